@@ -1,0 +1,89 @@
+"""Everything riskd raises on purpose. Errors carry problems: what, where, and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+
+class Problem(Struct, frozen=True):
+    """One thing that is wrong.
+
+    `where` is a field path (`network.client_ip`), a setting (`server.port`) or a file; `line` and
+    `column` are 1-based and 0 when there is none.
+    """
+
+    where: str
+    what: str
+    remedy: str = ""
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        at = f"{self.where}:{self.line}:{self.column}" if self.line else self.where
+        return f"{at}: {self.what}" + (f" ({self.remedy})" if self.remedy else "")
+
+
+class RiskdError(Exception):
+    """Root of riskd's own errors. `reason` is the stable code that crosses the wire."""
+
+    reason = "INTERNAL"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class InvalidAttempt(RiskdError):
+    """A request that cannot be assessed. Nothing was recorded."""
+
+    reason = "INVALID_ATTEMPT"
+
+
+class InvalidOutcome(RiskdError):
+    """An outcome that cannot be recorded. Nothing was changed."""
+
+    reason = "INVALID_OUTCOME"
+
+
+class UnknownAssessment(RiskdError):
+    """No such assessment, or it is older than riskd keeps receipts."""
+
+    reason = "UNKNOWN_ASSESSMENT"
+
+
+class InvalidFile(RiskdError):
+    """A file that riskd refuses: each problem names the file, the place in it and the remedy."""
+
+    reason = "INVALID_FILE"
+
+
+class InvalidPolicy(InvalidFile):
+    """A policy file with mistakes; all of them are listed."""
+
+    reason = "INVALID_POLICY"
+
+
+class InvalidModel(InvalidFile):
+    """A model bundle that is corrupt, or does not fit this version's features."""
+
+    reason = "INVALID_MODEL"
+
+
+class InvalidGeo(InvalidFile):
+    """A geo database that is corrupt or of an unknown kind."""
+
+    reason = "INVALID_GEO"
+
+
+class InvalidSettings(InvalidFile):
+    """Settings with mistakes; all of them are listed."""
+
+    reason = "INVALID_SETTINGS"
+
+
+class Unavailable(RiskdError):
+    """A part of riskd that could not answer in time. The engine turns it into a gap."""
+
+    reason = "UNAVAILABLE"
