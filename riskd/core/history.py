@@ -1,0 +1,283 @@
+"""Histories: what is remembered of an entity, as bounded integer counters, and the deltas that change them.
+
+Everything is a sum, a bounded set or a union, so deltas commute and a taught delta can be taken back exactly:
+
+- **tallies**: per table and value, how often in each period (`[first period, n, n, ...]`). Whole numbers only;
+  decay happens when they are read, so that nothing is lost by being read or written in another order.
+- **marks**: the newest few moments of a kind, each a tuple of floats that begins with its time.
+- **sketches**: per period a 64-bit set of hashed values, for counting distinct ones (linear counting,
+  Whang et al. 1990; saturates near 266).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+HOUR: Final = 3600
+DAY: Final = 24 * HOUR
+WEEK: Final = 7 * DAY
+
+
+class Table(Struct, frozen=True):
+    """How a table counts: `period` in seconds, `keep` periods, at most `capacity` values."""
+
+    period: int
+    keep: int
+    capacity: int
+
+
+def _learned(capacity: int) -> Table:
+    return Table(period=WEEK, keep=26, capacity=capacity)
+
+
+PROFILE_TABLES: Final = {
+    "sign_in": _learned(1),
+    "address": _learned(16),
+    "network": _learned(12),
+    "asn": _learned(8),
+    "country": _learned(8),
+    "agent": _learned(8),
+    "browser": _learned(8),
+    "os": _learned(6),
+    "device_class": _learned(4),
+    "device": _learned(12),
+    "fingerprint": _learned(8),
+    "language": _learned(6),
+    "timezone": _learned(6),
+    "screen": _learned(8),
+    "issuer": _learned(6),
+    "hour": _learned(24),
+    "weekday": _learned(7),
+    "typing": _learned(3),
+    "subject": _learned(16),
+}
+"""Taught by proven attempts only. 26 weeks: older history adds little (Wiefling et al., TOPS 2022)."""
+
+ACTIVITY_TABLES: Final = {
+    "attempt": Table(period=600, keep=7, capacity=1),
+    "attempt_day": Table(period=2 * HOUR, keep=13, capacity=1),
+    "failure": Table(period=600, keep=7, capacity=1),
+    "failure_day": Table(period=2 * HOUR, keep=13, capacity=1),
+    "journey_day": Table(period=2 * HOUR, keep=13, capacity=6),
+}
+"""Counted at every assessment. Fine periods see an hour back, coarse ones a day."""
+
+TABLES: Final = PROFILE_TABLES | ACTIVITY_TABLES
+SKETCH: Final = Table(period=2 * HOUR, keep=13, capacity=64)
+MARKS: Final = 4
+"""Moments kept of each kind."""
+PROFILE_SECONDS: Final = 26 * WEEK
+ACTIVITY_SECONDS: Final = 26 * HOUR
+SEQUENCE_SECONDS: Final = 30 * DAY
+"""How long a subject's sensitive steps (recovery, profile update, payment) are remembered."""
+
+
+class History(Struct, array_like=True):
+    """What is remembered of one entity. Stores hold it encoded; readers must not change it."""
+
+    tallies: dict[str, dict[str, list[int]]] = {}
+    marks: dict[str, list[tuple[float, ...]]] = {}
+    sketches: dict[str, dict[int, int]] = {}
+
+
+class Delta(Struct, frozen=True, array_like=True):
+    """A change to the history under `key`, as data. `time` chooses the periods; epoch seconds.
+
+    `counts` are (table, value, n), `marks` are (kind, mark), `seen` are (sketch, bit 0..63). With
+    `undo` the marks are removed instead of added; sketches are never taken back.
+    """
+
+    key: bytes
+    time: float
+    expires: float
+    counts: tuple[tuple[str, str, int], ...] = ()
+    marks: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    seen: tuple[tuple[str, int], ...] = ()
+    undo: bool = False
+
+
+EMPTY: Final = History()
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(History)
+
+
+def encode(history: History) -> bytes:
+    """The stored form: MessagePack, canonical for equal histories folded in the same order."""
+    return _ENCODER.encode(history)
+
+
+def decode(stored: bytes | memoryview) -> History:
+    """Back from `encode`. Raises msgspec.DecodeError on anything else."""
+    return _DECODER.decode(stored)
+
+
+def inverse(delta: Delta) -> Delta:
+    """The delta that takes `delta` back."""
+    counts = tuple((table, value, -n) for table, value, n in delta.counts)
+    return Delta(delta.key, delta.time, delta.expires, counts, delta.marks, (), not delta.undo)
+
+
+def fold(history: History, delta: Delta) -> None:
+    """Apply one delta in place.
+
+    Commutes with every other delta as long as no table overflows; an overflowing table gives up
+    the value that was seen least recently, then least often.
+    """
+    for table, value, n in delta.counts:
+        _count(history.tallies, table, value, int(delta.time // TABLES[table].period), n)
+    for kind, mark in delta.marks:
+        _mark(history.marks, kind, mark, remove=delta.undo)
+    for name, bit in delta.seen:
+        _see(history.sketches.setdefault(name, {}), int(delta.time // SKETCH.period), bit)
+
+
+def _count(tallies: dict[str, dict[str, list[int]]], name: str, value: str, period: int, n: int) -> None:
+    table = TABLES[name]
+    values = tallies.get(name)
+    if values is None:
+        values = tallies[name] = {}
+    tally = values.get(value)
+    if tally is None:
+        if len(values) >= table.capacity:
+            if n < 0:
+                return
+            del values[min(values, key=lambda v: (values[v][0] + len(values[v]), sum(values[v][1:]), v))]
+        values[value] = [period, n]
+        return
+    _add(tally, period, n, table.keep)
+    if len(tally) == 1:
+        del values[value]
+        if not values:
+            del tallies[name]
+
+
+def _add(tally: list[int], period: int, n: int, keep: int) -> None:
+    """Add to one period, drop periods that fall out of `keep`, and trim zeros at both ends."""
+    offset = period - tally[0]
+    length = len(tally) - 1
+    if offset >= length:
+        if offset - length >= keep:
+            tally[:] = [period, n]
+            return
+        tally.extend([0] * (offset - length + 1))
+    elif offset < 0:
+        if length - offset > keep:
+            return
+        tally[1:1] = [0] * -offset
+        tally[0] = period
+        offset = 0
+    tally[offset + 1] += n
+    excess = len(tally) - 1 - keep
+    if excess > 0:
+        del tally[1 : 1 + excess]
+        tally[0] += excess
+    while len(tally) > 1 and tally[-1] == 0:
+        tally.pop()
+    lead = 1
+    while lead < len(tally) and tally[lead] == 0:
+        lead += 1
+    if lead > 1:
+        tally[0] += lead - 1
+        del tally[1:lead]
+
+
+def _mark(marks: dict[str, list[tuple[float, ...]]], kind: str, mark: tuple[float, ...], *, remove: bool) -> None:
+    kept = marks.setdefault(kind, [])
+    if remove:
+        if mark in kept:
+            kept.remove(mark)
+        if not kept:
+            del marks[kind]
+    elif mark not in kept:
+        kept.append(mark)
+        kept.sort(reverse=True)
+        del kept[MARKS:]
+
+
+def _see(sketch: dict[int, int], period: int, bit: int) -> None:
+    newest = max(sketch, default=period)
+    if period <= newest - SKETCH.keep:
+        return
+    sketch[period] = sketch.get(period, 0) | 1 << bit
+    for old in [p for p in sketch if p <= period - SKETCH.keep]:
+        del sketch[old]
+
+
+_DECAY: Final = tuple(2.0 ** (-age / 13) for age in range(27))
+"""Weight of a week by its age: half after 13 weeks."""
+WEEKLY_CAP: Final = 10
+"""Within one week a value earns at most this many units, however often it passes."""
+_MATURE: Final = (1 / 3, 2 / 3)
+
+
+def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
+    """Decayed units of a learned value; one week counts for at most `cap`."""
+    if not tally:
+        return 0.0
+    age = int(now // WEEK) - tally[0]
+    total = 0.0
+    for n in tally[1:]:
+        if n > 0 and 0 <= age <= 26:
+            total += (n if n < cap else cap) * _DECAY[age]
+        age -= 1
+    return total
+
+
+def trusted(tally: list[int] | None, now: float) -> float:
+    """The poison guard: units that count as familiar.
+
+    A value earns trust with age: a third of its units in its first week, two thirds in its second, all
+    of them after that, so that one stolen pass makes nothing familiar.
+    """
+    if not tally:
+        return 0.0
+    age = int(now // WEEK) - tally[0]
+    return units(tally, now) * (_MATURE[max(age, 0)] if age < 2 else 1.0)
+
+
+def recent(history: History, table: str, value: str, now: float, seconds: float) -> float:
+    """How many in the last `seconds`; the oldest period counts by the share of it that is inside."""
+    tally = history.tallies.get(table, {}).get(value)
+    if not tally:
+        return 0.0
+    period = TABLES[table].period
+    current, since = int(now // period), (now - seconds) / period
+    oldest = math.floor(since)
+    total = 0.0
+    for at, n in enumerate(tally[1:], tally[0]):
+        if oldest < at <= current:
+            total += n
+        elif at == oldest:
+            total += n * (oldest + 1 - since)
+    return max(total, 0.0)
+
+
+def distinct(history: History, sketch: str, now: float, seconds: float) -> float:
+    """Estimated distinct values in the last `seconds`, rounded up to whole periods of two hours."""
+    periods = history.sketches.get(sketch)
+    if not periods:
+        return 0.0
+    oldest = int((now - seconds) // SKETCH.period)
+    return cardinality(mask for at, mask in periods.items() if at >= oldest)
+
+
+def cardinality(masks: Iterable[int]) -> float:
+    """Linear counting over the union of 64-bit sets: -64 ln(share of zeros)."""
+    union = 0
+    for mask in masks:
+        union |= mask
+    ones = union.bit_count()
+    return -64.0 * math.log((64 - ones) / 64 if ones < 64 else 1 / 64)
+
+
+def newest(history: History, kind: str, now: float) -> tuple[float, ...] | None:
+    """The latest mark of a kind that is not after `now`."""
+    for mark in history.marks.get(kind, ()):
+        if mark[0] <= now:
+            return mark
+    return None

@@ -1,0 +1,114 @@
+"""The edges of the engine, as protocols. Implementations live in `adapters`; `wiring` picks them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from riskd.core.address import Address
+from riskd.core.context import Agent, Missing, Place, Route
+from riskd.core.history import Delta, History
+
+
+class Swap(Struct, frozen=True):
+    """A document to replace, if it still is what the caller read. `expected` None: if there is none.
+
+    `expires`: epoch seconds after which the document is gone.
+    """
+
+    key: bytes
+    expected: bytes | None
+    document: bytes
+    expires: float
+
+
+class HistoryStore(Protocol):
+    """Histories and documents of all entities, shared by threads and processes.
+
+    Every method returns within `timeout` seconds or raises `Unavailable`; nothing else is raised for
+    reasons outside the program. What `write` returned True for survives the death of the process.
+    """
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        """All of them from one consistent snapshot, in order; None where absent or expired at `now`."""
+        ...
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """Apply everything, or nothing and return False when a swap's document is not as expected."""
+        ...
+
+    def erase(self, keys: Sequence[bytes]) -> int:
+        """Delete these histories and documents; how many there were."""
+        ...
+
+    def sweep(self, now: float, limit: int) -> int:
+        """Look at up to `limit` records, going on where the last call stopped; how many had expired and went."""
+        ...
+
+    def size(self) -> tuple[int, int]:
+        """Records held and bytes used, as cheaply as the store can say."""
+        ...
+
+    def close(self) -> None:
+        """Make everything durable and let go. Idempotent."""
+        ...
+
+
+class GeoLookup(Protocol):
+    """Facts about an address. Never raises; safe between threads."""
+
+    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+        """Place and route at `time` (epoch seconds, for the offset from UTC)."""
+        ...
+
+    def offset(self, timezone: str, time: float) -> int | None:
+        """Minutes east of UTC of an IANA timezone at `time`; None when unknown."""
+        ...
+
+
+class AgentParser(Protocol):
+    """Facts about a user agent. Never raises; safe between threads."""
+
+    def parse(self, user_agent: str, platform: str, mobile: bool | None) -> Agent | Missing:
+        """Browser, system and class, client hints taken into account."""
+        ...
+
+
+class DecisionLog(Protocol):
+    """Every assessment and outcome, appended before the answer leaves."""
+
+    def append(self, record: bytes) -> bool:
+        """Hand one JSON line (without newline) to the operating system; False when it could not be, counted."""
+        ...
+
+    def close(self) -> None:
+        """Make everything durable and let go. Idempotent."""
+        ...
+
+
+class Meter(Protocol):
+    """What the engine counts. Must not raise, must not block."""
+
+    def stage(self, name: str, seconds: float) -> None:
+        """One stage of a request took this long."""
+        ...
+
+    def assessed(self, domain: str, journey: str, tier: str, score: float) -> None:
+        """One assessment was answered."""
+        ...
+
+    def gap(self, source: str, why: str) -> None:
+        """A fact that the policy expects was missing."""
+        ...
+
+    def outcome(self, domain: str, kind: str, taught: int) -> None:
+        """One outcome was recorded; `taught` units were learned (negative: taken back)."""
+        ...
+
+    def failed(self, part: str) -> None:
+        """A part (`store`, `decision_log`) failed, and the answer went out without it."""
+        ...
