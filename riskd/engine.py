@@ -17,11 +17,12 @@ from riskd.core.address import Address, parse, truncated
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Device, Outcome
-from riskd.core.context import Agent, Context, Memory, Missing, Place, Remembered, Route
+from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.features import NAMES
-from riskd.core.history import DAY, EMPTY, History
+from riskd.core.history import DAY
 from riskd.core.pseudonym import Keys, Pseudonyms
+from riskd.core.recall import RECEIPT, REPLY, recall, wanted
 from riskd.core.validation import outcome_violations, violations
 from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter, Swap
 
@@ -118,7 +119,7 @@ class Engine:
         if found:
             raise InvalidOutcome(found)
         deadline = perf_counter() + timeout
-        key = self._key(learn.RECEIPT, outcome.tenant, outcome.assessment_id)
+        key = self._key(RECEIPT, outcome.tenant, outcome.assessment_id)
         for _ in range(TRIES):
             _, (document,) = parts.store.read((), (key,), now, deadline - perf_counter())
             if document is None:
@@ -151,6 +152,7 @@ class Engine:
     def _gather(
         self, attempt: Attempt, address: Address, assessment_id: str, now: float, deadline: float
     ) -> _Gathered:
+        """Every fact, the histories in one batched read. What cannot be had is Missing."""
         parts = self._parts
         when = attempt.time if attempt.time is not None else now
         device = attempt.device or _UNKNOWN
@@ -160,67 +162,27 @@ class Engine:
             agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
         values = signals.values(attempt, place, route, agent, when)
         keys = parts.pseudonyms.keys(attempt, address, values)
-        missing = signals.missing(attempt)
-        missing += [fact for fact in (place, route, agent) if isinstance(fact, Missing)]
-        reply_key = self._key(learn.REPLY, attempt.tenant, assessment_id) if attempt.request_id else b""
+        offset = parts.geo.offset(device.timezone, when) if device.timezone else None
+        replies = (self._key(REPLY, attempt.tenant, assessment_id),) if attempt.request_id else ()
         remembered: Remembered | Missing
-        reply = None
         try:
-            remembered, reply = self._remember(keys, reply_key, now, deadline)
+            histories, documents = parts.store.read(wanted(keys), replies, now, deadline - perf_counter())
+            remembered = recall(keys, histories)
         except Unavailable:
             parts.meter.failed("store")
-            remembered = _NO_STORE[0]
-            missing += _NO_STORE
-        else:
-            if "sign_in" not in remembered.subject.profile.tallies:
-                missing.append(_NONE_YET)
-        context = Context(
-            now=when,
-            values=values,
-            place=place,
-            route=route,
-            agent=agent,
-            remembered=remembered,
-            device_offset_min=parts.geo.offset(device.timezone, when) if device.timezone else None,
-            missing=tuple(missing),
-        )
-        return _Gathered(address, keys, context, reply)
-
-    def _remember(
-        self, keys: Keys, reply_key: bytes, now: float, deadline: float
-    ) -> tuple[Remembered, bytes | None]:
-        """Every history of the attempt in one batched read."""
-        entities = (keys.subject, keys.device, keys.fingerprint, keys.address, keys.network, keys.asn)
-        profiles = [learn.PROFILE + key for key in entities]
-        activities = [learn.ACTIVITY + key for key in entities]
-        wanted = [*profiles, *activities, learn.PROFILE + keys.domain]
-        wanted += [learn.PROFILE + key for key in keys.popularity.values()]
-        found, documents = self._parts.store.read(
-            wanted, (reply_key,) if reply_key else (), now, deadline - perf_counter()
-        )
-        histories = [history or EMPTY for history in found]
-        memories = [Memory(profile, activity) for profile, activity in zip(histories, histories[6:12], strict=False)]
-        popularity: dict[str, History] = dict(zip(keys.popularity, histories[13:], strict=True))
-        return Remembered(
-            subject=memories[0],
-            device=memories[1],
-            fingerprint=memories[2],
-            address=memories[3],
-            network=memories[4],
-            asn=memories[5],
-            domain=histories[12],
-            popularity=popularity,
-        ), (documents[0] if documents else None)
+            remembered, documents = _NO_STORE, [None]
+        context = signals.context(attempt, when, values, (place, route, agent), remembered, offset)
+        return _Gathered(address, keys, context, documents[0] if documents else None)
 
     def _record(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
     ) -> Assessment:
         """Apply the deltas and append to the log; what fails is named in the answer and counted."""
         answer, parts = decision.assessment, self._parts
-        receipt_key = self._key(learn.RECEIPT, attempt.tenant, answer.id)
+        receipt_key = self._key(RECEIPT, attempt.tenant, answer.id)
         swaps = [Swap(receipt_key, None, learn.encode(decision.receipt), now + learn.RECEIPT_SECONDS)]
         if attempt.request_id:
-            reply_key = self._key(learn.REPLY, attempt.tenant, answer.id)
+            reply_key = self._key(REPLY, attempt.tenant, answer.id)
             swaps.append(Swap(reply_key, None, record.encode_reply(answer), now + REPLY_SECONDS))
         try:
             if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
@@ -236,7 +198,7 @@ class Engine:
 
     def _first_answer(self, attempt: Attempt, ours: Assessment, now: float, deadline: float) -> Assessment:
         """Somebody answered the same request id while we did; theirs stands."""
-        key = self._key(learn.REPLY, attempt.tenant, ours.id)
+        key = self._key(REPLY, attempt.tenant, ours.id)
         with suppress(Unavailable):
             _, (document,) = self._parts.store.read((), (key,), now, max(deadline - perf_counter(), 0.001))
             if document is not None:
@@ -269,8 +231,7 @@ class Engine:
 
 
 _NO_AGENT: Final = Missing("agent", "not_sent")
-_NO_STORE: Final = (Missing("history", "unavailable"), Missing("reputation", "unavailable"))
-_NONE_YET: Final = Missing("history", "none_yet")
+_NO_STORE: Final = Missing("history", "unavailable")
 
 
 def _unknown(assessment_id: str) -> Problem:

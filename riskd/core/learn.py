@@ -19,6 +19,7 @@ from riskd.core.history import (
     inverse,
 )
 from riskd.core.pseudonym import Keys, short
+from riskd.core.recall import ACTIVITY, PROFILE
 from riskd.core.requirement import Requirement, Tier, accepts
 
 RECEIPT_SECONDS: Final = 90 * DAY
@@ -27,10 +28,6 @@ SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key: a pass with one of them teaches three units."""
 TYPING_SCALE: Final = 1000
-PROFILE: Final = b"P"
-ACTIVITY: Final = b"A"
-RECEIPT: Final = b"R"
-REPLY: Final = b"Y"
 
 
 class Lesson(Struct, frozen=True, array_like=True):

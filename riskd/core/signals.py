@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from riskd.core.attempt import PURPOSES, Attempt, Device
-from riskd.core.context import Agent, Missing, Place, Route
+from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 
 PURPOSE: Final = {
     "device_id": "device",
@@ -101,3 +101,34 @@ def values(
     if attempt.federation is not None and attempt.federation.issuer:
         found["issuer"] = attempt.federation.issuer
     return found
+
+
+def context(
+    attempt: Attempt,
+    now: float,
+    values: dict[str, str],
+    facts: tuple[Place | Missing, Route | Missing, Agent | Missing],
+    remembered: Remembered | Missing,
+    device_offset_min: int | None,
+) -> Context:
+    """All facts of an attempt together, with the list of those that are missing."""
+    gaps = missing(attempt)
+    gaps += [fact for fact in facts if isinstance(fact, Missing)]
+    if isinstance(remembered, Missing):
+        gaps += [remembered, Missing("reputation", remembered.why)]
+    elif "sign_in" not in remembered.subject.profile.tallies:
+        gaps.append(_NONE_YET)
+    place, route, agent = facts
+    return Context(
+        now=now,
+        values=values,
+        place=place,
+        route=route,
+        agent=agent,
+        remembered=remembered,
+        device_offset_min=device_offset_min,
+        missing=tuple(gaps),
+    )
+
+
+_NONE_YET: Final = Missing("history", "none_yet")
