@@ -74,7 +74,7 @@ class OutcomeRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="ou
 
 Record = AssessmentRecord | OutcomeRecord
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(Record)
+_DECODER: Final[msgspec.json.Decoder[Record]] = msgspec.json.Decoder(Record)
 
 
 def encode(record: Record) -> bytes:
