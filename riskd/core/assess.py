@@ -16,9 +16,8 @@ from riskd.core.decide import Ruling, decide
 from riskd.core.features import FEATURES, vector
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt, attempted, receipt
-from riskd.core.policy import Policy
+from riskd.core.policy import Policy, evaluate
 from riskd.core.pseudonym import Keys
-from riskd.core.rules import evaluate
 from riskd.core.score import Scorer
 
 REASONS: Final = 8
