@@ -190,7 +190,7 @@ def settle(kept: Receipt, outcome: Outcome, now: float) -> tuple[Receipt, tuple[
     if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
         kept = msgspec.structs.replace(kept, satisfied=True)
     if outcome.kind == "recovery_completed":
-        deltas = (_recovered(kept, now),)
+        deltas = (recovered(kept.lesson.subject, now),)
     gain = 0 if kept.fraud else _units(kept, outcome) - kept.taught
     if gain <= 0:
         return kept, deltas
@@ -212,5 +212,6 @@ def _units(kept: Receipt, outcome: Outcome) -> int:
     return 0
 
 
-def _recovered(kept: Receipt, now: float) -> Delta:
-    return Delta(ACTIVITY + kept.lesson.subject, now, now + SEQUENCE_SECONDS, (), (("recovered", (now,)),))
+def recovered(subject: bytes, now: float) -> Delta:
+    """A recovery was completed: remembered with the subject's sensitive steps."""
+    return Delta(ACTIVITY + subject, now, now + SEQUENCE_SECONDS, (), (("recovered", (now,)),))
