@@ -1,0 +1,1 @@
+"""The workshop: everything that prepares what the service reads, and never runs inside it."""
