@@ -53,7 +53,8 @@ def load_release(settings: Settings) -> Release:
     policies_dir = Path(settings.release.policies or data_directory("policies"))
     models_dir = Path(settings.release.models or data_directory("models"))
     compiler, definitions = CelCompiler(NAMES), {feature.name: feature.definition for feature in FEATURES}
-    digest, problems = blake2b(schema().encode(), digest_size=8), []
+    digest = blake2b(schema().encode(), digest_size=8)
+    problems: list[Problem] = []
     policies, scorers = {}, {}
     for domain in DOMAINS:
         try:
