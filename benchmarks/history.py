@@ -10,6 +10,7 @@ import argparse
 import random
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -23,7 +24,8 @@ from riskd.ports import HistoryStore, Swap
 
 NOW: Final = 1_800_000_000.0
 VALUES: Final = {
-    "asn": "3215", "country": "FR", "agent": "8Hc0Kq3a", "browser": "Firefox", "os": "Windows", "device_class": "desktop",
+    "asn": "3215", "country": "FR", "agent": "8Hc0Kq3a",
+    "browser": "Firefox", "os": "Windows", "device_class": "desktop",
     "language": "fr-FR", "timezone": "Europe/Paris", "screen": "1920x1080", "weekday": "2",
 }  # fmt: skip
 SHARED: Final = 2000
@@ -76,9 +78,9 @@ def wanted(lesson: Lesson) -> list[bytes]:
     return profiles + [b"A" + key for key in (lesson.subject, *lesson.owners, *lesson.shared[:3])]
 
 
-def timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[..., object], *arguments: object) -> float:
     started = perf_counter()
-    call()
+    call(*arguments)
     return perf_counter() - started
 
 
@@ -100,22 +102,19 @@ def warm(store: HistoryStore, world: World) -> None:
 
 def measure(store: HistoryStore, world: World, rounds: int) -> None:
     """Each operation on its own, for random subjects."""
-    reply = [random.Random(seed).randbytes(17) for seed in range(rounds)]
-    lessons = [lesson for lesson, _ in zip(world.lessons(NOW), range(rounds), strict=False)]
-    show(
-        "read 21 histories and 1 document",
-        [timed(lambda: store.read(wanted(one), (key,), NOW, 1.0)) for one, key in zip(lessons, reply, strict=True)],
-    )
-    show("write 5 activity deltas", [timed(lambda: store.write(velocity(one), (), NOW, 1.0)) for one in lessons])
-    show(
-        "write 5 activity deltas and a receipt",
-        [
-            timed(lambda: store.write(velocity(one), (Swap(key, None, bytes(600), NOW + DAY),), NOW, 1.0))
-            for one, key in zip(lessons, reply, strict=True)
-        ],
-    )
-    count = len(taught(lessons[0], 1))
-    show(f"write {count} profile deltas", [timed(lambda: store.write(taught(one, 1), (), NOW, 1.0)) for one in lessons])
+    lessons = list(islice(world.lessons(NOW), rounds))
+    keys = [b"R" + random.Random(seed).randbytes(16) for seed in range(rounds)]
+    reads = [(wanted(lesson), (key,)) for lesson, key in zip(lessons, keys, strict=True)]
+    show("read 21 histories and 1 document", [timed(store.read, *read, NOW, 1.0) for read in reads])
+    velocities = [velocity(lesson) for lesson in lessons]
+    show("write 5 activity deltas", [timed(store.write, deltas, (), NOW, 1.0) for deltas in velocities])
+    receipts = [(Swap(key, None, bytes(600), NOW + DAY),) for key in keys]
+    both = zip(velocities, receipts, strict=True)
+    show("write 5 activity deltas and a receipt", [timed(store.write, *write, NOW, 1.0) for write in both])
+    taughts = [taught(lesson, 1) for lesson in lessons]
+    what = f"write {len(taughts[0])} profile deltas"
+    show(what, [timed(store.write, deltas, (), NOW, 1.0) for deltas in taughts])
+    show("sweep 1000 records", [timed(store.sweep, NOW, 1000) for _ in range(100)])
 
 
 def bytes_a_subject(sign_ins: int, subjects: int) -> tuple[float, float]:
@@ -142,14 +141,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
         for store in (MemoryStore(), LmdbStore(Path(directory) / "history")):
             world = World(arguments.subjects)
-            filled = timed(lambda: warm(store, world))
+            filled = timed(warm, store, world)
             records, size = store.size()
             print(f"{type(store).__name__}, {arguments.subjects} subjects")
             print(
                 f"  {records} records, {size / 2**20:.0f} MiB, filled at {4 * arguments.subjects / filled:.0f} writes/s"
             )
             measure(store, world, arguments.rounds)
-            show("sweep 1000 records", [timed(lambda: store.sweep(NOW, 1000)) for _ in range(100)])
             store.close()
     print("bytes a subject: its own profile / everything that its sign-ins left")
     for sign_ins in (1, 10, 100):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from threading import Event, RLock, Thread
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import lmdb
 import msgspec
@@ -32,7 +32,7 @@ _DELETIONS: Final = 64
 """Deletions under one hold of the write lock."""
 _TRIES: Final = 3
 
-_Transaction = lmdb.Transaction[bytes]
+_Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 _Result = TypeVar("_Result")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 
@@ -106,4 +106,13 @@ class NullMeter:
         """See `Meter`."""
 
     def failed(self, part: str) -> None:
+        """See `Meter`."""
+
+    def stored(self, records: int, size: int) -> None:
+        """See `Meter`."""
+
+    def geo_built(self, database: str, timestamp: float) -> None:
+        """See `Meter`."""
+
+    def installed(self, release: str, models: Mapping[str, str]) -> None:
         """See `Meter`."""
