@@ -23,7 +23,7 @@ from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings, obtain_pepper
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
-from riskd.core.errors import InvalidFile, InvalidModel, InvalidPolicy, Problem
+from riskd.core.errors import InvalidFile, InvalidModel, InvalidPolicy, Problem, Unavailable
 from riskd.core.features import FEATURES, NAMES, schema
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine, Parts
@@ -149,5 +149,8 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
 def _keep(store: HistoryStore, meter: Meter, every: float, stop: threading.Event) -> None:
     """Sweep expired records and report the store's size, until told to stop."""
     while not stop.wait(every):
-        store.sweep(time.time(), SWEEP)
-        meter.stored(*store.size())
+        try:
+            store.sweep(time.time(), SWEEP)
+            meter.stored(*store.size())
+        except Unavailable:
+            meter.failed("store")
