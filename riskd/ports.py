@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -111,4 +111,16 @@ class Meter(Protocol):
 
     def failed(self, part: str) -> None:
         """A part (`store`, `decision_log`) failed, and the answer went out without it."""
+        ...
+
+    def stored(self, records: int, size: int) -> None:
+        """The history store holds this many records in this many bytes."""
+        ...
+
+    def geo_built(self, database: str, timestamp: float) -> None:
+        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use."""
+        ...
+
+    def installed(self, release: str, models: Mapping[str, str]) -> None:
+        """This release decides from now on; `models` maps identity domains to model versions."""
         ...
