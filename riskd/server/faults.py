@@ -114,7 +114,7 @@ FAULTS: Final = {
 _TRANSPORT: Final = (
     (
         "RESOURCE_EXHAUSTED",
-        "As many calls as `maximum_concurrent_rpcs` were under way, or a message was over 1 MiB.",
+        "As many calls as `max_concurrent_rpcs` were under way, or the message is over `max_message_kb`.",
         "Do what your flow does without an answer; retry later, with growing pauses.",
         "Add workers or machines; look for a caller without deadlines.",
     ),

@@ -15,33 +15,33 @@ from riskd.server.interceptors import RpcMeter, unary
 from riskd.server.servicer import Engine, RiskServicer
 
 SERVICE: Final = risk_pb2.DESCRIPTOR.services_by_name["RiskService"].full_name
-ONE_BYTES: Final = 128 * 1024
-"""Largest request about one attempt: every field at its bound is under 100 KiB, a usual one is 250 bytes."""
-BATCH_BYTES: Final = 1024 * 1024
-"""Largest request of all: 500 attempts with every signal, at 2 KiB each."""
+ATTEMPT_BYTES: Final = 128 * 1024
+"""Largest request about one attempt: with every field at its bound it has 73 KiB, usually 250 bytes."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
     """How a worker serves."""
 
-    address: str = "127.0.0.1:50051"
-    """Host and port; port 0 picks a free one."""
+    address: str = "127.0.0.1:50551"
+    """Host and port; port 0 takes a free one."""
     threads: int = 2
-    """Handlers at a time. Computing gains nothing from more; a store across the network does."""
+    """Calls handled at a time. Computing gains nothing from more; a store across the network does."""
     timeout_s: float = 0.1
     """For one attempt or outcome, where the caller's deadline leaves that much."""
-    concurrent_calls: int = 128
-    """Under way and queued; beyond it calls get RESOURCE_EXHAUSTED at once. 128 queue for some 30 ms."""
+    max_concurrent_rpcs: int = 256
+    """Under way and queued; beyond it calls get RESOURCE_EXHAUSTED at once. 256 queue for some 60 ms."""
+    max_message_bytes: int = 1024 * 1024
+    """Largest request of all: a batch of 500 attempts with every usual signal, at 2 KiB each."""
     reuse_port: bool = False
     """Share the port with other workers (SO_REUSEPORT)."""
-    connection_age_s: int = 300
+    max_connection_age_s: int = 300
     """Connections are closed kindly after this time (gRPC varies it by a tenth), so that clients spread."""
-    connection_idle_s: int = 600
+    max_connection_idle_s: int = 600
     """Idle connections are closed after this time."""
-    drain_s: int = 30
-    """Grace for calls on a connection that is closed for its age."""
-    ping_interval_s: int = 30
-    """Shortest interval of client keepalive pings that is tolerated."""
+    connection_grace_s: int = 30
+    """Time for the calls on a connection that is closed for its age."""
+    min_ping_interval_s: int = 30
+    """Shortest interval of clients' keepalive pings that is tolerated."""
 
 
 class Service(Struct, frozen=True):
@@ -63,9 +63,9 @@ def build_server(
     server = grpc.server(
         ThreadPoolExecutor(options.threads, thread_name_prefix="rpc"),
         options=_channel_arguments(options),
-        maximum_concurrent_rpcs=options.concurrent_calls,
+        maximum_concurrent_rpcs=options.max_concurrent_rpcs,
     )
-    server.add_generic_rpc_handlers([_risk_service(engine, meter, options.timeout_s)])
+    server.add_generic_rpc_handlers([_risk_service(engine, meter, options)])
     states = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -84,29 +84,24 @@ def set_serving(states: health.HealthServicer, serving: bool) -> None:
         states.set(service, state)
 
 
-def _risk_service(engine: Engine, meter: RpcMeter, timeout: float) -> grpc.GenericRpcHandler:
-    servicer = RiskServicer(engine, timeout)
-    return grpc.method_handlers_generic_handler(
-        SERVICE,
-        {
-            "Assess": unary(f"{SERVICE}/Assess", risk_pb2.AssessRequest, servicer.assess, meter, ONE_BYTES),
-            "BatchAssess": unary(
-                f"{SERVICE}/BatchAssess", risk_pb2.BatchAssessRequest, servicer.batch_assess, meter, BATCH_BYTES
-            ),
-            "RecordOutcome": unary(
-                f"{SERVICE}/RecordOutcome", risk_pb2.RecordOutcomeRequest, servicer.record_outcome, meter, ONE_BYTES
-            ),
-        },
-    )
+def _risk_service(engine: Engine, meter: RpcMeter, options: Options) -> grpc.GenericRpcHandler:
+    servicer = RiskServicer(engine, options.timeout_s)
+    several = options.max_message_bytes
+    one = min(ATTEMPT_BYTES, several)
+    assess = unary(f"{SERVICE}/Assess", risk_pb2.AssessRequest, servicer.assess, meter, one)
+    batch = unary(f"{SERVICE}/BatchAssess", risk_pb2.BatchAssessRequest, servicer.batch_assess, meter, several)
+    record = unary(f"{SERVICE}/RecordOutcome", risk_pb2.RecordOutcomeRequest, servicer.record_outcome, meter, one)
+    methods = {"Assess": assess, "BatchAssess": batch, "RecordOutcome": record}
+    return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
 def _channel_arguments(options: Options) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", int(options.reuse_port)),
-        ("grpc.max_receive_message_length", BATCH_BYTES),
-        ("grpc.max_connection_age_ms", options.connection_age_s * 1000),
-        ("grpc.max_connection_age_grace_ms", options.drain_s * 1000),
-        ("grpc.max_connection_idle_ms", options.connection_idle_s * 1000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", options.ping_interval_s * 1000),
+        ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_connection_age_ms", options.max_connection_age_s * 1000),
+        ("grpc.max_connection_age_grace_ms", options.connection_grace_s * 1000),
+        ("grpc.max_connection_idle_ms", options.max_connection_idle_s * 1000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", options.min_ping_interval_s * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]

@@ -60,7 +60,7 @@ def unary(
         meter.started(method, _UNARY)
         try:
             answer = behaviour(parse(message), context).SerializeToString()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             fault = status(error) if isinstance(error, RiskdError) else _bug(method, error)
             meter.handled(method, _UNARY, _CODES[fault.code], perf_counter() - begun)
             context.abort_with_status(to_status(fault))
