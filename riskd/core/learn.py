@@ -19,6 +19,7 @@ from riskd.core.history import (
     inverse,
 )
 from riskd.core.pseudonym import Keys, short
+from riskd.core.recall import ACTIVITY, PROFILE
 from riskd.core.requirement import Requirement, Tier, accepts
 
 RECEIPT_SECONDS: Final = 90 * DAY
@@ -27,10 +28,6 @@ SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key: a pass with one of them teaches three units."""
 TYPING_SCALE: Final = 1000
-PROFILE: Final = b"P"
-ACTIVITY: Final = b"A"
-RECEIPT: Final = b"R"
-REPLY: Final = b"Y"
 
 
 class Lesson(Struct, frozen=True, array_like=True):
@@ -202,7 +199,7 @@ def settle(kept: Receipt, outcome: Outcome, now: float) -> tuple[Receipt, tuple[
     if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
         kept = msgspec.structs.replace(kept, satisfied=True)
     if outcome.kind == "recovery_completed":
-        deltas = (_recovered(kept, now),)
+        deltas = (recovered(kept.lesson.subject, now),)
     gain = 0 if kept.fraud else _units(kept, outcome) - kept.taught
     if gain <= 0:
         return kept, deltas
@@ -224,5 +221,6 @@ def _units(kept: Receipt, outcome: Outcome) -> int:
     return 0
 
 
-def _recovered(kept: Receipt, now: float) -> Delta:
-    return Delta(ACTIVITY + kept.lesson.subject, now, now + SEQUENCE_SECONDS, (), (("recovered", (now,)),))
+def recovered(subject: bytes, now: float) -> Delta:
+    """A recovery was completed: remembered with the subject's sensitive steps."""
+    return Delta(ACTIVITY + subject, now, now + SEQUENCE_SECONDS, (), (("recovered", (now,)),))
