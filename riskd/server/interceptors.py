@@ -32,11 +32,11 @@ Response = TypeVar("Response", bound=Message)
 class RpcMeter(Protocol):
     """What the boundary counts, under the names that gRPC dashboards know. Must not raise or block."""
 
-    def started(self, method: str, type: str) -> None:  # noqa: A002
-        """A call and its message came in. `method` is `riskd.v1.RiskService/Assess`, `type` is `unary`."""
+    def started(self, method: str, kind: str, /) -> None:
+        """A call and its message came in. `method` is `riskd.v1.RiskService/Assess`, `kind` is `unary`."""
         ...
 
-    def handled(self, method: str, type: str, code: str, seconds: float) -> None:  # noqa: A002
+    def handled(self, method: str, kind: str, code: str, seconds: float, /) -> None:
         """The call was answered with `code` (`OK`, `INVALID_ARGUMENT`); OK sent one message."""
         ...
 

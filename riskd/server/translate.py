@@ -10,7 +10,9 @@ import re
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec import Struct
 
 from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
 from riskd.core.assessment import Assessment
@@ -275,3 +277,57 @@ def wire_path(where: str) -> str:
     """The field of the request that a core path (`consent[0]`) names: `consent.purposes[0]`."""
     name = _SUBSCRIPT.sub("", where)
     return _RENAMED.get(name, name) + where[len(name) :]
+
+
+_ENUMS: Final = {
+    "domain": _DOMAINS,
+    "journey": _JOURNEYS,
+    "credential_result": _CREDENTIAL_RESULTS,
+    "device.attestation": _ATTESTATIONS,
+    "federation.protocol": _PROTOCOLS,
+    "outside.risk_level": _RISK_LEVELS,
+}
+
+
+def request(attempt: Attempt) -> risk_pb2.AssessRequest:
+    """The request that says an attempt; `attempt` is its inverse. For clients, not for the hot path.
+
+    Raises ValueError for a word, a moment or a duration that the wire does not have.
+    """
+    message = risk_pb2.AssessRequest()
+    _say(message, attempt, "")
+    return message
+
+
+def _say(message: risk_pb2.AssessRequest, part: Struct, prefix: str) -> None:
+    for name in part.__struct_fields__:
+        value, path = getattr(part, name), prefix + name
+        if isinstance(value, Struct):
+            getattr(message, name).SetInParent()
+            _say(message, value, f"{path}.")
+        elif value is not None:
+            _put(message, path, value)
+
+
+def _put(message: Message, path: str, value: str | float | tuple[str, ...] | dict[str, str]) -> None:
+    *parts, name = wire_path(path).split(".")
+    for part in parts:
+        message = getattr(message, part)
+        message.SetInParent()
+    if isinstance(value, tuple):
+        getattr(message, name).extend(value)
+    elif isinstance(value, dict):
+        getattr(message, name).update(value)
+    elif isinstance(value, str):
+        setattr(message, name, _number(path, value) if path in _ENUMS else value)
+    elif message.DESCRIPTOR.fields_by_name[name].message_type is not None:
+        getattr(message, name).FromNanoseconds(round(value * (1e6 if path.endswith("_ms") else 1e9)))
+    else:
+        setattr(message, name, value)
+
+
+def _number(path: str, word: str) -> int:
+    found = [number for number, known in _ENUMS[path].items() if known == word]
+    if not found:
+        raise ValueError(f"{path}: no such value: {word!r}")
+    return found[-1]

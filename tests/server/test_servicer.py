@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TypeVar
@@ -60,7 +61,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.attempts: list[tuple[Attempt, float]] = []
         self.outcomes: list[tuple[Outcome, float]] = []
-        self.answer: Callable[[Attempt], Assessment] = lambda attempt: ASSESSMENT
+        self.answer: Callable[[Attempt], Assessment] = lambda _: ASSESSMENT
 
     def assess(self, attempt: Attempt, timeout: float) -> Assessment:
         self.attempts.append((attempt, timeout))
@@ -80,12 +81,12 @@ class ListMeter:
         self.calls: list[tuple[str, str]] = []
         self.codes: list[tuple[str, str, str]] = []
 
-    def started(self, method: str, type: str) -> None:
-        self.calls.append((method, type))
+    def started(self, method: str, kind: str) -> None:
+        self.calls.append((method, kind))
 
-    def handled(self, method: str, type: str, code: str, seconds: float) -> None:
+    def handled(self, method: str, kind: str, code: str, seconds: float) -> None:
         assert seconds >= 0
-        self.codes.append((method, type, code))
+        self.codes.append((method, kind, code))
 
 
 class Running(Struct, frozen=True):
@@ -106,16 +107,20 @@ def running() -> Iterator[Running]:
     service.server.stop(0).wait()
 
 
-def refused(call: Callable[[], object]) -> grpc.Call:
+def refused(call: Callable[[], object]) -> grpc.RpcError:
     """The error of a call that must fail."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    error = caught.value
-    assert isinstance(error, grpc.Call)
-    return error
+    return caught.value
 
 
-def detail(error: grpc.Call, kind: type[Detail]) -> Detail:
+def noise(channel: grpc.Channel, method: str) -> bytes:
+    """Call a method with bytes that are no message."""
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/riskd.v1.RiskService/{method}")
+    return call(b"\xff\xff\xff", timeout=5)
+
+
+def detail(error: grpc.RpcError, kind: type[Detail]) -> Detail:
     """A detail of an error's google.rpc.Status."""
     status = from_call(error)
     assert status is not None
@@ -152,9 +157,7 @@ def test_every_violation_is_told_under_the_caller_s_names(running: Running) -> N
     """A request with many mistakes is mended in one round, unknown enum numbers of later versions included."""
 
     def judge(attempt: Attempt) -> NoReturn:
-        raise InvalidAttempt(
-            validation.violations(attempt, 1_700_000_000.0, address_known=False, declared=frozenset())
-        )
+        raise InvalidAttempt(validation.violations(attempt, 1_700_000_000.0, address_known=False, declared=frozenset()))
 
     running.engine.answer = judge
     request = risk_pb2.AssessRequest(consent=attempt_pb2.Consent(purposes=["fun"]), attributes={"plan": "gold"})
@@ -177,8 +180,7 @@ def test_every_violation_is_told_under_the_caller_s_names(running: Running) -> N
 
 def test_bytes_that_are_no_request_are_the_caller_s_mistake(running: Running) -> None:
     """Unparsable is INVALID_ARGUMENT, not INTERNAL, and the engine never hears of it."""
-    raw = running.channel.unary_unary("/riskd.v1.RiskService/Assess")
-    error = refused(lambda: raw(b"\xff\xff\xff", timeout=5))
+    error = refused(lambda: noise(running.channel, "Assess"))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert detail(error, ErrorInfo).reason == "INVALID_REQUEST"
     assert not running.engine.attempts
@@ -307,5 +309,5 @@ def test_reflection_describes_every_method_that_is_served(running: Running) -> N
     files = [FileDescriptorProto.FromString(raw) for raw in answer.file_descriptor_response.file_descriptor_proto]
     (risk,) = [file for file in files if file.name == "riskd/v1/risk.proto"]
     for method in risk.service[0].method:
-        raw = running.channel.unary_unary(f"/riskd.v1.RiskService/{method.name}")
-        assert refused(lambda raw=raw: raw(b"\xff", timeout=5)).code() is grpc.StatusCode.INVALID_ARGUMENT
+        error = refused(functools.partial(noise, running.channel, method.name))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -38,7 +38,7 @@ def detail(made: Status, kind: type[Detail]) -> Detail | None:
     return message
 
 
-@pytest.mark.parametrize("kind", kinds(RiskdError), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", list(kinds(RiskdError)), ids=lambda kind: kind.__name__)
 def test_every_error_has_its_row(kind: type[RiskdError]) -> None:
     """No error of ours crosses the wire unexplained."""
     assert kind.reason in faults.FAULTS

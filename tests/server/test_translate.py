@@ -40,6 +40,11 @@ def core_paths(struct: type[Struct], prefix: str = "") -> Iterator[str]:
             yield prefix + field.name
 
 
+def described(message: str) -> Descriptor:
+    """A message of the contract."""
+    return risk_pb2.DESCRIPTOR.message_types_by_name[message]
+
+
 def wire_paths(message: Descriptor, prefix: str = "") -> Iterator[str]:
     """Path of every field of a message and of the messages in it."""
     for field in message.fields:
@@ -84,7 +89,7 @@ CORE_PATHS = tuple(core_paths(Attempt))
 
 def test_every_core_field_is_on_the_wire_and_nothing_else_is() -> None:
     """The wire says neither less nor more than the core."""
-    assert {translate.wire_path(path) for path in CORE_PATHS} == set(wire_paths(risk_pb2.AssessRequest.DESCRIPTOR))
+    assert {translate.wire_path(path) for path in CORE_PATHS} == set(wire_paths(described("AssessRequest")))
 
 
 @pytest.mark.parametrize("path", CORE_PATHS)
@@ -167,11 +172,78 @@ def anything(message: Descriptor) -> st.SearchStrategy[dict[str, object]]:
     return st.fixed_dictionaries({}, optional=said)
 
 
-@given(anything(risk_pb2.AssessRequest.DESCRIPTOR), anything(risk_pb2.RecordOutcomeRequest.DESCRIPTOR))
+@given(anything(described("AssessRequest")), anything(described("RecordOutcomeRequest")))
 def test_translation_is_total(request: dict[str, object], outcome: dict[str, object]) -> None:
     """Whatever can be said can be translated; to refuse is validation's."""
     assert isinstance(translate.attempt(risk_pb2.AssessRequest(**request)), Attempt)  # type: ignore[arg-type]
     assert isinstance(translate.outcome(risk_pb2.RecordOutcomeRequest(**outcome)), Outcome)  # type: ignore[arg-type]
+
+
+MOMENTS = st.none() | st.integers(946_684_800, 4_000_000_000).map(float)
+SECONDS = st.none() | st.integers(0, 86_400).map(float)
+SHORT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+LISTED = st.lists(SHORT, max_size=3).map(tuple)
+ATTEMPTS = st.builds(
+    Attempt,
+    domain=st.sampled_from(words.DOMAINS),
+    subject=SHORT,
+    journey=st.sampled_from(words.JOURNEYS),
+    network=st.builds(words.Network, client_ip=SHORT, forwarded=LISTED, ja4=SHORT, rtt_ms=SECONDS),
+    tenant=SHORT,
+    request_id=SHORT,
+    time=MOMENTS,
+    credential_result=st.sampled_from(words.CREDENTIAL_RESULTS),
+    device=st.none()
+    | st.builds(
+        words.Device,
+        user_agent=SHORT,
+        mobile=st.none() | st.booleans(),
+        languages=LISTED,
+        attestation=st.sampled_from(words.ATTESTATIONS),
+    ),
+    place=st.none()
+    | st.builds(
+        words.ReportedPlace,
+        latitude=st.floats(-90, 90),
+        longitude=st.floats(-180, 180),
+        accuracy_m=st.none() | st.floats(0, 100),
+    ),
+    behaviour=st.none()
+    | st.builds(
+        words.Behaviour,
+        typing_intervals_ms=st.lists(st.floats(0, 1000, width=32), max_size=4).map(tuple),
+        pointer_events=st.none() | st.integers(0, 1000),
+        pasted=st.none() | st.booleans(),
+        form_seconds=SECONDS,
+        form_failures=st.none() | st.integers(0, 9),
+    ),
+    session=st.none() | st.builds(words.Session, id=SHORT, start_time=MOMENTS, authentication_time=MOMENTS, amr=LISTED),
+    federation=st.none()
+    | st.builds(
+        words.Federation, issuer=SHORT, protocol=st.sampled_from(words.PROTOCOLS), amr=LISTED, issue_time=MOMENTS
+    ),
+    outside=st.none()
+    | st.builds(
+        words.Outside,
+        credential_breached=st.none() | st.booleans(),
+        risk_level=st.sampled_from(words.RISK_LEVELS),
+    ),
+    consent=st.none() | LISTED,
+    attributes=st.dictionaries(SHORT, SHORT, max_size=3),
+)
+
+
+@given(ATTEMPTS)
+def test_an_attempt_survives_the_wire(attempt: Attempt) -> None:
+    """What a client says is what the core hears, absences included."""
+    sent = translate.request(attempt).SerializeToString()
+    assert translate.attempt(risk_pb2.AssessRequest.FromString(sent)) == attempt
+
+
+def test_a_word_that_the_wire_lacks_cannot_be_said() -> None:
+    """A client is told of its typing error before it sends one."""
+    with pytest.raises(ValueError, match="journey: no such value: 'logon'"):
+        translate.request(Attempt(domain="customer", subject="u", journey="logon", network=words.Network()))
 
 
 @given(TIMESTAMPS)
@@ -260,7 +332,7 @@ def test_a_challenge_carries_methods_and_time() -> None:
         assessment_id="a", kind="challenge_passed", tenant="t", time=1.7e9, amr=("hwk",), seconds=9.0
     )
     named = {translate.wire_path(field.name) for field in fields(Outcome)} - {"outcome"}
-    assert named <= set(wire_paths(risk_pb2.RecordOutcomeRequest.DESCRIPTOR))
+    assert named <= set(wire_paths(described("RecordOutcomeRequest")))
 
 
 TEXTS = st.text(max_size=8)
