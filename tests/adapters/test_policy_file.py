@@ -178,3 +178,13 @@ def test_schema_has_the_readers_words() -> None:
     assert tuple(properties["journeys"]["required"]) == tuple(properties["journeys"]["properties"]) == JOURNEYS
     assert set(definitions["journey"]["properties"]["gaps"]["properties"]) == set(SOURCES)
     assert set(VARIABLES) <= set(re.findall(r"\w+", definitions["rule"]["properties"]["when"]["description"]))
+
+
+def test_the_page_has_the_readers_words() -> None:
+    """The page for authors lists the keys, and the variables as the core describes them."""
+    page = (ROOT / "docs" / "policy.md").read_text()
+    for kind in ("policy", "journey", "tier", "rule"):
+        for key in (*KEYS[kind][0], *KEYS[kind][1]):
+            assert re.search(rf"`{key}\b|^ +(- )?{key}:", page, re.MULTILINE), key
+    for name, variable in VARIABLES.items():
+        assert re.search(rf"^\| `{name}` \| [a-z ]+ \| {re.escape(variable.text)} \|$", page, re.MULTILINE), name
