@@ -14,7 +14,7 @@ from riskd.adapters.policy_file import KEYS, MISTAKES, load_policy, read_policy
 from riskd.adapters.policy_file.document import LARGEST
 from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.context import SOURCES
-from riskd.core.errors import InvalidPolicy
+from riskd.core.errors import InvalidPolicy, Problem
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.core.requirement import Terms, Tier
@@ -88,11 +88,12 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
 def test_any_text_is_read_or_refused(at: int, removed: int, added: str) -> None:
     """However a file is mangled, the answer is a policy or its mistakes, each inside the file."""
     text = EXAMPLE[:at] + added + EXAMPLE[at + removed :]
+    problems: tuple[Problem, ...] = ()
     try:
         read_policy("policy", text, COMPILER)
     except InvalidPolicy as error:
-        assert error.problems
-        assert all(1 <= problem.line <= text.count("\n") + 2 for problem in error.problems)
+        problems = error.problems or (Problem("policy", "refused without a reason"),)
+    assert all(1 <= problem.line <= text.count("\n") + 2 for problem in problems)
 
 
 def test_a_policy_is_read_as_written() -> None:
