@@ -23,7 +23,7 @@ from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings, obtain_pepper
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
-from riskd.core.errors import InvalidFile, InvalidModel, InvalidPolicy, Problem
+from riskd.core.errors import InvalidFile, InvalidModel, InvalidPolicy, Problem, Unavailable
 from riskd.core.features import FEATURES, NAMES, schema
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine, Parts
@@ -31,7 +31,6 @@ from riskd.ports import HistoryStore, Meter
 
 CHAMPION: Final = "champion"
 """File beside a domain's model versions that names the one to serve."""
-GEO_FILES: Final = ("city-ipv4.mmdb", "city-ipv6.mmdb", "city.mmdb", "asn.mmdb", "anonymous.mmdb")
 SWEEP: Final = 2_000
 """Records looked at in one go for expiry: a few milliseconds."""
 
@@ -91,8 +90,9 @@ def open_geo(settings: Settings) -> GeoIp:
     geo = settings.geo
     named = {"city": geo.city, "asn": geo.asn, "anonymous": geo.anonymous}
     chosen = [Path(path) for path in named.values() if path]
-    installed = [Path(geo.dir) / name for name in GEO_FILES]
-    chosen += [path for path in installed if path.is_file() and not named[path.stem.partition("-")[0]]]
+    replaced = [kind for kind, path in named.items() if path]
+    installed = sorted(Path(geo.dir).glob("*.mmdb"))
+    chosen += [path for path in installed if not any(kind in path.name for kind in replaced)]
     return GeoIp.open(chosen, read_asn_table(data_directory("asns.csv")), Timezones())
 
 
@@ -131,7 +131,7 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         attributes=frozenset(settings.attributes.names),
     )
     for database in geo.databases():
-        meter.geo_built(database.kind, database.built)
+        meter.geo_built(database.kind, database.build_epoch)
     meter.installed(release.id, {domain: scorer.version for domain, scorer in release.scorers.items()})
     engine, stop = Engine(parts, release), threading.Event()
     keeper = threading.Thread(
@@ -149,5 +149,8 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
 def _keep(store: HistoryStore, meter: Meter, every: float, stop: threading.Event) -> None:
     """Sweep expired records and report the store's size, until told to stop."""
     while not stop.wait(every):
-        store.sweep(time.time(), SWEEP)
-        meter.stored(*store.size())
+        try:
+            store.sweep(time.time(), SWEEP)
+            meter.stored(*store.size())
+        except Unavailable:
+            meter.failed("store")

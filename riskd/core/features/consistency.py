@@ -167,7 +167,7 @@ def _reported_gap(attempt: Attempt, context: Context, place: Place | None) -> fl
     if place is None or reported is None or (isinstance(route, Route) and route.anonymizer):
         return math.nan
     apart = distance_km(reported.latitude, reported.longitude, place.latitude, place.longitude)
-    return max(apart - place.radius_km - (reported.accuracy_m or 0.0) / 1000, 0.0)
+    return max(apart - place.radius_km - max(reported.accuracy_m or 0.0, 0.0) / 1000, 0.0)
 
 
 def _shortfall(rtt_ms: float, measured_from: Place | None, place: Place | None) -> float:

@@ -10,8 +10,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context
 from riskd.core.familiarity import ADDRESS_WEIGHTS, AGENT_WEIGHTS, log_likelihood_ratio
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import Past, everyone, popularity, tally, taught
-from riskd.core.history import trusted
+from riskd.core.features.past import Past, everyone, popularity, taught
 
 
 def _feature(name: str, *, levels: str, reason: str, text: str, source: str, purpose: str = "device") -> Feature:
@@ -102,8 +101,9 @@ def compute(_: Attempt, context: Context) -> Sequence[float]:
 
 
 def _plain(table: str, value: str, past: Past, total: float) -> float:
-    own = trusted(tally(past.tallies, table, value), past.now)
-    return log_likelihood_ratio((own,), past.total, (popularity(past.remembered, table, past.now),), total, (1.0,))
+    own = past.trust(table, value)
+    common = popularity(past.remembered, table, past.now)
+    return _guarded(own, log_likelihood_ratio((_settled(own),), past.total, (common,), total, (1.0,)))
 
 
 def _backed_off(levels: _Levels, values: dict[str, str], past: Past, total: float) -> float:
@@ -112,10 +112,21 @@ def _backed_off(levels: _Levels, values: dict[str, str], past: Past, total: floa
     if not present or present[0] is not levels[0]:
         return math.nan
     whole = 1.0 if len(present) == len(levels) else sum(weight for _, weight in present)
-    return log_likelihood_ratio(
-        [trusted(tally(past.tallies, table, values[table]), past.now) for table, _ in present],
+    own = [past.trust(table, values[table]) for table, _ in present]
+    llr = log_likelihood_ratio(
+        [_settled(trust) for trust in own],
         past.total,
         [popularity(past.remembered, table, past.now) for table, _ in present],
         total,
         [weight / whole for _, weight in present],
     )
+    return _guarded(own[0], llr)
+
+
+def _settled(trust: tuple[float, bool]) -> float:
+    return trust[0] if trust[1] else 0.0
+
+
+def _guarded(trust: tuple[float, bool], llr: float) -> float:
+    """The poison guard: a value on probation loses its surprise as it earns trust, and earns no credit."""
+    return llr * (1.0 - trust[0]) if llr > 0 and not trust[1] else llr

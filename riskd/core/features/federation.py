@@ -9,8 +9,7 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
-from riskd.core.features.novelty import is_new
-from riskd.core.features.past import tally, taught
+from riskd.core.features.past import taught
 
 
 def _feature(
@@ -112,4 +111,4 @@ def _new_issuer(context: Context) -> float:
     past, issuer = taught(context), context.values.get("issuer")
     if past is None or issuer is None:
         return math.nan
-    return is_new(tally(past.tallies, "issuer", issuer), past.tallies["sign_in"][""], context.now)
+    return float(not past.trust("issuer", issuer)[1])

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.context import Context, Memory, Missing, Remembered
-from riskd.core.history import EMPTY, Tallies, units
+from riskd.core.history import EMPTY, WEEK, Tallies, trusted, units
 
 UNCAPPED: Final = 1 << 62
 """For counts of a whole domain, where no single person can flood a week."""
@@ -22,6 +22,22 @@ class Past(Struct, frozen=True):
     total: float
     remembered: Remembered
     now: float
+
+    def trust(self, table: str, value: str) -> tuple[float, bool]:
+        """Trusted units of a value, and whether it is settled.
+
+        What an account began with is its own from the start: the first login after a registration is
+        from nowhere new. Later values are on probation until they are two weeks old or worth a whole
+        trusted unit: one stolen pass does not settle the thief's device.
+        """
+        known = tally(self.tallies, table, value)
+        if not known:
+            return 0.0, False
+        if known[0] <= self.tallies["sign_in"][""][0]:
+            own = units(known, self.now)
+            return own, own > 0
+        own = trusted(known, self.now)
+        return own, own >= 1 or (own > 0 and known[0] <= int(self.now // WEEK) - 2)
 
 
 def taught(context: Context) -> Past | None:
