@@ -96,6 +96,7 @@ def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
 
 
 def evaluate(policy: Policy, attempt: Attempt, context: Context, features: Sequence[float], score: float) -> Found:
-    """Every rule of the attempt's journey: the hits, and the names of rules that could not be evaluated."""
+    """Every rule of the attempt's journey: the hits, and a cause `rule:<name>` for each that failed."""
     journey = policy.journeys[attempt.journey]
-    return journey.evaluate(Facts(attempt, context, features, score, journey.postures))
+    hits, broken = journey.evaluate(Facts(attempt, context, features, score, journey.postures))
+    return hits, tuple([f"rule:{name}" for name in broken])
