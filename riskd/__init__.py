@@ -1,0 +1,69 @@
+"""riskd: adaptive, risk-based authentication, in process.
+
+with riskd.open_engine() as engine:
+    answer = engine.assess(riskd.Attempt(...))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from riskd.core.assess import Release
+from riskd.core.assessment import Assessment, Reason
+from riskd.core.attempt import (
+    Attempt,
+    Behaviour,
+    Device,
+    Federation,
+    Network,
+    Outcome,
+    Outside,
+    ReportedPlace,
+    Session,
+)
+from riskd.core.context import Missing
+from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, RiskdError, Unavailable, UnknownAssessment
+from riskd.core.requirement import Requirement, Tier
+from riskd.engine import Engine, Parts, Recorded
+
+__all__ = [
+    "Assessment",
+    "Attempt",
+    "Behaviour",
+    "Device",
+    "Engine",
+    "Federation",
+    "InvalidAttempt",
+    "InvalidOutcome",
+    "Missing",
+    "Network",
+    "Outcome",
+    "Outside",
+    "Parts",
+    "Problem",
+    "Reason",
+    "Recorded",
+    "Release",
+    "ReportedPlace",
+    "Requirement",
+    "RiskdError",
+    "Session",
+    "Tier",
+    "Unavailable",
+    "UnknownAssessment",
+    "open_engine",
+]
+
+
+@contextmanager
+def open_engine(config: str | None = None) -> Iterator[Engine]:
+    """An engine made from settings: file `config` (else RISKD_CONFIG) and RISKD_* in the environment.
+
+    Raises InvalidSettings, InvalidPolicy, InvalidModel or InvalidGeo with every problem found.
+    """
+    from riskd.config import load
+    from riskd.wiring import open_engine as wired
+
+    with wired(load(config)) as engine:
+        yield engine

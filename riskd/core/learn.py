@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import msgspec
@@ -10,6 +9,7 @@ from msgspec import Struct
 
 from riskd.core.attempt import Attempt, Outcome
 from riskd.core.context import Context, Place, Route
+from riskd.core.features.behaviour import TYPING_SCALE, typing_rhythm
 from riskd.core.history import (
     ACTIVITY_SECONDS,
     DAY,
@@ -19,6 +19,7 @@ from riskd.core.history import (
     inverse,
 )
 from riskd.core.pseudonym import Keys, short
+from riskd.core.recall import ACTIVITY, PROFILE
 from riskd.core.requirement import Requirement, Tier, accepts
 
 RECEIPT_SECONDS: Final = 90 * DAY
@@ -26,11 +27,6 @@ RECEIPT_SECONDS: Final = 90 * DAY
 SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key: a pass with one of them teaches three units."""
-TYPING_SCALE: Final = 1000
-PROFILE: Final = b"P"
-ACTIVITY: Final = b"A"
-RECEIPT: Final = b"R"
-REPLY: Final = b"Y"
 
 
 class Lesson(Struct, frozen=True, array_like=True):
@@ -140,14 +136,6 @@ def _typing(attempt: Attempt) -> tuple[int, int]:
     return (round(rhythm * TYPING_SCALE), round(rhythm * rhythm * TYPING_SCALE))
 
 
-def typing_rhythm(attempt: Attempt) -> float | None:
-    """Mean natural logarithm of the typing intervals in ms; None below five intervals."""
-    intervals = attempt.behaviour.typing_intervals_ms if attempt.behaviour else ()
-    if len(intervals) < 5:
-        return None
-    return sum(math.log(max(interval, 1.0)) for interval in intervals) / len(intervals)
-
-
 def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
     """The deltas that teach this lesson with a weight. `inverse` of each takes it back exactly."""
     time, expires = lesson.time, lesson.time + PROFILE_SECONDS
@@ -196,13 +184,11 @@ def settle(kept: Receipt, outcome: Outcome, now: float) -> tuple[Receipt, tuple[
             deltas = tuple(inverse(delta) for delta in taught(kept.lesson, kept.taught))
         return msgspec.structs.replace(kept, taught=0, fraud=True), deltas
     if outcome.kind in ("challenge_failed", "recovery_failed"):
-        return kept, tuple(
-            Delta(ACTIVITY + key, now, now + ACTIVITY_SECONDS, tuple(_FAILURE)) for key in kept.activity
-        )
+        return kept, tuple(Delta(ACTIVITY + key, now, now + ACTIVITY_SECONDS, tuple(_FAILURE)) for key in kept.activity)
     if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
         kept = msgspec.structs.replace(kept, satisfied=True)
     if outcome.kind == "recovery_completed":
-        deltas = (_recovered(kept, now),)
+        deltas = (recovered(kept.lesson.subject, now),)
     gain = 0 if kept.fraud else _units(kept, outcome) - kept.taught
     if gain <= 0:
         return kept, deltas
@@ -224,5 +210,6 @@ def _units(kept: Receipt, outcome: Outcome) -> int:
     return 0
 
 
-def _recovered(kept: Receipt, now: float) -> Delta:
-    return Delta(ACTIVITY + kept.lesson.subject, now, now + SEQUENCE_SECONDS, (), (("recovered", (now,)),))
+def recovered(subject: bytes, now: float) -> Delta:
+    """A recovery was completed: remembered with the subject's sensitive steps."""
+    return Delta(ACTIVITY + subject, now, now + SEQUENCE_SECONDS, (), (("recovered", (now,)),))

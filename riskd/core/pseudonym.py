@@ -60,11 +60,15 @@ class Pseudonyms:
         return found
 
     def keys(self, attempt: Attempt, address: Address, values: dict[str, str]) -> Keys:
-        """Where this attempt's histories lie. `values` are its common values by table."""
+        """Where this attempt's histories lie.
+
+        `values` are the attempt's plain values by table; those that could identify somebody (user agent,
+        issuer, device, address) are replaced or completed, in place, by their short pseudonyms.
+        """
         tenant, domain, device = attempt.tenant, attempt.domain, attempt.device
         common, digest = self.common, self.digest
         asn = values.get("asn")
-        return Keys(
+        keys = Keys(
             subject=digest(tenant, domain, "subject", attempt.subject),
             domain=common(tenant, domain, "domain", ""),
             address=digest(tenant, domain, "address", address.text),
@@ -74,10 +78,18 @@ class Pseudonyms:
             if device and device.fingerprint
             else b"",
             asn=common(tenant, domain, "asn", asn) if asn else b"",
-            popularity={
-                table: common(tenant, domain, table, values[table]) for table in POPULARITY if table in values
-            },
+            popularity={table: common(tenant, domain, table, values[table]) for table in POPULARITY if table in values},
         )
+        values["address"], values["network"] = short(keys.address), short(keys.network)
+        if "agent" in values:
+            values["agent"] = short(keys.popularity["agent"])
+        if "issuer" in values:
+            values["issuer"] = short(common(tenant, domain, "issuer", values["issuer"]))
+        if keys.device:
+            values["device"] = short(keys.device)
+        if keys.fingerprint:
+            values["fingerprint"] = short(keys.fingerprint)
+        return keys
 
 
 def short(digest: bytes) -> str:

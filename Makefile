@@ -1,0 +1,84 @@
+# riskd. `make` lists the targets; `make demo` and `make test` need nothing but Python 3.11 or newer.
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.run-$(shell cksum <requirements/run.txt | cut -d" " -f1)
+DEV := $(VENV)/.dev-$(shell cat requirements/run.txt requirements/dev.txt | cksum | cut -d" " -f1)
+COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-config \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --group
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(DEV) ## Install riskd, its tests and its tools into .venv, from hash-locked requirements
+
+.PHONY: demo
+demo: $(RUN) ## Start riskd with a real geo database, score real sign-ins over gRPC, print the answers
+	@$(BIN)/riskd demo
+
+.PHONY: test
+test: lint ## Run every gate, then every test
+	@echo "pytest"
+	@$(BIN)/pytest -n 2 --quiet
+
+.PHONY: lint
+lint: $(DEV) ## Check style, types, architecture and the wire contract
+	@echo "ruff";         $(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
+	@echo "mypy";         $(BIN)/mypy --no-error-summary
+	@echo "lint-imports"; $(BIN)/lint-imports >$(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
+	@echo "buf";          $(BIN)/buf lint
+
+.PHONY: format
+format: $(DEV) ## Mend what can be mended without thought
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+.PHONY: proto
+proto: $(DEV) ## Regenerate riskd/_proto from proto/
+	@$(BIN)/python proto/generate.py
+
+.PHONY: docs
+docs: $(RUN) ## Regenerate the reference pages from the code
+	@$(BIN)/riskd features --markdown >docs/features.md
+	@$(BIN)/riskd settings --markdown >docs/settings.md
+	@$(BIN)/riskd errors --markdown >docs/errors.md
+
+.PHONY: bench
+bench: $(DEV) ## Print every figure that the docs name
+	@$(BIN)/python -m benchmarks
+
+.PHONY: lock
+lock: ## Resolve the requirements anew (needs uv)
+	@$(COMPILE) build --output-file requirements/run.txt --upgrade
+	@$(COMPILE) dev --extra train --constraint requirements/run.txt --output-file requirements/dev.txt --upgrade
+
+.PHONY: clean
+clean: ## Remove what can be made again
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV):
+	@test -n "$(PYTHON)" || { echo "riskd needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# A count while pip works; what it says is shown if it fails.
+define install
+@echo "installing $(1)"
+@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --requirement $(1) 2>&1 | tee $(VENV)/pip.txt \
+	| awk -v tty=$$(test -t 1 && echo 1) '/^Collecting/ { n++; if (tty) { printf "  %d\r", n; fflush() } } END { print "  " n " packages" }' \
+	|| { cat $(VENV)/pip.txt; exit 1; }
+endef
+
+$(RUN): | $(VENV)
+	$(call install,requirements/run.txt)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.run-* && touch $@
+
+$(DEV): $(RUN)
+	$(call install,requirements/dev.txt)
+	@rm -f $(VENV)/.dev-* && touch $@

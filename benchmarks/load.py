@@ -1,0 +1,152 @@
+"""A load generator for Assess: varied subjects, answers checked, latency counted from the intended start.
+
+Closed loop (`--concurrency`) measures capacity; open loop (`--rate`) measures latency without the
+coordinated omission that a closed loop hides. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from benchmarks.traffic import attempts
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.server.translate import request
+
+METHOD: Final = "/riskd.v1.RiskService/Assess"
+TICKS: Final = 100
+"""Clock ticks a second in /proc (USER_HZ)."""
+
+
+def messages(count: int, subjects: int, seed: int) -> list[bytes]:
+    """Serialised requests, made before the clock starts."""
+    return [request(attempt).SerializeToString() for attempt in islice(attempts(subjects, seed), count)]
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """User and system time of processes so far."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+class Tally:
+    """Latencies in seconds, and what was wrong with answers."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.errors: dict[str, int] = {}
+        self.degraded = 0
+
+    def answered(self, answer: bytes, seconds: float) -> None:
+        """Check one answer: it must parse, name a tier, and hold a probability."""
+        response = risk_pb2.AssessResponse.FromString(answer)
+        self.degraded += response.degraded
+        if response.requirement.tier and 0.0 <= response.score <= 1.0:
+            self.seconds.append(seconds)
+        else:
+            self.failed("malformed answer")
+
+    def failed(self, why: str) -> None:
+        """Count a call that gave no answer."""
+        self.errors[why] = self.errors.get(why, 0) + 1
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds below which `share` of the answered calls lie."""
+        ranked = sorted(self.seconds)
+        return ranked[min(len(ranked) - 1, int(share * len(ranked)))] * 1e3 if ranked else float("nan")
+
+
+async def _call(call: grpc.aio.UnaryUnaryMultiCallable, body: bytes, since: float, tally: Tally) -> None:
+    try:
+        answer = await call(body, timeout=2.0)
+    except grpc.aio.AioRpcError as error:
+        tally.failed(error.code().name)
+    else:
+        tally.answered(answer, time.perf_counter() - since)
+
+
+async def _closed(
+    call: grpc.aio.UnaryUnaryMultiCallable, bodies: Iterator[bytes], until: float, concurrency: int, tally: Tally
+) -> None:
+    async def one() -> None:
+        while (now := time.perf_counter()) < until:
+            await _call(call, next(bodies), now, tally)
+
+    await asyncio.gather(*(one() for _ in range(concurrency)))
+
+
+async def _open(
+    call: grpc.aio.UnaryUnaryMultiCallable, bodies: Iterator[bytes], until: float, rate: float, tally: Tally
+) -> None:
+    running: set[asyncio.Task[None]] = set()
+    intended = time.perf_counter()
+    while intended < until:
+        ahead = intended - time.perf_counter()
+        if ahead > 0:
+            await asyncio.sleep(ahead)
+        task = asyncio.create_task(_call(call, next(bodies), intended, tally))
+        running.add(task)
+        task.add_done_callback(running.discard)
+        intended += 1.0 / rate
+    await asyncio.gather(*running)
+
+
+async def load(options: argparse.Namespace) -> dict[str, object]:
+    """Run one load and describe what came of it."""
+    bodies = cycle(messages(options.requests, options.subjects, options.seed))
+    tally = Tally()
+    async with grpc.aio.insecure_channel(options.target) as channel:
+        await asyncio.wait_for(channel.channel_ready(), 10)
+        call = channel.unary_unary(METHOD)
+        await _closed(call, bodies, time.perf_counter() + options.warm_up, 4, Tally())
+        cpu, start = cpu_seconds(options.pid), time.perf_counter()
+        if options.rate:
+            await _open(call, bodies, start + options.seconds, options.rate, tally)
+        else:
+            await _closed(call, bodies, start + options.seconds, options.concurrency, tally)
+        elapsed, used = time.perf_counter() - start, cpu_seconds(options.pid) - cpu
+    answered = len(tally.seconds)
+    return {
+        "answered": answered,
+        "errors": tally.errors,
+        "degraded": tally.degraded,
+        "per_second": round(answered / elapsed, 1),
+        "server_cpu_us_per_call": round(used / answered * 1e6, 1) if answered and options.pid else None,
+        "p50_ms": round(tally.percentile(0.5), 3),
+        "p99_ms": round(tally.percentile(0.99), 3),
+        "p999_ms": round(tally.percentile(0.999), 3),
+    }
+
+
+def main() -> int:
+    """Parse arguments, run, print; 1 when any call failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__.splitlines()[0])
+    parser.add_argument("--target", default="127.0.0.1:50551", help="host:port of the service")
+    parser.add_argument("--rate", type=float, default=0.0, help="open loop at this many calls a second")
+    parser.add_argument("--concurrency", type=int, default=16, help="closed loop with this many callers")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long to measure")
+    parser.add_argument("--warm-up", type=float, default=1.0, help="seconds of load before measuring")
+    parser.add_argument("--subjects", type=int, default=10_000, help="how many different subjects sign in")
+    parser.add_argument("--requests", type=int, default=20_000, help="distinct requests to cycle through")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pid", type=int, action="append", default=[], help="server process, for CPU per call")
+    options = parser.parse_args()
+    result = asyncio.run(load(options))
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 1 if result["errors"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

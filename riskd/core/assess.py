@@ -1,0 +1,129 @@
+"""The pipeline on one screen: facts in, values out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.core.assessment import Assessment, Hit, Reason
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context
+from riskd.core.decide import Ruling, decide
+from riskd.core.features import FEATURES, vector
+from riskd.core.history import Delta
+from riskd.core.learn import Receipt, attempted, receipt
+from riskd.core.policy import Policy, evaluate
+from riskd.core.pseudonym import Keys
+from riskd.core.score import Scorer
+
+REASONS: Final = 8
+"""Reasons in an answer, strongest first."""
+NOTICEABLE: Final = 0.1
+"""Log-odds below which a contribution is not worth a sentence."""
+SUGGESTIBLE: Final = ("device_id", "fingerprint", "languages", "timezone", "screen", "attestation",
+                      "reported_place", "rtt", "behaviour", "credential")  # fmt: skip
+
+
+class Release(Struct, frozen=True):
+    """What decides: a policy and a scorer for each identity domain. `id` is the hash of all of it."""
+
+    id: str
+    policies: Mapping[str, Policy]
+    scorers: Mapping[str, Scorer]
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """An assessment with everything that led to it and everything that follows from it."""
+
+    assessment: Assessment
+    vector: list[float]
+    log_odds: float
+    hits: tuple[Hit, ...]
+    contributions: tuple[float, ...] | None
+    deltas: tuple[Delta, ...]
+    receipt: Receipt
+
+
+def assess(
+    attempt: Attempt, context: Context, keys: Keys, release: Release, assessment_id: str, *, explain: bool = False
+) -> Decision:
+    """Decide one attempt. Pure: same arguments, same answer, bit for bit.
+
+    1. Compute every feature; a missing fact yields the feature's documented default.
+    2. Score the vector.
+    3. Evaluate every rule: hits are evidence, not control flow.
+    4. Take the strictest of floor, band, hits, gap postures and cold start.
+    5. Explain it, when the tier rose above the floor or somebody will read it.
+    6. Say what it changes: velocity now, familiarity when it proves to have been the owner's.
+    """
+    policy, scorer = release.policies[attempt.domain], release.scorers[attempt.domain]
+    features = vector(attempt, context)  # (1)
+    log_odds, probability = scorer.score(features)  # (2)
+    hits, broken = evaluate(policy, attempt, context, features, probability)  # (3)
+    ruling = decide(policy, attempt, context, probability, hits)  # (4)
+    contributions = scorer.contributions(features) if explain or ruling.raised else None  # (5)
+    reasons = ruling.reasons + (_reasons(contributions) if contributions is not None else ())
+    suggested = _next_signals(policy, attempt, context, scorer, features, ruling) if ruling.raised else ()
+    assessment = Assessment(
+        id=assessment_id,
+        score=probability,
+        level=ruling.level,
+        requirement=ruling.requirement,
+        reasons=reasons,
+        gaps=ruling.gaps,
+        coverage=ruling.coverage,
+        causes=(*broken, *_failed_parts(context)),
+        next_signals=suggested,
+        release=release.id,
+        model=scorer.version,
+        valid_until=context.now + ruling.valid_for_s,
+    )
+    return Decision(
+        assessment=assessment,
+        vector=features,
+        log_odds=log_odds,
+        hits=hits,
+        contributions=contributions,
+        deltas=attempted(attempt, keys, context.now),  # (6)
+        receipt=receipt(attempt, context, keys, ruling.requirement),
+    )
+
+
+def _reasons(contributions: tuple[float, ...]) -> tuple[Reason, ...]:
+    """One reason per code, the contributions of its features added, the strongest first."""
+    totals: dict[str, float] = {}
+    texts: dict[str, tuple[float, str]] = {}
+    for feature, moved in zip(FEATURES, contributions, strict=True):
+        if moved >= NOTICEABLE:
+            totals[feature.reason] = totals.get(feature.reason, 0.0) + moved
+            texts[feature.reason] = max(texts.get(feature.reason, (0.0, "")), (moved, feature.text))
+    ranked = sorted(totals, key=lambda code: (-totals[code], code))[:REASONS]
+    return tuple(Reason(code, totals[code], texts[code][1]) for code in ranked)
+
+
+def _failed_parts(context: Context) -> tuple[str, ...]:
+    return tuple(f"{gap.source}:{gap.why}" for gap in context.missing if gap.why in ("unavailable", "unreadable"))
+
+
+def _next_signals(
+    policy: Policy, attempt: Attempt, context: Context, scorer: Scorer, features: list[float], ruling: Ruling
+) -> tuple[str, ...]:
+    """Missing signals that would lower the tier, if each turned out to be as usual."""
+    found = []
+    for gap in context.missing:
+        if gap.source not in SUGGESTIBLE:
+            continue
+        as_usual = [
+            reference if gap.source in feature.sources and math.isnan(value) else value
+            for feature, value, reference in zip(FEATURES, features, scorer.references, strict=True)
+        ]
+        there = replace(context, missing=tuple(other for other in context.missing if other is not gap))
+        probability = scorer.score(as_usual)[1]
+        hits, _ = evaluate(policy, attempt, there, as_usual, probability)
+        if decide(policy, attempt, there, probability, hits).tier < ruling.tier:
+            found.append(gap.source)
+    return tuple(found)

@@ -1,0 +1,101 @@
+"""What the decision log says: one JSON object a line, enough to reproduce the score.
+
+The subject appears as its pseudonym, the address as its network, the user agent as parsed. NaN (a
+missing feature) is written as null.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from riskd.core.assessment import Assessment
+from riskd.core.context import Agent, Missing, Place, Route
+
+
+class Facts(Struct, frozen=True):
+    """The context as it was, histories excepted."""
+
+    now: float
+    network: str
+    """The /24 or /48 of the client's address."""
+    values: dict[str, str]
+    place: Place | None
+    route: Route | None
+    agent: Agent | None
+    missing: tuple[Missing, ...]
+
+
+class AssessmentRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="assessment"):
+    """One assessment. `vector` is in the order of the release's feature table."""
+
+    id: str
+    time: float
+    tenant: str
+    domain: str
+    journey: str
+    subject: str
+    request_id: str
+    credential_result: str
+    facts: Facts
+    vector: tuple[float | None, ...]
+    log_odds: float
+    score: float
+    level: str
+    tier: str
+    satisfied: bool
+    hits: tuple[str, ...]
+    shadow_hits: tuple[str, ...]
+    reasons: tuple[str, ...]
+    contributions: dict[str, float] | None
+    """Log-odds by feature; only where the tier rose, where asked, and on a sample of one in sixteen."""
+    gaps: tuple[Missing, ...]
+    coverage: float
+    causes: tuple[str, ...]
+    release: str
+    model: str
+
+
+class OutcomeRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="outcome"):
+    """One outcome. `taught` is what the assessment has taught in total, in units."""
+
+    assessment_id: str
+    time: float
+    tenant: str
+    domain: str
+    journey: str
+    kind: str
+    amr: tuple[str, ...]
+    seconds: float | None
+    taught: int
+
+
+Record = AssessmentRecord | OutcomeRecord
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final[msgspec.json.Decoder[Record]] = msgspec.json.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    """One line, without the newline."""
+    return _ENCODER.encode(record)
+
+
+def decode(line: bytes) -> Record:
+    """Back from `encode`; a missing feature is None. Raises msgspec.DecodeError."""
+    return _DECODER.decode(line)
+
+
+_REPLY_ENCODER: Final = msgspec.msgpack.Encoder()
+_REPLY_DECODER: Final = msgspec.msgpack.Decoder(Assessment)
+
+
+def encode_reply(assessment: Assessment) -> bytes:
+    """An answer as it is kept for repeated requests."""
+    return _REPLY_ENCODER.encode(assessment)
+
+
+def decode_reply(stored: bytes) -> Assessment:
+    """Back from `encode_reply`. Raises msgspec.DecodeError."""
+    return _REPLY_DECODER.decode(stored)

@@ -1,0 +1,134 @@
+"""Which signals an attempt brought, and which of them it may be judged by."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from riskd.core.attempt import PURPOSES, Attempt, Device
+from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+
+PURPOSE: Final = {
+    "device_id": "device",
+    "fingerprint": "device",
+    "languages": "device",
+    "timezone": "device",
+    "screen": "device",
+    "attestation": "device",
+    "reported_place": "location",
+    "behaviour": "behaviour",
+    "outside": "sharing",
+}
+"""Purpose by source; every other source is `security` and needs no consent."""
+
+_NOTHING: Final = Device()
+
+
+def consented(attempt: Attempt) -> Attempt:
+    """The attempt without the signals whose purpose was not granted: they are neither used nor stored."""
+    granted = attempt.consent
+    if granted is None or set(PURPOSES[1:]) <= set(granted):
+        return attempt
+    if "device" not in granted and attempt.device is not None:
+        device = attempt.device
+        kept = Device(user_agent=device.user_agent, platform=device.platform, mobile=device.mobile)
+        attempt = replace(attempt, device=kept)
+    return replace(
+        attempt,
+        place=attempt.place if "location" in granted else None,
+        behaviour=attempt.behaviour if "behaviour" in granted else None,
+        outside=attempt.outside if "sharing" in granted else None,
+    )
+
+
+def missing(attempt: Attempt) -> list[Missing]:
+    """The signals that the attempt itself did not bring, each with the reason."""
+    device, granted = attempt.device or _NOTHING, attempt.consent
+    session, federation = attempt.session, attempt.federation
+    sent = (
+        ("device_id", device.device_id),
+        ("fingerprint", device.fingerprint),
+        ("languages", device.languages),
+        ("timezone", device.timezone),
+        ("screen", device.screen),
+        ("attestation", device.attestation),
+        ("reported_place", attempt.place),
+        ("rtt", attempt.network.rtt_ms is not None),
+        ("behaviour", attempt.behaviour),
+        ("credential", attempt.credential_result != "not_checked"),
+        ("session", session),
+        ("federation", federation),
+        ("outside", attempt.outside),
+    )
+    if granted is None:
+        return [_NOT_SENT[source] for source, value in sent if not value]
+    return [
+        _NOT_SENT[source] if PURPOSE.get(source, "security") in (*granted, "security") else _WITHHELD[source]
+        for source, value in sent
+        if not value
+    ]
+
+
+_ALL: Final = (*PURPOSE, "rtt", "credential", "session", "federation")
+_NOT_SENT: Final = {source: Missing(source, "not_sent") for source in _ALL}
+_WITHHELD: Final = {source: Missing(source, "not_consented") for source in _ALL}
+
+
+def values(
+    attempt: Attempt, place: Place | Missing, route: Route | Missing, agent: Agent | Missing, now: float
+) -> dict[str, str]:
+    """This attempt's value in each history table that has one, as the subject's history will know it."""
+    found = {"hour": str(int(now // 3600) % 24), "weekday": str(int(now // 86400 + 3) % 7)}
+    if isinstance(place, Place) and place.country:
+        found["country"] = place.country
+    if isinstance(route, Route):
+        found["asn"] = str(route.asn)
+    if isinstance(agent, Agent):
+        found["browser"] = f"{agent.browser} {agent.browser_version}"
+        found["os"] = f"{agent.os} {agent.os_version}"
+        found["device_class"] = agent.device_class
+    device = attempt.device
+    if device is not None:
+        for table, value in (
+            ("agent", device.user_agent),
+            ("language", device.languages[0] if device.languages else ""),
+            ("timezone", device.timezone),
+            ("screen", device.screen),
+        ):
+            if value:
+                found[table] = value
+    if attempt.federation is not None and attempt.federation.issuer:
+        found["issuer"] = attempt.federation.issuer
+    return found
+
+
+def context(
+    attempt: Attempt,
+    now: float,
+    values: dict[str, str],
+    facts: tuple[Place | Missing, Route | Missing, Agent | Missing],
+    remembered: Remembered | Missing,
+    device_offset_min: int | None,
+) -> Context:
+    """All facts of an attempt together, with the list of those that are missing."""
+    gaps = missing(attempt)
+    gaps += [fact for fact in facts if isinstance(fact, Missing)]
+    if isinstance(remembered, Missing):
+        gaps += [remembered, Missing("reputation", remembered.why)]
+    elif "sign_in" not in remembered.subject.profile.tallies:
+        gaps.append(_NONE_YET)
+    place, route, agent = facts
+    return Context(
+        now=now,
+        values=values,
+        place=place,
+        route=route,
+        agent=agent,
+        remembered=remembered,
+        device_offset_min=device_offset_min,
+        missing=tuple(gaps),
+    )
+
+
+_NONE_YET: Final = Missing("history", "none_yet")

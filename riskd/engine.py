@@ -1,0 +1,283 @@
+"""The shell round the core: gather facts, assess, record. In-process use needs nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import blake2b
+from time import perf_counter
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.core import learn, record, signals
+from riskd.core.address import Address, parse, truncated
+from riskd.core.assess import Decision, Release, assess
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt, Device, Outcome
+from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, Unavailable, UnknownAssessment
+from riskd.core.features import NAMES
+from riskd.core.history import DAY
+from riskd.core.pseudonym import Keys, Pseudonyms
+from riskd.core.recall import RECEIPT, REPLY, recall, wanted
+from riskd.core.validation import outcome_violations, violations
+from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter, Swap
+
+REPLY_SECONDS: Final = DAY
+"""How long a repeated request id gets the first answer."""
+TRIES: Final = 5
+"""Attempts at changing a receipt that others change at the same moment."""
+_UNKNOWN: Final = Device()
+
+
+class Recorded(Struct, frozen=True):
+    """What an outcome did. `taught`: units that the assessment has taught in total."""
+
+    assessment_id: str
+    taught: int
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """What an engine is made of; `wiring` chooses them. `clock` returns epoch seconds."""
+
+    store: HistoryStore
+    geo: GeoLookup
+    agents: AgentParser
+    log: DecisionLog
+    meter: Meter
+    pseudonyms: Pseudonyms
+    clock: Callable[[], float]
+    attributes: frozenset[str] = frozenset()
+    """Names of the custom attributes that attempts may carry."""
+
+
+class _Gathered(Struct, frozen=True):
+    address: Address
+    keys: Keys
+    context: Context
+    reply: bytes | None
+
+
+class Engine:
+    """Assesses attempts and learns from outcomes. Safe to share between threads."""
+
+    def __init__(self, parts: Parts, release: Release) -> None:
+        self._parts = parts
+        self._release = release
+
+    @property
+    def release(self) -> Release:
+        """The release that decides now."""
+        return self._release
+
+    @property
+    def parts(self) -> Parts:
+        """What this engine is made of."""
+        return self._parts
+
+    def install(self, release: Release) -> None:
+        """Decide by another release from the next attempt on; attempts under way finish with theirs."""
+        self._release = release
+
+    def assess(self, attempt: Attempt, timeout: float = 0.1, *, explain: bool = False) -> Assessment:
+        """Assess one attempt within `timeout` seconds.
+
+        Raises InvalidAttempt with every violation; then nothing was recorded. A part that fails or is
+        too slow becomes a gap or a cause of degradation in the answer, never an exception.
+        """
+        started = perf_counter()
+        release, parts = self._release, self._parts
+        now = parts.clock()
+        address = parse(attempt.network.client_ip)
+        found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
+        if found or address is None:
+            raise InvalidAttempt(found)
+        attempt = signals.consented(attempt)
+        assessment_id = self._identify(attempt)
+        gathered = self._gather(attempt, address, assessment_id, now, started + timeout)
+        if gathered.reply is not None:
+            return record.decode_reply(gathered.reply)
+        decided_from = perf_counter()
+        parts.meter.stage("gather", decided_from - started)
+        sampled = assessment_id.endswith("0")
+        decision = assess(attempt, gathered.context, gathered.keys, release, assessment_id, explain=explain or sampled)
+        record_from = perf_counter()
+        parts.meter.stage("decide", record_from - decided_from)
+        answer = self._record(attempt, gathered, decision, now, started + timeout)
+        self._count(attempt, answer)
+        parts.meter.stage("record", perf_counter() - record_from)
+        return answer
+
+    def record(self, outcome: Outcome, timeout: float = 0.1) -> Recorded:
+        """Learn from what happened after an assessment. Repeating an outcome changes nothing more.
+
+        Raises InvalidOutcome, UnknownAssessment, or Unavailable when the store cannot be changed in time.
+        """
+        parts = self._parts
+        now = parts.clock()
+        found = outcome_violations(outcome, now)
+        if found:
+            raise InvalidOutcome(found)
+        deadline = perf_counter() + timeout
+        key = self._key(RECEIPT, outcome.tenant, outcome.assessment_id)
+        for _ in range(TRIES):
+            _, (document,) = parts.store.read((), (key,), now, deadline - perf_counter())
+            if document is None:
+                raise UnknownAssessment([_unknown(outcome.assessment_id)])
+            kept, deltas = learn.settle(learn.decode(document), outcome, now)
+            swap = Swap(key, document, learn.encode(kept), kept.lesson.time + learn.RECEIPT_SECONDS)
+            if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
+                return self._recorded(outcome, kept, now)
+        raise Unavailable([Problem("store", "the receipt kept changing under us", "send the outcome again")])
+
+    def close(self) -> None:
+        """Make everything durable and let go. Idempotent."""
+        self._parts.log.close()
+        self._parts.store.close()
+
+    def _identify(self, attempt: Attempt) -> str:
+        """32 hex digits: 16 that attempts of one subject share, 16 of this request (or random ones)."""
+        digest = self._parts.pseudonyms.digest
+        subject = digest(attempt.tenant, attempt.domain, "subject", attempt.subject)
+        if attempt.request_id:
+            unique = blake2b(subject + attempt.request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        else:
+            unique = os.urandom(8)
+        return (subject[:8] + unique).hex()
+
+    def _key(self, kind: bytes, tenant: str, assessment_id: str) -> bytes:
+        """A tenant reaches only its own receipts: its name is part of their pseudonym."""
+        return kind + self._parts.pseudonyms.digest(tenant, "", "receipt", assessment_id)
+
+    def _gather(self, attempt: Attempt, address: Address, assessment_id: str, now: float, deadline: float) -> _Gathered:
+        """Every fact, the histories in one batched read. What cannot be had is Missing."""
+        parts = self._parts
+        when = attempt.time if attempt.time is not None else now
+        device = attempt.device or _UNKNOWN
+        place, route = parts.geo.locate(address, when)
+        agent: Agent | Missing = _NO_AGENT
+        if device.user_agent:
+            agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
+        values = signals.values(attempt, place, route, agent, when)
+        keys = parts.pseudonyms.keys(attempt, address, values)
+        offset = parts.geo.offset(device.timezone, when) if device.timezone else None
+        replies = (self._key(REPLY, attempt.tenant, assessment_id),) if attempt.request_id else ()
+        remembered: Remembered | Missing
+        try:
+            histories, documents = parts.store.read(wanted(keys), replies, now, deadline - perf_counter())
+            remembered = recall(keys, histories)
+        except Unavailable:
+            parts.meter.failed("store")
+            remembered, documents = _NO_STORE, [None]
+        context = signals.context(attempt, when, values, (place, route, agent), remembered, offset)
+        return _Gathered(address, keys, context, documents[0] if documents else None)
+
+    def _record(
+        self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
+    ) -> Assessment:
+        """Apply the deltas and append to the log; what fails is named in the answer and counted."""
+        answer, parts = decision.assessment, self._parts
+        receipt_key = self._key(RECEIPT, attempt.tenant, answer.id)
+        swaps = [Swap(receipt_key, None, learn.encode(decision.receipt), now + learn.RECEIPT_SECONDS)]
+        if attempt.request_id:
+            reply_key = self._key(REPLY, attempt.tenant, answer.id)
+            swaps.append(Swap(reply_key, None, record.encode_reply(answer), now + REPLY_SECONDS))
+        try:
+            if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
+                return self._first_answer(attempt, answer, now, deadline)
+        except Unavailable:
+            parts.meter.failed("store")
+            answer = replace(answer, causes=(*answer.causes, "store:not_written"))
+        line = record.encode(_assessment_record(attempt, gathered, decision, answer))
+        if not parts.log.append(line):
+            parts.meter.failed("decision_log")
+            answer = replace(answer, causes=(*answer.causes, "decision_log:not_written"))
+        return answer
+
+    def _first_answer(self, attempt: Attempt, ours: Assessment, now: float, deadline: float) -> Assessment:
+        """Somebody answered the same request id while we did; theirs stands."""
+        key = self._key(REPLY, attempt.tenant, ours.id)
+        with suppress(Unavailable):
+            _, (document,) = self._parts.store.read((), (key,), now, max(deadline - perf_counter(), 0.001))
+            if document is not None:
+                return record.decode_reply(document)
+        return ours
+
+    def _recorded(self, outcome: Outcome, kept: learn.Receipt, now: float) -> Recorded:
+        parts = self._parts
+        line = record.OutcomeRecord(
+            assessment_id=outcome.assessment_id,
+            time=outcome.time if outcome.time is not None else now,
+            tenant=outcome.tenant,
+            domain=kept.domain,
+            journey=kept.journey,
+            kind=outcome.kind,
+            amr=outcome.amr,
+            seconds=outcome.seconds,
+            taught=kept.taught,
+        )
+        if not parts.log.append(record.encode(line)):
+            parts.meter.failed("decision_log")
+        parts.meter.outcome(kept.domain, outcome.kind, kept.taught)
+        return Recorded(outcome.assessment_id, kept.taught)
+
+    def _count(self, attempt: Attempt, answer: Assessment) -> None:
+        meter = self._parts.meter
+        meter.assessed(attempt.domain, attempt.journey, answer.requirement.tier.name, answer.score)
+        for gap in answer.gaps:
+            meter.gap(gap.source, gap.why)
+
+
+_NO_AGENT: Final = Missing("agent", "not_sent")
+_NO_STORE: Final = Missing("history", "unavailable")
+
+
+def _unknown(assessment_id: str) -> Problem:
+    return Problem(
+        "assessment_id",
+        f"no assessment {assessment_id} of this tenant",
+        f"outcomes are accepted for {learn.RECEIPT_SECONDS // DAY} days",
+    )
+
+
+def _assessment_record(
+    attempt: Attempt, gathered: _Gathered, decision: Decision, answer: Assessment
+) -> record.AssessmentRecord:
+    context, contributions = gathered.context, decision.contributions
+    return record.AssessmentRecord(
+        id=answer.id,
+        time=context.now,
+        tenant=attempt.tenant,
+        domain=attempt.domain,
+        journey=attempt.journey,
+        subject=gathered.keys.subject.hex(),
+        request_id=attempt.request_id,
+        credential_result=attempt.credential_result,
+        facts=record.Facts(
+            now=context.now,
+            network=truncated(gathered.address),
+            values=context.values,
+            place=context.place if isinstance(context.place, Place) else None,
+            route=context.route if isinstance(context.route, Route) else None,
+            agent=context.agent if isinstance(context.agent, Agent) else None,
+            missing=context.missing,
+        ),
+        vector=tuple(decision.vector),
+        log_odds=decision.log_odds,
+        score=answer.score,
+        level=answer.level,
+        tier=answer.requirement.tier.name,
+        satisfied=answer.requirement.satisfied,
+        hits=tuple(hit.rule for hit in decision.hits if not hit.shadow),
+        shadow_hits=tuple(hit.rule for hit in decision.hits if hit.shadow),
+        reasons=tuple(reason.code for reason in answer.reasons),
+        contributions=dict(zip(NAMES, contributions, strict=True)) if contributions is not None else None,
+        gaps=answer.gaps,
+        coverage=answer.coverage,
+        causes=answer.causes,
+        release=answer.release,
+        model=answer.model,
+    )

@@ -1,0 +1,84 @@
+"""What must not be in the repository: hosts of registries, paths of a machine, work left over, loose requirements."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+# Every pattern is split, so that this file does not hold what it forbids.
+FORBIDDEN = {
+    "the host of a package registry": r"pypi\.o"
+    r"rg|python"
+    r"hosted|npm"
+    r"js\.|crates\.i"
+    r"o\b|golang\.o"
+    r"rg|yarn"
+    r"pkg\.",
+    "a path of somebody's machine": r"(?<![\w.])/(?:ho" r"me|ro" r"ot|Us" r"ers|wo" r"rk)/\w",
+    "work left over": r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b",
+    "a test that is not run": r"\bpytest\.sk" r"ip\b|\bmark\.(?:sk" r"ip|xf" r"ail)",
+    "a method without a body": r"\bNotImple" r"mentedError\b",
+}
+
+
+def tracked() -> list[Path]:
+    """Every file that is in the repository or would be with `git add --all`, generated code aside."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", ":!riskd/_proto"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [path for entry in listed.split("\0") if entry and (path := ROOT / entry).is_file()]
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_repository_is_clean(what: str) -> None:
+    """No file holds what would tie it to a machine or a registry, or admits to being unfinished."""
+    pattern = re.compile(FORBIDDEN[what])
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}"
+        for path in tracked()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if pattern.search(line)
+    ]
+
+    assert found == []
+
+
+def test_every_test_states_its_law() -> None:
+    """A test's docstring is the law that it proves."""
+    silent = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+
+    assert silent == []
+
+
+@pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
+def test_locks_are_complete_and_name_no_place(lock: Path) -> None:
+    """Each locked version has a hash, and no line says where to fetch it from."""
+    entries = re.split(r"(?<!\\)\n", lock.read_text().strip())
+
+    assert [entry for entry in entries if "==" not in entry or "--hash=sha256:" not in entry] == []
+    assert [entry for entry in entries if "://" in entry or "file:" in entry] == []
+
+
+def test_lock_satisfies_the_project() -> None:
+    """Every dependency of pyproject.toml is locked, in a version that it allows."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    entries = re.split(r"(?<!\\)\n", (ROOT / "requirements" / "run.txt").read_text().strip())
+    locked = {
+        requirement.name: requirement for requirement in map(Requirement, (entry.split("\\")[0] for entry in entries))
+    }
+
+    for wanted in map(Requirement, project["dependencies"]):
+        version = str(locked[canonicalize_name(wanted.name)].specifier).removeprefix("==")
+        assert wanted.specifier.contains(version), f"{wanted} is locked at {version}: run `make lock`"

@@ -1,0 +1,54 @@
+"""What may import what, by contract and by what is really loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"google.protobuf", "grpc", "numpy", "pandas", "redis", "riskd._proto", "sklearn"}
+WIRE = {"google.protobuf", "grpc", "riskd._proto"}
+LIGHT = {
+    "riskd": HEAVY,
+    "riskd.core.assess": HEAVY - {"numpy"},
+    "riskd.cli.main": HEAVY,
+    "riskd.cli.serve": WIRE,
+    "riskd.server.http": WIRE,
+    "riskd.server.supervisor": WIRE,
+}
+"""Module to what importing it must not load. A process that has loaded grpc cannot safely fork."""
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def exists(module: str) -> bool:
+    path = ROOT.joinpath(*module.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def test_contracts_hold() -> None:
+    """Every import contract of pyproject.toml is kept."""
+    checked = run(str(Path(sys.executable).with_name("lint-imports")), "--no-cache")
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("module", [module for module in LIGHT if exists(module)])
+def test_light_modules_stay_light(module: str) -> None:
+    """Importing a light module loads none of what it promises to do without."""
+    loaded = run(sys.executable, "-c", f"import sys, {module}; print(*sys.modules)")
+
+    assert loaded.returncode == 0, loaded.stderr
+    assert LIGHT[module] & set(loaded.stdout.split()) == set()
+
+
+def test_generated_code_is_current() -> None:
+    """riskd/_proto is what the proto files generate today."""
+    checked = run(sys.executable, "proto/generate.py", "--check")
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
