@@ -82,7 +82,7 @@ def values(
     found = {"hour": str(int(now // 3600) % 24), "weekday": str(int(now // 86400 + 3) % 7)}
     if isinstance(place, Place) and place.country:
         found["country"] = place.country
-    if isinstance(route, Route):
+    if isinstance(route, Route) and route.asn:
         found["asn"] = str(route.asn)
     if isinstance(agent, Agent):
         found["browser"] = f"{agent.browser} {agent.browser_version}"
