@@ -95,7 +95,7 @@ class Engine:
         found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
         if found or address is None:
             raise InvalidAttempt(found)
-        attempt = signals.consented(attempt)
+        attempt = signals.consented(attempt, explicit=release.policies[attempt.domain].explicit_consent)
         assessment_id = self._identify(attempt)
         gathered = self._gather(attempt, address, assessment_id, now, started + timeout)
         if gathered.reply is not None:

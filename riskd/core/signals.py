@@ -25,8 +25,13 @@ PURPOSE: Final = {
 _NOTHING: Final = Device()
 
 
-def consented(attempt: Attempt) -> Attempt:
-    """The attempt without the signals whose purpose was not granted: they are neither used nor stored."""
+def consented(attempt: Attempt, *, explicit: bool = False) -> Attempt:
+    """The attempt without the signals whose purpose was not granted: they are neither used nor stored.
+
+    An attempt that names no purposes grants all of them, or none where consent must be `explicit`.
+    """
+    if explicit and attempt.consent is None:
+        attempt = replace(attempt, consent=())
     granted = attempt.consent
     if granted is None or set(PURPOSES[1:]) <= set(granted):
         return attempt
