@@ -54,6 +54,7 @@ outcomes = st.builds(
 )
 
 PROOFS = ("challenge_passed", "session_established", "confirmed_legitimate")
+proofs = outcomes.filter(lambda one: one.kind in PROOFS)
 
 
 def outcome(kind: str, *amr: str) -> Outcome:
@@ -161,11 +162,11 @@ def test_repeating_an_outcome_teaches_nothing_more(kept: Receipt, reported: Outc
 @given(
     receipts, st.lists(outcomes.filter(lambda one: one.kind in PROOFS), max_size=5), st.randoms(use_true_random=False)
 )
-def test_the_order_of_proofs_does_not_matter(kept: Receipt, proofs: list[Outcome], random: Random) -> None:
+def test_the_order_of_proofs_does_not_matter(kept: Receipt, given_in: list[Outcome], random: Random) -> None:
     """A session reported before its challenge teaches, in the end, what it would have taught after it."""
-    shuffled = random.sample(proofs, len(proofs))
+    shuffled = random.sample(given_in, len(given_in))
 
-    assert settled(kept, *shuffled)[0].taught == settled(kept, *proofs)[0].taught
+    assert settled(kept, *shuffled)[0].taught == settled(kept, *given_in)[0].taught
 
 
 @pytest.mark.parametrize("kind", ["challenge_failed", "challenge_abandoned", "sign_in_abandoned", "recovery_failed"])
@@ -272,9 +273,8 @@ def test_a_receipt_survives_its_encoding(kept: Receipt, units: int, fraud: bool)
     assert learn.decode(learn.encode(kept)) == kept
 
 
-KEYS = Keys(
-    subject=SUBJECT, domain=DOMAIN, address=PLACE, network=b"n" * 16, device=DEVICE, popularity={"os": b"p" * 16}
-)
+NETWORK, POPULAR = b"n" * 16, b"p" * 16
+KEYS = Keys(subject=SUBJECT, domain=DOMAIN, address=PLACE, network=NETWORK, device=DEVICE, popularity={"os": POPULAR})
 OSLO = Place("NO", 59.9127, 10.7461, 20.04)
 
 
