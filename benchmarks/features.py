@@ -10,6 +10,7 @@ from riskd.core.attempt import Attempt, Network
 from riskd.core.context import Context, Missing
 from riskd.core.features import GROUPS, NAMES, vector
 from riskd.core.features import __dict__ as modules
+from riskd.core.features.past import recollect
 from riskd.core.history import DAY, HOUR
 from tests.core.builders import NOW, World, crowd, settled, sign_in
 
@@ -44,9 +45,14 @@ def main() -> None:
     cases = {"nothing": empty(), "8 weeks": rich(8), "26 weeks": rich(26)}
     print(f"{len(NAMES)} features; us a call".ljust(24), *(name.rjust(10) for name in cases))
     print("whole vector".ljust(24), *(f"{cost(lambda c=case: vector(*c)):10.1f}" for case in cases.values()))
+    print(
+        "  reading the past".ljust(24),
+        *(f"{cost(lambda c=context: recollect(c)):10.1f}" for _, context in cases.values()),
+    )
+    pasts = {name: recollect(context) for name, (_, context) in cases.items()}
     for group in GROUPS:
         compute = modules[group].compute
-        costs = (cost(lambda c=case: compute(*c)) for case in cases.values())
+        costs = (cost(lambda n=name: compute(*cases[n], pasts[n])) for name in cases)
         print(f"  {group}".ljust(24), *(f"{each:10.1f}" for each in costs))
 
 

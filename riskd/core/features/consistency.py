@@ -10,6 +10,7 @@ from riskd.core.attempt import Attempt, Device, Network
 from riskd.core.context import Agent, Context, Place, Route
 from riskd.core.features.feature import Feature
 from riskd.core.features.geodesy import distance_km
+from riskd.core.features.past import Past
 
 KM_PER_MS: Final = 100.0
 """Farthest place that an answer can come back from in a millisecond: light in fibre, there and back."""
@@ -112,7 +113,7 @@ _SYSTEMS: Final = {
 """What a user agent says on each platform. Desktop modes of Android and iPad claim Linux and Macintosh."""
 
 
-def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     place, device, network = context.place, attempt.device, attempt.network
     located = place if isinstance(place, Place) else None
