@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from timeit import repeat
 from typing import Final
 
@@ -44,16 +45,16 @@ def main() -> None:
     """Print the table."""
     cases = {"nothing": empty(), "8 weeks": rich(8), "26 weeks": rich(26)}
     print(f"{len(NAMES)} features; us a call".ljust(24), *(name.rjust(10) for name in cases))
-    print("whole vector".ljust(24), *(f"{cost(lambda c=case: vector(*c)):10.1f}" for case in cases.values()))
-    print(
-        "  reading the past".ljust(24),
-        *(f"{cost(lambda c=context: recollect(c)):10.1f}" for _, context in cases.values()),
-    )
-    pasts = {name: recollect(context) for name, (_, context) in cases.items()}
+    show("whole vector", [cost(partial(vector, *case)) for case in cases.values()])
+    show("  reading the past", [cost(partial(recollect, context)) for _, context in cases.values()])
+    inputs = [(*case, recollect(case[1])) for case in cases.values()]
     for group in GROUPS:
-        compute = modules[group].compute
-        costs = (cost(lambda n=name: compute(*cases[n], pasts[n])) for name in cases)
-        print(f"  {group}".ljust(24), *(f"{each:10.1f}" for each in costs))
+        show(f"  {group}", [cost(partial(modules[group].compute, *each)) for each in inputs])
+
+
+def show(what: str, costs: list[float]) -> None:
+    """One line of the table."""
+    print(what.ljust(24), *(f"{each:10.1f}" for each in costs))
 
 
 if __name__ == "__main__":

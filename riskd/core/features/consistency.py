@@ -117,13 +117,13 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
     """The values of `FEATURES`."""
     place, device, network = context.place, attempt.device, attempt.network
     located = place if isinstance(place, Place) else None
-    rtt = network.rtt_ms
+    rtt = None if network.rtt_ms is None else max(min(network.rtt_ms, SLOWEST_MS), 0.0)
     return (
         _timezone_gap(context, located),
         _language_mismatch(device, located) if device else math.nan,
         _hints_mismatch(device) if device and isinstance(context.agent, Agent) else math.nan,
         _reported_gap(attempt, context, located),
-        math.nan if rtt is None else max(min(rtt, SLOWEST_MS), 0.0),
+        math.nan if rtt is None else rtt,
         math.nan if rtt is None else _shortfall(rtt, context.measured_from, located),
         float(len(network.forwarded)),
         _forwarded_mismatch(network),

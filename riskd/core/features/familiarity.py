@@ -20,7 +20,7 @@ def _feature(name: str, *, levels: str, reason: str, text: str, source: str, pur
         unit="nats, -10 to 10",
         direction=1,
         reason=reason,
-        why=f"ln p / p(subject) over {levels} (Freeman 2016); a new value earns trust with age and use",
+        why=f"ln p(value) / p(value given the subject) over {levels}; a new value earns trust with age and use",
         text=text,
         sources=("history", source),
         purpose=purpose,
