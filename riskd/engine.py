@@ -73,6 +73,11 @@ class Engine:
         """The release that decides now."""
         return self._release
 
+    @property
+    def parts(self) -> Parts:
+        """What this engine is made of."""
+        return self._parts
+
     def install(self, release: Release) -> None:
         """Decide by another release from the next attempt on; attempts under way finish with theirs."""
         self._release = release
@@ -98,9 +103,7 @@ class Engine:
         decided_from = perf_counter()
         parts.meter.stage("gather", decided_from - started)
         sampled = assessment_id.endswith("0")
-        decision = assess(
-            attempt, gathered.context, gathered.keys, release, assessment_id, explain=explain or sampled
-        )
+        decision = assess(attempt, gathered.context, gathered.keys, release, assessment_id, explain=explain or sampled)
         record_from = perf_counter()
         parts.meter.stage("decide", record_from - decided_from)
         answer = self._record(attempt, gathered, decision, now, started + timeout)
@@ -149,9 +152,7 @@ class Engine:
         """A tenant reaches only its own receipts: its name is part of their pseudonym."""
         return kind + self._parts.pseudonyms.digest(tenant, "", "receipt", assessment_id)
 
-    def _gather(
-        self, attempt: Attempt, address: Address, assessment_id: str, now: float, deadline: float
-    ) -> _Gathered:
+    def _gather(self, attempt: Attempt, address: Address, assessment_id: str, now: float, deadline: float) -> _Gathered:
         """Every fact, the histories in one batched read. What cannot be had is Missing."""
         parts = self._parts
         when = attempt.time if attempt.time is not None else now
