@@ -15,6 +15,7 @@ import resource
 import statistics
 import threading
 import time
+import timeit
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -30,6 +31,7 @@ from riskd.core.context import Missing
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.server import translate
 from riskd.server.grpc_server import Options, build_server
+from riskd.server.servicer import RiskServicer
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -171,6 +173,30 @@ def call_many(port: int, calls: int) -> float:
         return time.perf_counter() - begun
 
 
+class OpenCall:
+    """A call whose caller has time."""
+
+    def time_remaining(self) -> float:
+        """Seconds left."""
+        return 1.0
+
+
+def edge(calls: int) -> dict[str, float]:
+    """Microseconds of each part of the edge in a loop of its own, without gRPC."""
+    servicer, call, answers = RiskServicer(FixedEngine(), 0.1), OpenCall(), translate.Answers()
+    message = translate.request(ATTEMPT).SerializeToString()
+    request = risk_pb2.AssessRequest.FromString(message)
+    parts: dict[str, Callable[[], object]] = {
+        "request to attempt": lambda: translate.attempt(request),
+        "assessment to response": lambda: answers.response(ASSESSMENT),
+        "the same, without template": lambda: translate.Answers().response(ASSESSMENT),
+        "all, from bytes to bytes": lambda: servicer.assess(
+            risk_pb2.AssessRequest.FromString(message), call
+        ).SerializeToString(),
+    }
+    return {name: min(timeit.repeat(part, number=calls, repeat=7)) / calls * 1e6 for name, part in parts.items()}
+
+
 class Measured:
     """A server in a process of its own, and what its rounds cost."""
 
@@ -215,6 +241,8 @@ def main() -> None:
         best, usual = min(server.costs), statistics.median(server.costs)
         print(f"{name:<18} {best:>11.0f} {usual:>7.0f} {max(server.rates):>8.0f}")
         server.close()
+    for name, cost in edge(options.calls).items():
+        print(f"{name:<26} {cost:>5.1f} us")
 
 
 if __name__ == "__main__":
