@@ -28,9 +28,9 @@ from riskd.core.history import (
     fold,
     inverse,
     newest,
-    recent,
     trusted,
     units,
+    window,
 )
 
 law = settings(deadline=None, max_examples=60)
@@ -188,6 +188,10 @@ def test_a_full_table_gives_up_what_was_seen_least_recently() -> None:
     assert "rare" not in last
     assert {"new", "newer"} <= last.keys()
     assert len(last) == capacity
+
+
+def recent(history: History, table: str, value: str, now: float, seconds: float) -> float:
+    return window(table, now, seconds).count(history, table, value)
 
 
 @law
