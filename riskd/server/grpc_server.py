@@ -62,7 +62,7 @@ def build_server(
     """
     server = grpc.server(
         ThreadPoolExecutor(options.threads, thread_name_prefix="rpc"),
-        options=_channel_arguments(options),
+        options=channel_arguments(options),
         maximum_concurrent_rpcs=options.max_concurrent_rpcs,
     )
     server.add_generic_rpc_handlers([_risk_service(engine, meter, options)])
@@ -95,7 +95,8 @@ def _risk_service(engine: Engine, meter: RpcMeter, options: Options) -> grpc.Gen
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
-def _channel_arguments(options: Options) -> list[tuple[str, int]]:
+def channel_arguments(options: Options) -> list[tuple[str, int]]:
+    """The server's channel arguments, as grpc names them."""
     return [
         ("grpc.so_reuseport", int(options.reuse_port)),
         ("grpc.max_receive_message_length", options.max_message_bytes),
