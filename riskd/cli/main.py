@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli import geo, metrics, serve, settings
+from riskd.cli import assess, geo, metrics, serve, settings
 from riskd.cli.version import version
 from riskd.core.errors import RiskdError
 
@@ -16,6 +16,7 @@ REFUSED: Final = 2
 INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve,)),
+    ("Ask", (assess,)),
     ("Set up", (geo,)),
     ("Look things up", (settings, metrics)),
 )
