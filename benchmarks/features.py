@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from timeit import repeat
 from typing import Final
 
@@ -10,6 +11,7 @@ from riskd.core.attempt import Attempt, Network
 from riskd.core.context import Context, Missing
 from riskd.core.features import GROUPS, NAMES, vector
 from riskd.core.features import __dict__ as modules
+from riskd.core.features.past import recollect
 from riskd.core.history import DAY, HOUR
 from tests.core.builders import NOW, World, crowd, settled, sign_in
 
@@ -43,11 +45,16 @@ def main() -> None:
     """Print the table."""
     cases = {"nothing": empty(), "8 weeks": rich(8), "26 weeks": rich(26)}
     print(f"{len(NAMES)} features; us a call".ljust(24), *(name.rjust(10) for name in cases))
-    print("whole vector".ljust(24), *(f"{cost(lambda c=case: vector(*c)):10.1f}" for case in cases.values()))
+    show("whole vector", [cost(partial(vector, *case)) for case in cases.values()])
+    show("  reading the past", [cost(partial(recollect, context)) for _, context in cases.values()])
+    inputs = [(*case, recollect(case[1])) for case in cases.values()]
     for group in GROUPS:
-        compute = modules[group].compute
-        costs = (cost(lambda c=case: compute(*c)) for case in cases.values())
-        print(f"  {group}".ljust(24), *(f"{each:10.1f}" for each in costs))
+        show(f"  {group}", [cost(partial(modules[group].compute, *each)) for each in inputs])
+
+
+def show(what: str, costs: list[float]) -> None:
+    """One line of the table."""
+    print(what.ljust(24), *(f"{each:10.1f}" for each in costs))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class Engine:
         found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
         if found or address is None:
             raise InvalidAttempt(found)
-        attempt = signals.consented(attempt)
+        attempt = signals.consented(attempt, explicit=release.policies[attempt.domain].explicit_consent)
         assessment_id = self._identify(attempt)
         gathered = self._gather(attempt, address, assessment_id, now, started + timeout)
         if gathered.reply is not None:
@@ -127,9 +127,11 @@ class Engine:
             _, (document,) = parts.store.read((), (key,), now, deadline - perf_counter())
             if document is None:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
-            kept, deltas = learn.settle(learn.decode(document), outcome, now)
+            before = learn.decode(document)
+            kept, deltas = learn.settle(before, outcome, now)
             swap = Swap(key, document, learn.encode(kept), kept.lesson.time + learn.RECEIPT_SECONDS)
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
+                parts.meter.outcome(kept.domain, outcome.kind, kept.taught - before.taught)
                 return self._recorded(outcome, kept, now)
         raise Unavailable([Problem("store", "the receipt kept changing under us", "send the outcome again")])
 
@@ -221,7 +223,6 @@ class Engine:
         )
         if not parts.log.append(record.encode(line)):
             parts.meter.failed("decision_log")
-        parts.meter.outcome(kept.domain, outcome.kind, kept.taught)
         return Recorded(outcome.assessment_id, kept.taught)
 
     def _count(self, attempt: Attempt, answer: Assessment) -> None:

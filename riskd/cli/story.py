@@ -44,7 +44,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
     who: str
     journey: str
-    on: str
+    with_: str = msgspec.field(name="with")
     from_: str = msgspec.field(name="from")
     credential_result: str = "succeeded"
     attempt: dict[str, object] = {}
@@ -74,10 +74,10 @@ class _Part(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Story(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of it. `who`, `on` and `from` are parts that steps refer to by name."""
+    """The whole of it. `who`, `with` and `from` are parts that steps refer to by name."""
 
     who: dict[str, _Part]
-    on: dict[str, _Part]
+    with_: dict[str, _Part] = msgspec.field(name="with")
     from_: dict[str, _Part] = msgspec.field(name="from")
     chapters: tuple[Chapter, ...] = ()
 
@@ -127,7 +127,7 @@ def _steps(
 
 
 def _attempt(story: Story, step: Step, when: float) -> Attempt:
-    who, on, whence = story.who[step.who], story.on[step.on], story.from_[step.from_]
+    who, on, whence = story.who[step.who], story.with_[step.with_], story.from_[step.from_]
     fields = dict(step.attempt)
     if step.session_hours is not None:
         times = {"start_time": when - step.session_hours * 3600, "authentication_time": when - step.session_hours * 3600}
@@ -147,7 +147,7 @@ def _answer(played: _Played) -> Table:
     grid.add_column(width=18)
     grid.add_row(
         Text(tier, style=STYLES.get(tier, "")),
-        Text(f"{response.score:7.4f}  {step.journey} by {step.who} on {step.on} from {step.from_}{often}"),
+        Text(f"{response.score:7.4f}  {step.journey} by {step.who} on {step.with_} from {step.from_}{often}"),
     )
     needed = response.requirement
     if tier not in ("BASELINE", "DENY"):

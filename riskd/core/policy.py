@@ -62,7 +62,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """One identity domain's policy.
 
     `levels` are the scores at which medium and high begin, `ladder` has every tier that the policy uses
-    (and DENY), `journeys` every journey. A federated assertion counts when its issuer is trusted.
+    (and DENY), `journeys` every journey. A federated assertion counts when its issuer is trusted. With
+    `explicit_consent`, an attempt that names no purposes is judged by security signals alone.
     """
 
     domain: str
@@ -71,6 +72,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     ladder: Mapping[Tier, Rung]
     journeys: Mapping[str, Journey]
     trusted_issuers: frozenset[str] = frozenset()
+    explicit_consent: bool = False
 
     def level(self, score: float) -> str:
         """low, medium or high."""

@@ -31,6 +31,7 @@ format: 1
 version: a
 domain: workforce
 trusted_issuers: ["https://login.example.com"]
+explicit_consent: true
 levels: {medium: 0.1, high: 1e-0}
 tiers:
   BASELINE: {aal: 1, max_age: 30d}
@@ -101,6 +102,7 @@ def test_a_policy_is_read_as_written() -> None:
     policy = read_policy("policy", EXAMPLE, COMPILER)
     login = policy.journeys["login"]
     assert (policy.domain, policy.version, policy.levels) == ("workforce", "a", (0.1, 1.0))
+    assert policy.explicit_consent
     assert policy.trusted_issuers == {"https://login.example.com"}
     assert policy.ladder[Tier.STEP_UP].met.terms == Terms(2, ("mfa",), 86_400, (("pwd", "otp"), ("mfa",)))
     assert set(policy.ladder) == {Tier.BASELINE, Tier.STEP_UP, Tier.DENY}

@@ -63,12 +63,12 @@ def kill(process: subprocess.Popen[str]) -> list[str]:
 def test_eight_processes_lose_no_count(store: LmdbStore, start: Start) -> None:
     """Every count of every process is there at the end, in the histories that all share and in its own."""
     names = [str(number) for number in range(8)]
-    for process in [start(name, "count", 250) for name in names]:
+    for process in [start(name, "count", 500) for name in names]:
         process.communicate()
         assert process.returncode == 0
 
-    assert counts(store, *SHARED) == [2000] * len(SHARED)
-    assert counts(store, *map(own, names)) == [250] * 8
+    assert counts(store, *SHARED) == [4000] * len(SHARED)
+    assert counts(store, *map(own, names)) == [500] * 8
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(store: LmdbStore, s
     for round_ in range(4):
         victim = start(f"victim {round_}", "count", ENDLESS)
         seen = [acknowledged(victim) for _ in range(20 + 7 * round_)]
-        last = int([*seen, *kill(victim)][-1])
+        last = int([*map(str, seen), *kill(victim)][-1])
         (kept,) = counts(store, own(f"victim {round_}"))
         assert last <= kept <= last + 1
 

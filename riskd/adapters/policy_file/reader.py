@@ -19,7 +19,10 @@ from riskd.core.requirement import Terms, Tier
 from riskd.core.rules import Compiler, Evaluate, Rule, nothing
 
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "policy": (("format", "version", "domain", "levels", "tiers", "journeys"), ("trusted_issuers", "rules")),
+    "policy": (
+        ("format", "version", "domain", "levels", "tiers", "journeys"),
+        ("trusted_issuers", "explicit_consent", "rules"),
+    ),
     "levels": (("medium", "high"), ()),
     "tier": (("aal",), ("acr_values", "max_age", "amr")),
     "journey": (("floor", "bands", "valid_for"), ("gaps", "cold_start")),
@@ -82,6 +85,7 @@ class _Reader:
         domain = document.choice(top.get("domain"), "domain", DOMAINS)
         levels = self._levels(top.get("levels"))
         issuers = document.texts(top.get("trusted_issuers"), "trusted_issuers", _SYMBOL, "an issuer")
+        explicit = document.boolean(top.get("explicit_consent"), "explicit_consent")
         tiers = self._tiers(top.get("tiers"))
         journeys = self._journeys(top.get("journeys"))
         rules = self._rules(top.get("rules"))
@@ -99,6 +103,7 @@ class _Reader:
                 for name, journey in journeys.items()
             },
             trusted_issuers=frozenset(issuers),
+            explicit_consent=explicit,
         )
 
     def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:

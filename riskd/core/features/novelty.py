@@ -9,7 +9,7 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import taught
+from riskd.core.features.past import Past
 
 
 def _feature(what: str, *, article: str, source: str, purpose: str = "security", word: str = "") -> Feature:
@@ -38,9 +38,9 @@ _TABLES: Final = tuple(feature.name.removeprefix("new_") for feature in FEATURES
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_: Attempt, context: Context) -> Sequence[float]:
+def compute(_attempt: Attempt, _context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
-    past, values = taught(context), context.values
-    if past is None:
+    if past is None or not past.trust:
         return _NONE
-    return [float(not past.trust(table, values[table])[1]) if table in values else math.nan for table in _TABLES]
+    trust = past.trust
+    return [float(not trust[table][1]) if table in trust else math.nan for table in _TABLES]
