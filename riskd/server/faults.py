@@ -96,6 +96,12 @@ FAULTS: Final = {
         "As above.",
         "Install it again.",
     ),
+    "INVALID_STORE": Fault(
+        _REFUSED,
+        "The history store cannot be opened: not one of riskd's, of another format, or damaged.",
+        "Nothing.",
+        "Check the path in the settings; restore a copy, or start with an empty store.",
+    ),
     "INVALID_SETTINGS": Fault(
         _REFUSED,
         "The settings have mistakes; all are listed. The service does not start.",
