@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli import features, geo, metrics, serve, settings
+from riskd.cli import assess, demo, features, geo, metrics, serve, settings
 from riskd.cli.version import version
 from riskd.core.errors import RiskdError
 
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
 GROUPS: Final = (
-    ("Run", (serve,)),
+    ("Run", (serve, assess, demo)),
     ("Set up", (geo,)),
     ("Look things up", (settings, metrics, features)),
 )

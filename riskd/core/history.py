@@ -131,8 +131,9 @@ def inverse(delta: Delta) -> Delta:
 def fold(history: History, delta: Delta) -> None:
     """Apply one delta in place.
 
-    Commutes with every other delta as long as no table overflows; an overflowing table gives up
-    the value that was seen least recently, then least often.
+    Counts and sketches commute with every other delta as long as no table overflows and no period is
+    older than its table keeps; an overflowing table gives up the value that was seen least recently, then
+    least often. Marks are sets: adding commutes, and taking back must follow what it takes back.
     """
     for table, value, n in delta.counts:
         _count(history.tallies, table, value, int(delta.time // TABLES[table].period), n)
@@ -142,24 +143,34 @@ def fold(history: History, delta: Delta) -> None:
         _see(history.sketches.setdefault(name, {}), int(delta.time // SKETCH.period), bit)
 
 
-def _count(tallies: dict[str, dict[str, list[int]]], name: str, value: str, period: int, n: int) -> None:
-    table = TABLES[name]
+def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None:
+    if not n:
+        return
     values = tallies.get(name)
     if values is None:
         values = tallies[name] = {}
     tally = values.get(value)
     if tally is None:
-        if len(values) >= table.capacity:
-            if n < 0:
-                return
-            del values[min(values, key=lambda v: (values[v][0] + len(values[v]), sum(values[v][1:]), v))]
-        values[value] = [period, n]
+        _admit(values, TABLES[name].capacity, value, period, n)
         return
-    _add(tally, period, n, table.keep)
+    at = period - tally[0] + 1
+    if 0 < at < len(tally) and tally[at] + n:
+        tally[at] += n
+        return
+    _add(tally, period, n, TABLES[name].keep)
     if len(tally) == 1:
         del values[value]
         if not values:
             del tallies[name]
+
+
+def _admit(values: dict[str, list[int]], capacity: int, value: str, period: int, n: int) -> None:
+    """Begin to count a value. What is taken back from a full table is of a value that it gave up."""
+    if len(values) >= capacity:
+        if n < 0:
+            return
+        del values[min(values, key=lambda v: (values[v][0] + len(values[v]), sum(values[v][1:]), v))]
+    values[value] = [period, n]
 
 
 def _add(tally: list[int], period: int, n: int, keep: int) -> None:
@@ -206,10 +217,13 @@ def _mark(marks: dict[str, list[tuple[float, ...]]], kind: str, mark: tuple[floa
 
 
 def _see(sketch: dict[int, int], period: int, bit: int) -> None:
+    if period in sketch:
+        sketch[period] |= 1 << bit
+        return
     newest = max(sketch, default=period)
     if period <= newest - SKETCH.keep:
         return
-    sketch[period] = sketch.get(period, 0) | 1 << bit
+    sketch[period] = 1 << bit
     for old in [p for p in sketch if p <= period - SKETCH.keep]:
         del sketch[old]
 

@@ -63,11 +63,11 @@ def _canonical(ip: str) -> str:
 
 
 def attempt(words: dict[str, Any]) -> Attempt:
-    """An attempt from `who`, `on`, `from` and any field of `Attempt` besides."""
+    """An attempt from `who`, `with`, `from` and any field of `Attempt` besides."""
     fields = dict(words)
     fields |= WORLD["who"][fields.pop("who", "alex")] | {key: fields[key] for key in ("subject",) if key in fields}
     network = {"client_ip": WORLD["from"][fields.pop("from", "home")]["ip"]} | fields.pop("network", {})
-    device = WORLD["on"][fields.pop("on", "laptop")]
+    device = WORLD["with"][fields.pop("with", "laptop")]
     extra = fields.pop("device", {})
     fields["network"] = network
     if device is not None:
