@@ -201,7 +201,7 @@ def recent(history: History, table: str, value: str, now: float, seconds: float)
     st.floats(START, START + 30 * HOUR),
     st.floats(0.1, 1.0),
 )
-def test_recent_counts_what_is_inside(name: str, times: list[float], now: float, share: float) -> None:
+def test_a_window_counts_what_is_inside(name: str, times: list[float], now: float, share: float) -> None:
     """In a window that a table can see, each attempt counts by the share of its period that is inside."""
     table = TABLES[name]
     seconds = share * (table.keep - 1) * table.period
@@ -210,7 +210,7 @@ def test_recent_counts_what_is_inside(name: str, times: list[float], now: float,
     since = (now - seconds) / table.period
     expected = sum(min(max(time // table.period + 1 - since, 0.0), 1.0) for time in past)
 
-    assert recent(history, name, "", now, seconds) == pytest.approx(expected, abs=1e-6)
+    assert window(name, now, seconds).count(history, name) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -221,16 +221,16 @@ def test_an_attempt_leaves_the_hour_gradually(seconds_later: float, expected: fl
     """Its period of ten minutes fades linearly as it leaves the window."""
     history = remembered(Delta(KEY, START, math.inf, (("attempt", "", 1),)))
 
-    assert recent(history, "attempt", "", START + seconds_later, HOUR) == pytest.approx(expected, abs=1e-6)
+    assert window("attempt", START + seconds_later, HOUR).count(history, "attempt") == pytest.approx(expected, abs=1e-6)
 
 
-def test_recent_knows_nothing_of_the_future_or_of_others() -> None:
+def test_a_window_knows_nothing_of_the_future_or_of_others() -> None:
     """What comes after `now` is not recent, nor is what another value or table counted."""
     history = remembered(Delta(KEY, START, math.inf, (("journey_day", "payment", 2),)))
 
-    assert recent(history, "journey_day", "payment", START - HOUR * 3, 24 * HOUR) == 0.0
-    assert recent(history, "journey_day", "login", START, HOUR) == 0.0
-    assert recent(history, "attempt", "", START, HOUR) == 0.0
+    assert window("journey_day", START - HOUR * 3, 24 * HOUR).count(history, "journey_day", "payment") == 0.0
+    assert window("journey_day", START, HOUR).count(history, "journey_day", "login") == 0.0
+    assert window("attempt", START, HOUR).count(history, "attempt") == 0.0
 
 
 tallies = st.lists(st.integers(0, 30), min_size=1, max_size=25).map(lambda counts: [3000, 1, *counts])
