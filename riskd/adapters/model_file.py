@@ -1,0 +1,187 @@
+"""Model bundles on disk: `models/<domain>/<version>/` with `forest.json`, `manifest.json` and `card.md`.
+
+A bundle is data that is read, never code that is loaded. Its manifest says what it is, which meaning of
+each feature it was made for, and the hashes of the other files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from riskd.core.errors import InvalidModel, Problem
+from riskd.core.forest import Forest
+from riskd.core.model import ForestDocument
+from riskd.core.score import schema_of
+
+FOREST: Final = "forest.json"
+MANIFEST: Final = "manifest.json"
+CARD: Final = "card.md"
+MAX_BYTES: Final = {FOREST: 64 * 2**20, MANIFEST: 2**20, CARD: 2**20}
+"""A forest of 5000 trees with 32 leaves takes 40 MB."""
+
+T = TypeVar("T")
+
+
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a bundle says of itself. `seal` fills in `features` and `files`; people write the rest.
+
+    `created` is an ISO 8601 date. `features` gives each feature that the forest reads the definition
+    that it was made for; `files` gives each other file its SHA-256 in hex.
+    """
+
+    name: str
+    domain: str
+    version: str
+    kind: Literal["hand-set", "trained"]
+    created: str
+    metrics: dict[str, float] = {}
+    features: dict[str, str] = {}
+    files: dict[str, str] = {}
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the bundle in directory `path`; raises InvalidModel."""
+    return _decode(path / MANIFEST, _read(path / MANIFEST), Manifest)
+
+
+def load_model(path: Path, features: Mapping[str, str], *, domain: str = "") -> Forest:
+    """The forest of the bundle in directory `path`.
+
+    `features` maps the name of each feature of a vector, in its order, to its definition: any string
+    that changes when the meaning does. `domain`, if given, must be the bundle's.
+
+    Raises InvalidModel, with file, place and remedy: unreadable or oversized files, malformed JSON,
+    hashes that differ, features that are unknown or mean something else, values out of bounds.
+    """
+    manifest = read_manifest(path)
+    raw = {name: _read(path / name) for name in (FOREST, CARD)}
+    problems = [*_manifest_problems(path, manifest, domain), *_hash_problems(path, manifest, raw)]
+    if problems:
+        raise InvalidModel(problems)
+    document = _decode(path / FOREST, raw[FOREST], ForestDocument)
+    forest = _compile(path, document, features, manifest.version)
+    problems = list(_definition_problems(path, manifest, document, features))
+    if problems:
+        raise InvalidModel(problems)
+    return forest
+
+
+def seal(path: Path, features: Mapping[str, str]) -> Manifest:
+    """Write into the manifest of `path` what its other files are now: hashes, features and their definitions.
+
+    Raises InvalidModel, and writes nothing, when the forest could not be served.
+    """
+    manifest = read_manifest(path)
+    raw = {name: _read(path / name) for name in (FOREST, CARD)}
+    document = _decode(path / FOREST, raw[FOREST], ForestDocument)
+    _compile(path, document, features, manifest.version)
+    sealed = msgspec.structs.replace(
+        manifest,
+        features={name: features[name] for name in document.features()},
+        files={name: _sha256(content) for name, content in raw.items()},
+    )
+    (path / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n")
+    return sealed
+
+
+def write_bundle(
+    path: Path, document: ForestDocument, card: str, manifest: Manifest, features: Mapping[str, str]
+) -> Manifest:
+    """Write a new bundle into directory `path` and seal it.
+
+    Raises InvalidModel when the forest could not be served, or when there is a bundle already: a
+    version that was served once means the same for ever.
+    """
+    if path.exists():
+        raise InvalidModel([Problem(str(path), "already there", "give the model a new version")])
+    _compile(path, document, features, manifest.version)
+    path.mkdir(parents=True)
+    (path / FOREST).write_bytes(render(document))
+    (path / CARD).write_text(card, encoding="utf-8")
+    (path / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    return seal(path, features)
+
+
+def render(document: ForestDocument) -> bytes:
+    """The document as JSON with one step function, node or knot a line, so that diffs and people can read it."""
+    fields = [f'  "{name}": {_render(value, "  ")}' for name, value in msgspec.to_builtins(document).items()]
+    return ("{\n" + ",\n".join(fields) + "\n}\n").encode()
+
+
+def _render(value: object, indent: str) -> str:
+    if isinstance(value, list | tuple) and any(isinstance(item, list | tuple | dict) for item in value):
+        items = [f"\n{indent}  {_render(item, indent + '  ')}" for item in value]
+        return "[" + ",".join(items) + f"\n{indent}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _read(file: Path) -> bytes:
+    bound = MAX_BYTES[file.name]
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(bound + 1)
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise InvalidModel([Problem(str(file), what, "restore the bundle from where it was made")]) from error
+    if len(raw) > bound:
+        raise InvalidModel([Problem(str(file), f"larger than {bound} bytes", "train fewer or smaller trees")])
+    return raw
+
+
+def _decode(file: Path, raw: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        problem = Problem(str(file), str(error), "see docs/models.md for the format")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        at = re.search(r"\(byte (\d+)\)", str(error))
+        before = raw[: int(at[1])] if at else raw
+        column = len(before) - before.rfind(b"\n")
+        problem = Problem(str(file), str(error), "mend the JSON", before.count(b"\n") + 1, column)
+    raise InvalidModel([problem])
+
+
+def _compile(path: Path, document: ForestDocument, features: Mapping[str, str], version: str) -> Forest:
+    schema = schema_of({name: features.get(name, "") for name in document.features()})
+    try:
+        return Forest(document, tuple(features), schema=schema, version=version)
+    except InvalidModel as error:
+        file = path / FOREST
+        raise InvalidModel([Problem(f"{file}: {p.where}", p.what, p.remedy) for p in error.problems]) from error
+
+
+def _manifest_problems(path: Path, manifest: Manifest, domain: str) -> Iterator[Problem]:
+    if domain and manifest.domain != domain:
+        what = f"made for domain '{manifest.domain}', not '{domain}'"
+        yield Problem(f"{path / MANIFEST}: domain", what, "domains are never pooled: give each its own model")
+
+
+def _hash_problems(path: Path, manifest: Manifest, raw: Mapping[str, bytes]) -> Iterator[Problem]:
+    for name, content in raw.items():
+        stated = manifest.files.get(name, "none")
+        if _sha256(content) != stated:
+            what = f"SHA-256 is {_sha256(content)}, the manifest says {stated}"
+            yield Problem(str(path / name), what, "restore the file, or review the change and seal the bundle again")
+
+
+def _definition_problems(
+    path: Path, manifest: Manifest, document: ForestDocument, features: Mapping[str, str]
+) -> Iterator[Problem]:
+    for name in document.features():
+        made_for = manifest.features.get(name, "none")
+        if made_for != features[name]:
+            what = f"made for definition '{made_for}', this version of riskd has '{features[name]}'"
+            remedy = "train the model again, or review what the change means for it and seal the bundle again"
+            yield Problem(f"{path / MANIFEST}: features.{name}", what, remedy)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

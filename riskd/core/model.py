@@ -1,0 +1,192 @@
+"""The model as data: what `forest.json` holds, and what makes it acceptable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import pairwise
+from math import isfinite
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from riskd.core.errors import Problem
+from riskd.core.score import Knots
+
+MAX_TREES: Final = 5_000
+MAX_LEAVES: Final = 64
+"""A tree's leaves are the bits of one machine word."""
+MAX_KNOTS: Final = 1_000
+MAX_LOG_ODDS: Final = 1_000.0
+"""No probability that a float can hold is further out; sums of such leaves stay finite."""
+MAX_TABLE_BYTES: Final = 128 * 2**20
+
+
+class Split(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A question about one feature. `left` and `right` index the tree's own node list.
+
+    `value <= threshold` goes left, as in scikit-learn; no threshold sends every value left, so that
+    the question is only whether there is one. A missing value goes left if `missing_left`.
+    """
+
+    feature: str
+    threshold: float | None
+    missing_left: bool
+    left: int
+    right: int
+
+
+Tree = tuple[Split | float, ...]
+"""Nodes, the root first and children after their parent. A number is a leaf: its log-odds."""
+
+
+class Steps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tree on one feature, in the form that a person can review.
+
+    `values[i]` is the log-odds up to and including `cuts[i]`, the last one beyond all cuts; `missing`
+    is the log-odds when there is no value. `note` says why.
+    """
+
+    feature: str
+    cuts: tuple[float, ...]
+    values: tuple[float, ...]
+    missing: float
+    note: str = ""
+
+    def tree(self) -> Tree:
+        """The same function as nodes: is there a value at all, then one cut after another."""
+        nodes: list[Split | float] = [self._split(None, left=2, right=1), self.missing]
+        for cut, value in zip(self.cuts, self.values, strict=False):
+            here = len(nodes)
+            nodes += [self._split(cut, left=here + 1, right=here + 2), value]
+        return (*nodes, self.values[-1])
+
+    def _split(self, threshold: float | None, left: int, right: int) -> Split:
+        return Split(feature=self.feature, threshold=threshold, missing_left=False, left=left, right=right)
+
+
+class ForestDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A forest: log-odds are `baseline` plus one leaf of each tree.
+
+    `calibration` has `(log_odds, probability)` knots; without them the log-odds are taken at their
+    word. `references` holds the usual value of each feature that the trees use (None: usually
+    missing); contributions are measured against it.
+    """
+
+    format: Literal["riskd.forest/1"] = "riskd.forest/1"
+    baseline: float
+    references: dict[str, float | None]
+    calibration: Knots = ()
+    steps: tuple[Steps, ...] = ()
+    trees: tuple[Tree, ...] = ()
+
+    def all_trees(self) -> tuple[Tree, ...]:
+        return (*(steps.tree() for steps in self.steps), *self.trees)
+
+    def features(self) -> tuple[str, ...]:
+        """Names of the features that the trees use, sorted."""
+        split = {node.feature for tree in self.trees for node in tree if isinstance(node, Split)}
+        return tuple(sorted(split | {steps.feature for steps in self.steps}))
+
+
+def problems_of(document: ForestDocument, feature_names: Sequence[str]) -> Iterator[Problem]:
+    """Everything that keeps a forest from being served to vectors of `feature_names`."""
+    if len(document.trees) + len(document.steps) > MAX_TREES:
+        yield Problem("trees", f"more than {MAX_TREES} trees", "train fewer trees with a higher learning rate")
+        return
+    yield from _log_odds_problems("baseline", document.baseline)
+    for index, steps in enumerate(document.steps):
+        yield from _steps_problems(f"steps[{index}]", steps)
+    for index, tree in enumerate(document.trees):
+        yield from _tree_problems(f"trees[{index}]", tree)
+    yield from _calibration_problems(document.calibration)
+    yield from _feature_problems(document, feature_names)
+    yield from _size_problems(document)
+
+
+def _log_odds_problems(where: str, value: float) -> Iterator[Problem]:
+    if not -MAX_LOG_ODDS <= value <= MAX_LOG_ODDS:
+        yield Problem(where, f"{value} is not a log-odds", f"give a number from {-MAX_LOG_ODDS:g} to {MAX_LOG_ODDS:g}")
+
+
+def _steps_problems(where: str, steps: Steps) -> Iterator[Problem]:
+    cuts = steps.cuts
+    if not all(map(isfinite, cuts)) or any(a >= b for a, b in pairwise(cuts)):
+        yield Problem(f"{where}.cuts", "the cuts do not rise", "list finite numbers, each above the one before")
+    if len(steps.values) != len(cuts) + 1:
+        what = f"{len(cuts)} cuts need {len(cuts) + 1} values, there are {len(steps.values)}"
+        yield Problem(f"{where}.values", what, "give one value up to each cut and one beyond the last")
+    if len(cuts) + 2 > MAX_LEAVES:
+        yield Problem(f"{where}.cuts", f"more than {MAX_LEAVES - 2} cuts", "merge neighbours of nearly equal value")
+    for index, value in enumerate(steps.values):
+        yield from _log_odds_problems(f"{where}.values[{index}]", value)
+    yield from _log_odds_problems(f"{where}.missing", steps.missing)
+
+
+def _tree_problems(where: str, tree: Tree) -> Iterator[Problem]:
+    leaves = sum(not isinstance(node, Split) for node in tree)
+    if leaves > MAX_LEAVES:
+        yield Problem(where, f"{leaves} leaves, more than {MAX_LEAVES}", f"train with max_leaf_nodes={MAX_LEAVES}")
+        return
+    parents = [0] * len(tree)
+    for index, node in enumerate(tree):
+        here = f"{where}[{index}]"
+        if not isinstance(node, Split):
+            yield from _log_odds_problems(here, node)
+            continue
+        if node.threshold is not None and not isfinite(node.threshold):
+            yield Problem(f"{here}.threshold", f"{node.threshold} is not finite", "null sends every value left")
+        for side, child in (("left", node.left), ("right", node.right)):
+            if index < child < len(tree):
+                parents[child] += 1
+            else:
+                what = f"node {child} does not come after node {index} of {len(tree)}"
+                yield Problem(f"{here}.{side}", what, "list children after their parent")
+    if parents[:1] != [0] or any(count != 1 for count in parents[1:]):
+        stray = [index for index, count in enumerate(parents) if index and count != 1]
+        what = f"nodes {stray} do not have one parent each" if tree else "a tree without nodes"
+        yield Problem(where, what, "name every node but the first as a child exactly once")
+
+
+def _calibration_problems(knots: Knots) -> Iterator[Problem]:
+    if len(knots) > MAX_KNOTS:
+        yield Problem("calibration", f"more than {MAX_KNOTS} knots", "thin them out")
+        return
+    for index, (log_odds, probability) in enumerate(knots):
+        yield from _log_odds_problems(f"calibration[{index}]", log_odds)
+        if not 0.0 <= probability <= 1.0:
+            what = f"{probability} is not a probability"
+            yield Problem(f"calibration[{index}]", what, "give a number from 0 to 1")
+    for index, ((x0, y0), (x1, y1)) in enumerate(pairwise(knots), start=1):
+        if x0 >= x1 or y0 > y1:
+            what = f"({x1}, {y1}) after ({x0}, {y0}) is not monotone"
+            yield Problem(f"calibration[{index}]", what, "log-odds must rise and probabilities must not fall")
+
+
+def _feature_problems(document: ForestDocument, feature_names: Sequence[str]) -> Iterator[Problem]:
+    used = document.features()
+    for name in sorted({*used, *document.references} - set(feature_names)):
+        near = get_close_matches(name, feature_names, n=1)
+        remedy = f"did you mean '{near[0]}'?" if near else "remove it, or run the riskd version that has it"
+        yield Problem("features", f"no feature is called '{name}'", remedy)
+    for name in used:
+        if name not in document.references:
+            what = f"'{name}' has no reference"
+            yield Problem("references", what, "give its usual value, or null where it is usually missing")
+    for name, value in document.references.items():
+        if value is not None and not isfinite(value):
+            yield Problem(f"references.{name}", f"{value} is not finite", "null stands for a missing value")
+
+
+def _size_problems(document: ForestDocument) -> Iterator[Problem]:
+    splits = [[node for node in tree if isinstance(node, Split)] for tree in document.all_trees()]
+    thresholds = {(node.feature, node.threshold) for tree in splits for node in tree}
+    needed = len(thresholds) * len(splits) * lane_bytes(1 + max(map(len, splits), default=0))
+    if needed > MAX_TABLE_BYTES:
+        what = f"the mask tables would take {needed / 2**20:.0f} MiB, more than {MAX_TABLE_BYTES // 2**20}"
+        yield Problem("trees", what, "train fewer trees, smaller ones, or with fewer bins")
+
+
+def lane_bytes(leaves: int) -> int:
+    """Bytes of the smallest machine word with a bit for each leaf: 1, 2, 4 or 8."""
+    return next(size for size in (1, 2, 4, 8) if leaves <= 8 * size)

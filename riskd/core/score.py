@@ -1,0 +1,97 @@
+"""The score: how likely it is that the attempt is not the owner's, and what moved it."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from math import exp
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Score(Struct, frozen=True):
+    """What a model makes of one vector.
+
+    `probability` is calibrated, 0..1. `log_odds` is the model's raw sum, before calibration.
+    `contributions` runs parallel to the scorer's `feature_names`, in raw log-odds; None when nobody asked.
+    """
+
+    probability: float
+    log_odds: float
+    contributions: tuple[float, ...] | None = None
+
+
+class Scorer(Protocol):
+    """A served model. Immutable; any number of threads may score at once.
+
+    A vector holds one float per name of `feature_names`, in that order; NaN is a missing value.
+    """
+
+    @property
+    def feature_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def schema(self) -> str:
+        """`schema_of` the features that the model reads."""
+
+    @property
+    def version(self) -> str: ...
+
+    def score(self, vector: Sequence[float]) -> tuple[float, float]:
+        """The raw log-odds and the calibrated probability."""
+
+    def explain(self, vector: Sequence[float], reference: Sequence[float] | None = None) -> Score:
+        """`score` and `contributions` for less than the price of both."""
+
+    def contributions(self, vector: Sequence[float], reference: Sequence[float] | None = None) -> tuple[float, ...]:
+        """For each feature, how much lower the log-odds would be had it alone been at its reference.
+
+        `reference` replaces the model's own, for instance by what is usual for this subject.
+        """
+
+
+Knots = tuple[tuple[float, float], ...]
+
+
+class Calibration(Struct, frozen=True):
+    """A monotone map from log-odds to probability: straight lines between knots, flat beyond them.
+
+    Without knots it is the logistic function: log-odds taken at their word.
+    """
+
+    log_odds: tuple[float, ...] = ()
+    probabilities: tuple[float, ...] = ()
+
+    @classmethod
+    def through(cls, knots: Knots) -> Calibration:
+        """The calibration through `(log_odds, probability)` knots: the first rise strictly, the second never fall."""
+        return cls(tuple(x for x, _ in knots), tuple(y for _, y in knots))
+
+    def probability(self, log_odds: float) -> float:
+        xs, ys = self.log_odds, self.probabilities
+        if not xs:
+            return logistic(log_odds)
+        upper = bisect_right(xs, log_odds)
+        if upper == 0:
+            return ys[0]
+        if upper == len(xs):
+            return ys[-1]
+        x0, x1, y0, y1 = xs[upper - 1], xs[upper], ys[upper - 1], ys[upper]
+        # Rounding may carry a line past its upper knot, which would break monotony by one ulp.
+        return min(y1, y0 + (y1 - y0) * ((log_odds - x0) / (x1 - x0)))
+
+
+def logistic(log_odds: float) -> float:
+    """1 / (1 + e^-x), without overflow at either end."""
+    if log_odds >= 0.0:
+        return 1.0 / (1.0 + exp(-log_odds))
+    odds = exp(log_odds)
+    return odds / (1.0 + odds)
+
+
+def schema_of(features: Mapping[str, str]) -> str:
+    """A short name for what these features mean: 16 hex digits over each name and definition, in any order."""
+    meaning = repr(sorted(features.items())).encode()
+    return hashlib.blake2b(meaning, digest_size=8).hexdigest()

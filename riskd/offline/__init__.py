@@ -1,0 +1,1 @@
+"""The workshop: makes models from what was recorded. Nothing here is imported when riskd serves."""
