@@ -119,5 +119,7 @@ class Context(Struct, frozen=True, kw_only=True):
     remembered: Remembered | Missing
     device_offset_min: int | None = None
     """Minutes east of UTC of the device's timezone at the attempt's time."""
+    measured_from: Place | None = None
+    """Where the round-trip time was measured, if the deployment says so: the edge that ends TLS."""
     missing: tuple[Missing, ...] = ()
     """Every fact that could not be had, the ones above included."""

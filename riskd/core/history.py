@@ -77,7 +77,11 @@ SEQUENCE_SECONDS: Final = 30 * DAY
 """How long a subject's sensitive steps (recovery, profile update, payment) are remembered."""
 
 
-class History(Struct, array_like=True):
+Tallies = dict[str, dict[str, list[int]]]
+"""Table, value, `[first period, n, n, ...]`."""
+
+
+class History(Struct, frozen=True, array_like=True):
     """What is remembered of one entity. Stores hold it encoded; readers must not change it."""
 
     tallies: dict[str, dict[str, list[int]]] = {}

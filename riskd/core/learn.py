@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import msgspec
@@ -10,6 +9,7 @@ from msgspec import Struct
 
 from riskd.core.attempt import Attempt, Outcome
 from riskd.core.context import Context, Place, Route
+from riskd.core.features.behaviour import TYPING_SCALE, typing_rhythm
 from riskd.core.history import (
     ACTIVITY_SECONDS,
     DAY,
@@ -27,7 +27,6 @@ RECEIPT_SECONDS: Final = 90 * DAY
 SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key: a pass with one of them teaches three units."""
-TYPING_SCALE: Final = 1000
 
 
 class Lesson(Struct, frozen=True, array_like=True):
@@ -135,14 +134,6 @@ def _typing(attempt: Attempt) -> tuple[int, int]:
     if rhythm is None:
         return (0, 0)
     return (round(rhythm * TYPING_SCALE), round(rhythm * rhythm * TYPING_SCALE))
-
-
-def typing_rhythm(attempt: Attempt) -> float | None:
-    """Mean natural logarithm of the typing intervals in ms; None below five intervals."""
-    intervals = attempt.behaviour.typing_intervals_ms if attempt.behaviour else ()
-    if len(intervals) < 5:
-        return None
-    return sum(math.log(max(interval, 1.0)) for interval in intervals) / len(intervals)
 
 
 def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:

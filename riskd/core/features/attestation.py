@@ -1,0 +1,44 @@
+"""Attestation: what the platform vouches for, as the caller verified it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context
+from riskd.core.features.feature import Feature
+
+FEATURES: Final = (
+    Feature(
+        name="attestation_failed",
+        group="attestation",
+        unit="0 or 1",
+        direction=1,
+        reason="ATTESTATION_FAILED",
+        why="the platform does not vouch for the app or its device: emulators, repackaged apps",
+        text="the device could not prove that it is genuine",
+        sources=("attestation",),
+        purpose="device",
+    ),
+    Feature(
+        name="attestation_hardware",
+        group="attestation",
+        unit="0 or 1",
+        direction=-1,
+        reason="ATTESTATION_WEAK",
+        why="keys in hardware cannot be copied to another machine",
+        text="the device does not vouch for itself in hardware",
+        sources=("attestation",),
+        purpose="device",
+    ),
+)
+
+
+def compute(attempt: Attempt, _: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    verdict = attempt.device.attestation if attempt.device else ""
+    if not verdict:
+        return (math.nan, math.nan)
+    return (float(verdict == "failed"), float(verdict == "hardware"))

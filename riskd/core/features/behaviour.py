@@ -1,0 +1,126 @@
+"""Behaviour: how the form was filled in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Agent, Context
+from riskd.core.features.feature import Feature
+from riskd.core.features.past import UNCAPPED, tally, taught
+from riskd.core.history import Tallies, units
+
+TYPING_SCALE: Final = 1000
+"""Histories keep rhythms, and their squares, in whole thousandths."""
+FEWEST_INTERVALS: Final = 5
+TYPICAL_DEVIATION: Final = 0.25
+"""Assumed spread of one person's mean log interval between sign-ins: a quarter, up or down."""
+PRIOR: Final = 5.0
+"""Sign-ins' worth of belief in `TYPICAL_DEVIATION`."""
+ENOUGH: Final = 3.0
+"""Units of typing below which there is no rhythm to deviate from."""
+FARTHEST: Final = 10.0
+LONGEST_S: Final = 3600.0
+
+FEATURES: Final = (
+    Feature(
+        name="typing_deviation",
+        group="behaviour",
+        unit="standard deviations, at most 10",
+        direction=1,
+        reason="UNFAMILIAR_TYPING",
+        why="mean log interval between keys against the subject's own, its spread drawn towards the usual one",
+        text="the typing rhythm is not the account owner's",
+        sources=("behaviour", "history"),
+        purpose="behaviour",
+    ),
+    Feature(
+        name="pasted",
+        group="behaviour",
+        unit="0 or 1",
+        direction=0,
+        reason="PASTED",
+        why="password managers paste, and so do tools; it counts against those who never did",
+        text="the credential was pasted",
+        sources=("behaviour",),
+        purpose="behaviour",
+    ),
+    Feature(
+        name="form_seconds",
+        group="behaviour",
+        unit="s, at most 3600",
+        direction=0,
+        reason="FORM_TIME",
+        why="nobody reads and fills in a form in a fraction of a second",
+        text="the form was filled in unusually fast or slowly",
+        sources=("behaviour",),
+        purpose="behaviour",
+    ),
+    Feature(
+        name="pointer_absent",
+        group="behaviour",
+        unit="0 or 1",
+        direction=1,
+        reason="NO_POINTER",
+        why="no pointer moved on a desktop; missing on devices without one",
+        text="no mouse was moved on a desktop computer",
+        sources=("behaviour", "agent"),
+        purpose="behaviour",
+    ),
+    Feature(
+        name="form_failures",
+        group="behaviour",
+        unit="tries",
+        direction=1,
+        reason="FORM_FAILURES",
+        why="failed tries on this very form",
+        text="the form was tried and failed before",
+        sources=("behaviour",),
+        purpose="behaviour",
+    ),
+)
+_NONE: Final = (math.nan,) * len(FEATURES)
+
+
+def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    behaviour, agent = attempt.behaviour, context.agent
+    if behaviour is None:
+        return _NONE
+    desktop = isinstance(agent, Agent) and agent.device_class == "desktop"
+    pointer, seconds = behaviour.pointer_events, behaviour.form_seconds
+    return (
+        _typing_deviation(attempt, context),
+        math.nan if behaviour.pasted is None else float(behaviour.pasted),
+        math.nan if seconds is None else max(min(seconds, LONGEST_S), 0.0),
+        float(pointer <= 0) if desktop and pointer is not None else math.nan,
+        math.nan if behaviour.form_failures is None else float(behaviour.form_failures),
+    )
+
+
+def typing_rhythm(attempt: Attempt) -> float | None:
+    """Mean natural logarithm of the typing intervals in ms; None below `FEWEST_INTERVALS`."""
+    intervals = attempt.behaviour.typing_intervals_ms if attempt.behaviour else ()
+    if len(intervals) < FEWEST_INTERVALS:
+        return None
+    return sum(math.log(max(interval, 1.0)) for interval in intervals) / len(intervals)
+
+
+def _typing_deviation(attempt: Attempt, context: Context) -> float:
+    rhythm, past = typing_rhythm(attempt), taught(context)
+    if rhythm is None or past is None:
+        return math.nan
+    tallies, now = past.tallies, context.now
+    n = _sum(tallies, "n", now)
+    if n < ENOUGH:
+        return math.nan
+    mean = _sum(tallies, "sum", now) / n / TYPING_SCALE
+    variance = max(_sum(tallies, "square", now) / n / TYPING_SCALE - mean * mean, 0.0)
+    shrunk = (n * variance + PRIOR * TYPICAL_DEVIATION**2) / (n + PRIOR)
+    return min(abs(rhythm - mean) / math.sqrt(shrunk * (1 + 1 / n)), FARTHEST)
+
+
+def _sum(tallies: Tallies, value: str, now: float) -> float:
+    return units(tally(tallies, "typing", value), now, UNCAPPED)

@@ -1,0 +1,183 @@
+"""Consistency: whether what the client says of itself fits together and fits its address."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt, Device, Network
+from riskd.core.context import Agent, Context, Place, Route
+from riskd.core.features.feature import Feature
+from riskd.core.features.geodesy import distance_km
+
+KM_PER_MS: Final = 100.0
+"""Farthest place that an answer can come back from in a millisecond: light in fibre, there and back."""
+SLOWEST_MS: Final = 60_000.0
+
+FEATURES: Final = (
+    Feature(
+        name="timezone_gap_h",
+        group="consistency",
+        unit="hours, 0 to 12",
+        direction=1,
+        reason="TIMEZONE_MISMATCH",
+        why="the clock of the device against the clock of the place: a borrowed address keeps its owner's time",
+        text="the device's timezone is not that of the place it seems to be in",
+        sources=("timezone", "place"),
+        purpose="device",
+    ),
+    Feature(
+        name="language_mismatch",
+        group="consistency",
+        unit="0 or 1",
+        direction=0,
+        reason="LANGUAGE_MISMATCH",
+        why="1 when languages name regions and none of them is the country of the address; travellers do so too",
+        text="the device's language is from another country than the address",
+        sources=("languages", "place"),
+        purpose="device",
+    ),
+    Feature(
+        name="hints_mismatch",
+        group="consistency",
+        unit="0 or 1",
+        direction=1,
+        reason="FORGED_BROWSER",
+        why="the client hints (Sec-CH-UA-Platform, -Mobile) contradict the user agent; missing without hints",
+        text="the browser contradicts itself about what it runs on",
+        sources=("agent",),
+    ),
+    Feature(
+        name="reported_gap_km",
+        group="consistency",
+        unit="km",
+        direction=1,
+        reason="PLACE_MISMATCH",
+        why="reported coordinates against the place of the address, beyond both radii; missing behind anonymisers",
+        text="the place that the device reports is not that of its address",
+        sources=("reported_place", "place"),
+        purpose="location",
+    ),
+    Feature(
+        name="rtt_ms",
+        group="consistency",
+        unit="ms",
+        direction=0,
+        reason="UNUSUAL_LATENCY",
+        why="a long way round often means a relay; Wiefling 2021 finds it nearly as telling as the address",
+        text="the connection is unusually slow or fast",
+        sources=("rtt",),
+    ),
+    Feature(
+        name="rtt_shortfall_km",
+        group="consistency",
+        unit="km",
+        direction=1,
+        reason="PLACE_TOO_FAR",
+        why="how much nearer than the place of the address the client must be, light in fibre being 100 km of "
+        "distance per ms of round trip; missing unless the deployment says where it measures",
+        text="the client answers faster than light could from where its address is",
+        sources=("rtt", "place"),
+    ),
+    Feature(
+        name="forwarded_hops",
+        group="consistency",
+        unit="addresses",
+        direction=0,
+        reason="FORWARDED_CHAIN",
+        why="length of X-Forwarded-For as received",
+        text="the connection passed through several proxies",
+    ),
+    Feature(
+        name="forwarded_mismatch",
+        group="consistency",
+        unit="0 or 1",
+        direction=0,
+        reason="FORWARDED_CHAIN",
+        why="the chain begins with another address than the client's: a proxy before it, or an invented header",
+        text="the chain of proxies begins with another address",
+    ),
+)
+_SYSTEMS: Final = {
+    "windows": ("Windows",),
+    "macos": ("Macintosh", "Mac OS X"),
+    "ios": ("iPhone", "iPad", "iPod", "Macintosh"),
+    "android": ("Android", "Linux"),
+    "chrome os": ("CrOS",),
+    "chromium os": ("CrOS",),
+    "chromeos": ("CrOS",),
+    "linux": ("Linux", "X11"),
+}
+"""What a user agent says on each platform. Desktop modes of Android and iPad claim Linux and Macintosh."""
+
+
+def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    place, device, network = context.place, attempt.device, attempt.network
+    located = place if isinstance(place, Place) else None
+    rtt = network.rtt_ms
+    return (
+        _timezone_gap(context, located),
+        _language_mismatch(device, located) if device else math.nan,
+        _hints_mismatch(device) if device and isinstance(context.agent, Agent) else math.nan,
+        _reported_gap(attempt, context, located),
+        math.nan if rtt is None else max(min(rtt, SLOWEST_MS), 0.0),
+        math.nan if rtt is None else _shortfall(rtt, context.measured_from, located),
+        float(len(network.forwarded)),
+        _forwarded_mismatch(network),
+    )
+
+
+def _timezone_gap(context: Context, place: Place | None) -> float:
+    if place is None or place.utc_offset_min is None or context.device_offset_min is None:
+        return math.nan
+    apart = abs(context.device_offset_min - place.utc_offset_min) % 1440
+    return min(apart, 1440 - apart) / 60
+
+
+def _language_mismatch(device: Device, place: Place | None) -> float:
+    regions = {region for tag in device.languages if (region := _region(tag))}
+    if place is None or not place.country or not regions:
+        return math.nan
+    return float(place.country.upper() not in regions)
+
+
+def _region(tag: str) -> str:
+    """The two-letter region subtag of a BCP 47 tag, '' without one (`zh-Hant-TW` -> `TW`)."""
+    for part in tag.split("-")[1:]:
+        if len(part) == 1:
+            break
+        if len(part) == 2 and part.isalpha():
+            return part.upper()
+    return ""
+
+
+def _hints_mismatch(device: Device) -> float:
+    agent, names = device.user_agent, _SYSTEMS.get(device.platform.lower())
+    if names is None and device.mobile is None:
+        return math.nan
+    system = names is not None and not any(name in agent for name in names)
+    mobile = device.mobile is not None and device.mobile != ("Mobi" in agent)
+    return float(system or mobile)
+
+
+def _reported_gap(attempt: Attempt, context: Context, place: Place | None) -> float:
+    route, reported = context.route, attempt.place
+    if place is None or reported is None or (isinstance(route, Route) and route.anonymizer):
+        return math.nan
+    apart = distance_km(reported.latitude, reported.longitude, place.latitude, place.longitude)
+    return max(apart - place.radius_km - (reported.accuracy_m or 0.0) / 1000, 0.0)
+
+
+def _shortfall(rtt_ms: float, measured_from: Place | None, place: Place | None) -> float:
+    if measured_from is None or place is None:
+        return math.nan
+    apart = distance_km(place.latitude, place.longitude, measured_from.latitude, measured_from.longitude)
+    return max(apart - place.radius_km - measured_from.radius_km - rtt_ms * KM_PER_MS, 0.0)
+
+
+def _forwarded_mismatch(network: Network) -> float:
+    if not network.forwarded:
+        return math.nan
+    return float(network.forwarded[0].strip().lower() != network.client_ip.strip().lower())

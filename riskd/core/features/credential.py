@@ -1,0 +1,41 @@
+"""Credential: how the first factor went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context
+from riskd.core.features.feature import Feature
+
+FEATURES: Final = (
+    Feature(
+        name="credential_failed",
+        group="credential",
+        unit="0 or 1",
+        direction=1,
+        reason="CREDENTIAL_FAILED",
+        why="a wrong first factor; missing when it was not checked",
+        text="the first factor was wrong",
+        sources=("credential",),
+    ),
+    Feature(
+        name="credential_unchecked",
+        group="credential",
+        unit="0 or 1",
+        direction=0,
+        reason="CREDENTIAL_UNCHECKED",
+        why="nothing has been proven yet: recovery, and flows that ask before the password",
+        text="the first factor was not checked",
+    ),
+)
+
+
+def compute(attempt: Attempt, _: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    result = attempt.credential_result
+    if result == "not_checked":
+        return (math.nan, 1.0)
+    return (float(result == "failed"), 0.0)

@@ -1,0 +1,29 @@
+"""What a feature is."""
+
+from __future__ import annotations
+
+import math
+
+from msgspec import Struct
+
+
+class Feature(Struct, frozen=True, kw_only=True):
+    """A named number, and all that is to be said of it.
+
+    `missing` is its value when it cannot be known (NaN: models have a branch for it). `direction` is +1
+    when a larger value can only be riskier, -1 when it can only be safer, 0 when either. `sources` are
+    names of `context.SOURCES`: if one of them is Missing, so is the feature. `purpose` is one of
+    `attempt.PURPOSES`: without it the feature is missing. `reason` is the stable code of the answer,
+    `why` says what it is good for, `text` is what people read when it raised the score.
+    """
+
+    name: str
+    group: str
+    unit: str
+    direction: int
+    reason: str
+    why: str
+    text: str
+    sources: tuple[str, ...] = ()
+    purpose: str = "security"
+    missing: float = math.nan

@@ -1,0 +1,115 @@
+"""Federation: how fresh and how strong somebody else's word is, and whether the subject ever used theirs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context
+from riskd.core.features.feature import Feature
+from riskd.core.features.novelty import is_new
+from riskd.core.features.past import tally, taught
+
+
+def _feature(
+    name: str,
+    *,
+    unit: str,
+    direction: int,
+    reason: str,
+    why: str,
+    text: str,
+    sources: tuple[str, ...] = ("federation",),
+) -> Feature:
+    return Feature(
+        name=name,
+        group="federation",
+        unit=unit,
+        direction=direction,
+        reason=reason,
+        why=why,
+        text=text,
+        sources=sources,
+    )
+
+
+FEATURES: Final = (
+    _feature(
+        "assertion_age_min",
+        unit="minutes",
+        direction=1,
+        reason="STALE_ASSERTION",
+        why="an assertion is used within moments of its issue, or it is being replayed",
+        text="the upstream assertion is old",
+    ),
+    _feature(
+        "federated_authentication_age_min",
+        unit="minutes",
+        direction=1,
+        reason="STALE_AUTHENTICATION",
+        why="how long ago the upstream saw the person (OpenID Connect auth_time)",
+        text="the upstream sign-in was long ago",
+    ),
+    _feature(
+        "new_issuer",
+        unit="0 or 1",
+        direction=1,
+        reason="NEW_ISSUER",
+        why="1 until this issuer has been used as long as the account, for two weeks, or repeatedly",
+        text="the account has not been used with this issuer",
+        sources=("federation", "history"),
+    ),
+    _feature(
+        "federated_strength",
+        unit="0 none, 1 one factor, 2 two factors, 3 phishing-resistant",
+        direction=-1,
+        reason="WEAK_FEDERATION",
+        why="methods by RFC 8176 `amr`, or `phr`, `phrh` as `acr` (OpenID EAP); missing when neither is sent",
+        text="the upstream sign-in was weak",
+    ),
+)
+_NONE: Final = (math.nan,) * len(FEATURES)
+_RESISTANT: Final = frozenset({"hwk", "pop", "sc"})
+_KNOWLEDGE: Final = frozenset({"pwd", "pin", "kba"})
+_POSSESSION: Final = frozenset({"otp", "sms", "tel", "swk"}) | _RESISTANT
+_INHERENCE: Final = frozenset({"face", "fpt", "iris", "retina", "vbm"})
+
+
+def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    federation, now = attempt.federation, context.now
+    if federation is None:
+        return _NONE
+    return (
+        _minutes(federation.issue_time, now),
+        _minutes(federation.authentication_time, now),
+        _new_issuer(context),
+        strength(federation.acr, federation.amr),
+    )
+
+
+def strength(acr: str, amr: tuple[str, ...]) -> float:
+    """0 to 3 as the unit of `federated_strength` says; NaN when nothing is said."""
+    if acr in ("phr", "phrh"):
+        return 3.0
+    if not amr:
+        return math.nan
+    methods = frozenset(amr)
+    if methods & _RESISTANT:
+        return 3.0
+    kinds = sum(1 for kind in (_KNOWLEDGE, _POSSESSION, _INHERENCE) if methods & kind)
+    return 2.0 if "mfa" in methods else float(min(kinds, 2))
+
+
+def _minutes(time: float | None, now: float) -> float:
+    """Minutes ago; clocks that run ahead count as now."""
+    return math.nan if time is None else max((now - time) / 60, 0.0)
+
+
+def _new_issuer(context: Context) -> float:
+    past, issuer = taught(context), context.values.get("issuer")
+    if past is None or issuer is None:
+        return math.nan
+    return is_new(tally(past.tallies, "issuer", issuer), past.tallies["sign_in"][""], context.now)

@@ -1,0 +1,91 @@
+"""Infrastructure: what kind of machine or service is at the other end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Agent, Context, Route
+from riskd.core.features.feature import Feature
+
+
+def _route(name: str, *, direction: int, reason: str, why: str, text: str) -> Feature:
+    return Feature(
+        name=name,
+        group="infrastructure",
+        unit="0 or 1",
+        direction=direction,
+        reason=reason,
+        why=why,
+        text=text,
+        sources=("route",),
+    )
+
+
+FEATURES: Final = (
+    _route(
+        "hosting",
+        direction=1,
+        reason="HOSTING_NETWORK",
+        why="people sign in from access networks; tools and rented proxies from data centres",
+        text="the address belongs to a data centre",
+    ),
+    _route(
+        "vpn",
+        direction=1,
+        reason="ANONYMIZER",
+        why="hides where the connection comes from",
+        text="the address belongs to a VPN",
+    ),
+    _route(
+        "tor",
+        direction=1,
+        reason="ANONYMIZER",
+        why="hides where the connection comes from",
+        text="the address is a Tor exit",
+    ),
+    _route(
+        "proxy",
+        direction=1,
+        reason="ANONYMIZER",
+        why="hides where the connection comes from",
+        text="the address is an open proxy",
+    ),
+    _route(
+        "relay",
+        direction=0,
+        reason="PRIVACY_RELAY",
+        why="a relay of the device's maker: common among honest people, and it hides the place",
+        text="the address belongs to a privacy relay, so the place is not known",
+    ),
+    _route(
+        "satellite",
+        direction=0,
+        reason="SATELLITE",
+        why="the place of a satellite's ground station is not the person's",
+        text="the connection comes by satellite, so the place is not known",
+    ),
+    Feature(
+        name="automated_agent",
+        group="infrastructure",
+        unit="0 or 1",
+        direction=1,
+        reason="AUTOMATED_CLIENT",
+        why="the user agent is a script, a headless browser or a crawler by its own account",
+        text="the client is a program, not a person's browser",
+        sources=("agent",),
+    ),
+)
+_NO_ROUTE: Final = (math.nan,) * 6
+_KINDS: Final = ("vpn", "tor", "proxy", "relay", "satellite")
+
+
+def compute(_: Attempt, context: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    route, agent = context.route, context.agent
+    automated = float(agent.automated) if isinstance(agent, Agent) else math.nan
+    if not isinstance(route, Route):
+        return (*_NO_ROUTE, automated)
+    return (float(route.hosting), *(float(route.anonymizer == kind) for kind in _KINDS), automated)

@@ -1,0 +1,74 @@
+"""Motion: how far and how fast the subject would have had to travel, doubts of both ends taken off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context, Missing, Place, Route
+from riskd.core.features.feature import Feature
+from riskd.core.features.geodesy import distance_km
+from riskd.core.history import HOUR, newest
+
+LEAST_HOURS: Final = 1 / 6
+"""Shorter intervals count as ten minutes: a division by nearly nothing is no evidence."""
+
+FEATURES: Final = (
+    Feature(
+        name="speed_kmh",
+        group="motion",
+        unit="km/h",
+        direction=1,
+        reason="IMPOSSIBLE_TRAVEL",
+        why="from the last proven place, less both uncertainty radii, over at least ten minutes; "
+        "missing behind anonymisers and satellites",
+        text="nobody travels this fast from where the account was last used",
+        sources=("history", "place"),
+    ),
+    Feature(
+        name="distance_last_km",
+        group="motion",
+        unit="km",
+        direction=1,
+        reason="FAR_FROM_LAST_PLACE",
+        why="beyond both radii from the last proven place",
+        text="this is far from where the account was last used",
+        sources=("history", "place"),
+    ),
+    Feature(
+        name="distance_known_km",
+        group="motion",
+        unit="km",
+        direction=1,
+        reason="FAR_FROM_KNOWN_PLACES",
+        why="beyond both radii from the nearest of the last four proven places",
+        text="this is far from every place where the account was lately used",
+        sources=("history", "place"),
+    ),
+)
+_NONE: Final = (math.nan,) * len(FEATURES)
+
+
+def compute(_: Attempt, context: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    remembered, place, route, now = context.remembered, context.place, context.route, context.now
+    if isinstance(remembered, Missing) or not isinstance(place, Place):
+        return _NONE
+    profile = remembered.subject.profile
+    last = newest(profile, "place", now)
+    if last is None or (isinstance(route, Route) and route.anonymizer):
+        return _NONE
+    distance = _beyond(place, last)
+    return (
+        distance / max((now - last[0]) / HOUR, LEAST_HOURS),
+        distance,
+        min(_beyond(place, mark) for mark in profile.marks["place"]),
+    )
+
+
+def _beyond(place: Place, mark: tuple[float, ...]) -> float:
+    """Kilometres that the radii of both places leave unexplained."""
+    _, latitude, longitude, radius_km = mark
+    return max(distance_km(place.latitude, place.longitude, latitude, longitude) - place.radius_km - radius_km, 0.0)

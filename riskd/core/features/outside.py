@@ -1,0 +1,46 @@
+"""Outside: what breach corpora and shared signals say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context
+from riskd.core.features.feature import Feature
+
+FEATURES: Final = (
+    Feature(
+        name="credential_breached",
+        group="outside",
+        unit="0 or 1",
+        direction=1,
+        reason="CREDENTIAL_BREACHED",
+        why="the password is in a corpus that credential stuffing draws on",
+        text="the password is known from a data breach",
+        sources=("outside",),
+        purpose="sharing",
+    ),
+    Feature(
+        name="reported_risk",
+        group="outside",
+        unit="0 low, 1 medium, 2 high",
+        direction=1,
+        reason="RISK_REPORTED",
+        why="what a partner last reported of the subject (CAEP 1.0 risk-level-change)",
+        text="a partner reports that the account is at risk",
+        sources=("outside",),
+        purpose="sharing",
+    ),
+)
+_LEVELS: Final = {"low": 0.0, "medium": 1.0, "high": 2.0}
+
+
+def compute(attempt: Attempt, _: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    outside = attempt.outside
+    if outside is None:
+        return (math.nan, math.nan)
+    breached = outside.credential_breached
+    return (math.nan if breached is None else float(breached), _LEVELS.get(outside.risk_level, math.nan))

@@ -1,0 +1,98 @@
+"""Rhythm: whether this is a time at which the subject signs in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context
+from riskd.core.familiarity import LIMIT, smoothed
+from riskd.core.features.feature import Feature
+from riskd.core.features.past import UNCAPPED, Past, everyone, tally, taught
+from riskd.core.history import DAY, WEEK, newest, units
+
+FEATURES: Final = (
+    Feature(
+        name="hour_llr",
+        group="rhythm",
+        unit="nats, -10 to 10",
+        direction=1,
+        reason="UNUSUAL_TIME",
+        why="ln p(hour) / p(hour | subject), an hour either side included, against the domain's own day",
+        text="this is not a time of day at which this account is used",
+        sources=("history",),
+    ),
+    Feature(
+        name="weekday_llr",
+        group="rhythm",
+        unit="nats, -10 to 10",
+        direction=1,
+        reason="UNUSUAL_TIME",
+        why="ln p(weekday) / p(weekday | subject) against an even week",
+        text="this is not a day of the week on which this account is used",
+        sources=("history",),
+    ),
+    Feature(
+        name="days_since_visit",
+        group="rhythm",
+        unit="days",
+        direction=0,
+        reason="LONG_ABSENCE",
+        why="since the last proven sign-in; dormant accounts are taken over unnoticed",
+        text="the account has not been used for a while",
+        sources=("history",),
+    ),
+    Feature(
+        name="history_depth",
+        group="rhythm",
+        unit="sign-ins, decayed",
+        direction=0,
+        reason="SHORT_HISTORY",
+        why="how much is known, hence how much every other surprise is worth",
+        text="little is known of this account yet",
+        sources=("history",),
+    ),
+    Feature(
+        name="account_weeks",
+        group="rhythm",
+        unit="weeks, at most 26",
+        direction=0,
+        reason="SHORT_HISTORY",
+        why="since the earliest proven sign-in that is still remembered",
+        text="the account has been known for a short time only",
+        sources=("history",),
+    ),
+)
+_NONE: Final = (math.nan,) * len(FEATURES)
+
+
+def compute(_: Attempt, context: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    past, now = taught(context), context.now
+    if past is None:
+        return _NONE
+    hour, weekday = context.values.get("hour"), context.values.get("weekday")
+    visit = newest(past.remembered.subject.profile, "visit", now)
+    return (
+        _hour(past, int(hour)) if hour else math.nan,
+        _llr(units(tally(past.tallies, "weekday", weekday), now), past.total, 1 / 7) if weekday else math.nan,
+        (now - visit[0]) / DAY if visit else math.nan,
+        past.total,
+        float(max(int(now // WEEK) - past.tallies["sign_in"][""][0], 0)),
+    )
+
+
+def _hour(past: Past, hour: int) -> float:
+    """The domain's share is drawn towards an even day by a day's worth of sign-ins."""
+    around = [str((hour + shift) % 24) for shift in (-1, 0, 1)]
+    domain, now = past.remembered.domain.tallies, past.now
+    own = sum(units(tally(past.tallies, "hour", at), now) for at in around)
+    common = sum(units(tally(domain, "hour", at), now, UNCAPPED) for at in around)
+    return _llr(own, past.total, (common + 3.0) / (everyone(past.remembered, now) + 24.0))
+
+
+def _llr(count: float, total: float, population: float) -> float:
+    own = smoothed(min(count / total, 1.0), total, population)
+    return max(-LIMIT, min(LIMIT, math.log(population / own)))

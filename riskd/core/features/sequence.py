@@ -1,0 +1,93 @@
+"""Sequence: what else was done to the account lately. Takeovers go from recovery to change to payment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context, Missing
+from riskd.core.features.feature import Feature
+from riskd.core.history import DAY, HOUR, SEQUENCE_SECONDS, History, newest, recent
+
+LONG_AGO_H: Final = SEQUENCE_SECONDS / HOUR
+"""Hours that stand for 'not in the last 30 days'."""
+SENSITIVE: Final = ("recovery", "profile_update", "payment")
+
+
+def _hours_since(step: str, *, why: str, text: str, reason: str) -> Feature:
+    return Feature(
+        name=f"hours_since_{step}",
+        group="sequence",
+        unit="hours, 720 for not lately",
+        direction=-1,
+        reason=reason,
+        why=why,
+        text=text,
+        sources=("history",),
+    )
+
+
+FEATURES: Final = (
+    _hours_since(
+        "recovery",
+        why="since a recovery was completed: whoever did it may not be the owner",
+        text="the account was recovered lately",
+        reason="RECENT_RECOVERY",
+    ),
+    Feature(
+        name="recovery_attempts_24h",
+        group="sequence",
+        unit="attempts",
+        direction=1,
+        reason="RECENT_RECOVERY",
+        why="recoveries begun in the last day",
+        text="recovery of the account was tried lately",
+        sources=("history",),
+    ),
+    _hours_since(
+        "profile_update",
+        why="since a change of contact data or authenticators was asked for",
+        text="contact data or authenticators were changed lately",
+        reason="RECENT_CHANGE",
+    ),
+    _hours_since(
+        "registration",
+        why="since the account was registered: new accounts are made for abuse, and have no habits yet",
+        text="the account is new",
+        reason="NEW_ACCOUNT",
+    ),
+    Feature(
+        name="sensitive_kinds_24h",
+        group="sequence",
+        unit="0 to 3",
+        direction=1,
+        reason="SENSITIVE_SEQUENCE",
+        why="how many of recovery, profile update and payment were tried in the last day, this attempt included",
+        text="several sensitive steps follow each other",
+        sources=("history",),
+    ),
+)
+_NONE: Final = (math.nan,) * len(FEATURES)
+
+
+def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    remembered, now = context.remembered, context.now
+    if isinstance(remembered, Missing):
+        return _NONE
+    activity = remembered.subject.activity
+    tried = {journey: recent(activity, "journey_day", journey, now, DAY) for journey in SENSITIVE}
+    return (
+        _hours(activity, "recovered", now),
+        tried["recovery"],
+        _hours(activity, "profile_update", now),
+        _hours(activity, "registration", now),
+        float(sum(1 for journey, count in tried.items() if count > 0 or journey == attempt.journey)),
+    )
+
+
+def _hours(activity: History, kind: str, now: float) -> float:
+    mark = newest(activity, kind, now)
+    return min((now - mark[0]) / HOUR, LONG_AGO_H) if mark else LONG_AGO_H

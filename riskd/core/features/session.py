@@ -1,0 +1,48 @@
+"""Session: how long ago the person was last seen to be there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context
+from riskd.core.features.feature import Feature
+from riskd.core.history import HOUR
+
+FEATURES: Final = (
+    Feature(
+        name="session_age_h",
+        group="session",
+        unit="hours",
+        direction=0,
+        reason="OLD_SESSION",
+        why="a live session is worth less with time; how much depends on the journey",
+        text="the session is old",
+        sources=("session",),
+    ),
+    Feature(
+        name="authentication_age_h",
+        group="session",
+        unit="hours",
+        direction=1,
+        reason="STALE_AUTHENTICATION",
+        why="since the person last authenticated actively (RFC 9470 max_age)",
+        text="the last active sign-in was long ago",
+        sources=("session",),
+    ),
+)
+
+
+def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    session, now = attempt.session, context.now
+    if session is None:
+        return (math.nan, math.nan)
+    return (_hours(session.start_time, now), _hours(session.authentication_time, now))
+
+
+def _hours(time: float | None, now: float) -> float:
+    """Hours ago; clocks that run ahead count as now."""
+    return math.nan if time is None else max((now - time) / HOUR, 0.0)

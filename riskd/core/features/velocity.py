@@ -1,0 +1,211 @@
+"""Velocity: how much has been tried lately, by whom and from where."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context, Memory, Missing
+from riskd.core.features.feature import Feature
+from riskd.core.history import DAY, HOUR, History, distinct, recent
+
+CLEAN: Final = 4.0
+"""A failure ratio starts as if so many attempts had gone well before."""
+
+
+def _feature(
+    name: str, *, unit: str, reason: str, why: str, text: str, source: str, purpose: str = "security"
+) -> Feature:
+    return Feature(
+        name=name,
+        group="velocity",
+        unit=unit,
+        direction=1,
+        reason=reason,
+        why=why,
+        text=text,
+        sources=(source,),
+        purpose=purpose,
+    )
+
+
+_BUSY: Final = "there are many attempts on this account"
+_FAILING: Final = "there were failed attempts on this account"
+_BUSY_ADDRESS: Final = "there are many attempts from this address or network"
+_FAILING_ADDRESS: Final = "attempts from this address or network keep failing"
+_SHARED: Final = "many different accounts are tried from here"
+
+FEATURES: Final = (
+    _feature(
+        "subject_attempts_10m",
+        unit="attempts",
+        reason="MANY_ATTEMPTS",
+        why="guessing and prompt bombing",
+        text=_BUSY,
+        source="history",
+    ),
+    _feature(
+        "subject_attempts_24h",
+        unit="attempts",
+        reason="MANY_ATTEMPTS",
+        why="slow guessing",
+        text=_BUSY,
+        source="history",
+    ),
+    _feature(
+        "subject_failures_1h",
+        unit="failures",
+        reason="RECENT_FAILURES",
+        why="password guessing",
+        text=_FAILING,
+        source="history",
+    ),
+    _feature(
+        "subject_failures_24h",
+        unit="failures",
+        reason="RECENT_FAILURES",
+        why="slow password guessing",
+        text=_FAILING,
+        source="history",
+    ),
+    _feature(
+        "subject_addresses_24h",
+        unit="addresses, estimated",
+        reason="MANY_ADDRESSES",
+        why="guessing spread over many addresses",
+        text="this account is tried from many addresses",
+        source="history",
+    ),
+    _feature(
+        "address_attempts_10m",
+        unit="attempts",
+        reason="BUSY_ADDRESS",
+        why="credential stuffing",
+        text=_BUSY_ADDRESS,
+        source="reputation",
+    ),
+    _feature(
+        "address_attempts_24h",
+        unit="attempts",
+        reason="BUSY_ADDRESS",
+        why="slow credential stuffing",
+        text=_BUSY_ADDRESS,
+        source="reputation",
+    ),
+    _feature(
+        "address_failures_1h",
+        unit="failures",
+        reason="FAILING_ADDRESS",
+        why="credential stuffing",
+        text=_FAILING_ADDRESS,
+        source="reputation",
+    ),
+    _feature(
+        "address_failure_ratio_24h",
+        unit="share, 4 good attempts assumed",
+        reason="FAILING_ADDRESS",
+        why="tells stuffing from a busy office",
+        text=_FAILING_ADDRESS,
+        source="reputation",
+    ),
+    _feature(
+        "address_subjects_24h",
+        unit="accounts, estimated",
+        reason="MANY_ACCOUNTS",
+        why="one source, many accounts: spraying",
+        text=_SHARED,
+        source="reputation",
+    ),
+    _feature(
+        "network_attempts_1h",
+        unit="attempts",
+        reason="BUSY_ADDRESS",
+        why="stuffing from a rented subnet",
+        text=_BUSY_ADDRESS,
+        source="reputation",
+    ),
+    _feature(
+        "network_failures_1h",
+        unit="failures",
+        reason="FAILING_ADDRESS",
+        why="stuffing from a rented subnet",
+        text=_FAILING_ADDRESS,
+        source="reputation",
+    ),
+    _feature(
+        "network_subjects_24h",
+        unit="accounts, estimated",
+        reason="MANY_ACCOUNTS",
+        why="spraying from a rented subnet",
+        text=_SHARED,
+        source="reputation",
+    ),
+    _feature(
+        "asn_failure_ratio_24h",
+        unit="share, 4 good attempts assumed",
+        reason="FAILING_OPERATOR",
+        why="attacks through one hoster or proxy seller",
+        text="attempts through this network operator keep failing",
+        source="reputation",
+    ),
+    _feature(
+        "device_attempts_1h",
+        unit="attempts",
+        reason="BUSY_DEVICE",
+        why="a farm of accounts on one device",
+        text="there are many attempts on this device",
+        source="device_id",
+        purpose="device",
+    ),
+    _feature(
+        "device_subjects_24h",
+        unit="accounts, estimated",
+        reason="MANY_ACCOUNTS",
+        why="a farm of accounts on one device",
+        text="many different accounts are tried on this device",
+        source="device_id",
+        purpose="device",
+    ),
+)
+_NONE: Final = (math.nan,) * len(FEATURES)
+
+
+def compute(_: Attempt, context: Context) -> Sequence[float]:
+    """The values of `FEATURES`: 0 where nothing happened, missing only when the store failed or there is no id."""
+    remembered, now = context.remembered, context.now
+    if isinstance(remembered, Missing):
+        return _NONE
+    subject, address = remembered.subject.activity, remembered.address.activity
+    network, values = remembered.network.activity, context.values
+    return (
+        recent(subject, "attempt", "", now, 600),
+        recent(subject, "attempt_day", "", now, DAY),
+        recent(subject, "failure", "", now, HOUR),
+        recent(subject, "failure_day", "", now, DAY),
+        distinct(subject, "address", now, DAY),
+        recent(address, "attempt", "", now, 600),
+        tried := recent(address, "attempt_day", "", now, DAY),
+        recent(address, "failure", "", now, HOUR),
+        _ratio(address, tried, now),
+        distinct(address, "subject", now, DAY),
+        recent(network, "attempt", "", now, HOUR),
+        recent(network, "failure", "", now, HOUR),
+        distinct(network, "subject", now, DAY),
+        _operator(remembered.asn, now) if "asn" in values else math.nan,
+        *(_device(remembered.device.activity, now) if "device" in values else (math.nan, math.nan)),
+    )
+
+
+def _operator(asn: Memory, now: float) -> float:
+    return _ratio(asn.activity, recent(asn.activity, "attempt_day", "", now, DAY), now)
+
+
+def _device(device: History, now: float) -> tuple[float, float]:
+    return recent(device, "attempt", "", now, HOUR), distinct(device, "subject", now, DAY)
+
+
+def _ratio(history: History, attempts: float, now: float) -> float:
+    failures = recent(history, "failure_day", "", now, DAY)
+    return failures / (max(attempts, failures) + CLEAN)
