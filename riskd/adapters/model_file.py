@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
+from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
@@ -138,15 +139,17 @@ def _read(file: Path) -> bytes:
 
 def _decode(file: Path, raw: bytes, kind: type[T]) -> T:
     try:
+        raw.decode()
         return msgspec.json.decode(raw, type=kind)
+    except UnicodeDecodeError as error:
+        what, byte = "not UTF-8", error.start
     except msgspec.ValidationError as error:
-        problem = Problem(str(file), str(error), "see docs/models.md for the format")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidModel([Problem(str(file), str(error), "docs/models.md has the format")]) from error
+    except msgspec.DecodeError as error:
         at = re.search(r"\(byte (\d+)\)", str(error))
-        before = raw[: int(at[1])] if at else raw
-        column = len(before) - before.rfind(b"\n")
-        problem = Problem(str(file), str(error), "mend the JSON", before.count(b"\n") + 1, column)
-    raise InvalidModel([problem])
+        what, byte = str(error), int(at[1]) if at else len(raw)
+    line, column = raw.count(b"\n", 0, byte) + 1, byte - raw.rfind(b"\n", 0, byte)
+    raise InvalidModel([Problem(str(file), what, "mend the JSON at this place", line, column)])
 
 
 def _compile(path: Path, document: ForestDocument, features: Mapping[str, str], version: str) -> Forest:
@@ -159,7 +162,9 @@ def _compile(path: Path, document: ForestDocument, features: Mapping[str, str], 
 
 
 def _manifest_problems(path: Path, manifest: Manifest, domain: str) -> Iterator[Problem]:
-    if domain and manifest.domain != domain:
+    if manifest.domain not in DOMAINS:
+        yield Problem(f"{path / MANIFEST}: domain", f"'{manifest.domain}' is none", f"one of {', '.join(DOMAINS)}")
+    elif domain and manifest.domain != domain:
         what = f"made for domain '{manifest.domain}', not '{domain}'"
         yield Problem(f"{path / MANIFEST}: domain", what, "domains are never pooled: give each its own model")
 

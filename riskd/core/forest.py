@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riskd.core.errors import InvalidModel
-from riskd.core.model import ForestDocument, Split, Tree, lane_bytes, problems_of
+from riskd.core.model import ForestDocument, Split, Tree, problems_of
 from riskd.core.score import Calibration, Score
 
 MAX_PROBLEMS: Final = 100
@@ -105,7 +105,7 @@ class Forest:
         self.version: Final = version
         column = {name: index for index, name in enumerate(feature_names)}
         constant, single, joint = _by_features(document.all_trees(), column)
-        lane = lane_bytes(max((len(_leaves(tree)) for tree in joint), default=0))
+        lane = _lane_bytes(max((len(_leaves(tree)) for tree in joint), default=0))
         self._calibration: Final = Calibration.through(document.calibration)
         self._baseline: Final = document.baseline + constant
         self._steps: Final = Bins({index: _steps(trees) for index, trees in single.items()})
@@ -233,6 +233,11 @@ def _reach(tree: Tree, first: int) -> list[int]:
             bit -= 1
             reach[index] = 1 << bit
     return reach
+
+
+def _lane_bytes(leaves: int) -> int:
+    """Bytes of the smallest machine word with a bit for each leaf: 1, 2, 4 or 8."""
+    return next(size for size in (1, 2, 4, 8) if leaves <= 8 * size)
 
 
 def _leaves(tree: Tree) -> list[float]:

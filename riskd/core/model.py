@@ -19,7 +19,8 @@ MAX_LEAVES: Final = 64
 MAX_KNOTS: Final = 1_000
 MAX_LOG_ODDS: Final = 1_000.0
 """No probability that a float can hold is further out; sums of such leaves stay finite."""
-MAX_TABLE_BYTES: Final = 128 * 2**20
+MAX_CELLS: Final = 2**24
+"""Distinct thresholds by trees. A cell takes up to 8 bytes: no forest needs more than 128 MiB of masks."""
 
 
 class Split(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -179,14 +180,9 @@ def _feature_problems(document: ForestDocument, feature_names: Sequence[str]) ->
 
 
 def _size_problems(document: ForestDocument) -> Iterator[Problem]:
-    splits = [[node for node in tree if isinstance(node, Split)] for tree in document.all_trees()]
-    thresholds = {(node.feature, node.threshold) for tree in splits for node in tree}
-    needed = len(thresholds) * len(splits) * lane_bytes(1 + max(map(len, splits), default=0))
-    if needed > MAX_TABLE_BYTES:
-        what = f"the mask tables would take {needed / 2**20:.0f} MiB, more than {MAX_TABLE_BYTES // 2**20}"
+    thresholds = {(node.feature, node.threshold) for tree in document.trees for node in tree if isinstance(node, Split)}
+    thresholds |= {(steps.feature, cut) for steps in document.steps for cut in steps.cuts}
+    cells = len(thresholds) * (len(document.trees) + len(document.steps))
+    if cells > MAX_CELLS:
+        what = f"{cells} cells of mask (distinct thresholds by trees), more than {MAX_CELLS}"
         yield Problem("trees", what, "train fewer trees, smaller ones, or with fewer bins")
-
-
-def lane_bytes(leaves: int) -> int:
-    """Bytes of the smallest machine word with a bit for each leaf: 1, 2, 4 or 8."""
-    return next(size for size in (1, 2, 4, 8) if leaves <= 8 * size)

@@ -1,0 +1,241 @@
+"""Model bundles: what is written is read, and each kind of damage is refused with its place and its remedy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree, rmtree
+
+import msgspec
+import pytest
+
+from riskd.adapters.model_file import MAX_BYTES, Manifest, load_model, read_manifest, render, seal, write_bundle
+from riskd.core.errors import InvalidModel
+from riskd.core.forest import Forest
+from riskd.core.model import ForestDocument, Split, Steps
+from riskd.core.score import schema_of
+
+FEATURES = {"unused": "1", "failures": "2", "novelty": "1"}
+DOCUMENT = ForestDocument(
+    baseline=-3.0,
+    references={"failures": 0.0, "novelty": None},
+    calibration=((-4.0, 0.01), (0.0, 0.5), (4.0, 0.9)),
+    steps=(Steps(feature="failures", cuts=(0.0, 3.0), values=(0.0, 0.5, 2.0), missing=0.0, note="guessing"),),
+    trees=(
+        (
+            Split(feature="novelty", threshold=0.1 + 0.2, missing_left=True, left=1, right=2),
+            -0.1,
+            Split(feature="failures", threshold=None, missing_left=False, left=3, right=4),
+            1.0 / 3.0,
+            0.0,
+        ),
+    ),
+)
+MANIFEST = Manifest(name="starter", domain="customer", version="7", kind="hand-set", created="2026-01-31")
+VECTOR = (0.0, 4.0, 0.9)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "customer" / "7"
+    write_bundle(path, DOCUMENT, "# starter\n", MANIFEST, FEATURES)
+    return path
+
+
+@pytest.fixture
+def bundle(sound: Path, tmp_path: Path) -> Path:
+    return copytree(sound, tmp_path / "bundle")
+
+
+def test_what_is_written_is_read(bundle: Path) -> None:
+    """A bundle scores as its document does, and says which version and which meaning of features it has."""
+    forest = load_model(bundle, FEATURES, domain="customer")
+
+    assert forest.score(VECTOR) == pytest.approx((-2.0 / 3.0, 0.5 - 0.49 * (2.0 / 3.0) / 4.0))
+    assert forest.feature_names == ("unused", "failures", "novelty")
+    assert forest.version == "7"
+    assert forest.schema == schema_of({"failures": "2", "novelty": "1"})
+
+
+def test_the_documented_example_is_a_forest() -> None:
+    """The JSON in docs/models.md loads, names no feature without a reference, and scores."""
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    example = msgspec.json.decode(page.split("```json\n")[1].split("```")[0], type=ForestDocument)
+
+    assert Forest(example, example.features()).score([4.0, 1.0]) == pytest.approx((-1.0, 0.26894142))
+
+
+def test_rendering_is_exact_and_a_line_a_thing(bundle: Path) -> None:
+    """The text of a forest decodes to the same forest, with each step function, node and knot on its own line."""
+    text = (bundle / "forest.json").read_text()
+
+    assert msgspec.json.decode(text, type=ForestDocument) == DOCUMENT
+    assert [line.strip() for line in text.splitlines() if "guessing" in line or "0.30000000000000004" in line] == [
+        '{"feature": "failures", "cuts": [0.0, 3.0], "values": [0.0, 0.5, 2.0], "missing": 0.0, "note": "guessing"}',
+        '{"feature": "novelty", "threshold": 0.30000000000000004, "missing_left": true, "left": 1, "right": 2},',
+    ]
+
+
+def test_a_sealed_manifest_says_what_it_rests_on(bundle: Path) -> None:
+    """Seal adds the definitions of the features that are used, and a hash for each file, and nothing else."""
+    manifest = read_manifest(bundle)
+
+    assert manifest.features == {"failures": "2", "novelty": "1"}
+    assert sorted(manifest.files) == ["card.md", "forest.json"]
+    assert msgspec.structs.replace(manifest, features={}, files={}) == MANIFEST
+
+
+def test_a_reviewed_change_is_sealed(bundle: Path) -> None:
+    """After an edit the bundle is refused until it is sealed again, and then it serves the edit."""
+    (bundle / "forest.json").write_bytes(render(msgspec.structs.replace(DOCUMENT, baseline=-5.0)))
+    with pytest.raises(InvalidModel, match="seal the bundle again"):
+        load_model(bundle, FEATURES)
+    seal(bundle, FEATURES)
+
+    assert load_model(bundle, FEATURES).score(VECTOR)[0] == -5.0 + 2.0 + 1.0 / 3.0
+
+
+def test_new_features_do_not_disturb_old_models(bundle: Path) -> None:
+    """A feature table may grow, and change what a model does not read."""
+    grown = {"first": "1", **FEATURES, "unused": "2", "last": "1"}
+
+    assert load_model(bundle, grown).score((9.0, *VECTOR, 9.0)) == load_model(bundle, FEATURES).score(VECTOR)
+
+
+def test_a_version_is_never_written_twice(bundle: Path) -> None:
+    """Writing over a bundle is refused."""
+    with pytest.raises(InvalidModel, match="already there"):
+        write_bundle(bundle, DOCUMENT, "", MANIFEST, FEATURES)
+
+
+def test_a_bad_forest_is_neither_written_nor_sealed(bundle: Path, tmp_path: Path) -> None:
+    """What could not be served leaves no trace on disk."""
+    bad = msgspec.structs.replace(DOCUMENT, baseline=1e9)
+    with pytest.raises(InvalidModel):
+        write_bundle(tmp_path / "new", bad, "", MANIFEST, FEATURES)
+    before = (bundle / "manifest.json").read_bytes()
+    (bundle / "forest.json").write_bytes(render(bad))
+    with pytest.raises(InvalidModel):
+        seal(bundle, FEATURES)
+
+    assert not (tmp_path / "new").exists()
+    assert (bundle / "manifest.json").read_bytes() == before
+
+
+Damage = Callable[[Path], object]
+
+
+def text(name: str, old: str, new: str) -> Damage:
+    def damage(bundle: Path) -> None:
+        content = (bundle / name).read_text()
+        assert old in content
+        (bundle / name).write_text(content.replace(old, new, 1))
+
+    return damage
+
+
+def resealed(old: str, new: str) -> Damage:
+    """Damage to the forest that the hash does not give away."""
+
+    def damage(bundle: Path) -> None:
+        text("forest.json", old, new)(bundle)
+        manifest = json.loads((bundle / "manifest.json").read_text())
+        manifest["files"]["forest.json"] = hashlib.sha256((bundle / "forest.json").read_bytes()).hexdigest()
+        (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+    return damage
+
+
+def content(name: str, raw: bytes) -> Damage:
+    return lambda bundle: (bundle / name).write_bytes(raw)
+
+
+def both(first: Damage, second: Damage) -> Damage:
+    return lambda bundle: (first(bundle), second(bundle))
+
+
+MEND, FORMAT, SEAL = "mend the JSON at this place", "docs/models.md has the format", "seal the bundle again"
+DAMAGE: dict[str, tuple[Damage, list[tuple[str, str, str]]]] = {
+    "no bundle": (rmtree, [("manifest.json", "No such file", "restore the bundle")]),
+    "no forest": (lambda b: (b / "forest.json").unlink(), [("forest.json", "No such file", "restore the bundle")]),
+    "no card": (lambda b: (b / "card.md").unlink(), [("card.md", "No such file", "restore the bundle")]),
+    "a huge manifest": (
+        content("manifest.json", b" " * (MAX_BYTES["manifest.json"] + 1)),
+        [("manifest.json", "larger than 1048576 bytes", "smaller")],
+    ),
+    "manifest cut short": (content("manifest.json", b'{\n  "name": "x'), [("manifest.json:2:13", "truncated", MEND)]),
+    "manifest malformed": (
+        content("manifest.json", b'{\n  "name": x}'),
+        [("manifest.json:2:11", "malformed", MEND)],
+    ),
+    "manifest not text": (content("manifest.json", b'{\n"\xff"}'), [("manifest.json:2:2", "not UTF-8", MEND)]),
+    "manifest with a stray field": (
+        text("manifest.json", '"name"', '"nmae"'),
+        [("manifest.json", "unknown field `nmae`", FORMAT)],
+    ),
+    "manifest of another kind": (text("manifest.json", "hand-set", "magic"), [("manifest.json", "$.kind", FORMAT)]),
+    "manifest of no domain": (
+        text("manifest.json", "customer", "cats"),
+        [("manifest.json: domain", "'cats' is none", "customer, workforce, machine")],
+    ),
+    "manifest of another domain": (
+        text("manifest.json", "customer", "workforce"),
+        [("manifest.json: domain", "made for domain 'workforce', not 'customer'", "never pooled")],
+    ),
+    "one bit of the forest": (text("forest.json", "2.0", "3.0"), [("forest.json", "SHA-256 is", SEAL)]),
+    "forest and card": (
+        both(text("forest.json", "2.0", "3.0"), text("card.md", "starter", "ender")),
+        [("forest.json", "SHA-256 is", SEAL), ("card.md", "SHA-256 is", SEAL)],
+    ),
+    "card and domain": (
+        both(text("card.md", "starter", "ender"), text("manifest.json", "customer", "machine")),
+        [("manifest.json: domain", "made for domain 'machine'", "never pooled"), ("card.md", "SHA-256 is", SEAL)],
+    ),
+    "never sealed": (text("manifest.json", "forest.json", "fores.json"), [("forest.json", "says none", SEAL)]),
+    "forest malformed": (
+        resealed('"missing_left": true', '"missing_left": yes'),
+        [("forest.json:15:80", "malformed", MEND)],
+    ),
+    "forest of wrong type": (resealed("-3.0", '"low"'), [("forest.json", "`$.baseline`", FORMAT)]),
+    "forest of another format": (resealed("forest/1", "forest/9"), [("forest.json", "`$.format`", FORMAT)]),
+    "not a number": (resealed("-3.0", "NaN"), [("forest.json:3:", "malformed", MEND)]),
+    "number out of range": (resealed("-3.0", "1e999"), [("forest.json", "out of range", FORMAT)]),
+    "values out of bounds": (
+        resealed("-3.0", "-3e9"),
+        [("forest.json: baseline", "is not a log-odds", "from -1000 to 1000")],
+    ),
+    "a child in a circle": (
+        resealed('"left": 1', '"left": 0'),
+        [
+            ("forest.json: trees[0][0].left", "does not come after", "children after their parent"),
+            ("forest.json: trees[0]", "nodes [1] do not have one parent", "exactly once"),
+        ],
+    ),
+    "unknown features": (
+        resealed('"feature": "novelty"', '"feature": "novelti"'),
+        [
+            ("forest.json: features", "no feature is called 'novelti'", "did you mean 'novelty'?"),
+            ("forest.json: references", "'novelti' has no reference", "usual value"),
+        ],
+    ),
+    "features that mean something else": (
+        text("manifest.json", '"failures": "2"', '"failures": "1"'),
+        [("manifest.json: features.failures", "made for definition '1', this version of riskd has '2'", "train")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "expected"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_damage_is_refused(bundle: Path, damage: Damage, expected: list[tuple[str, str, str]]) -> None:
+    """A damaged bundle is refused with, for each problem, the file, the place in it, what is wrong and the remedy."""
+    damage(bundle)
+    with pytest.raises(InvalidModel) as caught:
+        load_model(bundle, FEATURES, domain="customer")
+
+    assert len(caught.value.problems) == len(expected)
+    for problem, (where, what, remedy) in zip(caught.value.problems, expected, strict=True):
+        assert str(problem).startswith(f"{bundle}/{where}")
+        assert what in problem.what
+        assert remedy in problem.remedy
