@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
-
-from msgspec import Struct
 
 from riskd.core.address import Address
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.history import Delta, History
+from riskd.core.stored import Swap
 
-
-class Swap(Struct, frozen=True):
-    """A document to replace, if it still is what the caller read. `expected` None: if there is none.
-
-    `expires`: epoch seconds after which the document is gone.
-    """
-
-    key: bytes
-    expected: bytes | None
-    document: bytes
-    expires: float
+__all__ = ["AgentParser", "DecisionLog", "GeoLookup", "HistoryStore", "Meter", "Swap"]
 
 
 class HistoryStore(Protocol):
     """Histories and documents of all entities, shared by threads and processes.
 
     Every method returns within `timeout` seconds or raises `Unavailable`; nothing else is raised for
-    reasons outside the program. What `write` returned True for survives the death of the process.
+    reasons outside the program. What `write` returned True for survives the death of the process. A record
+    is gone from the moment that it expires: at `now == expires` it is absent.
     """
 
     def read(
@@ -38,7 +28,10 @@ class HistoryStore(Protocol):
         ...
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
-        """Apply everything, or nothing and return False when a swap's document is not as expected."""
+        """Apply everything, or nothing and return False when a swap's document is not as expected.
+
+        A history lives until the latest expiry of its deltas. Taking back from an absent one changes nothing.
+        """
         ...
 
     def erase(self, keys: Sequence[bytes]) -> int:
@@ -111,4 +104,16 @@ class Meter(Protocol):
 
     def failed(self, part: str) -> None:
         """A part (`store`, `decision_log`) failed, and the answer went out without it."""
+        ...
+
+    def stored(self, records: int, size: int) -> None:
+        """The history store holds this many records in this many bytes."""
+        ...
+
+    def geo_built(self, database: str, timestamp: float) -> None:
+        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use."""
+        ...
+
+    def installed(self, release: str, models: Mapping[str, str]) -> None:
+        """This release decides from now on; `models` maps identity domains to model versions."""
         ...

@@ -77,6 +77,12 @@ class InvalidGeo(InvalidFile):
     reason = "INVALID_GEO"
 
 
+class InvalidStore(InvalidFile):
+    """A history store that cannot be opened: not one of riskd's, of another format, or damaged."""
+
+    reason = "INVALID_STORE"
+
+
 class InvalidSettings(InvalidFile):
     """Settings with mistakes; all of them are listed."""
 

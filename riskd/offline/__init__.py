@@ -1,1 +1,1 @@
-"""The workshop: makes models from what was recorded. Nothing here is imported when riskd serves."""
+"""What analysts and operators run beside the service: nothing here is on the way of a request."""

@@ -71,6 +71,6 @@ def vector(attempt: Attempt, context: Context) -> list[float]:
 
 
 def schema() -> str:
-    """16 hex digits that change when a name, unit, default or the order of the features changes."""
-    meaning = repr([(feature.name, feature.unit, feature.missing) for feature in FEATURES])
+    """16 hex digits that change when a name, definition or the order of the features changes."""
+    meaning = repr([(feature.name, feature.definition) for feature in FEATURES])
     return blake2b(meaning.encode(), digest_size=8).hexdigest()

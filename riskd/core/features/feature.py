@@ -27,3 +27,10 @@ class Feature(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
     purpose: str = "security"
     missing: float = math.nan
+    revision: int = 1
+    """Raised when the same name comes to mean something else: models made for the old one are refused."""
+
+    @property
+    def definition(self) -> str:
+        """What a model that reads this feature relies on."""
+        return f"{self.unit}; missing {self.missing:g}; revision {self.revision}"

@@ -16,7 +16,7 @@ CLEAN: Final = 4.0
 
 
 def _feature(
-    name: str, *, unit: str, reason: str, why: str, text: str, source: str, purpose: str = "security"
+    name: str, *, unit: str, reason: str, why: str, text: str, sources: tuple[str, ...], purpose: str = "security"
 ) -> Feature:
     return Feature(
         name=name,
@@ -26,7 +26,7 @@ def _feature(
         reason=reason,
         why=why,
         text=text,
-        sources=(source,),
+        sources=sources,
         purpose=purpose,
     )
 
@@ -44,7 +44,7 @@ FEATURES: Final = (
         reason="MANY_ATTEMPTS",
         why="guessing and prompt bombing",
         text=_BUSY,
-        source="history",
+        sources=("history",),
     ),
     _feature(
         "subject_attempts_24h",
@@ -52,7 +52,7 @@ FEATURES: Final = (
         reason="MANY_ATTEMPTS",
         why="slow guessing",
         text=_BUSY,
-        source="history",
+        sources=("history",),
     ),
     _feature(
         "subject_failures_1h",
@@ -60,7 +60,7 @@ FEATURES: Final = (
         reason="RECENT_FAILURES",
         why="password guessing",
         text=_FAILING,
-        source="history",
+        sources=("history",),
     ),
     _feature(
         "subject_failures_24h",
@@ -68,7 +68,7 @@ FEATURES: Final = (
         reason="RECENT_FAILURES",
         why="slow password guessing",
         text=_FAILING,
-        source="history",
+        sources=("history",),
     ),
     _feature(
         "subject_addresses_24h",
@@ -76,7 +76,7 @@ FEATURES: Final = (
         reason="MANY_ADDRESSES",
         why="guessing spread over many addresses",
         text="this account is tried from many addresses",
-        source="history",
+        sources=("history",),
     ),
     _feature(
         "address_attempts_10m",
@@ -84,7 +84,7 @@ FEATURES: Final = (
         reason="BUSY_ADDRESS",
         why="credential stuffing",
         text=_BUSY_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "address_attempts_24h",
@@ -92,7 +92,7 @@ FEATURES: Final = (
         reason="BUSY_ADDRESS",
         why="slow credential stuffing",
         text=_BUSY_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "address_failures_1h",
@@ -100,7 +100,7 @@ FEATURES: Final = (
         reason="FAILING_ADDRESS",
         why="credential stuffing",
         text=_FAILING_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "address_failure_ratio_24h",
@@ -108,7 +108,7 @@ FEATURES: Final = (
         reason="FAILING_ADDRESS",
         why="tells stuffing from a busy office",
         text=_FAILING_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "address_subjects_24h",
@@ -116,7 +116,7 @@ FEATURES: Final = (
         reason="MANY_ACCOUNTS",
         why="one source, many accounts: spraying",
         text=_SHARED,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "network_attempts_1h",
@@ -124,7 +124,7 @@ FEATURES: Final = (
         reason="BUSY_ADDRESS",
         why="stuffing from a rented subnet",
         text=_BUSY_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "network_failures_1h",
@@ -132,7 +132,7 @@ FEATURES: Final = (
         reason="FAILING_ADDRESS",
         why="stuffing from a rented subnet",
         text=_FAILING_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "network_subjects_24h",
@@ -140,7 +140,7 @@ FEATURES: Final = (
         reason="MANY_ACCOUNTS",
         why="spraying from a rented subnet",
         text=_SHARED,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "asn_failure_ratio_24h",
@@ -148,7 +148,7 @@ FEATURES: Final = (
         reason="FAILING_OPERATOR",
         why="attacks through one hoster or proxy seller",
         text="attempts through this network operator keep failing",
-        source="reputation",
+        sources=("reputation", "route"),
     ),
     _feature(
         "device_attempts_1h",
@@ -156,7 +156,7 @@ FEATURES: Final = (
         reason="BUSY_DEVICE",
         why="a farm of accounts on one device",
         text="there are many attempts on this device",
-        source="device_id",
+        sources=("reputation", "device_id"),
         purpose="device",
     ),
     _feature(
@@ -165,7 +165,7 @@ FEATURES: Final = (
         reason="MANY_ACCOUNTS",
         why="a farm of accounts on one device",
         text="many different accounts are tried on this device",
-        source="device_id",
+        sources=("reputation", "device_id"),
         purpose="device",
     ),
 )

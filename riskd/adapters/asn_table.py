@@ -1,0 +1,46 @@
+"""The table of networks that are known by their number: `asn,use,name`, one a line, under review like code."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Final
+
+from riskd.core.errors import InvalidGeo, Problem
+
+USES: Final = ("hosting", "vpn", "relay", "satellite")
+_HEADER: Final = ["asn", "use", "name"]
+_LARGEST: Final = 2**32 - 1
+
+
+def read_asn_table(path: Path) -> dict[int, str]:
+    """AS number to use (one of `USES`). Raises InvalidGeo with every mistake in the file at once."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidGeo([Problem(str(path), f"cannot be read: {error}", "give a UTF-8 file asn,use,name")]) from error
+    table: dict[int, str] = {}
+    problems: list[Problem] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#") or (number == 1 and line.split(",") == _HEADER):
+            continue
+        mistake = _add(table, next(csv.reader([line])))
+        if mistake:
+            problems.append(Problem(str(path), *mistake, line=number, column=1))
+    if problems:
+        raise InvalidGeo(problems)
+    return table
+
+
+def _add(table: dict[int, str], row: list[str]) -> tuple[str, str] | None:
+    if len(row) != len(_HEADER):
+        return f"{len(row)} fields", "write asn,use,name"
+    number, use = row[0].strip(), row[1].strip()
+    if not (number.isascii() and number.isdigit() and 0 < int(number) <= _LARGEST):
+        return f"AS number {number!r}", f"write a whole number from 1 to {_LARGEST}"
+    if use not in USES:
+        return f"use {use!r}", "write one of " + ", ".join(USES)
+    if int(number) in table:
+        return f"AS{number} is listed twice", "keep one line"
+    table[int(number)] = use
+    return None

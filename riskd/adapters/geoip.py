@@ -1,0 +1,287 @@
+"""Place and route of an address, from MMDB files (maxminddb with its C extension).
+
+What a file holds is told from its own records, not from its name: city or country (flat, as in the
+ip-location-db files of DB-IP; nested, as in GeoIP2, GeoLite2 and DB-IP's own), ASN (GeoLite2-ASN, GeoIP2-ISP)
+and Anonymous IP. Records are checked as they are read, so a damaged one is a gap and nothing worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
+from ipaddress import IPv4Network
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Final, Protocol
+
+import maxminddb
+from maxminddb import InvalidDatabaseError
+from msgspec import Meta, Struct, ValidationError, convert
+
+from riskd.core.address import Address
+from riskd.core.context import Missing, Place, Route
+from riskd.core.errors import InvalidGeo, Problem
+
+CITY_RADIUS_KM: Final = 300.0
+"""Where the file gives no radius: on home ISPs two free databases disagree by 280 km at the 75th percentile."""
+COUNTRY_RADIUS_KM: Final = 1000.0
+"""For a point that stands for a whole country, as in GeoLite2."""
+ANYWHERE_KM: Final = 20_038.0
+"""Half the Earth's circumference: the country is known and no coordinates are, so distances mean nothing."""
+
+_SAMPLE: Final = 200
+_REMEDY: Final = "download it again, or run `riskd geo install`; replace files by renaming, never in place"
+_DAMAGED: Final = (InvalidDatabaseError, UnicodeDecodeError, ValidationError)
+_WHYS: Final = ("unroutable", "not_installed", "not_found", "unreadable")
+_NO_PLACE: Final = {why: Missing("place", why) for why in _WHYS}
+_NO_ROUTE: Final = {why: Missing("route", why) for why in _WHYS}
+_UNROUTABLE: Final = (_NO_PLACE["unroutable"], _NO_ROUTE["unroutable"])
+
+_Latitude = Annotated[float, Meta(ge=-90, le=90)]
+_Longitude = Annotated[float, Meta(ge=-180, le=180)]
+_Radius = Annotated[float, Meta(gt=0, le=ANYWHERE_KM)]
+_Number = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+
+class Zones(Protocol):
+    """Timezones, as GeoIp needs them. Never raises; safe between threads."""
+
+    def offset(self, name: str, time: float) -> int | None:
+        """Minutes east of UTC in zone `name` at `time` (epoch seconds); None when not known."""
+        ...
+
+    def at(self, latitude: float, longitude: float) -> str:
+        """The zone at a point; '' when there is none."""
+        ...
+
+
+class Database(Struct, frozen=True):
+    """An open file. `kind` is city, asn or anonymous; `families` the IP versions it answers for."""
+
+    kind: str
+    name: str
+    type: str
+    families: tuple[int, ...]
+    build_epoch: int
+    nodes: int
+
+
+class _FlatCity(Struct, frozen=True, gc=False):
+    country_code: str = ""
+    state1: str = ""
+    city: str = ""
+    latitude: _Latitude | None = None
+    longitude: _Longitude | None = None
+    timezone: str = ""
+
+
+class _Names(Struct, frozen=True, gc=False):
+    en: str = ""
+
+
+class _Named(Struct, frozen=True, gc=False):
+    iso_code: str = ""
+    names: _Names = _Names()
+
+
+class _Location(Struct, frozen=True, gc=False):
+    latitude: _Latitude | None = None
+    longitude: _Longitude | None = None
+    accuracy_radius: _Radius | None = None
+    time_zone: str = ""
+
+
+class _NestedCity(Struct, frozen=True, gc=False):
+    country: _Named = _Named()
+    subdivisions: tuple[_Named, ...] = ()
+    city: _Named = _Named()
+    location: _Location = _Location()
+
+
+class _Asn(Struct, frozen=True, gc=False):
+    autonomous_system_number: _Number = 0
+    autonomous_system_organization: str = ""
+
+
+class _Anonymous(Struct, frozen=True, gc=False):
+    is_tor_exit_node: bool = False
+    is_anonymous_vpn: bool = False
+    is_public_proxy: bool = False
+    is_residential_proxy: bool = False
+    is_hosting_provider: bool = False
+
+
+_CLEAN: Final = _Anonymous()
+
+
+_PlaceNames = tuple[str, str, str]
+_Point = tuple[float | None, float | None, float | None, str]
+
+
+def _flat_place(record: object, time: float, zones: Zones) -> Place | None:
+    flat = convert(record, _FlatCity)
+    point = flat.latitude, flat.longitude, None, flat.timezone
+    return _place((flat.country_code, flat.state1, flat.city), point, time, zones)
+
+
+def _nested_place(record: object, time: float, zones: Zones) -> Place | None:
+    nested = convert(record, _NestedCity)
+    at = nested.location
+    region = nested.subdivisions[0].names.en if nested.subdivisions else ""
+    point = at.latitude, at.longitude, at.accuracy_radius, at.time_zone
+    return _place((nested.country.iso_code, region, nested.city.names.en), point, time, zones)
+
+
+def _place(names: _PlaceNames, point: _Point, time: float, zones: Zones) -> Place | None:
+    country, region, city = names
+    if not country:
+        return None
+    latitude, longitude, radius, zone = point
+    if latitude is None or longitude is None:
+        return Place(country, 0.0, 0.0, ANYWHERE_KM, region, city, zone, zones.offset(zone, time))
+    zone = zone or zones.at(latitude, longitude)
+    radius = radius or (CITY_RADIUS_KM if city else COUNTRY_RADIUS_KM)
+    return Place(country, latitude, longitude, radius, region, city, zone, zones.offset(zone, time))
+
+
+_PlaceReader = Callable[[object, float, Zones], Place | None]
+_KINDS: Final[tuple[tuple[str, frozenset[str], _PlaceReader | None], ...]] = (
+    ("anonymous", frozenset({"is_anonymous", "is_anonymous_vpn", "is_tor_exit_node", "is_hosting_provider"}), None),
+    ("asn", frozenset({"autonomous_system_number"}), None),
+    ("city", frozenset({"country_code"}), _flat_place),
+    ("city", frozenset({"country", "city", "location", "registered_country", "continent"}), _nested_place),
+)
+"""Kind of file, fields that tell it (any of them), and how to read a place from it. First match wins."""
+
+
+class _File(Struct, frozen=True):
+    database: Database
+    get: Callable[[str], object]
+    read_place: _PlaceReader | None
+
+
+class GeoIp:
+    """Look-ups in a set of open files. Immutable, safe between threads; to reload, open another and swap.
+
+    The files stay mapped for as long as the object lives: replace them by renaming, never in place.
+    """
+
+    def __init__(self, files: Iterable[_File], asn_uses: Mapping[int, str], zones: Zones) -> None:
+        self._files = tuple(files)
+        by_kind = {(file.database.kind, family): file for file in self._files for family in file.database.families}
+        self._city = {family: file for (kind, family), file in by_kind.items() if kind == "city"}
+        self._asn = {family: file.get for (kind, family), file in by_kind.items() if kind == "asn"}
+        self._anonymous = {family: file.get for (kind, family), file in by_kind.items() if kind == "anonymous"}
+        self._asn_uses = asn_uses
+        self._zones = zones
+
+    @classmethod
+    def open(cls, paths: Iterable[Path], asn_uses: Mapping[int, str], zones: Zones) -> GeoIp:
+        """Open and probe every file. No files is fine: every answer is then `not_installed`.
+
+        `asn_uses`: AS number to hosting, vpn, relay or satellite. Raises InvalidGeo naming every bad file: corrupt,
+        of an unknown kind, or a second of its kind for the same IP version.
+        """
+        if find_spec("maxminddb.extension") is None:
+            remedy = "reinstall it from a wheel; reading in pure Python is 10 times slower"
+            raise InvalidGeo([Problem("maxminddb", "was built without its C extension", remedy)])
+        files: list[_File] = []
+        problems: list[Problem] = []
+        for path in paths:
+            try:
+                files.append(_open(path))
+            except InvalidGeo as error:
+                problems += error.problems
+        problems += _rivals(files)
+        if problems:
+            raise InvalidGeo(problems)
+        return cls(files, asn_uses, zones)
+
+    def databases(self) -> tuple[Database, ...]:
+        """The open files, for metrics and `riskd geo status`."""
+        return tuple(file.database for file in self._files)
+
+    def offset(self, timezone: str, time: float) -> int | None:
+        """Minutes east of UTC of an IANA timezone at `time` (epoch seconds); None when unknown."""
+        return self._zones.offset(timezone, time)
+
+    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+        """Place and route of `address`; `time` (epoch seconds) is for the place's offset from UTC. Never raises.
+
+        AS number 0 in a route means unknown: the address is only known to be an anonymizer or a host.
+        """
+        if not address.routable:
+            return _UNROUTABLE
+        return self._locate_place(address, time), self._locate_route(address)
+
+    def _locate_place(self, address: Address, time: float) -> Place | Missing:
+        file = self._city.get(address.version)
+        if file is None or file.read_place is None:
+            return _NO_PLACE["not_installed"]
+        try:
+            record = file.get(address.text)
+            place = None if record is None else file.read_place(record, time, self._zones)
+        except _DAMAGED:
+            return _NO_PLACE["unreadable"]
+        return place or _NO_PLACE["not_found"]
+
+    def _locate_route(self, address: Address) -> Route | Missing:
+        get_asn = self._asn.get(address.version)
+        get_anonymous = self._anonymous.get(address.version)
+        try:
+            record = get_asn(address.text) if get_asn else None
+            asn = convert(record, _Asn) if record is not None else None
+            flags = convert(get_anonymous(address.text) or {}, _Anonymous) if get_anonymous else _CLEAN
+        except _DAMAGED:
+            return _NO_ROUTE["unreadable"]
+        if asn is not None and asn.autonomous_system_number:
+            number, organization = asn.autonomous_system_number, asn.autonomous_system_organization
+        elif flags != _CLEAN:
+            number, organization = 0, ""
+        else:
+            return _NO_ROUTE["not_found" if get_asn else "not_installed"]
+        use = self._asn_uses.get(number, "")
+        hosting = flags.is_hosting_provider or use == "hosting"
+        return Route(number, organization, hosting, _anonymizer(flags, use))
+
+
+def _anonymizer(flags: _Anonymous, use: str) -> str:
+    if flags.is_tor_exit_node:
+        return "tor"
+    if flags.is_anonymous_vpn:
+        return "vpn"
+    if flags.is_public_proxy or flags.is_residential_proxy:
+        return "proxy"
+    return "" if use == "hosting" else use
+
+
+def _open(path: Path) -> _File:
+    try:
+        reader = maxminddb.open_database(path, maxminddb.MODE_MMAP_EXT)
+        meta = reader.metadata()
+        sample = list(islice(reader, _SAMPLE))
+    except OSError as error:
+        raise InvalidGeo([Problem(str(path), f"cannot be opened: {error.strerror}", "check the path")]) from error
+    except (InvalidDatabaseError, ValueError) as error:
+        raise InvalidGeo([Problem(str(path), f"is not a usable MMDB file: {error}", _REMEDY)]) from error
+    fields = {field for _, record in sample if isinstance(record, dict) for field in record}
+    for kind, telling, read_place in _KINDS:
+        if fields & telling:
+            holds_ipv4 = isinstance(sample[0][0], IPv4Network)
+            families = (4,) if meta.ip_version == 4 else (4, 6) if holds_ipv4 else (6,)
+            database = Database(kind, path.name, meta.database_type, families, meta.build_epoch, meta.node_count)
+            return _File(database, reader.get, read_place)
+    what = f"holds {meta.database_type!r} with fields {', '.join(sorted(fields)) or '(none)'}"
+    raise InvalidGeo([Problem(str(path), what, "give a city, country, ASN or Anonymous IP database")])
+
+
+def _rivals(files: Iterable[_File]) -> list[Problem]:
+    problems = []
+    first: dict[tuple[str, int], str] = {}
+    for database in (file.database for file in files):
+        for family in database.families:
+            other = first.setdefault((database.kind, family), database.name)
+            if other is not database.name:
+                what = f"is a second {database.kind} database for IPv{family}, beside {other}"
+                problems.append(Problem(database.name, what, "give one of the two"))
+    return problems

@@ -1,0 +1,262 @@
+"""The embedded store: one LMDB file, shared by the threads and processes of one machine."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from threading import Event, RLock, Thread
+from typing import Final, TypeAlias, TypeVar
+
+import lmdb
+import msgspec
+
+from riskd.core import stored
+from riskd.core.errors import InvalidStore, Problem, Unavailable
+from riskd.core.history import Delta, History
+from riskd.core.stored import Swap
+
+MAP_SIZE: Final = 16 << 30
+"""Bytes that the file may grow to, unless told otherwise. Nothing is allocated before it is used."""
+MAX_READERS: Final = 512
+"""Slots for reads under way, over all processes; one each thread that reads."""
+_FORMAT_KEY: Final = b"\0format"
+_FORMAT: Final = b"riskd 1"
+_FIRST: Final = b"\1"
+"""Sorts after the format's key and before every record's."""
+_SPARE: Final = 4 << 20
+"""Bytes by which a full file may grow in order to delete: copy-on-write takes room even for that."""
+_DELETIONS: Final = 64
+"""Deletions under one hold of the write lock."""
+_TRIES: Final = 3
+
+_Transaction: TypeAlias = "lmdb.Transaction[bytes]"
+_Result = TypeVar("_Result")
+
+
+class LmdbStore:
+    """A `HistoryStore` in a directory of its own. Each process opens it for itself, after it was forked.
+
+    **Durability.** A commit hands its pages to the operating system and does not wait for the disk: it
+    survives the death of this process by any signal. A thread that the store owns makes the file
+    durable every `sync_seconds`. The machine's sudden death can cost what was written since, and, as LMDB
+    promises nothing for a file written without waiting, in the worst case the file: keep a copy
+    (`python -m lmdb copy`) where histories must outlive that.
+
+    **Time.** Reads wait for nobody. Writers take turns; a turn is one small transaction, tens of
+    microseconds, and a writer that dies in the middle leaves its turn to the next and nothing half-written.
+    The wait for this process's other threads ends with `timeout`; that for another process cannot be cut
+    short, and would be long only if that process were stopped (SIGSTOP, a debugger) during its turn.
+    """
+
+    def __init__(
+        self, path: Path, map_size: int = MAP_SIZE, *, max_readers: int = MAX_READERS, sync_seconds: float = 1.0
+    ) -> None:
+        """Open, or create with access for this user only. Raises InvalidStore.
+
+        `map_size`: bytes that the file may take; the largest that a process has asked for counts.
+        """
+        self._path = path
+        self._sync_seconds = sync_seconds
+        self._writing = RLock()
+        self._closing = Event()
+        self._syncer: Thread | None = None
+        self._dirty = False
+        self._fault: Unavailable | None = None
+        self._position = _FIRST
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # meminit stays on: without it, scraps of this process's memory would be written to the file.
+            self._env = lmdb.open(
+                str(path), map_size, mode=0o600, sync=False, metasync=False, readahead=False, max_readers=max_readers
+            )
+        except (lmdb.Error, OSError) as error:
+            raise InvalidStore([_problem(path, error)]) from error
+        try:
+            self._recognise()
+        except BaseException:
+            self._env.close()
+            raise
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        """See `HistoryStore`."""
+
+        def fetch(transaction: _Transaction) -> tuple[list[History | None], list[bytes | None]]:
+            get = transaction.get
+            return (
+                [stored.history(get(key), now) for key in histories],
+                [stored.document(get(key), now) for key in documents],
+            )
+
+        if timeout <= 0:
+            raise self._late()
+        return self._run(fetch)
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """See `HistoryStore`."""
+
+        def change(transaction: _Transaction) -> bool:
+            changed = stored.changes(transaction.get, deltas, swaps, now)
+            for key, record in changed or ():
+                if record is None:
+                    transaction.delete(key)
+                else:
+                    transaction.put(key, record)
+            return changed is not None
+
+        if timeout <= 0 or not self._writing.acquire(timeout=timeout):
+            raise self._late()
+        try:
+            if self._fault is not None:
+                raise self._fault
+            changed = self._run(change, write=True)
+            if changed:
+                self._written()
+            return changed
+        finally:
+            self._writing.release()
+
+    def erase(self, keys: Sequence[bytes]) -> int:
+        """See `HistoryStore`. Works on a full store, too."""
+        return sum(self._delete(keys, lambda _: True))
+
+    def sweep(self, now: float, limit: int) -> int:
+        """See `HistoryStore`. Also gives back the slots of readers that died. Works on a full store, too."""
+
+        def find(transaction: _Transaction) -> list[bytes]:
+            cursor = transaction.cursor()
+            rest = cursor.iternext() if cursor.set_range(self._position) else iter(())
+            gone = [key for key, record in islice(rest, limit) if stored.expired(record, now)]
+            self._position = next((key for key, _ in rest), _FIRST)
+            return gone
+
+        with suppress(lmdb.Error):
+            self._env.reader_check()
+        return sum(self._delete(self._run(find), lambda record: stored.expired(record, now)))
+
+    def size(self) -> tuple[int, int]:
+        """See `HistoryStore`. Bytes: how far the file reaches, pages free for reuse included."""
+        try:
+            entries, info = self._env.stat(), self._env.info()
+        except lmdb.Error as error:
+            raise Unavailable([_problem(self._path, error)]) from error
+        return entries["entries"] - 1, (info["last_pgno"] + 1) * entries["psize"]
+
+    def close(self) -> None:
+        """See `HistoryStore`. Raises Unavailable when the disk refuses the last writes."""
+        self._closing.set()
+        if self._syncer is not None:
+            self._syncer.join()
+        self._sync()
+        self._env.close()
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault
+
+    def _recognise(self) -> None:
+        """Refuse what another program or another version wrote; mark what is new as ours."""
+
+        def mark(transaction: _Transaction) -> bytes | None:
+            if transaction.stat()["entries"] == 0:
+                transaction.put(_FORMAT_KEY, _FORMAT)
+            return transaction.get(_FORMAT_KEY)
+
+        try:
+            found = self._run(mark, write=True, spare=_SPARE)
+            self._env.reader_check()
+        except (Unavailable, lmdb.Error) as error:
+            raise InvalidStore(
+                error.problems if isinstance(error, Unavailable) else [_problem(self._path, error)]
+            ) from error
+        if found != _FORMAT:
+            what = "an LMDB file of another program" if found is None else f"of the format {found!r}, not {_FORMAT!r}"
+            raise InvalidStore(
+                [Problem(str(self._path), what, "name another directory, or run the version that wrote it")]
+            )
+
+    def _delete(self, keys: Sequence[bytes], condition: Callable[[bytes], bool]) -> list[bool]:
+        """Delete the records for which the condition still holds, few at a time, so that others get their turn."""
+        deleted: list[bool] = []
+
+        def drop(transaction: _Transaction) -> list[bool]:
+            return [
+                (record := transaction.get(key)) is not None and condition(record) and transaction.delete(key)
+                for key in batch
+            ]
+
+        for start in range(0, len(keys), _DELETIONS):
+            batch = keys[start : start + _DELETIONS]
+            with self._writing:
+                deleted += self._run(drop, write=True, spare=_SPARE)
+                self._written()
+        return deleted
+
+    def _run(self, work: Callable[[_Transaction], _Result], *, write: bool = False, spare: int = 0) -> _Result:
+        """Run `work` in a transaction, again if the file had to be mapped anew. Raises Unavailable."""
+        for _ in range(_TRIES):
+            try:
+                with self._env.begin(write=write) as transaction:
+                    result = work(transaction)
+            except lmdb.MapResizedError:
+                self._remap(0)
+            except (lmdb.Error, OSError, msgspec.DecodeError, struct.error) as error:
+                if not (spare and isinstance(error, lmdb.MapFullError)):
+                    raise Unavailable([_problem(self._path, error)]) from error
+                self._remap(spare)
+            else:
+                return result
+        raise Unavailable([Problem(str(self._path), "the file keeps growing under us", "try again")])
+
+    def _remap(self, spare: int) -> None:
+        """Take over the size that another process gave the file, or grow it. Nobody here writes meanwhile."""
+        with self._writing, suppress(lmdb.Error):
+            self._env.set_mapsize(self._env.info()["map_size"] + spare if spare else 0)
+
+    def _written(self) -> None:
+        self._dirty = True
+        if self._syncer is None:
+            self._syncer = Thread(target=self._keep_durable, name="riskd-lmdb-sync", daemon=True)
+            self._syncer.start()
+
+    def _keep_durable(self) -> None:
+        while not self._closing.wait(self._sync_seconds):
+            self._sync()
+
+    def _sync(self) -> None:
+        if not self._dirty:
+            return
+        self._dirty = False
+        try:
+            self._env.sync(True)
+            self._fault = None
+        except lmdb.Error as error:
+            self._dirty = True
+            self._fault = Unavailable([_problem(self._path, error)])
+
+    def _late(self) -> Unavailable:
+        return Unavailable([Problem(str(self._path), "no answer in time", "allow the call more time")])
+
+
+_DAMAGE: Final = (
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.InvalidError,
+    lmdb.VersionMismatchError,
+    msgspec.DecodeError,
+    struct.error,
+)
+
+
+def _problem(path: Path, error: Exception) -> Problem:
+    if isinstance(error, lmdb.MapFullError):
+        return Problem(str(path), "the store is full", "raise its map_size, and let expired records be swept")
+    if isinstance(error, lmdb.ReadersFullError):
+        return Problem(str(path), "more readers than slots", "raise max_readers: one for each thread of each process")
+    if isinstance(error, _DAMAGE):
+        remedy = "see `python -m lmdb verify`; bring back a copy, or move the directory away to start without histories"
+        return Problem(str(path), f"damaged, or not a store: {error}", remedy)
+    return Problem(str(path), str(error), "see that the disk has room, is healthy, and lets this user write")

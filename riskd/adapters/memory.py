@@ -1,0 +1,118 @@
+"""Adapters that need nothing: a store in this process's memory, and ports that do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
+
+from riskd.core import stored
+from riskd.core.errors import Problem, Unavailable
+from riskd.core.history import Delta, History
+from riskd.core.stored import Swap
+
+
+class MemoryStore:
+    """The reference `HistoryStore`: for tests, replay and one process that may forget.
+
+    Holds records encoded, as every store does, so that nothing a caller holds is shared with it.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[bytes, bytes] = {}
+        self._unswept: list[bytes] = []
+        self._lock = Lock()
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        """See `HistoryStore`."""
+        with self._held(timeout):
+            get = self._records.get
+            records, papers = [get(key) for key in histories], [get(key) for key in documents]
+        return [stored.history(record, now) for record in records], [stored.document(paper, now) for paper in papers]
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """See `HistoryStore`."""
+        with self._held(timeout):
+            changed = stored.changes(self._records.get, deltas, swaps, now)
+            for key, record in changed or ():
+                if record is None:
+                    self._records.pop(key, None)
+                else:
+                    self._records[key] = record
+        return changed is not None
+
+    def erase(self, keys: Sequence[bytes]) -> int:
+        """See `HistoryStore`."""
+        with self._lock:
+            return sum(self._records.pop(key, None) is not None for key in keys)
+
+    def sweep(self, now: float, limit: int) -> int:
+        """See `HistoryStore`. Each pass is over the keys that were there when it began."""
+        with self._lock:
+            records = self._records
+            if not self._unswept:
+                self._unswept = list(records)
+            rest = max(len(self._unswept) - limit, 0)
+            gone = [key for key in self._unswept[rest:] if key in records and stored.expired(records[key], now)]
+            del self._unswept[rest:]
+            for key in gone:
+                del records[key]
+        return len(gone)
+
+    def size(self) -> tuple[int, int]:
+        """See `HistoryStore`. Bytes of keys and records, without the interpreter's overhead."""
+        with self._lock:
+            return len(self._records), sum(len(key) + len(record) for key, record in self._records.items())
+
+    def close(self) -> None:
+        """Nothing to do: what it held goes with it."""
+
+    @contextmanager
+    def _held(self, timeout: float) -> Iterator[None]:
+        if timeout <= 0 or not self._lock.acquire(timeout=timeout):
+            raise Unavailable([Problem("store", "no answer in time", "allow the call more time")])
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+class NullLog:
+    """A `DecisionLog` that keeps nothing."""
+
+    def append(self, record: bytes) -> bool:
+        """Accepted, and forgotten."""
+        return True
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class NullMeter:
+    """A `Meter` that counts nothing."""
+
+    def stage(self, name: str, seconds: float) -> None:
+        """See `Meter`."""
+
+    def assessed(self, domain: str, journey: str, tier: str, score: float) -> None:
+        """See `Meter`."""
+
+    def gap(self, source: str, why: str) -> None:
+        """See `Meter`."""
+
+    def outcome(self, domain: str, kind: str, taught: int) -> None:
+        """See `Meter`."""
+
+    def failed(self, part: str) -> None:
+        """See `Meter`."""
+
+    def stored(self, records: int, size: int) -> None:
+        """See `Meter`."""
+
+    def geo_built(self, database: str, timestamp: float) -> None:
+        """See `Meter`."""
+
+    def installed(self, release: str, models: Mapping[str, str]) -> None:
+        """See `Meter`."""

@@ -1,0 +1,115 @@
+"""User agents, by ua-parser's Rust engine and client hints, with a bounded cache over the finished answers.
+
+The user agent is the client's own word: it tells which software somebody claims to use, never which one it is.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from ua_parser import Domain, load_lazy_builtins
+from ua_parser.regex import Resolver
+
+from riskd.core.context import Agent, Missing
+
+LONGEST: Final = 512
+"""Characters read of a user agent. Real ones are shorter; the engine's time grows with length."""
+_NOT_SENT: Final = Missing("agent", "not_sent")
+_UNREADABLE: Final = Missing("agent", "unreadable")
+
+_DESKTOPS: Final = frozenset({"Windows", "Mac OS X", "Linux", "Ubuntu", "Fedora", "Debian", "Chrome OS", "FreeBSD"})
+_MOBILES: Final = frozenset({"iOS", "Android", "Windows Phone", "KaiOS", "HarmonyOS", "BlackBerry OS", "Tizen"})
+_PLATFORMS: Final = {"macOS": "Mac OS X", "Chromium OS": "Chrome OS", "Unknown": ""}
+"""Sec-CH-UA-Platform values (UA Client Hints) that ua-parser calls otherwise."""
+
+_BOT: Final = re.compile(r"(?<!cu)bots?(?![a-z])")
+"""Cubot makes telephones."""
+_CRAWLERS: Final = ("crawl", "spider", "slurp", "facebookexternalhit", "archiver", "+http", "(http")
+_BROWSER_DRIVERS: Final = (
+    "headless",
+    "phantomjs",
+    "puppeteer",
+    "playwright",
+    "selenium",
+    "webdriver",
+    "cypress",
+    "jsdom",
+)
+_SCRIPTS: Final = (
+    *("curl/", "wget/", "libwww", "lwp", "powershell", "windowspowershell", "httpie/", "postmanruntime/", "insomnia/"),
+    *("python", "aiohttp/", "httpx/", "urllib3/", "scrapy/", "go-http-client/", "grpc-", "java/", "apache-httpclient/"),
+    *("ruby", "faraday", "php", "guzzlehttp", "axios/", "node", "undici", "got ", "got/"),
+    *("k6/", "locust", "apachebench", "jmeter", "sqlmap", "nikto", "nmap", "masscan", "zgrab"),
+)
+_TVS: Final = (
+    " tv",
+    "smarttv",
+    "smart-tv",
+    "googletv",
+    "appletv",
+    "hbbtv",
+    "web0s",
+    "roku",
+    "bravia",
+    "crkey",
+    "; aft",
+)
+_TABLETS: Final = ("ipad", "tablet", "kindle", "playbook")
+_PHONES: Final = ("mobi", "iphone", "ipod", "windows phone", "opera mini")
+_PRODUCT: Final = re.compile(r"(?!Mozilla)([A-Za-z][A-Za-z0-9._-]{0,31})/(\d{1,6})")
+
+
+class AgentParser:
+    """Browser, system and class of a user agent. Immutable but for the cache; safe between threads."""
+
+    def __init__(self, cache_size: int = 4096) -> None:
+        self._resolve = Resolver(load_lazy_builtins())
+        self._cached = lru_cache(cache_size)(self._parse)
+
+    def parse(self, user_agent: str, platform: str, mobile: bool | None) -> Agent | Missing:
+        """What `user_agent` claims, completed by the client hints `platform` and `mobile`.
+
+        Missing `not_sent` when there is none, `unreadable` when nothing in it is known.
+        """
+        return self._cached(user_agent[:LONGEST], platform[:LONGEST], mobile)
+
+    def _parse(self, user_agent: str, platform: str, mobile: bool | None) -> Agent | Missing:
+        if not user_agent:
+            return _NOT_SENT
+        parsed = self._resolve(user_agent, Domain.USER_AGENT | Domain.OS)
+        browser, system = parsed.user_agent, parsed.os
+        product = _PRODUCT.match(user_agent)
+        os = system.family if system else _PLATFORMS.get(platform, platform)
+        lowered = user_agent.lower()
+        crawler = _has(lowered, _CRAWLERS) or bool("bot" in lowered and _BOT.search(lowered))
+        automated = crawler or lowered.startswith(_SCRIPTS) or _has(lowered, _BROWSER_DRIVERS)
+        if not (browser or product or os or automated):
+            return _UNREADABLE
+        return Agent(
+            browser.family if browser else product[1] if product else "",
+            (browser.major or "") if browser else product[2] if product else "",
+            os,
+            (system.major or "") if system else "",
+            "bot" if crawler else _device_class(lowered, os, mobile),
+            automated,
+        )
+
+
+def _device_class(lowered: str, os: str, mobile: bool | None) -> str:
+    if _has(lowered, _TVS):
+        return "tv"
+    if _has(lowered, _TABLETS):
+        return "tablet"
+    if mobile or _has(lowered, _PHONES):
+        return "mobile"
+    if os == "Android" and lowered.startswith("mozilla/"):
+        return "tablet"
+    if os in _MOBILES:
+        return "mobile"
+    return "desktop" if os in _DESKTOPS else "other"
+
+
+def _has(lowered: str, tokens: tuple[str, ...]) -> bool:
+    return any(token in lowered for token in tokens)

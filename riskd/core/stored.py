@@ -1,0 +1,88 @@
+"""The stored form of histories and documents, and what a write makes of it: one meaning for every store.
+
+A record is its expiry (epoch seconds, IEEE 754, big-endian) followed by its payload: an encoded history
+or the bytes of a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from struct import Struct as Layout
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.history import Delta, History, decode, encode, fold
+
+_EXPIRY: Final = Layout(">d")
+_HEAD: Final = _EXPIRY.size
+
+
+class Swap(Struct, frozen=True):
+    """A document to replace, if it still is what the caller read. `expected` None: if there is none.
+
+    `expires`: epoch seconds from which the document is gone.
+    """
+
+    key: bytes
+    expected: bytes | None
+    document: bytes
+    expires: float
+
+
+def pack(expires: float, payload: bytes) -> bytes:
+    """A record."""
+    return _EXPIRY.pack(expires) + payload
+
+
+def expired(record: bytes, now: float) -> bool:
+    """Whether a record is gone at `now`; at the very moment of its expiry it is. Raises struct.error on scraps."""
+    expires: float = _EXPIRY.unpack_from(record)[0]
+    return expires <= now
+
+
+def document(record: bytes | None, now: float) -> bytes | None:
+    """What a record holds; None where there is none or it has expired."""
+    if record is None or expired(record, now):
+        return None
+    return record[_HEAD:]
+
+
+def history(record: bytes | None, now: float) -> History | None:
+    """The history in a record; None where there is none or it has expired. Raises msgspec.DecodeError."""
+    if record is None or expired(record, now):
+        return None
+    return decode(record[_HEAD:])
+
+
+def folded(record: bytes | None, delta: Delta, now: float) -> bytes | None:
+    """The record after a delta; None when nothing is left to keep."""
+    remembered, expires = history(record, now), delta.expires
+    if record is None or remembered is None:
+        if delta.undo or expires <= now:
+            return None
+        remembered = History()
+    else:
+        expires = max(expires, _EXPIRY.unpack_from(record)[0])
+    fold(remembered, delta)
+    if remembered.tallies or remembered.marks or remembered.sketches:
+        return pack(expires, encode(remembered))
+    return None
+
+
+def changes(
+    get: Callable[[bytes], bytes | None], deltas: Iterable[Delta], swaps: Sequence[Swap], now: float
+) -> list[tuple[bytes, bytes | None]] | None:
+    """What a write changes: keys in order with their new record, None to delete it.
+
+    None instead of a list when a swap's document is not as expected: then nothing must change.
+    """
+    changed: dict[bytes, bytes | None] = {}
+    for swap in swaps:
+        if document(get(swap.key), now) != swap.expected:
+            return None
+        changed[swap.key] = pack(swap.expires, swap.document)
+    for delta in deltas:
+        key = delta.key
+        changed[key] = folded(changed[key] if key in changed else get(key), delta, now)
+    return sorted(changed.items())

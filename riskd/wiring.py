@@ -1,0 +1,156 @@
+"""The composition root: the one place that picks stores, geo databases and metrics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from riskd.adapters.asn_table import read_asn_table
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.decision_log import Bounds, FileDecisionLog
+from riskd.adapters.geoip import GeoIp
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.model_file import load_model
+from riskd.adapters.policy_file import load_policy
+from riskd.adapters.timezones import Timezones
+from riskd.adapters.user_agent import AgentParser
+from riskd.config import Settings, obtain_pepper
+from riskd.core.assess import Release
+from riskd.core.attempt import DOMAINS
+from riskd.core.errors import InvalidFile, InvalidModel, InvalidPolicy, Problem, Unavailable
+from riskd.core.features import FEATURES, NAMES, schema
+from riskd.core.pseudonym import Pseudonyms
+from riskd.engine import Engine, Parts
+from riskd.ports import HistoryStore, Meter
+
+CHAMPION: Final = "champion"
+"""File beside a domain's model versions that names the one to serve."""
+SWEEP: Final = 2_000
+"""Records looked at in one go for expiry: a few milliseconds."""
+
+
+def data_directory(name: str) -> Path:
+    """Data that comes with riskd: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    packaged = package / "_data" / name
+    if packaged.exists():
+        return packaged
+    return package.parent / name if name == "models" else package.parent / "data" / name
+
+
+def load_release(settings: Settings) -> Release:
+    """The release that the settings name.
+
+    Raises InvalidFile with the problems of every policy and model file.
+    """
+    policies_dir = Path(settings.release.policies or data_directory("policies"))
+    models_dir = Path(settings.release.models or data_directory("models"))
+    compiler, definitions = CelCompiler(NAMES), {feature.name: feature.definition for feature in FEATURES}
+    digest = blake2b(schema().encode(), digest_size=8)
+    problems: list[Problem] = []
+    policies, scorers = {}, {}
+    for domain in DOMAINS:
+        try:
+            policy_file = policies_dir / f"{domain}.yaml"
+            policies[domain] = load_policy(policy_file, compiler)
+            digest.update(policy_file.read_bytes())
+        except InvalidPolicy as error:
+            problems += error.problems
+        try:
+            bundle = models_dir / domain / _champion(models_dir / domain)
+            scorers[domain] = load_model(bundle, definitions, domain=domain)
+            digest.update((bundle / "manifest.json").read_bytes())
+        except InvalidModel as error:
+            problems += error.problems
+    if problems:
+        raise InvalidFile(problems)
+    return Release(digest.hexdigest(), policies, scorers)
+
+
+def _champion(models: Path) -> str:
+    alias = models / CHAMPION
+    try:
+        version = alias.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        remedy = "write the version to serve into it, one word"
+        raise InvalidModel([Problem(str(alias), error.strerror or "unreadable", remedy)]) from error
+    if not version or not (models / version).is_dir():
+        raise InvalidModel([Problem(str(alias), f"names no version here: {version!r}", "name one of the directories")])
+    return version
+
+
+def open_geo(settings: Settings) -> GeoIp:
+    """The geo databases that are there. Raises InvalidGeo for those that are there and bad."""
+    geo = settings.geo
+    named = {"city": geo.city, "asn": geo.asn, "anonymous": geo.anonymous}
+    chosen = [Path(path) for path in named.values() if path]
+    replaced = [kind for kind, path in named.items() if path]
+    installed = sorted(Path(geo.dir).glob("*.mmdb"))
+    chosen += [path for path in installed if not any(kind in path.name for kind in replaced)]
+    return GeoIp.open(chosen, read_asn_table(data_directory("asns.csv")), Timezones())
+
+
+def open_store(settings: Settings) -> HistoryStore:
+    """The history store that the settings name."""
+    if settings.store.kind == "memory":
+        return MemoryStore()
+    return LmdbStore(Path(settings.store.path), map_size=settings.store.map_size_mb * 1_048_576)
+
+
+@contextmanager
+def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0) -> Iterator[Engine]:
+    """An engine with everything that the settings name, and its housekeeping; closed on leaving.
+
+    Raises InvalidFile (policy, model, geo, settings) with every problem before anything is opened for writing.
+    """
+    meter = meter or NullMeter()
+    release, geo = load_release(settings), open_geo(settings)
+    pseudonyms = Pseudonyms(obtain_pepper(settings))
+    bounds = Bounds(
+        segment_bytes=settings.log.segment_mb * 1_048_576,
+        segment_seconds=settings.log.segment_minutes * 60,
+        keep_bytes=settings.log.keep_mb * 1_048_576,
+        keep_seconds=settings.log.keep_days * 86_400,
+        slow_seconds=settings.log.slow_ms / 1000,
+    )
+    store = open_store(settings)
+    parts = Parts(
+        store=store,
+        geo=geo,
+        agents=AgentParser(),
+        log=FileDecisionLog(Path(settings.log.dir), worker, meter, bounds),
+        meter=meter,
+        pseudonyms=pseudonyms,
+        clock=time.time,
+        attributes=frozenset(settings.attributes.names),
+    )
+    for database in geo.databases():
+        meter.geo_built(database.kind, database.build_epoch)
+    meter.installed(release.id, {domain: scorer.version for domain, scorer in release.scorers.items()})
+    engine, stop = Engine(parts, release), threading.Event()
+    keeper = threading.Thread(
+        target=_keep, args=(store, meter, settings.store.sweep_s, stop), name="housekeeping", daemon=True
+    )
+    keeper.start()
+    try:
+        yield engine
+    finally:
+        stop.set()
+        keeper.join()
+        engine.close()
+
+
+def _keep(store: HistoryStore, meter: Meter, every: float, stop: threading.Event) -> None:
+    """Sweep expired records and report the store's size, until told to stop."""
+    while not stop.wait(every):
+        try:
+            store.sweep(time.time(), SWEEP)
+            meter.stored(*store.size())
+        except Unavailable:
+            meter.failed("store")
