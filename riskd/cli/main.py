@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli import metrics, serve, settings
+from riskd.cli import metrics, model, serve, settings
 from riskd.cli.version import version
 from riskd.core.errors import RiskdError
 
@@ -16,6 +16,7 @@ REFUSED: Final = 2
 INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve,)),
+    ("Models", (model,)),
     ("Look things up", (settings, metrics)),
 )
 """Every sub-command, in the order of the help. A module has `add_parser`, which sets `handler`; the first sentence
