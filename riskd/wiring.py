@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -36,7 +36,7 @@ SWEEP: Final = 2_000
 
 
 def data_directory(name: str) -> Path:
-    """Data that comes with riskd: inside the installed package, or beside it in a checkout."""
+    """A file or folder of data that comes with riskd: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     packaged = package / "_data" / name
     if packaged.exists():
@@ -89,11 +89,15 @@ def open_geo(settings: Settings) -> GeoIp:
     """The geo databases that are there. Raises InvalidGeo for those that are there and bad."""
     geo = settings.geo
     named = {"city": geo.city, "asn": geo.asn, "anonymous": geo.anonymous}
-    chosen = [Path(path) for path in named.values() if path]
     replaced = [kind for kind, path in named.items() if path]
     installed = sorted(Path(geo.dir).glob("*.mmdb"))
-    chosen += [path for path in installed if not any(kind in path.name for kind in replaced)]
-    return GeoIp.open(chosen, read_asn_table(data_directory("asns.csv")), Timezones())
+    chosen = [path for path in installed if not any(kind in path.name for kind in replaced)]
+    return open_databases([*chosen, *(Path(path) for path in named.values() if path)])
+
+
+def open_databases(paths: Sequence[Path]) -> GeoIp:
+    """These geo databases. Raises InvalidGeo with the problems of all of them."""
+    return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones())
 
 
 def open_store(settings: Settings) -> HistoryStore:

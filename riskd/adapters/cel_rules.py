@@ -34,6 +34,7 @@ _FUSED_CHARACTERS: Final = 50_000
 """The evaluator refuses expressions of more than 100 000."""
 _WORD: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _ERROR: Final = re.compile(r"^(?:INVALID_ARGUMENT: )?ERROR: <input>:(\d+):(\d+): (.*)$", re.MULTILINE)
+_NOISE: Final = re.compile(r" \(in container ''\)| expecting \{.*\}| \[INVALID_ARGUMENT\]")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']+)'")
 
 
@@ -105,7 +106,7 @@ class CelCompiler:
 
     def _flaws(self, rule: str, message: str) -> list[Flaw]:
         return [
-            Flaw(rule, what, self._remedy(what), int(line), int(column))
+            Flaw(rule, _NOISE.sub("", what), self._remedy(what), int(line), int(column))
             for line, column, what in _ERROR.findall(message)
         ] or [Flaw(rule, _reason(message))]
 
@@ -115,7 +116,7 @@ class CelCompiler:
             near = get_close_matches(unknown[1], self._stand_ins, n=1)
             return f"did you mean {near[0]}?" if near else "name a feature, or one of " + ", ".join(VARIABLES)
         if "double" in what and "int" in what:
-            return "features are doubles: write 1.0, not 1"
+            return "doubles are written 1.0, whole numbers (asn) 1"
         return ""
 
     def _fuse(self, group: Sequence[tuple[_Compiled, Rule]]) -> _Chunk:

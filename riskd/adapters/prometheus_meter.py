@@ -32,30 +32,38 @@ class PrometheusMeter:
         self._lock = threading.Lock()
         self._metrics = {metric.name: metric for metric in METRICS}
         self._assessed = self._places("riskd_assessments_total")
-        self._score = self._places("riskd_score")
+        self._score = self._named("riskd_score")
         self._gap = self._places("riskd_gaps_total")
-        self._stage = self._places("riskd_stage_seconds")
+        self._stage = self._named("riskd_stage_seconds")
         self._outcome = self._places("riskd_outcomes_total")
         self._learned = self._places("riskd_learned_units_total")
-        self._failure = self._places("riskd_failures_total")
-        self._built = self._places("riskd_geo_build_timestamp_seconds")
+        self._failure = self._named("riskd_failures_total")
         self._calls = self._call_places()
         self._handled = {
             (f"{service}/{method}", _grpcio_name(code)): place
             for (_, service, method, code), place in self._places("grpc_server_handled_total").items()
         }
-        self._stage_bounds = self._metrics["riskd_stage_seconds"].bounds
-        self._score_bounds = self._metrics["riskd_score"].bounds
-        self._call_bounds = self._metrics["grpc_server_handling_seconds"].bounds
+        self._stage_bounds, self._stage_sum = self._buckets("riskd_stage_seconds")
+        self._score_bounds, self._score_sum = self._buckets("riskd_score")
+        self._call_bounds, self._call_sum = self._buckets("grpc_server_handling_seconds")
 
     def stage(self, name: str, seconds: float) -> None:
         """One stage of a request took this long."""
-        self._observe(_place(self._stage, (name,)), self._stage_bounds, seconds)
+        place = self._stage.get(name, self._stage[OTHER])
+        bucket = place + bisect_left(self._stage_bounds, seconds)
+        with self._lock:
+            self._slots[bucket] += 1.0
+            self._slots[place + self._stage_sum] += seconds
 
     def assessed(self, domain: str, journey: str, tier: str, score: float) -> None:
         """One assessment was answered."""
-        self._add(_place(self._assessed, (domain, journey, tier)))
-        self._observe(_place(self._score, (domain,)), self._score_bounds, score)
+        assessed = _place(self._assessed, (domain, journey, tier))
+        place = self._score.get(domain, self._score[OTHER])
+        bucket = place + bisect_left(self._score_bounds, score)
+        with self._lock:
+            self._slots[assessed] += 1.0
+            self._slots[bucket] += 1.0
+            self._slots[place + self._score_sum] += score
 
     def gap(self, source: str, why: str) -> None:
         """A fact that the policy expects was missing."""
@@ -70,26 +78,28 @@ class PrometheusMeter:
 
     def failed(self, part: str) -> None:
         """A part failed, and the answer went out without it."""
-        self._add(_place(self._failure, (part,)))
+        self._add(self._failure.get(part, self._failure[OTHER]))
 
-    def started(self, method: str, type: str) -> None:  # noqa: A002, ARG002
+    def started(self, method: str, type: str) -> None:  # noqa: A002
         """A call and its message came in. `method` is `riskd.v1.RiskService/Assess`, whose type the table knows."""
         started, received, _, _ = self._call(method)
         with self._lock:
             self._slots[started] += 1.0
             self._slots[received] += 1.0
 
-    def handled(self, method: str, type: str, code: str, seconds: float) -> None:  # noqa: A002, ARG002
+    def handled(self, method: str, type: str, code: str, seconds: float) -> None:  # noqa: A002
         """A call ended with `code`, as grpcio spells it (`NOT_FOUND`); OK sent one message."""
         _, _, sent, handling = self._call(method)
-        place = self._handled.get((method, code))
-        if place is None:
+        handled = self._handled.get((method, code))
+        if handled is None:
             known = method if method in self._calls else _NO_CALL
-            place = self._handled.get((known, code), self._handled[known, OTHER])
-        self._add(place)
-        if code == "OK":
-            self._add(sent)
-        self._observe(handling, self._call_bounds, seconds)
+            handled = self._handled.get((known, code), self._handled[known, OTHER])
+        bucket = handling + bisect_left(self._call_bounds, seconds)
+        with self._lock:
+            self._slots[handled] += 1.0
+            self._slots[sent] += code == "OK"
+            self._slots[bucket] += 1.0
+            self._slots[handling + self._call_sum] += seconds
 
     def stored(self, records: int, size: int) -> None:
         """The history store holds this many records in this many bytes."""
@@ -108,6 +118,15 @@ class PrometheusMeter:
         metric, first = self._metrics[name], self._memory.first[name]
         return {row: first + metric.width * number for number, row in enumerate(metric.rows)}
 
+    def _named(self, name: str) -> dict[str, int]:
+        """Places of a metric that has one label."""
+        return {value: place for (value,), place in self._places(name).items()}
+
+    def _buckets(self, name: str) -> tuple[tuple[float, ...], int]:
+        """Bounds, and how far a row's sum lies behind its first bucket."""
+        bounds = self._metrics[name].bounds
+        return bounds, len(bounds) + 1
+
     def _call_places(self) -> dict[str, tuple[int, int, int, int]]:
         started = self._places("grpc_server_started_total")
         received = self._places("grpc_server_msg_received_total")
@@ -121,13 +140,6 @@ class PrometheusMeter:
     def _add(self, place: int, amount: float = 1.0) -> None:
         with self._lock:
             self._slots[place] += amount
-
-    def _observe(self, place: int, bounds: tuple[float, ...], value: float) -> None:
-        bucket = place + bisect_left(bounds, value)
-        total = place + len(bounds) + 1
-        with self._lock:
-            self._slots[bucket] += 1.0
-            self._slots[total] += value
 
     def _set(self, name: str, row: tuple[str, ...], value: float) -> None:
         self._slots[_place(self._places(name), row)] = value

@@ -16,8 +16,8 @@ from riskd.core.requirement import Requirement, Tier
 class Ruling(Struct, frozen=True):
     """What is required and why. `raised`: the tier lies above the journey's floor.
 
-    `reasons` are those of the rules that hit and of the gaps that raised; `gaps` the expected sources
-    that are missing; `coverage` the share 0..1 of expected sources that were there.
+    `reasons` are those of the rules that hit and of the gaps that raised, each code once; `gaps` the
+    expected sources that are missing; `coverage` the share 0..1 of expected sources that were there.
     """
 
     tier: Tier
@@ -45,11 +45,10 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
     journey = policy.journeys[attempt.journey]
     floor = journey.floor
     tier = max(floor, journey.bands.at(score))  # (1) (2)
-    reasons: list[Reason] = []
-    for hit in hits:  # (3)
-        if not hit.shadow:
-            tier = max(tier, hit.tier)
-            reasons.append(Reason(hit.reason, 0.0, hit.text))
+    acting = [hit for hit in hits if not hit.shadow]
+    for hit in acting:  # (3)
+        tier = max(tier, hit.tier)
+    reasons = _reasons(acting) if acting else []
     postures = journey.postures
     gaps = tuple([gap for gap in context.missing if gap.source in postures])
     for gap in gaps:  # (4)
@@ -68,6 +67,15 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         valid_for_s=journey.valid_for_s,
         raised=tier > floor,
     )
+
+
+def _reasons(hits: Sequence[Hit]) -> list[Reason]:
+    """One reason for each code, in the words of its strictest rule."""
+    strictest: dict[str, Hit] = {}
+    for hit in hits:
+        if hit.reason not in strictest or hit.tier > strictest[hit.reason].tier:
+            strictest[hit.reason] = hit
+    return [Reason(code, 0.0, hit.text) for code, hit in strictest.items()]
 
 
 def _posture(journey: Journey, gap: Missing) -> Tier | None:

@@ -62,7 +62,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """One identity domain's policy.
 
     `levels` are the scores at which medium and high begin, `ladder` has every tier that the policy uses
-    (and DENY), `journeys` every journey. A federated assertion counts when its issuer is trusted.
+    (and DENY), `journeys` every journey. A federated assertion counts when its issuer is trusted. With
+    `explicit_consent`, an attempt that names no purposes is judged by security signals alone.
     """
 
     domain: str
@@ -71,6 +72,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     ladder: Mapping[Tier, Rung]
     journeys: Mapping[str, Journey]
     trusted_issuers: frozenset[str] = frozenset()
+    explicit_consent: bool = False
 
     def level(self, score: float) -> str:
         """low, medium or high."""
@@ -96,6 +98,7 @@ def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
 
 
 def evaluate(policy: Policy, attempt: Attempt, context: Context, features: Sequence[float], score: float) -> Found:
-    """Every rule of the attempt's journey: the hits, and the names of rules that could not be evaluated."""
+    """Every rule of the attempt's journey: the hits, and a cause `rule:<name>` for each that failed."""
     journey = policy.journeys[attempt.journey]
-    return journey.evaluate(Facts(attempt, context, features, score, journey.postures))
+    hits, broken = journey.evaluate(Facts(attempt, context, features, score, journey.postures))
+    return hits, tuple([f"rule:{name}" for name in broken])

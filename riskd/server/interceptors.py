@@ -88,8 +88,7 @@ def _parser(request_type: type[Request], max_bytes: int) -> Callable[[bytes], Re
 def _bug(method: str, error: Exception) -> Status:
     """Logs the kind and the place. Messages of exceptions may quote the request, so they are left out."""
     error_id = uuid4().hex
-    place = " < ".join(
-        f"{at.filename}:{at.lineno} {at.name}" for at in reversed(traceback.extract_tb(error.__traceback__))
-    )
-    _LOG.error("error %s in %s: %s at %s", error_id, method, type(error).__qualname__, place)
+    place = [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_tb(error.__traceback__)]
+    fields = {"error_id": error_id, "method": method, "kind": type(error).__qualname__, "place": place}
+    _LOG.error("internal_error", extra={"fields": fields})
     return internal(error_id)

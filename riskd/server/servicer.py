@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from grpc import ServicerContext
-
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome
@@ -39,6 +37,14 @@ class Engine(Protocol):
         ...
 
 
+class Call(Protocol):
+    """What the RPCs need of grpc.ServicerContext."""
+
+    def time_remaining(self) -> float:
+        """Seconds until the caller's deadline, 0 once it has passed, some centuries where there is none."""
+        ...
+
+
 class RiskServicer:
     """RiskService over an engine."""
 
@@ -48,26 +54,22 @@ class RiskServicer:
         self._timeout = timeout
         self._answers = translate.Answers()
 
-    def assess(self, request: risk_pb2.AssessRequest, context: ServicerContext) -> risk_pb2.AssessResponse:
+    def assess(self, request: risk_pb2.AssessRequest, call: Call) -> risk_pb2.AssessResponse:
         """Assess one attempt."""
-        timeout = self._allowed(context)
+        timeout = self._allowed(call)
         return self._answers.response(self._engine.assess(translate.attempt(request), timeout))
 
-    def batch_assess(
-        self, request: risk_pb2.BatchAssessRequest, context: ServicerContext
-    ) -> risk_pb2.BatchAssessResponse:
+    def batch_assess(self, request: risk_pb2.BatchAssessRequest, call: Call) -> risk_pb2.BatchAssessResponse:
         """Assess several attempts in order; a refused one fails no other."""
         count = len(request.requests)
         if not 0 < count <= BATCH:
             raise InvalidRequest([Problem("requests", f"{count} attempts", f"send 1 to {BATCH}")])
-        results = [self._result(each, self._allowed(context)) for each in request.requests]
+        results = [self._result(each, self._allowed(call)) for each in request.requests]
         return risk_pb2.BatchAssessResponse(results=results)
 
-    def record_outcome(
-        self, request: risk_pb2.RecordOutcomeRequest, context: ServicerContext
-    ) -> risk_pb2.RecordOutcomeResponse:
+    def record_outcome(self, request: risk_pb2.RecordOutcomeRequest, call: Call) -> risk_pb2.RecordOutcomeResponse:
         """Learn from what happened after an assessment."""
-        recorded = self._engine.record(translate.outcome(request), self._allowed(context))
+        recorded = self._engine.record(translate.outcome(request), self._allowed(call))
         return risk_pb2.RecordOutcomeResponse(taught_units=recorded.taught)
 
     def _result(self, request: risk_pb2.AssessRequest, timeout: float) -> risk_pb2.BatchAssessResult:
@@ -77,9 +79,9 @@ class RiskServicer:
             return risk_pb2.BatchAssessResult(error=status(error))
         return risk_pb2.BatchAssessResult(response=self._answers.response(assessment))
 
-    def _allowed(self, context: ServicerContext) -> float:
+    def _allowed(self, call: Call) -> float:
         """Seconds that the caller and the settings both allow."""
-        remaining = context.time_remaining()
+        remaining = call.time_remaining()
         if remaining <= 0:
             raise DeadlinePassed([Problem("deadline", "passed before the work was begun", "allow more time")])
         return min(remaining, self._timeout)

@@ -55,6 +55,7 @@ _RECOVERIES: Final = _Words(enumerate(("", "recovery_completed", "recovery_faile
 
 _NAN: Final = float("nan")
 _NANOS: Final = 1_000_000_000
+_MILLIS: Final = 1_000_000
 _TIMESTAMPS: Final = range(-62_135_596_800, 253_402_300_800)
 """Seconds of a valid Timestamp: the years 1 to 9999."""
 _DURATIONS: Final = range(-315_576_000_000, 315_576_000_001)
@@ -106,7 +107,7 @@ def _network(network: attempt_pb2.Network) -> Network:
         client_ip=network.client_ip,
         forwarded=tuple(network.forwarded),
         ja4=network.ja4,
-        rtt_ms=_seconds(network.rtt) * 1000 if network.HasField("rtt") else None,
+        rtt_ms=_length(network.rtt, _MILLIS) if network.HasField("rtt") else None,
     )
 
 
@@ -125,7 +126,7 @@ def _behaviour(behaviour: attempt_pb2.Behaviour) -> Behaviour:
         typing_intervals_ms=tuple(behaviour.typing_intervals_ms),
         pointer_events=behaviour.pointer_events if present("pointer_events") else None,
         pasted=behaviour.pasted if present("pasted") else None,
-        form_seconds=_seconds(behaviour.form_duration) if present("form_duration") else None,
+        form_seconds=_length(behaviour.form_duration) if present("form_duration") else None,
         form_failures=behaviour.form_failures if present("form_failures") else None,
     )
 
@@ -167,7 +168,7 @@ def outcome(request: risk_pb2.RecordOutcomeRequest) -> Outcome:
         challenge = request.challenge
         kind = _CHALLENGES[challenge.result]
         amr = tuple(challenge.amr)
-        seconds = _seconds(challenge.duration) if challenge.HasField("duration") else None
+        seconds = _length(challenge.duration) if challenge.HasField("duration") else None
     elif kind == "recovery":
         kind = _RECOVERIES[request.recovery.result]
     return Outcome(
@@ -183,21 +184,22 @@ def outcome(request: risk_pb2.RecordOutcomeRequest) -> Outcome:
 def _moment(time: Timestamp) -> float:
     """Seconds since the Unix epoch, NaN when out of a Timestamp's range."""
     seconds, nanos = time.seconds, time.nanos
-    return seconds + nanos / _NANOS if seconds in _TIMESTAMPS and 0 <= nanos < _NANOS else _NAN
+    valid = seconds in _TIMESTAMPS and 0 <= nanos < _NANOS
+    return (seconds * _NANOS + nanos) / _NANOS if valid else _NAN
 
 
-def _seconds(duration: Duration) -> float:
-    """A duration in seconds, NaN when it is not a valid one."""
+def _length(duration: Duration, unit: int = _NANOS) -> float:
+    """A duration in units of so many nanoseconds, NaN when it is not a valid one."""
     seconds, nanos = duration.seconds, duration.nanos
     valid = seconds in _DURATIONS and -_NANOS < nanos < _NANOS and seconds * nanos >= 0
-    return seconds + nanos / _NANOS if valid else _NAN
+    return (seconds * _NANOS + nanos) / unit if valid else _NAN
 
 
 class Answers:
     """Builds responses. Safe to share between threads.
 
     Requirements and gaps repeat from answer to answer, so responses are copied from remembered
-    templates: 6 us instead of 22.
+    templates: 3 us instead of 12.
     """
 
     def __init__(self) -> None:
@@ -321,7 +323,8 @@ def _put(message: Message, path: str, value: str | float | tuple[str, ...] | dic
     elif isinstance(value, str):
         setattr(message, name, _number(path, value) if path in _ENUMS else value)
     elif message.DESCRIPTOR.fields_by_name[name].message_type is not None:
-        getattr(message, name).FromNanoseconds(round(value * (1e6 if path.endswith("_ms") else 1e9)))
+        unit = _MILLIS if path.endswith("_ms") else _NANOS
+        getattr(message, name).FromNanoseconds(int(value) * unit + round(value % 1 * unit))
     else:
         setattr(message, name, value)
 

@@ -213,13 +213,19 @@ def test_a_noted_gap_raises_nothing() -> None:
 
 
 def test_hits_give_their_reasons() -> None:
-    """Each acting hit gives its code and text, in order."""
-    ruling = rule(login(), 0.0, [Hit("a", Tier.STEP_UP, "A", False, "one"), Hit("b", Tier.DENY, "B", True, "two")])
-    assert [(reason.code, reason.text) for reason in ruling.reasons] == [("A", "one")]
+    """Acting hits give each code once, in order, in the words of the strictest rule that has it."""
+    found = [
+        Hit("a", Tier.STEP_UP, "A", False, "lax"),
+        Hit("b", Tier.STEP_UP, "B", False, "other"),
+        Hit("c", Tier.DENY, "A", False, "strict"),
+        Hit("d", Tier.DENY, "D", True, "shadow"),
+    ]
+    reasons = rule(login(), 0.0, found).reasons
+    assert [(reason.code, reason.text) for reason in reasons] == [("A", "strict"), ("B", "other")]
 
 
 def test_evaluate_hands_over_the_expected_sources() -> None:
-    """Rules see the features, the score, and which sources their journey expects."""
+    """Rules see features, score and expected sources; those that fail become causes."""
     seen: list[Facts] = []
 
     def record(facts: Facts) -> Found:
@@ -227,7 +233,7 @@ def test_evaluate_hands_over_the_expected_sources() -> None:
         return (), ("broken",)
 
     policy = policy_of(login(postures={"place": None}, evaluate=record))
-    assert evaluate(policy, attempt_of(), context_of(), [1.0], 0.5) == ((), ("broken",))
+    assert evaluate(policy, attempt_of(), context_of(), [1.0], 0.5) == ((), ("rule:broken",))
     assert (seen[0].features, seen[0].score, set(seen[0].expected)) == ([1.0], 0.5, {"place"})
 
 

@@ -42,7 +42,8 @@ def without(source: str) -> tuple[Attempt, Context]:
     elif source == "languages":
         attempt = sign_in(device=replace(LAPTOP, languages=()))
     else:
-        attempt = sign_in(**{"place" if source == "reported_place" else source: None})
+        absent: dict[str, Any] = {"place" if source == "reported_place" else source: None}
+        attempt = sign_in(**absent)
     offset = None if source == "timezone" else 120
     return attempt, WORLD.context(attempt, device_offset_min=offset, **facts)
 
@@ -60,7 +61,8 @@ def test_declaration_is_whole(feature: Feature) -> None:
     assert re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*", feature.reason)
     assert set(feature.sources) <= set(SOURCES)
     assert feature.direction in (-1, 0, 1)
-    assert all((feature.unit, feature.why, feature.text)) and not feature.text.endswith(".")
+    assert all((feature.unit, feature.why, feature.text))
+    assert not feature.text.endswith(".")
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
@@ -196,7 +198,7 @@ PLACES: Final = st.builds(
     country=WORDS,
     latitude=NUMBERS,
     longitude=NUMBERS,
-    radius_km=NUMBERS,
+    radius_km=st.floats(0),
     utc_offset_min=optional(st.integers(-1000, 1000)),
 )
 LOST: Final = {source: st.just(Missing(source, "not_found")) for source in FACTS}
@@ -213,7 +215,7 @@ LOST: Final = {source: st.just(Missing(source, "not_found")) for source in FACTS
     now=st.sampled_from((NOW, NOW + 1e9, NOW - 1e9, 0.0)),
     measured_from=st.none() | PLACES,
 )
-def test_no_input_makes_it_fail(
+def test_no_input_makes_it_fail(  # noqa: PLR0917
     changes: dict[str, Any],
     place: Place | Missing,
     route: Route | Missing,

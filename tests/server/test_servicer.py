@@ -15,34 +15,19 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status.rpc_status import from_call
-from msgspec import Struct
 
-from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2, risk_pb2_grpc
+from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
 from riskd.core import validation
-from riskd.core.assessment import Assessment, Reason
+from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome
-from riskd.core.context import Missing
-from riskd.core.errors import InvalidAttempt, Problem, UnknownAssessment
-from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.core.errors import InvalidAttempt, Problem
 from riskd.server import grpc_server
-from riskd.server.grpc_server import Options, Service, build_server, set_serving
-from riskd.server.servicer import BATCH
+from riskd.server.faults import DeadlinePassed
+from riskd.server.grpc_server import Options, set_serving
+from riskd.server.servicer import BATCH, RiskServicer
+from tests.server.world import ASSESSMENT, FakeEngine, Running, served
 
 Detail = TypeVar("Detail", bound=Message)
-ASSESSMENT = Assessment(
-    id="0" * 32,
-    score=0.25,
-    level="medium",
-    requirement=Requirement(Tier.STEP_UP, Terms(2, ("phr",), 300, (("hwk",), ("pwd", "otp"))), satisfied=False),
-    reasons=(Reason("NEW_DEVICE", 1.5, "This device is new"),),
-    gaps=(Missing("behaviour", "not_sent"),),
-    coverage=0.9,
-    causes=(),
-    next_signals=("behaviour",),
-    release="r1",
-    model="starter",
-    valid_until=1_800_000_000.5,
-)
 LOGIN = risk_pb2.AssessRequest(
     domain=attempt_pb2.IDENTITY_DOMAIN_CUSTOMER,
     subject="u-1",
@@ -51,60 +36,17 @@ LOGIN = risk_pb2.AssessRequest(
 )
 
 
-class Taught(Struct, frozen=True):
-    taught: int
+class Gone:
+    """A caller whose deadline has passed."""
 
-
-class FakeEngine:
-    """Keeps what it was asked; `answer` may raise."""
-
-    def __init__(self) -> None:
-        self.attempts: list[tuple[Attempt, float]] = []
-        self.outcomes: list[tuple[Outcome, float]] = []
-        self.answer: Callable[[Attempt], Assessment] = lambda _: ASSESSMENT
-
-    def assess(self, attempt: Attempt, timeout: float) -> Assessment:
-        self.attempts.append((attempt, timeout))
-        return self.answer(attempt)
-
-    def record(self, outcome: Outcome, timeout: float) -> Taught:
-        self.outcomes.append((outcome, timeout))
-        if outcome.assessment_id != ASSESSMENT.id:
-            raise UnknownAssessment([Problem("assessment_id", "no such assessment")])
-        return Taught(3)
-
-
-class ListMeter:
-    """Keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, str]] = []
-        self.codes: list[tuple[str, str, str]] = []
-
-    def started(self, method: str, kind: str) -> None:
-        self.calls.append((method, kind))
-
-    def handled(self, method: str, kind: str, code: str, seconds: float) -> None:
-        assert seconds >= 0
-        self.codes.append((method, kind, code))
-
-
-class Running(Struct, frozen=True):
-    engine: FakeEngine
-    meter: ListMeter
-    service: Service
-    channel: grpc.Channel
-    stub: risk_pb2_grpc.RiskServiceStub
+    def time_remaining(self) -> float:
+        return 0.0
 
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    engine, meter = FakeEngine(), ListMeter()
-    service = build_server(engine, meter, Options(address="127.0.0.1:0"))
-    service.server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
-        yield Running(engine, meter, service, channel, risk_pb2_grpc.RiskServiceStub(channel))
-    service.server.stop(0).wait()
+    with served() as service:
+        yield service
 
 
 def refused(call: Callable[[], object]) -> grpc.RpcError:
@@ -144,13 +86,24 @@ def test_an_attempt_goes_in_and_its_assessment_comes_out(running: Running) -> No
     assert running.meter.codes == [("riskd.v1.RiskService/Assess", "unary", "OK")]
 
 
-def test_the_caller_s_deadline_bounds_the_engine(running: Running) -> None:
+def test_the_caller_s_deadline_bounds_the_engine() -> None:
     """The engine gets what is left of the deadline, and never more than the setting."""
-    running.stub.Assess(LOGIN, timeout=0.09)
-    running.stub.Assess(LOGIN)
-    (_, bounded), (_, unbounded) = running.engine.attempts
-    assert 0 < bounded < 0.09
-    assert unbounded == Options().timeout_s
+    with served(Options(address="127.0.0.1:0", timeout_s=20.0)) as running:
+        for deadline in (10.0, 30.0, None):
+            running.stub.Assess(LOGIN, timeout=deadline)
+    bounded, *unbounded = (timeout for _, timeout in running.engine.attempts)
+    assert 0 < bounded < 10
+    assert unbounded == [20.0, 20.0]
+
+
+def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:
+    """A deadline that passed in the queue is answered without work, and no attempt is counted."""
+    engine = FakeEngine()
+    with pytest.raises(DeadlinePassed):
+        RiskServicer(engine, 0.1).assess(LOGIN, Gone())
+    with pytest.raises(DeadlinePassed):
+        RiskServicer(engine, 0.1).batch_assess(risk_pb2.BatchAssessRequest(requests=[LOGIN]), Gone())
+    assert not engine.attempts
 
 
 def test_every_violation_is_told_under_the_caller_s_names(running: Running) -> None:
@@ -282,11 +235,12 @@ def test_a_bug_is_logged_by_place_and_id_and_says_nothing_of_the_request(
         error = refused(lambda: running.stub.Assess(LOGIN, timeout=5))
     error_id = detail(error, ErrorInfo).metadata["error_id"]
     assert error.code() is grpc.StatusCode.INTERNAL
-    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("riskd")]
-    assert error_id in line
-    assert "KeyError" in line
-    assert "stumble" in line
-    assert "u-1" not in caplog.text
+    (record,) = [record for record in caplog.records if record.name.startswith("riskd")]
+    fields = vars(record)["fields"]
+    assert record.getMessage() == "internal_error"
+    assert (fields["error_id"], fields["kind"]) == (error_id, "KeyError")
+    assert fields["place"][-1].endswith(" stumble")
+    assert "u-1" not in f"{fields} {caplog.text}"
     assert "u-1" not in (error.details() or "")
 
 

@@ -179,8 +179,8 @@ def test_translation_is_total(request: dict[str, object], outcome: dict[str, obj
     assert isinstance(translate.outcome(risk_pb2.RecordOutcomeRequest(**outcome)), Outcome)  # type: ignore[arg-type]
 
 
-MOMENTS = st.none() | st.integers(946_684_800, 4_000_000_000).map(float)
-SECONDS = st.none() | st.integers(0, 86_400).map(float)
+MOMENTS = st.none() | st.integers(946_684_800_000, 4_000_000_000_000).map(lambda millis: millis / 1e3)
+SECONDS = st.none() | st.integers(0, 86_400_000_000).map(lambda micros: micros / 1e6)
 SHORT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 LISTED = st.lists(SHORT, max_size=3).map(tuple)
 ATTEMPTS = st.builds(

@@ -43,8 +43,8 @@ MISTAKES: Final = {
     "band_not_rising": "the band of {tier} does not lie above the one before it",
     "band_below_floor": "the band of {tier} never counts: the floor is {floor}",
     "cold_start_unseen": "cold_start is given, but 'history' is not an expected source",
-    "duplicate_rule": "there is a rule '{name}' already, in line {line}",
-    "same_condition": "the condition is that of rule '{name}', in line {line}",
+    "duplicate_rule": "there is a rule '{name}' already, in line {first}",
+    "same_condition": "the condition is that of rule '{name}', in line {first}",
     "rule_without_effect": "rule '{name}' never raises anything: {tier} is within every floor",
     "condition": "{what}",
 }
@@ -94,18 +94,17 @@ class Document:
         if len(self._text) > LARGEST:
             self.note("too_large", 0, 0, limit=LARGEST)
             return None
-        loader = _Loader(self._text)
         try:
+            loader = _Loader(self._text)
             node = loader.get_single_node()
+        except yaml.reader.ReaderError as error:
+            self.note("syntax", *self._place(error.position), why=error.reason)
+            return None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
-            self.note("syntax", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0, why=error.problem)
+            why = ", ".join(part for part in (error.context, error.problem) if part)
+            self.note("syntax", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0, why=why)
             return None
-        except yaml.YAMLError as error:
-            self.note("syntax", 0, 0, why=str(error).partition("\n")[0])
-            return None
-        finally:
-            loader.dispose()
         if node is None:
             self.note("empty", 1, 1)
         return node

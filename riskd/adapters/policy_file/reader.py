@@ -8,6 +8,7 @@ from typing import Final
 
 import yaml
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.adapters.policy_file.document import LARGEST, Document
 from riskd.core.attempt import DOMAINS, JOURNEYS
@@ -15,10 +16,13 @@ from riskd.core.context import SOURCES
 from riskd.core.errors import InvalidPolicy
 from riskd.core.policy import Bands, Journey, Policy, ladder
 from riskd.core.requirement import Terms, Tier
-from riskd.core.rules import Compiler, Evaluate, Flaw, Rule, nothing
+from riskd.core.rules import Compiler, Evaluate, Rule, nothing
 
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "policy": (("format", "version", "domain", "levels", "tiers", "journeys"), ("trusted_issuers", "rules")),
+    "policy": (
+        ("format", "version", "domain", "levels", "tiers", "journeys"),
+        ("trusted_issuers", "explicit_consent", "rules"),
+    ),
     "levels": (("medium", "high"), ()),
     "tier": (("aal",), ("acr_values", "max_age", "amr")),
     "journey": (("floor", "bands", "valid_for"), ("gaps", "cold_start")),
@@ -26,7 +30,9 @@ KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }
 """Required and optional keys of each kind of mapping."""
 _TIERS: Final = tuple(tier.name for tier in Tier)
-_IGNORE: Final = "note"
+FORMAT: Final = 1
+"""What this version reads. A change that would misread older files gets the next number."""
+_NOTE: Final = "note"
 _EVERY: Final = "all"
 _WORD: Final = r"[a-z][a-z0-9_]{0,63}"
 _CODE: Final = r"[A-Z][A-Z0-9_]{0,63}"
@@ -49,8 +55,8 @@ def load_policy(path: Path, compiler: Compiler) -> Policy:
 
 def read_policy(where: str, text: str, compiler: Compiler) -> Policy:
     """The policy in a text; `where` names it in the problems. Raises InvalidPolicy with every mistake."""
-    reader = _Reader(Document(where, text))
-    policy = reader.policy(compiler)
+    reader = _Reader(Document(where, text), compiler)
+    policy = reader.policy()
     if policy is None:
         raise InvalidPolicy(sorted(reader.document.problems, key=lambda problem: (problem.line, problem.column)))
     return policy
@@ -61,28 +67,30 @@ class _Rule(Struct, frozen=True):
 
     rule: Rule
     name: yaml.Node
-    when: yaml.ScalarNode
+    when: yaml.Node
 
 
 class _Reader:
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, compiler: Compiler) -> None:
         self.document = document
+        self._compiler = compiler
         self._table: frozenset[str] = frozenset()
 
-    def policy(self, compiler: Compiler) -> Policy | None:
+    def policy(self) -> Policy | None:
         """The policy, or None when there are problems."""
         document = self.document
         top = self._fields(document.root(), "policy", "the policy")
-        document.number(top.get("format"), "format", 1, 1)
+        self._format(top.get("format"))
         version = document.text(top.get("version"), "version", _SYMBOL, "a version")
         domain = document.choice(top.get("domain"), "domain", DOMAINS)
         levels = self._levels(top.get("levels"))
         issuers = document.texts(top.get("trusted_issuers"), "trusted_issuers", _SYMBOL, "an issuer")
+        explicit = document.boolean(top.get("explicit_consent"), "explicit_consent")
         tiers = self._tiers(top.get("tiers"))
         journeys = self._journeys(top.get("journeys"))
         rules = self._rules(top.get("rules"))
         self._compare(rules, journeys)
-        compiled = self._compile(rules, compiler)
+        compiled = self._compile(rules)
         if document.problems or version is None or domain is None or levels is None:
             return None
         return Policy(
@@ -90,12 +98,22 @@ class _Reader:
             version=version,
             levels=levels,
             ladder=ladder(tiers),
-            journeys={name: _with_rules(journey, *compiled[name]) for name, journey in journeys.items()},
+            journeys={
+                name: replace(journey, rules=compiled[name][0], evaluate=compiled[name][1])
+                for name, journey in journeys.items()
+            },
             trusted_issuers=frozenset(issuers),
+            explicit_consent=explicit,
         )
 
     def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:
         return self.document.fields(node, what, *KEYS[kind])
+
+    def _format(self, node: yaml.Node | None) -> None:
+        written = self.document.number(node, "format", 0, 1000)
+        if node is not None and written not in (None, FORMAT):
+            remedy = f"this version reads format {FORMAT}"
+            self.document.wrong(node, "unknown_value", remedy, what="format", value=f"{written:g}")
 
     def _levels(self, node: yaml.Node | None) -> tuple[float, float] | None:
         fields = self._fields(node, "levels", "levels")
@@ -127,7 +145,7 @@ class _Reader:
         acr_values = document.texts(fields.get("acr_values"), "acr_values", _SYMBOL, "an acr value")
         combinations = tuple(self._methods(item) for item in document.items(fields.get("amr"), "amr"))
         max_age = document.seconds(fields.get("max_age"), "max_age")
-        if name != Tier.BASELINE.name and not ("acr_values" in fields or "amr" in fields):
+        if name not in (None, Tier.BASELINE.name) and not acr_values and not combinations:
             document.wrong(key_node, "unmeetable_tier", "say which acr or amr proves it", tier=name)
         return None if aal is None else Terms(int(aal), acr_values, max_age, combinations)
 
@@ -208,7 +226,7 @@ class _Reader:
         found: dict[str, Tier | None] = {}
         for _, key_node, value_node in document.entries(node, "gaps"):
             source = document.choice(key_node, "source", tuple(SOURCES))
-            posture = document.choice(value_node, "posture", (_IGNORE, *_TIERS))
+            posture = document.choice(value_node, "posture", (_NOTE, *_TIERS))
             if source is not None and posture is not None:
                 found[source] = None if posture not in _TIERS else self._tier(value_node, "posture")
         return found
@@ -221,19 +239,27 @@ class _Reader:
         document = self.document
         fields = self._fields(node, "rule", "a rule")
         name = document.text(fields.get("name"), "name", _WORD, "a name in lower_snake_case")
-        when = document.text(fields.get("when"), "when", r"(?s).{1,2000}", "a condition of at most 2000 characters")
+        when = self._condition(fields.get("when"))
         tier = self._tier(fields.get("then"), "tier")
         reason = document.text(fields.get("reason"), "reason", _CODE, "a code in UPPER_SNAKE_CASE")
         text = document.text(fields.get("text"), "text", r".{1,300}", "one sentence of at most 300 characters")
         journeys = self._applies(fields.get("journeys"))
         shadow = document.boolean(fields.get("shadow"), "shadow")
-        when_node = fields.get("when")
         if name is None or when is None or tier is None or reason is None or text is None:
             return None
-        if not isinstance(when_node, yaml.ScalarNode):
-            return None
         rule = Rule(name=name, when=when, tier=tier, reason=reason, text=text, journeys=journeys, shadow=shadow)
-        return _Rule(rule, fields["name"], when_node)
+        return _Rule(rule, fields["name"], fields["when"])
+
+    def _condition(self, node: yaml.Node | None) -> str | None:
+        """A condition that compiles. Flaws are noted where they lie in the file."""
+        when = self.document.text(node, "when", r"(?s).{1,2000}", "a condition of at most 2000 characters")
+        if when is None or not isinstance(node, yaml.ScalarNode):
+            return None
+        flaws = self._compiler([Rule(name="", when=when, tier=Tier.DENY, reason="", text="", journeys=())])
+        for flaw in flaws if isinstance(flaws, list) else ():
+            line, column = self.document.locate(node, flaw.line, flaw.column)
+            self.document.note("condition", line, column, flaw.remedy, what=flaw.what)
+        return when
 
     def _applies(self, node: yaml.Node | None) -> tuple[str, ...]:
         document = self.document
@@ -255,47 +281,24 @@ class _Reader:
             first = names.setdefault(rule.name, item)
             if first is not item:
                 line = first.name.start_mark.line + 1
-                document.wrong(item.name, "duplicate_rule", "choose another name", name=rule.name, line=line)
+                document.wrong(item.name, "duplicate_rule", "choose another name", name=rule.name, first=line)
             condition = " ".join(rule.when.split())
             same = [conditions.setdefault((condition, name, rule.shadow), item) for name in rule.journeys]
             other = next((found for found in same if found is not item), None)
             if other is not None:
                 line, remedy = other.name.start_mark.line + 1, "keep the stricter of the two"
-                document.wrong(item.when, "same_condition", remedy, name=other.rule.name, line=line)
+                document.wrong(item.when, "same_condition", remedy, name=other.rule.name, first=line)
             floors = [journeys[name].floor for name in rule.journeys if name in journeys]
             if floors and tier <= min(floors):
                 remedy = "raise to a stricter tier, or remove the rule"
                 document.wrong(item.name, "rule_without_effect", remedy, name=rule.name, tier=tier.name)
 
-    def _compile(self, rules: Sequence[_Rule], compiler: Compiler) -> dict[str, tuple[tuple[Rule, ...], Evaluate]]:
-        """Each journey's rules in their compiled form. Flaws are noted where they lie in the file."""
-        for item in rules:
-            checked = compiler([item.rule])
-            if isinstance(checked, list):
-                self._flaws(item, checked)
-        if self.document.problems:
-            return {}
+    def _compile(self, rules: Sequence[_Rule]) -> dict[str, tuple[tuple[Rule, ...], Evaluate]]:
+        """Each journey's rules in their compiled form; nothing when there are problems."""
         compiled: dict[str, tuple[tuple[Rule, ...], Evaluate]] = {}
-        for journey in JOURNEYS:
+        for journey in () if self.document.problems else JOURNEYS:
             chosen = tuple(item.rule for item in rules if journey in item.rule.journeys)
-            evaluate = compiler(chosen) if chosen else nothing
-            assert not isinstance(evaluate, list), "each rule compiled by itself"
+            evaluate = self._compiler(chosen) if chosen else nothing
+            assert not isinstance(evaluate, list), "each condition compiled by itself"
             compiled[journey] = chosen, evaluate
         return compiled
-
-    def _flaws(self, item: _Rule, flaws: Sequence[Flaw]) -> None:
-        for flaw in flaws:
-            line, column = self.document.locate(item.when, flaw.line, flaw.column)
-            self.document.note("condition", line, column, flaw.remedy, what=flaw.what)
-
-
-def _with_rules(journey: Journey, rules: tuple[Rule, ...], evaluate: Evaluate) -> Journey:
-    return Journey(
-        floor=journey.floor,
-        bands=journey.bands,
-        postures=journey.postures,
-        cold_start=journey.cold_start,
-        valid_for_s=journey.valid_for_s,
-        rules=rules,
-        evaluate=evaluate,
-    )

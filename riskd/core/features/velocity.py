@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from riskd.core.attempt import Attempt
-from riskd.core.context import Context, Memory, Missing
+from riskd.core.context import Context, Missing
 from riskd.core.features.feature import Feature
-from riskd.core.history import DAY, HOUR, History, distinct, recent
+from riskd.core.features.past import Past
+from riskd.core.history import DAY, HOUR, distinct, window
 
 CLEAN: Final = 4.0
 """A failure ratio starts as if so many attempts had gone well before."""
@@ -172,40 +173,34 @@ FEATURES: Final = (
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_: Attempt, context: Context) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`: 0 where nothing happened, missing only when the store failed or there is no id."""
     remembered, now = context.remembered, context.now
     if isinstance(remembered, Missing):
         return _NONE
     subject, address = remembered.subject.activity, remembered.address.activity
-    network, values = remembered.network.activity, context.values
+    network, asn, device = remembered.network.activity, remembered.asn.activity, remembered.device.activity
+    minutes, hour, day = window("attempt", now, 600), window("attempt", now, HOUR), window("attempt_day", now, DAY)
+    tried, known = day.count(address, "attempt_day"), "device" in context.values
     return (
-        recent(subject, "attempt", "", now, 600),
-        recent(subject, "attempt_day", "", now, DAY),
-        recent(subject, "failure", "", now, HOUR),
-        recent(subject, "failure_day", "", now, DAY),
+        minutes.count(subject, "attempt"),
+        day.count(subject, "attempt_day"),
+        hour.count(subject, "failure"),
+        day.count(subject, "failure_day"),
         distinct(subject, "address", now, DAY),
-        recent(address, "attempt", "", now, 600),
-        tried := recent(address, "attempt_day", "", now, DAY),
-        recent(address, "failure", "", now, HOUR),
-        _ratio(address, tried, now),
+        minutes.count(address, "attempt"),
+        tried,
+        hour.count(address, "failure"),
+        _ratio(day.count(address, "failure_day"), tried),
         distinct(address, "subject", now, DAY),
-        recent(network, "attempt", "", now, HOUR),
-        recent(network, "failure", "", now, HOUR),
+        hour.count(network, "attempt"),
+        hour.count(network, "failure"),
         distinct(network, "subject", now, DAY),
-        _operator(remembered.asn, now) if "asn" in values else math.nan,
-        *(_device(remembered.device.activity, now) if "device" in values else (math.nan, math.nan)),
+        _ratio(day.count(asn, "failure_day"), day.count(asn, "attempt_day")) if "asn" in context.values else math.nan,
+        hour.count(device, "attempt") if known else math.nan,
+        distinct(device, "subject", now, DAY) if known else math.nan,
     )
 
 
-def _operator(asn: Memory, now: float) -> float:
-    return _ratio(asn.activity, recent(asn.activity, "attempt_day", "", now, DAY), now)
-
-
-def _device(device: History, now: float) -> tuple[float, float]:
-    return recent(device, "attempt", "", now, HOUR), distinct(device, "subject", now, DAY)
-
-
-def _ratio(history: History, attempts: float, now: float) -> float:
-    failures = recent(history, "failure_day", "", now, DAY)
+def _ratio(failures: float, attempts: float) -> float:
     return failures / (max(attempts, failures) + CLEAN)

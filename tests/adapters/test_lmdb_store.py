@@ -1,0 +1,214 @@
+"""The embedded store on its disk: what it refuses, what it says, and how it goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.core.errors import InvalidStore, Unavailable
+from riskd.core.history import WEEK, Delta
+from riskd.ports import Swap
+
+ROOT = Path(__file__).parents[2]
+NOW = 1_800_000_000.0
+KEY = b"P" + bytes(16)
+DELTA = Delta(KEY, NOW, NOW + WEEK, (("attempt", "", 1),))
+
+
+def paper(number: int, size: int = 3000) -> Swap:
+    return Swap(b"R%06d" % number, None, bytes(size), NOW + WEEK)
+
+
+def fill(store: LmdbStore) -> int:
+    """Write until it is full; how many papers fitted."""
+    for number in range(100_000):
+        try:
+            assert store.write((), [paper(number)], NOW, 1.0)
+        except Unavailable:
+            return number
+    raise AssertionError("it never filled")
+
+
+def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
+    """A store closed and opened again remembers, and counts its records as before."""
+    first = LmdbStore(tmp_path)
+    first.write([DELTA], [paper(1)], NOW, 1.0)
+    first.close()
+    second = LmdbStore(tmp_path)
+
+    assert second.size()[0] == 2
+    assert second.read((KEY,), (), NOW, 1.0)[0][0] is not None
+    second.close()
+
+
+def test_only_this_user_may_look(tmp_path: Path) -> None:
+    """The directory is made with 0700, its files with no more than 0600."""
+    directory = tmp_path / "var" / "history"
+    LmdbStore(directory).close()
+
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o177 for path in directory.iterdir()} == {0}
+
+
+def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """An LMDB file that riskd did not make is named, with what to do, and not written to."""
+    with lmdb.open(str(tmp_path)) as foreign, foreign.begin(write=True) as transaction:
+        transaction.put(b"theirs", b"1")
+    before = (tmp_path / "data.mdb").read_bytes()
+    with pytest.raises(InvalidStore) as refused:
+        LmdbStore(tmp_path)
+
+    (problem,) = refused.value.problems
+    assert problem.where == str(tmp_path)
+    assert "another program" in problem.what
+    assert "another directory" in problem.remedy
+    with lmdb.open(str(tmp_path)) as foreign, foreign.begin() as transaction:
+        assert transaction.stat()["entries"] == 1
+    assert len((tmp_path / "data.mdb").read_bytes()) == len(before)
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    """A store of a later version says so instead of being misread."""
+    LmdbStore(tmp_path).close()
+    with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"\0format", b"riskd 2")
+
+    with pytest.raises(InvalidStore, match=r"riskd 2.*run the version that wrote it"):
+        LmdbStore(tmp_path)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    """A file that LMDB cannot read is named as damaged, with the way out."""
+    (tmp_path / "data.mdb").write_bytes(b"no database" * 4096)
+
+    with pytest.raises(InvalidStore, match=r"damaged, or not a store.*verify"):
+        LmdbStore(tmp_path)
+
+
+def test_a_file_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
+    """A path that cannot be a directory is a mistake in the settings, told as one."""
+    path = tmp_path / "file"
+    path.write_text("text")
+
+    with pytest.raises(InvalidStore, match="file"):
+        LmdbStore(path)
+
+
+def test_a_damaged_record_is_unavailable(tmp_path: Path) -> None:
+    """A record that cannot be decoded ends in Unavailable, for readers and for writers, and can be erased."""
+    store = LmdbStore(tmp_path)
+    with store._env.begin(write=True) as transaction:
+        transaction.put(KEY, b"\x7f" * 20)
+        transaction.put(b"Pscrap", b"x")
+
+    for key in (KEY, b"Pscrap"):
+        with pytest.raises(Unavailable, match="damaged"):
+            store.read((key,), (), NOW, 1.0)
+    with pytest.raises(Unavailable, match="damaged"):
+        store.write([DELTA], [paper(1)], NOW, 1.0)
+    assert store.read((), (b"R000001",), NOW, 1.0) == ([], [None])
+    assert store.erase([KEY, b"Pscrap"]) == 2
+    assert store.write([DELTA], (), NOW, 1.0)
+    store.close()
+
+
+def test_a_full_store_says_so_and_can_still_forget(tmp_path: Path) -> None:
+    """Full, it refuses writes with the setting to change, goes on reading, and erases; then there is room again."""
+    store = LmdbStore(tmp_path, map_size=1 << 20)
+    held = fill(store)
+    with pytest.raises(Unavailable, match=r"full.*map_size"):
+        store.write((), [paper(held)], NOW, 1.0)
+
+    assert held > 100
+    assert store.read((), (b"R000000",), NOW, 1.0)[1] == [bytes(3000)]
+    assert store.erase([paper(number).key for number in range(held)]) == held
+    assert store.write((), [paper(number) for number in range(50)], NOW, 1.0)
+    store.close()
+
+
+def test_a_full_store_can_be_swept(tmp_path: Path) -> None:
+    """Sweeping is the way out of a full store, so it works in one."""
+    store = LmdbStore(tmp_path, map_size=1 << 20)
+    held = fill(store)
+
+    assert store.sweep(NOW + WEEK, 100_000) == held
+    assert store.write([DELTA], (), NOW, 1.0)
+    store.close()
+
+
+def test_a_file_that_another_process_made_larger_is_followed(tmp_path: Path) -> None:
+    """A process that opened the store with less goes on reading and writing when another has grown it."""
+    store = LmdbStore(tmp_path, map_size=1 << 20)
+    grow = (
+        "import sys; from pathlib import Path; from tests.adapters.test_lmdb_store import LmdbStore, paper, NOW\n"
+        "store = LmdbStore(Path(sys.argv[1]), map_size=16 << 20)\n"
+        "assert store.write((), [paper(number) for number in range(1000)], NOW, 1.0)\n"
+        "store.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", grow, str(tmp_path)], cwd=ROOT, check=True)
+
+    assert store.read((), (b"R000999",), NOW, 1.0)[1] == [bytes(3000)]
+    assert store.write((), [paper(number) for number in range(1000, 1100)], NOW, 1.0)
+    assert store.size()[0] == 1100
+    store.close()
+
+
+def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
+    """After close every call ends in Unavailable, none in anything worse."""
+    store = LmdbStore(tmp_path)
+    store.close()
+
+    for call in (
+        lambda: store.read((KEY,), (), NOW, 1.0),
+        lambda: store.write([DELTA], (), NOW, 1.0),
+        lambda: store.erase([KEY]),
+        lambda: store.sweep(NOW, 10),
+        store.size,
+    ):
+        with pytest.raises(Unavailable):
+            call()
+
+
+def test_a_busy_writer_is_not_waited_for_beyond_the_deadline(tmp_path: Path) -> None:
+    """While another thread of the process writes, a write with little time ends in Unavailable and changes nothing."""
+    store = LmdbStore(tmp_path)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store._writing:
+            held.set()
+            release.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    with pytest.raises(Unavailable, match="no answer in time"):
+        store.write([DELTA], (), NOW, 0.01)
+    release.set()
+    holder.join()
+
+    assert store.read((KEY,), (), NOW, 1.0)[0] == [None]
+    store.close()
+
+
+def test_its_thread_lives_from_the_first_write_to_the_close(tmp_path: Path) -> None:
+    """A store that only reads has no thread, a store that wrote has one, a closed store has none."""
+    store = LmdbStore(tmp_path, sync_seconds=0.01)
+    store.read((KEY,), (), NOW, 1.0)
+    assert syncers() == []
+    store.write([DELTA], (), NOW, 1.0)
+    assert len(syncers()) == 1
+    store.write([DELTA], (), NOW, 1.0)
+    assert len(syncers()) == 1
+    store.close()
+    assert syncers() == []
+
+
+def syncers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "riskd-lmdb-sync"]

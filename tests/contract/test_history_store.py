@@ -1,0 +1,386 @@
+"""What every `HistoryStore` promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from threading import Barrier, Thread
+
+import pytest
+
+from riskd.core.errors import Unavailable
+from riskd.core.history import HOUR, MARKS, PROFILE_TABLES, SKETCH, WEEK, Delta, History, fold, inverse
+from riskd.ports import HistoryStore, Swap
+
+NOW = 1_800_000_000.0
+LATER = NOW + WEEK
+SOON = 1.0
+KEY, OTHER = b"P" + bytes(16), b"A" + bytes(16)
+
+
+def attempts(key: bytes, n: int = 1, expires: float = LATER) -> Delta:
+    return Delta(key, NOW, expires, (("attempt", "", n),))
+
+
+def history(store: HistoryStore, key: bytes, now: float = NOW) -> History | None:
+    (found,), _ = store.read((key,), (), now, SOON)
+    return found
+
+
+def document(store: HistoryStore, key: bytes, now: float = NOW) -> bytes | None:
+    _, (found,) = store.read((), (key,), now, SOON)
+    return found
+
+
+def count(store: HistoryStore, key: bytes) -> int:
+    found = history(store, key)
+    return sum(found.tallies["attempt"][""][1:]) if found else 0
+
+
+def test_an_empty_store_remembers_nothing(store: HistoryStore) -> None:
+    """Reading before any write finds None for each key asked, and asking for nothing finds nothing."""
+    assert store.read((KEY, OTHER), (KEY,), NOW, SOON) == ([None, None], [None])
+    assert store.read((), (), NOW, SOON) == ([], [])
+
+
+def test_writes_are_read_back(store: HistoryStore) -> None:
+    """A history is the fold of its deltas, in the order asked for; a document is the bytes that were put."""
+    deltas = [attempts(KEY), attempts(OTHER, 3), Delta(KEY, NOW, LATER, (), (("visit", (NOW, 1.5)),), (("who", 63),))]
+    assert store.write(deltas, (Swap(b"R1", None, b"\0text\xff", LATER),), NOW, SOON)
+
+    expected = History()
+    fold(expected, deltas[0])
+    fold(expected, deltas[2])
+    (other, absent, found), documents = store.read((OTHER, b"Pabsent", KEY), (b"R1", b"R2"), NOW, SOON)
+
+    assert found == expected
+    assert absent is None
+    assert other is not None
+    assert other.tallies == {"attempt": {"": [NOW // 600, 3]}}
+    assert documents == [b"\0text\xff", None]
+
+
+def test_writing_nothing_succeeds(store: HistoryStore) -> None:
+    """A write without deltas and swaps is a success that leaves no trace."""
+    assert store.write((), (), NOW, SOON)
+    assert store.size()[0] == 0
+
+
+def test_records_end_at_their_expiry(store: HistoryStore) -> None:
+    """One tick before its expiry a record is there; at its expiry, to the bit, it is not."""
+    store.write([attempts(KEY, expires=LATER)], (Swap(b"R", None, b"text", LATER),), NOW, SOON)
+    before = LATER - 2**-20
+
+    assert history(store, KEY, before) is not None
+    assert document(store, b"R", before) == b"text"
+    assert history(store, KEY, LATER) is None
+    assert document(store, b"R", LATER) is None
+
+
+def test_expired_records_are_as_good_as_absent(store: HistoryStore) -> None:
+    """A write at or after the expiry begins anew, for histories and for documents."""
+    store.write([attempts(KEY, 5, NOW + 10)], (Swap(b"R", None, b"old", NOW + 10),), NOW, SOON)
+
+    assert store.write([attempts(KEY, 1)], (Swap(b"R", None, b"new", LATER),), NOW + 10, SOON)
+    assert count(store, KEY) == 1
+    assert document(store, b"R") == b"new"
+
+
+@pytest.mark.parametrize("expiries", [(10, 20), (20, 10)])
+def test_a_history_lives_as_long_as_its_latest_delta(store: HistoryStore, expiries: tuple[int, int]) -> None:
+    """The later of two expiries holds, in whichever order they come."""
+    for seconds in expiries:
+        store.write([attempts(KEY, expires=NOW + seconds)], (), NOW, SOON)
+
+    assert history(store, KEY, NOW + 19.9) is not None
+    assert history(store, KEY, NOW + 20) is None
+
+
+def test_a_delta_that_has_expired_begins_nothing(store: HistoryStore) -> None:
+    """Replaying what is over leaves no record behind."""
+    assert store.write([attempts(KEY, expires=NOW)], (), NOW, SOON)
+    assert store.size()[0] == 0
+
+
+def test_nothing_read_is_shared_with_the_store(store: HistoryStore) -> None:
+    """Changing what was read changes nothing for the next reader."""
+    store.write([attempts(KEY)], (), NOW, SOON)
+    first = history(store, KEY)
+    assert first is not None
+    first.tallies["attempt"][""][1] = 99
+    first.marks["visit"] = [(NOW,)]
+
+    assert count(store, KEY) == 1
+    assert history(store, KEY) != first
+
+
+def test_nothing_written_is_shared_with_the_store(store: HistoryStore) -> None:
+    """A caller that reuses its buffers changes nothing that it wrote."""
+    deltas, swaps = [attempts(KEY)], [Swap(b"R", None, b"text", LATER)]
+    store.write(deltas, swaps, NOW, SOON)
+    deltas.clear()
+    swaps.clear()
+
+    assert count(store, KEY) == 1
+    assert document(store, b"R") == b"text"
+
+
+def test_taking_back_everything_leaves_no_record(store: HistoryStore) -> None:
+    """A delta and its inverse leave what was before; before the first that is nothing at all."""
+    delta = Delta(KEY, NOW, LATER, (("country", "NO", 3),), (("visit", (NOW,)),))
+    store.write([delta], (), NOW, SOON)
+    store.write([inverse(delta)], (), NOW, SOON)
+
+    assert history(store, KEY) is None
+    assert store.size()[0] == 0
+
+
+def test_taking_back_from_what_is_gone_changes_nothing(store: HistoryStore) -> None:
+    """Fraud confirmed after an erasure brings no trace of the subject back."""
+    delta = Delta(KEY, NOW, LATER, (("country", "NO", 3),))
+    store.write([delta], (), NOW, SOON)
+    store.erase([KEY])
+
+    assert store.write([inverse(delta)], (), NOW, SOON)
+    assert history(store, KEY) is None
+
+
+def test_a_swap_replaces_what_was_read(store: HistoryStore) -> None:
+    """With the right expectation a document is replaced; it then lives as long as the new expiry says."""
+    assert store.write((), [Swap(b"R", None, b"one", LATER)], NOW, SOON)
+    assert store.write((), [Swap(b"R", b"one", b"two", NOW + 5)], NOW, SOON)
+
+    assert document(store, b"R", NOW + 4) == b"two"
+    assert document(store, b"R", NOW + 5) is None
+
+
+@pytest.mark.parametrize("expected", [None, b"other", b""])
+def test_a_failed_swap_changes_nothing(store: HistoryStore, expected: bytes | None) -> None:
+    """When one document is not as expected, neither deltas nor other swaps of the write happen."""
+    store.write([attempts(KEY)], [Swap(b"R", None, b"one", LATER)], NOW, SOON)
+    swaps = [Swap(b"S", None, b"fine", LATER), Swap(b"R", expected, b"two", LATER)]
+
+    assert not store.write([attempts(KEY), attempts(OTHER)], swaps, NOW, SOON)
+    assert count(store, KEY) == 1
+    assert history(store, OTHER) is None
+    assert document(store, b"R") == b"one"
+    assert document(store, b"S") is None
+
+
+def test_expecting_a_document_where_there_is_none_fails(store: HistoryStore) -> None:
+    """An expectation is of content: an absent document is not even like an empty one."""
+    assert not store.write((), [Swap(b"R", b"", b"text", LATER)], NOW, SOON)
+    assert store.write((), [Swap(b"R", None, b"", LATER)], NOW, SOON)
+    assert document(store, b"R") == b""
+    assert not store.write((), [Swap(b"R", None, b"text", LATER)], NOW, SOON)
+
+
+def test_of_many_first_writers_one_wins(store: HistoryStore) -> None:
+    """Of eight threads that expect no document at the same moment one writes it, and its deltas alone count."""
+    gate = Barrier(8)
+    won: list[bytes] = []
+
+    def race(number: int) -> None:
+        gate.wait()
+        if store.write([attempts(KEY)], [Swap(b"R", None, b"%d" % number, LATER)], NOW, 10.0):
+            won.append(b"%d" % number)
+
+    run(8, race)
+    assert [document(store, b"R")] == won
+    assert count(store, KEY) == 1
+
+
+def test_threads_lose_no_count(store: HistoryStore) -> None:
+    """Counts of eight threads in the same histories add up."""
+
+    def hammer(_: int) -> None:
+        for _ in range(50):
+            assert store.write([attempts(KEY), attempts(OTHER)], (), NOW, 10.0)
+
+    run(8, hammer)
+    assert (count(store, KEY), count(store, OTHER)) == (400, 400)
+
+
+def test_a_read_is_one_snapshot(store: HistoryStore) -> None:
+    """Histories that are always written together are never read apart."""
+    seen: list[bool] = []
+
+    def read(number: int) -> None:
+        for _ in range(100):
+            if number == 0:
+                store.write([attempts(KEY), attempts(OTHER)], (), NOW, 10.0)
+            else:
+                (one, two), _ = store.read((KEY, OTHER), (), NOW, 10.0)
+                seen.append(one == two)
+
+    run(4, read)
+    assert len(seen) == 300
+    assert all(seen)
+
+
+def run(threads: int, work: Callable[[int], None]) -> None:
+    """Work in so many threads at once; each is told its number."""
+    failures: list[BaseException] = []
+
+    def guarded(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as failure:
+            failures.append(failure)
+
+    running = [Thread(target=guarded, args=(number,)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert failures == []
+
+
+def test_erased_is_gone(store: HistoryStore) -> None:
+    """Erasing says how many of the keys there were, removes histories and documents alike, and leaves the rest."""
+    store.write([attempts(KEY), attempts(OTHER)], [Swap(b"R", None, b"text", LATER)], NOW, SOON)
+
+    assert store.erase([KEY, b"R", b"Pabsent", KEY]) == 2
+    assert history(store, KEY) is None
+    assert history(store, OTHER) is not None
+    assert document(store, b"R") is None
+    assert store.erase([KEY]) == 0
+    assert store.size()[0] == 1
+
+
+def test_sweeping_removes_the_expired_alone(store: HistoryStore) -> None:
+    """One pass over everything removes what has expired, histories and documents, and nothing else."""
+    deltas = [attempts(b"P%03d" % number, expires=NOW + 1 + number % 2) for number in range(150)]
+    store.write(deltas, [Swap(b"R", None, b"text", NOW + 1)], NOW, SOON)
+
+    assert store.sweep(NOW, 1000) == 0
+    assert store.sweep(NOW + 1, 1000) == 76
+    assert store.size()[0] == 75
+    assert history(store, b"P001") is not None
+
+
+def test_sweeping_goes_on_where_it_stopped(store: HistoryStore) -> None:
+    """Small steps together cover everything, none removes more than its limit, and then it starts over."""
+    store.write([attempts(b"P%03d" % number, expires=NOW + 1) for number in range(100)], (), NOW, SOON)
+
+    removed = [store.sweep(NOW + 1, 9) for _ in range(12)]
+    assert sum(removed) == 100
+    assert max(removed) <= 9
+
+    store.write([attempts(b"P050", expires=NOW + 1)], (), NOW, SOON)
+    assert sum(store.sweep(NOW + 1, 9) for _ in range(3)) == 1
+
+
+def test_sweeping_an_empty_store_finds_nothing(store: HistoryStore) -> None:
+    """There is always something to answer."""
+    assert [store.sweep(NOW, 10) for _ in range(3)] == [0, 0, 0]
+
+
+def test_one_record_stays_small(store: HistoryStore) -> None:
+    """However many distinct values one subject shows, its record is bounded."""
+    for number in range(2000):
+        time = NOW - 3 * WEEK + number * HOUR / 4
+        counts = tuple((table, f"{number}-{'x' * 20}", 1) for table in PROFILE_TABLES)
+        marks = (("place", (time, 1.0, 2.0, 3.0)),)
+        store.write([Delta(KEY, time, LATER, counts, marks, (("address", number % 64),))], (), NOW, SOON)
+
+    found = history(store, KEY)
+    assert found is not None
+    for table, values in found.tallies.items():
+        assert len(values) <= PROFILE_TABLES[table].capacity
+    assert len(found.marks["place"]) == MARKS
+    assert len(found.sketches["address"]) <= SKETCH.keep
+    assert store.size()[0] == 1
+
+
+def test_size_grows_with_what_is_held(store: HistoryStore) -> None:
+    """Records are counted exactly; bytes are more than the payload."""
+    assert store.size()[0] == 0
+    store.write((), [Swap(b"R%d" % number, None, bytes(1000), LATER) for number in range(20)], NOW, SOON)
+    records, size = store.size()
+
+    assert records == 20
+    assert size >= 20_000
+
+
+@pytest.mark.parametrize("value", ["", "日本語", "Zürich\u0301", "a\0b", "\U0001f600" * 40, "x" * 4000, "' OR 1=1 --"])
+def test_values_are_kept_as_they_are(store: HistoryStore, value: str) -> None:
+    """Any text may be a value."""
+    store.write([Delta(KEY, NOW, LATER, (("country", value, 1),))], (), NOW, SOON)
+    found = history(store, KEY)
+
+    assert found is not None
+    assert list(found.tallies["country"]) == [value]
+
+
+@pytest.mark.parametrize("key", [b"P", b"P" + b"\xff" * 16, b"R" + bytes(39), bytes(17)])
+def test_keys_are_any_bytes(store: HistoryStore, key: bytes) -> None:
+    """Zeros, ones and any length up to 40 bytes."""
+    store.write([attempts(key)], [Swap(key + b"d", None, key, LATER)], NOW, SOON)
+
+    assert count(store, key) == 1
+    assert document(store, key + b"d") == key
+    assert store.erase([key, key + b"d"]) == 2
+
+
+def test_no_time_left_is_unavailable(store: HistoryStore) -> None:
+    """A deadline that has passed ends in Unavailable, before anything is changed."""
+    for timeout in (0.0, -1.0):
+        with pytest.raises(Unavailable):
+            store.read((KEY,), (), NOW, timeout)
+        with pytest.raises(Unavailable):
+            store.write([attempts(KEY)], (), NOW, timeout)
+    assert history(store, KEY) is None
+
+
+def test_closing_twice_is_closing_once(store: HistoryStore) -> None:
+    """Close is idempotent."""
+    store.write([attempts(KEY)], (), NOW, SOON)
+    store.close()
+    store.close()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_all_stores_remember_alike(all_stores: list[HistoryStore], seed: int) -> None:
+    """Thousands of random operations get the same answers from each store, and leave the same histories."""
+    random, now = Random(seed), NOW
+    for _ in range(2000):
+        now += random.expovariate(1 / 900)
+        operation = drawn(random, all_stores[0], now)
+        first, *others = [operation(store) for store in all_stores]
+        assert all(other == first for other in others)
+    remembered = [store.read(PROFILES, PAPERS, now, SOON) for store in all_stores]
+    assert any(remembered[0][0])
+    assert all(one == remembered[0] for one in remembered)
+
+
+PROFILES = [b"P%d" % number for number in range(12)]
+PAPERS = [b"R%d" % number for number in range(6)]
+
+
+def drawn(random: Random, store: HistoryStore, now: float) -> Callable[[HistoryStore], object]:
+    """A write, a read, an erasure or a whole sweep."""
+    choice = random.random()
+    if choice < 0.7:
+        deltas = [drawn_delta(random, now) for _ in range(random.randrange(4))]
+        paper = random.choice(PAPERS)
+        expected = random.choice([None, document(store, paper, now)])
+        swap = Swap(paper, expected, random.randbytes(9), now + random.choice([0, HOUR, WEEK]))
+        swaps = [swap] * random.randrange(2)
+        return lambda one: one.write(deltas, swaps, now, SOON)
+    if choice < 0.75:
+        keys = random.sample(PROFILES + PAPERS, 2)
+        return lambda one: one.erase(keys)
+    if choice < 0.8:
+        return lambda one: (one.sweep(now, 1000), one.sweep(now, 1000), one.size()[0])[2]
+    return lambda one: one.read(PROFILES, PAPERS, now, SOON)
+
+
+def drawn_delta(random: Random, now: float) -> Delta:
+    time, expires = now - random.choice([0, 0, HOUR, WEEK, 30 * WEEK]), now + random.choice([0, HOUR, WEEK])
+    table = random.choice(["country", "hour", "attempt", "journey_day", "sign_in"])
+    counts = ((table, str(random.randrange(12)), random.randint(1, 3)), ("typing", "n", 1))
+    delta = Delta(
+        random.choice(PROFILES), time, expires, counts, (("visit", (time,)),), (("who", random.randrange(64)),)
+    )
+    return inverse(delta) if random.random() < 0.2 else delta

@@ -1,0 +1,322 @@
+"""Laws of histories: what a fold remembers, in whichever order it learns it, and how memory fades."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskd.core.history import (
+    ACTIVITY_TABLES,
+    HOUR,
+    MARKS,
+    PROFILE_TABLES,
+    SKETCH,
+    TABLES,
+    WEEK,
+    WEEKLY_CAP,
+    Delta,
+    History,
+    cardinality,
+    decode,
+    distinct,
+    encode,
+    fold,
+    inverse,
+    newest,
+    recent,
+    trusted,
+    units,
+)
+
+law = settings(deadline=None, max_examples=60)
+START = 3000 * WEEK
+"""The beginning of a period of every table."""
+KEY = b"P"
+names = st.sampled_from(sorted(TABLES))
+moments = st.tuples(st.integers(0, 20).map(lambda step: START + step * 1000.0), st.floats(0, 9))
+Fact = tuple[float, tuple[str, int], tuple[float, float]]
+"""Time, sight, moment."""
+sights = st.tuples(st.sampled_from(["who", "address"]), st.integers(0, 63))
+
+
+def remembered(*deltas: Delta) -> History:
+    history = History()
+    for delta in deltas:
+        fold(history, delta)
+    return history
+
+
+@st.composite
+def counting(draw: st.DrawFn, n: st.SearchStrategy[int]) -> list[Delta]:
+    """Deltas to one table that it can hold: no more values than its capacity, no more periods than it keeps."""
+    name = draw(names)
+    table = TABLES[name]
+    values = st.integers(0, table.capacity - 1).map(str)
+    times = st.floats(START, START + table.keep * table.period, exclude_max=True)
+    one = st.builds(lambda time, value, count: Delta(KEY, time, math.inf, ((name, value, count),)), times, values, n)
+    return draw(st.lists(one, max_size=12))
+
+
+@st.composite
+def anything(draw: st.DrawFn) -> list[Delta]:
+    """Deltas at any time, with any values, too many of both, given and taken back."""
+    counts = st.tuples(names, st.text(max_size=2), st.integers(-3, 5))
+    marks = st.tuples(st.sampled_from(["visit", "place"]), moments)
+    one = st.builds(
+        Delta,
+        st.just(KEY),
+        st.floats(0, 2 * START),
+        st.just(math.inf),
+        st.lists(counts, max_size=6).map(tuple),
+        st.lists(marks, max_size=3).map(tuple),
+        st.lists(sights, max_size=3).map(tuple),
+        st.booleans(),
+    )
+    return draw(st.lists(one, max_size=30))
+
+
+@law
+@given(counting(st.integers(-3, 5)), st.randoms(use_true_random=False))
+def test_counts_commute(deltas: list[Delta], random: Random) -> None:
+    """Counts come to the same in every order, taking back included."""
+    shuffled = random.sample(deltas, len(deltas))
+
+    assert remembered(*shuffled) == remembered(*deltas)
+
+
+@law
+@given(st.lists(st.tuples(st.floats(0, 2 * START), sights, moments), max_size=20), st.randoms(use_true_random=False))
+def test_marks_and_sketches_commute(
+    facts: list[tuple[float, tuple[str, int], tuple[float, float]]], random: Random
+) -> None:
+    """Distinct values and newest moments come to the same in every order, however far apart and however many."""
+    deltas = [Delta(KEY, time, math.inf, (), (("place", mark),), (sight,)) for time, sight, mark in facts]
+    shuffled = random.sample(deltas, len(deltas))
+
+    assert remembered(*shuffled) == remembered(*deltas)
+
+
+@law
+@given(counting(st.integers(1, 5)), st.data())
+def test_taking_back_is_the_inverse(deltas: list[Delta], data: st.DataObject) -> None:
+    """What one delta taught can be taken back later, leaving what all the others taught."""
+    if not deltas:
+        return
+    taken = data.draw(st.sampled_from(range(len(deltas))))
+    others = deltas[:taken] + deltas[taken + 1 :]
+
+    assert remembered(*deltas, inverse(deltas[taken])) == remembered(*others)
+
+
+def test_marks_are_taken_back() -> None:
+    """A moment that was taught goes; the others stay; one that never was changes nothing."""
+    first, second = (Delta(KEY, START, math.inf, (), (("visit", (START + day,)),)) for day in (1.0, 2.0))
+
+    assert remembered(first, second, inverse(first)) == remembered(second)
+    assert remembered(first, inverse(first)) == History()
+    assert remembered(first, inverse(second)) == remembered(first)
+
+
+@law
+@given(anything())
+def test_whatever_comes_a_history_stays_small(deltas: list[Delta]) -> None:
+    """No table, sketch or list of moments outgrows its bound."""
+    history = remembered(*deltas)
+
+    for name, values in history.tallies.items():
+        assert len(values) <= TABLES[name].capacity
+        assert all(len(tally) - 1 <= TABLES[name].keep for tally in values.values())
+    assert all(len(marks) <= MARKS for marks in history.marks.values())
+    for periods in history.sketches.values():
+        assert max(periods) - min(periods) < SKETCH.keep
+        assert all(0 < mask < 2**64 for mask in periods.values())
+
+
+@law
+@given(anything())
+def test_tallies_are_canonical(deltas: list[Delta]) -> None:
+    """No zeros at the ends of a tally, no empty table, moments newest first: equal histories look equal."""
+    history = remembered(*deltas)
+
+    for values in history.tallies.values():
+        assert values
+        assert all(len(tally) > 1 and tally[1] and tally[-1] for tally in values.values())
+    for marks in history.marks.values():
+        assert marks
+        assert marks == sorted(set(marks), reverse=True)
+
+
+@law
+@given(anything())
+def test_encoding_keeps_everything(deltas: list[Delta]) -> None:
+    """What is stored is what was remembered, and nothing read from one copy reaches another."""
+    history = remembered(*deltas)
+    stored = encode(history)
+
+    assert decode(stored) == history
+    assert decode(stored).tallies is not decode(stored).tallies
+
+
+@pytest.mark.parametrize("scrap", [b"", b"\xff", b"\x93\x80", b"\x93\x01\x02\x03"])
+def test_scraps_are_refused(scrap: bytes) -> None:
+    """Bytes that are no history end in DecodeError."""
+    with pytest.raises(msgspec.DecodeError):
+        decode(scrap)
+
+
+def test_counting_nothing_leaves_nothing() -> None:
+    """A count of zero is no value seen."""
+    assert remembered(Delta(KEY, START, math.inf, (("typing", "square", 0),))).tallies.get("typing", {}) == {}
+
+
+def test_a_full_table_gives_up_what_was_seen_least_recently() -> None:
+    """The stale value goes, however often it was seen; among equally recent ones the rarest goes."""
+    capacity = PROFILE_TABLES["country"].capacity
+    stale = Delta(KEY, START, math.inf, (("country", "stale", 50),))
+    often = [Delta(KEY, START + WEEK, math.inf, (("country", f"often {n}", 5),)) for n in range(capacity - 2)]
+    rare = Delta(KEY, START + WEEK, math.inf, (("country", "rare", 1),))
+    new = [Delta(KEY, START + WEEK, math.inf, (("country", name, 2),)) for name in ("new", "newer")]
+
+    assert "stale" in remembered(stale, *often, rare).tallies["country"]
+    assert "stale" not in remembered(stale, *often, rare, new[0]).tallies["country"]
+    last = remembered(stale, *often, rare, *new).tallies["country"]
+    assert "rare" not in last
+    assert {"new", "newer"} <= last.keys()
+    assert len(last) == capacity
+
+
+@law
+@given(
+    st.sampled_from(sorted(ACTIVITY_TABLES)),
+    st.lists(st.floats(START, START + 30 * HOUR), max_size=30),
+    st.floats(START, START + 30 * HOUR),
+    st.floats(0.1, 1.0),
+)
+def test_recent_counts_what_is_inside(name: str, times: list[float], now: float, share: float) -> None:
+    """In a window that a table can see, each attempt counts by the share of its period that is inside."""
+    table = TABLES[name]
+    seconds = share * (table.keep - 1) * table.period
+    past = sorted(time for time in times if time <= now)
+    history = remembered(*(Delta(KEY, time, math.inf, ((name, "", 1),)) for time in past))
+    since = (now - seconds) / table.period
+    expected = sum(min(max(time // table.period + 1 - since, 0.0), 1.0) for time in past)
+
+    assert recent(history, name, "", now, seconds) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("seconds_later", "expected"),
+    [(0, 1.0), (599, 1.0), (3600, 1.0), (3900, 0.5), (4199.4, 0.001), (4200, 0.0), (9000, 0.0)],
+)
+def test_an_attempt_leaves_the_hour_gradually(seconds_later: float, expected: float) -> None:
+    """Its period of ten minutes fades linearly as it leaves the window."""
+    history = remembered(Delta(KEY, START, math.inf, (("attempt", "", 1),)))
+
+    assert recent(history, "attempt", "", START + seconds_later, HOUR) == pytest.approx(expected, abs=1e-6)
+
+
+def test_recent_knows_nothing_of_the_future_or_of_others() -> None:
+    """What comes after `now` is not recent, nor is what another value or table counted."""
+    history = remembered(Delta(KEY, START, math.inf, (("journey_day", "payment", 2),)))
+
+    assert recent(history, "journey_day", "payment", START - HOUR * 3, 24 * HOUR) == 0.0
+    assert recent(history, "journey_day", "login", START, HOUR) == 0.0
+    assert recent(history, "attempt", "", START, HOUR) == 0.0
+
+
+tallies = st.lists(st.integers(0, 30), min_size=1, max_size=25).map(lambda counts: [3000, 1, *counts])
+weeks = st.integers(0, 60).map(lambda age: START + age * WEEK)
+
+
+@law
+@given(tallies, weeks, st.integers(0, 60))
+def test_familiarity_fades(tally: list[int], now: float, later: int) -> None:
+    """Once all of it has happened, what was learned is worth less every week, and nothing after half a year."""
+    over = max(now, START + 26 * WEEK)
+
+    assert units(tally, over + later * WEEK) <= units(tally, over)
+    assert trusted(tally, over + later * WEEK) <= trusted(tally, over)
+    assert units(tally, START + 53 * WEEK) == 0.0
+
+
+@law
+@given(tallies, weeks, st.integers(0, 24), st.integers(1, 5))
+def test_more_is_never_less(tally: list[int], now: float, week: int, n: int) -> None:
+    """Another proof never lowers what a value is worth, whenever it came."""
+    more = remembered(
+        *(Delta(KEY, START + at * WEEK, math.inf, (("sign_in", "", count),)) for at, count in enumerate(tally[1:])),
+        Delta(KEY, START + week * WEEK, math.inf, (("sign_in", "", n),)),
+    ).tallies["sign_in"][""]
+
+    assert units(more, now) >= units(tally, now)
+    assert trusted(more, now) >= trusted(tally, now)
+
+
+@law
+@given(tallies, weeks)
+def test_trust_is_at_most_what_was_learned(tally: list[int], now: float) -> None:
+    """The poison guard takes away and never adds; a week earns at most its cap."""
+    assert 0.0 <= trusted(tally, now) <= units(tally, now)
+    assert units(tally, now) <= WEEKLY_CAP * (len(tally) - 1)
+
+
+def test_a_new_value_is_on_probation() -> None:
+    """A third in its first week, two thirds in its second, all from the third on, however often it was proven."""
+    tally = [3000, WEEKLY_CAP * 5]
+    ages = [trusted(tally, START + age * WEEK) / units(tally, START + age * WEEK) for age in range(4)]
+
+    assert ages == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
+    assert units(tally, START) == WEEKLY_CAP
+
+
+def test_half_is_forgotten_after_a_quarter() -> None:
+    """The half-life is 13 weeks."""
+    assert units([3000, 4], START + 13 * WEEK) == pytest.approx(2.0)
+    assert units(None, START) == trusted(None, START) == units([], START) == 0.0
+
+
+@pytest.mark.parametrize("count", [1, 4, 16, 32, 64, 100])
+def test_sketches_estimate_distinct_values(count: int) -> None:
+    """Without bias, and with the standard error that linear counting has for 64 bits (Whang et al. 1990, eq. 10)."""
+    load = count / 64
+    error = math.sqrt(64 * (math.exp(load) - load - 1))
+    random = Random(count)
+    estimates = [cardinality(1 << random.randrange(64) for _ in range(count)) for _ in range(500)]
+
+    assert sum(estimates) / 500 == pytest.approx(count, abs=0.06 * count + 0.02)
+    assert math.sqrt(sum((estimate - count) ** 2 for estimate in estimates) / 500) <= 1.25 * error + 0.15
+
+
+def test_sketches_saturate() -> None:
+    """A full sketch answers 266, never infinity."""
+    assert cardinality([2**64 - 1]) == pytest.approx(64 * math.log(64))
+    assert cardinality([]) == 0.0
+
+
+def test_distinct_values_leave_the_window() -> None:
+    """Values of whole periods of two hours count until the last of the period has left the window."""
+    history = remembered(
+        Delta(KEY, START, math.inf, (), (), (("who", 1), ("who", 2))),
+        Delta(KEY, START + 5 * HOUR, math.inf, (), (), (("who", 2), ("who", 3))),
+    )
+    three, two = cardinality([0b111]), cardinality([0b11])
+
+    assert distinct(history, "who", START + 5 * HOUR, 24 * HOUR) == three
+    assert distinct(history, "who", START + 26 * HOUR - 1, 24 * HOUR) == three
+    assert distinct(history, "who", START + 26 * HOUR, 24 * HOUR) == two
+    assert distinct(history, "nobody", START, HOUR) == 0.0
+
+
+@law
+@given(st.lists(moments, max_size=10), st.integers(0, 25).map(lambda step: START + step * 1000.0))
+def test_newest_is_the_latest_that_has_happened(marks: list[tuple[float, float]], now: float) -> None:
+    """Of the moments kept, the last one that is not in the future."""
+    history = remembered(*(Delta(KEY, START, math.inf, (), (("place", mark),)) for mark in marks))
+    kept = [mark for mark in history.marks.get("place", []) if mark[0] <= now]
+
+    assert newest(history, "place", now) == max(kept, default=None)

@@ -1,0 +1,369 @@
+"""Laws of learning: only a proof teaches, once, and fraud takes back exactly what was taught."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.core import learn
+from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES, Attempt, Behaviour, Network, Outcome
+from riskd.core.context import Context, Missing, Place, Route
+from riskd.core.history import DAY, MARKS, Delta, History, fold, inverse
+from riskd.core.learn import Lesson, Receipt, settle, taught
+from riskd.core.pseudonym import Keys
+from riskd.core.recall import ACTIVITY, PROFILE
+from riskd.core.requirement import Requirement, Terms, Tier
+
+law = settings(deadline=None, max_examples=80)
+NOW = 1_800_000_000.0
+LATER = NOW + 600
+SUBJECT, DEVICE, PLACE, DOMAIN = (letter * 16 for letter in (b"s", b"d", b"a", b"o"))
+
+digests = st.binary(min_size=16, max_size=16)
+lessons = st.builds(
+    Lesson,
+    time=st.floats(NOW, NOW + DAY),
+    subject=st.just(SUBJECT),
+    owners=st.lists(digests, max_size=2, unique=True).map(tuple),
+    shared=st.lists(digests, max_size=11, unique=True).map(tuple),
+    domain=st.just(DOMAIN),
+    values=st.dictionaries(st.sampled_from(["country", "os", "hour", "device", "weekday"]), st.text(max_size=3)),
+    place=st.sampled_from([(), (NOW, 59.9, 10.7, 20.0)]),
+    typing=st.sampled_from([(0, 0), (5100, 26010), (10, 0)]),
+)
+receipts = st.builds(
+    Receipt,
+    lesson=lessons,
+    domain=st.sampled_from(DOMAINS),
+    journey=st.sampled_from(JOURNEYS),
+    tier=st.sampled_from(list(Tier)),
+    amr=st.sampled_from([(), (("hwk",),), (("otp",), ("swk", "pin"))]),
+    satisfied=st.booleans(),
+    activity=st.just((SUBJECT, PLACE)),
+).map(lambda receipt: replace(receipt, satisfied=receipt.satisfied and receipt.tier is not Tier.DENY))
+outcomes = st.builds(
+    Outcome,
+    assessment_id=st.just("a"),
+    kind=st.sampled_from(OUTCOMES),
+    amr=st.sampled_from([(), ("hwk",), ("otp",), ("pwd",)]),
+)
+
+PROOFS = ("challenge_passed", "session_established", "confirmed_legitimate")
+proofs = outcomes.filter(lambda one: one.kind in PROOFS)
+
+
+def outcome(kind: str, *amr: str) -> Outcome:
+    return Outcome(assessment_id="a", kind=kind, amr=amr)
+
+
+def receipt(tier: Tier = Tier.STEP_UP, *, satisfied: bool = False, amr: tuple[tuple[str, ...], ...] = ()) -> Receipt:
+    lesson = Lesson(NOW, SUBJECT, (DEVICE,), (PLACE,), DOMAIN, {"country": "NO", "hour": "9"}, (NOW, 59.9, 10.7, 20.0))
+    return Receipt(lesson, "customer", "login", tier, amr, satisfied, (SUBJECT, PLACE))
+
+
+def settled(kept: Receipt, *reported: Outcome) -> tuple[Receipt, list[Delta]]:
+    deltas: list[Delta] = []
+    for one in reported:
+        kept, more = settle(kept, one, LATER)
+        deltas += more
+    return kept, deltas
+
+
+def profiles(deltas: Iterable[Delta]) -> dict[bytes, History]:
+    """What the deltas make of empty profiles; those that are empty in the end are as good as absent."""
+    histories: dict[bytes, History] = {}
+    for delta in deltas:
+        if delta.key.startswith(PROFILE):
+            fold(histories.setdefault(delta.key, History()), delta)
+    return {key: history for key, history in histories.items() if history != History()}
+
+
+def learned(deltas: Iterable[Delta]) -> int:
+    """Sign-ins in the subject's profile."""
+    found = profiles(deltas).get(PROFILE + SUBJECT, History())
+    return sum(found.tallies.get("sign_in", {}).get("", [0])[1:])
+
+
+@law
+@given(lessons, st.integers(1, 5))
+def test_a_lesson_is_taken_back_exactly(lesson: Lesson, units: int) -> None:
+    """Teaching and taking back leaves nothing in any history, whatever the lesson."""
+    deltas = taught(lesson, units)
+
+    assert profiles([*deltas, *map(inverse, deltas)]) == {}
+    assert profiles(deltas)[PROFILE + SUBJECT].tallies["sign_in"] == {"": [lesson.time // (7 * DAY), units]}
+
+
+@law
+@given(lessons, lessons, st.integers(1, 5), st.integers(1, 5))
+def test_taking_one_lesson_back_leaves_the_other(one: Lesson, other: Lesson, n: int, m: int) -> None:
+    """What another sign-in taught stays to the last unit, in the subject's and in shared histories."""
+    other = replace(other, time=one.time + 1, place=())
+    taken = taught(one, n)
+
+    assert profiles([*taken, *taught(other, m), *map(inverse, taken)]) == profiles(taught(other, m))
+
+
+@law
+@given(lessons, st.integers(1, 3), st.integers(1, 3))
+def test_a_top_up_is_like_teaching_it_at_once(lesson: Lesson, first: int, more: int) -> None:
+    """A unit now and two later are three units."""
+    assert profiles([*taught(lesson, first), *taught(lesson, more)]) == profiles(taught(lesson, first + more))
+
+
+@law
+@given(receipts, st.lists(outcomes, max_size=6))
+def test_fraud_takes_back_all_that_was_taught(kept: Receipt, before: list[Outcome]) -> None:
+    """After confirmed fraud nothing of the attempt is left in any profile, whatever was reported before."""
+    kept, deltas = settled(kept, *before, outcome("confirmed_fraud"))
+
+    assert profiles(deltas) == {}
+    assert (kept.taught, kept.fraud) == (0, True)
+
+
+@law
+@given(receipts, st.lists(outcomes, max_size=6))
+def test_nothing_teaches_after_fraud(kept: Receipt, after: list[Outcome]) -> None:
+    """Fraud is the last word on an attempt."""
+    kept, _ = settled(kept, outcome("confirmed_fraud"))
+    kept, deltas = settled(kept, *after)
+
+    assert [delta for delta in deltas if delta.key.startswith(PROFILE)] == []
+    assert kept.taught == 0
+
+
+@law
+@given(receipts, st.lists(outcomes, max_size=6))
+def test_a_receipt_knows_what_was_taught(kept: Receipt, reported: list[Outcome]) -> None:
+    """The units on the receipt are those in the subject's profile, at most three."""
+    kept, deltas = settled(kept, *reported)
+
+    assert kept.taught == learned(deltas)
+    assert 0 <= kept.taught <= 3
+
+
+@law
+@given(receipts, outcomes)
+def test_repeating_an_outcome_teaches_nothing_more(kept: Receipt, reported: Outcome) -> None:
+    """An outcome that is sent twice leaves the receipt as the first one did, and changes no profile."""
+    once, _ = settled(kept, reported)
+    twice, deltas = settled(once, reported)
+
+    assert twice == once
+    assert profiles(deltas) == {}
+
+
+@law
+@given(
+    receipts, st.lists(outcomes.filter(lambda one: one.kind in PROOFS), max_size=5), st.randoms(use_true_random=False)
+)
+def test_the_order_of_proofs_does_not_matter(kept: Receipt, given_in: list[Outcome], random: Random) -> None:
+    """A session reported before its challenge teaches, in the end, what it would have taught after it."""
+    shuffled = random.sample(given_in, len(given_in))
+
+    assert settled(kept, *shuffled)[0].taught == settled(kept, *given_in)[0].taught
+
+
+@pytest.mark.parametrize("kind", ["challenge_failed", "challenge_abandoned", "sign_in_abandoned", "recovery_failed"])
+@pytest.mark.parametrize("satisfied", [True, False])
+def test_failed_and_abandoned_teach_nothing(kind: str, *, satisfied: bool) -> None:
+    """Who did not get through proved nothing."""
+    kept, deltas = settled(receipt(satisfied=satisfied), outcome(kind, "hwk"))
+
+    assert kept.taught == 0
+    assert profiles(deltas) == {}
+
+
+@pytest.mark.parametrize("kind", ["challenge_failed", "recovery_failed"])
+def test_a_failure_counts_at_every_entity(kind: str) -> None:
+    """Failures are velocity: each entity of the attempt counts one, now, for a day."""
+    _, deltas = settled(receipt(), outcome(kind))
+
+    assert [delta.key for delta in deltas] == [ACTIVITY + SUBJECT, ACTIVITY + PLACE]
+    for delta in deltas:
+        assert delta.counts == (("failure", "", 1), ("failure_day", "", 1))
+        assert delta.time == LATER
+        assert delta.expires > LATER + DAY
+
+
+@pytest.mark.parametrize("kind", ["challenge_abandoned", "sign_in_abandoned"])
+def test_abandoning_changes_nothing(kind: str) -> None:
+    """Walking away is neither a proof nor a failure."""
+    assert settle(receipt(satisfied=True), outcome(kind), LATER) == (receipt(satisfied=True), ())
+
+
+def test_an_unmet_requirement_teaches_nothing() -> None:
+    """A session that was established although the requirement was not met proves nothing."""
+    kept, deltas = settled(receipt(satisfied=False), outcome("session_established"), outcome("recovery_completed"))
+
+    assert kept.taught == learned(deltas) == 0
+
+
+def test_a_met_requirement_teaches_when_the_session_begins() -> None:
+    """Met already, the session is the proof: one unit."""
+    kept, deltas = settled(receipt(Tier.BASELINE, satisfied=True), outcome("session_established"))
+
+    assert kept.taught == learned(deltas) == 1
+
+
+@pytest.mark.parametrize(
+    ("accepted", "used", "units"),
+    [
+        ((), (), 1),
+        ((), ("otp",), 1),
+        ((), ("hwk",), 3),
+        ((("hwk",),), ("hwk", "user"), 3),
+        ((("hwk",),), ("otp",), 0),
+        ((("otp",), ("swk", "pin")), ("swk",), 0),
+        ((("otp",), ("swk", "pin")), ("pin", "swk"), 3),
+    ],
+)
+def test_a_passed_challenge_teaches_by_its_strength(
+    accepted: tuple[tuple[str, ...], ...], used: tuple[str, ...], units: int
+) -> None:
+    """Possession of a key is three units, other methods one, methods that the tier does not accept none."""
+    kept, deltas = settled(receipt(amr=accepted), outcome("challenge_passed", *used))
+
+    assert kept.taught == learned(deltas) == units
+    assert kept.satisfied == (units > 0)
+
+
+def test_a_stronger_proof_tops_up() -> None:
+    """The session taught one unit, the key that passed later makes it three."""
+    kept, deltas = settled(receipt(satisfied=True), outcome("session_established"), outcome("challenge_passed", "hwk"))
+
+    assert kept.taught == learned(deltas) == 3
+
+
+@law
+@given(st.lists(outcomes.filter(lambda one: one.kind != "confirmed_legitimate"), max_size=6))
+def test_a_denied_attempt_teaches_nothing(reported: list[Outcome]) -> None:
+    """Whatever a caller reports of an attempt that was to be denied, only a person's word teaches from it."""
+    kept, deltas = settled(receipt(Tier.DENY), *reported)
+
+    assert kept.taught == 0
+    assert profiles(deltas) == {}
+
+
+def test_a_persons_word_teaches_even_a_denied_attempt() -> None:
+    """Confirmed legitimate, the mistake was ours."""
+    assert settled(receipt(Tier.DENY), outcome("confirmed_legitimate"))[0].taught == 3
+
+
+def test_a_completed_recovery_is_remembered_as_a_sensitive_step() -> None:
+    """The subject's activity names its moment; it teaches only where the requirement was met."""
+    kept, (step, *lesson) = settled(receipt(satisfied=True), outcome("recovery_completed"))
+
+    assert step.key == ACTIVITY + SUBJECT
+    assert step.marks == (("recovered", (LATER,)),)
+    assert kept.taught == learned(lesson) == 1
+
+
+@law
+@given(receipts, st.integers(0, 3), st.booleans())
+def test_a_receipt_survives_its_encoding(kept: Receipt, units: int, fraud: bool) -> None:
+    """What is settled later is what was kept."""
+    kept = replace(kept, taught=units, fraud=fraud)
+
+    assert learn.decode(learn.encode(kept)) == kept
+
+
+NETWORK, POPULAR = b"n" * 16, b"p" * 16
+KEYS = Keys(subject=SUBJECT, domain=DOMAIN, address=PLACE, network=NETWORK, device=DEVICE, popularity={"os": POPULAR})
+OSLO = Place("NO", 59.9127, 10.7461, 20.04)
+
+
+def attempt(journey: str = "login", credential_result: str = "succeeded", intervals: tuple[float, ...] = ()) -> Attempt:
+    return Attempt(
+        domain="customer",
+        subject="anna",
+        journey=journey,
+        network=Network(client_ip="81.167.1.2"),
+        credential_result=credential_result,
+        behaviour=Behaviour(typing_intervals_ms=intervals) if intervals else None,
+    )
+
+
+def context(route: Route | Missing, place: Place | Missing = OSLO) -> Context:
+    gone = Missing("agent", "not_sent")
+    return Context(
+        now=NOW, values={"country": "NO", "os": "iOS"}, place=place, route=route, agent=gone, remembered=gone
+    )
+
+
+def test_every_entity_counts_an_attempt() -> None:
+    """Subject, address, network and device count it; the subject sees the address, the others see the subject."""
+    subject, *others = learn.attempted(attempt(), KEYS, NOW)
+
+    assert subject.key == ACTIVITY + SUBJECT
+    assert [delta.key for delta in others] == [ACTIVITY + key for key in (PLACE, NETWORK, DEVICE)]
+    assert subject.seen == (("address", PLACE[0] & 63),)
+    assert {delta.seen for delta in others} == {(("subject", SUBJECT[0] & 63),)}
+    assert ("journey_day", "login", 1) in subject.counts
+    assert all(("attempt", "", 1) in delta.counts for delta in (subject, *others))
+
+
+@pytest.mark.parametrize(("result", "failures"), [("failed", 1), ("succeeded", 0), ("not_checked", 0)])
+def test_a_wrong_password_counts_as_a_failure(result: str, failures: int) -> None:
+    """Only a credential that was checked and wrong is a failure."""
+    for delta in learn.attempted(attempt(credential_result=result), KEYS, NOW):
+        assert [table for table, _, _ in delta.counts].count("failure") == failures
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+def test_sensitive_journeys_are_remembered_longer(journey: str) -> None:
+    """Recovery, profile update, payment and registration leave their moment with the subject for a month."""
+    subject, *others = learn.attempted(attempt(journey), KEYS, NOW)
+    sensitive = journey in learn.SEQUENCE
+
+    assert subject.marks == (((journey, (NOW,)),) if sensitive else ())
+    assert (subject.expires > NOW + 29 * DAY) == sensitive
+    assert all(delta.marks == () and delta.expires < NOW + 2 * DAY for delta in others)
+
+
+def test_a_place_is_learned_with_its_uncertainty() -> None:
+    """Rounded to some hundred metres; its country is a value like others."""
+    lesson = learn.lesson(attempt(), context(Route(2119)), KEYS)
+
+    assert lesson.place == (NOW, 59.913, 10.746, 20.0)
+    assert lesson.values == {"country": "NO", "os": "iOS"}
+    assert lesson.owners == (DEVICE,)
+    assert lesson.shared == (PLACE, NETWORK, POPULAR)
+
+
+@pytest.mark.parametrize("anonymizer", ["vpn", "tor", "proxy", "relay", "satellite"])
+def test_an_anonymised_address_teaches_no_place(anonymizer: str) -> None:
+    """Where a relay ends is not where anybody is."""
+    lesson = learn.lesson(attempt(), context(Route(2119, anonymizer=anonymizer)), KEYS)
+
+    assert lesson.place == ()
+    assert lesson.values == {"os": "iOS"}
+
+
+@pytest.mark.parametrize(("intervals", "typing"), [((100.0,) * 4, (0, 0)), ((100.0,) * 5, (4605, 21208))])
+def test_a_typing_rhythm_is_learned_in_whole_numbers(intervals: tuple[float, ...], typing: tuple[int, int]) -> None:
+    """Mean logarithm of the intervals and its square, in thousandths, so that they add up and come off again."""
+    assert learn.lesson(attempt(intervals=intervals), context(Route(2119)), KEYS).typing == typing
+
+
+def test_a_receipt_keeps_what_outcomes_need() -> None:
+    """Tier, accepted methods, whether it was met, and who counts a failure."""
+    requirement = Requirement(Tier.STEP_UP, Terms(2, amr=(("otp",),)), satisfied=False)
+    kept = learn.receipt(attempt(), context(Route(2119)), KEYS, requirement)
+
+    assert (kept.tier, kept.amr, kept.satisfied) == (Tier.STEP_UP, (("otp",),), False)
+    assert kept.activity == (SUBJECT, PLACE, NETWORK, DEVICE)
+    assert kept.taught == 0
+
+
+def test_visits_are_few() -> None:
+    """However often somebody signs in, the newest moments alone are kept."""
+    lessons = [replace(receipt().lesson, time=NOW + number) for number in range(20)]
+    history = profiles(delta for lesson in lessons for delta in taught(lesson, 1))[PROFILE + SUBJECT]
+
+    assert history.marks["visit"] == [(NOW + number,) for number in range(19, 19 - MARKS, -1)]

@@ -1,0 +1,141 @@
+"""Laws of pseudonyms: keyed, unlinkable across tenants and domains, and without collisions by construction."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskd.core.address import parse
+from riskd.core.attempt import DOMAINS, Attempt, Device, Network
+from riskd.core.pseudonym import Keys, Pseudonyms, short
+
+law = settings(deadline=None, max_examples=100)
+PEPPER = bytes(range(32))
+ONE = Pseudonyms(PEPPER)
+quadruples = st.tuples(
+    st.text(), st.sampled_from(DOMAINS), st.sampled_from(["subject", "device", "address", "receipt"]), st.text()
+)
+
+
+def keys(attempt: Attempt, values: dict[str, str], pseudonyms: Pseudonyms = ONE) -> Keys:
+    address = parse(attempt.network.client_ip)
+    assert address is not None
+    return pseudonyms.keys(attempt, address, values)
+
+
+def attempt(
+    tenant: str = "", domain: str = "customer", device: Device | None = None, client_ip: str = "81.167.1.2"
+) -> Attempt:
+    network = Network(client_ip=client_ip)
+    return Attempt(domain=domain, subject="anna", journey="login", network=network, tenant=tenant, device=device)
+
+
+def test_it_is_blake2b_as_published() -> None:
+    """16 bytes of BLAKE2b (RFC 7693), keyed, over a text whose parts cannot run into one another."""
+    expected = blake2b(b"4:acmecustomer:subject:anna", digest_size=16, key=PEPPER).digest()
+
+    assert ONE.digest("acme", "customer", "subject", "anna") == expected
+
+
+@law
+@given(quadruples, quadruples)
+def test_different_things_have_different_pseudonyms(
+    one: tuple[str, str, str, str], other: tuple[str, str, str, str]
+) -> None:
+    """Two quadruples share a pseudonym when they are the same, and only then; the bounded memory changes nothing."""
+    assert (ONE.digest(*one) == ONE.digest(*other)) == (one == other)
+    assert ONE.common(*one) == ONE.common(*one) == ONE.digest(*one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a", "customer", "subject", "b"), ("ac", "ustomer", "subject", "b")),
+        (("", "customer", "subject", "1:acustomer:subject:b"), ("a", "customer", "subject", "b")),
+        (("a:b", "customer", "subject", "c"), ("a", "customer", "subject", "b:c")),
+    ],
+)
+def test_parts_do_not_run_into_one_another(one: tuple[str, str, str, str], other: tuple[str, str, str, str]) -> None:
+    """A tenant cannot name its subjects so that they meet another tenant's."""
+    assert ONE.digest(*one) != ONE.digest(*other)
+
+
+def test_the_pepper_is_the_secret() -> None:
+    """Without the pepper nobody can tell whose pseudonym it is."""
+    assert Pseudonyms(bytes(32)).digest("", "customer", "subject", "anna") != ONE.digest(
+        "", "customer", "subject", "anna"
+    )
+
+
+def test_any_text_has_a_pseudonym() -> None:
+    """Even half a surrogate pair, which UTF-8 does not know."""
+    assert len(ONE.digest("", "customer", "subject", "\ud800")) == 16
+
+
+def test_memory_of_common_values_is_bounded() -> None:
+    """However many values pass, few are held."""
+    pseudonyms = Pseudonyms(PEPPER)
+    for number in range(10_000):
+        pseudonyms.common("", "customer", "agent", str(number))
+
+    assert len(pseudonyms._common) <= 4096
+
+
+@law
+@given(st.binary(min_size=16, max_size=16))
+def test_a_short_one_is_eight_letters(digest: bytes) -> None:
+    """Eight characters of base64, of the first 48 bits."""
+    assert len(short(digest)) == 8
+    assert short(digest) == short(digest[:6] + bytes(10))
+    assert short(digest) != short(bytes([digest[0] ^ 1]) + digest[1:])
+
+
+def test_histories_lie_apart_by_tenant_domain_and_kind() -> None:
+    """The same person in another tenant or domain is somebody else, and no two kinds share a key."""
+    device = Device(device_id="x", fingerprint="x")
+    several = [
+        keys(attempt(tenant=tenant, domain=domain, device=device), {"country": "NO", "asn": "NO"})
+        for tenant in ("", "acme")
+        for domain in ("customer", "workforce")
+    ]
+    flat: list[bytes] = []
+    for one in several:
+        flat += [one.subject, one.domain, one.address, one.network, one.device, one.fingerprint, one.asn]
+        flat += one.popularity.values()
+
+    assert len(set(flat)) == len(flat) == 4 * 8
+    assert all(len(key) == 16 for key in flat)
+
+
+def test_absent_things_have_no_history() -> None:
+    """No device, no fingerprint, no operator: no key; only values that are there have a popularity."""
+    found = keys(attempt(), {"country": "NO"})
+
+    assert (found.device, found.fingerprint, found.asn) == (b"", b"", b"")
+    assert set(found.popularity) == {"country"}
+
+
+def test_values_that_identify_are_replaced() -> None:
+    """In what is kept, address, network, agent, device, fingerprint and issuer appear as short pseudonyms."""
+    values = {"agent": "Mozilla/5.0 (very rare)", "issuer": "https://idp.example", "country": "NO"}
+    found = keys(attempt(device=Device(device_id="cookie", fingerprint="print")), values)
+
+    assert values.pop("country") == "NO"
+    assert set(values) == {"address", "network", "agent", "device", "fingerprint", "issuer"}
+    assert all(len(value) == 8 for value in values.values())
+    assert values["device"] == short(found.device)
+    assert values["address"] == short(found.address)
+
+
+def test_addresses_of_one_network_share_its_history() -> None:
+    """A neighbour in the /24 has another address and the same network."""
+    one = keys(attempt(), {})
+    neighbour = keys(
+        Attempt(domain="customer", subject="b", journey="login", network=Network(client_ip="81.167.1.9")), {}
+    )
+
+    assert one.address != neighbour.address
+    assert one.network == neighbour.network
