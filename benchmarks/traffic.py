@@ -43,7 +43,7 @@ ATTACKS: Final = 0.03
 
 def attempts(subjects: int, seed: int = 1) -> Iterator[Attempt]:
     """An endless stream of logins of `subjects` customers in random order, with some attacks among them."""
-    random = Random(seed)  # noqa: S311
+    random = Random(seed)
     while True:
         who = random.randrange(subjects)
         attack = random.random() < ATTACKS
@@ -52,7 +52,7 @@ def attempts(subjects: int, seed: int = 1) -> Iterator[Attempt]:
 
 def attempt(who: int, random: Random, *, attack: bool = False) -> Attempt:
     """One login of customer number `who`, from home or (an attack) from a hosting network."""
-    own = Random(who)  # noqa: S311
+    own = Random(who)
     platform, mobile, agent = own.choice(AGENTS)
     network = random.choice(HOSTING) if attack else own.choice(HOMES)
     host = random.randrange(200) if attack else own.randrange(2**14)

@@ -18,6 +18,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 SOURCES = Path(__file__).resolve().parent
+THIRD_PARTY = SOURCES.parent / "third_party" / "googleapis"
 TARGET = SOURCES.parent / "riskd" / "_proto"
 SIBLING = re.compile(r"(^from |')riskd\.(v\d+(?: import|\.\w+_pb2'))", re.MULTILINE)
 
@@ -48,6 +49,7 @@ def run_protoc(folder: Path) -> None:
         "protoc",
         f"-I{SOURCES}",
         f"-I{resources.files('grpc_tools') / '_proto'}",
+        f"-I{THIRD_PARTY}",
         f"--python_out={folder}",
         f"--pyi_out={folder}",
         f"--grpc_python_out={folder}",

@@ -1,7 +1,7 @@
 """riskd: adaptive, risk-based authentication, in process.
 
-    with riskd.open_engine() as engine:
-        answer = engine.assess(riskd.Attempt(...))
+with riskd.open_engine() as engine:
+    answer = engine.assess(riskd.Attempt(...))
 """
 
 from __future__ import annotations

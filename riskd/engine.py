@@ -73,6 +73,11 @@ class Engine:
         """The release that decides now."""
         return self._release
 
+    @property
+    def parts(self) -> Parts:
+        """What this engine is made of."""
+        return self._parts
+
     def install(self, release: Release) -> None:
         """Decide by another release from the next attempt on; attempts under way finish with theirs."""
         self._release = release
@@ -90,7 +95,7 @@ class Engine:
         found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
         if found or address is None:
             raise InvalidAttempt(found)
-        attempt = signals.consented(attempt)
+        attempt = signals.consented(attempt, explicit=release.policies[attempt.domain].explicit_consent)
         assessment_id = self._identify(attempt)
         gathered = self._gather(attempt, address, assessment_id, now, started + timeout)
         if gathered.reply is not None:
@@ -98,9 +103,7 @@ class Engine:
         decided_from = perf_counter()
         parts.meter.stage("gather", decided_from - started)
         sampled = assessment_id.endswith("0")
-        decision = assess(
-            attempt, gathered.context, gathered.keys, release, assessment_id, explain=explain or sampled
-        )
+        decision = assess(attempt, gathered.context, gathered.keys, release, assessment_id, explain=explain or sampled)
         record_from = perf_counter()
         parts.meter.stage("decide", record_from - decided_from)
         answer = self._record(attempt, gathered, decision, now, started + timeout)
@@ -124,9 +127,11 @@ class Engine:
             _, (document,) = parts.store.read((), (key,), now, deadline - perf_counter())
             if document is None:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
-            kept, deltas = learn.settle(learn.decode(document), outcome, now)
+            before = learn.decode(document)
+            kept, deltas = learn.settle(before, outcome, now)
             swap = Swap(key, document, learn.encode(kept), kept.lesson.time + learn.RECEIPT_SECONDS)
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
+                parts.meter.outcome(kept.domain, outcome.kind, kept.taught - before.taught)
                 return self._recorded(outcome, kept, now)
         raise Unavailable([Problem("store", "the receipt kept changing under us", "send the outcome again")])
 
@@ -149,9 +154,7 @@ class Engine:
         """A tenant reaches only its own receipts: its name is part of their pseudonym."""
         return kind + self._parts.pseudonyms.digest(tenant, "", "receipt", assessment_id)
 
-    def _gather(
-        self, attempt: Attempt, address: Address, assessment_id: str, now: float, deadline: float
-    ) -> _Gathered:
+    def _gather(self, attempt: Attempt, address: Address, assessment_id: str, now: float, deadline: float) -> _Gathered:
         """Every fact, the histories in one batched read. What cannot be had is Missing."""
         parts = self._parts
         when = attempt.time if attempt.time is not None else now
@@ -220,7 +223,6 @@ class Engine:
         )
         if not parts.log.append(record.encode(line)):
             parts.meter.failed("decision_log")
-        parts.meter.outcome(kept.domain, outcome.kind, kept.taught)
         return Recorded(outcome.assessment_id, kept.taught)
 
     def _count(self, attempt: Attempt, answer: Assessment) -> None:

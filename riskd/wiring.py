@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -31,13 +31,12 @@ from riskd.ports import HistoryStore, Meter
 
 CHAMPION: Final = "champion"
 """File beside a domain's model versions that names the one to serve."""
-GEO_FILES: Final = ("city-ipv4.mmdb", "city-ipv6.mmdb", "city.mmdb", "asn.mmdb", "anonymous.mmdb")
 SWEEP: Final = 2_000
 """Records looked at in one go for expiry: a few milliseconds."""
 
 
 def data_directory(name: str) -> Path:
-    """Data that comes with riskd: inside the installed package, or beside it in a checkout."""
+    """A file or folder of data that comes with riskd: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     packaged = package / "_data" / name
     if packaged.exists():
@@ -90,10 +89,15 @@ def open_geo(settings: Settings) -> GeoIp:
     """The geo databases that are there. Raises InvalidGeo for those that are there and bad."""
     geo = settings.geo
     named = {"city": geo.city, "asn": geo.asn, "anonymous": geo.anonymous}
-    chosen = [Path(path) for path in named.values() if path]
-    installed = [Path(geo.dir) / name for name in GEO_FILES]
-    chosen += [path for path in installed if path.is_file() and not named[path.stem.partition("-")[0]]]
-    return GeoIp.open(chosen, read_asn_table(data_directory("asns.csv")), Timezones())
+    replaced = [kind for kind, path in named.items() if path]
+    installed = sorted(Path(geo.dir).glob("*.mmdb"))
+    chosen = [path for path in installed if not any(kind in path.name for kind in replaced)]
+    return open_databases([*chosen, *(Path(path) for path in named.values() if path)])
+
+
+def open_databases(paths: Sequence[Path]) -> GeoIp:
+    """These geo databases. Raises InvalidGeo with the problems of all of them."""
+    return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones())
 
 
 def open_store(settings: Settings) -> HistoryStore:
@@ -131,7 +135,7 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         attributes=frozenset(settings.attributes.names),
     )
     for database in geo.databases():
-        meter.geo_built(database.kind, database.built)
+        meter.geo_built(database.kind, database.build_epoch)
     meter.installed(release.id, {domain: scorer.version for domain, scorer in release.scorers.items()})
     engine, stop = Engine(parts, release), threading.Event()
     keeper = threading.Thread(

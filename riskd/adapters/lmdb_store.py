@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fcntl import LOCK_EX, flock
 from itertools import islice
 from pathlib import Path
@@ -83,11 +83,10 @@ class LmdbStore:
             )
         except (lmdb.Error, VerifyError, OSError) as error:
             raise InvalidStore([_problem(path, error)]) from error
-        try:
+        with ExitStack() as refused:
+            refused.callback(self._env.close)
             self._recognise()
-        except BaseException:
-            self._env.close()
-            raise
+            refused.pop_all()
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float

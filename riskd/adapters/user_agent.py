@@ -16,6 +16,7 @@ from riskd.core.context import Agent, Missing
 
 LONGEST: Final = 512
 """Characters read of a user agent. Real ones are shorter; the engine's time grows with length."""
+_LONGEST_PLATFORM: Final = 32
 _NOT_SENT: Final = Missing("agent", "not_sent")
 _UNREADABLE: Final = Missing("agent", "unreadable")
 
@@ -73,7 +74,7 @@ class AgentParser:
 
         Missing `not_sent` when there is none, `unreadable` when nothing in it is known.
         """
-        return self._cached(user_agent[:LONGEST], platform[:LONGEST], mobile)
+        return self._cached(user_agent[:LONGEST], platform[:_LONGEST_PLATFORM], mobile)
 
     def _parse(self, user_agent: str, platform: str, mobile: bool | None) -> Agent | Missing:
         if not user_agent:

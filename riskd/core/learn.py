@@ -184,9 +184,7 @@ def settle(kept: Receipt, outcome: Outcome, now: float) -> tuple[Receipt, tuple[
             deltas = tuple(inverse(delta) for delta in taught(kept.lesson, kept.taught))
         return msgspec.structs.replace(kept, taught=0, fraud=True), deltas
     if outcome.kind in ("challenge_failed", "recovery_failed"):
-        return kept, tuple(
-            Delta(ACTIVITY + key, now, now + ACTIVITY_SECONDS, tuple(_FAILURE)) for key in kept.activity
-        )
+        return kept, tuple(Delta(ACTIVITY + key, now, now + ACTIVITY_SECONDS, tuple(_FAILURE)) for key in kept.activity)
     if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
         kept = msgspec.structs.replace(kept, satisfied=True)
     if outcome.kind == "recovery_completed":

@@ -78,9 +78,7 @@ class Pseudonyms:
             if device and device.fingerprint
             else b"",
             asn=common(tenant, domain, "asn", asn) if asn else b"",
-            popularity={
-                table: common(tenant, domain, table, values[table]) for table in POPULARITY if table in values
-            },
+            popularity={table: common(tenant, domain, table, values[table]) for table in POPULARITY if table in values},
         )
         values["address"], values["network"] = short(keys.address), short(keys.network)
         if "agent" in values:

@@ -6,7 +6,7 @@ missing feature) is written as null.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from msgspec import Struct

@@ -39,6 +39,10 @@ class Scorer(Protocol):
     @property
     def version(self) -> str: ...
 
+    @property
+    def references(self) -> tuple[float, ...]:
+        """The usual value of each feature, NaN where it is usually missing or not read."""
+
     def score(self, vector: Sequence[float]) -> tuple[float, float]:
         """The raw log-odds and the calibrated probability."""
 

@@ -25,8 +25,13 @@ PURPOSE: Final = {
 _NOTHING: Final = Device()
 
 
-def consented(attempt: Attempt) -> Attempt:
-    """The attempt without the signals whose purpose was not granted: they are neither used nor stored."""
+def consented(attempt: Attempt, *, explicit: bool = False) -> Attempt:
+    """The attempt without the signals whose purpose was not granted: they are neither used nor stored.
+
+    An attempt that names no purposes grants all of them, or none where consent must be `explicit`.
+    """
+    if explicit and attempt.consent is None:
+        attempt = replace(attempt, consent=())
     granted = attempt.consent
     if granted is None or set(PURPOSES[1:]) <= set(granted):
         return attempt
@@ -82,7 +87,7 @@ def values(
     found = {"hour": str(int(now // 3600) % 24), "weekday": str(int(now // 86400 + 3) % 7)}
     if isinstance(place, Place) and place.country:
         found["country"] = place.country
-    if isinstance(route, Route):
+    if isinstance(route, Route) and route.asn:
         found["asn"] = str(route.asn)
     if isinstance(agent, Agent):
         found["browser"] = f"{agent.browser} {agent.browser_version}"

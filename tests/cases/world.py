@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from riskd.adapters.memory import MemoryStore
-from riskd.adapters.user_agent import UserAgents
+from riskd.adapters.user_agent import AgentParser
 from riskd.core import learn, signals
 from riskd.core.address import Address, parse
 from riskd.core.assess import Decision, Release, assess
@@ -24,7 +24,7 @@ NOW = 1_800_007_200.0
 HERE = Path(__file__).parent
 WORLD = yaml.safe_load((HERE / "world.yaml").read_text(encoding="utf-8"))
 PSEUDONYMS = Pseudonyms(b"pepper of the golden cases")
-AGENTS = UserAgents()
+AGENTS = AgentParser()
 OFFSETS = {"Europe/London": 0, "Europe/Madrid": 60, "Asia/Kolkata": 330}
 
 
@@ -63,11 +63,11 @@ def _canonical(ip: str) -> str:
 
 
 def attempt(words: dict[str, Any]) -> Attempt:
-    """An attempt from `who`, `on`, `from` and any field of `Attempt` besides."""
+    """An attempt from `who`, `with`, `from` and any field of `Attempt` besides."""
     fields = dict(words)
     fields |= WORLD["who"][fields.pop("who", "alex")] | {key: fields[key] for key in ("subject",) if key in fields}
     network = {"client_ip": WORLD["from"][fields.pop("from", "home")]["ip"]} | fields.pop("network", {})
-    device = WORLD["on"][fields.pop("on", "laptop")]
+    device = WORLD["with"][fields.pop("with", "laptop")]
     extra = fields.pop("device", {})
     fields["network"] = network
     if device is not None:

@@ -22,15 +22,16 @@ from riskd.core.history import (
     Delta,
     History,
     cardinality,
+    counted,
     decode,
     distinct,
     encode,
     fold,
     inverse,
     newest,
-    recent,
     trusted,
     units,
+    window,
 )
 
 law = settings(deadline=None, max_examples=60)
@@ -190,6 +191,10 @@ def test_a_full_table_gives_up_what_was_seen_least_recently() -> None:
     assert len(last) == capacity
 
 
+def recent(history: History, table: str, value: str, now: float, seconds: float) -> float:
+    return window(table, now, seconds).count(history, table, value)
+
+
 @law
 @given(
     st.sampled_from(sorted(ACTIVITY_TABLES)),
@@ -206,7 +211,7 @@ def test_recent_counts_what_is_inside(name: str, times: list[float], now: float,
     since = (now - seconds) / table.period
     expected = sum(min(max(time // table.period + 1 - since, 0.0), 1.0) for time in past)
 
-    assert recent(history, name, "", now, seconds) == pytest.approx(expected, abs=1e-6)
+    assert window(name, now, seconds).count(history, name) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -217,16 +222,19 @@ def test_an_attempt_leaves_the_hour_gradually(seconds_later: float, expected: fl
     """Its period of ten minutes fades linearly as it leaves the window."""
     history = remembered(Delta(KEY, START, math.inf, (("attempt", "", 1),)))
 
-    assert recent(history, "attempt", "", START + seconds_later, HOUR) == pytest.approx(expected, abs=1e-6)
+    assert window("attempt", START + seconds_later, HOUR).count(history, "attempt") == pytest.approx(expected, abs=1e-6)
 
 
 def test_recent_knows_nothing_of_the_future_or_of_others() -> None:
     """What comes after `now` is not recent, nor is what another value or table counted."""
     history = remembered(Delta(KEY, START, math.inf, (("journey_day", "payment", 2),)))
 
-    assert recent(history, "journey_day", "payment", START - HOUR * 3, 24 * HOUR) == 0.0
-    assert recent(history, "journey_day", "login", START, HOUR) == 0.0
-    assert recent(history, "attempt", "", START, HOUR) == 0.0
+    day = window("journey_day", START, 24 * HOUR)
+
+    assert day.count(history, "journey_day", "payment") == 2.0
+    assert window("journey_day", START - HOUR * 3, 24 * HOUR).count(history, "journey_day", "payment") == 0.0
+    assert day.count(history, "journey_day", "login") == 0.0
+    assert window("attempt", START, HOUR).count(history, "attempt") == 0.0
 
 
 tallies = st.lists(st.integers(0, 30), min_size=1, max_size=25).map(lambda counts: [3000, 1, *counts])
@@ -272,6 +280,16 @@ def test_a_new_value_is_on_probation() -> None:
 
     assert ages == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
     assert units(tally, START) == WEEKLY_CAP
+
+
+@law
+@given(tallies, weeks)
+def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None:
+    """What many share counts whole until it is older than 26 weeks, and then not at all."""
+    week = int(now // WEEK)
+    expected = sum(n for at, n in enumerate(tally[1:], tally[0]) if at >= week - 26)
+
+    assert counted(tally, now) == expected
 
 
 def test_half_is_forgotten_after_a_quarter() -> None:

@@ -1,6 +1,6 @@
 """The features: one table, and one pure function from an attempt and its context to a vector.
 
-Each module is a group: a tuple of `Feature`s and a `compute` that returns their values in that order.
+Each group is a module: a tuple of `Feature`s and a `compute` that returns their values in that order.
 To add one, add both there; `riskd features --markdown` writes its page.
 """
 
@@ -29,6 +29,7 @@ from riskd.core.features import (
     velocity,
 )
 from riskd.core.features.feature import Feature
+from riskd.core.features.past import recollect
 
 __all__ = ["FEATURES", "GROUPS", "NAMES", "Feature", "schema", "vector"]
 
@@ -58,9 +59,10 @@ _COMPUTE: Final = tuple(module.compute for module in _MODULES)
 
 def vector(attempt: Attempt, context: Context) -> list[float]:
     """The values of `FEATURES`, in order; each is finite or the feature's `missing`. Never raises."""
+    past = recollect(context)
     values: list[float] = []
     for compute in _COMPUTE:
-        values += compute(attempt, context)
+        values += compute(attempt, context, past)
     if attempt.consent is None:
         return values
     granted = ("security", *attempt.consent)

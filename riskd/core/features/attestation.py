@@ -9,6 +9,7 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
+from riskd.core.features.past import Past
 
 FEATURES: Final = (
     Feature(
@@ -36,7 +37,7 @@ FEATURES: Final = (
 )
 
 
-def compute(attempt: Attempt, _: Context) -> Sequence[float]:
+def compute(attempt: Attempt, _context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     verdict = attempt.device.attestation if attempt.device else ""
     if not verdict:

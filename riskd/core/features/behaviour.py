@@ -9,8 +9,8 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import UNCAPPED, tally, taught
-from riskd.core.history import Tallies, units
+from riskd.core.features.past import Past
+from riskd.core.history import counted
 
 TYPING_SCALE: Final = 1000
 """Histories keep rhythms, and their squares, in whole thousandths."""
@@ -19,7 +19,7 @@ TYPICAL_DEVIATION: Final = 0.25
 """Assumed spread of one person's mean log interval between sign-ins: a quarter, up or down."""
 PRIOR: Final = 5.0
 """Sign-ins' worth of belief in `TYPICAL_DEVIATION`."""
-ENOUGH: Final = 3.0
+ENOUGH: Final = 3
 """Units of typing below which there is no rhythm to deviate from."""
 FARTHEST: Final = 10.0
 LONGEST_S: Final = 3600.0
@@ -84,7 +84,7 @@ FEATURES: Final = (
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+def compute(attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     behaviour, agent = attempt.behaviour, context.agent
     if behaviour is None:
@@ -92,7 +92,7 @@ def compute(attempt: Attempt, context: Context) -> Sequence[float]:
     desktop = isinstance(agent, Agent) and agent.device_class == "desktop"
     pointer, seconds = behaviour.pointer_events, behaviour.form_seconds
     return (
-        _typing_deviation(attempt, context),
+        _typing_deviation(attempt, past, context.now),
         math.nan if behaviour.pasted is None else float(behaviour.pasted),
         math.nan if seconds is None else max(min(seconds, LONGEST_S), 0.0),
         float(pointer <= 0) if desktop and pointer is not None else math.nan,
@@ -105,22 +105,16 @@ def typing_rhythm(attempt: Attempt) -> float | None:
     intervals = attempt.behaviour.typing_intervals_ms if attempt.behaviour else ()
     if len(intervals) < FEWEST_INTERVALS:
         return None
-    return sum(math.log(max(interval, 1.0)) for interval in intervals) / len(intervals)
+    return sum(map(math.log, [max(interval, 1.0) for interval in intervals])) / len(intervals)
 
 
-def _typing_deviation(attempt: Attempt, context: Context) -> float:
-    rhythm, past = typing_rhythm(attempt), taught(context)
-    if rhythm is None or past is None:
+def _typing_deviation(attempt: Attempt, past: Past | None, now: float) -> float:
+    rhythm = typing_rhythm(attempt)
+    typing = past.profile.tallies.get("typing", {}) if past else {}
+    n = counted(typing.get("n"), now)
+    if rhythm is None or n < ENOUGH:
         return math.nan
-    tallies, now = past.tallies, context.now
-    n = _sum(tallies, "n", now)
-    if n < ENOUGH:
-        return math.nan
-    mean = _sum(tallies, "sum", now) / n / TYPING_SCALE
-    variance = max(_sum(tallies, "square", now) / n / TYPING_SCALE - mean * mean, 0.0)
+    mean = counted(typing.get("sum"), now) / n / TYPING_SCALE
+    variance = max(counted(typing.get("square"), now) / n / TYPING_SCALE - mean * mean, 0.0)
     shrunk = (n * variance + PRIOR * TYPICAL_DEVIATION**2) / (n + PRIOR)
     return min(abs(rhythm - mean) / math.sqrt(shrunk * (1 + 1 / n)), FARTHEST)
-
-
-def _sum(tallies: Tallies, value: str, now: float) -> float:
-    return units(tally(tallies, "typing", value), now, UNCAPPED)

@@ -10,6 +10,7 @@ from riskd.core.attempt import Attempt, Device, Network
 from riskd.core.context import Agent, Context, Place, Route
 from riskd.core.features.feature import Feature
 from riskd.core.features.geodesy import distance_km
+from riskd.core.features.past import Past
 
 KM_PER_MS: Final = 100.0
 """Farthest place that an answer can come back from in a millisecond: light in fibre, there and back."""
@@ -112,17 +113,17 @@ _SYSTEMS: Final = {
 """What a user agent says on each platform. Desktop modes of Android and iPad claim Linux and Macintosh."""
 
 
-def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     place, device, network = context.place, attempt.device, attempt.network
     located = place if isinstance(place, Place) else None
-    rtt = network.rtt_ms
+    rtt = None if network.rtt_ms is None else max(min(network.rtt_ms, SLOWEST_MS), 0.0)
     return (
         _timezone_gap(context, located),
         _language_mismatch(device, located) if device else math.nan,
         _hints_mismatch(device) if device and isinstance(context.agent, Agent) else math.nan,
         _reported_gap(attempt, context, located),
-        math.nan if rtt is None else max(min(rtt, SLOWEST_MS), 0.0),
+        math.nan if rtt is None else rtt,
         math.nan if rtt is None else _shortfall(rtt, context.measured_from, located),
         float(len(network.forwarded)),
         _forwarded_mismatch(network),
@@ -167,7 +168,7 @@ def _reported_gap(attempt: Attempt, context: Context, place: Place | None) -> fl
     if place is None or reported is None or (isinstance(route, Route) and route.anonymizer):
         return math.nan
     apart = distance_km(reported.latitude, reported.longitude, place.latitude, place.longitude)
-    return max(apart - place.radius_km - (reported.accuracy_m or 0.0) / 1000, 0.0)
+    return max(apart - place.radius_km - max(reported.accuracy_m or 0.0, 0.0) / 1000, 0.0)
 
 
 def _shortfall(rtt_ms: float, measured_from: Place | None, place: Place | None) -> float:

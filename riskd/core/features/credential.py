@@ -9,6 +9,7 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
+from riskd.core.features.past import Past
 
 FEATURES: Final = (
     Feature(
@@ -33,7 +34,7 @@ FEATURES: Final = (
 )
 
 
-def compute(attempt: Attempt, _: Context) -> Sequence[float]:
+def compute(attempt: Attempt, _context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     result = attempt.credential_result
     if result == "not_checked":

@@ -10,8 +10,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context
 from riskd.core.familiarity import ADDRESS_WEIGHTS, AGENT_WEIGHTS, log_likelihood_ratio
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import Past, everyone, popularity, tally, taught
-from riskd.core.history import trusted
+from riskd.core.features.past import Past
 
 
 def _feature(name: str, *, levels: str, reason: str, text: str, source: str, purpose: str = "device") -> Feature:
@@ -21,7 +20,7 @@ def _feature(name: str, *, levels: str, reason: str, text: str, source: str, pur
         unit="nats, -10 to 10",
         direction=1,
         reason=reason,
-        why=f"ln p / p(subject) over {levels} (Freeman 2016); a new value earns trust with age and use",
+        why=f"ln p(value) / p(value given the subject) over {levels}; a new value earns trust with age and use",
         text=text,
         sources=("history", source),
         purpose=purpose,
@@ -88,34 +87,46 @@ _AGENT: Final = tuple(zip(("agent", "browser", "os", "device_class"), AGENT_WEIG
 _OTHERS: Final = ("device", "fingerprint", "language", "timezone", "screen")
 
 
-def compute(_: Attempt, context: Context) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
-    past, values = taught(context), context.values
-    if past is None:
+    if past is None or not past.trust:
         return _NONE
-    total = everyone(past.remembered, past.now)
     return (
-        _backed_off(_ADDRESS, values, past, total),
-        _backed_off(_AGENT, values, past, total) if isinstance(context.agent, Agent) else math.nan,
-        *(_plain(table, values[table], past, total) if table in values else math.nan for table in _OTHERS),
+        _backed_off(_ADDRESS, past),
+        _backed_off(_AGENT, past) if isinstance(context.agent, Agent) else math.nan,
+        *[_plain(table, past) if table in past.trust else math.nan for table in _OTHERS],
     )
 
 
-def _plain(table: str, value: str, past: Past, total: float) -> float:
-    own = trusted(tally(past.tallies, table, value), past.now)
-    return log_likelihood_ratio((own,), past.total, (popularity(past.remembered, table, past.now),), total, (1.0,))
+def _plain(table: str, past: Past) -> float:
+    own, settled = past.trust[table]
+    counts = (past.popularity[table],)
+    llr = log_likelihood_ratio((own if settled else 0.0,), past.total, counts, past.everyone, (1.0,))
+    return llr if settled else _on_probation(llr, own)
 
 
-def _backed_off(levels: _Levels, values: dict[str, str], past: Past, total: float) -> float:
+def _backed_off(levels: _Levels, past: Past) -> float:
     """Over the levels that this attempt has a value for, their weights brought back to a sum of 1."""
-    present = [level for level in levels if level[0] in values]
-    if not present or present[0] is not levels[0]:
+    trust = past.trust
+    if levels[0][0] not in trust:
         return math.nan
-    whole = 1.0 if len(present) == len(levels) else sum(weight for _, weight in present)
-    return log_likelihood_ratio(
-        [trusted(tally(past.tallies, table, values[table]), past.now) for table, _ in present],
+    present = [level for level in levels if level[0] in trust]
+    tables, weights = zip(*present, strict=True)
+    if len(present) < len(levels):
+        whole = sum(weights)
+        weights = tuple(weight / whole for weight in weights)
+    known = [trust[table] for table in tables]
+    llr = log_likelihood_ratio(
+        [own if settled else 0.0 for own, settled in known],
         past.total,
-        [popularity(past.remembered, table, past.now) for table, _ in present],
-        total,
-        [weight / whole for _, weight in present],
+        [past.popularity[table] for table in tables],
+        past.everyone,
+        weights,
     )
+    own, settled = known[0]
+    return llr if settled else _on_probation(llr, own)
+
+
+def _on_probation(llr: float, own: float) -> float:
+    """The poison guard: until it is settled a value loses its surprise with trust, and earns no credit by itself."""
+    return llr * (1.0 - own) if llr > 0 else llr

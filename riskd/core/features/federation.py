@@ -9,8 +9,7 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
-from riskd.core.features.novelty import is_new
-from riskd.core.features.past import tally, taught
+from riskd.core.features.past import Past
 
 
 def _feature(
@@ -77,7 +76,7 @@ _POSSESSION: Final = frozenset({"otp", "sms", "tel", "swk"}) | _RESISTANT
 _INHERENCE: Final = frozenset({"face", "fpt", "iris", "retina", "vbm"})
 
 
-def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+def compute(attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     federation, now = attempt.federation, context.now
     if federation is None:
@@ -85,7 +84,7 @@ def compute(attempt: Attempt, context: Context) -> Sequence[float]:
     return (
         _minutes(federation.issue_time, now),
         _minutes(federation.authentication_time, now),
-        _new_issuer(context),
+        _new_issuer(past),
         strength(federation.acr, federation.amr),
     )
 
@@ -108,8 +107,7 @@ def _minutes(time: float | None, now: float) -> float:
     return math.nan if time is None else max((now - time) / 60, 0.0)
 
 
-def _new_issuer(context: Context) -> float:
-    past, issuer = taught(context), context.values.get("issuer")
-    if past is None or issuer is None:
+def _new_issuer(past: Past | None) -> float:
+    if past is None or "issuer" not in past.trust:
         return math.nan
-    return is_new(tally(past.tallies, "issuer", issuer), past.tallies["sign_in"][""], context.now)
+    return float(not past.trust["issuer"][1])

@@ -9,6 +9,7 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context, Route
 from riskd.core.features.feature import Feature
+from riskd.core.features.past import Past
 
 
 def _route(name: str, *, direction: int, reason: str, why: str, text: str) -> Feature:
@@ -82,7 +83,7 @@ _NO_ROUTE: Final = (math.nan,) * 6
 _KINDS: Final = ("vpn", "tor", "proxy", "relay", "satellite")
 
 
-def compute(_: Attempt, context: Context) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     route, agent = context.route, context.agent
     automated = float(agent.automated) if isinstance(agent, Agent) else math.nan

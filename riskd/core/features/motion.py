@@ -10,6 +10,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing, Place, Route
 from riskd.core.features.feature import Feature
 from riskd.core.features.geodesy import distance_km
+from riskd.core.features.past import Past
 from riskd.core.history import HOUR, newest
 
 LEAST_HOURS: Final = 1 / 6
@@ -51,7 +52,7 @@ FEATURES: Final = (
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_: Attempt, context: Context) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     remembered, place, route, now = context.remembered, context.place, context.route, context.now
     if isinstance(remembered, Missing) or not isinstance(place, Place):
@@ -60,12 +61,11 @@ def compute(_: Attempt, context: Context) -> Sequence[float]:
     last = newest(profile, "place", now)
     if last is None or (isinstance(route, Route) and route.anonymizer):
         return _NONE
-    distance = _beyond(place, last)
-    return (
-        distance / max((now - last[0]) / HOUR, LEAST_HOURS),
-        distance,
-        min(_beyond(place, mark) for mark in profile.marks["place"]),
-    )
+    distance = nearest = _beyond(place, last)
+    for mark in profile.marks["place"]:
+        if mark is not last:
+            nearest = min(nearest, _beyond(place, mark))
+    return (distance / max((now - last[0]) / HOUR, LEAST_HOURS), distance, nearest)
 
 
 def _beyond(place: Place, mark: tuple[float, ...]) -> float:

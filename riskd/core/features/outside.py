@@ -9,6 +9,7 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
+from riskd.core.features.past import Past
 
 FEATURES: Final = (
     Feature(
@@ -37,7 +38,7 @@ FEATURES: Final = (
 _LEVELS: Final = {"low": 0.0, "medium": 1.0, "high": 2.0}
 
 
-def compute(attempt: Attempt, _: Context) -> Sequence[float]:
+def compute(attempt: Attempt, _context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     outside = attempt.outside
     if outside is None:

@@ -1,60 +1,83 @@
-"""What the features ask of the past: the subject's own, and everybody's."""
+"""What the groups ask of the past, read once for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from operator import attrgetter
-from typing import Final
-
 from msgspec import Struct
 
-from riskd.core.context import Context, Memory, Missing, Remembered
-from riskd.core.history import EMPTY, Tallies, units
+from riskd.core.context import Context, Missing
+from riskd.core.history import WEEK, History, Tallies, counted, trusted, units
 
-UNCAPPED: Final = 1 << 62
-"""For counts of a whole domain, where no single person can flood a week."""
+ENTITIES = ("address", "network", "asn", "device", "fingerprint")
+RHYTHM = ("hour", "weekday")
 
 
 class Past(Struct, frozen=True):
-    """What proven sign-ins taught. `total`: how many there were of the subject's, decayed; positive."""
+    """What proven sign-ins taught.
 
-    tallies: Tallies
-    total: float
-    remembered: Remembered
-    now: float
-
-
-def taught(context: Context) -> Past | None:
-    """The subject's past; None when the store failed or nothing has been proven yet.
-
-    So a cold start is a gap, not suspicion.
+    `total` is how many there were of the subject's, decayed; 0 at a cold start, and then `trust` is
+    empty. `trust` says by table how well this attempt's value is known of the subject: trusted units,
+    and whether it is settled. `everyone` are the sign-ins of the whole identity domain in half a year,
+    `popularity` by table those of them that had this attempt's value.
     """
-    remembered = context.remembered
+
+    profile: History
+    total: float
+    trust: dict[str, tuple[float, bool]]
+    domain: Tallies
+    everyone: int
+    popularity: dict[str, int]
+
+
+STRANGER = (0.0, False)
+
+
+def recollect(context: Context) -> Past | None:
+    """The past of an attempt; None when the store failed."""
+    remembered, now = context.remembered, context.now
     if isinstance(remembered, Missing):
         return None
-    tallies = remembered.subject.profile.tallies
-    total = units(tally(tallies, "sign_in", ""), context.now)
-    return Past(tallies, total, remembered, context.now) if total > 0 else None
+    profile, domain = remembered.subject.profile, remembered.domain.tallies
+    popularity = {table: _sign_ins(history, now) for table, history in remembered.popularity.items()}
+    for table in ENTITIES:
+        popularity[table] = _sign_ins(getattr(remembered, table).profile, now)
+    account = tally(profile.tallies, "sign_in", "")
+    total = units(account, now)
+    trust = _trust(profile.tallies, context.values, account, total, now) if account and total > 0 else {}
+    return Past(profile, total, trust, domain, _sign_ins(remembered.domain, now), popularity)
 
 
-def tally(tallies: Tallies, table: str, value: str | None) -> list[int] | None:
+def tally(tallies: Tallies, table: str, value: str) -> list[int] | None:
     """The tally of one value, None when it has none."""
     values = tallies.get(table)
-    return values.get(value) if values and value is not None else None
+    return values.get(value) if values else None
 
 
-def everyone(remembered: Remembered, now: float) -> float:
-    """Proven sign-ins of the whole identity domain, decayed."""
-    return units(tally(remembered.domain.tallies, "sign_in", ""), now, UNCAPPED)
+def _sign_ins(history: History, now: float) -> int:
+    values = history.tallies.get("sign_in")
+    return counted(values.get(""), now) if values else 0
 
 
-def popularity(remembered: Remembered, table: str, now: float) -> float:
-    """Those of them that had this attempt's value in a table."""
-    memory = _ENTITIES[table](remembered) if table in _ENTITIES else None
-    history = memory.profile if memory else remembered.popularity.get(table, EMPTY)
-    return units(tally(history.tallies, "sign_in", ""), now, UNCAPPED)
+def _trust(
+    tallies: Tallies, values: dict[str, str], account: list[int], total: float, now: float
+) -> dict[str, tuple[float, bool]]:
+    """By table, how far the attempt's value is trusted, and whether it is settled.
 
-
-_ENTITIES: Final[dict[str, Callable[[Remembered], Memory]]] = {
-    table: attrgetter(table) for table in ("address", "network", "asn", "device", "fingerprint")
-}
+    What an account began with is its own from the start: the first login after a registration is from
+    nowhere new. Later values are on probation until they are two weeks old or worth a whole trusted
+    unit: one stolen pass does not settle the thief's device.
+    """
+    found, mature = {}, int(now // WEEK) - 2
+    for table, value in values.items():
+        learned = tallies.get(table)
+        known = learned.get(value) if learned else None
+        if not known or table in RHYTHM:
+            found[table] = STRANGER
+        elif known == account:
+            found[table] = (total, True)
+        elif known[0] <= account[0]:
+            own = units(known, now)
+            found[table] = (own, own > 0)
+        else:
+            own = trusted(known, now)
+            found[table] = (own, own >= 1 or (own > 0 and known[0] <= mature))
+    return found

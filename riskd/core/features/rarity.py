@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from riskd.core.attempt import Attempt
-from riskd.core.context import Agent, Context, Missing
+from riskd.core.context import Agent, Context
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import everyone, popularity
+from riskd.core.features.past import Past
 
-ENOUGH: Final = 30.0
+ENOUGH: Final = 30
 """Proven sign-ins in the domain below which nothing can be called rare."""
 
 
@@ -40,18 +40,14 @@ _TABLES: Final = tuple(feature.name.removesuffix("_rarity") for feature in FEATU
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_: Attempt, context: Context) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`; missing while the domain has fewer than `ENOUGH` proven sign-ins."""
-    remembered, values, now = context.remembered, context.values, context.now
-    if isinstance(remembered, Missing):
+    if past is None or past.everyone < ENOUGH:
         return _NONE
-    total = everyone(remembered, now)
-    if total < ENOUGH:
-        return _NONE
-    readable = isinstance(context.agent, Agent)
+    values, unreadable = context.values, not isinstance(context.agent, Agent)
     return [
-        math.log((total + 1.0) / (popularity(remembered, table, now) + 1.0))
-        if table in values and (readable or table != "agent")
-        else math.nan
+        math.nan
+        if table not in values or (unreadable and table == "agent")
+        else max(math.log((past.everyone + 1) / (past.popularity[table] + 1)), 0.0)
         for table in _TABLES
     ]

@@ -8,10 +8,10 @@ from typing import Final
 
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
-from riskd.core.familiarity import LIMIT, smoothed
+from riskd.core.familiarity import bounded, smoothed
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import UNCAPPED, Past, everyone, tally, taught
-from riskd.core.history import DAY, WEEK, newest, units
+from riskd.core.features.past import Past, tally
+from riskd.core.history import DAY, WEEK, counted, newest, units
 
 FEATURES: Final = (
     Feature(
@@ -68,31 +68,31 @@ FEATURES: Final = (
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_: Attempt, context: Context) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
-    past, now = taught(context), context.now
-    if past is None:
+    if past is None or not past.trust:
         return _NONE
+    tallies, now = past.profile.tallies, context.now
     hour, weekday = context.values.get("hour"), context.values.get("weekday")
-    visit = newest(past.remembered.subject.profile, "visit", now)
+    visit = newest(past.profile, "visit", now)
     return (
-        _hour(past, int(hour)) if hour else math.nan,
-        _llr(units(tally(past.tallies, "weekday", weekday), now), past.total, 1 / 7) if weekday else math.nan,
+        _hour(past, int(hour), now) if hour else math.nan,
+        _llr(units(tally(tallies, "weekday", weekday), now), past.total, 1 / 7) if weekday else math.nan,
         (now - visit[0]) / DAY if visit else math.nan,
         past.total,
-        float(max(int(now // WEEK) - past.tallies["sign_in"][""][0], 0)),
+        float(max(int(now // WEEK) - tallies["sign_in"][""][0], 0)),
     )
 
 
-def _hour(past: Past, hour: int) -> float:
+def _hour(past: Past, hour: int, now: float) -> float:
     """The domain's share is drawn towards an even day by a day's worth of sign-ins."""
-    around = [str((hour + shift) % 24) for shift in (-1, 0, 1)]
-    domain, now = past.remembered.domain.tallies, past.now
-    own = sum(units(tally(past.tallies, "hour", at), now) for at in around)
-    common = sum(units(tally(domain, "hour", at), now, UNCAPPED) for at in around)
-    return _llr(own, past.total, (common + 3.0) / (everyone(past.remembered, now) + 24.0))
+    around = (str((hour - 1) % 24), str(hour), str((hour + 1) % 24))
+    own = common = 0.0
+    for at in around:
+        own += units(tally(past.profile.tallies, "hour", at), now)
+        common += counted(tally(past.domain, "hour", at), now)
+    return _llr(own, past.total, (common + 3.0) / (past.everyone + 24.0))
 
 
 def _llr(count: float, total: float, population: float) -> float:
-    own = smoothed(min(count / total, 1.0), total, population)
-    return max(-LIMIT, min(LIMIT, math.log(population / own)))
+    return bounded(population / smoothed(min(count / total, 1.0), total, population))

@@ -9,7 +9,8 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing
 from riskd.core.features.feature import Feature
-from riskd.core.history import DAY, HOUR, SEQUENCE_SECONDS, History, newest, recent
+from riskd.core.features.past import Past
+from riskd.core.history import DAY, HOUR, SEQUENCE_SECONDS, History, newest, window
 
 LONG_AGO_H: Final = SEQUENCE_SECONDS / HOUR
 """Hours that stand for 'not in the last 30 days'."""
@@ -72,13 +73,14 @@ FEATURES: Final = (
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     remembered, now = context.remembered, context.now
     if isinstance(remembered, Missing):
         return _NONE
     activity = remembered.subject.activity
-    tried = {journey: recent(activity, "journey_day", journey, now, DAY) for journey in SENSITIVE}
+    day = window("journey_day", now, DAY)
+    tried = {journey: day.count(activity, "journey_day", journey) for journey in SENSITIVE}
     return (
         _hours(activity, "recovered", now),
         tried["recovery"],

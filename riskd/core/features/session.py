@@ -9,6 +9,7 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
+from riskd.core.features.past import Past
 from riskd.core.history import HOUR
 
 FEATURES: Final = (
@@ -35,7 +36,7 @@ FEATURES: Final = (
 )
 
 
-def compute(attempt: Attempt, context: Context) -> Sequence[float]:
+def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     session, now = attempt.session, context.now
     if session is None:

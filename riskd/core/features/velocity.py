@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from riskd.core.attempt import Attempt
-from riskd.core.context import Context, Memory, Missing
+from riskd.core.context import Context, Missing
 from riskd.core.features.feature import Feature
-from riskd.core.history import DAY, HOUR, History, distinct, recent
+from riskd.core.features.past import Past
+from riskd.core.history import DAY, HOUR, distinct, window
 
 CLEAN: Final = 4.0
 """A failure ratio starts as if so many attempts had gone well before."""
 
 
 def _feature(
-    name: str, *, unit: str, reason: str, why: str, text: str, source: str, purpose: str = "security"
+    name: str, *, unit: str, reason: str, why: str, text: str, sources: tuple[str, ...], purpose: str = "security"
 ) -> Feature:
     return Feature(
         name=name,
@@ -26,7 +27,7 @@ def _feature(
         reason=reason,
         why=why,
         text=text,
-        sources=(source,),
+        sources=sources,
         purpose=purpose,
     )
 
@@ -44,7 +45,7 @@ FEATURES: Final = (
         reason="MANY_ATTEMPTS",
         why="guessing and prompt bombing",
         text=_BUSY,
-        source="history",
+        sources=("history",),
     ),
     _feature(
         "subject_attempts_24h",
@@ -52,7 +53,7 @@ FEATURES: Final = (
         reason="MANY_ATTEMPTS",
         why="slow guessing",
         text=_BUSY,
-        source="history",
+        sources=("history",),
     ),
     _feature(
         "subject_failures_1h",
@@ -60,7 +61,7 @@ FEATURES: Final = (
         reason="RECENT_FAILURES",
         why="password guessing",
         text=_FAILING,
-        source="history",
+        sources=("history",),
     ),
     _feature(
         "subject_failures_24h",
@@ -68,7 +69,7 @@ FEATURES: Final = (
         reason="RECENT_FAILURES",
         why="slow password guessing",
         text=_FAILING,
-        source="history",
+        sources=("history",),
     ),
     _feature(
         "subject_addresses_24h",
@@ -76,7 +77,7 @@ FEATURES: Final = (
         reason="MANY_ADDRESSES",
         why="guessing spread over many addresses",
         text="this account is tried from many addresses",
-        source="history",
+        sources=("history",),
     ),
     _feature(
         "address_attempts_10m",
@@ -84,7 +85,7 @@ FEATURES: Final = (
         reason="BUSY_ADDRESS",
         why="credential stuffing",
         text=_BUSY_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "address_attempts_24h",
@@ -92,7 +93,7 @@ FEATURES: Final = (
         reason="BUSY_ADDRESS",
         why="slow credential stuffing",
         text=_BUSY_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "address_failures_1h",
@@ -100,7 +101,7 @@ FEATURES: Final = (
         reason="FAILING_ADDRESS",
         why="credential stuffing",
         text=_FAILING_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "address_failure_ratio_24h",
@@ -108,7 +109,7 @@ FEATURES: Final = (
         reason="FAILING_ADDRESS",
         why="tells stuffing from a busy office",
         text=_FAILING_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "address_subjects_24h",
@@ -116,7 +117,7 @@ FEATURES: Final = (
         reason="MANY_ACCOUNTS",
         why="one source, many accounts: spraying",
         text=_SHARED,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "network_attempts_1h",
@@ -124,7 +125,7 @@ FEATURES: Final = (
         reason="BUSY_ADDRESS",
         why="stuffing from a rented subnet",
         text=_BUSY_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "network_failures_1h",
@@ -132,7 +133,7 @@ FEATURES: Final = (
         reason="FAILING_ADDRESS",
         why="stuffing from a rented subnet",
         text=_FAILING_ADDRESS,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "network_subjects_24h",
@@ -140,7 +141,7 @@ FEATURES: Final = (
         reason="MANY_ACCOUNTS",
         why="spraying from a rented subnet",
         text=_SHARED,
-        source="reputation",
+        sources=("reputation",),
     ),
     _feature(
         "asn_failure_ratio_24h",
@@ -148,7 +149,7 @@ FEATURES: Final = (
         reason="FAILING_OPERATOR",
         why="attacks through one hoster or proxy seller",
         text="attempts through this network operator keep failing",
-        source="reputation",
+        sources=("reputation", "route"),
     ),
     _feature(
         "device_attempts_1h",
@@ -156,7 +157,7 @@ FEATURES: Final = (
         reason="BUSY_DEVICE",
         why="a farm of accounts on one device",
         text="there are many attempts on this device",
-        source="device_id",
+        sources=("reputation", "device_id"),
         purpose="device",
     ),
     _feature(
@@ -165,47 +166,41 @@ FEATURES: Final = (
         reason="MANY_ACCOUNTS",
         why="a farm of accounts on one device",
         text="many different accounts are tried on this device",
-        source="device_id",
+        sources=("reputation", "device_id"),
         purpose="device",
     ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_: Attempt, context: Context) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`: 0 where nothing happened, missing only when the store failed or there is no id."""
     remembered, now = context.remembered, context.now
     if isinstance(remembered, Missing):
         return _NONE
     subject, address = remembered.subject.activity, remembered.address.activity
-    network, values = remembered.network.activity, context.values
+    network, asn, device = remembered.network.activity, remembered.asn.activity, remembered.device.activity
+    minutes, hour, day = window("attempt", now, 600), window("attempt", now, HOUR), window("attempt_day", now, DAY)
+    tried, known = day.count(address, "attempt_day"), "device" in context.values
     return (
-        recent(subject, "attempt", "", now, 600),
-        recent(subject, "attempt_day", "", now, DAY),
-        recent(subject, "failure", "", now, HOUR),
-        recent(subject, "failure_day", "", now, DAY),
+        minutes.count(subject, "attempt"),
+        day.count(subject, "attempt_day"),
+        hour.count(subject, "failure"),
+        day.count(subject, "failure_day"),
         distinct(subject, "address", now, DAY),
-        recent(address, "attempt", "", now, 600),
-        tried := recent(address, "attempt_day", "", now, DAY),
-        recent(address, "failure", "", now, HOUR),
-        _ratio(address, tried, now),
+        minutes.count(address, "attempt"),
+        tried,
+        hour.count(address, "failure"),
+        _ratio(day.count(address, "failure_day"), tried),
         distinct(address, "subject", now, DAY),
-        recent(network, "attempt", "", now, HOUR),
-        recent(network, "failure", "", now, HOUR),
+        hour.count(network, "attempt"),
+        hour.count(network, "failure"),
         distinct(network, "subject", now, DAY),
-        _operator(remembered.asn, now) if "asn" in values else math.nan,
-        *(_device(remembered.device.activity, now) if "device" in values else (math.nan, math.nan)),
+        _ratio(day.count(asn, "failure_day"), day.count(asn, "attempt_day")) if "asn" in context.values else math.nan,
+        hour.count(device, "attempt") if known else math.nan,
+        distinct(device, "subject", now, DAY) if known else math.nan,
     )
 
 
-def _operator(asn: Memory, now: float) -> float:
-    return _ratio(asn.activity, recent(asn.activity, "attempt_day", "", now, DAY), now)
-
-
-def _device(device: History, now: float) -> tuple[float, float]:
-    return recent(device, "attempt", "", now, HOUR), distinct(device, "subject", now, DAY)
-
-
-def _ratio(history: History, attempts: float, now: float) -> float:
-    failures = recent(history, "failure_day", "", now, DAY)
+def _ratio(failures: float, attempts: float) -> float:
     return failures / (max(attempts, failures) + CLEAN)

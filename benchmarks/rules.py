@@ -1,0 +1,95 @@
+"""What a ruling costs: conditions fused and one by one, and the decision after them. Prints a table.
+
+python -m benchmarks.rules
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from timeit import repeat
+from typing import Final
+
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.core.attempt import JOURNEYS, Attempt, Network, Session
+from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.decide import decide
+from riskd.core.policy import Bands, Journey, Policy, ladder
+from riskd.core.requirement import Terms, Tier
+from riskd.core.rules import Evaluate, Facts, Rule
+
+ROUNDS: Final = 2_000
+FEATURES: Final = tuple(f"feature_{at}" for at in range(80))
+ATTEMPT: Final = Attempt(
+    domain="customer",
+    subject="s",
+    journey="login",
+    network=Network(client_ip="192.0.2.1"),
+    credential_result="succeeded",
+    session=Session(acr="mfa", amr=("pwd", "otp"), authentication_time=0.0),
+)
+CONTEXT: Final = Context(
+    now=60.0,
+    values={},
+    place=Place("NO", 59.9, 10.7, 20.0),
+    route=Route(2119, "Telenor"),
+    agent=Agent("Firefox"),
+    remembered=Remembered(),
+    missing=tuple(Missing(source, "not_sent") for source in ("rtt", "behaviour", "federation", "outside", "session")),
+)
+TIERS: Final = {
+    Tier.BASELINE: Terms(1, (), 30 * 86_400),
+    Tier.STEP_UP: Terms(2, ("mfa",), 86_400, (("pwd", "otp"), ("hwk",))),
+    Tier.PHISHING_RESISTANT: Terms(2, ("phr",), 86_400, (("hwk",), ("swk",))),
+}
+LOGIN: Final = Journey(
+    floor=Tier.BASELINE,
+    bands=Bands((0.02, 0.15, 0.6), (Tier.BASELINE, Tier.STEP_UP, Tier.PHISHING_RESISTANT, Tier.DENY)),
+    postures={"place": None, "route": None, "history": Tier.STEP_UP, "behaviour": None, "rtt": None},
+    cold_start=Tier.BASELINE,
+    valid_for_s=300,
+)
+POLICY: Final = Policy(
+    domain="customer",
+    version="1",
+    levels=(0.02, 0.15),
+    ladder=ladder(TIERS),
+    journeys=dict.fromkeys(JOURNEYS, LOGIN),
+)
+
+
+def rules(count: int) -> Evaluate:
+    """Compiled rules over at most fifteen features; none hits."""
+    conditions = (
+        f'feature_{at % 15} > {at}.5 && (feature_{(at + 3) % 15} >= 2.0 || country in ["XX", "YY"])'
+        for at in range(count)
+    )
+    compiled = CelCompiler(FEATURES)(
+        [
+            Rule(name=f"r{at}", when=when, tier=Tier.STEP_UP, reason="CODE", text="Text.", journeys=JOURNEYS)
+            for at, when in enumerate(conditions)
+        ]
+    )
+    assert not isinstance(compiled, list), compiled
+    return compiled
+
+
+def microseconds(call: Callable[[], object]) -> float:
+    """The best of seven rounds."""
+    return min(repeat(call, number=ROUNDS, repeat=7)) / ROUNDS * 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    facts = Facts(ATTEMPT, CONTEXT, [0.5] * len(FEATURES), 0.01, LOGIN.postures)
+    print(f"{'what':<28}{'us':>8}")
+    for count in (1, 5, 20, 200):
+        print(f"{f'{count} rules, fused':<28}{microseconds(partial(rules(count), facts)):>8.1f}")
+    singles = [rules(1) for _ in range(20)]
+    print(f"{'20 rules, one by one':<28}{microseconds(lambda: [run(facts) for run in singles]):>8.1f}")
+    print(f"{'decide, baseline':<28}{microseconds(lambda: decide(POLICY, ATTEMPT, CONTEXT, 0.01, ())):>8.1f}")
+    print(f"{'decide, stepped up':<28}{microseconds(lambda: decide(POLICY, ATTEMPT, CONTEXT, 0.1, ())):>8.1f}")
+
+
+if __name__ == "__main__":
+    main()

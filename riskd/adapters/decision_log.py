@@ -1,0 +1,221 @@
+"""The decision log: JSON lines in segment files, one writer a segment.
+
+A record is in the kernel before its answer leaves, so it survives the death of the process. A power
+loss costs at most what the last `SYNC_SECONDS` wrote, and can tear the last line of a segment; the
+reader leaves a torn line out. Nobody waits for the disk to sync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.ports import Meter
+
+SYNC_SECONDS: Final = 1.0
+"""Time between two syncs, and so what a power loss costs."""
+RETRY_SECONDS: Final = 0.1
+RETRY_MOST_SECONDS: Final = 5.0
+PRUNE_SECONDS: Final = 600.0
+SUFFIX: Final = ".jsonl"
+
+
+class Bounds(Struct, frozen=True, kw_only=True):
+    """When a segment is finished, what is kept of finished ones, and what counts as slow."""
+
+    segment_bytes: int = 64 << 20
+    segment_seconds: float = 3600.0
+    keep_bytes: int = 4096 << 20
+    keep_seconds: float = 365 * 86400.0
+    slow_seconds: float = 0.02
+
+
+class FileDecisionLog:
+    """`DecisionLog` on files. Safe between threads; each process opens its own in the same directory.
+
+    A segment is named for its first second, worker and process: `20260102T030405.678901-w0-4711.jsonl`,
+    so names sort by time. Its writer holds a lock on it, and whoever finishes a segment deletes the
+    oldest unlocked ones beyond the bounds. A write that fails is undone and reported as False; the next
+    try comes after a back-off, and a full disk needs no restart once it has room. `append` returning
+    False is counted by its caller; slow writes and failed syncs are counted here.
+    """
+
+    def __init__(
+        self, directory: Path, worker: int, meter: Meter, bounds: Bounds, wall: Callable[[], float] = time.time
+    ) -> None:
+        """Creates the directory (0700) and the first segment (0600). Raises InvalidSettings if it cannot."""
+        self._directory = directory
+        self._worker = worker
+        self._meter = meter
+        self._bounds = bounds
+        self._wall = wall
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        self._size = 0
+        self._born = 0.0
+        self._retry_at = 0.0
+        self._pause = RETRY_SECONDS
+        self._dirty = False
+        self._finished: list[int] = []
+        self._stop = threading.Event()
+        self._closed = False
+        try:
+            self._open()
+        except OSError as error:
+            remedy = "let riskd write there, or choose another directory"
+            raise InvalidSettings([Problem("log.dir", f"{directory}: {error.strerror}", remedy)]) from error
+        self._keeper = threading.Thread(target=self._keep, name="decision-log", daemon=True)
+        self._keeper.start()
+
+    def append(self, record: bytes) -> bool:
+        """Hand one JSON line (without newline) to the operating system; False when it could not be."""
+        line = record + b"\n"
+        with self._lock:
+            started = time.monotonic()
+            if self._closed or started < self._retry_at:
+                return False
+            try:
+                if self._descriptor < 0 or self._full(len(line), started):
+                    self._open()
+                self._write(line)
+            except OSError:
+                self._retry_at = started + self._pause
+                self._pause = min(self._pause * 2, RETRY_MOST_SECONDS)
+                return False
+            self._pause, self._dirty = RETRY_SECONDS, True
+            slow = time.monotonic() - started > self._bounds.slow_seconds
+        if slow:
+            self._meter.failed("decision_log_slow")
+        return True
+
+    def close(self) -> None:
+        """Make everything durable and let go. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._finish()
+        self._stop.set()
+        self._keeper.join()
+        self._sync()
+
+    def _full(self, more: int, now: float) -> bool:
+        return self._size > 0 and (self._size + more > self._bounds.segment_bytes or self._aged(now))
+
+    def _aged(self, now: float) -> bool:
+        return now - self._born > self._bounds.segment_seconds
+
+    def _open(self) -> None:
+        """Start the next segment. The old one is synced and closed by the keeper, off the hot path."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        second, fraction = divmod(self._wall(), 1)
+        stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}.{int(fraction * 1e6):06d}"
+        path = self._directory / f"{stamp}-w{self._worker}-{os.getpid()}{SUFFIX}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._finish()
+        self._descriptor, self._size, self._born = descriptor, 0, time.monotonic()
+
+    def _finish(self) -> None:
+        if self._descriptor >= 0:
+            self._finished.append(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, line: bytes) -> None:
+        written = 0
+        try:
+            while written < len(line):
+                written += os.write(self._descriptor, line[written:] if written else line)
+        except OSError:
+            if written:
+                self._undo()
+            raise
+        self._size += written
+
+    def _undo(self) -> None:
+        """Take back half a line; where even that fails, leave the segment with its torn end."""
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        except OSError:
+            self._finish()
+
+    def _keep(self) -> None:
+        prune_at = 0.0
+        while not self._stop.is_set():
+            if time.monotonic() >= prune_at:
+                self._prune()
+                prune_at = time.monotonic() + PRUNE_SECONDS
+            self._stop.wait(SYNC_SECONDS)
+            if self._sync():
+                prune_at = 0.0
+
+    def _sync(self) -> bool:
+        """Sync what was written, and finish a segment that is old or was deleted; True when one was finished."""
+        with self._lock:
+            if self._size and self._aged(time.monotonic()):
+                self._finish()
+            done, self._finished = self._finished, []
+            current = os.dup(self._descriptor) if self._dirty and self._descriptor >= 0 else -1
+            self._dirty = False
+            if current >= 0 and os.fstat(current).st_nlink == 0:
+                self._finish()
+        for descriptor in (*done, current):
+            if descriptor >= 0:
+                try:
+                    os.fsync(descriptor)
+                except OSError:
+                    self._meter.failed("decision_log_sync")
+                os.close(descriptor)
+        return bool(done)
+
+    def _prune(self) -> None:
+        """Delete empty finished segments, and the oldest beyond the bounds. Other processes do the same."""
+        now = self._wall()
+        oldest = now - self._bounds.keep_seconds
+        with contextlib.suppress(OSError):
+            found = [(path, path.stat()) for path in _segments(self._directory)]
+            total = sum(status.st_size for _, status in found)
+            for path, status in found:
+                # An empty segment may be one that another process is about to lock.
+                empty = not status.st_size and status.st_mtime < now - PRUNE_SECONDS
+                beyond = total > self._bounds.keep_bytes or status.st_mtime < oldest
+                if (empty or beyond) and _unlink_finished(path):
+                    total -= status.st_size
+
+
+def _unlink_finished(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _segments(directory: Path) -> list[Path]:
+    return sorted(directory.glob(f"*{SUFFIX}"))
+
+
+def read_segments(directory: Path) -> Iterator[bytes]:
+    """Every whole record, without newline, segment by segment in the order in which they were begun.
+
+    Records of one worker are in order; those of several are not merged. Lines that a power loss tore
+    (no newline, or zeros where data never reached the disk) are left out.
+    """
+    for path in _segments(directory):
+        with path.open("rb") as segment:
+            for line in segment:
+                if line.endswith(b"\n") and b"\0" not in line:
+                    yield line[:-1]

@@ -1,0 +1,8 @@
+"""Policy files: YAML with CEL conditions, read whole or refused whole with every mistake at once."""
+
+from __future__ import annotations
+
+from riskd.adapters.policy_file.document import MISTAKES
+from riskd.adapters.policy_file.reader import KEYS, load_policy, read_policy
+
+__all__ = ["KEYS", "MISTAKES", "load_policy", "read_policy"]

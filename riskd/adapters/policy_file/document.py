@@ -1,0 +1,267 @@
+"""A YAML file as nodes that know their line and column, with readers that collect every mistake.
+
+Each reader returns None for what it cannot read, after noting the problem; so one pass finds them all.
+Nothing is constructed: tags are ignored, and numbers, durations and choices are read from their text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterator, Sequence
+from difflib import get_close_matches
+from typing import Final
+
+import yaml
+
+from riskd.core.errors import Problem
+
+LARGEST: Final = 256 * 1024
+"""Bytes of a policy file; the shipped ones have 10 to 20 thousand."""
+DEEPEST: Final = 12
+"""Levels of nesting; a policy has five."""
+ALIASES: Final = 64
+
+MISTAKES: Final = {
+    "unreadable": "cannot be read: {why}",
+    "too_large": "has more than {limit} bytes",
+    "syntax": "is not YAML that riskd reads: {why}",
+    "empty": "holds no policy",
+    "duplicate_key": "'{key}' is given twice",
+    "unknown_key": "unknown key '{key}' in {what}",
+    "missing_key": "'{key}' is missing in {what}",
+    "wrong_type": "{what} must be {expected}, not {found}",
+    "wrong_format": "{what} '{value}' is not {expected}",
+    "unknown_value": "unknown {what} '{value}'",
+    "out_of_range": "{what} must lie between {low:g} and {high:g}",
+    "empty_list": "{what} is empty",
+    "tier_without_terms": "{tier} is used, but the tier table does not have it",
+    "unmeetable_tier": "nothing could meet {tier}: it has neither acr_values nor amr",
+    "age_rises": "{tier} allows an older authentication than {below}",
+    "no_factor": "'{method}' is no authentication factor",
+    "levels_not_rising": "high must begin above medium",
+    "band_not_rising": "the band of {tier} does not lie above the one before it",
+    "band_below_floor": "the band of {tier} never counts: the floor is {floor}",
+    "cold_start_unseen": "cold_start is given, but 'history' is not an expected source",
+    "duplicate_rule": "there is a rule '{name}' already, in line {first}",
+    "same_condition": "the condition is that of rule '{name}', in line {first}",
+    "rule_without_effect": "rule '{name}' never raises anything: {tier} is within every floor",
+    "condition": "{what}",
+}
+"""Every mistake that a policy file can hold, and how it is worded."""
+
+_NUMBER: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+_DURATION: Final = re.compile(r"(\d{1,6})([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_PREFIX: Final = "tag:yaml.org,2002:"
+_KINDS: Final = {"bool": "a boolean", "int": "a number", "float": "a number", "null": "nothing", "timestamp": "a date"}
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes within bounds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._levels = 0
+        self._aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """One node, refused when it lies too deep or is one alias too many."""
+        self._aliases += self.check_event(yaml.AliasEvent)
+        self._levels += 1
+        if self._aliases > ALIASES:
+            self._refuse(f"more than {ALIASES} aliases", parent)
+        if self._levels > DEEPEST:
+            self._refuse(f"nested deeper than {DEEPEST} levels", parent)
+        node = super().compose_node(parent, index)
+        self._levels -= 1
+        return node
+
+    def _refuse(self, why: str, parent: yaml.Node | None) -> None:
+        raise yaml.composer.ComposerError(None, None, why, parent.start_mark if parent else None)
+
+
+class Document:
+    """A YAML text and the problems found in it so far. `where` names it in them."""
+
+    def __init__(self, where: str, text: str) -> None:
+        self.problems: list[Problem] = []
+        self._where = where
+        self._text = text
+
+    def root(self) -> yaml.Node | None:
+        """The top node; None when the text is not YAML, or empty."""
+        if len(self._text) > LARGEST:
+            self.note("too_large", 0, 0, limit=LARGEST)
+            return None
+        try:
+            loader = _Loader(self._text)
+            node = loader.get_single_node()
+        except yaml.reader.ReaderError as error:
+            self.note("syntax", *self._place(error.position), why=error.reason)
+            return None
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            why = ", ".join(part for part in (error.context, error.problem) if part)
+            self.note("syntax", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0, why=why)
+            return None
+        if node is None:
+            self.note("empty", 1, 1)
+        return node
+
+    def note(self, code: str, line: int, column: int, remedy: str = "", **parts: object) -> None:
+        """Add a problem at a place."""
+        self.problems.append(Problem(self._where, MISTAKES[code].format(**parts), remedy, line, column))
+
+    def wrong(self, node: yaml.Node, code: str, remedy: str = "", **parts: object) -> None:
+        """Add a problem at a node."""
+        mark = node.start_mark
+        self.note(code, mark.line + 1, mark.column + 1, remedy, **parts)
+
+    def entries(self, node: yaml.Node | None, what: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
+        """Key, key node and value node of each entry of a mapping, a key given twice only once."""
+        if node is None:
+            return []
+        if not isinstance(node, yaml.MappingNode):
+            self._wrong_type(node, what, "a mapping")
+            return []
+        found: dict[str, tuple[str, yaml.Node, yaml.Node]] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._wrong_type(key_node, f"a key of {what}", "text")
+            elif key_node.value in found:
+                self.wrong(key_node, "duplicate_key", "remove one of them", key=key_node.value)
+            else:
+                found[key_node.value] = (key_node.value, key_node, value_node)
+        return list(found.values())
+
+    def fields(
+        self, node: yaml.Node | None, what: str, required: Collection[str], optional: Collection[str] = ()
+    ) -> dict[str, yaml.Node]:
+        """The values of a mapping with known keys."""
+        found = {}
+        known = [*required, *optional]
+        for key, key_node, value_node in self.entries(node, what):
+            if key in known:
+                found[key] = value_node
+            else:
+                self.wrong(key_node, "unknown_key", _nearest(key, known), key=key, what=what)
+        if isinstance(node, yaml.MappingNode):
+            for key in required:
+                if key not in found:
+                    self.wrong(node, "missing_key", key=key, what=what)
+        return found
+
+    def items(self, node: yaml.Node | None, what: str) -> Iterator[yaml.Node]:
+        """The nodes of a list."""
+        if isinstance(node, yaml.SequenceNode):
+            yield from node.value
+        elif node is not None:
+            self._wrong_type(node, what, "a list")
+
+    def text(self, node: yaml.Node | None, what: str, pattern: str = r"(?s).+", expected: str = "text") -> str | None:
+        """A string of at most 4 000 characters that matches a pattern."""
+        if node is None:
+            return None
+        if not isinstance(node, yaml.ScalarNode) or node.tag != _PREFIX + "str":
+            self._wrong_type(node, what, "text", "quote it" if isinstance(node, yaml.ScalarNode) else "")
+            return None
+        if len(node.value) > 4000 or not re.fullmatch(pattern, node.value):
+            self.wrong(node, "wrong_format", what=what, value=node.value[:60], expected=expected)
+            return None
+        return str(node.value)
+
+    def texts(self, node: yaml.Node | None, what: str, pattern: str, expected: str) -> tuple[str, ...]:
+        """A list of strings that match a pattern."""
+        found = [self.text(item, f"an entry of {what}", pattern, expected) for item in self.items(node, what)]
+        return tuple(item for item in found if item is not None)
+
+    def number(self, node: yaml.Node | None, what: str, low: float, high: float) -> float | None:
+        """A number within bounds, both included."""
+        if node is None:
+            return None
+        if not isinstance(node, yaml.ScalarNode) or node.style or not _NUMBER.fullmatch(node.value):
+            self._wrong_type(node, what, "a number")
+            return None
+        value = float(node.value)
+        if math.isfinite(value) and low <= value <= high:
+            return value
+        self.wrong(node, "out_of_range", what=what, low=low, high=high)
+        return None
+
+    def seconds(self, node: yaml.Node | None, what: str) -> int | None:
+        """A duration: a whole number and its unit."""
+        expected = "a duration such as 90s, 15m, 12h or 30d"
+        value = self.text(node, what, _DURATION.pattern, expected)
+        if value is None:
+            return None
+        return int(value[:-1]) * _SECONDS[value[-1]]
+
+    def boolean(self, node: yaml.Node | None, what: str) -> bool:
+        """true or false; an absent one is false."""
+        if node is None:
+            return False
+        if isinstance(node, yaml.ScalarNode) and not node.style and node.value in ("true", "false"):
+            return bool(node.value == "true")
+        self._wrong_type(node, what, "true or false")
+        return False
+
+    def choice(self, node: yaml.Node | None, what: str, known: Sequence[str]) -> str | None:
+        """One of a few words."""
+        value = self.text(node, what)
+        if node is None or value is None or value in known:
+            return value
+        self.wrong(node, "unknown_value", _nearest(value, known), what=what, value=value[:60])
+        return None
+
+    def locate(self, node: yaml.ScalarNode, line: int, column: int) -> tuple[int, int]:
+        """Where a place inside a scalar's value (1-based) lies in the file.
+
+        YAML folds, unquotes and strips indentation, but keeps every visible character in order: so the
+        place of the n-th of them in the value is that of the n-th in the source.
+        """
+        lines = node.value.split("\n")
+        before = "".join(lines[: line - 1]) + lines[min(line, len(lines)) - 1][: column - 1]
+        visible = sum(not character.isspace() for character in before)
+        last = node.start_mark.index
+        for at in _visible(self._text, node):
+            if visible == 0:
+                return self._place(at)
+            visible -= 1
+            last = at
+        return self._place(last + 1)
+
+    def _place(self, index: int) -> tuple[int, int]:
+        start = self._text.rfind("\n", 0, index) + 1
+        return self._text.count("\n", 0, index) + 1, index - start + 1
+
+    def _wrong_type(self, node: yaml.Node, what: str, expected: str, remedy: str = "") -> None:
+        self.wrong(node, "wrong_type", remedy, what=what, expected=expected, found=_kind(node))
+
+
+def _visible(text: str, node: yaml.ScalarNode) -> Iterator[int]:
+    """Indices into the file of the visible characters of a scalar's value, in order."""
+    at, end, style = node.start_mark.index, node.end_mark.index, node.style
+    if style in ("|", ">"):
+        at = text.index("\n", at)
+    elif style:
+        at, end = at + 1, end - 1
+    while at < end:
+        escape = (style == "'" and text[at : at + 2] == "''") or (style == '"' and text[at] == "\\")
+        blank = text[at + 1] in "ntr\n" if escape and style == '"' else text[at].isspace()
+        if not blank:
+            yield at
+        at += 2 if escape else 1
+
+
+def _kind(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    return _KINDS.get(node.tag.removeprefix(_PREFIX), "text")
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = get_close_matches(word, known, n=1) or get_close_matches(word.upper(), known, n=1)
+    return f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)

@@ -1,0 +1,115 @@
+"""`riskd assess` and `riskd outcome`: ask a running service from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+from riskd.core.attempt import OUTCOMES, Outcome
+from riskd.core.errors import InvalidAttempt, Problem
+
+FLAGS: Final = {
+    "domain": ("domain", "identity domain: customer, workforce or machine"),
+    "subject": ("subject", "identifier of the account"),
+    "journey": ("journey", "login, registration, recovery, profile_update, payment or session"),
+    "ip": ("network.client_ip", "address that the client connects from"),
+    "user-agent": ("device.user_agent", "User-Agent header"),
+    "device-id": ("device.device_id", "first-party device identifier"),
+    "credential": ("credential_result", "not_checked, succeeded or failed"),
+    "tenant": ("tenant", "tenant"),
+    "request-id": ("request_id", "makes a repeat harmless"),
+}
+"""Fields of riskd.v1.AssessRequest that have a flag of their own."""
+_EXIT_CODES: Final = """\
+exit codes: 0 answered; 2 bad input, or refused as invalid; 3 no answer in time (unavailable, deadline
+passed, overloaded); 1 any other error. With --exit-tier an answer exits with 10 plus the tier: BASELINE 11,
+STEP_UP 12, PHISHING_RESISTANT 13, HARDWARE_BOUND 14, IDENTITY_PROOF 15, DENY 16."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `assess` and `outcome`."""
+    _add_assess(commands)
+    _add_outcome(commands)
+
+
+def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "assess",
+        description="Ask a running service to assess one attempt. The attempt comes from flags, from a file in the "
+        "JSON form of riskd.v1.AssessRequest, or from both: flags win.",
+        epilog=_EXIT_CODES,
+    )
+    parser.add_argument("file", nargs="?", help="JSON file, or - for standard input")
+    for flag, (path, meaning) in FLAGS.items():
+        parser.add_argument(f"--{flag}", dest=path, metavar="TEXT", help=meaning)
+    parser.add_argument(
+        "--set",
+        metavar="PATH=VALUE",
+        action="append",
+        default=[],
+        help="any field, as `device.timezone=Europe/Oslo`, `session.amr=pwd,otp` or `network.rtt=0.04s`; repeatable",
+    )
+    parser.add_argument("--exit-tier", action="store_true", help="exit with 10 plus the tier")
+    _add_connection(parser)
+    parser.set_defaults(handler=_assess)
+
+
+def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "outcome", description="Tell a running service what happened after an assessment.", epilog=_EXIT_CODES
+    )
+    parser.add_argument("assessment_id", help="id that the assessment answered")
+    parser.add_argument("kind", choices=OUTCOMES, metavar="KIND", help=f"one of: {', '.join(OUTCOMES)}")
+    parser.add_argument("--amr", default="", help="methods that met the challenge, with commas: pwd,otp")
+    parser.add_argument("--seconds", type=float, help="time that the challenge took")
+    parser.add_argument("--tenant", default="", help="tenant of the assessed attempt")
+    _add_connection(parser)
+    parser.set_defaults(handler=_outcome)
+
+
+def _add_connection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", default="127.0.0.1:50551", help="host and port (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=1.0, help="deadline in seconds (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the JSON form of the response")
+    parser.add_argument(
+        "--ca", metavar="FILE", help="PEM authorities of the server's certificate; without it, plaintext"
+    )
+    parser.add_argument("--cert", metavar="FILE", help="PEM certificate of the client, where the server asks for one")
+    parser.add_argument("--key", metavar="FILE", help="PEM private key of --cert")
+
+
+def _assess(args: argparse.Namespace) -> int:
+    from riskd.cli import client
+
+    fields = [(path, value) for path, _ in FLAGS.values() if (value := vars(args)[path]) is not None]
+    request = client.assess_request(_read(args.file), [*fields, *(_pair(each) for each in args.set)])
+    return client.run(args, lambda stub: stub.Assess(request, timeout=args.timeout))
+
+
+def _outcome(args: argparse.Namespace) -> int:
+    from riskd.cli import client
+
+    amr = tuple(method for method in args.amr.split(",") if method)
+    request = client.outcome_request(
+        Outcome(assessment_id=args.assessment_id, kind=args.kind, tenant=args.tenant, amr=amr, seconds=args.seconds)
+    )
+    return client.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout))
+
+
+def _read(file: str | None) -> str:
+    """The document, `{}` when there is none. Raises InvalidAttempt."""
+    if file is None:
+        return "{}"
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidAttempt([Problem(file, f"cannot be read: {error}")]) from error
+
+
+def _pair(text: str) -> tuple[str, str]:
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidAttempt([Problem("--set", f"{text!r} has no `=`", "write --set device.timezone=Europe/Oslo")])
+    return path, value

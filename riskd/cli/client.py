@@ -1,0 +1,199 @@
+"""The client half of `riskd assess` and `riskd outcome`; the only command-line module that knows gRPC."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import grpc
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import MessageToJson, Parse, ParseDict, ParseError
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc_status.rpc_status import from_call
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
+from riskd._proto.riskd.v1.assessment_pb2 import Reason, Tier
+from riskd._proto.riskd.v1.attempt_pb2 import RiskLevel
+from riskd.core.attempt import Outcome
+from riskd.core.errors import InvalidAttempt, InvalidOutcome, InvalidSettings, Problem
+
+BAD_INPUT: Final = 2
+NO_ANSWER: Final = 3
+FAILED: Final = 1
+TIERS_FROM: Final = 10
+_EXIT: Final = {
+    grpc.StatusCode.INVALID_ARGUMENT: BAD_INPUT,
+    grpc.StatusCode.UNAVAILABLE: NO_ANSWER,
+    grpc.StatusCode.DEADLINE_EXCEEDED: NO_ANSWER,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: NO_ANSWER,
+}
+Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse
+
+
+def run(args: argparse.Namespace, call: Callable[[risk_pb2_grpc.RiskServiceStub], Response]) -> int:
+    """Call, print, and the exit code."""
+    try:
+        with _connect(args) as stub:
+            response = call(stub)
+    except grpc.RpcError as error:
+        for line in _explain(error):
+            print(f"riskd: {line}", file=sys.stderr)
+        return _EXIT.get(error.code(), FAILED)
+    if args.json:
+        print(MessageToJson(response, always_print_fields_with_no_presence=True))
+    elif isinstance(response, risk_pb2.AssessResponse):
+        _show(response, Console())
+    else:
+        print(f"taught {response.taught_units} units")
+    if isinstance(response, risk_pb2.AssessResponse) and args.exit_tier:
+        return TIERS_FROM + response.requirement.tier
+    return 0
+
+
+def assess_request(document: str, fields: Iterable[tuple[str, str]]) -> risk_pb2.AssessRequest:
+    """The request that a JSON document and (path, text) fields say. Raises InvalidAttempt with all mistakes."""
+    request, problems = risk_pb2.AssessRequest(), []
+    described = risk_pb2.DESCRIPTOR.message_types_by_name["AssessRequest"]
+    try:
+        Parse(document, request)
+    except ParseError as error:
+        problems.append(Problem("file", str(error), "write the JSON form of riskd.v1.AssessRequest"))
+    for path, text in fields:
+        try:
+            ParseDict(_tree(described, path, text), request)
+        except ParseError as error:
+            problems.append(Problem(path, str(error)))
+    if problems:
+        raise InvalidAttempt(problems)
+    return request
+
+
+def _tree(message: Descriptor, path: str, text: str) -> dict[str, object]:
+    """The JSON document that says one field. Raises ParseError when there is none of that name."""
+    name, _, rest = path.partition(".")
+    field = message.fields_by_name.get(name)
+    if field is None:
+        raise ParseError(f"{message.full_name} has no field {name!r}")
+    inner = field.message_type
+    if inner is not None and inner.GetOptions().map_entry:
+        return {name: {rest: text}}
+    if inner is not None and inner.file.package == message.file.package:
+        return {name: _tree(inner, rest, text)}
+    if rest:
+        raise ParseError(f"{name} has no parts")
+    return {name: _value(field, text)}
+
+
+def _value(field: FieldDescriptor, text: str) -> object:
+    """A field's value in JSON. Enum values may be written in their short form: `login`."""
+    if field.is_repeated:
+        return text.split(",")
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return {"true": True, "false": False}.get(text, text)
+    if field.enum_type is not None:
+        known = [value.name for value in field.enum_type.values]
+        return next((name for name in known if name.endswith(f"_{text.upper()}")), text)
+    return text
+
+
+def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
+    """The request that says an outcome. Raises InvalidOutcome where the wire has no place for what it says."""
+    request = risk_pb2.RecordOutcomeRequest(assessment_id=outcome.assessment_id, tenant=outcome.tenant)
+    group, _, end = outcome.kind.partition("_")
+    if group == "challenge":
+        challenge = risk_pb2.Challenge(result=f"RESULT_{end.upper()}", amr=outcome.amr)
+        if outcome.seconds is not None:
+            challenge.duration.FromNanoseconds(round(outcome.seconds * 1e9))
+        request.challenge.CopyFrom(challenge)
+    elif outcome.amr or outcome.seconds is not None:
+        raise InvalidOutcome([Problem(outcome.kind, "has neither methods nor a time", "leave --amr and --seconds out")])
+    elif group == "recovery":
+        request.recovery.CopyFrom(risk_pb2.Recovery(result=f"RESULT_{end.upper()}"))
+    else:
+        getattr(request, outcome.kind).SetInParent()
+    return request
+
+
+@contextmanager
+def _connect(args: argparse.Namespace) -> Iterator[risk_pb2_grpc.RiskServiceStub]:
+    """A channel that does not wait for a server to appear. Raises InvalidSettings for unreadable files."""
+    if args.ca is None:
+        channel = grpc.insecure_channel(args.target)
+    else:
+        channel = grpc.secure_channel(
+            args.target, grpc.ssl_channel_credentials(_bytes(args.ca), _bytes(args.key), _bytes(args.cert))
+        )
+    with channel:
+        yield risk_pb2_grpc.RiskServiceStub(channel)
+
+
+def _bytes(file: str | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise InvalidSettings([Problem(file, f"cannot be read: {error.strerror}")]) from error
+
+
+def _explain(error: grpc.RpcError) -> Iterator[str]:
+    """The status of a call that failed: a line for it, and one for each violation."""
+    status, info, bad = from_call(error), ErrorInfo(), BadRequest()
+    for detail in status.details if status is not None else ():
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    yield (
+        f"{error.code().name} {info.reason}: {error.details()}"
+        if info.reason
+        else f"{error.code().name}: {error.details()}"
+    )
+    for violation in bad.field_violations:
+        yield f"  {violation.field}: {violation.description}"
+
+
+def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
+    """An answer for people: the requirement first, then why, then what was missing."""
+    needed = response.requirement
+    tier = Tier.Name(needed.tier).removeprefix("TIER_")
+    level = RiskLevel.Name(response.level).removeprefix("RISK_LEVEL_").lower()
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("tier", Text(tier + (", already satisfied" if needed.satisfied else ""), style="bold"))
+    grid.add_row("score", f"{response.score:.4f} ({level})")
+    if needed.aal:
+        grid.add_row("assurance", f"AAL{needed.aal}")
+    if needed.acr_values:
+        grid.add_row("acr_values", Text(" ".join(needed.acr_values)))
+    if needed.HasField("max_age"):
+        grid.add_row("max_age", f"{needed.max_age.seconds} s")
+    if needed.amr:
+        grid.add_row("amr", Text(" | ".join("+".join(each.methods) for each in needed.amr)))
+    grid.add_row("coverage", f"{response.coverage:.0%}")
+    if response.degraded:
+        grid.add_row("degraded", Text(", ".join(response.causes), style="bold"))
+    if response.next_signals:
+        grid.add_row("ask next", Text(", ".join(response.next_signals)))
+    grid.add_row("release", Text(f"{response.release}, model {response.model}"))
+    grid.add_row("assessment", Text(response.assessment_id))
+    console.print(grid)
+    _list(console, ("reason", "log-odds", "because"), [_reason(each) for each in response.reasons])
+    _list(console, ("gap", "why"), [(gap.source, gap.why) for gap in response.gaps])
+
+
+def _reason(reason: Reason) -> tuple[str, str, str]:
+    return reason.code, f"{reason.contribution:+.2f}" if reason.contribution else "", reason.text
+
+
+def _list(console: Console, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    if rows:
+        table = Table(*heads, box=None, padding=(0, 2, 0, 0))
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print()
+        console.print(table)

@@ -1,0 +1,109 @@
+"""`riskd features`: what the score is made of, and the reference page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.features import FEATURES, GROUPS, Feature, schema
+
+_INTRODUCTION: Final = """\
+# Features
+
+The {count} numbers that the score is made of, in the order of the vector. Rules can use each by its name.
+
+- **Unit**: counts and distances are as they are, so that rules read naturally; trees do not mind the scale.
+- **Default**: the value when the feature cannot be known. `NaN` is missing: a model has a branch of its own for it, so
+  what is unknown is never taken for what is usual. A feature is missing when one of its **sources** is, when its
+  **purpose** was not granted, and, where it compares with the subject's past, until a first sign-in was proven.
+- **±**, the direction: `+` riskier the larger, `-` safer the larger, `±` either. Models are held to it.
+- **Reason**: the code in the answer when the feature raised the score; codes are stable, and some share one.
+
+Probability ratios (`_llr`) follow Freeman et al. 2016; [decision 0009](decisions/0009-familiarity.md) says how.
+
+This page is `riskd features --markdown`; `riskd features --json` prints the same for programs.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `features`."""
+    parser = commands.add_parser("features", description="Show what the score is made of.")
+    parser.add_argument("--group", choices=GROUPS, help="only one group")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print the reference page docs/features.md")
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    chosen = [feature for feature in FEATURES if args.group in (None, feature.group)]
+    if args.json:
+        print(document(chosen))
+    elif args.markdown:
+        print(page(chosen), end="")
+    else:
+        print(table(chosen))
+    return 0
+
+
+def table(features: Sequence[Feature]) -> str:
+    """One line a feature: name, direction, reason, unit."""
+    names, reasons = (max(map(len, column)) for column in zip(*((f.name, f.reason) for f in features), strict=True))
+    lines = [f"{'FEATURE':{names}}    {'REASON':{reasons}}  UNIT"]
+    lines += [f"{f.name:{names}}  {_sign(f)} {f.reason:{reasons}}  {f.unit}" for f in features]
+    return "\n".join(lines)
+
+
+def document(features: Sequence[Feature]) -> str:
+    """The table as JSON; a missing value is null."""
+    rows = [
+        {
+            "name": feature.name,
+            "group": feature.group,
+            "unit": feature.unit,
+            "missing": None if math.isnan(feature.missing) else feature.missing,
+            "purpose": feature.purpose,
+            "sources": feature.sources,
+            "direction": feature.direction,
+            "reason": feature.reason,
+            "why": feature.why,
+            "text": feature.text,
+        }
+        for feature in features
+    ]
+    return json.dumps({"schema": schema(), "features": rows}, indent=2)
+
+
+def page(features: Sequence[Feature] = FEATURES) -> str:
+    """The reference page."""
+    parts = [_INTRODUCTION.format(count=len(FEATURES))]
+    for group in dict.fromkeys(feature.group for feature in features):
+        parts.append(f"\n## {group.capitalize()}\n\n{_HEAD}")
+        parts += [_row(feature) for feature in features if feature.group == group]
+    parts.append(f"\nSchema `{schema()}`.\n")
+    return "".join(parts)
+
+
+_COLUMNS: Final = ("Feature", "What and why", "Unit", "Default", "±", "Purpose", "Sources", "Reason")
+_HEAD: Final = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
+
+
+def _row(feature: Feature) -> str:
+    cells = (
+        f"`{feature.name}`",
+        feature.why.replace("|", "\\|"),
+        feature.unit,
+        "NaN" if math.isnan(feature.missing) else f"{feature.missing:g}",
+        _sign(feature),
+        feature.purpose,
+        ", ".join(feature.sources),
+        f"`{feature.reason}`: {feature.text}",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _sign(feature: Feature) -> str:
+    return {1: "+", -1: "-", 0: "±"}[feature.direction]

@@ -1,0 +1,62 @@
+"""`riskd metrics`: the reference page of all metrics."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from riskd.metrics import METRICS
+
+_INTRODUCTION: Final = """\
+# Metrics
+
+One page for all workers, at `/metrics` of `metrics.host` and `metrics.port`, in the Prometheus text format and in
+OpenMetrics. Counters go on when a worker is replaced, and begin anew when the service does. Every label has a bounded
+vocabulary, and a value outside it counts as `other`. Series that are 0 are left out, save those of the calls and of
+`riskd_failures_total`, so that `rate()` sees their first increase. This page is `riskd metrics --markdown`.
+
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `metrics`."""
+    parser = commands.add_parser("metrics", description="List every metric that riskd exports.")
+    parser.add_argument("--markdown", action="store_true", help="print the reference page docs/metrics.md")
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.markdown:
+        print(markdown(), end="")
+        return 0
+    for metric in METRICS:
+        labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
+        print(f"{metric.name}{labels}  {metric.kind}: {metric.doc}")
+    return 0
+
+
+def markdown() -> str:
+    """The reference page."""
+    lines = ["| metric | type | labels | meaning |\n", "|---|---|---|---|\n"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.doc} |\n")
+    lines.append("\n## Labels\n\n")
+    lines += [f"- `{label}`: {', '.join(f'`{value}`' for value in values)}\n" for label, values in _labels().items()]
+    lines.append("\n## Buckets\n\n")
+    lines += [
+        f"- `{metric.name}`: {', '.join(f'{bound:g}' for bound in metric.bounds)}\n"
+        for metric in METRICS
+        if metric.bounds
+    ]
+    return _INTRODUCTION + "".join(lines)
+
+
+def _labels() -> dict[str, dict[str, None]]:
+    """Every label with its vocabulary. Metrics share the vocabulary of a label that they share."""
+    found: dict[str, dict[str, None]] = {}
+    for metric in METRICS:
+        if metric.merge != "live":
+            for column, label in enumerate(metric.labels):
+                found.setdefault(label, {}).update(dict.fromkeys(row[column] for row in metric.rows))
+    return found

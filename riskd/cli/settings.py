@@ -1,0 +1,105 @@
+"""`riskd settings`: what holds and where it comes from, whether it is right, and the reference page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from riskd.config import FIELDS, Field, Loaded, Settings, explain
+from riskd.core.errors import InvalidSettings, Problem
+
+_INTRODUCTION: Final = """\
+# Settings
+
+Every setting has a default that an embedded start can live with. Sources, each stronger than the one before:
+
+1. the default,
+2. the TOML file of `--config`, else of `RISKD_CONFIG`: `port` of `[server]` is `server.port`,
+3. the environment: `RISKD_SERVER__PORT` (lists with commas),
+4. flags: `--set server.port=50551`, and short ones where `riskd serve --help` has them.
+
+All mistakes are reported at once, with file and line or variable; riskd then exits with code 2. `riskd settings`
+prints what holds and where it comes from, `riskd settings --check` only whether it is right. This page is
+`riskd settings --markdown`.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `settings`."""
+    parser = commands.add_parser("settings", description="Show every setting, its value and where it comes from.")
+    add_arguments(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--check", action="store_true", help="print nothing but mistakes; exit code 2 if there are any")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print the reference page docs/settings.md")
+    parser.set_defaults(handler=_run)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags with which a command takes settings."""
+    parser.add_argument("--config", metavar="FILE", help="TOML file (default: $RISKD_CONFIG, else none)")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="a setting, as `server.port=50551`; repeatable"
+    )
+
+
+def given(args: argparse.Namespace, short: Mapping[str, str | None] | None = None) -> Loaded:
+    """The settings that the arguments ask for. `short` are keys with a flag of their own.
+
+    Raises InvalidSettings.
+    """
+    flags = {key: value for key, value in (short or {}).items() if value is not None}
+    malformed = []
+    for pair in args.set:
+        key, equals, value = pair.partition("=")
+        flags[key.strip()] = value
+        if not equals:
+            malformed.append(Problem("--set", f"{pair!r} has no `=`", "write --set server.port=50551"))
+    if malformed:
+        raise InvalidSettings(malformed)
+    return explain(args.config, os.environ, flags)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.markdown:
+        print(markdown(), end="")
+        return 0
+    loaded = given(args)
+    if args.json:
+        print(json.dumps(_rows(loaded), indent=2))
+    elif not args.check:
+        rows = [(key, json.dumps(row["value"]), row["origin"]) for key, row in _rows(loaded).items()]
+        widths = [max(len(str(row[column])) for row in rows) for column in range(2)]
+        for key, value, origin in rows:
+            print(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+    return 0
+
+
+def _rows(loaded: Loaded) -> dict[str, dict[str, object]]:
+    rows: dict[str, dict[str, object]] = {
+        key: {"value": getattr(getattr(loaded.settings, field.section), field.name), "origin": loaded.origins[key]}
+        for key, field in FIELDS.items()
+    }
+    secrets = loaded.settings.secrets
+    source = ("secrets.pepper_file" if secrets.pepper_file else "RISKD_PEPPER") if secrets.pepper else "development"
+    rows["secrets.pepper"] = {"value": "hidden", "origin": source}
+    return rows
+
+
+def markdown() -> str:
+    """The reference page."""
+    parts = [_INTRODUCTION]
+    for section in dict.fromkeys(field.section for field in FIELDS.values()):
+        doc = (type(getattr(Settings(), section)).__doc__ or "").partition("\n")[0]
+        parts.append(f"\n## [{section}]\n\n{doc}\n\n| setting | default | accepts | environment | meaning |\n")
+        parts.append("|---|---|---|---|---|\n")
+        parts += [_row(field) for field in FIELDS.values() if field.section == section]
+    return "".join(parts)
+
+
+def _row(field: Field) -> str:
+    default = f"`{json.dumps(field.default)}`" if field.default not in ("", ()) else ""
+    return f"| `{field.name}` | {default} | {field.accepts} | `{field.variable}` | {field.doc} |\n"

@@ -1,0 +1,9 @@
+"""Settings: what a deployment may choose, where a choice comes from, and what is wrong with it."""
+
+from __future__ import annotations
+
+from riskd.config.pepper import obtain_pepper
+from riskd.config.settings import FIELDS, Field, Secret, Settings
+from riskd.config.sources import Loaded, explain, load
+
+__all__ = ["FIELDS", "Field", "Loaded", "Secret", "Settings", "explain", "load", "obtain_pepper"]

@@ -1,0 +1,251 @@
+"""The settings as values. Types, ranges and a line of documentation each are data, for `docs/settings.md`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
+
+from msgspec import Meta, Struct
+
+DERIVED: Final = ""
+"""Default of a path that follows from another setting; its documentation says which."""
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Secret:
+    """Bytes that no repr, log line or JSON document shows."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "Secret(hidden)" if self._value else "Secret(none)"
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def reveal(self) -> bytes:
+        """The secret itself, for the one place that needs it."""
+        return self._value
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """The gRPC service and its processes."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on; `0.0.0.0` or `::` for all.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[Port, Meta(description="Port of the gRPC service; 0 takes a free one.")] = 50551
+    workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes that share the port; one a core.")] = 1
+    threads: Annotated[
+        int, Meta(ge=1, le=64, description="Handler threads of a worker; more help only a store that is waited for.")
+    ] = 2
+    max_concurrent_rpcs: Annotated[
+        int, Meta(ge=1, le=100_000, description="Calls a worker holds before it sheds load with RESOURCE_EXHAUSTED.")
+    ] = 256
+    default_timeout_ms: Annotated[
+        int, Meta(ge=1, le=60_000, description="Time for a call whose client set no deadline, milliseconds.")
+    ] = 100
+    max_message_kb: Annotated[
+        int, Meta(ge=16, le=65_536, description="Largest request accepted, KiB (a batch is one request).")
+    ] = 1024
+    max_connection_age_s: Annotated[
+        int,
+        Meta(ge=1, le=86_400, description="Age at which a connection is asked to reconnect, so that load rebalances."),
+    ] = 300
+    lame_duck_s: Annotated[
+        float,
+        Meta(ge=0, le=120, description="Time between saying NOT_SERVING and refusing calls, for balancers to notice."),
+    ] = 0.0
+    grace_s: Annotated[
+        float, Meta(ge=0, le=600, description="Time for calls under way to finish when the service stops.")
+    ] = 10.0
+    tls_cert: Annotated[str, Meta(description="PEM certificate chain; empty: plaintext.", extra={"reads": "file"})] = ""
+    tls_key: Annotated[str, Meta(description="PEM private key of `tls_cert`.", extra={"reads": "file"})] = ""
+    tls_client_ca: Annotated[
+        str,
+        Meta(description="PEM authorities; given, clients must show a certificate of theirs.", extra={"reads": "file"}),
+    ] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least severe event that stderr gets.")
+    ] = "info"
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """What riskd itself writes."""
+
+    dir: Annotated[
+        str,
+        Meta(
+            description="Directory of all that riskd writes, mode 0700 (`$XDG_STATE_HOME/riskd` where that is set).",
+        ),
+    ] = "~/.local/state/riskd"
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """The HTTP endpoint: `/metrics`, `/healthz`, `/readyz`."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address of the HTTP endpoint.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port of the HTTP endpoint; 0 takes a free one.")] = 9464
+
+
+class Store(Struct, frozen=True, kw_only=True):
+    """Where histories are kept."""
+
+    kind: Annotated[
+        Literal["lmdb", "memory"],
+        Meta(description="`lmdb`: a file that all workers share; `memory`: forgotten at exit, one worker only."),
+    ] = "lmdb"
+    path: Annotated[str, Meta(description="Directory of the LMDB store; empty: `store` in `state.dir`.")] = DERIVED
+    map_size_mb: Annotated[
+        int,
+        Meta(ge=16, le=16_777_216, description="Most that the LMDB store may grow to, MiB; address space, not disk."),
+    ] = 4096
+    sweep_s: Annotated[
+        float, Meta(ge=1, le=86_400, description="Time between two looks for expired records, seconds.")
+    ] = 10.0
+
+
+class Geo(Struct, frozen=True, kw_only=True):
+    """Databases of addresses. Each is optional: without one its facts are gaps."""
+
+    dir: Annotated[
+        str,
+        Meta(
+            description="Directory that `riskd geo install` fills (`$RISKD_GEO_DIR`, or `$XDG_DATA_HOME/riskd/geo`).",
+        ),
+    ] = "~/.local/share/riskd/geo"
+    city: Annotated[
+        str, Meta(description="City database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
+    ] = DERIVED
+    asn: Annotated[
+        str, Meta(description="ASN database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
+    ] = DERIVED
+    anonymous: Annotated[
+        str, Meta(description="Anonymous-IP database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
+    ] = DERIVED
+
+
+class Release(Struct, frozen=True, kw_only=True):
+    """What decides."""
+
+    policies: Annotated[
+        str, Meta(description="Directory of policy files; empty: those packaged with riskd.", extra={"reads": "dir"})
+    ] = DERIVED
+    models: Annotated[
+        str, Meta(description="Directory of model bundles; empty: those packaged with riskd.", extra={"reads": "dir"})
+    ] = DERIVED
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """The decision log."""
+
+    dir: Annotated[str, Meta(description="Directory of the segments; empty: `decisions` in `state.dir`.")] = DERIVED
+    segment_mb: Annotated[int, Meta(ge=1, le=4096, description="Size at which a segment is finished, MiB.")] = 64
+    segment_minutes: Annotated[
+        int, Meta(ge=1, le=10_080, description="Age at which a segment is finished, minutes.")
+    ] = 60
+    keep_mb: Annotated[
+        int,
+        Meta(ge=16, le=1_073_741_824, description="Most that all segments hold, MiB; beyond it the oldest goes."),
+    ] = 4096
+    keep_days: Annotated[int, Meta(ge=1, le=3650, description="Age at which a finished segment goes, days.")] = 365
+    slow_ms: Annotated[
+        float, Meta(gt=0, le=60_000, description="A write that takes longer is counted as slow, milliseconds.")
+    ] = 20.0
+
+
+class Secrets(Struct, frozen=True, kw_only=True):
+    """What must not leak. The pepper may also be given whole as `RISKD_PEPPER`."""
+
+    pepper_file: Annotated[
+        str,
+        Meta(
+            description="File with the secret that keys all pseudonyms, 16 to 64 bytes; "
+            "empty, and no `RISKD_PEPPER`: one is made in `state.dir`, for development.",
+            extra={"reads": "file"},
+        ),
+    ] = ""
+    pepper: Secret = Secret(b"")
+
+
+class Attributes(Struct, frozen=True, kw_only=True):
+    """Custom facts for policy rules."""
+
+    names: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$")], ...],
+        Meta(max_length=64, description="Custom attributes that attempts may carry; others are refused."),
+    ] = ()
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that a deployment may choose. Made by `load`; all paths are absolute."""
+
+    server: Server = Server()
+    state: State = State()
+    metrics: Metrics = Metrics()
+    store: Store = Store()
+    geo: Geo = Geo()
+    release: Release = Release()
+    log: Log = Log()
+    secrets: Secrets = Secrets()
+    attributes: Attributes = Attributes()
+
+
+class Field(Struct, frozen=True):
+    """One setting as the documentation and the sources see it. `accepts` says which values, for people."""
+
+    section: str
+    name: str
+    type: object
+    default: object
+    doc: str
+    accepts: str
+    reads: str
+
+    @property
+    def key(self) -> str:
+        """`section.name`, as in the TOML file."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"RISKD_{self.section}__{self.name}".upper()
+
+
+def _metas(annotated: object) -> tuple[Meta, ...]:
+    return tuple(meta for meta in get_args(annotated)[1:] if isinstance(meta, Meta))
+
+
+def _accepts(annotated: object, metas: tuple[Meta, ...]) -> str:
+    plain = get_args(annotated)[0]
+    if get_origin(plain) is Literal:
+        return " or ".join(f"`{choice}`" for choice in get_args(plain))
+    if get_origin(plain) is tuple:
+        return "a list of names in lower case (letters, digits and _, 63 at most)"
+    low = next((meta.ge for meta in metas if meta.ge is not None), None)
+    high = next((meta.le for meta in metas if meta.le is not None), None)
+    kind = {int: "an integer", float: "a number", str: "text"}[plain]
+    if high is None:
+        return kind
+    return f"{kind}, {low} to {high}" if low is not None else f"{kind} above 0, to {high}"
+
+
+def _fields() -> dict[str, Field]:
+    found = {}
+    for section, kind in get_type_hints(Settings).items():
+        for name, annotated in get_type_hints(kind, include_extras=True).items():
+            metas = _metas(annotated)
+            doc = "".join(meta.description or "" for meta in metas)
+            if doc:
+                reads = next((meta.extra["reads"] for meta in metas if meta.extra and "reads" in meta.extra), "")
+                field = Field(section, name, annotated, getattr(kind(), name), doc, _accepts(annotated, metas), reads)
+                found[field.key] = field
+    return found
+
+
+FIELDS: Final = _fields()
+"""Every setting by its key, in the order of the documentation."""

@@ -1,0 +1,263 @@
+"""Where settings come from: defaults < TOML file < environment < flags. Every mistake is reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, get_type_hints
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.config.pepper import pepper_problem
+from riskd.config.settings import FIELDS, Field, Secret, Settings
+from riskd.core.errors import InvalidSettings, Problem
+
+CONFIG_BYTES: Final = 1 << 20
+"""Largest configuration file read."""
+_SECTIONS: Final = tuple(dict.fromkeys(field.section for field in FIELDS.values()))
+
+
+class Loaded(Struct, frozen=True):
+    """Settings, and for each key where its value came from (`default`, a file, a variable or a flag)."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+class _Given(Struct, frozen=True):
+    """One value as somebody wrote it. `text`: it came as text, and numbers and lists are spelled in it."""
+
+    key: str
+    value: object
+    where: str
+    origin: str
+    line: int = 0
+    text: bool = True
+
+    @property
+    def column(self) -> int:
+        """Lines are known by their keys alone, so the column is the first."""
+        return 1 if self.line else 0
+
+
+def load(
+    config: str | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
+) -> Settings:
+    """`explain` without the origins: for whoever only wants the settings."""
+    return explain(config, os.environ if environ is None else environ, flags or {}).settings
+
+
+def explain(config: str | None, environ: Mapping[str, str], flags: Mapping[str, str]) -> Loaded:
+    """Settings from all sources; `config` None means `RISKD_CONFIG`, and no file where that is unset.
+
+    `flags` maps keys (`server.port`) to text. Raises InvalidSettings with every problem of every
+    source, also in values that another source overrides.
+    """
+    problems: list[Problem] = []
+    path = config if config is not None else environ.get("RISKD_CONFIG", "")
+    given = [
+        *_from_home(environ),
+        *(_from_file(path, problems) if path else ()),
+        *_from_environment(environ),
+        *(_Given(key, value, f"flag {key}", f"flag {key}") for key, value in flags.items()),
+    ]
+    values: dict[str, object] = {}
+    origins = dict.fromkeys(FIELDS, "default")
+    for one in given:
+        field = FIELDS.get(one.key)
+        if field is None:
+            problems.append(_unknown(one))
+            continue
+        try:
+            values[one.key] = _converted(field, one)
+            origins[one.key] = one.origin
+        except msgspec.ValidationError:
+            problems.append(_refused(field, one))
+    settings = _placed(_built(values))
+    problems += _conflicts(settings)
+    problems += _unreadable(settings, origins)
+    settings = _peppered(settings, environ, problems)
+    if problems:
+        raise InvalidSettings(problems)
+    return Loaded(settings, origins)
+
+
+def _from_home(environ: Mapping[str, str]) -> Iterator[_Given]:
+    for variable, key, below in (("XDG_STATE_HOME", "state.dir", "riskd"), ("XDG_DATA_HOME", "geo.dir", "riskd/geo")):
+        if environ.get(variable):
+            yield _Given(key, f"{environ[variable]}/{below}", variable, f"${variable}")
+
+
+def _from_file(path: str, problems: list[Problem]) -> Iterator[_Given]:
+    text = ""
+    try:
+        raw = Path(path).expanduser().read_bytes()
+        if len(raw) > CONFIG_BYTES:
+            problems.append(Problem(path, f"{len(raw)} bytes are too many", f"keep it below {CONFIG_BYTES}"))
+            return
+        text = raw.decode()
+        document = tomllib.loads(text)
+    except OSError as error:
+        problems.append(Problem(path, error.strerror or "cannot be read", "check --config and RISKD_CONFIG"))
+    except UnicodeDecodeError as error:
+        problems.append(Problem(path, f"byte {error.start} is not UTF-8", "save the file as UTF-8"))
+    except tomllib.TOMLDecodeError as error:
+        message, line, column = _located(str(error), text)
+        problems.append(Problem(path, message, "write TOML: https://toml.io/en/v1.0.0", line, column))
+    else:
+        lines = _lines(text)
+        for section, content in document.items():
+            pairs = content.items() if isinstance(content, dict) else [("", content)]
+            for name, value in pairs:
+                key = f"{section}.{name}" if name else section
+                line = lines.get(key, lines.get(section, 0))
+                yield _Given(key, value, path, path, line, text=False)
+
+
+def _located(message: str, text: str) -> tuple[str, int, int]:
+    found = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", message)
+    if not found:
+        return message, 0, 0
+    if found[1] is None:
+        return message, text.count("\n") + 1, 1
+    return message[: found.start()], int(found[1]), int(found[2])
+
+
+def _lines(text: str) -> dict[str, int]:
+    """The line of each key that is written in the usual way; good enough to point at it."""
+    section = ""
+    found: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
+            section = header[1]
+            found.setdefault(section, number)
+        elif pair := re.match(r"\s*([\w.-]+)\s*=", line):
+            found.setdefault(f"{section}.{pair[1]}" if section else pair[1], number)
+    return found
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
+    """`RISKD_SECTION__FIELD`. Names without the double underscore are not ours: Kubernetes sets `RISKD_PORT`."""
+    if environ.get("RISKD_GEO_DIR"):
+        yield _Given("geo.dir", environ["RISKD_GEO_DIR"], "RISKD_GEO_DIR", "RISKD_GEO_DIR")
+    for variable in sorted(environ):
+        section, mark, name = variable.removeprefix("RISKD_").lower().partition("__")
+        if mark and variable.startswith("RISKD_"):
+            yield _Given(f"{section}.{name}", environ[variable], variable, variable)
+
+
+def _converted(field: Field, one: _Given) -> object:
+    value = one.value
+    if one.text and isinstance(value, str) and isinstance(field.default, tuple):
+        value = tuple(part.strip() for part in value.split(",") if part.strip())
+    converted: object = msgspec.convert(value, field.type, strict=not one.text)
+    return converted
+
+
+def _refused(field: Field, one: _Given) -> Problem:
+    what = f"{field.key} cannot be {one.value!r:.80}"
+    return Problem(one.where, what, f"give {field.accepts}; the default is {field.default!r}", one.line, one.column)
+
+
+def _unknown(one: _Given) -> Problem:
+    section, _, name = one.key.partition(".")
+    if section in _SECTIONS and name:
+        known = [field.name for field in FIELDS.values() if field.section == section]
+        what, near = f"[{section}] has no setting {name!r}", difflib.get_close_matches(name, known, 1)
+    elif section in _SECTIONS:
+        what, near = f"{section!r} is a section, not a value", [f"[{section}]"]
+    else:
+        what, near = f"there is no section {section!r}", difflib.get_close_matches(section, _SECTIONS, 1)
+    return Problem(
+        one.where, what, f"did you mean {near[0]}?" if near else "`riskd settings` lists them", one.line, one.column
+    )
+
+
+def _built(values: Mapping[str, object]) -> Settings:
+    sections = {}
+    for section, kind in get_type_hints(Settings).items():
+        prefix = f"{section}."
+        sections[section] = kind(**{k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)})
+    return Settings(**sections)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) if path else ""
+
+
+def _placed(settings: Settings) -> Settings:
+    """Paths made absolute, and those that follow from another one filled in."""
+    server, geo, release = settings.server, settings.geo, settings.release
+    state, log, store = _absolute(settings.state.dir), settings.log, settings.store
+    return replace(
+        settings,
+        server=replace(
+            server,
+            tls_cert=_absolute(server.tls_cert),
+            tls_key=_absolute(server.tls_key),
+            tls_client_ca=_absolute(server.tls_client_ca),
+        ),
+        state=replace(settings.state, dir=state),
+        store=replace(store, path=_absolute(store.path) or f"{state}/store"),
+        geo=replace(
+            geo,
+            dir=_absolute(geo.dir),
+            city=_absolute(geo.city),
+            asn=_absolute(geo.asn),
+            anonymous=_absolute(geo.anonymous),
+        ),
+        release=replace(release, policies=_absolute(release.policies), models=_absolute(release.models)),
+        log=replace(log, dir=_absolute(log.dir) or f"{state}/decisions"),
+        secrets=replace(settings.secrets, pepper_file=_absolute(settings.secrets.pepper_file)),
+    )
+
+
+def _conflicts(settings: Settings) -> Iterator[Problem]:
+    server = settings.server
+    if settings.store.kind == "memory" and server.workers > 1:
+        yield Problem(
+            "store.kind", "`memory` is not shared between workers", "set server.workers to 1 or store.kind to lmdb"
+        )
+    if bool(server.tls_cert) != bool(server.tls_key):
+        yield Problem("server.tls_cert", "a certificate and its key come together", "set tls_cert and tls_key, or none")
+    if server.tls_client_ca and not server.tls_cert:
+        yield Problem("server.tls_client_ca", "clients cannot be asked for certificates in plaintext", "set tls_cert")
+    if settings.log.keep_mb < 2 * settings.log.segment_mb * server.workers:
+        yield Problem(
+            "log.keep_mb",
+            f"{server.workers} workers with segments of {settings.log.segment_mb} MiB need more",
+            f"set it to {2 * settings.log.segment_mb * server.workers} or more",
+        )
+
+
+def _unreadable(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
+    for field in FIELDS.values():
+        path = getattr(getattr(settings, field.section), field.name)
+        if not field.reads or not path:
+            continue
+        source = origins[field.key]
+        if field.reads == "dir" and not Path(path).is_dir():
+            yield Problem(field.key, f"{path} is not a directory", f"it comes from: {source}")
+        elif field.reads == "file" and not (Path(path).is_file() and os.access(path, os.R_OK)):
+            yield Problem(field.key, f"{path} is not a file that riskd may read", f"it comes from: {source}")
+
+
+def _peppered(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Settings:
+    path = settings.secrets.pepper_file
+    if pepper := environ.get("RISKD_PEPPER", "").encode("utf-8", "surrogateescape"):
+        where = "RISKD_PEPPER"
+    elif path and Path(path).is_file() and os.access(path, os.R_OK):
+        where = "secrets.pepper_file"
+        with Path(path).open("rb") as file:
+            pepper = file.read(4096).strip()
+    else:
+        return settings
+    if problem := pepper_problem(where, pepper):
+        problems.append(problem)
+    return replace(settings, secrets=replace(settings.secrets, pepper=Secret(pepper)))

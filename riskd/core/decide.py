@@ -1,0 +1,132 @@
+"""The ruling: what to require of an attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from riskd.core.assessment import Hit, Reason
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context, Missing
+from riskd.core.policy import Journey, Policy, Rung
+from riskd.core.requirement import Requirement, Tier
+
+
+class Ruling(Struct, frozen=True):
+    """What is required and why. `raised`: the tier lies above the journey's floor.
+
+    `reasons` are those of the rules that hit and of the gaps that raised, each code once; `gaps` the
+    expected sources that are missing; `coverage` the share 0..1 of expected sources that were there.
+    """
+
+    tier: Tier
+    level: str
+    requirement: Requirement
+    reasons: tuple[Reason, ...]
+    gaps: tuple[Missing, ...]
+    coverage: float
+    valid_for_s: int
+    raised: bool
+
+
+def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hits: Sequence[Hit]) -> Ruling:
+    """Require the strictest of floor, score band, rule hits, gap postures and cold start.
+
+    1. The floor is the policy's. Risk raises above it and never lowers below it: fraud indicators do
+       not change an assurance level (NIST SP 800-63B-4, section 2).
+    2. The band is the score's. A subject without history is judged by the same bands: the model
+       knows a missing fact from a suspicious one.
+    3. A rule that hit asks for its tier, unless it is in shadow.
+    4. A gap in an expected source asks for its posture. "None yet" is knowledge, not a gap that could
+       have been filled: for the history it asks for the cold-start tier instead, else for nothing.
+    5. The requirement is satisfied when one authentication, taken by itself, meets it: see `satisfied`.
+    """
+    journey = policy.journeys[attempt.journey]
+    floor = journey.floor
+    tier = max(floor, journey.bands.at(score))  # (1) (2)
+    acting = [hit for hit in hits if not hit.shadow]
+    for hit in acting:  # (3)
+        tier = max(tier, hit.tier)
+    reasons = _reasons(acting) if acting else []
+    postures = journey.postures
+    gaps = tuple([gap for gap in context.missing if gap.source in postures])
+    for gap in gaps:  # (4)
+        posture = _posture(journey, gap)
+        if posture is not None and posture > floor:
+            tier = max(tier, posture)
+            reasons.append(_gap_reason(gap))
+    rung = policy.ladder[tier]
+    return Ruling(
+        tier=tier,
+        level=policy.level(score),
+        requirement=rung.met if satisfied(policy, attempt, context.now, rung) else rung.unmet,  # (5)
+        reasons=tuple(reasons),
+        gaps=gaps,
+        coverage=1.0 - len(gaps) / len(postures) if postures else 1.0,
+        valid_for_s=journey.valid_for_s,
+        raised=tier > floor,
+    )
+
+
+def _reasons(hits: Sequence[Hit]) -> list[Reason]:
+    """One reason for each code, in the words of its strictest rule."""
+    strictest: dict[str, Hit] = {}
+    for hit in hits:
+        if hit.reason not in strictest or hit.tier > strictest[hit.reason].tier:
+            strictest[hit.reason] = hit
+    return [Reason(code, 0.0, hit.text) for code, hit in strictest.items()]
+
+
+def _posture(journey: Journey, gap: Missing) -> Tier | None:
+    if gap.why != "none_yet":
+        return journey.postures[gap.source]
+    return journey.cold_start if gap.source == "history" else None
+
+
+def _gap_reason(gap: Missing) -> Reason:
+    if gap.why == "none_yet":
+        return Reason("NO_HISTORY", 0.0, "Nothing is remembered of this account yet.")
+    return Reason(f"MISSING_{gap.source.upper()}", 0.0, f"An expected fact could not be had: {gap.source}.")
+
+
+def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung) -> bool:
+    """Whether the attempt already meets a tier.
+
+    - A failed credential meets nothing, and nothing meets DENY.
+    - The authentications known of an attempt are: the session's, the federated one if the policy trusts
+      its issuer, and the credential that just succeeded, which counts as a password entered now unless
+      the session names its methods. Each is judged by itself: two half-met authentications do not add up,
+      and a session is never better than the event that it rests on (NIST SP 800-63B-4, section 5.1).
+    - It must be at most `max_age_s` old (reauthentication, sections 2.1.3, 2.2.3, 2.3.3); of unknown age,
+      it meets only a tier without a limit.
+    - It must carry an accepted `acr`, or methods that include an accepted combination. BASELINE takes
+      any. Knowledge-based answers are no authenticator (section 3.1 knows none): `kba` is not counted.
+    """
+    credential = attempt.credential_result
+    if rung.met.tier is Tier.DENY or credential == "failed":
+        return False
+    session, federation = attempt.session, attempt.federation
+    if session is not None and _meets(rung, session.acr, session.amr, session.authentication_time, now):
+        return True
+    if (
+        federation is not None
+        and federation.issuer in policy.trusted_issuers
+        and _meets(rung, federation.acr, federation.amr, federation.authentication_time, now)
+    ):
+        return True
+    if credential != "succeeded":
+        return False
+    named = session is not None and session.amr != ()
+    return rung.any_method or (not named and _meets(rung, "", ("pwd",), now, now))
+
+
+def _meets(rung: Rung, acr: str, amr: tuple[str, ...], time: float | None, now: float) -> bool:
+    if rung.max_age_s is not None and (time is None or now - time > rung.max_age_s):
+        return False
+    if acr in rung.acr:
+        return True
+    methods = frozenset(amr) - {"kba"}
+    if rung.any_method:
+        return bool(methods or acr) or (time is not None and not amr)
+    return any(combination <= methods for combination in rung.combinations)

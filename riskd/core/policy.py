@@ -1,0 +1,104 @@
+"""A policy: what to require for which risk, as values. One for each identity domain."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context
+from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.core.rules import Evaluate, Facts, Found, Rule, nothing
+
+LEVELS: Final = ("low", "medium", "high")
+
+
+class Bands(Struct, frozen=True):
+    """Tiers by score: `tiers[i]` from `edges[i - 1]` (included) up to `edges[i]`; `tiers[0]` is the floor."""
+
+    edges: tuple[float, ...]
+    tiers: tuple[Tier, ...]
+
+    def at(self, score: float) -> Tier:
+        """The tier of a score. A score that is not a number gets the strictest band."""
+        return self.tiers[bisect_right(self.edges, score)]
+
+
+class Journey(Struct, frozen=True, kw_only=True):
+    """What one journey requires.
+
+    `postures` names the expected sources and the tier that a gap in each raises to (None: list it only).
+    `cold_start` is the posture on a subject without history. An answer holds for `valid_for_s` seconds.
+    """
+
+    floor: Tier
+    bands: Bands
+    postures: Mapping[str, Tier | None]
+    cold_start: Tier
+    valid_for_s: int
+    rules: tuple[Rule, ...] = ()
+    evaluate: Evaluate = nothing
+
+
+class Rung(Struct, frozen=True):
+    """A tier made ready: its two possible requirements, and what meets it.
+
+    A stricter tier's method meets a laxer tier: `acr` and `combinations` hold those of this tier and of
+    all above it. `any_method` accepts every authentication that is recent enough.
+    """
+
+    max_age_s: int | None
+    any_method: bool
+    acr: frozenset[str]
+    combinations: tuple[frozenset[str], ...]
+    met: Requirement
+    unmet: Requirement
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """One identity domain's policy.
+
+    `levels` are the scores at which medium and high begin, `ladder` has every tier that the policy uses
+    (and DENY), `journeys` every journey. A federated assertion counts when its issuer is trusted. With
+    `explicit_consent`, an attempt that names no purposes is judged by security signals alone.
+    """
+
+    domain: str
+    version: str
+    levels: tuple[float, float]
+    ladder: Mapping[Tier, Rung]
+    journeys: Mapping[str, Journey]
+    trusted_issuers: frozenset[str] = frozenset()
+    explicit_consent: bool = False
+
+    def level(self, score: float) -> str:
+        """low, medium or high."""
+        return LEVELS[bisect_right(self.levels, score)]
+
+
+def ladder(tiers: Mapping[Tier, Terms]) -> dict[Tier, Rung]:
+    """The tier table made ready. BASELINE takes any authentication, DENY none."""
+    table = {**tiers, Tier.DENY: tiers.get(Tier.DENY, Terms(aal=0))}
+    return {tier: _rung(tier, terms, table) for tier, terms in table.items()}
+
+
+def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
+    above = [other for rank, other in table.items() if tier <= rank < Tier.DENY]
+    return Rung(
+        max_age_s=terms.max_age_s,
+        any_method=tier is Tier.BASELINE,
+        acr=frozenset(acr for other in above for acr in other.acr_values),
+        combinations=tuple(frozenset(methods) for other in above for methods in other.amr),
+        met=Requirement(tier, terms, True),
+        unmet=Requirement(tier, terms, False),
+    )
+
+
+def evaluate(policy: Policy, attempt: Attempt, context: Context, features: Sequence[float], score: float) -> Found:
+    """Every rule of the attempt's journey: the hits, and a cause `rule:<name>` for each that failed."""
+    journey = policy.journeys[attempt.journey]
+    hits, broken = journey.evaluate(Facts(attempt, context, features, score, journey.postures))
+    return hits, tuple([f"rule:{name}" for name in broken])

@@ -1,0 +1,145 @@
+"""Rules as the core sees them: what they may ask about, and a compiled form that says which of them hit.
+
+The language of the conditions is an adapter's business. Its law: a fact that could not be had decides
+nothing. A rule hits only when its condition is true whatever the absent facts may be (the strong
+three-valued logic of Kleene, 1952).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from riskd.core.assessment import Hit
+from riskd.core.attempt import Attempt
+from riskd.core.context import Agent, Context, Place, Route
+from riskd.core.requirement import Tier
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """Evidence as a condition: when it is true, at least `tier` is required, and `reason` says why.
+
+    `reason` is a stable UPPER_SNAKE code, `text` is for people. With `shadow` it is recorded and changes
+    nothing. It applies to `journeys`.
+    """
+
+    name: str
+    when: str
+    tier: Tier
+    reason: str
+    text: str
+    journeys: tuple[str, ...]
+    shadow: bool = False
+
+
+class Facts(Struct, frozen=True):
+    """All that a condition may ask about. `features` is the feature vector: NaN where a fact is missing.
+
+    `expected` are the sources whose absence the journey calls a gap.
+    """
+
+    attempt: Attempt
+    context: Context
+    features: Sequence[float]
+    score: float
+    expected: Collection[str] = ()
+
+
+Found = tuple[tuple[Hit, ...], tuple[str, ...]]
+"""The hits, in the order of the rules, and the names of the rules that could not be evaluated."""
+
+
+class Evaluate(Protocol):
+    """A journey's rules, compiled. Pure, safe between threads, never raises."""
+
+    def __call__(self, facts: Facts) -> Found:
+        """Evaluate every rule. One that cannot be evaluated does not hit, and is named."""
+        ...
+
+
+class Flaw(Struct, frozen=True):
+    """What is wrong with the condition of `rule`; `line` and `column` are 1-based and count inside it."""
+
+    rule: str
+    what: str
+    remedy: str = ""
+    line: int = 1
+    column: int = 1
+
+
+class Compiler(Protocol):
+    """Turns conditions into their compiled form."""
+
+    def __call__(self, rules: Sequence[Rule]) -> Evaluate | list[Flaw]:
+        """The compiled rules, or everything that is wrong with their conditions."""
+        ...
+
+
+def nothing(facts: Facts) -> Found:  # noqa: ARG001
+    """The compiled form of no rules."""
+    return (), ()
+
+
+Value = float | int | str | list[str] | dict[str, str]
+
+
+class Variable(Struct, frozen=True):
+    """A fact that conditions may name. `read` returns None when the fact could not be had.
+
+    `kind` is double, int, string, strings (a list) or table (string to string).
+    """
+
+    kind: str
+    text: str
+    read: Callable[[Facts], Value | None]
+
+
+def _place(facts: Facts) -> str | None:
+    place = facts.context.place
+    return place.country or None if isinstance(place, Place) else None
+
+
+def _asn(facts: Facts) -> int | None:
+    route = facts.context.route
+    return route.asn if isinstance(route, Route) else None
+
+
+def _anonymizer(facts: Facts) -> str | None:
+    route = facts.context.route
+    return route.anonymizer if isinstance(route, Route) else None
+
+
+def _browser(facts: Facts) -> str | None:
+    agent = facts.context.agent
+    return agent.browser or None if isinstance(agent, Agent) else None
+
+
+def _os(facts: Facts) -> str | None:
+    agent = facts.context.agent
+    return agent.os or None if isinstance(agent, Agent) else None
+
+
+def _gaps(facts: Facts) -> list[str]:
+    expected = facts.expected
+    return [gap.source for gap in facts.context.missing if gap.source in expected]
+
+
+VARIABLES: Final = {
+    "score": Variable("double", "calibrated probability, 0..1", lambda facts: facts.score),
+    "gaps": Variable("strings", "sources that the journey expects and that are missing", _gaps),
+    "domain": Variable("string", "identity domain", lambda facts: facts.attempt.domain),
+    "journey": Variable("string", "journey", lambda facts: facts.attempt.journey),
+    "tenant": Variable("string", "tenant, '' for none", lambda facts: facts.attempt.tenant),
+    "credential": Variable("string", "not_checked, succeeded or failed", lambda facts: facts.attempt.credential_result),
+    "country": Variable("string", "ISO 3166-1 alpha-2 code of the address's country", _place),
+    "asn": Variable("int", "number of the network that carries the address", _asn),
+    "anonymizer": Variable("string", "'', vpn, tor, proxy, relay or satellite", _anonymizer),
+    "browser": Variable("string", "browser family", _browser),
+    "os": Variable("string", "operating system family", _os),
+    "attributes": Variable(
+        "table", "custom attributes of the attempt, by name", lambda facts: facts.attempt.attributes
+    ),
+}
+"""What conditions may name besides the features."""

@@ -1,0 +1,172 @@
+"""Every reason that riskd gives, its gRPC code, and what to do about it: one table.
+
+The table is also the reference page `docs/errors.md`, which `page` writes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grpc import StatusCode
+from msgspec import Struct
+
+from riskd.core.errors import RiskdError
+
+DOMAIN: Final = "riskd.dev"
+"""The domain of google.rpc.ErrorInfo: whose reasons these are."""
+
+
+class InvalidRequest(RiskdError):
+    """A message that is unusable before its contents matter: unparsable, too large, a batch too long."""
+
+    reason = "INVALID_REQUEST"
+
+
+class DeadlinePassed(RiskdError):
+    """The caller's deadline passed before the work was begun, or between the attempts of a batch."""
+
+    reason = "DEADLINE_PASSED"
+
+
+class Fault(Struct, frozen=True):
+    """How a reason crosses the wire, and what to do about it."""
+
+    code: StatusCode
+    meaning: str
+    caller: str
+    operator: str
+
+
+_REFUSED: Final = StatusCode.FAILED_PRECONDITION
+FAULTS: Final = {
+    "INVALID_ATTEMPT": Fault(
+        StatusCode.INVALID_ARGUMENT,
+        "The attempt breaks the rules that its fields state. Nothing was counted.",
+        "Mend every field in `BadRequest`. Do not retry as it is.",
+        "A rise after a release of the caller is a bug there.",
+    ),
+    "INVALID_OUTCOME": Fault(
+        StatusCode.INVALID_ARGUMENT,
+        "The outcome breaks the rules that its fields state. Nothing was learned.",
+        "Mend every field in `BadRequest`. Do not retry as it is.",
+        "As for `INVALID_ATTEMPT`.",
+    ),
+    "INVALID_REQUEST": Fault(
+        StatusCode.INVALID_ARGUMENT,
+        "The message does not parse, is too large for its method, or is a batch of none or too many.",
+        "Check that it was built from `riskd.v1`; split batches.",
+        "Compare the caller's version of the protos with this one.",
+    ),
+    "UNKNOWN_ASSESSMENT": Fault(
+        StatusCode.NOT_FOUND,
+        "No such assessment in this tenant, or it is older than 90 days.",
+        "Send the `assessment_id` and the tenant of the answer. Do not retry.",
+        "If ids are right, the store was lost, or could not be written when it answered (`causes` said so).",
+    ),
+    "DEADLINE_PASSED": Fault(
+        StatusCode.DEADLINE_EXCEEDED,
+        "The deadline passed before the work was begun.",
+        "Do what your flow does without an answer. A repeat with the same `request_id` counts once.",
+        "Requests queue: add workers, or shed load with fewer concurrent calls.",
+    ),
+    "UNAVAILABLE": Fault(
+        StatusCode.UNAVAILABLE,
+        "The history store could not take the outcome in time. Assessments never fail for this.",
+        "Retry after `RetryInfo`, with growing pauses; an outcome may be sent twice.",
+        "Look at the store: its disk, its latency, its memory.",
+    ),
+    "INVALID_FILE": Fault(
+        _REFUSED,
+        "A file was refused. Every problem is named with its place and its remedy.",
+        "Nothing: the last good release goes on answering.",
+        "Mend what the message names.",
+    ),
+    "INVALID_POLICY": Fault(
+        _REFUSED, "A policy file was refused, whole.", "As above.", "Mend it; `riskd policy check` tells all."
+    ),
+    "INVALID_MODEL": Fault(
+        _REFUSED,
+        "A model bundle is corrupt, or was made for other features.",
+        "As above.",
+        "Install the bundle again, or train it for this version.",
+    ),
+    "INVALID_GEO": Fault(
+        _REFUSED,
+        "A geo database is corrupt, or of an unknown kind.",
+        "As above.",
+        "Install it again.",
+    ),
+    "INVALID_SETTINGS": Fault(
+        _REFUSED,
+        "The settings have mistakes; all are listed. The service does not start.",
+        "Nothing.",
+        "Mend the settings that the message names.",
+    ),
+    "INTERNAL": Fault(
+        StatusCode.INTERNAL,
+        "A bug in riskd.",
+        "Do what your flow does without an answer; report `error_id`. Do not retry.",
+        "Find `error_id` in the log: it stands beside the place in the code.",
+    ),
+}
+"""Every reason that riskd gives. The reasons are stable; new ones may come."""
+
+_TRANSPORT: Final = (
+    (
+        "RESOURCE_EXHAUSTED",
+        "As many calls as `max_concurrent_rpcs` were under way, or the message is over `max_message_kb`.",
+        "Do what your flow does without an answer; retry later, with growing pauses.",
+        "Add workers or machines; look for a caller without deadlines.",
+    ),
+    (
+        "DEADLINE_EXCEEDED",
+        "The client's own clock ran out.",
+        "Do what your flow does without an answer.",
+        "Compare the latency histogram with the callers' deadlines.",
+    ),
+    (
+        "UNAVAILABLE",
+        "No connection, or the server is draining.",
+        "Retry: gRPC clients do it by themselves, on another server.",
+        "Expected while a server drains; else look at the network.",
+    ),
+    (
+        "UNIMPLEMENTED",
+        "This version has no such method.",
+        "Use a method of the version that runs there.",
+        "Upgrade.",
+    ),
+)
+
+_PAGE: Final = """\
+# Errors
+
+To deny is an answer, not an error: its status is `OK`. So is an answer with gaps, or a degraded one.
+
+An error of riskd carries a `google.rpc.Status`, whose `ErrorInfo` has the domain `{domain}` and one of
+the reasons below. Match on the reason; texts may change. `INVALID_ARGUMENT` lists the violations in
+`BadRequest.field_violations`, up to 3 KiB of them; `violations` in the metadata says how many there
+are. `UNAVAILABLE` says in `RetryInfo` when to try again.
+
+| code | reason | meaning | what the caller does | what the operator does |
+|---|---|---|---|---|
+{ours}
+
+Reasons with `FAILED_PRECONDITION` are met at start and at reload: in the log and on the command line.
+
+gRPC itself answers these, without an `ErrorInfo`:
+
+| code | meaning | what the caller does | what the operator does |
+|---|---|---|---|
+{transport}
+"""
+
+
+def page() -> str:
+    """The text of `docs/errors.md`."""
+    ours = (
+        f"| `{fault.code.name}` | `{reason}` | {fault.meaning} | {fault.caller} | {fault.operator} |"
+        for reason, fault in FAULTS.items()
+    )
+    transport = (f"| `{code}` | {' | '.join(rest)} |" for code, *rest in _TRANSPORT)
+    return _PAGE.format(domain=DOMAIN, ours="\n".join(ours), transport="\n".join(transport))

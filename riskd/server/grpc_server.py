@@ -1,0 +1,108 @@
+"""Builds the gRPC server of one worker. Processes, signals and draining are the supervisor's."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from msgspec import Struct
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.server.interceptors import RpcMeter, unary
+from riskd.server.servicer import Engine, RiskServicer
+
+SERVICE: Final = risk_pb2.DESCRIPTOR.services_by_name["RiskService"].full_name
+ATTEMPT_BYTES: Final = 128 * 1024
+"""Largest request about one attempt: with every field at its bound it has 73 KiB, usually 250 bytes."""
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """How a worker serves."""
+
+    address: str = "127.0.0.1:50551"
+    """Host and port; port 0 takes a free one."""
+    threads: int = 2
+    """Calls handled at a time. Computing gains nothing from more; a store across the network does."""
+    timeout_s: float = 0.1
+    """For one attempt or outcome, where the caller's deadline leaves that much."""
+    max_concurrent_rpcs: int = 256
+    """Under way and queued; beyond it calls get RESOURCE_EXHAUSTED at once. 256 queue for some 60 ms."""
+    max_message_bytes: int = 1024 * 1024
+    """Largest request of all: a batch of 500 attempts with every usual signal, at 2 KiB each."""
+    reuse_port: bool = False
+    """Share the port with other workers (SO_REUSEPORT)."""
+    max_connection_age_s: int = 300
+    """Connections are closed kindly after this time (gRPC varies it by a tenth), so that clients spread."""
+    max_connection_idle_s: int = 600
+    """Idle connections are closed after this time."""
+    connection_grace_s: int = 30
+    """Time for the calls on a connection that is closed for its age."""
+    min_ping_interval_s: int = 30
+    """Shortest interval of clients' keepalive pings that is tolerated."""
+
+
+class Service(Struct, frozen=True):
+    """A server, not yet started, its health, and the port that it has bound."""
+
+    server: grpc.Server
+    health: health.HealthServicer
+    port: int
+
+
+def build_server(
+    engine: Engine, meter: RpcMeter, options: Options, credentials: grpc.ServerCredentials | None = None
+) -> Service:
+    """A bound server with RiskService, health (NOT_SERVING until told) and reflection.
+
+    Without `credentials` the port is plaintext, for loopback and meshes. Raises RuntimeError when the
+    address cannot be bound.
+    """
+    server = grpc.server(
+        ThreadPoolExecutor(options.threads, thread_name_prefix="rpc"),
+        options=channel_arguments(options),
+        maximum_concurrent_rpcs=options.max_concurrent_rpcs,
+    )
+    server.add_generic_rpc_handlers([_risk_service(engine, meter, options)])
+    states = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(states, server)
+    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    set_serving(states, False)
+    if credentials is None:
+        port = server.add_insecure_port(options.address)
+    else:
+        port = server.add_secure_port(options.address, credentials)
+    return Service(server, states, port)
+
+
+def set_serving(states: health.HealthServicer, serving: bool) -> None:
+    """What health checks answer from now on, for the server as a whole and for RiskService."""
+    state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for service in ("", SERVICE):
+        states.set(service, state)
+
+
+def _risk_service(engine: Engine, meter: RpcMeter, options: Options) -> grpc.GenericRpcHandler:
+    servicer = RiskServicer(engine, options.timeout_s)
+    several = options.max_message_bytes
+    one = min(ATTEMPT_BYTES, several)
+    assess = unary(f"{SERVICE}/Assess", risk_pb2.AssessRequest, servicer.assess, meter, one)
+    batch = unary(f"{SERVICE}/BatchAssess", risk_pb2.BatchAssessRequest, servicer.batch_assess, meter, several)
+    record = unary(f"{SERVICE}/RecordOutcome", risk_pb2.RecordOutcomeRequest, servicer.record_outcome, meter, one)
+    methods = {"Assess": assess, "BatchAssess": batch, "RecordOutcome": record}
+    return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+
+def channel_arguments(options: Options) -> list[tuple[str, int]]:
+    """The server's channel arguments, as grpc names them."""
+    return [
+        ("grpc.so_reuseport", int(options.reuse_port)),
+        ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_connection_age_ms", options.max_connection_age_s * 1000),
+        ("grpc.max_connection_age_grace_ms", options.connection_grace_s * 1000),
+        ("grpc.max_connection_idle_ms", options.max_connection_idle_s * 1000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", options.min_ping_interval_s * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]

@@ -1,0 +1,136 @@
+"""The HTTP endpoint of the monitor: `/metrics`, `/healthz`, `/readyz`. GET and HEAD, nothing else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Final
+
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.metrics import Readings
+from riskd.server.processes import Board
+
+CONNECTIONS: Final = 16
+"""Served at a time; more wait in the kernel's queue."""
+SECONDS: Final = 5.0
+"""For a client to send its request and take the answer."""
+Answer = tuple[HTTPStatus, str, bytes]
+TEXT: Final = "text/plain; charset=utf-8"
+
+
+class Endpoint:
+    """What each path answers. `page` renders the metrics for an Accept header; `ready` says whether all serve."""
+
+    def __init__(self, page: Callable[[str], tuple[str, bytes]], ready: Callable[[], bool]) -> None:
+        self._page = page
+        self._ready = ready
+        self._lock = threading.Lock()
+
+    def answer(self, path: str, accept: str) -> Answer:
+        """Status, content type and body."""
+        path = path.partition("?")[0]
+        if path == "/metrics":
+            with self._lock:
+                return HTTPStatus.OK, *self._page(accept)
+        if path == "/healthz":
+            return HTTPStatus.OK, TEXT, b"ok\n"
+        if path == "/readyz":
+            if self._ready():
+                return HTTPStatus.OK, TEXT, b"ready\n"
+            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"not every worker serves\n"
+        return HTTPStatus.NOT_FOUND, TEXT, b"there is /metrics, /healthz and /readyz\n"
+
+
+class Server(ThreadingMixIn, HTTPServer):
+    """A bounded number of connections, each for a bounded time. The line of a request is bounded by http.server."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 64
+
+    def __init__(self, host: str, port: int, endpoint: Endpoint) -> None:
+        """Binds and listens. Raises InvalidSettings when the address is taken or not ours."""
+        self.endpoint = endpoint
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._places = threading.BoundedSemaphore(CONNECTIONS)
+        try:
+            super().__init__((host, port), _Handler)
+        except OSError as error:
+            what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
+            raise InvalidSettings(
+                [Problem("metrics.port", what, "choose another port, or stop who holds it")]
+            ) from error
+
+    def server_bind(self) -> None:
+        """As TCPServer does; HTTPServer would look the host's name up."""
+        super(HTTPServer, self).server_bind()
+        host, self.server_port = self.socket.getsockname()[:2]
+        self.server_name = str(host)
+
+    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+        """A thread a connection, once there is a place for it."""
+        self._places.acquire()
+        super().process_request(request, client_address)
+
+    def process_request_thread(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
+    ) -> None:
+        """One connection, to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = SECONDS
+    server: Server
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def _answer(self, *, with_body: bool) -> None:
+        status, content_type, body = self.server.endpoint.answer(self.path, self.headers.get("Accept", ""))
+        self.send_response_only(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Scrapes and probes are not logged."""
+
+
+def readings(board: Board) -> Readings:
+    """The metrics that the processes themselves are."""
+    workers = [name for name in board.names if name.startswith("worker")]
+    tick, page_size = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    resident: dict[tuple[str, ...], float] = {}
+    cpu: dict[tuple[str, ...], float] = {}
+    for name, pid in board.pids().items():
+        with suppress(OSError):
+            # The command's name may hold spaces; what follows its last parenthesis does not: proc_pid_stat(5).
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            cpu[name,] = (int(fields[11]) + int(fields[12])) / tick
+            resident[name,] = float(int(fields[21]) * page_size)
+    return {
+        "riskd_workers": {(): float(len(workers))},
+        "riskd_workers_serving": {(): float(sum(board.serving(name) for name in workers))},
+        "riskd_worker_restarts_total": {(): float(board.restarts)},
+        "riskd_process_resident_bytes": resident,
+        "riskd_process_cpu_seconds_total": cpu,
+    }

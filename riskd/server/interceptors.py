@@ -1,0 +1,94 @@
+"""The RPC boundary: size, parsing, metrics, and the translation of errors, once for all methods.
+
+Behaviours are wrapped when they are registered. A `grpc.ServerInterceptor` would be asked again at
+every call, and sees requests only after they were parsed (docs/decisions/0014).
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from time import perf_counter
+from typing import Final, Protocol, TypeVar
+from uuid import uuid4
+
+from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
+from grpc import RpcMethodHandler, ServicerContext, StatusCode, unary_unary_rpc_method_handler
+from grpc_status.rpc_status import to_status
+
+from riskd.core.errors import Problem, RiskdError
+from riskd.server.faults import InvalidRequest
+from riskd.server.status import internal, status
+
+_LOG: Final = logging.getLogger(__name__)
+_CODES: Final = {code.value[0]: code.name for code in StatusCode}
+_UNARY: Final = "unary"
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class RpcMeter(Protocol):
+    """What the boundary counts, under the names that gRPC dashboards know. Must not raise or block."""
+
+    def started(self, method: str, kind: str, /) -> None:
+        """A call and its message came in. `method` is `riskd.v1.RiskService/Assess`, `kind` is `unary`."""
+        ...
+
+    def handled(self, method: str, kind: str, code: str, seconds: float, /) -> None:
+        """The call was answered with `code` (`OK`, `INVALID_ARGUMENT`); OK sent one message."""
+        ...
+
+
+def unary(
+    method: str,
+    request_type: type[Request],
+    behaviour: Callable[[Request, ServicerContext], Response],
+    meter: RpcMeter,
+    max_bytes: int,
+) -> RpcMethodHandler[bytes, bytes]:
+    """A handler that takes and gives bytes, so that parsing is timed, bounded and its errors are ours.
+
+    `max_bytes` bounds the request. RiskdErrors become their status; anything else becomes INTERNAL
+    with an id, and a log line that tells the place in the code but nothing of the message.
+    """
+    parse = _parser(request_type, max_bytes)
+
+    def handle(message: bytes, context: ServicerContext) -> bytes:
+        begun = perf_counter()
+        meter.started(method, _UNARY)
+        try:
+            answer = behaviour(parse(message), context).SerializeToString()
+        except Exception as error:
+            fault = status(error) if isinstance(error, RiskdError) else _bug(method, error)
+            meter.handled(method, _UNARY, _CODES[fault.code], perf_counter() - begun)
+            context.abort_with_status(to_status(fault))
+        meter.handled(method, _UNARY, "OK", perf_counter() - begun)
+        return answer
+
+    return unary_unary_rpc_method_handler(handle)
+
+
+def _parser(request_type: type[Request], max_bytes: int) -> Callable[[bytes], Request]:
+    """Bytes to message. Raises InvalidRequest."""
+    from_string, name = request_type.FromString, request_type.DESCRIPTOR.full_name
+
+    def parse(message: bytes) -> Request:
+        if len(message) > max_bytes:
+            raise InvalidRequest([Problem("request", f"{len(message)} bytes", f"send at most {max_bytes}")])
+        try:
+            return from_string(message)
+        except DecodeError:
+            raise InvalidRequest([Problem("request", f"not a {name}", "build it from the riskd.v1 protos")]) from None
+
+    return parse
+
+
+def _bug(method: str, error: Exception) -> Status:
+    """Logs the kind and the place. Messages of exceptions may quote the request, so they are left out."""
+    error_id = uuid4().hex
+    place = [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_tb(error.__traceback__)]
+    fields = {"error_id": error_id, "method": method, "kind": type(error).__qualname__, "place": place}
+    _LOG.error("internal_error", extra={"fields": fields})
+    return internal(error_id)

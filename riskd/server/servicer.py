@@ -1,0 +1,87 @@
+"""One method per RPC: translate, call the engine, translate."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt, Outcome
+from riskd.core.errors import Problem, RiskdError
+from riskd.server import translate
+from riskd.server.faults import DeadlinePassed, InvalidRequest
+from riskd.server.status import status
+
+BATCH: Final = 500
+"""Attempts in a batch: a tenth of a second of one worker, so that sign-ins beside it are not starved."""
+
+
+class Recorded(Protocol):
+    """What an outcome did."""
+
+    @property
+    def taught(self) -> int:
+        """Units that the assessment has taught in total."""
+        ...
+
+
+class Engine(Protocol):
+    """What the RPCs need of the engine. Safe to share between threads."""
+
+    def assess(self, attempt: Attempt, timeout: float) -> Assessment:
+        """Assess within `timeout` seconds. Raises InvalidAttempt."""
+        ...
+
+    def record(self, outcome: Outcome, timeout: float) -> Recorded:
+        """Learn within `timeout` seconds. Raises InvalidOutcome, UnknownAssessment, Unavailable."""
+        ...
+
+
+class Call(Protocol):
+    """What the RPCs need of grpc.ServicerContext."""
+
+    def time_remaining(self) -> float:
+        """Seconds until the caller's deadline, 0 once it has passed, some centuries where there is none."""
+        ...
+
+
+class RiskServicer:
+    """RiskService over an engine."""
+
+    def __init__(self, engine: Engine, timeout: float) -> None:
+        """`timeout`: seconds for one attempt or outcome, where the caller's deadline leaves that much."""
+        self._engine = engine
+        self._timeout = timeout
+        self._answers = translate.Answers()
+
+    def assess(self, request: risk_pb2.AssessRequest, call: Call) -> risk_pb2.AssessResponse:
+        """Assess one attempt."""
+        timeout = self._allowed(call)
+        return self._answers.response(self._engine.assess(translate.attempt(request), timeout))
+
+    def batch_assess(self, request: risk_pb2.BatchAssessRequest, call: Call) -> risk_pb2.BatchAssessResponse:
+        """Assess several attempts in order; a refused one fails no other."""
+        count = len(request.requests)
+        if not 0 < count <= BATCH:
+            raise InvalidRequest([Problem("requests", f"{count} attempts", f"send 1 to {BATCH}")])
+        results = [self._result(each, self._allowed(call)) for each in request.requests]
+        return risk_pb2.BatchAssessResponse(results=results)
+
+    def record_outcome(self, request: risk_pb2.RecordOutcomeRequest, call: Call) -> risk_pb2.RecordOutcomeResponse:
+        """Learn from what happened after an assessment."""
+        recorded = self._engine.record(translate.outcome(request), self._allowed(call))
+        return risk_pb2.RecordOutcomeResponse(taught_units=recorded.taught)
+
+    def _result(self, request: risk_pb2.AssessRequest, timeout: float) -> risk_pb2.BatchAssessResult:
+        try:
+            assessment = self._engine.assess(translate.attempt(request), timeout)
+        except RiskdError as error:
+            return risk_pb2.BatchAssessResult(error=status(error))
+        return risk_pb2.BatchAssessResult(response=self._answers.response(assessment))
+
+    def _allowed(self, call: Call) -> float:
+        """Seconds that the caller and the settings both allow."""
+        remaining = call.time_remaining()
+        if remaining <= 0:
+            raise DeadlinePassed([Problem("deadline", "passed before the work was begun", "allow more time")])
+        return min(remaining, self._timeout)

@@ -1,0 +1,93 @@
+"""The parent of the service: one port for N workers, and a monitor that answers for all of them.
+
+Imports nothing that the work needs (no grpc, no protobuf, no numpy): a process that has loaded grpc must
+not fork. Each child loads what it needs after the fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Final
+
+from riskd.config import Settings, obtain_pepper
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.metrics import MeterMemory
+from riskd.server.processes import Board, ProcessTree, Report, Serving, Task
+
+MONITOR: Final = "monitor"
+
+
+def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, str]], None]) -> int:
+    """Serve until told to stop; the exit code of `ProcessTree.run`.
+
+    `ready` is called once, when every worker serves, with `address`, `release` and `metrics`. Raises
+    InvalidSettings with the problems of settings, policies, models and geo files when those are refused.
+    """
+    obtain_pepper(settings)
+    with reserved(settings.server.host, settings.server.port) as port:
+        memory = MeterMemory(settings.server.workers)
+        names = [f"worker-{index}" for index in range(settings.server.workers)]
+        board = Board([*names, MONITOR])
+        tasks = [
+            *(Task(name, partial(_work, settings, index, port, memory)) for index, name in enumerate(names)),
+            Task(MONITOR, partial(_monitor, settings, version, memory, board), last=True),
+        ]
+        grace = settings.server.lame_duck_s + settings.server.grace_s
+        tree = ProcessTree(tasks, board, grace, ready)
+        code = tree.run()
+    if tree.problems:
+        raise InvalidSettings(tree.problems)
+    return code
+
+
+@contextlib.contextmanager
+def reserved(host: str, port: int) -> Iterator[int]:
+    """A port that this process holds without listening, so that its workers can share it and nobody else has it.
+
+    Port 0 takes a free one. Raises InvalidSettings when the address is in use, by another riskd too.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.ExitStack() as held:
+        try:
+            # SO_REUSEPORT would let two services share a port unawares, so ask without it first.
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+                port = probe.getsockname()[1]
+            holder = held.enter_context(socket.socket(family))
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            holder.bind((host, port))
+        except OSError as error:
+            what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
+            remedy = "choose another port, or stop who holds it"
+            raise InvalidSettings([Problem("server.port", what, remedy)]) from error
+        yield port
+
+
+def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
+    from riskd.server.worker import work
+
+    work(settings, index, port, memory, report)
+
+
+def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board, report: Report) -> None:
+    from riskd.adapters.prometheus_meter import PrometheusPage
+    from riskd.server.http import Endpoint, Server, readings
+
+    page = PrometheusPage(memory, version)
+    workers = [name for name in board.names if name != MONITOR]
+    endpoint = Endpoint(
+        lambda accept: page.render(accept, readings(board)), lambda: all(board.serving(name) for name in workers)
+    )
+    with Server(settings.metrics.host, settings.metrics.port, endpoint) as server:
+        threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+        host = f"[{server.server_name}]" if ":" in server.server_name else server.server_name
+        report.send(Serving({"metrics": f"http://{host}:{server.server_port}/metrics"}))
+        for _ in report.reloads():
+            pass
+        server.shutdown()

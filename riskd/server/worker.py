@@ -1,0 +1,92 @@
+"""One worker: an engine behind a gRPC server, from its start to its drain."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.config import Settings
+from riskd.core.errors import InvalidSettings, Problem, RiskdError
+from riskd.engine import Engine
+from riskd.metrics import MeterMemory
+from riskd.server.grpc_server import Options, Service, build_server, set_serving
+from riskd.server.processes import Report, Serving, Stopping
+from riskd.wiring import load_release, open_engine
+
+_LOG: Final = logging.getLogger("riskd.worker")
+
+
+def work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
+    """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
+    meter = PrometheusMeter(memory, index)
+    with open_engine(settings, meter, index) as engine:
+        service = build_server(engine, meter, _options(settings, port), _credentials(settings))
+        service.server.start()
+        set_serving(service.health, True)
+        # What was loaded lives as long as the process: collections need not walk it again.
+        gc.collect()
+        gc.freeze()
+        report.send(Serving(_facts(settings, engine, service)))
+        for _ in report.reloads():
+            _reload(settings, engine, meter)
+        report.send(Stopping())
+        _drain(settings, service)
+
+
+def _options(settings: Settings, port: int) -> Options:
+    server = settings.server
+    return Options(
+        address=_address(server.host, port),
+        threads=server.threads,
+        timeout_s=server.default_timeout_ms / 1000,
+        max_concurrent_rpcs=server.max_concurrent_rpcs,
+        max_message_bytes=server.max_message_kb * 1024,
+        reuse_port=True,
+        max_connection_age_s=server.max_connection_age_s,
+    )
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    server = settings.server
+    if not server.tls_cert:
+        return None
+    try:
+        key, chain = Path(server.tls_key).read_bytes(), Path(server.tls_cert).read_bytes()
+        authorities = Path(server.tls_client_ca).read_bytes() if server.tls_client_ca else None
+    except OSError as error:
+        raise InvalidSettings([Problem("server.tls_cert", f"{error.filename}: {error.strerror}")]) from error
+    return grpc.ssl_server_credentials([(key, chain)], authorities, require_client_auth=authorities is not None)
+
+
+def _facts(settings: Settings, engine: Engine, service: Service) -> dict[str, str]:
+    return {"address": _address(settings.server.host, service.port), "release": engine.release.id}
+
+
+def _reload(settings: Settings, engine: Engine, meter: PrometheusMeter) -> None:
+    """Decide by what is on disk now; if that is refused, go on with what there is."""
+    try:
+        release = load_release(settings)
+    except RiskdError as error:
+        meter.failed("reload")
+        _LOG.error("reload_refused", extra={"fields": {"problems": [str(problem) for problem in error.problems]}})
+        return
+    engine.install(release)
+    meter.installed(release.id, {domain: scorer.version for domain, scorer in release.scorers.items()})
+    _LOG.info("reloaded", extra={"fields": {"release": release.id}})
+
+
+def _drain(settings: Settings, service: Service) -> None:
+    """Say NOT_SERVING, give balancers time to notice, refuse new calls, finish those under way."""
+    set_serving(service.health, False)
+    time.sleep(settings.server.lame_duck_s)
+    service.server.stop(settings.server.grace_s).wait()

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from threading import Thread
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.core.assessment import Hit
+from riskd.core.attempt import JOURNEYS, Attempt, Network
+from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.requirement import Tier
+from riskd.core.rules import Evaluate, Facts, Flaw, Found, Rule
+
+FEATURES: Final = ("speed_kmh", "new_asn", "new_country")
+NOWHERE: Final = Missing("place", "not_found")
+NO_ROUTE: Final = Missing("route", "not_installed")
+NO_AGENT: Final = Missing("agent", "not_sent")
+COMPILER: Final = CelCompiler(FEATURES)
+
+
+def rule(when: str, name: str = "it", *, tier: Tier = Tier.STEP_UP, shadow: bool = False) -> Rule:
+    return Rule(name=name, when=when, tier=tier, reason="CODE", text="Text.", journeys=JOURNEYS, shadow=shadow)
+
+
+def compiled(*conditions: str) -> Evaluate:
+    found = COMPILER([rule(when, f"r{at}") for at, when in enumerate(conditions)])
+    assert not isinstance(found, list), found
+    return found
+
+
+def facts(
+    features: Sequence[float] = (0.0, 0.0, 0.0),
+    *,
+    score: float = 0.0,
+    place: Place | Missing = NOWHERE,
+    route: Route | Missing = NO_ROUTE,
+    agent: Agent | Missing = NO_AGENT,
+    missing: tuple[Missing, ...] = (),
+    attributes: dict[str, str] | None = None,
+) -> Facts:
+    attempt = Attempt(
+        domain="customer",
+        subject="s",
+        journey="login",
+        network=Network(client_ip="192.0.2.1"),
+        credential_result="succeeded",
+        attributes=attributes or {},
+    )
+    context = Context(
+        now=0.0, values={}, place=place, route=route, agent=agent, remembered=Remembered(), missing=missing
+    )
+    return Facts(attempt, context, features, score, {"place", "route"})
+
+
+def names(found: Found) -> tuple[str, ...]:
+    return tuple(hit.rule for hit in found[0])
+
+
+KNOWN: Final = facts(
+    features=(1200.0, 1.0, 0.0),
+    score=0.25,
+    place=Place("NO", 59.9, 10.7, 20.0),
+    route=Route(2119, "Telenor", False, ""),
+    agent=Agent("Firefox", "140", "Linux"),
+    missing=(Missing("place", "not_found"), Missing("rtt", "not_sent")),
+    attributes={"amount": "900"},
+)
+
+
+@pytest.mark.parametrize(
+    ("when", "hit"),
+    [
+        ("speed_kmh > 900.0 && (new_asn == 1.0 || new_country == 1.0)", True),
+        ("speed_kmh > 900.0 && new_country == 1.0", False),
+        ("score >= 0.25", True),
+        ('country in ["NO", "SE"] && asn == 2119', True),
+        ('browser == "Firefox" && os == "Linux"', True),
+        ('anonymizer != ""', False),
+        ('"place" in gaps', True),
+        ('"rtt" in gaps', False),
+        ('domain == "customer" && journey == "login" && tenant == "" && credential == "succeeded"', True),
+        ('"amount" in attributes && int(attributes["amount"]) > 500', True),
+        ("!(speed_kmh < 900.0) // a comment\n && asn > 0", True),
+    ],
+)
+def test_conditions(when: str, hit: bool) -> None:
+    """A condition asks about features, score, place, network, client, gaps and attributes."""
+    assert compiled(when)(KNOWN) == ((Hit("r0", Tier.STEP_UP, "CODE", False, "Text."),) if hit else (), ())
+
+
+def test_all_rules_are_evaluated_in_order() -> None:
+    """Hits are evidence, not control flow: every rule is evaluated, and they come in the policy's order."""
+    assert names(compiled("score > 0.1", "score > 0.9", "asn > 0 // the last", "new_asn > 0.0")(KNOWN)) == (
+        "r0",
+        "r2",
+        "r3",
+    )
+
+
+ATOMS: Final = st.sampled_from([
+    "speed_kmh > 900.0", "speed_kmh < 900.0", "speed_kmh != 0.0", "new_asn == 1.0", "string(new_country) != 'x'",
+    "country == 'NO'", "country != 'NO'", "country < 'Z'", "asn != 5", "anonymizer == ''", "'x'.contains(browser)",
+    "score > 0.5", "credential == 'succeeded'",
+])  # fmt: skip
+CONDITIONS: Final = st.recursive(
+    ATOMS,
+    lambda inner: (
+        st.builds("!({})".format, inner)
+        | st.builds("({} && {})".format, inner, inner)
+        | st.builds("({} || {})".format, inner, inner)
+        | st.builds("(({}) ? ({}) : ({}))".format, inner, inner, inner)
+        | st.builds("(({}) == ({}))".format, inner, inner)
+    ),
+    max_leaves=5,
+)
+VALUES: Final = st.sampled_from([0.0, 1.0, 5.0, 1000.0])
+PLACES: Final = st.builds(Place, st.sampled_from(["NO", "SE", "ZA"]), st.just(0.0), st.just(0.0), st.just(0.0))
+ROUTES: Final = st.builds(Route, st.sampled_from([0, 5, 9]), anonymizer=st.sampled_from(["", "tor"]))
+AGENTS: Final = st.builds(Agent, st.sampled_from(["x", "y"]))
+
+
+@given(
+    CONDITIONS,
+    st.tuples(VALUES, VALUES, VALUES),
+    st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    st.tuples(PLACES, ROUTES, AGENTS),
+    st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+def test_absence_decides_nothing(
+    when: str,
+    values: tuple[float, ...],
+    unknown: tuple[bool, ...],
+    known: tuple[Place, Route, Agent],
+    gone: tuple[bool, ...],
+) -> None:
+    """A rule that hits with facts missing hits with those facts there, whatever they are."""
+    evaluate = compiled(when)
+    partly = facts(
+        [math.nan if absent else value for value, absent in zip(values, unknown, strict=True)],
+        place=NOWHERE if gone[0] else known[0],
+        route=NO_ROUTE if gone[1] else known[1],
+        agent=NO_AGENT if gone[2] else known[2],
+    )
+    if names(evaluate(partly)):
+        assert names(evaluate(facts(values, place=known[0], route=known[1], agent=known[2])))
+
+
+@pytest.mark.parametrize("when", ["speed_kmh > 1.0 || score > 0.1", "country == 'NO' || asn == 1 || score > 0.1"])
+def test_what_is_known_decides_by_itself(when: str) -> None:
+    """An absent fact does not stand in the way of a condition that is true without it."""
+    assert names(compiled(when)(facts((math.nan, 0.0, 0.0), score=0.2)))
+
+
+def test_a_rule_that_fails_is_named_and_the_others_stand() -> None:
+    """A condition that cannot be evaluated does not hit; it is named, and nothing else is lost."""
+    evaluate = compiled("score > 0.1", "score > 0.1 && attributes['amount'] == '900'", "score > 0.2")
+    assert evaluate(KNOWN) == (evaluate(KNOWN)[0], ())
+    found = evaluate(facts(score=0.3))
+    assert (names(found), found[1]) == (("r0", "r2"), ("r1",))
+
+
+def test_many_rules_are_fused_in_several_expressions() -> None:
+    """More rules than one expression holds are all evaluated."""
+    long = " || ".join(f"asn == {number}" for number in range(100, 200))
+    evaluate = compiled(*[f"{long} || asn == {at}" for at in range(60)])
+    assert names(evaluate(facts(route=Route(59)))) == ("r59",)
+
+
+@pytest.mark.parametrize(
+    ("when", "flaw"),
+    [
+        ("speed_kmh > ", Flaw("it", "Syntax error", "", 1, 13)),
+        ("speed_kmh > 900", Flaw("it", "found no matching overload",
+                                 "doubles are written 1.0, whole numbers (asn) 1", 1, 11)),
+        ("score > 0.1 &&\n  new_ans > 0.0", Flaw("it", "undeclared reference", "did you mean new_asn?", 2, 3)),
+        ("score", Flaw("it", "the condition is of type DOUBLE, not a boolean", "compare it with something")),
+        ("1 < 2", Flaw("it", "the condition is a constant", "name a feature or variable in it")),
+        ("country.matches('[')", Flaw("it", "the condition cannot be evaluated: invalid regular expression",
+                                      "correct it")),
+        ("attributes['k'] == 'v'", Flaw("it", "the condition cannot be evaluated: Key not found",
+                                        'ask first whether it is there: "k" in attributes && attributes["k"] == ...')),
+        ("[score > 0.1, true", Flaw("it", "Syntax error", "", 1, 19)),
+    ],
+)  # fmt: skip
+def test_flaws(when: str, flaw: Flaw) -> None:
+    """A condition that is no boolean expression over known facts is refused, with the place and a remedy."""
+    found = COMPILER([rule(when), rule("score > 0.5", "fine")])
+    assert isinstance(found, list)
+    assert found[0].what.startswith(flaw.what)
+    assert (found[0].rule, found[0].remedy, found[0].line, found[0].column) == (
+        flaw.rule,
+        flaw.remedy,
+        flaw.line,
+        flaw.column,
+    )
+
+
+def test_threads_share_the_compiled_rules() -> None:
+    """Threads that evaluate the same rules do not disturb each other."""
+    evaluate = compiled("score > 0.5", "speed_kmh > 1.0")
+    wrong: list[object] = []
+
+    def run(score: float) -> None:
+        expected = ("r0",) if score > 0.5 else ()
+        for _ in range(2000):
+            found = names(evaluate(facts(score=score)))
+            if found != expected:
+                wrong.append(found)
+
+    threads = [Thread(target=run, args=(score,)) for score in (0.1, 0.9, 0.2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

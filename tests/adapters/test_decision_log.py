@@ -1,0 +1,209 @@
+"""The decision log on real files: what was acknowledged is there, and what failed is not half there."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, read_segments
+from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.core.errors import InvalidSettings
+from riskd.metrics import MeterMemory
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 10.0
+
+
+def opened(directory: Path, bounds: Bounds | None = None, meter: PrometheusMeter | None = None) -> FileDecisionLog:
+    return FileDecisionLog(directory, 0, meter or PrometheusMeter(MeterMemory(1), 0), bounds or Bounds())
+
+
+def segments(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.jsonl"))
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "this did not come to pass"
+        time.sleep(0.02)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A disk that is full once a file has `size` bytes: the kernel then writes in part, or not at all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_was_appended_is_read_in_order(tmp_path: Path) -> None:
+    """Records come back as they went in, before anybody closes or syncs anything."""
+    with closing(opened(tmp_path / "log")) as log:
+        records = [json.dumps({"n": n}).encode() for n in range(100)]
+        assert all(log.append(record) for record in records)
+        assert list(read_segments(tmp_path / "log")) == records
+
+
+def test_only_the_owner_may_look(tmp_path: Path) -> None:
+    """The directory is 0700, and segments are 0600."""
+    with closing(opened(tmp_path / "log")):
+        assert (tmp_path / "log").stat().st_mode & 0o777 == 0o700
+        assert [path.stat().st_mode & 0o777 for path in segments(tmp_path / "log")] == [0o600]
+
+
+def test_acknowledged_records_survive_sigkill(tmp_path: Path) -> None:
+    """Every record whose append returned True is there after the process was killed."""
+    code = """
+import itertools, sys
+from pathlib import Path
+from riskd.adapters.decision_log import Bounds, FileDecisionLog
+from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.metrics import MeterMemory
+log = FileDecisionLog(Path(sys.argv[1]), 0, PrometheusMeter(MeterMemory(1), 0), Bounds(segment_bytes=4096))
+for n in itertools.count():
+    if log.append(b'{"n":%d}' % n):
+        print(n, flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line == "2000\n":
+                process.send_signal(signal.SIGKILL)
+                break
+        acknowledged = [2000, *(int(line) for line in process.stdout if line.endswith("\n"))][-1]
+    found = [json.loads(record)["n"] for record in read_segments(tmp_path)]
+    assert found[: acknowledged + 1] == list(range(acknowledged + 1))
+
+
+def test_threads_do_not_tear_each_other(tmp_path: Path) -> None:
+    """Whatever threads append at the same time, across segments, each record is whole and there once."""
+    with closing(opened(tmp_path, Bounds(segment_bytes=2000))) as log:
+
+        def write(thread: int) -> None:
+            for n in range(200):
+                assert log.append(json.dumps([thread, n]).encode())
+
+        threads = [threading.Thread(target=write, args=(thread,)) for thread in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    found = [tuple(json.loads(record)) for record in read_segments(tmp_path)]
+    assert sorted(found) == [(thread, n) for thread in range(4) for n in range(200)]
+    assert len(segments(tmp_path)) > 2
+
+
+def test_segment_is_finished_by_size_and_by_age(tmp_path: Path) -> None:
+    """A segment holds no more than its bound, and takes no record once it is old."""
+    with closing(opened(tmp_path / "size", Bounds(segment_bytes=100))) as log:
+        assert all(log.append(b"x" * 40) for _ in range(5))
+        assert [path.stat().st_size for path in segments(tmp_path / "size")] == [82, 82, 41]
+    with closing(opened(tmp_path / "age", Bounds(segment_seconds=0.0))) as log:
+        assert log.append(b"1")
+        assert log.append(b"2")
+        assert len(segments(tmp_path / "age")) == 2
+
+
+def test_oldest_segments_go_when_there_are_too_many(tmp_path: Path) -> None:
+    """What is kept is bounded; the newest stays, and so does any segment that is being written."""
+    with closing(opened(tmp_path)) as other:
+        assert other.append(b"y" * 500)
+        with closing(opened(tmp_path, Bounds(segment_bytes=1000, keep_bytes=3000))) as log:
+            assert all(log.append(b"%03d" % n + b"x" * 400) for n in range(40))
+            eventually(lambda: sum(path.stat().st_size for path in segments(tmp_path)) <= 4000)
+        kept = list(read_segments(tmp_path))
+    assert kept[0] == b"y" * 500
+    assert kept[-1][:3] == b"039"
+
+
+def test_segments_beyond_their_days_go(tmp_path: Path) -> None:
+    """Nothing is kept for longer than was promised."""
+    with closing(opened(tmp_path)) as log:
+        assert log.append(b"old")
+    (old,) = segments(tmp_path)
+    os.utime(old, (0, 0))
+    with closing(opened(tmp_path)) as log:
+        assert log.append(b"new")
+        eventually(lambda: not old.exists())
+    assert list(read_segments(tmp_path)) == [b"new"]
+
+
+def test_full_disk_is_told_undone_and_recovered_from(tmp_path: Path) -> None:
+    """A record that fits in part is taken back; when there is room again, appending goes on by itself."""
+    with closing(opened(tmp_path)) as log:
+        assert log.append(b"first")
+        with largest_file(10):
+            assert not log.append(b"does not fit")
+            assert not log.append(b"nor does this")
+        eventually(lambda: log.append(b"last"))
+    assert list(read_segments(tmp_path)) == [b"first", b"last"]
+
+
+def test_lost_directory_is_recovered_from(tmp_path: Path) -> None:
+    """Somebody deletes the directory: it is noticed, and made anew."""
+    directory = tmp_path / "log"
+    with closing(opened(directory)) as log:
+        assert log.append(b"lost")
+        segments(directory)[0].unlink()
+        directory.rmdir()
+        eventually(lambda: log.append(b"found") and directory.exists())
+        assert list(read_segments(directory))[-1] == b"found"
+
+
+def test_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
+    """A log that could never be written is a mistake in the settings."""
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidSettings, match=r"log\.dir: .*Not a directory"):
+        opened(tmp_path / "file" / "log")
+
+
+def test_slow_write_is_counted(tmp_path: Path) -> None:
+    """A write beyond the bound counts as a failure of its own kind, and is a success all the same."""
+    memory = MeterMemory(1)
+    with closing(opened(tmp_path, Bounds(slow_seconds=-1.0), PrometheusMeter(memory, 0))) as log:
+        assert log.append(b"slow")
+    assert sum(memory.slots(0)) == 1.0
+
+
+def test_closed_log_takes_nothing(tmp_path: Path) -> None:
+    """Closing twice is closing once; afterwards append says False."""
+    log = opened(tmp_path)
+    log.close()
+    log.close()
+    assert not log.append(b"late")
+
+
+@given(
+    records=st.lists(st.binary(min_size=1, max_size=40).map(lambda data: data.hex().encode()), max_size=8),
+    data=st.data(),
+)
+def test_torn_end_costs_one_record(
+    records: list[bytes], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """However much of a segment's end is lost, the reader gives a prefix of what was written."""
+    directory = tmp_path_factory.mktemp("torn")
+    content = b"".join(record + b"\n" for record in records)
+    cut = data.draw(st.integers(0, len(content)))
+    (directory / "20260101T000000.000000-w0-1.jsonl").write_bytes(content[:cut] + b"\0" * data.draw(st.integers(0, 9)))
+    found = list(read_segments(directory))
+    assert found == records[: len(found)]
+    assert len(found) == content[:cut].count(b"\n")

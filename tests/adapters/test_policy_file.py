@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.policy_file import KEYS, MISTAKES, load_policy, read_policy
+from riskd.adapters.policy_file.document import LARGEST
+from riskd.core.attempt import DOMAINS, JOURNEYS
+from riskd.core.context import SOURCES
+from riskd.core.errors import InvalidPolicy, Problem
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
+from riskd.core.requirement import Terms, Tier
+from riskd.core.rules import VARIABLES
+
+ROOT: Final = Path(__file__).parents[2]
+POLICIES: Final = ROOT / "data" / "policies"
+MISTAKEN: Final = sorted((ROOT / "tests" / "policy_errors").glob("*.yaml"))
+WITHOUT_FILE: Final = {"unreadable", "too_large"}
+COMPILER: Final = CelCompiler(NAMES)
+SCHEMA: Final = json.loads((POLICIES / "policy.schema.json").read_text())
+EXAMPLE: Final = """
+format: 1
+version: a
+domain: workforce
+trusted_issuers: ["https://login.example.com"]
+explicit_consent: true
+levels: {medium: 0.1, high: 1e-0}
+tiers:
+  BASELINE: {aal: 1, max_age: 30d}
+  STEP_UP: {aal: 2, acr_values: [mfa], max_age: 24h, amr: [[pwd, otp], [mfa]]}
+journeys:
+  registration: &any {floor: BASELINE, bands: {STEP_UP: .2, DENY: 0.9}, valid_for: 90s}
+  login: {floor: BASELINE, bands: {}, gaps: {place: note, history: DENY}, cold_start: STEP_UP, valid_for: 15m}
+  recovery: *any
+  profile_update: *any
+  payment: *any
+  session: *any
+rules:
+  - {name: far, when: speed_kmh > 900.0, then: STEP_UP, reason: FAR, text: "Too far.", journeys: all}
+  - {name: home, when: 'country == "NO"', then: DENY, reason: HOME, text: "Home.", journeys: [login], shadow: true}
+"""
+
+
+def mistakes(where: str, text: str) -> tuple[str, ...]:
+    with pytest.raises(InvalidPolicy) as caught:
+        read_policy(where, text, COMPILER)
+    return tuple(str(problem) for problem in caught.value.problems)
+
+
+def code_of(path: Path) -> str:
+    return path.stem.partition("__")[0]
+
+
+@pytest.mark.parametrize("path", MISTAKEN, ids=lambda path: path.stem)
+def test_every_mistake_is_placed_and_explained(path: Path) -> None:
+    """A bad file is refused with every mistake at once: line, column, what is wrong, and how to mend it."""
+    text = path.read_text()
+    expected = re.findall(r"^# expect (.*)$", text, re.MULTILINE)
+    assert mistakes("policy", text) == tuple(f"policy:{problem}" for problem in expected)
+    wording = re.sub(r"\\\{\w+(:g)?\\\}", ".+", re.escape(MISTAKES[code_of(path)]))
+    assert any(re.search(wording, problem) for problem in expected)
+
+
+def test_every_code_has_a_file() -> None:
+    """Each mistake that the reader knows is shown by a file."""
+    assert {code_of(path) for path in MISTAKEN} | WITHOUT_FILE == set(MISTAKES)
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    """A file that is not there, not text or too large is refused like any other mistake."""
+    odd = tmp_path / "odd.yaml"
+    for content in (None, b"\xff\xfe", b"#" * (LARGEST + 1)):
+        if content is not None:
+            odd.write_bytes(content)
+        with pytest.raises(InvalidPolicy) as caught:
+            load_policy(odd, COMPILER)
+        assert caught.value.problems[0].where == str(odd)
+
+
+@given(st.integers(0, len(EXAMPLE)), st.integers(0, 12), st.text(max_size=6))
+def test_any_text_is_read_or_refused(at: int, removed: int, added: str) -> None:
+    """However a file is mangled, the answer is a policy or its mistakes, each inside the file."""
+    text = EXAMPLE[:at] + added + EXAMPLE[at + removed :]
+    problems: tuple[Problem, ...] = ()
+    try:
+        read_policy("policy", text, COMPILER)
+    except InvalidPolicy as error:
+        problems = error.problems or (Problem("policy", "refused without a reason"),)
+    assert all(1 <= problem.line <= text.count("\n") + 2 for problem in problems)
+
+
+def test_a_policy_is_read_as_written() -> None:
+    """Every section of the file arrives in the policy."""
+    policy = read_policy("policy", EXAMPLE, COMPILER)
+    login = policy.journeys["login"]
+    assert (policy.domain, policy.version, policy.levels) == ("workforce", "a", (0.1, 1.0))
+    assert policy.explicit_consent
+    assert policy.trusted_issuers == {"https://login.example.com"}
+    assert policy.ladder[Tier.STEP_UP].met.terms == Terms(2, ("mfa",), 86_400, (("pwd", "otp"), ("mfa",)))
+    assert set(policy.ladder) == {Tier.BASELINE, Tier.STEP_UP, Tier.DENY}
+    assert login.postures == {"place": None, "history": Tier.DENY}
+    assert (login.floor, login.cold_start, login.valid_for_s) == (Tier.BASELINE, Tier.STEP_UP, 900)
+    assert [rule.name for rule in login.rules] == ["far", "home"]
+    assert [rule.name for rule in policy.journeys["payment"].rules] == ["far"]
+    assert policy.journeys["payment"].bands.at(0.9) is Tier.DENY
+    assert policy.journeys["payment"].cold_start is Tier.BASELINE
+
+
+def shipped(domain: str) -> Policy:
+    return load_policy(POLICIES / f"{domain}.yaml", COMPILER)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_shipped_policies(domain: str) -> None:
+    """Each domain has a policy over all journeys, in which recovery and changes start no lower than login."""
+    policy = shipped(domain)
+    assert policy.domain == domain
+    assert tuple(policy.journeys) == JOURNEYS
+    login = policy.journeys["login"]
+    for name in ("recovery", "profile_update"):
+        journey = policy.journeys[name]
+        assert journey.floor >= login.floor
+        assert (journey.postures.get("history") or journey.floor) >= (login.postures["history"] or login.floor)
+
+
+def test_machines_are_never_challenged() -> None:
+    """A machine's ladder has no step that needs a person."""
+    policy = shipped("machine")
+    assert set(policy.ladder) == {Tier.BASELINE, Tier.HARDWARE_BOUND, Tier.DENY}
+
+
+@pytest.mark.parametrize(
+    ("domain", "tier", "aal", "hours"),
+    [
+        ("customer", Tier.BASELINE, 1, 720),
+        ("customer", Tier.STEP_UP, 2, 24),
+        ("customer", Tier.PHISHING_RESISTANT, 2, 24),
+        ("customer", Tier.HARDWARE_BOUND, 3, 12),
+        ("workforce", Tier.STEP_UP, 2, 24),
+        ("workforce", Tier.HARDWARE_BOUND, 3, 12),
+    ],
+)
+def test_reauthentication_limits(domain: str, tier: Tier, aal: int, hours: int) -> None:
+    """The tier tables keep the limits of NIST SP 800-63B-4, sections 2.1.3, 2.2.3 and 2.3.3."""
+    terms = shipped(domain).ladder[tier].met.terms
+    assert (terms.aal, terms.max_age_s) == (aal, hours * 3600)
+
+
+def keys(schema: dict[str, object]) -> tuple[set[str], set[str]]:
+    required, properties = schema["required"], schema["properties"]
+    assert schema["additionalProperties"] is False
+    assert isinstance(required, list)
+    assert isinstance(properties, dict)
+    return set(required), set(properties)
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_schema_has_the_readers_keys(kind: str) -> None:
+    """Editors are told the same keys that the reader takes."""
+    definition = {"policy": SCHEMA, "tier": SCHEMA["$defs"]["tier_terms"]}.get(kind) or SCHEMA["$defs"][kind]
+    required, optional = KEYS[kind]
+    assert keys(definition) == (set(required), {*required, *optional})
+
+
+def test_schema_has_the_readers_words() -> None:
+    """Editors are told the same tiers, sources, journeys, domains and variables."""
+    definitions, properties = SCHEMA["$defs"], SCHEMA["properties"]
+    tiers = [tier.name for tier in Tier]
+    assert definitions["tier"]["enum"] == tiers
+    assert definitions["posture"]["enum"] == ["note", *tiers]
+    assert set(properties["tiers"]["properties"]) == set(tiers) - {"DENY"}
+    assert tuple(properties["domain"]["enum"]) == DOMAINS
+    assert tuple(properties["journeys"]["required"]) == tuple(properties["journeys"]["properties"]) == JOURNEYS
+    assert set(definitions["journey"]["properties"]["gaps"]["properties"]) == set(SOURCES)
+    assert set(VARIABLES) <= set(re.findall(r"\w+", definitions["rule"]["properties"]["when"]["description"]))
+
+
+def test_the_page_has_the_readers_words() -> None:
+    """The page for authors lists the keys, and the variables as the core describes them."""
+    page = (ROOT / "docs" / "policy.md").read_text()
+    for kind in ("policy", "journey", "tier", "rule"):
+        for key in (*KEYS[kind][0], *KEYS[kind][1]):
+            assert re.search(rf"`{key}\b|^ +(- )?{key}:", page, re.MULTILINE), key
+    for name, variable in VARIABLES.items():
+        assert re.search(rf"^\| `{name}` \| [a-z ]+ \| {re.escape(variable.text)} \|$", page, re.MULTILINE), name

@@ -1,0 +1,187 @@
+"""`riskd assess` and `riskd outcome` against a served RiskService."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from riskd.cli import assess, client
+from riskd.core.attempt import OUTCOMES, Attempt, Behaviour, Outcome
+from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, RiskdError
+from riskd.core.requirement import Tier
+from riskd.server import translate
+from tests.server.world import ASSESSMENT, Running, served
+
+LOGIN = ("assess", "--domain", "customer", "--subject", "u-1", "--journey", "login", "--ip", "192.0.2.7")
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with served() as service:
+        yield service
+
+
+def run(*arguments: str) -> int:
+    """One command line, its own errors included as they are raised."""
+    parser = argparse.ArgumentParser()
+    assess.add_parser(parser.add_subparsers())
+    args = parser.parse_args(arguments)
+    code: int = args.handler(args)
+    return code
+
+
+def target(running: Running) -> tuple[str, str]:
+    return ("--target", f"127.0.0.1:{running.service.port}")
+
+
+def test_flags_and_fields_arrive_in_the_core(running: Running) -> None:
+    """Every kind of field can be said on the command line: words, lists, numbers, truth, moments, durations."""
+    fields = (
+        "device.languages=en,no",
+        "device.mobile=true",
+        "behaviour.form_duration=1.5s",
+        "behaviour.pointer_events=7",
+        "session.authentication_time=2026-01-01T00:00:00Z",
+        "federation.protocol=oidc",
+        "consent.purposes=device",
+        "attributes.plan.kind=gold",
+    )
+    settings = [part for field in fields for part in ("--set", field)]
+    assert run(*LOGIN, *settings, "--credential", "succeeded", *target(running)) == 0
+    ((attempt, _),) = running.engine.attempts
+    assert (attempt.domain, attempt.subject, attempt.journey) == ("customer", "u-1", "login")
+    assert (attempt.credential_result, attempt.network.client_ip) == ("succeeded", "192.0.2.7")
+    assert attempt.device is not None
+    assert attempt.session is not None
+    assert attempt.federation is not None
+    assert (attempt.device.languages, attempt.device.mobile) == (("en", "no"), True)
+    assert attempt.behaviour == Behaviour(form_seconds=1.5, pointer_events=7)
+    assert (attempt.session.authentication_time, attempt.federation.protocol) == (1_767_225_600.0, "oidc")
+    assert (attempt.consent, attempt.attributes) == (("device",), {"plan.kind": "gold"})
+
+
+def test_a_file_is_the_json_form_of_the_request_and_flags_win(running: Running, tmp_path: Path) -> None:
+    """The file is what any protobuf library writes, in either spelling of its names."""
+    file = tmp_path / "attempt.json"
+    file.write_text('{"subject": "u-2", "journey": "JOURNEY_PAYMENT", "network": {"clientIp": "192.0.2.9"}}')
+    assert run("assess", str(file), "--subject", "u-3", *target(running)) == 0
+    ((attempt, _),) = running.engine.attempts
+    assert (attempt.subject, attempt.journey, attempt.network.client_ip) == ("u-3", "payment", "192.0.2.9")
+
+
+def test_the_table_says_what_the_answer_says(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """The requirement, the reasons with their weights, the gaps, and the id to report the outcome under."""
+    run(*LOGIN, *target(running))
+    said = capsys.readouterr().out
+    for part in ("STEP_UP", "0.2500 (medium)", "AAL2", "phr", "300 s", "hwk | pwd+otp", "NEW_DEVICE", "+1.50"):
+        assert part in said
+    for part in ("This device is new", "behaviour", "not_sent", "90%", ASSESSMENT.id):
+        assert part in said
+
+
+def test_json_is_the_json_form_of_the_response(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scripts get everything, zeros included."""
+    run(*LOGIN, "--json", *target(running))
+    said = json.loads(capsys.readouterr().out)
+    assert said["requirement"]["tier"] == "TIER_STEP_UP"
+    assert said["degraded"] is False
+
+
+def test_scripts_can_branch_on_the_tier(running: Running) -> None:
+    """The exit code is 10 plus the tier when asked for."""
+    assert run(*LOGIN, "--exit-tier", *target(running)) == 10 + Tier.STEP_UP
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("--set", "device.colour=red"), "device.colour"),
+        (("--set", "subject.first=x"), "subject.first"),
+        (("--set", "device=x"), "device"),
+        (("--set", "journey=logon"), "journey"),
+        (("--set", "device.mobile=perhaps"), "device.mobile"),
+        (("--set", "event_time=yesterday"), "event_time"),
+        (("--set", "subject"), "--set"),
+        (("/nowhere/attempt.json",), "/nowhere/attempt.json"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_sent(arguments: tuple[str, ...], where: str) -> None:
+    """The mistake is named by the words that the caller wrote."""
+    with pytest.raises(InvalidAttempt) as caught:
+        run("assess", *arguments)
+    assert [problem.where for problem in caught.value.problems] == [where]
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """One run is enough to mend the command line."""
+    file = tmp_path / "attempt.json"
+    file.write_text("{")
+    with pytest.raises(InvalidAttempt) as caught:
+        run("assess", str(file), "--set", "a=1", "--set", "b=2")
+    assert [problem.where for problem in caught.value.problems] == ["file", "a", "b"]
+
+
+def test_violations_are_listed_and_exit_2(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the service refuses is bad input, told field by field."""
+
+    def refuse(attempt: Attempt) -> NoReturn:
+        raise InvalidAttempt([Problem("subject", "missing", "send one"), Problem("network.rtt_ms", "too long")])
+
+    running.engine.answer = refuse
+    assert run("assess", *target(running)) == client.BAD_INPUT
+    said = capsys.readouterr().err
+    assert "INVALID_ARGUMENT INVALID_ATTEMPT" in said
+    assert "  subject: missing; send one" in said
+    assert "  network.rtt: too long" in said
+
+
+def test_no_answer_in_time_exits_3(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody listening is told apart from a mistake."""
+    assert run(*LOGIN, "--target", "127.0.0.1:1") == client.NO_ANSWER
+    assert capsys.readouterr().err.startswith("riskd: UNAVAILABLE:")
+
+
+def test_other_errors_exit_1(running: Running) -> None:
+    """An unknown assessment is neither a mistake of form nor a missing server."""
+    assert run("outcome", "f" * 32, "confirmed_fraud", *target(running)) == client.FAILED
+
+
+def test_an_outcome_is_told(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """Kind, methods and time arrive, and the effect is printed."""
+    arguments = ("outcome", ASSESSMENT.id, "challenge_passed", "--amr", "pwd,otp", "--seconds", "4.5")
+    assert run(*arguments, *target(running)) == 0
+    ((outcome, _),) = running.engine.outcomes
+    assert outcome == Outcome(assessment_id=ASSESSMENT.id, kind="challenge_passed", amr=("pwd", "otp"), seconds=4.5)
+    assert capsys.readouterr().out == "taught 3 units\n"
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_every_outcome_can_be_told(kind: str) -> None:
+    """What the core knows, the command line can say."""
+    outcome = Outcome(assessment_id="a", kind=kind, tenant="t")
+    assert translate.outcome(client.outcome_request(outcome)) == outcome
+
+
+def test_methods_without_a_challenge_are_refused() -> None:
+    """Nothing that was said is dropped in silence."""
+    with pytest.raises(InvalidOutcome):
+        client.outcome_request(Outcome(assessment_id="a", kind="confirmed_fraud", amr=("pwd",)))
+
+
+def test_unreadable_certificates_are_refused() -> None:
+    """A file that is not there is named."""
+    with pytest.raises(RiskdError, match="cannot be read"):
+        run(*LOGIN, "--ca", "/nowhere/ca.pem")
+
+
+def test_the_parser_loads_no_grpc() -> None:
+    """`riskd --help`, and the process that forks workers, never load grpc."""
+    program = "import sys, riskd.cli.assess; sys.exit('grpc' in sys.modules or 'google.protobuf' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode == 0

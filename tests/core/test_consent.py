@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.core import signals
+from riskd.core.attempt import Attempt, Behaviour, Device, Network, Outside, ReportedPlace
+from riskd.core.context import Missing
+
+FULL = Attempt(
+    domain="customer",
+    subject="s",
+    journey="login",
+    network=Network(client_ip="192.0.2.1"),
+    device=Device(user_agent="UA", device_id="d", fingerprint="f"),
+    place=ReportedPlace(latitude=1.0, longitude=2.0),
+    behaviour=Behaviour(pasted=True),
+    outside=Outside(credential_breached=True),
+)
+
+
+def test_without_a_list_the_caller_vouches() -> None:
+    """An attempt that names no purposes is used as it came."""
+    assert signals.consented(FULL) == FULL
+
+
+def test_explicit_consent_withholds_what_was_not_granted() -> None:
+    """Where consent must be explicit, an attempt that names no purposes keeps its security signals alone."""
+    kept = signals.consented(FULL, explicit=True)
+    assert (kept.device, kept.place, kept.behaviour, kept.outside) == (Device(user_agent="UA"), None, None, None)
+    gaps = signals.missing(kept)
+    assert {Missing(source, "not_consented") for source in signals.PURPOSE} <= set(gaps)
+    assert Missing("rtt", "not_sent") in gaps
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_a_list_says_what_it_says(explicit: bool) -> None:
+    """Purposes that are named are granted, and no others, whatever their absence would mean."""
+    attempt = replace(FULL, consent=("location",))
+    kept = signals.consented(attempt, explicit=explicit)
+    assert kept.place == FULL.place
+    assert kept.behaviour is None

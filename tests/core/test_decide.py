@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.core.assessment import Hit
+from riskd.core.attempt import CREDENTIAL_RESULTS, JOURNEYS, Attempt, Federation, Network, Session
+from riskd.core.context import SOURCES, Context, Missing, Place, Remembered
+from riskd.core.decide import Ruling, decide, satisfied
+from riskd.core.policy import Bands, Journey, Policy, evaluate, ladder
+from riskd.core.requirement import Terms, Tier
+from riskd.core.rules import Facts, Found
+
+NOW: Final = 1_700_000_000.0
+DAY: Final = 86_400
+TABLE: Final = {
+    Tier.BASELINE: Terms(1, (), 30 * DAY),
+    Tier.STEP_UP: Terms(2, ("mfa",), DAY, (("pwd", "otp"), ("mfa",))),
+    Tier.PHISHING_RESISTANT: Terms(2, ("phr",), DAY, (("hwk",), ("swk",))),
+    Tier.HARDWARE_BOUND: Terms(3, ("phrh",), DAY // 2, (("hwk", "pin"),)),
+    Tier.IDENTITY_PROOF: Terms(3, ("urn:example:proofed",), 900),
+}
+BANDS: Final = Bands((0.02, 0.15, 0.6), (Tier.BASELINE, Tier.STEP_UP, Tier.PHISHING_RESISTANT, Tier.DENY))
+HERE: Final = Place("NO", 59.9, 10.7, 20.0)
+
+tiers = st.sampled_from(Tier)
+scores = st.floats(0, 1)
+hits = st.lists(st.builds(Hit, st.just("rule"), tiers, st.just("CODE"), st.booleans()), max_size=4)
+whys = st.sampled_from(("not_sent", "not_consented", "not_found", "none_yet", "unavailable"))
+gaps = st.dictionaries(st.sampled_from(sorted(SOURCES)), whys, max_size=6).map(
+    lambda found: tuple(Missing(source, why) for source, why in found.items())
+)
+postures = st.dictionaries(st.sampled_from(sorted(SOURCES)), st.none() | tiers, max_size=6)
+
+
+@st.composite
+def journeys(draw: st.DrawFn) -> Journey:
+    floor = draw(tiers)
+    above = [tier for tier in Tier if tier > floor]
+    chosen = tuple(sorted(draw(st.sets(st.sampled_from(above))) if above else ()))
+    edges = tuple(sorted(draw(st.sets(scores, min_size=len(chosen), max_size=len(chosen)))))
+    bands = Bands(edges, (floor, *chosen))
+    return Journey(
+        floor=floor, bands=bands, postures=draw(postures), cold_start=draw(tiers), valid_for_s=draw(st.integers(0, 9))
+    )
+
+
+amr = st.lists(st.sampled_from(("pwd", "otp", "hwk", "pin", "swk", "kba", "mfa")), max_size=3).map(tuple)
+acr = st.sampled_from(("", "mfa", "phr", "phrh", "1"))
+times = st.none() | st.floats(NOW - 40 * DAY, NOW)
+sessions = st.none() | st.builds(Session, acr=acr, amr=amr, authentication_time=times)
+federations = st.none() | st.builds(
+    Federation, issuer=st.sampled_from(("", "trusted", "other")), acr=acr, amr=amr, authentication_time=times
+)
+attempts = st.builds(
+    Attempt,
+    domain=st.just("customer"),
+    subject=st.just("s"),
+    journey=st.just("login"),
+    network=st.just(Network(client_ip="192.0.2.1")),
+    credential_result=st.sampled_from(CREDENTIAL_RESULTS),
+    session=sessions,
+    federation=federations,
+)
+
+
+def policy_of(journey: Journey) -> Policy:
+    return Policy(
+        domain="customer",
+        version="1",
+        levels=(0.02, 0.15),
+        ladder=ladder(TABLE),
+        journeys=dict.fromkeys(JOURNEYS, journey),
+        trusted_issuers=frozenset({"trusted"}),
+    )
+
+
+def context_of(missing: tuple[Missing, ...] = ()) -> Context:
+    return Context(
+        now=NOW,
+        values={},
+        place=HERE,
+        route=Missing("route", "not_installed"),
+        agent=Missing("agent", "not_sent"),
+        remembered=Remembered(),
+        missing=missing,
+    )
+
+
+def attempt_of(session: Session | None = None, federation: Federation | None = None, credential: str = "") -> Attempt:
+    return Attempt(
+        domain="customer",
+        subject="s",
+        journey="login",
+        network=Network(client_ip="192.0.2.1"),
+        credential_result=credential or "not_checked",
+        session=session,
+        federation=federation,
+    )
+
+
+def login(**changes: object) -> Journey:
+    base = Journey(floor=Tier.BASELINE, bands=BANDS, postures={}, cold_start=Tier.BASELINE, valid_for_s=300)
+    return replace(base, **changes)
+
+
+def rule(journey: Journey, score: float, found: list[Hit] | None = None, missing: tuple[Missing, ...] = ()) -> Ruling:
+    return decide(policy_of(journey), attempt_of(credential="succeeded"), context_of(missing), score, found or [])
+
+
+@given(journeys(), scores, hits, gaps)
+def test_never_below_the_floor(journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...]) -> None:
+    """Whatever is known or hit, the tier is at least the floor; `raised` says whether it lies above."""
+    ruling = rule(journey, score, found, missing)
+    assert ruling.tier >= journey.floor
+    assert ruling.raised == (ruling.tier > journey.floor)
+    assert ruling.requirement.tier is ruling.tier
+
+
+@given(journeys(), scores, hits, gaps, tiers)
+def test_a_hit_never_lowers(
+    journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...], tier: Tier
+) -> None:
+    """One more hit never lowers the tier, and the tier is at least that of the hit."""
+    before = rule(journey, score, found, missing).tier
+    after = rule(journey, score, [*found, Hit("more", tier, "MORE")], missing).tier
+    assert after == max(before, tier)
+
+
+@given(journeys(), scores, hits, gaps)
+def test_shadow_changes_nothing(journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...]) -> None:
+    """A ruling is the same with and without the hits of rules in shadow."""
+    acting = [hit for hit in found if not hit.shadow]
+    assert rule(journey, score, found, missing) == rule(journey, score, acting, missing)
+
+
+@given(journeys(), scores, scores, hits, gaps)
+def test_a_higher_score_never_lowers(
+    journey: Journey, score: float, other: float, found: list[Hit], missing: tuple[Missing, ...]
+) -> None:
+    """Of two scores, the higher one requires at least as much."""
+    low, high = sorted((score, other))
+    assert rule(journey, low, found, missing).tier <= rule(journey, high, found, missing).tier
+
+
+@given(journeys(), scores, gaps, st.sampled_from(sorted(SOURCES)), st.tuples(st.none() | tiers, st.none() | tiers))
+def test_a_stricter_posture_never_lowers(
+    journey: Journey,
+    score: float,
+    missing: tuple[Missing, ...],
+    source: str,
+    pair: tuple[Tier | None, Tier | None],
+) -> None:
+    """Of two postures on one source, the stricter one requires at least as much."""
+    lax, strict = sorted(pair, key=lambda posture: posture or 0)
+    found = [
+        rule(replace(journey, postures={**journey.postures, source: posture}), score, missing=missing).tier
+        for posture in (lax, strict)
+    ]
+    assert found[0] <= found[1]
+
+
+@given(journeys(), scores, gaps)
+def test_only_expected_sources_are_gaps(journey: Journey, score: float, missing: tuple[Missing, ...]) -> None:
+    """Gaps and coverage speak of the sources that the policy names, and of no other."""
+    ruling = rule(journey, score, missing=missing)
+    assert {gap.source for gap in ruling.gaps} == {gap.source for gap in missing} & journey.postures.keys()
+    expected = len(journey.postures)
+    assert ruling.coverage == pytest.approx((expected - len(ruling.gaps)) / expected if expected else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("score", "tier", "level"),
+    [
+        (0.0, Tier.BASELINE, "low"),
+        (0.0199, Tier.BASELINE, "low"),
+        (0.02, Tier.STEP_UP, "medium"),
+        (0.15, Tier.PHISHING_RESISTANT, "high"),
+        (1.0, Tier.DENY, "high"),
+        (float("nan"), Tier.DENY, "high"),
+    ],
+)
+def test_bands_include_their_lower_edge(score: float, tier: Tier, level: str) -> None:
+    """A band begins at its threshold; a score that is no number gets the strictest."""
+    ruling = rule(login(), score)
+    assert (ruling.tier, ruling.level) == (tier, level)
+
+
+@pytest.mark.parametrize(
+    ("why", "tier", "codes"),
+    [
+        ("none_yet", Tier.STEP_UP, ["NO_HISTORY"]),
+        ("unavailable", Tier.PHISHING_RESISTANT, ["MISSING_HISTORY"]),
+    ],
+)
+def test_no_history_is_not_a_failed_store(why: str, tier: Tier, codes: list[str]) -> None:
+    """A newcomer gets the cold-start tier; a history that could not be read gets the posture."""
+    journey = login(postures={"history": Tier.PHISHING_RESISTANT}, cold_start=Tier.STEP_UP)
+    ruling = rule(journey, 0.0, missing=(Missing("history", why),))
+    assert ruling.tier is tier
+    assert [reason.code for reason in ruling.reasons] == codes
+
+
+def test_a_noted_gap_raises_nothing() -> None:
+    """A source that is only noted is listed as a gap, and gives no reason."""
+    ruling = rule(login(postures={"place": None, "agent": None}), 0.0, missing=(Missing("place", "not_found"),))
+    assert (ruling.tier, ruling.reasons, ruling.coverage) == (Tier.BASELINE, (), 0.5)
+    assert ruling.gaps == (Missing("place", "not_found"),)
+
+
+def test_hits_give_their_reasons() -> None:
+    """Acting hits give each code once, in order, in the words of the strictest rule that has it."""
+    found = [
+        Hit("a", Tier.STEP_UP, "A", False, "lax"),
+        Hit("b", Tier.STEP_UP, "B", False, "other"),
+        Hit("c", Tier.DENY, "A", False, "strict"),
+        Hit("d", Tier.DENY, "D", True, "shadow"),
+    ]
+    reasons = rule(login(), 0.0, found).reasons
+    assert [(reason.code, reason.text) for reason in reasons] == [("A", "strict"), ("B", "other")]
+
+
+def test_evaluate_hands_over_the_expected_sources() -> None:
+    """Rules see features, score and expected sources; those that fail become causes."""
+    seen: list[Facts] = []
+
+    def record(facts: Facts) -> Found:
+        seen.append(facts)
+        return (), ("broken",)
+
+    policy = policy_of(login(postures={"place": None}, evaluate=record))
+    assert evaluate(policy, attempt_of(), context_of(), [1.0], 0.5) == ((), ("rule:broken",))
+    assert (seen[0].features, seen[0].score, set(seen[0].expected)) == ([1.0], 0.5, {"place"})
+
+
+RECENT: Final = NOW - 600
+SATISFIED: Final = [
+    ("a password checked now is a baseline", Tier.BASELINE, attempt_of(credential="succeeded"), True),
+    ("nothing checked, nothing met", Tier.BASELINE, attempt_of(), False),
+    ("a recent session is a baseline", Tier.BASELINE, attempt_of(Session(authentication_time=RECENT)), True),
+    ("a session of unknown age is not", Tier.BASELINE, attempt_of(Session(amr=("pwd",))), False),
+    ("nor is one that is too old", Tier.BASELINE, attempt_of(Session(authentication_time=NOW - 31 * DAY)), False),
+    ("a failed credential meets nothing", Tier.BASELINE,
+     attempt_of(Session(authentication_time=RECENT, acr="phrh"), credential="failed"), False),
+    ("a password is no step-up", Tier.STEP_UP, attempt_of(credential="succeeded"), False),
+    ("two factors are", Tier.STEP_UP, attempt_of(Session(amr=("pwd", "otp"), authentication_time=RECENT)), True),
+    ("so is the acr for them", Tier.STEP_UP, attempt_of(Session(acr="mfa", authentication_time=RECENT)), True),
+    ("a stricter acr meets a laxer tier", Tier.STEP_UP,
+     attempt_of(Session(acr="phr", authentication_time=RECENT)), True),
+    ("a laxer one does not meet a stricter tier", Tier.PHISHING_RESISTANT,
+     attempt_of(Session(acr="mfa", authentication_time=RECENT)), False),
+    ("yesterday's two factors are too old", Tier.STEP_UP,
+     attempt_of(Session(amr=("pwd", "otp"), authentication_time=NOW - 2 * DAY)), False),
+    ("a password now does not refresh them", Tier.STEP_UP,
+     attempt_of(Session(amr=("pwd", "otp"), authentication_time=NOW - 2 * DAY), credential="succeeded"), False),
+    ("a password now and a code in the session do not add up", Tier.STEP_UP,
+     attempt_of(Session(amr=("otp",), authentication_time=RECENT), credential="succeeded"), False),
+    ("a security question is no factor", Tier.BASELINE,
+     attempt_of(Session(amr=("kba",), authentication_time=RECENT)), False),
+    ("a trusted issuer's word counts", Tier.STEP_UP,
+     attempt_of(None, Federation(issuer="trusted", acr="mfa", authentication_time=RECENT)), True),
+    ("another's does not", Tier.STEP_UP,
+     attempt_of(None, Federation(issuer="other", acr="mfa", authentication_time=RECENT)), False),
+    ("nothing meets a denial", Tier.DENY, attempt_of(Session(acr="phrh", authentication_time=NOW)), False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tier", "attempt", "expected"), [case[1:] for case in SATISFIED], ids=[case[0] for case in SATISFIED]
+)
+def test_what_satisfies(tier: Tier, attempt: Attempt, expected: bool) -> None:
+    """Each authentication is judged by itself: how recent, how strong, on whose word."""
+    policy = policy_of(login())
+    assert satisfied(policy, attempt, NOW, policy.ladder[tier]) is expected
+
+
+@given(attempts, st.sampled_from(sorted(TABLE)), st.sampled_from(sorted(TABLE)))
+def test_meeting_a_tier_meets_the_laxer_ones(attempt: Attempt, one: Tier, two: Tier) -> None:
+    """What satisfies a tier satisfies every tier below it."""
+    policy = policy_of(login())
+    low, high = sorted((one, two))
+    if satisfied(policy, attempt, NOW, policy.ladder[high]):
+        assert satisfied(policy, attempt, NOW, policy.ladder[low])
+
+
+@given(attempts, st.sampled_from(Tier), st.floats(0, 60 * DAY))
+def test_time_never_satisfies(attempt: Attempt, tier: Tier, later: float) -> None:
+    """An attempt that does not satisfy a tier now will not do so by waiting."""
+    policy = policy_of(login())
+    rung = policy.ladder[tier]
+    if satisfied(policy, attempt, NOW + later, rung):
+        assert satisfied(policy, attempt, NOW, rung)
+
+
+@given(attempts, st.sampled_from(Tier))
+def test_questions_are_no_factor(attempt: Attempt, tier: Tier) -> None:
+    """Adding knowledge-based answers to a session's methods satisfies nothing more."""
+    policy = policy_of(login())
+    session = attempt.session or Session(authentication_time=NOW)
+    plain = replace(attempt, session=replace(session, amr=("pwd",), acr=""))
+    asked = replace(attempt, session=replace(session, amr=("pwd", "kba"), acr=""))
+    rung = policy.ladder[tier]
+    assert satisfied(policy, plain, NOW, rung) == satisfied(policy, asked, NOW, rung)

@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.core.attempt import Attempt, Behaviour, Device, Federation, Network, Outside, ReportedPlace, Session
+from riskd.core.context import Agent, Missing, Route
+from riskd.core.features import NAMES, vector
+from riskd.core.features.consistency import KM_PER_MS
+from riskd.core.features.federation import strength
+from riskd.core.features.geodesy import distance_km
+from riskd.core.features.sequence import LONG_AGO_H
+from riskd.core.history import DAY, HOUR, WEEK
+from tests.core.builders import BERGEN, ELSEWHERE, HOME, LAPTOP, NOW, OSLO, SYDNEY, World, crowd, settled, sign_in
+
+THIEF = replace(LAPTOP, device_id="thief", fingerprint="f-thief", timezone="Australia/Sydney", languages=("en-AU",))
+AWAY: dict[str, Any] = {"place": SYDNEY, "route": ELSEWHERE, "device_offset_min": 600}
+
+
+def seen(world: World, attempt: Attempt, now: float = NOW, **facts: Any) -> dict[str, float]:  # noqa: ANN401
+    """The features of an attempt in a world, by name; `facts` as for `World.context`."""
+    return dict(zip(NAMES, vector(attempt, world.context(attempt, now, **facts)), strict=True))
+
+
+def stolen(address: str = "203.0.113.9", **changes: Any) -> Attempt:  # noqa: ANN401
+    return sign_in(address, **({"device": THIEF} | changes))
+
+
+def test_home_is_familiar_after_two_weeks() -> None:
+    """Two weeks of ordinary use make home, laptop and settings look like the owner's."""
+    found = seen(settled(crowd(), weeks=2), sign_in())
+
+    for name in ("address_llr", "agent_llr", "device_llr", "fingerprint_llr", "timezone_llr", "hour_llr"):
+        assert found[name] < 0
+    assert [name for name in NAMES if name.startswith("new_") and found[name] != 0] == []
+
+
+def test_takeover_stands_out() -> None:
+    """From elsewhere, on another device, everything that the thief could not copy is unfamiliar, new and far."""
+    found = seen(settled(crowd()), stolen(), **AWAY)
+
+    for name in ("address_llr", "device_llr", "fingerprint_llr", "timezone_llr", "country_rarity", "asn_rarity"):
+        assert found[name] > 2
+    assert [name for name in NAMES if name.startswith("new_") and found[name] == 1] == [
+        "new_country",
+        "new_asn",
+        "new_network",
+        "new_device",
+    ]
+    assert found["distance_known_km"] > 15_000
+
+
+def test_surprise_grows_with_history() -> None:
+    """The deeper the history, the more an unknown device says."""
+    world, surprises = crowd(), []
+    for _ in range(4):
+        settled(world, weeks=2)
+        surprises.append(seen(world, stolen(), **AWAY)["device_llr"])
+
+    assert surprises == sorted(set(surprises))
+
+
+def test_new_address_in_a_known_network_is_half_known() -> None:
+    """A new lease of the same provider is between home and abroad, and the same /24 is nearer home."""
+    world = settled(crowd())
+    llrs = [
+        seen(world, sign_in(), place=OSLO)["address_llr"],
+        seen(world, sign_in("192.0.2.77"), place=OSLO)["address_llr"],
+        seen(world, sign_in("192.0.7.77"), place=OSLO)["address_llr"],
+        seen(world, sign_in("203.0.113.9"), **AWAY)["address_llr"],
+    ]
+
+    assert llrs == sorted(set(llrs))
+
+
+def test_familiarity_fades() -> None:
+    """The longer a device has lain in the drawer, the less familiar it is; after half a year it is unknown."""
+    llrs = []
+    for weeks in (0, 8, 16, 27):
+        world = settled(crowd(), until=NOW - weeks * WEEK)
+        for week in range(weeks):
+            world.prove(stolen(), NOW - week * WEEK)
+        llrs.append(seen(world, sign_in())["device_llr"])
+
+    assert llrs == sorted(set(llrs))
+    assert llrs[0] < 0 < llrs[-1]
+
+
+def test_first_sign_in_after_registration_is_not_new() -> None:
+    """What an account began with is its own: nothing is new at the first login after the registration."""
+    world = World()
+    world.prove(sign_in(journey="registration"), NOW - HOUR)
+
+    found = seen(world, sign_in())
+
+    assert [name for name in NAMES if name.startswith("new_") and found[name] != 0] == []
+
+
+def test_one_stolen_pass_does_not_settle_the_thief() -> None:
+    """After one pass the thief's country, network and device are still new; weeks of use settle them."""
+    world = settled(crowd())
+    world.prove(stolen(), NOW - HOUR, **AWAY)
+    after_one_pass = seen(world, stolen(), **AWAY)
+    after_two_weeks = seen(world, stolen(), NOW + 2 * WEEK, **AWAY)
+
+    for name in ("new_country", "new_asn", "new_network", "new_device"):
+        assert after_one_pass[name] == 1
+        assert after_two_weeks[name] == 0
+    for name in ("address_llr", "device_llr", "fingerprint_llr"):
+        assert after_one_pass[name] > 0 > after_two_weeks[name]
+
+
+def test_strong_proof_settles_at_once() -> None:
+    """A pass with a key in hardware (three units) makes a new phone the owner's."""
+    world = settled(crowd())
+    world.prove(stolen(), NOW - HOUR, units=3, **AWAY)
+
+    assert seen(world, stolen(), **AWAY)["new_device"] == 0
+
+
+def test_confirmed_fraud_leaves_no_trace() -> None:
+    """Taking back what a fraud taught restores every feature."""
+    world = settled(crowd())
+    before = seen(world, stolen(), **AWAY)
+    world.take_back(world.prove(stolen(), NOW - HOUR, **AWAY))
+
+    assert repr(seen(world, stolen(), **AWAY)) == repr(before)
+
+
+@pytest.mark.parametrize("anonymizer", ["vpn", "tor", "proxy", "relay", "satellite"])
+def test_hidden_places_do_not_move(anonymizer: str) -> None:
+    """Behind an anonymiser or a satellite there is no motion and no gap to the reported place."""
+    route = Route(1, anonymizer=anonymizer)
+    found = seen(settled(), stolen(), place=SYDNEY, route=route)
+
+    for name in ("speed_kmh", "distance_last_km", "distance_known_km", "reported_gap_km"):
+        assert math.isnan(found[name])
+    assert found[anonymizer] == 1
+
+
+def test_two_databases_that_disagree_are_no_journey() -> None:
+    """Two places 300 km apart, each uncertain by 300 km, are the same place."""
+    world = World()
+    world.prove(sign_in(), NOW - 60, place=replace(OSLO, radius_km=300.0))
+
+    found = seen(world, sign_in(), place=BERGEN)
+
+    assert (found["speed_kmh"], found["distance_last_km"], found["distance_known_km"]) == (0, 0, 0)
+
+
+def test_speed_is_distance_over_time() -> None:
+    """Sydney a day after Oslo is a flight, an hour after it is not, and a second counts as ten minutes."""
+    speeds = []
+    for seconds in (DAY, HOUR, 600, 1):
+        world = World()
+        world.prove(sign_in(), NOW - seconds)
+        speeds.append(seen(world, stolen(), **AWAY)["speed_kmh"])
+
+    assert speeds[0] < 900
+    assert 10_000 < speeds[1] < speeds[2] == pytest.approx(speeds[3])
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "expected"),
+    [
+        ((0, 0), (0, 180), 20_015),
+        ((90, 0), (-90, 0), 20_015),
+        ((59.91, 10.75), (60.39, 5.32), 305),
+        ((0, 179.9), (0, -179.9), 22),
+    ],
+)
+def test_distance_follows_the_great_circle(
+    here: tuple[float, float], there: tuple[float, float], expected: float
+) -> None:
+    """Poles, antipodes and the date line included."""
+    assert distance_km(*here, *there) == pytest.approx(expected, abs=1)
+    assert distance_km(*here, *here) == 0
+
+
+def test_velocity_counts_what_was_tried() -> None:
+    """Attempts, failures and different accounts are counted by subject, address, network and device."""
+    world = World()
+    for victim in range(12):
+        world.try_(
+            stolen(subject=f"v{victim}", credential_result="failed"), NOW - 60 * victim, **AWAY
+        )  # an attempt a minute
+    world.try_(stolen(credential_result="failed"), NOW - 30, **AWAY)
+    found, quiet = seen(world, stolen(), **AWAY), seen(world, sign_in(subject="other", device=LAPTOP))
+
+    assert found["subject_attempts_10m"] == found["subject_failures_1h"] == 1
+    assert found["address_failures_1h"] == found["network_failures_1h"] == found["device_attempts_1h"] == 13
+    assert found["address_subjects_24h"] > 1
+    assert found["device_subjects_24h"] > 1
+    assert 0.7 < found["address_failure_ratio_24h"] == found["asn_failure_ratio_24h"] < 1
+    assert [quiet[name] for name in NAMES if name.startswith(("address_attempts", "address_failures"))] == [0] * 3
+
+
+def test_velocity_forgets() -> None:
+    """A day and a period later nothing of it is counted."""
+    world = World()
+    world.try_(stolen(credential_result="failed"), NOW, **AWAY)
+    found = seen(world, stolen(), NOW + DAY + 2 * HOUR, **AWAY)
+
+    assert found["subject_failures_24h"] == found["address_subjects_24h"] == found["address_failure_ratio_24h"] == 0
+
+
+def test_sequence_remembers_sensitive_steps() -> None:
+    """Recovery, then a profile update, then a payment: each step knows of the ones before it."""
+    world = settled()
+    assert seen(world, sign_in())["sensitive_kinds_24h"] == 0
+    world.try_(sign_in(journey="recovery"), NOW - 3 * HOUR)
+    world.try_(sign_in(journey="profile_update"), NOW - 2 * HOUR)
+    found = seen(world, sign_in(journey="payment"))
+
+    assert found["sensitive_kinds_24h"] == 3
+    assert found["recovery_attempts_24h"] == 1
+    assert found["hours_since_profile_update"] == pytest.approx(2)
+    assert found["hours_since_recovery"] == found["hours_since_registration"] == LONG_AGO_H
+
+
+def test_timezone_gap_goes_round_the_clock() -> None:
+    """Twelve hours apart is the most; a day apart is the same clock."""
+    gaps = [
+        seen(World(), sign_in(), device_offset_min=120 + shift)["timezone_gap_h"] for shift in (0, 90, -480, 720, 1440)
+    ]
+
+    assert gaps == [0, 1.5, 8, 12, 0]
+
+
+@pytest.mark.parametrize(
+    ("languages", "mismatch"),
+    [
+        (("nb-NO", "en"), 0.0),
+        (("en-US", "nb-NO"), 0.0),
+        (("zh-Hant-TW",), 1.0),
+        (("en", "nb"), math.nan),
+        (("en-x-no",), math.nan),
+    ],
+)
+def test_language_region_is_compared(languages: tuple[str, ...], mismatch: float) -> None:
+    """One language of the country is enough; languages without a region say nothing."""
+    found = seen(World(), sign_in(device=replace(LAPTOP, languages=languages)))
+
+    assert found["language_mismatch"] == pytest.approx(mismatch, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("platform", "mobile", "agent", "mismatch"),
+    [
+        ("Windows", False, "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/153", 0.0),
+        ("Windows", False, "Mozilla/5.0 (X11; Linux x86_64) Chrome/153", 1.0),
+        ("Android", True, "Mozilla/5.0 (Linux; Android 15) Chrome/153 Mobile Safari", 0.0),
+        ("Android", False, "Mozilla/5.0 (X11; Linux x86_64) Chrome/153 Safari", 0.0),
+        ("Android", True, "Mozilla/5.0 (X11; Linux x86_64) Chrome/153 Safari", 1.0),
+        ("iOS", True, "Mozilla/5.0 (iPhone; CPU iPhone OS 18_7) Mobile/15E148", 0.0),
+        ("", None, "Mozilla/5.0 (X11; Linux x86_64) Chrome/153", math.nan),
+        ("Fuchsia", None, "Mozilla/5.0 (X11; Linux x86_64) Chrome/153", math.nan),
+    ],
+)
+def test_hints_are_held_against_the_agent(platform: str, mobile: bool | None, agent: str, mismatch: float) -> None:
+    """Client hints that contradict the user agent show; unknown platforms and absent hints say nothing."""
+    device = Device(user_agent=agent, platform=platform, mobile=mobile)
+
+    assert seen(World(), sign_in(device=device))["hints_mismatch"] == pytest.approx(mismatch, nan_ok=True)
+
+
+def test_reported_place_is_held_against_the_address() -> None:
+    """Coordinates within the doubts of both are no gap; on another continent they are."""
+    near = sign_in(place=ReportedPlace(latitude=60.2, longitude=10.75, accuracy_m=50.0))
+    far = sign_in(place=ReportedPlace(latitude=-33.87, longitude=151.21))
+
+    assert seen(World(), near)["reported_gap_km"] == 0
+    assert seen(World(), far)["reported_gap_km"] > 15_000
+
+
+def test_nothing_answers_faster_than_light() -> None:
+    """A client of Sydney that answers Oslo in 25 ms is not in Sydney; without knowing our own place, who knows."""
+    context = World().context(stolen(), **AWAY)
+    told = dict(zip(NAMES, vector(stolen(), replace(context, measured_from=OSLO)), strict=True))
+    slow = stolen(network=Network(client_ip="203.0.113.9", rtt_ms=16_000 / KM_PER_MS))
+
+    assert told["rtt_shortfall_km"] > 13_000
+    assert dict(zip(NAMES, vector(slow, replace(context, measured_from=OSLO)), strict=True))["rtt_shortfall_km"] == 0
+    assert math.isnan(dict(zip(NAMES, vector(stolen(), context), strict=True))["rtt_shortfall_km"])
+
+
+def test_forwarded_chain_begins_with_the_client() -> None:
+    """Another address at the head of the chain shows; without a chain there is nothing to compare."""
+    chains = [(), ("192.0.2.10", "10.0.0.1"), ("1.1.1.1", "192.0.2.10")]
+    found = [seen(World(), sign_in(network=Network(client_ip="192.0.2.10", forwarded=chain))) for chain in chains]
+
+    assert [each["forwarded_hops"] for each in found] == [0, 2, 2]
+    assert [each["forwarded_mismatch"] for each in found] == pytest.approx([math.nan, 0, 1], nan_ok=True)
+
+
+def test_typing_is_compared_with_the_owner() -> None:
+    """The owner's own rhythm is no deviation, one twice as fast is; three proven sign-ins are the least."""
+    world, hasty = settled(), Behaviour(typing_intervals_ms=(50.0,) * 12)
+    deviation = [seen(world, sign_in(behaviour=each))["typing_deviation"] for each in (sign_in().behaviour, hasty)]
+
+    assert deviation[0] < 0.1
+    assert 2 < deviation[1] <= 10
+    assert math.isnan(seen(settled(weeks=1), sign_in(behaviour=hasty))["typing_deviation"])
+
+
+def test_pointers_are_expected_on_desktops() -> None:
+    """No pointer on a desktop shows; a phone has none to move."""
+    still = sign_in(behaviour=Behaviour(pointer_events=0))
+
+    assert seen(World(), still)["pointer_absent"] == 1
+    assert math.isnan(seen(World(), still, agent=Agent("Safari", device_class="mobile"))["pointer_absent"])
+
+
+@pytest.mark.parametrize(
+    ("acr", "amr", "expected"),
+    [
+        ("", (), math.nan),
+        ("urn:example:silver", (), math.nan),
+        ("phr", (), 3),
+        ("", ("user",), 0),
+        ("", ("pwd",), 1),
+        ("", ("pwd", "pin"), 1),
+        ("", ("pwd", "otp"), 2),
+        ("", ("mfa",), 2),
+        ("", ("hwk",), 3),
+    ],
+)
+def test_federated_strength_reads_the_methods(acr: str, amr: tuple[str, ...], expected: float) -> None:
+    """One factor, two factors, phishing-resistant; silence is not weakness."""
+    assert strength(acr, amr) == pytest.approx(expected, nan_ok=True)
+
+
+def test_new_issuer_shows() -> None:
+    """An assertion by an issuer that the account was never used with is new; clocks ahead count as now."""
+    other = sign_in(federation=Federation(issuer="https://evil.example", issue_time=NOW + 60))
+    found = seen(settled(), other)
+
+    assert (found["new_issuer"], found["assertion_age_min"]) == (1, 0)
+    assert seen(settled(), sign_in())["new_issuer"] == 0
+
+
+@pytest.mark.parametrize(
+    ("attempt", "expected"),
+    [
+        (sign_in(credential_result="failed"), {"credential_failed": 1, "credential_unchecked": 0}),
+        (sign_in(device=replace(LAPTOP, attestation="failed")), {"attestation_failed": 1, "attestation_hardware": 0}),
+        (sign_in(device=replace(LAPTOP, attestation="software")), {"attestation_failed": 0}),
+        (sign_in(outside=Outside(credential_breached=True)), {"credential_breached": 1, "reported_risk": math.nan}),
+        (sign_in(outside=Outside(risk_level="high")), {"credential_breached": math.nan, "reported_risk": 2}),
+        (sign_in(session=Session(id="s", start_time=NOW - DAY)), {"session_age_h": 24}),
+    ],
+)
+def test_signals_are_passed_on(attempt: Attempt, expected: dict[str, float]) -> None:
+    """What the caller states of credential, attestation, session and others becomes a number as it stands."""
+    found = seen(World(), attempt)
+
+    assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+
+
+def test_rarity_needs_a_crowd() -> None:
+    """In a domain with few sign-ins nothing is called rare; in a larger one the unknown is, the common is not."""
+    assert math.isnan(seen(crowd(people=5), stolen(), **AWAY)["asn_rarity"])
+    assert seen(crowd(), stolen(), **AWAY)["asn_rarity"] > 3
+    assert seen(crowd(), sign_in(), route=HOME)["asn_rarity"] < 0.1
+
+
+def test_hosting_shows() -> None:
+    """A data centre and a program show as what they are."""
+    found = seen(World(), sign_in(), route=Route(24940, hosting=True), agent=Agent("curl", automated=True))
+
+    assert found["hosting"] == found["automated_agent"] == 1
+    assert found["vpn"] == 0
+
+
+def test_unusual_hour_shows() -> None:
+    """Midday is the person's own hour, midnight is not; an hour's difference is nearly none."""
+    world = settled(crowd())
+    noon, one, midnight = (seen(world, sign_in(), NOW + hours * HOUR)["hour_llr"] for hours in (0, 1, 12))
+
+    assert max(noon, one) < 0
+    assert midnight > 1
+
+
+def test_place_is_compared_without_an_operator() -> None:
+    """Without an operator database, address, network and country still tell home from away."""
+    world, gone = settled(crowd()), Missing("route", "not_installed")
+
+    assert (
+        seen(world, sign_in(), route=gone)["address_llr"]
+        < 0
+        < seen(world, stolen(), place=SYDNEY, route=gone)["address_llr"]
+    )

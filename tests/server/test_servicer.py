@@ -1,0 +1,267 @@
+"""RiskService over a real channel, with an engine that says what it is told."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import NoReturn, TypeVar
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_status.rpc_status import from_call
+
+from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
+from riskd.core import validation
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt, Outcome
+from riskd.core.errors import InvalidAttempt, Problem
+from riskd.server import grpc_server
+from riskd.server.faults import DeadlinePassed
+from riskd.server.grpc_server import Options, set_serving
+from riskd.server.servicer import BATCH, RiskServicer
+from tests.server.world import ASSESSMENT, FakeEngine, Running, served
+
+Detail = TypeVar("Detail", bound=Message)
+LOGIN = risk_pb2.AssessRequest(
+    domain=attempt_pb2.IDENTITY_DOMAIN_CUSTOMER,
+    subject="u-1",
+    journey=attempt_pb2.JOURNEY_LOGIN,
+    network=attempt_pb2.Network(client_ip="192.0.2.7"),
+)
+
+
+class Gone:
+    """A caller whose deadline has passed."""
+
+    def time_remaining(self) -> float:
+        return 0.0
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with served() as service:
+        yield service
+
+
+def refused(call: Callable[[], object]) -> grpc.RpcError:
+    """The error of a call that must fail."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+def noise(channel: grpc.Channel, method: str) -> bytes:
+    """Call a method with bytes that are no message."""
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/riskd.v1.RiskService/{method}")
+    return call(b"\xff\xff\xff", timeout=5)
+
+
+def detail(error: grpc.RpcError, kind: type[Detail]) -> Detail:
+    """A detail of an error's google.rpc.Status."""
+    status = from_call(error)
+    assert status is not None
+    (packed,) = (each for each in status.details if each.Is(kind.DESCRIPTOR))
+    message = kind()
+    packed.Unpack(message)
+    return message
+
+
+def test_an_attempt_goes_in_and_its_assessment_comes_out(running: Running) -> None:
+    """The wire adds nothing and loses nothing."""
+    answer = running.stub.Assess(LOGIN, timeout=5)
+    assert (answer.assessment_id, answer.score, answer.level) == ("0" * 32, 0.25, attempt_pb2.RISK_LEVEL_MEDIUM)
+    assert answer.requirement.tier == assessment_pb2.TIER_STEP_UP
+    assert [list(combination.methods) for combination in answer.requirement.amr] == [["hwk"], ["pwd", "otp"]]
+    assert not answer.degraded
+    ((attempt, timeout),) = running.engine.attempts
+    assert (attempt.domain, attempt.subject, attempt.network.client_ip) == ("customer", "u-1", "192.0.2.7")
+    assert timeout == Options().timeout_s
+    assert running.meter.calls == [("riskd.v1.RiskService/Assess", "unary")]
+    assert running.meter.codes == [("riskd.v1.RiskService/Assess", "unary", "OK")]
+
+
+def test_the_caller_s_deadline_bounds_the_engine() -> None:
+    """The engine gets what is left of the deadline, and never more than the setting."""
+    with served(Options(address="127.0.0.1:0", timeout_s=20.0)) as running:
+        for deadline in (10.0, 30.0, None):
+            running.stub.Assess(LOGIN, timeout=deadline)
+    bounded, *unbounded = (timeout for _, timeout in running.engine.attempts)
+    assert 0 < bounded < 10
+    assert unbounded == [20.0, 20.0]
+
+
+def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:
+    """A deadline that passed in the queue is answered without work, and no attempt is counted."""
+    engine = FakeEngine()
+    with pytest.raises(DeadlinePassed):
+        RiskServicer(engine, 0.1).assess(LOGIN, Gone())
+    with pytest.raises(DeadlinePassed):
+        RiskServicer(engine, 0.1).batch_assess(risk_pb2.BatchAssessRequest(requests=[LOGIN]), Gone())
+    assert not engine.attempts
+
+
+def test_every_violation_is_told_under_the_caller_s_names(running: Running) -> None:
+    """A request with many mistakes is mended in one round, unknown enum numbers of later versions included."""
+
+    def judge(attempt: Attempt) -> NoReturn:
+        raise InvalidAttempt(validation.violations(attempt, 1_700_000_000.0, address_known=False, declared=frozenset()))
+
+    running.engine.answer = judge
+    request = risk_pb2.AssessRequest(consent=attempt_pb2.Consent(purposes=["fun"]), attributes={"plan": "gold"})
+    request.MergeFromString(b"\x18\x11")
+    error = refused(lambda: running.stub.Assess(request, timeout=5))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert detail(error, ErrorInfo).reason == "INVALID_ATTEMPT"
+    told = {each.field: each.description for each in detail(error, BadRequest).field_violations}
+    assert set(told) == {
+        "domain",
+        "journey",
+        "subject",
+        "network.client_ip",
+        "consent.purposes[0]",
+        "attributes[plan]",
+    }
+    assert "'17'" in told["domain"]
+    assert running.meter.codes == [("riskd.v1.RiskService/Assess", "unary", "INVALID_ARGUMENT")]
+
+
+def test_bytes_that_are_no_request_are_the_caller_s_mistake(running: Running) -> None:
+    """Unparsable is INVALID_ARGUMENT, not INTERNAL, and the engine never hears of it."""
+    error = refused(lambda: noise(running.channel, "Assess"))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert detail(error, ErrorInfo).reason == "INVALID_REQUEST"
+    assert not running.engine.attempts
+
+
+def test_a_huge_message_is_refused(running: Running) -> None:
+    """Size is bounded before anything is parsed: by method with a reason, and by gRPC for all."""
+    large = risk_pb2.AssessRequest(subject="x" * (grpc_server.ATTEMPT_BYTES + 1))
+    error = refused(lambda: running.stub.Assess(large, timeout=5))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert detail(error, ErrorInfo).reason == "INVALID_REQUEST"
+    huge = risk_pb2.AssessRequest(subject="x" * (Options().max_message_bytes + 1))
+    error = refused(lambda: running.stub.Assess(huge, timeout=5))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert not running.engine.attempts
+
+
+def test_the_largest_acceptable_attempt_is_not_too_large() -> None:
+    """No attempt that validation accepts is refused for its size."""
+    sign = "\N{GRINNING FACE}"
+    name, text, word = (sign * limit for limit in (validation.ID, validation.TEXT, validation.WORD))
+    listed = [word] * validation.ITEMS
+    largest = risk_pb2.AssessRequest(
+        request_id=name,
+        tenant=name,
+        subject=name,
+        device=attempt_pb2.Device(
+            user_agent=text,
+            platform=word,
+            device_id=name,
+            fingerprint=name,
+            screen=word,
+            languages=listed,
+            timezone=word,
+        ),
+        network=attempt_pb2.Network(client_ip=name, forwarded=listed, ja4=word),
+        behaviour=attempt_pb2.Behaviour(typing_intervals_ms=[1.0] * validation.INTERVALS),
+        session=attempt_pb2.Session(id=name, acr=name, amr=listed),
+        federation=attempt_pb2.Federation(issuer=name, acr=name, amr=listed),
+        attributes={f"{sign * validation.WORD}{number}": name for number in range(validation.ATTRIBUTES)},
+    )
+    assert largest.ByteSize() < grpc_server.ATTEMPT_BYTES
+
+
+def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
+    """Results come in the order of requests; a refused attempt carries the status that Assess gives."""
+
+    def judge(attempt: Attempt) -> Assessment:
+        if not attempt.subject:
+            raise InvalidAttempt([Problem("subject", "missing")])
+        return ASSESSMENT
+
+    running.engine.answer = judge
+    batch = risk_pb2.BatchAssessRequest(requests=[LOGIN, risk_pb2.AssessRequest(), LOGIN])
+    results = running.stub.BatchAssess(batch, timeout=5).results
+    assert [result.WhichOneof("result") for result in results] == ["response", "error", "response"]
+    assert results[1].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert results[2].response.assessment_id == ASSESSMENT.id
+
+
+@pytest.mark.parametrize("count", [0, BATCH + 1])
+def test_a_batch_is_bounded(running: Running, count: int) -> None:
+    """None is a mistake, and too many would starve the sign-ins beside them."""
+    error = refused(lambda: running.stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=[LOGIN] * count), timeout=5))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    (violation,) = detail(error, BadRequest).field_violations
+    assert violation.field == "requests"
+    assert not running.engine.attempts
+
+
+def test_an_outcome_is_recorded_and_its_effect_told(running: Running) -> None:
+    """The answer says what the assessment has taught."""
+    told = risk_pb2.RecordOutcomeRequest(
+        assessment_id=ASSESSMENT.id,
+        challenge=risk_pb2.Challenge(result=risk_pb2.Challenge.RESULT_PASSED, amr=["hwk"]),
+    )
+    assert running.stub.RecordOutcome(told, timeout=5).taught_units == 3
+    ((outcome, _),) = running.engine.outcomes
+    assert outcome == Outcome(assessment_id=ASSESSMENT.id, kind="challenge_passed", amr=("hwk",))
+
+
+def test_an_unknown_assessment_is_not_found(running: Running) -> None:
+    """An id of nobody is told apart from an id that is malformed."""
+    error = refused(lambda: running.stub.RecordOutcome(risk_pb2.RecordOutcomeRequest(assessment_id="x"), timeout=5))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    assert detail(error, ErrorInfo).reason == "UNKNOWN_ASSESSMENT"
+
+
+def test_a_bug_is_logged_by_place_and_id_and_says_nothing_of_the_request(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither caller nor log learns what stood in the request; the id joins the two."""
+
+    def stumble(attempt: Attempt) -> NoReturn:
+        raise KeyError(attempt.subject)
+
+    running.engine.answer = stumble
+    with caplog.at_level(logging.ERROR):
+        error = refused(lambda: running.stub.Assess(LOGIN, timeout=5))
+    error_id = detail(error, ErrorInfo).metadata["error_id"]
+    assert error.code() is grpc.StatusCode.INTERNAL
+    (record,) = [record for record in caplog.records if record.name.startswith("riskd")]
+    fields = vars(record)["fields"]
+    assert record.getMessage() == "internal_error"
+    assert (fields["error_id"], fields["kind"]) == (error_id, "KeyError")
+    assert fields["place"][-1].endswith(" stumble")
+    assert "u-1" not in f"{fields} {caplog.text}"
+    assert "u-1" not in (error.details() or "")
+
+
+def test_health_follows_what_it_is_told(running: Running) -> None:
+    """A server is not serving until somebody says that it is."""
+    stub = health_pb2_grpc.HealthStub(running.channel)
+    states = health_pb2.HealthCheckResponse
+    for serving, expected in ((None, states.NOT_SERVING), (True, states.SERVING), (False, states.NOT_SERVING)):
+        if serving is not None:
+            set_serving(running.service.health, serving)
+        for service in ("", "riskd.v1.RiskService"):
+            assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status == expected
+
+
+def test_reflection_describes_every_method_that_is_served(running: Running) -> None:
+    """grpcurl works without our protos, and no described method is missing from the server."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
+    question = reflection_pb2.ServerReflectionRequest(file_containing_symbol="riskd.v1.RiskService")
+    (answer,) = stub.ServerReflectionInfo(iter([question]), timeout=5)
+    files = [FileDescriptorProto.FromString(raw) for raw in answer.file_descriptor_response.file_descriptor_proto]
+    (risk,) = [file for file in files if file.name == "riskd/v1/risk.proto"]
+    for method in risk.service[0].method:
+        error = refused(functools.partial(noise, running.channel, method.name))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,0 +1,107 @@
+"""What crosses the wire when something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import pytest
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+from grpc_status.rpc_status import to_status
+
+from riskd.core.errors import InvalidAttempt, Problem, RiskdError, Unavailable, UnknownAssessment
+from riskd.server import faults
+from riskd.server.status import internal, status
+
+Detail = TypeVar("Detail", bound=Message)
+HEADER_BYTES = 8192
+"""What a client accepts of metadata unless told otherwise."""
+
+
+def kinds(root: type[RiskdError]) -> Iterator[type[RiskdError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from kinds(kind)
+
+
+def detail(made: Status, kind: type[Detail]) -> Detail | None:
+    """The one detail of a kind."""
+    found = [each for each in made.details if each.Is(kind.DESCRIPTOR)]
+    assert len(found) <= 1
+    if not found:
+        return None
+    message = kind()
+    found[0].Unpack(message)
+    return message
+
+
+@pytest.mark.parametrize("kind", list(kinds(RiskdError)), ids=lambda kind: kind.__name__)
+def test_every_error_has_its_row(kind: type[RiskdError]) -> None:
+    """No error of ours crosses the wire unexplained."""
+    assert kind.reason in faults.FAULTS
+    made = status(kind([Problem("here", "wrong")]))
+    info = detail(made, ErrorInfo)
+    assert info is not None
+    assert (info.reason, info.domain) == (kind.reason, "riskd.dev")
+    assert made.code == faults.FAULTS[kind.reason].code.value[0]
+    assert (detail(made, BadRequest) is not None) == (made.code == StatusCode.INVALID_ARGUMENT.value[0])
+
+
+def test_every_row_has_its_error() -> None:
+    """No reason is documented that nothing gives."""
+    assert {kind.reason for kind in kinds(RiskdError)} == set(faults.FAULTS)
+
+
+def test_all_violations_are_listed_under_the_caller_s_names() -> None:
+    """One answer is enough to mend a request."""
+    made = status(InvalidAttempt([Problem("subject", "missing", "send one"), Problem("time", "in the future")]))
+    bad = detail(made, BadRequest)
+    assert bad is not None
+    assert [(each.field, each.description) for each in bad.field_violations] == [
+        ("subject", "missing; send one"),
+        ("event_time", "in the future"),
+    ]
+    assert made.message == "subject: missing; send one, and 1 more"
+
+
+def test_the_worst_request_still_gets_its_answer() -> None:
+    """Statuses travel in headers, which are bounded: the list is cut, and its true length is told."""
+    worst = [Problem(f"attributes[{'é' * 60}]", "不" * 60, "declare it") for _ in range(500)]
+    made = status(InvalidAttempt(worst))
+    sent = to_status(made)
+    header = sum(len(value) * 4 / 3 for _, value in sent.trailing_metadata)
+    assert header + 3 * len(sent.details.encode()) < HEADER_BYTES
+    info, bad = detail(made, ErrorInfo), detail(made, BadRequest)
+    assert info is not None
+    assert info.metadata["violations"] == "500"
+    assert bad is not None
+    assert 5 < len(bad.field_violations) < 500
+
+
+@pytest.mark.parametrize("kind", [Unavailable, UnknownAssessment])
+def test_only_what_may_pass_is_to_be_retried(kind: type[RiskdError]) -> None:
+    """RetryInfo goes with UNAVAILABLE, and with nothing that a repeat would not mend."""
+    retry = detail(status(kind([])), RetryInfo)
+    assert (retry is not None) == (kind is Unavailable)
+    assert retry is None or retry.retry_delay.seconds == 1
+
+
+def test_an_error_without_a_row_is_a_bug() -> None:
+    """An unknown reason says INTERNAL, not something that nobody can look up."""
+    stranger = RiskdError([Problem("here", "wrong")])
+    stranger.reason = "STRANGE"
+    info = detail(status(stranger), ErrorInfo)
+    assert info is not None
+    assert info.reason == "INTERNAL"
+
+
+def test_a_bug_tells_its_id_and_nothing_else() -> None:
+    """The caller can report it; the log has the rest."""
+    made = internal("1234")
+    info = detail(made, ErrorInfo)
+    assert info is not None
+    assert dict(info.metadata) == {"error_id": "1234"}
+    assert made.message == "internal error 1234"

@@ -1,0 +1,200 @@
+"""The tree of processes, seen from outside: real processes, real signals, the real monitor."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from riskd.core.errors import InvalidSettings
+from riskd.server.supervisor import reserved
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 20.0
+
+
+class Tree:
+    """A running `tree.py`, and what it said when it was ready."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.facts: dict[str, Any] = {}
+
+    def wait_ready(self) -> None:
+        assert self.process.stdout is not None
+        word, _, facts = self.process.stdout.readline().partition(" ")
+        assert word == "ready"
+        self.facts = json.loads(facts)
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(self.facts["metrics"].replace("/metrics", path), timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metric(self, series: str) -> float:
+        lines = self.get("/metrics")[1].splitlines()
+        return float(next((line.split()[-1] for line in lines if line.startswith(f"{series} ")), "nan"))
+
+    def end(self) -> tuple[int, str]:
+        out, _ = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out
+
+
+@contextmanager
+def running(*kinds: str, grace: float = 5.0) -> Iterator[Tree]:
+    command = [sys.executable, str(ROOT / "tests/server/tree.py"), str(grace), *kinds]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=ROOT
+    )
+    with process:
+        try:
+            yield Tree(process)
+        finally:
+            process.kill()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "this did not come to pass"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_ready_once_all_serve_and_drained_at_sigterm() -> None:
+    """Readiness has the facts of all children; SIGTERM stops all of them, and the exit code is 0."""
+    with running("serve", "serve") as tree:
+        tree.wait_ready()
+        assert tree.facts["address"] == "127.0.0.1:1"
+        assert tree.get("/readyz")[0] == 200
+        assert tree.get("/healthz") == (200, "ok\n")
+        assert tree.get("/secret")[0] == 404
+        assert tree.metric("riskd_workers_serving") == 2
+        assert tree.metric('riskd_process_resident_bytes{process="worker-1"}') > 1_000_000
+        tree.process.send_signal(signal.SIGTERM)
+        assert tree.end() == (0, "")
+        assert not any(alive(pid) for pid in tree.facts["pids"].values())
+
+
+def test_killed_worker_is_replaced_and_its_counters_go_on() -> None:
+    """After SIGKILL there is a new process in its place, and what the old one had counted is kept."""
+    with running("serve", "serve") as tree:
+        tree.wait_ready()
+        assert tree.metric('riskd_failures_total{part="store"}') == 2
+        os.kill(tree.facts["pids"]["worker-0"], signal.SIGKILL)
+        eventually(lambda: tree.metric('riskd_failures_total{part="store"}') == 3)
+        eventually(lambda: tree.get("/readyz")[0] == 200)
+        assert tree.metric("riskd_worker_restarts_total") == 1
+        assert tree.metric("riskd_workers") == 2
+
+
+def test_killed_monitor_is_replaced() -> None:
+    """The monitor is supervised like any worker."""
+    with running("serve") as tree:
+        tree.wait_ready()
+        parent, monitor = tree.process.pid, tree.facts["pids"]["monitor"]
+        os.kill(monitor, signal.SIGKILL)
+        eventually(lambda: len(set(children(parent)) - {monitor}) == 2)
+        tree.process.send_signal(signal.SIGTERM)
+        assert tree.end()[0] == 0
+
+
+def test_sighup_reaches_every_worker() -> None:
+    """A reload is each worker's own doing."""
+    with running("serve", "serve") as tree:
+        tree.wait_ready()
+        tree.process.send_signal(signal.SIGHUP)
+        eventually(lambda: tree.metric('riskd_failures_total{part="reload"}') == 2)
+
+
+def test_refused_configuration_ends_the_start() -> None:
+    """When workers refuse the configuration the tree ends with code 2, and each problem is told once."""
+    with running("refuse", "refuse", "serve") as tree:
+        assert tree.end() == (2, "problem store.kind: is wrong (mend it)\n")
+
+
+def test_crash_at_every_start_ends_the_start() -> None:
+    """A worker that never comes up is tried again, but not for ever."""
+    with running("crash") as tree:
+        assert tree.end() == (1, "")
+
+
+def test_worker_that_does_not_drain_is_killed_after_grace() -> None:
+    """Nobody keeps the tree from ending."""
+    with running("hang", grace=0.0) as tree:
+        tree.wait_ready()
+        tree.process.send_signal(signal.SIGTERM)
+        assert tree.end()[0] == 0
+        assert not alive(tree.facts["pids"]["worker-0"])
+
+
+def test_second_signal_stops_at_once() -> None:
+    """Who asks twice does not wait for the grace."""
+    with running("hang", grace=600.0) as tree:
+        tree.wait_ready()
+        tree.process.send_signal(signal.SIGTERM)
+        tree.process.send_signal(signal.SIGINT)
+        assert tree.end()[0] == 0
+
+
+def test_not_ready_while_a_worker_drains() -> None:
+    """The monitor outlives the workers, and says that not all of them serve."""
+    with running("serve", "hang", grace=600.0) as tree:
+        tree.wait_ready()
+        tree.process.send_signal(signal.SIGTERM)
+        eventually(lambda: tree.get("/readyz")[0] == 503)
+        assert tree.metric("riskd_workers_serving") == 1
+
+
+def test_workers_die_with_a_killed_supervisor() -> None:
+    """SIGKILL of the parent leaves nobody behind."""
+    with running("serve", "serve") as tree:
+        tree.wait_ready()
+        tree.process.kill()
+        tree.process.wait()
+        eventually(lambda: not any(alive(pid) for pid in tree.facts["pids"].values()))
+
+
+def test_a_port_is_held_against_others() -> None:
+    """Two services cannot share a port unawares, although their workers share it."""
+    with reserved("127.0.0.1", 0) as port:
+        assert port > 0
+        with pytest.raises(InvalidSettings, match=r"server\.port: cannot listen"), reserved("127.0.0.1", port):
+            pass
+    with reserved("127.0.0.1", port) as again:
+        assert again == port
+
+
+def test_supervisor_imports_nothing_that_must_not_fork() -> None:
+    """The parent loads neither grpc nor what workers compute with."""
+    code = (
+        "import riskd.server.supervisor, sys; print([m for m in ('grpc','google','numpy','lmdb') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ}
+    )
+    assert done.stdout == "[]\n"

@@ -1,0 +1,449 @@
+"""The wire and the core say the same things."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import get_args, get_type_hints
+
+import pytest
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import fields, replace
+
+from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
+from riskd.core import attempt as words
+from riskd.core.assessment import Assessment, Reason
+from riskd.core.attempt import Attempt, Outcome
+from riskd.core.context import Missing
+from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.server import translate
+
+WELL_KNOWN = ("google.protobuf.Timestamp", "google.protobuf.Duration")
+TIMESTAMPS = st.builds(Timestamp, seconds=st.integers(-(2**62), 2**62), nanos=st.integers(-(2**31), 2**31 - 1))
+
+
+def core_paths(struct: type[Struct], prefix: str = "") -> Iterator[str]:
+    """Path of every field of a struct and of the structs in it."""
+    hints = get_type_hints(struct)
+    for field in fields(struct):
+        inner = [kind for kind in get_args(hints[field.name]) or (hints[field.name],) if isinstance(kind, type)]
+        nested = [kind for kind in inner if issubclass(kind, Struct)]
+        if nested:
+            yield from core_paths(nested[0], f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def described(message: str) -> Descriptor:
+    """A message of the contract."""
+    return risk_pb2.DESCRIPTOR.message_types_by_name[message]
+
+
+def wire_paths(message: Descriptor, prefix: str = "") -> Iterator[str]:
+    """Path of every field of a message and of the messages in it."""
+    for field in message.fields:
+        inner = field.message_type
+        if inner is None or inner.full_name in WELL_KNOWN or inner.GetOptions().map_entry:
+            yield prefix + field.name
+        else:
+            yield from wire_paths(inner, f"{prefix}{field.name}.")
+
+
+def value_at(struct: object, path: str) -> object:
+    """What the core has at a path; None below a part that is absent."""
+    for name in path.split("."):
+        struct = getattr(struct, name) if struct is not None else None
+    return struct
+
+
+def say(message: Message, path: str) -> None:
+    """Put something other than the default at a wire path."""
+    *parts, last = path.split(".")
+    for part in parts:
+        message = getattr(message, part)
+        message.SetInParent()
+    field = message.DESCRIPTOR.fields_by_name[last]
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        getattr(message, last)["plan"] = "gold"
+    elif field.message_type is not None:
+        getattr(message, last).FromSeconds(1_700_000_000)
+    elif field.is_repeated:
+        getattr(message, last).append("x" if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else 7)
+    else:
+        setattr(message, last, "x" if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else 3)
+
+
+def same(left: object, right: object) -> bool:
+    """Equality, with NaN equal to itself."""
+    return left == right or (left != left and right != right)  # noqa: PLR0124
+
+
+CORE_PATHS = tuple(core_paths(Attempt))
+
+
+def test_every_core_field_is_on_the_wire_and_nothing_else_is() -> None:
+    """The wire says neither less nor more than the core."""
+    assert {translate.wire_path(path) for path in CORE_PATHS} == set(wire_paths(described("AssessRequest")))
+
+
+@pytest.mark.parametrize("path", CORE_PATHS)
+def test_each_wire_field_moves_its_core_field_and_no_other(path: str) -> None:
+    """What is said under a name arrives under its name, and nowhere else."""
+    silent, said = risk_pb2.AssessRequest(), risk_pb2.AssessRequest()
+    for part in translate.wire_path(path).split(".")[:-1]:
+        getattr(silent, part).SetInParent()
+    say(said, translate.wire_path(path))
+    before, after = translate.attempt(silent), translate.attempt(said)
+    moved = {each for each in CORE_PATHS if not same(value_at(before, each), value_at(after, each))}
+    assert moved == {path}
+
+
+@pytest.mark.parametrize(
+    ("enum", "known"),
+    [
+        (attempt_pb2.IdentityDomain.DESCRIPTOR, words.DOMAINS),
+        (attempt_pb2.Journey.DESCRIPTOR, words.JOURNEYS),
+        (attempt_pb2.CredentialResult.DESCRIPTOR, words.CREDENTIAL_RESULTS),
+        (attempt_pb2.Attestation.DESCRIPTOR, words.ATTESTATIONS[1:]),
+        (attempt_pb2.RiskLevel.DESCRIPTOR, words.RISK_LEVELS[1:]),
+        (attempt_pb2.FederationProtocol.DESCRIPTOR, words.PROTOCOLS[1:]),
+        (assessment_pb2.Tier.DESCRIPTOR, tuple(tier.name.lower() for tier in Tier)),
+    ],
+    ids=lambda value: value.name if isinstance(value, EnumDescriptor) else "",
+)
+def test_enum_values_are_the_core_s_words_in_its_order(enum: EnumDescriptor, known: tuple[str, ...]) -> None:
+    """One vocabulary: each value is its prefix and the core's word, numbered in the core's order from 1."""
+    prefix = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in enum.name)[1:]
+    expected = ["UNSPECIFIED", *(word.upper() for word in known)]
+    assert [(value.name, value.number) for value in enum.values] == [
+        (f"{prefix}_{word}", number) for number, word in enumerate(expected)
+    ]
+
+
+def test_unspecified_is_the_core_s_default() -> None:
+    """What is not said is what the core takes for not said."""
+    attempt = translate.attempt(risk_pb2.AssessRequest())
+    assert attempt == Attempt(domain="", subject="", journey="", network=words.Network())
+
+
+@given(st.integers(7, 2**31 - 1))
+def test_an_unknown_number_arrives_as_its_digits(number: int) -> None:
+    """A caller of a later version is told which value is not known here."""
+    request = risk_pb2.AssessRequest()
+    request.MergeFromString(b"\x18" + _varint(number))
+    assert translate.attempt(request).domain == str(number)
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*encoded, number])
+
+
+SCALARS: dict[int, st.SearchStrategy[object]] = {
+    FieldDescriptor.CPPTYPE_STRING: st.text(max_size=5),
+    FieldDescriptor.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_INT64: st.integers(-(2**63), 2**63 - 1),
+    FieldDescriptor.CPPTYPE_ENUM: st.integers(-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
+    FieldDescriptor.CPPTYPE_FLOAT: st.floats(width=32),
+    FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
+}
+
+
+def anything(message: Descriptor) -> st.SearchStrategy[dict[str, object]]:
+    """Whatever can be said in a message: any field or none, any number in an enum, any float."""
+    said: dict[str, st.SearchStrategy[object]] = {}
+    for field in message.fields:
+        inner = field.message_type
+        if inner is not None and inner.GetOptions().map_entry:
+            said[field.name] = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
+            continue
+        one = SCALARS[field.cpp_type] if inner is None else anything(inner)
+        said[field.name] = st.lists(one, max_size=3) if field.is_repeated else one
+    return st.fixed_dictionaries({}, optional=said)
+
+
+@given(anything(described("AssessRequest")), anything(described("RecordOutcomeRequest")))
+def test_translation_is_total(request: dict[str, object], outcome: dict[str, object]) -> None:
+    """Whatever can be said can be translated; to refuse is validation's."""
+    assert isinstance(translate.attempt(risk_pb2.AssessRequest(**request)), Attempt)  # type: ignore[arg-type]
+    assert isinstance(translate.outcome(risk_pb2.RecordOutcomeRequest(**outcome)), Outcome)  # type: ignore[arg-type]
+
+
+MOMENTS = st.none() | st.integers(946_684_800_000, 4_000_000_000_000).map(lambda millis: millis / 1e3)
+SECONDS = st.none() | st.integers(0, 86_400_000_000).map(lambda micros: micros / 1e6)
+SHORT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+LISTED = st.lists(SHORT, max_size=3).map(tuple)
+ATTEMPTS = st.builds(
+    Attempt,
+    domain=st.sampled_from(words.DOMAINS),
+    subject=SHORT,
+    journey=st.sampled_from(words.JOURNEYS),
+    network=st.builds(words.Network, client_ip=SHORT, forwarded=LISTED, ja4=SHORT, rtt_ms=SECONDS),
+    tenant=SHORT,
+    request_id=SHORT,
+    time=MOMENTS,
+    credential_result=st.sampled_from(words.CREDENTIAL_RESULTS),
+    device=st.none()
+    | st.builds(
+        words.Device,
+        user_agent=SHORT,
+        mobile=st.none() | st.booleans(),
+        languages=LISTED,
+        attestation=st.sampled_from(words.ATTESTATIONS),
+    ),
+    place=st.none()
+    | st.builds(
+        words.ReportedPlace,
+        latitude=st.floats(-90, 90),
+        longitude=st.floats(-180, 180),
+        accuracy_m=st.none() | st.floats(0, 100),
+    ),
+    behaviour=st.none()
+    | st.builds(
+        words.Behaviour,
+        typing_intervals_ms=st.lists(st.floats(0, 1000, width=32), max_size=4).map(tuple),
+        pointer_events=st.none() | st.integers(0, 1000),
+        pasted=st.none() | st.booleans(),
+        form_seconds=SECONDS,
+        form_failures=st.none() | st.integers(0, 9),
+    ),
+    session=st.none() | st.builds(words.Session, id=SHORT, start_time=MOMENTS, authentication_time=MOMENTS, amr=LISTED),
+    federation=st.none()
+    | st.builds(
+        words.Federation, issuer=SHORT, protocol=st.sampled_from(words.PROTOCOLS), amr=LISTED, issue_time=MOMENTS
+    ),
+    outside=st.none()
+    | st.builds(
+        words.Outside,
+        credential_breached=st.none() | st.booleans(),
+        risk_level=st.sampled_from(words.RISK_LEVELS),
+    ),
+    consent=st.none() | LISTED,
+    attributes=st.dictionaries(SHORT, SHORT, max_size=3),
+)
+
+
+@given(ATTEMPTS)
+def test_an_attempt_survives_the_wire(attempt: Attempt) -> None:
+    """What a client says is what the core hears, absences included."""
+    sent = translate.request(attempt).SerializeToString()
+    assert translate.attempt(risk_pb2.AssessRequest.FromString(sent)) == attempt
+
+
+def test_a_word_that_the_wire_lacks_cannot_be_said() -> None:
+    """A client is told of its typing error before it sends one."""
+    with pytest.raises(ValueError, match="journey: no such value: 'logon'"):
+        translate.request(Attempt(domain="customer", subject="u", journey="logon", network=words.Network()))
+
+
+@given(TIMESTAMPS)
+def test_a_moment_is_exact_to_the_microsecond_or_nan(time: Timestamp) -> None:
+    """A Timestamp out of its range is not silently some other moment."""
+    moment = translate.attempt(risk_pb2.AssessRequest(event_time=time)).time
+    assert moment is not None
+    try:
+        expected = time.ToNanoseconds() / 1e9
+    except ValueError:
+        expected = math.nan
+    assert math.isclose(moment, expected, abs_tol=1e-6) or (math.isnan(moment) and math.isnan(expected))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "milliseconds"),
+    [
+        (0, 43_000_000, 43.0),
+        (0, 0, 0.0),
+        (-1, -500_000_000, -1500.0),
+        (1, -1, math.nan),
+        (0, 1_000_000_000, math.nan),
+        (2**60, 0, math.nan),
+    ],
+)
+def test_durations(seconds: int, nanos: int, milliseconds: float) -> None:
+    """A duration is its length, and NaN when its parts contradict each other."""
+    request = risk_pb2.AssessRequest(network=attempt_pb2.Network(rtt=Duration(seconds=seconds, nanos=nanos)))
+    assert same(translate.attempt(request).network.rtt_ms, milliseconds)
+
+
+def test_half_a_place_is_no_place() -> None:
+    """Coordinates that are not both there are not taken for zero."""
+    place = translate.attempt(risk_pb2.AssessRequest(place=attempt_pb2.ReportedPlace(latitude=60.0))).place
+    assert place is not None
+    assert place.latitude == 60.0
+    assert math.isnan(place.longitude)
+
+
+def test_no_consent_and_none_asked_are_two_things() -> None:
+    """Absence vouches; an empty consent grants nothing."""
+    assert translate.attempt(risk_pb2.AssessRequest()).consent is None
+    assert translate.attempt(risk_pb2.AssessRequest(consent=attempt_pb2.Consent())).consent == ()
+
+
+CHALLENGE, RECOVERY = risk_pb2.Challenge, risk_pb2.Recovery
+OUTCOMES = {
+    "challenge_passed": {"challenge": CHALLENGE(result=CHALLENGE.RESULT_PASSED)},
+    "challenge_failed": {"challenge": CHALLENGE(result=CHALLENGE.RESULT_FAILED)},
+    "challenge_abandoned": {"challenge": CHALLENGE(result=CHALLENGE.RESULT_ABANDONED)},
+    "session_established": {"session_established": risk_pb2.SessionEstablished()},
+    "sign_in_abandoned": {"sign_in_abandoned": risk_pb2.SignInAbandoned()},
+    "confirmed_fraud": {"confirmed_fraud": risk_pb2.ConfirmedFraud()},
+    "confirmed_legitimate": {"confirmed_legitimate": risk_pb2.ConfirmedLegitimate()},
+    "recovery_completed": {"recovery": RECOVERY(result=RECOVERY.RESULT_COMPLETED)},
+    "recovery_failed": {"recovery": RECOVERY(result=RECOVERY.RESULT_FAILED)},
+    "": {},
+}
+
+
+@pytest.mark.parametrize("kind", [*words.OUTCOMES, ""])
+def test_every_outcome_can_be_said(kind: str) -> None:
+    """Each kind of outcome has its one form on the wire; none at all is none."""
+    request = risk_pb2.RecordOutcomeRequest(assessment_id="a", **OUTCOMES[kind])  # type: ignore[arg-type]
+    assert translate.outcome(request) == Outcome(assessment_id="a", kind=kind)
+
+
+@pytest.mark.parametrize("silent", [CHALLENGE(), RECOVERY()])
+def test_an_end_that_is_not_said_is_no_outcome(silent: risk_pb2.Challenge | risk_pb2.Recovery) -> None:
+    """A challenge without a result has no kind; one of a later version keeps its number."""
+    name = type(silent).__name__.lower()
+    assert translate.outcome(risk_pb2.RecordOutcomeRequest(**{name: silent})).kind == ""  # type: ignore[arg-type]
+    silent.MergeFromString(b"\x08\x11")
+    assert translate.outcome(risk_pb2.RecordOutcomeRequest(**{name: silent})).kind == "17"  # type: ignore[arg-type]
+
+
+def test_a_challenge_carries_methods_and_time() -> None:
+    """What the core knows of a challenge is all that the wire says of it, under the same paths."""
+    request = risk_pb2.RecordOutcomeRequest(
+        assessment_id="a",
+        tenant="t",
+        event_time=Timestamp(seconds=1_700_000_000),
+        challenge=CHALLENGE(result=CHALLENGE.RESULT_PASSED, amr=["hwk"], duration=Duration(seconds=9)),
+    )
+    assert translate.outcome(request) == Outcome(
+        assessment_id="a", kind="challenge_passed", tenant="t", time=1.7e9, amr=("hwk",), seconds=9.0
+    )
+    named = {translate.wire_path(field.name) for field in fields(Outcome)} - {"outcome"}
+    assert named <= set(wire_paths(described("RecordOutcomeRequest")))
+
+
+TEXTS = st.text(max_size=8)
+TEXT_TUPLES = st.lists(TEXTS, max_size=3).map(tuple)
+REQUIREMENTS = st.builds(
+    Requirement,
+    tier=st.sampled_from(Tier),
+    terms=st.builds(
+        Terms,
+        aal=st.integers(0, 3),
+        acr_values=TEXT_TUPLES,
+        max_age_s=st.none() | st.integers(0, 10**6),
+        amr=st.lists(TEXT_TUPLES, max_size=3).map(tuple),
+    ),
+    satisfied=st.booleans(),
+)
+ASSESSMENTS = st.builds(
+    Assessment,
+    id=TEXTS,
+    score=st.floats(0, 1),
+    level=st.sampled_from(words.RISK_LEVELS),
+    requirement=REQUIREMENTS,
+    reasons=st.lists(st.builds(Reason, TEXTS, st.floats(-9, 9), TEXTS), max_size=3).map(tuple),
+    gaps=st.lists(st.builds(Missing, TEXTS, TEXTS), max_size=3).map(tuple),
+    coverage=st.floats(0, 1),
+    causes=TEXT_TUPLES,
+    next_signals=TEXT_TUPLES,
+    release=TEXTS,
+    model=TEXTS,
+    valid_until=st.floats(0, 4e9),
+)
+
+
+def read(response: risk_pb2.AssessResponse) -> Assessment:
+    """An answer, read as a client would."""
+    needed = response.requirement
+    return Assessment(
+        id=response.assessment_id,
+        score=response.score,
+        level=words.RISK_LEVELS[response.level],
+        requirement=Requirement(
+            Tier(needed.tier),
+            Terms(
+                needed.aal,
+                tuple(needed.acr_values),
+                needed.max_age.seconds if needed.HasField("max_age") else None,
+                tuple(tuple(combination.methods) for combination in needed.amr),
+            ),
+            needed.satisfied,
+        ),
+        reasons=tuple(Reason(each.code, each.contribution, each.text) for each in response.reasons),
+        gaps=tuple(Missing(each.source, each.why) for each in response.gaps),
+        coverage=response.coverage,
+        causes=tuple(response.causes),
+        next_signals=tuple(response.next_signals),
+        release=response.release,
+        model=response.model,
+        valid_until=response.valid_until_time.seconds + response.valid_until_time.nanos / 1e9,
+    )
+
+
+@given(ASSESSMENTS, ASSESSMENTS)
+def test_answers_arrive_whole_and_apart(first: Assessment, second: Assessment) -> None:
+    """A client reads exactly what was assessed; answers that share a template share nothing else."""
+    answers = translate.Answers()
+    twin = replace(second, requirement=first.requirement, gaps=first.gaps, coverage=first.coverage)
+    for assessment in (first, second, twin, first):
+        response = answers.response(assessment)
+        got = read(response)
+        assert got.valid_until == pytest.approx(assessment.valid_until, abs=1e-6)
+        assert replace(got, valid_until=assessment.valid_until) == assessment
+        assert response.degraded == bool(assessment.causes)
+        response.Clear()
+
+
+def test_templates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requirements and gaps there are, memory is not theirs."""
+    monkeypatch.setattr(translate, "_TEMPLATES", 3)
+    answers = translate.Answers()
+    plain = Requirement(Tier.BASELINE, Terms(1), satisfied=True)
+    for release in range(10):
+        answers.response(
+            Assessment(
+                id="",
+                score=0,
+                level="low",
+                requirement=plain,
+                reasons=(),
+                gaps=(),
+                coverage=1,
+                causes=(),
+                next_signals=(),
+                release=str(release),
+                model="",
+                valid_until=0,
+            )
+        )
+    assert len(answers._templates) <= 3
+
+
+@pytest.mark.parametrize(
+    ("where", "field"),
+    [
+        ("subject", "subject"),
+        ("time", "event_time"),
+        ("consent[2]", "consent.purposes[2]"),
+        ("attributes[time]", "attributes[time]"),
+        ("session.amr[3]", "session.amr[3]"),
+        ("network.rtt_ms", "network.rtt"),
+    ],
+)
+def test_violations_name_the_caller_s_fields(where: str, field: str) -> None:
+    """A violation points at the message that the caller built, not at ours."""
+    assert translate.wire_path(where) == field

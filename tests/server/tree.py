@@ -1,0 +1,85 @@
+"""A process tree to be tested from outside: `tree.py GRACE KIND...`, a worker of each kind and the real monitor.
+
+Prints `ready FACTS` once, `problem TEXT` for each problem, and exits with the tree's code.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.config import Settings
+from riskd.config.settings import Metrics
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.metrics import MeterMemory
+from riskd.server.processes import Board, ProcessTree, Report, Serving, Stopping, Task
+from riskd.server.supervisor import MONITOR, _monitor
+
+
+def serve(meter: PrometheusMeter, report: Report) -> None:
+    """A good worker: counts its starts as store failures, its reloads as reload failures."""
+    meter.failed("store")
+    report.send(Serving({"address": "127.0.0.1:1"}))
+    for _ in report.reloads():
+        meter.failed("reload")
+    report.send(Stopping())
+
+
+def refuse(_: PrometheusMeter, report: Report) -> None:
+    """Will not work with this configuration."""
+    raise InvalidSettings([Problem("store.kind", "is wrong", "mend it")])
+
+
+def crash(_: PrometheusMeter, report: Report) -> None:
+    """Has a bug."""
+    raise ValueError(report)
+
+
+def hang(_: PrometheusMeter, report: Report) -> None:
+    """Serves, and does not hear that it should stop."""
+    report.send(Serving())
+    while True:
+        time.sleep(60)
+
+
+KINDS: Mapping[str, Callable[[PrometheusMeter, Report], None]] = {
+    "serve": serve,
+    "refuse": refuse,
+    "crash": crash,
+    "hang": hang,
+}
+
+
+def work(kind: str, memory: MeterMemory, index: int, report: Report) -> None:
+    """One worker of a kind."""
+    KINDS[kind](PrometheusMeter(memory, index), report)
+
+
+def main(grace: str, *kinds: str) -> int:
+    """Run the tree to its end."""
+    memory = MeterMemory(len(kinds))
+    names = [f"worker-{index}" for index in range(len(kinds))]
+    board = Board([*names, MONITOR])
+    settings = Settings(metrics=Metrics(port=0))
+    tasks = [Task(names[index], partial(work, kind, memory, index)) for index, kind in enumerate(kinds)]
+    tasks.append(Task(MONITOR, partial(_monitor, settings, "test", memory, board), last=True))
+
+    def announce(facts: Mapping[str, str]) -> None:
+        sys.stdout.write(f"ready {json.dumps({**facts, 'pids': board.pids()})}\n")
+        sys.stdout.flush()
+
+    tree = ProcessTree(tasks, board, float(grace), announce)
+    code = tree.run()
+    for problem in tree.problems:
+        sys.stdout.write(f"problem {problem}\n")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""A served RiskService, with an engine and a meter that keep what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import grpc
+from msgspec import Struct
+
+from riskd._proto.riskd.v1 import risk_pb2_grpc
+from riskd.core.assessment import Assessment, Reason
+from riskd.core.attempt import Attempt, Outcome
+from riskd.core.context import Missing
+from riskd.core.errors import Problem, UnknownAssessment
+from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.server.grpc_server import Options, Service, build_server
+
+ASSESSMENT = Assessment(
+    id="0" * 32,
+    score=0.25,
+    level="medium",
+    requirement=Requirement(Tier.STEP_UP, Terms(2, ("phr",), 300, (("hwk",), ("pwd", "otp"))), satisfied=False),
+    reasons=(Reason("NEW_DEVICE", 1.5, "This device is new"),),
+    gaps=(Missing("behaviour", "not_sent"),),
+    coverage=0.9,
+    causes=(),
+    next_signals=("behaviour",),
+    release="r1",
+    model="starter",
+    valid_until=1_800_000_000.5,
+)
+
+
+ANYWHERE = Options(address="127.0.0.1:0")
+
+
+class Taught(Struct, frozen=True):
+    taught: int
+
+
+class FakeEngine:
+    """Keeps what it was asked; `answer` may raise."""
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[Attempt, float]] = []
+        self.outcomes: list[tuple[Outcome, float]] = []
+        self.answer: Callable[[Attempt], Assessment] = lambda _: ASSESSMENT
+
+    def assess(self, attempt: Attempt, timeout: float) -> Assessment:
+        self.attempts.append((attempt, timeout))
+        return self.answer(attempt)
+
+    def record(self, outcome: Outcome, timeout: float) -> Taught:
+        self.outcomes.append((outcome, timeout))
+        if outcome.assessment_id != ASSESSMENT.id:
+            raise UnknownAssessment([Problem("assessment_id", "no such assessment")])
+        return Taught(3)
+
+
+class ListMeter:
+    """Keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.codes: list[tuple[str, str, str]] = []
+
+    def started(self, method: str, kind: str) -> None:
+        self.calls.append((method, kind))
+
+    def handled(self, method: str, kind: str, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.codes.append((method, kind, code))
+
+
+class Running(Struct, frozen=True):
+    engine: FakeEngine
+    meter: ListMeter
+    service: Service
+    channel: grpc.Channel
+    stub: risk_pb2_grpc.RiskServiceStub
+
+
+@contextmanager
+def served(options: Options = ANYWHERE) -> Iterator[Running]:
+    """A server on a free loopback port, and a channel to it."""
+    engine, meter = FakeEngine(), ListMeter()
+    service = build_server(engine, meter, options)
+    service.server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        yield Running(engine, meter, service, channel, risk_pb2_grpc.RiskServiceStub(channel))
+    service.server.stop(0).wait()

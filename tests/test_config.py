@@ -1,0 +1,211 @@
+"""Settings: who wins, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskd.cli.main import main
+from riskd.config import FIELDS, Secret, explain, load, obtain_pepper
+from riskd.core.errors import InvalidSettings
+
+PEPPER = "correct horse battery staple"
+
+Case = tuple[str | bytes | None, dict[str, str], dict[str, str], str]
+MISTAKES: dict[str, Case] = {
+    "unknown section": (
+        "[servr]\nport = 1\n",
+        {},
+        {},
+        "{file}:2:1: there is no section 'servr' (did you mean server?)",
+    ),
+    "unknown setting": (
+        "[server]\nprot = 1\n",
+        {},
+        {},
+        "{file}:2:1: [server] has no setting 'prot' (did you mean port?)",
+    ),
+    "value in place of a section": (
+        "server = 1\n",
+        {},
+        {},
+        "{file}:1:1: 'server' is a section, not a value (did you mean [server]?)",
+    ),
+    "wrong type": (
+        '[server]\n\nport = "80"\n',
+        {},
+        {},
+        "{file}:3:1: server.port cannot be '80' (give an integer, 0 to 65535; the default is 50551)",
+    ),
+    "a truth value is no number": (
+        "[server]\nworkers = true\n",
+        {},
+        {},
+        "{file}:2:1: server.workers cannot be True (give an integer, 1 to 256; the default is 1)",
+    ),
+    "dotted key out of range": (
+        "server.grace_s = -1\n",
+        {},
+        {},
+        "{file}:1:1: server.grace_s cannot be -1 (give a number, 0 to 600; the default is 10.0)",
+    ),
+    "not one of the choices": (
+        '[store]\nkind = "redis"\n',
+        {},
+        {},
+        "{file}:2:1: store.kind cannot be 'redis' (give `lmdb` or `memory`; the default is 'lmdb')",
+    ),
+    "not TOML": ("[server\n", {}, {}, "{file}:1:8: "),
+    "not UTF-8": (b"\xff", {}, {}, "{file}: byte 0 is not UTF-8"),
+    "no such file": (None, {}, {}, "{file}: No such file or directory"),
+    "variable out of range": (
+        "",
+        {"RISKD_SERVER__THREADS": "0"},
+        {},
+        "RISKD_SERVER__THREADS: server.threads cannot be '0' (give an integer, 1 to 64; the default is 2)",
+    ),
+    "unknown variable": ("", {"RISKD_STORE__PAHT": "x"}, {}, "RISKD_STORE__PAHT: [store] has no setting 'paht'"),
+    "bad attribute name": (
+        "",
+        {"RISKD_ATTRIBUTES__NAMES": "ok,Not OK"},
+        {},
+        "RISKD_ATTRIBUTES__NAMES: attributes.names",
+    ),
+    "flag": ("", {}, {"metrics.port": "many"}, "flag metrics.port: metrics.port cannot be 'many'"),
+    "short pepper": ("", {"RISKD_PEPPER": "hush"}, {}, "RISKD_PEPPER: the pepper has 4 bytes"),
+    "file that is not there": ("", {"RISKD_GEO__CITY": "/no/city.mmdb"}, {}, "geo.city: /no/city.mmdb is not a file"),
+    "directory that is not there": (
+        "",
+        {},
+        {"release.models": "/no/models"},
+        "release.models: /no/models is not a dir",
+    ),
+    "memory store of several": ("", {}, {"store.kind": "memory", "server.workers": "2"}, "store.kind: `memory` is not"),
+    "half of TLS": ("", {"RISKD_SERVER__TLS_KEY": __file__}, {}, "server.tls_cert: a certificate and its key"),
+    "log too small": ("", {}, {"log.keep_mb": "16"}, "log.keep_mb: 1 workers with segments of 64 MiB need more"),
+}
+
+
+def refused(file: Path, environ: Mapping[str, str], flags: Mapping[str, str]) -> list[str]:
+    with pytest.raises(InvalidSettings) as caught:
+        explain(str(file), environ, flags)
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistake_says_where_what_and_remedy(case: str, tmp_path: Path) -> None:
+    """Each kind of mistake is refused, with its place and a remedy."""
+    content, environ, flags, expected = MISTAKES[case]
+    file = tmp_path / "riskd.toml"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    (problem,) = refused(file, environ, flags)
+    assert problem.startswith(expected.format(file=file))
+
+
+def test_every_mistake_at_once(tmp_path: Path) -> None:
+    """Problems of all sources come together, also in values that another source overrides."""
+    file = tmp_path / "riskd.toml"
+    file.write_text('[server]\nport = "x"\nworkers = 0\n[nope]\n')
+    environ = {"RISKD_SERVER__PORT": "y", "RISKD_PEPPER": "short"}
+    assert len(refused(file, environ, {"server.port": "1", "log.keep_mb": "z"})) == 5
+
+
+def test_stronger_source_wins(tmp_path: Path) -> None:
+    """Default < file < environment < flag, and each origin is told."""
+    file = tmp_path / "riskd.toml"
+    file.write_text("[server]\nport = 1\nworkers = 2\nthreads = 3\n")
+    environ = {"RISKD_CONFIG": str(file), "RISKD_SERVER__WORKERS": "4", "RISKD_SERVER__THREADS": "5"}
+    loaded = explain(None, environ, {"server.threads": "6"})
+    server, origins = loaded.settings.server, loaded.origins
+    assert (server.host, server.port, server.workers, server.threads) == ("127.0.0.1", 1, 4, 6)
+    assert [origins[f"server.{name}"] for name in ("host", "port", "workers", "threads")] == [
+        "default",
+        str(file),
+        "RISKD_SERVER__WORKERS",
+        "flag server.threads",
+    ]
+
+
+def test_lists_and_fractions_from_the_environment() -> None:
+    """Text becomes what the setting is."""
+    settings = load(environ={"RISKD_ATTRIBUTES__NAMES": "branch, channel", "RISKD_SERVER__GRACE_S": "2.5"})
+    assert settings.attributes.names == ("branch", "channel")
+    assert settings.server.grace_s == 2.5
+
+
+def test_variables_that_are_not_ours() -> None:
+    """Kubernetes sets RISKD_PORT for a service called riskd; it must not stop us."""
+    assert load(environ={"RISKD_PORT": "tcp://10.0.0.1:1", "RISKD_SERVICE_HOST": "10.0.0.1"}).server.port == 50551
+
+
+def test_paths_follow_the_state_directory() -> None:
+    """One setting moves all that riskd writes; XDG and RISKD_GEO_DIR are heard."""
+    settings = load(environ={"XDG_STATE_HOME": "/state", "XDG_DATA_HOME": "/data"})
+    assert (settings.store.path, settings.log.dir) == ("/state/riskd/store", "/state/riskd/decisions")
+    assert settings.geo.dir == "/data/riskd/geo"
+    settings = load(environ={"RISKD_STATE__DIR": "/var/lib/riskd", "RISKD_GEO_DIR": "/geo", "XDG_DATA_HOME": "/data"})
+    assert (settings.store.path, settings.geo.dir) == ("/var/lib/riskd/store", "/geo")
+
+
+@given(st.binary(min_size=16, max_size=64))
+def test_a_secret_does_not_show(value: bytes) -> None:
+    """Neither repr nor JSON of settings has the pepper in it."""
+    assert repr(Secret(value)) == "Secret(hidden)"
+    with pytest.raises(TypeError):
+        msgspec.json.encode(Secret(value))
+
+
+def test_settings_do_not_show_the_pepper(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`riskd settings` says that there is one, and where it comes from."""
+    monkeypatch.setenv("RISKD_PEPPER", PEPPER)
+    assert main(["settings", "--json"]) == 0
+    shown = capsys.readouterr().out
+    assert PEPPER not in shown
+    assert '"RISKD_PEPPER"' in shown
+    assert PEPPER not in repr(load())
+
+
+def test_check_says_nothing_but_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 0 and silence, or 2 and every mistake on stderr."""
+    assert main(["settings", "--check"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["settings", "--check", "--set", "server.port=x", "--set", "store.kind=y"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 2
+
+
+def test_pepper_file(tmp_path: Path) -> None:
+    """A pepper file is read whole, less surrounding white space; the variable wins over it."""
+    file = tmp_path / "pepper"
+    file.write_text(f"{PEPPER}\n")
+    flags = {"secrets.pepper_file": str(file)}
+    assert obtain_pepper(load(environ={}, flags=flags)) == PEPPER.encode()
+    assert obtain_pepper(load(environ={"RISKD_PEPPER": PEPPER[::-1]}, flags=flags)) == PEPPER[::-1].encode()
+
+
+def test_development_pepper_is_made_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a pepper one is made, for the owner alone, with a warning that does not tell it."""
+    settings = load(environ={"RISKD_STATE__DIR": str(tmp_path / "state")})
+    with caplog.at_level(logging.WARNING):
+        pepper = obtain_pepper(settings)
+    assert obtain_pepper(settings) == pepper
+    assert len(pepper) == 64
+    file = tmp_path / "state" / "pepper"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in file.parent.iterdir()] == ["pepper"]
+    assert [record.message for record in caplog.records] == ["development_pepper"]
+    assert pepper.decode() not in caplog.text
+
+
+def test_every_setting_is_documented() -> None:
+    """A setting without a sentence of its own does not exist."""
+    assert all(field.doc.endswith(".") and field.accepts for field in FIELDS.values())
+    assert len({field.variable for field in FIELDS.values()}) == len(FIELDS)
