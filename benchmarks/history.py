@@ -1,19 +1,22 @@
 """What the history stores cost: reads and writes as an assessment and an outcome make them, and bytes a subject.
 
 Every key is drawn at random, so that nothing is found where the last request left it.
-Run: python -m benchmarks.history [--subjects N] [--directory WHERE]
+Run: python -m benchmarks.history [--subjects N] [--directory WHERE] [--alternatives]
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Final
+
+import lmdb
 
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
@@ -132,27 +135,89 @@ def bytes_a_subject(sign_ins: int, subjects: int) -> tuple[float, float]:
     return own.size()[1] / subjects, store.size()[1] / subjects
 
 
+RECORD: Final = bytes(200)
+
+
+def alternatives(directory: Path, records: int = 100_000, rounds: int = 1000) -> None:
+    """LMDB beside SQLite, by when a commit is durable: five records changed, 21 read."""
+    rng = random.Random(7)
+    keys = [rng.randbytes(17) for _ in range(records)]
+    turns = [rng.sample(keys, 21) for _ in range(rounds)]
+    for what, sync, metasync in (
+        ("each commit", True, True),
+        ("each commit, its meta page later", True, False),
+        ("every second", False, False),
+    ):
+        with lmdb.open(str(directory / what), 1 << 30, sync=sync, metasync=metasync) as environment:
+            put_all(environment, sorted(keys))
+            print(f"LMDB, durable {what}")
+            show("change 5", [timed(put_all, environment, turn[:5]) for turn in turns])
+            show("read 21", [timed(get_all, environment, turn) for turn in turns])
+    for synchronous in ("FULL", "NORMAL", "OFF"):
+        base = sqlite3.connect(directory / f"{synchronous}.sqlite", isolation_level=None)
+        base.execute("PRAGMA journal_mode=WAL")
+        base.execute(f"PRAGMA synchronous={synchronous}")
+        base.execute("CREATE TABLE records (key BLOB PRIMARY KEY, record BLOB) WITHOUT ROWID")
+        replace_all(base, sorted(keys))
+        print(f"SQLite, write-ahead log, synchronous={synchronous}")
+        show("change 5", [timed(replace_all, base, turn[:5]) for turn in turns])
+        show("read 21", [timed(select_all, base, turn) for turn in turns])
+        base.close()
+
+
+def put_all(environment: lmdb.Environment, keys: list[bytes]) -> None:
+    with environment.begin(write=True) as transaction:
+        for key in keys:
+            transaction.put(key, RECORD)
+
+
+def get_all(environment: lmdb.Environment, keys: list[bytes]) -> None:
+    with environment.begin() as transaction:
+        for key in keys:
+            transaction.get(key)
+
+
+def replace_all(base: sqlite3.Connection, keys: list[bytes]) -> None:
+    base.execute("BEGIN IMMEDIATE")
+    base.executemany("REPLACE INTO records VALUES (?, ?)", [(key, RECORD) for key in keys])
+    base.execute("COMMIT")
+
+
+def select_all(base: sqlite3.Connection, keys: list[bytes]) -> None:
+    base.execute("BEGIN")
+    for key in keys:
+        base.execute("SELECT record FROM records WHERE key = ?", (key,)).fetchone()
+    base.execute("COMMIT")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subjects", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=4000)
     parser.add_argument("--directory", type=Path, default=None)
+    parser.add_argument("--alternatives", action="store_true", help="compare ways to make a commit durable instead")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
+        if arguments.alternatives:
+            alternatives(Path(directory))
+            return
         for store in (MemoryStore(), LmdbStore(Path(directory) / "history")):
-            world = World(arguments.subjects)
-            filled = timed(warm, store, world)
-            records, size = store.size()
-            print(f"{type(store).__name__}, {arguments.subjects} subjects")
-            print(
-                f"  {records} records, {size / 2**20:.0f} MiB, filled at {4 * arguments.subjects / filled:.0f} writes/s"
-            )
-            measure(store, world, arguments.rounds)
-            store.close()
+            compare(store, arguments.subjects, arguments.rounds)
     print("bytes a subject: its own profile / everything that its sign-ins left")
     for sign_ins in (1, 10, 100):
         own, everything = bytes_a_subject(sign_ins, 2000 // sign_ins)
         print(f"  {sign_ins:>3} sign-ins: {own:.0f} / {everything:.0f}")
+
+
+def compare(store: HistoryStore, subjects: int, rounds: int) -> None:
+    """Fill one store, and measure it."""
+    world = World(subjects)
+    seconds = timed(warm, store, world)
+    records, size = store.size()
+    print(f"{type(store).__name__}, {subjects} subjects")
+    print(f"  {records} records, {size / 2**20:.0f} MiB, filled at {4 * subjects / seconds:.0f} writes/s")
+    measure(store, world, rounds)
+    store.close()
 
 
 if __name__ == "__main__":

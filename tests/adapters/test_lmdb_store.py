@@ -91,6 +91,48 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         LmdbStore(tmp_path)
 
 
+def restarted(directory: Path) -> None:
+    """As if the machine had started anew since the store was last checked."""
+    (directory / "checked-since-boot").write_text("another life")
+
+
+def damage(directory: Path) -> bytes:
+    """Lose one page, as a disk does that took the next one first. What was there before."""
+    data = directory / "data.mdb"
+    sound = data.read_bytes()
+    data.write_bytes(sound[:40960] + bytes(4096) + sound[45056:])
+    return sound
+
+
+def filled(directory: Path) -> None:
+    """A store of some pages, closed."""
+    store = LmdbStore(directory)
+    store.write((), [paper(number) for number in range(100)], NOW, 1.0)
+    store.close()
+
+
+def test_after_a_restart_of_the_machine_the_file_is_checked(tmp_path: Path) -> None:
+    """Pages that never reached the disk are noticed before anybody is judged by what is left."""
+    filled(tmp_path)
+    restarted(tmp_path)
+    sound = damage(tmp_path)
+    with pytest.raises(InvalidStore, match=r"damaged, or not a store.*bring back a copy"):
+        LmdbStore(tmp_path)
+    with pytest.raises(InvalidStore):
+        LmdbStore(tmp_path)
+
+    (tmp_path / "data.mdb").write_bytes(sound)
+    LmdbStore(tmp_path).close()
+    assert (tmp_path / "checked-since-boot").read_text() != "another life"
+
+
+def test_one_life_of_the_machine_is_one_check(tmp_path: Path) -> None:
+    """A process that joins others reads none of the pages that they are writing."""
+    filled(tmp_path)
+    damage(tmp_path)
+    LmdbStore(tmp_path).close()
+
+
 def test_a_file_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
     """A path that cannot be a directory is a mistake in the settings, told as one."""
     path = tmp_path / "file"

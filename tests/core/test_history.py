@@ -22,6 +22,7 @@ from riskd.core.history import (
     Delta,
     History,
     cardinality,
+    counted,
     decode,
     distinct,
     encode,
@@ -201,7 +202,7 @@ def recent(history: History, table: str, value: str, now: float, seconds: float)
     st.floats(START, START + 30 * HOUR),
     st.floats(0.1, 1.0),
 )
-def test_a_window_counts_what_is_inside(name: str, times: list[float], now: float, share: float) -> None:
+def test_recent_counts_what_is_inside(name: str, times: list[float], now: float, share: float) -> None:
     """In a window that a table can see, each attempt counts by the share of its period that is inside."""
     table = TABLES[name]
     seconds = share * (table.keep - 1) * table.period
@@ -224,12 +225,15 @@ def test_an_attempt_leaves_the_hour_gradually(seconds_later: float, expected: fl
     assert window("attempt", START + seconds_later, HOUR).count(history, "attempt") == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_window_knows_nothing_of_the_future_or_of_others() -> None:
+def test_recent_knows_nothing_of_the_future_or_of_others() -> None:
     """What comes after `now` is not recent, nor is what another value or table counted."""
     history = remembered(Delta(KEY, START, math.inf, (("journey_day", "payment", 2),)))
 
+    day = window("journey_day", START, 24 * HOUR)
+
+    assert day.count(history, "journey_day", "payment") == 2.0
     assert window("journey_day", START - HOUR * 3, 24 * HOUR).count(history, "journey_day", "payment") == 0.0
-    assert window("journey_day", START, HOUR).count(history, "journey_day", "login") == 0.0
+    assert day.count(history, "journey_day", "login") == 0.0
     assert window("attempt", START, HOUR).count(history, "attempt") == 0.0
 
 
@@ -276,6 +280,16 @@ def test_a_new_value_is_on_probation() -> None:
 
     assert ages == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
     assert units(tally, START) == WEEKLY_CAP
+
+
+@law
+@given(tallies, weeks)
+def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None:
+    """What many share counts whole until it is older than 26 weeks, and then not at all."""
+    week = int(now // WEEK)
+    expected = sum(n for at, n in enumerate(tally[1:], tally[0]) if at >= week - 26)
+
+    assert counted(tally, now) == expected
 
 
 def test_half_is_forgotten_after_a_quarter() -> None:
