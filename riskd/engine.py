@@ -52,6 +52,8 @@ class Parts(Struct, frozen=True, kw_only=True):
     clock: Callable[[], float]
     attributes: frozenset[str] = frozenset()
     """Names of the custom attributes that attempts may carry."""
+    edge: Place | None = None
+    """Where callers measure the round-trip time, if that is one place."""
 
 
 class _Gathered(Struct, frozen=True):
@@ -78,9 +80,14 @@ class Engine:
         """What this engine is made of."""
         return self._parts
 
-    def install(self, release: Release) -> None:
-        """Decide by another release from the next attempt on; attempts under way finish with theirs."""
+    def install(self, release: Release, geo: GeoLookup | None = None) -> None:
+        """Decide by another release, and other geo databases if given, from the next attempt on.
+
+        Attempts under way finish with theirs: the old databases close when the last of them has.
+        """
         self._release = release
+        if geo is not None:
+            self._parts = replace(self._parts, geo=geo)
 
     def assess(self, attempt: Attempt, timeout: float = 0.1, *, explain: bool = False) -> Assessment:
         """Assess one attempt within `timeout` seconds.
@@ -174,7 +181,7 @@ class Engine:
         except Unavailable:
             parts.meter.failed("store")
             remembered, documents = _NO_STORE, [None]
-        context = signals.context(attempt, when, values, (place, route, agent), remembered, offset)
+        context = signals.context(attempt, when, values, (place, route, agent), remembered, offset, parts.edge)
         return _Gathered(address, keys, context, documents[0] if documents else None)
 
     def _record(

@@ -111,7 +111,7 @@ class Meter(Protocol):
         ...
 
     def geo_built(self, database: str, timestamp: float) -> None:
-        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use."""
+        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use; 0: none is."""
         ...
 
     def installed(self, release: str, models: Mapping[str, str]) -> None:

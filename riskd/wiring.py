@@ -23,10 +23,12 @@ from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings, obtain_pepper
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
-from riskd.core.errors import InvalidFile, InvalidModel, InvalidPolicy, Problem, Unavailable
+from riskd.core.context import Place
+from riskd.core.errors import InvalidFile, InvalidGeo, InvalidModel, InvalidPolicy, Problem, Unavailable
 from riskd.core.features import FEATURES, NAMES, schema
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine, Parts
+from riskd.metrics import DATABASES
 from riskd.ports import HistoryStore, Meter
 
 CHAMPION: Final = "champion"
@@ -114,7 +116,7 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
     Raises InvalidFile (policy, model, geo, settings) with every problem before anything is opened for writing.
     """
     meter = meter or NullMeter()
-    release, geo = load_release(settings), open_geo(settings)
+    release, geo = _load(settings)
     pseudonyms = Pseudonyms(obtain_pepper(settings))
     bounds = Bounds(
         segment_bytes=settings.log.segment_mb * 1_048_576,
@@ -133,10 +135,9 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         pseudonyms=pseudonyms,
         clock=time.time,
         attributes=frozenset(settings.attributes.names),
+        edge=_edge(settings),
     )
-    for database in geo.databases():
-        meter.geo_built(database.kind, database.build_epoch)
-    meter.installed(release.id, {domain: scorer.version for domain, scorer in release.scorers.items()})
+    _announce(release, geo, meter)
     engine, stop = Engine(parts, release), threading.Event()
     keeper = threading.Thread(
         target=_keep, args=(store, meter, settings.store.sweep_s, stop), name="housekeeping", daemon=True
@@ -148,6 +149,46 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         stop.set()
         keeper.join()
         engine.close()
+
+
+def reload(settings: Settings, engine: Engine, meter: Meter) -> None:
+    """Decide by the policies, models and geo databases that are on disk now.
+
+    Raises InvalidFile with the problems of all of them; then nothing has changed.
+    """
+    release, geo = _load(settings)
+    engine.install(release, geo)
+    _announce(release, geo, meter)
+
+
+def _load(settings: Settings) -> tuple[Release, GeoIp]:
+    """What SIGHUP reads again. Raises InvalidFile with every problem."""
+    try:
+        release = load_release(settings)
+    except InvalidFile as error:
+        raise InvalidFile([*error.problems, *_geo_problems(settings)]) from error
+    return release, open_geo(settings)
+
+
+def _geo_problems(settings: Settings) -> Sequence[Problem]:
+    try:
+        open_geo(settings)
+    except InvalidGeo as error:
+        return error.problems
+    return ()
+
+
+def _announce(release: Release, geo: GeoIp, meter: Meter) -> None:
+    """Tell what is in use. Of several databases of one kind the oldest counts; a kind that is gone is 0."""
+    for kind in DATABASES:
+        built = [database.build_epoch for database in geo.databases() if database.kind == kind]
+        meter.geo_built(kind, min(built, default=0))
+    meter.installed(release.id, {domain: scorer.version for domain, scorer in release.scorers.items()})
+
+
+def _edge(settings: Settings) -> Place | None:
+    edge = settings.geo.edge
+    return Place("", edge[0], edge[1], 0.0) if edge else None
 
 
 def _keep(store: HistoryStore, meter: Meter, every: float, stop: threading.Event) -> None:

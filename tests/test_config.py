@@ -88,6 +88,19 @@ MISTAKES: dict[str, Case] = {
     ),
     "memory store of several": ("", {}, {"store.kind": "memory", "server.workers": "2"}, "store.kind: `memory` is not"),
     "half of TLS": ("", {"RISKD_SERVER__TLS_KEY": __file__}, {}, "server.tls_cert: a certificate and its key"),
+    "half a point": ("[geo]\nedge = [51.5]\n", {}, {}, "geo.edge: 51.5 is no point (give latitude and longitude)"),
+    "latitude and longitude swapped": (
+        "",
+        {"RISKD_GEO__EDGE": "-122.4,37.8"},
+        {},
+        "geo.edge: -122.4, 37.8 is no point",
+    ),
+    "a point that is none": (
+        "[geo]\nedge = [nan, 0.0]\n",
+        {},
+        {},
+        "{file}:2:1: geo.edge cannot be [nan, 0.0] (give two numbers, latitude and longitude; the default is ())",
+    ),
     "log too small": ("", {}, {"log.keep_mb": "16"}, "log.keep_mb: 1 workers with segments of 64 MiB need more"),
 }
 
@@ -135,8 +148,10 @@ def test_stronger_source_wins(tmp_path: Path) -> None:
 
 def test_lists_and_fractions_from_the_environment() -> None:
     """Text becomes what the setting is."""
-    settings = load(environ={"RISKD_ATTRIBUTES__NAMES": "branch, channel", "RISKD_SERVER__GRACE_S": "2.5"})
+    names = {"RISKD_ATTRIBUTES__NAMES": "branch, channel"}
+    settings = load(environ={**names, "RISKD_SERVER__GRACE_S": "2.5", "RISKD_GEO__EDGE": "51.5, -0.1"})
     assert settings.attributes.names == ("branch", "channel")
+    assert settings.geo.edge == (51.5, -0.1)
     assert settings.server.grace_s == 2.5
 
 

@@ -10,6 +10,7 @@ DERIVED: Final = ""
 """Default of a path that follows from another setting; its documentation says which."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Degrees = Annotated[float, Meta(ge=-180, le=180)]
 
 
 class Secret:
@@ -46,7 +47,8 @@ class Server(Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=100_000, description="Calls a worker holds before it sheds load with RESOURCE_EXHAUSTED.")
     ] = 256
     default_timeout_ms: Annotated[
-        int, Meta(ge=1, le=60_000, description="Time for a call whose client set no deadline, milliseconds.")
+        int,
+        Meta(ge=1, le=60_000, description="Longest time for one call, ms; deadlines of clients can shorten it."),
     ] = 100
     max_message_kb: Annotated[
         int, Meta(ge=16, le=65_536, description="Largest request accepted, KiB (a batch is one request).")
@@ -126,6 +128,15 @@ class Geo(Struct, frozen=True, kw_only=True):
     anonymous: Annotated[
         str, Meta(description="Anonymous-IP database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
     ] = DERIVED
+    edge: Annotated[
+        tuple[Degrees, ...],
+        Meta(
+            max_length=2,
+            description="Where `network.rtt` is measured: degrees north and east of the edge that all clients reach. "
+            "Empty: not known, or several; then round-trip times say nothing of distances.",
+            extra={"accepts": "two numbers, latitude and longitude"},
+        ),
+    ] = ()
 
 
 class Release(Struct, frozen=True, kw_only=True):
@@ -176,7 +187,11 @@ class Attributes(Struct, frozen=True, kw_only=True):
 
     names: Annotated[
         tuple[Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$")], ...],
-        Meta(max_length=64, description="Custom attributes that attempts may carry; others are refused."),
+        Meta(
+            max_length=64,
+            description="Custom attributes that attempts may carry; others are refused.",
+            extra={"accepts": "a list of names in lower case (letters, digits and _, 63 at most)"},
+        ),
     ] = ()
 
 
@@ -220,12 +235,16 @@ def _metas(annotated: object) -> tuple[Meta, ...]:
     return tuple(meta for meta in get_args(annotated)[1:] if isinstance(meta, Meta))
 
 
+def _extra(metas: tuple[Meta, ...], name: str) -> str:
+    return next((meta.extra[name] for meta in metas if meta.extra and name in meta.extra), "")
+
+
 def _accepts(annotated: object, metas: tuple[Meta, ...]) -> str:
     plain = get_args(annotated)[0]
     if get_origin(plain) is Literal:
         return " or ".join(f"`{choice}`" for choice in get_args(plain))
-    if get_origin(plain) is tuple:
-        return "a list of names in lower case (letters, digits and _, 63 at most)"
+    if said := _extra(metas, "accepts"):
+        return said
     low = next((meta.ge for meta in metas if meta.ge is not None), None)
     high = next((meta.le for meta in metas if meta.le is not None), None)
     kind = {int: "an integer", float: "a number", str: "text"}[plain]
@@ -241,8 +260,8 @@ def _fields() -> dict[str, Field]:
             metas = _metas(annotated)
             doc = "".join(meta.description or "" for meta in metas)
             if doc:
-                reads = next((meta.extra["reads"] for meta in metas if meta.extra and "reads" in meta.extra), "")
-                field = Field(section, name, annotated, getattr(kind(), name), doc, _accepts(annotated, metas), reads)
+                default, accepts = getattr(kind(), name), _accepts(annotated, metas)
+                field = Field(section, name, annotated, default, doc, accepts, _extra(metas, "reads"))
                 found[field.key] = field
     return found
 

@@ -228,6 +228,11 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
         yield Problem("server.tls_cert", "a certificate and its key come together", "set tls_cert and tls_key, or none")
     if server.tls_client_ca and not server.tls_cert:
         yield Problem("server.tls_client_ca", "clients cannot be asked for certificates in plaintext", "set tls_cert")
+    edge = settings.geo.edge
+    if edge and not (len(edge) == 2 and abs(edge[0]) <= 90):
+        yield Problem(
+            "geo.edge", f"{', '.join(f'{number:g}' for number in edge)} is no point", "give latitude and longitude"
+        )
     if settings.log.keep_mb < 2 * settings.log.segment_mb * server.workers:
         yield Problem(
             "log.keep_mb",

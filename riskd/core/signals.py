@@ -115,6 +115,7 @@ def context(
     facts: tuple[Place | Missing, Route | Missing, Agent | Missing],
     remembered: Remembered | Missing,
     device_offset_min: int | None,
+    measured_from: Place | None = None,
 ) -> Context:
     """All facts of an attempt together, with the list of those that are missing."""
     gaps = missing(attempt)
@@ -132,6 +133,7 @@ def context(
         agent=agent,
         remembered=remembered,
         device_offset_min=device_offset_min,
+        measured_from=measured_from,
         missing=tuple(gaps),
     )
 

@@ -17,7 +17,7 @@ from riskd.engine import Engine
 from riskd.metrics import MeterMemory
 from riskd.server.grpc_server import Options, Service, build_server, set_serving
 from riskd.server.processes import Report, Serving, Stopping
-from riskd.wiring import load_release, open_engine
+from riskd.wiring import open_engine, reload
 
 _LOG: Final = logging.getLogger("riskd.worker")
 
@@ -75,14 +75,12 @@ def _facts(settings: Settings, engine: Engine, service: Service) -> dict[str, st
 def _reload(settings: Settings, engine: Engine, meter: PrometheusMeter) -> None:
     """Decide by what is on disk now; if that is refused, go on with what there is."""
     try:
-        release = load_release(settings)
+        reload(settings, engine, meter)
     except RiskdError as error:
         meter.failed("reload")
         _LOG.error("reload_refused", extra={"fields": {"problems": [str(problem) for problem in error.problems]}})
         return
-    engine.install(release)
-    meter.installed(release.id, {domain: scorer.version for domain, scorer in release.scorers.items()})
-    _LOG.info("reloaded", extra={"fields": {"release": release.id}})
+    _LOG.info("reloaded", extra={"fields": {"release": engine.release.id}})
 
 
 def _drain(settings: Settings, service: Service) -> None:

@@ -77,7 +77,7 @@ FEATURES: Final = (
         direction=1,
         reason="PLACE_TOO_FAR",
         why="how much nearer than the place of the address the client must be, light in fibre being 100 km of "
-        "distance per ms of round trip; missing unless the deployment says where it measures",
+        "distance per ms of round trip; missing unless `geo.edge` in the settings says where it is measured",
         text="the client answers faster than light could from where its address is",
         sources=("rtt", "place"),
     ),
