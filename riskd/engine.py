@@ -23,6 +23,7 @@ from riskd.core.features import NAMES
 from riskd.core.history import DAY
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY, recall, wanted
+from riskd.core.record import Record
 from riskd.core.validation import outcome_violations, violations
 from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter, Swap
 
@@ -106,7 +107,7 @@ class Engine:
         assessment_id = self._identify(attempt)
         gathered = self._gather(attempt, address, assessment_id, now, started + timeout)
         if gathered.reply is not None:
-            return record.decode_reply(gathered.reply)
+            return self._again(attempt, gathered.reply, now)
         decided_from = perf_counter()
         parts.meter.stage("gather", decided_from - started)
         sampled = assessment_id.endswith("0")
@@ -200,11 +201,7 @@ class Engine:
         except Unavailable:
             parts.meter.failed("store")
             answer = replace(answer, causes=(*answer.causes, "store:not_written"))
-        line = record.encode(_assessment_record(attempt, gathered, decision, answer))
-        if not parts.log.append(line):
-            parts.meter.failed("decision_log")
-            answer = replace(answer, causes=(*answer.causes, "decision_log:not_written"))
-        return answer
+        return self._logged(_assessment_record(attempt, gathered, decision, answer), answer)
 
     def _first_answer(self, attempt: Attempt, ours: Assessment, now: float, deadline: float) -> Assessment:
         """Somebody answered the same request id while we did; theirs stands."""
@@ -212,8 +209,20 @@ class Engine:
         with suppress(Unavailable):
             _, (document,) = self._parts.store.read((), (key,), now, max(deadline - perf_counter(), 0.001))
             if document is not None:
-                return record.decode_reply(document)
+                return self._again(attempt, document, now)
         return ours
+
+    def _again(self, attempt: Attempt, reply: bytes, now: float) -> Assessment:
+        """The first answer to a request id, once more. It is logged: whoever gave it first may have died before."""
+        answer = record.decode_reply(reply)
+        return self._logged(_repeat_record(attempt, answer, now), answer)
+
+    def _logged(self, line: Record, answer: Assessment) -> Assessment:
+        """The answer, once it is in the log; else it says that it is not."""
+        if self._parts.log.append(record.encode(line)):
+            return answer
+        self._parts.meter.failed("decision_log")
+        return replace(answer, causes=(*answer.causes, "decision_log:not_written"))
 
     def _recorded(self, outcome: Outcome, kept: learn.Receipt, now: float) -> Recorded:
         parts = self._parts
@@ -248,6 +257,25 @@ def _unknown(assessment_id: str) -> Problem:
         "assessment_id",
         f"no assessment {assessment_id} of this tenant",
         f"outcomes are accepted for {learn.RECEIPT_SECONDS // DAY} days",
+    )
+
+
+def _repeat_record(attempt: Attempt, answer: Assessment, now: float) -> record.RepeatRecord:
+    return record.RepeatRecord(
+        id=answer.id,
+        time=now,
+        tenant=attempt.tenant,
+        domain=attempt.domain,
+        journey=attempt.journey,
+        request_id=attempt.request_id,
+        score=answer.score,
+        level=answer.level,
+        tier=answer.requirement.tier.name,
+        satisfied=answer.requirement.satisfied,
+        reasons=tuple(reason.code for reason in answer.reasons),
+        causes=answer.causes,
+        release=answer.release,
+        model=answer.model,
     )
 
 

@@ -72,7 +72,30 @@ class OutcomeRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="ou
     taught: int
 
 
-Record = AssessmentRecord | OutcomeRecord
+class RepeatRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="repeat"):
+    """A first answer that was given again, to a request id that was repeated.
+
+    It follows the record of its assessment. Where a process died between keeping an answer and logging it,
+    this is all that the log has of it.
+    """
+
+    id: str
+    time: float
+    tenant: str
+    domain: str
+    journey: str
+    request_id: str
+    score: float
+    level: str
+    tier: str
+    satisfied: bool
+    reasons: tuple[str, ...]
+    causes: tuple[str, ...]
+    release: str
+    model: str
+
+
+Record = AssessmentRecord | RepeatRecord | OutcomeRecord
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[Record]] = msgspec.json.Decoder(Record)
 
