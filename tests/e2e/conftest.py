@@ -1,0 +1,17 @@
+"""One service for the tests that leave it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.service import Service, serving
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Two workers, with the geo databases of the tests."""
+    settings = {"RISKD_ATTRIBUTES__NAMES": "amount"}
+    with serving(tmp_path_factory.mktemp("service"), workers=2, settings=settings) as running:
+        yield running

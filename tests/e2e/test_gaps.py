@@ -1,0 +1,95 @@
+"""Attempts with little in them are scored all the same, and the answer says what was missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd._proto.riskd.v1.assessment_pb2 import TIER_BASELINE, TIER_DENY
+from tests.e2e.service import LONDON, Service, attempt, serving
+
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/153.0.0.0 Safari/537.36"
+)
+LATIN = "1.128.0.1"
+"""An address that the ASN database of the tests knows, and the city database does not."""
+
+
+def gaps(answer: risk_pb2.AssessResponse) -> dict[str, str]:
+    return {gap.source: gap.why for gap in answer.gaps}
+
+
+def is_an_answer(answer: risk_pb2.AssessResponse) -> bool:
+    """A score, a tier that the policy can ask for, and no part that failed."""
+    known = TIER_BASELINE <= answer.requirement.tier <= TIER_DENY
+    return known and 0 < answer.score < 1 and 0 <= answer.coverage < 1 and not answer.degraded
+
+
+@pytest.mark.parametrize(
+    ("ip", "place", "route"),
+    [
+        ("10.1.2.3", "unroutable", "unroutable"),
+        ("192.168.0.1", "unroutable", "unroutable"),
+        ("127.0.0.1", "unroutable", "unroutable"),
+        ("224.0.0.1", "unroutable", "unroutable"),
+        ("fd00::1", "unroutable", "unroutable"),
+        ("::1", "unroutable", "unroutable"),
+        (LATIN, "not_found", None),
+        (LONDON, None, "not_found"),
+        ("9.9.9.9", "not_found", "not_found"),
+    ],
+)
+def test_an_address_without_a_place(ip: str, place: str | None, route: str | None, service: Service) -> None:
+    """Unroutable and unknown addresses are told apart, fact by fact."""
+    answer = service.assess(attempt(ip))
+    assert is_an_answer(answer)
+    found = gaps(answer)
+    assert (found.get("place"), found.get("route")) == (place, route)
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "why"),
+    [("", "not_sent"), ("\N{PILE OF POO}" * 300, "unreadable"), ("Mozilla/5.0", "unreadable"), (CHROME, None)],
+)
+def test_an_unknown_user_agent_is_a_gap(user_agent: str, why: str | None, service: Service) -> None:
+    """What cannot be parsed is not taken for a browser that is as usual."""
+    answer = service.assess(attempt(user_agent=user_agent))
+    assert is_an_answer(answer)
+    assert gaps(answer).get("agent") == why
+
+
+@pytest.mark.parametrize("ip", [LONDON, "10.1.2.3", LATIN])
+def test_ipv4_in_ipv6_is_ipv4(ip: str, tmp_path: Path, service: Service) -> None:
+    """A dual-stack listener's spelling changes nothing: not the answer, and not whose history it is."""
+    plain, mapped = (
+        service.assess(attempt(spelled, subject=f"{spelled} of {tmp_path.name}", user_agent=CHROME))
+        for spelled in (ip, f"::ffff:{ip}")
+    )
+    for answer in (plain, mapped):
+        answer.ClearField("assessment_id")
+        answer.ClearField("valid_until_time")
+    one, other = plain.score, mapped.score
+    plain.ClearField("score")
+    mapped.ClearField("score")
+    assert plain == mapped
+    assert one == pytest.approx(other, abs=0.05)
+
+
+def test_only_what_is_required(service: Service) -> None:
+    """Domain, subject, journey and address are enough; each expected source that is missing is named."""
+    answer = service.assess(attempt("10.1.2.3"))
+    assert is_an_answer(answer)
+    assert {"place", "route", "agent", "device_id", "history"} <= gaps(answer).keys()
+
+
+def test_without_geo_databases(tmp_path: Path) -> None:
+    """It starts, says so, and place and route are gaps of their own kind."""
+    with serving(tmp_path, settings={"RISKD_GEO__CITY": "", "RISKD_GEO__ASN": ""}) as service:
+        assert "geo none, so place and route are gaps" in service.line
+        answer = service.assess(attempt())
+        assert is_an_answer(answer)
+        found = gaps(answer)
+        assert (found["place"], found["route"]) == ("not_installed", "not_installed")
+        assert service.metric("riskd_gaps_total", source="place", why="not_installed") == 1

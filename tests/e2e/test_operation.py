@@ -1,0 +1,151 @@
+"""What an operator sees of a service: health, readiness, metrics, reflection, certificates."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.core import record
+from riskd.metrics import METHODS, OTHER
+from tests.e2e.service import Service, attempt, eventually, riskd, serving
+
+SERVICE = "riskd.v1.RiskService"
+
+
+def test_health_and_readiness(service: Service) -> None:
+    """gRPC and HTTP agree that it serves; a service that is not ours is not known."""
+    assert service.get("/healthz") == (200, "ok\n")
+    assert service.get("/readyz") == (200, "ready\n")
+    with service.channel() as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for name in ("", SERVICE):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=5)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_health_says_so_before_calls_are_refused(tmp_path: Path) -> None:
+    """While it drains it is alive, is not ready, and still answers; then it ends with code 0."""
+    with serving(tmp_path, settings={"RISKD_SERVER__LAME_DUCK_S": "1"}) as service, service.channel() as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        states = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=20)
+        assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+        service.process.terminate()
+        assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        eventually(lambda: service.get("/readyz")[0] == 503)
+        assert service.get("/healthz")[0] == 200
+        assert service.assess(attempt()).assessment_id
+        states.cancel()
+        assert service.process.wait(20) == 0
+
+
+def test_reflection_tells_every_method(service: Service) -> None:
+    """grpcurl needs no proto files, and what it is told are the methods that metrics know."""
+    asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)
+    with service.channel() as channel:
+        (answer,) = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]), timeout=5)
+    files = [FileDescriptorProto.FromString(raw) for raw in answer.file_descriptor_response.file_descriptor_proto]
+    methods = {
+        (f"{file.package}.{found.name}", method.name)
+        for file in files
+        for found in file.service
+        for method in found.method
+    }
+    assert methods == {(name, method) for _, name, method in METHODS if name != OTHER}
+
+
+def test_counters_say_what_was_done(tmp_path: Path) -> None:
+    """After N assessments they say N; every method that is served has its own series."""
+    with serving(tmp_path, workers=2) as service:
+        with service.stub() as stub:
+            answers = [stub.Assess(attempt(subject=str(number)), timeout=5) for number in range(7)]
+            stub.Assess(attempt(subject="8", request_id="r"), timeout=5)
+            stub.Assess(attempt(subject="8", request_id="r"), timeout=5)
+            stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=[attempt(), attempt("bad")]), timeout=5)
+            told = risk_pb2.RecordOutcomeRequest(assessment_id=answers[0].assessment_id)
+            told.session_established.SetInParent()
+            stub.RecordOutcome(told, timeout=5)
+            for _ in range(2):
+                with pytest.raises(grpc.RpcError):
+                    stub.Assess(attempt("bad"), timeout=5)
+
+        handled = {
+            (dict(labels)["grpc_method"], dict(labels)["grpc_code"]): value
+            for labels, value in service.samples("grpc_server_handled_total").items()
+            if value
+        }
+        assert handled == {
+            ("Assess", "OK"): 9,
+            ("Assess", "InvalidArgument"): 2,
+            ("BatchAssess", "OK"): 1,
+            ("RecordOutcome", "OK"): 1,
+        }
+        for name in ("grpc_server_started_total", "grpc_server_handling_seconds_count"):
+            assert service.metric(name) == 13
+        assert not [name for name in ("grpc_method", "grpc_service", "domain", "tier") if _other(service, name)]
+        assert service.metric("riskd_assessments_total", domain="customer", journey="login") == 9
+        assert service.metric("riskd_score_count") == 9
+        assert service.metric("riskd_outcomes_total", kind="session_established") == 1
+        logged = Counter(type(line) for line in service.decisions())
+        assert logged == {record.AssessmentRecord: 9, record.RepeatRecord: 1, record.OutcomeRecord: 1}
+        assert service.stop() == 0
+
+
+def _other(service: Service, label: str) -> bool:
+    """Whether anything was counted under no name of its own."""
+    page = service.get("/metrics")[1]
+    return any(f'{label}="{OTHER}"' in line and float(line.split()[-1]) > 0 for line in page.splitlines())
+
+
+def test_health_and_reflection_are_not_counted_as_calls(service: Service) -> None:
+    """Probes are no load: they have no series, not even `other`."""
+    before = service.metric("grpc_server_started_total")
+    with service.channel() as channel:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+    assert service.metric("grpc_server_started_total") == before
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "1", "-subj", "/CN=riskd test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=20)
+    return certificate, key
+
+
+def test_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """With a certificate nobody is answered in plaintext, and clients that trust it are answered."""
+    settings = {"RISKD_SERVER__TLS_CERT": str(certificate[0]), "RISKD_SERVER__TLS_KEY": str(certificate[1])}
+    arguments = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", "81.2.69.142")
+    with serving(tmp_path / "tls", settings=settings) as service:
+        trusting = riskd(*arguments, "--target", service.address, "--ca", str(certificate[0]), state=tmp_path)
+        plain = riskd(*arguments, "--target", service.address, state=tmp_path)
+    assert (trusting.returncode, trusting.stderr) == (0, "")
+    assert "tier" in trusting.stdout
+    assert plain.returncode == 3
+
+
+def test_mutual_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """Asked for certificates, clients without one are not answered."""
+    cert, key = map(str, certificate)
+    settings = {"TLS_CERT": cert, "TLS_KEY": key, "TLS_CLIENT_CA": cert}
+    settings = {f"RISKD_SERVER__{name}": value for name, value in settings.items()}
+    arguments = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", "81.2.69.142")
+    with serving(tmp_path / "tls", settings=settings) as service:
+        to = ("--target", service.address, "--ca", cert)
+        known = riskd(*arguments, *to, "--cert", cert, "--key", key, state=tmp_path)
+        unknown = riskd(*arguments, *to, state=tmp_path)
+    assert (known.returncode, known.stderr) == (0, "")
+    assert unknown.returncode == 3
