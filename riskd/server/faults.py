@@ -96,6 +96,12 @@ FAULTS: Final = {
         "As above.",
         "Install it again.",
     ),
+    "INVALID_STORE": Fault(
+        _REFUSED,
+        "The history store is damaged, of another format, or not riskd's. The service does not start.",
+        "Nothing.",
+        "Bring back a copy, or move the directory away to start without histories.",
+    ),
     "INVALID_SETTINGS": Fault(
         _REFUSED,
         "The settings have mistakes; all are listed. The service does not start.",
