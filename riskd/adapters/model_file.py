@@ -75,15 +75,32 @@ def load_model(path: Path, features: Mapping[str, str], *, domain: str = "") -> 
     return forest
 
 
-def seal(path: Path, features: Mapping[str, str]) -> Manifest:
+def read_forest(path: Path) -> ForestDocument:
+    """The forest of the bundle in directory `path` as a document, not checked; raises InvalidModel."""
+    return _decode(path / FOREST, _read(path / FOREST), ForestDocument)
+
+
+def read_card(path: Path) -> str:
+    """The card of the bundle in directory `path`; raises InvalidModel."""
+    try:
+        return _read(path / CARD).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidModel([Problem(str(path / CARD), str(error), "save it as UTF-8")]) from error
+
+
+def seal(path: Path, features: Mapping[str, str], *, card: str | None = None) -> Manifest:
     """Write into the manifest of `path` what its other files are now: hashes, features and their definitions.
 
-    Raises InvalidModel, and writes nothing, when the forest could not be served.
+    `card`, if given, first replaces the card. Raises InvalidModel, and writes nothing, when the forest
+    could not be served.
     """
     manifest = read_manifest(path)
     raw = {name: _read(path / name) for name in (FOREST, CARD)}
     document = _decode(path / FOREST, raw[FOREST], ForestDocument)
     _compile(path, document, features, manifest.version)
+    if card is not None:
+        raw[CARD] = card.encode()
+        (path / CARD).write_bytes(raw[CARD])
     sealed = msgspec.structs.replace(
         manifest,
         features={name: features[name] for name in document.features()},

@@ -66,7 +66,7 @@ def assess(
     hits, broken = evaluate(policy, attempt, context, features, probability)  # (3)
     ruling = decide(policy, attempt, context, probability, hits)  # (4)
     contributions = scorer.contributions(features) if explain or ruling.raised else None  # (5)
-    reasons = _reasons(ruling.reasons, contributions) if contributions is not None else ruling.reasons
+    reasons = _reasons(ruling.reasons, features, contributions) if contributions is not None else ruling.reasons
     suggested = _next_signals(policy, attempt, context, scorer, features, ruling) if ruling.raised else ()
     assessment = Assessment(
         id=assessment_id,
@@ -93,16 +93,17 @@ def assess(
     )
 
 
-def _reasons(given: tuple[Reason, ...], contributions: tuple[float, ...]) -> tuple[Reason, ...]:
+def _reasons(given: tuple[Reason, ...], features: list[float], contributions: tuple[float, ...]) -> tuple[Reason, ...]:
     """The rules' and gaps' reasons, then the features', one for each code, the strongest first.
 
     A code's contribution is that of all its features together; its text is the strongest one's, unless a
-    rule has given it another.
+    rule has given it another. A missing feature gives no reason, whatever it contributed: nobody knows that
+    its sentence is true, and the gap is named already.
     """
     totals: dict[str, float] = {}
     texts: dict[str, tuple[float, str]] = {}
-    for feature, moved in zip(FEATURES, contributions, strict=True):
-        if moved >= NOTICEABLE:
+    for feature, value, moved in zip(FEATURES, features, contributions, strict=True):
+        if moved >= NOTICEABLE and not math.isnan(value):
             totals[feature.reason] = totals.get(feature.reason, 0.0) + moved
             texts[feature.reason] = max(texts.get(feature.reason, (0.0, "")), (moved, feature.text))
     ruled = tuple(Reason(reason.code, totals.pop(reason.code, 0.0), reason.text) for reason in given)

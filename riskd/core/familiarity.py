@@ -73,4 +73,5 @@ def log_likelihood_ratio(
 
 def bounded(likelihoods: float) -> float:
     """The natural logarithm of a ratio of likelihoods, in -LIMIT..LIMIT."""
-    return max(-LIMIT, min(LIMIT, math.log(likelihoods)))
+    nats = math.log(likelihoods)
+    return nats if -LIMIT < nats < LIMIT else math.copysign(LIMIT, nats)

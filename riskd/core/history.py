@@ -257,7 +257,8 @@ def counted(tally: list[int] | None, now: float) -> int:
     if not tally:
         return 0
     expired = int(now // WEEK) - OLDEST - tally[0]
-    return max(sum(tally[1 + expired :]) if expired > 0 else sum(tally) - tally[0], 0)
+    total = sum(tally[1 + expired :]) if expired > 0 else sum(tally) - tally[0]
+    return max(total, 0)
 
 
 def trusted(tally: list[int] | None, now: float) -> float:
@@ -285,11 +286,13 @@ class Window(Struct, frozen=True):
         tally = values.get(value) if values else None
         if not tally:
             return 0.0
-        before = 1 + self.oldest - tally[0]
-        total: float = sum(tally[max(before + 1, 1) : max(self.current - tally[0] + 2, 1)])
-        if 1 <= before < len(tally):
+        before, end = 1 + self.oldest - tally[0], 2 + self.current - tally[0]
+        if end <= 1:
+            return 0.0
+        total: float = sum(tally[before + 1 : end] if before > 0 else tally[1:end])
+        if 0 < before < len(tally):
             total += tally[before] * self.share
-        return max(total, 0.0)
+        return total if total > 0 else 0.0
 
 
 def window(table: str, now: float, seconds: float) -> Window:

@@ -98,9 +98,9 @@ FAULTS: Final = {
     ),
     "INVALID_STORE": Fault(
         _REFUSED,
-        "The history store is damaged, of another format, or not riskd's. The service does not start.",
+        "The history store cannot be opened: not one of riskd's, of another format, or damaged.",
         "Nothing.",
-        "Bring back a copy, or move the directory away to start without histories.",
+        "Check the path in the settings; restore a copy, or start with an empty store.",
     ),
     "INVALID_SETTINGS": Fault(
         _REFUSED,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from msgspec import Struct
 
 from riskd._proto.riskd.v1 import risk_pb2
@@ -68,7 +69,7 @@ def build_server(
     server.add_generic_rpc_handlers([_risk_service(engine, meter, options)])
     states = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
-    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    _add_reflection(server)
     set_serving(states, False)
     if credentials is None:
         port = server.add_insecure_port(options.address)
@@ -93,6 +94,26 @@ def _risk_service(engine: Engine, meter: RpcMeter, options: Options) -> grpc.Gen
     record = unary(f"{SERVICE}/RecordOutcome", risk_pb2.RecordOutcomeRequest, servicer.record_outcome, meter, one)
     methods = {"Assess": assess, "BatchAssess": batch, "RecordOutcome": record}
     return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+
+class _Aside:
+    """A streaming behaviour on a thread of its own, by the attribute that grpcio looks for.
+
+    Reflection streams last as long as a client likes; two of them would hold both handlers of a worker.
+    """
+
+    def __init__(self, behaviour: Callable[[object, grpc.ServicerContext], object]) -> None:
+        self._behaviour = behaviour
+        self.experimental_thread_pool = ThreadPoolExecutor(1, thread_name_prefix="reflection")
+
+    def __call__(self, requests: object, context: grpc.ServicerContext) -> object:
+        return self._behaviour(requests, context)
+
+
+def _add_reflection(server: grpc.Server) -> None:
+    servicer = reflection.ReflectionServicer((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME))
+    servicer.ServerReflectionInfo = _Aside(servicer.ServerReflectionInfo)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
 
 
 def channel_arguments(options: Options) -> list[tuple[str, int]]:

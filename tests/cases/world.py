@@ -33,7 +33,7 @@ class TableGeo:
 
     def __init__(self, absent: dict[str, str]) -> None:
         self._absent = absent
-        self._known = {_canonical(entry["ip"]): entry for entry in WORLD["from"].values()}
+        self._known = {_canonical(entry["ip"]): entry for entry in WORLD["from"].values() if "route" in entry}
 
     def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
         """As the geo databases would: unroutable addresses are nowhere."""

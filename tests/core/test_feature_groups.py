@@ -113,6 +113,16 @@ def test_one_stolen_pass_does_not_settle_the_thief() -> None:
         assert after_one_pass[name] > 0 > after_two_weeks[name]
 
 
+def test_an_update_is_not_a_new_browser() -> None:
+    """Another version of a settled browser or system is not new; another product is."""
+    world = settled()
+    updated = seen(world, sign_in(), agent=Agent("Chrome", "154", "Windows", "12", "desktop"))
+    other = seen(world, sign_in(), agent=Agent("Firefox", "153", "Linux", "11", "desktop"))
+
+    assert (updated["new_browser"], updated["new_os"]) == (0, 0)
+    assert (other["new_browser"], other["new_os"]) == (1, 1)
+
+
 def test_strong_proof_settles_at_once() -> None:
     """A pass with a key in hardware (three units) makes a new phone the owner's."""
     world = settled(crowd())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import queue
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TypeVar
 
@@ -265,3 +266,21 @@ def test_reflection_describes_every_method_that_is_served(running: Running) -> N
     for method in risk.service[0].method:
         error = refused(functools.partial(noise, running.channel, method.name))
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_open_streams_do_not_hold_the_handlers(running: Running) -> None:
+    """Reflection and health watches may last for ever; sign-ins are answered beside them."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
+    watch = health_pb2_grpc.HealthStub(running.channel).Watch
+    questions = [
+        queue.SimpleQueue[reflection_pb2.ServerReflectionRequest | None]() for _ in range(Options().threads + 1)
+    ]
+    streams = [stub.ServerReflectionInfo(iter(each.get, None), timeout=30) for each in questions]
+    watches = [watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in questions]
+    questions[0].put(reflection_pb2.ServerReflectionRequest(list_services=""))
+    assert next(streams[0]).list_services_response.service
+    assert all(next(each).status for each in watches)
+    assert running.stub.Assess(LOGIN, timeout=5).assessment_id == ASSESSMENT.id
+    for stream, question in zip(streams, questions, strict=True):
+        stream.cancel()
+        question.put(None)

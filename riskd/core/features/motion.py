@@ -63,7 +63,7 @@ def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence
         return _NONE
     distance = nearest = _beyond(place, last)
     for mark in profile.marks["place"]:
-        if mark is not last:
+        if mark[1:] != last[1:]:
             nearest = min(nearest, _beyond(place, mark))
     return (distance / max((now - last[0]) / HOUR, LEAST_HOURS), distance, nearest)
 

@@ -9,7 +9,7 @@ from typing import Final
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import Past
+from riskd.core.features.past import Past, standing
 
 
 def _feature(what: str, *, article: str, source: str, purpose: str = "security", word: str = "") -> Feature:
@@ -31,16 +31,35 @@ FEATURES: Final = (
     _feature("asn", article="a network operator", source="route", word="network operator"),
     _feature("network", article="a network", source="history", word="/24 or /48 network"),
     _feature("device", article="a device", source="device_id", purpose="device"),
-    _feature("browser", article="a browser", source="agent", word="browser and version"),
-    _feature("os", article="an operating system", source="agent", word="system and version"),
+    _feature("browser", article="a browser", source="agent", word="browser, in any version,"),
+    _feature("os", article="an operating system", source="agent", word="system, in any version,"),
 )
 _TABLES: Final = tuple(feature.name.removeprefix("new_") for feature in FEATURES)
+_VERSIONED: Final = ("browser", "os")
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_attempt: Attempt, _context: Context, past: Past | None) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     if past is None or not past.trust:
         return _NONE
-    trust = past.trust
-    return [float(not trust[table][1]) if table in trust else math.nan for table in _TABLES]
+    trust, values = past.trust, context.values
+    return [
+        math.nan
+        if table not in trust
+        else 0.0
+        if trust[table][1]
+        else float(not (table in _VERSIONED and _upgraded(past, table, values[table], context.now)))
+        for table in _TABLES
+    ]
+
+
+def _upgraded(past: Past, table: str, value: str, now: float) -> bool:
+    """Whether another version of it is settled: browsers replace themselves every few weeks."""
+    product = value.rpartition(" ")[0]
+    account = past.profile.tallies["sign_in"][""]
+    return any(
+        standing(known, account, now)[1]
+        for other, known in past.profile.tallies.get(table, {}).items()
+        if product and other.rpartition(" ")[0] == product
+    )

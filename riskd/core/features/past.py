@@ -60,13 +60,7 @@ def _sign_ins(history: History, now: float) -> int:
 def _trust(
     tallies: Tallies, values: dict[str, str], account: list[int], total: float, now: float
 ) -> dict[str, tuple[float, bool]]:
-    """By table, how far the attempt's value is trusted, and whether it is settled.
-
-    What an account began with is its own from the start: the first login after a registration is from
-    nowhere new. Later values are on probation until they are two weeks old or worth a whole trusted
-    unit: one stolen pass does not settle the thief's device.
-    """
-    found, mature = {}, int(now // WEEK) - 2
+    found = {}
     for table, value in values.items():
         learned = tallies.get(table)
         known = learned.get(value) if learned else None
@@ -74,10 +68,20 @@ def _trust(
             found[table] = STRANGER
         elif known == account:
             found[table] = (total, True)
-        elif known[0] <= account[0]:
-            own = units(known, now)
-            found[table] = (own, own > 0)
         else:
-            own = trusted(known, now)
-            found[table] = (own, own >= 1 or (own > 0 and known[0] <= mature))
+            found[table] = standing(known, account, now)
     return found
+
+
+def standing(known: list[int], account: list[int], now: float) -> tuple[float, bool]:
+    """How far a value with this tally is trusted, and whether it is settled.
+
+    What an account began with is its own from the start: the first login after a registration is from
+    nowhere new. Later values are on probation until they are two weeks old or worth a whole trusted
+    unit: one stolen pass does not settle the thief's device.
+    """
+    if known[0] <= account[0]:
+        own = units(known, now)
+        return own, own > 0
+    own = trusted(known, now)
+    return own, own >= 1 or (own > 0 and known[0] <= int(now // WEEK) - 2)

@@ -1,0 +1,76 @@
+"""`riskd model`: read a model's weights, and seal a bundle after its forest or its card was edited."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from riskd.core.model import ForestDocument, Steps
+
+WEIGHTS: Final = "weights"
+"""Name of the part of a card that `riskd model seal` writes."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `model` and its actions."""
+    purpose = "Read and seal model bundles. A bundle is a directory of forest.json, card.md and manifest.json."
+    model = commands.add_parser("model", description=purpose)
+    actions = model.add_subparsers(required=True, metavar="ACTION")
+    for name, work, purpose in (
+        ("weights", _weights, "print the step functions of a hand-set model as a Markdown table"),
+        ("seal", _seal, "write that table into the card, and hashes and feature definitions into the manifest"),
+    ):
+        action = actions.add_parser(name, help=purpose, description=purpose)
+        action.add_argument("bundles", metavar="BUNDLE", type=Path, nargs="+", help="directory of a bundle")
+        action.set_defaults(handler=work)
+
+
+def _weights(args: argparse.Namespace) -> int:
+    from riskd.adapters.model_file import read_forest
+
+    for path in args.bundles:
+        print(table(read_forest(path)), end="")
+    return 0
+
+
+def _seal(args: argparse.Namespace) -> int:
+    from riskd.adapters.model_file import read_card, read_forest, seal
+    from riskd.core.features import FEATURES
+
+    definitions = {feature.name: feature.definition for feature in FEATURES}
+    for path in args.bundles:
+        card = written(read_card(path), WEIGHTS, table(read_forest(path)))
+        manifest = seal(path, definitions, card=card)
+        print(f"{path}: {manifest.domain} {manifest.version}, {len(manifest.features)} features")
+    return 0
+
+
+def table(document: ForestDocument) -> str:
+    """The step functions of a forest as a Markdown table, in the forest's order."""
+    lines = ["| feature | log-odds (up to and including) | missing | usual | why |\n", "|---|---|---|---|---|\n"]
+    for steps in document.steps:
+        reference = document.references.get(steps.feature)
+        usual = "missing" if reference is None else f"{reference:g}"
+        cells = (f"`{steps.feature}`", _function(steps), _signed(steps.missing), usual, steps.note)
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def _function(steps: Steps) -> str:
+    """`-0.3 (0.5), +0.6`: each value with the cut up to which it holds, the last beyond all."""
+    bounded = [f"{_signed(value)} ({cut:g})" for value, cut in zip(steps.values, steps.cuts, strict=False)]
+    return ", ".join([*bounded, _signed(steps.values[-1])])
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}" if value else "0"
+
+
+def written(card: str, part: str, content: str) -> str:
+    """The card with what stands between `<!-- part -->` and `<!-- /part -->` replaced; without them, as it was."""
+    return re.sub(
+        rf"(?<=<!-- {part} -->\n).*?(?=<!-- /{part} -->)", lambda _: f"\n{content}\n", card, count=1, flags=re.DOTALL
+    )
