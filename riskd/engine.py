@@ -174,7 +174,9 @@ class Engine:
         except Unavailable:
             parts.meter.failed("store")
             remembered, documents = _NO_STORE, [None]
-        context = signals.context(attempt, when, values, (place, route, agent), remembered, offset)
+        context = signals.context(
+            attempt, when, values, facts=(place, route, agent), remembered=remembered, device_offset_min=offset
+        )
         return _Gathered(address, keys, context, documents[0] if documents else None)
 
     def _record(

@@ -89,7 +89,7 @@ def assess(
         hits=hits,
         contributions=contributions,
         deltas=attempted(attempt, keys, context.now),  # (6)
-        receipt=receipt(attempt, context, keys, ruling.requirement),
+        receipt=receipt(attempt, context, keys, ruling.requirement, policy.ladder[ruling.tier].accepted),
     )
 
 
