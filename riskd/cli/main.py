@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         usage="riskd [--version] COMMAND ...",
     )
     parser.add_argument("--version", action="version", version=f"riskd {version()}")
-    commands = parser.add_subparsers(metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(metavar="COMMAND", help=argparse.SUPPRESS, prog="riskd")
     lines = []
     for title, modules in GROUPS:
         before = set(commands.choices)
