@@ -14,23 +14,31 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from random import Random
 from time import perf_counter_ns
+from typing import TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from benchmarks.traffic import attempt, attempts
 from riskd.adapters.memory import NullMeter
 from riskd.config import load
 from riskd.core import learn, signals
-from riskd.core.address import parse
-from riskd.core.assess import Release, assess
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.address import Address, parse
+from riskd.core.assess import Decision, Release, assess
+from riskd.core.assessment import Hit
+from riskd.core.attempt import Attempt, Device, Outcome
+from riskd.core.context import Context
 from riskd.core.decide import decide
 from riskd.core.features import vector
+from riskd.core.history import History
 from riskd.core.policy import evaluate
+from riskd.core.pseudonym import Keys
 from riskd.core.recall import recall, wanted
 from riskd.core.validation import violations
 from riskd.engine import Engine, Parts
 from riskd.wiring import open_engine
+
+T = TypeVar("T")
 
 
 def percentiles(nanoseconds: list[int]) -> tuple[float, float]:
@@ -39,8 +47,8 @@ def percentiles(nanoseconds: list[int]) -> tuple[float, float]:
     return ranked[len(ranked) // 2] / 1e3, ranked[int(len(ranked) * 0.99)] / 1e3
 
 
-def timed(work: Callable[[Attempt], object], over: Iterable[Attempt]) -> tuple[float, float]:
-    """p50 and p99 in microseconds of `work` on each attempt."""
+def timed(work: Callable[[T], object], over: Iterable[T]) -> tuple[float, float]:
+    """p50 and p99 in microseconds of `work` on each."""
     taken = []
     for one in over:
         start = perf_counter_ns()
@@ -68,65 +76,70 @@ def report(title: str, rows: Iterable[tuple[str, tuple[float, float]]]) -> None:
         print(f"{name:<34}{middle:>9.1f}{tail:>9.1f}")
 
 
+class Prepared(Struct, frozen=True):
+    """An attempt with all that the stages before each stage would have made of it."""
+
+    attempt: Attempt
+    address: Address
+    device: Device
+    plain: dict[str, str]
+    keys: Keys
+    histories: list[History | None]
+    context: Context
+    features: list[float]
+    score: float
+    hits: tuple[Hit, ...]
+    decision: Decision
+
+
+def prepare(parts: Parts, release: Release, one: Attempt, now: float) -> Prepared:
+    """Run every stage once."""
+    address, device = parse(one.network.client_ip), one.device
+    assert address is not None
+    assert device is not None
+    place, route = parts.geo.locate(address, now)
+    agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
+    values = signals.values(one, place, route, agent, now)
+    plain = dict(values)
+    keys = parts.pseudonyms.keys(one, address, values)
+    histories, _ = parts.store.read(wanted(keys), (), now, 1.0)
+    context = signals.context(
+        one,
+        now,
+        values,
+        facts=(place, route, agent),
+        remembered=recall(keys, histories),
+        device_offset_min=0,
+    )
+    features = vector(one, context)
+    score = release.scorers[one.domain].score(features)[1]
+    hits, _ = evaluate(release.policies[one.domain], one, context, features, score)
+    decision = assess(one, context, keys, release, "0" * 32)
+    return Prepared(one, address, device, plain, keys, histories, context, features, score, hits, decision)
+
+
 def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[str, tuple[float, float]]]:
     """The cost of each stage alone."""
-    geo, agents, pseudonyms, store, now = parts.geo, parts.agents, parts.pseudonyms, parts.store, time.time()
-    prepared = []
-    for one in sample:
-        address = parse(one.network.client_ip)
-        device = one.device
-        assert address is not None and device is not None
-        place, route = geo.locate(address, now)
-        agent = agents.parse(device.user_agent, device.platform, device.mobile)
-        values = signals.values(one, place, route, agent, now)
-        plain = dict(values)
-        keys = pseudonyms.keys(one, address, values)
-        histories, _ = store.read(wanted(keys), (), now, 1.0)
-        remembered = recall(keys, histories)
-        context = signals.context(one, now, values, (place, route, agent), remembered, 0)
-        features = vector(one, context)
-        policy, scorer = release.policies[one.domain], release.scorers[one.domain]
-        log_odds, score = scorer.score(features)
-        hits, _ = evaluate(policy, one, context, features, score)
-        decision = assess(one, context, keys, release, "0" * 32)
-        prepared.append((one, address, device, plain, keys, histories, context, features, score, hits, decision))
-    table: list[tuple[str, tuple[float, float]]] = []
-
-    def stage(name: str, work: Callable[..., object]) -> None:
-        taken = []
-        for facts in prepared:
-            start = perf_counter_ns()
-            work(*facts)
-            taken.append(perf_counter_ns() - start)
-        table.append((name, percentiles(taken)))
-
-    stage("parse address", lambda one, *_: parse(one.network.client_ip))
-    stage("validate", lambda one, *_: violations(one, now, address_known=True, declared=frozenset()))
-    stage("geo", lambda one, address, *_: geo.locate(address, now))
-    stage(
-        "user agent", lambda one, address, device, *_: agents.parse(device.user_agent, device.platform, device.mobile)
-    )
-    stage("pseudonyms", lambda one, address, device, plain, *_: pseudonyms.keys(one, address, dict(plain)))
-    stage("read histories", lambda one, address, device, plain, keys, *_: store.read(wanted(keys), (), now, 1.0))
-    stage("recall", lambda one, address, device, plain, keys, histories, *_: recall(keys, histories))
-    stage("features", lambda one, a, d, p, k, h, context, *_: vector(one, context))
-    stage("forest", lambda one, a, d, p, k, h, c, features, *_: release.scorers[one.domain].score(features))
-    stage(
-        "rules",
-        lambda one, a, d, p, k, h, context, features, score, *_: evaluate(
-            release.policies[one.domain], one, context, features, score
-        ),
-    )
-    stage(
-        "decide",
-        lambda one, a, d, p, k, h, context, f, score, hits, *_: decide(
-            release.policies[one.domain], one, context, score, hits
-        ),
-    )
-    stage("whole pure core", lambda one, a, d, p, keys, h, context, *_: assess(one, context, keys, release, "0" * 32))
-    stage("encode receipt", lambda *facts: learn.encode(facts[-1].receipt))
-    stage("write activity", lambda *facts: store.write(facts[-1].deltas, (), now, 1.0))
-    return table
+    now, known = time.time(), frozenset[str]()
+    prepared = [prepare(parts, release, one, now) for one in sample]
+    policy, scorer = release.policies[sample[0].domain], release.scorers[sample[0].domain]
+    work: dict[str, Callable[[Prepared], object]] = {
+        "parse address": lambda p: parse(p.attempt.network.client_ip),
+        "validate": lambda p: violations(p.attempt, now, address_known=True, declared=known),
+        "geo": lambda p: parts.geo.locate(p.address, now),
+        "user agent": lambda p: parts.agents.parse(p.device.user_agent, p.device.platform, p.device.mobile),
+        "pseudonyms": lambda p: parts.pseudonyms.keys(p.attempt, p.address, dict(p.plain)),
+        "read histories": lambda p: parts.store.read(wanted(p.keys), (), now, 1.0),
+        "recall": lambda p: recall(p.keys, p.histories),
+        "features": lambda p: vector(p.attempt, p.context),
+        "forest": lambda p: scorer.score(p.features),
+        "rules": lambda p: evaluate(policy, p.attempt, p.context, p.features, p.score),
+        "decide": lambda p: decide(policy, p.attempt, p.context, p.score, p.hits),
+        "core, whole": lambda p: assess(p.attempt, p.context, p.keys, release, "0" * 32),
+        "encode receipt": lambda p: learn.encode(p.decision.receipt),
+        "write activity": lambda p: parts.store.write(p.decision.deltas, (), now, 1.0),
+    }
+    return [(name, timed(one, prepared)) for name, one in work.items()]
 
 
 def main() -> int:

@@ -135,6 +135,31 @@ def bytes_a_subject(sign_ins: int, subjects: int) -> tuple[float, float]:
     return own.size()[1] / subjects, store.size()[1] / subjects
 
 
+def decayed(events: list[tuple[float, float]]) -> float:
+    """The usual decayed counter: one float and the time of its newest event; half after 13 weeks."""
+    total, newest = 0.0, 0.0
+    for time, n in events:
+        age = abs(time - newest) / (91 * DAY)
+        if time > newest:
+            total, newest = total * 2**-age + n, time
+        else:
+            total += n * 2**-age
+    return total
+
+
+def floats(events: int = 100, orders: int = 1000) -> None:
+    """How a decayed float fares when the same events come in other orders, and when all are taken back."""
+    rng = random.Random(1)
+    sums, left = set(), 0
+    happened = [(rng.random() * 182 * DAY, rng.choice([1.0, 3.0])) for _ in range(events)]
+    for _ in range(orders):
+        rng.shuffle(happened)
+        sums.add(decayed(happened))
+        left += decayed(happened + [(time, -n) for time, n in happened]) != 0.0
+    print(f"a decayed float, {events} events in {orders} orders: {len(sums)} different sums")
+    print(f"  taken back again: not nothing in {left} of {orders}")
+
+
 RECORD: Final = bytes(200)
 
 
@@ -200,6 +225,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
         if arguments.alternatives:
             alternatives(Path(directory))
+            floats()
             return
         for store in (MemoryStore(), LmdbStore(Path(directory) / "history")):
             compare(store, arguments.subjects, arguments.rounds)

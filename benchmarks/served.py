@@ -118,7 +118,9 @@ def h2load(server: Served, seconds: int) -> float | None:
         headers = ["-H", "te: trailers", "-H", "content-type: application/grpc"]
         shape = ["-D", str(seconds), "--warm-up-time=1s", "-c", "4", "-m", "4", "-t", "1"]
         url = f"http://127.0.0.1:{server.port}{METHOD}"
-        done = subprocess.run([tool, url, "-d", file.name, *headers, *shape], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [tool, url, "-d", file.name, *headers, *shape], capture_output=True, text=True, check=True
+        )
     rate = re.search(r"([\d.]+) req/s", done.stdout)
     return float(rate[1]) if rate else None
 
@@ -137,15 +139,16 @@ def compare(servers: list[Served], options: argparse.Namespace) -> None:
     calm = {server.name: load_once(server, *shape, "--rate", rate) for server in servers}
     cross = {server.name: h2load(server, int(options.seconds)) for server in servers}
     print(f"\n{'':<10}{'calls/s':>10}{'CPU us/call':>13}{'p50 ms':>9}{'p99 ms':>9}{'h2load/s':>10}")
-    for name in capacity:
+    for name, calls in capacity.items():
         one = calm[name]
         other = f"{cross[name]:>10.0f}" if cross[name] else f"{'-':>10}"
-        print(f"{name:<10}{capacity[name]:>10.0f}{cpu[name]:>13.0f}{one['p50_ms']:>9.2f}{one['p99_ms']:>9.2f}{other}")
+        print(f"{name:<10}{calls:>10.0f}{cpu[name]:>13.0f}{one['p50_ms']:>9.2f}{one['p99_ms']:>9.2f}{other}")
     print(f"latency: open loop at {float(rate):.0f} calls/s, from the intended start of each call")
-    print(f"Assess / no-op: throughput {capacity['Assess'] / capacity['no-op']:.2f}, ", end="")
-    print(f"CPU {cpu['Assess'] / cpu['no-op']:.2f}, p99 {calm['Assess']['p99_ms'] / calm['no-op']['p99_ms']:.2f}", end="")
+    tail = calm["Assess"]["p99_ms"] / calm["no-op"]["p99_ms"]
     first, second = cross["Assess"], cross["no-op"]
-    print(f", h2load {first / second:.2f}" if first and second else ", h2load not installed")
+    checked = f"h2load {first / second:.2f}" if first and second else "h2load is not installed"
+    throughput, used = capacity["Assess"] / capacity["no-op"], cpu["Assess"] / cpu["no-op"]
+    print(f"Assess / no-op: throughput {throughput:.2f}, CPU {used:.2f}, p99 {tail:.2f}, {checked}")
 
 
 def main() -> int:

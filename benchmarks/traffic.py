@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - user agents are as long as they are
 """Sign-ins to measure with: seeded, varied subjects, real user agents, addresses of real access networks."""
 
 from __future__ import annotations

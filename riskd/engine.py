@@ -60,6 +60,7 @@ class Parts(Struct, frozen=True, kw_only=True):
 class _Gathered(Struct, frozen=True):
     address: Address
     keys: Keys
+    assessment_id: str
     context: Context
     reply: bytes | None
 
@@ -104,12 +105,12 @@ class Engine:
         if found or address is None:
             raise InvalidAttempt(found)
         attempt = signals.consented(attempt, explicit=release.policies[attempt.domain].explicit_consent)
-        assessment_id = self._identify(attempt)
-        gathered = self._gather(attempt, address, assessment_id, now, started + timeout)
+        gathered = self._gather(attempt, address, now, started + timeout)
         if gathered.reply is not None:
             return self._again(attempt, gathered.reply, now)
         decided_from = perf_counter()
         parts.meter.stage("gather", decided_from - started)
+        assessment_id = gathered.assessment_id
         sampled = assessment_id.endswith("0")
         decision = assess(attempt, gathered.context, gathered.keys, release, assessment_id, explain=explain or sampled)
         record_from = perf_counter()
@@ -148,21 +149,11 @@ class Engine:
         self._parts.log.close()
         self._parts.store.close()
 
-    def _identify(self, attempt: Attempt) -> str:
-        """32 hex digits: 16 that attempts of one subject share, 16 of this request (or random ones)."""
-        digest = self._parts.pseudonyms.digest
-        subject = digest(attempt.tenant, attempt.domain, "subject", attempt.subject)
-        if attempt.request_id:
-            unique = blake2b(subject + attempt.request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        else:
-            unique = os.urandom(8)
-        return (subject[:8] + unique).hex()
-
     def _key(self, kind: bytes, tenant: str, assessment_id: str) -> bytes:
         """A tenant reaches only its own receipts: its name is part of their pseudonym."""
         return kind + self._parts.pseudonyms.digest(tenant, "", "receipt", assessment_id)
 
-    def _gather(self, attempt: Attempt, address: Address, assessment_id: str, now: float, deadline: float) -> _Gathered:
+    def _gather(self, attempt: Attempt, address: Address, now: float, deadline: float) -> _Gathered:
         """Every fact, the histories in one batched read. What cannot be had is Missing."""
         parts = self._parts
         when = attempt.time if attempt.time is not None else now
@@ -173,6 +164,7 @@ class Engine:
             agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
         values = signals.values(attempt, place, route, agent, when)
         keys = parts.pseudonyms.keys(attempt, address, values)
+        assessment_id = _identify(keys.subject, attempt.request_id)
         offset = parts.geo.offset(device.timezone, when) if device.timezone else None
         replies = (self._key(REPLY, attempt.tenant, assessment_id),) if attempt.request_id else ()
         remembered: Remembered | Missing
@@ -182,8 +174,16 @@ class Engine:
         except Unavailable:
             parts.meter.failed("store")
             remembered, documents = _NO_STORE, [None]
-        context = signals.context(attempt, when, values, (place, route, agent), remembered, offset, parts.edge)
-        return _Gathered(address, keys, context, documents[0] if documents else None)
+        context = signals.context(
+            attempt,
+            when,
+            values,
+            facts=(place, route, agent),
+            remembered=remembered,
+            device_offset_min=offset,
+            measured_from=parts.edge,
+        )
+        return _Gathered(address, keys, assessment_id, context, documents[0] if documents else None)
 
     def _record(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
@@ -250,6 +250,15 @@ class Engine:
 
 _NO_AGENT: Final = Missing("agent", "not_sent")
 _NO_STORE: Final = Missing("history", "unavailable")
+
+
+def _identify(subject: bytes, request_id: str) -> str:
+    """32 hex digits: 16 that attempts of one subject share, 16 of this request (random ones without an id)."""
+    if request_id:
+        unique = blake2b(subject + request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    else:
+        unique = os.urandom(8)
+    return (subject[:8] + unique).hex()
 
 
 def _unknown(assessment_id: str) -> Problem:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli import assess, demo, features, geo, metrics, model, serve, settings
+from riskd.cli import assess, demo, errors, features, geo, metrics, model, serve, settings
 from riskd.cli.version import version
 from riskd.core.errors import RiskdError
 
@@ -17,7 +17,7 @@ INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, model)),
-    ("Look things up", (settings, metrics, features)),
+    ("Look things up", (settings, metrics, features, errors)),
 )
 """Every sub-command, in the order of the help. A module has `add_parser`, which sets `handler`; the first sentence
 of its parser's description is its line in the help."""
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         usage="riskd [--version] COMMAND ...",
     )
     parser.add_argument("--version", action="version", version=f"riskd {version()}")
-    commands = parser.add_subparsers(metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(metavar="COMMAND", help=argparse.SUPPRESS, prog="riskd")
     lines = []
     for title, modules in GROUPS:
         before = set(commands.choices)

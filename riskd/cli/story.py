@@ -107,9 +107,7 @@ def play(target: str) -> int:
     return 0
 
 
-def _steps(
-    stub: risk_pb2_grpc.RiskServiceStub, story: Story, step: Step, seconds: list[float]
-) -> Iterator[_Played]:
+def _steps(stub: risk_pb2_grpc.RiskServiceStub, story: Story, step: Step, seconds: list[float]) -> Iterator[_Played]:
     now, count = time.time(), step.times * step.subjects
     for number in range(count):
         when = now - step.days_ago * 86_400 - step.minutes_ago * 60 + number * step.every_days * 86_400
@@ -130,7 +128,10 @@ def _attempt(story: Story, step: Step, when: float) -> Attempt:
     who, on, whence = story.who[step.who], story.with_[step.with_], story.from_[step.from_]
     fields = dict(step.attempt)
     if step.session_hours is not None:
-        times = {"start_time": when - step.session_hours * 3600, "authentication_time": when - step.session_hours * 3600}
+        times = {
+            "start_time": when - step.session_hours * 3600,
+            "authentication_time": when - step.session_hours * 3600,
+        }
         session = fields.get("session", {})
         fields["session"] = times | (session if isinstance(session, dict) else {})
     fields |= {"domain": who.domain, "subject": who.subject, "journey": step.journey, "time": when}

@@ -89,7 +89,7 @@ def assess(
         hits=hits,
         contributions=contributions,
         deltas=attempted(attempt, keys, context.now),  # (6)
-        receipt=receipt(attempt, context, keys, ruling.requirement),
+        receipt=receipt(attempt, context, keys, ruling.requirement, policy.ladder[ruling.tier].accepted),
     )
 
 
@@ -112,7 +112,12 @@ def _reasons(given: tuple[Reason, ...], features: list[float], contributions: tu
 
 
 def _failed_parts(context: Context) -> tuple[str, ...]:
-    return tuple(f"{gap.source}:{gap.why}" for gap in context.missing if gap.why in ("unavailable", "unreadable"))
+    """What riskd itself could not read. A user agent that says nothing is its sender's doing."""
+    return tuple(
+        f"{gap.source}:{gap.why}"
+        for gap in context.missing
+        if gap.why == "unavailable" or (gap.why == "unreadable" and gap.source != "agent")
+    )
 
 
 def _next_signals(

@@ -59,6 +59,8 @@ class Receipt(Struct, frozen=True, array_like=True):
     taught: int = 0
     """Units learned so far, 0 when nothing was."""
     fraud: bool = False
+    reported: tuple[str, ...] = ()
+    """Kinds of outcomes so far: one that comes again changes nothing more."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -157,14 +159,23 @@ def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
     )
 
 
-def receipt(attempt: Attempt, context: Context, keys: Keys, requirement: Requirement) -> Receipt:
-    """What to keep of this assessment until its outcomes are known."""
+def receipt(
+    attempt: Attempt,
+    context: Context,
+    keys: Keys,
+    requirement: Requirement,
+    accepted: tuple[tuple[str, ...], ...],
+) -> Receipt:
+    """What to keep of this assessment until its outcomes are known.
+
+    `accepted`: methods that meet the requirement, those of stricter tiers included.
+    """
     return Receipt(
         lesson=lesson(attempt, context, keys),
         domain=attempt.domain,
         journey=attempt.journey,
         tier=requirement.tier,
-        amr=requirement.terms.amr,
+        amr=accepted,
         satisfied=requirement.satisfied,
         activity=tuple(key for key in (keys.subject, keys.address, keys.network, keys.asn, keys.device) if key),
     )
@@ -176,18 +187,23 @@ def settle(kept: Receipt, outcome: Outcome, now: float) -> tuple[Receipt, tuple[
     1. Confirmed fraud takes back what was taught, and nothing teaches afterwards.
     2. A proof (requirement met by a passed challenge, or met already and the session established, or
        confirmed by a person) teaches once; a stronger proof later tops it up.
-    3. A failed challenge or recovery counts as a failure. An abandoned one changes nothing.
+    3. A failed challenge or recovery counts as a failure, once. An abandoned one changes nothing.
     """
     deltas: tuple[Delta, ...] = ()
+    again = outcome.kind in kept.reported
+    if not again:
+        kept = msgspec.structs.replace(kept, reported=(*kept.reported, outcome.kind))
     if outcome.kind == "confirmed_fraud":
         if kept.taught:
             deltas = tuple(inverse(delta) for delta in taught(kept.lesson, kept.taught))
         return msgspec.structs.replace(kept, taught=0, fraud=True), deltas
     if outcome.kind in ("challenge_failed", "recovery_failed"):
-        return kept, tuple(Delta(ACTIVITY + key, now, now + ACTIVITY_SECONDS, tuple(_FAILURE)) for key in kept.activity)
+        return kept, () if again else tuple(
+            Delta(ACTIVITY + key, now, now + ACTIVITY_SECONDS, tuple(_FAILURE)) for key in kept.activity
+        )
     if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
         kept = msgspec.structs.replace(kept, satisfied=True)
-    if outcome.kind == "recovery_completed":
+    if outcome.kind == "recovery_completed" and not again:
         deltas = (recovered(kept.lesson.subject, now),)
     gain = 0 if kept.fraud else _units(kept, outcome) - kept.taught
     if gain <= 0:

@@ -54,6 +54,8 @@ class Rung(Struct, frozen=True):
     any_method: bool
     acr: frozenset[str]
     combinations: tuple[frozenset[str], ...]
+    accepted: tuple[tuple[str, ...], ...]
+    """The combinations as they are kept with a receipt, to judge the challenge that is passed later."""
     met: Requirement
     unmet: Requirement
 
@@ -92,6 +94,7 @@ def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
         any_method=tier is Tier.BASELINE,
         acr=frozenset(acr for other in above for acr in other.acr_values),
         combinations=tuple(frozenset(methods) for other in above for methods in other.amr),
+        accepted=tuple(methods for other in above for methods in other.amr) if terms.amr else (),
         met=Requirement(tier, terms, True),
         unmet=Requirement(tier, terms, False),
     )

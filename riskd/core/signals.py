@@ -95,23 +95,22 @@ def values(
         found["device_class"] = agent.device_class
     device = attempt.device
     if device is not None:
-        for table, value in (
-            ("agent", device.user_agent),
-            ("language", device.languages[0] if device.languages else ""),
-            ("timezone", device.timezone),
-            ("screen", device.screen),
-        ):
-            if value:
-                found[table] = value
+        language = device.languages[0] if device.languages else ""
+        said = zip(_SAID, (device.user_agent, language, device.timezone, device.screen), strict=True)
+        found |= {table: value for table, value in said if value}
     if attempt.federation is not None and attempt.federation.issuer:
         found["issuer"] = attempt.federation.issuer
     return found
+
+
+_SAID: Final = ("agent", "language", "timezone", "screen")
 
 
 def context(
     attempt: Attempt,
     now: float,
     values: dict[str, str],
+    *,
     facts: tuple[Place | Missing, Route | Missing, Agent | Missing],
     remembered: Remembered | Missing,
     device_offset_min: int | None,

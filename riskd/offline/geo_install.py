@@ -145,9 +145,7 @@ def _fetch(package: Package, folder: Path, report: Report) -> Path:
     wanted = f"{package.name}@{package.version}"
     command = [client, "pack", wanted, "--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder)]
     try:
-        done = subprocess.run(  # noqa: S603 (a fixed command, without a shell)
-            command, cwd=folder, capture_output=True, text=True, timeout=_CLIENT_SECONDS, check=False
-        )
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_CLIENT_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable([Problem(wanted, f"could not be fetched: {error}", _OWN_FILES)]) from error
     archives = list(folder.glob("*.tgz"))

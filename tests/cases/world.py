@@ -127,7 +127,14 @@ def facts(attempt: Attempt, geo: TableGeo, now: float, store: MemoryStore) -> tu
     keys = PSEUDONYMS.keys(attempt, address, values)
     histories, _ = store.read(wanted(keys), (), NOW, 1.0)
     offset = geo.offset(device.timezone, now) if device is not None and device.timezone else None
-    return keys, signals.context(attempt, now, values, (place, route, agent), recall(keys, histories), offset)
+    return keys, signals.context(
+        attempt,
+        now,
+        values,
+        facts=(place, route, agent),
+        remembered=recall(keys, histories),
+        device_offset_min=offset,
+    )
 
 
 def _days(words: float | list[float] | dict[str, float]) -> Iterator[float]:

@@ -83,7 +83,14 @@ class World:
         """What riskd knows of the attempt at `now`; `remembered` is why the store failed, if it did."""
         values = self._values(attempt, place, route, agent, now)
         memories = remembered or self._recall(_keys(attempt, values))
-        return signals.context(attempt, now, values, (place, route, agent), memories, device_offset_min)
+        return signals.context(
+            attempt,
+            now,
+            values,
+            facts=(place, route, agent),
+            remembered=memories,
+            device_offset_min=device_offset_min,
+        )
 
     def try_(self, attempt: Attempt, now: float, **facts: Any) -> None:  # noqa: ANN401
         """Somebody attempts this; `facts` as for `context`."""

@@ -194,7 +194,10 @@ def test_a_failure_counts_at_every_entity(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["challenge_abandoned", "sign_in_abandoned"])
 def test_abandoning_changes_nothing(kind: str) -> None:
     """Walking away is neither a proof nor a failure."""
-    assert settle(receipt(satisfied=True), outcome(kind), LATER) == (receipt(satisfied=True), ())
+    kept, deltas = settle(receipt(satisfied=True), outcome(kind), LATER)
+
+    assert deltas == ()
+    assert replace(kept, reported=()) == receipt(satisfied=True)
 
 
 def test_an_unmet_requirement_teaches_nothing() -> None:
@@ -351,12 +354,22 @@ def test_a_typing_rhythm_is_learned_in_whole_numbers(intervals: tuple[float, ...
     assert learn.lesson(attempt(intervals=intervals), context(Route(2119)), KEYS).typing == typing
 
 
+@pytest.mark.parametrize("kind", ["challenge_failed", "recovery_failed", "recovery_completed"])
+def test_an_outcome_counts_once(kind: str) -> None:
+    """Reporting it again, as a caller does that got no answer, changes nothing more."""
+    kept, first = settle(receipt(satisfied=True), outcome(kind), LATER)
+
+    assert first != ()
+    assert settle(kept, outcome(kind), LATER + 5) == (kept, ())
+
+
 def test_a_receipt_keeps_what_outcomes_need() -> None:
     """Tier, accepted methods, whether it was met, and who counts a failure."""
     requirement = Requirement(Tier.STEP_UP, Terms(2, amr=(("otp",),)), satisfied=False)
-    kept = learn.receipt(attempt(), context(Route(2119)), KEYS, requirement)
+    accepted = (("otp",), ("hwk", "pin"))
+    kept = learn.receipt(attempt(), context(Route(2119)), KEYS, requirement, accepted)
 
-    assert (kept.tier, kept.amr, kept.satisfied) == (Tier.STEP_UP, (("otp",),), False)
+    assert (kept.tier, kept.amr, kept.satisfied) == (Tier.STEP_UP, accepted, False)
     assert kept.activity == (SUBJECT, PLACE, NETWORK, DEVICE)
     assert kept.taught == 0
 

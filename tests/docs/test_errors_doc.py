@@ -7,7 +7,7 @@ from pathlib import Path
 from riskd.server.faults import page
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
-COMMAND = """python -c 'from riskd.server.faults import page; print(page(), end="")' > docs/errors.md"""
+COMMAND = "riskd errors --markdown > docs/errors.md"
 
 
 def test_the_page_is_what_the_table_says() -> None:

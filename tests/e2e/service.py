@@ -47,9 +47,7 @@ def environment(state: Path, settings: Mapping[str, str] | None = None) -> dict[
     return {**ours, "PYTHONPATH": str(ROOT), "RISKD_STATE__DIR": str(state), **geo, **(settings or {})}
 
 
-def riskd(
-    *arguments: str, state: Path, settings: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def riskd(*arguments: str, state: Path, settings: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """One command, to its end."""
     return subprocess.run(
         [sys.executable, "-m", "riskd", *arguments],
@@ -170,9 +168,12 @@ def serving(state: Path, workers: int = 1, settings: Mapping[str, str] | None = 
     state.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", str(workers)]
     log = state / "events.jsonl"
-    with log.open("w") as events, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=events, text=True, env=environment(state, settings), cwd=state
-    ) as process:
+    with (
+        log.open("w") as events,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=events, text=True, env=environment(state, settings), cwd=state
+        ) as process,
+    ):
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

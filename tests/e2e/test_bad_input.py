@@ -195,7 +195,7 @@ def test_a_request_that_is_too_large_is_not_even_read(service: Service) -> None:
 def test_bytes_that_are_no_attempt_are_refused(message: bytes, service: Service) -> None:
     """Whatever comes in, the answer is a status."""
     with nothing_kept(service), service.channel() as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary("/riskd.v1.RiskService/Assess")(message, timeout=5)
+        channel.unary_unary("/riskd.v1.RiskService/Assess", bytes, bytes)(message, timeout=5)
     assert refused(caught.value) == ("INVALID_REQUEST", ("request",))
 
 
@@ -212,11 +212,9 @@ def test_a_refused_attempt_of_a_batch_fails_no_other(service: Service) -> None:
 
 def test_a_bad_outcome_teaches_nothing(service: Service) -> None:
     """No kind, an id that is none, too many methods, a time that cannot be."""
-    told = risk_pb2.RecordOutcomeRequest(assessment_id="x", tenant=LONG)
-    told.challenge.result = 9
-    told.challenge.amr.extend(["pwd"] * 17)
-    told.challenge.duration.seconds = -1
-    told.event_time.FromJsonString(FAR_FUTURE)
+    challenge = {"result": 9, "amr": ["pwd"] * 17, "duration": "-1s"}
+    words = {"assessmentId": "x", "tenant": LONG, "eventTime": FAR_FUTURE, "challenge": challenge}
+    told = ParseDict(words, risk_pb2.RecordOutcomeRequest())
     with nothing_kept(service), service.stub() as stub, pytest.raises(grpc.RpcError) as caught:
         stub.RecordOutcome(told, timeout=5)
     reason, fields = refused(caught.value)

@@ -1,0 +1,64 @@
+"""`make bench`: every figure that the docs name, from one run."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+PARTS: Final = {
+    "assess": ("One assessment in process, by stage", []),
+    "served": ("Assess over gRPC, beside a no-op call", []),
+    "forest": ("The forest, beside scikit-learn", []),
+    "features": ("The feature vector, by group", []),
+    "rules": ("Rules and the ruling", []),
+    "history": ("The history stores", []),
+    "gather": ("Geo and user agents", []),
+    "decision_log": ("The decision log", []),
+    "metrics": ("Metrics", []),
+    "rpc": ("The RPC edge alone", []),
+}
+"""Module of this package to its title and arguments."""
+
+
+def machine() -> str:
+    """What this ran on, in a line."""
+    cpu = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?"
+    )
+    cores = sum(line.startswith("processor") for line in _lines("/proc/cpuinfo"))
+    return f"{cores} x {cpu}, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def main() -> int:
+    """Run the parts one after another; 1 when one failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which to run: {', '.join(PARTS)} (default: all)")
+    chosen = parser.parse_args().parts or list(PARTS)
+    unknown = [part for part in chosen if part not in PARTS]
+    if unknown:
+        parser.error(f"no such part: {', '.join(unknown)}")
+    print(f"riskd benchmarks on {machine()}\nCompare figures of one run only: ratios and medians.", flush=True)
+    failed = []
+    for part in chosen:
+        title, arguments = PARTS[part]
+        print(f"\n== {title} (python -m benchmarks.{part})", flush=True)
+        begun = time.perf_counter()
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{part}", *arguments], check=False).returncode:
+            failed.append(part)
+        print(f"   [{time.perf_counter() - begun:.0f} s]", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""`riskd errors`: what each error on the wire means, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `errors`."""
+    parser = commands.add_parser("errors", description="List the errors that callers can get, and what to do.")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="print the reference page docs/errors.md")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.server.faults import FAULTS, page
+
+    if args.markdown:
+        print(page(), end="")
+    elif args.json:
+        rows = {
+            reason: {
+                "code": fault.code.name,
+                "meaning": fault.meaning,
+                "caller": fault.caller,
+                "operator": fault.operator,
+            }
+            for reason, fault in FAULTS.items()
+        }
+        print(json.dumps(rows, indent=2))
+    else:
+        for reason, fault in FAULTS.items():
+            print(f"{reason} ({fault.code.name}): {fault.meaning} Caller: {fault.caller} Operator: {fault.operator}\n")
+    return 0
