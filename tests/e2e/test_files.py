@@ -1,0 +1,186 @@
+"""Files that decide: bad ones are refused at the start and at a reload, and good ones are taken."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from riskd.core import record
+from tests.e2e.service import CITY, LONDON, MAXMIND, ROOT, Service, attempt, eventually, riskd, serving
+
+START = ("serve", "--port", "0", "--metrics-port", "0")
+Damage = Callable[[Path], tuple[str, str]]
+"""Spoils a file in a directory of policies, models and databases; gives its place and part of the remedy."""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Copies of everything that SIGHUP reads."""
+    shutil.copytree(ROOT / "data" / "policies", tmp_path / "policies")
+    shutil.copytree(ROOT / "models", tmp_path / "models")
+    (tmp_path / "geo").mkdir()
+    shutil.copy(CITY, tmp_path / "geo" / "city.mmdb")
+    return tmp_path
+
+
+def settings(files: Path) -> dict[str, str]:
+    return {
+        "RISKD_RELEASE__POLICIES": str(files / "policies"),
+        "RISKD_RELEASE__MODELS": str(files / "models"),
+        "RISKD_GEO__DIR": str(files / "geo"),
+        "RISKD_GEO__CITY": "",
+        "RISKD_GEO__ASN": "",
+    }
+
+
+def replace(path: Path, old: str, new: str) -> int:
+    """Replace the first `old`; the line where it was."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    install(path, text.replace(old, new, 1).encode())
+    return text[: text.index(old)].count("\n") + 1
+
+
+def install(path: Path, content: bytes) -> None:
+    """As an operator should: by renaming."""
+    draft = path.with_suffix(".new")
+    draft.write_bytes(content)
+    draft.rename(path)
+
+
+def type_error(files: Path) -> tuple[str, str]:
+    policy = files / "policies" / "customer.yaml"
+    line = replace(policy, "when: hosting == 1.0", 'when: hosting == "yes"')
+    return f"{policy}:{line}:", "=="
+
+
+def misspelled_tier(files: Path) -> tuple[str, str]:
+    policy = files / "policies" / "workforce.yaml"
+    line = replace(policy, "floor: ", "floor: STEPUP #")
+    return f"{policy}:{line}:", "STEP_UP"
+
+
+def edited_forest(files: Path) -> tuple[str, str]:
+    forest = files / "models" / "machine" / "hand-set-1" / "forest.json"
+    replace(forest, "0.5", "0.6")
+    return f"{forest}: SHA-256", "seal"
+
+
+def other_features(files: Path) -> tuple[str, str]:
+    manifest = files / "models" / "customer" / "hand-set-1" / "manifest.json"
+    replace(manifest, "km; missing nan; revision 1", "km; missing nan; revision 0")
+    return f"{manifest}: features.", "train"
+
+
+def no_champion(files: Path) -> tuple[str, str]:
+    champion = files / "models" / "workforce" / "champion"
+    champion.write_text("hand-set-9\n")
+    return f"{champion}: names no version here", "name one of"
+
+
+def corrupt_database(files: Path) -> tuple[str, str]:
+    city = files / "geo" / "city.mmdb"
+    install(city, (MAXMIND / "bad" / "GeoIP2-City-Test-Broken-Double-Format.mmdb").read_bytes())
+    return f"{city}: ", "riskd geo install"
+
+
+def unknown_database(files: Path) -> tuple[str, str]:
+    city = files / "geo" / "city.mmdb"
+    install(city, (MAXMIND / "bad" / "libmaxminddb-corrupt-search-tree.mmdb").read_bytes())
+    return f"{city}: ", "give a city"
+
+
+def truncated_database(files: Path) -> tuple[str, str]:
+    city = files / "geo" / "city.mmdb"
+    install(city, CITY.read_bytes()[:-4000])
+    return f"{city}: ", "riskd geo install"
+
+
+DAMAGES: tuple[Damage, ...] = (
+    type_error,
+    misspelled_tier,
+    edited_forest,
+    other_features,
+    no_champion,
+    corrupt_database,
+    unknown_database,
+    truncated_database,
+)
+
+
+def told(stderr: str) -> list[str]:
+    """What stderr has for people."""
+    return [line.removeprefix("riskd: ") for line in stderr.splitlines() if line.startswith("riskd: ")]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_bad_file_ends_the_start(damage: Damage, files: Path) -> None:
+    """Exit code 2, and one line for people: the file, the place in it, and how to mend it."""
+    place, remedy = damage(files)
+    done = riskd(*START, state=files, settings=settings(files))
+    assert (done.returncode, done.stdout) == (2, "")
+    problems = told(done.stderr)
+    assert problems
+    assert all(problem.startswith(place) for problem in problems), problems
+    assert remedy in problems[0]
+
+
+def test_every_bad_file_is_told_at_once(files: Path) -> None:
+    """A policy, a model and a database: one start is enough to learn of all of them."""
+    places = [damage(files)[0] for damage in (type_error, edited_forest, corrupt_database)]
+    done = riskd(*START, state=files, settings=settings(files))
+    assert done.returncode == 2
+    problems = told(done.stderr)
+    assert len(problems) == len(places)
+    assert all(any(problem.startswith(place) for problem in problems) for place in places), problems
+
+
+def reload(service: Service, event: str) -> dict[str, object]:
+    """SIGHUP, and what the worker told of it."""
+    before = len(service.events())
+    service.process.send_signal(signal.SIGHUP)
+    eventually(lambda: any(each["event"] == event for each in service.events()[before:]))
+    return next(each for each in service.events()[before:] if each["event"] == event)
+
+
+@pytest.mark.slow
+def test_reloads(files: Path) -> None:
+    """A bad file is refused and counted, and the last good release goes on; good files are taken, databases too."""
+    with serving(files / "state", settings=settings(files)) as service:
+        first = service.assess(attempt()).release
+        good = {path: path.read_bytes() for path in files.glob("[pmg]*/**/*") if path.is_file()}
+        damages = (type_error, edited_forest, corrupt_database)
+        for count, damage in enumerate(damages, 1):
+            place, remedy = damage(files)
+            (problem,) = reload(service, "reload_refused")["problems"]  # type: ignore[misc]
+            assert str(problem).startswith(place)
+            assert remedy in problem
+            assert service.metric("riskd_failures_total", part="reload") == count
+            assert service.assess(attempt()).release == first
+            for path, content in good.items():
+                if path.read_bytes() != content:
+                    install(path, content)
+
+        policy = files / "policies" / "customer.yaml"
+        replace(policy, "version: ", "# reviewed again\nversion: ")
+        database = files / "geo" / "city.mmdb"
+        database.rename(files / "away.mmdb")
+        assert reload(service, "reloaded")["release"] != first
+        second = service.assess(attempt(LONDON))
+        assert second.release != first
+        assert ("place", "not_installed") in [(gap.source, gap.why) for gap in second.gaps]
+        assert service.metric("riskd_release_info", release=second.release) == 3
+        assert service.metric("riskd_release_info", release=first) == 0
+        assert service.metric("riskd_geo_build_timestamp_seconds", database="city") == 0
+
+        (files / "away.mmdb").rename(database)
+        reload(service, "reloaded")
+        assert "place" not in [gap.source for gap in service.assess(attempt(LONDON)).gaps]
+        assert service.metric("riskd_geo_build_timestamp_seconds", database="city") > 1e9
+        seen = [line.facts.place for line in service.decisions() if isinstance(line, record.AssessmentRecord)]
+        assert [place is not None for place in seen] == [True] * 4 + [False, True]
+        assert service.stop() == 0
