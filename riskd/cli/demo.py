@@ -15,6 +15,7 @@ from typing import Final
 
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 15
+_DATABASES: Final = ("RISKD_GEO__CITY", "RISKD_GEO__ASN", "RISKD_GEO__ANONYMOUS")
 _READY: Final = re.compile(r"riskd serves (\S+); metrics (\S+);")
 
 
@@ -38,7 +39,7 @@ def _run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="riskd-demo-") as state:
         environment = {"RISKD_STATE__DIR": state}
         if args.no_geo:
-            environment["RISKD_GEO__DIR"] = f"{state}/no-geo"
+            environment |= {"RISKD_GEO__DIR": f"{state}/no-geo", **dict.fromkeys(_DATABASES, "")}
         else:
             _install_geo()
         with _service(args.workers, environment) as (target, metrics, line):

@@ -1,0 +1,87 @@
+"""`riskd assess`, `riskd outcome` and `riskd demo` as a shell would run them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from riskd.core.attempt import OUTCOMES
+from tests.e2e.service import LONDON, Service, riskd
+
+LOGIN = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", LONDON)
+
+
+def test_an_answer_for_people(service: Service, tmp_path: Path) -> None:
+    """Exit code 0; the tier first, then why, then what was missing."""
+    done = riskd(*LOGIN, "--user-agent", "python-requests/2.32.3", "--target", service.address, state=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split()[:2] == ["tier", "STEP_UP"]
+    for part in ("AUTOMATED_CLIENT", "The client is a script", "device_id", "not_sent", "coverage"):
+        assert part in done.stdout
+
+
+def test_an_answer_for_programs(service: Service, tmp_path: Path) -> None:
+    """`--json` parses, and its id takes each outcome."""
+    done = riskd(*LOGIN, "--json", "--target", service.address, state=tmp_path)
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert 0 < answer["score"] < 1
+    assert answer["requirement"]["tier"].startswith("TIER_")
+    told = riskd(
+        *("outcome", answer["assessmentId"], "challenge_passed", "--amr", "pwd,otp", "--seconds", "9", "--json"),
+        *("--target", service.address),
+        state=tmp_path,
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert json.loads(told.stdout)["taughtUnits"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((*LOGIN, "--ip", "nowhere"), 2, "  network.client_ip: 'nowhere' is not an address"),
+        ((*LOGIN, "--set", "device.colour=red"), 2, "riskd: device.colour: "),
+        ((*LOGIN, "--journey", "logon"), 2, "riskd: journey: "),
+        (("outcome", "123", OUTCOMES[0]), 2, "  assessment_id: not an assessment id"),
+        (("outcome", "0" * 32, OUTCOMES[0]), 1, "NOT_FOUND UNKNOWN_ASSESSMENT"),
+        ((*LOGIN, "--target", "127.0.0.1:1"), 3, "riskd: UNAVAILABLE"),
+        (("outcome", "0" * 32, OUTCOMES[0], "--target", "127.0.0.1:1"), 3, "riskd: UNAVAILABLE"),
+        ((*LOGIN, "--timeout", "0.000001"), 3, "riskd: DEADLINE_EXCEEDED"),
+    ],
+)
+def test_exit_codes(arguments: tuple[str, ...], code: int, said: str, service: Service, tmp_path: Path) -> None:
+    """2: mend the input; 3: nobody answered in time; 1: any other error. stderr says which, stdout nothing."""
+    command, *rest = arguments
+    done = riskd(command, "--target", service.address, *rest, state=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def chapters(story: str) -> dict[str, list[str]]:
+    """The tiers of each chapter, as printed."""
+    tiers = ("BASELINE", "STEP_UP", "PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF", "DENY")
+    found: dict[str, list[str]] = {}
+    lines, title = story.splitlines(), ""
+    for before, line in zip(["", *lines], lines, strict=False):
+        if not before and line and not line.startswith(" "):
+            title = line
+        if line.split(" ")[0] in tiers:
+            found.setdefault(title, []).append(line.split(" ")[0])
+    return found
+
+
+@pytest.mark.slow
+def test_demo_without_geo(tmp_path: Path) -> None:
+    """The story ends well without databases: the tiers that it promises, and what was missing."""
+    done = riskd("demo", "--no-geo", state=tmp_path, settings={"COLUMNS": "200"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "geo none, so place and route are gaps: riskd geo install" in done.stdout
+    assert "place (not_installed), route (not_installed)" in done.stdout
+    tiers = chapters(done.stdout)
+    assert tiers["Six ordinary weeks"] == ["BASELINE"] * 3
+    assert tiers["A stuffing run"] == ["DENY", "DENY"]
+    assert set(tiers["A stolen cookie"]) <= {"PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF", "DENY"}
+    assert done.stdout.endswith("Stopped clean.\n")
