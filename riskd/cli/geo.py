@@ -31,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     install.add_argument("--force", action="store_true", help="install again what is already there")
     _action(actions, "status", _status, "show the databases in the folder")
     lookup = _action(actions, "lookup", _lookup, "show place and route of an address")
-    lookup.add_argument("address", metavar="IP")
+    lookup.add_argument("address", metavar="IP", help="IPv4 or IPv6 address, without port or zone")
 
 
 def _action(

@@ -1,0 +1,39 @@
+"""`riskd policy`: check policy files before a service reads them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `policy` and its action."""
+    policy = commands.add_parser("policy", description="Check policy files before a service reads them.")
+    actions = policy.add_subparsers(required=True, metavar="ACTION")
+    purpose = "tell every mistake of these files, with line and column; exit code 2 if there is one"
+    check = actions.add_parser("check", help=purpose, description=purpose)
+    check.add_argument("files", metavar="FILE", type=Path, nargs="+", help="policy file, or a directory of them")
+    check.set_defaults(handler=_check)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from riskd.adapters.cel_rules import CelCompiler
+    from riskd.adapters.policy_file import load_policy
+    from riskd.core.errors import InvalidPolicy, Problem
+    from riskd.core.features import NAMES
+
+    compiler, problems = CelCompiler(NAMES), []
+    for given in args.files:
+        files = sorted(given.glob("*.yaml")) if given.is_dir() else [given]
+        if not files:
+            problems.append(Problem(str(given), "has no policy files", "name them DOMAIN.yaml"))
+        for file in files:
+            try:
+                policy = load_policy(file, compiler)
+            except InvalidPolicy as error:
+                problems += error.problems
+            else:
+                print(f"{file}: {policy.domain} {policy.version}")
+    if problems:
+        raise InvalidPolicy(problems)
+    return 0

@@ -1,0 +1,212 @@
+"""What the pages name is there: files, links, commands, targets, settings, codes."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from grpc import StatusCode
+
+from riskd.cli.main import build_parser, main
+from riskd.config import FIELDS
+from riskd.core.attempt import DOMAINS
+from riskd.core.context import SOURCES
+from riskd.core.features import FEATURES
+from riskd.core.requirement import Tier
+from riskd.metrics import METRICS
+from riskd.server.faults import FAULTS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("models/**/*.md")])
+MODULES = sorted(path for path in ROOT.glob("riskd/**/*.py") if "_proto" not in path.parts)
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+REGENERATED = re.findall(r"riskd (\w+) --markdown >(\S+)", MAKEFILE)
+OUTSIDE_SETTINGS = {"RISKD_CONFIG", "RISKD_PEPPER", "RISKD_GEO_DIR", "RISKD_PORT"}
+"""Variables that are heard, and the one that Kubernetes sets and that is not."""
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def code(path: Path) -> Iterator[str]:
+    """Everything between single backticks, blocks left out."""
+    plain = re.sub(r"```[^`]*```|^    [^\n]*$", "", text(path), flags=re.MULTILINE)
+    yield from re.findall(r"`([^`\n]+)`", plain)
+
+
+def blocks(path: Path) -> Iterator[str]:
+    """Every line of a block of commands."""
+    for block in re.findall(r"```sh\n(.*?)```", text(path), re.DOTALL):
+        yield from block.splitlines()
+    yield from re.findall(r"^    (\S.*)$", re.sub(r"```.*?```", "", text(path), flags=re.DOTALL), re.MULTILINE)
+
+
+def anchors(path: Path) -> set[str]:
+    """The headings of a page, as links name them."""
+    headings = re.findall(r"^#+ (.+)$", text(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """Relative links name files that exist, and headings that they have."""
+    plain = re.sub(r"```.*?```", "", text(page), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", plain):
+        if "://" not in link:
+            file, _, anchor = link.partition("#")
+            target = (page.parent / file).resolve() if file else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_file_named_exists(page: Path) -> None:
+    """A path below one of our folders is there, `*` and `<...>` standing for any name."""
+    folders = "riskd|tests|docs|data|models|proto|benchmarks"
+    for words in code(page):
+        if re.fullmatch(rf"(?:{folders})/[\w./*<>-]+", words):
+            pattern = re.sub(r"<[^>]*>", "*", words).rstrip("/")
+            assert [*ROOT.glob(pattern), *(ROOT / "proto").glob(pattern)], words
+
+
+def test_every_module_of_the_flow_is_there() -> None:
+    """docs/flow.md maps each idea to a file, and names no other kind of place."""
+    rows = re.findall(r"^\| .* \| (`riskd/.*`) \|$", text(ROOT / "docs" / "flow.md"), re.MULTILINE)
+    files = [file for row in rows for file in re.findall(r"`([^`]+)`", row)]
+    assert len(files) > 25
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_of_a_block_parses(page: Path) -> None:
+    """What can be pasted into a shell is understood."""
+    for line in blocks(page):
+        if command := re.match(r"(?:\.venv/bin/)?riskd ([^>&|#]*)", line):
+            build_parser().parse_args(shlex.split(command[1]))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *MODULES], ids=name)
+def test_every_command_named_exists(page: Path) -> None:
+    """In pages, docstrings and remedies: its words are sub-commands, and its flags are theirs."""
+    for words in code(page):
+        if command := re.match(r"(?:python -m )?riskd ([^>&|]*)", words):
+            check_command(shlex.split(command[1]))
+
+
+def check_command(words: list[str]) -> None:
+    parser = build_parser()
+    while choices := subcommands(parser):
+        if not words or words[0].startswith("-") or words[0].isupper():
+            break
+        assert words[0] in choices, words
+        parser, words = choices[words[0]], words[1:]
+    flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+    assert flags <= parser._option_string_actions.keys(), words
+
+
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def parsers() -> Iterator[argparse.ArgumentParser]:
+    """Every command and action, the whole line aside."""
+    waiting = list(subcommands(build_parser()).values())
+    while waiting:
+        parser = waiting.pop()
+        yield parser
+        waiting += subcommands(parser).values()
+
+
+@pytest.mark.parametrize("parser", [*parsers()], ids=lambda parser: parser.prog)
+def test_help_says_something_of_everything(parser: argparse.ArgumentParser) -> None:
+    """Each command has a description, and each of its arguments a line of its own."""
+    assert parser.description
+    silent = [action.dest for action in parser._actions if not action.help and not subcommands(parser)]
+    assert silent == []
+    assert parser.format_help().strip()
+
+
+def test_the_help_lists_every_command() -> None:
+    """In a group, with its purpose."""
+    parser = build_parser()
+    assert parser.epilog is not None
+    assert set(re.findall(r"^  (\w+) +\S", parser.epilog, re.MULTILINE)) == subcommands(parser).keys()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_target_exists(page: Path) -> None:
+    """`make x` is a target of the Makefile."""
+    targets = set(re.findall(r"^(\w+):", MAKEFILE, re.MULTILINE))
+    named = [words for words in [*code(page), *blocks(page)] if words.startswith("make ")]
+    assert {target for words in named for target in re.findall(r"^make (\w+)", words)} <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_setting_exists(page: Path) -> None:
+    """Keys as `server.port`, and variables as `RISKD_SERVER__PORT`."""
+    sections = "|".join({field.section for field in FIELDS.values()})
+    named = {words for words in code(page) if re.fullmatch(rf"(?:{sections})\.[a-z_]+", words)}
+    variables = {variable for words in code(page) for variable in re.findall(r"RISKD_[A-Z_]+\b(?!\*)", words)}
+    assert named <= FIELDS.keys() | {"secrets.pepper"}
+    known = {field.variable for field in FIELDS.values()} | OUTSIDE_SETTINGS | {"RISKD_SECTION__FIELD"}
+    assert {variable for variable in variables if not variable.endswith("_")} <= known
+
+
+def test_every_code_exists() -> None:
+    """Upper-case codes are reasons of features or rules, errors, gRPC's codes, or tiers."""
+    policies = [yaml.safe_load(text(ROOT / "data" / "policies" / f"{domain}.yaml")) for domain in DOMAINS]
+    known = {feature.reason for feature in FEATURES} | {f"MISSING_{source.upper()}" for source in SOURCES}
+    known |= {rule["reason"] for policy in policies for rule in policy["rules"]}
+    known |= FAULTS.keys() | {code.name for code in StatusCode} | Tier.__members__.keys()
+    known |= {"UPPER_SNAKE", "NOT_SERVING"}
+    form = re.compile(r"(?!RISKD_)[A-Z]+(?:_[A-Z]+)+")
+    pages = [page for page in PAGES if page.parent.name != "decisions"]
+    found = {words: name(page) for page in pages for words in code(page) if form.fullmatch(words)}
+    assert {words: page for words, page in found.items() if words not in known} == {}
+
+
+def test_every_metric_exists() -> None:
+    """Names that begin as ours do are names of metrics."""
+    known = {metric.name for metric in METRICS}
+    found = {words for page in PAGES for words in code(page) if re.fullmatch(r"(?:riskd|grpc_server)_[a-z_]+", words)}
+    assert {re.sub(r"_(?:bucket|count|sum)$", "", words) for words in found} - known == set()
+
+
+@pytest.mark.parametrize(("command", "file"), REGENERATED)
+def test_make_docs_changes_nothing(command: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each page that is written by the code is as the code writes it now."""
+    assert main([command, "--markdown"]) == 0
+    assert capsys.readouterr().out == text(ROOT / file), f"write it anew: make docs ({file})"
+
+
+def test_make_docs_writes_every_page_that_says_so() -> None:
+    """Features, settings, metrics, errors."""
+    assert {file for _, file in REGENERATED} == {
+        f"docs/{page}.md" for page in ("features", "settings", "metrics", "errors")
+    }
+
+
+def test_the_changelog_begins_with_what_is_not_released() -> None:
+    """There is a place for the next entry."""
+    (first, *_) = re.findall(r"^## (.+)$", text(ROOT / "CHANGELOG.md"), re.MULTILINE)
+    assert first == "[Unreleased]"
+
+
+def test_the_words_name_what_the_code_has() -> None:
+    """docs/concepts.md lists every domain, journey-independent word and tier as the code does."""
+    page = text(ROOT / "docs" / "concepts.md")
+    assert " < ".join(Tier.__members__) in page
+    assert [domain for domain in DOMAINS if f"`{domain}`" not in page] == []
