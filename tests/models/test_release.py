@@ -6,7 +6,8 @@ import math
 
 from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
-from riskd.core.assess import assess
+from riskd.core import learn
+from riskd.core.assess import NOTICEABLE, assess
 from riskd.core.features import FEATURES
 from riskd.wiring import load_release
 from tests.cases.world import NOW, TableGeo, attempt, facts
@@ -26,3 +27,19 @@ def test_what_is_not_known_gives_no_reason() -> None:
     codes = {reason.code for reason in decision.assessment.reasons}
     assert "ANONYMIZER" in codes
     assert codes & (missing - present) == set()
+
+
+def test_what_looks_like_the_owner_is_not_called_unfamiliar() -> None:
+    """In a deployment that knows few accounts, home is told from elsewhere by less than usual; it is home still."""
+    store = MemoryStore()
+    usual = attempt({})
+    for day in range(2, 50, 2):
+        keys, context = facts(usual, TableGeo({}), NOW - day * 86_400, MemoryStore())
+        store.write(learn.taught(learn.lesson(usual, context, keys), 1), (), NOW, 1.0)
+    keys, context = facts(usual, TableGeo({}), NOW, store)
+
+    decision = assess(usual, context, keys, load_release(Settings()), "assessment", explain=True)
+
+    assert decision.contributions is not None
+    assert max(decision.contributions) > NOTICEABLE
+    assert decision.assessment.reasons == ()
