@@ -120,7 +120,12 @@ def _says(feature: Feature, value: float) -> bool:
 
 
 def _failed_parts(context: Context) -> tuple[str, ...]:
-    return tuple(f"{gap.source}:{gap.why}" for gap in context.missing if gap.why in ("unavailable", "unreadable"))
+    """What riskd could not read. A user agent that says nothing is the client's doing, and degrades nothing."""
+    return tuple(
+        f"{gap.source}:{gap.why}"
+        for gap in context.missing
+        if gap.why == "unavailable" or (gap.why == "unreadable" and gap.source != "agent")
+    )
 
 
 def _next_signals(

@@ -8,6 +8,7 @@ from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
 from riskd.core import learn
 from riskd.core.assess import NOTICEABLE, assess
+from riskd.core.context import Missing
 from riskd.core.features import FEATURES
 from riskd.wiring import load_release
 from tests.cases.world import NOW, TableGeo, attempt, facts
@@ -43,3 +44,14 @@ def test_what_looks_like_the_owner_is_not_called_unfamiliar() -> None:
     assert decision.contributions is not None
     assert max(decision.contributions) > NOTICEABLE
     assert decision.assessment.reasons == ()
+
+
+def test_a_client_cannot_make_the_answer_look_degraded() -> None:
+    """A user agent that nobody can read is a gap. Nothing of riskd failed, so no cause says so."""
+    garbled = attempt({"with": "unknown_agent"})
+    keys, context = facts(garbled, TableGeo({}), NOW, MemoryStore())
+
+    answer = assess(garbled, context, keys, load_release(Settings()), "assessment").assessment
+
+    assert Missing("agent", "unreadable") in answer.gaps
+    assert answer.causes == ()
