@@ -113,10 +113,10 @@ def _reasons(given: tuple[Reason, ...], features: list[float], contributions: tu
 def _says(feature: Feature, value: float) -> bool:
     """Whether a feature's sentence is true of its value.
 
-    Of a missing one nobody knows, and the gap is named already. One that can only be riskier the larger speaks
-    above 0: a ratio below it looks like the owner, however much less so than usual.
+    Of a missing one nobody knows, and the gap is named already. A likelihood ratio that is less like the owner
+    than usual can be like the owner still.
     """
-    return value > 0 if feature.direction > 0 else not math.isnan(value)
+    return value > feature.true_above if feature.direction > 0 else not math.isnan(value)
 
 
 def _failed_parts(context: Context) -> tuple[str, ...]:

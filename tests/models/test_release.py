@@ -9,7 +9,7 @@ from riskd.config import Settings
 from riskd.core import learn
 from riskd.core.assess import NOTICEABLE, assess
 from riskd.core.context import Missing
-from riskd.core.features import FEATURES
+from riskd.core.features import FEATURES, NAMES
 from riskd.wiring import load_release
 from tests.cases.world import NOW, TableGeo, attempt, facts
 
@@ -30,10 +30,10 @@ def test_what_is_not_known_gives_no_reason() -> None:
     assert codes & (missing - present) == set()
 
 
-def test_what_looks_like_the_owner_is_not_called_unfamiliar() -> None:
-    """In a deployment that knows few accounts, home is told from elsewhere by less than usual; it is home still."""
+def test_what_looks_like_the_owner_is_not_called_unlike() -> None:
+    """Home, on a day like any other, is told from elsewhere by less than usual where few accounts are known."""
     store = MemoryStore()
-    usual = attempt({})
+    usual = attempt({"who": "sam"})
     for day in range(2, 50, 2):
         keys, context = facts(usual, TableGeo({}), NOW - day * 86_400, MemoryStore())
         store.write(learn.taught(learn.lesson(usual, context, keys), 1), (), NOW, 1.0)
@@ -42,7 +42,8 @@ def test_what_looks_like_the_owner_is_not_called_unfamiliar() -> None:
     decision = assess(usual, context, keys, load_release(Settings()), "assessment", explain=True)
 
     assert decision.contributions is not None
-    assert max(decision.contributions) > NOTICEABLE
+    moved = {name for name, by in zip(NAMES, decision.contributions, strict=True) if by >= NOTICEABLE}
+    assert {"address_llr", "weekday_llr"} <= moved
     assert decision.assessment.reasons == ()
 
 
