@@ -65,11 +65,11 @@ def wire(stage: Stage) -> Iterator[risk_pb2_grpc.RiskServiceStub]:
 def test_case(path: Path, shipped: Release, stage: Stage, wire: risk_pb2_grpc.RiskServiceStub) -> None:
     """The pure core and a real gRPC channel give the same answer, and it is the expected one."""
     case, log = Case(path), ListLog()
-    release = case.release(shipped)
-    attempt, keys, context = case.judged(release)
+    release, store = case.release(shipped), case.store()
+    attempt, keys, context = case.judged(release, store)
     stage.engine = Engine(
         Parts(
-            store=case.store,
+            store=store,
             geo=case.geo,
             agents=AGENTS,
             log=log,

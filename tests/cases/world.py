@@ -86,7 +86,7 @@ def _block(ip: str) -> tuple[int, int]:
 
 def attempt(words: Words) -> Attempt:
     """An attempt from `who`, `with`, `from` and any field of `Attempt` besides."""
-    fields = {"journey": "login", "credential_result": "succeeded"} | words
+    fields: Words = {"journey": "login", "credential_result": "succeeded"} | words
     who, kit = WORLD["who"][fields.pop("who", "alex")], WORLD["with"][fields.pop("with", "laptop")]
     fields["network"] = {"client_ip": WORLD["from"][fields.pop("from", "home")]["ip"]} | fields.get("network", {})
     if kit is not None:
@@ -132,8 +132,6 @@ class Case:
         self.file = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), File)
         self.attempt = attempt({"request_id": path.stem} | self.file.attempt)
         self.geo = TableGeo(self.file.geo)
-        self.store = FailingStore(writes=True) if self.file.store == "unreadable" else MemoryStore()
-        self._happened()
 
     def release(self, shipped: Release) -> Release:
         """The shipped release with this deployment's settings."""
@@ -142,35 +140,39 @@ class Case:
         changes = msgspec.convert(self.file.policy, dict[str, bool | frozenset[str]])
         return replace(shipped, policies={**shipped.policies, domain: _with(policy, changes)})
 
-    def judged(self, release: Release) -> tuple[Attempt, Keys, Context]:
+    def judged(self, release: Release, store: MemoryStore) -> tuple[Attempt, Keys, Context]:
         """The attempt as it may be judged, where its histories lie, and all that is known of it."""
         explicit = release.policies[self.attempt.domain].explicit_consent
         consented = signals.consented(self.attempt, explicit=explicit)
         time = consented.time if consented.time is not None else NOW
-        return consented, *facts(consented, self.geo, time, self.store)
+        return consented, *facts(consented, self.geo, time, store)
 
-    def _happened(self) -> None:
-        everywhere = TableGeo({})
+    def store(self) -> MemoryStore:
+        """A store that holds what was taught, tried and recovered."""
+        store = FailingStore(writes=True) if self.file.store == "unreadable" else MemoryStore()
         for entry in _named(self.file.taught):
             words = {"days_ago": 0, "units": 1, "neighbours": 0} | entry
             days, units, neighbours = (words.pop(name) for name in ("days_ago", "units", "neighbours"))
-            for each in _neighbours(words, neighbours):
-                one = attempt(each)
+            for one in map(attempt, _neighbours(words, neighbours)):
                 for day in _days(days):
-                    keys, context = facts(one, everywhere, NOW - day * 86_400, MemoryStore())
-                    self.store.write(learn.taught(learn.lesson(one, context, keys), units), (), NOW, 1.0)
+                    keys, context = facts(one, _EVERYWHERE, NOW - day * 86_400, MemoryStore())
+                    store.write(learn.taught(learn.lesson(one, context, keys), units), (), NOW, 1.0)
         for entry in self.file.tried:
             words = {"minutes_ago": 0, "times": 1, "accounts": 0} | entry
-            minutes, times, accounts = (words.pop(name) for name in ("minutes_ago", "times", "accounts"))
-            victims = [{"subject": f"victim-{number}"} for number in range(accounts)]
-            for who in victims or [{}]:
-                one, time = attempt(words | who), NOW - minutes * 60
-                keys, _ = facts(one, everywhere, time, MemoryStore())
+            time = NOW - words.pop("minutes_ago") * 60
+            times, accounts = words.pop("times"), words.pop("accounts")
+            for who in [{"subject": f"victim-{number}"} for number in range(accounts)] or [{}]:
+                one = attempt(words | who)
+                keys, _ = facts(one, _EVERYWHERE, time, MemoryStore())
                 for _ in range(times):
-                    self.store.write(learn.attempted(one, keys, time), (), NOW, 1.0)
+                    store.write(learn.attempted(one, keys, time), (), NOW, 1.0)
+        keys, _ = facts(self.attempt, _EVERYWHERE, NOW, MemoryStore())
         for minutes in self.file.recovered:
-            keys, _ = facts(self.attempt, everywhere, NOW, MemoryStore())
-            self.store.write((learn.recovered(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
+            store.write((learn.recovered(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
+        return store
+
+
+_EVERYWHERE: Final = TableGeo({})
 
 
 def _with(policy: Policy, changes: dict[str, bool | frozenset[str]]) -> Policy:
