@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from hashlib import blake2b
 from time import perf_counter
 from typing import Final
@@ -189,7 +188,7 @@ class Engine:
             swaps.append(Swap(reply_key, None, record.encode_reply(answer), now + REPLY_SECONDS))
         try:
             if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
-                return self._first_answer(attempt, answer, now, deadline)
+                return self._first_answer(attempt, gathered, decision, now, deadline)
         except Unavailable:
             parts.meter.failed("store")
             answer = replace(answer, causes=(*answer.causes, "store:not_written"))
@@ -199,14 +198,18 @@ class Engine:
             answer = replace(answer, causes=(*answer.causes, "decision_log:not_written"))
         return answer
 
-    def _first_answer(self, attempt: Attempt, ours: Assessment, now: float, deadline: float) -> Assessment:
-        """Somebody answered the same request id while we did; theirs stands."""
-        key = self._key(REPLY, attempt.tenant, ours.id)
-        with suppress(Unavailable):
-            _, (document,) = self._parts.store.read((), (key,), now, max(deadline - perf_counter(), 0.001))
-            if document is not None:
-                return record.decode_reply(document)
-        return ours
+    def _first_answer(
+        self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
+    ) -> Assessment:
+        """Somebody answered the same request id while we did, and theirs stands; or longer ago than answers are
+        kept, and this is another request, which gets an id of its own. Raises Unavailable."""
+        key = self._key(REPLY, attempt.tenant, decision.assessment.id)
+        _, (document,) = self._parts.store.read((), (key,), now, max(deadline - perf_counter(), 0.001))
+        if document is not None:
+            return record.decode_reply(document)
+        anew = replace(attempt, request_id="")
+        answer = replace(decision.assessment, id=self._identify(anew))
+        return self._record(anew, gathered, replace(decision, assessment=answer), now, deadline)
 
     def _recorded(self, outcome: Outcome, kept: learn.Receipt, now: float) -> Recorded:
         parts = self._parts

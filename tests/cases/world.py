@@ -42,6 +42,7 @@ from riskd.core.errors import Unavailable
 from riskd.core.policy import Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import recall, wanted
+from riskd.ports import HistoryStore
 from tests.doubles import FailingStore
 
 Words = dict[str, Any]
@@ -140,7 +141,7 @@ class Case:
         changes = msgspec.convert(self.file.policy, dict[str, bool | frozenset[str]])
         return replace(shipped, policies={**shipped.policies, domain: _with(policy, changes)})
 
-    def judged(self, release: Release, store: MemoryStore) -> tuple[Attempt, Keys, Context]:
+    def judged(self, release: Release, store: HistoryStore) -> tuple[Attempt, Keys, Context]:
         """The attempt as it may be judged, where its histories lie, and all that is known of it."""
         explicit = release.policies[self.attempt.domain].explicit_consent
         consented = signals.consented(self.attempt, explicit=explicit)
@@ -179,7 +180,7 @@ def _with(policy: Policy, changes: dict[str, bool | frozenset[str]]) -> Policy:
     return replace(policy, **changes)
 
 
-def facts(attempt: Attempt, geo: TableGeo, now: float, store: MemoryStore) -> tuple[Keys, Context]:
+def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> tuple[Keys, Context]:
     """Everything known about an attempt at `now`."""
     address = parse(attempt.network.client_ip)
     assert address is not None
