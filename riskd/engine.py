@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from hashlib import blake2b
 from time import perf_counter
 from typing import Final
@@ -197,20 +196,24 @@ class Engine:
             swaps.append(Swap(reply_key, None, record.encode_reply(answer), now + REPLY_SECONDS))
         try:
             if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
-                return self._first_answer(attempt, answer, now, deadline)
+                return self._first_answer(attempt, gathered, decision, now, deadline)
         except Unavailable:
             parts.meter.failed("store")
             answer = replace(answer, causes=(*answer.causes, "store:not_written"))
         return self._logged(_assessment_record(attempt, gathered, decision, answer), answer)
 
-    def _first_answer(self, attempt: Attempt, ours: Assessment, now: float, deadline: float) -> Assessment:
-        """Somebody answered the same request id while we did; theirs stands."""
-        key = self._key(REPLY, attempt.tenant, ours.id)
-        with suppress(Unavailable):
-            _, (document,) = self._parts.store.read((), (key,), now, max(deadline - perf_counter(), 0.001))
-            if document is not None:
-                return self._again(attempt, document, now)
-        return ours
+    def _first_answer(
+        self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
+    ) -> Assessment:
+        """Somebody answered the same request id while we did, and theirs stands; or longer ago than answers are
+        kept, and this is another request, which gets an id of its own. Raises Unavailable."""
+        key = self._key(REPLY, attempt.tenant, decision.assessment.id)
+        _, (document,) = self._parts.store.read((), (key,), now, max(deadline - perf_counter(), 0.001))
+        if document is not None:
+            return self._again(attempt, document, now)
+        anew = replace(attempt, request_id="")
+        answer = replace(decision.assessment, id=_identify(gathered.keys.subject, ""))
+        return self._record(anew, gathered, replace(decision, assessment=answer), now, deadline)
 
     def _again(self, attempt: Attempt, reply: bytes, now: float) -> Assessment:
         """The first answer to a request id, once more. It is logged: whoever gave it first may have died before."""

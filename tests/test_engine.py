@@ -1,84 +1,54 @@
-"""The shell round the core: what is logged, what a repeat gets, and what changes under a request."""
+"""Laws of the engine: what is counted once, what a failing part does, what is refused, who may report what."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import pytest
 from msgspec.structs import replace
 
-from riskd.adapters.memory import MemoryStore, NullMeter
-from riskd.adapters.user_agent import AgentParser
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
 from riskd.core import record
-from riskd.core.address import Address
 from riskd.core.assess import Release
-from riskd.core.attempt import Attempt, Network
-from riskd.core.context import Missing, Place, Route
-from riskd.core.errors import Unavailable
-from riskd.core.features import NAMES
-from riskd.core.history import Delta
-from riskd.core.pseudonym import Pseudonyms
-from riskd.core.stored import Swap
-from riskd.engine import Engine, Parts
-from riskd.wiring import load_release
-
-NOW = 1_800_000_000.0
-OSLO = Place("NO", 59.9, 10.75, 10.0)
-LONDON = Place("GB", 51.5, -0.1, 10.0)
-LOGIN = Attempt(
-    domain="customer",
-    subject="kim",
-    journey="login",
-    network=Network(client_ip="192.0.2.7", rtt_ms=2.0),
-    request_id="once",
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import (
+    Attempt,
+    Behaviour,
+    Device,
+    Federation,
+    Network,
+    Outcome,
+    Outside,
+    ReportedPlace,
+    Session,
 )
+from riskd.core.context import Memory, Missing, Remembered
+from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, UnknownAssessment
+from riskd.core.history import History
+from riskd.engine import REPLY_SECONDS, Engine, Parts
+from riskd.ports import HistoryStore
+from riskd.wiring import load_release
+from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt, facts
+from tests.doubles import CountingMeter, FailingStore, ListLog
 
-
-class OnePlace:
-    """Every address is at one place."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
-        return self._place, Missing("route", "not_installed")
-
-    def offset(self, timezone: str, time: float) -> int | None:
-        return None
-
-
-class ListLog:
-    """Keeps its lines while it `works`."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.works = True
-
-    def append(self, record: bytes) -> bool:
-        if self.works:
-            self.lines.append(record)
-        return self.works
-
-    def close(self) -> None:
-        pass
-
-    def records(self) -> list[record.Record]:
-        return [record.decode(line) for line in self.lines]
-
-
-class DyingLog(ListLog):
-    """The process ends before anything is logged."""
-
-    def append(self, record: bytes) -> bool:
-        raise KeyboardInterrupt
-
-
-class LateStore(MemoryStore):
-    """Reads, and is never in time to write."""
-
-    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
-        raise Unavailable([])
+Result = TypeVar("Result")
+GEO: Final = TableGeo({})
+LOGIN: Final = attempt({})
+ASKED: Final = replace(LOGIN, request_id="r-1")
+THREADS: Final = 8
+STORES: Final[dict[str, Callable[[Path], HistoryStore]]] = {
+    "memory": lambda _: MemoryStore(),
+    "lmdb": lambda directory: LmdbStore(directory / "store", map_size=64 << 20),
+}
+LONG, LONGER, WORD = "x" * 257, "x" * 1025, "x" * 65
+BAD: Final = (math.nan, math.inf, -math.inf)
 
 
 @pytest.fixture(scope="module")
@@ -86,95 +56,370 @@ def release() -> Release:
     return load_release(Settings())
 
 
-@pytest.fixture
-def parts() -> Parts:
-    return Parts(
-        store=MemoryStore(),
-        geo=OnePlace(OSLO),
-        agents=AgentParser(),
-        log=ListLog(),
-        meter=NullMeter(),
-        pseudonyms=Pseudonyms(b"pepper of the engine's tests"),
-        clock=lambda: NOW,
-    )
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HistoryStore]:
+    opened = STORES[request.param](tmp_path)
+    yield opened
+    opened.close()
 
 
-def log(engine: Engine) -> ListLog:
-    found = engine.parts.log
-    assert isinstance(found, ListLog)
-    return found
+class Bench:
+    """An engine, and all that it tells."""
+
+    def __init__(self, release: Release, store: HistoryStore, log: ListLog | None = None) -> None:
+        self.store, self.log, self.meter, self.now = store, log or ListLog(), CountingMeter(), NOW
+        parts = Parts(
+            store=store,
+            geo=GEO,
+            agents=AGENTS,
+            log=self.log,
+            meter=self.meter,
+            pseudonyms=PSEUDONYMS,
+            clock=lambda: self.now,
+            attributes=frozenset({"plan"}),
+        )
+        self.engine = Engine(parts, release)
+
+    def assess(self, attempt: Attempt) -> Assessment:
+        return self.engine.assess(attempt, 10.0)
+
+    def tell(self, answer: Assessment, kind: str) -> int:
+        return self.engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0).taught
+
+    def logged(self) -> int:
+        """Assessments in the log; that an answer was given again is a record of its own."""
+        return sum(isinstance(record.decode(line), record.AssessmentRecord) for line in self.log.lines)
+
+    def learned(self) -> History:
+        """What the account of LOGIN was taught."""
+        return self._subject().profile
+
+    def tries(self) -> int:
+        """Attempts counted on the account of LOGIN."""
+        return sum(self._subject().activity.tallies.get("attempt_day", {}).get("", [0])[1:])
+
+    def _subject(self) -> Memory:
+        _, context = facts(LOGIN, GEO, self.now, self.store)
+        assert isinstance(context.remembered, Remembered)
+        return context.remembered.subject
 
 
-def test_a_repeat_gets_the_first_answer_and_is_logged(parts: Parts, release: Release) -> None:
-    """The same id and score, whatever else the repeat says; nothing is counted twice."""
-    engine = Engine(parts, release)
-    first = engine.assess(LOGIN)
-    before = parts.store.size()
+def at_once(work: Callable[[int], Result]) -> list[Result]:
+    """The same work on as many threads, begun together."""
+    ready = threading.Barrier(THREADS)
 
-    assert engine.assess(replace(LOGIN, network=Network(client_ip="203.0.113.9"))) == first
-    assert parts.store.size() == before
-    logged, repeated = log(engine).records()
-    assert isinstance(logged, record.AssessmentRecord)
-    assert isinstance(repeated, record.RepeatRecord)
-    assert (repeated.id, repeated.tier, repeated.score) == (logged.id, logged.tier, logged.score)
+    def begin(number: int) -> Result:
+        ready.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(begin, range(THREADS)))
 
 
-def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release: Release) -> None:
-    """Killed between the store and the log: the repeat is answered from the store, and so must be in the log."""
-    with pytest.raises(KeyboardInterrupt):
-        Engine(replace(parts, log=DyingLog()), release).assess(LOGIN)
-    engine = Engine(parts, release)
+def test_a_repeated_request_gets_the_first_answer(release: Release, store: HistoryStore) -> None:
+    """Whatever the repeat says, it is the same request: nothing is counted or decided twice."""
+    bench = Bench(release, store)
+    first = bench.assess(ASKED)
+    again = bench.assess(replace(ASKED, credential_result="failed"))
 
-    answer = engine.assess(LOGIN)
-    (line,) = log(engine).records()
-    assert isinstance(line, record.RepeatRecord)
-    assert (line.id, line.release) == (answer.id, release.id)
-
-
-def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release) -> None:
-    """A full disk denies nobody; first answers and repeats are both marked."""
-    engine = Engine(parts, release)
-    log(engine).works = False
-
-    assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
-    assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
-    log(engine).works = True
-    assert engine.assess(LOGIN).causes == ()
+    assert again == first
+    assert bench.tries() == 1
+    assert bench.logged() == 1
+    assert sum(bench.meter.told.values()) == 2, "one assessment, with one gap"
 
 
-def test_an_answer_that_is_not_stored_says_so(parts: Parts, release: Release) -> None:
-    """In the answer and in the log."""
-    engine = Engine(replace(parts, store=LateStore()), release)
+def test_eight_repeats_at_once_get_one_answer(release: Release, store: HistoryStore) -> None:
+    """Of eight threads with one request id one is counted, and its answer stands for all."""
+    bench = Bench(release, store)
+    answers = at_once(lambda _: bench.assess(ASKED))
 
-    assert engine.assess(LOGIN).causes == ("store:not_written",)
-    (line,) = log(engine).records()
-    assert isinstance(line, record.AssessmentRecord)
-    assert line.causes == ("store:not_written",)
-
-
-def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts: Parts, release: Release) -> None:
-    """What is not given stays."""
-    engine = Engine(parts, release)
-    engine.assess(replace(LOGIN, request_id=""))
-    engine.install(Release("other", release.policies, release.scorers), OnePlace(LONDON))
-    engine.assess(replace(LOGIN, request_id=""))
-    engine.install(release)
-    engine.assess(replace(LOGIN, request_id=""))
-
-    seen = [line for line in log(engine).records() if isinstance(line, record.AssessmentRecord)]
-    assert [line.release for line in seen] == [release.id, "other", release.id]
-    assert [line.facts.place for line in seen] == [OSLO, LONDON, LONDON]
+    assert len({record.encode_reply(answer) for answer in answers}) == 1
+    assert bench.tries() == 1
+    assert bench.logged() == 1
 
 
-@pytest.mark.parametrize(("edge", "known"), [(None, False), (LONDON, True)])
-def test_the_edge_bounds_how_far_the_client_can_be(
-    edge: Place | None, known: bool, parts: Parts, release: Release
+def test_eight_requests_at_once_are_eight(release: Release, store: HistoryStore) -> None:
+    """Without a request id, or with eight, nothing is lost."""
+    bench = Bench(release, store)
+    answers = at_once(lambda number: bench.assess(replace(LOGIN, request_id=str(number) if number % 2 else "")))
+
+    assert len({answer.id for answer in answers}) == THREADS
+    assert bench.tries() == THREADS
+    assert bench.logged() == THREADS
+
+
+@pytest.mark.parametrize("other", [{"tenant": "t-2"}, {"subject": "kim"}, {"domain": "workforce"}])
+def test_a_request_id_is_the_caller_s_own(release: Release, other: dict[str, str]) -> None:
+    """The same id from another tenant, for another account or domain is another request."""
+    bench = Bench(release, MemoryStore())
+
+    assert bench.assess(ASKED).id != bench.assess(replace(ASKED, **other)).id
+    assert bench.logged() == 2
+
+
+def test_a_request_id_of_another_day_is_another_request(release: Release, store: HistoryStore) -> None:
+    """Once the first answer is forgotten, the attempt is assessed, counted and logged under an id of its own."""
+    bench = Bench(release, store)
+    first = bench.assess(ASKED)
+    bench.now += REPLY_SECONDS
+    second = bench.assess(ASKED)
+
+    assert second.id != first.id
+    assert bench.tries() == 2
+    assert bench.logged() == 2
+    assert bench.tell(second, "session_established") == 1
+    assert bench.tell(first, "session_established") == 1
+
+
+@pytest.mark.parametrize(
+    ("works", "gaps", "causes"),
+    [
+        ({}, True, ("history:unavailable", "reputation:unavailable", "store:not_written")),
+        ({"writes": True}, True, ("history:unavailable", "reputation:unavailable")),
+        ({"reads": True}, False, ("store:not_written",)),
+    ],
+    ids=["down", "cannot be read", "cannot be written"],
+)
+def test_a_failing_store_is_a_gap_and_a_cause(
+    release: Release, works: dict[str, bool], gaps: bool, causes: tuple[str, ...]
 ) -> None:
-    """Two milliseconds from London is not Oslo; without a place of measurement nobody can say."""
-    engine = Engine(replace(parts, edge=edge), release)
-    engine.assess(LOGIN)
+    """The answer leaves, says what it lacks, is logged with that, and every failure is counted."""
+    bench = Bench(release, FailingStore(**works))
+    answer = bench.assess(ASKED)
+    (line,) = map(record.decode, bench.log.lines)
 
-    (line,) = log(engine).records()
     assert isinstance(line, record.AssessmentRecord)
-    shortfall = line.vector[NAMES.index("rtt_shortfall_km")]
-    assert (shortfall is not None and 900 < shortfall < 1000) is known
+    lacking = {gap for gap in answer.gaps if gap.why == "unavailable"}
+    assert lacking == ({Missing("history", "unavailable"), Missing("reputation", "unavailable")} if gaps else set())
+    assert answer.causes == line.causes == causes
+    assert bench.meter.told["failed", "store"] == 2 - len(works)
+    assert bench.meter.told["gap", "history", "unavailable"] == gaps
+
+
+def test_an_outcome_needs_the_store(release: Release) -> None:
+    """An outcome that cannot be kept is refused, so that the caller sends it again; none of it is logged."""
+    bench = Bench(release, FailingStore(writes=True))
+    answer = bench.assess(LOGIN)
+    logged = len(bench.log.lines)
+
+    with pytest.raises(Unavailable):
+        bench.tell(answer, "session_established")
+    assert bench.logged() == logged
+
+
+def test_no_time_left_is_a_gap(release: Release) -> None:
+    """A deadline that has passed is like a store that does not answer, and what is counted needs no leave."""
+    bench = Bench(release, MemoryStore())
+    answer = bench.engine.assess(LOGIN, 0.0)
+
+    assert Missing("history", "unavailable") in answer.gaps
+    assert bench.tries() == 1
+
+
+def test_a_full_log_is_named(release: Release) -> None:
+    """An answer that could not be logged says so and is counted; what it counts is kept all the same."""
+    bench = Bench(release, MemoryStore(), ListLog(full=True))
+    answer = bench.assess(LOGIN)
+
+    assert answer.causes == ("decision_log:not_written",)
+    assert bench.meter.told["failed", "decision_log"] == 1
+    assert bench.tries() == 1
+    assert bench.tell(answer, "session_established") == 1
+    assert bench.meter.told["failed", "decision_log"] == 2
+
+
+INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
+    ("domain", {"domain": ""}),
+    ("domain", {"domain": "17"}),
+    ("journey", {"journey": "sign-in"}),
+    ("credential_result", {"credential_result": "maybe"}),
+    ("subject", {"subject": ""}),
+    ("subject", {"subject": LONG}),
+    ("subject", {"subject": "a\0b"}),
+    ("tenant", {"tenant": LONG}),
+    ("request_id", {"request_id": LONG}),
+    *(("network.client_ip", {"network": Network(client_ip=ip)}) for ip in ("", "localhost", "1.2.3", "1.2.3.256")),
+    *(("network.client_ip", {"network": Network(client_ip=ip)}) for ip in ("192.0.2.1:443", "fe80::1%eth0", "x" * 99)),
+    ("network.forwarded", {"network": Network(client_ip="192.0.2.1", forwarded=("192.0.2.1",) * 17)}),
+    ("network.forwarded[1]", {"network": Network(client_ip="192.0.2.1", forwarded=("192.0.2.1", WORD))}),
+    ("network.ja4", {"network": Network(client_ip="192.0.2.1", ja4=WORD)}),
+    *(("network.rtt_ms", {"network": Network(client_ip="192.0.2.1", rtt_ms=ms)}) for ms in (*BAD, -1.0, 60_001.0)),
+    ("device.user_agent", {"device": Device(user_agent=LONGER)}),
+    ("device.platform", {"device": Device(platform=WORD)}),
+    ("device.device_id", {"device": Device(device_id=LONG)}),
+    ("device.fingerprint", {"device": Device(fingerprint=LONG)}),
+    ("device.screen", {"device": Device(screen=WORD)}),
+    ("device.languages", {"device": Device(languages=("en",) * 17)}),
+    ("device.languages[0]", {"device": Device(languages=(WORD,))}),
+    ("device.timezone", {"device": Device(timezone=WORD)}),
+    ("device.attestation", {"device": Device(attestation="strong")}),
+    *(("place.latitude", {"place": ReportedPlace(latitude=bad, longitude=0)}) for bad in (*BAD, 90.1, -90.1)),
+    *(("place.longitude", {"place": ReportedPlace(latitude=0, longitude=bad)}) for bad in (*BAD, 180.1, -180.1)),
+    *(("place.accuracy_m", {"place": ReportedPlace(latitude=0, longitude=0, accuracy_m=bad)}) for bad in (*BAD, -1.0)),
+    ("behaviour.typing_intervals_ms", {"behaviour": Behaviour(typing_intervals_ms=(1.0,) * 513)}),
+    *(
+        ("behaviour.typing_intervals_ms", {"behaviour": Behaviour(typing_intervals_ms=(1.0, bad))})
+        for bad in (*BAD, -1.0)
+    ),
+    ("behaviour.pointer_events", {"behaviour": Behaviour(pointer_events=-1)}),
+    *(("behaviour.form_seconds", {"behaviour": Behaviour(form_seconds=bad)}) for bad in (*BAD, -1.0)),
+    ("behaviour.form_failures", {"behaviour": Behaviour(form_failures=1_001)}),
+    *(("time", {"time": bad}) for bad in (*BAD, 0.0, -1.0, NOW + 301, NOW * 1000)),
+    ("session.id", {"session": Session(id=LONG)}),
+    ("session.start_time", {"session": Session(start_time=NOW + 301)}),
+    ("session.authentication_time", {"session": Session(authentication_time=math.nan)}),
+    ("session.acr", {"session": Session(acr=LONG)}),
+    ("session.amr", {"session": Session(amr=("pwd",) * 17)}),
+    ("session.amr[0]", {"session": Session(amr=(WORD,))}),
+    ("federation.issuer", {"federation": Federation(issuer=LONG)}),
+    ("federation.protocol", {"federation": Federation(protocol="ldap")}),
+    ("federation.amr[0]", {"federation": Federation(amr=(WORD,))}),
+    ("federation.issue_time", {"federation": Federation(issue_time=NOW * 1000)}),
+    ("outside.risk_level", {"outside": Outside(risk_level="grave")}),
+    ("consent[1]", {"consent": ("device", "fun")}),
+    ("attributes", {"attributes": {f"a{number}": "" for number in range(10_000)}}),
+    ("attributes[colour]", {"attributes": {"colour": "red"}}),
+    ("attributes[plan]", {"attributes": {"plan": LONG}}),
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "fields"), INVALID, ids=[f"{number} {where}" for number, (where, _) in enumerate(INVALID)]
+)
+def test_an_invalid_attempt_leaves_no_trace(release: Release, where: str, fields: dict[str, Any]) -> None:
+    """It is refused with the field that is wrong and how to mend it; nothing is counted, kept or logged."""
+    bench = Bench(release, MemoryStore())
+    with pytest.raises(InvalidAttempt) as refused:
+        bench.assess(replace(ASKED, **fields))
+
+    (problem,) = refused.value.problems
+    assert problem.where == where
+    assert problem.what
+    assert problem.remedy
+    assert len(str(problem)) < 250, "a bounded answer to unbounded input"
+    assert bench.store.size() == (0, 0)
+    assert bench.log.lines == []
+    assert not bench.meter.told
+
+
+def test_every_violation_is_told_at_once(release: Release) -> None:
+    """An attempt with everything wrong is mended in one round."""
+    bad = Attempt(
+        domain="x",
+        subject="",
+        journey="x",
+        network=Network(client_ip="x", rtt_ms=math.nan),
+        tenant=LONG,
+        time=math.inf,
+        credential_result="x",
+        device=Device(user_agent=LONGER, attestation="x"),
+        place=ReportedPlace(latitude=math.nan, longitude=999.0),
+        behaviour=Behaviour(form_seconds=math.inf),
+        session=Session(authentication_time=math.nan),
+        federation=Federation(protocol="x"),
+        outside=Outside(risk_level="x"),
+        consent=("x",),
+        attributes={"x": LONG},
+    )
+    with pytest.raises(InvalidAttempt) as refused:
+        Bench(release, MemoryStore()).assess(bad)
+
+    assert [problem.where for problem in refused.value.problems] == [
+        "domain",
+        "journey",
+        "credential_result",
+        "subject",
+        "tenant",
+        "time",
+        "network.client_ip",
+        "network.rtt_ms",
+        "device.user_agent",
+        "device.attestation",
+        "place.latitude",
+        "place.longitude",
+        "behaviour.form_seconds",
+        "session.authentication_time",
+        "federation.protocol",
+        "outside.risk_level",
+        "consent[0]",
+        "attributes[x]",
+        "attributes[x]",
+    ]
+
+
+def test_limits_are_inclusive(release: Release) -> None:
+    """What lies on its limit is accepted."""
+    full = replace(
+        ASKED,
+        subject="s" * 256,
+        time=NOW + 300,
+        network=Network(client_ip="192.0.2.1", forwarded=("192.0.2.1",) * 16, rtt_ms=60_000.0),
+        device=Device(user_agent="u" * 1024, device_id="d" * 256, languages=("en",) * 16),
+        place=ReportedPlace(latitude=-90.0, longitude=180.0, accuracy_m=0.0),
+        behaviour=Behaviour(typing_intervals_ms=(0.0,) * 512),
+        attributes={"plan": "p" * 256},
+    )
+    bench = Bench(release, MemoryStore())
+    bench.assess(full)
+
+    assert bench.logged() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"tenant": "t-2"}, UnknownAssessment),
+        ({"assessment_id": "0" * 32}, UnknownAssessment),
+        ({"assessment_id": "../etc/passwd"}, InvalidOutcome),
+        ({"assessment_id": ""}, InvalidOutcome),
+        ({"kind": "x"}, InvalidOutcome),
+        ({"seconds": math.nan}, InvalidOutcome),
+        ({"time": NOW + 301}, InvalidOutcome),
+        ({"amr": (WORD,)}, InvalidOutcome),
+    ],
+    ids=["another tenant", "unknown", "no id", "empty", "kind", "seconds", "future", "amr"],
+)
+def test_nobody_else_can_report_an_outcome(
+    release: Release, store: HistoryStore, fields: dict[str, Any], error: type[Exception]
+) -> None:
+    """Another tenant's outcome, one of no assessment and a malformed one change nothing and are not logged."""
+    bench = Bench(release, store)
+    answer = bench.assess(LOGIN)
+    outcome = Outcome(assessment_id=answer.id, kind="confirmed_legitimate")
+
+    with pytest.raises(error):
+        bench.engine.record(replace(outcome, **fields), 10.0)
+    assert bench.learned() == History()
+    assert bench.logged() == 1
+    assert bench.tell(answer, "confirmed_legitimate") == 3
+
+
+def test_concurrent_outcomes_teach_once(release: Release, store: HistoryStore) -> None:
+    """Eight reports of one session, at once: one unit is learned, and each report is told so."""
+    bench = Bench(release, store)
+    answer = bench.assess(LOGIN)
+
+    assert at_once(lambda _: bench.tell(answer, "session_established")) == [1] * THREADS
+    assert sum(bench.learned().tallies["sign_in"][""][1:]) == 1
+
+
+def test_fraud_has_the_last_word_in_any_order(release: Release, store: HistoryStore) -> None:
+    """Proofs and a confirmed fraud, at once: whichever comes first, nothing of it stays learned."""
+    bench = Bench(release, store)
+    answer = bench.assess(LOGIN)
+    kinds = ("confirmed_fraud", "session_established", "confirmed_legitimate")
+    at_once(lambda number: bench.tell(answer, kinds[number % 3]))
+
+    assert "sign_in" not in bench.learned().tallies
+    assert bench.tell(answer, "confirmed_legitimate") == 0
+
+
+def test_a_release_is_installed_between_attempts(release: Release) -> None:
+    """The next attempt is decided by what was installed, and its answer and record name it."""
+    bench = Bench(release, MemoryStore())
+    first = bench.assess(LOGIN)
+    bench.engine.install(replace(release, id="next"))
+    second = bench.assess(LOGIN)
+
+    assert (first.release, second.release) == (release.id, "next")
+    assert bench.engine.release.id == "next"

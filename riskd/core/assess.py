@@ -13,7 +13,7 @@ from riskd.core.assessment import Assessment, Hit, Reason
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.decide import Ruling, decide
-from riskd.core.features import FEATURES, vector
+from riskd.core.features import FEATURES, Feature, vector
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt, attempted, receipt
 from riskd.core.policy import Policy, evaluate
@@ -97,18 +97,26 @@ def _reasons(given: tuple[Reason, ...], features: list[float], contributions: tu
     """The rules' and gaps' reasons, then the features', one for each code, the strongest first.
 
     A code's contribution is that of all its features together; its text is the strongest one's, unless a
-    rule has given it another. A missing feature gives no reason, whatever it contributed: nobody knows that
-    its sentence is true, and the gap is named already.
+    rule has given it another. Whatever it contributed, a feature whose sentence is not true gives no reason.
     """
     totals: dict[str, float] = {}
     texts: dict[str, tuple[float, str]] = {}
     for feature, value, moved in zip(FEATURES, features, contributions, strict=True):
-        if moved >= NOTICEABLE and not math.isnan(value):
+        if moved >= NOTICEABLE and _says(feature, value):
             totals[feature.reason] = totals.get(feature.reason, 0.0) + moved
             texts[feature.reason] = max(texts.get(feature.reason, (0.0, "")), (moved, feature.text))
     ruled = tuple(Reason(reason.code, totals.pop(reason.code, 0.0), reason.text) for reason in given)
     ranked = sorted(totals, key=lambda code: (-totals[code], code))
     return (ruled + tuple(Reason(code, totals[code], texts[code][1]) for code in ranked))[:REASONS]
+
+
+def _says(feature: Feature, value: float) -> bool:
+    """Whether a feature's sentence is true of its value.
+
+    Of a missing one nobody knows, and the gap is named already. A likelihood ratio that is less like the owner
+    than usual can be like the owner still.
+    """
+    return value > feature.true_above if feature.direction > 0 else not math.isnan(value)
 
 
 def _failed_parts(context: Context) -> tuple[str, ...]:

@@ -2,71 +2,74 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
-from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
+from riskd._proto.riskd.v1 import assessment_pb2, risk_pb2, risk_pb2_grpc
 from riskd.adapters.memory import NullMeter
+from riskd.config import Settings
 from riskd.core import record
-from riskd.core.assess import Release
-from riskd.engine import Engine, Parts
+from riskd.core.assess import Release, assess
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome
+from riskd.engine import Engine, Parts, Recorded
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.translate import Answers, request
+from riskd.wiring import load_release
 from tests.cases.world import AGENTS, HERE, NOW, PSEUDONYMS, Case
+from tests.doubles import ListLog
+from tests.server.world import ListMeter
 
-CASES = sorted(HERE.glob("*/*.yaml"))
-
-
-class ListLog:
-    """A decision log in a list."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-
-    def append(self, record: bytes) -> bool:
-        """Keep the line."""
-        self.lines.append(record)
-        return True
-
-    def close(self) -> None:
-        """Nothing to let go."""
+PATHS = sorted(HERE.glob("*/*.yaml"))
+every_case = pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 
-class NoCalls:
-    """Counts no RPCs."""
+class Stage:
+    """An engine for each case in turn, behind one server."""
 
-    def started(self, method: str, kind: str, /) -> None:
-        """A call came in."""
+    engine: Engine
 
-    def handled(self, method: str, kind: str, code: str, seconds: float, /) -> None:
-        """It was answered."""
+    def assess(self, attempt: Attempt, timeout: float) -> Assessment:
+        """By the engine that is on."""
+        return self.engine.assess(attempt, timeout)
+
+    def record(self, outcome: Outcome, timeout: float) -> Recorded:
+        """By the engine that is on."""
+        return self.engine.record(outcome, timeout)
 
 
 @pytest.fixture(scope="module")
-def releases() -> Iterator[Release]:
-    """The shipped release."""
-    from riskd.config import Settings
-    from riskd.wiring import load_release
-
-    yield load_release(Settings())
+def shipped() -> Release:
+    return load_release(Settings())
 
 
-def test_there_are_at_least_forty() -> None:
-    """The golden cases are many enough to pin the shipped policies and models."""
-    assert len(CASES) >= 40
+@pytest.fixture(scope="module")
+def stage() -> Stage:
+    return Stage()
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_case(path: Path, releases: Release) -> None:
+@pytest.fixture(scope="module")
+def wire(stage: Stage) -> Iterator[risk_pb2_grpc.RiskServiceStub]:
+    service = build_server(stage, ListMeter(), Options(address="127.0.0.1:0", timeout_s=5.0))
+    service.server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        yield risk_pb2_grpc.RiskServiceStub(channel)
+    service.server.stop(None).wait()
+
+
+@every_case
+def test_case(path: Path, shipped: Release, stage: Stage, wire: risk_pb2_grpc.RiskServiceStub) -> None:
     """The pure core and a real gRPC channel give the same answer, and it is the expected one."""
-    case = Case(path)
-    log = ListLog()
-    engine = Engine(
+    case, log = Case(path), ListLog()
+    release, store = case.release(shipped), case.store()
+    attempt, keys, context = case.judged(release, store)
+    stage.engine = Engine(
         Parts(
-            store=case.store(),
+            store=store,
             geo=case.geo,
             agents=AGENTS,
             log=log,
@@ -74,26 +77,25 @@ def test_case(path: Path, releases: Release) -> None:
             pseudonyms=PSEUDONYMS,
             clock=lambda: NOW,
         ),
-        releases,
+        release,
     )
-    service = build_server(engine, NoCalls(), Options(address="127.0.0.1:0"))
-    service.server.start()
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
-            answer = risk_pb2_grpc.RiskServiceStub(channel).Assess(request(case.attempt), timeout=5)
-    finally:
-        service.server.stop(None).wait()
-    decision = case.decide(releases, answer.assessment_id)
-    assert Answers().response(decision.assessment) == answer
-    line = record.decode(log.lines[0])
+
+    answer = wire.Assess(request(case.attempt), timeout=5)
+    (line,) = map(record.decode, log.lines)
     assert isinstance(line, record.AssessmentRecord)
-    assert _seen(answer, line) == case.expect
+    explain = answer.assessment_id.endswith("0")
+    decision = assess(attempt, context, keys, release, answer.assessment_id, explain=explain)
+
+    assert Answers().response(decision.assessment) == answer
+    assert _seen(answer, line) == case.file.expect
+    vector = [math.nan if value is None else value for value in line.vector]
+    assert release.scorers[attempt.domain].score(vector) == (line.log_odds, line.score)
 
 
 def _seen(answer: risk_pb2.AssessResponse, line: record.AssessmentRecord) -> dict[str, object]:
     """What a case states: the answer's essence, and the record's."""
     return {
-        "tier": risk_pb2_name(answer),
+        "tier": assessment_pb2.Tier.Name(answer.requirement.tier).removeprefix("TIER_"),
         "satisfied": answer.requirement.satisfied,
         "reasons": [reason.code for reason in answer.reasons],
         "gaps": [f"{gap.source}:{gap.why}" for gap in answer.gaps],
@@ -107,8 +109,23 @@ def _seen(answer: risk_pb2.AssessResponse, line: record.AssessmentRecord) -> dic
     }
 
 
-def risk_pb2_name(answer: risk_pb2.AssessResponse) -> str:
-    """The tier's name as the policy writes it."""
-    from riskd.core.requirement import Tier
+def test_every_journey_of_every_domain_has_a_case() -> None:
+    """Eighteen tables of floors, bands, postures and rules: none is shipped unseen."""
+    seen = {(case.attempt.domain, case.attempt.journey) for case in map(Case, PATHS)}
 
-    return Tier(answer.requirement.tier).name
+    assert seen == {(domain, journey) for domain in DOMAINS for journey in JOURNEYS}
+
+
+def test_machines_are_never_asked_for_what_only_people_can_do() -> None:
+    """A machine is let in, needs its key, or is refused."""
+    machines = [case for case in map(Case, PATHS) if case.attempt.domain == "machine"]
+
+    assert {case.file.expect["tier"] for case in machines} == {"BASELINE", "HARDWARE_BOUND", "DENY"}
+
+
+def test_nothing_satisfies_a_refusal() -> None:
+    """Whatever a session or an assertion says, DENY is not met."""
+    refused = [case.file.expect["satisfied"] for case in map(Case, PATHS) if case.file.expect["tier"] == "DENY"]
+
+    assert refused
+    assert not any(refused)

@@ -1,120 +1,186 @@
-"""The world of the golden cases: builds attempts, and histories to judge them by, from a case's few words."""
+"""The world of the golden cases: builds attempts, and histories to judge them by, from a case's few words.
+
+A case is a YAML file:
+
+- `description`: what happens, and why the answer should be as it is.
+- `attempt`: `who`, `with` and `from` are names of `world.yaml`; every other key is a field of `Attempt`, and
+  `device` and `network` are laid over what the names say. A field that ends in `_time`, and `time` itself, is
+  written as `90m ago`, `2h ago` or `40d ago`. Unless it says otherwise, alex signs in (`journey: login`) at
+  home with the laptop and the right password.
+- `policy`: fields of the shipped policy that this deployment has set (`trusted_issuers`, `explicit_consent`).
+- `geo`: facts that the geo databases lack, with the reason: `{place: not_installed}`.
+- `store: unreadable`: the store does not answer.
+- `taught`: what proven sign-ins have taught: names of histories in `world.yaml`, or an attempt with `days_ago`
+  (a number, a list, or `{from, every, to}`), `units` (1 unless told) and `neighbours`, the number of other people
+  who did the same, each at an address and on a device of their own.
+- `tried`: what was tried lately: an attempt with `minutes_ago`, `times`, and `accounts`: the number of other
+  accounts on which the same was tried. None of it taught anything.
+- `recovered`: minutes since each completed recovery of the account.
+- `expect`: the answer's essence and the decision record's, whole and in order. One answer in sixteen is explained
+  though nothing was raised: which ones hangs on the request id, and that is the file's name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import yaml
+from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.user_agent import AgentParser
 from riskd.core import learn, signals
 from riskd.core.address import Address, parse
-from riskd.core.assess import Decision, Release, assess
+from riskd.core.assess import Release
 from riskd.core.attempt import Attempt
-from riskd.core.context import Agent, Context, Missing, Place, Route
+from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.errors import Unavailable
+from riskd.core.policy import Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import recall, wanted
+from riskd.ports import HistoryStore
+from tests.doubles import FailingStore
 
-NOW = 1_800_007_200.0
+Words = dict[str, Any]
+NOW: Final = 1_800_007_200.0
 """Friday 2027-01-15, 10:00 UTC."""
-HERE = Path(__file__).parent
-WORLD = yaml.safe_load((HERE / "world.yaml").read_text(encoding="utf-8"))
-PSEUDONYMS = Pseudonyms(b"pepper of the golden cases")
-AGENTS = AgentParser()
-OFFSETS = {"Europe/London": 0, "Europe/Madrid": 60, "Asia/Kolkata": 330}
+HERE: Final = Path(__file__).parent
+WORLD: Final = yaml.safe_load((HERE / "world.yaml").read_text(encoding="utf-8"))
+PSEUDONYMS: Final = Pseudonyms(b"pepper of the golden cases")
+AGENTS: Final = AgentParser()
+_OFFSETS: Final = {"Europe/London": 0, "Europe/Madrid": 60, "Asia/Kolkata": 330}
+_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 
 class TableGeo:
-    """Geo facts out of the world file; `absent` maps place or route to the reason why it is missing."""
+    """Geo facts out of the world file: an entry's hold for its /16 or /32. `absent` maps place or route to why."""
 
     def __init__(self, absent: dict[str, str]) -> None:
         self._absent = absent
-        self._known = {_canonical(entry["ip"]): entry for entry in WORLD["from"].values() if "route" in entry}
+        self._known = {_block(entry["ip"]): entry for entry in WORLD["from"].values() if "route" in entry}
 
     def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
         """As the geo databases would: unroutable addresses are nowhere."""
-        place = self._fact("place", address, Place)
-        route = self._fact("route", address, Route)
-        assert not isinstance(place, Route)
-        assert not isinstance(route, Place)
-        return place, route
+        entry = self._known.get(_block(address.text), {}) if address.routable else {}
+        why = "not_found" if address.routable else "unroutable"
+        return self._fact("place", entry, Place, why), self._fact("route", entry, Route, why)
 
-    def _fact(self, source: str, address: Address, kind: type[Place] | type[Route]) -> Place | Route | Missing:
+    def _fact(self, source: str, entry: Words, kind: type[Any], why: str) -> Any:  # noqa: ANN401
         if source in self._absent:
             return Missing(source, self._absent[source])
-        if not address.routable:
-            return Missing(source, "unroutable")
-        entry = self._known.get(address.text, {})
-        return msgspec.convert(entry[source], kind) if source in entry else Missing(source, "not_found")
+        return msgspec.convert(entry[source], kind) if source in entry else Missing(source, why)
 
     def offset(self, timezone: str, time: float) -> int | None:
         """Minutes east of UTC in January."""
-        return OFFSETS.get(timezone)
+        return _OFFSETS.get(timezone)
 
 
-def _canonical(ip: str) -> str:
+def _block(ip: str) -> tuple[int, int]:
     address = parse(ip)
     assert address is not None, ip
-    return address.text
+    return address.version, address.value >> (16 if address.version == 4 else 96)
 
 
-def attempt(words: dict[str, Any]) -> Attempt:
+def attempt(words: Words) -> Attempt:
     """An attempt from `who`, `with`, `from` and any field of `Attempt` besides."""
-    fields = dict(words)
-    fields |= WORLD["who"][fields.pop("who", "alex")] | {key: fields[key] for key in ("subject",) if key in fields}
-    network = {"client_ip": WORLD["from"][fields.pop("from", "home")]["ip"]} | fields.pop("network", {})
-    device = WORLD["with"][fields.pop("with", "laptop")]
-    extra = fields.pop("device", {})
-    fields["network"] = network
-    if device is not None:
-        fields["device"] = device | extra
-    return msgspec.convert({"journey": "login", "credential_result": "succeeded"} | fields, Attempt)
+    fields: Words = {"journey": "login", "credential_result": "succeeded"} | words
+    who, kit = WORLD["who"][fields.pop("who", "alex")], WORLD["with"][fields.pop("with", "laptop")]
+    fields["network"] = {"client_ip": WORLD["from"][fields.pop("from", "home")]["ip"]} | fields.get("network", {})
+    if kit is not None:
+        fields["device"] = kit | fields.get("device", {})
+    return msgspec.convert(_dated(who | fields), Attempt)
+
+
+def _dated(fields: Words) -> Words:
+    """The same with its moments as epoch seconds."""
+    return {
+        name: _dated(value)
+        if isinstance(value, dict)
+        else _moment(value)
+        if name == "time" or name.endswith("_time")
+        else value
+        for name, value in fields.items()
+    }
+
+
+def _moment(words: str) -> float:
+    amount, unit = words.removesuffix(" ago")[:-1], words.removesuffix(" ago")[-1]
+    return NOW - float(amount) * _SECONDS[unit]
+
+
+class File(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a case may say."""
+
+    description: str
+    expect: Words
+    attempt: Words = {}
+    policy: Words = {}
+    geo: dict[str, str] = {}
+    store: str = ""
+    taught: list[str | Words] = []
+    tried: list[Words] = []
+    recovered: list[float] = []
 
 
 class Case:
     """One golden case, and the world that it describes."""
 
     def __init__(self, path: Path) -> None:
-        self.words: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        self.expect: dict[str, Any] = self.words["expect"]
-        self.attempt = attempt({"request_id": path.stem} | self.words.get("attempt", {}))
-        self.geo = TableGeo(self.words.get("geo", {}))
+        self.file = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), File)
+        self.attempt = attempt({"request_id": path.stem} | self.file.attempt)
+        self.geo = TableGeo(self.file.geo)
+
+    def release(self, shipped: Release) -> Release:
+        """The shipped release with this deployment's settings."""
+        domain = self.attempt.domain
+        policy = shipped.policies[domain]
+        changes = msgspec.convert(self.file.policy, dict[str, bool | frozenset[str]])
+        return replace(shipped, policies={**shipped.policies, domain: _with(policy, changes)})
+
+    def judged(self, release: Release, store: HistoryStore) -> tuple[Attempt, Keys, Context]:
+        """The attempt as it may be judged, where its histories lie, and all that is known of it."""
+        explicit = release.policies[self.attempt.domain].explicit_consent
+        consented = signals.consented(self.attempt, explicit=explicit)
+        time = consented.time if consented.time is not None else NOW
+        return consented, *facts(consented, self.geo, time, store)
 
     def store(self) -> MemoryStore:
-        """A store with the case's history: what was taught and what was tried."""
-        store = MemoryStore()
-        everywhere = TableGeo({})
-        for entry in self.words.get("taught", []):
-            words = {key: value for key, value in entry.items() if key not in ("days_ago", "units")}
-            for days in _days(entry["days_ago"]):
-                one = attempt(words)
-                keys, context = facts(one, everywhere, NOW - days * 86_400, MemoryStore())
-                store.write(learn.taught(learn.lesson(one, context, keys), entry.get("units", 1)), (), NOW, 1.0)
-        for entry in self.words.get("tried", []):
-            words = {key: value for key, value in entry.items() if key not in ("minutes_ago", "times", "subjects")}
-            for number in range(entry.get("times", 1)):
-                who = {"subject": f"victim-{number}"} if entry.get("subjects") else {}
+        """A store that holds what was taught, tried and recovered."""
+        store = FailingStore(writes=True) if self.file.store == "unreadable" else MemoryStore()
+        for entry in _named(self.file.taught):
+            words = {"days_ago": 0, "units": 1, "neighbours": 0} | entry
+            days, units, neighbours = (words.pop(name) for name in ("days_ago", "units", "neighbours"))
+            for one in map(attempt, _neighbours(words, neighbours)):
+                for day in _days(days):
+                    keys, context = facts(one, _EVERYWHERE, NOW - day * 86_400, MemoryStore())
+                    store.write(learn.taught(learn.lesson(one, context, keys), units), (), NOW, 1.0)
+        for entry in self.file.tried:
+            words = {"minutes_ago": 0, "times": 1, "accounts": 0} | entry
+            time = NOW - words.pop("minutes_ago") * 60
+            times, accounts = words.pop("times"), words.pop("accounts")
+            for who in [{"subject": f"victim-{number}"} for number in range(accounts)] or [{}]:
                 one = attempt(words | who)
-                time = NOW - entry["minutes_ago"] * 60
-                keys, _ = facts(one, everywhere, time, MemoryStore())
-                store.write(learn.attempted(one, keys, time), (), NOW, 1.0)
-        for entry in self.words.get("recovered", []):
-            keys, _ = facts(self.attempt, everywhere, NOW, MemoryStore())
-            store.write((learn.recovered(keys.subject, NOW - entry["minutes_ago"] * 60),), (), NOW, 1.0)
+                keys, _ = facts(one, _EVERYWHERE, time, MemoryStore())
+                for _ in range(times):
+                    store.write(learn.attempted(one, keys, time), (), NOW, 1.0)
+        keys, _ = facts(self.attempt, _EVERYWHERE, NOW, MemoryStore())
+        for minutes in self.file.recovered:
+            store.write((learn.recovered(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
         return store
 
-    def decide(self, release: Release, assessment_id: str) -> Decision:
-        """The case through the pure core."""
-        consented = signals.consented(self.attempt)
-        keys, context = facts(consented, self.geo, NOW, self.store())
-        return assess(consented, context, keys, release, assessment_id)
+
+_EVERYWHERE: Final = TableGeo({})
 
 
-def facts(attempt: Attempt, geo: TableGeo, now: float, store: MemoryStore) -> tuple[Keys, Context]:
+def _with(policy: Policy, changes: dict[str, bool | frozenset[str]]) -> Policy:
+    return replace(policy, **changes)
+
+
+def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> tuple[Keys, Context]:
     """Everything known about an attempt at `now`."""
     address = parse(attempt.network.client_ip)
     assert address is not None
@@ -125,16 +191,41 @@ def facts(attempt: Attempt, geo: TableGeo, now: float, store: MemoryStore) -> tu
         agent = AGENTS.parse(device.user_agent, device.platform, device.mobile)
     values = signals.values(attempt, place, route, agent, now)
     keys = PSEUDONYMS.keys(attempt, address, values)
-    histories, _ = store.read(wanted(keys), (), NOW, 1.0)
+    remembered: Remembered | Missing
+    try:
+        remembered = recall(keys, store.read(wanted(keys), (), NOW, 1.0)[0])
+    except Unavailable:
+        remembered = Missing("history", "unavailable")
     offset = geo.offset(device.timezone, now) if device is not None and device.timezone else None
     return keys, signals.context(
         attempt,
         now,
         values,
         facts=(place, route, agent),
-        remembered=recall(keys, histories),
+        remembered=remembered,
         device_offset_min=offset,
     )
+
+
+def _named(taught: list[str | Words]) -> Iterator[Words]:
+    for entry in taught:
+        if isinstance(entry, str):
+            yield from WORLD["taught"][entry]
+        else:
+            yield entry
+
+
+def _neighbours(words: Words, count: int) -> Iterator[Words]:
+    """The attempt itself, or those of other people like it."""
+    if not count:
+        yield words
+    for number in range(count):
+        ip = WORLD["from"][words.get("from", "home")]["ip"].split(".")
+        yield words | {
+            "subject": f"neighbour-{number}",
+            "network": {"client_ip": ".".join((*ip[:2], str(number + 100), "9"))},
+            "device": {"device_id": f"neighbour-{number}", "fingerprint": f"neighbour-{number}"},
+        }
 
 
 def _days(words: float | list[float] | dict[str, float]) -> Iterator[float]:

@@ -63,6 +63,24 @@ def sign_in(address: str = "192.0.2.10", **changes: Any) -> Attempt:  # noqa: AN
     return replace(whole, **changes)
 
 
+def keys_of(attempt: Attempt, values: dict[str, str]) -> Keys:
+    """Keys that can be read in a failing test; the real ones are hashes."""
+
+    def key(table: str) -> bytes:
+        return f"{table}:{values[table]}".encode() if table in values else b""
+
+    return Keys(
+        subject=f"subject:{attempt.subject}".encode(),
+        domain=b"domain",
+        address=key("address"),
+        network=key("network"),
+        device=key("device"),
+        fingerprint=key("fingerprint"),
+        asn=key("asn"),
+        popularity={table: key(table) for table in POPULARITY if table in values},
+    )
+
+
 class World:
     """One identity domain, its histories folded in memory by riskd's own rules."""
 
@@ -82,7 +100,7 @@ class World:
     ) -> Context:
         """What riskd knows of the attempt at `now`; `remembered` is why the store failed, if it did."""
         values = self._values(attempt, place, route, agent, now)
-        memories = remembered or self._recall(_keys(attempt, values))
+        memories = remembered or self._recall(keys_of(attempt, values))
         return signals.context(
             attempt,
             now,
@@ -95,12 +113,12 @@ class World:
     def try_(self, attempt: Attempt, now: float, **facts: Any) -> None:  # noqa: ANN401
         """Somebody attempts this; `facts` as for `context`."""
         context = self.context(attempt, now, **facts)
-        self.apply(*learn.attempted(attempt, _keys(attempt, context.values), now))
+        self.apply(*learn.attempted(attempt, keys_of(attempt, context.values), now))
 
     def prove(self, attempt: Attempt, now: float, *, units: int = 1, **facts: Any) -> tuple[Delta, ...]:  # noqa: ANN401
         """The attempt proves to be the owner's; what that taught. `facts` as for `context`."""
         context = self.context(attempt, now, **facts)
-        deltas = learn.taught(learn.lesson(attempt, context, _keys(attempt, context.values)), units)
+        deltas = learn.taught(learn.lesson(attempt, context, keys_of(attempt, context.values)), units)
         self.apply(*deltas)
         return deltas
 
@@ -149,21 +167,3 @@ def crowd(world: World | None = None, *, people: int = 60, until: float = NOW - 
         )
         world.prove(other, until - person * HOUR)
     return world
-
-
-def _keys(attempt: Attempt, values: dict[str, str]) -> Keys:
-    """Keys that can be read in a failing test; the real ones are hashes."""
-
-    def key(table: str) -> bytes:
-        return f"{table}:{values[table]}".encode() if table in values else b""
-
-    return Keys(
-        subject=f"subject:{attempt.subject}".encode(),
-        domain=b"domain",
-        address=key("address"),
-        network=key("network"),
-        device=key("device"),
-        fingerprint=key("fingerprint"),
-        asn=key("asn"),
-        popularity={table: key(table) for table in POPULARITY if table in values},
-    )

@@ -6,8 +6,10 @@ import math
 
 from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
-from riskd.core.assess import assess
-from riskd.core.features import FEATURES
+from riskd.core import learn
+from riskd.core.assess import NOTICEABLE, assess
+from riskd.core.context import Missing
+from riskd.core.features import FEATURES, NAMES
 from riskd.wiring import load_release
 from tests.cases.world import NOW, TableGeo, attempt, facts
 
@@ -26,3 +28,31 @@ def test_what_is_not_known_gives_no_reason() -> None:
     codes = {reason.code for reason in decision.assessment.reasons}
     assert "ANONYMIZER" in codes
     assert codes & (missing - present) == set()
+
+
+def test_what_looks_like_the_owner_is_not_called_unlike() -> None:
+    """Home, on a day like any other, is told from elsewhere by less than usual where few accounts are known."""
+    store = MemoryStore()
+    usual = attempt({"who": "sam"})
+    for day in range(2, 50, 2):
+        keys, context = facts(usual, TableGeo({}), NOW - day * 86_400, MemoryStore())
+        store.write(learn.taught(learn.lesson(usual, context, keys), 1), (), NOW, 1.0)
+    keys, context = facts(usual, TableGeo({}), NOW, store)
+
+    decision = assess(usual, context, keys, load_release(Settings()), "assessment", explain=True)
+
+    assert decision.contributions is not None
+    moved = {name for name, by in zip(NAMES, decision.contributions, strict=True) if by >= NOTICEABLE}
+    assert {"address_llr", "weekday_llr"} <= moved
+    assert decision.assessment.reasons == ()
+
+
+def test_a_client_cannot_make_the_answer_look_degraded() -> None:
+    """A user agent that nobody can read is a gap. Nothing of riskd failed, so no cause says so."""
+    garbled = attempt({"with": "unknown_agent"})
+    keys, context = facts(garbled, TableGeo({}), NOW, MemoryStore())
+
+    answer = assess(garbled, context, keys, load_release(Settings()), "assessment").assessment
+
+    assert Missing("agent", "unreadable") in answer.gaps
+    assert answer.causes == ()

@@ -14,7 +14,8 @@ class Feature(Struct, frozen=True, kw_only=True):
     when a larger value can only be riskier, -1 when it can only be safer, 0 when either. `sources` are
     names of `context.SOURCES`: if one of them is Missing, so is the feature. `purpose` is one of
     `attempt.PURPOSES`: without it the feature is missing. `reason` is the stable code of the answer,
-    `why` says what it is good for, `text` is what people read when it raised the score.
+    `why` says what it is good for, `text` is what people read when it raised the score; of a feature that can
+    only be riskier the larger it is true above `true_above`.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Feature(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
     purpose: str = "security"
     missing: float = math.nan
+    true_above: float = 0.0
     revision: int = 1
     """Raised when the same name comes to mean something else: models made for the old one are refused."""
 

@@ -23,6 +23,7 @@ FEATURES: Final = (
         why="ln p(hour) / p(hour | subject), an hour either side included, against the domain's own day",
         text="this is not a time of day at which this account is used",
         sources=("history",),
+        true_above=1.0,
     ),
     Feature(
         name="weekday_llr",
@@ -33,6 +34,7 @@ FEATURES: Final = (
         why="ln p(weekday) / p(weekday | subject) against an even week",
         text="this is not a day of the week on which this account is used",
         sources=("history",),
+        true_above=1.0,
     ),
     Feature(
         name="days_since_visit",

@@ -1,0 +1,324 @@
+"""Laws of the whole pipeline, with the shipped policies and models, over whatever may be known or missing."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from itertools import pairwise
+from typing import Any, Final, TypeVar
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.config import Settings
+from riskd.core import signals
+from riskd.core.assess import SUGGESTIBLE, Decision, Release, assess
+from riskd.core.assessment import Hit
+from riskd.core.attempt import DOMAINS, JOURNEYS, PURPOSES, Attempt, Device, Outside, Session
+from riskd.core.context import SOURCES, Agent, Context, Missing, Place, Route
+from riskd.core.history import DAY, HOUR
+from riskd.core.policy import ladder
+from riskd.core.requirement import Terms, Tier
+from riskd.core.rules import Facts, Found
+from riskd.wiring import load_release
+from tests.core.builders import (
+    BERGEN,
+    CHROME,
+    ELSEWHERE,
+    HOME,
+    HOSTER,
+    LAPTOP,
+    NOW,
+    OSLO,
+    SYDNEY,
+    World,
+    crowd,
+    keys_of,
+    settled,
+    sign_in,
+)
+
+Value = TypeVar("Value")
+law = settings(max_examples=150)
+NODE: Final = Device(user_agent="Go-http-client/2.0", device_id="node", attestation="failed")
+STRANGER: Final = replace(LAPTOP, device_id="other", fingerprint="f-other", timezone="Asia/Tokyo", platform="Linux")
+KEY: Final = Session(id="s", authentication_time=NOW - 60, acr="phrh", amr=("hwk", "pin"))
+TOR: Final = Route(60729, "a foundation", anonymizer="tor")
+SCRIPT: Final = Agent("Go-http-client", "2", automated=True)
+OPTIONAL: Final = ("device", "place", "behaviour", "session", "federation", "outside")
+EVERY_TIER: Final = ladder(dict.fromkeys(Tier, Terms(aal=0)))
+BROUGHT: Final = {
+    "device": ("device_id", "fingerprint", "languages", "timezone", "screen", "attestation"),
+    "place": ("reported_place",),
+}
+"""The sources that a field of the attempt stands for, where it is not one of its own name."""
+
+
+@cache
+def shipped() -> Release:
+    return load_release(Settings())
+
+
+@cache
+def worlds() -> tuple[World, ...]:
+    """Nobody is known; alex is; alex is among many; alex was recovered while sixty others were attacked from home."""
+    attacked = settled()
+    for number in range(60):
+        attacked.try_(sign_in(subject=f"victim-{number}", credential_result="failed"), NOW - 600)
+    for journey, hours in (("recovery", 3), ("profile_update", 2), ("payment", 1)):
+        attacked.try_(sign_in(journey=journey), NOW - hours * HOUR)
+    return World(), settled(), crowd(settled()), attacked
+
+
+class Scene(Struct, frozen=True):
+    """An attempt in a world, and what is known of it."""
+
+    attempt: Attempt
+    context: Context
+
+    def decide(self, release: Release | None = None, *, explain: bool = False) -> Decision:
+        keys = keys_of(self.attempt, self.context.values)
+        return assess(self.attempt, self.context, keys, release or shipped(), "0" * 32, explain=explain)
+
+
+@st.composite
+def attempts(draw: st.DrawFn) -> Attempt:
+    """Sign-ins and other journeys of alex's with some signals left out, and some that are not alex's."""
+    whole = sign_in(
+        draw(st.sampled_from(("192.0.2.10", "192.0.2.99", "203.0.113.5"))),
+        domain=draw(st.sampled_from(DOMAINS)),
+        journey=draw(st.sampled_from(JOURNEYS)),
+        credential_result=draw(st.sampled_from(("not_checked", "succeeded", "failed"))),
+        device=draw(st.sampled_from((LAPTOP, STRANGER, NODE))),
+    )
+    if draw(st.booleans()):
+        whole = replace(whole, session=KEY)
+    if draw(st.booleans()):
+        risk = draw(st.sampled_from(("", "low", "high")))
+        whole = replace(whole, outside=Outside(credential_breached=draw(st.booleans()), risk_level=risk))
+    left_out: dict[str, None] = dict.fromkeys(draw(st.sets(st.sampled_from(OPTIONAL), max_size=3)))
+    return replace(whole, **left_out)
+
+
+def known_or(values: tuple[Value, ...], source: str) -> st.SearchStrategy[Value | Missing]:
+    return st.sampled_from((*values, Missing(source, "not_installed")))
+
+
+def offset(attempt: Attempt) -> int | None:
+    """Minutes east of UTC by the device's clock, if it sent its timezone."""
+    return 120 if attempt.device is not None and attempt.device.timezone else None
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> Scene:
+    """An attempt in one of the worlds, with some facts missing."""
+    attempt = draw(attempts())
+    context = draw(st.sampled_from(worlds())).context(
+        attempt,
+        device_offset_min=offset(attempt),
+        place=draw(known_or((OSLO, BERGEN, SYDNEY), "place")),
+        route=draw(known_or((HOME, ELSEWHERE, HOSTER, TOR), "route")),
+        agent=draw(known_or((CHROME, SCRIPT), "agent")),
+        remembered=draw(st.sampled_from((None, None, None, Missing("history", "unavailable")))),
+    )
+    return Scene(attempt, context)
+
+
+hits = st.builds(
+    Hit, st.just("another"), st.sampled_from(Tier), st.sampled_from(("NEW_DEVICE", "ANOTHER")), st.just(False)
+)
+
+
+def with_hit(attempt: Attempt, hit: Hit) -> Release:
+    """The shipped release with one more rule, which hits; its tier has terms in every policy."""
+    release = shipped()
+    policy = release.policies[attempt.domain]
+    journey = policy.journeys[attempt.journey]
+
+    def evaluate(facts: Facts) -> Found:
+        found, broken = journey.evaluate(facts)
+        return (*found, hit), broken
+
+    richer = replace(journey, evaluate=evaluate)
+    policy = replace(
+        policy, journeys={**policy.journeys, attempt.journey: richer}, ladder=EVERY_TIER | dict(policy.ladder)
+    )
+    return replace(release, policies={**release.policies, attempt.domain: policy})
+
+
+def as_bytes(decision: Decision) -> bytes:
+    """All of a decision, a NaN being itself."""
+    return msgspec.msgpack.encode(
+        (decision.assessment, decision.vector, decision.hits, decision.contributions, decision.receipt)
+    )
+
+
+@law
+@given(scenes(), hits)
+def test_another_hit_never_lowers_the_tier(scene: Scene, hit: Hit) -> None:
+    """Evidence adds up to the strictest: a rule that hits can raise the tier, to its own or not at all."""
+    without, with_it = scene.decide(), scene.decide(with_hit(scene.attempt, hit))
+
+    assert with_it.assessment.requirement.tier == max(without.assessment.requirement.tier, hit.tier)
+    assert hit.reason in {reason.code for reason in with_it.assessment.reasons}
+
+
+@law
+@given(scenes(), hits)
+def test_a_shadow_hit_changes_nothing(scene: Scene, hit: Hit) -> None:
+    """A rule in shadow is recorded with the decision; the answer is the same bit for bit."""
+    without, with_it = scene.decide(), scene.decide(with_hit(scene.attempt, replace(hit, shadow=True)))
+
+    assert with_it.assessment == without.assessment
+    assert with_it.hits[-1].rule == "another"
+
+
+@law
+@given(scenes())
+def test_the_tier_never_lies_below_the_floor(scene: Scene) -> None:
+    """A low score changes no assurance level, and whatever is missing lowers nothing."""
+    floor = shipped().policies[scene.attempt.domain].journeys[scene.attempt.journey].floor
+
+    assert scene.decide().assessment.requirement.tier >= floor
+
+
+@law
+@given(scenes())
+def test_every_missing_fact_that_is_expected_is_named(scene: Scene) -> None:
+    """Nothing that is missing raises, and the answer names it where the policy says that it matters."""
+    answer = scene.decide(explain=True).assessment
+    absent = {missing.source for missing in scene.context.missing}
+    for field in OPTIONAL:
+        if getattr(scene.attempt, field) is None:
+            absent |= set(BROUGHT.get(field, (field,)))
+    expected = set(shipped().policies[scene.attempt.domain].journeys[scene.attempt.journey].postures)
+
+    assert {gap.source for gap in answer.gaps} == absent & expected
+    assert absent <= set(SOURCES)
+    assert 0.0 <= answer.score <= 1.0
+    assert answer.coverage == (pytest.approx(1 - len(absent & expected) / len(expected)) if expected else 1.0)
+
+
+@law
+@given(scenes(), st.booleans())
+def test_a_decision_repeats_bit_for_bit(scene: Scene, explain: bool) -> None:
+    """Same attempt, context and release: same answer, also from values that have been stored and read back."""
+    attempt = msgspec.msgpack.decode(msgspec.msgpack.encode(scene.attempt), type=Attempt)
+    context = replace(scene.context, values=dict(reversed(scene.context.values.items())))
+
+    assert as_bytes(Scene(attempt, scene.context).decide(explain=explain)) == as_bytes(scene.decide(explain=explain))
+    assert Scene(attempt, context).decide().assessment == scene.decide().assessment
+
+
+@law
+@given(scenes())
+def test_the_vector_reproduces_the_score(scene: Scene) -> None:
+    """The vector that is logged is all that the score was made of."""
+    decision = scene.decide()
+    scorer = shipped().scorers[scene.attempt.domain]
+
+    assert scorer.score(list(decision.vector)) == (decision.log_odds, decision.assessment.score)
+
+
+def unsent(attempt: Attempt, purpose: str) -> Attempt:
+    """The attempt of a client that does not collect what a purpose needs."""
+    device = attempt.device
+    if purpose == "device" and device is not None:
+        device = Device(user_agent=device.user_agent, platform=device.platform, mobile=device.mobile)
+        return replace(attempt, device=device)
+    fields = {"location": ("place",), "behaviour": ("behaviour",), "sharing": ("outside",)}
+    nothing: dict[str, None] = dict.fromkeys(fields.get(purpose, ()))
+    return replace(attempt, **nothing)
+
+
+@law
+@given(st.data(), attempts(), st.sampled_from(PURPOSES[1:]), st.sampled_from(range(4)))
+def test_consent_withheld_is_a_signal_not_sent(data: st.DataObject, attempt: Attempt, purpose: str, where: int) -> None:
+    """But for the reason that a gap gives, nobody can tell who refused from who never sent."""
+    place: Place | Missing = data.draw(known_or((OSLO, SYDNEY), "place"))
+    refused = signals.consented(replace(attempt, consent=tuple(set(PURPOSES) - {purpose})))
+    silent = unsent(attempt, purpose)
+    one, other = (
+        Scene(each, worlds()[where].context(each, place=place, device_offset_min=offset(each))).decide()
+        for each in (refused, silent)
+    )
+    ours, theirs = one.assessment, other.assessment
+
+    assert [gap.source for gap in ours.gaps] == [gap.source for gap in theirs.gaps]
+    withheld = {gap.source for gap in ours.gaps if gap.why == "not_consented"}
+    assert all(signals.PURPOSE[source] == purpose for source in withheld)
+    assert msgspec.msgpack.encode(one.vector) == msgspec.msgpack.encode(other.vector)
+    assert replace(ours, gaps=()) == replace(theirs, gaps=())
+    assert (one.deltas, one.receipt) == (other.deltas, other.receipt)
+
+
+@law
+@given(scenes())
+def test_next_signals_are_missing_ones(scene: Scene) -> None:
+    """What would help is among what is missing and could be sent; where nothing was raised, nothing would help."""
+    answer = scene.decide().assessment
+    journey = shipped().policies[scene.attempt.domain].journeys[scene.attempt.journey]
+
+    assert set(answer.next_signals) <= {missing.source for missing in scene.context.missing} & set(SUGGESTIBLE)
+    if answer.requirement.tier == journey.floor:
+        assert answer.next_signals == ()
+
+
+def nameless(**changes: Any) -> Attempt:  # noqa: ANN401
+    """Staff on a laptop that does not say which it is."""
+    return sign_in(domain="workforce", federation=None, device=replace(LAPTOP, device_id=""), **changes)
+
+
+def test_a_next_signal_helps_when_it_is_as_usual() -> None:
+    """What the answer asks for does lower the tier once the owner sends it."""
+    world, asked, told = settled(), nameless(), sign_in(domain="workforce", federation=None)
+    before, after = (Scene(each, world.context(each)).decide().assessment for each in (asked, told))
+
+    assert before.next_signals == ("device_id",)
+    assert after.requirement.tier < before.requirement.tier
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        nameless(outside=Outside(risk_level="high")),
+        sign_in(domain="machine", journey="recovery", device=None),
+        sign_in(journey="payment", device=None, behaviour=None, outside=Outside(risk_level="high")),
+    ],
+    ids=["a partner's word", "a floor of DENY", "a partner's word on a payment"],
+)
+def test_no_signal_is_asked_for_when_none_would_help(attempt: Attempt) -> None:
+    """A tier that rests on something else is not lowered by anything that the client could send."""
+    assert Scene(attempt, settled().context(attempt)).decide().assessment.next_signals == ()
+
+
+@law
+@given(scenes())
+def test_reasons_are_few_and_ordered(scene: Scene) -> None:
+    """At most eight, each code once; those of features follow those of rules and gaps, the strongest first."""
+    decision = scene.decide(explain=True)
+    reasons = decision.assessment.reasons
+    codes = [reason.code for reason in reasons]
+    given_ = {hit.reason for hit in decision.hits if not hit.shadow}
+    learned = [
+        reason.contribution
+        for reason in reasons
+        if reason.code not in given_ and reason.code != "NO_HISTORY" and not reason.code.startswith("MISSING_")
+    ]
+
+    assert len(codes) == len(set(codes)) <= 8
+    assert all(first >= second > 0 for first, second in pairwise(learned))
+
+
+def test_nothing_is_learned_from_a_decision_alone() -> None:
+    """The deltas of an assessment are velocity; what it would teach waits in the receipt for a proof."""
+    attempt = sign_in()
+    decision = Scene(attempt, settled().context(attempt)).decide()
+
+    assert decision.receipt.taught == 0
+    assert {delta.key[:1] for delta in decision.deltas} == {b"A"}
+    assert all(math.isfinite(delta.time) and delta.expires <= NOW + 30 * DAY for delta in decision.deltas)

@@ -1,0 +1,74 @@
+"""Stand-ins for the engine's ports that keep what they are told, or fail when they are told to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.core.errors import Problem, Unavailable
+from riskd.core.history import Delta, History
+from riskd.core.stored import Swap
+
+
+class ListLog:
+    """A decision log in a list; with `full` it accepts nothing."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.lines: list[bytes] = []
+        self._full = full
+
+    def append(self, record: bytes) -> bool:
+        """Keep the line."""
+        if not self._full:
+            self.lines.append(record)
+        return not self._full
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+class CountingMeter(NullMeter):
+    """Counts what the engine tells it, by kind and labels."""
+
+    def __init__(self) -> None:
+        self.told: Counter[tuple[str, ...]] = Counter()
+
+    def assessed(self, domain: str, journey: str, tier: str, score: float) -> None:
+        """An answer."""
+        self.told["assessed", domain, journey, tier] += 1
+
+    def gap(self, source: str, why: str) -> None:
+        """A gap in an answer."""
+        self.told["gap", source, why] += 1
+
+    def outcome(self, domain: str, kind: str, taught: int) -> None:
+        """An outcome."""
+        self.told["outcome", domain, kind] += 1
+
+    def failed(self, part: str) -> None:
+        """A part that failed."""
+        self.told["failed", part] += 1
+
+
+class FailingStore(MemoryStore):
+    """A store that cannot be read, or written, or both."""
+
+    def __init__(self, *, reads: bool = False, writes: bool = False) -> None:
+        """`reads`, `writes`: whether these still work."""
+        super().__init__()
+        self.reads, self.writes = reads, writes
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        """As `MemoryStore`, or Unavailable."""
+        if not self.reads:
+            raise Unavailable([Problem("store", "down", "wait")])
+        return super().read(histories, documents, now, timeout)
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """As `MemoryStore`, or Unavailable."""
+        if not self.writes:
+            raise Unavailable([Problem("store", "down", "wait")])
+        return super().write(deltas, swaps, now, timeout)

@@ -1,0 +1,180 @@
+"""The shell round the core: what is logged, what a repeat gets, and what changes under a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.user_agent import AgentParser
+from riskd.config import Settings
+from riskd.core import record
+from riskd.core.address import Address
+from riskd.core.assess import Release
+from riskd.core.attempt import Attempt, Network
+from riskd.core.context import Missing, Place, Route
+from riskd.core.errors import Unavailable
+from riskd.core.features import NAMES
+from riskd.core.history import Delta
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.stored import Swap
+from riskd.engine import Engine, Parts
+from riskd.wiring import load_release
+
+NOW = 1_800_000_000.0
+OSLO = Place("NO", 59.9, 10.75, 10.0)
+LONDON = Place("GB", 51.5, -0.1, 10.0)
+LOGIN = Attempt(
+    domain="customer",
+    subject="kim",
+    journey="login",
+    network=Network(client_ip="192.0.2.7", rtt_ms=2.0),
+    request_id="once",
+)
+
+
+class OnePlace:
+    """Every address is at one place."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+        return self._place, Missing("route", "not_installed")
+
+    def offset(self, timezone: str, time: float) -> int | None:
+        return None
+
+
+class ListLog:
+    """Keeps its lines while it `works`."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.works = True
+
+    def append(self, record: bytes) -> bool:
+        if self.works:
+            self.lines.append(record)
+        return self.works
+
+    def close(self) -> None:
+        pass
+
+    def records(self) -> list[record.Record]:
+        return [record.decode(line) for line in self.lines]
+
+
+class DyingLog(ListLog):
+    """The process ends before anything is logged."""
+
+    def append(self, record: bytes) -> bool:
+        raise KeyboardInterrupt
+
+
+class LateStore(MemoryStore):
+    """Reads, and is never in time to write."""
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        raise Unavailable([])
+
+
+@pytest.fixture(scope="module")
+def release() -> Release:
+    return load_release(Settings())
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return Parts(
+        store=MemoryStore(),
+        geo=OnePlace(OSLO),
+        agents=AgentParser(),
+        log=ListLog(),
+        meter=NullMeter(),
+        pseudonyms=Pseudonyms(b"pepper of the engine's tests"),
+        clock=lambda: NOW,
+    )
+
+
+def log(engine: Engine) -> ListLog:
+    found = engine.parts.log
+    assert isinstance(found, ListLog)
+    return found
+
+
+def test_a_repeat_gets_the_first_answer_and_is_logged(parts: Parts, release: Release) -> None:
+    """The same id and score, whatever else the repeat says; nothing is counted twice."""
+    engine = Engine(parts, release)
+    first = engine.assess(LOGIN)
+    before = parts.store.size()
+
+    assert engine.assess(replace(LOGIN, network=Network(client_ip="203.0.113.9"))) == first
+    assert parts.store.size() == before
+    logged, repeated = log(engine).records()
+    assert isinstance(logged, record.AssessmentRecord)
+    assert isinstance(repeated, record.RepeatRecord)
+    assert (repeated.id, repeated.tier, repeated.score) == (logged.id, logged.tier, logged.score)
+
+
+def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release: Release) -> None:
+    """Killed between the store and the log: the repeat is answered from the store, and so must be in the log."""
+    with pytest.raises(KeyboardInterrupt):
+        Engine(replace(parts, log=DyingLog()), release).assess(LOGIN)
+    engine = Engine(parts, release)
+
+    answer = engine.assess(LOGIN)
+    (line,) = log(engine).records()
+    assert isinstance(line, record.RepeatRecord)
+    assert (line.id, line.release) == (answer.id, release.id)
+
+
+def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release) -> None:
+    """A full disk denies nobody; first answers and repeats are both marked."""
+    engine = Engine(parts, release)
+    log(engine).works = False
+
+    assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
+    assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
+    log(engine).works = True
+    assert engine.assess(LOGIN).causes == ()
+
+
+def test_an_answer_that_is_not_stored_says_so(parts: Parts, release: Release) -> None:
+    """In the answer and in the log."""
+    engine = Engine(replace(parts, store=LateStore()), release)
+
+    assert engine.assess(LOGIN).causes == ("store:not_written",)
+    (line,) = log(engine).records()
+    assert isinstance(line, record.AssessmentRecord)
+    assert line.causes == ("store:not_written",)
+
+
+def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts: Parts, release: Release) -> None:
+    """What is not given stays."""
+    engine = Engine(parts, release)
+    engine.assess(replace(LOGIN, request_id=""))
+    engine.install(Release("other", release.policies, release.scorers), OnePlace(LONDON))
+    engine.assess(replace(LOGIN, request_id=""))
+    engine.install(release)
+    engine.assess(replace(LOGIN, request_id=""))
+
+    seen = [line for line in log(engine).records() if isinstance(line, record.AssessmentRecord)]
+    assert [line.release for line in seen] == [release.id, "other", release.id]
+    assert [line.facts.place for line in seen] == [OSLO, LONDON, LONDON]
+
+
+@pytest.mark.parametrize(("edge", "known"), [(None, False), (LONDON, True)])
+def test_the_edge_bounds_how_far_the_client_can_be(
+    edge: Place | None, known: bool, parts: Parts, release: Release
+) -> None:
+    """Two milliseconds from London is not Oslo; without a place of measurement nobody can say."""
+    engine = Engine(replace(parts, edge=edge), release)
+    engine.assess(LOGIN)
+
+    (line,) = log(engine).records()
+    assert isinstance(line, record.AssessmentRecord)
+    shortfall = line.vector[NAMES.index("rtt_shortfall_km")]
+    assert (shortfall is not None and 900 < shortfall < 1000) is known
