@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from riskd.adapters.asn_table import read_asn_table
+from riskd.adapters.caching import CachingStore
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.geoip import GeoIp
@@ -125,7 +126,7 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         keep_seconds=settings.log.keep_days * 86_400,
         slow_seconds=settings.log.slow_ms / 1000,
     )
-    store = open_store(settings)
+    store = CachingStore(open_store(settings))
     parts = Parts(
         store=store,
         geo=geo,

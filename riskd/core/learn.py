@@ -19,7 +19,7 @@ from riskd.core.history import (
     inverse,
 )
 from riskd.core.pseudonym import Keys, short
-from riskd.core.recall import ACTIVITY, PROFILE
+from riskd.core.recall import ACTIVITY, COMMON, PROFILE
 from riskd.core.requirement import Requirement, Tier, accepts
 
 RECEIPT_SECONDS: Final = 90 * DAY
@@ -37,7 +37,9 @@ class Lesson(Struct, frozen=True, array_like=True):
     owners: tuple[bytes, ...]
     """Device and fingerprint, which learn whose they are."""
     shared: tuple[bytes, ...]
-    """Address, network, ASN, popularity records and the domain, which learn how common they are."""
+    """Address, network and ASN, which learn how common they are."""
+    common: tuple[bytes, ...]
+    """The same of the values that have a popularity record."""
     domain: bytes
     values: dict[str, str]
     place: tuple[float, ...] = ()
@@ -118,12 +120,12 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
     elif isinstance(context.place, Place):
         where = context.place
         place = (context.now, round(where.latitude, 3), round(where.longitude, 3), round(where.radius_km, 1))
-    popularity = tuple(key for table, key in keys.popularity.items() if table in values)
     return Lesson(
         time=context.now,
         subject=keys.subject,
-        owners=tuple(key for key in (keys.device, keys.fingerprint) if key),
-        shared=(*(key for key in (keys.address, keys.network, keys.asn) if key), *popularity),
+        owners=tuple([key for key in (keys.device, keys.fingerprint) if key]),
+        shared=tuple([key for key in (keys.address, keys.network, keys.asn) if key]),
+        common=tuple([key for table, key in keys.popularity.items() if table in values]),
         domain=keys.domain,
         values=values,
         place=place,
@@ -155,7 +157,8 @@ def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
         Delta(PROFILE + lesson.subject, time, expires, tuple(counts), marks),
         *(Delta(PROFILE + key, time, expires, owner) for key in lesson.owners),
         *(Delta(PROFILE + key, time, expires, once) for key in lesson.shared),
-        Delta(PROFILE + lesson.domain, time, expires, (*once, *rhythm)),
+        *(Delta(COMMON + key, time, expires, once) for key in lesson.common),
+        Delta(COMMON + lesson.domain, time, expires, (*once, *rhythm)),
     )
 
 

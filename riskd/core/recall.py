@@ -11,6 +11,9 @@ from riskd.core.pseudonym import Keys
 
 PROFILE: Final = b"P"
 """What owners taught."""
+COMMON: Final = b"C"
+"""What owners taught of values that many share: a country, a browser, the whole domain. Nobody's in particular,
+so that a store may answer from memory."""
 ACTIVITY: Final = b"A"
 """What was tried lately."""
 RECEIPT: Final = b"R"
@@ -28,9 +31,9 @@ def wanted(keys: Keys) -> list[bytes]:
         ACTIVITY + keys.address,
         PROFILE + keys.network,
         ACTIVITY + keys.network,
-        PROFILE + keys.domain,
+        COMMON + keys.domain,
         *(kind + key for key in _optional(keys) for kind in (PROFILE, ACTIVITY)),
-        *(PROFILE + key for key in keys.popularity.values()),
+        *(COMMON + key for key in keys.popularity.values()),
     ]
 
 

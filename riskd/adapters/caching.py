@@ -1,0 +1,79 @@
+"""A store with a memory: what many attempts share is read once in a while, not for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.history import Delta, History
+from riskd.core.recall import COMMON
+from riskd.core.stored import Swap
+from riskd.ports import HistoryStore
+
+SECONDS: Final = 5.0
+"""Staleness: how long other workers' changes to common values may go unseen. They move by one in thousands."""
+BOUND: Final = 65_536
+"""Histories remembered: some 100 bytes each."""
+
+
+class CachingStore:
+    """A `HistoryStore` in front of another. Histories of common values (`recall.COMMON`: how often a country, a
+    browser, a whole domain was seen) are remembered for `SECONDS`; what is written here is seen here at once.
+    """
+
+    def __init__(self, store: HistoryStore, seconds: float = SECONDS, bound: int = BOUND) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._bound = bound
+        self._remembered: dict[bytes, tuple[float, History | None]] = {}
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        """See `HistoryStore`. Common values may be `seconds` old, and older than the rest of the snapshot."""
+        remembered, oldest = self._remembered, now - self._seconds
+        known: dict[bytes, History | None] = {}
+        asked = []
+        for key in histories:
+            if key[:1] == COMMON and (entry := remembered.get(key)) is not None and oldest < entry[0] <= now:
+                known[key] = entry[1]
+            else:
+                asked.append(key)
+        found, papers = self._store.read(asked, documents, now, timeout)
+        self._remember(asked, found, now)
+        known.update(zip(asked, found, strict=True))
+        return [known[key] for key in histories], papers
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """See `HistoryStore`."""
+        done = self._store.write(deltas, swaps, now, timeout)
+        for delta in deltas:
+            self._remembered.pop(delta.key, None)
+        return done
+
+    def erase(self, keys: Sequence[bytes]) -> int:
+        """See `HistoryStore`."""
+        for key in keys:
+            self._remembered.pop(key, None)
+        return self._store.erase(keys)
+
+    def sweep(self, now: float, limit: int) -> int:
+        """See `HistoryStore`."""
+        return self._store.sweep(now, limit)
+
+    def size(self) -> tuple[int, int]:
+        """See `HistoryStore`."""
+        return self._store.size()
+
+    def close(self) -> None:
+        """See `HistoryStore`."""
+        self._remembered.clear()
+        self._store.close()
+
+    def _remember(self, keys: Sequence[bytes], found: Sequence[History | None], now: float) -> None:
+        remembered = self._remembered
+        if len(remembered) + len(keys) > self._bound:
+            remembered.clear()
+        for key, history in zip(keys, found, strict=True):
+            if key[:1] == COMMON:
+                remembered[key] = (now, history)
