@@ -67,7 +67,7 @@ def assess(
     ruling = decide(policy, attempt, context, probability, hits)  # (4)
     contributions = scorer.contributions(features) if explain or ruling.raised else None  # (5)
     reasons = _reasons(ruling.reasons, features, contributions) if contributions is not None else ruling.reasons
-    suggested = _next_signals(policy, attempt, context, scorer, features, ruling) if ruling.raised else ()
+    suggested = _next_signals(release, attempt, context, features, ruling) if ruling.raised else ()
     assessment = Assessment(
         id=assessment_id,
         score=probability,
@@ -129,9 +129,10 @@ def _failed_parts(context: Context) -> tuple[str, ...]:
 
 
 def _next_signals(
-    policy: Policy, attempt: Attempt, context: Context, scorer: Scorer, features: list[float], ruling: Ruling
+    release: Release, attempt: Attempt, context: Context, features: list[float], ruling: Ruling
 ) -> tuple[str, ...]:
     """Missing signals that would lower the tier, if each turned out to be as usual."""
+    policy, scorer = release.policies[attempt.domain], release.scorers[attempt.domain]
     found = []
     for gap in context.missing:
         if gap.source not in SUGGESTIBLE:
