@@ -67,7 +67,7 @@ def assess(
     ruling = decide(policy, attempt, context, probability, hits)  # (4)
     contributions = scorer.contributions(features) if explain or ruling.raised else None  # (5)
     reasons = _reasons(ruling.reasons, features, contributions) if contributions is not None else ruling.reasons
-    suggested = _next_signals(policy, attempt, context, scorer, features, ruling=ruling) if ruling.raised else ()
+    suggested = _next_signals(release, attempt, context, features, ruling) if ruling.raised else ()
     assessment = Assessment(
         id=assessment_id,
         score=probability,
@@ -129,20 +129,28 @@ def _failed_parts(context: Context) -> tuple[str, ...]:
 
 
 def _next_signals(
-    policy: Policy, attempt: Attempt, context: Context, scorer: Scorer, features: list[float], *, ruling: Ruling
+    release: Release, attempt: Attempt, context: Context, features: list[float], ruling: Ruling
 ) -> tuple[str, ...]:
     """Missing signals that would lower the tier, if each turned out to be as usual."""
+    policy, scorer = release.policies[attempt.domain], release.scorers[attempt.domain]
     found = []
     for gap in context.missing:
         if gap.source not in SUGGESTIBLE:
             continue
-        as_usual = [
-            reference if gap.source in feature.sources and math.isnan(value) else value
-            for feature, value, reference in zip(FEATURES, features, scorer.references, strict=True)
-        ]
-        there = replace(context, missing=tuple(other for other in context.missing if other is not gap))
+        as_usual = features.copy()
+        for column in _COLUMNS[gap.source]:
+            if math.isnan(features[column]):
+                as_usual[column] = scorer.references[column]
+        there = replace(context, missing=tuple([other for other in context.missing if other is not gap]))
         probability = scorer.score(as_usual)[1]
         hits, _ = evaluate(policy, attempt, there, as_usual, probability)
         if decide(policy, attempt, there, probability, hits).tier < ruling.tier:
             found.append(gap.source)
     return tuple(found)
+
+
+_COLUMNS: Final = {
+    source: tuple(column for column, feature in enumerate(FEATURES) if source in feature.sources)
+    for source in SUGGESTIBLE
+}
+"""Where the features of a suggestible source stand in the vector."""

@@ -56,11 +56,11 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         if posture is not None and posture > floor:
             tier = max(tier, posture)
             reasons.append(_gap_reason(gap))
-    rung = policy.ladder[tier]
+    rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
     return Ruling(
         tier=tier,
         level=policy.level(score),
-        requirement=rung.met if satisfied(policy, attempt, context.now, rung) else rung.unmet,  # (5)
+        requirement=rung.met if satisfied(policy, attempt, context.now, rung, suspect=suspect) else rung.unmet,  # (5)
         reasons=tuple(reasons),
         gaps=gaps,
         coverage=1.0 - len(gaps) / len(postures) if postures else 1.0,
@@ -90,7 +90,7 @@ def _gap_reason(gap: Missing) -> Reason:
     return Reason(f"MISSING_{gap.source.upper()}", 0.0, f"An expected fact could not be had: {gap.source}.")
 
 
-def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung) -> bool:
+def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspect: bool = False) -> bool:
     """Whether the attempt already meets a tier.
 
     - A failed credential meets nothing, and nothing meets DENY.
@@ -98,6 +98,8 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung) -> bool:
       its issuer, and the credential that just succeeded, which counts as a password entered now unless
       the session names its methods. Each is judged by itself: two half-met authentications do not add up,
       and a session is never better than the event that it rests on (NIST SP 800-63B-4, section 5.1).
+    - With `suspect`, the session itself raised the tier: what it carries was proven before it was doubted, and
+      cannot clear it. A thief of a cookie shows the owner's methods.
     - It must be at most `max_age_s` old (reauthentication, sections 2.1.3, 2.2.3, 2.3.3); of unknown age,
       it meets only a tier without a limit.
     - It must carry an accepted `acr`, or methods that include an accepted combination. BASELINE takes
@@ -107,7 +109,7 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung) -> bool:
     if rung.met.tier is Tier.DENY or credential == "failed":
         return False
     session, federation = attempt.session, attempt.federation
-    if session is not None and _meets(rung, session.acr, session.amr, session.authentication_time, now):
+    if session is not None and not suspect and _meets(rung, session.acr, session.amr, session.authentication_time, now):
         return True
     if (
         federation is not None

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
 from riskd.ports import HistoryStore
 
 OPENERS: dict[str, Callable[[Path], HistoryStore]] = {
     "memory": lambda _: MemoryStore(),
+    "caching": lambda _: CachingStore(MemoryStore()),
     "lmdb": lambda directory: LmdbStore(directory / "lmdb", map_size=64 << 20),
 }
 

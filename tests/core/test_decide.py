@@ -305,3 +305,16 @@ def test_questions_are_no_factor(attempt: Attempt, tier: Tier) -> None:
     asked = replace(attempt, session=replace(session, amr=("pwd", "kba"), acr=""))
     rung = policy.ladder[tier]
     assert satisfied(policy, plain, NOW, rung) == satisfied(policy, asked, NOW, rung)
+
+
+@pytest.mark.parametrize(
+    ("journey", "score", "expected"), [("session", 0.03, False), ("session", 0.0, True), ("login", 0.03, True)]
+)
+def test_a_session_under_suspicion_does_not_vouch_for_itself(journey: str, score: float, expected: bool) -> None:
+    """A tier that was raised while looking at a session is not met by what that session carries."""
+    session = Session(amr=("hwk", "pin"), acr="phrh", authentication_time=RECENT)
+    policy = policy_of(login())
+    policy = replace(policy, journeys={**policy.journeys, "session": policy.journeys["login"]})
+    attempt = replace(attempt_of(session), journey=journey)
+
+    assert decide(policy, attempt, context_of(), score, []).requirement.satisfied is expected

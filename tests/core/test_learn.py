@@ -62,7 +62,16 @@ def outcome(kind: str, *amr: str) -> Outcome:
 
 
 def receipt(tier: Tier = Tier.STEP_UP, *, satisfied: bool = False, amr: tuple[tuple[str, ...], ...] = ()) -> Receipt:
-    lesson = Lesson(NOW, SUBJECT, (DEVICE,), (PLACE,), DOMAIN, {"country": "NO", "hour": "9"}, (NOW, 59.9, 10.7, 20.0))
+    lesson = Lesson(
+        time=NOW,
+        subject=SUBJECT,
+        owners=(DEVICE,),
+        shared=(PLACE,),
+        common=(),
+        domain=DOMAIN,
+        values={"country": "NO", "hour": "9"},
+        place=(NOW, 59.9, 10.7, 20.0),
+    )
     return Receipt(lesson, "customer", "login", tier, amr, satisfied, (SUBJECT, PLACE))
 
 
@@ -336,7 +345,8 @@ def test_a_place_is_learned_with_its_uncertainty() -> None:
     assert lesson.place == (NOW, 59.913, 10.746, 20.0)
     assert lesson.values == {"country": "NO", "os": "iOS"}
     assert lesson.owners == (DEVICE,)
-    assert lesson.shared == (PLACE, NETWORK, POPULAR)
+    assert lesson.shared == (PLACE, NETWORK)
+    assert lesson.common == (POPULAR,)
 
 
 @pytest.mark.parametrize("anonymizer", ["vpn", "tor", "proxy", "relay", "satellite"])
