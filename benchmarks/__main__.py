@@ -13,6 +13,7 @@ from typing import Final
 PARTS: Final = {
     "assess": ("One assessment in process, by stage", []),
     "served": ("Assess over gRPC, beside a no-op call", []),
+    "handlers": ("Handler threads", []),
     "forest": ("The forest, beside scikit-learn", []),
     "features": ("The feature vector, by group", []),
     "rules": ("Rules and the ruling", []),

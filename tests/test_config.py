@@ -68,7 +68,7 @@ MISTAKES: dict[str, Case] = {
         "",
         {"RISKD_SERVER__THREADS": "0"},
         {},
-        "RISKD_SERVER__THREADS: server.threads cannot be '0' (give an integer, 1 to 64; the default is 2)",
+        "RISKD_SERVER__THREADS: server.threads cannot be '0' (give an integer, 1 to 64; the default is 1)",
     ),
     "unknown variable": ("", {"RISKD_STORE__PAHT": "x"}, {}, "RISKD_STORE__PAHT: [store] has no setting 'paht'"),
     "bad attribute name": (

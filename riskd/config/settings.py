@@ -41,8 +41,9 @@ class Server(Struct, frozen=True, kw_only=True):
     port: Annotated[Port, Meta(description="Port of the gRPC service; 0 takes a free one.")] = 50551
     workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes that share the port; one a core.")] = 1
     threads: Annotated[
-        int, Meta(ge=1, le=64, description="Handler threads of a worker; more help only a store that is waited for.")
-    ] = 2
+        int,
+        Meta(ge=1, le=64, description="Handler threads of a worker, batches apart; two that compute slow each other."),
+    ] = 1
     max_concurrent_rpcs: Annotated[
         int, Meta(ge=1, le=100_000, description="Calls a worker holds before it sheds load with RESOURCE_EXHAUSTED.")
     ] = 256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -18,6 +18,8 @@ from riskd.server.servicer import Engine, RiskServicer
 SERVICE: Final = risk_pb2.DESCRIPTOR.services_by_name["RiskService"].full_name
 ATTEMPT_BYTES: Final = 128 * 1024
 """Largest request about one attempt: with every field at its bound it has 73 KiB, usually 250 bytes."""
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -25,8 +27,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
     address: str = "127.0.0.1:50551"
     """Host and port; port 0 takes a free one."""
-    threads: int = 2
-    """Calls handled at a time. Computing gains nothing from more; a store across the network does."""
+    threads: int = 1
+    """Calls handled at a time, batches apart. Two that compute only take the interpreter lock from each other."""
     timeout_s: float = 0.1
     """For one attempt or outcome, where the caller's deadline leaves that much."""
     max_concurrent_rpcs: int = 256
@@ -90,29 +92,37 @@ def _risk_service(engine: Engine, meter: RpcMeter, options: Options) -> grpc.Gen
     several = options.max_message_bytes
     one = min(ATTEMPT_BYTES, several)
     assess = unary(f"{SERVICE}/Assess", risk_pb2.AssessRequest, servicer.assess, meter, one)
-    batch = unary(f"{SERVICE}/BatchAssess", risk_pb2.BatchAssessRequest, servicer.batch_assess, meter, several)
+    batch = _aside(
+        unary(f"{SERVICE}/BatchAssess", risk_pb2.BatchAssessRequest, servicer.batch_assess, meter, several), "batch"
+    )
     record = unary(f"{SERVICE}/RecordOutcome", risk_pb2.RecordOutcomeRequest, servicer.record_outcome, meter, one)
     methods = {"Assess": assess, "BatchAssess": batch, "RecordOutcome": record}
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
-class _Aside:
-    """A streaming behaviour on a thread of its own, by the attribute that grpcio looks for.
+class _Aside(Generic[Request, Response]):
+    """A behaviour on a thread of its own, by the attribute that grpcio looks for.
 
-    Reflection streams last as long as a client likes; two of them would hold both handlers of a worker.
+    A batch takes a tenth of a second, a reflection stream as long as its client likes: sign-ins do not
+    wait behind them.
     """
 
-    def __init__(self, behaviour: Callable[[object, grpc.ServicerContext], object]) -> None:
+    def __init__(self, behaviour: Callable[[Request, grpc.ServicerContext], Response], name: str) -> None:
         self._behaviour = behaviour
-        self.experimental_thread_pool = ThreadPoolExecutor(1, thread_name_prefix="reflection")
+        self.experimental_thread_pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
-    def __call__(self, requests: object, context: grpc.ServicerContext) -> object:
-        return self._behaviour(requests, context)
+    def __call__(self, request: Request, context: grpc.ServicerContext) -> Response:
+        return self._behaviour(request, context)
+
+
+def _aside(handler: grpc.RpcMethodHandler[Request, Response], name: str) -> grpc.RpcMethodHandler[Request, Response]:
+    assert handler.unary_unary is not None
+    return grpc.unary_unary_rpc_method_handler(_Aside(handler.unary_unary, name))
 
 
 def _add_reflection(server: grpc.Server) -> None:
     servicer = reflection.ReflectionServicer((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME))
-    servicer.ServerReflectionInfo = _Aside(servicer.ServerReflectionInfo)
+    servicer.ServerReflectionInfo = _Aside(servicer.ServerReflectionInfo, "reflection")
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
 
 

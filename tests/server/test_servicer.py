@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TypeVar
 
@@ -193,6 +194,33 @@ def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
     assert [result.WhichOneof("result") for result in results] == ["response", "error", "response"]
     assert results[1].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert results[2].response.assessment_id == ASSESSMENT.id
+
+
+def test_a_batch_does_not_hold_up_sign_ins(running: Running) -> None:
+    """A batch has a thread of its own: beside one that is under way, an attempt is answered."""
+    begun, release = threading.Event(), threading.Event()
+
+    def judge(attempt: Attempt) -> Assessment:
+        if attempt.subject == "in the batch":
+            begun.set()
+            assert release.wait(5)
+        return ASSESSMENT
+
+    running.engine.answer = judge
+    slow = risk_pb2.AssessRequest()
+    slow.CopyFrom(LOGIN)
+    slow.subject = "in the batch"
+    batches = [
+        running.stub.BatchAssess.future(risk_pb2.BatchAssessRequest(requests=[slow]), timeout=5)
+        for _ in range(Options().threads + 1)
+    ]
+    assert begun.wait(5)
+    try:
+        assert running.stub.Assess(LOGIN, timeout=5).assessment_id == ASSESSMENT.id
+        assert not any(batch.done() for batch in batches)
+    finally:
+        release.set()
+    assert [len(batch.result().results) for batch in batches] == [1] * len(batches)
 
 
 @pytest.mark.parametrize("count", [0, BATCH + 1])

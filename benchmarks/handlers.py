@@ -1,0 +1,94 @@
+"""What a handler thread more costs: the same assessments on pools of several sizes, without gRPC.
+
+The binding of LMDB lets go of the interpreter lock at every record, and a second thread that computes
+takes it each time. Rounds take turns; compare within one run only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import islice, product
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from time import perf_counter
+from typing import Final
+
+from msgspec import Struct
+
+from benchmarks.assess import seed
+from benchmarks.traffic import attempts
+from riskd.config import load
+from riskd.core.attempt import Attempt
+from riskd.wiring import open_engine
+
+STORES: Final = ("lmdb", "memory")
+SIZES: Final = (1, 2, 4)
+
+
+class Round(Struct, frozen=True):
+    """One round: calls a second, CPU microseconds and waits a call, milliseconds from begin to end of a call."""
+
+    per_second: float
+    cpu: float
+    switches: float
+    p50: float
+    p99: float
+
+
+def run(work: Callable[[Attempt], object], over: list[Attempt], threads: int) -> Round:
+    """All of `over` on a pool that always has work waiting."""
+    taken: list[float] = []
+
+    def timed(attempt: Attempt) -> None:
+        begun = perf_counter()
+        work(attempt)
+        taken.append(perf_counter() - begun)
+
+    with ThreadPoolExecutor(threads) as pool:
+        before, begun = getrusage(RUSAGE_SELF), perf_counter()
+        for done in [pool.submit(timed, one) for one in over]:
+            done.result()
+        elapsed, after = perf_counter() - begun, getrusage(RUSAGE_SELF)
+    calls, ranked = len(over), sorted(taken)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    switches = (after.ru_nvcsw - before.ru_nvcsw) / calls
+    p50, p99 = (ranked[int(share * calls)] * 1e3 for share in (0.5, 0.99))
+    return Round(calls / elapsed, cpu / calls * 1e6, switches, p50, p99)
+
+
+def main() -> int:
+    """Measure every store with every size, in turns, and print the medians."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.handlers", description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=500, help="customers with a history")
+    parser.add_argument("--calls", type=int, default=2_000, help="assessments in a round")
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds")
+    options = parser.parse_args()
+    sample = list(islice(attempts(options.subjects, seed=3), options.calls))
+    kinds = list(product(STORES, SIZES))
+    rounds: dict[tuple[str, int], list[Round]] = {kind: [] for kind in kinds}
+    with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state, ExitStack() as opened:
+        engines = {}
+        for store in STORES:
+            settings = load(flags={"state.dir": str(Path(state) / store), "store.kind": store})
+            engines[store] = opened.enter_context(open_engine(settings))
+            seed(engines[store], options.subjects)
+        for _ in range(options.rounds):
+            for store, threads in kinds:
+                rounds[store, threads].append(run(engines[store].assess, sample, threads))
+    print(f"{'store':<8}{'threads':>8}{'calls/s':>9}{'CPU us':>8}{'switches':>10}{'p50 ms':>8}{'p99 ms':>8}")
+    for (store, threads), taken in rounds.items():
+        per_second, cpu, switches, p50, p99 = (
+            statistics.median(getattr(one, name) for one in taken) for name in Round.__struct_fields__
+        )
+        print(f"{store:<8}{threads:>8}{per_second:>9.0f}{cpu:>8.0f}{switches:>10.1f}{p50:>8.2f}{p99:>8.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
