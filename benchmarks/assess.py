@@ -17,7 +17,6 @@ from time import perf_counter_ns
 from typing import TypeVar
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from benchmarks.traffic import attempt, attempts
 from riskd.adapters.memory import NullMeter
@@ -26,16 +25,16 @@ from riskd.core import learn, signals
 from riskd.core.address import Address, parse
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Hit
-from riskd.core.attempt import Attempt, Device, Outcome
+from riskd.core.attempt import Attempt, Device
 from riskd.core.context import Context
 from riskd.core.decide import decide
 from riskd.core.features import vector
-from riskd.core.history import History
+from riskd.core.history import WEEK, Delta, History
 from riskd.core.policy import evaluate
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import recall, wanted
 from riskd.core.validation import violations
-from riskd.engine import Engine, Parts
+from riskd.engine import Parts
 from riskd.wiring import open_engine
 
 T = TypeVar("T")
@@ -57,16 +56,51 @@ def timed(work: Callable[[T], object], over: Iterable[T]) -> tuple[float, float]
     return percentiles(taken)
 
 
-def seed(engine: Engine, subjects: int) -> None:
-    """Give every subject a history of three proven sign-ins, a week apart."""
-    random, now = Random(7), time.time()
+def seed(parts: Parts, subjects: int) -> None:
+    """Give every subject a history of three proven sign-ins, a week apart, by the deltas that outcomes write."""
+    random, now = Random(7), time.time()  # noqa: S311
     for who in range(subjects):
+        one = attempt(who, random)
+        deltas: list[Delta] = []
         for weeks in (3, 2, 1):
-            one = attempt(who, random)
-            answer = engine.assess(replace(one, time=now - weeks * 604_800), timeout=5.0)
-            engine.record(Outcome(assessment_id=answer.id, kind="challenge_passed", amr=("pwd", "otp")), timeout=5.0)
-        if who % 1000 == 999:
+            when = now - weeks * WEEK
+            facts = gather(parts, one, when)
+            deltas += learn.taught(learn.lesson(one, facts.context, facts.keys), 1)
+        parts.store.write(deltas, (), now, 5.0)
+        if who % 10_000 == 9_999:
             print(f"  {who + 1} subjects with history", file=sys.stderr, flush=True)
+
+
+class Facts(Struct, frozen=True):
+    """What the engine gathers for an attempt, histories excepted."""
+
+    address: Address
+    plain: dict[str, str]
+    keys: Keys
+    histories: list[History | None]
+    context: Context
+
+
+def gather(parts: Parts, one: Attempt, when: float) -> Facts:
+    """As the engine does, one step after another."""
+    address, device = parse(one.network.client_ip), one.device
+    assert address is not None
+    assert device is not None
+    place, route = parts.geo.locate(address, when)
+    agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
+    values = signals.values(one, place, route, agent, when)
+    plain = dict(values)
+    keys = parts.pseudonyms.keys(one, address, values)
+    histories, _ = parts.store.read(wanted(keys), (), when, 1.0)
+    context = signals.context(
+        one,
+        when,
+        values,
+        facts=(place, route, agent),
+        remembered=recall(keys, histories),
+        device_offset_min=parts.geo.offset(device.timezone, when),
+    )
+    return Facts(address, plain, keys, histories, context)
 
 
 def report(title: str, rows: Iterable[tuple[str, tuple[float, float]]]) -> None:
@@ -80,12 +114,8 @@ class Prepared(Struct, frozen=True):
     """An attempt with all that the stages before each stage would have made of it."""
 
     attempt: Attempt
-    address: Address
     device: Device
-    plain: dict[str, str]
-    keys: Keys
-    histories: list[History | None]
-    context: Context
+    facts: Facts
     features: list[float]
     score: float
     hits: tuple[Hit, ...]
@@ -94,28 +124,13 @@ class Prepared(Struct, frozen=True):
 
 def prepare(parts: Parts, release: Release, one: Attempt, now: float) -> Prepared:
     """Run every stage once."""
-    address, device = parse(one.network.client_ip), one.device
-    assert address is not None
+    facts, device = gather(parts, one, now), one.device
     assert device is not None
-    place, route = parts.geo.locate(address, now)
-    agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
-    values = signals.values(one, place, route, agent, now)
-    plain = dict(values)
-    keys = parts.pseudonyms.keys(one, address, values)
-    histories, _ = parts.store.read(wanted(keys), (), now, 1.0)
-    context = signals.context(
-        one,
-        now,
-        values,
-        facts=(place, route, agent),
-        remembered=recall(keys, histories),
-        device_offset_min=0,
-    )
-    features = vector(one, context)
+    features = vector(one, facts.context)
     score = release.scorers[one.domain].score(features)[1]
-    hits, _ = evaluate(release.policies[one.domain], one, context, features, score)
-    decision = assess(one, context, keys, release, "0" * 32)
-    return Prepared(one, address, device, plain, keys, histories, context, features, score, hits, decision)
+    hits, _ = evaluate(release.policies[one.domain], one, facts.context, features, score)
+    decision = assess(one, facts.context, facts.keys, release, "f" * 32)
+    return Prepared(one, device, facts, features, score, hits, decision)
 
 
 def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[str, tuple[float, float]]]:
@@ -126,16 +141,19 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
     work: dict[str, Callable[[Prepared], object]] = {
         "parse address": lambda p: parse(p.attempt.network.client_ip),
         "validate": lambda p: violations(p.attempt, now, address_known=True, declared=known),
-        "geo": lambda p: parts.geo.locate(p.address, now),
+        "geo": lambda p: parts.geo.locate(p.facts.address, now),
         "user agent": lambda p: parts.agents.parse(p.device.user_agent, p.device.platform, p.device.mobile),
-        "pseudonyms": lambda p: parts.pseudonyms.keys(p.attempt, p.address, dict(p.plain)),
-        "read histories": lambda p: parts.store.read(wanted(p.keys), (), now, 1.0),
-        "recall": lambda p: recall(p.keys, p.histories),
-        "features": lambda p: vector(p.attempt, p.context),
+        "pseudonyms": lambda p: parts.pseudonyms.keys(p.attempt, p.facts.address, dict(p.facts.plain)),
+        "read histories": lambda p: parts.store.read(wanted(p.facts.keys), (), now, 1.0),
+        "recall": lambda p: recall(p.facts.keys, p.facts.histories),
+        "features": lambda p: vector(p.attempt, p.facts.context),
         "forest": lambda p: scorer.score(p.features),
-        "rules": lambda p: evaluate(policy, p.attempt, p.context, p.features, p.score),
-        "decide": lambda p: decide(policy, p.attempt, p.context, p.score, p.hits),
-        "core, whole": lambda p: assess(p.attempt, p.context, p.keys, release, "0" * 32),
+        "rules": lambda p: evaluate(policy, p.attempt, p.facts.context, p.features, p.score),
+        "decide": lambda p: decide(policy, p.attempt, p.facts.context, p.score, p.hits),
+        "core, whole": lambda p: assess(p.attempt, p.facts.context, p.facts.keys, release, "f" * 32),
+        "receipt": lambda p: learn.receipt(
+            p.attempt, p.facts.context, p.facts.keys, p.decision.assessment.requirement, ()
+        ),
         "encode receipt": lambda p: learn.encode(p.decision.receipt),
         "write activity": lambda p: parts.store.write(p.decision.deltas, (), now, 1.0),
     }
@@ -145,14 +163,14 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
 def main() -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.assess", description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=2_000, help="customers with a history")
+    parser.add_argument("--subjects", type=int, default=20_000, help="customers with a history")
     parser.add_argument("--calls", type=int, default=4_000, help="assessments to time")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state:
         flags = {"state.dir": state}
         settings = load(flags=flags)
         with open_engine(settings, NullMeter()) as engine:
-            seed(engine, options.subjects)
+            seed(engine.parts, options.subjects)
             sample = list(islice(attempts(options.subjects, seed=3), options.calls))
             timed(engine.assess, sample[:500])
             whole = timed(engine.assess, sample)

@@ -160,14 +160,14 @@ def compare(servers: list[Served], options: argparse.Namespace) -> None:
 def main() -> int:
     """Seed a store, start both servers, compare."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.served", description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=2_000, help="customers with a history")
+    parser.add_argument("--subjects", type=int, default=20_000, help="customers with a history")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one load")
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds")
     parser.add_argument("--workers", type=int, default=1, help="workers of riskd")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state:
         with open_engine(load(flags={"state.dir": state})) as engine:
-            seed(engine, options.subjects)
+            seed(engine.parts, options.subjects)
         environment = {"RISKD_STATE__DIR": state}
         riskd = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0"]
         riskd += ["--workers", str(options.workers)]

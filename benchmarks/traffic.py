@@ -43,12 +43,16 @@ ATTACKS: Final = 0.03
 
 
 def attempts(subjects: int, seed: int = 1) -> Iterator[Attempt]:
-    """An endless stream of logins of `subjects` customers in random order, with some attacks among them."""
-    random = Random(seed)
+    """An endless stream of logins: every one of `subjects` customers once, in random order, then all again.
+
+    Nobody signs in twice within seconds, which would be suspicious; some of the logins are attacks.
+    """
+    random = Random(seed)  # noqa: S311
+    everybody = list(range(subjects))
     while True:
-        who = random.randrange(subjects)
-        attack = random.random() < ATTACKS
-        yield attempt(who, random, attack=attack)
+        random.shuffle(everybody)
+        for who in everybody:
+            yield attempt(who, random, attack=random.random() < ATTACKS)
 
 
 def attempt(who: int, random: Random, *, attack: bool = False) -> Attempt:
@@ -56,7 +60,7 @@ def attempt(who: int, random: Random, *, attack: bool = False) -> Attempt:
     own = Random(who)
     platform, mobile, agent = own.choice(AGENTS)
     network = random.choice(HOSTING) if attack else own.choice(HOMES)
-    host = random.randrange(200) if attack else own.randrange(2**14)
+    host = random.randrange(200) if attack else own.randrange(2**16)
     return Attempt(
         domain="customer",
         subject=f"customer-{who}",
