@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from riskd.core.assessment import Assessment, Hit, Reason
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
-from riskd.core.decide import Ruling, decide
+from riskd.core.decide import decide
 from riskd.core.features import FEATURES, vector
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt, attempted, receipt
 from riskd.core.policy import Policy, evaluate
 from riskd.core.pseudonym import Keys
+from riskd.core.requirement import Tier
 from riskd.core.score import Scorer
 
 REASONS: Final = 8
@@ -26,6 +27,11 @@ NOTICEABLE: Final = 0.1
 """Log-odds below which a contribution is not worth a sentence."""
 SUGGESTIBLE: Final = ("device_id", "fingerprint", "languages", "timezone", "screen", "attestation",
                       "reported_place", "rtt", "behaviour", "credential")  # fmt: skip
+_COLUMNS: Final = {
+    source: tuple(column for column, feature in enumerate(FEATURES) if source in feature.sources)
+    for source in SUGGESTIBLE
+}
+"""The features that a signal makes."""
 
 
 class Release(Struct, frozen=True):
@@ -67,7 +73,7 @@ def assess(
     ruling = decide(policy, attempt, context, probability, hits)  # (4)
     contributions = scorer.contributions(features) if explain or ruling.raised else None  # (5)
     reasons = _reasons(ruling.reasons, features, contributions) if contributions is not None else ruling.reasons
-    suggested = _next_signals(policy, attempt, context, scorer, features, ruling) if ruling.raised else ()
+    suggested = _next_signals(policy, attempt, context, scorer, features, probability, ruling.tier) if ruling.raised else ()
     assessment = Assessment(
         id=assessment_id,
         score=probability,
@@ -102,8 +108,9 @@ def _reasons(given: tuple[Reason, ...], features: list[float], contributions: tu
     """
     totals: dict[str, float] = {}
     texts: dict[str, tuple[float, str]] = {}
-    for feature, value, moved in zip(FEATURES, features, contributions, strict=True):
-        if moved >= NOTICEABLE and not math.isnan(value):
+    for column, moved in enumerate(contributions):
+        if moved >= NOTICEABLE and not math.isnan(features[column]):
+            feature = FEATURES[column]
             totals[feature.reason] = totals.get(feature.reason, 0.0) + moved
             texts[feature.reason] = max(texts.get(feature.reason, (0.0, "")), (moved, feature.text))
     ruled = tuple(Reason(reason.code, totals.pop(reason.code, 0.0), reason.text) for reason in given)
@@ -116,20 +123,31 @@ def _failed_parts(context: Context) -> tuple[str, ...]:
 
 
 def _next_signals(
-    policy: Policy, attempt: Attempt, context: Context, scorer: Scorer, features: list[float], ruling: Ruling
+    policy: Policy,
+    attempt: Attempt,
+    context: Context,
+    scorer: Scorer,
+    features: list[float],
+    probability: float,
+    tier: Tier,
 ) -> tuple[str, ...]:
     """Missing signals that would lower the tier, if each turned out to be as usual."""
+    expected, references = policy.journeys[attempt.journey].postures, scorer.references
     found = []
     for gap in context.missing:
         if gap.source not in SUGGESTIBLE:
             continue
-        as_usual = [
-            reference if gap.source in feature.sources and math.isnan(value) else value
-            for feature, value, reference in zip(FEATURES, features, scorer.references, strict=True)
-        ]
-        there = replace(context, missing=tuple(other for other in context.missing if other is not gap))
-        probability = scorer.score(as_usual)[1]
-        hits, _ = evaluate(policy, attempt, there, as_usual, probability)
-        if decide(policy, attempt, there, probability, hits).tier < ruling.tier:
+        moved = [at for at in _COLUMNS[gap.source] if math.isnan(features[at]) and not math.isnan(references[at])]
+        if not moved and gap.source not in expected:  # then neither score, rules nor gaps change
+            continue
+        as_usual, score = features, probability
+        if moved:
+            as_usual = [*features]
+            for at in moved:
+                as_usual[at] = references[at]
+            score = scorer.score(as_usual)[1]
+        there = replace(context, missing=tuple([other for other in context.missing if other is not gap]))
+        hits, _ = evaluate(policy, attempt, there, as_usual, score)
+        if decide(policy, attempt, there, score, hits).tier < tier:
             found.append(gap.source)
     return tuple(found)
