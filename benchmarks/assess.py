@@ -58,7 +58,7 @@ def timed(work: Callable[[T], object], over: Iterable[T]) -> tuple[float, float]
 
 def seed(parts: Parts, subjects: int) -> None:
     """Give every subject a history of three proven sign-ins, a week apart, by the deltas that outcomes write."""
-    random, now = Random(7), time.time()  # noqa: S311
+    random, now = Random(7), time.time()
     for who in range(subjects):
         one = attempt(who, random)
         deltas: list[Delta] = []

@@ -47,7 +47,7 @@ def attempts(subjects: int, seed: int = 1) -> Iterator[Attempt]:
 
     Nobody signs in twice within seconds, which would be suspicious; some of the logins are attacks.
     """
-    random = Random(seed)  # noqa: S311
+    random = Random(seed)
     everybody = list(range(subjects))
     while True:
         random.shuffle(everybody)

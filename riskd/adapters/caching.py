@@ -18,7 +18,8 @@ BOUND: Final = 65_536
 
 class CachingStore:
     """A `HistoryStore` in front of another. Histories of common values (`recall.COMMON`: how often a country, a
-    browser, a whole domain was seen) are remembered for `SECONDS`; what is written here is seen here at once.
+    browser, a whole domain was seen) are remembered for `SECONDS`. What a thread writes it sees at once; one that was
+    reading meanwhile may remember the older state for as long.
     """
 
     def __init__(self, store: HistoryStore, seconds: float = SECONDS, bound: int = BOUND) -> None:

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Final
 
 from cel_expr_python import cel
@@ -30,6 +31,11 @@ _TYPES: Final = {
     "table": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
 }
 _STAND_IN: Final[dict[str, Value]] = {"double": math.nan, "int": 0, "string": "", "strings": [], "table": {}}
+REMEMBERED: Final = 1024
+"""Verdicts that a journey's rules keep: most attempts have the features of another one, as far as rules ask."""
+_VARIED: Final = frozenset({"score", "attributes"})
+"""Variables that hardly ever have a value again: rules that name one are evaluated every time."""
+_Key = float | int | str | tuple[str, ...] | dict[str, str] | None
 _FUSED_CHARACTERS: Final = 50_000
 """The evaluator refuses expressions of more than 100 000."""
 _WORD: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
@@ -127,7 +133,7 @@ class CelCompiler:
 class _Evaluator:
     """The compiled rules of one journey."""
 
-    __slots__ = ("_chunks", "_features", "_variables")
+    __slots__ = ("_chunks", "_features", "_indexes", "_run", "_variables")
 
     def __init__(
         self,
@@ -138,17 +144,25 @@ class _Evaluator:
         self._chunks = chunks
         self._features = features
         self._variables = variables
+        self._indexes = [index for _, index in features]
+        recurs = _VARIED.isdisjoint(name for name, _, _ in variables)
+        self._run = lru_cache(REMEMBERED)(self._evaluate) if recurs else self._evaluate
 
     def __call__(self, facts: Facts) -> Found:
-        values = facts.features
-        data: dict[str, Value] = {name: values[index] for name, index in self._features}
+        features = facts.features
+        values = tuple([features[index] for index in self._indexes])
+        others = tuple([_key(read(facts)) for _, read, _ in self._variables])
+        return self._run(values, others)
+
+    def _evaluate(self, values: tuple[float, ...], others: tuple[_Key, ...]) -> Found:
+        # Equal keys must have equal answers: adding zero makes -0.0, which CEL could tell apart, 0.0.
+        data: dict[str, Value] = {name: value + 0.0 for (name, _), value in zip(self._features, values, strict=True)}
         absent = []
-        for name, read, stand_in in self._variables:
-            value = read(facts)
-            if value is None:
+        for (name, _, stand_in), read in zip(self._variables, others, strict=True):
+            if read is None:
                 absent.append(name)
-                value = stand_in
-            data[name] = value
+            known = stand_in if read is None else read
+            data[name] = [*known] if isinstance(known, tuple) else known
         hits: list[_Compiled] = []
         broken: list[str] = []
         for chunk in self._chunks:
@@ -159,14 +173,18 @@ class _Evaluator:
             if True in verdicts:
                 hits += [part for part, verdict in zip(chunk.parts, verdicts, strict=True) if verdict is True]
         if hits:
-            known = self._known(data, absent)
-            return tuple(part.hit for part in hits if _certain(part, known)), tuple(broken)
+            there = self._known(data, absent)
+            return tuple(part.hit for part in hits if _certain(part, there)), tuple(broken)
         return (), tuple(broken)
 
     def _known(self, data: dict[str, Value], absent: Iterable[str]) -> dict[str, Value]:
         gone = {name for name, _ in self._features if data[name] != data[name]}
         gone.update(absent)
         return {name: value for name, value in data.items() if name not in gone} if gone else data
+
+
+def _key(value: Value | None) -> _Key:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _certain(part: _Compiled, known: dict[str, Value]) -> bool:

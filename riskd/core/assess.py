@@ -26,6 +26,11 @@ NOTICEABLE: Final = 0.1
 """Log-odds below which a contribution is not worth a sentence."""
 SUGGESTIBLE: Final = ("device_id", "fingerprint", "languages", "timezone", "screen", "attestation",
                       "reported_place", "rtt", "behaviour", "credential")  # fmt: skip
+_COLUMNS: Final = {
+    source: tuple(column for column, feature in enumerate(FEATURES) if source in feature.sources)
+    for source in SUGGESTIBLE
+}
+"""The features that a signal makes."""
 
 
 class Release(Struct, frozen=True):
@@ -101,8 +106,9 @@ def _reasons(given: tuple[Reason, ...], features: list[float], contributions: tu
     """
     totals: dict[str, float] = {}
     texts: dict[str, tuple[float, str]] = {}
-    for feature, value, moved in zip(FEATURES, features, contributions, strict=True):
-        if moved >= NOTICEABLE and _says(feature, value):
+    for column, moved in enumerate(contributions):
+        if moved >= NOTICEABLE and _says(FEATURES[column], features[column]):
+            feature = FEATURES[column]
             totals[feature.reason] = totals.get(feature.reason, 0.0) + moved
             texts[feature.reason] = max(texts.get(feature.reason, (0.0, "")), (moved, feature.text))
     ruled = tuple(Reason(reason.code, totals.pop(reason.code, 0.0), reason.text) for reason in given)
@@ -133,24 +139,20 @@ def _next_signals(
 ) -> tuple[str, ...]:
     """Missing signals that would lower the tier, if each turned out to be as usual."""
     policy, scorer = release.policies[attempt.domain], release.scorers[attempt.domain]
+    expected, references = policy.journeys[attempt.journey].postures, scorer.references
     found = []
     for gap in context.missing:
         if gap.source not in SUGGESTIBLE:
             continue
+        moved = [at for at in _COLUMNS[gap.source] if math.isnan(features[at]) and not math.isnan(references[at])]
+        if not moved and gap.source not in expected:  # then neither score, rules nor gaps change
+            continue
         as_usual = features.copy()
-        for column in _COLUMNS[gap.source]:
-            if math.isnan(features[column]):
-                as_usual[column] = scorer.references[column]
+        for at in moved:
+            as_usual[at] = references[at]
+        score = scorer.score(as_usual)[1]
         there = replace(context, missing=tuple([other for other in context.missing if other is not gap]))
-        probability = scorer.score(as_usual)[1]
-        hits, _ = evaluate(policy, attempt, there, as_usual, probability)
-        if decide(policy, attempt, there, probability, hits).tier < ruling.tier:
+        hits, _ = evaluate(policy, attempt, there, as_usual, score)
+        if decide(policy, attempt, there, score, hits).tier < ruling.tier:
             found.append(gap.source)
     return tuple(found)
-
-
-_COLUMNS: Final = {
-    source: tuple(column for column, feature in enumerate(FEATURES) if source in feature.sources)
-    for source in SUGGESTIBLE
-}
-"""Where the features of a suggestible source stand in the vector."""

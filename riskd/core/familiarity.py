@@ -40,7 +40,8 @@ def global_term(
     `occurrences` is how often the finest value was met, this time included; `unseen` is the number of
     values expected that nobody has had yet.
     """
-    finest = weights[0] * occurrences / (occurrences + len(weights)) * max(counts[0], 1.0) / (total + unseen)
+    count = counts[0]
+    finest = weights[0] * occurrences / (occurrences + len(weights)) * (max(1.0, count)) / (total + unseen)
     if len(weights) == 1 or total <= 0:
         return finest
     coarser: float = sum(map(mul, weights[1:], counts[1:]))
@@ -69,6 +70,14 @@ def log_likelihood_ratio(
     """
     population = global_term(counts, total, weights, occurrences=counts[0] + 1.0, unseen=len(weights))
     return bounded(population / smoothed(user_term(own_counts, own_total, weights), own_total, population))
+
+
+def single_log_likelihood_ratio(own: float, own_total: float, count: float, total: float) -> float:
+    """`log_likelihood_ratio` of a feature with one level, for a quarter of the price."""
+    occurrences = count + 1.0
+    population = occurrences / (occurrences + 1) * (max(1.0, count)) / (total + 1)
+    nats = math.log(population / ((own / own_total * own_total + PRIOR * population) / (own_total + PRIOR)))
+    return nats if -LIMIT < nats < LIMIT else math.copysign(LIMIT, nats)
 
 
 def bounded(likelihoods: float) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import reduce
-from operator import mul, or_
+from operator import or_
 from typing import Final
 
 import msgspec
@@ -232,8 +232,8 @@ WEEKLY_CAP: Final = 10
 """Within one week a value earns at most this many units, however often it passes."""
 OLDEST: Final = 26
 """Weeks after which a unit counts no more."""
-_FADED: Final = tuple(tuple(2.0 ** (-week / 13) for week in range(age, -1, -1)) for age in range(OLDEST + 1))
-"""Weights of consecutive weeks, by the age of the first: half after 13 weeks."""
+_FADED: Final = tuple((0.0, *(2.0 ** (-week / 13) for week in range(age, -1, -1))) for age in range(OLDEST + 1))
+"""Weights of a tally's entries, by its age: nothing for its first period, then half after 13 weeks."""
 _MATURE: Final = (1 / 3, 2 / 3)
 
 
@@ -241,24 +241,31 @@ def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
     """Decayed units of a learned value; one week counts for at most `cap`."""
     if not tally:
         return 0.0
-    age, counts = int(now // WEEK) - tally[0], tally[1:]
-    if age > OLDEST:
-        age, counts = OLDEST, counts[age - OLDEST :]
-    if age < 0 or not counts:
+    age = int(now // WEEK) - tally[0]
+    if age < 0:
         return 0.0
-    if max(counts) > cap or min(counts) < 0:
-        counts = [min(max(n, 0), cap) for n in counts]
-    total: float = sum(map(mul, counts, _FADED[age]))
+    if age > OLDEST:
+        tally, age = [0, *tally[1 + age - OLDEST :]], OLDEST
+    total = 0.0
+    # `zip` without a keyword: naming `strict` costs as much as four weeks.
+    for n, weight in zip(tally, _FADED[age]):  # noqa: B905
+        if n > 0:
+            total += (min(cap, n)) * weight
     return total
 
 
 def counted(tally: list[int] | None, now: float) -> int:
     """Units of a learned value within half a year, neither decayed nor capped: for what many share."""
+    return counted_since(tally, int(now // WEEK) - OLDEST)
+
+
+def counted_since(tally: list[int] | None, week: int) -> int:
+    """Units of a learned value from a week on."""
     if not tally:
         return 0
-    expired = int(now // WEEK) - OLDEST - tally[0]
+    expired = week - tally[0]
     total = sum(tally[1 + expired :]) if expired > 0 else sum(tally) - tally[0]
-    return max(total, 0)
+    return max(0, total)
 
 
 def trusted(tally: list[int] | None, now: float) -> float:
@@ -283,12 +290,15 @@ class Window(Struct, frozen=True):
     def count(self, history: History, table: str, value: str = "") -> float:
         """How many of a value fell into it."""
         values = history.tallies.get(table)
-        tally = values.get(value) if values else None
+        if not values:
+            return 0.0
+        tally = values.get(value)
         if not tally:
             return 0.0
-        before, end = 1 + self.oldest - tally[0], 2 + self.current - tally[0]
+        end = 2 + self.current - tally[0]
         if end <= 1:
             return 0.0
+        before = 1 + self.oldest - tally[0]
         total: float = sum(tally[before + 1 : end] if before > 0 else tally[1:end])
         if 0 < before < len(tally):
             total += tally[before] * self.share
@@ -309,7 +319,11 @@ def distinct(history: History, sketch: str, now: float, seconds: float) -> float
     if not periods:
         return 0.0
     oldest = int((now - seconds) // SKETCH.period)
-    return cardinality([mask for at, mask in periods.items() if at >= oldest])
+    union = 0
+    for at, mask in periods.items():
+        if at >= oldest:
+            union |= mask
+    return _CARDINALITY[union.bit_count()]
 
 
 def cardinality(masks: Iterable[int]) -> float:

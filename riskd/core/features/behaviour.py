@@ -105,7 +105,9 @@ def typing_rhythm(attempt: Attempt) -> float | None:
     intervals = attempt.behaviour.typing_intervals_ms if attempt.behaviour else ()
     if len(intervals) < FEWEST_INTERVALS:
         return None
-    return sum(map(math.log, [max(interval, 1.0) for interval in intervals])) / len(intervals)
+    if not min(intervals) >= 1.0:
+        intervals = tuple([max(interval, 1.0) for interval in intervals])
+    return sum(map(math.log, intervals)) / len(intervals)
 
 
 def _typing_deviation(attempt: Attempt, past: Past | None, now: float) -> float:

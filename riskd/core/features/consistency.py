@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from riskd.core.attempt import Attempt, Device, Network
@@ -121,7 +122,9 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
     return (
         _timezone_gap(context, located),
         _language_mismatch(device, located) if device else math.nan,
-        _hints_mismatch(device) if device and isinstance(context.agent, Agent) else math.nan,
+        _hints_mismatch(device.user_agent, device.platform, device.mobile)
+        if device and isinstance(context.agent, Agent)
+        else math.nan,
         _reported_gap(attempt, context, located),
         math.nan if rtt is None else rtt,
         math.nan if rtt is None else _shortfall(rtt, context.measured_from, located),
@@ -138,10 +141,15 @@ def _timezone_gap(context: Context, place: Place | None) -> float:
 
 
 def _language_mismatch(device: Device, place: Place | None) -> float:
-    regions = {region for tag in device.languages if (region := _region(tag))}
-    if place is None or not place.country or not regions:
+    if place is None or not place.country:
         return math.nan
-    return float(place.country.upper() not in regions)
+    regions = _regions(device.languages)
+    return float(place.country.upper() not in regions) if regions else math.nan
+
+
+@lru_cache(1024)
+def _regions(tags: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(region for tag in tags if (region := _region(tag)))
 
 
 def _region(tag: str) -> str:
@@ -154,13 +162,14 @@ def _region(tag: str) -> str:
     return ""
 
 
-def _hints_mismatch(device: Device) -> float:
-    agent, names = device.user_agent, _SYSTEMS.get(device.platform.lower())
-    if names is None and device.mobile is None:
+@lru_cache(1024)
+def _hints_mismatch(agent: str, platform: str, mobile: bool | None) -> float:
+    names = _SYSTEMS.get(platform.lower())
+    if names is None and mobile is None:
         return math.nan
-    system = names is not None and not any(name in agent for name in names)
-    mobile = device.mobile is not None and device.mobile != ("Mobi" in agent)
-    return float(system or mobile)
+    wrong_system = names is not None and not any(name in agent for name in names)
+    wrong_class = mobile is not None and mobile != ("Mobi" in agent)
+    return float(wrong_system or wrong_class)
 
 
 def _reported_gap(attempt: Attempt, context: Context, place: Place | None) -> float:

@@ -8,7 +8,12 @@ from typing import Final
 
 from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context
-from riskd.core.familiarity import ADDRESS_WEIGHTS, AGENT_WEIGHTS, log_likelihood_ratio
+from riskd.core.familiarity import (
+    ADDRESS_WEIGHTS,
+    AGENT_WEIGHTS,
+    log_likelihood_ratio,
+    single_log_likelihood_ratio,
+)
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past
 
@@ -81,9 +86,8 @@ FEATURES: Final = (
     ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)
-_Levels = tuple[tuple[str, float], ...]
-_ADDRESS: Final = tuple(zip(("address", "network", "asn", "country"), ADDRESS_WEIGHTS, strict=True))
-_AGENT: Final = tuple(zip(("agent", "browser", "os", "device_class"), AGENT_WEIGHTS, strict=True))
+_ADDRESS: Final = ("address", "network", "asn", "country")
+_AGENT: Final = ("agent", "browser", "os", "device_class")
 _OTHERS: Final = ("device", "fingerprint", "language", "timezone", "screen")
 
 
@@ -91,38 +95,35 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     """The values of `FEATURES`."""
     if past is None or not past.trust:
         return _NONE
-    return (
-        _backed_off(_ADDRESS, past),
-        _backed_off(_AGENT, past) if isinstance(context.agent, Agent) else math.nan,
-        *[_plain(table, past) if table in past.trust else math.nan for table in _OTHERS],
-    )
+    trust, total, everyone, popularity = past.trust, past.total, past.everyone, past.popularity
+    values = [
+        _backed_off(_ADDRESS, ADDRESS_WEIGHTS, past),
+        _backed_off(_AGENT, AGENT_WEIGHTS, past) if isinstance(context.agent, Agent) else math.nan,
+    ]
+    for table in _OTHERS:
+        if table not in trust:
+            values.append(math.nan)
+            continue
+        own, settled = trust[table]
+        llr = single_log_likelihood_ratio(own if settled else 0.0, total, popularity[table], everyone)
+        values.append(llr if settled else _on_probation(llr, own))
+    return values
 
 
-def _plain(table: str, past: Past) -> float:
-    own, settled = past.trust[table]
-    counts = (past.popularity[table],)
-    llr = log_likelihood_ratio((own if settled else 0.0,), past.total, counts, past.everyone, (1.0,))
-    return llr if settled else _on_probation(llr, own)
-
-
-def _backed_off(levels: _Levels, past: Past) -> float:
+def _backed_off(tables: tuple[str, ...], weights: tuple[float, ...], past: Past) -> float:
     """Over the levels that this attempt has a value for, their weights brought back to a sum of 1."""
-    trust = past.trust
-    if levels[0][0] not in trust:
+    trust, popularity = past.trust, past.popularity
+    if tables[0] not in trust:
         return math.nan
-    present = [level for level in levels if level[0] in trust]
-    tables, weights = zip(*present, strict=True)
-    if len(present) < len(levels):
-        whole = sum(weights)
-        weights = tuple(weight / whole for weight in weights)
-    known = [trust[table] for table in tables]
-    llr = log_likelihood_ratio(
-        [own if settled else 0.0 for own, settled in known],
-        past.total,
-        [past.popularity[table] for table in tables],
-        past.everyone,
-        weights,
-    )
+    present = [table for table in tables if table in trust]
+    if len(present) < len(tables):
+        left = [weight for table, weight in zip(tables, weights, strict=True) if table in trust]
+        whole = sum(left)
+        weights = tuple([weight / whole for weight in left])
+    known = [trust[table] for table in present]
+    counts = [popularity[table] for table in present]
+    own_counts = [own if settled else 0.0 for own, settled in known]
+    llr = log_likelihood_ratio(own_counts, past.total, counts, past.everyone, weights)
     own, settled = known[0]
     return llr if settled else _on_probation(llr, own)
 

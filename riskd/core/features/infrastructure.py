@@ -81,6 +81,8 @@ FEATURES: Final = (
 )
 _NO_ROUTE: Final = (math.nan,) * 6
 _KINDS: Final = ("vpn", "tor", "proxy", "relay", "satellite")
+_OPEN: Final = (0.0,) * len(_KINDS)
+_ANONYMITY: Final = {kind: tuple(float(kind == other) for other in _KINDS) for kind in _KINDS}
 
 
 def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
@@ -89,4 +91,4 @@ def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence
     automated = float(agent.automated) if isinstance(agent, Agent) else math.nan
     if not isinstance(route, Route):
         return (*_NO_ROUTE, automated)
-    return (float(route.hosting), *(float(route.anonymizer == kind) for kind in _KINDS), automated)
+    return (float(route.hosting), *_ANONYMITY.get(route.anonymizer, _OPEN), automated)

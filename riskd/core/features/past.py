@@ -5,9 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from riskd.core.context import Context, Missing
-from riskd.core.history import WEEK, History, Tallies, counted, trusted, units
+from riskd.core.history import OLDEST, WEEK, History, Tallies, counted_since, trusted, units
 
-ENTITIES = ("address", "network", "asn", "device", "fingerprint")
 RHYTHM = ("hour", "weekday")
 
 
@@ -17,7 +16,7 @@ class Past(Struct, frozen=True):
     `total` is how many there were of the subject's, decayed; 0 at a cold start, and then `trust` is
     empty. `trust` says by table how well this attempt's value is known of the subject: trusted units,
     and whether it is settled. `everyone` are the sign-ins of the whole identity domain in half a year,
-    `popularity` by table those of them that had this attempt's value.
+    `popularity` by table those of them that had this attempt's value. `since` is the week half a year ago.
     """
 
     profile: History
@@ -26,6 +25,7 @@ class Past(Struct, frozen=True):
     domain: Tallies
     everyone: int
     popularity: dict[str, int]
+    since: int
 
 
 STRANGER = (0.0, False)
@@ -36,14 +36,18 @@ def recollect(context: Context) -> Past | None:
     remembered, now = context.remembered, context.now
     if isinstance(remembered, Missing):
         return None
-    profile, domain = remembered.subject.profile, remembered.domain.tallies
-    popularity = {table: _sign_ins(history, now) for table, history in remembered.popularity.items()}
-    for table in ENTITIES:
-        popularity[table] = _sign_ins(getattr(remembered, table).profile, now)
+    since = int(now // WEEK) - OLDEST
+    profile, domain = remembered.subject.profile, remembered.domain
+    popularity = {table: sign_ins(history, since) for table, history in remembered.popularity.items()}
+    popularity["address"] = sign_ins(remembered.address.profile, since)
+    popularity["network"] = sign_ins(remembered.network.profile, since)
+    popularity["asn"] = sign_ins(remembered.asn.profile, since)
+    popularity["device"] = sign_ins(remembered.device.profile, since)
+    popularity["fingerprint"] = sign_ins(remembered.fingerprint.profile, since)
     account = tally(profile.tallies, "sign_in", "")
     total = units(account, now)
     trust = _trust(profile.tallies, context.values, account, total, now) if account and total > 0 else {}
-    return Past(profile, total, trust, domain, _sign_ins(remembered.domain, now), popularity)
+    return Past(profile, total, trust, domain.tallies, sign_ins(domain, since), popularity, since)
 
 
 def tally(tallies: Tallies, table: str, value: str) -> list[int] | None:
@@ -52,24 +56,31 @@ def tally(tallies: Tallies, table: str, value: str) -> list[int] | None:
     return values.get(value) if values else None
 
 
-def _sign_ins(history: History, now: float) -> int:
+def sign_ins(history: History, since: int) -> int:
+    """Proven sign-ins in a history, those before week `since` left out."""
     values = history.tallies.get("sign_in")
-    return counted(values.get(""), now) if values else 0
+    if not values:
+        return 0
+    tally = values.get("")
+    if tally and tally[0] >= since and (total := sum(tally) - tally[0]) > 0:
+        return total
+    return counted_since(tally, since)
 
 
 def _trust(
     tallies: Tallies, values: dict[str, str], account: list[int], total: float, now: float
 ) -> dict[str, tuple[float, bool]]:
     found = {}
+    steady = (total, True)
     for table, value in values.items():
         learned = tallies.get(table)
         known = learned.get(value) if learned else None
-        if not known or table in RHYTHM:
+        if not known:
             found[table] = STRANGER
         elif known == account:
-            found[table] = (total, True)
+            found[table] = steady
         else:
-            found[table] = standing(known, account, now)
+            found[table] = STRANGER if table in RHYTHM else standing(known, account, now)
     return found
 
 

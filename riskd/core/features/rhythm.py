@@ -11,7 +11,7 @@ from riskd.core.context import Context
 from riskd.core.familiarity import bounded, smoothed
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past, tally
-from riskd.core.history import DAY, WEEK, counted, newest, units
+from riskd.core.history import DAY, WEEK, counted_since, newest, units
 
 FEATURES: Final = (
     Feature(
@@ -68,6 +68,7 @@ FEATURES: Final = (
     ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)
+_AROUND: Final = {str(hour): tuple(str((hour + by) % 24) for by in (-1, 0, 1)) for hour in range(24)}
 
 
 def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
@@ -78,7 +79,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     hour, weekday = context.values.get("hour"), context.values.get("weekday")
     visit = newest(past.profile, "visit", now)
     return (
-        _hour(past, int(hour), now) if hour else math.nan,
+        _hour(past, hour, now) if hour else math.nan,
         _llr(units(tally(tallies, "weekday", weekday), now), past.total, 1 / 7) if weekday else math.nan,
         (now - visit[0]) / DAY if visit else math.nan,
         past.total,
@@ -86,13 +87,15 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     )
 
 
-def _hour(past: Past, hour: int, now: float) -> float:
+def _hour(past: Past, hour: str, now: float) -> float:
     """The domain's share is drawn towards an even day by a day's worth of sign-ins."""
-    around = (str((hour - 1) % 24), str(hour), str((hour + 1) % 24))
+    hours, everyones = past.profile.tallies.get("hour") or {}, past.domain.get("hour") or {}
     own = common = 0.0
-    for at in around:
-        own += units(tally(past.profile.tallies, "hour", at), now)
-        common += counted(tally(past.domain, "hour", at), now)
+    for at in _AROUND[hour]:
+        if at in hours:
+            own += units(hours[at], now)
+        if at in everyones:
+            common += counted_since(everyones[at], past.since)
     return _llr(own, past.total, (common + 3.0) / (past.everyone + 24.0))
 
 

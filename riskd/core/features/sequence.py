@@ -86,10 +86,10 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
         tried["recovery"],
         _hours(activity, "profile_update", now),
         _hours(activity, "registration", now),
-        float(sum(1 for journey, count in tried.items() if count > 0 or journey == attempt.journey)),
+        float(len([journey for journey, count in tried.items() if count > 0 or journey == attempt.journey])),
     )
 
 
 def _hours(activity: History, kind: str, now: float) -> float:
-    mark = newest(activity, kind, now)
+    mark = newest(activity, kind, now) if activity.marks else None
     return min((now - mark[0]) / HOUR, LONG_AGO_H) if mark else LONG_AGO_H
