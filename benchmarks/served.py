@@ -140,15 +140,13 @@ def compare(servers: list[Served], options: argparse.Namespace) -> None:
     calm = {server.name: load_once(server, *shape, "--rate", rate) for server in servers}
     equal = {name: one["server_cpu_us_per_call"] for name, one in calm.items()}
     cross = {server.name: h2load(server, int(options.seconds)) for server in servers}
-    print(
-        f"\n{'':<10}{'calls/s':>10}{'CPU us/call':>13}{'at equal rate':>15}{'p50 ms':>9}{'p99 ms':>9}{'h2load/s':>10}"
-    )
+    columns = f"{'calls/s':>10}{'CPU us/call':>13}{'at equal rate':>15}{'p50 ms':>9}{'p99 ms':>9}{'h2load/s':>10}"
+    print(f"\n{'':<10}{columns}")
     for name, calls in capacity.items():
         one = calm[name]
         other = f"{cross[name]:>10.0f}" if cross[name] else f"{'-':>10}"
-        print(
-            f"{name:<10}{calls:>10.0f}{cpu[name]:>13.0f}{equal[name]:>15.0f}{one['p50_ms']:>9.2f}{one['p99_ms']:>9.2f}{other}"
-        )
+        cost = f"{calls:>10.0f}{cpu[name]:>13.0f}{equal[name]:>15.0f}"
+        print(f"{name:<10}{cost}{one['p50_ms']:>9.2f}{one['p99_ms']:>9.2f}{other}")
     print(f"equal rate and latency: open loop at {float(rate):.0f} calls/s, from the intended start of each call")
     tail = calm["Assess"]["p99_ms"] / calm["no-op"]["p99_ms"]
     first, second = cross["Assess"], cross["no-op"]

@@ -103,7 +103,7 @@ def _risk_service(engine: Engine, meter: RpcMeter, options: Options) -> grpc.Gen
 class _Aside(Generic[Request, Response]):
     """A behaviour on a thread of its own, by the attribute that grpcio looks for.
 
-    A batch takes a tenth of a second, a reflection stream as long as its client likes: sign-ins do not
+    A batch takes up to 0.2 s, a reflection stream as long as its client likes: sign-ins do not
     wait behind them.
     """
 

@@ -13,7 +13,7 @@ from riskd.server.faults import DeadlinePassed, InvalidRequest
 from riskd.server.status import status
 
 BATCH: Final = 500
-"""Attempts in a batch: a tenth of a second of one worker, so that sign-ins beside it are not starved."""
+"""Attempts in a batch: some 0.2 s of one worker, which sign-ins beside it have to share."""
 
 
 class Recorded(Protocol):
