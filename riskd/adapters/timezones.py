@@ -16,7 +16,7 @@ _LAST: Final = 253_402_300_800.0
 
 
 class Timezones:
-    """What IANA timezones say. Immutable but for a bounded cache; safe between threads.
+    """What IANA timezones say. Immutable but for bounded caches; safe between threads.
 
     Names are looked up among the known ones only, so that no text from outside becomes a path.
     """
@@ -24,7 +24,8 @@ class Timezones:
     def __init__(self, cache_size: int = 8192) -> None:
         self._names = frozenset(available_timezones())
         self._offset = lru_cache(cache_size)(_offset)
-        tzfpy.get_tz(0.0, 0.0)
+        self._zone = lru_cache(cache_size)(tzfpy.get_tz)
+        self._zone(0.0, 0.0)
 
     def offset(self, name: str, time: float) -> int | None:
         """Minutes east of UTC in zone `name` at `time` (epoch seconds); None for a zone or time that is not known."""
@@ -34,7 +35,7 @@ class Timezones:
 
     def at(self, latitude: float, longitude: float) -> str:
         """The zone at a point (degrees, WGS 84)."""
-        return tzfpy.get_tz(longitude, latitude)
+        return self._zone(longitude, latitude)
 
 
 def _offset(name: str, quarter: int) -> int | None:

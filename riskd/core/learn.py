@@ -80,34 +80,41 @@ def decode(stored: bytes) -> Receipt:
 
 
 def attempted(attempt: Attempt, keys: Keys, now: float) -> tuple[Delta, ...]:
-    """Velocity: what every assessment counts, whoever it was."""
+    """Velocity: what every assessment counts, whoever it was. Each entity counts what is asked of it, and no more."""
     expires = now + ACTIVITY_SECONDS
-    counts = [("attempt", "", 1), ("attempt_day", "", 1)]
-    if attempt.credential_result == "failed":
-        counts += _FAILURE
-    tried = tuple(counts)
+    failed = attempt.credential_result == "failed"
     who = (("subject", keys.subject[0] & 63),)
     whence = (("address", keys.address[0] & 63),)
-    journey = attempt.journey
-    sequence = journey in SEQUENCE
-    return (
-        Delta(
-            ACTIVITY + keys.subject,
-            now,
-            now + SEQUENCE_SECONDS if sequence else expires,
-            (*tried, ("journey_day", journey, 1)),
-            ((journey, (now,)),) if sequence else (),
-            whence,
-        ),
-        *(
-            Delta(ACTIVITY + key, now, expires, tried, (), who)
-            for key in (keys.address, keys.network, keys.asn, keys.device)
-            if key
-        ),
-    )
+    journey, often = attempt.journey, _BOTH[failed]
+    if journey in SEQUENCE:
+        step = (*often, ("journey_day", journey, 1))
+        own = Delta(ACTIVITY + keys.subject, now, now + SEQUENCE_SECONDS, step, ((journey, (now,)),), whence)
+    else:
+        own = Delta(ACTIVITY + keys.subject, now, expires, often, (), whence)
+    deltas = [
+        own,
+        Delta(ACTIVITY + keys.address, now, expires, often, (), who),
+        Delta(ACTIVITY + keys.network, now, expires, _FINE[failed], (), who),
+    ]
+    if keys.asn:
+        deltas.append(Delta(ACTIVITY + keys.asn, now, expires, _COARSE[failed]))
+    if keys.device:
+        deltas.append(Delta(ACTIVITY + keys.device, now, expires, _FINE[False], (), who))
+    return tuple(deltas)
 
 
-_FAILURE: Final = [("failure", "", 1), ("failure_day", "", 1)]
+_Counts = tuple[tuple[str, str, int], ...]
+_FAILURE: Final[_Counts] = (("failure", "", 1), ("failure_day", "", 1))
+_FINE: Final[dict[bool, _Counts]] = {
+    False: (("attempt", "", 1),),
+    True: (("attempt", "", 1), ("failure", "", 1)),
+}
+_COARSE: Final[dict[bool, _Counts]] = {
+    False: (("attempt_day", "", 1),),
+    True: (("attempt_day", "", 1), ("failure_day", "", 1)),
+}
+_BOTH: Final = {failed: _FINE[failed] + _COARSE[failed] for failed in (False, True)}
+"""What is counted of an attempt, by whether its credential failed: over the last hour, over the last day, over both."""
 
 
 def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
@@ -202,7 +209,7 @@ def settle(kept: Receipt, outcome: Outcome, now: float) -> tuple[Receipt, tuple[
         return msgspec.structs.replace(kept, taught=0, fraud=True), deltas
     if outcome.kind in ("challenge_failed", "recovery_failed"):
         return kept, () if again else tuple(
-            Delta(ACTIVITY + key, now, now + ACTIVITY_SECONDS, tuple(_FAILURE)) for key in kept.activity
+            Delta(ACTIVITY + key, now, now + ACTIVITY_SECONDS, _FAILURE) for key in kept.activity
         )
     if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
         kept = msgspec.structs.replace(kept, satisfied=True)
