@@ -73,7 +73,9 @@ def assess(
     ruling = decide(policy, attempt, context, probability, hits)  # (4)
     contributions = scorer.contributions(features) if explain or ruling.raised else None  # (5)
     reasons = _reasons(ruling.reasons, features, contributions) if contributions is not None else ruling.reasons
-    suggested = _next_signals(policy, attempt, context, scorer, features, probability, ruling.tier) if ruling.raised else ()
+    suggested: tuple[str, ...] = ()
+    if ruling.raised:
+        suggested = _next_signals(release, attempt, context, features, score=probability, tier=ruling.tier)
     assessment = Assessment(
         id=assessment_id,
         score=probability,
@@ -123,15 +125,10 @@ def _failed_parts(context: Context) -> tuple[str, ...]:
 
 
 def _next_signals(
-    policy: Policy,
-    attempt: Attempt,
-    context: Context,
-    scorer: Scorer,
-    features: list[float],
-    probability: float,
-    tier: Tier,
+    release: Release, attempt: Attempt, context: Context, features: list[float], *, score: float, tier: Tier
 ) -> tuple[str, ...]:
     """Missing signals that would lower the tier, if each turned out to be as usual."""
+    policy, scorer = release.policies[attempt.domain], release.scorers[attempt.domain]
     expected, references = policy.journeys[attempt.journey].postures, scorer.references
     found = []
     for gap in context.missing:
@@ -140,14 +137,14 @@ def _next_signals(
         moved = [at for at in _COLUMNS[gap.source] if math.isnan(features[at]) and not math.isnan(references[at])]
         if not moved and gap.source not in expected:  # then neither score, rules nor gaps change
             continue
-        as_usual, score = features, probability
+        as_usual, then = features, score
         if moved:
             as_usual = [*features]
             for at in moved:
                 as_usual[at] = references[at]
-            score = scorer.score(as_usual)[1]
+            then = scorer.score(as_usual)[1]
         there = replace(context, missing=tuple([other for other in context.missing if other is not gap]))
-        hits, _ = evaluate(policy, attempt, there, as_usual, score)
-        if decide(policy, attempt, there, score, hits).tier < tier:
+        hits, _ = evaluate(policy, attempt, there, as_usual, then)
+        if decide(policy, attempt, there, then, hits).tier < tier:
             found.append(gap.source)
     return tuple(found)

@@ -116,12 +116,13 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
     elif isinstance(context.place, Place):
         where = context.place
         place = (context.now, round(where.latitude, 3), round(where.longitude, 3), round(where.radius_km, 1))
-    popularity = tuple(key for table, key in keys.popularity.items() if table in values)
+    shared = [key for key in (keys.address, keys.network, keys.asn) if key]
+    shared += [key for table, key in keys.popularity.items() if table in values]
     return Lesson(
         time=context.now,
         subject=keys.subject,
-        owners=tuple(key for key in (keys.device, keys.fingerprint) if key),
-        shared=(*(key for key in (keys.address, keys.network, keys.asn) if key), *popularity),
+        owners=tuple([key for key in (keys.device, keys.fingerprint) if key]),
+        shared=tuple(shared),
         domain=keys.domain,
         values=values,
         place=place,
@@ -166,7 +167,7 @@ def receipt(attempt: Attempt, context: Context, keys: Keys, requirement: Require
         tier=requirement.tier,
         amr=requirement.terms.amr,
         satisfied=requirement.satisfied,
-        activity=tuple(key for key in (keys.subject, keys.address, keys.network, keys.asn, keys.device) if key),
+        activity=tuple([key for key in (keys.subject, keys.address, keys.network, keys.asn, keys.device) if key]),
     )
 
 
