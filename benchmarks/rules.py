@@ -5,12 +5,13 @@ python -m benchmarks.rules
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import cycle
 from timeit import repeat
 from typing import Final
 
-from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.cel_rules import REMEMBERED, CelCompiler
 from riskd.core.attempt import JOURNEYS, Attempt, Network, Session
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.decide import decide
@@ -74,6 +75,13 @@ def rules(count: int) -> Evaluate:
     return compiled
 
 
+def run_all(compiled: Sequence[Evaluate], attempts: Iterator[Facts]) -> None:
+    """All of these rules, about the next attempt."""
+    facts = next(attempts)
+    for run in compiled:
+        run(facts)
+
+
 def microseconds(call: Callable[[], object]) -> float:
     """The best of seven rounds."""
     return min(repeat(call, number=ROUNDS, repeat=7)) / ROUNDS * 1e6
@@ -81,12 +89,15 @@ def microseconds(call: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    facts = Facts(ATTEMPT, CONTEXT, [0.5] * len(FEATURES), 0.01, LOGIN.postures)
+    vectors = ([at / REMEMBERED] + [0.5] * (len(FEATURES) - 1) for at in range(2 * REMEMBERED))
+    new = cycle([Facts(ATTEMPT, CONTEXT, vector, 0.01, LOGIN.postures) for vector in vectors])
     print(f"{'what':<28}{'us':>8}")
     for count in (1, 5, 20, 200):
-        print(f"{f'{count} rules, fused':<28}{microseconds(partial(rules(count), facts)):>8.1f}")
+        run = rules(count)
+        print(f"{f'{count} rules, fused':<28}{microseconds(partial(run_all, [run], new)):>8.1f}")
+        print(f"{f'{count} rules, remembered':<28}{microseconds(partial(run, next(new))):>8.1f}")
     singles = [rules(1) for _ in range(20)]
-    print(f"{'20 rules, one by one':<28}{microseconds(lambda: [run(facts) for run in singles]):>8.1f}")
+    print(f"{'20 rules, one by one':<28}{microseconds(partial(run_all, singles, new)):>8.1f}")
     print(f"{'decide, baseline':<28}{microseconds(lambda: decide(POLICY, ATTEMPT, CONTEXT, 0.01, ())):>8.1f}")
     print(f"{'decide, stepped up':<28}{microseconds(lambda: decide(POLICY, ATTEMPT, CONTEXT, 0.1, ())):>8.1f}")
 

@@ -6,6 +6,8 @@ evaluator costs more than a condition. Only the variables that the conditions na
 What is absent decides nothing. The fused evaluation binds a stand-in for an absent fact (NaN, '' or 0);
 whatever hits and names an absent fact is evaluated again with that fact unbound, where CEL's own logic
 says true only if the condition is true whatever the fact may be.
+
+What rules make of the same values is remembered (decision 0021): most attempts are like one before them.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _TYPES: Final = {
 }
 _STAND_IN: Final[dict[str, Value]] = {"double": math.nan, "int": 0, "string": "", "strings": [], "table": {}}
 REMEMBERED: Final = 1024
-"""Verdicts that a journey's rules keep: most attempts have the features of another one, as far as rules ask."""
+"""Verdicts kept of a journey's rules."""
 _VARIED: Final = frozenset({"score", "attributes"})
 """Variables that hardly ever have a value again: rules that name one are evaluated every time."""
 _Key = float | int | str | tuple[str, ...] | dict[str, str] | None

@@ -40,8 +40,7 @@ def global_term(
     `occurrences` is how often the finest value was met, this time included; `unseen` is the number of
     values expected that nobody has had yet.
     """
-    count = counts[0]
-    finest = weights[0] * occurrences / (occurrences + len(weights)) * (max(1.0, count)) / (total + unseen)
+    finest = weights[0] * occurrences / (occurrences + len(weights)) * max(counts[0], 1.0) / (total + unseen)
     if len(weights) == 1 or total <= 0:
         return finest
     coarser: float = sum(map(mul, weights[1:], counts[1:]))
@@ -72,10 +71,10 @@ def log_likelihood_ratio(
     return bounded(population / smoothed(user_term(own_counts, own_total, weights), own_total, population))
 
 
-def single_log_likelihood_ratio(own: float, own_total: float, count: float, total: float) -> float:
-    """`log_likelihood_ratio` of a feature with one level, for a quarter of the price."""
+def single_log_likelihood_ratio(own: float, own_total: float, count: int, total: int) -> float:
+    """`log_likelihood_ratio` of a feature with one level, bit for bit, for a quarter of the price."""
     occurrences = count + 1.0
-    population = occurrences / (occurrences + 1) * (max(1.0, count)) / (total + 1)
+    population = occurrences / (occurrences + 1) * (count or 1) / (total + 1)
     nats = math.log(population / ((own / own_total * own_total + PRIOR * population) / (own_total + PRIOR)))
     return nats if -LIMIT < nats < LIMIT else math.copysign(LIMIT, nats)
 

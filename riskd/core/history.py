@@ -83,6 +83,10 @@ Tallies = dict[str, dict[str, list[int]]]
 """Table, value, `[first period, n, n, ...]`."""
 
 
+UNCOUNTED: Final[dict[str, list[int]]] = {}
+"""What a table holds of which nothing was counted."""
+
+
 class History(Struct, frozen=True, array_like=True):
     """What is remembered of one entity. Stores hold it encoded; readers must not change it."""
 
@@ -247,10 +251,11 @@ def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
     if age > OLDEST:
         tally, age = [0, *tally[1 + age - OLDEST :]], OLDEST
     total = 0.0
-    # `zip` without a keyword: naming `strict` costs as much as four weeks.
-    for n, weight in zip(tally, _FADED[age]):  # noqa: B905
-        if n > 0:
-            total += (min(cap, n)) * weight
+    for n, weight in zip(tally, _FADED[age]):  # noqa: B905 (naming `strict` costs as much as four weeks)
+        if 0 < n <= cap:
+            total += n * weight
+        elif n > cap:
+            total += cap * weight
     return total
 
 
@@ -265,7 +270,9 @@ def counted_since(tally: list[int] | None, week: int) -> int:
         return 0
     expired = week - tally[0]
     total = sum(tally[1 + expired :]) if expired > 0 else sum(tally) - tally[0]
-    return max(0, total)
+    if total > 0:
+        return total
+    return 0
 
 
 def trusted(tally: list[int] | None, now: float) -> float:
@@ -289,19 +296,19 @@ class Window(Struct, frozen=True):
 
     def count(self, history: History, table: str, value: str = "") -> float:
         """How many of a value fell into it."""
-        values = history.tallies.get(table)
-        if not values:
-            return 0.0
-        tally = values.get(value)
+        tally = history.tallies.get(table, UNCOUNTED).get(value)
         if not tally:
             return 0.0
-        end = 2 + self.current - tally[0]
-        if end <= 1:
+        first, current = tally[0], self.current
+        if first > current:
             return 0.0
-        before = 1 + self.oldest - tally[0]
-        total: float = sum(tally[before + 1 : end] if before > 0 else tally[1:end])
-        if 0 < before < len(tally):
-            total += tally[before] * self.share
+        at = self.oldest - first + 1
+        if at < 1:
+            total: float = sum(tally[1 : current - first + 2])
+        elif at < len(tally):
+            total = sum(tally[at + 1 : current - first + 2]) + tally[at] * self.share
+        else:
+            return 0.0
         return total if total > 0 else 0.0
 
 

@@ -187,7 +187,7 @@ def receipt(
         tier=requirement.tier,
         amr=accepted,
         satisfied=requirement.satisfied,
-        activity=tuple(key for key in (keys.subject, keys.address, keys.network, keys.asn, keys.device) if key),
+        activity=tuple([key for key in (keys.subject, keys.address, keys.network, keys.asn, keys.device) if key]),
     )
 
 

@@ -164,6 +164,16 @@ def test_a_rule_that_fails_is_named_and_the_others_stand() -> None:
     assert (names(found), found[1]) == (("r0", "r2"), ("r1",))
 
 
+@given(st.lists(st.tuples(VALUES, st.sampled_from([0.0, -0.0, math.nan, 7.0]), PLACES), min_size=1, max_size=9))
+def test_memory_changes_no_answer(attempts: list[tuple[float, float, Place]]) -> None:
+    """Whatever was asked before, the answer is the one that rules would give to this attempt alone."""
+    conditions = ("speed_kmh > 900.0", "1.0 / new_asn > 0.0", "'place' in gaps", "country != 'NO' || new_asn == 7.0")
+    evaluate = compiled(*conditions)
+    for speed, new, place in attempts * 2:
+        asked = facts((speed, new, 0.0), place=place, missing=(NOWHERE,) if speed else ())
+        assert evaluate(asked) == compiled(*conditions)(asked)
+
+
 def test_many_rules_are_fused_in_several_expressions() -> None:
     """More rules than one expression holds are all evaluated."""
     long = " || ".join(f"asn == {number}" for number in range(100, 200))

@@ -14,6 +14,7 @@ from riskd.core.familiarity import (
     global_term,
     log_likelihood_ratio,
     ratio,
+    single_log_likelihood_ratio,
     smoothed,
     user_term,
 )
@@ -65,6 +66,13 @@ def test_new_value_tells_as_much_as_history_is_deep(total: float, population: fl
 def test_ratio_is_bounded(own: list[float], own_total: float, counts: list[float], total: float) -> None:
     """Whatever was counted, one feature moves the log-odds by at most LIMIT, and the result is a number."""
     assert abs(log_likelihood_ratio(own, own_total, counts, total, ADDRESS_WEIGHTS)) <= LIMIT
+
+
+@given(own=COUNT, own_total=st.floats(0.01, 1e6), count=st.integers(0, 10**6), total=st.integers(0, 10**6))
+def test_single_level_is_the_general_case(own: float, own_total: float, count: int, total: int) -> None:
+    """The short cut for a feature with one level answers bit for bit what the general form does."""
+    general = log_likelihood_ratio((own,), own_total, (count,), total, (1.0,))
+    assert single_log_likelihood_ratio(own, own_total, count, total) == general
 
 
 @given(own=COUNTS, more=COUNT, level=st.integers(0, 3), counts=COUNTS)

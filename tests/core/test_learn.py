@@ -316,15 +316,25 @@ def test_every_entity_counts_an_attempt() -> None:
     assert [delta.key for delta in others] == [ACTIVITY + key for key in (PLACE, NETWORK, DEVICE)]
     assert subject.seen == (("address", PLACE[0] & 63),)
     assert {delta.seen for delta in others} == {(("subject", SUBJECT[0] & 63),)}
-    assert ("journey_day", "login", 1) in subject.counts
     assert all(("attempt", "", 1) in delta.counts for delta in (subject, *others))
+
+
+def test_an_operator_counts_by_the_day_and_no_people() -> None:
+    """An ASN holds too many people to count, and its hours say nothing that its days do not."""
+    operator = learn.attempted(attempt(), replace(KEYS, asn=b"n" * 16), NOW)[3]
+
+    assert operator.key == ACTIVITY + b"n" * 16
+    assert (operator.counts, operator.seen) == ((("attempt_day", "", 1),), ())
 
 
 @pytest.mark.parametrize(("result", "failures"), [("failed", 1), ("succeeded", 0), ("not_checked", 0)])
 def test_a_wrong_password_counts_as_a_failure(result: str, failures: int) -> None:
-    """Only a credential that was checked and wrong is a failure."""
-    for delta in learn.attempted(attempt(credential_result=result), KEYS, NOW):
+    """Only a credential that was checked and wrong is a failure: of the account, the address and its network."""
+    subject, place, network, device = learn.attempted(attempt(credential_result=result), KEYS, NOW)
+
+    for delta in (subject, place, network):
         assert [table for table, _, _ in delta.counts].count("failure") == failures
+    assert [table for table, _, _ in device.counts].count("failure") == 0
 
 
 @pytest.mark.parametrize("journey", JOURNEYS)

@@ -10,7 +10,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past
-from riskd.core.history import counted
+from riskd.core.history import counted_since
 
 TYPING_SCALE: Final = 1000
 """Histories keep rhythms, and their squares, in whole thousandths."""
@@ -92,7 +92,7 @@ def compute(attempt: Attempt, context: Context, past: Past | None) -> Sequence[f
     desktop = isinstance(agent, Agent) and agent.device_class == "desktop"
     pointer, seconds = behaviour.pointer_events, behaviour.form_seconds
     return (
-        _typing_deviation(attempt, past, context.now),
+        _typing_deviation(attempt, past) if past else math.nan,
         math.nan if behaviour.pasted is None else float(behaviour.pasted),
         math.nan if seconds is None else max(min(seconds, LONGEST_S), 0.0),
         float(pointer <= 0) if desktop and pointer is not None else math.nan,
@@ -110,13 +110,13 @@ def typing_rhythm(attempt: Attempt) -> float | None:
     return sum(map(math.log, intervals)) / len(intervals)
 
 
-def _typing_deviation(attempt: Attempt, past: Past | None, now: float) -> float:
-    rhythm = typing_rhythm(attempt)
-    typing = past.profile.tallies.get("typing", {}) if past else {}
-    n = counted(typing.get("n"), now)
-    if rhythm is None or n < ENOUGH:
+def _typing_deviation(attempt: Attempt, past: Past) -> float:
+    typing, since = past.profile.tallies.get("typing"), past.since
+    n = counted_since(typing.get("n"), since) if typing else 0
+    rhythm = typing_rhythm(attempt) if n >= ENOUGH else None
+    if typing is None or rhythm is None:
         return math.nan
-    mean = counted(typing.get("sum"), now) / n / TYPING_SCALE
-    variance = max(counted(typing.get("square"), now) / n / TYPING_SCALE - mean * mean, 0.0)
+    mean = counted_since(typing.get("sum"), since) / n / TYPING_SCALE
+    variance = max(counted_since(typing.get("square"), since) / n / TYPING_SCALE - mean * mean, 0.0)
     shrunk = (n * variance + PRIOR * TYPICAL_DEVIATION**2) / (n + PRIOR)
     return min(abs(rhythm - mean) / math.sqrt(shrunk * (1 + 1 / n)), FARTHEST)

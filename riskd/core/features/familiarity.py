@@ -93,41 +93,38 @@ _OTHERS: Final = ("device", "fingerprint", "language", "timezone", "screen")
 
 def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
-    if past is None or not past.trust:
+    if past is None or not past.settled:
         return _NONE
-    trust, total, everyone, popularity = past.trust, past.total, past.everyone, past.popularity
     values = [
         _backed_off(_ADDRESS, ADDRESS_WEIGHTS, past),
         _backed_off(_AGENT, AGENT_WEIGHTS, past) if isinstance(context.agent, Agent) else math.nan,
     ]
+    settled, total, everyone, popularity = past.settled, past.total, past.everyone, past.popularity
     for table in _OTHERS:
-        if table not in trust:
+        own = settled.get(table)
+        if own is None:
             values.append(math.nan)
-            continue
-        own, settled = trust[table]
-        llr = single_log_likelihood_ratio(own if settled else 0.0, total, popularity[table], everyone)
-        values.append(llr if settled else _on_probation(llr, own))
+        else:
+            llr = single_log_likelihood_ratio(own, total, popularity[table], everyone)
+            values.append(llr if own else _on_probation(llr, table, past))
     return values
 
 
 def _backed_off(tables: tuple[str, ...], weights: tuple[float, ...], past: Past) -> float:
     """Over the levels that this attempt has a value for, their weights brought back to a sum of 1."""
-    trust, popularity = past.trust, past.popularity
-    if tables[0] not in trust:
+    settled = past.settled
+    if tables[0] not in settled:
         return math.nan
-    present = [table for table in tables if table in trust]
-    if len(present) < len(tables):
-        left = [weight for table, weight in zip(tables, weights, strict=True) if table in trust]
-        whole = sum(left)
-        weights = tuple([weight / whole for weight in left])
-    known = [trust[table] for table in present]
-    counts = [popularity[table] for table in present]
-    own_counts = [own if settled else 0.0 for own, settled in known]
-    llr = log_likelihood_ratio(own_counts, past.total, counts, past.everyone, weights)
-    own, settled = known[0]
-    return llr if settled else _on_probation(llr, own)
+    own = [settled[table] for table in tables if table in settled]
+    if len(own) < len(tables):
+        present = [weight for table, weight in zip(tables, weights, strict=True) if table in settled]
+        whole = sum(present)
+        tables, weights = tuple(filter(settled.__contains__, tables)), tuple([weight / whole for weight in present])
+    counts = [past.popularity[table] for table in tables]
+    llr = log_likelihood_ratio(own, past.total, counts, past.everyone, weights)
+    return llr if own[0] else _on_probation(llr, tables[0], past)
 
 
-def _on_probation(llr: float, own: float) -> float:
+def _on_probation(llr: float, table: str, past: Past) -> float:
     """The poison guard: until it is settled a value loses its surprise with trust, and earns no credit by itself."""
-    return llr * (1.0 - own) if llr > 0 else llr
+    return llr * (1.0 - past.probation.get(table, 0.0)) if llr > 0 else llr

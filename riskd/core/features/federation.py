@@ -108,6 +108,6 @@ def _minutes(time: float | None, now: float) -> float:
 
 
 def _new_issuer(past: Past | None) -> float:
-    if past is None or "issuer" not in past.trust:
+    if past is None or "issuer" not in past.settled:
         return math.nan
-    return float(not past.trust["issuer"][1])
+    return float(not past.settled["issuer"])

@@ -41,14 +41,14 @@ _NONE: Final = (math.nan,) * len(FEATURES)
 
 def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
-    if past is None or not past.trust:
+    if past is None or not past.settled:
         return _NONE
-    trust, values = past.trust, context.values
+    settled, values = past.settled, context.values
     return [
         math.nan
-        if table not in trust
+        if table not in settled
         else 0.0
-        if trust[table][1]
+        if settled[table]
         else float(not (table in _VERSIONED and _upgraded(past, table, values[table], context.now)))
         for table in _TABLES
     ]

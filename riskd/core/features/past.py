@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from riskd.core.context import Context, Missing
-from riskd.core.history import OLDEST, WEEK, History, Tallies, counted_since, trusted, units
+from riskd.core.history import OLDEST, UNCOUNTED, WEEK, History, Tallies, counted_since, trusted, units
 
 RHYTHM = ("hour", "weekday")
 
@@ -13,22 +13,21 @@ RHYTHM = ("hour", "weekday")
 class Past(Struct, frozen=True):
     """What proven sign-ins taught.
 
-    `total` is how many there were of the subject's, decayed; 0 at a cold start, and then `trust` is
-    empty. `trust` says by table how well this attempt's value is known of the subject: trusted units,
-    and whether it is settled. `everyone` are the sign-ins of the whole identity domain in half a year,
-    `popularity` by table those of them that had this attempt's value. `since` is the week half a year ago.
+    `total` is how many there were of the subject's, decayed; 0 at a cold start, and then `settled` is
+    empty. `settled` are by table the units of them that had this attempt's value, 0 unless it is settled;
+    `probation` the trusted units of a value that is not. `everyone` are the sign-ins of the whole identity
+    domain in half a year, `popularity` by table those of them that had this attempt's value. `since` is
+    the week in which that half-year began.
     """
 
     profile: History
     total: float
-    trust: dict[str, tuple[float, bool]]
+    settled: dict[str, float]
+    probation: dict[str, float]
     domain: Tallies
     everyone: int
     popularity: dict[str, int]
     since: int
-
-
-STRANGER = (0.0, False)
 
 
 def recollect(context: Context) -> Past | None:
@@ -38,50 +37,45 @@ def recollect(context: Context) -> Past | None:
         return None
     since = int(now // WEEK) - OLDEST
     profile, domain = remembered.subject.profile, remembered.domain
-    popularity = {table: sign_ins(history, since) for table, history in remembered.popularity.items()}
-    popularity["address"] = sign_ins(remembered.address.profile, since)
-    popularity["network"] = sign_ins(remembered.network.profile, since)
-    popularity["asn"] = sign_ins(remembered.asn.profile, since)
-    popularity["device"] = sign_ins(remembered.device.profile, since)
-    popularity["fingerprint"] = sign_ins(remembered.fingerprint.profile, since)
+    popularity = {table: _sign_ins(history, since) for table, history in remembered.popularity.items()}
+    popularity["address"] = _sign_ins(remembered.address.profile, since)
+    popularity["network"] = _sign_ins(remembered.network.profile, since)
+    popularity["asn"] = _sign_ins(remembered.asn.profile, since)
+    popularity["device"] = _sign_ins(remembered.device.profile, since)
+    popularity["fingerprint"] = _sign_ins(remembered.fingerprint.profile, since)
     account = tally(profile.tallies, "sign_in", "")
     total = units(account, now)
-    trust = _trust(profile.tallies, context.values, account, total, now) if account and total > 0 else {}
-    return Past(profile, total, trust, domain.tallies, sign_ins(domain, since), popularity, since)
+    settled, probation = _trust(profile.tallies, context.values, account, total, now) if account and total else ({}, {})
+    everyone = _sign_ins(domain, since)
+    return Past(profile, total, settled, probation, domain.tallies, everyone, popularity, since)
 
 
 def tally(tallies: Tallies, table: str, value: str) -> list[int] | None:
     """The tally of one value, None when it has none."""
-    values = tallies.get(table)
-    return values.get(value) if values else None
+    return tallies.get(table, UNCOUNTED).get(value)
 
 
-def sign_ins(history: History, since: int) -> int:
-    """Proven sign-ins in a history, those before week `since` left out."""
-    values = history.tallies.get("sign_in")
-    if not values:
-        return 0
-    tally = values.get("")
-    if tally and tally[0] >= since and (total := sum(tally) - tally[0]) > 0:
-        return total
-    return counted_since(tally, since)
+def _sign_ins(history: History, since: int) -> int:
+    return counted_since(history.tallies.get("sign_in", UNCOUNTED).get(""), since)
 
 
 def _trust(
     tallies: Tallies, values: dict[str, str], account: list[int], total: float, now: float
-) -> dict[str, tuple[float, bool]]:
-    found = {}
-    steady = (total, True)
+) -> tuple[dict[str, float], dict[str, float]]:
+    """`settled` and `probation` of a `Past`."""
+    found, probation = {}, {}
     for table, value in values.items():
-        learned = tallies.get(table)
-        known = learned.get(value) if learned else None
+        known = tallies.get(table, UNCOUNTED).get(value)
         if not known:
-            found[table] = STRANGER
+            found[table] = 0.0
         elif known == account:
-            found[table] = steady
-        else:
-            found[table] = STRANGER if table in RHYTHM else standing(known, account, now)
-    return found
+            found[table] = total
+        elif table not in RHYTHM:
+            own, settled = standing(known, account, now)
+            found[table] = own if settled else 0.0
+            if not settled:
+                probation[table] = own
+    return found, probation
 
 
 def standing(known: list[int], account: list[int], now: float) -> tuple[float, bool]:

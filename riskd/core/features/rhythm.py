@@ -11,7 +11,7 @@ from riskd.core.context import Context
 from riskd.core.familiarity import bounded, smoothed
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past, tally
-from riskd.core.history import DAY, WEEK, counted_since, newest, units
+from riskd.core.history import DAY, UNCOUNTED, WEEK, counted_since, newest, units
 
 FEATURES: Final = (
     Feature(
@@ -73,7 +73,7 @@ _AROUND: Final = {str(hour): tuple(str((hour + by) % 24) for by in (-1, 0, 1)) f
 
 def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
-    if past is None or not past.trust:
+    if past is None or not past.settled:
         return _NONE
     tallies, now = past.profile.tallies, context.now
     hour, weekday = context.values.get("hour"), context.values.get("weekday")
@@ -89,7 +89,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 def _hour(past: Past, hour: str, now: float) -> float:
     """The domain's share is drawn towards an even day by a day's worth of sign-ins."""
-    hours, everyones = past.profile.tallies.get("hour") or {}, past.domain.get("hour") or {}
+    hours, everyones = past.profile.tallies.get("hour", UNCOUNTED), past.domain.get("hour", UNCOUNTED)
     own = common = 0.0
     for at in _AROUND[hour]:
         if at in hours:

@@ -203,4 +203,4 @@ def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence
 
 
 def _ratio(failures: float, attempts: float) -> float:
-    return failures / ((max(attempts, failures)) + CLEAN)
+    return failures / (max(attempts, failures) + CLEAN)
