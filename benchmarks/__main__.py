@@ -10,20 +10,20 @@ import time
 from pathlib import Path
 from typing import Final
 
-PARTS: Final = {
-    "assess": ("One assessment in process, by stage", []),
-    "served": ("Assess over gRPC, beside a no-op call", []),
-    "handlers": ("Handler threads", []),
-    "forest": ("The forest, beside scikit-learn", []),
-    "features": ("The feature vector, by group", []),
-    "rules": ("Rules and the ruling", []),
-    "history": ("The history stores", []),
-    "gather": ("Geo and user agents", []),
-    "decision_log": ("The decision log", []),
-    "metrics": ("Metrics", []),
-    "rpc": ("The RPC edge alone", []),
+PARTS: Final[dict[str, str]] = {
+    "assess": "One assessment in process, by stage",
+    "served": "Assess over gRPC, beside a no-op call",
+    "handlers": "Handler threads",
+    "forest": "The forest, beside scikit-learn",
+    "features": "The feature vector, by group",
+    "rules": "Rules and the ruling",
+    "history": "The history stores",
+    "gather": "Geo and user agents",
+    "decision_log": "The decision log",
+    "metrics": "Metrics",
+    "rpc": "The RPC edge alone",
 }
-"""Module of this package to its title and arguments."""
+"""Module of this package to its title."""
 
 
 def machine() -> str:
@@ -50,10 +50,9 @@ def main() -> int:
     print(f"riskd benchmarks on {machine()}\nCompare figures of one run only: ratios and medians.", flush=True)
     failed = []
     for part in chosen:
-        title, arguments = PARTS[part]
-        print(f"\n== {title} (python -m benchmarks.{part})", flush=True)
+        print(f"\n== {PARTS[part]} (python -m benchmarks.{part})", flush=True)
         begun = time.perf_counter()
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{part}", *arguments], check=False).returncode:
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{part}"], check=False).returncode:
             failed.append(part)
         print(f"   [{time.perf_counter() - begun:.0f} s]", flush=True)
     if failed:

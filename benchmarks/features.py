@@ -7,10 +7,10 @@ from functools import partial
 from timeit import repeat
 from typing import Final
 
+from riskd.core import features
 from riskd.core.attempt import Attempt, Network
 from riskd.core.context import Context, Missing
 from riskd.core.features import GROUPS, NAMES, vector
-from riskd.core.features import __dict__ as modules
 from riskd.core.features.past import recollect
 from riskd.core.history import DAY, HOUR
 from tests.core.builders import NOW, World, crowd, settled, sign_in
@@ -49,7 +49,7 @@ def main() -> None:
     show("  reading the past", [cost(partial(recollect, context)) for _, context in cases.values()])
     inputs = [(*case, recollect(case[1])) for case in cases.values()]
     for group in GROUPS:
-        show(f"  {group}", [cost(partial(modules[group].compute, *each)) for each in inputs])
+        show(f"  {group}", [cost(partial(vars(features)[group].compute, *each)) for each in inputs])
 
 
 def show(what: str, costs: list[float]) -> None:

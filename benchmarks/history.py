@@ -57,7 +57,17 @@ class World:
             "fingerprint": short(address), "hour": str(self._random.randrange(7, 23)),
         }  # fmt: skip
         owners = (device, device[::-1])
-        return Lesson(time, subject, owners, (address, *shared), self._domain, values, place, (5100, 26010))
+        return Lesson(
+            time=time,
+            subject=subject,
+            owners=owners,
+            shared=(address, *shared[:2]),
+            common=shared[2:],
+            domain=self._domain,
+            values=values,
+            place=place,
+            typing=(5100, 26010),
+        )
 
     def lessons(self, time: float) -> Iterator[Lesson]:
         """Sign-ins of random subjects, for ever."""

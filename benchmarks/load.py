@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import grpc
 
@@ -22,6 +22,7 @@ from benchmarks.traffic import attempts
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.server.translate import request
 
+_Call: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 METHOD: Final = "/riskd.v1.RiskService/Assess"
 TICKS: Final = 100
 """Clock ticks a second in /proc (USER_HZ)."""
@@ -68,7 +69,7 @@ class Tally:
         return ranked[min(len(ranked) - 1, int(share * len(ranked)))] * 1e3 if ranked else float("nan")
 
 
-async def _call(call: grpc.aio.UnaryUnaryMultiCallable, body: bytes, since: float, tally: Tally) -> None:
+async def _call(call: _Call, body: bytes, since: float, tally: Tally) -> None:
     try:
         answer = await call(body, timeout=2.0)
     except grpc.aio.AioRpcError as error:
@@ -77,9 +78,7 @@ async def _call(call: grpc.aio.UnaryUnaryMultiCallable, body: bytes, since: floa
         tally.answered(answer, time.perf_counter() - since)
 
 
-async def _closed(
-    call: grpc.aio.UnaryUnaryMultiCallable, bodies: Iterator[bytes], until: float, concurrency: int, tally: Tally
-) -> None:
+async def _closed(call: _Call, bodies: Iterator[bytes], until: float, concurrency: int, tally: Tally) -> None:
     async def one() -> None:
         while (now := time.perf_counter()) < until:
             await _call(call, next(bodies), now, tally)
@@ -87,9 +86,7 @@ async def _closed(
     await asyncio.gather(*(one() for _ in range(concurrency)))
 
 
-async def _open(
-    call: grpc.aio.UnaryUnaryMultiCallable, bodies: Iterator[bytes], until: float, rate: float, tally: Tally
-) -> None:
+async def _open(call: _Call, bodies: Iterator[bytes], until: float, rate: float, tally: Tally) -> None:
     running: set[asyncio.Task[None]] = set()
     intended = time.perf_counter()
     while intended < until:
@@ -109,7 +106,7 @@ async def load(options: argparse.Namespace) -> dict[str, object]:
     tally = Tally()
     async with grpc.aio.insecure_channel(options.target) as channel:
         await asyncio.wait_for(channel.channel_ready(), 10)
-        call = channel.unary_unary(METHOD)
+        call: _Call = channel.unary_unary(METHOD)
         await _closed(call, bodies, time.perf_counter() + options.warm_up, 4, Tally())
         cpu, start = cpu_seconds(options.pid), time.perf_counter()
         if options.rate:
