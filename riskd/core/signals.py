@@ -91,7 +91,8 @@ def values(
         found["asn"] = str(route.asn)
     if isinstance(agent, Agent):
         found["browser"] = f"{agent.browser} {agent.browser_version}"
-        found["os"] = f"{agent.os} {agent.os_version}"
+        if agent.os:
+            found["os"] = f"{agent.os} {agent.os_version}"
         found["device_class"] = agent.device_class
     device = attempt.device
     if device is not None:
