@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,6 @@ def test_an_answer_for_programs(service: Service, tmp_path: Path) -> None:
         (("outcome", "0" * 32, OUTCOMES[0]), 1, "NOT_FOUND UNKNOWN_ASSESSMENT"),
         ((*LOGIN, "--target", "127.0.0.1:1"), 3, "riskd: UNAVAILABLE"),
         (("outcome", "0" * 32, OUTCOMES[0], "--target", "127.0.0.1:1"), 3, "riskd: UNAVAILABLE"),
-        ((*LOGIN, "--timeout", "0.000001"), 3, "riskd: DEADLINE_EXCEEDED"),
     ],
 )
 def test_exit_codes(arguments: tuple[str, ...], code: int, said: str, service: Service, tmp_path: Path) -> None:
@@ -58,6 +58,16 @@ def test_exit_codes(arguments: tuple[str, ...], code: int, said: str, service: S
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+    """Whoever accepts the connection and stays silent is left at the deadline: exit code 3."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        done = riskd(*LOGIN, "--target", target, "--timeout", "0.5", state=tmp_path)
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "riskd: DEADLINE_EXCEEDED" in done.stderr
 
 
 def chapters(story: str) -> dict[str, list[str]]:
