@@ -259,7 +259,7 @@ def _check_since_boot(path: Path) -> None:
         if checked.read() == boot:
             return
         if data.exists() and data.stat().st_size:
-            found: list[str] = verify(str(path))  # type: ignore[no-untyped-call]
+            found: list[str] = verify(str(path))  # type: ignore[no-untyped-call]  # published without types
             if found:
                 raise InvalidStore([_damaged(path, what) for what in found[:_TELL]])
         checked.seek(0)

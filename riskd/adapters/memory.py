@@ -79,17 +79,6 @@ class MemoryStore:
             self._lock.release()
 
 
-class NullLog:
-    """A `DecisionLog` that keeps nothing."""
-
-    def append(self, record: bytes) -> bool:
-        """Accepted, and forgotten."""
-        return True
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-
 class NullMeter:
     """A `Meter` that counts nothing."""
 

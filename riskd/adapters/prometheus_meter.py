@@ -80,14 +80,14 @@ class PrometheusMeter:
         """A part failed, and the answer went out without it."""
         self._add(self._failure.get(part, self._failure[OTHER]))
 
-    def started(self, method: str, type: str) -> None:  # noqa: A002
+    def started(self, method: str, type: str) -> None:  # noqa: A002 - the label's name
         """A call and its message came in. `method` is `riskd.v1.RiskService/Assess`, whose type the table knows."""
         started, received, _, _ = self._call(method)
         with self._lock:
             self._slots[started] += 1.0
             self._slots[received] += 1.0
 
-    def handled(self, method: str, type: str, code: str, seconds: float) -> None:  # noqa: A002
+    def handled(self, method: str, type: str, code: str, seconds: float) -> None:  # noqa: A002 - the label's name
         """A call ended with `code`, as grpcio spells it (`NOT_FOUND`); OK sent one message."""
         _, _, sent, handling = self._call(method)
         handled = self._handled.get((method, code))

@@ -12,9 +12,6 @@ Everything is a sum, a bounded set or a union, so deltas commute and a taught de
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from functools import reduce
-from operator import or_
 from typing import Final
 
 import msgspec
@@ -259,13 +256,8 @@ def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
     return total
 
 
-def counted(tally: list[int] | None, now: float) -> int:
-    """Units of a learned value within half a year, neither decayed nor capped: for what many share."""
-    return counted_since(tally, int(now // WEEK) - OLDEST)
-
-
 def counted_since(tally: list[int] | None, week: int) -> int:
-    """Units of a learned value from a week on."""
+    """Units of a learned value from a week on, neither decayed nor capped: for what many share."""
     if not tally:
         return 0
     expired = week - tally[0]
@@ -330,12 +322,12 @@ def distinct(history: History, sketch: str, now: float, seconds: float) -> float
     for at, mask in periods.items():
         if at >= oldest:
             union |= mask
+    return cardinality(union)
+
+
+def cardinality(union: int) -> float:
+    """Linear counting over a 64-bit set: -64 ln(share of zeros)."""
     return _CARDINALITY[union.bit_count()]
-
-
-def cardinality(masks: Iterable[int]) -> float:
-    """Linear counting over the union of 64-bit sets: -64 ln(share of zeros)."""
-    return _CARDINALITY[reduce(or_, masks, 0).bit_count()]
 
 
 _CARDINALITY: Final = tuple(-64.0 * math.log(max(64 - ones, 1) / 64) for ones in range(65))

@@ -77,7 +77,7 @@ class Compiler(Protocol):
         ...
 
 
-def nothing(facts: Facts) -> Found:  # noqa: ARG001
+def nothing(facts: Facts) -> Found:  # noqa: ARG001 - the shape of every `Evaluate`
     """The compiled form of no rules."""
     return (), ()
 
