@@ -23,6 +23,7 @@ from riskd.core.history import DAY
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY, recall, wanted
 from riskd.core.record import Record
+from riskd.core.stored import PLACE
 from riskd.core.validation import outcome_violations, violations
 from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter, Swap
 
@@ -149,8 +150,10 @@ class Engine:
         self._parts.store.close()
 
     def _key(self, kind: bytes, tenant: str, assessment_id: str) -> bytes:
-        """A tenant reaches only its own receipts: its name is part of their pseudonym."""
-        return kind + self._parts.pseudonyms.digest(tenant, "", "receipt", assessment_id)
+        """Beside the subject's histories, whose place an assessment id begins with. A tenant reaches only its own
+        receipts: its name is part of their pseudonym."""
+        place = bytes.fromhex(assessment_id[: 2 * PLACE])
+        return place + self._parts.pseudonyms.digest(tenant, "", "receipt", assessment_id) + kind
 
     def _gather(self, attempt: Attempt, address: Address, now: float, deadline: float) -> _Gathered:
         """Every fact, the histories in one batched read. What cannot be had is Missing."""
@@ -256,12 +259,12 @@ _NO_STORE: Final = Missing("history", "unavailable")
 
 
 def _identify(subject: bytes, request_id: str) -> str:
-    """32 hex digits: 16 that attempts of one subject share, 16 of this request (random ones without an id)."""
+    """32 hex digits: 16 that say the place of the subject, 16 of this request (random ones without an id)."""
     if request_id:
         unique = blake2b(subject + request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     else:
         unique = os.urandom(8)
-    return (subject[:8] + unique).hex()
+    return (subject[:PLACE] + unique).hex()
 
 
 def _unknown(assessment_id: str) -> Problem:

@@ -34,6 +34,10 @@ class HistoryStore(Protocol):
         """
         ...
 
+    def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
+        """The first `limit` keys, in order, of what has not expired and begins with `place` (`stored.PLACE` bytes)."""
+        ...
+
     def erase(self, keys: Sequence[bytes]) -> int:
         """Delete these histories and documents; how many there were."""
         ...

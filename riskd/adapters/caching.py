@@ -36,7 +36,7 @@ class CachingStore:
         known: dict[bytes, History | None] = {}
         asked = []
         for key in histories:
-            if key[:1] == COMMON and (entry := remembered.get(key)) is not None and oldest < entry[0] <= now:
+            if key[-1:] == COMMON and (entry := remembered.get(key)) is not None and oldest < entry[0] <= now:
                 known[key] = entry[1]
             else:
                 asked.append(key)
@@ -51,6 +51,10 @@ class CachingStore:
         for delta in deltas:
             self._remembered.pop(delta.key, None)
         return done
+
+    def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
+        """See `HistoryStore`."""
+        return self._store.held(place, now, limit)
 
     def erase(self, keys: Sequence[bytes]) -> int:
         """See `HistoryStore`."""
@@ -76,5 +80,5 @@ class CachingStore:
         if len(remembered) + len(keys) > self._bound:
             remembered.clear()
         for key, history in zip(keys, found, strict=True):
-            if key[:1] == COMMON:
+            if key[-1:] == COMMON:
                 remembered[key] = (now, history)

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from fcntl import LOCK_EX, flock
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import Final, TypeAlias, TypeVar
@@ -25,9 +25,10 @@ MAP_SIZE: Final = 16 << 30
 MAX_READERS: Final = 512
 """Slots for reads under way, over all processes; one each thread that reads."""
 _FORMAT_KEY: Final = b"\0format"
-_FORMAT: Final = b"riskd 1"
-_FIRST: Final = b"\1"
-"""Sorts after the format's key and before every record's."""
+_FORMAT: Final = b"riskd 2"
+"""Shorter than a record's key can be."""
+_FIRST: Final = b"\0"
+"""Sorts before every key."""
 _SPARE: Final = 4 << 20
 """Bytes by which a full file may grow in order to delete: copy-on-write takes room even for that."""
 _DELETIONS: Final = 64
@@ -128,6 +129,17 @@ class LmdbStore:
         finally:
             self._writing.release()
 
+    def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
+        """See `HistoryStore`."""
+
+        def find(transaction: _Transaction) -> list[bytes]:
+            cursor = transaction.cursor()
+            rest = cursor.iternext() if cursor.set_range(place) else iter(())
+            near = takewhile(lambda entry: entry[0].startswith(place), rest)
+            return list(islice((key for key, record in near if not stored.expired(record, now)), limit))
+
+        return self._run(find)
+
     def erase(self, keys: Sequence[bytes]) -> int:
         """See `HistoryStore`. Works on a full store, too."""
         return sum(self._delete(keys, lambda _: True))
@@ -138,7 +150,7 @@ class LmdbStore:
         def find(transaction: _Transaction) -> list[bytes]:
             cursor = transaction.cursor()
             rest = cursor.iternext() if cursor.set_range(self._position) else iter(())
-            gone = [key for key, record in islice(rest, limit) if stored.expired(record, now)]
+            gone = [key for key, record in islice(rest, limit) if key != _FORMAT_KEY and stored.expired(record, now)]
             self._position = next((key for key, _ in rest), _FIRST)
             return gone
 

@@ -27,14 +27,14 @@ class MemoryStore:
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
         """See `HistoryStore`."""
-        with self._held(timeout):
+        with self._locked(timeout):
             get = self._records.get
             records, papers = [get(key) for key in histories], [get(key) for key in documents]
         return [stored.history(record, now) for record in records], [stored.document(paper, now) for paper in papers]
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""
-        with self._held(timeout):
+        with self._locked(timeout):
             changed = stored.changes(self._records.get, deltas, swaps, now)
             for key, record in changed or ():
                 if record is None:
@@ -42,6 +42,12 @@ class MemoryStore:
                 else:
                     self._records[key] = record
         return changed is not None
+
+    def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
+        """See `HistoryStore`. Looks at every record."""
+        with self._lock:
+            found = [key for key, record in self._records.items() if key.startswith(place)]
+            return sorted(key for key in found if not stored.expired(self._records[key], now))[:limit]
 
     def erase(self, keys: Sequence[bytes]) -> int:
         """See `HistoryStore`."""
@@ -70,7 +76,7 @@ class MemoryStore:
         """Nothing to do: what it held goes with it."""
 
     @contextmanager
-    def _held(self, timeout: float) -> Iterator[None]:
+    def _locked(self, timeout: float) -> Iterator[None]:
         if timeout <= 0 or not self._lock.acquire(timeout=timeout):
             raise Unavailable([Problem("store", "no answer in time", "allow the call more time")])
         try:

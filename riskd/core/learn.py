@@ -88,18 +88,18 @@ def attempted(attempt: Attempt, keys: Keys, now: float) -> tuple[Delta, ...]:
     journey, often = attempt.journey, _BOTH[failed]
     if journey in SEQUENCE:
         step = (*often, ("journey_day", journey, 1))
-        own = Delta(ACTIVITY + keys.subject, now, now + SEQUENCE_SECONDS, step, ((journey, (now,)),), whence)
+        own = Delta(keys.subject + ACTIVITY, now, now + SEQUENCE_SECONDS, step, ((journey, (now,)),), whence)
     else:
-        own = Delta(ACTIVITY + keys.subject, now, expires, often, (), whence)
+        own = Delta(keys.subject + ACTIVITY, now, expires, often, (), whence)
     deltas = [
         own,
-        Delta(ACTIVITY + keys.address, now, expires, often, (), who),
-        Delta(ACTIVITY + keys.network, now, expires, _FINE[failed], (), who),
+        Delta(keys.address + ACTIVITY, now, expires, often, (), who),
+        Delta(keys.network + ACTIVITY, now, expires, _FINE[failed], (), who),
     ]
     if keys.asn:
-        deltas.append(Delta(ACTIVITY + keys.asn, now, expires, _COARSE[failed]))
+        deltas.append(Delta(keys.asn + ACTIVITY, now, expires, _COARSE[failed]))
     if keys.device:
-        deltas.append(Delta(ACTIVITY + keys.device, now, expires, _FINE[False], (), who))
+        deltas.append(Delta(keys.device + ACTIVITY, now, expires, _FINE[False], (), who))
     return tuple(deltas)
 
 
@@ -161,11 +161,11 @@ def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
     rhythm = (("hour", hour, units),) if hour else ()
     owner = (("sign_in", "", units), ("subject", short(lesson.subject), units))
     return (
-        Delta(PROFILE + lesson.subject, time, expires, tuple(counts), marks),
-        *(Delta(PROFILE + key, time, expires, owner) for key in lesson.owners),
-        *(Delta(PROFILE + key, time, expires, once) for key in lesson.shared),
-        *(Delta(COMMON + key, time, expires, once) for key in lesson.common),
-        Delta(COMMON + lesson.domain, time, expires, (*once, *rhythm)),
+        Delta(lesson.subject + PROFILE, time, expires, tuple(counts), marks),
+        *(Delta(key + PROFILE, time, expires, owner) for key in lesson.owners),
+        *(Delta(key + PROFILE, time, expires, once) for key in lesson.shared),
+        *(Delta(key + COMMON, time, expires, once) for key in lesson.common),
+        Delta(lesson.domain + COMMON, time, expires, (*once, *rhythm)),
     )
 
 
@@ -209,7 +209,7 @@ def settle(kept: Receipt, outcome: Outcome, now: float) -> tuple[Receipt, tuple[
         return msgspec.structs.replace(kept, taught=0, fraud=True), deltas
     if outcome.kind in ("challenge_failed", "recovery_failed"):
         return kept, () if again else tuple(
-            Delta(ACTIVITY + key, now, now + ACTIVITY_SECONDS, _FAILURE) for key in kept.activity
+            Delta(key + ACTIVITY, now, now + ACTIVITY_SECONDS, _FAILURE) for key in kept.activity
         )
     if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
         kept = msgspec.structs.replace(kept, satisfied=True)
@@ -238,4 +238,4 @@ def _units(kept: Receipt, outcome: Outcome) -> int:
 
 def recovered(subject: bytes, now: float) -> Delta:
     """A recovery was completed: remembered with the subject's sensitive steps."""
-    return Delta(ACTIVITY + subject, now, now + SEQUENCE_SECONDS, (), (("recovered", (now,)),))
+    return Delta(subject + ACTIVITY, now, now + SEQUENCE_SECONDS, (), (("recovered", (now,)),))

@@ -24,7 +24,7 @@ POPULARITY: Final = ("country", "agent", "browser", "os", "device_class", "langu
 
 
 class Keys(Struct, frozen=True, kw_only=True):
-    """Where an attempt's histories lie. Each is a kind letter and a 16-byte pseudonym; b'' where absent."""
+    """Where an attempt's histories lie. Each is a 16-byte pseudonym; b'' where absent."""
 
     subject: bytes
     domain: bytes

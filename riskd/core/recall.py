@@ -10,7 +10,7 @@ from riskd.core.history import EMPTY, History
 from riskd.core.pseudonym import Keys
 
 PROFILE: Final = b"P"
-"""What owners taught."""
+"""What owners taught. A key is a pseudonym and the kind of its record."""
 COMMON: Final = b"C"
 """What owners taught of values that many share: a country, a browser, the whole domain. Nobody's in particular,
 so that a store may answer from memory."""
@@ -25,15 +25,15 @@ REPLY: Final = b"Y"
 def wanted(keys: Keys) -> list[bytes]:
     """The records to read, in the order that `recall` takes them."""
     return [
-        PROFILE + keys.subject,
-        ACTIVITY + keys.subject,
-        PROFILE + keys.address,
-        ACTIVITY + keys.address,
-        PROFILE + keys.network,
-        ACTIVITY + keys.network,
-        COMMON + keys.domain,
-        *(kind + key for key in _optional(keys) for kind in (PROFILE, ACTIVITY)),
-        *(COMMON + key for key in keys.popularity.values()),
+        keys.subject + PROFILE,
+        keys.subject + ACTIVITY,
+        keys.address + PROFILE,
+        keys.address + ACTIVITY,
+        keys.network + PROFILE,
+        keys.network + ACTIVITY,
+        keys.domain + COMMON,
+        *(key + kind for key in _optional(keys) for kind in (PROFILE, ACTIVITY)),
+        *(key + COMMON for key in keys.popularity.values()),
     ]
 
 

@@ -14,6 +14,9 @@ from msgspec import Struct
 
 from riskd.core.history import Delta, History, decode, encode, fold
 
+PLACE: Final = 8
+"""Bytes that every key begins with, and that all records of one entity share: its histories, receipts and replies
+lie beside each other, change together, and are found together."""
 _EXPIRY: Final = Layout(">d")
 _HEAD: Final = _EXPIRY.size
 

@@ -9,7 +9,7 @@ from riskd.core.recall import COMMON, PROFILE
 
 NOW = 1_800_000_000.0
 ONE = (("sign_in", "", 1),)
-COUNTRY, SUBJECT = COMMON + b"c" * 16, PROFILE + b"s" * 16
+COUNTRY, SUBJECT = b"c" * 16 + COMMON, b"s" * 16 + PROFILE
 
 
 def taught(key: bytes) -> Delta:
@@ -56,7 +56,7 @@ def test_memory_is_bounded() -> None:
     """However many values are asked for, no more than the bound are remembered, and all are answered."""
     store = CachingStore(MemoryStore(), bound=10)
     for number in range(100):
-        key = COMMON + number.to_bytes(16, "big")
+        key = number.to_bytes(16, "big") + COMMON
         store.write((taught(key),), (), NOW, 1.0)
         assert units(store, key, NOW) == 1
 

@@ -15,7 +15,7 @@ from riskd.ports import HistoryStore, Swap
 NOW = 1_800_000_000.0
 LATER = NOW + WEEK
 SOON = 1.0
-KEY, OTHER = b"P" + bytes(16), b"A" + bytes(16)
+KEY, OTHER = bytes(16) + b"P", b"\xff" * 16 + b"A"
 
 
 def attempts(key: bytes, n: int = 1, expires: float = LATER) -> Delta:
@@ -41,6 +41,18 @@ def test_an_empty_store_remembers_nothing(store: HistoryStore) -> None:
     """Reading before any write finds None for each key asked, and asking for nothing finds nothing."""
     assert store.read((KEY, OTHER), (KEY,), NOW, SOON) == ([None, None], [None])
     assert store.read((), (), NOW, SOON) == ([], [])
+
+
+def test_records_of_one_place_are_found_together(store: HistoryStore) -> None:
+    """`held` names the live records whose keys begin with a place, in order, up to a limit, and no others."""
+    place, other = b"\0format.", b"\0format/"
+    keys = [place + b"a" * 8 + b"A", place + b"a" * 8 + b"P", place + b"r" * 16 + b"R"]
+    swaps = [Swap(keys[2], None, b"text", LATER), Swap(place + b"gone", None, b"text", NOW + 1)]
+    assert store.write([attempts(keys[1]), attempts(keys[0]), attempts(other + b"A")], swaps, NOW, SOON)
+
+    assert store.held(place, NOW + 1, 10) == keys
+    assert store.held(place, NOW + 1, 2) == keys[:2]
+    assert store.held(b"nowhere.", NOW, 10) == []
 
 
 def test_writes_are_read_back(store: HistoryStore) -> None:

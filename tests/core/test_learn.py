@@ -87,14 +87,14 @@ def profiles(deltas: Iterable[Delta]) -> dict[bytes, History]:
     """What the deltas make of empty profiles; those that are empty in the end are as good as absent."""
     histories: dict[bytes, History] = {}
     for delta in deltas:
-        if delta.key.startswith(PROFILE):
+        if delta.key.endswith(PROFILE):
             fold(histories.setdefault(delta.key, History()), delta)
     return {key: history for key, history in histories.items() if history != History()}
 
 
 def learned(deltas: Iterable[Delta]) -> int:
     """Sign-ins in the subject's profile."""
-    found = profiles(deltas).get(PROFILE + SUBJECT, History())
+    found = profiles(deltas).get(SUBJECT + PROFILE, History())
     return sum(found.tallies.get("sign_in", {}).get("", [0])[1:])
 
 
@@ -105,7 +105,7 @@ def test_a_lesson_is_taken_back_exactly(lesson: Lesson, units: int) -> None:
     deltas = taught(lesson, units)
 
     assert profiles([*deltas, *map(inverse, deltas)]) == {}
-    assert profiles(deltas)[PROFILE + SUBJECT].tallies["sign_in"] == {"": [lesson.time // (7 * DAY), units]}
+    assert profiles(deltas)[SUBJECT + PROFILE].tallies["sign_in"] == {"": [lesson.time // (7 * DAY), units]}
 
 
 @law
@@ -142,7 +142,7 @@ def test_nothing_teaches_after_fraud(kept: Receipt, after: list[Outcome]) -> Non
     kept, _ = settled(kept, outcome("confirmed_fraud"))
     kept, deltas = settled(kept, *after)
 
-    assert [delta for delta in deltas if delta.key.startswith(PROFILE)] == []
+    assert [delta for delta in deltas if delta.key.endswith(PROFILE)] == []
     assert kept.taught == 0
 
 
@@ -193,7 +193,7 @@ def test_a_failure_counts_at_every_entity(kind: str) -> None:
     """Failures are velocity: each entity of the attempt counts one, now, for a day."""
     _, deltas = settled(receipt(), outcome(kind))
 
-    assert [delta.key for delta in deltas] == [ACTIVITY + SUBJECT, ACTIVITY + PLACE]
+    assert [delta.key for delta in deltas] == [SUBJECT + ACTIVITY, PLACE + ACTIVITY]
     for delta in deltas:
         assert delta.counts == (("failure", "", 1), ("failure_day", "", 1))
         assert delta.time == LATER
@@ -271,7 +271,7 @@ def test_a_completed_recovery_is_remembered_as_a_sensitive_step() -> None:
     """The subject's activity names its moment; it teaches only where the requirement was met."""
     kept, (step, *lesson) = settled(receipt(satisfied=True), outcome("recovery_completed"))
 
-    assert step.key == ACTIVITY + SUBJECT
+    assert step.key == SUBJECT + ACTIVITY
     assert step.marks == (("recovered", (LATER,)),)
     assert kept.taught == learned(lesson) == 1
 
@@ -312,8 +312,8 @@ def test_every_entity_counts_an_attempt() -> None:
     """Subject, address, network and device count it; the subject sees the address, the others see the subject."""
     subject, *others = learn.attempted(attempt(), KEYS, NOW)
 
-    assert subject.key == ACTIVITY + SUBJECT
-    assert [delta.key for delta in others] == [ACTIVITY + key for key in (PLACE, NETWORK, DEVICE)]
+    assert subject.key == SUBJECT + ACTIVITY
+    assert [delta.key for delta in others] == [key + ACTIVITY for key in (PLACE, NETWORK, DEVICE)]
     assert subject.seen == (("address", PLACE[0] & 63),)
     assert {delta.seen for delta in others} == {(("subject", SUBJECT[0] & 63),)}
     assert all(("attempt", "", 1) in delta.counts for delta in (subject, *others))
@@ -323,7 +323,7 @@ def test_an_operator_counts_by_the_day_and_no_people() -> None:
     """An ASN holds too many people to count, and its hours say nothing that its days do not."""
     operator = learn.attempted(attempt(), replace(KEYS, asn=b"n" * 16), NOW)[3]
 
-    assert operator.key == ACTIVITY + b"n" * 16
+    assert operator.key == b"n" * 16 + ACTIVITY
     assert (operator.counts, operator.seen) == ((("attempt_day", "", 1),), ())
 
 
@@ -397,6 +397,6 @@ def test_a_receipt_keeps_what_outcomes_need() -> None:
 def test_visits_are_few() -> None:
     """However often somebody signs in, the newest moments alone are kept."""
     lessons = [replace(receipt().lesson, time=NOW + number) for number in range(20)]
-    history = profiles(delta for lesson in lessons for delta in taught(lesson, 1))[PROFILE + SUBJECT]
+    history = profiles(delta for lesson in lessons for delta in taught(lesson, 1))[SUBJECT + PROFILE]
 
     assert history.marks["visit"] == [(NOW + number,) for number in range(19, 19 - MARKS, -1)]
