@@ -133,8 +133,11 @@ def fold(history: History, delta: Delta) -> None:
     """Apply one delta in place.
 
     Counts and sketches commute with every other delta as long as no table overflows and no period is
-    older than its table keeps; an overflowing table gives up the value that was seen least recently, then
-    least often. Marks are sets: adding commutes, and taking back must follow what it takes back.
+    older than its table keeps. Marks are sets: adding commutes, and taking back must follow what it takes back.
+
+    A value that comes to a full table is always admitted, and an older one goes: first those that are dead (last
+    used longer ago than the table keeps, seen from the one that comes), then those used in one period only, then
+    those used in several; among these the least recently used, then the rarest, then by the bytes of its UTF-8.
     """
     for table, value, n in delta.counts:
         _count(history.tallies, table, value, int(delta.time // TABLES[table].period), n)
@@ -152,7 +155,7 @@ def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None
         values = tallies[name] = {}
     tally = values.get(value)
     if tally is None:
-        _admit(values, TABLES[name].capacity, value, period, n)
+        _admit(values, TABLES[name], value, period, n)
         return
     at = period - tally[0] + 1
     if 0 < at < len(tally) and tally[at] + n:
@@ -165,13 +168,22 @@ def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None
             del tallies[name]
 
 
-def _admit(values: dict[str, list[int]], capacity: int, value: str, period: int, n: int) -> None:
+def _admit(values: dict[str, list[int]], table: Table, value: str, period: int, n: int) -> None:
     """Begin to count a value. What is taken back from a full table is of a value that it gave up."""
-    if len(values) >= capacity:
+    if len(values) >= table.capacity:
         if n < 0:
             return
-        del values[min(values, key=lambda v: (values[v][0] + len(values[v]), sum(values[v][1:]), v))]
+        del values[min(values, key=lambda old: (*_hold(values[old], period - table.keep), old))]
     values[value] = [period, n]
+
+
+def _hold(tally: list[int], dead: int) -> tuple[bool, bool, int, int]:
+    """How firmly a full table holds a value; `dead` is the last period that it keeps no more.
+
+    Code points, by which strings compare, have the order of their UTF-8.
+    """
+    last, counts = tally[0] + len(tally) - 2, tally[1:]
+    return last > dead, counts.count(0) < len(counts) - 1, last, sum(counts)
 
 
 def _add(tally: list[int], period: int, n: int, keep: int) -> None:

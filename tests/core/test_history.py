@@ -178,20 +178,66 @@ def test_counting_nothing_leaves_nothing() -> None:
     assert remembered(Delta(KEY, START, math.inf, (("typing", "square", 0),))).tallies.get("typing", {}) == {}
 
 
-def test_a_full_table_gives_up_what_was_seen_least_recently() -> None:
-    """The stale value goes, however often it was seen; among equally recent ones the rarest goes."""
-    capacity = PROFILE_TABLES["country"].capacity
-    stale = Delta(KEY, START, math.inf, (("country", "stale", 50),))
-    often = [Delta(KEY, START + WEEK, math.inf, (("country", f"often {n}", 5),)) for n in range(capacity - 2)]
-    rare = Delta(KEY, START + WEEK, math.inf, (("country", "rare", 1),))
-    new = [Delta(KEY, START + WEEK, math.inf, (("country", name, 2),)) for name in ("new", "newer")]
+def counted(value: str, week: int, n: int = 1, table: str = "country") -> Delta:
+    return Delta(KEY, START + week * WEEK, math.inf, ((table, value, n),))
 
-    assert "stale" in remembered(stale, *often, rare).tallies["country"]
-    assert "stale" not in remembered(stale, *often, rare, new[0]).tallies["country"]
-    last = remembered(stale, *often, rare, *new).tallies["country"]
-    assert "rare" not in last
-    assert {"new", "newer"} <= last.keys()
-    assert len(last) == capacity
+
+KEEP, CAPACITY = PROFILE_TABLES["country"].keep, PROFILE_TABLES["country"].capacity
+FILLING = [counted(f"filling {n}", week, 9) for n in range(CAPACITY - 2) for week in (KEEP - 2, KEEP - 1)]
+"""All but two of the table's values, held more firmly than any of those below."""
+
+
+@pytest.mark.parametrize(
+    ("goes", "stays", "why"),
+    [
+        ([(0, 5), (1, 5)], [(KEEP, 1)], "dead before used once"),
+        ([(0, 5), (2, 5)], [(KEEP - 3, 1)], "dead begins where the table ends"),
+        ([(KEEP, 9)], [(3, 1), (4, 1)], "used in one period before used in several, however often and however lately"),
+        ([(5, 9)], [(6, 1)], "least recently used, of those used in one period"),
+        ([(5, 9), (7, 9)], [(6, 1), (8, 1)], "least recently used, of those used in several"),
+        ([(5, 1)], [(5, 2)], "rarest, of those equally recent"),
+        ([(5, 2), (7, 1)], [(3, 3), (7, 1)], "rarest over all its periods"),
+    ],
+)
+def test_a_full_table_gives_up_what_it_holds_least(
+    goes: list[tuple[int, int]], stays: list[tuple[int, int]], why: str
+) -> None:
+    """The dead first, then what was used in one period, then in several; each the least recent, then the rarest."""
+    pair = [counted("goes", *use) for use in goes] + [counted("stays", *use) for use in stays]
+    newcomer = counted("new", KEEP + 2)
+
+    for order in (FILLING + pair, pair[::-1] + FILLING):
+        kept = remembered(*order, newcomer).tallies["country"]
+        assert len(kept) == CAPACITY
+        assert {"new", "stays"} <= kept.keys(), why
+        assert "goes" not in kept, why
+
+
+def test_equals_go_by_the_bytes_of_their_utf8() -> None:
+    """Where nothing else tells two values apart, the first by its bytes goes: every store gives up the same one."""
+    pair = ["\uffff", "\U00010000"]  # in UTF-16 the other way round
+    kept = remembered(*FILLING, *(counted(value, 5) for value in pair), counted("new", KEEP - 1)).tallies["country"]
+
+    assert pair[1] in kept
+    assert pair[0] not in kept
+
+
+@law
+@given(
+    st.sampled_from([name for name, table in sorted(PROFILE_TABLES.items()) if table.capacity > 1]),
+    st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3)), min_size=1, max_size=60),
+    st.data(),
+)
+def test_a_crowd_that_passes_once_takes_one_place(name: str, crowd: list[tuple[int, int]], data: st.DataObject) -> None:
+    """However many values are each seen in one week, no more than one that was used in several goes."""
+    capacity = PROFILE_TABLES[name].capacity
+    own = [f"own {n}" for n in range(data.draw(st.integers(1, capacity)))]
+    habit = [counted(value, week, table=name) for value in own for week in (0, 1)]
+    strangers = [counted(f"{value} in week {week}", 2 + week, table=name) for value, week in crowd]
+
+    kept = remembered(*habit, *strangers).tallies[name]
+
+    assert len(kept.keys() & set(own)) >= min(len(own), capacity - 1)
 
 
 def recent(history: History, table: str, value: str, now: float, seconds: float) -> float:
