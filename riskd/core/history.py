@@ -133,7 +133,9 @@ def fold(history: History, delta: Delta) -> None:
     """Apply one delta in place.
 
     Counts and sketches commute with every other delta as long as no table overflows and no period is
-    older than its table keeps. Marks are sets: adding commutes, and taking back must follow what it takes back.
+    older than its table keeps. Marks are sets. Taking back, of counts and of marks, must follow what it takes back.
+    It takes from the value and the period that were taught, and no more than is there: of what was forgotten
+    meanwhile nothing is left to take, and nothing is ever below zero.
 
     A value that comes to a full table is always admitted, and an older one goes: first those that are dead (last
     used longer ago than the table keeps, seen from the one that comes), then those used in one period only, then
@@ -148,20 +150,22 @@ def fold(history: History, delta: Delta) -> None:
 
 
 def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None:
-    if not n:
-        return
-    values = tallies.get(name)
-    if values is None:
-        values = tallies[name] = {}
+    """Add `n` to a period of a value, or take it back, of what is there. Nothing is ever below zero."""
+    values = tallies.get(name, UNCOUNTED)
     tally = values.get(value)
     if tally is None:
-        _admit(values, TABLES[name], value, period, n)
+        if n > 0:
+            _admit(tallies.setdefault(name, {}), TABLES[name], value, period, n)
         return
     at = period - tally[0] + 1
-    if 0 < at < len(tally) and tally[at] + n:
+    if 0 < at < len(tally):
         tally[at] += n
-        return
-    _add(tally, period, n, TABLES[name].keep)
+        if tally[at] > 0:
+            return
+        tally[at] = 0
+    elif n > 0:
+        _extend(tally, period, n, TABLES[name].keep)
+    _trim(tally)
     if len(tally) == 1:
         del values[value]
         if not values:
@@ -169,10 +173,8 @@ def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None
 
 
 def _admit(values: dict[str, list[int]], table: Table, value: str, period: int, n: int) -> None:
-    """Begin to count a value. What is taken back from a full table is of a value that it gave up."""
+    """Begin to count a value."""
     if len(values) >= table.capacity:
-        if n < 0:
-            return
         del values[min(values, key=lambda old: (*_hold(values[old], period - table.keep), old))]
     values[value] = [period, n]
 
@@ -186,26 +188,24 @@ def _hold(tally: list[int], dead: int) -> tuple[bool, bool, int, int]:
     return last > dead, counts.count(0) < len(counts) - 1, last, sum(counts)
 
 
-def _add(tally: list[int], period: int, n: int, keep: int) -> None:
-    """Add to one period, drop periods that fall out of `keep`, and trim zeros at both ends."""
+def _extend(tally: list[int], period: int, n: int, keep: int) -> None:
+    """Count `n` in a period outside the tally, and drop periods that fall out of `keep`."""
     offset = period - tally[0]
     length = len(tally) - 1
-    if offset >= length:
-        if offset - length >= keep:
-            tally[:] = [period, n]
-            return
-        tally.extend([0] * (offset - length + 1))
-    elif offset < 0:
-        if length - offset > keep:
-            return
-        tally[1:1] = [0] * -offset
-        tally[0] = period
-        offset = 0
-    tally[offset + 1] += n
-    excess = len(tally) - 1 - keep
-    if excess > 0:
+    if offset >= length + keep:
+        tally[:] = [period, n]
+    elif offset >= length:
+        tally += [0] * (offset - length)
+        tally.append(n)
+        excess = max(len(tally) - 1 - keep, 0)
         del tally[1 : 1 + excess]
         tally[0] += excess
+    elif length - offset <= keep:
+        tally[:1] = [period, n, *[0] * (-offset - 1)]
+
+
+def _trim(tally: list[int]) -> None:
+    """Drop the zeros at both ends."""
     while len(tally) > 1 and tally[-1] == 0:
         tally.pop()
     lead = 1

@@ -55,6 +55,13 @@ def remembered(*deltas: Delta) -> History:
     return history
 
 
+def counted(value: str, week: int, n: int = 1, table: str = "country") -> Delta:
+    return Delta(KEY, START + week * WEEK, math.inf, ((table, value, n),))
+
+
+KEEP, CAPACITY = PROFILE_TABLES["country"].keep, PROFILE_TABLES["country"].capacity
+
+
 @st.composite
 def counting(draw: st.DrawFn, n: st.SearchStrategy[int]) -> list[Delta]:
     """Deltas to one table that it can hold: no more values than its capacity, no more periods than it keeps."""
@@ -85,12 +92,18 @@ def anything(draw: st.DrawFn) -> list[Delta]:
 
 
 @law
-@given(counting(st.integers(-3, 5)), st.randoms(use_true_random=False))
-def test_counts_commute(deltas: list[Delta], random: Random) -> None:
-    """Counts come to the same in every order, taking back included."""
-    shuffled = random.sample(deltas, len(deltas))
+@given(counting(st.integers(1, 5)), st.randoms(use_true_random=False), st.data())
+def test_counts_commute(deltas: list[Delta], random: Random, data: st.DataObject) -> None:
+    """Counts come to the same in every order, as long as taking back follows what it takes back."""
+    taken = data.draw(st.sets(st.sampled_from(range(len(deltas))))) if deltas else set()
+    events, seen = [*range(len(deltas)), *taken], set()
+    random.shuffle(events)
+    history = History()
+    for at in events:
+        fold(history, inverse(deltas[at]) if at in seen else deltas[at])
+        seen.add(at)
 
-    assert remembered(*shuffled) == remembered(*deltas)
+    assert history == remembered(*(delta for at, delta in enumerate(deltas) if at not in taken))
 
 
 @law
@@ -115,6 +128,62 @@ def test_taking_back_is_the_inverse(deltas: list[Delta], data: st.DataObject) ->
     others = deltas[:taken] + deltas[taken + 1 :]
 
     assert remembered(*deltas, inverse(deltas[taken])) == remembered(*others)
+
+
+def sums(history: History, table: str) -> dict[tuple[str, int], int]:
+    """Every count of a table by value and period."""
+    values = history.tallies.get(table, {})
+    return {(value, tally[0] + at): n for value, tally in values.items() for at, n in enumerate(tally[1:]) if n}
+
+
+lessons = st.tuples(
+    st.sampled_from("abcdefghijklm"),  # more values than the table holds
+    st.integers(0, 60),  # and more weeks than it keeps
+    st.integers(1, 3),
+)
+
+
+@law
+@given(st.lists(st.tuples(lessons, st.booleans(), st.integers(0, 30)), max_size=30), st.booleans())
+def test_nothing_of_a_fraud_remains(events: list[tuple[tuple[str, int, int], bool, int]], begun_anew: bool) -> None:
+    """Weeks later, whatever was evicted, fell out of its table or was begun anew meanwhile: no count is below zero,
+    none is above what the others taught, and of what no fraud taught nothing was made."""
+    history, honest = History(), History()
+    due: list[tuple[int, Delta]] = []
+    for step, ((value, week, n), fraud, delay) in enumerate(events):
+        lesson = counted(value, week, n)
+        for _, late in [one for one in due if one[0] <= step]:
+            fold(history, inverse(late))
+        due = [one for one in due if one[0] > step]
+        if begun_anew and step == len(events) // 2:
+            history = History()
+        fold(history, lesson)
+        if fraud:
+            due.append((step + delay, lesson))
+        else:
+            honest.tallies.setdefault("all", {}).setdefault(value, [0] * 100)[week] += n
+    for _, late in due:
+        fold(history, inverse(late))
+
+    taught = {(value, START // WEEK + week): n for value, weeks in honest.tallies.get("all", {}).items()
+              for week, n in enumerate(weeks)}  # fmt: skip
+    for at, n in sums(history, "country").items():
+        assert 0 < n <= taught.get(at, 0)
+
+
+@law
+@given(st.lists(st.tuples(lessons, st.booleans()), max_size=30), st.randoms(use_true_random=False))
+def test_fraud_is_taken_back_across_weeks(events: list[tuple[tuple[str, int, int], bool]], random: Random) -> None:
+    """Where the table held all values, what remains of the periods it keeps is what the others taught, to the unit."""
+    events = [((value, week, n), fraud) for (value, week, n), fraud in events if value < "i"]
+    frauds = [counted(*lesson) for lesson, fraud in events if fraud]
+    random.shuffle(frauds)
+    everything = remembered(*(counted(*lesson) for lesson, _ in events), *map(inverse, frauds))
+    honest = remembered(*(counted(*lesson) for lesson, fraud in events if not fraud))
+
+    end = max((week for (_, week, _), _ in events), default=0) + START // WEEK - KEEP
+    kept = {at: n for at, n in sums(honest, "country").items() if at[1] > end}
+    assert {at: n for at, n in sums(everything, "country").items() if at[1] > end} == kept
 
 
 def test_marks_are_taken_back() -> None:
@@ -178,11 +247,6 @@ def test_counting_nothing_leaves_nothing() -> None:
     assert remembered(Delta(KEY, START, math.inf, (("typing", "square", 0),))).tallies.get("typing", {}) == {}
 
 
-def counted(value: str, week: int, n: int = 1, table: str = "country") -> Delta:
-    return Delta(KEY, START + week * WEEK, math.inf, ((table, value, n),))
-
-
-KEEP, CAPACITY = PROFILE_TABLES["country"].keep, PROFILE_TABLES["country"].capacity
 FILLING = [counted(f"filling {n}", week, 9) for n in range(CAPACITY - 2) for week in (KEEP - 2, KEEP - 1)]
 """All but two of the table's values, held more firmly than any of those below."""
 
