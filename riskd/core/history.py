@@ -5,8 +5,8 @@ Everything is a sum, a bounded set or a union, so deltas commute and a taught de
 - **tallies**: per table and value, how often in each period (`[first period, n, n, ...]`). Whole numbers only;
   decay happens when they are read, so that nothing is lost by being read or written in another order.
 - **marks**: the newest few moments of a kind, each a tuple of floats that begins with its time.
-- **sketches**: per period a 64-bit set of hashed values, for counting distinct ones (linear counting,
-  Whang et al. 1990; saturates near 266).
+- **sketches**: per period a set of hashed values, one bit each, for counting distinct ones (linear counting,
+  Whang et al. 1990; saturates near 205). 52 bits, so that it is a whole number wherever numbers are doubles.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ ACTIVITY_TABLES: Final = {
 """Counted at every assessment. Fine periods see an hour back, coarse ones a day."""
 
 TABLES: Final = PROFILE_TABLES | ACTIVITY_TABLES
-SKETCH: Final = Table(period=2 * HOUR, keep=13, capacity=64)
+SKETCH: Final = Table(period=2 * HOUR, keep=13, capacity=52)
 MARKS: Final = 4
 """Moments kept of each kind."""
 PROFILE_SECONDS: Final = 26 * WEEK
@@ -95,7 +95,7 @@ class History(Struct, frozen=True, array_like=True):
 class Delta(Struct, frozen=True, array_like=True):
     """A change to the history under `key`, as data. `time` chooses the periods; epoch seconds.
 
-    `counts` are (table, value, n), `marks` are (kind, mark), `seen` are (sketch, bit 0..63). With
+    `counts` are (table, value, n), `marks` are (kind, mark), `seen` are (sketch, `slot` 0..51). With
     `undo` the marks are removed instead of added; sketches are never taken back.
     """
 
@@ -338,11 +338,17 @@ def distinct(history: History, sketch: str, now: float, seconds: float) -> float
 
 
 def cardinality(union: int) -> float:
-    """Linear counting over a 64-bit set: -64 ln(share of zeros)."""
+    """Linear counting over a set of m slots: -m ln(share of zeros)."""
     return _CARDINALITY[union.bit_count()]
 
 
-_CARDINALITY: Final = tuple(-64.0 * math.log(max(64 - ones, 1) / 64) for ones in range(65))
+_SLOTS: Final = SKETCH.capacity
+_CARDINALITY: Final = tuple(-_SLOTS * math.log(max(_SLOTS - ones, 1) / _SLOTS) for ones in range(_SLOTS + 1))
+
+
+def slot(pseudonym: bytes) -> int:
+    """Where a sketch has the bit of a value, by the first two bytes of its pseudonym."""
+    return (pseudonym[0] << 8 | pseudonym[1]) % _SLOTS
 
 
 def newest(history: History, kind: str, now: float) -> tuple[float, ...] | None:

@@ -17,6 +17,7 @@ from riskd.core.history import (
     SEQUENCE_SECONDS,
     Delta,
     inverse,
+    slot,
 )
 from riskd.core.pseudonym import Keys, short
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE
@@ -83,8 +84,8 @@ def attempted(attempt: Attempt, keys: Keys, now: float) -> tuple[Delta, ...]:
     """Velocity: what every assessment counts, whoever it was. Each entity counts what is asked of it, and no more."""
     expires = now + ACTIVITY_SECONDS
     failed = attempt.credential_result == "failed"
-    who = (("subject", keys.subject[0] & 63),)
-    whence = (("address", keys.address[0] & 63),)
+    who = (("subject", slot(keys.subject)),)
+    whence = (("address", slot(keys.address)),)
     journey, often = attempt.journey, _BOTH[failed]
     if journey in SEQUENCE:
         step = (*often, ("journey_day", journey, 1))
