@@ -8,9 +8,9 @@ from typing import Protocol
 from riskd.core.address import Address
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.history import Delta, History
-from riskd.core.stored import Swap
+from riskd.core.stored import Change, Swap
 
-__all__ = ["AgentParser", "DecisionLog", "GeoLookup", "HistoryStore", "Meter", "Swap"]
+__all__ = ["AgentParser", "Change", "DecisionLog", "GeoLookup", "HistoryStore", "Meter", "Swap"]
 
 
 class HistoryStore(Protocol):
@@ -40,6 +40,24 @@ class HistoryStore(Protocol):
 
     def erase(self, keys: Sequence[bytes]) -> int:
         """Delete these histories and documents; how many there were."""
+        ...
+
+    def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """Some `limit` keys, and the cursor to go on from. b'' begins; b'' in the answer says that it was the end.
+
+        Every key that is there from beginning to end is named at least once; what comes or goes meanwhile may be.
+        """
+        ...
+
+    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The records of these keys as they lie (see `stored`), expired ones included; None where there is none."""
+        ...
+
+    def replace(self, changes: Sequence[Change]) -> bool:
+        """Put and delete whole records, or change nothing and return False when one is not as expected.
+
+        A store spread over machines makes the changes in the order given: if it dies between two, the first remain.
+        """
         ...
 
     def sweep(self, now: float, limit: int) -> int:

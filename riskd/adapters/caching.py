@@ -7,7 +7,7 @@ from typing import Final
 
 from riskd.core.history import Delta, History
 from riskd.core.recall import COMMON
-from riskd.core.stored import Swap
+from riskd.core.stored import Change, Swap
 from riskd.ports import HistoryStore
 
 SECONDS: Final = 5.0
@@ -61,6 +61,21 @@ class CachingStore:
         for key in keys:
             self._remembered.pop(key, None)
         return self._store.erase(keys)
+
+    def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """See `HistoryStore`."""
+        return self._store.walk(cursor, limit)
+
+    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `HistoryStore`. Never from memory."""
+        return self._store.load(keys)
+
+    def replace(self, changes: Sequence[Change]) -> bool:
+        """See `HistoryStore`."""
+        done = self._store.replace(changes)
+        for change in changes:
+            self._remembered.pop(change.key, None)
+        return done
 
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from fcntl import LOCK_EX, flock
 from itertools import islice, takewhile
@@ -18,7 +18,7 @@ from lmdb.verify import VerifyError, verify
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
-from riskd.core.stored import Swap
+from riskd.core.stored import Change, Swap
 
 MAP_SIZE: Final = 16 << 30
 """Bytes that the file may grow to, unless told otherwise. Nothing is allocated before it is used."""
@@ -110,11 +110,7 @@ class LmdbStore:
 
         def change(transaction: _Transaction) -> bool:
             changed = stored.changes(transaction.get, deltas, swaps, now)
-            for key, record in changed or ():
-                if record is None:
-                    transaction.delete(key)
-                else:
-                    transaction.put(key, record)
+            _apply(transaction, changed or ())
             return changed is not None
 
         if timeout <= 0 or not self._writing.acquire(timeout=timeout):
@@ -143,6 +139,36 @@ class LmdbStore:
     def erase(self, keys: Sequence[bytes]) -> int:
         """See `HistoryStore`. Works on a full store, too."""
         return sum(self._delete(keys, lambda _: True))
+
+    def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """See `HistoryStore`. In the order of the keys."""
+
+        def find(transaction: _Transaction) -> list[bytes]:
+            at = transaction.cursor()
+            rest = at.iternext(values=False) if at.set_range(cursor + _FIRST) else iter(())
+            return list(islice((key for key in rest if key != _FORMAT_KEY), limit))
+
+        found = self._run(find)
+        return found, found[-1] if len(found) == limit else b""
+
+    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `HistoryStore`."""
+        return self._run(lambda transaction: [transaction.get(key) for key in keys])
+
+    def replace(self, changes: Sequence[Change]) -> bool:
+        """See `HistoryStore`. Works on a full store, too."""
+
+        def change(transaction: _Transaction) -> bool:
+            if any(transaction.get(one.key) != one.expected for one in changes):
+                return False
+            _apply(transaction, [(one.key, one.record) for one in changes])
+            return True
+
+        with self._writing:
+            done = self._run(change, write=True, spare=_SPARE)
+            if done:
+                self._written()
+            return done
 
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`. Also gives back the slots of readers that died. Works on a full store, too."""
@@ -259,6 +285,14 @@ class LmdbStore:
 
     def _late(self) -> Unavailable:
         return Unavailable([Problem(str(self._path), "no answer in time", "allow the call more time")])
+
+
+def _apply(transaction: _Transaction, changed: Iterable[tuple[bytes, bytes | None]]) -> None:
+    for key, record in changed:
+        if record is None:
+            transaction.delete(key)
+        else:
+            transaction.put(key, record)
 
 
 def _check_since_boot(path: Path) -> None:

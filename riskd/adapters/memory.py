@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
@@ -9,7 +10,7 @@ from threading import Lock
 from riskd.core import stored
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
-from riskd.core.stored import Swap
+from riskd.core.stored import Change, Swap
 
 
 class MemoryStore:
@@ -53,6 +54,29 @@ class MemoryStore:
         """See `HistoryStore`."""
         with self._lock:
             return sum(self._records.pop(key, None) is not None for key in keys)
+
+    def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """See `HistoryStore`. In the order of the keys."""
+        with self._lock:
+            found = heapq.nsmallest(limit, [key for key in self._records if key > cursor])
+        return found, found[-1] if len(found) == limit else b""
+
+    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `HistoryStore`."""
+        with self._lock:
+            return [self._records.get(key) for key in keys]
+
+    def replace(self, changes: Sequence[Change]) -> bool:
+        """See `HistoryStore`."""
+        with self._lock:
+            if any(self._records.get(change.key) != change.expected for change in changes):
+                return False
+            for change in changes:
+                if change.record is None:
+                    self._records.pop(change.key, None)
+                else:
+                    self._records[change.key] = change.record
+        return True
 
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`. Each pass is over the keys that were there when it began."""

@@ -35,9 +35,28 @@ class Swap(Struct, frozen=True):
     expires: float
 
 
+class Change(Struct, frozen=True):
+    """A whole record to put, or to delete where `record` is None, if it still is what the caller loaded."""
+
+    key: bytes
+    expected: bytes | None
+    record: bytes | None
+
+
 def pack(expires: float, payload: bytes) -> bytes:
     """A record."""
     return _EXPIRY.pack(expires) + payload
+
+
+def expiry(record: bytes) -> float:
+    """Epoch seconds from which a record is gone. Raises struct.error on scraps."""
+    expires: float = _EXPIRY.unpack_from(record)[0]
+    return expires
+
+
+def payload(record: bytes) -> bytes:
+    """What a record holds, expired or not."""
+    return record[_HEAD:]
 
 
 def expired(record: bytes, now: float) -> bool:

@@ -8,9 +8,10 @@ from threading import Barrier, Thread
 
 import pytest
 
+from riskd.core import stored
 from riskd.core.errors import Unavailable
 from riskd.core.history import HOUR, MARKS, PROFILE_TABLES, SKETCH, WEEK, Delta, History, fold, inverse
-from riskd.ports import HistoryStore, Swap
+from riskd.ports import Change, HistoryStore, Swap
 
 NOW = 1_800_000_000.0
 LATER = NOW + WEEK
@@ -258,6 +259,47 @@ def test_erased_is_gone(store: HistoryStore) -> None:
     assert document(store, b"R") is None
     assert store.erase([KEY]) == 0
     assert store.size()[0] == 1
+
+
+def test_a_walk_meets_every_key(store: HistoryStore) -> None:
+    """Steps of any size together name each key, expired ones included, and end; an empty store has none."""
+    assert store.walk(b"", 3) == ([], b"")
+    keys = {b"\0%03d" % number for number in range(40)}
+    store.write([attempts(key, expires=NOW + 1) for key in keys], (), NOW, SOON)
+
+    for limit in (1, 7, 40, 100):
+        found: list[bytes] = []
+        step, cursor = store.walk(b"", limit)
+        found += step
+        while cursor:
+            step, cursor = store.walk(cursor, limit)
+            found += step
+        assert set(found) == keys
+
+
+def test_records_are_replaced_whole(store: HistoryStore) -> None:
+    """What is loaded can be moved, expiry and all: put where there was none, and deleted where it was."""
+    store.write([attempts(KEY, 3)], (Swap(b"R", None, b"text", LATER),), NOW, SOON)
+    (record, paper, absent) = store.load((KEY, b"R", OTHER))
+    assert record is not None
+    assert (paper, absent) == (stored.pack(LATER, b"text"), None)
+    assert (stored.expiry(record), stored.history(record, NOW)) == (LATER, history(store, KEY))
+
+    assert store.replace([Change(OTHER, None, record), Change(KEY, record, None)])
+    assert (count(store, OTHER), history(store, KEY)) == (3, None)
+    assert store.load((KEY, OTHER)) == [None, record]
+
+
+def test_a_failed_replacement_changes_nothing(store: HistoryStore) -> None:
+    """When one record is not as it was loaded, to the bit, none is changed; replacing nothing succeeds."""
+    store.write([attempts(KEY)], (Swap(b"R", None, b"text", LATER),), NOW, SOON)
+    (record,) = store.load((KEY,))
+    store.write([attempts(KEY)], (), NOW, SOON)
+
+    assert not store.replace([Change(b"R", stored.pack(LATER, b"text"), None), Change(KEY, record, None)])
+    assert not store.replace([Change(b"S", b"", b"new"), Change(OTHER, None, record)])
+    assert (count(store, KEY), document(store, b"R"), history(store, OTHER)) == (2, b"text", None)
+    assert store.replace([])
 
 
 def test_sweeping_removes_the_expired_alone(store: HistoryStore) -> None:
