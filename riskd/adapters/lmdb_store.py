@@ -25,7 +25,7 @@ MAP_SIZE: Final = 16 << 30
 MAX_READERS: Final = 512
 """Slots for reads under way, over all processes; one each thread that reads."""
 _FORMAT_KEY: Final = b"\0format"
-_FORMAT: Final = b"riskd 2"
+_FORMAT: Final = b"riskd 3"
 """Shorter than a record's key can be."""
 _FIRST: Final = b"\0"
 """Sorts before every key."""

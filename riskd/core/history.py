@@ -16,6 +16,9 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from riskd.core.tallies import UNCOUNTED, Tallies, Values
 
 HOUR: Final = 3600
 DAY: Final = 24 * HOUR
@@ -76,19 +79,11 @@ SEQUENCE_SECONDS: Final = 30 * DAY
 """How long a subject's sensitive steps (recovery, profile update, payment) are remembered."""
 
 
-Tallies = dict[str, dict[str, list[int]]]
-"""Table, value, `[first period, n, n, ...]`."""
-
-
-UNCOUNTED: Final[dict[str, list[int]]] = {}
-"""What a table holds of which nothing was counted."""
-
-
 class History(Struct, frozen=True, array_like=True):
     """What is remembered of one entity. Stores hold it encoded; readers must not change it."""
 
-    tallies: dict[str, dict[str, list[int]]] = {}
-    marks: dict[str, list[tuple[float, ...]]] = {}
+    tallies: Tallies = msgspec.field(default_factory=Tallies)
+    marks: dict[str, list[tuple[int | float, ...]]] = {}
     sketches: dict[str, dict[int, int]] = {}
 
 
@@ -114,7 +109,10 @@ _DECODER: Final = msgspec.msgpack.Decoder(History)
 
 
 def encode(history: History) -> bytes:
-    """The stored form: MessagePack, canonical for equal histories folded in the same order."""
+    """The stored form: MessagePack of `[{letter: {value: tally}}, {kind: marks}, {sketch: {period: set}}]`.
+
+    Tables have the order of `LETTERS`, what is in them that in which it came.
+    """
     return _ENCODER.encode(history)
 
 
@@ -147,9 +145,10 @@ def fold(history: History, delta: Delta) -> None:
 def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None:
     if not n:
         return
-    values = tallies.get(name)
+    values: Values | None = getattr(tallies, name)
     if values is None:
-        values = tallies[name] = {}
+        values = {}
+        force_setattr(tallies, name, values)
     tally = values.get(value)
     if tally is None:
         _admit(values, TABLES[name].capacity, value, period, n)
@@ -162,7 +161,7 @@ def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None
     if len(tally) == 1:
         del values[value]
         if not values:
-            del tallies[name]
+            force_setattr(tallies, name, None)
 
 
 def _admit(values: dict[str, list[int]], capacity: int, value: str, period: int, n: int) -> None:
@@ -288,7 +287,7 @@ class Window(Struct, frozen=True):
 
     def count(self, history: History, table: str, value: str = "") -> float:
         """How many of a value fell into it."""
-        tally = history.tallies.get(table, UNCOUNTED).get(value)
+        tally = (getattr(history.tallies, table) or UNCOUNTED).get(value)
         if not tally:
             return 0.0
         first, current = tally[0], self.current
@@ -331,6 +330,22 @@ def cardinality(union: int) -> float:
 
 
 _CARDINALITY: Final = tuple(-64.0 * math.log(max(64 - ones, 1) / 64) for ones in range(65))
+
+
+PlaceMark = tuple[float, int, int, int]
+"""A time, thousandths of a degree of latitude and longitude, and tenths of a kilometre that they are uncertain by:
+whole numbers take three to five bytes where they are stored, and floats nine."""
+
+
+def placed(time: float, latitude: float, longitude: float, radius_km: float) -> PlaceMark:
+    """The mark of having been somewhere."""
+    return (time, round(latitude * 1000), round(longitude * 1000), round(radius_km * 10))
+
+
+def where(mark: tuple[float, ...]) -> tuple[float, float, float]:
+    """Latitude, longitude and radius in kilometres of a place's mark."""
+    _, latitude, longitude, radius = mark
+    return latitude / 1000, longitude / 1000, radius / 10
 
 
 def newest(history: History, kind: str, now: float) -> tuple[float, ...] | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.core.history import Delta, History, decode, encode, fold
+from riskd.core.history import EMPTY, Delta, History, decode, encode, fold
 
 PLACE: Final = 8
 """Bytes that every key begins with, and that all records of one entity share: its histories, receipts and replies
@@ -68,9 +68,7 @@ def folded(record: bytes | None, delta: Delta, now: float) -> bytes | None:
     else:
         expires = max(expires, _EXPIRY.unpack_from(record)[0])
     fold(remembered, delta)
-    if remembered.tallies or remembered.marks or remembered.sketches:
-        return pack(expires, encode(remembered))
-    return None
+    return pack(expires, encode(remembered)) if remembered != EMPTY else None
 
 
 def changes(

@@ -32,10 +32,13 @@ from riskd.core.history import (
     fold,
     inverse,
     newest,
+    placed,
     trusted,
     units,
+    where,
     window,
 )
+from riskd.core.tallies import LETTERS, Tallies
 
 law = settings(deadline=None, max_examples=60)
 START = 3000 * WEEK
@@ -132,9 +135,10 @@ def test_whatever_comes_a_history_stays_small(deltas: list[Delta]) -> None:
     """No table, sketch or list of moments outgrows its bound."""
     history = remembered(*deltas)
 
-    for name, values in history.tallies.items():
-        assert len(values) <= TABLES[name].capacity
-        assert all(len(tally) - 1 <= TABLES[name].keep for tally in values.values())
+    for name, table in TABLES.items():
+        values = history.tallies.of(name)
+        assert len(values) <= table.capacity
+        assert all(len(tally) - 1 <= table.keep for tally in values.values())
     assert all(len(marks) <= MARKS for marks in history.marks.values())
     for periods in history.sketches.values():
         assert max(periods) - min(periods) < SKETCH.keep
@@ -147,8 +151,9 @@ def test_tallies_are_canonical(deltas: list[Delta]) -> None:
     """No zeros at the ends of a tally, no empty table, moments newest first: equal histories look equal."""
     history = remembered(*deltas)
 
-    for values in history.tallies.values():
-        assert values
+    for name in TABLES:
+        values = history.tallies.of(name)
+        assert values or getattr(history.tallies, name) is None
         assert all(len(tally) > 1 and tally[1] and tally[-1] for tally in values.values())
     for marks in history.marks.values():
         assert marks
@@ -173,9 +178,45 @@ def test_scraps_are_refused(scrap: bytes) -> None:
         decode(scrap)
 
 
+def test_every_table_has_a_letter_of_its_own() -> None:
+    """What is stored says each table by one letter, and none by two."""
+    assert set(Tallies.__struct_fields__) == set(LETTERS) == set(TABLES)
+    assert Tallies.__struct_encode_fields__ == tuple(LETTERS.values())
+    assert len(set(LETTERS.values())) == len(LETTERS)
+
+
+def test_the_stored_form_is_plain_messagepack() -> None:
+    """Maps, arrays, whole numbers, floats and strings, which any other fold can read."""
+    mark = placed(START + 0.5, 48.8571, -2.3522, 20.04)
+    seen = Delta(KEY, START, math.inf, (("attempt", "", 2), ("country", "NO", 1)), (("place", mark),), (("who", 3),))
+
+    assert msgspec.msgpack.decode(encode(remembered(seen)), strict=False) == [
+        {"c": {"NO": [3000, 1]}, "A": {"": [START // 600, 2]}},
+        {"place": [[START + 0.5, 48857, -2352, 200]]},
+        {"who": {START // (2 * HOUR): 8}},
+    ]
+
+
+def test_a_table_that_nobody_knows_is_refused() -> None:
+    """A record of a later version is not read as if its table were empty: the next write would lose it."""
+    with pytest.raises(msgspec.ValidationError):
+        decode(msgspec.msgpack.encode([{"?": {"": [3000, 1]}}]))
+
+
+@law
+@given(st.floats(-90, 90), st.floats(-180, 180), st.floats(0, 20_000))
+def test_a_place_is_remembered_to_a_hundred_metres(latitude: float, longitude: float, radius_km: float) -> None:
+    """Within half a thousandth of a degree and fifty metres, which is closer than any database knows."""
+    latitude_too, longitude_too, radius_too = where(placed(START, latitude, longitude, radius_km))
+
+    assert abs(latitude_too - latitude) <= 0.000501
+    assert abs(longitude_too - longitude) <= 0.000501
+    assert abs(radius_too - radius_km) <= 0.0501
+
+
 def test_counting_nothing_leaves_nothing() -> None:
     """A count of zero is no value seen."""
-    assert remembered(Delta(KEY, START, math.inf, (("typing", "square", 0),))).tallies.get("typing", {}) == {}
+    assert remembered(Delta(KEY, START, math.inf, (("typing", "square", 0),))).tallies.typing is None
 
 
 def test_a_full_table_gives_up_what_was_seen_least_recently() -> None:
@@ -186,9 +227,9 @@ def test_a_full_table_gives_up_what_was_seen_least_recently() -> None:
     rare = Delta(KEY, START + WEEK, math.inf, (("country", "rare", 1),))
     new = [Delta(KEY, START + WEEK, math.inf, (("country", name, 2),)) for name in ("new", "newer")]
 
-    assert "stale" in remembered(stale, *often, rare).tallies["country"]
-    assert "stale" not in remembered(stale, *often, rare, new[0]).tallies["country"]
-    last = remembered(stale, *often, rare, *new).tallies["country"]
+    assert "stale" in remembered(stale, *often, rare).tallies.of("country")
+    assert "stale" not in remembered(stale, *often, rare, new[0]).tallies.of("country")
+    last = remembered(stale, *often, rare, *new).tallies.of("country")
     assert "rare" not in last
     assert {"new", "newer"} <= last.keys()
     assert len(last) == capacity
@@ -262,7 +303,7 @@ def test_more_is_never_less(tally: list[int], now: float, week: int, n: int) -> 
     more = remembered(
         *(Delta(KEY, START + at * WEEK, math.inf, (("sign_in", "", count),)) for at, count in enumerate(tally[1:])),
         Delta(KEY, START + week * WEEK, math.inf, (("sign_in", "", n),)),
-    ).tallies["sign_in"][""]
+    ).tallies.of("sign_in")[""]
 
     assert units(more, now) >= units(tally, now)
     assert trusted(more, now) >= trusted(tally, now)
