@@ -96,7 +96,7 @@ class Bench:
 
     def tries(self) -> int:
         """Attempts counted on the account of LOGIN."""
-        return sum(self._subject().activity.tallies.get("attempt_day", {}).get("", [0])[1:])
+        return sum(self._subject().activity.tallies.of("attempt_day").get("", [0])[1:])
 
     def _subject(self) -> Memory:
         _, context = facts(LOGIN, GEO, self.now, self.store)
@@ -400,7 +400,7 @@ def test_concurrent_outcomes_teach_once(release: Release, store: HistoryStore) -
     answer = bench.assess(LOGIN)
 
     assert at_once(lambda _: bench.tell(answer, "session_established")) == [1] * THREADS
-    assert sum(bench.learned().tallies["sign_in"][""][1:]) == 1
+    assert sum(bench.learned().tallies.of("sign_in")[""][1:]) == 1
 
 
 def test_fraud_has_the_last_word_in_any_order(release: Release, store: HistoryStore) -> None:
@@ -410,7 +410,7 @@ def test_fraud_has_the_last_word_in_any_order(release: Release, store: HistorySt
     kinds = ("confirmed_fraud", "session_established", "confirmed_legitimate")
     at_once(lambda number: bench.tell(answer, kinds[number % 3]))
 
-    assert "sign_in" not in bench.learned().tallies
+    assert bench.learned().tallies.sign_in is None
     assert bench.tell(answer, "confirmed_legitimate") == 0
 
 

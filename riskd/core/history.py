@@ -16,6 +16,9 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from riskd.core.tallies import UNCOUNTED, Tallies, Values
 
 HOUR: Final = 3600
 DAY: Final = 24 * HOUR
@@ -76,19 +79,11 @@ SEQUENCE_SECONDS: Final = 30 * DAY
 """How long a subject's sensitive steps (recovery, profile update, payment) are remembered."""
 
 
-Tallies = dict[str, dict[str, list[int]]]
-"""Table, value, `[first period, n, n, ...]`."""
-
-
-UNCOUNTED: Final[dict[str, list[int]]] = {}
-"""What a table holds of which nothing was counted."""
-
-
 class History(Struct, frozen=True, array_like=True):
     """What is remembered of one entity. Stores hold it encoded; readers must not change it."""
 
-    tallies: dict[str, dict[str, list[int]]] = {}
-    marks: dict[str, list[tuple[float, ...]]] = {}
+    tallies: Tallies = msgspec.field(default_factory=Tallies)
+    marks: dict[str, list[tuple[int | float, ...]]] = {}
     sketches: dict[str, dict[int, int]] = {}
 
 
@@ -114,7 +109,10 @@ _DECODER: Final = msgspec.msgpack.Decoder(History)
 
 
 def encode(history: History) -> bytes:
-    """The stored form: MessagePack, canonical for equal histories folded in the same order."""
+    """The stored form: MessagePack of `[{letter: {value: tally}}, {kind: marks}, {sketch: {period: set}}]`.
+
+    Tables have the order of `LETTERS`, what is in them that in which it came.
+    """
     return _ENCODER.encode(history)
 
 
@@ -151,11 +149,12 @@ def fold(history: History, delta: Delta) -> None:
 
 def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None:
     """Add `n` to a period of a value, or take it back, of what is there. Nothing is ever below zero."""
-    values = tallies.get(name, UNCOUNTED)
+    values: Values = getattr(tallies, name) or {}
     tally = values.get(value)
     if tally is None:
         if n > 0:
-            _admit(tallies.setdefault(name, {}), TABLES[name], value, period, n)
+            _admit(values, TABLES[name], value, period, n)
+            force_setattr(tallies, name, values)
         return
     at = period - tally[0] + 1
     if 0 < at < len(tally):
@@ -169,7 +168,7 @@ def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None
     if len(tally) == 1:
         del values[value]
         if not values:
-            del tallies[name]
+            force_setattr(tallies, name, None)
 
 
 def _admit(values: dict[str, list[int]], table: Table, value: str, period: int, n: int) -> None:
@@ -300,7 +299,7 @@ class Window(Struct, frozen=True):
 
     def count(self, history: History, table: str, value: str = "") -> float:
         """How many of a value fell into it."""
-        tally = history.tallies.get(table, UNCOUNTED).get(value)
+        tally = (getattr(history.tallies, table) or UNCOUNTED).get(value)
         if not tally:
             return 0.0
         first, current = tally[0], self.current
@@ -349,6 +348,22 @@ _CARDINALITY: Final = tuple(-_SLOTS * math.log(max(_SLOTS - ones, 1) / _SLOTS) f
 def slot(pseudonym: bytes) -> int:
     """Where a sketch has the bit of a value, by the first two bytes of its pseudonym."""
     return (pseudonym[0] << 8 | pseudonym[1]) % _SLOTS
+
+
+PlaceMark = tuple[float, int, int, int]
+"""A time, thousandths of a degree of latitude and longitude, and tenths of a kilometre that they are uncertain by:
+whole numbers take three to five bytes where they are stored, and floats nine."""
+
+
+def placed(time: float, latitude: float, longitude: float, radius_km: float) -> PlaceMark:
+    """The mark of having been somewhere."""
+    return (time, round(latitude * 1000), round(longitude * 1000), round(radius_km * 10))
+
+
+def where(mark: tuple[float, ...]) -> tuple[float, float, float]:
+    """Latitude, longitude and radius in kilometres of a place's mark."""
+    _, latitude, longitude, radius = mark
+    return latitude / 1000, longitude / 1000, radius / 10
 
 
 def newest(history: History, kind: str, now: float) -> tuple[float, ...] | None:

@@ -17,6 +17,7 @@ from riskd.core.history import (
     SEQUENCE_SECONDS,
     Delta,
     inverse,
+    placed,
     slot,
 )
 from riskd.core.pseudonym import Keys, short
@@ -43,7 +44,7 @@ class Lesson(Struct, frozen=True, array_like=True):
     """The same of the values that have a popularity record."""
     domain: bytes
     values: dict[str, str]
-    place: tuple[float, ...] = ()
+    place: tuple[int | float, ...] = ()
     typing: tuple[int, int] = (0, 0)
     """Mean log interval and its square, in thousandths."""
 
@@ -121,13 +122,13 @@ _BOTH: Final = {failed: _FINE[failed] + _COARSE[failed] for failed in (False, Tr
 def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
     """What this attempt would teach. An anonymised address is never learned as a place."""
     values = dict(context.values)
-    place: tuple[float, ...] = ()
+    place: tuple[int | float, ...] = ()
     hidden = isinstance(context.route, Route) and context.route.anonymizer != ""
     if hidden:
         values.pop("country", None)
     elif isinstance(context.place, Place):
         where = context.place
-        place = (context.now, round(where.latitude, 3), round(where.longitude, 3), round(where.radius_km, 1))
+        place = placed(context.now, where.latitude, where.longitude, where.radius_km)
     return Lesson(
         time=context.now,
         subject=keys.subject,

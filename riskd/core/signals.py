@@ -122,7 +122,7 @@ def context(
     gaps += [fact for fact in facts if isinstance(fact, Missing)]
     if isinstance(remembered, Missing):
         gaps += [remembered, Missing("reputation", remembered.why)]
-    elif "sign_in" not in remembered.subject.profile.tallies:
+    elif not remembered.subject.profile.tallies.sign_in:
         gaps.append(_NONE_YET)
     place, route, agent = facts
     return Context(

@@ -12,9 +12,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.core.history import Delta, History, decode, encode, fold
+from riskd.core.history import EMPTY, Delta, History, decode, encode, fold
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Which records these are; stores keep those of other formats apart. It rises when what is stored changes."""
 PLACE: Final = 8
 """Bytes that every key begins with, and that all records of one entity share: its histories, receipts and replies
@@ -89,9 +89,7 @@ def folded(record: bytes | None, delta: Delta, now: float) -> bytes | None:
     else:
         expires = max(expires, _EXPIRY.unpack_from(record)[0])
     fold(remembered, delta)
-    if remembered.tallies or remembered.marks or remembered.sketches:
-        return pack(expires, encode(remembered))
-    return None
+    return pack(expires, encode(remembered)) if remembered != EMPTY else None
 
 
 def changes(

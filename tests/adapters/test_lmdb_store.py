@@ -77,9 +77,9 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     """A store of a later version says so instead of being misread."""
     LmdbStore(tmp_path).close()
     with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as transaction:
-        transaction.put(b"\0format", b"riskd 3")
+        transaction.put(b"\0format", b"riskd 9")
 
-    with pytest.raises(InvalidStore, match=r"riskd 3.*run the version that wrote it"):
+    with pytest.raises(InvalidStore, match=r"riskd 9.*run the version that wrote it"):
         LmdbStore(tmp_path)
 
 

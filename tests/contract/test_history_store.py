@@ -11,6 +11,7 @@ import pytest
 from riskd.core import stored
 from riskd.core.errors import Unavailable
 from riskd.core.history import HOUR, MARKS, PROFILE_TABLES, SKETCH, WEEK, Delta, History, fold, inverse
+from riskd.core.tallies import Tallies
 from riskd.ports import Change, HistoryStore, Swap
 
 NOW = 1_800_000_000.0
@@ -35,7 +36,7 @@ def document(store: HistoryStore, key: bytes, now: float = NOW) -> bytes | None:
 
 def count(store: HistoryStore, key: bytes) -> int:
     found = history(store, key)
-    return sum(found.tallies["attempt"][""][1:]) if found else 0
+    return sum(found.tallies.of("attempt")[""][1:]) if found else 0
 
 
 def test_an_empty_store_remembers_nothing(store: HistoryStore) -> None:
@@ -69,7 +70,7 @@ def test_writes_are_read_back(store: HistoryStore) -> None:
     assert found == expected
     assert absent is None
     assert other is not None
-    assert other.tallies == {"attempt": {"": [NOW // 600, 3]}}
+    assert other.tallies == Tallies(attempt={"": [int(NOW // 600), 3]})
     assert documents == [b"\0text\xff", None]
 
 
@@ -120,7 +121,7 @@ def test_nothing_read_is_shared_with_the_store(store: HistoryStore) -> None:
     store.write([attempts(KEY)], (), NOW, SOON)
     first = history(store, KEY)
     assert first is not None
-    first.tallies["attempt"][""][1] = 99
+    first.tallies.of("attempt")[""][1] = 99
     first.marks["visit"] = [(NOW,)]
 
     assert count(store, KEY) == 1
@@ -340,8 +341,8 @@ def test_one_record_stays_small(store: HistoryStore) -> None:
 
     found = history(store, KEY)
     assert found is not None
-    for table, values in found.tallies.items():
-        assert len(values) <= PROFILE_TABLES[table].capacity
+    for name, table in PROFILE_TABLES.items():
+        assert len(found.tallies.of(name)) <= table.capacity
     assert len(found.marks["place"]) == MARKS
     assert len(found.sketches["address"]) <= SKETCH.keep
     assert store.size()[0] == 1
@@ -364,7 +365,7 @@ def test_values_are_kept_as_they_are(store: HistoryStore, value: str) -> None:
     found = history(store, KEY)
 
     assert found is not None
-    assert list(found.tallies["country"]) == [value]
+    assert list(found.tallies.of("country")) == [value]
 
 
 @pytest.mark.parametrize("key", [b"P", b"P" + b"\xff" * 16, b"R" + bytes(39), bytes(17)])

@@ -43,7 +43,7 @@ def start(tmp_path: Path, store: LmdbStore) -> Iterator[Start]:
 
 def counts(store: LmdbStore, *keys: bytes) -> list[int]:
     histories, _ = store.read(keys, (), NOW, 1.0)
-    return [sum(found.tallies["attempt"][""][1:]) if found else 0 for found in histories]
+    return [sum(found.tallies.of("attempt")[""][1:]) if found else 0 for found in histories]
 
 
 def acknowledged(process: subprocess.Popen[str]) -> int:

@@ -14,6 +14,7 @@ from riskd.core.attempt import PURPOSES, Attempt, Behaviour, Device, Network, Re
 from riskd.core.context import SOURCES, Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.features import FEATURES, GROUPS, NAMES, Feature, schema, vector
 from riskd.core.history import History
+from riskd.core.tallies import Tallies
 from tests.core.builders import CHROME, HOME, LAPTOP, NOW, OSLO, World, crowd, settled, sign_in
 
 WORLD: Final = settled(crowd())
@@ -245,7 +246,7 @@ def test_no_history_makes_it_fail(tallies: dict[str, dict[str, list[int]]]) -> N
     """Histories that are half taken back or half expired, too, give finite numbers or missing ones."""
     context = WORLD.context(sign_in())
     assert isinstance(context.remembered, Remembered)
-    subject = replace(context.remembered.subject, profile=History(tallies=tallies))
-    remembered = replace(context.remembered, subject=subject, domain=History(tallies=tallies))
+    subject = replace(context.remembered.subject, profile=History(Tallies(**tallies)))
+    remembered = replace(context.remembered, subject=subject, domain=History(Tallies(**tallies)))
 
     assert not any(map(math.isinf, vector(sign_in(), replace(context, remembered=remembered))))

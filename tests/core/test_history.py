@@ -33,11 +33,14 @@ from riskd.core.history import (
     fold,
     inverse,
     newest,
+    placed,
     slot,
     trusted,
     units,
+    where,
     window,
 )
+from riskd.core.tallies import LETTERS, Tallies
 
 law = settings(deadline=None, max_examples=60)
 START = 3000 * WEEK
@@ -134,7 +137,7 @@ def test_taking_back_is_the_inverse(deltas: list[Delta], data: st.DataObject) ->
 
 def sums(history: History, table: str) -> dict[tuple[str, int], int]:
     """Every count of a table by value and period."""
-    values = history.tallies.get(table, {})
+    values = history.tallies.of(table)
     return {(value, tally[0] + at): n for value, tally in values.items() for at, n in enumerate(tally[1:]) if n}
 
 
@@ -150,7 +153,8 @@ lessons = st.tuples(
 def test_nothing_of_a_fraud_remains(events: list[tuple[tuple[str, int, int], bool, int]], begun_anew: bool) -> None:
     """Weeks later, whatever was evicted, fell out of its table or was begun anew meanwhile: no count is below zero,
     none is above what the others taught, and of what no fraud taught nothing was made."""
-    history, honest = History(), History()
+    history = History()
+    honest: dict[str, list[int]] = {}
     due: list[tuple[int, Delta]] = []
     for step, ((value, week, n), fraud, delay) in enumerate(events):
         lesson = counted(value, week, n)
@@ -163,11 +167,11 @@ def test_nothing_of_a_fraud_remains(events: list[tuple[tuple[str, int, int], boo
         if fraud:
             due.append((step + delay, lesson))
         else:
-            honest.tallies.setdefault("all", {}).setdefault(value, [0] * 100)[week] += n
+            honest.setdefault(value, [0] * 100)[week] += n
     for _, late in due:
         fold(history, inverse(late))
 
-    taught = {(value, START // WEEK + week): n for value, weeks in honest.tallies.get("all", {}).items()
+    taught = {(value, START // WEEK + week): n for value, weeks in honest.items()
               for week, n in enumerate(weeks)}  # fmt: skip
     for at, n in sums(history, "country").items():
         assert 0 < n <= taught.get(at, 0)
@@ -203,9 +207,10 @@ def test_whatever_comes_a_history_stays_small(deltas: list[Delta]) -> None:
     """No table, sketch or list of moments outgrows its bound."""
     history = remembered(*deltas)
 
-    for name, values in history.tallies.items():
-        assert len(values) <= TABLES[name].capacity
-        assert all(len(tally) - 1 <= TABLES[name].keep for tally in values.values())
+    for name, table in TABLES.items():
+        values = history.tallies.of(name)
+        assert len(values) <= table.capacity
+        assert all(len(tally) - 1 <= table.keep for tally in values.values())
     assert all(len(marks) <= MARKS for marks in history.marks.values())
     for periods in history.sketches.values():
         assert max(periods) - min(periods) < SKETCH.keep
@@ -218,8 +223,9 @@ def test_tallies_are_canonical(deltas: list[Delta]) -> None:
     """No zeros at the ends of a tally, no empty table, moments newest first: equal histories look equal."""
     history = remembered(*deltas)
 
-    for values in history.tallies.values():
-        assert values
+    for name in TABLES:
+        values = history.tallies.of(name)
+        assert values or getattr(history.tallies, name) is None
         assert all(len(tally) > 1 and tally[1] and tally[-1] for tally in values.values())
     for marks in history.marks.values():
         assert marks
@@ -244,9 +250,45 @@ def test_scraps_are_refused(scrap: bytes) -> None:
         decode(scrap)
 
 
+def test_every_table_has_a_letter_of_its_own() -> None:
+    """What is stored says each table by one letter, and none by two."""
+    assert set(Tallies.__struct_fields__) == set(LETTERS) == set(TABLES)
+    assert Tallies.__struct_encode_fields__ == tuple(LETTERS.values())
+    assert len(set(LETTERS.values())) == len(LETTERS)
+
+
+def test_the_stored_form_is_plain_messagepack() -> None:
+    """Maps, arrays, whole numbers, floats and strings, which any other fold can read."""
+    mark = placed(START + 0.5, 48.8571, -2.3522, 20.04)
+    seen = Delta(KEY, START, math.inf, (("attempt", "", 2), ("country", "NO", 1)), (("place", mark),), (("who", 3),))
+
+    assert msgspec.msgpack.decode(encode(remembered(seen)), strict=False) == [
+        {"c": {"NO": [3000, 1]}, "A": {"": [START // 600, 2]}},
+        {"place": [[START + 0.5, 48857, -2352, 200]]},
+        {"who": {START // (2 * HOUR): 8}},
+    ]
+
+
+def test_a_table_that_nobody_knows_is_refused() -> None:
+    """A record of a later version is not read as if its table were empty: the next write would lose it."""
+    with pytest.raises(msgspec.ValidationError):
+        decode(msgspec.msgpack.encode([{"?": {"": [3000, 1]}}]))
+
+
+@law
+@given(st.floats(-90, 90), st.floats(-180, 180), st.floats(0, 20_000))
+def test_a_place_is_remembered_to_a_hundred_metres(latitude: float, longitude: float, radius_km: float) -> None:
+    """Within half a thousandth of a degree and fifty metres, which is closer than any database knows."""
+    latitude_too, longitude_too, radius_too = where(placed(START, latitude, longitude, radius_km))
+
+    assert abs(latitude_too - latitude) <= 0.000501
+    assert abs(longitude_too - longitude) <= 0.000501
+    assert abs(radius_too - radius_km) <= 0.0501
+
+
 def test_counting_nothing_leaves_nothing() -> None:
     """A count of zero is no value seen."""
-    assert remembered(Delta(KEY, START, math.inf, (("typing", "square", 0),))).tallies.get("typing", {}) == {}
+    assert remembered(Delta(KEY, START, math.inf, (("typing", "square", 0),))).tallies.typing is None
 
 
 FILLING = [counted(f"filling {n}", week, 9) for n in range(CAPACITY - 2) for week in (KEEP - 2, KEEP - 1)]
@@ -273,7 +315,7 @@ def test_a_full_table_gives_up_what_it_holds_least(
     newcomer = counted("new", KEEP + 2)
 
     for order in (FILLING + pair, pair[::-1] + FILLING):
-        kept = remembered(*order, newcomer).tallies["country"]
+        kept = remembered(*order, newcomer).tallies.of("country")
         assert len(kept) == CAPACITY
         assert {"new", "stays"} <= kept.keys(), why
         assert "goes" not in kept, why
@@ -282,7 +324,7 @@ def test_a_full_table_gives_up_what_it_holds_least(
 def test_equals_go_by_the_bytes_of_their_utf8() -> None:
     """Where nothing else tells two values apart, the first by its bytes goes: every store gives up the same one."""
     pair = ["\uffff", "\U00010000"]  # in UTF-16 the other way round
-    kept = remembered(*FILLING, *(counted(value, 5) for value in pair), counted("new", KEEP - 1)).tallies["country"]
+    kept = remembered(*FILLING, *(counted(value, 5) for value in pair), counted("new", KEEP - 1)).tallies.of("country")
 
     assert pair[1] in kept
     assert pair[0] not in kept
@@ -301,7 +343,7 @@ def test_a_crowd_that_passes_once_takes_one_place(name: str, crowd: list[tuple[i
     habit = [counted(value, week, table=name) for value in own for week in (0, 1)]
     strangers = [counted(f"{value} in week {week}", 2 + week, table=name) for value, week in crowd]
 
-    kept = remembered(*habit, *strangers).tallies[name]
+    kept = remembered(*habit, *strangers).tallies.of(name)
 
     assert len(kept.keys() & set(own)) >= min(len(own), capacity - 1)
 
@@ -374,7 +416,7 @@ def test_more_is_never_less(tally: list[int], now: float, week: int, n: int) -> 
     more = remembered(
         *(Delta(KEY, START + at * WEEK, math.inf, (("sign_in", "", count),)) for at, count in enumerate(tally[1:])),
         Delta(KEY, START + week * WEEK, math.inf, (("sign_in", "", n),)),
-    ).tallies["sign_in"][""]
+    ).tallies.of("sign_in")[""]
 
     assert units(more, now) >= units(tally, now)
     assert trusted(more, now) >= trusted(tally, now)

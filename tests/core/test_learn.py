@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from riskd.core import learn
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES, Attempt, Behaviour, Network, Outcome
 from riskd.core.context import Context, Missing, Place, Route
-from riskd.core.history import DAY, MARKS, Delta, History, fold, inverse, slot
+from riskd.core.history import DAY, MARKS, Delta, History, fold, inverse, placed, slot
 from riskd.core.learn import Lesson, Receipt, settle, taught
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import ACTIVITY, PROFILE
@@ -95,7 +95,7 @@ def profiles(deltas: Iterable[Delta]) -> dict[bytes, History]:
 def learned(deltas: Iterable[Delta]) -> int:
     """Sign-ins in the subject's profile."""
     found = profiles(deltas).get(SUBJECT + PROFILE, History())
-    return sum(found.tallies.get("sign_in", {}).get("", [0])[1:])
+    return sum(found.tallies.of("sign_in").get("", [0])[1:])
 
 
 @law
@@ -105,7 +105,7 @@ def test_a_lesson_is_taken_back_exactly(lesson: Lesson, units: int) -> None:
     deltas = taught(lesson, units)
 
     assert profiles([*deltas, *map(inverse, deltas)]) == {}
-    assert profiles(deltas)[SUBJECT + PROFILE].tallies["sign_in"] == {"": [lesson.time // (7 * DAY), units]}
+    assert profiles(deltas)[SUBJECT + PROFILE].tallies.sign_in == {"": [lesson.time // (7 * DAY), units]}
 
 
 @law
@@ -352,7 +352,7 @@ def test_a_place_is_learned_with_its_uncertainty() -> None:
     """Rounded to some hundred metres; its country is a value like others."""
     lesson = learn.lesson(attempt(), context(Route(2119)), KEYS)
 
-    assert lesson.place == (NOW, 59.913, 10.746, 20.0)
+    assert lesson.place == placed(NOW, 59.913, 10.746, 20.0)
     assert lesson.values == {"country": "NO", "os": "iOS"}
     assert lesson.owners == (DEVICE,)
     assert lesson.shared == (PLACE, NETWORK)

@@ -111,7 +111,7 @@ def typing_rhythm(attempt: Attempt) -> float | None:
 
 
 def _typing_deviation(attempt: Attempt, past: Past) -> float:
-    typing, since = past.profile.tallies.get("typing"), past.since
+    typing, since = past.profile.tallies.typing, past.since
     n = counted_since(typing.get("n"), since) if typing else 0
     rhythm = typing_rhythm(attempt) if n >= ENOUGH else None
     if typing is None or rhythm is None:

@@ -11,7 +11,7 @@ from riskd.core.context import Context, Missing, Place, Route
 from riskd.core.features.feature import Feature
 from riskd.core.features.geodesy import distance_km
 from riskd.core.features.past import Past
-from riskd.core.history import HOUR, newest
+from riskd.core.history import HOUR, newest, where
 
 LEAST_HOURS: Final = 1 / 6
 """Shorter intervals count as ten minutes: a division by nearly nothing is no evidence."""
@@ -70,5 +70,5 @@ def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence
 
 def _beyond(place: Place, mark: tuple[float, ...]) -> float:
     """Kilometres that the radii of both places leave unexplained."""
-    _, latitude, longitude, radius_km = mark
+    latitude, longitude, radius_km = where(mark)
     return max(distance_km(place.latitude, place.longitude, latitude, longitude) - place.radius_km - radius_km, 0.0)

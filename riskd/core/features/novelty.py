@@ -10,6 +10,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past, standing
+from riskd.core.tallies import UNCOUNTED
 
 
 def _feature(what: str, *, article: str, source: str, purpose: str = "security", word: str = "") -> Feature:
@@ -57,9 +58,8 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 def _upgraded(past: Past, table: str, value: str, now: float) -> bool:
     """Whether another version of it is settled: browsers replace themselves every few weeks."""
     product = value.rpartition(" ")[0]
-    account = past.profile.tallies["sign_in"][""]
     return any(
-        standing(known, account, now)[1]
-        for other, known in past.profile.tallies.get(table, {}).items()
+        standing(known, past.account, now)[1]
+        for other, known in (getattr(past.profile.tallies, table) or UNCOUNTED).items()
         if product and other.rpartition(" ")[0] == product
     )

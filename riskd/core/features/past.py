@@ -5,7 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from riskd.core.context import Context, Missing
-from riskd.core.history import OLDEST, UNCOUNTED, WEEK, History, Tallies, counted_since, trusted, units
+from riskd.core.history import OLDEST, WEEK, History, counted_since, trusted, units
+from riskd.core.tallies import UNCOUNTED, Tallies
 
 RHYTHM = ("hour", "weekday")
 
@@ -13,14 +14,15 @@ RHYTHM = ("hour", "weekday")
 class Past(Struct, frozen=True):
     """What proven sign-ins taught.
 
-    `total` is how many there were of the subject's, decayed; 0 at a cold start, and then `settled` is
-    empty. `settled` are by table the units of them that had this attempt's value, 0 unless it is settled;
-    `probation` the trusted units of a value that is not. `everyone` are the sign-ins of the whole identity
-    domain in half a year, `popularity` by table those of them that had this attempt's value. `since` is
-    the week in which that half-year began.
+    `account` is the tally of the subject's own, `total` how many those are, decayed; 0 at a cold start, and then
+    `settled` is empty. `settled` are by table the units of them that had this attempt's value, 0 unless it is
+    settled; `probation` the trusted units of a value that is not. `everyone` are the sign-ins of the whole
+    identity domain in half a year, `popularity` by table those of them that had this attempt's value. `since`
+    is the week in which that half-year began.
     """
 
     profile: History
+    account: list[int]
     total: float
     settled: dict[str, float]
     probation: dict[str, float]
@@ -43,20 +45,20 @@ def recollect(context: Context) -> Past | None:
     popularity["asn"] = _sign_ins(remembered.asn.profile, since)
     popularity["device"] = _sign_ins(remembered.device.profile, since)
     popularity["fingerprint"] = _sign_ins(remembered.fingerprint.profile, since)
-    account = tally(profile.tallies, "sign_in", "")
+    account = tally(profile.tallies, "sign_in", "") or []
     total = units(account, now)
-    settled, probation = _trust(profile.tallies, context.values, account, total, now) if account and total else ({}, {})
+    settled, probation = _trust(profile.tallies, context.values, account, total, now) if total else ({}, {})
     everyone = _sign_ins(domain, since)
-    return Past(profile, total, settled, probation, domain.tallies, everyone, popularity, since)
+    return Past(profile, account, total, settled, probation, domain.tallies, everyone, popularity, since)
 
 
 def tally(tallies: Tallies, table: str, value: str) -> list[int] | None:
     """The tally of one value, None when it has none."""
-    return tallies.get(table, UNCOUNTED).get(value)
+    return (getattr(tallies, table) or UNCOUNTED).get(value)
 
 
 def _sign_ins(history: History, since: int) -> int:
-    return counted_since(history.tallies.get("sign_in", UNCOUNTED).get(""), since)
+    return counted_since((history.tallies.sign_in or UNCOUNTED).get(""), since)
 
 
 def _trust(
@@ -65,7 +67,7 @@ def _trust(
     """`settled` and `probation` of a `Past`."""
     found, probation = {}, {}
     for table, value in values.items():
-        known = tallies.get(table, UNCOUNTED).get(value)
+        known = (getattr(tallies, table) or UNCOUNTED).get(value)
         if not known:
             found[table] = 0.0
         elif known == account:

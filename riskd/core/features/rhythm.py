@@ -11,7 +11,8 @@ from riskd.core.context import Context
 from riskd.core.familiarity import bounded, smoothed
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past, tally
-from riskd.core.history import DAY, UNCOUNTED, WEEK, counted_since, newest, units
+from riskd.core.history import DAY, WEEK, counted_since, newest, units
+from riskd.core.tallies import UNCOUNTED
 
 FEATURES: Final = (
     Feature(
@@ -83,13 +84,13 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
         _llr(units(tally(tallies, "weekday", weekday), now), past.total, 1 / 7) if weekday else math.nan,
         (now - visit[0]) / DAY if visit else math.nan,
         past.total,
-        float(max(int(now // WEEK) - tallies["sign_in"][""][0], 0)),
+        float(max(int(now // WEEK) - past.account[0], 0)),
     )
 
 
 def _hour(past: Past, hour: str, now: float) -> float:
     """The domain's share is drawn towards an even day by a day's worth of sign-ins."""
-    hours, everyones = past.profile.tallies.get("hour", UNCOUNTED), past.domain.get("hour", UNCOUNTED)
+    hours, everyones = past.profile.tallies.hour or UNCOUNTED, past.domain.hour or UNCOUNTED
     own = common = 0.0
     for at in _AROUND[hour]:
         if at in hours:
