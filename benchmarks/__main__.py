@@ -32,7 +32,7 @@ def machine() -> str:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?"
     )
     cores = sum(line.startswith("processor") for line in _lines("/proc/cpuinfo"))
-    return f"{cores} x {cpu}, Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{cores} x {cpu}, Linux {platform.release()}, Python {platform.python_version()} in {sys.base_prefix}"
 
 
 def _lines(path: str) -> list[str]:
