@@ -15,6 +15,7 @@ import lmdb
 import msgspec
 from lmdb.verify import VerifyError, verify
 
+from riskd.adapters.turn import Turn
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
@@ -33,10 +34,15 @@ _SPARE: Final = 4 << 20
 """Bytes by which a full file may grow in order to delete: copy-on-write takes room even for that."""
 _DELETIONS: Final = 64
 """Deletions under one hold of the write lock."""
+_PATIENCE_S: Final = 2.0
+"""Longest wait for the turn where no caller waits: to open, to sweep, to erase."""
 _TRIES: Final = 3
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _CHECKED: Final = "checked-since-boot"
 """File beside the data: in which of the machine's lives it was last found sound."""
+_DATA: Final = "data.mdb"
+_TURN: Final = "turn"
+"""File beside the data whose lock is the turn to write."""
 _TELL: Final = 5
 """Findings told of a damaged file."""
 
@@ -56,8 +62,12 @@ class LmdbStore:
 
     **Time.** Reads wait for nobody. Writers take turns; a turn is one small transaction, tens of
     microseconds, and a writer that dies in the middle leaves its turn to the next and nothing half-written.
-    The wait for this process's other threads ends with `timeout`; that for another process cannot be cut
-    short, and would be long only if that process were stopped (SIGSTOP, a debugger) during its turn.
+    The wait for the turn ends with `timeout`, whoever has it: another thread, or another process, which may
+    have been stopped (SIGSTOP, a debugger). What cannot be cut short is the writer's own call into a disk that
+    does not answer.
+
+    **Place.** A directory that is deleted, or replaced by another, is noticed within `sync_seconds` of a write;
+    what is there then is opened, or made anew, and what was written in between went with the old one.
     """
 
     def __init__(
@@ -68,26 +78,16 @@ class LmdbStore:
         `map_size`: bytes that the file may take; the largest that a process has asked for counts.
         """
         self._path = path
+        self._map_size = map_size
+        self._max_readers = max_readers
         self._sync_seconds = sync_seconds
-        self._writing = RLock()
+        self._mapping = RLock()
         self._closing = Event()
         self._syncer: Thread | None = None
         self._dirty = False
         self._fault: Unavailable | None = None
         self._position = _FIRST
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_since_boot(path)
-            # meminit stays on: without it, scraps of this process's memory would be written to the file.
-            self._env = lmdb.open(
-                str(path), map_size, mode=0o600, sync=False, metasync=False, readahead=False, max_readers=max_readers
-            )
-        except (lmdb.Error, VerifyError, OSError) as error:
-            raise InvalidStore([_problem(path, error)]) from error
-        with ExitStack() as refused:
-            refused.callback(self._env.close)
-            self._recognise()
-            refused.pop_all()
+        self._open()
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
@@ -113,7 +113,8 @@ class LmdbStore:
             _apply(transaction, changed or ())
             return changed is not None
 
-        if timeout <= 0 or not self._writing.acquire(timeout=timeout):
+        turn = self._turn
+        if timeout <= 0 or not turn.take(timeout):
             raise self._late()
         try:
             if self._fault is not None:
@@ -123,7 +124,7 @@ class LmdbStore:
                 self._written()
             return changed
         finally:
-            self._writing.release()
+            turn.give()
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
         """See `HistoryStore`."""
@@ -203,6 +204,33 @@ class LmdbStore:
         if fault is not None:
             raise fault
 
+    def _open(self) -> None:
+        """Check, open and recognise what lies at the path; it takes the place of what was open. Raises InvalidStore."""
+        path = self._path
+        with ExitStack() as refused:
+            try:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _check_since_boot(path)
+                turn = Turn(path / _TURN)
+                # meminit stays on: without it, scraps of this process's memory would be written to the file.
+                env = lmdb.open(
+                    str(path),
+                    self._map_size,
+                    mode=0o600,
+                    sync=False,
+                    metasync=False,
+                    readahead=False,
+                    max_readers=self._max_readers,
+                )
+                refused.callback(env.close)
+                found = (path / _DATA).stat()
+                _check_length(path, env, found.st_size)
+            except (lmdb.Error, VerifyError, OSError) as error:
+                raise InvalidStore([_problem(path, error)]) from error
+            self._env, self._turn, self._file = env, turn, (found.st_dev, found.st_ino)
+            self._recognise()
+            refused.pop_all()
+
     def _recognise(self) -> None:
         """Refuse what another program or another version wrote; mark what is new as ours."""
 
@@ -211,6 +239,8 @@ class LmdbStore:
                 transaction.put(_FORMAT_KEY, _FORMAT)
             return transaction.get(_FORMAT_KEY)
 
+        if not self._turn.take(_PATIENCE_S):
+            raise InvalidStore([self._stuck()])
         try:
             found = self._run(mark, write=True, spare=_SPARE)
             self._env.reader_check()
@@ -218,6 +248,8 @@ class LmdbStore:
             raise InvalidStore(
                 error.problems if isinstance(error, Unavailable) else [_problem(self._path, error)]
             ) from error
+        finally:
+            self._turn.give()
         if found != _FORMAT:
             what = "an LMDB file of another program" if found is None else f"of the format {found!r}, not {_FORMAT!r}"
             raise InvalidStore(
@@ -235,32 +267,47 @@ class LmdbStore:
             ]
 
         for start in range(0, len(keys), _DELETIONS):
-            batch = keys[start : start + _DELETIONS]
-            with self._writing:
+            batch, turn = keys[start : start + _DELETIONS], self._turn
+            if not turn.take(_PATIENCE_S):
+                raise Unavailable([self._stuck()])
+            try:
                 deleted += self._run(drop, write=True, spare=_SPARE)
                 self._written()
+            finally:
+                turn.give()
         return deleted
 
     def _run(self, work: Callable[[_Transaction], _Result], *, write: bool = False, spare: int = 0) -> _Result:
-        """Run `work` in a transaction, again if the file had to be mapped anew. Raises Unavailable."""
+        """Run `work` in a transaction, again if what was in its way could be mended. Raises Unavailable."""
         for _ in range(_TRIES):
             try:
                 with self._env.begin(write=write) as transaction:
                     result = work(transaction)
-            except lmdb.MapResizedError:
-                self._remap(0)
             except (lmdb.Error, OSError, msgspec.DecodeError, struct.error) as error:
-                if not (spare and isinstance(error, lmdb.MapFullError)):
+                if not self._mended(error, spare):
                     raise Unavailable([_problem(self._path, error)]) from error
-                self._remap(spare)
             else:
                 return result
         raise Unavailable([Problem(str(self._path), "the file keeps growing under us", "try again")])
 
-    def _remap(self, spare: int) -> None:
-        """Take over the size that another process gave the file, or grow it. Nobody here writes meanwhile."""
-        with self._writing, suppress(lmdb.Error):
-            self._env.set_mapsize(self._env.info()["map_size"] + spare if spare else 0)
+    def _mended(self, error: Exception, spare: int) -> bool:
+        """Whether it is worth another try: the file is mapped anew, or dead readers have given back their slots."""
+        with suppress(lmdb.Error):
+            if isinstance(error, lmdb.ReadersFullError):
+                return self._env.reader_check() > 0
+            if isinstance(error, lmdb.MapFullError):
+                return self._remap(0) or (spare > 0 and self._remap(spare))
+            if isinstance(error, lmdb.MapResizedError):
+                self._remap(0)
+        return isinstance(error, lmdb.MapResizedError)
+
+    def _remap(self, spare: int) -> bool:
+        """Take over the size that another process gave the file, or grow it; whether it is larger now."""
+        with self._mapping:
+            before: int = self._env.info()["map_size"]
+            self._env.set_mapsize(before + spare if spare else 0)
+            after: int = self._env.info()["map_size"]
+            return after > before
 
     def _written(self) -> None:
         self._dirty = True
@@ -273,7 +320,11 @@ class LmdbStore:
             self._sync()
 
     def _sync(self) -> None:
+        """Make what was written durable. A file that is no longer the one at the path is let go."""
         if not self._dirty:
+            return
+        if self._gone() and not self._closing.is_set():
+            self._reopen()
             return
         self._dirty = False
         try:
@@ -282,6 +333,31 @@ class LmdbStore:
         except lmdb.Error as error:
             self._dirty = True
             self._fault = Unavailable([_problem(self._path, error)])
+
+    def _gone(self) -> bool:
+        try:
+            found = (self._path / _DATA).stat()
+        except OSError:
+            return True
+        return (found.st_dev, found.st_ino) != self._file
+
+    def _reopen(self) -> None:
+        """What lies at the path now, in the place of what was there; until it can be opened, nothing is written."""
+        env, turn = self._env, self._turn
+        try:
+            self._open()
+        except InvalidStore as error:
+            self._env, self._turn, self._fault = env, turn, Unavailable(error.problems)
+            return
+        self._dirty, self._fault = False, None
+        with suppress(lmdb.Error):
+            env.close()
+
+    def _stuck(self) -> Problem:
+        what = f"nobody could write for {_PATIENCE_S:g} s"
+        return Problem(
+            str(self._path), what, "look for a process that was stopped (SIGSTOP, a debugger), or a slow disk"
+        )
 
     def _late(self) -> Unavailable:
         return Unavailable([Problem(str(self._path), "no answer in time", "allow the call more time")])
@@ -295,10 +371,17 @@ def _apply(transaction: _Transaction, changed: Iterable[tuple[bytes, bytes | Non
             transaction.put(key, record)
 
 
+def _check_length(path: Path, env: lmdb.Environment, size: int) -> None:
+    """To touch a page that was cut off kills the process, so a file that is too short is not used. InvalidStore."""
+    needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if env.stat()["entries"] and size < needed:
+        raise InvalidStore([_damaged(path, f"{size} bytes of {needed}")])
+
+
 def _check_since_boot(path: Path) -> None:
     """Check the whole file, once after each start of the machine. Raises InvalidStore, VerifyError, OSError."""
     boot = _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
-    data, mark = path / "data.mdb", path / _CHECKED
+    data, mark = path / _DATA, path / _CHECKED
     mark.touch(mode=0o600)
     with mark.open("r+") as checked:
         flock(checked, LOCK_EX)
