@@ -25,6 +25,8 @@ SYNC_SECONDS: Final = 1.0
 """Time between two syncs, and so what a power loss costs."""
 RETRY_SECONDS: Final = 0.1
 RETRY_MOST_SECONDS: Final = 5.0
+PATIENCE_S: Final = 0.05
+"""Longest wait for another thread's write; one takes some microseconds."""
 PRUNE_SECONDS: Final = 600.0
 SUFFIX: Final = ".jsonl"
 
@@ -45,8 +47,9 @@ class FileDecisionLog:
     A segment is named for its first second, worker and process: `20260102T030405.678901-w0-4711.jsonl`,
     so names sort by time. Its writer holds a lock on it, and whoever finishes a segment deletes the
     oldest unlocked ones beyond the bounds. A write that fails is undone and reported as False; the next
-    try comes after a back-off, and a full disk needs no restart once it has room. `append` returning
-    False is counted by its caller; slow writes and failed syncs are counted here.
+    try comes after a back-off, and a full disk needs no restart once it has room. While a write hangs in a disk
+    that does not answer, other threads' records are refused, the first after `PATIENCE_S` and the rest at once.
+    `append` returning False is counted by its caller; slow writes and failed syncs are counted here.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class FileDecisionLog:
         self._bounds = bounds
         self._wall = wall
         self._lock = threading.Lock()
+        self._moves = True
         self._descriptor = -1
         self._size = 0
         self._born = 0.0
@@ -79,7 +83,10 @@ class FileDecisionLog:
     def append(self, record: bytes) -> bool:
         """Hand one JSON line (without newline) to the operating system; False when it could not be."""
         line = record + b"\n"
-        with self._lock:
+        if not self._lock.acquire(timeout=PATIENCE_S if self._moves else 0.0):
+            self._moves = False
+            return False
+        try:
             started = time.monotonic()
             if self._closed or started < self._retry_at:
                 return False
@@ -91,8 +98,10 @@ class FileDecisionLog:
                 self._retry_at = started + self._pause
                 self._pause = min(self._pause * 2, RETRY_MOST_SECONDS)
                 return False
-            self._pause, self._dirty = RETRY_SECONDS, True
+            self._pause, self._dirty, self._moves = RETRY_SECONDS, True, True
             slow = time.monotonic() - started > self._bounds.slow_seconds
+        finally:
+            self._lock.release()
         if slow:
             self._meter.failed("decision_log_slow")
         return True
