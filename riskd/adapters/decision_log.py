@@ -25,7 +25,7 @@ SYNC_SECONDS: Final = 1.0
 """Time between two syncs, and so what a power loss costs."""
 RETRY_SECONDS: Final = 0.1
 RETRY_MOST_SECONDS: Final = 5.0
-PATIENCE_S: Final = 0.05
+PATIENCE_S: Final = 0.1
 """Longest wait for another thread's write; one takes some microseconds."""
 PRUNE_SECONDS: Final = 600.0
 SUFFIX: Final = ".jsonl"
@@ -63,6 +63,7 @@ class FileDecisionLog:
         self._wall = wall
         self._lock = threading.Lock()
         self._moves = True
+        self._path = directory
         self._descriptor = -1
         self._size = 0
         self._born = 0.0
@@ -132,7 +133,14 @@ class FileDecisionLog:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._finish()
-        self._descriptor, self._size, self._born = descriptor, 0, time.monotonic()
+        self._path, self._descriptor, self._size, self._born = path, descriptor, 0, time.monotonic()
+
+    def _lost(self) -> bool:
+        """Whether the segment is no longer where it was begun: deleted, or its file system gone."""
+        try:
+            return self._descriptor >= 0 and not os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except OSError:
+            return True
 
     def _finish(self) -> None:
         if self._descriptor >= 0:
@@ -147,6 +155,8 @@ class FileDecisionLog:
         except OSError:
             if written:
                 self._undo()
+            if self._lost():
+                self._finish()
             raise
         self._size += written
 
@@ -175,7 +185,7 @@ class FileDecisionLog:
             done, self._finished = self._finished, []
             current = os.dup(self._descriptor) if self._dirty and self._descriptor >= 0 else -1
             self._dirty = False
-            if current >= 0 and os.fstat(current).st_nlink == 0:
+            if current >= 0 and self._lost():
                 self._finish()
         for descriptor in (*done, current):
             if descriptor >= 0:

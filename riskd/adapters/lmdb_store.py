@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from fcntl import LOCK_EX, flock
 from itertools import islice, takewhile
 from pathlib import Path
 from threading import Event, RLock, Thread
@@ -13,8 +12,9 @@ from typing import Final, TypeAlias, TypeVar
 
 import lmdb
 import msgspec
-from lmdb.verify import VerifyError, verify
+from lmdb.verify import VerifyError
 
+from riskd.adapters.lmdb_file import DATA, check_length, check_mounted, check_since_boot, problem
 from riskd.adapters.turn import Turn
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
@@ -37,14 +37,8 @@ _DELETIONS: Final = 64
 _PATIENCE_S: Final = 2.0
 """Longest wait for the turn where no caller waits: to open, to sweep, to erase."""
 _TRIES: Final = 3
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_CHECKED: Final = "checked-since-boot"
-"""File beside the data: in which of the machine's lives it was last found sound."""
-_DATA: Final = "data.mdb"
 _TURN: Final = "turn"
 """File beside the data whose lock is the turn to write."""
-_TELL: Final = 5
-"""Findings told of a damaged file."""
 
 _Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 _Result = TypeVar("_Result")
@@ -63,11 +57,13 @@ class LmdbStore:
     **Time.** Reads wait for nobody. Writers take turns; a turn is one small transaction, tens of
     microseconds, and a writer that dies in the middle leaves its turn to the next and nothing half-written.
     The wait for the turn ends with `timeout`, whoever has it: another thread, or another process, which may
-    have been stopped (SIGSTOP, a debugger). What cannot be cut short is the writer's own call into a disk that
-    does not answer.
+    have been stopped (SIGSTOP, a debugger). What cannot be cut short is a call into a disk that does not answer. A
+    frozen file system stops even readers, which note their snapshot in a file, and with them the whole process.
 
     **Place.** A directory that is deleted, or replaced by another, is noticed within `sync_seconds` of a write;
-    what is there then is opened, or made anew, and what was written in between went with the old one.
+    what is there then is opened, or made anew, and what was written in between went with the old one. Where its file
+    system went too, the store waits for it instead of beginning anew in the mount point. A store that LMDB has given
+    up on, because the disk failed it in the middle of a commit, is opened anew as well.
     """
 
     def __init__(
@@ -85,6 +81,7 @@ class LmdbStore:
         self._closing = Event()
         self._syncer: Thread | None = None
         self._dirty = False
+        self._broken = False
         self._fault: Unavailable | None = None
         self._position = _FIRST
         self._open()
@@ -190,7 +187,7 @@ class LmdbStore:
         try:
             entries, info = self._env.stat(), self._env.info()
         except lmdb.Error as error:
-            raise Unavailable([_problem(self._path, error)]) from error
+            raise Unavailable([problem(self._path, error)]) from error
         return entries["entries"] - 1, (info["last_pgno"] + 1) * entries["psize"]
 
     def close(self) -> None:
@@ -210,7 +207,7 @@ class LmdbStore:
         with ExitStack() as refused:
             try:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _check_since_boot(path)
+                check_since_boot(path)
                 turn = Turn(path / _TURN)
                 # meminit stays on: without it, scraps of this process's memory would be written to the file.
                 env = lmdb.open(
@@ -223,10 +220,10 @@ class LmdbStore:
                     max_readers=self._max_readers,
                 )
                 refused.callback(env.close)
-                found = (path / _DATA).stat()
-                _check_length(path, env, found.st_size)
+                found = (path / DATA).stat()
+                check_length(path, env.info()["last_pgno"] + 1, env.stat()["psize"])
             except (lmdb.Error, VerifyError, OSError) as error:
-                raise InvalidStore([_problem(path, error)]) from error
+                raise InvalidStore([problem(path, error)]) from error
             self._env, self._turn, self._file = env, turn, (found.st_dev, found.st_ino)
             self._recognise()
             refused.pop_all()
@@ -246,7 +243,7 @@ class LmdbStore:
             self._env.reader_check()
         except (Unavailable, lmdb.Error) as error:
             raise InvalidStore(
-                error.problems if isinstance(error, Unavailable) else [_problem(self._path, error)]
+                error.problems if isinstance(error, Unavailable) else [problem(self._path, error)]
             ) from error
         finally:
             self._turn.give()
@@ -285,7 +282,8 @@ class LmdbStore:
                     result = work(transaction)
             except (lmdb.Error, OSError, msgspec.DecodeError, struct.error) as error:
                 if not self._mended(error, spare):
-                    raise Unavailable([_problem(self._path, error)]) from error
+                    self._broken = self._broken or isinstance(error, lmdb.PanicError)
+                    raise Unavailable([problem(self._path, error)]) from error
             else:
                 return result
         raise Unavailable([Problem(str(self._path), "the file keeps growing under us", "try again")])
@@ -321,10 +319,10 @@ class LmdbStore:
 
     def _sync(self) -> None:
         """Make what was written durable. A file that is no longer the one at the path is let go."""
-        if not self._dirty:
-            return
-        if self._gone() and not self._closing.is_set():
+        if (self._broken or self._gone()) and not self._closing.is_set():
             self._reopen()
+            return
+        if not self._dirty:
             return
         self._dirty = False
         try:
@@ -332,11 +330,11 @@ class LmdbStore:
             self._fault = None
         except lmdb.Error as error:
             self._dirty = True
-            self._fault = Unavailable([_problem(self._path, error)])
+            self._fault = Unavailable([problem(self._path, error)])
 
     def _gone(self) -> bool:
         try:
-            found = (self._path / _DATA).stat()
+            found = (self._path / DATA).stat()
         except OSError:
             return True
         return (found.st_dev, found.st_ino) != self._file
@@ -344,14 +342,16 @@ class LmdbStore:
     def _reopen(self) -> None:
         """What lies at the path now, in the place of what was there; until it can be opened, nothing is written."""
         env, turn = self._env, self._turn
+        if self._broken:
+            env.close()
         try:
+            check_mounted(self._path, device=self._file[0])
             self._open()
         except InvalidStore as error:
             self._env, self._turn, self._fault = env, turn, Unavailable(error.problems)
             return
-        self._dirty, self._fault = False, None
-        with suppress(lmdb.Error):
-            env.close()
+        self._dirty, self._broken, self._fault = False, False, None
+        env.close()
 
     def _stuck(self) -> Problem:
         what = f"nobody could write for {_PATIENCE_S:g} s"
@@ -369,54 +369,3 @@ def _apply(transaction: _Transaction, changed: Iterable[tuple[bytes, bytes | Non
             transaction.delete(key)
         else:
             transaction.put(key, record)
-
-
-def _check_length(path: Path, env: lmdb.Environment, size: int) -> None:
-    """To touch a page that was cut off kills the process, so a file that is too short is not used. InvalidStore."""
-    needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-    if env.stat()["entries"] and size < needed:
-        raise InvalidStore([_damaged(path, f"{size} bytes of {needed}")])
-
-
-def _check_since_boot(path: Path) -> None:
-    """Check the whole file, once after each start of the machine. Raises InvalidStore, VerifyError, OSError."""
-    boot = _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
-    data, mark = path / _DATA, path / _CHECKED
-    mark.touch(mode=0o600)
-    with mark.open("r+") as checked:
-        flock(checked, LOCK_EX)
-        if checked.read() == boot:
-            return
-        if data.exists() and data.stat().st_size:
-            found: list[str] = verify(str(path))  # type: ignore[no-untyped-call]  # published without types
-            if found:
-                raise InvalidStore([_damaged(path, what) for what in found[:_TELL]])
-        checked.seek(0)
-        checked.truncate()
-        checked.write(boot)
-
-
-_DAMAGE: Final = (
-    VerifyError,
-    lmdb.CorruptedError,
-    lmdb.PageNotFoundError,
-    lmdb.InvalidError,
-    lmdb.VersionMismatchError,
-    msgspec.DecodeError,
-    struct.error,
-)
-
-
-def _problem(path: Path, error: Exception) -> Problem:
-    if isinstance(error, lmdb.MapFullError):
-        return Problem(str(path), "the store is full", "raise its map_size, and let expired records be swept")
-    if isinstance(error, lmdb.ReadersFullError):
-        return Problem(str(path), "more readers than slots", "raise max_readers: one for each thread of each process")
-    if isinstance(error, _DAMAGE):
-        return _damaged(path, str(error))
-    return Problem(str(path), str(error), "see that the disk has room, is healthy, and lets this user write")
-
-
-def _damaged(path: Path, what: str) -> Problem:
-    remedy = "see `python -m lmdb verify`; bring back a copy, or move the directory away to start without histories"
-    return Problem(str(path), f"damaged, or not a store: {what}", remedy)

@@ -10,7 +10,7 @@ from time import perf_counter, sleep
 from typing import Final
 from weakref import finalize
 
-LONG_S: Final = 0.02
+LONG_S: Final = 0.05
 """A wait that was in vain for so long means that the holder does not move; a turn is some 0.1 ms."""
 _SHORTEST_S: Final = 20e-6
 _LONGEST_S: Final = 0.5e-3

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Final, ParamSpec, TypeVar
 
 SPARES: Final = 4
-"""Threads that a pool may grow by in its life: the store, the log and a database can hold up one each."""
+"""Threads that a pool may grow by in its life."""
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
@@ -17,8 +17,8 @@ _Result = TypeVar("_Result")
 class Handlers(ThreadPoolExecutor):
     """A pool of a fixed number of threads, which gets one more when all of them are held up.
 
-    A thread in a call to a disk that does not answer (a frozen file system, a dead device) cannot be called back, and
-    behind the only one every later call would wait for the same disk. The thread that makes up for it stays.
+    A thread in a call to a disk that does not answer (a log on a dead mount) cannot be called back, and behind the
+    only one every later call would wait for the same disk. The thread that makes up for it stays.
     """
 
     def __init__(self, threads: int, name: str, *, held_up_s: float) -> None:
