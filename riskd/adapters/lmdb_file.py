@@ -22,7 +22,7 @@ _TELL: Final = 5
 
 
 def check_mounted(path: Path, device: int) -> None:
-    """A store that is gone, and its device (`st_dev`) with it, was not deleted: it waits to be mounted. InvalidStore."""
+    """A store that is gone and its device (`st_dev`) with it was not deleted: it waits to be mounted. InvalidStore."""
     there = next(place for place in (path, *path.parents) if place.exists())
     if not (path / DATA).exists() and there.stat().st_dev != device:
         raise InvalidStore([Problem(str(path), "its file system is gone", "mount it again, or start riskd anew")])

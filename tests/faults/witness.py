@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -75,6 +75,14 @@ class Witness:
             return retries and error.code() is grpc.StatusCode.UNAVAILABLE
         return False
 
+    def is_unconnected(self) -> bool:
+        """Whether nobody is there to answer."""
+        try:
+            self.sign_in()
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.UNAVAILABLE
+        return False
+
     def is_late(self) -> bool:
         """Whether an attempt is not answered by the caller's own deadline."""
         try:
@@ -119,6 +127,3 @@ def causes(seen: list[Seen]) -> set[str]:
 def gaps(seen: list[Seen]) -> set[tuple[str, str]]:
     """Gaps that say that riskd failed."""
     return {(gap.source, gap.why) for each in seen for gap in each.answer.gaps if gap.why == "unavailable"}
-
-
-Fault = Callable[[], None]
