@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice, takewhile
 from pathlib import Path
 from threading import Event, RLock, Thread
@@ -162,7 +162,7 @@ class LmdbStore:
             _apply(transaction, [(one.key, one.record) for one in changes])
             return True
 
-        with self._writing:
+        with self._patiently():
             done = self._run(change, write=True, spare=_SPARE)
             if done:
                 self._written()
@@ -236,17 +236,14 @@ class LmdbStore:
                 transaction.put(_FORMAT_KEY, _FORMAT)
             return transaction.get(_FORMAT_KEY)
 
-        if not self._turn.take(_PATIENCE_S):
-            raise InvalidStore([self._stuck()])
         try:
-            found = self._run(mark, write=True, spare=_SPARE)
+            with self._patiently():
+                found = self._run(mark, write=True, spare=_SPARE)
             self._env.reader_check()
         except (Unavailable, lmdb.Error) as error:
             raise InvalidStore(
                 error.problems if isinstance(error, Unavailable) else [problem(self._path, error)]
             ) from error
-        finally:
-            self._turn.give()
         if found != _FORMAT:
             what = "an LMDB file of another program" if found is None else f"of the format {found!r}, not {_FORMAT!r}"
             raise InvalidStore(
@@ -264,15 +261,24 @@ class LmdbStore:
             ]
 
         for start in range(0, len(keys), _DELETIONS):
-            batch, turn = keys[start : start + _DELETIONS], self._turn
-            if not turn.take(_PATIENCE_S):
-                raise Unavailable([self._stuck()])
-            try:
+            batch = keys[start : start + _DELETIONS]
+            with self._patiently():
                 deleted += self._run(drop, write=True, spare=_SPARE)
                 self._written()
-            finally:
-                turn.give()
         return deleted
+
+    @contextmanager
+    def _patiently(self) -> Iterator[None]:
+        """A turn to write for work that no caller waits for. Raises Unavailable."""
+        turn = self._turn
+        if not turn.take(_PATIENCE_S):
+            what = f"nobody could write for {_PATIENCE_S:g} s"
+            remedy = "look for a process that was stopped (SIGSTOP, a debugger), or a slow disk"
+            raise Unavailable([Problem(str(self._path), what, remedy)])
+        try:
+            yield
+        finally:
+            turn.give()
 
     def _run(self, work: Callable[[_Transaction], _Result], *, write: bool = False, spare: int = 0) -> _Result:
         """Run `work` in a transaction, again if what was in its way could be mended. Raises Unavailable."""
@@ -352,12 +358,6 @@ class LmdbStore:
             return
         self._dirty, self._broken, self._fault = False, False, None
         env.close()
-
-    def _stuck(self) -> Problem:
-        what = f"nobody could write for {_PATIENCE_S:g} s"
-        return Problem(
-            str(self._path), what, "look for a process that was stopped (SIGSTOP, a debugger), or a slow disk"
-        )
 
     def _late(self) -> Unavailable:
         return Unavailable([Problem(str(self._path), "no answer in time", "allow the call more time")])
