@@ -8,11 +8,11 @@ import threading
 import time
 from pathlib import Path
 
-from riskd.adapters.turn import LONG_S, Turn
+from riskd.adapters.lmdb_store.turn import LONG_S, Turn
 
 ROOT = Path(__file__).parents[2]
 HOLD = (
-    "import sys; from pathlib import Path; from riskd.adapters.turn import Turn\n"
+    "import sys; from pathlib import Path; from riskd.adapters.lmdb_store.turn import Turn\n"
     "turn = Turn(Path(sys.argv[1])); assert turn.take(1.0); print('held', flush=True); sys.stdin.read(); turn.give()\n"
 )
 

@@ -14,8 +14,8 @@ import lmdb
 import msgspec
 from lmdb.verify import VerifyError
 
-from riskd.adapters.lmdb_file import DATA, check_length, check_mounted, check_since_boot, problem
-from riskd.adapters.turn import Turn
+from riskd.adapters.lmdb_store.file import DATA, check_length, check_mounted, check_since_boot, problem
+from riskd.adapters.lmdb_store.turn import Turn
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
