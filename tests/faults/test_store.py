@@ -19,6 +19,7 @@ from riskd.adapters.lmdb_store import LmdbStore
 from riskd.core.errors import InvalidStore, Unavailable
 from riskd.core.history import DAY
 from riskd.core.stored import Swap
+from tests.adapters.test_decision_log import largest_file
 from tests.contract.hammer import NOW, SHARED, counted
 from tests.e2e.service import ROOT, Service, eventually, serving
 from tests.faults.witness import Witness, causes, gaps, witness
@@ -163,6 +164,18 @@ def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
         store.rename(tmp_path / "cut off")
         eventually(lambda: not caller.is_unconnected())
         caller.recovered()
+
+
+def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+    """A full disk without a disk of one's own: writes are unavailable, reads go on, and room is all that it takes."""
+    with closing(LmdbStore(tmp_path, sync_seconds=0.05)) as store:
+        assert store.write(counted(*SHARED), (), NOW, 1.0)
+        with largest_file((tmp_path / "data.mdb").stat().st_size):
+            fill(store, NOW + DAY)
+            with pytest.raises(Unavailable, match="see that the disk has room"):
+                store.write((), (Swap(b"large one", None, bytes(200_000), NOW + DAY),), NOW, 1.0)
+            assert store.read(SHARED[:1], (), NOW, 1.0)[0] != [None]
+        eventually(lambda: works(store))
 
 
 def test_more_readers_than_slots(tmp_path: Path) -> None:
