@@ -46,6 +46,7 @@ proto: $(DEV) ## Regenerate riskd/_proto from proto/
 docs: $(RUN) ## Regenerate the reference pages from the code
 	@$(BIN)/riskd features --markdown >docs/features.md
 	@$(BIN)/riskd settings --markdown >docs/settings.md
+	@$(BIN)/riskd history --markdown >docs/history.md
 	@$(BIN)/riskd metrics --markdown >docs/metrics.md
 	@$(BIN)/riskd errors --markdown >docs/errors.md
 

@@ -33,7 +33,7 @@ WHYS: Final = (
     "unavailable",
 )
 STAGES: Final = ("gather", "decide", "record")
-PARTS: Final = ("store", "decision_log", "decision_log_slow", "decision_log_sync", "geo", "reload")
+PARTS: Final = ("store", "decision_log", "decision_log_slow", "decision_log_sync", "geo", "reload", "clock")
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (
     "OK",

@@ -36,6 +36,10 @@ CHAMPION: Final = "champion"
 """File beside a domain's model versions that names the one to serve."""
 SWEEP: Final = 2_000
 """Records looked at in one go for expiry: a few milliseconds."""
+CLOCK_STEP: Final = 300.0
+"""Seconds by which a clock that was set, and does not merely drift, has moved."""
+CLOCK_REST: Final = 3600.0
+"""Seconds without sweeping after such a step."""
 
 
 def data_directory(name: str) -> Path:
@@ -193,10 +197,24 @@ def _edge(settings: Settings) -> Place | None:
 
 
 def _keep(store: HistoryStore, meter: Meter, every: float, stop: threading.Event) -> None:
-    """Sweep expired records and report the store's size, until told to stop."""
+    """Sweep expired records and report the store's size, until told to stop.
+
+    What a clock that was set wrong takes for expired is forgotten, but not deleted: after a step nothing is swept for
+    `CLOCK_REST` seconds, so that there is time to set it right.
+    """
+    told, trusted_at = _set_at(), 0.0
     while not stop.wait(every):
+        if abs(_set_at() - told) > CLOCK_STEP:
+            told, trusted_at = _set_at(), time.clock_gettime(time.CLOCK_BOOTTIME) + CLOCK_REST
+            meter.failed("clock")
         try:
-            store.sweep(time.time(), SWEEP)
+            if time.clock_gettime(time.CLOCK_BOOTTIME) >= trusted_at:
+                store.sweep(time.time(), SWEEP)
             meter.stored(*store.size())
         except Unavailable:
             meter.failed("store")
+
+
+def _set_at() -> float:
+    """When the machine was started, by its clock: moves only when the clock is set."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -106,12 +106,12 @@ def log(engine: Engine) -> ListLog:
 
 
 def test_a_repeat_gets_the_first_answer_and_is_logged(parts: Parts, release: Release) -> None:
-    """The same id and score, whatever else the repeat says; nothing is counted twice."""
+    """The same id and score, whatever was measured anew; nothing is counted twice."""
     engine = Engine(parts, release)
     first = engine.assess(LOGIN)
     before = parts.store.size()
 
-    assert engine.assess(replace(LOGIN, network=Network(client_ip="203.0.113.9"))) == first
+    assert engine.assess(replace(LOGIN, network=Network(client_ip="192.0.2.7", rtt_ms=80.0))) == first
     assert parts.store.size() == before
     logged, repeated = log(engine).records()
     assert isinstance(logged, record.AssessmentRecord)
@@ -132,14 +132,15 @@ def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release
 
 
 def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release) -> None:
-    """A full disk denies nobody; first answers and repeats are both marked."""
+    """A full disk denies nobody; the first answer is marked, and so are its repeats, for they are the same answer."""
     engine = Engine(parts, release)
     log(engine).works = False
 
     assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
     assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
     log(engine).works = True
-    assert engine.assess(LOGIN).causes == ()
+    assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
+    assert engine.assess(replace(LOGIN, request_id="twice")).causes == ()
 
 
 def test_an_answer_that_is_not_stored_says_so(parts: Parts, release: Release) -> None:

@@ -17,6 +17,7 @@ from riskd.core.attempt import Attempt
 
 PEPPER_BYTES: Final = 16
 """Shortest pepper accepted."""
+SEAL_BYTES: Final = 8
 _BOUND: Final = 4096
 
 POPULARITY: Final = ("country", "agent", "browser", "os", "device_class", "language", "timezone", "screen")
@@ -48,6 +49,10 @@ class Pseudonyms:
         """16 bytes. The parts are length-delimited, so no two quadruples collide by concatenation."""
         text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._pepper).digest()
+
+    def seal(self, content: bytes) -> bytes:
+        """`SEAL_BYTES` that tell whether another content is the same, and nothing else of it."""
+        return blake2b(content, digest_size=SEAL_BYTES, key=self._pepper, person=b"seal").digest()
 
     def common(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
         """`digest` for values that many attempts share, through a bounded memory."""

@@ -12,7 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Missing, Place, Route
+from riskd.core.pseudonym import SEAL_BYTES
 
 
 class Facts(Struct, frozen=True):
@@ -110,15 +112,33 @@ def decode(line: bytes) -> Record:
     return _DECODER.decode(line)
 
 
-_REPLY_ENCODER: Final = msgspec.msgpack.Encoder()
+_REPLY_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _REPLY_DECODER: Final = msgspec.msgpack.Decoder(Assessment)
 
 
-def encode_reply(assessment: Assessment) -> bytes:
-    """An answer as it is kept for repeated requests."""
-    return _REPLY_ENCODER.encode(assessment)
+def content(attempt: Attempt) -> bytes:
+    """What makes a repeat the same attempt: all that says what is tried, from where, with what and on whose word.
+
+    Left out is what a caller who sends it again may have measured again: times, places, round trips, behaviour.
+    """
+    return _REPLY_ENCODER.encode(
+        (
+            attempt.journey,
+            attempt.credential_result,
+            attempt.network.client_ip,
+            attempt.device,
+            attempt.session,
+            attempt.federation,
+            attempt.attributes,
+        )
+    )
+
+
+def encode_reply(assessment: Assessment, seal: bytes) -> bytes:
+    """An answer as it is kept for repeated requests, behind the seal of the `content` that it answers."""
+    return seal + _REPLY_ENCODER.encode(assessment)
 
 
 def decode_reply(stored: bytes) -> Assessment:
-    """Back from `encode_reply`. Raises msgspec.DecodeError."""
-    return _REPLY_DECODER.decode(stored)
+    """The answer of `encode_reply`. Raises msgspec.DecodeError."""
+    return _REPLY_DECODER.decode(stored[SEAL_BYTES:])
