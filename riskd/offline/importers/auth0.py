@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from riskd.offline.importers.event import Event, Row, Skipped, Source, inside, members, methods, moment, text
+from riskd.offline.importers.event import Event, Row, Skipped, Source, inside, members, methods, moment, proof, text
 
 _MEANING: Final = {
     "s": ("login", "succeeded", "session_established"),
@@ -64,7 +64,7 @@ def read(row: Row, subject: str) -> Event | Skipped:
         user_agent="" if _SUMMARY.fullmatch(agent) else agent,
         journey=journey,
         credential_result=credential,
-        outcome="challenge_passed" if "mfa" in amr else outcome,
+        outcome=proof(amr) if outcome == "session_established" else outcome,
         amr=amr,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from riskd.offline.importers.event import Event, Row, Skipped, Source, inside, members, methods, moment, text
+from riskd.offline.importers.event import Event, Row, Skipped, Source, inside, members, methods, moment, proof, text
 
 _WRONG_CREDENTIAL: Final = frozenset({"50126", "50053", "50034", "50056", "50057", "50064", "50144", "50055"})
 """Password wrong or expired, account unknown, locked or disabled (AADSTS error codes)."""
@@ -71,12 +71,12 @@ def _event(row: Row, subject: str, error: str) -> Event | Skipped:
         address=address,
         user_agent=text(row, "userAgent"),
         credential_result="failed" if error in _WRONG_CREDENTIAL else "succeeded" if error in _KNOWN else "not_checked",
-        outcome=_outcome(row, error, several=len(amr) > 1),
+        outcome=_outcome(row, error, amr),
         amr=amr if error == "0" else (),
     )
 
 
-def _outcome(row: Row, error: str, *, several: bool) -> str:
+def _outcome(row: Row, error: str, amr: tuple[str, ...]) -> str:
     """What Entra found out since counts for more than that it let somebody in."""
     risk = text(row, "riskState")
     if risk == "confirmedCompromised":
@@ -87,7 +87,7 @@ def _outcome(row: Row, error: str, *, several: bool) -> str:
         return ""
     if risk == "confirmedSafe":
         return "confirmed_legitimate"
-    return "challenge_passed" if several else "session_established"
+    return proof(amr)
 
 
 def _amr(row: Row) -> tuple[str, ...]:

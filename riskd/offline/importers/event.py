@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from msgspec import Struct
+
+from riskd.core.learn import STRONG
 
 REASONS: Final = {
     "other_event": "not an event that histories learn from",
@@ -50,7 +53,7 @@ class Event(Struct, frozen=True, kw_only=True):
     rtt_ms: float | None = None
 
 
-Row: TypeAlias = Mapping[str, object]
+Row: TypeAlias = dict[str, object]
 Read: TypeAlias = Callable[[Row, str], Event | Skipped]
 """From a record and the field that names the subject. Never raises, whatever the record holds."""
 
@@ -71,7 +74,7 @@ class Source(Struct, frozen=True, kw_only=True):
 def inside(row: object, *path: str) -> object:
     """The value at a path of nested objects; None where there is none."""
     for name in path:
-        if not isinstance(row, Mapping):
+        if not isinstance(row, dict):
             return None
         row = row.get(name)
     return row
@@ -138,11 +141,17 @@ def methods(names: Iterable[str]) -> tuple[str, ...]:
 
     A push that is approved is `mfa` and no more: it proves no key to whoever asked, and tired people approve.
     """
-    found = dict.fromkeys(
-        method
-        for name in names
-        if (method := next((method for method, words in _COMPILED if words.search(name.lower())), ""))
-    )
+    found = dict.fromkeys(method for name in names if (method := _method(name[:64].lower())))
     if len(found) > 1:
         found["mfa"] = None
     return tuple(found)
+
+
+def proof(amr: tuple[str, ...], *, challenged: bool = False) -> str:
+    """The outcome of a sign-in that was let in: a challenge was passed where a second method or a key was used."""
+    return "challenge_passed" if challenged or "mfa" in amr or STRONG.intersection(amr) else "session_established"
+
+
+@lru_cache(maxsize=256)
+def _method(name: str) -> str:
+    return next((method for method, words in _COMPILED if words.search(name)), "")

@@ -107,6 +107,7 @@ class Learner:
         """Remember a sign-in under way, and forget those that began too many records ago."""
         begun, _ = self._open.get(sign_in, (at, receipt))
         self._open[sign_in] = begun, receipt
-        for old in [name for name, _ in zip(self._open, range(2), strict=False)]:
-            if self._open[old][0] < at - WINDOW:
-                del self._open[old]
+        oldest = next(iter(self._open))
+        while self._open[oldest][0] < at - WINDOW:
+            del self._open[oldest]
+            oldest = next(iter(self._open))

@@ -14,6 +14,7 @@ from riskd.offline.importers.event import (
     methods,
     milliseconds,
     moment,
+    proof,
     text,
 )
 
@@ -65,14 +66,13 @@ def read(row: Row, subject: str) -> Event | Skipped:
 def _event(row: Row, who: str, address: str, time: float, *, proven: bool) -> Event:
     factors = members(row, "auth_factors")
     amr = methods(_FACTORS.get(text(factor, "factor_type_id"), text(factor, "factor_type")) for factor in factors)
-    challenged = inside(row, "is_mfa") is True or len(amr) > 1
     return Event(
         time=time,
         subject=who,
         address=address,
         user_agent=text(row, "http_request", "user_agent"),
         credential_result="succeeded" if proven else "failed",
-        outcome=("challenge_passed" if challenged else "session_established") if proven else "",
+        outcome=proof(amr, challenged=inside(row, "is_mfa") is True) if proven else "",
         amr=amr if proven else (),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from riskd.offline.importers.event import Event, Row, Skipped, Source, inside, members, methods, moment, text
+from riskd.offline.importers.event import Event, Row, Skipped, Source, inside, members, methods, moment, proof, text
 
 _STEPS: Final = (
     "policy.evaluate_sign_on",
@@ -22,6 +22,8 @@ _OWN_CHANGES: Final = {
     "user.account.reset_password": "recovery",
 }
 """Journeys of events that an administrator can cause as well: then they are not the account's."""
+_SIGN_IN: Final = ("", "LOGIN", "AUTHENTICATION")
+"""What a factor is asked for; else to enrol another, or to recover an account."""
 _REFUSED: Final = ("FAILURE", "DENY")
 _COLUMNS: Final = {
     "timestamp": "published",
@@ -35,6 +37,7 @@ _COLUMNS: Final = {
     "credential_type": "credentialType",
     "debug_context": "debugContext",
     "debug_data": "debugData",
+    "factor_intent": "factorIntent",
 }
 
 
@@ -44,14 +47,10 @@ def read(row: Row, subject: str) -> Event | Skipped:
         row = _nested(row)
     kind, result = text(row, "eventType"), text(row, "outcome", "result")
     if kind == "user.session.start":
-        proven = result == "SUCCESS"
-        return _event(
-            row,
-            subject,
-            credential_result="succeeded" if proven else "failed",
-            outcome="session_established" if proven else "",
-            amr=methods([text(row, "authenticationContext", "credentialType")]) if proven else (),
-        )
+        if result != "SUCCESS":
+            return _event(row, subject, credential_result="failed")
+        amr = methods([text(row, "authenticationContext", "credentialType")])
+        return _event(row, subject, credential_result="succeeded", outcome=proof(amr), amr=amr)
     if kind == "user.authentication.auth_via_mfa":
         return _factor(row, subject, result)
     if kind in _OWN_CHANGES:
@@ -61,8 +60,10 @@ def read(row: Row, subject: str) -> Event | Skipped:
 
 
 def _factor(row: Row, subject: str, result: str) -> Event | Skipped:
-    factor = text(row, "debugContext", "debugData", "factor")
-    amr = methods([factor])
+    intent = text(row, "debugContext", "debugData", "factorIntent")
+    if intent not in _SIGN_IN:
+        return Skipped("another_step", f"a factor for {intent}")
+    amr = methods([text(row, "debugContext", "debugData", "factor")])
     if amr == ("pwd",):  # in Identity Engine the password is a factor like others, and no challenge
         if result in _REFUSED:
             return _event(row, subject, credential_result="failed")

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, TextIO
@@ -40,7 +40,7 @@ class Record(Struct, frozen=True):
 
     line: int
     text: str
-    row: Mapping[str, object] | None
+    row: dict[str, object] | None
     fault: str = ""
 
 
