@@ -348,16 +348,6 @@ def test_a_crowd_that_passes_once_takes_one_place(name: str, crowd: list[tuple[i
     assert len(kept.keys() & set(own)) >= min(len(own), capacity - 1)
 
 
-def test_a_full_table_does_not_begin_with_something_older() -> None:
-    """Told newest first, it has the same values as told oldest first."""
-    capacity = PROFILE_TABLES["country"].capacity
-    deltas = [Delta(KEY, START + n * WEEK, math.inf, (("country", f"week {n}", 1),)) for n in range(2 * capacity)]
-
-    last = {f"week {n}" for n in range(capacity, 2 * capacity)}
-    assert remembered(*deltas).tallies["country"].keys() == last
-    assert remembered(*reversed(deltas)).tallies["country"].keys() == last
-
-
 def recent(history: History, table: str, value: str, now: float, seconds: float) -> float:
     return window(table, now, seconds).count(history, table, value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -167,13 +168,19 @@ def test_what_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) 
     assert said in done.stderr
 
 
-@pytest.mark.slow
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     """3; what was committed stays, and the next run goes on."""
-    file = export(tmp_path / "export", 20_000, 20_000)
-    full = riskd("import", "ocsf", file, "--domain", "customer", "--set", "store.map_size_mb=16", state=tmp_path)
-    assert full.returncode == 3
-    assert "the store is full" in full.stderr
+    file = export(tmp_path / "export", 2000)
+    full = subprocess.run(
+        [sys.executable, "-m", "riskd", "import", "ocsf", file, "--domain", "customer"],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)),
+    )
+    assert full.returncode == 3, full.stdout
+    assert "see that the disk has room" in full.stderr
     again = riskd("import", "ocsf", file, "--domain", "customer", "--json", state=tmp_path)
     assert again.returncode == 0
-    assert summaries(again)[0]["resumed_at"] > 0
+    assert 0 < summaries(again)[0]["resumed_at"] < 2000

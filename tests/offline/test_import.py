@@ -363,8 +363,8 @@ FACTOR: Final = {"factor": "FIDO_WEBAUTHN", "factorIntent": "LOGIN"}
 
 def units(store: MemoryStore) -> int:
     """What the one account was taught in total."""
-    (profile,) = [kept for kept in learned(store, PROFILE).values() if "country" in kept.tallies]
-    return sum(profile.tallies["sign_in"][""][1:])
+    (profile,) = [kept for kept in learned(store, PROFILE).values() if kept.tallies.country]
+    return sum((profile.tallies.sign_in or {})[""][1:])
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
@@ -380,8 +380,8 @@ def test_events_of_one_sign_in_teach_once(
         imported(engine(release, store), str(file), Options(limit=limit), source="okta")
 
     assert units(store) == 3
-    tried = [kept for kept in learned(store, ACTIVITY).values() if "attempt_day" in kept.tallies]
-    assert {sum(kept.tallies["attempt_day"][""][1:]) for kept in tried} == {1}
+    tried = [kept.tallies.attempt_day for kept in learned(store, ACTIVITY).values()]
+    assert {sum(counted[""][1:]) for counted in tried if counted} == {1}
 
 
 def test_two_sign_ins_teach_twice(release: Release, tmp_path: Path) -> None:
