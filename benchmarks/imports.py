@@ -12,10 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from statistics import median
 from typing import Final
 
 from msgspec.structs import replace
@@ -23,13 +24,16 @@ from msgspec.structs import replace
 from benchmarks.traffic import attempt, attempts
 from riskd.config import Settings, load
 from riskd.core.attempt import Attempt
-from riskd.core.history import DAY
+from riskd.core.history import DAY, Delta
+from riskd.core.stored import Swap
 from riskd.engine import Engine
 from riskd.offline.importers import SOURCES
 from riskd.offline.importers.learner import Scope
-from riskd.offline.importers.run import BATCH, Import, Options, Summary
+from riskd.offline.importers.run import BATCH, Import, Options
+from riskd.ports import HistoryStore
 from riskd.wiring import open_engine, open_learner
 
+BATCHES: Final = (16, 64, 256, 1024)
 Line = Callable[[Attempt, float], str]
 
 
@@ -111,11 +115,47 @@ def write(path: Path, line: Line, header: str, events: int, subjects: int) -> No
             print(line(who, now - 170 * DAY * (1 - number / events) - 60), file=file)
 
 
-def imported(engine: Engine, source: str, path: Path, *, dry_run: bool = False) -> Summary:
-    """One import of the file, from its start."""
+def imported(engine: Engine, source: str, path: Path, *, dry_run: bool = False, batch: int = BATCH) -> float:
+    """Events a second of CPU of one import of the file, from its start: other programs do not count."""
     scope = Scope(domain="customer", subject=SOURCES[source].subjects[0])
-    options = Options(anew=True, dry_run=dry_run)
-    return Import(engine, SOURCES[source], scope, options).run(str(path), lambda _bytes, _records: None)
+    options = Options(anew=True, dry_run=dry_run, batch=batch)
+    started = time.process_time()
+    summary = Import(engine, SOURCES[source], scope, options).run(str(path), lambda _bytes, _records: None)
+    return summary.records / (time.process_time() - started)
+
+
+class Timed:
+    """Keeps the milliseconds of CPU of every write of a store."""
+
+    def __init__(self, store: HistoryStore) -> None:
+        self._store = store
+        self.taken: list[float] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        started = time.thread_time()
+        done = self._store.write(deltas, swaps, now, timeout)
+        self.taken.append((time.thread_time() - started) * 1e3)
+        return done
+
+
+def batches(engine: Engine, path: Path, rounds: int) -> None:
+    """Print what the size of a batch does."""
+    print("\nevents a write, events a CPU second, CPU ms a write: p50, p99")
+    rates: dict[int, list[float]] = {batch: [] for batch in BATCHES}
+    taken: dict[int, list[float]] = {batch: [] for batch in BATCHES}
+    for _ in range(rounds):
+        for batch in BATCHES:
+            timed = Timed(engine.parts.store)
+            timing = Engine(replace(engine.parts, store=timed), engine.release)
+            rates[batch].append(imported(timing, "okta", path, batch=batch))
+            taken[batch] += timed.taken
+    for batch in BATCHES:
+        writes = sorted(taken[batch])
+        p50, p99 = writes[len(writes) // 2], writes[int(len(writes) * 0.99)]
+        print(f"{batch:>5} {median(rates[batch]):>7.0f} {p50:>7.1f} {p99:>7.1f}", flush=True)
 
 
 def beside(settings: Settings, path: Path, subjects: int) -> tuple[list[float], list[float]]:
@@ -151,20 +191,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         state = Path(directory)
         settings = load(None, {"RISKD_STATE__DIR": directory})
-        print(
-            f"median of {args.rounds} rounds; {args.events} events of {args.subjects} customers, {BATCH} a transaction"
-        )
+        print(f"{args.events} events of {args.subjects} customers, {BATCH} a write; events a CPU second, median")
         print(f"{'source':<12} {'bytes/event':>11} {'read and gather':>16} {'and write':>10}")
-        for source, (line, header) in FORMATS.items():
-            path = state / source
-            write(path, line, header, args.events, args.subjects)
-            with open_learner(settings) as engine:
+        with open_learner(settings) as engine:
+            for source, (line, header) in FORMATS.items():
+                path = state / source
+                write(path, line, header, args.events, args.subjects)
                 dry, wet = [], []
                 for _ in range(args.rounds):
-                    dry.append(args.events / imported(engine, source, path, dry_run=True).seconds)
-                    wet.append(args.events / imported(engine, source, path).seconds)
-            rates = [sorted(rates)[len(rates) // 2] for rates in (dry, wet)]
-            print(f"{source:<12} {path.stat().st_size / args.events:>11.0f} {rates[0]:>16.0f} {rates[1]:>10.0f}")
+                    dry.append(imported(engine, source, path, dry_run=True))
+                    wet.append(imported(engine, source, path))
+                size = path.stat().st_size / args.events
+                print(f"{source:<12} {size:>11.0f} {median(dry):>16.0f} {median(wet):>10.0f}", flush=True)
+            batches(engine, state / "okta", args.rounds)
         alone, busy = beside(settings, state / "okta", args.subjects)
         print("\nan assessment at 50 a second, ms: p50, p99, worst")
         for name, taken in (("alone", alone), ("beside an import", busy)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -185,7 +185,7 @@ def _print(source: Source, summary: Summary, *, dry_run: bool) -> None:
         print(f"  nothing was used: is this an export of {source.title}, and recent enough?")
 
 
-def _examples(examples: list[tuple[int, str]]) -> str:
+def _examples(examples: Iterable[tuple[int, str]]) -> str:
     told = "; ".join(f"line {line}: {detail}" if detail else f"line {line}" for line, detail in examples)
     return f" ({told})" if told else ""
 

@@ -251,6 +251,25 @@ def test_a_file_that_has_grown_goes_on_where_it_ended(release: Release, tmp_path
     assert learned(grown) == learned(whole)
 
 
+@pytest.mark.parametrize("form", ["lines", "array"])
+@pytest.mark.parametrize("cut", [1, 40, 41])
+def test_a_file_that_was_cut_short_goes_on_when_it_is_whole(
+    release: Release, tmp_path: Path, form: str, cut: int
+) -> None:
+    """The half of a record at its end is told, and read when the rest has come."""
+    lines = [exported(past) for past in life(20)]
+    text = "\n".join(lines) if form == "lines" else f"[{','.join(lines)}]"
+    file, store, whole = tmp_path / "export", MemoryStore(), MemoryStore()
+    file.write_text(text[:-cut])
+    assert imported(engine(release, store), str(file)).tally.unreadable.records == 1
+    file.write_text(text)
+    summary = imported(engine(release, store), str(file))
+
+    assert imported(engine(release, whole), str(file)).tally == summary.tally
+    assert 0 < summary.resumed_at < 20 or (form, cut) == ("array", 1)
+    assert learned(store, PROFILE, COMMON, ACTIVITY) == learned(whole, PROFILE, COMMON, ACTIVITY)
+
+
 def test_a_file_that_only_begins_alike_is_refused(release: Release, tmp_path: Path) -> None:
     """Rather than guess which of its records are new; --anew takes all of it."""
     pasts, store = life(), MemoryStore()
@@ -325,14 +344,14 @@ def test_what_no_history_keeps_is_skipped(release: Release, tmp_path: Path) -> N
     tally = imported(engine(release, MemoryStore()), written(tmp_path / "export", pasts), scope=scope).tally
     assert tally.used == {"session_established": 2}
     assert {reason: count.examples for reason, count in tally.skipped.items()} == {
-        "too_old": [(1, "")],
-        "outside_window": [(3, "")],
+        "too_old": ((1, ""),),
+        "outside_window": ((3, ""),),
     }
     assert tally.skipped["outside_window"].records == 4
 
     wide = imported(engine(release, MemoryStore()), written(tmp_path / "export", pasts)).tally
     assert wide.used == {"session_established": 3}
-    assert wide.skipped["invalid"].examples == [(3, "time"), (4, "network.client_ip"), (5, "subject")]
+    assert wide.skipped["invalid"].examples == ((3, "time"), (4, "network.client_ip"), (5, "subject"))
 
 
 def test_a_shift_moves_every_event(release: Release, tmp_path: Path) -> None:

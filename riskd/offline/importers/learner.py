@@ -10,7 +10,7 @@ from riskd.core import learn, signals
 from riskd.core.address import parse
 from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.core.context import Missing
-from riskd.core.history import PROFILE_SECONDS, Delta
+from riskd.core.history import PROFILE_SECONDS, SEQUENCE_SECONDS, Delta
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.validation import violations
 from riskd.engine import Engine, observe
@@ -57,6 +57,7 @@ class Learner:
             return Skipped("too_old")
         _, known = self._open.get(event.sign_in, (0, None)) if event.sign_in else (0, None)
         deltas: tuple[Delta, ...] = ()
+        begins = known is None
         if known is None:
             begun = self._begin(event, time, now)
             if isinstance(begun, Skipped):
@@ -68,8 +69,8 @@ class Learner:
             deltas += more
         if event.sign_in:
             self._keep(event.sign_in, at, known)
-        left = tuple(delta for delta in deltas if delta.expires > now)
-        return Skipped("too_old") if deltas and not left else left
+        left = tuple([delta for delta in deltas if delta.expires > now])
+        return Skipped("too_old") if begins and not left else left
 
     def _begin(self, event: Event, time: float, now: float) -> tuple[learn.Receipt, tuple[Delta, ...]] | Skipped:
         """The attempt, as the engine would have seen it."""
@@ -101,7 +102,8 @@ class Learner:
         )
         met = Requirement(Tier.BASELINE, _ANY, satisfied=event.journey != "recovery")
         receipt = learn.receipt(attempt, context, seen.keys, met, ())
-        return receipt, learn.attempted(attempt, seen.keys, time)
+        remembered = time > now - SEQUENCE_SECONDS
+        return receipt, learn.attempted(attempt, seen.keys, time) if remembered else ()
 
     def _keep(self, sign_in: str, at: int, receipt: learn.Receipt) -> None:
         """Remember a sign-in under way, and forget those that began too many records ago."""

@@ -36,7 +36,10 @@ _BETWEEN: Final = re.compile(r"[\s,]*")
 
 
 class Record(Struct, frozen=True):
-    """One record. `text` is all of it; `row` None when it cannot be read, and then `fault` says why."""
+    """One record. `text` is all of it; `row` None when it cannot be read, and then `fault` says why.
+
+    One without a text is no record: the file can be read no further, and what it lacks there may still come.
+    """
 
     line: int
     text: str
@@ -171,14 +174,17 @@ def _objects(text: _Text) -> Iterator[Record]:
         if len(line) > LONGEST:
             yield Record(number, line, None, f"a line of more than {LONGEST} characters")
         elif line.strip():
-            yield _decoded(line, number)
+            record = _decoded(line, number)
+            whole = record.row is not None or line.endswith("\n")
+            yield record if whole else Record(number, "", None, f"the last line is cut short: {record.fault}")
 
 
 def _decoded(line: str, number: int) -> Record:
+    text = line.strip()
     try:
-        return Record(number, line, _DECODER.decode(line))
+        return Record(number, text, _DECODER.decode(text))
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        return Record(number, line, None, f"not a JSON object on one line: {error}")
+        return Record(number, text, None, f"not a JSON object on one line: {error}")
 
 
 def _numbered(text: _Text) -> Iterator[tuple[str, int]]:
@@ -243,8 +249,10 @@ def _log(text: _Text) -> Iterator[Record]:
     for line, number in _numbered(text):
         if len(line) > LONGEST:
             yield Record(number, line, None, f"a line of more than {LONGEST} characters")
+        elif not line.endswith("\n"):
+            yield Record(number, "", None, "the last line has no end: it may be half written")
         elif line.strip():
-            yield Record(number, line, {"line": line})
+            yield Record(number, line.strip(), {"line": line.strip()})
 
 
 def _table(text: _Text) -> Iterator[Record]:

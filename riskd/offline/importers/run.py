@@ -17,7 +17,7 @@ from riskd.core.history import PROFILE_SECONDS, Delta
 from riskd.core.recall import IMPORT
 from riskd.core.stored import Swap
 from riskd.engine import Engine
-from riskd.offline.importers.event import Skipped, Source
+from riskd.offline.importers.event import Event, Skipped, Source
 from riskd.offline.importers.learner import WINDOW, Learner, Scope
 from riskd.offline.importers.records import Input, Record, open_input
 from riskd.offline.importers.tally import Mark, Tally, decode, encode, linked
@@ -34,11 +34,15 @@ Report = Callable[[int, int], None]
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """`limit`: records to take in at most (None: all). `dry_run`: change nothing. `anew`: forget the bookmark."""
+    """`limit`: records to take in at most (None: all). `dry_run`: change nothing. `anew`: forget the bookmark.
+
+    `batch`: events a transaction.
+    """
 
     limit: int | None = None
     dry_run: bool = False
     anew: bool = False
+    batch: int = BATCH
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -61,7 +65,8 @@ class Import:
         self._source = source
         self._scope = scope
         self._options = options
-        self._mark = Mark()
+        self._tally = Tally()
+        self._chain = b""
         self._key = b""
         self._stored: bytes | None = None
         self._committed = 0
@@ -81,29 +86,34 @@ class Import:
             raise InvalidFile([Problem(file, error.strerror or str(error), "name a file that can be read")]) from error
 
     def _run(self, opened: Input, report: Report) -> Summary:
-        started, at, complete, chain = perf_counter(), 0, True, b""
+        started, at, complete = perf_counter(), 0, True
         records = opened.records(lines=self._source.lines)
         first = next(records, None)
         if first is not None:
             self._find(first)
-        done = self._committed
+        done, marked = self._committed, self._chain
+        self._chain = b""
         for record in () if first is None else _again(first, records):
             if self._options.limit is not None and at >= done + self._options.limit:
                 complete = False
                 break
-            chain = linked(chain, record.text)
+            if not record.text:
+                self._commit(at)
+                self._tally = self._tally.damage(record.line, record.fault)
+                break
+            self._chain = linked(self._chain, record.text)
             if at < done:
                 self._pass(record, at)
             else:
-                self._take(record, at, chain)
+                self._take(record, at)
             at += 1
-            if at == done and chain != self._mark.chain:
+            if at == done and self._chain != marked:
                 raise _another(opened.name, f"differs from it within its first {done} records")
             if at % _EVERY == 0:
                 report(opened.position, at)
         if at < done and complete:
             raise _another(opened.name, f"ends after {at} records, where {done} were imported")
-        self._commit()
+        self._commit(at)
         report(opened.position, at)
         return Summary(
             file=opened.name,
@@ -111,7 +121,7 @@ class Import:
             records=at - done,
             seconds=perf_counter() - started,
             complete=complete,
-            tally=self._mark.tally,
+            tally=self._tally,
         )
 
     def _find(self, first: Record) -> None:
@@ -122,8 +132,8 @@ class Import:
         now = self._parts.clock()
         _, (self._stored,) = self._parts.store.read((), (self._key,), now, _PATIENCE)
         if self._stored is not None and not self._options.anew:
-            self._mark = decode(self._stored)
-            self._committed = self._mark.records
+            mark = decode(self._stored)
+            self._committed, self._chain, self._tally = mark.records, mark.chain, mark.tally
 
     def _pass(self, record: Record, at: int) -> None:
         """A record of an earlier run. Only the sign-ins that were under way at its end matter still."""
@@ -132,35 +142,37 @@ class Import:
             if not isinstance(event, Skipped) and event.sign_in:
                 self._learner.deltas(event, at, self._parts.clock())
 
-    def _take(self, record: Record, at: int, chain: bytes) -> None:
+    def _take(self, record: Record, at: int) -> None:
         """A new record."""
-        mark = self._mark
-        mark.records, mark.chain = at + 1, chain
         if record.row is None:
-            mark.tally.unreadable.add(record.line, record.fault)
+            self._tally = self._tally.damage(record.line, record.fault)
         else:
             event = self._source.read(record.row, self._scope.subject)
             found = event if isinstance(event, Skipped) else self._learner.deltas(event, at, self._parts.clock())
             if isinstance(found, Skipped):
-                mark.tally.skip(found.reason, record.line, found.detail)
+                self._tally = self._tally.skip(found.reason, record.line, found.detail)
             elif not isinstance(event, Skipped):
-                mark.tally.use(event.outcome or ("failed" if event.credential_result == "failed" else "attempt"))
+                self._tally = self._tally.use(_happened(event))
                 self._deltas += found
                 self._events += 1
-        if self._events >= BATCH or mark.records - self._committed >= STRIDE:
-            self._commit()
+        if self._events >= self._options.batch or at - self._committed >= STRIDE:
+            self._commit(at + 1)
 
-    def _commit(self) -> None:
-        """What was learned since the last time, and the bookmark after it, in one transaction."""
+    def _commit(self, records: int) -> None:
+        """What was learned since the last time, and the bookmark after so many records, in one transaction."""
         deltas, self._deltas, self._events = self._deltas, [], 0
-        if self._options.dry_run or self._mark.records == self._committed:
+        if self._options.dry_run or records <= self._committed:
             return
-        document, now = encode(self._mark), self._parts.clock()
+        document, now = encode(Mark(records, self._chain, self._tally)), self._parts.clock()
         bookmark = Swap(self._key, self._stored, document, now + PROFILE_SECONDS)
         if not self._parts.store.write(deltas, (bookmark,), now, _PATIENCE):
             what = "another import of the same file is under way"
             raise Unavailable([Problem("import", what, "wait for it, then run this again")])
-        self._stored, self._committed = document, self._mark.records
+        self._stored, self._committed = document, records
+
+
+def _happened(event: Event) -> str:
+    return event.outcome or ("failed" if event.credential_result == "failed" else "attempt")
 
 
 def _again(first: Record, rest: Iterator[Record]) -> Iterator[Record]:

@@ -7,39 +7,51 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 EXAMPLES: Final = 3
 """Places told of each reason, all different."""
+_LONGEST: Final = 200
+"""Characters of a detail."""
 _DIGEST: Final = 16
 
 
-class Count(Struct):
+class Count(Struct, frozen=True):
     """How many, and a few of them: line and detail."""
 
     records: int = 0
-    examples: list[tuple[int, str]] = []
+    examples: tuple[tuple[int, str], ...] = ()
 
-    def add(self, line: int, detail: str) -> None:
-        """One more."""
-        self.records += 1
-        if len(self.examples) < EXAMPLES and detail not in [told for _, told in self.examples]:
-            self.examples.append((line, detail[:200]))
+    def one_more(self, line: int, detail: str) -> Count:
+        """With one more, as an example if there are few and none is like it."""
+        examples = self.examples
+        if len(examples) < EXAMPLES and detail not in [told for _, told in examples]:
+            examples = (*examples, (line, detail[:_LONGEST]))
+        return Count(self.records + 1, examples)
 
 
-class Tally(Struct):
-    """Every record of a file is in one of these. `used` is by what happened: an outcome, or `attempt` without one."""
+_NONE: Final = Count()
+
+
+class Tally(Struct, frozen=True):
+    """Every record of a file is in one of these. `used` is by what happened: an outcome, `failed`, or `attempt`."""
 
     used: dict[str, int] = {}
     skipped: dict[str, Count] = {}
-    unreadable: Count = msgspec.field(default_factory=Count)
+    unreadable: Count = _NONE
 
-    def use(self, happened: str) -> None:
-        """A record changed histories, or confirmed what they hold."""
-        self.used[happened] = self.used.get(happened, 0) + 1
+    def use(self, happened: str) -> Tally:
+        """With one more record that changed histories."""
+        return replace(self, used={**self.used, happened: self.used.get(happened, 0) + 1})
 
-    def skip(self, reason: str, line: int, detail: str) -> None:
-        """A record was not used."""
-        self.skipped.setdefault(reason, Count()).add(line, detail)
+    def skip(self, reason: str, line: int, detail: str) -> Tally:
+        """With one more that was not used."""
+        count = self.skipped.get(reason, _NONE).one_more(line, detail)
+        return replace(self, skipped={**self.skipped, reason: count})
+
+    def damage(self, line: int, fault: str) -> Tally:
+        """With one more that could not be read."""
+        return replace(self, unreadable=self.unreadable.one_more(line, fault))
 
     @property
     def read(self) -> int:
@@ -47,15 +59,15 @@ class Tally(Struct):
         return sum(self.used.values()) + sum(count.records for count in self.skipped.values()) + self.unreadable.records
 
 
-class Mark(Struct):
+class Mark(Struct, frozen=True):
     """How far an import of a file has come: written with what was learned, in one transaction.
 
     `chain` is a digest of all records so far, so that the same file is known again, or that it has grown.
     """
 
-    records: int = 0
-    chain: bytes = b""
-    tally: Tally = msgspec.field(default_factory=Tally)
+    records: int
+    chain: bytes
+    tally: Tally
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
