@@ -428,6 +428,14 @@ def test_an_example_names_nobody(release: Release, tmp_path: Path) -> None:
     assert "secret" not in str(tally)
 
 
+def test_an_example_commands_no_terminal(release: Release, tmp_path: Path) -> None:
+    """Whoever can write into a log cannot write to the screen of who imports it."""
+    file = tmp_path / "export"
+    file.write_text(json.dumps({"eventType": "x\x1b[2Jy\n" + "z" * 500}), encoding="utf-8")
+    tally = imported(engine(release, MemoryStore()), str(file), source="okta").tally
+    assert tally.skipped["other_event"].examples == ((1, "x[2Jy" + "z" * 193),)
+
+
 def test_a_file_that_is_not_there_is_refused(release: Release, tmp_path: Path) -> None:
     """By its name."""
     with pytest.raises(InvalidFile, match="No such file"):

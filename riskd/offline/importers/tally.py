@@ -23,10 +23,11 @@ class Count(Struct, frozen=True):
     examples: tuple[tuple[int, str], ...] = ()
 
     def one_more(self, line: int, detail: str) -> Count:
-        """With one more, as an example if there are few and none is like it."""
+        """With one more, as an example if there are few and none is like it. What a terminal would obey is left out."""
         examples = self.examples
+        detail = "".join([letter for letter in detail[:_LONGEST] if letter.isprintable()])
         if len(examples) < EXAMPLES and detail not in [told for _, told in examples]:
-            examples = (*examples, (line, detail[:_LONGEST]))
+            examples = (*examples, (line, detail))
         return Count(self.records + 1, examples)
 
 
