@@ -60,7 +60,6 @@ class Parts(Struct, frozen=True, kw_only=True):
 class Observed(Struct, frozen=True):
     """What can be said of an attempt without remembering anything."""
 
-    address: Address
     place: Place | Missing
     route: Route | Missing
     agent: Agent | Missing
@@ -77,7 +76,7 @@ def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Ob
     if device.user_agent:
         agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
     values = signals.values(attempt, place, route, agent, when)
-    return Observed(address, place, route, agent, values, parts.pseudonyms.keys(attempt, address, values))
+    return Observed(place, route, agent, values, parts.pseudonyms.keys(attempt, address, values))
 
 
 class _Gathered(Struct, frozen=True):

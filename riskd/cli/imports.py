@@ -107,6 +107,7 @@ def _run(source: Source, args: argparse.Namespace) -> int:
     if args.files.count("-") > 1:
         raise InvalidFile([Problem("-", "standard input is named more than once", "name it once")])
     summaries: list[Summary] = []
+    code = OK
     try:
         for summary in _imported(source, args, scope, options):
             summaries.append(summary)
@@ -114,10 +115,10 @@ def _run(source: Source, args: argparse.Namespace) -> int:
                 _print(source, summary, dry_run=args.dry_run)
     except Unavailable as error:
         print("\n".join(f"riskd import: {problem}" for problem in error.problems), file=sys.stderr)
-        return NOT_AVAILABLE
+        code = NOT_AVAILABLE
     if args.json:
         _print_json(summaries)
-    return DAMAGED if any(summary.tally.unreadable.records for summary in summaries) else OK
+    return code or (DAMAGED if any(summary.tally.unreadable.records for summary in summaries) else OK)
 
 
 def _imported(source: Source, args: argparse.Namespace, scope: Scope, options: Options) -> Iterator[Summary]:

@@ -28,6 +28,8 @@ _INTERRUPTED: Final = frozenset(
     }
 )
 """A prompt was shown (second factor, enrolment, consent, stay signed in): the sign-in that follows tells."""
+_RIGHT_CREDENTIAL: Final = _WRONG_CHALLENGE | {"0"}
+_NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 _COLUMNS: Final = {
     "Date (UTC)": "createdDateTime",
     "User ID": "userId",
@@ -65,12 +67,13 @@ def _event(row: Row, subject: str, error: str) -> Event | Skipped:
     if not address:
         return Skipped("no_address", "ipAddress")
     amr = _amr(row)
+    right = "succeeded" if error in _RIGHT_CREDENTIAL else "not_checked"
     return Event(
         time=time,
         subject=who,
         address=address,
         user_agent=text(row, "userAgent"),
-        credential_result="failed" if error in _WRONG_CREDENTIAL else "succeeded" if error in _KNOWN else "not_checked",
+        credential_result="failed" if error in _WRONG_CREDENTIAL else right,
         outcome=_outcome(row, error, amr),
         amr=amr if error == "0" else (),
     )
@@ -107,6 +110,4 @@ def _signin(row: Row) -> Row:
     return found
 
 
-_KNOWN: Final = _WRONG_CHALLENGE | {"0"}
-_NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 SOURCE: Final = Source(name="entra", title="Microsoft Entra sign-in logs", read=read, subjects=("id", "upn"))
