@@ -21,6 +21,7 @@ PARTS: Final[dict[str, str]] = {
     "gather": "Geo and user agents",
     "decision_log": "The decision log",
     "turns": "Bounded waits",
+    "imports": "Importing past sign-ins",
     "metrics": "Metrics",
     "rpc": "The RPC edge alone",
 }

@@ -58,6 +58,28 @@ class Parts(Struct, frozen=True, kw_only=True):
     """Where callers measure the round-trip time, if that is one place."""
 
 
+class Observed(Struct, frozen=True):
+    """What can be said of an attempt without remembering anything."""
+
+    place: Place | Missing
+    route: Route | Missing
+    agent: Agent | Missing
+    values: dict[str, str]
+    """See `Context.values`."""
+    keys: Keys
+
+
+def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Observed:
+    """Place and route of the address, the user agent, and where the histories lie, at `when` (epoch seconds)."""
+    device = attempt.device or _UNKNOWN
+    place, route = parts.geo.locate(address, when)
+    agent: Agent | Missing = _NO_AGENT
+    if device.user_agent:
+        agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
+    values = signals.values(attempt, place, route, agent, when)
+    return Observed(place, route, agent, values, parts.pseudonyms.keys(attempt, address, values))
+
+
 class _Gathered(Struct, frozen=True):
     address: Address
     keys: Keys
@@ -162,12 +184,8 @@ class Engine:
         parts = self._parts
         when = attempt.time if attempt.time is not None else now
         device = attempt.device or _UNKNOWN
-        place, route = parts.geo.locate(address, when)
-        agent: Agent | Missing = _NO_AGENT
-        if device.user_agent:
-            agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
-        values = signals.values(attempt, place, route, agent, when)
-        keys = parts.pseudonyms.keys(attempt, address, values)
+        observed = observe(parts, attempt, address, when)
+        keys = observed.keys
         assessment_id = _identify(keys.subject, attempt.request_id)
         offset = parts.geo.offset(device.timezone, when) if device.timezone else None
         seal = b""
@@ -185,8 +203,8 @@ class Engine:
         context = signals.context(
             attempt,
             when,
-            values,
-            facts=(place, route, agent),
+            observed.values,
+            facts=(observed.place, observed.route, observed.agent),
             remembered=remembered,
             device_offset_min=offset,
             measured_from=parts.edge,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
 from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import load_policy
 from riskd.adapters.timezones import Timezones
@@ -25,7 +26,15 @@ from riskd.config import Settings, obtain_pepper
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
 from riskd.core.context import Place
-from riskd.core.errors import InvalidFile, InvalidGeo, InvalidModel, InvalidPolicy, Problem, Unavailable
+from riskd.core.errors import (
+    InvalidFile,
+    InvalidGeo,
+    InvalidModel,
+    InvalidPolicy,
+    InvalidSettings,
+    Problem,
+    Unavailable,
+)
 from riskd.core.features import FEATURES, NAMES, schema
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine, Parts
@@ -153,6 +162,33 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
     finally:
         stop.set()
         keeper.join()
+        engine.close()
+
+
+@contextmanager
+def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]:
+    """An engine that learns from the past, beside a service that may be running: no decision log, no metrics.
+
+    A `trial` has a store and a pepper of its own, which it forgets. Raises InvalidFile as `open_engine` does, also
+    where the store that the settings name would be forgotten.
+    """
+    if settings.store.kind == "memory" and not trial:
+        what = "what is learned into memory is forgotten when the import ends"
+        raise InvalidSettings([Problem("store.kind", what, "name the store of the service, as `lmdb`")])
+    release, geo = _load(settings)
+    parts = Parts(
+        store=MemoryStore() if trial else open_store(settings),
+        geo=geo,
+        agents=AgentParser(),
+        log=NullLog(),
+        meter=NullMeter(),
+        pseudonyms=Pseudonyms(secrets.token_bytes(32) if trial else obtain_pepper(settings)),
+        clock=time.time,
+    )
+    engine = Engine(parts, release)
+    try:
+        yield engine
+    finally:
         engine.close()
 
 
