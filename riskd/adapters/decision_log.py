@@ -212,7 +212,7 @@ def _segments(directory: Path) -> list[Path]:
 
 
 def segments(directory: Path) -> list[Path]:
-    """Every segment in a directory, those that were packed with gzip included, in the order in which they were begun."""
+    """Every segment in a directory, packed ones included, in the order in which they were begun."""
     return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
 
 

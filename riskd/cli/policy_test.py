@@ -18,7 +18,11 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     purpose = "run policy cases; exit code 1 if one fails, 2 if a file is refused"
     parser = actions.add_parser("test", help=purpose, description=f"Test policies: {purpose}.")
     parser.add_argument(
-        "paths", metavar="PATH", type=Path, nargs="*", help="file of cases, or a directory of them (default: riskd's own)"
+        "paths",
+        metavar="PATH",
+        type=Path,
+        nargs="*",
+        help="file of cases, or a directory of them (default: riskd's own)",
     )
     parser.add_argument(
         "--policies", metavar="DIR", type=Path, help="judge these policies (default: those above the files of cases)"
@@ -95,7 +99,8 @@ def _explained(result: Result) -> str:
     rows = [f"  {result.file}:{result.line}: {result.journey}: {result.description}"]
     for difference in result.differences:
         if difference.expected[:1] in "-+" and difference.got[:1] in "-+":
-            rows.append(f"    {difference.part:<12} {difference.expected} {difference.got}".rstrip())
+            names = " ".join(filter(None, (difference.expected, difference.got)))
+            rows.append(f"    {difference.part:<12} {names}")
         else:
             rows.append(f"    {difference.part:<12} expected {difference.expected}, got {difference.got}")
     return "\n".join(rows)

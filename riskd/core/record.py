@@ -124,9 +124,7 @@ def federation(said: Federation | None) -> Authentication | None:
     """What is recorded of an assertion. Its issuer is: another policy may trust it."""
     if said is None:
         return None
-    return Authentication(
-        acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, issuer=said.issuer
-    )
+    return Authentication(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, issuer=said.issuer)
 
 
 Record = AssessmentRecord | RepeatRecord | OutcomeRecord

@@ -49,8 +49,7 @@ def run_cases(files: Sequence[tuple[Policy, Sequence[Case]]]) -> CaseReport:
     ran = [(policy.domain, run_case(policy, case)) for policy, cases in files for case in cases]
     hit = {(domain, rule) for domain, result in ran for rule in _rules_hit(result.got)}
     unproven = {
-        policy.domain: tuple(name for name in _rules(policy) if (policy.domain, name) not in hit)
-        for policy, _ in files
+        policy.domain: tuple(name for name in _rules(policy) if (policy.domain, name) not in hit) for policy, _ in files
     }
     results = tuple(result for _, result in ran)
     failed = sum(not result.passed for result in results)

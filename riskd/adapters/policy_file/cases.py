@@ -103,11 +103,20 @@ class _CaseReader:
         domain = document.choice(top.get("domain"), "domain", DOMAINS)
         policy = self._policy_of(domain) if domain in DOMAINS else None
         cases = [self._case(node, policy) for node in document.items(top.get("cases"), "cases")]
+        self._compare(cases, top.get("cases"))
         if "cases" in top and not cases:
             document.wrong(top["cases"], "empty_list", "write a case", what="cases")
         if document.problems or policy is None:
             return None
         return policy, [case for case in cases if case is not None]
+
+    def _compare(self, cases: Sequence[Case | None], node: yaml.Node | None) -> None:
+        """Cases that go by the same description."""
+        first: dict[str, int] = {}
+        for case, item in zip(cases, self.document.items(node, "cases"), strict=False):
+            if case is not None and first.setdefault(case.description, case.line) != case.line:
+                line = first[case.description]
+                self.document.wrong(item, "duplicate_case", "say what differs", first=line)
 
     def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:
         return self.document.fields(node, what, *CASE_KEYS[kind])
