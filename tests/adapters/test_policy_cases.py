@@ -73,7 +73,9 @@ MISTAKEN: Final = {
     case(score="1.5"): ["score must lie between 0 and 1"],
     case(expect="{tier: STEPUP}"): ["unknown tier 'STEPUP' (did you mean STEP_UP?)"],
     case(expect="{tier: STEP_UP, hits: [tro]}"): ["unknown acting rule of login 'tro' (did you mean tor?)"],
-    case(journey="session", expect="{tier: STEP_UP, hits: [tor_on]}"): ["unknown acting rule of session 'tor_on' (did you mean tor?)"],
+    case(journey="session", expect="{tier: STEP_UP, hits: [tor_on]}"): [
+        "unknown acting rule of session 'tor_on' (did you mean tor?)"
+    ],
     case(expect="{tier: STEP_UP, reasons: [ANONYMISER]}"): [
         "unknown reason of login 'ANONYMISER' (did you mean ANONYMIZER?)"
     ],
