@@ -77,10 +77,12 @@ _GONE: Final = {source: Missing(source, "not_found") for source in ("place", "ro
 
 
 def _session(said: Authentication | None) -> Session | None:
-    return said and Session(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time)
+    if said is None:
+        return None
+    return Session(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time)
 
 
 def _federation(said: Authentication | None) -> Federation | None:
-    return said and Federation(
-        issuer=said.issuer, acr=said.acr, amr=said.amr, authentication_time=said.authentication_time
-    )
+    if said is None:
+        return None
+    return Federation(issuer=said.issuer, acr=said.acr, amr=said.amr, authentication_time=said.authentication_time)
