@@ -1,22 +1,22 @@
-"""`riskd policy`: check, test and compare policies before a service reads them."""
+"""`riskd policy`: check, test and backtest policies before a service reads them."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from riskd.cli import policy_test
+from riskd.cli import policy_backtest, policy_test
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy` and its action."""
-    policy = commands.add_parser("policy", description="Check, test and compare policies before a service reads them.")
+    policy = commands.add_parser("policy", description="Check, test and backtest policies before a service reads them.")
     actions = policy.add_subparsers(required=True, metavar="ACTION")
     purpose = "tell every mistake of these files, with line and column; exit code 2 if there is one"
     check = actions.add_parser("check", help=purpose, description=purpose)
     check.add_argument("files", metavar="FILE", type=Path, nargs="+", help="policy file, or a directory of them")
     check.set_defaults(handler=_check)
-    for action in (policy_test,):
+    for action in (policy_test, policy_backtest):
         action.add_action(actions)
 
 
