@@ -30,9 +30,10 @@ def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
             if share.share is None:
                 continue
             low, middle, high = (_LEFT + width * min(value / top, 1) for value in (share.low, share.share, share.high))
+            said = escape(f"{name}, {side}: {share} of {share.total:,}")
             parts.append(
-                f'<rect class="{_STYLE_OF[side]}" x="{_LEFT}" y="{y + offset}" width="{middle - _LEFT:.1f}" height="10">'
-                f"<title>{escape(f'{name}, {side}: {share} of {share.total:,}')}</title></rect>"
+                f'<rect class="{_STYLE_OF[side]}" x="{_LEFT}" y="{y + offset}" width="{middle - _LEFT:.1f}"'
+                f' height="10"><title>{said}</title></rect>'
                 f'<path class="i" d="M{low:.1f} {y + offset + 5}H{high:.1f}"/>'
             )
             parts.append(_text(high + 6, y + offset + 9, f"{share.share * 100:.3g} %", "start", "n"))
@@ -56,8 +57,8 @@ def scores(title: str, found: Scores) -> str:
                     f'<rect class="{kind}" x="{10 + number * step:.1f}" y="{base - tall:.1f}" width="{step - 1:.1f}"'
                     f' height="{tall:.1f}"><title>{escape(said)}</title></rect>'
                 )
-    for probability in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95):
-        parts.append(_text(_at(probability, found, step), base + 14, f"{probability:g}", "middle", "n"))
+    ticks = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95)
+    parts += [_text(_at(tick, found, step), base + 14, f"{tick:g}", "middle", "n") for tick in ticks]
     for number, (tier, edge) in enumerate(found.edges.items()):
         x = _at(edge, found, step)
         parts.append(f'<path class="e" d="M{x:.1f} 6V{base}"/>')
