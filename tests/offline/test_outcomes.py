@@ -30,9 +30,7 @@ IDS = [f"{number:032x}" for number in (0, 1, 2**64, 2**127, 2**128 - 1)]
         (("confirmed_fraud", "confirmed_legitimate"), "fraud"),
     ],
 )
-def test_fraud_outweighs_all_and_a_pass_outweighs_a_failure(
-    kinds: tuple[str, ...], label: str, tmp_path: Path
-) -> None:
+def test_fraud_outweighs_all_and_a_pass_outweighs_a_failure(kinds: tuple[str, ...], label: str, tmp_path: Path) -> None:
     """In whichever order they came; every kind of outcome says something."""
     for order in (kinds, kinds[::-1]):
         write_outcomes(tmp_path / "outcomes", [row(IDS[2], kind) for kind in order])
