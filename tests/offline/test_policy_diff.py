@@ -41,7 +41,7 @@ EDITS: Final = {
     "    when: tor == 1.0\n    then: STEP_UP": ("    when: vpn == 1.0\n    then: STEP_UP", "rule", "either"),
     "    when: tor == 1.0\n    then: PHISHING": ("    when:   tor ==  1.0\n    then: PHISHING", "", "neither"),
     "    then: DENY # there is no person": ("    then: STEP_UP # there is no person", "rule", "loosens"),
-    "    journeys: [registration, recovery]": ("    journeys: [registration, recovery, login]", "rule", "tightens"),
+    "    journeys: [recovery]\n": ("    journeys: [recovery, login]\n", "rule", "tightens"),
     "[login, payment, session]\n    shadow: true": ("[login, payment, session]", "rule", "tightens"),
     "    when: rtt_shortfall_km > 1000.0": ("    when: rtt_shortfall_km > 900.0", "rule", "neither"),
     "    text: The platform does not": ("    text: That platform does not", "text", "neither"),
