@@ -29,6 +29,8 @@ EXAMPLES: Final = 3
 """Kept of each kind of move."""
 TENANTS: Final = 200
 """Told apart by one segment; the rest are `other`."""
+BELOW: Final = -1.0
+"""A score below every band, also below one that begins at 0."""
 BIN: Final = 0.25
 """Width of a bin of scores, in log-odds."""
 BINS: Final = 48
@@ -180,7 +182,7 @@ def _causes(policy: Policy, score: float, replayed: Replayed) -> tuple[str, ...]
     causes = [f"rule {hit.rule}" for hit in replayed.hits if not hit.shadow and hit.tier == tier]
     if journey.bands.at(score) == tier:
         causes.append("band")
-    gaps = decide(policy, replayed.attempt, replayed.context, 0.0, ())
+    gaps = decide(policy, replayed.attempt, replayed.context, BELOW, ())
     if gaps.tier == tier:
         causes += [f"gap {reason.code}" for reason in gaps.reasons]
     return tuple(causes)

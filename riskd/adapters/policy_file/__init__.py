@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from riskd.adapters.policy_file.cases import CASE_KEYS, CASE_MISTAKES, Case, Expected, load_cases
 from riskd.adapters.policy_file.document import MISTAKES
+from riskd.adapters.policy_file.edit import with_bands
 from riskd.adapters.policy_file.reader import KEYS, load_policy, read_policy
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "load_cases",
     "load_policy",
     "read_policy",
+    "with_bands",
 ]
