@@ -216,8 +216,8 @@ def _least(above: float, most: float) -> float:
 
 
 def _up(value: float) -> float:
-    """Rounded up to `_DIGITS` significant digits: a band that begins later challenges nobody more."""
-    digits = _DIGITS - 1 - math.floor(math.log10(value))
+    """Rounded up, to `_DIGITS` significant digits of the odds: a band that begins later challenges nobody more."""
+    digits = _DIGITS - 1 - math.floor(math.log10(min(value, 1 - value)))
     return round(math.ceil(value * 10.0**digits) / 10.0**digits, digits)
 
 
