@@ -22,6 +22,7 @@ PARTS: Final[dict[str, str]] = {
     "decision_log": "The decision log",
     "metrics": "Metrics",
     "rpc": "The RPC edge alone",
+    "backtest": "A backtest, by one process and by two",
 }
 """Module of this package to its title."""
 

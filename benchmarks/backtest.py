@@ -28,7 +28,7 @@ from riskd.offline.replay import replay
 from riskd.offline.segments import size
 from riskd.wiring import data_directory, open_engine
 
-DECISIONS: Final = 1_000_000
+DECISIONS: Final = 100_000
 REAL: Final = 5_000
 SEGMENT: Final = 25_000
 """Decisions of a segment: about 64 MB, the size at which a service begins another."""

@@ -144,7 +144,12 @@ def _print_domain(console: Console, domain: DomainReport) -> None:
         moves.add_row(tier, *(f"{row[other]:,}" if other in row else "" for other in _tiers(domain)))
     console.print(moves)
     moved = sorted(
-        ((f"{name}: {group.value}", group) for name, groups in domain.segments.items() for group in groups),
+        (
+            (f"{name}: {group.value}", group)
+            for name, groups in domain.segments.items()
+            for group in groups
+            if group.decisions < domain.total.decisions
+        ),
         key=lambda pair: -(pair[1].stricter + pair[1].laxer) / pair[1].decisions,
     )
     causes = [(group.value, group) for group in domain.causes]

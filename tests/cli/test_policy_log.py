@@ -64,16 +64,14 @@ class Written:
     def _attempts(random: Random) -> Iterator[Attempt]:
         for number, one in zip(range(ATTEMPTS // 2), attempts(40, seed=random.randrange(99)), strict=False):
             age = random.choice([60, 7200, 100_000])
-            said = {
-                "authentication_time": time.time() - age,
-                "amr": random.choice([("pwd",), ("pwd", "otp"), ("hwk", "pin")]),
-            }
+            when, amr = time.time() - age, random.choice([("pwd",), ("pwd", "otp"), ("hwk", "pin")])
+            federation = Federation(issuer=ISSUER, authentication_time=when, amr=amr)
             yield replace(
                 one,
                 domain=DOMAINS[number % 3] if number % 5 == 0 else "customer",
                 journey=JOURNEYS[number % 6],
-                session=Session(id="s", **said) if random.random() < 0.6 else None,
-                federation=Federation(issuer=ISSUER, **said) if random.random() < 0.2 else None,
+                session=Session(id="s", authentication_time=when, amr=amr) if random.random() < 0.6 else None,
+                federation=federation if random.random() < 0.2 else None,
                 attributes={"amount": str(random.randrange(1000))} if random.random() < 0.5 else {},
             )
 
@@ -228,7 +226,7 @@ def test_a_comparison_can_gate(
 
 def test_progress_goes_to_stderr_and_only_to_a_terminal(written: Written) -> None:
     """A script that reads JSON reads nothing else; a command of its own starts its own processes."""
-    words = ["policy", "backtest", written.policies, "--log", written.log, "--processes", "2", "--json"]
+    words = ["policy", "backtest", str(written.policies), "--log", str(written.log), "--processes", "2", "--json"]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "riskd", *words],
         capture_output=True,
