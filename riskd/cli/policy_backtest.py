@@ -60,7 +60,7 @@ def _backtest(args: argparse.Namespace) -> int:
     if args.html:
         from riskd.offline.page import page
 
-        args.html.write_text(page(found), encoding="utf-8")
+        policy_log.save(args.html, page(found))
     if args.json:
         _print_json(found)
     else:

@@ -85,7 +85,7 @@ def _write(file: Path, policy: tuple[str, str], found: list[Calibration]) -> Non
 
     text = with_bands(*policy, {one.journey: one.new for one in found if one.new})
     read_policy(str(file), text, CelCompiler(NAMES))
-    file.write_text(text, encoding="utf-8")
+    policy_log.save(file, text)
 
 
 def _print(found: list[Calibration], known: int, unknown: int) -> None:

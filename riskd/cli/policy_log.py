@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from calendar import timegm
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _moment(text: str) -> float:
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"):
         try:
-            return time.mktime(time.strptime(f"{text} UTC", f"{form} %Z")) - time.timezone
+            return float(timegm(time.strptime(text, form)))
         except ValueError:
             continue
     raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-01")
@@ -96,6 +97,16 @@ def read_policies(
     if problems:
         raise InvalidPolicy(problems)
     return [found[domain][0] for domain in chosen], tuple(found[domain][1] for domain in chosen)
+
+
+def save(path: Path, text: str) -> None:
+    """Write a file. Raises InvalidSettings when it cannot be written."""
+    from riskd.core.errors import InvalidSettings, Problem
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidSettings([Problem(str(path), f"cannot be written: {error.strerror}")]) from error
 
 
 @contextmanager

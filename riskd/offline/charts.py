@@ -57,7 +57,7 @@ def scores(title: str, found: Scores) -> str:
                     f'<rect class="{kind}" x="{10 + number * step:.1f}" y="{base - tall:.1f}" width="{step - 1:.1f}"'
                     f' height="{tall:.1f}"><title>{escape(said)}</title></rect>'
                 )
-    ticks = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95)
+    ticks = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8)
     parts += [_text(_at(tick, found, step), base + 14, f"{tick:g}", "middle", "n") for tick in ticks]
     for number, (tier, edge) in enumerate(found.edges.items()):
         x = _at(edge, found, step)

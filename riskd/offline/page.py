@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
+from msgspec import Struct
+
 from riskd.core.requirement import Tier
 from riskd.offline import charts
+from riskd.offline.intervals import Share
 from riskd.offline.report import DomainReport, Group, Report
 
 _STYLE: Final = """
@@ -16,13 +19,14 @@ body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem aut
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th:first-child, td:first-child, td.t { text-align: left; } caption { text-align: left; font-weight: 600; }
+th:first-child, td:first-child { text-align: left; } td { white-space: nowrap; } caption { text-align: left; font-weight: 600; }
 .scroll { overflow-x: auto; } .tiles { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0; }
 .tiles li { list-style: none; border: 1px solid var(--line); border-radius: .5rem; padding: .6rem 1rem; }
 .tiles b { display: block; font-size: 1.4rem; } .tiles small, p small { opacity: .75; }
 .up { background: #d6454533; } .down { background: #2e9e6b33; } .same { opacity: .6; }
 figure { margin: 1rem 0; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; }
-svg text { fill: currentColor; font-size: 12px; } svg text.n { font-size: 10px; }
+svg text { fill: currentColor; font-size: 12px; }
+svg text.n { font-size: 10px; paint-order: stroke; stroke: Canvas; stroke-width: 3px; }
 .r { fill: var(--r); } .c { fill: var(--c); } .g { fill: var(--g); fill-opacity: .6; } .f { fill: var(--f);
 fill-opacity: .6; } .i, .a, .e { stroke: currentColor; fill: none; } .a { opacity: .2; } .e { stroke-dasharray: 3 3; }
 .lr { stroke: var(--r); fill: none; stroke-width: 2; } .lc { stroke: var(--c); fill: none; stroke-width: 2; }
@@ -72,8 +76,8 @@ def _domain(domain: DomainReport) -> str:
     tiles = [
         (f"{total.recorded.challenged:,} → {total.candidate.challenged:,}", "challenged"),
         (f"{total.stricter:,} / {total.laxer:,}", "stricter / laxer tiers"),
-        (_told(str(good)), f"friction on {total.good:,} good ones"),
-        (_told(str(fraud)), f"recall of {total.fraud:,} frauds"),
+        (str(good), f"friction on {total.good:,} good ones"),
+        (str(fraud), f"recall of {total.fraud:,} frauds"),
     ]
     used = {tier for row in domain.moves.values() for tier in row} | domain.moves.keys()
     journeys = domain.journeys
@@ -123,15 +127,14 @@ def _rules(domain: DomainReport) -> str:
             rule.name + (" (shadow)" if rule.shadow else ""),
             rule.tier,
             *(f"{number:,}" for number in (rule.hits, rule.alone, rule.good, rule.fraud, rule.unproven)),
-            _told(str(rule.precision)),
-            _told(str(rule.recall)),
+            str(rule.precision),
+            str(rule.recall),
         )
         for rule in domain.rules
     ]
     head = ("rule", "tier", "hits", "alone", "good", "fraud", "unproven", "precision", "recall")
     overlaps = [
-        (f"{one.rule} and {one.other}", f"{one.together:,}", _told(f"{one.share * 100:.3g} %"))
-        for one in domain.overlaps
+        (f"{one.rule} and {one.other}", f"{one.together:,}", f"{one.share * 100:.3g} %") for one in domain.overlaps
     ]
     caption = "Alone: hits without which the tier would be lower (of a shadow rule: would be higher)"
     return _table(caption, head, rows) + _table(
@@ -146,9 +149,9 @@ def _groups(title: str, groups: Iterable[Group]) -> str:
             *(f"{number:,}" for number in (group.decisions, group.stricter, group.laxer)),
             f"{group.recorded.challenged:,} → {group.candidate.challenged:,}",
             f"{group.recorded.refused:,} → {group.candidate.refused:,}",
-            _told(f"{group.recorded.friction} → {group.candidate.friction}"),
-            _told(f"{group.recorded.recall} → {group.candidate.recall}"),
-            _told(f"{group.recorded.precision} → {group.candidate.precision}"),
+            _change(group.recorded.friction, group.candidate.friction),
+            _change(group.recorded.recall, group.candidate.recall),
+            _change(group.recorded.precision, group.candidate.precision),
         )
         for group in groups
     ]
@@ -173,21 +176,38 @@ def _examples(domain: DomainReport) -> str:
     return _table("Examples of each move, drawn at random", head, rows)
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+class _Noted(Struct, frozen=True):
+    """A cell with a note for whoever points at it."""
+
+    text: str
+    note: str
+
+
+def _change(recorded: Share, candidate: Share) -> str | _Noted:
+    """Both shares, with their intervals as a note."""
+    if recorded.share is None or candidate.share is None:
+        return "-"
+    note = f"{recorded} → {candidate} of {candidate.total:,}"
+    return _Noted(f"{recorded.share * 100:.3g} → {candidate.share * 100:.3g} %", note)
+
+
+def _cell(cell: str | _Noted) -> str:
+    if isinstance(cell, _Noted):
+        return f'<td title="{escape(cell.note)}">{escape(cell.text)}</td>'
+    return f"<td>{escape(cell)}</td>"
+
+
+def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | _Noted]]) -> str:
     if not rows:
         return ""
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f'<div class="scroll"><table><caption>{escape(caption)}</caption><tr>{titles}</tr>{body}</table></div>'
 
 
 def _tiles(tiles: Iterable[tuple[str, str]]) -> str:
     found = "".join(f"<li><b>{escape(figure)}</b><small>{escape(what)}</small></li>" for figure, what in tiles)
     return f'<ul class="tiles">{found}</ul>'
-
-
-def _told(text: str) -> str:
-    return text if text != "- → -" else "-"
 
 
 def _part(count: int, of: int) -> str:

@@ -13,7 +13,7 @@ from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.offline.intervals import Share, share
 from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN
-from riskd.offline.tally import BIN, BINS, SEGMENTS, STATES, Example, Tally, state
+from riskd.offline.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
 
 VALUES: Final = 20
 """Values of a segment that a report names, the most frequent first; the rest are added up."""
@@ -278,7 +278,7 @@ def _scores(policy: Policy, journey: str, values: Mapping[str, Codes]) -> Scores
     bands = policy.journeys[journey].bands
     return Scores(
         journey,
-        -BIN * BINS / 2,
+        LOW,
         BIN,
         tuple(good for good, _, _ in known),
         tuple(fraud for _, fraud, _ in known),

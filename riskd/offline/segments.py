@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -48,10 +49,11 @@ def each_segment(
 
     Raises InvalidFile for a segment that cannot be read.
     """
+    sizes = {path: path.stat().st_size for path in paths}
     if workers <= 1:
         for path in paths:
             yield _tried(partial(work, path), path)
-            progress(path.stat().st_size)
+            progress(sizes[path])
         return
     # Spawned, not forked: whoever draws the progress has threads.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -59,7 +61,7 @@ def each_segment(
         try:
             for done in as_completed(waiting):
                 yield _tried(done.result, waiting[done])
-                progress(waiting.pop(done).stat().st_size)
+                progress(sizes[waiting.pop(done)])
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -70,3 +72,5 @@ def _tried(work: Callable[[], Part], path: Path) -> Part:
     except (OSError, EOFError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InvalidFile([Problem(str(path), f"cannot be read: {why}", "copy it again, or set it aside")]) from error
+    except BrokenProcessPool as error:
+        raise InvalidFile([Problem(str(path), "a process that read it was ended", "try --processes 1")]) from error

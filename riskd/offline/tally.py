@@ -34,6 +34,8 @@ BELOW: Final = -1.0
 BIN: Final = 0.25
 """Width of a bin of scores, in log-odds."""
 BINS: Final = 48
+LOW: Final = -9.0
+"""Log-odds at which the first bin begins: a probability of 0.0001. The last one ends at 0.95."""
 _NEW_DEVICE: Final = NAMES.index("new_device")
 _DEPTH: Final = NAMES.index("history_depth")
 _HOSTING: Final = NAMES.index("hosting")
@@ -171,9 +173,9 @@ def state(tier: Tier, *, satisfied: bool) -> int:
 
 
 def bin_of(score: float) -> int:
-    """The bin of a score: equal steps of its log-odds, those beyond +-6 in the outermost."""
+    """The bin of a score: equal steps of its log-odds, those beyond in the outermost."""
     odds = math.log(max(score, 1e-12) / max(1 - score, 1e-12))
-    return min(max(int(odds / BIN + BINS / 2), 0), BINS - 1)
+    return min(max(int((odds - LOW) / BIN), 0), BINS - 1)
 
 
 def _causes(policy: Policy, score: float, replayed: Replayed) -> tuple[str, ...]:
