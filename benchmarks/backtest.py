@@ -6,6 +6,7 @@ journeys of customers, repeated with other ids, scores and vectors, and outcomes
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -46,13 +47,14 @@ def main(arguments: Sequence[str]) -> None:
         write(log, decisions)
         policy = data_directory("policies") / "customer.yaml"
         for workers in (1, 2):
-            begun = time.perf_counter()
+            begun, cpu = time.perf_counter(), sum(os.times()[:4])
             tally = run(Source(log=log, policies=((str(policy), policy.read_text()),), workers=workers))
-            took = time.perf_counter() - begun
+            took, cpu = time.perf_counter() - begun, sum(os.times()[:4]) - cpu
             moved, replayed = sum(map(len, tally.examples.values())), tally.counts["replayed"]
             print(
                 f"{workers} process{'es' if workers > 1 else ''}: {replayed} decisions,"
-                f" {size([*log.iterdir()]) >> 20} MB in {took:.1f} s: {replayed / took:,.0f} a second; {moved} moved"
+                f" {size([*log.iterdir()]) >> 20} MB in {took:.1f} s: {replayed / took:,.0f} a second,"
+                f" {cpu / replayed * 1e6:.0f} us of CPU each; {moved} moved"
             )
 
 

@@ -99,12 +99,11 @@ def _console() -> Console:
 
 
 def _heading(console: Console, found: Report, seconds: float) -> None:
-    days = [time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (found.first, found.last)]
     counts = found.counts
-    replayed = counts.get("replayed", 0)
-    console.print(
-        f"{found.log}: {replayed:,} decisions from {days[0]} to {days[1]}, {counts.get('outcomes', 0):,} outcomes"
-    )
+    replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)
+    first, last = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (found.first, found.last))
+    span = f" from {first} to {last}" if replayed else ""
+    console.print(f"{found.log}: {replayed:,} decisions{span}, {outcomes:,} outcomes")
     console.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
     for name, what in _LEFT_OUT.items():
         if counts.get(name):

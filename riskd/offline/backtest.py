@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
@@ -14,9 +15,11 @@ from msgspec import Struct
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import read_segment
 from riskd.adapters.policy_file import read_policy
+from riskd.core.attempt import JOURNEYS
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, OutcomeRecord, decode
+from riskd.core.requirement import Tier
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.replay import replay
 from riskd.offline.segments import Progress, each_segment, processes, segments_of, size
@@ -131,12 +134,22 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
             tally.counts["outcomes"] += 1
         elif not isinstance(record, AssessmentRecord):
             tally.counts["repeats"] += 1
+        elif not _sound(record):
+            tally.counts["unreadable"] += 1
         elif len(record.vector) != len(NAMES):
             tally.counts["other_features"] += 1
         elif not choice.takes(record):
             tally.counts["not_chosen"] += 1
         else:
             yield record
+
+
+def _sound(record: AssessmentRecord) -> bool:
+    """Whether its words are riskd's: what decodes may still be somebody else's, or damaged."""
+    return record.tier in Tier.__members__ and record.journey in JOURNEYS and bool(_ID.fullmatch(record.id))
+
+
+_ID: Final = re.compile("[0-9a-f]{32}")
 
 
 @lru_cache(1)

@@ -8,6 +8,7 @@ computed by Lentz's continued fraction (DLMF 8.17.22).
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -31,6 +32,7 @@ class Share(Struct, frozen=True):
         return f"{_percent(self.share)} ({_percent(self.low)} to {_percent(self.high)})"
 
 
+@lru_cache(4096)
 def share(hits: int, total: int, level: float = LEVEL) -> Share:
     """A share with its two-sided Clopper-Pearson interval."""
     tail = (1 - level) / 2

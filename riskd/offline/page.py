@@ -19,7 +19,8 @@ body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem aut
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; } td { white-space: nowrap; } caption { text-align: left; font-weight: 600; }
+th:first-child, td:first-child { text-align: left; } td { white-space: nowrap; }
+caption { text-align: left; font-weight: 600; }
 .scroll { overflow-x: auto; } .tiles { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0; }
 .tiles li { list-style: none; border: 1px solid var(--line); border-radius: .5rem; padding: .6rem 1rem; }
 .tiles b { display: block; font-size: 1.4rem; } .tiles small, p small { opacity: .75; }
