@@ -133,10 +133,10 @@ rules = st.builds(
     journeys=st.sets(st.sampled_from(JOURNEYS), min_size=1).map(tuple),
     shadow=st.booleans(),
 )
-logs = st.lists(records(), max_size=6)
+logs = st.lists(records(), max_size=4)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(logs)
 def test_the_policy_that_decided_changes_nothing(log: list[record.AssessmentRecord]) -> None:
     """Also after each record went through a line of the log."""
@@ -151,7 +151,7 @@ def read(one: record.AssessmentRecord) -> record.AssessmentRecord:
     return again
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(logs, rules)
 def test_adding_a_rule_never_lowers_a_tier(log: list[record.AssessmentRecord], rule: Rule) -> None:
     """Nor a challenge; and a rule in shadow moves nothing at all."""
@@ -162,7 +162,7 @@ def test_adding_a_rule_never_lowers_a_tier(log: list[record.AssessmentRecord], r
     assert total.stricter == 0 or not rule.shadow
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(logs, st.sampled_from(["history", "session", "device_id"]), st.sampled_from(Tier))
 def test_a_stricter_posture_never_lowers_a_tier(log: list[record.AssessmentRecord], source: str, tier: Tier) -> None:
     """Whatever the gap asked for before, asking for more moves nobody down."""
@@ -174,7 +174,7 @@ def test_a_stricter_posture_never_lowers_a_tier(log: list[record.AssessmentRecor
     assert report("log", tallied(candidate, log), [candidate]).domains[0].total.laxer == 0
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(logs, st.sampled_from(Tier))
 def test_no_tier_lies_below_the_floor(log: list[record.AssessmentRecord], floor: Tier) -> None:
     """Whatever the floor is raised to."""
