@@ -7,7 +7,6 @@ journeys of customers, repeated with other ids, scores and vectors, and outcomes
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -51,15 +50,11 @@ def main(arguments: Sequence[str]) -> None:
             begun, cpu = time.perf_counter(), sum(os.times()[:4])
             tally = run(Source(log=log, policies=((str(policy), policy.read_text()),), workers=workers))
             took, cpu = time.perf_counter() - begun, sum(os.times()[:4]) - cpu
-            peak = (
-                resource.getrusage(resource.RUSAGE_SELF if workers == 1 else resource.RUSAGE_CHILDREN).ru_maxrss >> 10
-            )
             moved, replayed = sum(map(len, tally.examples.values())), tally.counts["replayed"]
             print(
                 f"{workers} process{'es' if workers > 1 else ''}: {replayed} decisions,"
                 f" {size([*log.iterdir()]) >> 20} MB in {took:.1f} s: {replayed / took:,.0f} a second,"
-                f" {cpu / replayed * 1e6:.0f} us of CPU each, {peak} MB a process at most;"
-                f" {moved} moved"
+                f" {cpu / replayed * 1e6:.0f} us of CPU each; {moved} moved"
             )
 
 

@@ -22,7 +22,7 @@ from riskd.core.record import AssessmentRecord, OutcomeRecord, decode
 from riskd.core.requirement import Tier
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.replay import replay
-from riskd.offline.segments import Progress, each_segment, processes, segments_of, size
+from riskd.offline.segments import Progress, crew, each_segment, segments_of, size
 from riskd.offline.tally import Tally
 
 Part = TypeVar("Part")
@@ -88,11 +88,11 @@ def run(source: Source) -> Tally:
 def passes(source: Source, work: Callable[[Plan, Path], Part]) -> Iterator[Part]:
     """Two passes over a log: the outcomes, then what `work` makes of each segment. Raises InvalidFile as `run`."""
     paths = segments_of(source.log)
-    workers, whole = processes(source.workers, paths), size(paths)
-    with tempfile.TemporaryDirectory(prefix="riskd-") as directory:
+    whole = size(paths)
+    with crew(source.workers, paths) as pool, tempfile.TemporaryDirectory(prefix="riskd-") as directory:
         plan = Plan(policies=source.policies, outcomes=Path(directory) / "outcomes", choice=source.choice)
-        write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, workers, source.begin("outcomes", whole)))
-        yield from each_segment(paths, partial(work, plan), workers, source.begin("decisions", whole))
+        write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, source.begin("outcomes", whole)))
+        yield from each_segment(paths, partial(work, plan), pool, source.begin("decisions", whole))
 
 
 def outcomes_of(path: Path) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,35 +36,38 @@ def size(paths: Sequence[Path]) -> int:
     return sum(path.stat().st_size for path in paths)
 
 
-def processes(wanted: int | None, paths: Sequence[Path]) -> int:
-    """How many processes to use: as many as wanted, else one for each processor, never more than segments."""
-    if wanted is None and size(paths) < SMALL:
-        return 1
-    return min(wanted or len(os.sched_getaffinity(0)), len(paths))
+@contextmanager
+def crew(wanted: int | None, paths: Sequence[Path]) -> Iterator[Executor | None]:
+    """As many processes as wanted, else one for each processor, never more than segments; None for this one alone."""
+    some = wanted or (1 if size(paths) < SMALL else len(os.sched_getaffinity(0)))
+    if min(some, len(paths)) <= 1:
+        yield None
+        return
+    # Spawned, not forked: whoever draws the progress has threads.
+    with ProcessPoolExecutor(min(some, len(paths)), mp_context=get_context("spawn")) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def each_segment(
-    paths: Sequence[Path], work: Callable[[Path], Part], workers: int, progress: Progress
+    paths: Sequence[Path], work: Callable[[Path], Part], pool: Executor | None, progress: Progress
 ) -> Iterator[Part]:
-    """What `work` makes of each segment, as it comes. With several workers, `work` and its parts cross processes.
+    """What `work` makes of each segment, as it comes. With a pool, `work` and its parts cross processes.
 
     Raises InvalidFile for a segment that cannot be read.
     """
     sizes = {path: path.stat().st_size for path in paths}
-    if workers <= 1:
+    if pool is None:
         for path in paths:
             yield _tried(partial(work, path), path)
             progress(sizes[path])
         return
-    # Spawned, not forked: whoever draws the progress has threads.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(work, path): path for path in paths}
-        try:
-            for done in as_completed(waiting):
-                yield _tried(done.result, waiting[done])
-                progress(sizes[waiting.pop(done)])
-        finally:
-            pool.shutdown(cancel_futures=True)
+    waiting = {pool.submit(work, path): path for path in paths}
+    for done in as_completed(waiting):
+        yield _tried(done.result, waiting[done])
+        progress(sizes[waiting.pop(done)])
 
 
 def _tried(work: Callable[[], Part], path: Path) -> Part:
