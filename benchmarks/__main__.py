@@ -24,6 +24,7 @@ PARTS: Final[dict[str, str]] = {
     "imports": "Importing past sign-ins",
     "metrics": "Metrics",
     "rpc": "The RPC edge alone",
+    "backtest": "A backtest, by one process and by two",
 }
 """Module of this package to its title."""
 

@@ -379,4 +379,7 @@ def _assessment_record(
         causes=answer.causes,
         release=answer.release,
         model=answer.model,
+        session=record.session(attempt.session),
+        federation=record.federation(attempt.federation),
+        attributes=attempt.attributes,
     )

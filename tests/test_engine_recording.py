@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -13,7 +14,7 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.address import Address
 from riskd.core.assess import Release
-from riskd.core.attempt import Attempt, Network
+from riskd.core.attempt import Attempt, Federation, Network, Session
 from riskd.core.context import Missing, Place, Route
 from riskd.core.errors import Unavailable
 from riskd.core.features import NAMES
@@ -179,3 +180,30 @@ def test_the_edge_bounds_how_far_the_client_can_be(
     assert isinstance(line, record.AssessmentRecord)
     shortfall = line.vector[NAMES.index("rtt_shortfall_km")]
     assert (shortfall is not None and 900 < shortfall < 1000) is known
+
+
+def test_the_log_has_what_a_policy_decides_by(parts: Parts, release: Release) -> None:
+    """How somebody authenticated and the declared attributes, so that a backtest can decide again; no session's id."""
+    engine = Engine(replace(parts, attributes=frozenset({"amount"})), release)
+    session = Session(id="secret-cookie", authentication_time=NOW - 60, acr="mfa", amr=("pwd", "otp"))
+    federation = Federation(issuer="https://idp.example", amr=("hwk",), authentication_time=NOW - 90)
+    engine.assess(replace(LOGIN, session=session, federation=federation, attributes={"amount": "700"}))
+
+    (line,) = log(engine).lines
+    (logged,) = log(engine).records()
+    assert isinstance(logged, record.AssessmentRecord)
+    assert logged.session == record.Authentication(acr="mfa", amr=("pwd", "otp"), authentication_time=NOW - 60)
+    assert logged.federation == record.Authentication(
+        amr=("hwk",), authentication_time=NOW - 90, issuer="https://idp.example"
+    )
+    assert logged.attributes == {"amount": "700"}
+    assert b"secret-cookie" not in line
+
+
+def test_what_was_not_said_takes_no_place_in_the_log(parts: Parts, release: Release) -> None:
+    """An attempt without session, assertion and attributes costs no byte for them."""
+    engine = Engine(parts, release)
+    engine.assess(LOGIN)
+
+    (line,) = log(engine).lines
+    assert not {"session", "federation", "attributes"} & msgspec.json.decode(line).keys()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gzip
 import os
 import threading
 import time
@@ -29,6 +30,8 @@ PATIENCE_S: Final = 0.1
 """Longest wait for another thread's write; one takes some microseconds."""
 PRUNE_SECONDS: Final = 600.0
 SUFFIX: Final = ".jsonl"
+PACKED: Final = ".gz"
+"""Of a segment that somebody packed after it was finished. The writer leaves those alone."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -227,14 +230,26 @@ def _segments(directory: Path) -> list[Path]:
     return sorted(directory.glob(f"*{SUFFIX}"))
 
 
+def segments(directory: Path) -> list[Path]:
+    """Every segment in a directory, packed ones included, in the order in which they were begun."""
+    return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
+
+
 def read_segments(directory: Path) -> Iterator[bytes]:
     """Every whole record, without newline, segment by segment in the order in which they were begun.
 
-    Records of one worker are in order; those of several are not merged. Lines that a power loss tore
-    (no newline, or zeros where data never reached the disk) are left out.
+    Records of one worker are in order; those of several are not merged.
     """
-    for path in _segments(directory):
-        with path.open("rb") as segment:
-            for line in segment:
-                if line.endswith(b"\n") and b"\0" not in line:
-                    yield line[:-1]
+    for path in segments(directory):
+        yield from read_segment(path)
+
+
+def read_segment(path: Path) -> Iterator[bytes]:
+    """Every whole record of one segment, without newline. Raises OSError, EOFError (a packed one that ends early).
+
+    Lines that a power loss tore (no newline, or zeros where data never reached the disk) are left out.
+    """
+    with gzip.open(path) if path.suffix == PACKED else path.open("rb") as segment:
+        for line in segment:
+            if line.endswith(b"\n") and b"\0" not in line:
+                yield line[:-1]
