@@ -21,7 +21,7 @@ from msgspec import Struct
 from benchmarks.traffic import attempt, attempts
 from riskd.adapters.memory import NullMeter
 from riskd.config import load
-from riskd.core import learn, signals
+from riskd.core import learn, receipts, signals
 from riskd.core.address import Address, parse
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Hit
@@ -167,7 +167,7 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
         "receipt": lambda p: learn.receipt(
             p.attempt, p.facts.context, p.facts.keys, p.decision.assessment.requirement, ()
         ),
-        "encode receipt": lambda p: learn.encode(p.decision.receipt),
+        "encode receipt": lambda p: receipts.encode(p.decision.receipt, ""),
         "write activity": lambda p: parts.store.write(p.decision.deltas, (), now, 1.0),
     }
     return [(name, timed(one, prepared)) for name, one in work.items()]

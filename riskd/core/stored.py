@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from riskd.core.history import EMPTY, Delta, History, decode, encode, fold
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Which records these are; stores keep those of other formats apart. It rises when what is stored changes."""
 PLACE: Final = 8
 """Bytes that every key begins with, and that all records of one entity share: its histories, receipts and replies
