@@ -39,9 +39,9 @@ class Lesson(Struct, frozen=True):
     owners: tuple[bytes, ...]
     """Device and fingerprint, which learn whose they are."""
     shared: tuple[bytes, ...]
-    """Address, network and ASN, which learn how common they are."""
+    """Address and network, which learn how common they are."""
     common: tuple[bytes, ...]
-    """The same of the values that have a popularity record."""
+    """The same of the operator, and of the values that have a popularity record."""
     domain: bytes
     values: dict[str, str]
     place: tuple[int | float, ...] = ()
@@ -120,13 +120,18 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
         time=context.now,
         subject=keys.subject,
         owners=tuple([key for key in (keys.device, keys.fingerprint) if key]),
-        shared=tuple([key for key in (keys.address, keys.network, keys.asn) if key]),
-        common=tuple([key for table, key in keys.popularity.items() if table in values]),
+        shared=(keys.address, keys.network),
+        common=_common(keys, values),
         domain=keys.domain,
         values=values,
         place=place,
         typing=_typing(attempt),
     )
+
+
+def _common(keys: Keys, values: dict[str, str]) -> tuple[bytes, ...]:
+    known = [key for table, key in keys.popularity.items() if table in values]
+    return tuple([*known, keys.asn] if keys.asn else known)
 
 
 def _typing(attempt: Attempt) -> tuple[int, int]:

@@ -77,7 +77,7 @@ class Pseudonyms:
         popularity record has the key of its value, and a receipt need not hold both.
         """
         tenant, domain, device = attempt.tenant, attempt.domain, attempt.device
-        common, digest = self.common, self.digest
+        common, digest, met = self.common, self.digest, self._common
         asn, agent, issuer = values.get("asn"), values.get("agent"), values.get("issuer")
         if agent:
             values["agent"] = short(common(tenant, domain, "user_agent", agent))
@@ -93,7 +93,11 @@ class Pseudonyms:
             if device and device.fingerprint
             else b"",
             asn=common(tenant, domain, "asn", asn) if asn else b"",
-            popularity={table: common(tenant, domain, table, values[table]) for table in POPULARITY if table in values},
+            popularity={
+                table: met.get((tenant, domain, table, value)) or common(tenant, domain, table, value)
+                for table in POPULARITY
+                if (value := values.get(table)) is not None
+            },
         )
         values["address"], values["network"] = short(keys.address), short(keys.network)
         if keys.device:

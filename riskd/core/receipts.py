@@ -57,28 +57,27 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
     lesson, value = receipt.lesson, receipt.lesson.values.get
     owners = iter(lesson.owners)
     device = next(owners) if "device" in lesson.values else b""
-    address, network, *_ = lesson.shared
-    return _ENCODER.encode(
-        _Slip(
-            tenant,
-            lesson.time,
-            DOMAINS.index(receipt.domain),
-            JOURNEYS.index(receipt.journey),
-            receipt.tier,
-            receipt.satisfied,
-            receipt.amr,
-            lesson.subject[PLACE:],
-            device,
-            next(owners, b""),
-            address + network,
-            tuple([value(table) for table in VALUES]),
-            lesson.place[1:],
-            lesson.typing,
-            receipt.taught,
-            receipt.fraud,
-            tuple([OUTCOMES.index(kind) for kind in receipt.reported]),
-        )
+    address, network = lesson.shared
+    slip = (
+        tenant,
+        lesson.time,
+        DOMAINS.index(receipt.domain),
+        JOURNEYS.index(receipt.journey),
+        receipt.tier,
+        receipt.satisfied,
+        receipt.amr,
+        lesson.subject[PLACE:],
+        device,
+        next(owners, b""),
+        address + network,
+        [value(table) for table in VALUES],
+        lesson.place[1:],
+        lesson.typing,
+        receipt.taught,
+        receipt.fraud,
+        [OUTCOMES.index(kind) for kind in receipt.reported],
     )
+    return _ENCODER.encode(slip)  # in the order of `_Slip`, without the making of one
 
 
 def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, str]:
@@ -91,15 +90,17 @@ def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt
     values = {table: value for table, value in zip(VALUES, slip.values, strict=True) if value is not None}
     subject, address, network = place + slip.subject, slip.shared[:_KEY], slip.shared[_KEY:]
     entities = {"address": address, "network": network, "device": slip.device, "fingerprint": slip.fingerprint}
-    asn = pseudonyms.common(tenant, domain, "asn", values["asn"]) if "asn" in values else b""
+    common = {
+        table: pseudonyms.common(tenant, domain, table, values[table])
+        for table in (*POPULARITY, "asn")
+        if table in values
+    }
     lesson = Lesson(
         time=slip.time,
         subject=subject,
         owners=tuple([key for key in (slip.device, slip.fingerprint) if key]),
-        shared=tuple([key for key in (address, network, asn) if key]),
-        common=tuple(
-            [pseudonyms.common(tenant, domain, table, values[table]) for table in POPULARITY if table in values]
-        ),
+        shared=(address, network),
+        common=tuple(common.values()),
         domain=pseudonyms.common(tenant, domain, "domain", ""),
         values=values | rhythm(slip.time) | {table: short(key) for table, key in entities.items() if key},
         place=(slip.time, *slip.place) if slip.place else (),
@@ -112,7 +113,7 @@ def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt
         tier=Tier(slip.tier),
         amr=slip.amr,
         satisfied=slip.satisfied,
-        activity=tuple([key for key in (subject, address, network, asn, slip.device) if key]),
+        activity=tuple([key for key in (subject, address, network, common.get("asn"), slip.device) if key]),
         taught=slip.taught,
         fraud=slip.fraud,
         reported=tuple([OUTCOMES[at] for at in slip.reported]),

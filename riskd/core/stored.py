@@ -21,6 +21,7 @@ PLACE: Final = 8
 lie beside each other, change together, and are found together."""
 _EXPIRY: Final = Layout(">d")
 _HEAD: Final = _EXPIRY.size
+_unpack: Final = _EXPIRY.unpack_from
 
 
 class Swap(Struct, frozen=True):
@@ -67,14 +68,14 @@ def expired(record: bytes, now: float) -> bool:
 
 def document(record: bytes | None, now: float) -> bytes | None:
     """What a record holds; None where there is none or it has expired."""
-    if record is None or expired(record, now):
+    if record is None or _unpack(record)[0] <= now:
         return None
     return record[_HEAD:]
 
 
 def history(record: bytes | None, now: float) -> History | None:
     """The history in a record; None where there is none or it has expired. Raises msgspec.DecodeError."""
-    if record is None or expired(record, now):
+    if record is None or _unpack(record)[0] <= now:
         return None
     return decode(record[_HEAD:])
 
