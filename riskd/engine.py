@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.core import learn, record, signals
+from riskd.core import learn, receipts, record, signals
 from riskd.core.address import Address, parse, truncated
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Assessment
@@ -155,14 +155,16 @@ class Engine:
         if found:
             raise InvalidOutcome(found)
         deadline = perf_counter() + timeout
-        key = self._key(RECEIPT, outcome.tenant, outcome.assessment_id)
+        key = bytes.fromhex(outcome.assessment_id) + RECEIPT
         for _ in range(TRIES):
             _, (document,) = parts.store.read((), (key,), now, deadline - perf_counter())
             if document is None:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
-            before = learn.decode(document)
+            before, tenant = receipts.decode(document, key[:PLACE], parts.pseudonyms)
+            if tenant != outcome.tenant:
+                raise UnknownAssessment([_unknown(outcome.assessment_id)])
             kept, deltas = learn.settle(before, outcome, now)
-            swap = Swap(key, document, learn.encode(kept), kept.lesson.time + learn.RECEIPT_SECONDS)
+            swap = Swap(key, document, receipts.encode(kept, tenant), kept.lesson.time + learn.RECEIPT_SECONDS)
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
                 parts.meter.outcome(kept.domain, outcome.kind, kept.taught - before.taught)
                 return self._recorded(outcome, kept, now)
@@ -172,12 +174,6 @@ class Engine:
         """Make everything durable and let go. Idempotent."""
         self._parts.log.close()
         self._parts.store.close()
-
-    def _key(self, kind: bytes, tenant: str, assessment_id: str) -> bytes:
-        """Beside the subject's histories, whose place an assessment id begins with. A tenant reaches only its own
-        receipts: its name is part of their pseudonym."""
-        place = bytes.fromhex(assessment_id[: 2 * PLACE])
-        return place + self._parts.pseudonyms.digest(tenant, "", "receipt", assessment_id) + kind
 
     def _gather(self, attempt: Attempt, address: Address, now: float, deadline: float) -> _Gathered:
         """Every fact, the histories in one batched read. What cannot be had is Missing."""
@@ -192,7 +188,7 @@ class Engine:
         replies: tuple[bytes, ...] = ()
         if attempt.request_id:
             seal = parts.pseudonyms.seal(record.content(attempt))
-            replies = (self._key(REPLY, attempt.tenant, assessment_id),)
+            replies = (bytes.fromhex(assessment_id) + REPLY,)
         remembered: Remembered | Missing
         try:
             histories, documents = parts.store.read(wanted(keys), replies, now, deadline - perf_counter())
@@ -216,12 +212,11 @@ class Engine:
     ) -> Assessment:
         """Apply the deltas and append to the log; what fails is named in the answer, its repeats, and counted."""
         answer, parts = decision.assessment, self._parts
-        receipt_key = self._key(RECEIPT, attempt.tenant, answer.id)
-        swaps = [Swap(receipt_key, None, learn.encode(decision.receipt), now + learn.RECEIPT_SECONDS)]
+        key, receipt = bytes.fromhex(answer.id), receipts.encode(decision.receipt, attempt.tenant)
+        swaps = [Swap(key + RECEIPT, None, receipt, now + learn.RECEIPT_SECONDS)]
         reply = None
         if attempt.request_id:
-            reply_key, kept = self._key(REPLY, attempt.tenant, answer.id), record.encode_reply(answer, gathered.seal)
-            reply = Swap(reply_key, None, kept, now + REPLY_SECONDS)
+            reply = Swap(key + REPLY, None, record.encode_reply(answer, gathered.seal), now + REPLY_SECONDS)
             swaps.append(reply)
         try:
             if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
@@ -244,7 +239,7 @@ class Engine:
         kept, and this is another request. Its id follows from the day, so that its own repeats are found. Raises
         Unavailable."""
         taken = decision.assessment.id
-        key = self._key(REPLY, attempt.tenant, taken)
+        key = bytes.fromhex(taken) + REPLY
         _, (document,) = self._parts.store.read((), (key,), now, max(deadline - perf_counter(), 0.001))
         if document is not None:
             return self._again(attempt, gathered, document, now)
