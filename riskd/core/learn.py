@@ -8,13 +8,15 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.attempt import Attempt, Outcome
-from riskd.core.context import Context, Place, Route
-from riskd.core.features.behaviour import TYPING_SCALE, typing_rhythm
+from riskd.core.context import Context, Place, Remembered, Route
+from riskd.core.features.behaviour import TYPING_SCALE, typing_habit, typing_rhythm
 from riskd.core.history import (
     ACTIVITY_SECONDS,
     DAY,
+    OLDEST,
     PROFILE_SECONDS,
     SEQUENCE_SECONDS,
+    WEEK,
     Delta,
     inverse,
     placed,
@@ -28,7 +30,12 @@ RECEIPT_SECONDS: Final = 90 * DAY
 """How long an outcome can still be reported."""
 SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
-"""RFC 8176 methods that prove possession of a key: a pass with one of them teaches three units."""
+"""RFC 8176 methods that prove possession of a key."""
+UNITS: Final = 6
+"""What a pass with a key teaches, and what a person's word does; any other proof teaches one unit. Six make a value
+the subject's own at once."""
+STEADY: Final = 2.0
+"""Deviations from the subject's typing rhythm that a lesson moves it by at most."""
 
 
 class Lesson(Struct, frozen=True, array_like=True):
@@ -138,14 +145,20 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
         domain=keys.domain,
         values=values,
         place=place,
-        typing=_typing(attempt),
+        typing=_typing(attempt, context),
     )
 
 
-def _typing(attempt: Attempt) -> tuple[int, int]:
-    rhythm = typing_rhythm(attempt)
+def _typing(attempt: Attempt, context: Context) -> tuple[int, int]:
+    """The rhythm, drawn to within `STEADY` of the subject's: a stranger's would widen what passes for the owner's."""
+    rhythm, remembered = typing_rhythm(attempt), context.remembered
     if rhythm is None:
         return (0, 0)
+    if isinstance(remembered, Remembered):
+        habit = typing_habit(remembered.subject.profile.tallies, int(context.now // WEEK) - OLDEST)
+        if habit is not None:
+            mean, deviation = habit
+            rhythm = min(max(rhythm, mean - STEADY * deviation), mean + STEADY * deviation)
     return (round(rhythm * TYPING_SCALE), round(rhythm * rhythm * TYPING_SCALE))
 
 
@@ -232,9 +245,9 @@ def _meets(kept: Receipt, amr: tuple[str, ...]) -> bool:
 
 def _units(kept: Receipt, outcome: Outcome) -> int:
     if outcome.kind == "confirmed_legitimate":
-        return 3
+        return UNITS
     if outcome.kind in ("challenge_passed", "session_established", "recovery_completed") and kept.satisfied:
-        return 3 if outcome.kind == "challenge_passed" and STRONG.intersection(outcome.amr) else 1
+        return UNITS if outcome.kind == "challenge_passed" and STRONG.intersection(outcome.amr) else 1
     return 0
 
 

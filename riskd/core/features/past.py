@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from riskd.core.context import Context, Missing
@@ -9,6 +11,8 @@ from riskd.core.history import OLDEST, WEEK, History, counted_since, trusted, un
 from riskd.core.tallies import UNCOUNTED, Tallies
 
 RHYTHM = ("hour", "weekday")
+SETTLED: Final = 2.0
+"""Trusted units from which a value is the subject's own: one pass with a key, or several weaker ones in weeks."""
 
 
 class Past(Struct, frozen=True):
@@ -83,12 +87,12 @@ def _trust(
 def standing(known: list[int], account: list[int], now: float) -> tuple[float, bool]:
     """How far a value with this tally is trusted, and whether it is settled.
 
-    What an account began with is its own from the start: the first login after a registration is from
-    nowhere new. Later values are on probation until they are two weeks old or worth a whole trusted
-    unit: one stolen pass does not settle the thief's device.
+    What an account began with is its own from the start, as long as its start is remembered: the first login
+    after a registration is from nowhere new. Later values are on probation until they are worth `SETTLED`. Age
+    alone does not settle them: one stolen pass never makes the thief's device the owner's.
     """
-    if known[0] <= account[0]:
+    if known[0] <= account[0] > int(now // WEEK) - OLDEST + 1:
         own = units(known, now)
         return own, own > 0
     own = trusted(known, now)
-    return own, own >= 1 or (own > 0 and known[0] <= int(now // WEEK) - 2)
+    return own, own >= SETTLED
