@@ -10,6 +10,7 @@ from msgspec import Struct
 from riskd.core.attempt import Attempt, Outcome
 from riskd.core.context import Context, Place, Remembered, Route
 from riskd.core.features.behaviour import TYPING_SCALE, typing_habit, typing_rhythm
+from riskd.core.features.sharing import crowded
 from riskd.core.history import (
     ACTIVITY_SECONDS,
     DAY,
@@ -46,7 +47,7 @@ class Lesson(Struct, frozen=True, array_like=True):
     owners: tuple[bytes, ...]
     """Device and fingerprint, which learn whose they are."""
     shared: tuple[bytes, ...]
-    """Address, network and ASN, which learn how common they are."""
+    """Address, network and ASN, which learn how common they are; the first two also by how many accounts."""
     common: tuple[bytes, ...]
     """The same of the values that have a popularity record."""
     domain: bytes
@@ -127,13 +128,14 @@ _BOTH: Final = {failed: _FINE[failed] + _COARSE[failed] for failed in (False, Tr
 
 
 def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
-    """What this attempt would teach. An anonymised address is never learned as a place."""
+    """What this attempt would teach. An anonymised address is never learned as a place, nor is that of a crowd: a
+    carrier's gateway may be far from anybody behind it."""
     values = dict(context.values)
     place: tuple[int | float, ...] = ()
     hidden = isinstance(context.route, Route) and context.route.anonymizer != ""
     if hidden:
         values.pop("country", None)
-    elif isinstance(context.place, Place):
+    elif isinstance(context.place, Place) and not crowded(context):
         where = context.place
         place = placed(context.now, where.latitude, where.longitude, where.radius_km)
     return Lesson(
@@ -174,11 +176,13 @@ def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
     once = (("sign_in", "", units),)
     hour = lesson.values.get("hour")
     rhythm = (("hour", hour, units),) if hour else ()
+    who = (("owner", slot(lesson.subject)),)
     owner = (("sign_in", "", units), ("subject", short(lesson.subject), units))
     return (
         Delta(lesson.subject + PROFILE, time, expires, tuple(counts), marks),
         *(Delta(key + PROFILE, time, expires, owner) for key in lesson.owners),
-        *(Delta(key + PROFILE, time, expires, once) for key in lesson.shared),
+        *(Delta(key + PROFILE, time, expires, once, (), who) for key in lesson.shared[:2]),
+        *(Delta(key + PROFILE, time, expires, once) for key in lesson.shared[2:]),
         *(Delta(key + COMMON, time, expires, once) for key in lesson.common),
         Delta(lesson.domain + COMMON, time, expires, (*once, *rhythm)),
     )

@@ -84,11 +84,14 @@ def settled(kept: Receipt, *reported: Outcome) -> tuple[Receipt, list[Delta]]:
 
 
 def profiles(deltas: Iterable[Delta]) -> dict[bytes, History]:
-    """What the deltas make of empty profiles; those that are empty in the end are as good as absent."""
+    """What the deltas make of empty profiles, but for who was seen, which is never taken back; those that are empty
+    in the end are as good as absent."""
     histories: dict[bytes, History] = {}
     for delta in deltas:
         if delta.key.endswith(PROFILE):
             fold(histories.setdefault(delta.key, History()), delta)
+    for history in histories.values():
+        history.sketches.clear()
     return {key: history for key, history in histories.items() if history != History()}
 
 

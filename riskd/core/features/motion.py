@@ -11,6 +11,7 @@ from riskd.core.context import Context, Missing, Place, Route
 from riskd.core.features.feature import Feature
 from riskd.core.features.geodesy import distance_km
 from riskd.core.features.past import Past
+from riskd.core.features.sharing import CROWD
 from riskd.core.history import HOUR, where
 
 LEAST_HOURS: Final = 1 / 6
@@ -24,7 +25,7 @@ FEATURES: Final = (
         direction=1,
         reason="IMPOSSIBLE_TRAVEL",
         why="the fastest journey from the last four proven places, less both uncertainty radii, over at least ten "
-        "minutes; missing behind anonymisers and satellites",
+        "minutes; missing behind anonymisers and satellites, and a crowd's address in the account's country",
         text="nobody travels this fast from where the account was last used",
         sources=("history", "place"),
     ),
@@ -52,7 +53,7 @@ FEATURES: Final = (
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     remembered, place, route, now = context.remembered, context.place, context.route, context.now
     if isinstance(remembered, Missing) or not isinstance(place, Place):
@@ -60,6 +61,8 @@ def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence
     profile = remembered.subject.profile
     marks = profile.marks.get("place")
     if not marks or (isinstance(route, Route) and route.anonymizer):
+        return _NONE
+    if past and past.at_address >= CROWD and past.settled.get("country"):
         return _NONE
     known: dict[tuple[float, ...], float] = {}
     distances, speed, began = [], -1.0, 0.0

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.context import Context, Missing
-from riskd.core.history import OLDEST, WEEK, History, counted_since, trusted, units
+from riskd.core.history import OLDEST, WEEK, History, counted_since, owners, trusted, units
 from riskd.core.tallies import UNCOUNTED, Tallies
 
 RHYTHM = ("hour", "weekday")
@@ -22,7 +22,8 @@ class Past(Struct, frozen=True):
     `settled` is empty. `settled` are by table the units of them that had this attempt's value, 0 unless it is
     settled; `probation` the trusted units of a value that is not. `everyone` are the sign-ins of the whole
     identity domain in half a year, `popularity` by table those of them that had this attempt's value. `since`
-    is the week in which that half-year began.
+    is the week in which that half-year began. `at_address` and `at_network` are how many accounts were proven to
+    come from there lately.
     """
 
     profile: History
@@ -34,6 +35,8 @@ class Past(Struct, frozen=True):
     everyone: int
     popularity: dict[str, int]
     since: int
+    at_address: float
+    at_network: float
 
 
 def recollect(context: Context) -> Past | None:
@@ -53,7 +56,10 @@ def recollect(context: Context) -> Past | None:
     total = units(account, now)
     settled, probation = _trust(profile.tallies, context.values, account, total, now) if total else ({}, {})
     everyone = _sign_ins(domain, since)
-    return Past(profile, account, total, settled, probation, domain.tallies, everyone, popularity, since)
+    at_address, at_network = owners(remembered.address.profile, now), owners(remembered.network.profile, now)
+    return Past(
+        profile, account, total, settled, probation, domain.tallies, everyone, popularity, since, at_address, at_network
+    )
 
 
 def tally(tallies: Tallies, table: str, value: str) -> list[int] | None:
