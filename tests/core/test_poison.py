@@ -38,7 +38,7 @@ from tests.core.builders import (
 )
 from tests.models.stories import model
 
-BOUND: Final = {"customer": 2.0, "workforce": 3.0, "machine": 3.0}
+BOUND: Final = {"customer": 2.5, "workforce": 3.5, "machine": 3.5}
 """Log-odds that one or two weak passes buy at most, whenever they are made and whenever used."""
 REMEMBERED: Final = 25 * WEEK
 """An account that nobody has used for longer is forgotten, and begins anew with whoever passes next."""

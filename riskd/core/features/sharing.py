@@ -10,7 +10,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past
-from riskd.core.history import DAY, HOUR, distinct, owners, window
+from riskd.core.history import owners
 
 CROWD: Final = 40.0
 """Accounts from which on an address is a crowd's: where it is says little of where they are."""
@@ -30,8 +30,6 @@ def _feature(name: str, *, unit: str, direction: int, reason: str, why: str, tex
 
 
 _ACCOUNTS: Final = "accounts, estimated, at most 205"
-_STRANGERS: Final = "more accounts are tried from here than are known to come from here"
-_FAILING: Final = "attempts from this address or network keep failing"
 
 FEATURES: Final = (
     _feature(
@@ -59,58 +57,16 @@ FEATURES: Final = (
         "to come from where many do proves little",
         text="the address is one that the account is used from, and many others are as well",
     ),
-    _feature(
-        "address_strangers_24h",
-        unit="accounts, estimated",
-        direction=1,
-        reason="MANY_ACCOUNTS",
-        why="accounts tried from this address beyond those known to share it: spraying, not a busy office",
-        text=_STRANGERS,
-    ),
-    _feature(
-        "network_strangers_24h",
-        unit="accounts, estimated",
-        direction=1,
-        reason="MANY_ACCOUNTS",
-        why="the same of the network: spraying from a rented subnet",
-        text=_STRANGERS,
-    ),
-    _feature(
-        "address_failures_per_account_1h",
-        unit="failures an account",
-        direction=1,
-        reason="FAILING_ADDRESS",
-        why="failures for each account known to share this address: many people mistype more often than one",
-        text=_FAILING,
-    ),
-    _feature(
-        "network_failures_per_account_1h",
-        unit="failures an account",
-        direction=1,
-        reason="FAILING_ADDRESS",
-        why="the same of the network",
-        text=_FAILING,
-    ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
+def compute(_attempt: Attempt, _context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`: missing only when the store failed."""
-    remembered, now = context.remembered, context.now
-    if past is None or isinstance(remembered, Missing):
+    if past is None:
         return _NONE
-    address, network = remembered.address.activity, remembered.network.activity
-    here, around, settled, hour = past.at_address, past.at_network, past.settled, window("failure", now, HOUR)
-    return (
-        here,
-        around,
-        here if settled.get("address") else around if settled.get("network") else 0.0,
-        max(distinct(address, "subject", now, DAY) - here, 0.0),
-        max(distinct(network, "subject", now, DAY) - around, 0.0),
-        hour.count(address, "failure") / max(here, 1.0),
-        hour.count(network, "failure") / max(around, 1.0),
-    )
+    here, around, settled = past.at_address, past.at_network, past.settled
+    return (here, around, here if settled.get("address") else around if settled.get("network") else 0.0)
 
 
 def crowded(context: Context) -> bool:
