@@ -7,6 +7,8 @@ lower, in log-odds, than it would had he not passed.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -212,3 +214,47 @@ def test_what_the_account_began_with_is_forgotten_with_its_beginning() -> None:
 
     assert not standing([3000, 1], account, 3025 * WEEK)[1]
     assert standing([3000, 1], account[:9], 3008 * WEEK)[1]
+
+
+ROWS: Final = re.compile(
+    r"^\| ([^|]+) \| (a key|none) \| (\d+) days \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE
+)
+PAGE: Final = Path(__file__).parents[2] / "docs" / "learning.md"
+STRANGER: Final = Thief(
+    attempt=sign_in(
+        "90.200.10.10",
+        device=replace(LAPTOP, device_id="thief", fingerprint="f-thief", screen="1366x768"),
+        behaviour=None,
+        place=None,
+        session=None,
+        federation=None,
+    ),
+    place=BERGEN,
+    route=Route(5607, "Sky"),
+    agent=CHROME,
+    offset=120,
+)
+"""A copy of the owner's browser, on a line in the owner's country."""
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id="-".join(row[:3])) for row in ROWS.findall(PAGE.read_text("utf-8"))]
+)
+def test_the_page_says_what_passes_buy(row: tuple[str, ...]) -> None:
+    """Each figure of docs/learning.md is what the served models say: an account of twelve weeks, among eighty."""
+    days, key, later, *figures = row
+    passes = [NOW + float(day) * DAY for day in days.split(", ")]
+    owner = [NOW - 84 * DAY + 3 * DAY * visit for visit in range(60)]
+
+    gain = bought(
+        owner, STRANGER, passes, passes[-1] + int(later) * DAY, units=UNITS if key == "a key" else 1, others=80
+    )
+
+    assert [f"{max(gain[domain], 0.0):.1f}" for domain in DOMAINS] == figures
+
+
+def test_the_page_has_its_rows() -> None:
+    """The table is read as it is written: a row in another form is not skipped."""
+    table = PAGE.read_text("utf-8").partition("<!-- bought -->")[2].partition("<!-- /bought -->")[0]
+
+    assert len(ROWS.findall(table)) == len([line for line in table.splitlines() if line.startswith("|")]) - 2 >= 8
