@@ -137,7 +137,7 @@ METRICS: Final = (
     Metric(
         "riskd_gaps_total",
         "counter",
-        "Facts that a policy expects and an attempt lacked.",
+        "Facts that an attempt lacked: those that a policy expects, and those that nobody consented to.",
         ("source", "why"),
         _rows(tuple(SOURCES), WHYS),
     ),

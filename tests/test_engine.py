@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
-from riskd.core import record
+from riskd.core import learn, record
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import (
@@ -391,7 +391,7 @@ def test_nobody_else_can_report_an_outcome(
         bench.engine.record(replace(outcome, **fields), 10.0)
     assert bench.learned() == History()
     assert bench.logged() == 1
-    assert bench.tell(answer, "confirmed_legitimate") == 3
+    assert bench.tell(answer, "confirmed_legitimate") == learn.UNITS
 
 
 def test_concurrent_outcomes_teach_once(release: Release, store: HistoryStore) -> None:

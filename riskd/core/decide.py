@@ -16,8 +16,9 @@ from riskd.core.requirement import Requirement, Tier
 class Ruling(Struct, frozen=True):
     """What is required and why. `raised`: the tier lies above the journey's floor.
 
-    `reasons` are those of the rules that hit and of the gaps that raised, each code once; `gaps` the
-    expected sources that are missing; `coverage` the share 0..1 of expected sources that were there.
+    `reasons` are those of the rules that hit and of the gaps that raised, each code once; `gaps` the expected sources
+    that are missing, and every source whose purpose was not granted; `coverage` the share 0..1 of expected sources
+    that were there.
     """
 
     tier: Tier
@@ -50,8 +51,8 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         tier = max(tier, hit.tier)
     reasons = _reasons(acting) if acting else []
     postures = journey.postures
-    gaps = tuple([gap for gap in context.missing if gap.source in postures])
-    for gap in gaps:  # (4)
+    expected = [gap for gap in context.missing if gap.source in postures]
+    for gap in expected:  # (4)
         posture = _posture(journey, gap)
         if posture is not None and posture > floor:
             tier = max(tier, posture)
@@ -62,8 +63,8 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         level=policy.level(score),
         requirement=rung.met if satisfied(policy, attempt, context.now, rung, suspect=suspect) else rung.unmet,  # (5)
         reasons=tuple(reasons),
-        gaps=gaps,
-        coverage=1.0 - len(gaps) / len(postures) if postures else 1.0,
+        gaps=tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"]),
+        coverage=1.0 - len(expected) / len(postures) if postures else 1.0,
         valid_for_s=journey.valid_for_s,
         raised=tier > floor,
     )

@@ -71,6 +71,8 @@ ACTIVITY_TABLES: Final = {
 
 TABLES: Final = PROFILE_TABLES | ACTIVITY_TABLES
 SKETCH: Final = Table(period=2 * HOUR, keep=13, capacity=52)
+OWNERS: Final = Table(period=WEEK, keep=5, capacity=SKETCH.capacity)
+"""The sketch `owner`: who was proven to come from an address or a network, week by week."""
 MARKS: Final = 4
 """Moments kept of each kind."""
 PROFILE_SECONDS: Final = 26 * WEEK
@@ -144,7 +146,7 @@ def fold(history: History, delta: Delta) -> None:
     for kind, mark in delta.marks:
         _mark(history.marks, kind, mark, remove=delta.undo)
     for name, bit in delta.seen:
-        _see(history.sketches.setdefault(name, {}), int(delta.time // SKETCH.period), bit)
+        _see(history.sketches.setdefault(name, {}), OWNERS if name == "owner" else SKETCH, delta.time, bit)
 
 
 def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None:
@@ -228,15 +230,16 @@ def _mark(marks: dict[str, list[tuple[float, ...]]], kind: str, mark: tuple[floa
         del kept[MARKS:]
 
 
-def _see(sketch: dict[int, int], period: int, bit: int) -> None:
+def _see(sketch: dict[int, int], table: Table, time: float, bit: int) -> None:
+    period = int(time // table.period)
     if period in sketch:
         sketch[period] |= 1 << bit
         return
     newest = max(sketch, default=period)
-    if period <= newest - SKETCH.keep:
+    if period <= newest - table.keep:
         return
     sketch[period] = 1 << bit
-    for old in [p for p in sketch if p <= period - SKETCH.keep]:
+    for old in [p for p in sketch if p <= period - table.keep]:
         del sketch[old]
 
 
@@ -332,6 +335,18 @@ def distinct(history: History, sketch: str, now: float, seconds: float) -> float
     union = 0
     for at, mask in periods.items():
         if at >= oldest:
+            union |= mask
+    return cardinality(union)
+
+
+def owners(history: History, now: float) -> float:
+    """Estimated accounts that were proven to come from here in the last weeks that `OWNERS` keeps."""
+    weeks = history.sketches.get("owner")
+    if not weeks:
+        return 0.0
+    oldest, union = int(now // WEEK) - OWNERS.keep, 0
+    for week, mask in weeks.items():
+        if week > oldest:
             union |= mask
     return cardinality(union)
 

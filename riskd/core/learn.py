@@ -8,13 +8,16 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.attempt import Attempt, Outcome
-from riskd.core.context import Context, Place, Route
-from riskd.core.features.behaviour import TYPING_SCALE, typing_rhythm
+from riskd.core.context import Context, Place, Remembered, Route
+from riskd.core.features.behaviour import TYPING_SCALE, typing_habit, typing_rhythm
+from riskd.core.features.sharing import crowded
 from riskd.core.history import (
     ACTIVITY_SECONDS,
     DAY,
+    OLDEST,
     PROFILE_SECONDS,
     SEQUENCE_SECONDS,
+    WEEK,
     Delta,
     inverse,
     placed,
@@ -28,7 +31,12 @@ RECEIPT_SECONDS: Final = 90 * DAY
 """How long an outcome can still be reported."""
 SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
-"""RFC 8176 methods that prove possession of a key: a pass with one of them teaches three units."""
+"""RFC 8176 methods that prove possession of a key."""
+UNITS: Final = 6
+"""What a pass with a key teaches, and what a person's word does; any other proof teaches one unit. Six make a value
+the subject's own at once."""
+STEADY: Final = 2.0
+"""Deviations from the subject's typing rhythm that a lesson moves it by at most."""
 
 
 class Lesson(Struct, frozen=True):
@@ -39,7 +47,7 @@ class Lesson(Struct, frozen=True):
     owners: tuple[bytes, ...]
     """Device and fingerprint, which learn whose they are."""
     shared: tuple[bytes, ...]
-    """Address and network, which learn how common they are."""
+    """Address and network, which learn how common they are, and by how many accounts."""
     common: tuple[bytes, ...]
     """The same of the operator, and of the values that have a popularity record."""
     domain: bytes
@@ -107,13 +115,14 @@ _BOTH: Final = {failed: _FINE[failed] + _COARSE[failed] for failed in (False, Tr
 
 
 def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
-    """What this attempt would teach. An anonymised address is never learned as a place."""
+    """What this attempt would teach. An anonymised address is never learned as a place, nor is that of a crowd: a
+    carrier's gateway may be far from anybody behind it."""
     values = dict(context.values)
     place: tuple[int | float, ...] = ()
     hidden = isinstance(context.route, Route) and context.route.anonymizer != ""
     if hidden:
         values.pop("country", None)
-    elif isinstance(context.place, Place):
+    elif isinstance(context.place, Place) and not crowded(context):
         where = context.place
         place = placed(context.now, where.latitude, where.longitude, where.radius_km)
     return Lesson(
@@ -125,7 +134,7 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
         domain=keys.domain,
         values=values,
         place=place,
-        typing=_typing(attempt),
+        typing=_typing(attempt, context),
     )
 
 
@@ -134,10 +143,16 @@ def _common(keys: Keys, values: dict[str, str]) -> tuple[bytes, ...]:
     return tuple([*known, keys.asn] if keys.asn else known)
 
 
-def _typing(attempt: Attempt) -> tuple[int, int]:
-    rhythm = typing_rhythm(attempt)
+def _typing(attempt: Attempt, context: Context) -> tuple[int, int]:
+    """The rhythm, drawn to within `STEADY` of the subject's: a stranger's would widen what passes for the owner's."""
+    rhythm, remembered = typing_rhythm(attempt), context.remembered
     if rhythm is None:
         return (0, 0)
+    if isinstance(remembered, Remembered):
+        habit = typing_habit(remembered.subject.profile.tallies, int(context.now // WEEK) - OLDEST)
+        if habit is not None:
+            mean, deviation = habit
+            rhythm = min(max(rhythm, mean - STEADY * deviation), mean + STEADY * deviation)
     return (round(rhythm * TYPING_SCALE), round(rhythm * rhythm * TYPING_SCALE))
 
 
@@ -153,11 +168,12 @@ def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
     once = (("sign_in", "", units),)
     hour = lesson.values.get("hour")
     rhythm = (("hour", hour, units),) if hour else ()
+    who = (("owner", slot(lesson.subject)),)
     owner = (("sign_in", "", units), ("subject", short(lesson.subject), units))
     return (
         Delta(lesson.subject + PROFILE, time, expires, tuple(counts), marks),
         *(Delta(key + PROFILE, time, expires, owner) for key in lesson.owners),
-        *(Delta(key + PROFILE, time, expires, once) for key in lesson.shared),
+        *(Delta(key + PROFILE, time, expires, once, (), who) for key in lesson.shared),
         *(Delta(key + COMMON, time, expires, once) for key in lesson.common),
         Delta(lesson.domain + COMMON, time, expires, (*once, *rhythm)),
     )
@@ -224,9 +240,9 @@ def _meets(kept: Receipt, amr: tuple[str, ...]) -> bool:
 
 def _units(kept: Receipt, outcome: Outcome) -> int:
     if outcome.kind == "confirmed_legitimate":
-        return 3
+        return UNITS
     if outcome.kind in ("challenge_passed", "session_established", "recovery_completed") and kept.satisfied:
-        return 3 if outcome.kind == "challenge_passed" and STRONG.intersection(outcome.amr) else 1
+        return UNITS if outcome.kind == "challenge_passed" and STRONG.intersection(outcome.amr) else 1
     return 0
 
 

@@ -11,10 +11,11 @@ A case is a YAML file:
 - `geo`: facts that the geo databases lack, with the reason: `{place: not_installed}`.
 - `store: unreadable`: the store does not answer.
 - `taught`: what proven sign-ins have taught: names of histories in `world.yaml`, or an attempt with `days_ago`
-  (a number, a list, or `{from, every, to}`), `units` (1 unless told) and `neighbours`, the number of other people
-  who did the same, each at an address and on a device of their own.
+  (a number, a list, or `{from, every, to}`), `units` (1 unless told), and `neighbours` or `colleagues`, the number of
+  other people who did the same, each on a device of their own: neighbours at addresses of theirs, colleagues behind
+  this one.
 - `tried`: what was tried lately: an attempt with `minutes_ago`, `times`, and `accounts`: the number of other
-  accounts on which the same was tried. None of it taught anything.
+  accounts on which the same was tried, strangers' or, with `colleagues`, theirs. None of it taught anything.
 - `recovered`: minutes since each completed recovery of the account.
 - `expect`: the answer's essence and the decision record's, whole and in order. One answer in sixteen is explained
   though nothing was raised: which ones hangs on the request id, and that is the file's name.
@@ -152,9 +153,9 @@ class Case:
         """A store that holds what was taught, tried and recovered."""
         store = FailingStore(writes=True) if self.file.store == "unreadable" else MemoryStore()
         for entry in _named(self.file.taught):
-            words = {"days_ago": 0, "units": 1, "neighbours": 0} | entry
-            days, units, neighbours = (words.pop(name) for name in ("days_ago", "units", "neighbours"))
-            for one in map(attempt, _neighbours(words, neighbours)):
+            words = {"days_ago": 0, "units": 1} | entry
+            days, units = words.pop("days_ago"), words.pop("units")
+            for one in map(attempt, _people(words)):
                 for day in _days(days):
                     keys, context = facts(one, _EVERYWHERE, NOW - day * 86_400, MemoryStore())
                     store.write(learn.taught(learn.lesson(one, context, keys), units), (), NOW, 1.0)
@@ -162,8 +163,8 @@ class Case:
             words = {"minutes_ago": 0, "times": 1, "accounts": 0} | entry
             time = NOW - words.pop("minutes_ago") * 60
             times, accounts = words.pop("times"), words.pop("accounts")
-            for who in [{"subject": f"victim-{number}"} for number in range(accounts)] or [{}]:
-                one = attempt(words | who)
+            people = [words | {"subject": f"victim-{number}"} for number in range(accounts)] or _people(words)
+            for one in map(attempt, people):
                 keys, _ = facts(one, _EVERYWHERE, time, MemoryStore())
                 for _ in range(times):
                     store.write(learn.attempted(one, keys, time), (), NOW, 1.0)
@@ -215,11 +216,15 @@ def _named(taught: list[str | Words]) -> Iterator[Words]:
             yield entry
 
 
-def _neighbours(words: Words, count: int) -> Iterator[Words]:
+def _people(words: Words) -> Iterator[Words]:
     """The attempt itself, or those of other people like it."""
-    if not count:
+    neighbours, colleagues = words.pop("neighbours", 0), words.pop("colleagues", 0)
+    if not neighbours and not colleagues:
         yield words
-    for number in range(count):
+    for number in range(colleagues):
+        name = f"colleague-{number}"
+        yield words | {"subject": name, "device": {"device_id": name, "fingerprint": name}}
+    for number in range(neighbours):
         ip = WORLD["from"][words.get("from", "home")]["ip"].split(".")
         yield words | {
             "subject": f"neighbour-{number}",

@@ -30,8 +30,8 @@ def test_an_edited_model_is_refused_until_it_is_sealed(edited: Path, capsys: pyt
         load_model(edited, DEFINITIONS)
 
     assert main(["model", "seal", str(edited)]) == 0
-    assert "machine hand-set-1" in capsys.readouterr().out
-    assert load_model(edited, DEFINITIONS).version == "hand-set-1"
+    assert "machine hand-set-2" in capsys.readouterr().out
+    assert load_model(edited, DEFINITIONS).version == "hand-set-2"
     assert "| `tor` | 0 (0.5), +3.5 |" in read_card(edited)
 
 

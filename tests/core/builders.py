@@ -70,7 +70,7 @@ def keys_of(attempt: Attempt, values: dict[str, str]) -> Keys:
         return f"{table}:{values[table]}".encode() if table in values else b""
 
     return Keys(
-        subject=f"subject:{attempt.subject}".encode(),
+        subject=f"{attempt.subject}:subject".encode(),
         domain=b"domain",
         address=key("address"),
         network=key("network"),

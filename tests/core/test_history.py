@@ -18,6 +18,7 @@ from riskd.core.history import (
     HOUR,
     MARKS,
     OLDEST,
+    OWNERS,
     PROFILE_TABLES,
     SKETCH,
     TABLES,
@@ -33,6 +34,7 @@ from riskd.core.history import (
     fold,
     inverse,
     newest,
+    owners,
     placed,
     slot,
     trusted,
@@ -50,7 +52,7 @@ names = st.sampled_from(sorted(TABLES))
 moments = st.tuples(st.integers(0, 20).map(lambda step: START + step * 1000.0), st.floats(0, 9))
 Fact = tuple[float, tuple[str, int], tuple[float, float]]
 """Time, sight, moment."""
-sights = st.tuples(st.sampled_from(["who", "address"]), st.integers(0, 51))
+sights = st.tuples(st.sampled_from(["who", "owner"]), st.integers(0, 51))
 
 
 def remembered(*deltas: Delta) -> History:
@@ -212,8 +214,8 @@ def test_whatever_comes_a_history_stays_small(deltas: list[Delta]) -> None:
         assert len(values) <= table.capacity
         assert all(len(tally) - 1 <= table.keep for tally in values.values())
     assert all(len(marks) <= MARKS for marks in history.marks.values())
-    for periods in history.sketches.values():
-        assert max(periods) - min(periods) < SKETCH.keep
+    for name, periods in history.sketches.items():
+        assert max(periods) - min(periods) < (OWNERS if name == "owner" else SKETCH).keep
         assert all(0 < mask < 2**64 for mask in periods.values())
 
 
@@ -503,3 +505,16 @@ def test_newest_is_the_latest_that_has_happened(marks: list[tuple[float, float]]
     kept = [mark for mark in history.marks.get("place", []) if mark[0] <= now]
 
     assert newest(history, "place", now) == max(kept, default=None)
+
+
+def test_owners_are_counted_for_five_weeks() -> None:
+    """Who was proven to come from an address counts once however often, until five weeks are over."""
+    history = remembered(
+        Delta(KEY, START, math.inf, (), (), (("owner", 1), ("owner", 2))),
+        Delta(KEY, START + 3 * WEEK, math.inf, (), (), (("owner", 2), ("owner", 3))),
+    )
+    three, two = cardinality(0b111), cardinality(0b11)
+
+    assert owners(history, START + 3 * WEEK) == owners(history, START + 5 * WEEK - 1) == three
+    assert owners(history, START + 5 * WEEK) == owners(history, START + 8 * WEEK - 1) == two
+    assert owners(history, START + 8 * WEEK) == owners(History(), START) == 0.0

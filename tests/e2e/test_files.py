@@ -65,13 +65,13 @@ def misspelled_tier(files: Path) -> tuple[str, str]:
 
 
 def edited_forest(files: Path) -> tuple[str, str]:
-    forest = files / "models" / "machine" / "hand-set-1" / "forest.json"
+    forest = files / "models" / "machine" / "hand-set-2" / "forest.json"
     replace(forest, "0.5", "0.6")
     return f"{forest}: SHA-256", "seal"
 
 
 def other_features(files: Path) -> tuple[str, str]:
-    manifest = files / "models" / "customer" / "hand-set-1" / "manifest.json"
+    manifest = files / "models" / "customer" / "hand-set-2" / "manifest.json"
     replace(manifest, "km; missing nan; revision 1", "km; missing nan; revision 0")
     return f"{manifest}: features.", "train"
 

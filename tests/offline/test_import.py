@@ -19,6 +19,7 @@ from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.core.errors import InvalidFile, Problem, Unavailable
 from riskd.core.history import DAY, HOUR, PROFILE_SECONDS, WEEK, Delta, History
+from riskd.core.learn import UNITS
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE
 from riskd.core.stored import Swap, history
 from riskd.engine import Engine, Parts
@@ -398,7 +399,7 @@ def test_events_of_one_sign_in_teach_once(
     for _ in events:
         imported(engine(release, store), str(file), Options(limit=limit), source="okta")
 
-    assert units(store) == 3
+    assert units(store) == UNITS
     tried = [kept.tallies.attempt_day for kept in learned(store, ACTIVITY).values()]
     assert {sum(counted[""][1:]) for counted in tried if counted} == {1}
 

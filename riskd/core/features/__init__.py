@@ -26,6 +26,7 @@ from riskd.core.features import (
     rhythm,
     sequence,
     session,
+    sharing,
     velocity,
 )
 from riskd.core.features.feature import Feature
@@ -40,6 +41,7 @@ _MODULES: Final = (
     rhythm,
     motion,
     velocity,
+    sharing,
     infrastructure,
     consistency,
     behaviour,

@@ -11,6 +11,7 @@ from riskd.core.context import Agent, Context
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past
 from riskd.core.history import counted_since
+from riskd.core.tallies import Tallies
 
 TYPING_SCALE: Final = 1000
 """Histories keep rhythms, and their squares, in whole thousandths."""
@@ -110,13 +111,21 @@ def typing_rhythm(attempt: Attempt) -> float | None:
     return sum(map(math.log, intervals)) / len(intervals)
 
 
-def _typing_deviation(attempt: Attempt, past: Past) -> float:
-    typing, since = past.profile.tallies.typing, past.since
+def typing_habit(tallies: Tallies, since: int) -> tuple[float, float] | None:
+    """Mean of the subject's rhythms, and the deviation to expect of the next; None below `ENOUGH` units."""
+    typing = tallies.typing
     n = counted_since(typing.get("n"), since) if typing else 0
-    rhythm = typing_rhythm(attempt) if n >= ENOUGH else None
-    if typing is None or rhythm is None:
-        return math.nan
+    if typing is None or n < ENOUGH:
+        return None
     mean = counted_since(typing.get("sum"), since) / n / TYPING_SCALE
     variance = max(counted_since(typing.get("square"), since) / n / TYPING_SCALE - mean * mean, 0.0)
     shrunk = (n * variance + PRIOR * TYPICAL_DEVIATION**2) / (n + PRIOR)
-    return min(abs(rhythm - mean) / math.sqrt(shrunk * (1 + 1 / n)), FARTHEST)
+    return mean, math.sqrt(shrunk * (1 + 1 / n))
+
+
+def _typing_deviation(attempt: Attempt, past: Past) -> float:
+    habit = typing_habit(past.profile.tallies, past.since)
+    rhythm = typing_rhythm(attempt) if habit else None
+    if habit is None or rhythm is None:
+        return math.nan
+    return min(abs(rhythm - habit[0]) / habit[1], FARTHEST)

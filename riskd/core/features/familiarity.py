@@ -85,6 +85,10 @@ FEATURES: Final = (
         source="screen",
     ),
 )
+LENIENCE: Final = 1 / 3
+"""How much of its surprise a new device loses before it is settled: who was asked yesterday, on a new phone at home,
+is not asked again today."""
+_LENIENT: Final = ("device", "fingerprint", "agent")
 _NONE: Final = (math.nan,) * len(FEATURES)
 _ADDRESS: Final = ("address", "network", "asn", "country")
 _AGENT: Final = ("agent", "browser", "os", "device_class")
@@ -126,5 +130,7 @@ def _backed_off(tables: tuple[str, ...], weights: tuple[float, ...], past: Past)
 
 
 def _on_probation(llr: float, table: str, past: Past) -> float:
-    """The poison guard: until it is settled a value loses its surprise with trust, and earns no credit by itself."""
-    return llr * (1.0 - past.probation.get(table, 0.0)) if llr > 0 else llr
+    """The poison guard: until it is settled a value keeps its surprise, but for a part where it is of a device."""
+    if llr > 0 and table in _LENIENT:
+        return llr * (1.0 - min(past.probation.get(table, 0.0), LENIENCE))
+    return llr

@@ -56,7 +56,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=1,
         reason="NEW_ISSUER",
-        why="1 until this issuer has been used as long as the account, for two weeks, or repeatedly",
+        why="1 until this issuer has been used as long as the account, repeatedly over weeks, or with a key",
         text="the account has not been used with this issuer",
         sources=("federation", "history"),
     ),

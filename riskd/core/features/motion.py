@@ -11,7 +11,8 @@ from riskd.core.context import Context, Missing, Place, Route
 from riskd.core.features.feature import Feature
 from riskd.core.features.geodesy import distance_km
 from riskd.core.features.past import Past
-from riskd.core.history import HOUR, newest, where
+from riskd.core.features.sharing import CROWD
+from riskd.core.history import HOUR, where
 
 LEAST_HOURS: Final = 1 / 6
 """Shorter intervals count as ten minutes: a division by nearly nothing is no evidence."""
@@ -23,8 +24,8 @@ FEATURES: Final = (
         unit="km/h",
         direction=1,
         reason="IMPOSSIBLE_TRAVEL",
-        why="from the last proven place, less both uncertainty radii, over at least ten minutes; "
-        "missing behind anonymisers and satellites",
+        why="the fastest journey from the last four proven places, less both uncertainty radii, over at least ten "
+        "minutes; missing behind anonymisers and satellites, and a crowd's address in the account's country",
         text="nobody travels this fast from where the account was last used",
         sources=("history", "place"),
     ),
@@ -34,7 +35,7 @@ FEATURES: Final = (
         unit="km",
         direction=1,
         reason="FAR_FROM_LAST_PLACE",
-        why="beyond both radii from the last proven place",
+        why="beyond both radii from where that journey began",
         text="this is far from where the account was last used",
         sources=("history", "place"),
     ),
@@ -44,7 +45,7 @@ FEATURES: Final = (
         unit="km",
         direction=1,
         reason="FAR_FROM_KNOWN_PLACES",
-        why="beyond both radii from the nearest of the last four proven places",
+        why="beyond both radii from the nearest of the last four proven places, but one: once is no habit",
         text="this is far from every place where the account was lately used",
         sources=("history", "place"),
     ),
@@ -52,20 +53,33 @@ FEATURES: Final = (
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
     remembered, place, route, now = context.remembered, context.place, context.route, context.now
     if isinstance(remembered, Missing) or not isinstance(place, Place):
         return _NONE
     profile = remembered.subject.profile
-    last = newest(profile, "place", now)
-    if last is None or (isinstance(route, Route) and route.anonymizer):
+    marks = profile.marks.get("place")
+    if not marks or (isinstance(route, Route) and route.anonymizer):
         return _NONE
-    distance = nearest = _beyond(place, last)
-    for mark in profile.marks["place"]:
-        if mark[1:] != last[1:]:
-            nearest = min(nearest, _beyond(place, mark))
-    return (distance / max((now - last[0]) / HOUR, LEAST_HOURS), distance, nearest)
+    if past and past.at_address >= CROWD and past.settled.get("country"):
+        return _NONE
+    known: dict[tuple[float, ...], float] = {}
+    distances, speed, began = [], -1.0, 0.0
+    for mark in marks:
+        if mark[0] > now:
+            continue
+        distance = known.get(mark[1:])
+        if distance is None:  # the newest mark of a place asks for the most speed
+            distance = known[mark[1:]] = _beyond(place, mark)
+            fast = distance / max((now - mark[0]) / HOUR, LEAST_HOURS)
+            if fast > speed:
+                speed, began = fast, distance
+        distances.append(distance)
+    if not distances:
+        return _NONE
+    distances.sort()
+    return (speed, began, distances[1] if len(distances) > 1 else distances[0])
 
 
 def _beyond(place: Place, mark: tuple[float, ...]) -> float:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from riskd.core.context import Context, Missing
-from riskd.core.history import OLDEST, WEEK, History, counted_since, trusted, units
+from riskd.core.history import OLDEST, WEEK, History, counted_since, owners, trusted, units
 from riskd.core.tallies import UNCOUNTED, Tallies
 
 RHYTHM = ("hour", "weekday")
+SETTLED: Final = 2.0
+"""Trusted units from which a value is the subject's own: one pass with a key, or several weaker ones in weeks."""
 
 
 class Past(Struct, frozen=True):
@@ -18,7 +22,8 @@ class Past(Struct, frozen=True):
     `settled` is empty. `settled` are by table the units of them that had this attempt's value, 0 unless it is
     settled; `probation` the trusted units of a value that is not. `everyone` are the sign-ins of the whole
     identity domain in half a year, `popularity` by table those of them that had this attempt's value. `since`
-    is the week in which that half-year began.
+    is the week in which that half-year began. `at_address` and `at_network` are how many accounts were proven to
+    come from there lately.
     """
 
     profile: History
@@ -30,6 +35,8 @@ class Past(Struct, frozen=True):
     everyone: int
     popularity: dict[str, int]
     since: int
+    at_address: float
+    at_network: float
 
 
 def recollect(context: Context) -> Past | None:
@@ -49,7 +56,10 @@ def recollect(context: Context) -> Past | None:
     total = units(account, now)
     settled, probation = _trust(profile.tallies, context.values, account, total, now) if total else ({}, {})
     everyone = _sign_ins(domain, since)
-    return Past(profile, account, total, settled, probation, domain.tallies, everyone, popularity, since)
+    at_address, at_network = owners(remembered.address.profile, now), owners(remembered.network.profile, now)
+    return Past(
+        profile, account, total, settled, probation, domain.tallies, everyone, popularity, since, at_address, at_network
+    )
 
 
 def tally(tallies: Tallies, table: str, value: str) -> list[int] | None:
@@ -83,12 +93,12 @@ def _trust(
 def standing(known: list[int], account: list[int], now: float) -> tuple[float, bool]:
     """How far a value with this tally is trusted, and whether it is settled.
 
-    What an account began with is its own from the start: the first login after a registration is from
-    nowhere new. Later values are on probation until they are two weeks old or worth a whole trusted
-    unit: one stolen pass does not settle the thief's device.
+    What an account began with is its own from the start, as long as its start is remembered: the first login
+    after a registration is from nowhere new. Later values are on probation until they are worth `SETTLED`. Age
+    alone does not settle them: one stolen pass never makes the thief's device the owner's.
     """
-    if known[0] <= account[0]:
+    if known[0] <= account[0] > int(now // WEEK) - OLDEST + 1:
         own = units(known, now)
         return own, own > 0
     own = trusted(known, now)
-    return own, own >= 1 or (own > 0 and known[0] <= int(now // WEEK) - 2)
+    return own, own >= SETTLED

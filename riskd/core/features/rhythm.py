@@ -10,8 +10,8 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.familiarity import bounded, smoothed
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import Past, tally
-from riskd.core.history import DAY, WEEK, counted_since, newest, units
+from riskd.core.features.past import SETTLED, Past, standing, tally
+from riskd.core.history import DAY, WEEK, counted_since, newest
 from riskd.core.tallies import UNCOUNTED
 
 FEATURES: Final = (
@@ -81,7 +81,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     visit = newest(past.profile, "visit", now)
     return (
         _hour(past, hour, now) if hour else math.nan,
-        _llr(units(tally(tallies, "weekday", weekday), now), past.total, 1 / 7) if weekday else math.nan,
+        _llr([tally(tallies, "weekday", weekday)], past, now, 1 / 7) if weekday else math.nan,
         (now - visit[0]) / DAY if visit else math.nan,
         past.total,
         float(max(int(now // WEEK) - past.account[0], 0)),
@@ -91,14 +91,17 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 def _hour(past: Past, hour: str, now: float) -> float:
     """The domain's share is drawn towards an even day by a day's worth of sign-ins."""
     hours, everyones = past.profile.tallies.hour or UNCOUNTED, past.domain.hour or UNCOUNTED
-    own = common = 0.0
-    for at in _AROUND[hour]:
-        if at in hours:
-            own += units(hours[at], now)
-        if at in everyones:
-            common += counted_since(everyones[at], past.since)
-    return _llr(own, past.total, (common + 3.0) / (past.everyone + 24.0))
+    around = _AROUND[hour]
+    common = sum([counted_since(everyones[at], past.since) for at in around if at in everyones])
+    return _llr([hours.get(at) for at in around], past, now, (common + 3.0) / (past.everyone + 24.0))
 
 
-def _llr(count: float, total: float, population: float) -> float:
-    return bounded(population / smoothed(min(count / total, 1.0), total, population))
+def _llr(tallies: list[list[int] | None], past: Past, now: float, population: float) -> float:
+    """The poison guard: times at which the account was used once or twice are told as if it never had been."""
+    account, total, own = past.account, past.total, 0.0
+    for known in tallies:
+        if known:
+            own += standing(known, account, now)[0]
+    if own < SETTLED and not any(standing(known, account, now)[1] for known in tallies if known):
+        own = 0.0
+    return bounded(population / smoothed(min(own / total, 1.0), total, population))

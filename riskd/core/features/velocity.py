@@ -38,6 +38,8 @@ _BUSY_ADDRESS: Final = "there are many attempts from this address or network"
 _FAILING_ADDRESS: Final = "attempts from this address or network keep failing"
 _SHARED: Final = "many different accounts are tried from here"
 
+_STRANGERS: Final = "more accounts are tried from here than are known to come from here"
+
 FEATURES: Final = (
     _feature(
         "subject_attempts_10m",
@@ -169,19 +171,53 @@ FEATURES: Final = (
         sources=("reputation", "device_id"),
         purpose="device",
     ),
+    _feature(
+        "address_strangers_24h",
+        unit="accounts, estimated",
+        reason="MANY_ACCOUNTS",
+        why="accounts tried from this address beyond those known to share it: spraying, not a busy office",
+        text=_STRANGERS,
+        sources=("reputation",),
+    ),
+    _feature(
+        "network_strangers_24h",
+        unit="accounts, estimated",
+        reason="MANY_ACCOUNTS",
+        why="the same of the network: spraying from a rented subnet",
+        text=_STRANGERS,
+        sources=("reputation",),
+    ),
+    _feature(
+        "address_failures_per_account_1h",
+        unit="failures an account",
+        reason="FAILING_ADDRESS",
+        why="failures for each account known to share this address: many people mistype more often than one",
+        text=_FAILING_ADDRESS,
+        sources=("reputation",),
+    ),
+    _feature(
+        "network_failures_per_account_1h",
+        unit="failures an account",
+        reason="FAILING_ADDRESS",
+        why="the same of the network",
+        text=_FAILING_ADDRESS,
+        sources=("reputation",),
+    ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)
 
 
-def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
+def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`: 0 where nothing happened, missing only when the store failed or there is no id."""
     remembered, now = context.remembered, context.now
-    if isinstance(remembered, Missing):
+    if past is None or isinstance(remembered, Missing):
         return _NONE
     subject, address = remembered.subject.activity, remembered.address.activity
     network, asn, device = remembered.network.activity, remembered.asn.activity, remembered.device.activity
     minutes, hour, day = window("attempt", now, 600), window("attempt", now, HOUR), window("attempt_day", now, DAY)
     tried, known = day.count(address, "attempt_day"), "device" in context.values
+    failed, failed_around = hour.count(address, "failure"), hour.count(network, "failure")
+    subjects, subjects_around = distinct(address, "subject", now, DAY), distinct(network, "subject", now, DAY)
     return (
         minutes.count(subject, "attempt"),
         day.count(subject, "attempt_day"),
@@ -190,15 +226,19 @@ def compute(_attempt: Attempt, context: Context, _past: Past | None) -> Sequence
         distinct(subject, "address", now, DAY),
         minutes.count(address, "attempt"),
         tried,
-        hour.count(address, "failure"),
+        failed,
         _ratio(day.count(address, "failure_day"), tried),
-        distinct(address, "subject", now, DAY),
+        subjects,
         hour.count(network, "attempt"),
-        hour.count(network, "failure"),
-        distinct(network, "subject", now, DAY),
+        failed_around,
+        subjects_around,
         _ratio(day.count(asn, "failure_day"), day.count(asn, "attempt_day")) if "asn" in context.values else math.nan,
         hour.count(device, "attempt") if known else math.nan,
         distinct(device, "subject", now, DAY) if known else math.nan,
+        max(subjects - past.at_address, 0.0),
+        max(subjects_around - past.at_network, 0.0),
+        failed / max(past.at_address, 1.0),
+        failed_around / max(past.at_network, 1.0),
     )
 
 

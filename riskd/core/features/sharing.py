@@ -1,0 +1,75 @@
+"""Sharing: who else comes from here. Offices, schools, carriers and relays put many people behind one address."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context, Missing
+from riskd.core.features.feature import Feature
+from riskd.core.features.past import Past
+from riskd.core.history import owners
+
+CROWD: Final = 40.0
+"""Accounts from which on an address is a crowd's: where it is says little of where they are."""
+
+
+def _feature(name: str, *, unit: str, direction: int, reason: str, why: str, text: str) -> Feature:
+    return Feature(
+        name=name,
+        group="sharing",
+        unit=unit,
+        direction=direction,
+        reason=reason,
+        why=why,
+        text=text,
+        sources=("reputation",),
+    )
+
+
+_ACCOUNTS: Final = "accounts, estimated, at most 205"
+
+FEATURES: Final = (
+    _feature(
+        "address_accounts",
+        unit=_ACCOUNTS,
+        direction=0,
+        reason="SHARED_ADDRESS",
+        why="accounts proven to come from this address in the last five weeks: a home, an office, a carrier's gateway",
+        text="many accounts share this address",
+    ),
+    _feature(
+        "network_accounts",
+        unit=_ACCOUNTS,
+        direction=0,
+        reason="SHARED_ADDRESS",
+        why="the same of the /24 or /48 network",
+        text="many accounts share this network",
+    ),
+    _feature(
+        "shared_accounts",
+        unit=_ACCOUNTS,
+        direction=1,
+        reason="SHARED_ADDRESS",
+        why="accounts that share the address, or else the network, that is the account's own; 0 where neither is: "
+        "to come from where many do proves little",
+        text="the address is one that the account is used from, and many others are as well",
+    ),
+)
+_NONE: Final = (math.nan,) * len(FEATURES)
+
+
+def compute(_attempt: Attempt, _context: Context, past: Past | None) -> Sequence[float]:
+    """The values of `FEATURES`: missing only when the store failed."""
+    if past is None:
+        return _NONE
+    here, around, settled = past.at_address, past.at_network, past.settled
+    return (here, around, here if settled.get("address") else around if settled.get("network") else 0.0)
+
+
+def crowded(context: Context) -> bool:
+    """Whether the address is a crowd's."""
+    remembered = context.remembered
+    return not isinstance(remembered, Missing) and owners(remembered.address.profile, context.now) >= CROWD
