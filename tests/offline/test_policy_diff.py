@@ -66,7 +66,7 @@ def test_each_kind_of_change_is_named(piece: str) -> None:
     assert found.way == way
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(st.sets(st.sampled_from(sorted(EDITS)), max_size=4), st.booleans(), logs)
 def test_what_it_says_is_true_of_every_decision(
     pieces: set[str], back: bool, log: list[record.AssessmentRecord]
