@@ -8,7 +8,7 @@ from typing import Final
 from riskd.core.history import Delta, History
 from riskd.core.recall import COMMON
 from riskd.core.stored import Change, Swap
-from riskd.ports import HistoryStore
+from riskd.ports import HistoryStore, Meter
 
 SECONDS: Final = 5.0
 """Staleness: how long other workers' changes to common values may go unseen. They move by one in thousands."""
@@ -18,12 +18,13 @@ BOUND: Final = 65_536
 
 class CachingStore:
     """A `HistoryStore` in front of another. Histories of common values (`recall.COMMON`: how often a country, a
-    browser, a whole domain was seen) are remembered for `SECONDS`. What a thread writes it sees at once; one that was
-    reading meanwhile may remember the older state for as long.
+    browser, a network, a whole domain was seen) are remembered for `SECONDS`. What a thread writes it sees at once; one
+    that was reading meanwhile may remember the older state for as long.
     """
 
-    def __init__(self, store: HistoryStore, seconds: float = SECONDS, bound: int = BOUND) -> None:
+    def __init__(self, store: HistoryStore, meter: Meter, seconds: float = SECONDS, bound: int = BOUND) -> None:
         self._store = store
+        self._meter = meter
         self._seconds = seconds
         self._bound = bound
         self._remembered: dict[bytes, tuple[float, History | None]] = {}
@@ -41,7 +42,7 @@ class CachingStore:
             else:
                 asked.append(key)
         found, papers = self._store.read(asked, documents, now, timeout)
-        self._remember(asked, found, now)
+        self._meter.recalled(len(known), self._remember(asked, found, now))
         known.update(zip(asked, found, strict=True))
         return [known[key] for key in histories], papers
 
@@ -90,10 +91,13 @@ class CachingStore:
         self._remembered.clear()
         self._store.close()
 
-    def _remember(self, keys: Sequence[bytes], found: Sequence[History | None], now: float) -> None:
-        remembered = self._remembered
+    def _remember(self, keys: Sequence[bytes], found: Sequence[History | None], now: float) -> int:
+        """Those of common values; how many they were."""
+        remembered, common = self._remembered, 0
         if len(remembered) + len(keys) > self._bound:
             remembered.clear()
         for key, history in zip(keys, found, strict=True):
             if key[-1:] == COMMON:
                 remembered[key] = (now, history)
+                common += 1
+        return common

@@ -38,10 +38,10 @@ class Lesson(Struct, frozen=True, array_like=True):
     subject: bytes
     owners: tuple[bytes, ...]
     """Device and fingerprint, which learn whose they are."""
-    shared: tuple[bytes, ...]
-    """Address, network and ASN, which learn how common they are."""
+    address: bytes
+    """It learns how common it is."""
     common: tuple[bytes, ...]
-    """The same of the values that have a popularity record."""
+    """As do network, ASN, and the values that have a popularity record."""
     domain: bytes
     values: dict[str, str]
     place: tuple[int | float, ...] = ()
@@ -133,8 +133,11 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
         time=context.now,
         subject=keys.subject,
         owners=tuple([key for key in (keys.device, keys.fingerprint) if key]),
-        shared=tuple([key for key in (keys.address, keys.network, keys.asn) if key]),
-        common=tuple([key for table, key in keys.popularity.items() if table in values]),
+        address=keys.address,
+        common=tuple(
+            [key for key in (keys.network, keys.asn) if key]
+            + [key for table, key in keys.popularity.items() if table in values]
+        ),
         domain=keys.domain,
         values=values,
         place=place,
@@ -165,7 +168,7 @@ def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
     return (
         Delta(lesson.subject + PROFILE, time, expires, tuple(counts), marks),
         *(Delta(key + PROFILE, time, expires, owner) for key in lesson.owners),
-        *(Delta(key + PROFILE, time, expires, once) for key in lesson.shared),
+        Delta(lesson.address + PROFILE, time, expires, once),
         *(Delta(key + COMMON, time, expires, once) for key in lesson.common),
         Delta(lesson.domain + COMMON, time, expires, (*once, *rhythm)),
     )

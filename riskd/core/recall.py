@@ -12,7 +12,7 @@ from riskd.core.pseudonym import Keys
 PROFILE: Final = b"P"
 """What owners taught. A key is a pseudonym and the kind of its record."""
 COMMON: Final = b"C"
-"""What owners taught of values that many share: a country, a browser, the whole domain. Nobody's in particular,
+"""What owners taught of what many share: a country, a browser, a network, the whole domain. Nobody's in particular,
 so that a store may answer from memory."""
 ACTIVITY: Final = b"A"
 """What was tried lately."""
@@ -33,10 +33,10 @@ def wanted(keys: Keys) -> list[bytes]:
         keys.subject + ACTIVITY,
         keys.address + PROFILE,
         keys.address + ACTIVITY,
-        keys.network + PROFILE,
+        keys.network + COMMON,
         keys.network + ACTIVITY,
         keys.domain + COMMON,
-        *(key + kind for key in _optional(keys) for kind in (PROFILE, ACTIVITY)),
+        *(key + kind for key, profile in _optional(keys) for kind in (profile, ACTIVITY)),
         *(key + COMMON for key in keys.popularity.values()),
     ]
 
@@ -46,7 +46,7 @@ def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
     found = iter([history or EMPTY for history in histories])
     subject, address, network = (Memory(next(found), next(found)) for _ in range(3))
     domain = next(found)
-    optional = {key: Memory(next(found), next(found)) for key in _optional(keys)}
+    optional = {key: Memory(next(found), next(found)) for key, _ in _optional(keys)}
     return Remembered(
         subject=subject,
         device=optional.get(keys.device, NOTHING),
@@ -59,5 +59,7 @@ def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
     )
 
 
-def _optional(keys: Keys) -> list[bytes]:
-    return [key for key in (keys.device, keys.fingerprint, keys.asn) if key]
+def _optional(keys: Keys) -> list[tuple[bytes, bytes]]:
+    """What an attempt may lack, with the kind of what owners taught of it."""
+    kinds = ((keys.device, PROFILE), (keys.fingerprint, PROFILE), (keys.asn, COMMON))
+    return [(key, profile) for key, profile in kinds if key]

@@ -30,7 +30,7 @@ lessons = st.builds(
     time=st.floats(NOW, NOW + DAY),
     subject=st.just(SUBJECT),
     owners=st.lists(digests, max_size=2, unique=True).map(tuple),
-    shared=st.lists(digests, max_size=11, unique=True).map(tuple),
+    address=digests,
     domain=st.just(DOMAIN),
     values=st.dictionaries(st.sampled_from(["country", "os", "hour", "device", "weekday"]), st.text(max_size=3)),
     place=st.sampled_from([(), (NOW, 59.9, 10.7, 20.0)]),
@@ -66,7 +66,7 @@ def receipt(tier: Tier = Tier.STEP_UP, *, satisfied: bool = False, amr: tuple[tu
         time=NOW,
         subject=SUBJECT,
         owners=(DEVICE,),
-        shared=(PLACE,),
+        address=PLACE,
         common=(),
         domain=DOMAIN,
         values={"country": "NO", "hour": "9"},
@@ -355,8 +355,8 @@ def test_a_place_is_learned_with_its_uncertainty() -> None:
     assert lesson.place == placed(NOW, 59.913, 10.746, 20.0)
     assert lesson.values == {"country": "NO", "os": "iOS"}
     assert lesson.owners == (DEVICE,)
-    assert lesson.shared == (PLACE, NETWORK)
-    assert lesson.common == (POPULAR,)
+    assert lesson.address == PLACE
+    assert lesson.common == (NETWORK, POPULAR)
 
 
 @pytest.mark.parametrize("anonymizer", ["vpn", "tor", "proxy", "relay", "satellite"])
