@@ -20,7 +20,7 @@ import lmdb
 
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
-from riskd.core.history import ACTIVITY_SECONDS, DAY, Delta
+from riskd.core.history import ACTIVITY_SECONDS, DAY, Delta, slot
 from riskd.core.learn import Lesson, taught
 from riskd.core.pseudonym import short
 from riskd.ports import HistoryStore, Swap
@@ -87,7 +87,9 @@ def velocity(lesson: Lesson) -> list[Delta]:
 
 def wanted(lesson: Lesson) -> list[bytes]:
     """The 21 records that an assessment reads."""
-    profiles = [b"P" + key for key in (lesson.subject, *lesson.owners, lesson.address, *lesson.common[:2], lesson.domain)]
+    profiles = [
+        b"P" + key for key in (lesson.subject, *lesson.owners, lesson.address, *lesson.common[:2], lesson.domain)
+    ]
     return profiles + [b"A" + key for key in (lesson.subject, *lesson.owners, lesson.address, *lesson.common[:2])]
 
 
