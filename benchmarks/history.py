@@ -20,7 +20,7 @@ import lmdb
 
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
-from riskd.core.history import ACTIVITY_SECONDS, DAY, Delta
+from riskd.core.history import ACTIVITY_SECONDS, DAY, Delta, slot
 from riskd.core.learn import Lesson, taught
 from riskd.core.pseudonym import short
 from riskd.ports import HistoryStore, Swap
@@ -61,8 +61,9 @@ class World:
             time=time,
             subject=subject,
             owners=owners,
-            shared=(address, *shared[:2]),
-            common=shared[2:],
+            address=address,
+            network=shared[0],
+            common=shared[1:],
             domain=self._domain,
             values=values,
             place=place,
@@ -78,17 +79,19 @@ class World:
 def velocity(lesson: Lesson) -> list[Delta]:
     """The five deltas of an assessment."""
     counts = (("attempt", "", 1), ("attempt_day", "", 1))
-    keys = (lesson.subject, *lesson.owners[:1], *lesson.shared[:3])
+    keys = (lesson.subject, *lesson.owners[:1], lesson.address, *lesson.common[:2])
     return [
-        Delta(b"A" + key, lesson.time, lesson.time + ACTIVITY_SECONDS, counts, (), (("who", key[0] & 63),))
+        Delta(b"A" + key, lesson.time, lesson.time + ACTIVITY_SECONDS, counts, (), (("who", slot(key)),))
         for key in keys
     ]
 
 
 def wanted(lesson: Lesson) -> list[bytes]:
     """The 21 records that an assessment reads."""
-    profiles = [b"P" + key for key in (lesson.subject, *lesson.owners, *lesson.shared, lesson.domain)]
-    return profiles + [b"A" + key for key in (lesson.subject, *lesson.owners, *lesson.shared[:3])]
+    profiles = [
+        b"P" + key for key in (lesson.subject, *lesson.owners, lesson.address, *lesson.common[:2], lesson.domain)
+    ]
+    return profiles + [b"A" + key for key in (lesson.subject, *lesson.owners, lesson.address, *lesson.common[:2])]
 
 
 def timed(call: Callable[..., object], *arguments: object) -> float:

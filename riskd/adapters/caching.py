@@ -8,7 +8,7 @@ from typing import Final
 from riskd.core.history import Delta, History
 from riskd.core.recall import COMMON
 from riskd.core.stored import Change, Swap
-from riskd.ports import HistoryStore
+from riskd.ports import HistoryStore, Meter
 
 SECONDS: Final = 5.0
 """Staleness: how long other workers' changes to common values may go unseen. They move by one in thousands."""
@@ -18,12 +18,13 @@ BOUND: Final = 65_536
 
 class CachingStore:
     """A `HistoryStore` in front of another. Histories of common values (`recall.COMMON`: how often a country, a
-    browser, a whole domain was seen) are remembered for `SECONDS`. What a thread writes it sees at once; one that was
-    reading meanwhile may remember the older state for as long.
+    browser, a network, a whole domain was seen) are remembered for `SECONDS`. What a thread writes it sees at once; one
+    that was reading meanwhile may remember the older state for as long.
     """
 
-    def __init__(self, store: HistoryStore, seconds: float = SECONDS, bound: int = BOUND) -> None:
+    def __init__(self, store: HistoryStore, meter: Meter, seconds: float = SECONDS, bound: int = BOUND) -> None:
         self._store = store
+        self._meter = meter
         self._seconds = seconds
         self._bound = bound
         self._remembered: dict[bytes, tuple[float, History | None]] = {}
@@ -44,12 +45,15 @@ class CachingStore:
                 places.append(len(answer))
                 answer.append(None)
         found, papers = self._store.read(asked, documents, now, timeout)
+        fetched = 0
         if len(remembered) + len(asked) > self._bound:
             remembered.clear()
         for place, key, history in zip(places, asked, found, strict=True):
             answer[place] = history
             if key[-1:] == COMMON:
                 remembered[key] = (now, history)
+                fetched += 1
+        self._meter.recalled(len(histories) - len(asked), fetched)
         return answer, papers
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:

@@ -46,10 +46,11 @@ class Lesson(Struct, frozen=True):
     subject: bytes
     owners: tuple[bytes, ...]
     """Device and fingerprint, which learn whose they are."""
-    shared: tuple[bytes, ...]
-    """Address and network, which learn how common they are, and by how many accounts."""
+    address: bytes
+    network: bytes
+    """Both learn how common they are, and by how many accounts."""
     common: tuple[bytes, ...]
-    """The same of the operator, and of the values that have a popularity record."""
+    """Operator, and the values that have a popularity record: they learn how common they are."""
     domain: bytes
     values: dict[str, str]
     place: tuple[int | float, ...] = ()
@@ -129,7 +130,8 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
         time=context.now,
         subject=keys.subject,
         owners=tuple([key for key in (keys.device, keys.fingerprint) if key]),
-        shared=(keys.address, keys.network),
+        address=keys.address,
+        network=keys.network,
         common=_common(keys, values),
         domain=keys.domain,
         values=values,
@@ -173,7 +175,8 @@ def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
     return (
         Delta(lesson.subject + PROFILE, time, expires, tuple(counts), marks),
         *(Delta(key + PROFILE, time, expires, owner) for key in lesson.owners),
-        *(Delta(key + PROFILE, time, expires, once, (), who) for key in lesson.shared),
+        Delta(lesson.address + PROFILE, time, expires, once, (), who),
+        Delta(lesson.network + COMMON, time, expires, once, (), who),
         *(Delta(key + COMMON, time, expires, once) for key in lesson.common),
         Delta(lesson.domain + COMMON, time, expires, (*once, *rhythm)),
     )

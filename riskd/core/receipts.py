@@ -57,7 +57,6 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
     lesson, value = receipt.lesson, receipt.lesson.values.get
     owners = iter(lesson.owners)
     device = next(owners) if "device" in lesson.values else b""
-    address, network = lesson.shared
     slip = (
         tenant,
         lesson.time,
@@ -69,7 +68,7 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
         lesson.subject[PLACE:],
         device,
         next(owners, b""),
-        address + network,
+        lesson.address + lesson.network,
         [value(table) for table in VALUES],
         lesson.place[1:],
         lesson.typing,
@@ -99,7 +98,8 @@ def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt
         time=slip.time,
         subject=subject,
         owners=tuple([key for key in (slip.device, slip.fingerprint) if key]),
-        shared=(address, network),
+        address=address,
+        network=network,
         common=tuple(common.values()),
         domain=pseudonyms.common(tenant, domain, "domain", ""),
         values=values | rhythm(slip.time) | {table: short(key) for table, key in entities.items() if key},

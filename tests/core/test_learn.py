@@ -22,7 +22,7 @@ from riskd.core.requirement import Requirement, Terms, Tier
 law = settings(deadline=None, max_examples=80)
 NOW = 1_800_000_000.0
 LATER = NOW + 600
-SUBJECT, DEVICE, PLACE, DOMAIN = (letter * 16 for letter in (b"s", b"d", b"a", b"o"))
+SUBJECT, DEVICE, PLACE, NETWORK, DOMAIN = (letter * 16 for letter in (b"s", b"d", b"a", b"n", b"o"))
 
 digests = st.binary(min_size=16, max_size=16)
 lessons = st.builds(
@@ -30,7 +30,8 @@ lessons = st.builds(
     time=st.floats(NOW, NOW + DAY),
     subject=st.just(SUBJECT),
     owners=st.lists(digests, max_size=2, unique=True).map(tuple),
-    shared=st.lists(digests, max_size=11, unique=True).map(tuple),
+    address=digests,
+    network=digests,
     domain=st.just(DOMAIN),
     values=st.dictionaries(st.sampled_from(["country", "os", "hour", "device", "weekday"]), st.text(max_size=3)),
     place=st.sampled_from([(), (NOW, 59.9, 10.7, 20.0)]),
@@ -66,7 +67,8 @@ def receipt(tier: Tier = Tier.STEP_UP, *, satisfied: bool = False, amr: tuple[tu
         time=NOW,
         subject=SUBJECT,
         owners=(DEVICE,),
-        shared=(PLACE,),
+        address=PLACE,
+        network=NETWORK,
         common=(),
         domain=DOMAIN,
         values={"country": "NO", "hour": "9"},
@@ -279,7 +281,7 @@ def test_a_completed_recovery_is_remembered_as_a_sensitive_step() -> None:
     assert kept.taught == learned(lesson) == 1
 
 
-NETWORK, POPULAR = b"n" * 16, b"p" * 16
+POPULAR = b"p" * 16
 KEYS = Keys(subject=SUBJECT, domain=DOMAIN, address=PLACE, network=NETWORK, device=DEVICE, popularity={"os": POPULAR})
 OSLO = Place("NO", 59.9127, 10.7461, 20.04)
 
@@ -349,7 +351,8 @@ def test_a_place_is_learned_with_its_uncertainty() -> None:
     assert lesson.place == placed(NOW, 59.913, 10.746, 20.0)
     assert lesson.values == {"country": "NO", "os": "iOS"}
     assert lesson.owners == (DEVICE,)
-    assert lesson.shared == (PLACE, NETWORK)
+    assert lesson.address == PLACE
+    assert lesson.network == NETWORK
     assert lesson.common == (POPULAR,)
 
 
