@@ -24,13 +24,21 @@ class HistoryStore(Protocol):
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
-        """All of them from one consistent snapshot, in order; None where absent or expired at `now`."""
+        """All of them, in order; None where absent or expired at `now`.
+
+        What lies in one place (the first `stored.PLACE` bytes of a key) is of one moment. The stores of one machine
+        read all of it at one moment; Redis reads place by place, in one round trip.
+        """
         ...
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """Apply everything, or nothing and return False when a swap's document is not as expected.
 
-        A history lives until the latest expiry of its deltas. Taking back from an absent one changes nothing.
+        The swaps share a place. A history lives until the latest expiry of its deltas. Taking back from an absent
+        one changes nothing. The stores of one machine, and one Redis server, change all or nothing whatever happens.
+        A Redis cluster does so in each place: beside refused swaps, deltas of other places are applied and taken back
+        (`history.inverse`: counts and marks, not sketches), and a write that ends in `Unavailable` may have changed
+        some places and not others. Where a document is replaced, the swaps' place changes first.
         """
         ...
 
@@ -61,11 +69,14 @@ class HistoryStore(Protocol):
         ...
 
     def sweep(self, now: float, limit: int) -> int:
-        """Look at up to `limit` records, going on where the last call stopped; how many had expired and went."""
+        """Look at up to `limit` records, going on where the last call stopped; how many had expired and went.
+
+        0 where servers free them by themselves.
+        """
         ...
 
     def size(self) -> tuple[int, int]:
-        """Records held and bytes used, as cheaply as the store can say."""
+        """Records held and bytes used, as cheaply as the store can say. Redis counts the records of a place as one."""
         ...
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,26 +11,73 @@ import pytest
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
+from riskd.adapters.redis_store import Access, RedisStore
 from riskd.ports import HistoryStore
+from tests.redis_servers import RedisServer, cluster, flush, running, valkey_server
 
-OPENERS: dict[str, Callable[[Path], HistoryStore]] = {
+LOCAL: dict[str, Callable[[Path], HistoryStore]] = {
     "memory": lambda _: MemoryStore(),
     "caching": lambda _: CachingStore(MemoryStore()),
     "lmdb": lambda directory: LmdbStore(directory / "lmdb", map_size=64 << 20),
 }
+"""Stores of one machine."""
+REMOTE = ("redis", "cluster", "valkey")
+"""Stores on servers, which let go of what has expired by themselves."""
+OPENERS = (*LOCAL, *REMOTE)
+
+
+class Deployments:
+    """Servers that are started when a test first asks for them, and ended with the session."""
+
+    def __init__(self, directory: Path, ended: ExitStack) -> None:
+        self._directory = directory
+        self._ended = ended
+        self._running: dict[str, list[RedisServer]] = {}
+
+    def opened(self, name: str) -> RedisStore:
+        """A store on one of them, which has forgotten everything."""
+        if name not in self._running:
+            self._running[name] = self._started(name)
+        servers = self._running[name]
+        flush(servers)
+        return RedisStore([servers[0].address], Access())
+
+    def _started(self, name: str) -> list[RedisServer]:
+        directory = self._directory / name
+        if name == "cluster":
+            return self._ended.enter_context(cluster(directory))
+        server = RedisServer(directory, program=valkey_server() if name == "valkey" else "")
+        self._ended.enter_context(running(server))
+        return [server]
+
+
+@pytest.fixture(scope="session")
+def deployments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployments]:
+    with ExitStack() as ended:
+        yield Deployments(tmp_path_factory.mktemp("servers"), ended)
 
 
 @pytest.fixture(params=OPENERS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HistoryStore]:
-    opened = OPENERS[request.param](tmp_path)
+def store(request: pytest.FixtureRequest, tmp_path: Path, deployments: Deployments) -> Iterator[HistoryStore]:
+    name = request.param
+    opened = deployments.opened(name) if name in REMOTE else LOCAL[name](tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=LOCAL)
+def sweeping_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HistoryStore]:
+    """Those that have to look for what has expired."""
+    opened = LOCAL[request.param](tmp_path)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def all_stores(tmp_path: Path) -> Iterator[list[HistoryStore]]:
+def all_stores(tmp_path: Path, deployments: Deployments) -> Iterator[list[HistoryStore]]:
     """One of each, to be treated alike."""
-    opened = [open_one(tmp_path / name) for name, open_one in OPENERS.items()]
+    opened = [open_one(tmp_path / name) for name, open_one in LOCAL.items()]
+    opened += [deployments.opened(name) for name in REMOTE]
     yield opened
     for one in opened:
         one.close()

@@ -1,0 +1,109 @@
+"""One connection to a server, on which every wait ends at the caller's deadline."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from collections.abc import Sequence
+from time import monotonic
+from typing import Final
+
+import hiredis
+from msgspec import Struct
+
+Reply = bytes | int | None | hiredis.ReplyError | list["Reply"]
+_MISSING: Final = object()
+_CHUNK: Final = 65_536
+_LATE: Final = "no answer in time"
+
+
+class Address(Struct, frozen=True, order=True):
+    """Where a server listens: host and port, or the path of a Unix socket."""
+
+    host: str = ""
+    port: int = 6379
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def pack(*words: bytes) -> bytes:
+    """A command as it is sent."""
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # of any length; its stub says one
+    return packed
+
+
+class Link:
+    """A connection, for one thread at a time. Deadlines are of `time.monotonic`.
+
+    Raises OSError (TimeoutError once the deadline has passed) and hiredis.ProtocolError; after either it is
+    of no more use, for what is still on its way belongs to nobody.
+    """
+
+    clustered = False
+    """Whether the server is one of a cluster, once it was greeted."""
+
+    def __init__(self, address: Address, tls: ssl.SSLContext | None, deadline: float) -> None:
+        """Connect. The name is looked up by the system, which knows no deadline."""
+        if address.path:
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(_left(deadline))
+            self._socket.connect(address.path)
+        else:
+            self._socket = socket.create_connection((address.host, address.port), _left(deadline))
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if tls is not None:
+            self._socket.settimeout(_left(deadline))
+            self._socket = tls.wrap_socket(self._socket, server_hostname=address.host)
+        self._reader = hiredis.Reader(notEnoughData=_MISSING)
+        self._buffer = bytearray(_CHUNK)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+    def idle(self) -> bool:
+        """Whether it is still connected, and nothing has come that nobody asked for."""
+        return not self._poll.poll(0)
+
+    def send(self, packed: bytes, deadline: float) -> None:
+        """Hand all of it to the operating system."""
+        self._socket.settimeout(_left(deadline))
+        self._socket.sendall(packed)
+
+    def receive(self, number: int, deadline: float) -> list[Reply]:
+        """The next replies, in order; errors of the server among them as values. What came by the deadline counts."""
+        replies: list[Reply] = []
+        gets, buffer = self._reader.gets, self._buffer
+        while True:
+            while (reply := gets()) is not _MISSING:
+                replies.append(reply)
+                if len(replies) == number:
+                    return replies
+            self._socket.settimeout(max(deadline - monotonic(), 0))
+            try:
+                received = self._socket.recv_into(buffer)
+            except (BlockingIOError, ssl.SSLWantReadError) as error:
+                raise TimeoutError(_LATE) from error
+            if not received:
+                raise ConnectionResetError("the server closed the connection")
+            self._reader.feed(buffer, 0, received)  # type: ignore[arg-type]  # any buffer; its stub says bytes
+
+    def ask(self, commands: Sequence[tuple[bytes, ...]], deadline: float) -> list[Reply]:
+        """Send the commands at once and return their replies."""
+        self.send(b"".join([pack(*command) for command in commands]), deadline)
+        return self.receive(len(commands), deadline)
+
+    def close(self) -> None:
+        """Let go. Idempotent."""
+        self._socket.close()
+
+
+def _left(deadline: float) -> float:
+    left = deadline - monotonic()
+    if left <= 0:
+        raise TimeoutError(_LATE)
+    return left

@@ -1,0 +1,37 @@
+"""The scripts that run on the server, with the numbers of `core/history` put before them: there is no second copy."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.history import MARKS, SKETCH, TABLES, Table
+
+
+class Script(Struct, frozen=True):
+    """A script and the name by which a server that has it knows it (EVALSHA)."""
+
+    text: bytes
+    sha: bytes
+
+
+def _script(name: str, *definitions: str) -> Script:
+    source = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    text = "\n".join([*definitions, source]).encode()
+    return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())
+
+
+def _spec(table: Table) -> str:
+    return f"{{period = {table.period}, keep = {table.keep}, capacity = {table.capacity}}}"
+
+
+_NUMBERS: Final = (
+    f"local TABLES = {{{', '.join(f'{name} = {_spec(table)}' for name, table in TABLES.items())}}}",
+    f"local SKETCH, MARKS = {_spec(SKETCH)}, {MARKS}",
+)
+WRITE: Final = _script("write.lua", *_NUMBERS)
+HELD: Final = _script("held.lua")
+SCRIPTS: Final = (WRITE, HELD)

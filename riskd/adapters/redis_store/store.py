@@ -1,0 +1,200 @@
+"""The history store beyond one machine: Redis or Valkey, one server or a cluster.
+
+A place (`stored.PLACE` bytes of a key) is one Redis hash, and a record one field of it: so all of a subject lies in
+one slot, changes in one script, and moves as one key when its slot moves.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from time import monotonic
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from riskd.adapters.redis_store.greeting import Access
+from riskd.adapters.redis_store.link import Address, Reply, pack
+from riskd.adapters.redis_store.script import HELD, WRITE
+from riskd.adapters.redis_store.servers import Servers
+from riskd.core import stored
+from riskd.core.errors import Problem, Unavailable
+from riskd.core.history import Delta, History, inverse
+from riskd.core.stored import PLACE, Swap
+
+CONNECTIONS: Final = 16
+"""Connections to each server, unless told otherwise; a call uses one."""
+PATIENCE: Final = 5.0
+"""Seconds for what has no deadline of its own: erasing, looking through a place, the store's size."""
+_KEY: Final = f"riskd:{stored.FORMAT}:"
+_DELETIONS: Final = 500
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+
+
+class _Part(Struct, frozen=True):
+    """What one script call changes."""
+
+    swaps: list[Swap]
+    deltas: list[Delta]
+
+
+class RedisStore:
+    """A `HistoryStore` on servers that many machines share. Each process opens it for itself, after it was forked.
+
+    Connects when it is first asked, and again after any fault; while a server is down, its callers are told at once.
+
+    **Together.** On one server a write is one script: whole or not at all. In a cluster it is so for each place, and
+    the swaps' place decides: see `write`. A read is one round trip; of each place it sees one moment.
+
+    **Expiry.** Each record carries its own, by the callers' clock, and counts as gone from then on. The server
+    frees a place after its longest-lived record, and a few dead records at each write to their place.
+    """
+
+    def __init__(self, addresses: Sequence[Address], access: Access, connections: int = CONNECTIONS) -> None:
+        self._servers = Servers(addresses, access, connections)
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        """See `HistoryStore`."""
+        deadline = _deadline(timeout)
+        places: dict[bytes, list[int]] = {}
+        keys = (*histories, *documents)
+        for number, key in enumerate(keys):
+            places.setdefault(key[:PLACE], []).append(number)
+        commands = [
+            (_key(place), (b"HMGET", _key(place), *[keys[number][PLACE:] for number in numbers]))
+            for place, numbers in places.items()
+        ]
+        records: list[bytes | None] = [None] * len(keys)
+        for numbers, reply in zip(places.values(), self._call(commands, deadline), strict=True):
+            for number, record in zip(numbers, reply if isinstance(reply, list) else (), strict=True):
+                records[number] = record if isinstance(record, bytes) else None
+        try:
+            return (
+                [stored.history(record, now) for record in records[: len(histories)]],
+                [stored.document(record, now) for record in records[len(histories) :]],
+            )
+        except (msgspec.DecodeError, struct.error) as error:
+            what = f"no record of riskd's: {error}"
+            raise Unavailable([Problem("redis", what, "see who else writes keys that begin with riskd:")]) from error
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """See `HistoryStore`. In a cluster, where deltas concern other places than the swaps:
+
+        1. New documents (none expected) go with all deltas in one round trip. If a swap turns out refused, the
+           other places' deltas are taken back, in a second one; slots of sketches stay.
+        2. Where a document is replaced the swaps go first, and the other places follow once they have succeeded.
+        3. Unavailable means that some places may have changed and others not.
+        """
+        deadline = _deadline(timeout)
+        first, *others = self._parts(deltas, swaps, deadline) or [_Part([], [])]
+        if not (first.swaps and others):
+            return self._changed([first, *others], now, deadline)
+        if any(swap.expected is not None for swap in swaps):
+            return self._changed([first], now, deadline) and self._changed(others, now, deadline)
+        if self._changed([first, *others], now, deadline):
+            return True
+        self._changed([_Part([], [inverse(delta) for delta in part.deltas]) for part in others], now, deadline)
+        return False
+
+    def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
+        """See `HistoryStore`. Looks at every record of the place, a few hundred at a time."""
+        deadline, found, cursor = _deadline(PATIENCE), set[bytes](), b"0"
+        while True:
+            step = (b"EVALSHA", HELD.sha, b"1", _key(place), cursor, _number(now))
+            (reply,) = self._call([(_key(place), step)], deadline)
+            cursor, fields = msgspec.convert(reply, tuple[bytes, list[bytes]])
+            found.update(fields)
+            if cursor == b"0":
+                return [place + field for field in sorted(found)[:limit]]
+
+    def erase(self, keys: Sequence[bytes]) -> int:
+        """See `HistoryStore`."""
+        places: dict[bytes, list[bytes]] = {}
+        for key in keys:
+            places.setdefault(key[:PLACE], []).append(key[PLACE:])
+        commands = [
+            (_key(place), (b"HDEL", _key(place), *fields[start : start + _DELETIONS]))
+            for place, fields in places.items()
+            for start in range(0, len(fields), _DELETIONS)
+        ]
+        return sum(reply for reply in self._call(commands, _deadline(PATIENCE)) if isinstance(reply, int))
+
+    def sweep(self, now: float, limit: int) -> int:
+        """See `HistoryStore`. Nothing to do: the server frees what has expired."""
+        return 0
+
+    def size(self) -> tuple[int, int]:
+        """See `HistoryStore`. A place counts as one record; both include what else these servers hold."""
+        deadline = _deadline(PATIENCE)
+        self._servers.clustered(deadline)
+        asked = [(master, command) for master in self._servers.masters() for command in _SIZE]
+        replies = self._servers.call(asked, deadline)
+        places = sum(reply for reply in replies if isinstance(reply, int))
+        used = [_USED.search(reply) for reply in replies if isinstance(reply, bytes)]
+        return places, sum(int(found[1]) for found in used if found)
+
+    def close(self) -> None:
+        """See `HistoryStore`. What was acknowledged is with the server already."""
+        self._servers.close()
+
+    def _parts(self, deltas: Sequence[Delta], swaps: Sequence[Swap], deadline: float) -> list[_Part]:
+        """By what changes in one script: all of it on one server, else each place; that of the swaps first."""
+        if len({swap.key[:PLACE] for swap in swaps}) > 1:
+            raise ValueError("the swaps of one write share a place")
+        spread = self._servers.clustered(deadline)
+        parts: dict[bytes, _Part] = {}
+        for swap in swaps:
+            parts.setdefault(swap.key[:PLACE] if spread else b"", _Part([], [])).swaps.append(swap)
+        for delta in deltas:
+            parts.setdefault(delta.key[:PLACE] if spread else b"", _Part([], [])).deltas.append(delta)
+        return list(parts.values())
+
+    def _changed(self, parts: Iterable[_Part], now: float, deadline: float) -> bool:
+        replies = self._call([_script(part, now) for part in parts if part.swaps or part.deltas], deadline)
+        return 0 not in replies
+
+    def _call(self, commands: Sequence[tuple[bytes, tuple[bytes, ...]]], deadline: float) -> list[Reply]:
+        """Each command to the server of its key. Raises Unavailable."""
+        if not commands:
+            return []
+        servers = self._servers
+        servers.clustered(deadline)
+        return servers.call([(servers.owner(key), pack(*words)) for key, words in commands], deadline)
+
+
+_USED: Final = re.compile(rb"^used_memory:(\d+)", re.MULTILINE)
+_SIZE: Final = (pack(b"DBSIZE"), pack(b"INFO", b"memory"))
+
+
+def _script(part: _Part, now: float) -> tuple[bytes, tuple[bytes, ...]]:
+    """The call of write.lua that makes these changes, and its first key."""
+    places: dict[bytes, bytes] = {}
+    arguments = [_number(now), b"%d" % len(part.swaps)]
+    for swap in part.swaps:
+        places.setdefault(swap.key[:PLACE], b"1")
+        expected = b"" if swap.expected is None else b"=" + swap.expected
+        arguments += (swap.key[PLACE:], expected, stored.pack(swap.expires, swap.document))
+    for delta in part.deltas:
+        at = places.setdefault(delta.key[:PLACE], b"%d" % (len(places) + 1))
+        change = (delta.time, delta.expires, delta.counts, delta.marks, delta.seen, delta.undo)
+        arguments += (at, delta.key[PLACE:], _ENCODE(change))
+    keys = [_key(place) for place in places]
+    return keys[0], (b"EVALSHA", WRITE.sha, b"%d" % len(keys), *keys, *arguments)
+
+
+def _key(place: bytes) -> bytes:
+    return (_KEY + place.hex()).encode()
+
+
+def _number(number: float) -> bytes:
+    return repr(number).encode()
+
+
+def _deadline(timeout: float) -> float:
+    if timeout <= 0:
+        raise Unavailable([Problem("redis", "no answer in time", "allow the call more time")])
+    return monotonic() + timeout

@@ -1,0 +1,185 @@
+-- One write on the server: swaps, then deltas, or nothing. It mirrors `riskd.core.history.fold` and
+-- `riskd.core.stored.changes`, whose numbers (TABLES, SKETCH, MARKS) are put before it when it is loaded.
+-- KEYS: the hashes of the places, that of the swaps first; a field of theirs is a record.
+-- ARGV: now, how many swaps; for each swap its field, '=' and the document expected or '' for none, and the record;
+-- for each delta the number of its key, its field, and [time, expires, counts, marks, seen, undo] as MessagePack.
+-- Returns 1, or 0 when a document is not as expected.
+
+local now, swaps = tonumber(ARGV[1]), tonumber(ARGV[2])
+local HEAD, SAMPLE, LONGEST = 8, 4, 1e14
+
+local function expiry(record)
+  return (struct.unpack('>d', record))
+end
+
+local function living(key, field)
+  local record = redis.call('HGET', key, field)
+  return record and expiry(record) > now and record or nil
+end
+
+-- Python's `int(time // length)`, to the bit.
+local function period_of(time, length)
+  local rest = math.fmod(time, length)
+  if rest < 0 then rest = rest + length end
+  return math.floor((time - rest) / length + 0.5)
+end
+
+local function total(tally)
+  local sum = 0
+  for i = 2, #tally do sum = sum + tally[i] end
+  return sum
+end
+
+-- By bytes: `<` would compare by the server's locale.
+local function before(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = a:byte(i), b:byte(i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
+local function gives_way(values, a, b)
+  local x, y = values[a], values[b]
+  local last, other = x[1] + #x, y[1] + #y
+  if last ~= other then return last < other end
+  local sum, rest = total(x), total(y)
+  if sum ~= rest then return sum < rest end
+  return before(a, b)
+end
+
+local function admit(values, spec, value, period, n)
+  local held, first = 0, nil
+  for old in pairs(values) do
+    held = held + 1
+    if not first or gives_way(values, old, first) then first = old end
+  end
+  if held >= spec.capacity then
+    if n < 0 then return end
+    values[first] = nil
+  end
+  values[value] = {period, n}
+end
+
+-- The tally with n more in a period; nil when nothing is left.
+local function added(tally, period, n, keep)
+  local first, last = tally[1], tally[1] + #tally - 2
+  if period - last > keep then return {period, n} end
+  if period < first and last - period >= keep then return tally end
+  local function at(p)
+    local count = p >= first and p <= last and tally[p - first + 2] or 0
+    return p == period and count + n or count
+  end
+  local to = math.max(last, period)
+  local from = math.max(math.min(first, period), to - keep + 1)
+  while to >= from and at(to) == 0 do to = to - 1 end
+  while to >= from and at(from) == 0 do from = from + 1 end
+  if to < from then return nil end
+  local sum = {from}
+  for p = from, to do sum[#sum + 1] = at(p) end
+  return sum
+end
+
+local function count(tallies, name, value, time, n)
+  if n == 0 then return end
+  local spec, values = TABLES[name], tallies[name] or {}
+  local period = period_of(time, spec.period)
+  if values[value] then
+    values[value] = added(values[value], period, n, spec.keep)
+  else
+    admit(values, spec, value, period, n)
+  end
+  tallies[name] = next(values) and values or nil
+end
+
+local function compare(a, b)
+  for i = 1, math.max(#a, #b) do
+    if a[i] ~= b[i] then return (b[i] == nil or (a[i] ~= nil and a[i] > b[i])) and 1 or -1 end
+  end
+  return 0
+end
+
+local function mark(marks, kind, moment, undo)
+  local kept = {}
+  for _, old in ipairs(marks[kind] or {}) do
+    if compare(old, moment) ~= 0 then kept[#kept + 1] = old end
+  end
+  if not undo then
+    kept[#kept + 1] = moment
+    table.sort(kept, function(a, b) return compare(a, b) > 0 end)
+    kept[MARKS + 1] = nil
+  end
+  marks[kind] = next(kept) and kept or nil
+end
+
+local function see(sketches, name, time, slot)
+  local sketch, period = sketches[name] or {}, period_of(time, SKETCH.period)
+  sketches[name] = sketch
+  local set = sketch[period]
+  if set then
+    if math.floor(set / 2 ^ slot) % 2 == 0 then sketch[period] = set + 2 ^ slot end
+    return
+  end
+  for old in pairs(sketch) do
+    if period <= old - SKETCH.keep then return end
+  end
+  for old in pairs(sketch) do
+    if old <= period - SKETCH.keep then sketch[old] = nil end
+  end
+  sketch[period] = 2 ^ slot
+end
+
+-- An empty table would be packed as an array.
+local function packed(map)
+  return next(map) and cmsgpack.pack(map) or '\128'
+end
+
+local function folded(record, delta)
+  local time, expires, counts, marks, seen, undo = unpack(delta)
+  local tallies, moments, sketches = {}, {}, {}
+  if record then
+    expires = math.max(expires, expiry(record))
+    tallies, moments, sketches = unpack(cmsgpack.unpack(record:sub(HEAD + 1)))
+  elseif undo or expires <= now then
+    return nil
+  end
+  for _, c in ipairs(counts) do count(tallies, c[1], c[2], time, c[3]) end
+  for _, m in ipairs(marks) do mark(moments, m[1], m[2], undo) end
+  for _, s in ipairs(seen) do see(sketches, s[1], time, s[2]) end
+  if not (next(tallies) or next(moments) or next(sketches)) then return nil end
+  return struct.pack('>d', expires) .. '\147' .. packed(tallies) .. packed(moments) .. packed(sketches)
+end
+
+-- A place lives as long as the longest of its records.
+local function keep(key, field, record)
+  local left = record and expiry(record) - now or 0
+  if left <= 0 then
+    redis.call('HDEL', key, field)
+    return
+  end
+  redis.call('HSET', key, field, record)
+  local milliseconds = math.min(math.ceil(left * 1000), LONGEST)
+  if redis.call('PTTL', key) < milliseconds then
+    redis.call('PEXPIRE', key, string.format('%.0f', milliseconds))
+  end
+end
+
+-- Single fields do not expire before Redis 7.4. A few at random each time: the dead stay fewer than the living.
+local function prune(key)
+  local sample = redis.call('HRANDFIELD', key, SAMPLE, 'WITHVALUES')
+  for i = 1, #sample, 2 do
+    if expiry(sample[i + 1]) <= now then redis.call('HDEL', key, sample[i]) end
+  end
+end
+
+for i = 3, 3 * swaps, 3 do
+  local record = living(KEYS[1], ARGV[i])
+  if (record and '=' .. record:sub(HEAD + 1) or '') ~= ARGV[i + 1] then return 0 end
+end
+if swaps > 0 then prune(KEYS[1]) end
+for i = 3, 3 * swaps, 3 do keep(KEYS[1], ARGV[i], ARGV[i + 2]) end
+for i = 3 + 3 * swaps, #ARGV, 3 do
+  local key, field = KEYS[tonumber(ARGV[i])], ARGV[i + 1]
+  keep(key, field, folded(living(key, field), cmsgpack.unpack(ARGV[i + 2])))
+end
+return 1

