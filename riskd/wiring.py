@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,9 +21,10 @@ from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
 from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import load_policy
+from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
-from riskd.config import Settings, obtain_pepper
+from riskd.config import Settings, obtain_pepper, read_url
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
 from riskd.core.context import Place
@@ -117,10 +119,35 @@ def open_databases(paths: Sequence[Path]) -> GeoIp:
 
 
 def open_store(settings: Settings) -> HistoryStore:
-    """The history store that the settings name."""
+    """The history store that the settings name. Raises InvalidStore, InvalidSettings."""
     if settings.store.kind == "memory":
         return MemoryStore()
+    if settings.store.kind == "redis":
+        return _redis_store(settings)
     return LmdbStore(Path(settings.store.path), map_size=settings.store.map_size_mb * 1_048_576)
+
+
+def _redis_store(settings: Settings) -> RedisStore:
+    """Raises InvalidSettings for certificates that cannot be used; servers may come later."""
+    chosen, url = settings.store, read_url(settings.store.url)
+    tls = None
+    if url.tls:
+        try:
+            tls = ssl.create_default_context(cafile=chosen.tls_ca or None)
+            if chosen.tls_cert:
+                tls.load_cert_chain(chosen.tls_cert, chosen.tls_key)
+        except (ssl.SSLError, OSError) as error:
+            what = f"certificates that cannot be used: {error}"
+            raise InvalidSettings([Problem("store.tls_ca, store.tls_cert", what, "give PEM files")]) from error
+    access = Access(
+        username=url.username,
+        password=settings.secrets.store_password.reveal(),
+        database=url.database,
+        tls=tls,
+        seconds=chosen.connect_timeout_ms / 1000,
+    )
+    addresses = [Address(host, port) for host, port in url.nodes] or [Address(path=url.path)]
+    return RedisStore(addresses, access, chosen.connections)
 
 
 @contextmanager

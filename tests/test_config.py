@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from riskd.cli.main import main
 from riskd.config import FIELDS, Secret, explain, load, obtain_pepper
+from riskd.config.store_url import StoreUrl, read_url, url_problems
 from riskd.core.errors import InvalidSettings
 
 PEPPER = "correct horse battery staple"
@@ -56,19 +57,19 @@ MISTAKES: dict[str, Case] = {
         "{file}:1:1: server.grace_s cannot be -1 (give a number, 0 to 600; the default is 10.0)",
     ),
     "not one of the choices": (
-        '[store]\nkind = "redis"\n',
+        '[store]\nkind = "rocks"\n',
         {},
         {},
-        "{file}:2:1: store.kind cannot be 'redis' (give `lmdb` or `memory`; the default is 'lmdb')",
+        "{file}:2:1: store.kind cannot be 'rocks' (give `lmdb` or `redis` or `memory`; the default is 'lmdb')",
     ),
     "not TOML": ("[server\n", {}, {}, "{file}:1:8: "),
     "not UTF-8": (b"\xff", {}, {}, "{file}: byte 0 is not UTF-8"),
     "no such file": (None, {}, {}, "{file}: No such file or directory"),
     "variable out of range": (
         "",
-        {"RISKD_SERVER__THREADS": "0"},
+        {"RISKD_SERVER__THREADS": "65"},
         {},
-        "RISKD_SERVER__THREADS: server.threads cannot be '0' (give an integer, 1 to 64; the default is 1)",
+        "RISKD_SERVER__THREADS: server.threads cannot be '65' (give an integer, 0 to 64; the default is 0)",
     ),
     "unknown variable": ("", {"RISKD_STORE__PAHT": "x"}, {}, "RISKD_STORE__PAHT: [store] has no setting 'paht'"),
     "bad attribute name": (
@@ -87,6 +88,20 @@ MISTAKES: dict[str, Case] = {
         "release.models: /no/models is not a dir",
     ),
     "memory store of several": ("", {}, {"store.kind": "memory", "server.workers": "2"}, "store.kind: `memory` is not"),
+    "servers that nobody named": ("", {}, {"store.kind": "redis"}, "store.url: `redis` needs to know its servers"),
+    "servers for a file": ("", {}, {"store.url": "redis://a"}, "store.url: `lmdb` has no servers (set store.kind"),
+    "half a certificate of the store": (
+        "",
+        {"RISKD_STORE__TLS_KEY": __file__},
+        {"store.kind": "redis", "store.url": "rediss://a"},
+        "store.tls_cert: a certificate and its key come together",
+    ),
+    "certificates for plain text": (
+        "",
+        {"RISKD_STORE__TLS_CA": __file__},
+        {"store.kind": "redis", "store.url": "redis://a"},
+        "store.url: there are certificates, and it is not TLS (write rediss://",
+    ),
     "half of TLS": ("", {"RISKD_SERVER__TLS_KEY": __file__}, {}, "server.tls_cert: a certificate and its key"),
     "half a point": ("[geo]\nedge = [51.5]\n", {}, {}, "geo.edge: 51.5 is no point (give latitude and longitude)"),
     "latitude and longitude swapped": (
@@ -120,6 +135,68 @@ def test_mistake_says_where_what_and_remedy(case: str, tmp_path: Path) -> None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
     (problem,) = refused(file, environ, flags)
     assert problem.startswith(expected.format(file=file))
+
+
+URLS = {
+    "a/b": "its scheme is none of redis, rediss, unix",
+    "http://a": "its scheme is none of redis, rediss, unix",
+    "redis://[::1": "it is no URL",
+    "redis://": "it names no hosts",
+    "redis://a:66000": "it names no hosts, or none that can be read",
+    "redis://a,,b": "it names no hosts, or none that can be read",
+    "redis://@a": "there is nothing before the @",
+    "redis://a?timeout=1": "it has a query",
+    "redis://a/name": "after the hosts comes at most the number of a database",
+    "redis://a,b/3": "a cluster has one database",
+    "unix://host/path": "a Unix socket is a path",
+    "redis://me:hush@a": "it contains a password",
+}
+"""URLs of stores that are refused, and what is said of them."""
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_bad_url_of_a_store_is_refused_without_being_repeated(url: str, tmp_path: Path) -> None:
+    """What is wrong is said; what could be a secret is not."""
+    (tmp_path / "riskd.toml").touch()
+    (problem,) = refused(tmp_path / "riskd.toml", {}, {"store.kind": "redis", "store.url": url})
+    assert problem.startswith(f"store.url: {URLS[url]}")
+    assert "hush" not in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("redis://a", StoreUrl(nodes=(("a", 6379),))),
+        ("rediss://me@a:1/2", StoreUrl(nodes=(("a", 1),), tls=True, username="me", database=2)),
+        ("redis://a:1,[::1]:2,10.0.0.3", StoreUrl(nodes=(("a", 1), ("::1", 2), ("10.0.0.3", 6379)))),
+        ("unix:///run/redis%20x.sock", StoreUrl(path="/run/redis x.sock")),
+    ],
+)
+def test_urls_of_stores(url: str, read: StoreUrl) -> None:
+    """One server, several nodes, TLS, users and databases, and sockets of this machine."""
+    assert list(url_problems(url)) == []
+    assert read_url(url) == read
+
+
+def test_password_of_the_store_is_never_shown(tmp_path: Path) -> None:
+    """It comes from the environment or a file, and no print of the settings has it."""
+    (tmp_path / "secret").write_text("hush-hush\n")
+    given = {"RISKD_STORE__KIND": "redis", "RISKD_STORE__URL": "redis://a"}
+    for environ in (
+        {"RISKD_STORE_PASSWORD": "hush-hush"},
+        {"RISKD_SECRETS__STORE_PASSWORD_FILE": f"{tmp_path}/secret"},
+    ):
+        settings = explain(None, {**given, **environ}, {}).settings
+        assert settings.secrets.store_password.reveal() == b"hush-hush"
+        assert "hush" not in repr(settings)
+
+
+def test_a_networked_store_gets_more_threads() -> None:
+    """Threads that wait for a server leave the interpreter to others; what is chosen holds."""
+    redis = {"store.kind": "redis", "store.url": "redis://a"}
+    assert explain(None, {}, {}).settings.server.threads == 1
+    assert explain(None, {}, redis).settings.server.threads == 4
+    assert explain(None, {}, {**redis, "server.threads": "2"}).settings.server.threads == 2
 
 
 def test_every_mistake_at_once(tmp_path: Path) -> None:

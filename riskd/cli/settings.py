@@ -86,6 +86,9 @@ def _rows(loaded: Loaded) -> dict[str, dict[str, object]]:
     secrets = loaded.settings.secrets
     source = ("secrets.pepper_file" if secrets.pepper_file else "RISKD_PEPPER") if secrets.pepper else "development"
     rows["secrets.pepper"] = {"value": "hidden", "origin": source}
+    if secrets.store_password:
+        source = "secrets.store_password_file" if secrets.store_password_file else "RISKD_STORE_PASSWORD"
+        rows["secrets.store_password"] = {"value": "hidden", "origin": source}
     return rows
 
 

@@ -5,5 +5,16 @@ from __future__ import annotations
 from riskd.config.pepper import obtain_pepper
 from riskd.config.settings import FIELDS, Field, Secret, Settings
 from riskd.config.sources import Loaded, explain, load
+from riskd.config.store_url import read_url
 
-__all__ = ["FIELDS", "Field", "Loaded", "Secret", "Settings", "explain", "load", "obtain_pepper"]
+__all__ = [
+    "FIELDS",
+    "Field",
+    "Loaded",
+    "Secret",
+    "Settings",
+    "explain",
+    "load",
+    "obtain_pepper",
+    "read_url",
+]

@@ -42,8 +42,13 @@ class Server(Struct, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes that share the port; one a core.")] = 1
     threads: Annotated[
         int,
-        Meta(ge=1, le=64, description="Handler threads of a worker, batches apart; two that compute slow each other."),
-    ] = 1
+        Meta(
+            ge=0,
+            le=64,
+            description="Handler threads of a worker, batches apart; two that compute slow each other. "
+            "0: 1, or 4 where `store.kind` is `redis`, whose answers they wait for.",
+        ),
+    ] = 0
     max_concurrent_rpcs: Annotated[
         int, Meta(ge=1, le=100_000, description="Calls a worker holds before it sheds load with RESOURCE_EXHAUSTED.")
     ] = 256
@@ -98,14 +103,45 @@ class Store(Struct, frozen=True, kw_only=True):
     """Where histories are kept."""
 
     kind: Annotated[
-        Literal["lmdb", "memory"],
-        Meta(description="`lmdb`: a file that all workers share; `memory`: forgotten at exit, one worker only."),
+        Literal["lmdb", "redis", "memory"],
+        Meta(
+            description="`lmdb`: a file that the workers of one machine share; `redis`: servers that many machines "
+            "share (Redis 7 or Valkey, Cluster included); `memory`: forgotten at exit, one worker only."
+        ),
     ] = "lmdb"
     path: Annotated[str, Meta(description="Directory of the LMDB store; empty: `store` in `state.dir`.")] = DERIVED
     map_size_mb: Annotated[
         int,
         Meta(ge=16, le=16_777_216, description="Most that the LMDB store may grow to, MiB; address space, not disk."),
     ] = 4096
+    url: Annotated[
+        str,
+        Meta(
+            description="Servers of the `redis` store: `redis://host:6379`, `rediss://user@host:6379` with TLS, "
+            "several nodes of a cluster with commas, `unix:///path`. Never with a password.",
+            extra={"accepts": "a URL"},
+        ),
+    ] = ""
+    connections: Annotated[
+        int, Meta(ge=1, le=1024, description="Most connections of a worker to each server; a call under way uses one.")
+    ] = 16
+    connect_timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=60_000,
+            description="Time for one connection to be made, TLS included, ms. It is made aside: no call waits longer "
+            "than its own deadline.",
+        ),
+    ] = 1000
+    tls_ca: Annotated[
+        str,
+        Meta(description="PEM authorities of the servers' certificates; empty: the system's.", extra={"reads": "file"}),
+    ] = ""
+    tls_cert: Annotated[
+        str, Meta(description="PEM certificate to show to the servers; empty: none.", extra={"reads": "file"})
+    ] = ""
+    tls_key: Annotated[str, Meta(description="PEM private key of `tls_cert`.", extra={"reads": "file"})] = ""
     sweep_s: Annotated[
         float, Meta(ge=1, le=86_400, description="Time between two looks for expired records, seconds.")
     ] = 10.0
@@ -170,7 +206,7 @@ class Log(Struct, frozen=True, kw_only=True):
 
 
 class Secrets(Struct, frozen=True, kw_only=True):
-    """What must not leak. The pepper may also be given whole as `RISKD_PEPPER`."""
+    """What must not leak; also given whole as `RISKD_PEPPER` and `RISKD_STORE_PASSWORD`."""
 
     pepper_file: Annotated[
         str,
@@ -180,7 +216,15 @@ class Secrets(Struct, frozen=True, kw_only=True):
             extra={"reads": "file"},
         ),
     ] = ""
+    store_password_file: Annotated[
+        str,
+        Meta(
+            description="File with the password of the `redis` store; empty, and no `RISKD_STORE_PASSWORD`: none.",
+            extra={"reads": "file"},
+        ),
+    ] = ""
     pepper: Secret = Secret(b"")
+    store_password: Secret = Secret(b"")
 
 
 class Attributes(Struct, frozen=True, kw_only=True):

@@ -15,11 +15,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.config.pepper import pepper_problem
-from riskd.config.settings import FIELDS, Field, Secret, Settings
+from riskd.config.settings import FIELDS, Field, Secret, Settings, Store
+from riskd.config.store_url import url_problems
 from riskd.core.errors import InvalidSettings, Problem
 
 CONFIG_BYTES: Final = 1 << 20
 """Largest configuration file read."""
+THREADS: Final = {"lmdb": 1, "memory": 1, "redis": 4}
+"""Handler threads by kind of store, where they are not chosen (docs/decisions/0022, 0028)."""
 _SECTIONS: Final = tuple(dict.fromkeys(field.section for field in FIELDS.values()))
 
 
@@ -82,7 +85,7 @@ def explain(config: str | None, environ: Mapping[str, str], flags: Mapping[str, 
     settings = _placed(_built(values))
     problems += _conflicts(settings)
     problems += _unreadable(settings, origins)
-    settings = _peppered(settings, environ, problems)
+    settings = _entrusted(settings, environ, problems)
     if problems:
         raise InvalidSettings(problems)
     return Loaded(settings, origins)
@@ -202,9 +205,16 @@ def _placed(settings: Settings) -> Settings:
             tls_cert=_absolute(server.tls_cert),
             tls_key=_absolute(server.tls_key),
             tls_client_ca=_absolute(server.tls_client_ca),
+            threads=server.threads or THREADS[store.kind],
         ),
         state=replace(settings.state, dir=state),
-        store=replace(store, path=_absolute(store.path) or f"{state}/store"),
+        store=replace(
+            store,
+            path=_absolute(store.path) or f"{state}/store",
+            tls_ca=_absolute(store.tls_ca),
+            tls_cert=_absolute(store.tls_cert),
+            tls_key=_absolute(store.tls_key),
+        ),
         geo=replace(
             geo,
             dir=_absolute(geo.dir),
@@ -214,7 +224,11 @@ def _placed(settings: Settings) -> Settings:
         ),
         release=replace(release, policies=_absolute(release.policies), models=_absolute(release.models)),
         log=replace(log, dir=_absolute(log.dir) or f"{state}/decisions"),
-        secrets=replace(settings.secrets, pepper_file=_absolute(settings.secrets.pepper_file)),
+        secrets=replace(
+            settings.secrets,
+            pepper_file=_absolute(settings.secrets.pepper_file),
+            store_password_file=_absolute(settings.secrets.store_password_file),
+        ),
     )
 
 
@@ -224,6 +238,7 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             "store.kind", "`memory` is not shared between workers", "set server.workers to 1 or store.kind to lmdb"
         )
+    yield from _store_conflicts(settings.store)
     if bool(server.tls_cert) != bool(server.tls_key):
         yield Problem("server.tls_cert", "a certificate and its key come together", "set tls_cert and tls_key, or none")
     if server.tls_client_ca and not server.tls_cert:
@@ -241,6 +256,22 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
         )
 
 
+def _store_conflicts(store: Store) -> Iterator[Problem]:
+    if store.kind != "redis":
+        if store.url:
+            yield Problem("store.url", f"`{store.kind}` has no servers", "set store.kind to redis, or leave it out")
+        return
+    if not store.url:
+        yield Problem("store.url", "`redis` needs to know its servers", "set it, for example to redis://127.0.0.1:6379")
+        return
+    for what, remedy in url_problems(store.url):
+        yield Problem("store.url", what, remedy)
+    if bool(store.tls_cert) != bool(store.tls_key):
+        yield Problem("store.tls_cert", "a certificate and its key come together", "set tls_cert and tls_key, or none")
+    if (store.tls_ca or store.tls_cert) and not store.url.startswith("rediss:"):
+        yield Problem("store.url", "there are certificates, and it is not TLS", "write rediss://, or leave them out")
+
+
 def _unreadable(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
     for field in FIELDS.values():
         path = getattr(getattr(settings, field.section), field.name)
@@ -253,16 +284,21 @@ def _unreadable(settings: Settings, origins: Mapping[str, str]) -> Iterator[Prob
             yield Problem(field.key, f"{path} is not a file that riskd may read", f"it comes from: {source}")
 
 
-def _peppered(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Settings:
-    path = settings.secrets.pepper_file
-    if pepper := environ.get("RISKD_PEPPER", "").encode("utf-8", "surrogateescape"):
-        where = "RISKD_PEPPER"
-    elif path and Path(path).is_file() and os.access(path, os.R_OK):
-        where = "secrets.pepper_file"
-        with Path(path).open("rb") as file:
-            pepper = file.read(4096).strip()
-    else:
-        return settings
-    if problem := pepper_problem(where, pepper):
+def _entrusted(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Settings:
+    """With what must not leak, from the environment or else from files."""
+    secrets = settings.secrets
+    where, pepper = _secret("RISKD_PEPPER", "secrets.pepper_file", secrets.pepper_file, environ)
+    _, password = _secret("RISKD_STORE_PASSWORD", "secrets.store_password_file", secrets.store_password_file, environ)
+    if where and (problem := pepper_problem(where, pepper)):
         problems.append(problem)
-    return replace(settings, secrets=replace(settings.secrets, pepper=Secret(pepper)))
+    return replace(settings, secrets=replace(secrets, pepper=Secret(pepper), store_password=Secret(password)))
+
+
+def _secret(variable: str, setting: str, path: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
+    """Where a secret comes from, and what it is; both empty where there is none."""
+    if found := environ.get(variable, "").encode("utf-8", "surrogateescape"):
+        return variable, found
+    if path and Path(path).is_file() and os.access(path, os.R_OK):
+        with Path(path).open("rb") as file:
+            return setting, file.read(4096).strip()
+    return "", b""
