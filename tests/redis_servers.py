@@ -53,6 +53,8 @@ class RedisServer:
         self._command = [program or redis_server(), "--port", str(self.port), "--bind", "127.0.0.1"]
         self._command += ["--dir", str(directory), "--save", "", "--appendonly", "yes" if save else "no", *options]
         self._process: subprocess.Popen[bytes] | None = None
+        self.password = b""
+        """What `ask` says to be let in."""
 
     def start(self, *, wait: bool = True) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
@@ -80,6 +82,8 @@ class RedisServer:
         """One command on a connection of its own; raises what the server has against it."""
         link = Link(self.address, None, time.monotonic() + PATIENCE)
         try:
+            if self.password:
+                link.ask([(b"AUTH", self.password)], _soon())
             (reply,) = link.ask([tuple(w if isinstance(w, bytes) else str(w).encode() for w in words)], _soon())
         finally:
             link.close()

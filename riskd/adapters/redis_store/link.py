@@ -6,6 +6,7 @@ import select
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import ExitStack
 from time import monotonic
 from typing import Final
 
@@ -46,20 +47,21 @@ class Link:
 
     clustered = False
     """Whether the server is one of a cluster, once it was greeted."""
+    begun = 0.0
+    """When something was last sent."""
 
     def __init__(self, address: Address, tls: ssl.SSLContext | None, deadline: float) -> None:
         """Connect. The name is looked up by the system, which knows no deadline."""
-        if address.path:
-            self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.settimeout(_left(deadline))
-            self._socket.connect(address.path)
-        else:
-            self._socket = socket.create_connection((address.host, address.port), _left(deadline))
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if tls is not None:
-            self._socket.settimeout(_left(deadline))
-            self._socket = tls.wrap_socket(self._socket, server_hostname=address.host)
+        with ExitStack() as failed:
+            plain = _connected(address, deadline)
+            failed.callback(plain.close)
+            self._socket = plain
+            if tls is not None:
+                plain.settimeout(_left(deadline))
+                self._socket = tls.wrap_socket(plain, server_hostname=address.host, do_handshake_on_connect=False)
+                failed.callback(self._socket.close)
+                self._socket.do_handshake()
+            failed.pop_all()
         self._reader = hiredis.Reader(notEnoughData=_MISSING)
         self._buffer = bytearray(_CHUNK)
         self._poll = select.poll()
@@ -71,6 +73,7 @@ class Link:
 
     def send(self, packed: bytes, deadline: float) -> None:
         """Hand all of it to the operating system."""
+        self.begun = monotonic()
         self._socket.settimeout(_left(deadline))
         self._socket.sendall(packed)
 
@@ -100,6 +103,20 @@ class Link:
     def close(self) -> None:
         """Let go. Idempotent."""
         self._socket.close()
+
+
+def _connected(address: Address, deadline: float) -> socket.socket:
+    if not address.path:
+        connected = socket.create_connection((address.host, address.port), _left(deadline))
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return connected
+    with ExitStack() as failed:
+        connected = failed.enter_context(socket.socket(socket.AF_UNIX))
+        connected.settimeout(_left(deadline))
+        connected.connect(address.path)
+        failed.pop_all()
+    return connected
 
 
 def _left(deadline: float) -> float:

@@ -15,6 +15,8 @@ from riskd.core.errors import Problem, Unavailable
 
 SILENCES: Final = 3
 """Calls in a row without an answer after which a server counts as down."""
+HURRY: Final = 0.02
+"""Seconds; to have waited less says nothing of the server."""
 PAUSE: Final = 0.1
 """Seconds between the first two tries to reach a server that is down; doubled up to `PAUSE_MOST`."""
 PAUSE_MOST: Final = 2.0
@@ -49,14 +51,15 @@ class Server:
 
     def take(self, deadline: float) -> Link:
         """A connection for one call; `give` it back or `discard` it. Raises Unavailable."""
+        begun = monotonic()
         with self._changed:
             self._waiting += 1
             try:
-                return self._taken(deadline)
+                return self._taken(begun, deadline)
             finally:
                 self._waiting -= 1
 
-    def _taken(self, deadline: float) -> Link:
+    def _taken(self, begun: float, deadline: float) -> Link:
         while True:
             if self._fault is not None or self._closed.is_set():
                 raise Unavailable([self._fault or late(self.address)])
@@ -67,9 +70,10 @@ class Server:
                 link.close()
                 self._held -= 1
             if self._held < self._limit and self._opening < self._waiting:
-                self._held += 1
                 self._open()
             if not self._changed.wait(max(deadline - monotonic(), 0)) and monotonic() >= deadline:
+                if self._opening:
+                    self._silent(begun)
                 raise Unavailable([late(self.address)])
 
     def give(self, link: Link) -> None:
@@ -86,15 +90,17 @@ class Server:
     def discard(self, link: Link, error: Exception) -> Unavailable:
         """Close a connection that failed in the middle of a call; what to raise."""
         link.close()
-        problem = late(self.address) if isinstance(error, TimeoutError) else trouble(self.address, error)
         with self._changed:
             self._held -= 1
             self._changed.notify()
             if isinstance(error, TimeoutError):
-                self._silences += 1
-                if self._silences >= SILENCES:
-                    self._fail(problem)
-        return Unavailable([problem])
+                self._silent(link.begun)
+        return Unavailable([trouble(self.address, error)])
+
+    def _silent(self, begun: float) -> None:
+        self._silences += monotonic() - begun >= HURRY
+        if self._silences >= SILENCES:
+            self._fail(late(self.address))
 
     def fail(self, problem: Problem) -> None:
         """It answered that it cannot serve (it loads, it is a replica now): down until a new connection finds else."""
@@ -107,9 +113,10 @@ class Server:
         self._fault = problem
         for link in self._idle:
             link.close()
-        self._held += 1 - len(self._idle)
+        self._held -= len(self._idle)
         self._idle.clear()
-        self._open()
+        if not self._opening:
+            self._open()
         self._changed.notify_all()
 
     def close(self) -> None:
@@ -123,6 +130,7 @@ class Server:
             self._changed.notify_all()
 
     def _open(self) -> None:
+        self._held += 1
         self._opening += 1
         Thread(target=self._keep_trying, name=f"riskd-redis {self.address}", daemon=True).start()
 
@@ -164,5 +172,7 @@ def late(address: Address) -> Problem:
 
 def trouble(address: Address, error: Exception) -> Problem:
     """What a failed connection means."""
+    if isinstance(error, TimeoutError):
+        return late(address)
     remedy = "see that the server runs, and that store.url, certificates and firewalls let riskd reach it"
     return Problem(f"redis {address}", str(error) or type(error).__name__, remedy)

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from riskd.adapters.redis_store.greeting import LOAD, Access, connect, refusal
 from riskd.adapters.redis_store.link import Address, Link, Reply, pack
-from riskd.adapters.redis_store.server import PAUSE, PAUSE_MOST, Server, late
+from riskd.adapters.redis_store.server import HURRY, PAUSE, PAUSE_MOST, SILENCES, Server, late
 from riskd.core.errors import Problem, Unavailable
 
 REDIRECTIONS: Final = 8
@@ -51,6 +51,7 @@ class Servers:
         self._owners: list[Server | None] = []
         self._known = Condition()
         self._fault: Problem | None = None
+        self._silences = 0
         self._looking = False
         self._closed = Event()
 
@@ -58,11 +59,15 @@ class Servers:
         """Whether keys are spread over slots. Raises Unavailable while nothing is known."""
         if not self._owners:
             self._look()
+            begun = monotonic()
             with self._known:
                 while not self._owners:
                     if self._fault is not None:
                         raise Unavailable([self._fault])
                     if not self._known.wait(max(deadline - monotonic(), 0)):
+                        self._silences += monotonic() - begun >= HURRY
+                        if self._silences >= SILENCES:
+                            self._fault = late(self._seeds[0])
                         raise Unavailable([late(self._seeds[0])])
         return len(self._owners) > 1
 

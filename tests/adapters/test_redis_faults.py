@@ -1,0 +1,305 @@
+"""Redis that is down in every way: each call ends by its deadline in `Unavailable`, and all works again by itself."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from riskd.adapters.redis_store import Access, Address, RedisStore
+from riskd.adapters.redis_store.server import SILENCES
+from riskd.core.errors import Unavailable
+from riskd.core.history import WEEK, Delta
+from tests.redis_servers import RedisServer, free_port, running, until
+
+NOW = 1_800_000_000.0
+KEY = b"subject.........A"
+DEADLINE = 0.1
+"""Seconds that each call is given."""
+GRACE = 0.15
+"""Seconds beyond it that a busy machine may take to wake us."""
+Mend = Callable[[], object]
+
+
+class Tunnel:
+    """A way to a server that can swallow all that passes, as if the peer had vanished, or let it drip."""
+
+    def __init__(self, target: Address, ended: ExitStack) -> None:
+        self.open, self.drip = True, False
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = Address(*self._listener.getsockname())
+        self._ended = ended
+        accepting = Thread(target=self._accept, daemon=True)
+        accepting.start()
+        ended.callback(accepting.join)
+        ended.callback(self._listener.close)
+        ended.callback(self._listener.shutdown, socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                self._ended.callback(near.close)
+                far = socket.create_connection((self._target.host, self._target.port))
+                self._ended.callback(far.close)
+            except OSError:
+                return
+            Thread(target=self._pass_on, args=(near, far, False), daemon=True).start()
+            Thread(target=self._pass_on, args=(far, near, True), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, back: bool) -> None:
+        try:
+            while content := source.recv(65_536):
+                if self.drip and back:
+                    for at in range(len(content)):
+                        sink.sendall(content[at : at + 1])
+                        time.sleep(0.05)
+                elif self.open:
+                    sink.sendall(content)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+
+@contextmanager
+def refused(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    server = RedisServer(directory)
+    with running():
+        yield RedisStore([server.address], Access()), server.start
+    server.kill()
+
+
+@contextmanager
+def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """It accepts and never answers: the kernel shakes hands for a process that is stopped."""
+    server = RedisServer(directory)
+    with running(server):
+        store = RedisStore([server.address], Access(seconds=0.3))
+        warmed(store)
+        server.signal(signal.SIGSTOP)
+        yield store, lambda: server.signal(signal.SIGCONT)
+
+
+@contextmanager
+def half_open(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """The peer vanished without a word."""
+    server = RedisServer(directory)
+    with running(server), ExitStack() as ended:
+        tunnel = Tunnel(server.address, ended)
+        store = RedisStore([tunnel.address], Access(seconds=0.3))
+        warmed(store)
+        tunnel.open = False
+        yield store, lambda: setattr(tunnel, "open", True)
+
+
+@contextmanager
+def dripping(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """Every byte comes well before its own deadline; the answer does not."""
+    server = RedisServer(directory)
+    with running(server), ExitStack() as ended:
+        tunnel = Tunnel(server.address, ended)
+        store = RedisStore([tunnel.address], Access(seconds=0.3))
+        warmed(store)
+        tunnel.drip = True
+        yield store, lambda: setattr(tunnel, "drip", False)
+
+
+@contextmanager
+def replica(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """Demoted while we were connected."""
+    server = RedisServer(directory)
+    with running(server):
+        store = RedisStore([server.address], Access())
+        warmed(store)
+        server.ask("REPLICAOF", "127.0.0.1", free_port())
+        yield store, lambda: server.ask("REPLICAOF", "NO", "ONE")
+
+
+@contextmanager
+def full(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    server = RedisServer(directory, "--maxmemory-policy", "noeviction")
+    with running(server):
+        server.ask("CONFIG", "SET", "maxmemory", "1")
+        yield RedisStore([server.address], Access()), lambda: server.ask("CONFIG", "SET", "maxmemory", "0")
+
+
+@contextmanager
+def wrong_password(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    server = RedisServer(directory)
+    with running(server):
+        server.ask("CONFIG", "SET", "requirepass", "theirs")
+        server.password = b"theirs"
+        yield (
+            RedisStore([server.address], Access(password=b"ours")),
+            lambda: server.ask("ACL", "SETUSER", "default", ">ours"),
+        )
+
+
+@contextmanager
+def no_password(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    server = RedisServer(directory)
+    with running(server):
+        server.ask("CONFIG", "SET", "requirepass", "theirs")
+        server.password = b"theirs"
+        yield RedisStore([server.address], Access()), lambda: server.ask("CONFIG", "SET", "requirepass", "")
+
+
+@contextmanager
+def loading(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """Started anew, with data that takes long to load."""
+    server = RedisServer(directory)
+    with running(server):
+        for number in range(50):
+            server.ask("SET", f"key {number}", bytes(2048))
+        server.ask("SAVE")
+        server.kill()
+        slow = ["--key-load-delay", "200000", "--loading-process-events-interval-bytes", "1024"]
+        again = RedisServer(directory, *slow, "--dbfilename", "dump.rdb", port=server.port)
+        again.start(wait=False)
+        try:
+            until(lambda: b"loading:1" in _persistence(again))
+            yield RedisStore([server.address], Access()), lambda: again.ask("CONFIG", "SET", "key-load-delay", "0")
+        finally:
+            again.kill()
+
+
+def _persistence(server: RedisServer) -> bytes:
+    try:
+        told = server.ask("INFO", "persistence")
+    except OSError:
+        return b""
+    assert isinstance(told, bytes)
+    return told
+
+
+@contextmanager
+def uncovered(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """A cluster of which a slot is nobody's: CLUSTERDOWN for all."""
+    server = RedisServer(directory, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with running(server):
+        server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        until(lambda: server.answers(b"GET", b"x"))
+        store = RedisStore([server.address], Access())
+        warmed(store)
+        server.ask("CLUSTER", "DELSLOTS", 1)
+        yield store, lambda: server.ask("CLUSTER", "ADDSLOTS", 1)
+
+
+@contextmanager
+def something_else(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """It speaks, but not our protocol."""
+    directory.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            while True:
+                try:
+                    connected, _ = listener.accept()
+                except OSError:
+                    return
+                connected.sendall(b"220 mail.example ESMTP\r\n")
+                time.sleep(0.05)
+                connected.close()
+
+        Thread(target=greet, daemon=True).start()
+        address = Address(*listener.getsockname())
+        server = RedisServer(directory, port=address.port)
+
+        def mend() -> None:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            server.start()
+
+        yield RedisStore([address], Access()), mend
+    server.kill()
+
+
+FAULTS = (
+    *(refused, silent, half_open, dripping, replica, full),
+    *(wrong_password, no_password, loading, uncovered, something_else),
+)
+SAID = {
+    "refused": "Connection refused",
+    "replica": "replica",
+    "full": "OOM",
+    "wrong_password": "WRONGPASS",
+    "no_password": "NOAUTH",
+    "loading": "LOADING|no answer in time",
+    "uncovered": "CLUSTERDOWN|without a server",
+    "something_else": "Protocol error",
+}
+"""What the problem names; the others are late and say so."""
+
+
+def write(store: RedisStore) -> bool:
+    return store.write([Delta(KEY, NOW, NOW + WEEK, (("attempt", "", 1),))], (), NOW, DEADLINE)
+
+
+def works(store: RedisStore) -> bool:
+    try:
+        return write(store)
+    except Unavailable:
+        return False
+
+
+def warmed(store: RedisStore) -> None:
+    until(lambda: works(store))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], object], tmp_path: Path) -> None:
+    """Twelve writes each end in `Unavailable` by their deadline; from the fourth on a server that is down costs none of
+    it; when it is mended the same store works again."""
+    with fault(tmp_path / "redis") as (store, mend):  # type: ignore[attr-defined]
+        taken, said = [], []
+        for _ in range(12):
+            begun = time.monotonic()
+            with pytest.raises(Unavailable) as caught:
+                write(store)
+            taken.append(time.monotonic() - begun)
+            said.append(str(caught.value))
+        assert max(taken) < DEADLINE + GRACE
+        assert sorted(taken[SILENCES + 1 :])[4] < DEADLINE / 4
+        assert any(word in said[-1] for word in SAID.get(fault.__name__, "no answer in time").split("|")), said[-1]
+
+        mend()
+        until(lambda: works(store), 10.0)
+        store.close()
+
+
+def test_a_full_server_still_answers(tmp_path: Path) -> None:
+    """Out of memory is a fault of writes alone: what is known is read."""
+    with full(tmp_path / "redis") as (store, _):
+        with pytest.raises(Unavailable, match="noeviction"):
+            write(store)
+        assert store.read((KEY,), (), NOW, DEADLINE) == ([None], [])
+        store.close()
+
+
+def test_a_caller_in_a_hurry_takes_nobody_down(tmp_path: Path) -> None:
+    """Deadlines that no server could meet fail those who set them; the next caller is answered."""
+    server = RedisServer(tmp_path / "redis")
+    with running(server):
+        store = RedisStore([server.address], Access())
+        warmed(store)
+        for _ in range(20):
+            with pytest.raises(Unavailable):
+                store.read((KEY,) * 64, (), NOW, 1e-6)
+        assert store.read((KEY,), (), NOW, 1.0)[0][0] is not None
+        store.close()
+
+
+def test_closing_ends_the_threads(tmp_path: Path) -> None:
+    """A store whose server never was there lets go of everything when it is closed."""
+    store = RedisStore([Address("127.0.0.1", free_port())], Access())
+    assert not works(store)
+    store.close()
+    with pytest.raises(Unavailable):
+        write(store)

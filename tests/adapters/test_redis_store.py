@@ -1,0 +1,224 @@
+"""What the store on Redis does that one machine's stores need not: connect, wait no longer than told, and come back."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from ssl import create_default_context
+from threading import Thread, Timer
+
+import pytest
+
+from riskd.adapters.redis_store import Access, Address, RedisStore
+from riskd.core.errors import Unavailable
+from riskd.core.history import WEEK, Delta, History
+from riskd.ports import Swap
+from tests.redis_servers import RedisServer, running, until
+
+NOW = 1_800_000_000.0
+LATER = NOW + WEEK
+PLACES = [b"%08d" % number for number in range(64)]
+SUBJECT, DEVICE = PLACES[0] + b"subject.A", PLACES[1] + b"device..A"
+PAPER = PLACES[0] + b"unique..R"
+
+
+def attempts(key: bytes, n: int = 1, expires: float = LATER) -> Delta:
+    return Delta(key, NOW, expires, (("attempt", "", n),))
+
+
+def count(store: RedisStore, key: bytes) -> int:
+    (found,), _ = store.read((key,), (), NOW, 1.0)
+    return total(found)
+
+
+def total(history: History | None) -> int:
+    return sum(history.tallies["attempt"][""][1:]) if history else 0
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    one = RedisServer(tmp_path / "redis")
+    with running(one):
+        yield one
+
+
+@pytest.fixture
+def store(server: RedisServer) -> Iterator[RedisStore]:
+    opened = RedisStore([server.address], Access())
+    yield opened
+    opened.close()
+
+
+def test_one_round_trip_each(server: RedisServer, store: RedisStore) -> None:
+    """A read is one command a place, a write one script, however much they hold."""
+    deltas = [attempts(place + b"entity..A") for place in PLACES[:5]]
+    store.write(deltas, (Swap(PAPER, None, b"text", LATER),), NOW, 1.0)
+    server.ask("CONFIG", "RESETSTAT")
+    store.write(deltas, (Swap(PAPER, b"text", b"more", LATER),), NOW, 1.0)
+    store.read([place + kind for place in PLACES[:5] for kind in (b"entity..A", b"entity..P")], (PAPER,), NOW, 1.0)
+
+    stats = server.ask("INFO", "commandstats")
+    assert isinstance(stats, bytes)
+    calls = {line.split(b":")[0]: int(line.split(b"calls=")[1].split(b",")[0]) for line in stats.splitlines()[1:]}
+    assert calls[b"cmdstat_evalsha"] == 1
+    assert calls[b"cmdstat_hmget"] == 5
+
+
+def test_scripts_that_a_server_forgot_are_sent_again(server: RedisServer, store: RedisStore) -> None:
+    """SCRIPT FLUSH costs one more round trip and no count."""
+    assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
+    server.ask("SCRIPT", "FLUSH")
+    assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
+    assert store.held(SUBJECT[:8], NOW, 9) == [SUBJECT]
+    assert count(store, SUBJECT) == 2
+
+
+def test_the_server_frees_what_has_expired(server: RedisServer, store: RedisStore) -> None:
+    """Nobody sweeps, and a later delta with an earlier expiry shortens nothing."""
+    store.write([attempts(SUBJECT, expires=NOW + 0.3), attempts(DEVICE, expires=NOW + 60)], (), NOW, 1.0)
+    store.write([attempts(DEVICE, expires=NOW + 0.2)], (), NOW, 1.0)
+    assert store.size()[0] == 2
+
+    until(lambda: store.size()[0] == 1)
+    assert count(store, SUBJECT) == 0
+    assert count(store, DEVICE) == 2
+
+
+def test_dead_documents_do_not_pile_up(server: RedisServer, store: RedisStore) -> None:
+    """A subject who comes every hour for a month, its answers kept for a day, keeps tens of them, not hundreds."""
+    for number in range(720):
+        now = NOW + 3600 * number
+        reply = Swap(PLACES[0] + b"%08dY" % number, None, b"answer", now + 86_400)
+        assert store.write([], [reply], now, 1.0)
+
+    fields = server.ask("HLEN", f"riskd:3:{PLACES[0].hex()}")
+    assert isinstance(fields, int)
+    assert 24 <= fields <= 100
+
+
+def test_a_record_of_somebody_else_is_unavailable(server: RedisServer, store: RedisStore) -> None:
+    """Whoever writes to our keys gets a gap out of it, not an exception."""
+    for content in (b"", b"\x7fexpires\xc1"):
+        server.ask("HSET", f"riskd:3:{SUBJECT[:8].hex()}", SUBJECT[8:], content)
+        with pytest.raises(Unavailable, match="no record of riskd's"):
+            store.read((SUBJECT,), (), NOW, 1.0)
+
+
+def test_swaps_of_two_places_are_a_mistake_of_the_program(store: RedisStore) -> None:
+    """They could not change together in a cluster."""
+    swaps = [Swap(place + b"R", None, b"text", LATER) for place in PLACES[:2]]
+    with pytest.raises(ValueError, match="share a place"):
+        store.write((), swaps, NOW, 1.0)
+
+
+def test_connections_are_bounded(server: RedisServer) -> None:
+    """Eight threads on two connections take turns, lose nothing, and open no third."""
+    store = RedisStore([server.address], Access(), 2)
+    most = []
+
+    def hammer() -> None:
+        for _ in range(50):
+            store.write([attempts(SUBJECT)], (), NOW, 10.0)
+
+    threads = [Thread(target=hammer) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        clients = server.ask("CLIENT", "LIST")
+        assert isinstance(clients, bytes)
+        most.append(clients.count(b"name=riskd"))
+        time.sleep(0.005)
+
+    assert count(store, SUBJECT) == 400
+    assert max(most) <= 2
+    store.close()
+
+
+def test_what_was_acknowledged_survives_the_server(tmp_path: Path) -> None:
+    """With `appendonly yes` a server killed under load and started again has every acknowledged count; the store
+    comes back by itself."""
+    server = RedisServer(tmp_path / "redis", save=True)
+    with running(server):
+        store = RedisStore([server.address], Access())
+        acknowledged = 0
+        killer = Timer(0.3, server.kill)
+        killer.start()
+        while killer.is_alive():
+            acknowledged += written(store, SUBJECT)
+        server.start()
+        until(lambda: written(store, DEVICE))
+
+        assert acknowledged > 0
+        assert count(store, SUBJECT) in (acknowledged, acknowledged + 1)
+        store.close()
+
+
+def written(store: RedisStore, key: bytes, timeout: float = 0.2) -> bool:
+    try:
+        return store.write([attempts(key)], (), NOW, timeout)
+    except Unavailable:
+        return False
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    """A socket of this machine serves as an address does."""
+    path = tmp_path / "redis.sock"
+    with running(RedisServer(tmp_path / "redis", "--unixsocket", str(path))):
+        store = RedisStore([Address(path=str(path))], Access(database=3))
+        assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
+        assert count(store, SUBJECT) == 1
+        store.close()
+
+
+def test_tls_user_and_password(tmp_path: Path) -> None:
+    """Over TLS, with a user of its own that may touch riskd's keys alone; another authority's server is refused."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    openssl = shutil.which("openssl")
+    assert openssl is not None
+    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, *names, "-out", str(certificate), "-keyout", str(key)], check=True, capture_output=True)
+    server = RedisServer(tmp_path / "redis")
+    tls_port = server.port + 1
+    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-auth-clients", "no"]
+    server = RedisServer(tmp_path / "redis", "--tls-port", str(tls_port), *files)
+    with running(server):
+        server.ask("ACL", "SETUSER", "risk", "on", ">hush", "~riskd:*", *RIGHTS)
+        address, password = Address("127.0.0.1", tls_port), b"hush"
+        trusted = Access(username="risk", password=password, tls=create_default_context(cafile=str(certificate)))
+        store = RedisStore([address], trusted)
+        assert store.write([attempts(SUBJECT)], (Swap(PAPER, None, b"text", LATER),), NOW, 2.0)
+        assert store.held(PLACES[0], NOW, 9) == [SUBJECT, PAPER]
+        assert store.size()[0] == 1
+        assert store.erase([SUBJECT, PAPER]) == 2
+        assert "hush" not in repr(trusted)
+        store.close()
+
+        wary = RedisStore([address], Access(username="risk", password=password, tls=create_default_context()))
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            wary.read((SUBJECT,), (), NOW, 2.0)
+        wary.close()
+
+
+RIGHTS = (
+    *("-@all", "+@connection", "+hmget", "+hdel", "+evalsha", "+script|load", "+dbsize", "+info", "+cluster|slots"),
+    *("+hget", "+hset", "+hscan", "+hrandfield", "+pttl", "+pexpire"),
+)
+"""What docs/scaling.md lists."""
+
+
+def test_random_histories_stay_small_on_the_server(server: RedisServer, store: RedisStore) -> None:
+    """A subject's hash with its receipts takes a few kilobytes, by the server's own account."""
+    random = Random(5)
+    for number in range(40):
+        counts = tuple((table, str(random.randrange(6)), 1) for table in ("country", "agent", "hour", "device"))
+        receipt = Swap(PLACES[0] + b"%08dR" % number, None, bytes(600), LATER)
+        store.write([Delta(SUBJECT, NOW, LATER, counts)], [receipt], NOW, 1.0)
+    used = server.ask("MEMORY", "USAGE", f"riskd:3:{PLACES[0].hex()}", "SAMPLES", 0)
+
+    assert isinstance(used, int)
+    assert used < 40 * 800 + 2000
