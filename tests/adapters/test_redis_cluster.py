@@ -1,0 +1,230 @@
+"""A cluster that changes under load: slots move, masters die, and what was acknowledged is there."""
+
+from __future__ import annotations
+
+import os
+import time
+from binascii import crc_hqx
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from riskd.adapters.redis_store import Access, Address, RedisStore
+from riskd.core.errors import Unavailable
+from riskd.core.history import WEEK, Delta
+from riskd.ports import Swap
+from tests.redis_servers import SLOTS, RedisServer, cluster, flush, free_port, node_id, running, until, valkey_server
+
+NOW = 1_800_000_000.0
+LATER = NOW + WEEK
+DEADLINE = 0.1
+GRACE = 0.25
+"""Seconds beyond the deadline that a busy machine may take to wake us."""
+
+
+def slot(place: bytes) -> int:
+    return crc_hqx(f"riskd:3:{place.hex()}".encode(), 0) % SLOTS
+
+
+def owned(first: int, last: int, number: int) -> list[bytes]:
+    """Places whose slots lie in a range."""
+    found = (place for at in range(10**6) if first <= slot(place := b"%08d" % at) <= last)
+    return [place for place, _ in zip(found, range(number), strict=False)]
+
+
+def attempts(place: bytes) -> Delta:
+    return Delta(place + b"entity..A", NOW, LATER, (("attempt", "", 1),))
+
+
+def counts(store: RedisStore, places: Sequence[bytes]) -> dict[bytes, int]:
+    found, _ = store.read([place + b"entity..A" for place in places], (), NOW, 5.0)
+    return {
+        place: sum(history.tallies["attempt"][""][1:]) if history else 0
+        for place, history in zip(places, found, strict=True)
+    }
+
+
+class Load:
+    """Writes of one thread: how many of each place were acknowledged, and when which failed, and how long they took."""
+
+    def __init__(self, store: RedisStore, places: Sequence[bytes]) -> None:
+        self.acknowledged: Counter[bytes] = Counter()
+        self.failed: Counter[bytes] = Counter()
+        self.longest = 0.0
+        self._store = store
+        self._places = places
+        self._over = Event()
+        self._thread = Thread(target=self._run)
+
+    def _run(self) -> None:
+        number = 0
+        while not self._over.is_set():
+            place = self._places[number % len(self._places)]
+            receipt = Swap(place + os.urandom(8) + b"R", None, b"receipt", LATER)
+            begun = time.monotonic()
+            try:
+                assert self._store.write([attempts(place)], (receipt,), NOW, DEADLINE)
+                self.acknowledged[place] += 1
+            except Unavailable:
+                self.failed[place] += 1
+            self.longest = max(self.longest, time.monotonic() - begun)
+            number += 1
+            time.sleep(0.001)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            self._thread.join()
+
+
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    """Three masters, and a replica of the first, which the last test kills."""
+    with cluster(
+        tmp_path_factory.mktemp("cluster"), replicas=1, program=valkey_server() if request.param == "valkey" else ""
+    ) as formed:
+        yield formed
+
+
+@pytest.fixture
+def store(nodes: list[RedisServer]) -> Iterator[RedisStore]:
+    opened = RedisStore([node.address for node in nodes[:3]], Access())
+    until(lambda: all(works(opened, place) for place in owned(0, SLOTS - 1, 20)))
+    flush(nodes[:3])
+    yield opened
+    opened.close()
+
+
+def works(store: RedisStore, place: bytes) -> bool:
+    try:
+        return store.write([attempts(place)], (), NOW, DEADLINE)
+    except Unavailable:
+        return False
+
+
+@pytest.mark.slow
+def test_a_slot_moves_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
+    """While the subjects of a slot move one by one to another master and back, no write of theirs fails or is counted
+    twice, and none of the others'."""
+    moving, others = owned(0, 0, 5), owned(1, SLOTS - 1, 5)
+    load = Load(store, [*moving, *others])
+    with load.running():
+        for source, target in [(nodes[0], nodes[1]), (nodes[1], nodes[0])] * 2:
+            move(0, source, target, nodes[:3])
+    assert load.failed == {}
+    assert counts(store, [*moving, *others]) == dict(load.acknowledged)
+
+
+def move(number: int, source: RedisServer, target: RedisServer, masters: Sequence[RedisServer]) -> None:
+    """As `redis-cli --cluster reshard` does, slowly enough to be seen."""
+    target.ask("CLUSTER", "SETSLOT", number, "IMPORTING", node_id(source))
+    source.ask("CLUSTER", "SETSLOT", number, "MIGRATING", node_id(target))
+    time.sleep(0.1)
+    while True:
+        keys = source.ask("CLUSTER", "GETKEYSINSLOT", number, 1)
+        if not keys:
+            break
+        assert isinstance(keys, list)
+        assert isinstance(keys[0], bytes)
+        source.ask("MIGRATE", "127.0.0.1", target.port, keys[0], 0, 5000)
+        time.sleep(0.05)
+    for node in (target, source, *masters):
+        node.ask("CLUSTER", "SETSLOT", number, "NODE", node_id(target))
+
+
+@pytest.mark.slow
+def test_without_a_replica_the_others_go_on(nodes: list[RedisServer], store: RedisStore) -> None:
+    """A master that nobody stands in for takes its own subjects with it until it is back, and nobody else's."""
+    theirs, others = owned(12_000, SLOTS - 1, 3), owned(0, 10_000, 3)
+    nodes[2].kill()
+    load, rest = Load(store, theirs), Load(store, others)
+    with load.running(), rest.running():
+        time.sleep(1.0)
+    assert (load.acknowledged, rest.failed) == ({}, {})
+
+    nodes[2].start()
+    until(lambda: works(store, theirs[0]))
+
+
+def test_refused_swaps_leave_no_count_elsewhere(store: RedisStore) -> None:
+    """Of a request that is answered twice at the same moment, one counts: in its own place, and in all others."""
+    places = owned(0, SLOTS - 1, 8)
+    gate, won = Event(), []
+
+    def answer(number: int) -> None:
+        gate.wait()
+        swaps = [Swap(places[0] + b"request.Y", None, b"%d" % number, LATER)]
+        if store.write([attempts(place) for place in places], swaps, NOW, 5.0):
+            won.append(number)
+
+    threads = [Thread(target=answer, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    gate.set()
+    for thread in threads:
+        thread.join()
+
+    assert len(won) == 1
+    assert counts(store, places) == dict.fromkeys(places, 1)
+
+
+def test_one_node_names_the_others(nodes: list[RedisServer]) -> None:
+    """One address is enough to find a cluster, a replica's too."""
+    for node in nodes:
+        store = RedisStore([node.address], Access())
+        assert store.write([attempts(place) for place in owned(0, SLOTS - 1, 20)], (), NOW, 5.0)
+        store.close()
+
+
+def test_single_servers_are_no_cluster(tmp_path: Path) -> None:
+    """Two addresses of servers that know nothing of each other are a mistake, which is named."""
+    first, second = (RedisServer(tmp_path / name) for name in ("a", "b"))
+    with running(first, second):
+        store = RedisStore([first.address, second.address], Access())
+        with pytest.raises(Unavailable, match="of no cluster"):
+            store.write([attempts(b"someone.")], (), NOW, 5.0)
+        store.close()
+
+
+def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
+    """Of the addresses given, one that is right is enough."""
+    store = RedisStore([Address("127.0.0.1", free_port()), nodes[1].address], Access())
+    until(lambda: works(store, b"someone."))
+    store.close()
+
+
+@pytest.mark.slow
+def test_a_master_dies_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
+    """Its subjects get answers within the deadline and are back once a replica took over, with everything that was
+    acknowledged before the replica was last in step; the others never notice."""
+    theirs, others = owned(0, 5000, 5), owned(6000, SLOTS - 1, 5)
+    load, rest = Load(store, theirs), Load(store, others)
+    with load.running(), rest.running():
+        time.sleep(0.5)
+    acknowledged = dict(load.acknowledged)
+    until(lambda: in_step(nodes[0]))
+    load, rest = Load(store, theirs), Load(store, others)
+    with load.running(), rest.running():
+        nodes[0].kill()
+        time.sleep(0.5)
+        down = sum(load.failed.values())
+        until(lambda: works(store, theirs[0]))
+
+    assert down > 0
+    assert rest.failed == {}
+    assert max(load.longest, rest.longest) < DEADLINE + GRACE
+    found = counts(store, theirs)
+    assert all(found[place] >= acknowledged[place] for place in theirs)
+
+
+def in_step(master: RedisServer) -> bool:
+    told = master.ask("WAIT", 1, 1000)
+    return told == 1
