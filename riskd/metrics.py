@@ -171,6 +171,15 @@ METRICS: Final = (
         _rows(PARTS),
         sparse=False,
     ),
+    Metric(
+        "riskd_store_common_reads_total",
+        "counter",
+        "Histories of common values (a country, a browser, a network) read, by who had them: a worker's memory, where "
+        "they stay for some seconds, or the store. The hit ratio is the share of the first.",
+        ("source",),
+        _rows(("memory", "store")),
+        sparse=False,
+    ),
     Metric("riskd_store_records", "gauge", "Records in the history store.", merge="max"),
     Metric("riskd_store_bytes", "gauge", "Bytes that the history store uses.", merge="max"),
     Metric(

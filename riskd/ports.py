@@ -135,6 +135,10 @@ class Meter(Protocol):
         """One outcome was recorded; `taught` units were learned (negative: taken back)."""
         ...
 
+    def recalled(self, remembered: int, fetched: int) -> None:
+        """So many histories of common values were answered from memory, and so many by the store."""
+        ...
+
     def failed(self, part: str) -> None:
         """A part (`store`, `decision_log`) failed, and the answer went out without it."""
         ...

@@ -166,7 +166,7 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         keep_seconds=settings.log.keep_days * 86_400,
         slow_seconds=settings.log.slow_ms / 1000,
     )
-    store = CachingStore(open_store(settings))
+    store = CachingStore(open_store(settings), meter)
     parts = Parts(
         store=store,
         geo=geo,

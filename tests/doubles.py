@@ -46,6 +46,11 @@ class CountingMeter(NullMeter):
         """An outcome."""
         self.told["outcome", domain, kind] += 1
 
+    def recalled(self, remembered: int, fetched: int) -> None:
+        """Histories of common values."""
+        self.told["recalled", "memory"] += remembered
+        self.told["recalled", "store"] += fetched
+
     def failed(self, part: str) -> None:
         """A part that failed."""
         self.told["failed", part] += 1

@@ -154,14 +154,8 @@ _BUSES: dict[int, int] = {}
 def _node(directory: Path, program: str) -> RedisServer:
     bus = free_port()
     options = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "1500"]
-    options += [
-        "--cluster-require-full-coverage",
-        "no",
-        "--cluster-replica-validity-factor",
-        "0",
-        "--repl-diskless-sync-delay",
-        "0",
-    ]
+    options += ["--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"]
+    options += ["--repl-diskless-sync-delay", "0"]
     node = RedisServer(directory, *options, program=program)
     _BUSES[node.port] = bus
     return node

@@ -8,7 +8,7 @@ from typing import Final
 from riskd.core.history import Delta, History
 from riskd.core.recall import COMMON
 from riskd.core.stored import Change, Swap
-from riskd.ports import HistoryStore
+from riskd.ports import HistoryStore, Meter
 
 SECONDS: Final = 5.0
 """Staleness: how long other workers' changes to common values may go unseen. They move by one in thousands."""
@@ -18,12 +18,13 @@ BOUND: Final = 65_536
 
 class CachingStore:
     """A `HistoryStore` in front of another. Histories of common values (`recall.COMMON`: how often a country, a
-    browser, a whole domain was seen) are remembered for `SECONDS`. What a thread writes it sees at once; one that was
-    reading meanwhile may remember the older state for as long.
+    browser, an ASN, a whole domain was seen) are remembered for `SECONDS`. What a thread writes it sees at once; one
+    that was reading meanwhile may remember the older state for as long.
     """
 
-    def __init__(self, store: HistoryStore, seconds: float = SECONDS, bound: int = BOUND) -> None:
+    def __init__(self, store: HistoryStore, meter: Meter, seconds: float = SECONDS, bound: int = BOUND) -> None:
         self._store = store
+        self._meter = meter
         self._seconds = seconds
         self._bound = bound
         self._remembered: dict[bytes, tuple[float, History | None]] = {}
@@ -46,10 +47,13 @@ class CachingStore:
         found, papers = self._store.read(asked, documents, now, timeout)
         if len(remembered) + len(asked) > self._bound:
             remembered.clear()
+        common = 0
         for place, key, history in zip(places, asked, found, strict=True):
             answer[place] = history
             if key[-1:] == COMMON:
                 remembered[key] = (now, history)
+                common += 1
+        self._meter.recalled(len(histories) - len(asked), common)
         return answer, papers
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:

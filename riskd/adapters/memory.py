@@ -135,6 +135,9 @@ class NullMeter:
     def outcome(self, domain: str, kind: str, taught: int) -> None:
         """See `Meter`."""
 
+    def recalled(self, remembered: int, fetched: int) -> None:
+        """See `Meter`."""
+
     def failed(self, part: str) -> None:
         """See `Meter`."""
 

@@ -38,6 +38,7 @@ class PrometheusMeter:
         self._outcome = self._places("riskd_outcomes_total")
         self._learned = self._places("riskd_learned_units_total")
         self._failure = self._named("riskd_failures_total")
+        self._common = self._named("riskd_store_common_reads_total")
         self._calls = self._call_places()
         self._handled = {
             (f"{service}/{method}", _grpcio_name(code)): place
@@ -75,6 +76,12 @@ class PrometheusMeter:
         if taught:
             direction = "learned" if taught > 0 else "taken_back"
             self._add(_place(self._learned, (domain, direction)), abs(taught))
+
+    def recalled(self, remembered: int, fetched: int) -> None:
+        """Histories of common values were answered, from memory and by the store."""
+        with self._lock:
+            self._slots[self._common["memory"]] += remembered
+            self._slots[self._common["store"]] += fetched
 
     def failed(self, part: str) -> None:
         """A part failed, and the answer went out without it."""

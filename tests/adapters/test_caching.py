@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from riskd.adapters.caching import CachingStore
-from riskd.adapters.memory import MemoryStore
+from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.core.history import Delta
 from riskd.core.recall import COMMON, PROFILE
+from tests.doubles import CountingMeter
 
 NOW = 1_800_000_000.0
 ONE = (("sign_in", "", 1),)
@@ -24,7 +25,7 @@ def units(store: CachingStore, key: bytes, now: float) -> int:
 def test_others_changes_to_a_common_value_are_seen_after_its_staleness() -> None:
     """What another worker teaches of a country may go unseen for five seconds, and no longer."""
     shared = MemoryStore()
-    ours, theirs = CachingStore(shared, seconds=5.0), CachingStore(shared, seconds=5.0)
+    ours, theirs = CachingStore(shared, NullMeter(), seconds=5.0), CachingStore(shared, NullMeter(), seconds=5.0)
     assert units(ours, COUNTRY, NOW) == 0
     theirs.write((taught(COUNTRY),), (), NOW, 1.0)
 
@@ -35,7 +36,7 @@ def test_others_changes_to_a_common_value_are_seen_after_its_staleness() -> None
 def test_a_person_s_history_is_never_late() -> None:
     """Only common values are remembered: of a subject, every change is seen at once."""
     shared = MemoryStore()
-    ours, theirs = CachingStore(shared), CachingStore(shared)
+    ours, theirs = CachingStore(shared, NullMeter()), CachingStore(shared, NullMeter())
     assert units(ours, SUBJECT, NOW) == 0
     theirs.write((taught(SUBJECT),), (), NOW, 1.0)
 
@@ -44,7 +45,7 @@ def test_a_person_s_history_is_never_late() -> None:
 
 def test_own_changes_are_seen_at_once() -> None:
     """A worker reads what it wrote, erasures included."""
-    store = CachingStore(MemoryStore())
+    store = CachingStore(MemoryStore(), NullMeter())
     assert units(store, COUNTRY, NOW) == 0
     store.write((taught(COUNTRY),), (), NOW, 1.0)
     assert units(store, COUNTRY, NOW) == 1
@@ -52,9 +53,18 @@ def test_own_changes_are_seen_at_once() -> None:
     assert units(store, COUNTRY, NOW) == 0
 
 
+def test_the_share_of_hits_is_counted() -> None:
+    """Histories of common values count as fetched or remembered; those of persons as neither."""
+    meter = CountingMeter()
+    store = CachingStore(MemoryStore(), meter)
+    for _ in range(3):
+        store.read((COUNTRY, SUBJECT), (), NOW, 1.0)
+    assert meter.told == {("recalled", "memory"): 2, ("recalled", "store"): 1}
+
+
 def test_memory_is_bounded() -> None:
     """However many values are asked for, no more than the bound are remembered, and all are answered."""
-    store = CachingStore(MemoryStore(), bound=10)
+    store = CachingStore(MemoryStore(), NullMeter(), bound=10)
     for number in range(100):
         key = number.to_bytes(16, "big") + COMMON
         store.write((taught(key),), (), NOW, 1.0)
@@ -66,7 +76,7 @@ def test_memory_is_bounded() -> None:
 def test_a_clock_that_steps_back_forgets() -> None:
     """A history remembered in what is now the future is read again."""
     shared = MemoryStore()
-    ours = CachingStore(shared)
+    ours = CachingStore(shared, NullMeter())
     assert units(ours, COUNTRY, NOW) == 0
     shared.write((taught(COUNTRY),), (), NOW, 1.0)
 

@@ -67,6 +67,7 @@ def test_what_the_engine_counts() -> None:
     meter.gap("history", "none_yet")
     meter.outcome("customer", "challenge_passed", 3)
     meter.outcome("customer", "confirmed_fraud", -3)
+    meter.recalled(9, 2)
     meter.failed("store")
     meter.stored(7, 4096)
     meter.geo_built("city", 1.7e9)
@@ -81,6 +82,8 @@ def test_what_the_engine_counts() -> None:
     assert value(found, "riskd_learned_units_total", domain="customer", direction="learned") == 3
     assert value(found, "riskd_learned_units_total", domain="customer", direction="taken_back") == 3
     assert value(found, "riskd_failures_total", part="store") == 1
+    assert value(found, "riskd_store_common_reads_total", source="memory") == 9
+    assert value(found, "riskd_store_common_reads_total", source="store") == 2
     assert value(found, "riskd_store_records") == 7
     assert value(found, "riskd_geo_build_timestamp_seconds", database="city") == 1.7e9
     assert value(found, "riskd_release_info", release="r1", domain="machine", model="m2") == 1
@@ -192,5 +195,6 @@ def test_page_is_empty_of_what_never_happened() -> None:
         "grpc_server_msg_received_total",
         "grpc_server_msg_sent_total",
         "riskd_failures_total",
+        "riskd_store_common_reads_total",
         "riskd_build_info",
     }

@@ -10,14 +10,14 @@ import pytest
 
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import MemoryStore
+from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.redis_store import Access, RedisStore
 from riskd.ports import HistoryStore
 from tests.redis_servers import RedisServer, cluster, flush, running, valkey_server
 
 LOCAL: dict[str, Callable[[Path], HistoryStore]] = {
     "memory": lambda _: MemoryStore(),
-    "caching": lambda _: CachingStore(MemoryStore()),
+    "caching": lambda _: CachingStore(MemoryStore(), NullMeter()),
     "lmdb": lambda directory: LmdbStore(directory / "lmdb", map_size=64 << 20),
 }
 """Stores of one machine."""

@@ -26,7 +26,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("mode
 MODULES = sorted(path for path in ROOT.glob("riskd/**/*.py") if "_proto" not in path.parts)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 REGENERATED = re.findall(r"riskd (\w+) --markdown >(\S+)", MAKEFILE)
-OUTSIDE_SETTINGS = {"RISKD_CONFIG", "RISKD_PEPPER", "RISKD_GEO_DIR", "RISKD_PORT"}
+OUTSIDE_SETTINGS = {"RISKD_CONFIG", "RISKD_PEPPER", "RISKD_STORE_PASSWORD", "RISKD_GEO_DIR", "RISKD_PORT"}
 """Variables that are heard, and the one that Kubernetes sets and that is not."""
 
 
