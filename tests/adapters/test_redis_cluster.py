@@ -16,6 +16,7 @@ import pytest
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta
+from riskd.core.stored import FORMAT
 from riskd.ports import Swap
 from tests.redis_servers import SLOTS, RedisServer, cluster, flush, free_port, node_id, running, until, valkey_server
 
@@ -27,7 +28,7 @@ GRACE = 0.25
 
 
 def slot(place: bytes) -> int:
-    return crc_hqx(f"riskd:3:{place.hex()}".encode(), 0) % SLOTS
+    return crc_hqx(f"riskd:{FORMAT}:{place.hex()}".encode(), 0) % SLOTS
 
 
 def owned(first: int, last: int, number: int) -> list[bytes]:
@@ -43,7 +44,7 @@ def attempts(place: bytes) -> Delta:
 def counts(store: RedisStore, places: Sequence[bytes]) -> dict[bytes, int]:
     found, _ = store.read([place + b"entity..A" for place in places], (), NOW, 5.0)
     return {
-        place: sum(history.tallies["attempt"][""][1:]) if history else 0
+        place: sum(history.tallies.of("attempt")[""][1:]) if history else 0
         for place, history in zip(places, found, strict=True)
     }
 

@@ -16,7 +16,8 @@ import pytest
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta, History
-from riskd.ports import Swap
+from riskd.core.stored import FORMAT
+from riskd.ports import Change, Swap
 from tests.redis_servers import RedisServer, running, until
 
 NOW = 1_800_000_000.0
@@ -36,7 +37,7 @@ def count(store: RedisStore, key: bytes) -> int:
 
 
 def total(history: History | None) -> int:
-    return sum(history.tallies["attempt"][""][1:]) if history else 0
+    return sum(history.tallies.of("attempt")[""][1:]) if history else 0
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_dead_documents_do_not_pile_up(server: RedisServer, store: RedisStore) -
         reply = Swap(PLACES[0] + b"%08dY" % number, None, b"answer", now + 86_400)
         assert store.write([], [reply], now, 1.0)
 
-    fields = server.ask("HLEN", f"riskd:3:{PLACES[0].hex()}")
+    fields = server.ask("HLEN", f"riskd:{FORMAT}:{PLACES[0].hex()}")
     assert isinstance(fields, int)
     assert 24 <= fields <= 100
 
@@ -103,7 +104,7 @@ def test_dead_documents_do_not_pile_up(server: RedisServer, store: RedisStore) -
 def test_a_record_of_somebody_else_is_unavailable(server: RedisServer, store: RedisStore) -> None:
     """Whoever writes to our keys gets a gap out of it, not an exception."""
     for content in (b"", b"\x7fexpires\xc1"):
-        server.ask("HSET", f"riskd:3:{SUBJECT[:8].hex()}", SUBJECT[8:], content)
+        server.ask("HSET", f"riskd:{FORMAT}:{SUBJECT[:8].hex()}", SUBJECT[8:], content)
         with pytest.raises(Unavailable, match="no record of riskd's"):
             store.read((SUBJECT,), (), NOW, 1.0)
 
@@ -194,7 +195,10 @@ def test_tls_user_and_password(tmp_path: Path) -> None:
         assert store.write([attempts(SUBJECT)], (Swap(PAPER, None, b"text", LATER),), NOW, 2.0)
         assert store.held(PLACES[0], NOW, 9) == [SUBJECT, PAPER]
         assert store.size()[0] == 1
-        assert store.erase([SUBJECT, PAPER]) == 2
+        assert set(store.walk(b"", 10)[0]) == {SUBJECT, PAPER}
+        (record,) = store.load([PAPER])
+        assert store.replace([Change(PAPER, record, None)])
+        assert store.erase([SUBJECT]) == 1
         assert "hush" not in repr(trusted)
         store.close()
 
@@ -207,6 +211,7 @@ def test_tls_user_and_password(tmp_path: Path) -> None:
 RIGHTS = (
     *("-@all", "+@connection", "+hmget", "+hdel", "+evalsha", "+script|load", "+dbsize", "+info", "+cluster|slots"),
     *("+hget", "+hset", "+hscan", "+hrandfield", "+pttl", "+pexpire"),
+    *("+scan", "+hkeys", "+time"),
 )
 """What docs/scaling.md lists."""
 
@@ -218,7 +223,7 @@ def test_random_histories_stay_small_on_the_server(server: RedisServer, store: R
         counts = tuple((table, str(random.randrange(6)), 1) for table in ("country", "agent", "hour", "device"))
         receipt = Swap(PLACES[0] + b"%08dR" % number, None, bytes(600), LATER)
         store.write([Delta(SUBJECT, NOW, LATER, counts)], [receipt], NOW, 1.0)
-    used = server.ask("MEMORY", "USAGE", f"riskd:3:{PLACES[0].hex()}", "SAMPLES", 0)
+    used = server.ask("MEMORY", "USAGE", f"riskd:{FORMAT}:{PLACES[0].hex()}", "SAMPLES", 0)
 
     assert isinstance(used, int)
     assert used < 40 * 800 + 2000

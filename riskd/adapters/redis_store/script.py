@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.history import MARKS, SKETCH, TABLES, Table
+from riskd.core.tallies import LETTERS
 
 
 class Script(Struct, frozen=True):
@@ -25,13 +26,16 @@ def _script(name: str, *definitions: str) -> Script:
 
 
 def _spec(table: Table) -> str:
-    return f"{{period = {table.period}, keep = {table.keep}, capacity = {table.capacity}}}"
+    return f"period = {table.period}, keep = {table.keep}, capacity = {table.capacity}"
 
 
 _NUMBERS: Final = (
-    f"local TABLES = {{{', '.join(f'{name} = {_spec(table)}' for name, table in TABLES.items())}}}",
-    f"local SKETCH, MARKS = {_spec(SKETCH)}, {MARKS}",
+    "local TABLES = {",
+    *(f"  {name} = {{letter = '{LETTERS[name]}', {_spec(table)}}}," for name, table in TABLES.items()),
+    "}",
+    f"local SKETCH, MARKS = {{{_spec(SKETCH)}}}, {MARKS}",
 )
 WRITE: Final = _script("write.lua", *_NUMBERS)
 HELD: Final = _script("held.lua")
-SCRIPTS: Final = (WRITE, HELD)
+REPLACE: Final = _script("replace.lua")
+SCRIPTS: Final = (WRITE, HELD, REPLACE)

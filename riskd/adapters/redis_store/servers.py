@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from binascii import crc_hqx
+from binascii import crc32, crc_hqx
 from collections.abc import Iterable, Iterator, Sequence
 from threading import Condition, Event, Thread
 from time import monotonic
@@ -74,6 +74,16 @@ class Servers:
     def masters(self) -> list[Server]:
         """Each server that owns keys, once."""
         return list(dict.fromkeys(owner for owner in self._owners if owner is not None))
+
+    def layout(self) -> int:
+        """A number that another sharing out of the slots changes."""
+        addresses = "".join([str(owner.address) if owner else "-" for owner in self._owners])
+        return crc32(addresses.encode())
+
+    def look(self) -> None:
+        """Find out now how the slots are shared out. Raises Unavailable."""
+        if fault := self._found():
+            raise Unavailable([fault])
 
     def owner(self, key: bytes) -> Server:
         """Whose the key is, as far as is known. Raises Unavailable."""

@@ -17,12 +17,12 @@ from msgspec import Struct
 
 from riskd.adapters.redis_store.greeting import Access
 from riskd.adapters.redis_store.link import Address, Reply, pack
-from riskd.adapters.redis_store.script import HELD, WRITE
+from riskd.adapters.redis_store.script import HELD, REPLACE, WRITE
 from riskd.adapters.redis_store.servers import Servers
 from riskd.core import stored
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History, inverse
-from riskd.core.stored import PLACE, Swap
+from riskd.core.stored import PLACE, Change, Swap
 
 CONNECTIONS: Final = 16
 """Connections to each server, unless told otherwise; a call uses one."""
@@ -31,6 +31,8 @@ PATIENCE: Final = 5.0
 _KEY: Final = f"riskd:{stored.FORMAT}:"
 _DELETIONS: Final = 500
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
+_CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
+"""Of a walk: the layout of the cluster, the number of a master, and how far its SCAN is."""
 
 
 class _Part(Struct, frozen=True):
@@ -59,19 +61,7 @@ class RedisStore:
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
         """See `HistoryStore`."""
-        deadline = _deadline(timeout)
-        places: dict[bytes, list[int]] = {}
-        keys = (*histories, *documents)
-        for number, key in enumerate(keys):
-            places.setdefault(key[:PLACE], []).append(number)
-        commands = [
-            (_key(place), (b"HMGET", _key(place), *[keys[number][PLACE:] for number in numbers]))
-            for place, numbers in places.items()
-        ]
-        records: list[bytes | None] = [None] * len(keys)
-        for numbers, reply in zip(places.values(), self._call(commands, deadline), strict=True):
-            for number, record in zip(numbers, reply if isinstance(reply, list) else (), strict=True):
-                records[number] = record if isinstance(record, bytes) else None
+        records = self._records((*histories, *documents), _deadline(timeout))
         try:
             return (
                 [stored.history(record, now) for record in records[: len(histories)]],
@@ -123,6 +113,52 @@ class RedisStore:
         ]
         return sum(reply for reply in self._call(commands, _deadline(PATIENCE)) if isinstance(reply, int))
 
+    def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """See `HistoryStore`. Some `limit` places, whole. Raises Unavailable when slots moved since it began: then some
+        keys could be missed, and it has to begin again."""
+        deadline = _deadline(PATIENCE)
+        self._servers.clustered(deadline)
+        self._servers.look()
+        masters = sorted(self._servers.masters(), key=lambda master: master.address)
+        layout = self._servers.layout()
+        begun, number, position = _CURSOR.decode(cursor) if cursor else (layout, 0, b"0")
+        if begun != layout or number >= len(masters):
+            raise Unavailable([Problem("redis", "slots moved during the walk", "begin it again")])
+        found: list[bytes] = []
+        while not found and number < len(masters):
+            master = masters[number]
+            scan = pack(b"SCAN", position, b"MATCH", _KEY.encode() + b"*", b"COUNT", b"%d" % limit)
+            (reply,) = self._servers.call([(master, scan)], deadline)
+            position, keys = msgspec.convert(reply, tuple[bytes, list[bytes]])
+            replies = self._servers.call([(master, pack(b"HKEYS", key)) for key in keys], deadline)
+            for key, fields in zip(keys, replies, strict=True):
+                found += [_place(key) + field for field in msgspec.convert(fields, list[bytes])]
+            number += position == b"0"
+        return found, _ENCODE((layout, number, position)) if number < len(masters) else b""
+
+    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `HistoryStore`."""
+        return self._records(keys, _deadline(PATIENCE))
+
+    def replace(self, changes: Sequence[Change]) -> bool:
+        """See `HistoryStore`. In a cluster: place by place, after all were compared; if one changes in between, those
+        that were replaced already are put back."""
+        deadline = _deadline(PATIENCE)
+        if self.load([change.key for change in changes]) != [change.expected for change in changes]:
+            return False
+        spread = self._servers.clustered(deadline)
+        parts: dict[bytes, list[Change]] = {}
+        for change in changes:
+            parts.setdefault(change.key[:PLACE] if spread else b"", []).append(change)
+        done: list[list[Change]] = []
+        for part in parts.values():
+            if 0 in self._call([_replacement(part)], deadline):
+                back = [[Change(one.key, one.record, one.expected) for one in undone] for undone in reversed(done)]
+                self._call([_replacement(undone) for undone in back], deadline)
+                return False
+            done.append(part)
+        return True
+
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`. Nothing to do: the server frees what has expired."""
         return 0
@@ -140,6 +176,21 @@ class RedisStore:
     def close(self) -> None:
         """See `HistoryStore`. What was acknowledged is with the server already."""
         self._servers.close()
+
+    def _records(self, keys: Sequence[bytes], deadline: float) -> list[bytes | None]:
+        """As they lie, in order; one command a place."""
+        places: dict[bytes, list[int]] = {}
+        for number, key in enumerate(keys):
+            places.setdefault(key[:PLACE], []).append(number)
+        commands = []
+        for place, numbers in places.items():
+            key = _key(place)
+            commands.append((key, (b"HMGET", key, *[keys[number][PLACE:] for number in numbers])))
+        records: list[bytes | None] = [None] * len(keys)
+        for numbers, reply in zip(places.values(), self._call(commands, deadline), strict=True):
+            for number, record in zip(numbers, reply if isinstance(reply, list) else (), strict=True):
+                records[number] = record if isinstance(record, bytes) else None
+        return records
 
     def _parts(self, deltas: Sequence[Delta], swaps: Sequence[Swap], deadline: float) -> list[_Part]:
         """By what changes in one script: all of it on one server, else each place; that of the swaps first."""
@@ -176,14 +227,33 @@ def _script(part: _Part, now: float) -> tuple[bytes, tuple[bytes, ...]]:
     arguments = [_number(now), b"%d" % len(part.swaps)]
     for swap in part.swaps:
         places.setdefault(swap.key[:PLACE], b"1")
-        expected = b"" if swap.expected is None else b"=" + swap.expected
-        arguments += (swap.key[PLACE:], expected, stored.pack(swap.expires, swap.document))
+        arguments += (swap.key[PLACE:], _given(swap.expected), stored.pack(swap.expires, swap.document))
     for delta in part.deltas:
         at = places.setdefault(delta.key[:PLACE], b"%d" % (len(places) + 1))
         change = (delta.time, delta.expires, delta.counts, delta.marks, delta.seen, delta.undo)
         arguments += (at, delta.key[PLACE:], _ENCODE(change))
     keys = [_key(place) for place in places]
     return keys[0], (b"EVALSHA", WRITE.sha, b"%d" % len(keys), *keys, *arguments)
+
+
+def _replacement(changes: Sequence[Change]) -> tuple[bytes, tuple[bytes, ...]]:
+    """The call of replace.lua that makes these changes, and its first key."""
+    places: dict[bytes, bytes] = {}
+    arguments: list[bytes] = []
+    for change in changes:
+        at = places.setdefault(change.key[:PLACE], b"%d" % (len(places) + 1))
+        arguments += (at, change.key[PLACE:], _given(change.expected), _given(change.record))
+    keys = [_key(place) for place in places]
+    return keys[0], (b"EVALSHA", REPLACE.sha, b"%d" % len(keys), *keys, *arguments)
+
+
+def _given(content: bytes | None) -> bytes:
+    """An argument that tells nothing from something empty."""
+    return b"" if content is None else b"=" + content
+
+
+def _place(key: bytes) -> bytes:
+    return bytes.fromhex(key[len(_KEY) :].decode())
 
 
 def _key(place: bytes) -> bytes:

@@ -39,12 +39,26 @@ local function before(a, b)
   return #a < #b
 end
 
-local function gives_way(values, a, b)
-  local x, y = values[a], values[b]
-  local last, other = x[1] + #x, y[1] + #y
-  if last ~= other then return last < other end
-  local sum, rest = total(x), total(y)
-  if sum ~= rest then return sum < rest end
+-- As tuples compare: 1, 0 or -1.
+local function compare(a, b)
+  for i = 1, math.max(#a, #b) do
+    if a[i] ~= b[i] then return (b[i] == nil or (a[i] ~= nil and a[i] > b[i])) and 1 or -1 end
+  end
+  return 0
+end
+
+-- How firmly a full table holds a value, as `history._hold`: alive, of several periods, its last period, how often.
+local function hold(tally, dead)
+  local last, used = tally[1] + #tally - 2, 0
+  for i = 2, #tally do
+    if tally[i] ~= 0 then used = used + 1 end
+  end
+  return {last > dead and 1 or 0, used > 1 and 1 or 0, last, total(tally)}
+end
+
+local function gives_way(values, a, b, dead)
+  local order = compare(hold(values[a], dead), hold(values[b], dead))
+  if order ~= 0 then return order < 0 end
   return before(a, b)
 end
 
@@ -52,26 +66,27 @@ local function admit(values, spec, value, period, n)
   local held, first = 0, nil
   for old in pairs(values) do
     held = held + 1
-    if not first or gives_way(values, old, first) then first = old end
+    if not first or gives_way(values, old, first, period - spec.keep) then first = old end
   end
-  if held >= spec.capacity then
-    if n < 0 then return end
-    values[first] = nil
-  end
+  if held >= spec.capacity then values[first] = nil end
   values[value] = {period, n}
 end
 
--- The tally with n more in a period; nil when nothing is left.
+-- The tally with n more in a period, or -n less of what is there; nil when nothing is left.
 local function added(tally, period, n, keep)
   local first, last = tally[1], tally[1] + #tally - 2
-  if period - last > keep then return {period, n} end
-  if period < first and last - period >= keep then return tally end
+  local inside = period >= first and period <= last
+  if not inside then
+    if n <= 0 then return tally end
+    if period - last > keep then return {period, n} end
+    if period < first and last - period >= keep then return tally end
+  end
   local function at(p)
     local count = p >= first and p <= last and tally[p - first + 2] or 0
-    return p == period and count + n or count
+    return p == period and math.max(count + n, 0) or count
   end
   local to = math.max(last, period)
-  local from = math.max(math.min(first, period), to - keep + 1)
+  local from = math.max(math.min(first, period), inside and first or to - keep + 1)
   while to >= from and at(to) == 0 do to = to - 1 end
   while to >= from and at(from) == 0 do from = from + 1 end
   if to < from then return nil end
@@ -81,22 +96,15 @@ local function added(tally, period, n, keep)
 end
 
 local function count(tallies, name, value, time, n)
-  if n == 0 then return end
-  local spec, values = TABLES[name], tallies[name] or {}
+  local spec = TABLES[name]
+  local values = tallies[spec.letter] or {}
   local period = period_of(time, spec.period)
   if values[value] then
     values[value] = added(values[value], period, n, spec.keep)
-  else
+  elseif n > 0 then
     admit(values, spec, value, period, n)
   end
-  tallies[name] = next(values) and values or nil
-end
-
-local function compare(a, b)
-  for i = 1, math.max(#a, #b) do
-    if a[i] ~= b[i] then return (b[i] == nil or (a[i] ~= nil and a[i] > b[i])) and 1 or -1 end
-  end
-  return 0
+  tallies[spec.letter] = next(values) and values or nil
 end
 
 local function mark(marks, kind, moment, undo)
