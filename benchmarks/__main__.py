@@ -19,6 +19,7 @@ PARTS: Final[dict[str, str]] = {
     "features": "The feature vector, by group",
     "rules": "Rules and the ruling",
     "history": "The history stores",
+    "redis": "Histories on Redis, beside LMDB and bare round trips",
     "gather": "Geo and user agents",
     "decision_log": "The decision log",
     "turns": "Bounded waits",

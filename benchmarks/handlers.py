@@ -1,12 +1,13 @@
 """What a handler thread more costs: the same assessments on pools of several sizes, without gRPC.
 
 The binding of LMDB lets go of the interpreter lock at every record, where a second thread may take it;
-beside a store that never lets go it waits 5 ms. Rounds take turns; compare within one run only.
+beside a store that never lets go it waits 5 ms; one that waits for Redis leaves it to the others. Rounds take turns; compare within one run only.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import sys
 import tempfile
@@ -27,8 +28,9 @@ from benchmarks.traffic import attempts
 from riskd.config import load
 from riskd.core.attempt import Attempt
 from riskd.wiring import open_engine
+from tests.redis_servers import MISSING, RedisServer, running
 
-STORES: Final = ("lmdb", "memory")
+STORES: Final = ("lmdb", "memory", "redis")
 SIZES: Final = (1, 2, 4)
 
 
@@ -71,12 +73,20 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds")
     options = parser.parse_args()
     sample = list(islice(attempts(options.subjects, seed=3), options.calls))
-    kinds = list(product(STORES, SIZES))
+    stores = [store for store in STORES if store != "redis" or shutil.which("redis-server")]
+    if len(stores) < len(STORES):
+        print(f"left out: {MISSING}")
+    kinds = list(product(stores, SIZES))
     rounds: dict[tuple[str, int], list[Round]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state, ExitStack() as opened:
         engines = {}
-        for store in STORES:
-            settings = load(flags={"state.dir": str(Path(state) / store), "store.kind": store})
+        for store in stores:
+            flags = {"state.dir": str(Path(state) / store), "store.kind": store}
+            if store == "redis":
+                server = RedisServer(Path(state) / "server")
+                opened.enter_context(running(server))
+                flags["store.url"] = f"redis://{server.address}"
+            settings = load(flags=flags)
             engines[store] = opened.enter_context(open_engine(settings))
             seed(engines[store].parts, options.subjects, time.time())
         for _ in range(options.rounds):

@@ -84,7 +84,7 @@ _REMEDIES: Final = {
 }
 
 
-def refusal(address: Address, reply: hiredis.ReplyError) -> Problem:
+def refusal(address: Address, reply: Reply) -> Problem:
     """What an error of the server means."""
     word = str(reply).partition(" ")[0]
     return Problem(f"redis {address}", str(reply), _REMEDIES.get(word, "see the log of the server"))

@@ -16,6 +16,8 @@ from msgspec import Struct
 Reply = bytes | int | None | hiredis.ReplyError | list["Reply"]
 _MISSING: Final = object()
 _CHUNK: Final = 65_536
+_TICK: Final = 0.001
+"""Seconds after sending for which the wait that was set then is as good as exact."""
 _LATE: Final = "no answer in time"
 
 
@@ -86,7 +88,9 @@ class Link:
                 replies.append(reply)
                 if len(replies) == number:
                     return replies
-            self._socket.settimeout(max(deadline - monotonic(), 0))
+            now = monotonic()
+            if now - self.begun > _TICK:
+                self._socket.settimeout(max(deadline - now, 0))
             try:
                 received = self._socket.recv_into(buffer)
             except (BlockingIOError, ssl.SSLWantReadError) as error:

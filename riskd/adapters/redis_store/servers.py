@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from binascii import crc32, crc_hqx
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from threading import Condition, Event, Thread
 from time import monotonic
 from typing import Final
@@ -103,9 +103,10 @@ class Servers:
         errands = [_Errand(number, server, packed) for number, (server, packed) in enumerate(commands)]
         for _ in range(REDIRECTIONS):
             self._exchange(errands, replies, deadline)
-            errands = list(self._redirected(errands, commands, replies))
-            if not errands:
+            refused = [errand for errand in errands if isinstance(replies[errand.number], hiredis.ReplyError)]
+            if not refused:
                 return replies
+            errands = list(self._redirected(refused, commands, replies))
         raise Unavailable([Problem("redis", "the slot kept moving under us", "try again")])
 
     def close(self) -> None:
@@ -141,11 +142,11 @@ class Servers:
             self._look()
             raise failures[0]
 
-    def _links(self, servers: Iterable[Server], deadline: float) -> dict[Server, Link]:
+    def _links(self, servers: Collection[Server], deadline: float) -> dict[Server, Link]:
         """A connection to each, or none and Unavailable. In one order, so that no two calls wait for each other."""
         links: dict[Server, Link] = {}
         try:
-            for server in sorted(servers, key=lambda one: one.address):
+            for server in servers if len(servers) == 1 else sorted(servers, key=lambda one: one.address):
                 links[server] = server.take(deadline)
         except Unavailable:
             for server, link in links.items():
@@ -160,8 +161,6 @@ class Servers:
         """What to send again, and where to. Raises Unavailable on what no repetition mends."""
         for errand in errands:
             reply = replies[errand.number]
-            if not isinstance(reply, hiredis.ReplyError):
-                continue
             word, _, rest = str(reply).partition(" ")
             packed = commands[errand.number][1]
             if word == "MOVED":

@@ -1,0 +1,281 @@
+"""What histories on Redis cost beside LMDB: an assessment, the store's own part of it, and the server's.
+
+The store's part is compared with a bare round trip: the same packed bytes sent, the same number received, on one
+socket, with nothing packed, parsed or decoded. Rounds take turns; compare within one run only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar
+
+import hiredis
+from msgspec import Struct
+from msgspec.structs import replace
+
+from benchmarks.assess import percentiles, seed
+from benchmarks.traffic import attempts
+from riskd.adapters.caching import CachingStore
+from riskd.adapters.memory import NullMeter
+from riskd.adapters.redis_store import Access, RedisStore
+from riskd.config import load
+from riskd.core.history import Delta, History
+from riskd.core.stored import PLACE, Swap
+from riskd.engine import Engine
+from riskd.wiring import open_engine
+from tests.redis_servers import MISSING, RedisServer, running
+
+T = TypeVar("T")
+STORES: Final = ("lmdb", "redis")
+
+
+class Asked(Struct, frozen=True):
+    """What one assessment asked of the store."""
+
+    histories: Sequence[bytes]
+    documents: Sequence[bytes]
+    deltas: Sequence[Delta]
+    swaps: Sequence[Swap]
+    now: float
+
+
+class Listening(RedisStore):
+    """A store that keeps what it is asked, assessment by assessment."""
+
+    def __init__(self, server: RedisServer) -> None:
+        super().__init__([server.address], Access())
+        self.asked: list[Asked] = []
+        self._last: tuple[Sequence[bytes], Sequence[bytes]] = ((), ())
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        """As it is, remembered."""
+        self._last = (histories, documents)
+        return super().read(histories, documents, now, timeout)
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """As it is, with the read before it."""
+        self.asked.append(Asked(*self._last, deltas, swaps, now))
+        return super().write(deltas, swaps, now, timeout)
+
+
+class Trip(Struct, frozen=True):
+    """What an assessment asked, with the packed bytes of its read and its write and the sizes of their answers."""
+
+    asked: Asked
+    read: bytes
+    read_size: int
+    write: bytes
+    write_size: int
+
+    @property
+    def size(self) -> int:
+        """Bytes both ways."""
+        return len(self.read) + self.read_size + len(self.write) + self.write_size
+
+
+class Costs(Struct, frozen=True):
+    """Microseconds: CPU of this thread p50, elapsed p50 and p99; CPU of the server a call."""
+
+    cpu: float
+    p50: float
+    p99: float
+    server: float
+
+
+def costs(work: Callable[[T], object], over: Sequence[T], server: RedisServer, before: Callable[[T], object]) -> Costs:
+    """Of `work` on each; `before` each comes what is not counted."""
+    taken, used = [], []
+    begun = server.cpu_seconds()
+    for one in over:
+        before(one)
+        start, cpu = time.perf_counter_ns(), time.thread_time_ns()
+        work(one)
+        used.append(time.thread_time_ns() - cpu)
+        taken.append(time.perf_counter_ns() - start)
+    spent = server.cpu_seconds() - begun
+    return Costs(percentiles(used)[0], *percentiles(taken), spent / len(over) * 1e6)
+
+
+def middle(rounds: Sequence[Costs]) -> Costs:
+    """The medians."""
+    return Costs(*[statistics.median(getattr(one, name) for one in rounds) for name in Costs.__struct_fields__])
+
+
+def show(name: str, rounds: Sequence[Costs], *, server: bool = True) -> None:
+    one = middle(rounds)
+    told = f"{one.server:>12.0f}" if server else f"{'':>12}"
+    print(f"{name:<38}{one.cpu:>9.0f}{one.p50:>9.0f}{one.p99:>9.0f}{told}")
+
+
+def head(title: str) -> None:
+    print(f"\n{title}\n{'':<38}{'CPU us':>9}{'p50 us':>9}{'p99 us':>9}{'server us':>12}")
+
+
+class Bare:
+    """The same bytes both ways, and nothing else."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._socket = socket.create_connection((server.address.host, server.address.port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(5.0)
+        self._buffer = bytearray(65_536)
+
+    def size(self, packed: bytes, replies: int) -> int:
+        """Bytes of the answer."""
+        reader, size = hiredis.Reader(notEnoughData=None), 0
+        self._socket.sendall(packed)
+        while replies:
+            content = self._socket.recv(65_536)
+            size += len(content)
+            reader.feed(content)
+            while reader.gets() is not None:
+                replies -= 1
+        return size
+
+    def trip(self, packed: bytes, size: int) -> None:
+        """There and back."""
+        self._socket.sendall(packed)
+        while size > 0:
+            size -= self._socket.recv_into(self._buffer)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@contextmanager
+def engines(state: Path, server: RedisServer) -> Iterator[dict[str, Engine]]:
+    """One on each store, with the same pepper."""
+    with ExitStack() as opened:
+        chosen = {
+            "lmdb": {"store.kind": "lmdb"},
+            "redis": {"store.kind": "redis", "store.url": f"redis://{server.address}"},
+        }
+        environ = {"RISKD_PEPPER": "benchmarks-benchmarks-benchmarks"}
+        yield {
+            name: opened.enter_context(
+                open_engine(load(environ=environ, flags={"state.dir": str(state / name), **flags}))
+            )
+            for name, flags in chosen.items()
+        }
+
+
+def packed_by(store: RedisStore, work: Callable[[], object]) -> list[bytes]:
+    """What a store sends for it, call by call."""
+    sent: list[bytes] = []
+    servers, call = store._servers, store._servers.call
+
+    def listening(commands: Sequence[tuple[object, bytes]], deadline: float) -> object:
+        sent.append(b"".join([packed for _, packed in commands]))
+        return call(commands, deadline)  # type: ignore[arg-type]
+
+    servers.call = listening  # type: ignore[method-assign, assignment]
+    try:
+        work()
+    finally:
+        servers.call = call  # type: ignore[method-assign]
+    return sent
+
+
+def parts(server: RedisServer, asked: Sequence[Asked], rounds: int) -> None:
+    """The store's read and write beside bare round trips of the same bytes."""
+    store, bare = RedisStore([server.address], Access()), Bare(server)
+
+    def forget(one: Asked) -> object:
+        return store.erase([swap.key for swap in one.swaps])
+
+    def read(one: Asked) -> object:
+        return store.read(one.histories, one.documents, one.now, 1.0)
+
+    def write(one: Asked) -> object:
+        return store.write(one.deltas, one.swaps, one.now, 1.0)
+
+    trips = []
+    for one in asked:
+        forget(one)
+        (there,), (change,) = packed_by(store, partial(read, one)), packed_by(store, partial(write, one))
+        forget(one)
+        trips.append(Trip(one, there, bare.size(there, places(one)), change, bare.size(change, 1)))
+    work: dict[str, tuple[Callable[[Trip], object], Callable[[Trip], object]]] = {
+        "read, this store": (lambda trip: read(trip.asked), lambda _: None),
+        "read, bare round trip": (lambda trip: bare.trip(trip.read, trip.read_size), lambda _: None),
+        "write, this store": (lambda trip: write(trip.asked), lambda trip: forget(trip.asked)),
+        "write, bare round trip": (
+            lambda trip: bare.trip(trip.write, trip.write_size),
+            lambda trip: forget(trip.asked),
+        ),
+    }
+    taken: dict[str, list[Costs]] = {name: [] for name in work}
+    for _ in range(rounds):
+        for name, (action, before) in work.items():
+            taken[name].append(costs(action, trips, server, before))
+    head("The store's part of an assessment")
+    for name, found in taken.items():
+        show(name, found, server="read" in name)
+    ours, theirs = (
+        sum(middle(found).cpu for name, found in taken.items() if kind in name) for kind in ("this store", "bare")
+    )
+    print(f"client CPU of both beyond bare round trips: {ours - theirs:.0f} us")
+    print(f"an assessment, median: {statistics.median(map(places, asked)):.0f} places read, ", end="")
+    print(f"{statistics.median([trip.size for trip in trips]):.0f} bytes both ways")
+    bare.close()
+    store.close()
+
+
+def places(one: Asked) -> int:
+    """How many hashes a read concerns."""
+    return len({key[:PLACE] for key in (*one.histories, *one.documents)})
+
+
+def main() -> int:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.redis", description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=3_000, help="customers with a history")
+    parser.add_argument("--calls", type=int, default=600, help="assessments in a round")
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds")
+    options = parser.parse_args()
+    if shutil.which("redis-server") is None:
+        print(f"left out: {MISSING}")
+        return 0
+    sample = attempts(options.subjects, seed=3)
+    with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state, ExitStack() as ended:
+        server = RedisServer(Path(state) / "server")
+        ended.enter_context(running(server))
+        opened = ended.enter_context(engines(Path(state), server))
+        for engine in opened.values():
+            seed(engine.parts, options.subjects)
+        hashes, size = opened["redis"].parts.store.size()
+        print(f"{options.subjects} subjects of three proven sign-ins: {hashes} places, {size / 2**20:.1f} MiB")
+        taken: dict[str, list[Costs]] = {name: [] for name in STORES}
+        for _ in range(options.rounds):
+            over = list(islice(sample, options.calls))
+            for name in STORES:
+                work = partial(opened[name].assess, timeout=1.0)
+                taken[name].append(costs(work, over, server, lambda _: None))
+        head("Engine.assess, whole")
+        for name in STORES:
+            show(name, taken[name], server=name == "redis")
+        listening, engine = Listening(server), opened["redis"]
+        remembering = CachingStore(listening, NullMeter())
+        listener = Engine(replace(engine.parts, store=remembering), engine.release)
+        for one in islice(sample, options.calls):
+            listener.assess(one, 1.0)
+        listening.close()
+        parts(server, listening.asked, options.rounds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
