@@ -1,7 +1,8 @@
 """What a handler thread more costs: the same assessments on pools of several sizes, without gRPC.
 
 The binding of LMDB lets go of the interpreter lock at every record, where a second thread may take it;
-beside a store that never lets go it waits 5 ms; one that waits for Redis leaves it to the others. Rounds take turns; compare within one run only.
+beside a store that never lets go it waits 5 ms; one that waits for Redis leaves it to the others. `far` is Redis with
+a wait at each round trip, as a network has it. Rounds take turns; compare within one run only.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from contextlib import ExitStack
 from itertools import islice, product
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from time import perf_counter
-from typing import Final
+from time import perf_counter, sleep
+from typing import Final, ParamSpec, TypeVar
 
 from msgspec import Struct
 
@@ -30,8 +31,10 @@ from riskd.core.attempt import Attempt
 from riskd.wiring import open_engine
 from tests.redis_servers import MISSING, RedisServer, running
 
-STORES: Final = ("lmdb", "memory", "redis")
+STORES: Final = ("lmdb", "memory", "redis", "far")
 SIZES: Final = (1, 2, 4)
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
 
 
 class Round(Struct, frozen=True):
@@ -65,15 +68,26 @@ def run(work: Callable[[Attempt], object], over: list[Attempt], threads: int) ->
     return Round(calls / elapsed, cpu / calls * 1e6, switches, p50, p99)
 
 
+def away(call: Callable[Asked, Answer], seconds: float) -> Callable[Asked, Answer]:
+    """The call, after as long a wait as its packets would have."""
+
+    def waiting(*asked: Asked.args, **options: Asked.kwargs) -> Answer:
+        sleep(seconds)
+        return call(*asked, **options)
+
+    return waiting
+
+
 def main() -> int:
     """Measure every store with every size, in turns, and print the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.handlers", description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=500, help="customers with a history")
     parser.add_argument("--calls", type=int, default=2_000, help="assessments in a round")
+    parser.add_argument("--away", type=float, default=0.5, help="milliseconds to the `far` store and back")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds")
     options = parser.parse_args()
     sample = list(islice(attempts(options.subjects, seed=3), options.calls))
-    stores = [store for store in STORES if store != "redis" or shutil.which("redis-server")]
+    stores = [store for store in STORES if store not in ("redis", "far") or shutil.which("redis-server")]
     if len(stores) < len(STORES):
         print(f"left out: {MISSING}")
     kinds = list(product(stores, SIZES))
@@ -81,14 +95,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state, ExitStack() as opened:
         engines = {}
         for store in stores:
-            flags = {"state.dir": str(Path(state) / store), "store.kind": store}
-            if store == "redis":
+            networked = store in ("redis", "far")
+            flags = {"state.dir": str(Path(state) / store), "store.kind": "redis" if networked else store}
+            if networked:
                 server = RedisServer(Path(state) / "server")
                 opened.enter_context(running(server))
                 flags["store.url"] = f"redis://{server.address}"
             settings = load(flags=flags)
             engines[store] = opened.enter_context(open_engine(settings))
             seed(engines[store].parts, options.subjects, time.time())
+            if store == "far":
+                one = engines[store].parts.store
+                one.read = away(one.read, options.away / 1000)  # type: ignore[method-assign]
+                one.write = away(one.write, options.away / 1000)  # type: ignore[method-assign]
         for _ in range(options.rounds):
             for store, threads in kinds:
                 rounds[store, threads].append(run(engines[store].assess, sample, threads))
