@@ -23,9 +23,21 @@ demo: $(RUN) ## Start riskd with a real geo database, score real sign-ins over g
 	@$(BIN)/riskd demo
 
 .PHONY: test
-test: lint ## Run every gate, then every test
+test: lint servers ## Run every gate, then every test
 	@echo "pytest"
 	@$(BIN)/pytest -n 2 --quiet
+
+# Tests start servers of their own; Valkey comes with the requirements.
+.PHONY: servers
+servers:
+	@command -v redis-server >/dev/null && exit; \
+	echo "installing redis-server"; \
+	if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get install --quiet --quiet --yes --no-install-recommends redis-server >/dev/null || \
+		{ apt-get update --quiet --quiet && apt-get install --quiet --quiet --yes --no-install-recommends redis-server >/dev/null; }; \
+	fi; \
+	command -v redis-server >/dev/null || { echo "redis-server is missing, and the tests need it (Debian: apt-get install redis-server)"; exit 1; }
 
 .PHONY: lint
 lint: $(DEV) ## Check style, types, architecture and the wire contract

@@ -195,8 +195,8 @@ def test_a_networked_store_gets_more_threads() -> None:
     """Threads that wait for a server leave the interpreter to others; what is chosen holds."""
     redis = {"store.kind": "redis", "store.url": "redis://a"}
     assert explain(None, {}, {}).settings.server.threads == 1
-    assert explain(None, {}, redis).settings.server.threads == 4
-    assert explain(None, {}, {**redis, "server.threads": "2"}).settings.server.threads == 2
+    assert explain(None, {}, redis).settings.server.threads == 2
+    assert explain(None, {}, {**redis, "server.threads": "3"}).settings.server.threads == 3
 
 
 def test_every_mistake_at_once(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Server(Struct, frozen=True, kw_only=True):
             ge=0,
             le=64,
             description="Handler threads of a worker, batches apart; two that compute slow each other. "
-            "0: 1, or 4 where `store.kind` is `redis`, whose answers they wait for.",
+            "0: 1, or 2 where `store.kind` is `redis`, whose answers they wait for.",
         ),
     ] = 0
     max_concurrent_rpcs: Annotated[

@@ -21,7 +21,7 @@ from riskd.core.errors import InvalidSettings, Problem
 
 CONFIG_BYTES: Final = 1 << 20
 """Largest configuration file read."""
-THREADS: Final = {"lmdb": 1, "memory": 1, "redis": 4}
+THREADS: Final = {"lmdb": 1, "memory": 1, "redis": 2}
 """Handler threads by kind of store, where they are not chosen (docs/decisions/0022, 0028)."""
 _SECTIONS: Final = tuple(dict.fromkeys(field.section for field in FIELDS.values()))
 

@@ -228,10 +228,13 @@ def _script(part: _Part, now: float) -> tuple[bytes, tuple[bytes, ...]]:
     for swap in part.swaps:
         places.setdefault(swap.key[:PLACE], b"1")
         arguments += (swap.key[PLACE:], _given(swap.expected), stored.pack(swap.expires, swap.document))
+    together: dict[bytes, list[object]] = {}
     for delta in part.deltas:
-        at = places.setdefault(delta.key[:PLACE], b"%d" % (len(places) + 1))
         change = (delta.time, delta.expires, delta.counts, delta.marks, delta.seen, delta.undo)
-        arguments += (at, delta.key[PLACE:], _ENCODE(change))
+        together.setdefault(delta.key, []).append(change)
+    for key, several in together.items():
+        at = places.setdefault(key[:PLACE], b"%d" % (len(places) + 1))
+        arguments += (at, key[PLACE:], _ENCODE(several))
     keys = [_key(place) for place in places]
     return keys[0], (b"EVALSHA", WRITE.sha, b"%d" % len(keys), *keys, *arguments)
 

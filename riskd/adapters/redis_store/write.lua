@@ -2,7 +2,8 @@
 -- `riskd.core.stored.changes`, whose numbers (TABLES, SKETCH, MARKS) are put before it when it is loaded.
 -- KEYS: the hashes of the places, that of the swaps first; a field of theirs is a record.
 -- ARGV: now, how many swaps; for each swap its field, '=' and the document expected or '' for none, and the record;
--- for each delta the number of its key, its field, and [time, expires, counts, marks, seen, undo] as MessagePack.
+-- for each history the number of its key, its field, and its deltas, as MessagePack of
+-- [[time, expires, counts, marks, seen, undo], ...].
 -- Returns 1, or 0 when a document is not as expected.
 
 local now, swaps = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -142,19 +143,27 @@ local function packed(map)
   return next(map) and cmsgpack.pack(map) or '\128'
 end
 
-local function folded(record, delta)
-  local time, expires, counts, marks, seen, undo = unpack(delta)
-  local tallies, moments, sketches = {}, {}, {}
+-- The record after deltas, one after another; nil when nothing is left to keep.
+local function folded(record, deltas)
+  local expires, tallies, moments, sketches
   if record then
-    expires = math.max(expires, expiry(record))
+    expires = expiry(record)
     tallies, moments, sketches = unpack(cmsgpack.unpack(record:sub(HEAD + 1)))
-  elseif undo or expires <= now then
-    return nil
   end
-  for _, c in ipairs(counts) do count(tallies, c[1], c[2], time, c[3]) end
-  for _, m in ipairs(marks) do mark(moments, m[1], m[2], undo) end
-  for _, s in ipairs(seen) do see(sketches, s[1], time, s[2]) end
-  if not (next(tallies) or next(moments) or next(sketches)) then return nil end
+  for _, delta in ipairs(deltas) do
+    local time, latest, counts, marks, seen, undo = unpack(delta)
+    if not tallies and not undo and latest > now then
+      expires, tallies, moments, sketches = latest, {}, {}, {}
+    end
+    if tallies then
+      expires = math.max(expires, latest)
+      for _, c in ipairs(counts) do count(tallies, c[1], c[2], time, c[3]) end
+      for _, m in ipairs(marks) do mark(moments, m[1], m[2], undo) end
+      for _, s in ipairs(seen) do see(sketches, s[1], time, s[2]) end
+      if not (next(tallies) or next(moments) or next(sketches)) then tallies = nil end
+    end
+  end
+  if not tallies then return nil end
   return struct.pack('>d', expires) .. '\147' .. packed(tallies) .. packed(moments) .. packed(sketches)
 end
 
