@@ -24,7 +24,8 @@ import hiredis
 from msgspec import Struct
 from msgspec.structs import replace
 
-from benchmarks.assess import percentiles, seed
+from benchmarks.assess import percentiles
+from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.memory import NullMeter
@@ -255,7 +256,7 @@ def main() -> int:
         ended.enter_context(running(server))
         opened = ended.enter_context(engines(Path(state), server))
         for engine in opened.values():
-            seed(engine.parts, options.subjects)
+            seed(engine.parts, options.subjects, time.time())
         hashes, size = opened["redis"].parts.store.size()
         print(f"{options.subjects} subjects of three proven sign-ins: {hashes} places, {size / 2**20:.1f} MiB")
         taken: dict[str, list[Costs]] = {name: [] for name in STORES}
