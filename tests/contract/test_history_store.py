@@ -462,13 +462,20 @@ def drawn_write(random: Random, store: HistoryStore, now: float) -> tuple[list[D
 def drawn_delta(random: Random, now: float) -> Delta:
     """Something of every table, marks and sketches included, of now and of long ago; some take back."""
     time, expires = (
-        now - random.choice([0, 0, HOUR, 26 * HOUR, WEEK, 26 * WEEK, 30 * WEEK]),
+        now - random.choice([0, 0, HOUR, 26 * HOUR, WEEK, 5 * WEEK, 26 * WEEK, 30 * WEEK]),
         now + random.choice([0, HOUR, WEEK]),
     )
     tables = random.sample(sorted(TABLES), 6)
     counts = tuple((table, drawn_value(random, TABLES[table].capacity), random.randint(1, 3)) for table in tables)
     mark = (time,) if random.random() < 0.5 else (time, random.choice([0.5, 2.0]), 1 / 3)
-    delta = Delta(random.choice(PROFILES), time, expires, counts, (("visit", mark),), (("who", random.randrange(52)),))
+    delta = Delta(
+        random.choice(PROFILES),
+        time,
+        expires,
+        counts,
+        (("visit", mark),),
+        ((random.choice(["who", "owner"]), random.randrange(52)),),
+    )
     return inverse(delta) if random.random() < 0.2 else delta
 
 

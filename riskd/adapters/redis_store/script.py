@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.core.history import MARKS, SKETCH, TABLES, Table
+from riskd.core.history import MARKS, OWNERS, SKETCH, TABLES, Table
 from riskd.core.tallies import LETTERS
 
 
@@ -33,7 +33,7 @@ _NUMBERS: Final = (
     "local TABLES = {",
     *(f"  {name} = {{letter = '{LETTERS[name]}', {_spec(table)}}}," for name, table in TABLES.items()),
     "}",
-    f"local SKETCH, MARKS = {{{_spec(SKETCH)}}}, {MARKS}",
+    f"local SKETCH, OWNERS, MARKS = {{{_spec(SKETCH)}}}, {{{_spec(OWNERS)}}}, {MARKS}",
 )
 WRITE: Final = _script("write.lua", *_NUMBERS)
 HELD: Final = _script("held.lua")

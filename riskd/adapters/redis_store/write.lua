@@ -1,5 +1,5 @@
 -- One write on the server: swaps, then deltas, or nothing. It mirrors `riskd.core.history.fold` and
--- `riskd.core.stored.changes`, whose numbers (TABLES, SKETCH, MARKS) are put before it when it is loaded.
+-- `riskd.core.stored.changes`, whose numbers (TABLES, SKETCH, OWNERS, MARKS) are put before it when it is loaded.
 -- KEYS: the hashes of the places, that of the swaps first; a field of theirs is a record.
 -- ARGV: now, how many swaps; for each swap its field, '=' and the document expected or '' for none, and the record;
 -- for each history the number of its key, its field, and its deltas, as MessagePack of
@@ -122,7 +122,8 @@ local function mark(marks, kind, moment, undo)
 end
 
 local function see(sketches, name, time, slot)
-  local sketch, period = sketches[name] or {}, period_of(time, SKETCH.period)
+  local spec = name == 'owner' and OWNERS or SKETCH
+  local sketch, period = sketches[name] or {}, period_of(time, spec.period)
   sketches[name] = sketch
   local set = sketch[period]
   if set then
@@ -130,10 +131,10 @@ local function see(sketches, name, time, slot)
     return
   end
   for old in pairs(sketch) do
-    if period <= old - SKETCH.keep then return end
+    if period <= old - spec.keep then return end
   end
   for old in pairs(sketch) do
-    if old <= period - SKETCH.keep then sketch[old] = nil end
+    if old <= period - spec.keep then sketch[old] = nil end
   end
   sketch[period] = 2 ^ slot
 end
