@@ -174,7 +174,7 @@ METRICS: Final = (
     Metric(
         "riskd_store_common_reads_total",
         "counter",
-        "Histories of common values (a country, a browser, a network) read, by who had them: a worker's memory, where "
+        "Histories of common values (a country, a browser, an ASN) read, by who had them: a worker's memory, where "
         "they stay for some seconds, or the store. The hit ratio is the share of the first.",
         ("source",),
         _rows(("memory", "store")),

@@ -18,7 +18,7 @@ BOUND: Final = 65_536
 
 class CachingStore:
     """A `HistoryStore` in front of another. Histories of common values (`recall.COMMON`: how often a country, a
-    browser, a network, a whole domain was seen) are remembered for `SECONDS`. What a thread writes it sees at once; one
+    browser, an ASN, a whole domain was seen) are remembered for `SECONDS`. What a thread writes it sees at once; one
     that was reading meanwhile may remember the older state for as long.
     """
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import OUTCOMES
-from riskd.core.history import DAY, HOUR, MARKS, SKETCH, TABLES, WEEK
+from riskd.core.history import DAY, HOUR, MARKS, TABLES, WEEK, sketch
 from riskd.core.learn import Lesson, Receipt
 from riskd.offline.kept import ATTEMPT, Content, Kept, observe
 
@@ -154,7 +154,8 @@ def _form(one: Kept, content: Content) -> str:
     if content.form == "moments":
         return f"the newest {MARKS} moments"
     if content.form == "distinct":
-        return f"sets of {SKETCH.capacity} slots, by {_span(SKETCH.period)}, {SKETCH.keep} of them"
+        held = sketch(content.name)
+        return f"sets of {held.capacity} slots, by {_span(held.period)}, {held.keep} of them"
     if content.form == "count":
         bound = TABLES[content.name]
         values = "counts" if bound.capacity == 1 else f"counts of {bound.capacity} values"

@@ -146,7 +146,7 @@ def fold(history: History, delta: Delta) -> None:
     for kind, mark in delta.marks:
         _mark(history.marks, kind, mark, remove=delta.undo)
     for name, bit in delta.seen:
-        _see(history.sketches.setdefault(name, {}), OWNERS if name == "owner" else SKETCH, delta.time, bit)
+        _see(history.sketches.setdefault(name, {}), sketch(name), delta.time, bit)
 
 
 def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None:
@@ -228,6 +228,11 @@ def _mark(marks: dict[str, list[tuple[float, ...]]], kind: str, mark: tuple[floa
         kept.append(mark)
         kept.sort(reverse=True)
         del kept[MARKS:]
+
+
+def sketch(name: str) -> Table:
+    """How a sketch of this name counts."""
+    return OWNERS if name == "owner" else SKETCH
 
 
 def _see(sketch: dict[int, int], table: Table, time: float, bit: int) -> None:

@@ -176,7 +176,7 @@ def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
         Delta(lesson.subject + PROFILE, time, expires, tuple(counts), marks),
         *(Delta(key + PROFILE, time, expires, owner) for key in lesson.owners),
         Delta(lesson.address + PROFILE, time, expires, once, (), who),
-        Delta(lesson.network + COMMON, time, expires, once, (), who),
+        Delta(lesson.network + PROFILE, time, expires, once, (), who),
         *(Delta(key + COMMON, time, expires, once) for key in lesson.common),
         Delta(lesson.domain + COMMON, time, expires, (*once, *rhythm)),
     )

@@ -12,7 +12,7 @@ from riskd.core.pseudonym import Keys
 PROFILE: Final = b"P"
 """What owners taught. A key is a pseudonym and the kind of its record."""
 COMMON: Final = b"C"
-"""What owners taught of what many share: a country, an operator, a network, a browser, the whole domain. Nobody's in
+"""What owners taught of what many share: a country, an operator, a browser, the whole domain. Nobody's in
 particular, so that a store may answer from memory."""
 ACTIVITY: Final = b"A"
 """What was tried lately."""
@@ -30,7 +30,7 @@ def wanted(keys: Keys) -> list[bytes]:
     """The records to read, in the order that `recall` takes them. What is common comes last."""
     subject, address, network, device = keys.subject, keys.address, keys.network, keys.device
     found = [subject + PROFILE, subject + ACTIVITY, address + PROFILE, address + ACTIVITY]
-    found += [network + COMMON, network + ACTIVITY]
+    found += [network + PROFILE, network + ACTIVITY]
     if device:
         found += [device + PROFILE, device + ACTIVITY]
     if keys.fingerprint:

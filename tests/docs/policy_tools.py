@@ -123,7 +123,7 @@ def drawn(name: str, now: float, features: dict[str, float], *, fraud: bool, ran
         coverage=1.0,
         causes=(),
         release="5f1c3f6f8a2b7d10",
-        model="hand-set-1",
+        model="hand-set-2",
         session=record.Authentication(amr=("pwd",), authentication_time=now - 60),
     )
 

@@ -36,7 +36,7 @@ def test_everything_that_can_be_kept_was_seen(kept: list[Kept]) -> None:
     """Every table, every kind of record and every value with a popularity of its own."""
     assert {content.name for one in kept for content in one.contents if content.form == "count"} == TABLES.keys()
     assert {one.kind for one in kept} == set(KINDS.values())
-    assert {one.entity for one in kept if one.kind == "common"} == {*POPULARITY, "network", "asn", "domain"}
+    assert {one.entity for one in kept if one.kind == "common"} == {*POPULARITY, "asn", "domain"}
     assert "unknown" not in {one.entity for one in kept}
 
 
@@ -52,11 +52,11 @@ def test_what_is_kept_is_needed(kept: list[Kept]) -> None:
 
 
 def test_what_was_taught_can_be_taken_back(kept: list[Kept]) -> None:
-    """Whatever a proof writes, confirmed fraud takes back; an attempt by itself teaches nothing."""
+    """Whatever a proof writes, fraud takes back, but for who was seen; an attempt by itself teaches nothing."""
     for one in kept:
         if one.kind in {"profile", "common"}:
-            for events in one.contents.values():
-                assert "-confirmed_fraud" in events
+            for content, events in one.contents.items():
+                assert "-confirmed_fraud" in events or content.form == "distinct"
                 assert ATTEMPT not in events
 
 
