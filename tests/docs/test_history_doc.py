@@ -36,7 +36,7 @@ def test_everything_that_can_be_kept_was_seen(kept: list[Kept]) -> None:
     """Every table, every kind of record and every value with a popularity of its own."""
     assert {content.name for one in kept for content in one.contents if content.form == "count"} == TABLES.keys()
     assert {one.kind for one in kept} == set(KINDS.values())
-    assert {one.entity for one in kept if one.kind == "common"} == {*POPULARITY, "domain"}
+    assert {one.entity for one in kept if one.kind == "common"} == {*POPULARITY, "asn", "domain"}
     assert "unknown" not in {one.entity for one in kept}
 
 
