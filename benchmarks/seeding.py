@@ -49,6 +49,7 @@ def seed(parts: Parts, subjects: int, now: float) -> None:
 def records(parts: Parts, subjects: int, now: float) -> Iterator[tuple[bytes, bytes]]:
     """Keys and records, in no order, each key once."""
     random, shared = Random(7), Counter[tuple[bytes, tuple[tuple[str, str, int], ...]]]()
+    seen: dict[tuple[bytes, str], int] = {}
     first, last = now - SIGN_INS * WEEK, now - WEEK
     expires = 0.0
     for who in range(subjects):
@@ -60,6 +61,8 @@ def records(parts: Parts, subjects: int, now: float) -> Iterator[tuple[bytes, by
                 yield delta.key, pack(expires, encode(_repeated(delta, first)))
             else:
                 shared[delta.key, delta.counts] += 1
+                for sketch, bit in delta.seen:
+                    seen[delta.key, sketch] = seen.get((delta.key, sketch), 0) | 1 << bit
         if who % _EVERY == _EVERY - 1:
             print(f"  {who + 1} subjects with history", file=sys.stderr, flush=True)
     tallies: dict[bytes, Counter[tuple[str, str]]] = {}
@@ -69,7 +72,11 @@ def records(parts: Parts, subjects: int, now: float) -> Iterator[tuple[bytes, by
             tally[table, value] += n * times
     for key, tally in tallies.items():
         counts = tuple((table, value, n) for (table, value), n in tally.items())
-        yield key, pack(expires, encode(_repeated(Delta(key, first, expires, counts), first)))
+        history = _repeated(Delta(key, first, expires, counts), first)
+        for sketch in ("owner",):
+            if union := seen.get((key, sketch)):
+                history.sketches[sketch] = {int(first // WEEK) + week: union for week in range(SIGN_INS)}
+        yield key, pack(expires, encode(history))
 
 
 def _lesson(parts: Parts, who: int, random: Random, when: float) -> learn.Lesson:
