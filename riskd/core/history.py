@@ -56,7 +56,6 @@ PROFILE_TABLES: Final = {
     "hour": _learned(24),
     "weekday": _learned(7),
     "typing": _learned(3),
-    "subject": _learned(16),
 }
 """Taught by proven attempts only. 26 weeks: older history adds little (Wiefling et al., TOPS 2022)."""
 

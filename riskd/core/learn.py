@@ -20,9 +20,10 @@ from riskd.core.history import (
     placed,
     slot,
 )
-from riskd.core.pseudonym import Keys, short
-from riskd.core.recall import ACTIVITY, COMMON, PROFILE
+from riskd.core.pseudonym import Keys
+from riskd.core.recall import ACTIVITY, COMMON, PROFILE, SHARE
 from riskd.core.requirement import Requirement, Tier, accepts
+from riskd.core.stored import PLACE
 
 RECEIPT_SECONDS: Final = 90 * DAY
 """How long an outcome can still be reported."""
@@ -37,7 +38,7 @@ class Lesson(Struct, frozen=True, array_like=True):
     time: float
     subject: bytes
     owners: tuple[bytes, ...]
-    """Device and fingerprint, which learn whose they are."""
+    """Device and fingerprint, which learn how common they are, and of which each subject keeps its share."""
     shared: tuple[bytes, ...]
     """Address, network and ASN, which learn how common they are."""
     common: tuple[bytes, ...]
@@ -161,11 +162,11 @@ def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
     once = (("sign_in", "", units),)
     hour = lesson.values.get("hour")
     rhythm = (("hour", hour, units),) if hour else ()
-    owner = (("sign_in", "", units), ("subject", short(lesson.subject), units))
+    place = lesson.subject[:PLACE]
     return (
         Delta(lesson.subject + PROFILE, time, expires, tuple(counts), marks),
-        *(Delta(key + PROFILE, time, expires, owner) for key in lesson.owners),
-        *(Delta(key + PROFILE, time, expires, once) for key in lesson.shared),
+        *(Delta(key + PROFILE, time, expires, once) for key in (*lesson.owners, *lesson.shared)),
+        *(Delta(place + key + SHARE, time, expires, once) for key in lesson.owners),
         *(Delta(key + COMMON, time, expires, once) for key in lesson.common),
         Delta(lesson.domain + COMMON, time, expires, (*once, *rhythm)),
     )
