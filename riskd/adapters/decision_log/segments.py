@@ -1,0 +1,60 @@
+"""Segments: the files of the decision log, one writer each, named so that names sort by the time of their beginning."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+SUFFIX: Final = ".jsonl"
+
+
+def stamp(moment: float) -> str:
+    """What the name of a segment begins with that was begun at this moment, Unix time."""
+    second, fraction = divmod(moment, 1)
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}.{int(fraction * 1e6):06d}"
+
+
+def segments(directory: Path) -> list[Path]:
+    """Every segment, in the order in which they were begun."""
+    return sorted(directory.glob(f"*{SUFFIX}"))
+
+
+@contextmanager
+def finished(path: Path) -> Iterator[bool]:
+    """Whether a segment is finished: nobody writes it, and nobody deletes or rewrites it until this is left.
+
+    Raises OSError, FileNotFoundError when it is gone.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield os.fstat(descriptor).st_nlink > 0
+    finally:
+        os.close(descriptor)
+
+
+def whole(line: bytes) -> bool:
+    """False for a line that a power loss tore: no newline, or zeros where data never reached the disk."""
+    return line.endswith(b"\n") and b"\0" not in line
+
+
+def read_segments(directory: Path) -> Iterator[bytes]:
+    """Every whole record, without newline, segment by segment in the order in which they were begun.
+
+    Records of one worker are in order; those of several are not merged. Lines that a power loss tore
+    (no newline, or zeros where data never reached the disk) are left out.
+    """
+    for path in segments(directory):
+        with path.open("rb") as segment:
+            for line in segment:
+                if whole(line):
+                    yield line[:-1]
