@@ -64,6 +64,17 @@ class _Findings(list[Problem]):
             self.add(where, f"{value - now:.0f} s in the future", f"check the clock; {FUTURE_S} s are tolerated")
 
 
+def subject_violations(tenant: str, domain: str, subject: str) -> list[Problem]:
+    """Everything that is wrong with what names a subject."""
+    found = _Findings()
+    found.choice("domain", domain, words.DOMAINS)
+    if not subject:
+        found.add("subject", "missing", "send a stable identifier of the account")
+    found.text("subject", subject, ID)
+    found.text("tenant", tenant, ID)
+    return found
+
+
 def violations(attempt: Attempt, now: float, *, address_known: bool, declared: frozenset[str]) -> list[Problem]:
     """Everything that is wrong with an attempt.
 
@@ -71,13 +82,9 @@ def violations(attempt: Attempt, now: float, *, address_known: bool, declared: f
     attributes that this deployment accepts; `now`: epoch seconds.
     """
     found = _Findings()
-    found.choice("domain", attempt.domain, words.DOMAINS)
+    found += subject_violations(attempt.tenant, attempt.domain, attempt.subject)
     found.choice("journey", attempt.journey, words.JOURNEYS)
     found.choice("credential_result", attempt.credential_result, words.CREDENTIAL_RESULTS)
-    if not attempt.subject:
-        found.add("subject", "missing", "send a stable identifier of the account")
-    found.text("subject", attempt.subject, ID)
-    found.text("tenant", attempt.tenant, ID)
     found.text("request_id", attempt.request_id, ID)
     found.moment("time", attempt.time, now)
     _network(found, attempt.network, address_known)
