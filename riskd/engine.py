@@ -19,7 +19,6 @@ from riskd.core.attempt import Attempt, Device, Outcome
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.features import NAMES
-from riskd.core.history import DAY
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY, recall, wanted
 from riskd.core.record import Record
@@ -27,8 +26,6 @@ from riskd.core.stored import PLACE
 from riskd.core.validation import outcome_violations, violations
 from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter, Swap
 
-REPLY_SECONDS: Final = DAY
-"""How long a repeated request id gets the first answer."""
 TRIES: Final = 5
 """Attempts at changing a receipt that others change at the same moment."""
 _UNKNOWN: Final = Device()
@@ -137,8 +134,9 @@ class Engine:
             if document is None:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
             before = learn.decode(document)
-            kept, deltas = learn.settle(before, outcome, now)
-            swap = Swap(key, document, learn.encode(kept), kept.lesson.time + learn.RECEIPT_SECONDS)
+            retention = self._release.policies[before.domain].retention
+            kept, deltas = learn.settle(before, outcome, now, retention)
+            swap = Swap(key, document, learn.encode(kept), kept.lesson.time + retention.receipt)
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
                 parts.meter.outcome(kept.domain, outcome.kind, kept.taught - before.taught)
                 return self._recorded(outcome, kept, now)
@@ -192,11 +190,12 @@ class Engine:
     ) -> Assessment:
         """Apply the deltas and append to the log; what fails is named in the answer and counted."""
         answer, parts = decision.assessment, self._parts
+        retention = self._release.policies[attempt.domain].retention
         receipt_key = self._key(RECEIPT, attempt.tenant, answer.id)
-        swaps = [Swap(receipt_key, None, learn.encode(decision.receipt), now + learn.RECEIPT_SECONDS)]
+        swaps = [Swap(receipt_key, None, learn.encode(decision.receipt), now + retention.receipt)]
         if attempt.request_id:
             reply_key = self._key(REPLY, attempt.tenant, answer.id)
-            swaps.append(Swap(reply_key, None, record.encode_reply(answer), now + REPLY_SECONDS))
+            swaps.append(Swap(reply_key, None, record.encode_reply(answer), now + retention.reply))
         try:
             if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
                 return self._first_answer(attempt, gathered, decision, now, deadline)
@@ -271,7 +270,7 @@ def _unknown(assessment_id: str) -> Problem:
     return Problem(
         "assessment_id",
         f"no assessment {assessment_id} of this tenant",
-        f"outcomes are accepted for {learn.RECEIPT_SECONDS // DAY} days",
+        "outcomes are accepted for as long as the policy keeps receipts: 90 days, unless it says otherwise",
     )
 
 

@@ -20,6 +20,8 @@ from riskd.core.errors import InvalidSettings, Problem
 
 CONFIG_BYTES: Final = 1 << 20
 """Largest configuration file read."""
+SOCKET_BYTES: Final = 107
+"""Longest path of a Unix socket (sun_path of unix(7), less the end)."""
 _SECTIONS: Final = tuple(dict.fromkeys(field.section for field in FIELDS.values()))
 
 
@@ -214,6 +216,7 @@ def _placed(settings: Settings) -> Settings:
         ),
         release=replace(release, policies=_absolute(release.policies), models=_absolute(release.models)),
         log=replace(log, dir=_absolute(log.dir) or f"{state}/decisions"),
+        subjects=replace(settings.subjects, socket=_absolute(settings.subjects.socket) or f"{state}/subjects.sock"),
         secrets=replace(settings.secrets, pepper_file=_absolute(settings.secrets.pepper_file)),
     )
 
@@ -228,6 +231,7 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
         yield Problem("server.tls_cert", "a certificate and its key come together", "set tls_cert and tls_key, or none")
     if server.tls_client_ca and not server.tls_cert:
         yield Problem("server.tls_client_ca", "clients cannot be asked for certificates in plaintext", "set tls_cert")
+    yield from _exposed(settings)
     edge = settings.geo.edge
     if edge and not (len(edge) == 2 and abs(edge[0]) <= 90):
         yield Problem(
@@ -238,6 +242,21 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
             "log.keep_mb",
             f"{server.workers} workers with segments of {settings.log.segment_mb} MiB need more",
             f"set it to {2 * settings.log.segment_mb * server.workers} or more",
+        )
+
+
+def _exposed(settings: Settings) -> Iterator[Problem]:
+    """What is wrong with where SubjectService is served."""
+    server, subjects = settings.server, settings.subjects
+    if subjects.serve == "port" and not server.tls_client_ca and server.host not in ("localhost", "127.0.0.1", "::1"):
+        yield Problem(
+            "subjects.serve",
+            f"`port` would let everybody who reaches {server.host} read and erase",
+            "set server.tls_client_ca, so that clients show a certificate, or serve it on the `socket`",
+        )
+    if subjects.serve == "socket" and len(os.fsencode(subjects.socket)) > SOCKET_BYTES:
+        yield Problem(
+            "subjects.socket", f"{subjects.socket} is too long for a socket", f"{SOCKET_BYTES} bytes are the most"
         )
 
 

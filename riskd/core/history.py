@@ -100,6 +100,8 @@ class Delta(Struct, frozen=True, array_like=True):
     marks: tuple[tuple[str, tuple[float, ...]], ...] = ()
     seen: tuple[tuple[str, int], ...] = ()
     undo: bool = False
+    keep: float = math.inf
+    """Seconds from now that the history is kept after this; a longer life that was promised before ends sooner."""
 
 
 EMPTY: Final = History()
@@ -123,7 +125,7 @@ def decode(stored: bytes | memoryview) -> History:
 def inverse(delta: Delta) -> Delta:
     """The delta that takes `delta` back."""
     counts = tuple((table, value, -n) for table, value, n in delta.counts)
-    return Delta(delta.key, delta.time, delta.expires, counts, delta.marks, (), not delta.undo)
+    return Delta(delta.key, delta.time, delta.expires, counts, delta.marks, (), not delta.undo, delta.keep)
 
 
 def fold(history: History, delta: Delta) -> None:

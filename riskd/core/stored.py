@@ -87,7 +87,7 @@ def folded(record: bytes | None, delta: Delta, now: float) -> bytes | None:
             return None
         remembered = History()
     else:
-        expires = max(expires, _EXPIRY.unpack_from(record)[0])
+        expires = max(expires, min(_EXPIRY.unpack_from(record)[0], now + delta.keep))
     fold(remembered, delta)
     return pack(expires, encode(remembered)) if remembered != EMPTY else None
 

@@ -68,11 +68,15 @@ def subject_violations(tenant: str, domain: str, subject: str) -> list[Problem]:
     """Everything that is wrong with what names a subject."""
     found = _Findings()
     found.choice("domain", domain, words.DOMAINS)
+    _subject(found, tenant, subject)
+    return found
+
+
+def _subject(found: _Findings, tenant: str, subject: str) -> None:
     if not subject:
         found.add("subject", "missing", "send a stable identifier of the account")
     found.text("subject", subject, ID)
     found.text("tenant", tenant, ID)
-    return found
 
 
 def violations(attempt: Attempt, now: float, *, address_known: bool, declared: frozenset[str]) -> list[Problem]:
@@ -82,9 +86,10 @@ def violations(attempt: Attempt, now: float, *, address_known: bool, declared: f
     attributes that this deployment accepts; `now`: epoch seconds.
     """
     found = _Findings()
-    found += subject_violations(attempt.tenant, attempt.domain, attempt.subject)
+    found.choice("domain", attempt.domain, words.DOMAINS)
     found.choice("journey", attempt.journey, words.JOURNEYS)
     found.choice("credential_result", attempt.credential_result, words.CREDENTIAL_RESULTS)
+    _subject(found, attempt.tenant, attempt.subject)
     found.text("request_id", attempt.request_id, ID)
     found.moment("time", attempt.time, now)
     _network(found, attempt.network, address_known)

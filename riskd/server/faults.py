@@ -59,7 +59,8 @@ FAULTS: Final = {
     ),
     "UNKNOWN_ASSESSMENT": Fault(
         StatusCode.NOT_FOUND,
-        "No such assessment in this tenant, or it is older than 90 days.",
+        "No such assessment in this tenant, its receipt has expired (after 90 days, unless the policy says otherwise), "
+        "or its subject was erased.",
         "Send the `assessment_id` and the tenant of the answer. Do not retry.",
         "If ids are right, the store was lost, or could not be written when it answered (`causes` said so).",
     ),

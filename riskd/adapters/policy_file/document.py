@@ -34,6 +34,7 @@ MISTAKES: Final = {
     "wrong_format": "{what} '{value}' is not {expected}",
     "unknown_value": "unknown {what} '{value}'",
     "out_of_range": "{what} must lie between {low:g} and {high:g}",
+    "retention": "{what} is kept {low} at least and {high} at most",
     "empty_list": "{what} is empty",
     "tier_without_terms": "{tier} is used, but the tier table does not have it",
     "unmeetable_tier": "nothing could meet {tier}: it has neither acr_values nor amr",
@@ -265,3 +266,9 @@ def _kind(node: yaml.Node) -> str:
 def _nearest(word: str, known: Sequence[str]) -> str:
     near = get_close_matches(word, known, n=1) or get_close_matches(word.upper(), known, n=1)
     return f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
+
+
+def span(seconds: int) -> str:
+    """A duration in the largest unit that it is whole in."""
+    unit = next(unit for unit in "dhms" if seconds % _SECONDS[unit] == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"
