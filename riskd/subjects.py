@@ -97,10 +97,12 @@ class Subjects:
             keys = rest[:size]
             token = _STORE + keys[-1] if len(rest) > size else _LOG
             return Page(tuple(_exported(store, keys, now)), token)
+        if place != _LOG:
+            raise _lost()
         try:
             lines, cursor = self._archive.find(pseudonym, cursor, size)
         except msgspec.DecodeError:
-            raise InvalidSubject([Problem("page_token", "not of an export", "send the last one as it came")]) from None
+            raise _lost() from None
         return Page(tuple(Exported("decision_log", "", 0.0, line) for line in lines), _LOG + cursor if cursor else b"")
 
     def erase(self, subject: Subject, timeout: float) -> Erased:
@@ -191,6 +193,10 @@ def _take_back(store: HistoryStore, key: bytes, gone: Counter[str], deadline: fl
         if perf_counter() > deadline:
             break
     raise _late()
+
+
+def _lost() -> InvalidSubject:
+    return InvalidSubject([Problem("page_token", "not of an export", "send the last one as it came")])
 
 
 def _late() -> Unavailable:

@@ -13,7 +13,7 @@ from typing import Final
 from riskd.adapters.asn_table import read_asn_table
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.cel_rules import CelCompiler
-from riskd.adapters.decision_log import Bounds, FileDecisionLog
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullMeter
@@ -31,11 +31,14 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine, Parts
 from riskd.metrics import DATABASES
 from riskd.ports import HistoryStore, Meter
+from riskd.subjects import Subjects
 
 CHAMPION: Final = "champion"
 """File beside a domain's model versions that names the one to serve."""
 SWEEP: Final = 2_000
 """Records looked at in one go for expiry: a few milliseconds."""
+DUE_SECONDS: Final = 30.0
+"""Time between two looks whether the log is due for compaction."""
 
 
 def data_directory(name: str) -> Path:
@@ -144,12 +147,31 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         target=_keep, args=(store, meter, settings.store.sweep_s, stop), name="housekeeping", daemon=True
     )
     keeper.start()
+    compactor = threading.Thread(target=_compact, args=(settings, engine, meter, stop), name="compaction", daemon=True)
+    compactor.start()
     try:
         yield engine
     finally:
         stop.set()
         keeper.join()
+        compactor.join()
         engine.close()
+
+
+def open_archive(settings: Settings) -> FileLogArchive:
+    """What the decision log has kept."""
+    log = settings.log
+    return FileLogArchive(Path(log.dir), log.segment_minutes * 60.0, log.compact_minutes * 60.0)
+
+
+def open_subjects(settings: Settings, engine: Engine) -> Subjects:
+    """Whoever answers for the subjects of an engine."""
+    return Subjects(engine, open_archive(settings))
+
+
+def kept_seconds(release: Release) -> dict[str, float]:
+    """Seconds that each identity domain keeps its lines of the decision log."""
+    return {domain: float(policy.retention.log) for domain, policy in release.policies.items()}
 
 
 def reload(settings: Settings, engine: Engine, meter: Meter) -> None:
@@ -190,6 +212,17 @@ def _announce(release: Release, geo: GeoIp, meter: Meter) -> None:
 def _edge(settings: Settings) -> Place | None:
     edge = settings.geo.edge
     return Place("", edge[0], edge[1], 0.0) if edge else None
+
+
+def _compact(settings: Settings, engine: Engine, meter: Meter, stop: threading.Event) -> None:
+    """Compact the log whenever nobody has for `log.compact_minutes`, until told to stop."""
+    archive = open_archive(settings)
+    while not stop.wait(DUE_SECONDS):
+        try:
+            if archive.state().compacted + settings.log.compact_minutes * 60 <= time.time():
+                archive.compact(kept_seconds(engine.release), stop)
+        except Unavailable:
+            meter.failed("compaction")
 
 
 def _keep(store: HistoryStore, meter: Meter, every: float, stop: threading.Event) -> None:

@@ -25,10 +25,12 @@ from riskd.adapters.decision_log.segments import finished, segments, stamp, whol
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
 
-RATE: Final = 64 << 20
-"""Bytes a second that compaction and searches read at most: the disk belongs to the answers."""
-SCAN: Final = 32 << 20
-"""Bytes that one step of a search reads: half a second at that rate."""
+RATE: Final = 16 << 20
+"""Bytes a second that compaction reads at most, some 3 % of a core: disk and interpreter belong to the answers."""
+BURST: Final = 256 << 10
+"""Bytes between two of its pauses: some hundred lines."""
+SCAN: Final = 64 << 20
+"""Bytes that one step of a search reads: less than half a second."""
 SLACK: Final = 60.0
 """Seconds added to what is promised, for a machine that is busy."""
 ERASURES: Final = "erasures"
@@ -129,6 +131,7 @@ class FileLogArchive:
     def find(self, subject: bytes, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
         """See `LogArchive`. Lines that are to be erased are not found any more."""
         place = subject[:PLACE].hex()
+        mark = place.encode()
         try:
             name, inode, offset = _CURSOR.decode(cursor) if cursor else ("", 0, 0)
             erasures = [entry for _, entry in self._erasures() if entry.place == place]
@@ -144,7 +147,7 @@ class FileLogArchive:
                     for line in segment:
                         if len(found) == limit or left <= 0:
                             return found, msgspec.msgpack.encode((path.name, number, at))
-                        head = _head(line)
+                        head = _head(line) if mark in line else None
                         if head is not None and head.place == place and not _due(erasures, path.name, at):
                             found.append(line[:-1])
                         at += len(line)
@@ -281,14 +284,14 @@ def _rewritten(path: Path, erasures: list[Erasure], old: set[str], stop: Event) 
 
 def _lines(path: Path, stop: Event) -> Iterator[tuple[bytes, int]]:
     """Each line and its offset, at a bounded rate; without pauses once told to stop."""
-    at, pause = 0, SCAN
+    at, pause = 0, BURST
     with path.open("rb") as segment:
         for line in segment:
             yield line, at
             at += len(line)
             if at >= pause:
-                pause += SCAN
-                stop.wait(SCAN / RATE)
+                pause += BURST
+                stop.wait(BURST / RATE)
 
 
 def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
