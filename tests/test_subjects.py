@@ -193,7 +193,7 @@ def shared(office: Office) -> None:
 
 
 def total(record: bytes) -> int:
-    return sum(decode(payload(record)).tallies["sign_in"][""][1:])
+    return sum(decode(payload(record)).tallies.of("sign_in")[""][1:])
 
 
 def test_everything_held_is_exported(office: Office) -> None:

@@ -11,9 +11,8 @@ from msgspec.structs import asdict
 from riskd.core import learn
 from riskd.core.history import (
     DAY,
+    EMPTY,
     PROFILE_TABLES,
-    TABLES,
-    UNCOUNTED,
     WEEK,
     Delta,
     History,
@@ -85,13 +84,13 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 def summary(profile: History, activity: History, receipts: Sequence[tuple[Receipt, float]], now: float) -> Summary:
     """A subject's histories and receipts (with their expiries) in words, the newest first."""
-    sign_ins = profile.tallies.get("sign_in", UNCOUNTED).get("", [])
+    sign_ins = profile.tallies.of("sign_in").get("", [])
     visit = newest(profile, "visit", now)
     seen = [
         Seen(table, value, tally[0] * WEEK, (tally[0] + len(tally) - 2) * WEEK, sum(tally[1:]), trusted(tally, now))
         for table in PROFILE_TABLES
         if table not in _UNSEEN
-        for value, tally in sorted(profile.tallies.get(table, UNCOUNTED).items(), key=lambda item: -sum(item[1][1:]))
+        for value, tally in sorted(profile.tallies.of(table).items(), key=lambda item: -sum(item[1][1:]))
     ]
     steps = [Step(kind, mark[0]) for kind in _STEPS for mark in activity.marks.get(kind, ())]
     opened = [
@@ -147,14 +146,8 @@ def without(record: bytes, share: bytes) -> bytes | None:
     Nothing is taken that is not there, so that it may have been forgotten, or begun anew, meanwhile.
     """
     kept, taken = decode(payload(record)), decode(payload(share))
-    for table, values in taken.tallies.items():
-        for value, (first, *counts) in values.items():
-            has = _periods(kept.tallies.get(table, UNCOUNTED).get(value, [0]))
-            for period, n in enumerate(counts, first):
-                less = ((table, value, -min(n, has.get(period, 0))),)
-                fold(kept, Delta(b"", period * float(TABLES[table].period), 0.0, less, undo=True))
-    return pack(expiry(record), encode(kept)) if kept.tallies or kept.marks or kept.sketches else None
-
-
-def _periods(tally: list[int]) -> dict[int, int]:
-    return dict(enumerate(tally[1:], tally[0]))
+    for table in PROFILE_TABLES:
+        for value, (first, *counts) in taken.tallies.of(table).items():
+            for week, n in enumerate(counts, first):
+                fold(kept, Delta(b"", week * float(WEEK), 0.0, ((table, value, -n),), undo=True))
+    return pack(expiry(record), encode(kept)) if kept != EMPTY else None
