@@ -59,6 +59,7 @@ class _Gathered(Struct, frozen=True):
     keys: Keys
     assessment_id: str
     context: Context
+    reply_key: bytes
     reply: bytes | None
 
 
@@ -128,9 +129,10 @@ class Engine:
         if found:
             raise InvalidOutcome(found)
         deadline = perf_counter() + timeout
-        key = self._key(RECEIPT, outcome.tenant, outcome.assessment_id)
+        keys = [body + RECEIPT for body in parts.pseudonyms.papers(outcome.tenant, outcome.assessment_id)]
         for _ in range(TRIES):
-            _, (document,) = parts.store.read((), (key,), now, deadline - perf_counter())
+            _, documents = parts.store.read((), keys, now, deadline - perf_counter())
+            key, document = next((pair for pair in zip(keys, documents, strict=True) if pair[1] is not None), _NOWHERE)
             if document is None:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
             before = learn.decode(document)
@@ -147,11 +149,9 @@ class Engine:
         self._parts.log.close()
         self._parts.store.close()
 
-    def _key(self, kind: bytes, tenant: str, assessment_id: str) -> bytes:
-        """Beside the subject's histories, whose place an assessment id begins with. A tenant reaches only its own
-        receipts: its name is part of their pseudonym."""
-        place = bytes.fromhex(assessment_id[: 2 * PLACE])
-        return place + self._parts.pseudonyms.digest(tenant, "", "receipt", assessment_id) + kind
+    def rekey(self, store: HistoryStore, pseudonyms: Pseudonyms) -> None:
+        """Keep histories under other pseudonyms from the next attempt on, in a store that knows of them."""
+        self._parts = replace(self._parts, store=store, pseudonyms=pseudonyms)
 
     def _gather(self, attempt: Attempt, address: Address, now: float, deadline: float) -> _Gathered:
         """Every fact, the histories in one batched read. What cannot be had is Missing."""
@@ -166,10 +166,12 @@ class Engine:
         keys = parts.pseudonyms.keys(attempt, address, values)
         assessment_id = _identify(keys.subject, attempt.request_id)
         offset = parts.geo.offset(device.timezone, when) if device.timezone else None
-        replies = (self._key(REPLY, attempt.tenant, assessment_id),) if attempt.request_id else ()
+        reply_key = _reply_key(parts.pseudonyms, attempt, keys.subject) if attempt.request_id else b""
         remembered: Remembered | Missing
         try:
-            histories, documents = parts.store.read(wanted(keys), replies, now, deadline - perf_counter())
+            histories, documents = parts.store.read(
+                wanted(keys), (reply_key,) if reply_key else (), now, deadline - perf_counter()
+            )
             remembered = recall(keys, histories)
         except Unavailable:
             parts.meter.failed("store")
@@ -183,7 +185,7 @@ class Engine:
             device_offset_min=offset,
             measured_from=parts.edge,
         )
-        return _Gathered(address, keys, assessment_id, context, documents[0] if documents else None)
+        return _Gathered(address, keys, assessment_id, context, reply_key, documents[0] if documents else None)
 
     def _record(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
@@ -191,11 +193,10 @@ class Engine:
         """Apply the deltas and append to the log; what fails is named in the answer and counted."""
         answer, parts = decision.assessment, self._parts
         retention = self._release.policies[attempt.domain].retention
-        receipt_key = self._key(RECEIPT, attempt.tenant, answer.id)
+        receipt_key = parts.pseudonyms.papers(attempt.tenant, answer.id)[0] + RECEIPT
         swaps = [Swap(receipt_key, None, learn.encode(decision.receipt), now + retention.receipt)]
         if attempt.request_id:
-            reply_key = self._key(REPLY, attempt.tenant, answer.id)
-            swaps.append(Swap(reply_key, None, record.encode_reply(answer), now + retention.reply))
+            swaps.append(Swap(gathered.reply_key, None, record.encode_reply(answer), now + retention.reply))
         try:
             if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
                 return self._first_answer(attempt, gathered, decision, now, deadline)
@@ -209,8 +210,7 @@ class Engine:
     ) -> Assessment:
         """Somebody answered the same request id while we did, and theirs stands; or longer ago than answers are
         kept, and this is another request, which gets an id of its own. Raises Unavailable."""
-        key = self._key(REPLY, attempt.tenant, decision.assessment.id)
-        _, (document,) = self._parts.store.read((), (key,), now, max(deadline - perf_counter(), 0.001))
+        _, (document,) = self._parts.store.read((), (gathered.reply_key,), now, max(deadline - perf_counter(), 0.001))
         if document is not None:
             return self._again(attempt, document, now)
         anew = replace(attempt, request_id="")
@@ -254,6 +254,7 @@ class Engine:
 
 
 _NO_AGENT: Final = Missing("agent", "not_sent")
+_NOWHERE: Final = (b"", None)
 _NO_STORE: Final = Missing("history", "unavailable")
 
 
@@ -264,6 +265,12 @@ def _identify(subject: bytes, request_id: str) -> str:
     else:
         unique = os.urandom(8)
     return (subject[:PLACE] + unique).hex()
+
+
+def _reply_key(pseudonyms: Pseudonyms, attempt: Attempt, subject: bytes) -> bytes:
+    """Beside the subject's histories; the same however many layers there were when the answer was given."""
+    asked = f"{attempt.subject}\0{attempt.request_id}"
+    return subject[:PLACE] + pseudonyms.digest(attempt.tenant, attempt.domain, "reply", asked) + REPLY
 
 
 def _unknown(assessment_id: str) -> Problem:

@@ -108,15 +108,15 @@ class DecisionLog(Protocol):
 class LogArchive(Protocol):
     """What the decision log has kept. Raises Unavailable when it cannot be read or written, and nothing else."""
 
-    def forget(self, subject: bytes) -> float:
-        """Have every record of this pseudonym erased that was written before now; by when it will be, Unix time.
+    def forget(self, subjects: Sequence[bytes]) -> float:
+        """Have every record of these pseudonyms erased that was written before now; by when it will be, Unix time.
 
         Once it returns, the wish survives the death of the process. Asking again does no harm.
         """
         ...
 
-    def find(self, subject: bytes, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
-        """Up to `limit` records of a pseudonym and the cursor to go on from, within about a second.
+    def find(self, subjects: Sequence[bytes], cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """Up to `limit` records of these pseudonyms and the cursor to go on from, within about a second.
 
         b'' begins; b'' in the answer says that it was the end. There may be more although none were found.
         """

@@ -100,7 +100,7 @@ class Subjects:
         if place != _LOG:
             raise _lost()
         try:
-            lines, cursor = self._archive.find(pseudonym, cursor, size)
+            lines, cursor = self._archive.find(self._ages(subject), cursor, size)
         except msgspec.DecodeError:
             raise _lost() from None
         return Page(tuple(Exported("decision_log", "", 0.0, line) for line in lines), _LOG + cursor if cursor else b"")
@@ -117,7 +117,7 @@ class Subjects:
         deadline, gone = perf_counter() + timeout, Counter[str]()
         for _ in range(2):  # (1), (2)
             _empty(store, pseudonym[:PLACE], gone, deadline)
-        return Erased(dict(gone), self._archive.forget(pseudonym))  # (3)
+        return Erased(dict(gone), self._archive.forget(self._ages(subject)))  # (3)
 
     def _known(self, subject: Subject) -> tuple[bytes, HistoryStore, float]:
         found = subject_violations(subject.tenant, subject.domain, subject.subject)
@@ -126,6 +126,10 @@ class Subjects:
         parts = self._engine.parts
         pseudonym = parts.pseudonyms.digest(subject.tenant, subject.domain, "subject", subject.subject)
         return pseudonym, parts.store, parts.clock()
+
+    def _ages(self, subject: Subject) -> list[bytes]:
+        """Every pseudonym that the log may have of a subject: lines keep the one that they were written with."""
+        return self._engine.parts.pseudonyms.ages(subject.tenant, subject.domain, "subject", subject.subject)
 
 
 def _exported(store: HistoryStore, keys: list[bytes], now: float) -> list[Exported]:

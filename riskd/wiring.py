@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,20 +20,30 @@ from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import load_policy
+from riskd.adapters.rekeying import Mark, RekeyingStore, read_mark, write_mark
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
-from riskd.config import Settings, obtain_pepper
+from riskd.config import Settings, obtain_peppers
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
 from riskd.core.context import Place
-from riskd.core.errors import InvalidFile, InvalidGeo, InvalidModel, InvalidPolicy, Problem, Unavailable
+from riskd.core.errors import (
+    InvalidFile,
+    InvalidGeo,
+    InvalidModel,
+    InvalidPolicy,
+    InvalidSettings,
+    Problem,
+    Unavailable,
+)
 from riskd.core.features import FEATURES, NAMES, schema
-from riskd.core.pseudonym import Pseudonyms
+from riskd.core.pseudonym import Origins, Pseudonyms
 from riskd.engine import Engine, Parts
 from riskd.metrics import DATABASES
 from riskd.ports import HistoryStore, Meter
 from riskd.subjects import Subjects
 
+_LOG: Final = logging.getLogger("riskd.wiring")
 CHAMPION: Final = "champion"
 """File beside a domain's model versions that names the one to serve."""
 SWEEP: Final = 2_000
@@ -121,7 +132,7 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
     """
     meter = meter or NullMeter()
     release, geo = _load(settings)
-    pseudonyms = Pseudonyms(obtain_pepper(settings))
+    peppers = obtain_peppers(settings)
     bounds = Bounds(
         segment_bytes=settings.log.segment_mb * 1_048_576,
         segment_seconds=settings.log.segment_minutes * 60,
@@ -129,7 +140,8 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         keep_seconds=settings.log.keep_days * 86_400,
         slow_seconds=settings.log.slow_ms / 1000,
     )
-    store = CachingStore(open_store(settings))
+    base = open_store(settings)
+    store, pseudonyms = keyed(base, peppers, _first_mark(base, peppers))
     parts = Parts(
         store=store,
         geo=geo,
@@ -144,7 +156,7 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
     _announce(release, geo, meter)
     engine, stop = Engine(parts, release), threading.Event()
     keeper = threading.Thread(
-        target=_keep, args=(store, meter, settings.store.sweep_s, stop), name="housekeeping", daemon=True
+        target=_keep, args=(settings, engine, base, meter, stop), name="housekeeping", daemon=True
     )
     keeper.start()
     compactor = threading.Thread(target=_compact, args=(settings, engine, meter, stop), name="compaction", daemon=True)
@@ -156,6 +168,38 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         keeper.join()
         compactor.join()
         engine.close()
+
+
+def keyed(base: HistoryStore, peppers: Sequence[bytes], mark: Mark) -> tuple[HistoryStore, Pseudonyms]:
+    """A store as these peppers name its records, and what names them. While records are moved under the last pepper,
+    those that are asked for move first; at other times there is nothing in between.
+
+    Raises InvalidSettings when they are not the peppers that the store was written with.
+    """
+    layers = list(peppers[1:])
+    if mark.checks and mark.checks != checks(peppers)[: len(mark.checks)]:
+        what = "not the peppers that the store was written with" if len(layers) >= mark.layers else "lines are missing"
+        remedy = "bring back the whole file, all lines in their order: without it no history is found"
+        raise InvalidSettings([Problem("secrets.pepper_file", what, remedy)])
+    if len(layers) > mark.layers + 1:
+        remedy = f"leave {mark.layers + 2} lines, run `riskd pepper rotate`, and add the next one after it"
+        raise InvalidSettings([Problem("secrets.pepper_file", "more than one new pepper at a time", remedy)])
+    if len(layers) == mark.layers:
+        return CachingStore(base), Pseudonyms(peppers[0], layers)
+    origins = Origins()
+    return CachingStore(RekeyingStore(base, origins, layers[-1])), Pseudonyms(peppers[0], layers, origins)
+
+
+def checks(peppers: Sequence[bytes]) -> tuple[str, ...]:
+    """What tells peppers apart: the first 32 bits of a pseudonym of nobody under each."""
+    return tuple(Pseudonyms(pepper).digest("", "", "pepper", "")[:4].hex() for pepper in peppers)
+
+
+def _first_mark(base: HistoryStore, peppers: Sequence[bytes]) -> Mark:
+    """What the store says of its layers. A new store is told of those that there are. Raises Unavailable."""
+    if len(peppers) > 1 and base.size()[0] == 0:
+        write_mark(base, Mark(len(peppers) - 1, checks(peppers)))
+    return read_mark(base)
 
 
 def open_archive(settings: Settings) -> FileLogArchive:
@@ -225,11 +269,20 @@ def _compact(settings: Settings, engine: Engine, meter: Meter, stop: threading.E
             meter.failed("compaction")
 
 
-def _keep(store: HistoryStore, meter: Meter, every: float, stop: threading.Event) -> None:
-    """Sweep expired records and report the store's size, until told to stop."""
-    while not stop.wait(every):
+def _keep(settings: Settings, engine: Engine, base: HistoryStore, meter: Meter, stop: threading.Event) -> None:
+    """Sweep expired records, report the store's size, and look for a rotation of the pepper, until told to stop."""
+    known = read_mark(base).layers, obtain_peppers(settings)
+    while not stop.wait(settings.store.sweep_s):
         try:
-            store.sweep(time.time(), SWEEP)
-            meter.stored(*store.size())
+            base.sweep(time.time(), SWEEP)
+            meter.stored(*base.size())
+            mark, peppers = read_mark(base), obtain_peppers(settings)
+            if known != (mark.layers, peppers):
+                engine.rekey(*keyed(base, peppers, mark))
+                known = mark.layers, peppers
+                _LOG.info("pepper", extra={"fields": {"layers": len(peppers) - 1, "moved": mark.layers}})
         except Unavailable:
             meter.failed("store")
+        except InvalidSettings as error:
+            meter.failed("reload")
+            _LOG.error("pepper_refused", extra={"fields": {"problems": [str(each) for each in error.problems]}})

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli import assess, demo, errors, features, geo, log, metrics, model, policy, serve, settings, subject
+from riskd.cli import assess, demo, errors, features, geo, log, metrics, model, pepper, policy, serve, settings, subject
 from riskd.cli.version import version
 from riskd.core.errors import RiskdError
 
@@ -17,7 +17,7 @@ INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, policy, model)),
-    ("Keep and erase", (subject, log)),
+    ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, errors)),
 )
 """Every sub-command, in the order of the help. A module has `add_parser`, which sets `handler`; the first sentence

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from riskd.config.pepper import obtain_pepper
+from riskd.config.pepper import add_pepper, obtain_peppers, pepper_file
 from riskd.config.settings import FIELDS, Field, Secret, Settings
 from riskd.config.sources import Loaded, explain, load
 
-__all__ = ["FIELDS", "Field", "Loaded", "Secret", "Settings", "explain", "load", "obtain_pepper"]
+__all__ = [
+    "FIELDS",
+    "Field",
+    "Loaded",
+    "Secret",
+    "Settings",
+    "add_pepper",
+    "explain",
+    "load",
+    "obtain_peppers",
+    "pepper_file",
+]

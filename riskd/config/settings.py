@@ -200,8 +200,8 @@ class Secrets(Struct, frozen=True, kw_only=True):
     pepper_file: Annotated[
         str,
         Meta(
-            description="File with the secret that keys all pseudonyms, 16 to 64 bytes; "
-            "empty, and no `RISKD_PEPPER`: one is made in `state.dir`, for development.",
+            description="File with the secret that keys all pseudonyms, 16 to 64 bytes, and a further line for each "
+            "rotation; empty, and no `RISKD_PEPPER`: one is made in `state.dir`, for development.",
             extra={"reads": "file"},
         ),
     ] = ""

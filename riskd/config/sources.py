@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.config.pepper import pepper_problem
+from riskd.config.pepper import pepper_problems, split
 from riskd.config.settings import FIELDS, Field, Secret, Settings
 from riskd.core.errors import InvalidSettings, Problem
 
@@ -275,13 +275,12 @@ def _unreadable(settings: Settings, origins: Mapping[str, str]) -> Iterator[Prob
 def _peppered(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Settings:
     path = settings.secrets.pepper_file
     if pepper := environ.get("RISKD_PEPPER", "").encode("utf-8", "surrogateescape"):
-        where = "RISKD_PEPPER"
+        where, path = "RISKD_PEPPER", ""
     elif path and Path(path).is_file() and os.access(path, os.R_OK):
         where = "secrets.pepper_file"
         with Path(path).open("rb") as file:
             pepper = file.read(4096).strip()
     else:
         return settings
-    if problem := pepper_problem(where, pepper):
-        problems.append(problem)
-    return replace(settings, secrets=replace(settings.secrets, pepper=Secret(pepper)))
+    problems += pepper_problems(where, split(pepper))
+    return replace(settings, secrets=replace(settings.secrets, pepper=Secret(pepper), pepper_file=path))

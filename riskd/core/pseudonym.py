@@ -2,11 +2,16 @@
 
 BLAKE2b (RFC 7693), keyed with the deployment's pepper, over tenant, identity domain, kind and value:
 the same person in two tenants or two domains has two unrelated pseudonyms.
+
+A pepper that is changed becomes a layer over the pseudonyms that were there: they are hashed once more, under the new
+pepper. So what is stored can be given its new pseudonyms without anybody's raw identifier, and whoever has the old
+pepper alone can link nothing any more (decision 0036).
 """
 
 from __future__ import annotations
 
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -14,17 +19,19 @@ from msgspec import Struct
 
 from riskd.core.address import Address
 from riskd.core.attempt import Attempt
+from riskd.core.stored import PLACE
 
 PEPPER_BYTES: Final = 16
 """Shortest pepper accepted."""
 _BOUND: Final = 4096
+_SHORT: Final = 6
 
 POPULARITY: Final = ("country", "agent", "browser", "os", "device_class", "language", "timezone", "screen")
 """Tables whose values have a popularity record of their own. Addresses, networks and ASNs are entities."""
 
 
 class Keys(Struct, frozen=True, kw_only=True):
-    """Where an attempt's histories lie. Each is a 16-byte pseudonym; b'' where absent."""
+    """Where an attempt's histories lie. Each is a pseudonym; b'' where absent."""
 
     subject: bytes
     domain: bytes
@@ -36,22 +43,79 @@ class Keys(Struct, frozen=True, kw_only=True):
     popularity: dict[str, bytes] = {}
 
 
-class Pseudonyms:
-    """Makes pseudonyms with one pepper. Safe to share between threads."""
+class Origins:
+    """What pseudonyms, and places, were before the last layer came over them: the latest few ten thousand."""
 
-    def __init__(self, pepper: bytes) -> None:
-        """`pepper`: 16 to 64 secret bytes."""
+    def __init__(self) -> None:
+        self._newer: dict[bytes, bytes] = {}
+        self._older: dict[bytes, bytes] = {}
+
+    def note(self, after: bytes, before: bytes) -> None:
+        """Remember what a pseudonym was before."""
+        if len(self._newer) >= 8 * _BOUND:
+            self._older, self._newer = self._newer, {}
+        self._newer[after] = before
+
+    def before(self, after: bytes) -> bytes | None:
+        """What a pseudonym was before; None where it is not remembered."""
+        return self._newer.get(after) or self._older.get(after)
+
+
+class Pseudonyms:
+    """Makes pseudonyms with one pepper and its layers. Safe to share between threads."""
+
+    def __init__(self, pepper: bytes, layers: Sequence[bytes] = (), origins: Origins | None = None) -> None:
+        """`pepper`, `layers`: 16 to 64 secret bytes each, the oldest first. `origins` learns what each pseudonym was
+        before the last layer, while records are still being moved."""
         self._pepper = pepper
+        self._layers = tuple(layers)
+        self._origins = origins
         self._common: dict[tuple[str, str, str, str], bytes] = {}
 
     def digest(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
-        """16 bytes. The parts are length-delimited, so no two quadruples collide by concatenation."""
+        """16 bytes, 17 under an odd number of layers. The parts are length-delimited, so no two quadruples collide by
+        concatenation."""
         text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
-        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._pepper).digest()
+        found = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._pepper).digest()
+        return self._layered(found)[-1] if self._layers else found
+
+    def ages(self, tenant: str, domain: str, kind: str, value: str) -> list[bytes]:
+        """The pseudonym under each number of layers, the oldest first: what was written before has not changed."""
+        text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
+        return self._layered(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._pepper).digest())
+
+    def papers(self, tenant: str, assessment_id: str) -> list[bytes]:
+        """Where the receipt of an assessment may lie, the likeliest first: beside the subject's histories, whose place
+        the id begins with, under as many layers as there were when it was given out.
+
+        A tenant reaches only its own receipts: its name is part of their pseudonym.
+        """
+        place = bytes.fromhex(assessment_id[: 2 * PLACE])
+        paper = self.digest(tenant, "", "receipt", assessment_id)
+        found = [place + paper]
+        for since in range(len(self._layers) - 1, -1, -1):
+            at = before = place
+            for layer in self._layers[since:]:
+                at, before = layered_place(at, layer), at
+            found.append(at + paper)
+            if self._origins is not None:
+                self._origins.note(at, before)
+        return found
+
+    def _layered(self, found: bytes) -> list[bytes]:
+        ages = [found]
+        for layer in self._layers:
+            ages.append(layered(ages[-1], layer))
+        if self._origins is not None and self._layers:
+            self._origins.note(ages[-1], ages[-2])
+            self._origins.note(ages[-1][:PLACE], ages[-2][:PLACE])
+        return ages
 
     def common(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
         """`digest` for values that many attempts share, through a bounded memory."""
         quadruple = (tenant, domain, kind, value)
+        if self._origins is not None:
+            return self.digest(*quadruple)
         found = self._common.get(quadruple)
         if found is None:
             if len(self._common) >= _BOUND:
@@ -92,6 +156,29 @@ class Pseudonyms:
         return keys
 
 
+def layered(digest: bytes, pepper: bytes) -> bytes:
+    """A pseudonym under one more layer: 17 bytes where it had 16, and 16 where it had 17, so that it shows.
+
+    What it begins with depends on what it began with alone, so that short pseudonyms and places, which are all that is
+    kept of some, get the same layer.
+    """
+    rest = blake2b(digest, digest_size=9 if len(digest) == 16 else 8, key=pepper).digest()
+    return layered_place(digest[:PLACE], pepper) + rest
+
+
+def layered_place(place: bytes, pepper: bytes) -> bytes:
+    """The place of a pseudonym under one more layer."""
+    return (
+        blake2b(place[:_SHORT], digest_size=_SHORT, key=pepper).digest()
+        + blake2b(place, digest_size=PLACE - _SHORT, key=pepper).digest()
+    )
+
+
+def layered_short(text: str, pepper: bytes) -> str:
+    """A short pseudonym under one more layer."""
+    return short(blake2b(a2b_base64(text), digest_size=_SHORT, key=pepper).digest())
+
+
 def short(digest: bytes) -> str:
     """Eight characters that stand for a pseudonym inside a history (48 bits)."""
-    return b2a_base64(digest[:6], newline=False).decode("ascii")
+    return b2a_base64(digest[:_SHORT], newline=False).decode("ascii")

@@ -63,9 +63,9 @@ class Desk:
         return list(read_segments(self.directory))
 
     def found(self, subject: bytes, limit: int = 100) -> list[bytes]:
-        lines, cursor = self.archive.find(subject, b"", limit)
+        lines, cursor = self.archive.find([subject], b"", limit)
         while cursor:
-            more, cursor = self.archive.find(subject, cursor, limit)
+            more, cursor = self.archive.find([subject], cursor, limit)
             assert len(more) <= limit
             lines += more
         return lines
@@ -90,7 +90,7 @@ def test_an_erased_subject_is_in_no_line(desk: Desk) -> None:
     desk.written(berts[1])
     desk.written(annes[2], berts[2])
     inode = segments(desk.directory)[1].stat().st_ino
-    desk.archive.forget(ANNE)
+    desk.archive.forget([ANNE])
 
     assert desk.compact() == Compacted(2, 3, 0)
     assert desk.lines() == berts
@@ -107,7 +107,7 @@ def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
     assert writer.append(line(ANNE, 1))
     assert writer.append(line(BERT, 2))
     desk.now += 10
-    desk.archive.forget(ANNE)
+    desk.archive.forget([ANNE])
     assert writer.append(line(ANNE, 3))
 
     assert desk.compact() == Compacted(0, 0, 1), "nobody rewrites what is being written"
@@ -124,9 +124,9 @@ def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
 def test_two_erasures_do_not_disturb_each_other(desk: Desk) -> None:
     """An erasure that is asked for between two compactions holds for segments that the first one has rewritten."""
     desk.written(*(line(who, number) for number in range(4) for who in (ANNE, BERT)))
-    desk.archive.forget(ANNE)
+    desk.archive.forget([ANNE])
     with finished(segments(desk.directory)[0]):
-        desk.archive.forget(BERT)
+        desk.archive.forget([BERT])
         assert desk.compact() == Compacted(0, 0, 2), "whoever holds a segment delays it, and loses nothing"
     assert desk.compact() == Compacted(1, 8, 0)
     assert desk.lines() == []
@@ -154,7 +154,7 @@ def test_whatever_happens_in_which_order(tmp_path_factory: pytest.TempPathFactor
             assert writer.append(text)
             kept.append((who, text))
         elif event.startswith("erase"):
-            desk.archive.forget(who)
+            desk.archive.forget([who])
             kept = [(whose, text) for whose, text in kept if whose != who]
         elif event == "next":
             writer.close()
@@ -175,7 +175,7 @@ def test_what_is_promised_is_kept(tmp_path: Path) -> None:
     with closing(FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(segment_seconds=0.5))) as writer:
         tidy = FileLogArchive(tmp_path, 0.5, 0.5)
         assert writer.append(line(ANNE, 1))
-        by = tidy.forget(ANNE)
+        by = tidy.forget([ANNE])
         assert time.time() + 1 < by < time.time() + 2 + archive.SLACK
         while list(read_segments(tmp_path)):
             time.sleep(0.5)
@@ -201,7 +201,7 @@ def test_a_rewritten_segment_keeps_its_age_and_its_privacy(desk: Desk) -> None:
     """Retention counts from when it was written, not rewritten; nobody else may read it."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     before = segments(desk.directory)[0].stat()
-    desk.archive.forget(ANNE)
+    desk.archive.forget([ANNE])
     desk.compact()
     after = segments(desk.directory)[0].stat()
 
@@ -213,7 +213,7 @@ def test_torn_lines_go_along(desk: Desk) -> None:
     desk.written(line(ANNE, 1), line(BERT, 2))
     with segments(desk.directory)[0].open("ab") as segment:
         segment.write(b"\0\0\n" + line(ANNE, 3)[:40])
-    desk.archive.forget(ANNE)
+    desk.archive.forget([ANNE])
 
     assert desk.compact() == Compacted(1, 3, 0)
     assert segments(desk.directory)[0].read_bytes() == line(BERT, 2) + b"\n"
@@ -222,7 +222,7 @@ def test_torn_lines_go_along(desk: Desk) -> None:
 def test_one_process_compacts_at_a_time(desk: Desk) -> None:
     """While another is at it there is nothing to do, and that is said."""
     desk.written(line(ANNE, 1))
-    desk.archive.forget(ANNE)
+    desk.archive.forget([ANNE])
     with desk.archive._alone() as alone:
         assert alone
         assert desk.archive.compact({}, Event()) is None
@@ -232,7 +232,7 @@ def test_one_process_compacts_at_a_time(desk: Desk) -> None:
 def test_a_compaction_told_to_stop_loses_nothing(desk: Desk) -> None:
     """What was not reached is reached by the next one."""
     desk.written(line(ANNE, 1))
-    desk.archive.forget(ANNE)
+    desk.archive.forget([ANNE])
     stop = Event()
     stop.set()
 
@@ -259,7 +259,7 @@ def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
         mine = [line(ANNE, number) for number in range(100)]
         both = [one for pair in zip(mine, berts[100 * part : 100 * part + 100], strict=True) for one in pair]
         desk.written(*both)
-    desk.archive.forget(ANNE)
+    desk.archive.forget([ANNE])
     for delay in (0.0, 0.01, 0.03, 0.05):
         with subprocess.Popen([sys.executable, "-c", KILLED, desk.directory], cwd=ROOT, stdout=subprocess.PIPE) as run:
             assert run.stdout is not None
@@ -277,10 +277,10 @@ def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
 def test_a_search_goes_on_in_rewritten_segments(desk: Desk) -> None:
     """A compaction between two steps of a search repeats lines rather than leave one out."""
     desk.written(line(BERT, 0), *(line(ANNE, number) for number in range(4)))
-    first, cursor = desk.archive.find(ANNE, b"", 2)
-    desk.archive.forget(BERT)
+    first, cursor = desk.archive.find([ANNE], b"", 2)
+    desk.archive.forget([BERT])
     desk.compact()
-    rest, end = desk.archive.find(ANNE, cursor, 10)
+    rest, end = desk.archive.find([ANNE], cursor, 10)
 
     assert set(first + rest) == {line(ANNE, number) for number in range(4)}
     assert end == b""
@@ -297,10 +297,10 @@ def test_a_search_has_bounded_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch)
 
 
 def stepped(desk: Desk) -> Iterator[list[bytes]]:
-    lines, cursor = desk.archive.find(ANNE, b"", 5)
+    lines, cursor = desk.archive.find([ANNE], b"", 5)
     yield lines
     while cursor:
-        lines, cursor = desk.archive.find(ANNE, cursor, 5)
+        lines, cursor = desk.archive.find([ANNE], cursor, 5)
         yield lines
 
 
@@ -308,14 +308,14 @@ def test_an_erasure_that_cannot_be_noted_is_unavailable(tmp_path: Path) -> None:
     """Nothing is promised that was not written down."""
     (tmp_path / "erasures").write_text("in the way")
     with pytest.raises(Unavailable) as refused:
-        FileLogArchive(tmp_path, 1.0, 1.0).forget(ANNE)
+        FileLogArchive(tmp_path, 1.0, 1.0).forget([ANNE])
     assert "erasures" in str(refused.value)
 
 
 def test_an_unreadable_note_stops_compaction(desk: Desk) -> None:
     """What somebody else put among the erasures is named, and nothing is taken to be done."""
     desk.written(line(ANNE, 1))
-    desk.archive.forget(ANNE)
+    desk.archive.forget([ANNE])
     (desk.directory / "erasures" / "odd.json").write_text("{")
     with pytest.raises(Unavailable) as refused:
         desk.compact()

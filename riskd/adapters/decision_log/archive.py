@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -113,28 +113,29 @@ class FileLogArchive:
         self._every = every
         self._wall = wall
 
-    def forget(self, subject: bytes) -> float:
+    def forget(self, subjects: Sequence[bytes]) -> float:
         """See `LogArchive`."""
         asked = self._wall()
         try:
             written = {path.name: size for path, size in _sizes(self._directory) if not size or _writing(path)}
             folder = self._directory / ERASURES
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            entry = Erasure(subject[:PLACE].hex(), asked, written)
-            _put(folder / f"{stamp(asked)}-{secrets.token_hex(4)}.json", msgspec.json.encode(entry))
+            for subject in subjects:
+                entry = Erasure(subject[:PLACE].hex(), asked, written)
+                _put(folder / f"{stamp(asked)}-{secrets.token_hex(4)}.json", msgspec.json.encode(entry))
             size = sum(size for _, size in _sizes(self._directory))
         except OSError as error:
             raise _unwritable(self._directory, error) from error
         # The segments under way are finished, the compaction that misses them ends, and the next one comes.
         return asked + self._segment_seconds + self._every + 2 * size / RATE + SLACK
 
-    def find(self, subject: bytes, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+    def find(self, subjects: Sequence[bytes], cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
         """See `LogArchive`. Lines that are to be erased are not found any more."""
-        place = subject[:PLACE].hex()
-        mark = place.encode()
+        places = [subject[:PLACE].hex() for subject in subjects]
+        marks = [place.encode() for place in places]
         try:
             name, inode, offset = _CURSOR.decode(cursor) if cursor else ("", 0, 0)
-            erasures = [entry for _, entry in self._erasures() if entry.place == place]
+            erasures = {place: [entry for _, entry in self._erasures() if entry.place == place] for place in places}
             found: list[bytes] = []
             left = SCAN
             for path in segments(self._directory):
@@ -147,8 +148,9 @@ class FileLogArchive:
                     for line in segment:
                         if len(found) == limit or left <= 0:
                             return found, msgspec.msgpack.encode((path.name, number, at))
-                        head = _head(line) if mark in line else None
-                        if head is not None and head.place == place and not _due(erasures, path.name, at):
+                        head = _head(line) if any(mark in line for mark in marks) else None
+                        due = erasures.get(head.place) if head is not None else None
+                        if due is not None and not _due(due, path.name, at):
                             found.append(line[:-1])
                         at += len(line)
                         left -= len(line)
