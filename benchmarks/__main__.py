@@ -20,6 +20,7 @@ PARTS: Final[dict[str, str]] = {
     "history": "The history stores",
     "gather": "Geo and user agents",
     "decision_log": "The decision log",
+    "pepper": "Layers of the pepper",
     "metrics": "Metrics",
     "rpc": "The RPC edge alone",
 }

@@ -12,6 +12,7 @@ from msgspec import Struct
 from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem
+from riskd.core.pseudonym import Layer
 from riskd.core.rekey import MARK, layers
 from riskd.ports import HistoryStore
 from riskd.wiring import checks, keyed, open_store
@@ -65,12 +66,12 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
             _add(settings)
             peppers = obtain_peppers(settings)
             keyed(store, peppers, mark)
-        count, parity = 0, (len(peppers) - 1) % 2
+        layer, count, parity = Layer(peppers[-1]), 0, (len(peppers) - 1) % 2
         pause(settings.store.sweep_s + HEAR_SECONDS)  # (2)
-        count += move_all(store, peppers[-1], parity, Event(), progress)  # (3)
+        count += move_all(store, layer, parity, Event(), progress)  # (3)
         write_mark(store, Mark(len(peppers) - 1, checks(peppers)))
         pause(settings.store.sweep_s + HEAR_SECONDS)
-        return count + move_all(store, peppers[-1], parity, Event(), lambda more: progress(count + more))  # (4)
+        return count + move_all(store, layer, parity, Event(), lambda more: progress(count + more))  # (4)
 
 
 def _add(settings: Settings) -> None:

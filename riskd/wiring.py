@@ -37,7 +37,7 @@ from riskd.core.errors import (
     Unavailable,
 )
 from riskd.core.features import FEATURES, NAMES, schema
-from riskd.core.pseudonym import Origins, Pseudonyms
+from riskd.core.pseudonym import Layer, Origins, Pseudonyms
 from riskd.engine import Engine, Parts
 from riskd.metrics import DATABASES
 from riskd.ports import HistoryStore, Meter
@@ -187,7 +187,7 @@ def keyed(base: HistoryStore, peppers: Sequence[bytes], mark: Mark) -> tuple[His
     if len(layers) == mark.layers:
         return CachingStore(base), Pseudonyms(peppers[0], layers)
     origins = Origins()
-    return CachingStore(RekeyingStore(base, origins, layers[-1])), Pseudonyms(peppers[0], layers, origins)
+    return CachingStore(RekeyingStore(base, origins, Layer(layers[-1]))), Pseudonyms(peppers[0], layers, origins)
 
 
 def checks(peppers: Sequence[bytes]) -> tuple[str, ...]:

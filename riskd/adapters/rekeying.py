@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
-from riskd.core.pseudonym import Origins
+from riskd.core.pseudonym import Layer, Origins
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE
 from riskd.core.rekey import MARK, PAPERS, layers, merged, moved, moved_key, named
 from riskd.core.stored import PLACE, Change, Swap, document, pack
@@ -47,7 +47,7 @@ def write_mark(store: HistoryStore, mark: Mark) -> None:
     store.replace([Change(MARK, before, pack(float("inf"), msgspec.msgpack.encode(mark)))])
 
 
-def move(store: HistoryStore, key: bytes, pepper: bytes) -> int:
+def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
     """Give a record its new key and pseudonyms, after the histories that it names; how many moved.
 
     Raises Unavailable. Where a record lies under both keys, they become one.
@@ -57,10 +57,10 @@ def move(store: HistoryStore, key: bytes, pepper: bytes) -> int:
         (record,) = store.load((key,))
         if record is None:
             return count
-        kind, target = key[-1:], moved_key(key, pepper)
+        kind, target = key[-1:], moved_key(key, layer)
         for other in named(kind, key, record):
-            count += move(store, other, pepper)
-        again, (there,) = moved(kind, record, pepper), store.load((target,))
+            count += move(store, other, layer)
+        again, (there,) = moved(kind, record, layer), store.load((target,))
         if there is not None:
             again = there if kind in PAPERS else merged(there, again)
         if store.replace([Change(target, there, again), Change(key, record, None)]):
@@ -68,7 +68,7 @@ def move(store: HistoryStore, key: bytes, pepper: bytes) -> int:
     raise Unavailable([Problem("store", "a record kept changing while it was moved", "run it again")])
 
 
-def move_all(store: HistoryStore, pepper: bytes, parity: int, stop: Event, progress: Callable[[int], None]) -> int:
+def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progress: Callable[[int], None]) -> int:
     """Move every record that has not the layers yet that `parity` (0 or 1) is of; how many were.
 
     Histories go first, then what names them, again and again until none is left. Told to stop, or dead, it has lost
@@ -84,7 +84,7 @@ def move_all(store: HistoryStore, pepper: bytes, parity: int, stop: Event, progr
                 first = False
                 for key in keys:
                     if key != MARK and layers(key) != parity and (key[-1:] in PAPERS) == papers:
-                        count += move(store, key, pepper)
+                        count += move(store, key, layer)
                 progress(count)
         if count == before:
             break
@@ -95,10 +95,10 @@ class RekeyingStore:
     """A `HistoryStore` in front of one whose records are being moved: before one is read or written under its new key,
     it is moved there. `origins` knows what the keys were that this process asks for."""
 
-    def __init__(self, store: HistoryStore, origins: Origins, pepper: bytes) -> None:
+    def __init__(self, store: HistoryStore, origins: Origins, layer: Layer) -> None:
         self._store = store
         self._origins = origins
-        self._pepper = pepper
+        self._layer = layer
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
@@ -118,7 +118,7 @@ class RekeyingStore:
         if before is not None:
             while keys := self._store.held(before, _ALWAYS, STEP):
                 for key in keys:
-                    move(self._store, key, self._pepper)
+                    move(self._store, key, self._layer)
         return self._store.held(place, now, limit)
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -156,7 +156,7 @@ class RekeyingStore:
         earlier = [before for key in keys if (before := self._before(key)) is not None]
         for key, record in zip(earlier, self._store.load(earlier), strict=True):
             if record is not None:
-                move(self._store, key, self._pepper)
+                move(self._store, key, self._layer)
 
     def _before(self, key: bytes) -> bytes | None:
         body, kind = key[:-1], key[-1:]

@@ -9,7 +9,7 @@ from msgspec.structs import force_setattr, replace
 from riskd.core import learn
 from riskd.core.history import SKETCH, TABLES, Delta, decode, encode, fold
 from riskd.core.learn import Receipt
-from riskd.core.pseudonym import layered, layered_place, layered_short
+from riskd.core.pseudonym import Layer
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.stored import PLACE, expiry, pack, payload
 
@@ -26,15 +26,15 @@ def layers(key: bytes) -> int:
     return (len(key) - 1) % 8
 
 
-def moved_key(key: bytes, pepper: bytes) -> bytes:
+def moved_key(key: bytes, layer: Layer) -> bytes:
     """A record's key under one more layer."""
     body, kind = key[:-1], key[-1:]
     if kind in (PROFILE, ACTIVITY, COMMON):
-        return layered(body, pepper) + kind
-    return layered_place(body[:PLACE], pepper) + layered(body[PLACE:], pepper) + kind
+        return layer.over(body) + kind
+    return layer.over_place(body[:PLACE]) + layer.over(body[PLACE:]) + kind
 
 
-def moved(kind: bytes, record: bytes, pepper: bytes) -> bytes:
+def moved(kind: bytes, record: bytes, layer: Layer) -> bytes:
     """A record under one more layer. Raises msgspec.DecodeError on what is none of that kind.
 
     Sketches keep their bits, of pseudonyms as they were: until they are over, a day, a value may count twice. A reply
@@ -43,32 +43,30 @@ def moved(kind: bytes, record: bytes, pepper: bytes) -> bytes:
     if kind == REPLY:
         return record
     if kind == RECEIPT:
-        return pack(expiry(record), learn.encode(_receipt(learn.decode(payload(record)), pepper)))
+        return pack(expiry(record), learn.encode(_receipt(learn.decode(payload(record)), layer)))
     history = decode(payload(record))
     for table in SHORT:
         values = history.tallies.of(table)
         if values:
-            again = {layered_short(value, pepper): tally for value, tally in values.items()}
+            again = {layer.over_short(value): tally for value, tally in values.items()}
             force_setattr(history.tallies, table, again)
     return pack(expiry(record), encode(history))
 
 
-def _receipt(kept: Receipt, pepper: bytes) -> Receipt:
+def _receipt(kept: Receipt, layer: Layer) -> Receipt:
     lesson = kept.lesson
 
     def each(keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        return tuple([layered(key, pepper) for key in keys])
+        return tuple([layer.over(key) for key in keys])
 
-    values = {
-        table: layered_short(value, pepper) if table in SHORT else value for table, value in lesson.values.items()
-    }
+    values = {table: layer.over_short(value) if table in SHORT else value for table, value in lesson.values.items()}
     again = replace(
         lesson,
-        subject=layered(lesson.subject, pepper),
+        subject=layer.over(lesson.subject),
         owners=each(lesson.owners),
         shared=each(lesson.shared),
         common=each(lesson.common),
-        domain=layered(lesson.domain, pepper),
+        domain=layer.over(lesson.domain),
         values=values,
     )
     return replace(kept, lesson=again, activity=each(kept.activity))

@@ -16,7 +16,7 @@ from riskd.adapters.memory import MemoryStore
 from riskd.adapters.rekeying import RekeyingStore, move, move_all
 from riskd.core.assessment import Assessment
 from riskd.core.history import decode
-from riskd.core.pseudonym import Origins, Pseudonyms, layered, layered_place, layered_short, short
+from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
 from riskd.core.recall import PROFILE, RECEIPT
 from riskd.core.rekey import layers
 from riskd.core.stored import PLACE, payload
@@ -29,7 +29,7 @@ FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the pepper
 def rotating(office: Office, store: HistoryStore, older: tuple[bytes, ...], newest: bytes) -> None:
     """What a worker does that hears of a new pepper."""
     origins = Origins()
-    moving = RekeyingStore(store, origins, newest)
+    moving = RekeyingStore(store, origins, Layer(newest))
     office.engine.rekey(moving, Pseudonyms(FIRST, (*older, newest), origins))
 
 
@@ -39,16 +39,17 @@ def rotated(office: Office, store: HistoryStore, *layers_: bytes) -> None:
 
 
 def moved_all(store: HistoryStore, pepper: bytes, parity: int) -> int:
-    return move_all(store, pepper, parity, threading.Event(), lambda _: None)
+    return move_all(store, Layer(pepper), parity, threading.Event(), lambda _: None)
 
 
 @given(st.binary(min_size=16, max_size=16))
 def test_parts_get_the_layer_of_the_whole(digest: bytes) -> None:
     """Short pseudonym and place of a layered pseudonym are those of the plain one, layered; its length says so."""
-    once = layered(digest, SECOND)
-    assert short(once) == layered_short(short(digest), SECOND)
-    assert once[:PLACE] == layered_place(digest[:PLACE], SECOND)
-    assert (len(once), len(layered(once, THIRD))) == (17, 16)
+    layer = Layer(SECOND)
+    once = layer.over(digest)
+    assert short(once) == layer.over_short(short(digest))
+    assert once[:PLACE] == layer.over_place(digest[:PLACE])
+    assert (len(once), len(Layer(THIRD).over(once))) == (17, 16)
     assert (layers(digest + b"P"), layers(once + b"P"), layers(once[:PLACE] + once + b"R")) == (0, 1, 1)
 
 
@@ -82,7 +83,7 @@ def test_a_rotation_forgets_nothing(
     answers: list[list[tuple[str, Assessment]]] = [lived(one, before) for one in (plain, office)]
     rotating(office, store, (), SECOND)
     for key in store.walk(b"", moved_first)[0]:
-        move(store, key, SECOND)
+        move(store, key, Layer(SECOND))
     for one in (plain, office):
         lived(one, during)
     for (_, first), (_, second) in zip(*answers, strict=True):
@@ -158,7 +159,7 @@ def test_fraud_takes_back_during_the_move_what_was_taught_before(office: Office)
     answer = office.sign_in("anne")
     rotating(office, office.store, (), SECOND)
     receipt = next(key for key in office.records() if key[-1:] == RECEIPT)
-    move(office.store, receipt, SECOND)
+    move(office.store, receipt, Layer(SECOND))
     assert office.tell(answer, "confirmed_fraud") == 0
     moved_all(office.store, SECOND, 1)
     assert not [key for key in office.records() if key[-1:] == PROFILE]
@@ -171,7 +172,7 @@ def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:
         office.sign_in("bert")
     rotating(office, office.store, (), SECOND)
     for key in office.store.walk(b"", 5)[0]:
-        move(office.store, key, SECOND)
+        move(office.store, key, Layer(SECOND))
     office.sign_in("anne")
     assert len(office.subjects.export(named("anne"), 500, b"l").records) == 6
     office.erase("anne")
@@ -229,7 +230,7 @@ def test_told_to_stop_it_goes_on_later(office: Office) -> None:
     office.sign_in("anne")
     stop = threading.Event()
     stop.set()
-    assert move_all(office.store, SECOND, 1, stop, lambda _: None) == 0
+    assert move_all(office.store, Layer(SECOND), 1, stop, lambda _: None) == 0
     held = len(office.records())
     assert moved_all(office.store, SECOND, 1) == held
     assert moved_all(office.store, SECOND, 1) == 0

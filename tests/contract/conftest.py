@@ -11,13 +11,13 @@ from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.rekeying import RekeyingStore
-from riskd.core.pseudonym import Origins
+from riskd.core.pseudonym import Layer, Origins
 from riskd.ports import HistoryStore
 
 OPENERS: dict[str, Callable[[Path], HistoryStore]] = {
     "memory": lambda _: MemoryStore(),
     "caching": lambda _: CachingStore(MemoryStore()),
-    "rekeying": lambda _: RekeyingStore(MemoryStore(), Origins(), b"the newest of the peppers"),
+    "rekeying": lambda _: RekeyingStore(MemoryStore(), Origins(), Layer(b"the newest of the peppers")),
     "lmdb": lambda directory: LmdbStore(directory / "lmdb", map_size=64 << 20),
 }
 

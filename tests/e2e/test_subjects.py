@@ -93,7 +93,7 @@ def test_a_subject_is_shown_exported_and_erased(running: Service) -> None:
 
 def test_only_the_user_itself_can_open_the_socket(running: Service) -> None:
     """Who reaches the port may assess, and can neither read nor erase."""
-    socket = running.state / "subjects.sock"
+    socket = running.state / "subject-service.sock"
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
     assert stat.S_ISSOCK(socket.stat().st_mode)
     with running.channel() as channel, pytest.raises(grpc.RpcError) as refused:
@@ -125,7 +125,7 @@ def test_on_the_port_where_the_operator_wants_it(tmp_path: Path) -> None:
                         timeout=5,
                     )
                 assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert not (service.state / "subjects.sock").exists()
+        assert not (service.state / "subject-service.sock").exists()
         handled = service.metric("grpc_server_handled_total", grpc_service="riskd.v1.SubjectService", grpc_code="OK")
         assert handled == 2
 
@@ -133,7 +133,7 @@ def test_on_the_port_where_the_operator_wants_it(tmp_path: Path) -> None:
 def test_nowhere_where_the_operator_wants_that(tmp_path: Path) -> None:
     """With `off` neither port nor socket answers, and the command line says that nobody does."""
     with serving(tmp_path / "s", settings={"RISKD_SUBJECTS__SERVE": "off"}) as service:
-        assert not (service.state / "subjects.sock").exists()
+        assert not (service.state / "subject-service.sock").exists()
         done = riskd("subject", "show", ANNE, "--domain", "customer", state=service.state)
         assert (done.returncode, done.stdout) == (3, "")
         assert "UNAVAILABLE" in done.stderr
@@ -145,7 +145,7 @@ def test_the_socket_outlives_its_worker(running: Service) -> None:
     first = running.workers()[0]
     os.kill(first, signal.SIGKILL)
     eventually(lambda: running.workers()[0] != first)
-    path = f"unix:{running.state}/subjects.sock"
+    path = f"unix:{running.state}/subject-service.sock"
     with grpc.insecure_channel(path, EAGER) as channel:
         answer = subject_pb2_grpc.SubjectServiceStub(channel).EraseSubject(request(), timeout=10, wait_for_ready=True)
     assert not answer.erased_records
