@@ -53,7 +53,7 @@ def compared(works: list[Callable[[], object]], times: int) -> list[float]:
 
 
 def main() -> None:
-    one = attempt(Random(1), 1)
+    one = attempt(1, Random(1))
     address = parse(one.network.client_ip)
     assert address is not None
     plain = values(one, Missing("place", "x"), Missing("route", "x"), Missing("agent", "x"), time.time())
