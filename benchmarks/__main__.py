@@ -21,8 +21,11 @@ PARTS: Final[dict[str, str]] = {
     "gather": "Geo and user agents",
     "decision_log": "The decision log",
     "pepper": "Layers of the pepper",
+    "turns": "Bounded waits",
+    "imports": "Importing past sign-ins",
     "metrics": "Metrics",
     "rpc": "The RPC edge alone",
+    "backtest": "A backtest, by one process and by two",
 }
 """Module of this package to its title."""
 
@@ -33,7 +36,7 @@ def machine() -> str:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?"
     )
     cores = sum(line.startswith("processor") for line in _lines("/proc/cpuinfo"))
-    return f"{cores} x {cpu}, Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{cores} x {cpu}, Linux {platform.release()}, Python {platform.python_version()} in {sys.base_prefix}"
 
 
 def _lines(path: str) -> list[str]:

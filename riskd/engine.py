@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from time import perf_counter
 from typing import Final
@@ -15,7 +16,7 @@ from riskd.core import learn, record, signals
 from riskd.core.address import Address, parse, truncated
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Device, Outcome
+from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.features import NAMES
@@ -26,8 +27,8 @@ from riskd.core.stored import PLACE
 from riskd.core.validation import outcome_violations, violations
 from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter, Swap
 
-TRIES: Final = 5
-"""Attempts at changing a receipt that others change at the same moment."""
+TRIES: Final = len(OUTCOMES) + 1
+"""Attempts at changing a receipt that others change at the same moment: each kind of outcome changes it once."""
 _UNKNOWN: Final = Device()
 
 
@@ -54,12 +55,36 @@ class Parts(Struct, frozen=True, kw_only=True):
     """Where callers measure the round-trip time, if that is one place."""
 
 
+class Observed(Struct, frozen=True):
+    """What can be said of an attempt without remembering anything."""
+
+    place: Place | Missing
+    route: Route | Missing
+    agent: Agent | Missing
+    values: dict[str, str]
+    """See `Context.values`."""
+    keys: Keys
+
+
+def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Observed:
+    """Place and route of the address, the user agent, and where the histories lie, at `when` (epoch seconds)."""
+    device = attempt.device or _UNKNOWN
+    place, route = parts.geo.locate(address, when)
+    agent: Agent | Missing = _NO_AGENT
+    if device.user_agent:
+        agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
+    values = signals.values(attempt, place, route, agent, when)
+    return Observed(place, route, agent, values, parts.pseudonyms.keys(attempt, address, values))
+
+
 class _Gathered(Struct, frozen=True):
     address: Address
     keys: Keys
     assessment_id: str
     context: Context
     reply_key: bytes
+    seal: bytes
+    """Of the attempt's content. Both are empty without a request id."""
     reply: bytes | None
 
 
@@ -105,7 +130,7 @@ class Engine:
         attempt = signals.consented(attempt, explicit=release.policies[attempt.domain].explicit_consent)
         gathered = self._gather(attempt, address, now, started + timeout)
         if gathered.reply is not None:
-            return self._again(attempt, gathered.reply, now)
+            return self._again(attempt, gathered, gathered.reply, now)
         decided_from = perf_counter()
         parts.meter.stage("gather", decided_from - started)
         assessment_id = gathered.assessment_id
@@ -114,7 +139,6 @@ class Engine:
         record_from = perf_counter()
         parts.meter.stage("decide", record_from - decided_from)
         answer = self._record(attempt, gathered, decision, now, started + timeout)
-        self._count(attempt, answer)
         parts.meter.stage("record", perf_counter() - record_from)
         return answer
 
@@ -158,15 +182,14 @@ class Engine:
         parts = self._parts
         when = attempt.time if attempt.time is not None else now
         device = attempt.device or _UNKNOWN
-        place, route = parts.geo.locate(address, when)
-        agent: Agent | Missing = _NO_AGENT
-        if device.user_agent:
-            agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
-        values = signals.values(attempt, place, route, agent, when)
-        keys = parts.pseudonyms.keys(attempt, address, values)
+        observed = observe(parts, attempt, address, when)
+        keys = observed.keys
         assessment_id = _identify(keys.subject, attempt.request_id)
         offset = parts.geo.offset(device.timezone, when) if device.timezone else None
-        reply_key = _reply_key(parts.pseudonyms, attempt, keys.subject) if attempt.request_id else b""
+        reply_key = seal = b""
+        if attempt.request_id:
+            seal = parts.pseudonyms.seal(record.content(attempt))
+            reply_key = _reply_key(parts.pseudonyms, attempt, keys.subject)
         remembered: Remembered | Missing
         try:
             histories, documents = parts.store.read(
@@ -179,46 +202,63 @@ class Engine:
         context = signals.context(
             attempt,
             when,
-            values,
-            facts=(place, route, agent),
+            observed.values,
+            facts=(observed.place, observed.route, observed.agent),
             remembered=remembered,
             device_offset_min=offset,
             measured_from=parts.edge,
         )
-        return _Gathered(address, keys, assessment_id, context, reply_key, documents[0] if documents else None)
+        return _Gathered(address, keys, assessment_id, context, reply_key, seal, documents[0] if documents else None)
 
     def _record(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
     ) -> Assessment:
-        """Apply the deltas and append to the log; what fails is named in the answer and counted."""
+        """Apply the deltas and append to the log; what fails is named in the answer, its repeats, and counted."""
         answer, parts = decision.assessment, self._parts
         retention = self._release.policies[attempt.domain].retention
         receipt_key = parts.pseudonyms.papers(attempt.tenant, answer.id)[0] + RECEIPT
         swaps = [Swap(receipt_key, None, learn.encode(decision.receipt), now + retention.receipt)]
+        reply = None
         if attempt.request_id:
-            swaps.append(Swap(gathered.reply_key, None, record.encode_reply(answer), now + retention.reply))
+            kept = record.encode_reply(answer, gathered.seal)
+            reply = Swap(gathered.reply_key, None, kept, now + retention.reply)
+            swaps.append(reply)
         try:
             if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
                 return self._first_answer(attempt, gathered, decision, now, deadline)
         except Unavailable:
             parts.meter.failed("store")
-            answer = replace(answer, causes=(*answer.causes, "store:not_written"))
-        return self._logged(_assessment_record(attempt, gathered, decision, answer), answer)
+            answer, reply = replace(answer, causes=(*answer.causes, "store:not_written")), None
+        self._count(attempt, answer)
+        logged = self._logged(_assessment_record(attempt, gathered, decision, answer), answer)
+        if reply is not None and logged is not answer:
+            told = replace(reply, expected=reply.document, document=record.encode_reply(logged, gathered.seal))
+            with suppress(Unavailable):
+                parts.store.write((), (told,), now, max(deadline - perf_counter(), 0.001))
+        return logged
 
     def _first_answer(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
     ) -> Assessment:
         """Somebody answered the same request id while we did, and theirs stands; or longer ago than answers are
-        kept, and this is another request, which gets an id of its own. Raises Unavailable."""
+        kept, and this is another request. Its id follows from the time, so that of several at once one counts. Raises
+        Unavailable."""
+        taken = decision.assessment.id
         _, (document,) = self._parts.store.read((), (gathered.reply_key,), now, max(deadline - perf_counter(), 0.001))
         if document is not None:
-            return self._again(attempt, document, now)
-        anew = replace(attempt, request_id="")
-        answer = replace(decision.assessment, id=_identify(gathered.keys.subject, ""))
-        return self._record(anew, gathered, replace(decision, assessment=answer), now, deadline)
+            return self._again(attempt, gathered, document, now)
+        period = now // self._release.policies[attempt.domain].retention.reply
+        anew = _identify(gathered.keys.subject, f"{taken}\0{period}")
+        decision = replace(decision, assessment=replace(decision.assessment, id=anew))
+        return self._record(attempt, gathered, decision, now, deadline)
 
-    def _again(self, attempt: Attempt, reply: bytes, now: float) -> Assessment:
-        """The first answer to a request id, once more. It is logged: whoever gave it first may have died before."""
+    def _again(self, attempt: Attempt, gathered: _Gathered, reply: bytes, now: float) -> Assessment:
+        """The first answer to a request id, once more. It is logged: whoever gave it first may have died before.
+
+        Raises InvalidAttempt when it was the answer to something else.
+        """
+        if not reply.startswith(gathered.seal):
+            raise InvalidAttempt([_REUSED])
         answer = record.decode_reply(reply)
         return self._logged(_repeat_record(attempt, answer, now), answer)
 
@@ -227,7 +267,9 @@ class Engine:
         if self._parts.log.append(record.encode(line)):
             return answer
         self._parts.meter.failed("decision_log")
-        return replace(answer, causes=(*answer.causes, "decision_log:not_written"))
+        if _NOT_LOGGED in answer.causes:
+            return answer
+        return replace(answer, causes=(*answer.causes, _NOT_LOGGED))
 
     def _recorded(self, outcome: Outcome, kept: learn.Receipt, now: float) -> Recorded:
         parts = self._parts
@@ -256,6 +298,13 @@ class Engine:
 _NO_AGENT: Final = Missing("agent", "not_sent")
 _NOWHERE: Final = (b"", None)
 _NO_STORE: Final = Missing("history", "unavailable")
+_NOT_LOGGED: Final = "decision_log:not_written"
+_REUSED: Final = Problem(
+    "request_id",
+    "was given to another attempt: journey, credential_result, client_ip, device, session, federation or attributes "
+    "differ",
+    "give each attempt an id of its own; repeat one as it was",
+)
 
 
 def _identify(subject: bytes, request_id: str) -> str:
@@ -337,4 +386,7 @@ def _assessment_record(
         causes=answer.causes,
         release=answer.release,
         model=answer.model,
+        session=record.session(attempt.session),
+        federation=record.federation(attempt.federation),
+        attributes=attempt.attributes,
     )

@@ -33,7 +33,16 @@ WHYS: Final = (
     "unavailable",
 )
 STAGES: Final = ("gather", "decide", "record")
-PARTS: Final = ("store", "decision_log", "decision_log_slow", "decision_log_sync", "compaction", "geo", "reload")
+PARTS: Final = (
+    "store",
+    "decision_log",
+    "decision_log_slow",
+    "decision_log_sync",
+    "compaction",
+    "geo",
+    "reload",
+    "clock",
+)
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (
     "OK",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
 from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import load_policy
 from riskd.adapters.rekeying import Mark, RekeyingStore, read_mark, write_mark
@@ -50,6 +51,10 @@ SWEEP: Final = 2_000
 """Records looked at in one go for expiry: a few milliseconds."""
 DUE_SECONDS: Final = 30.0
 """Time between two looks whether the log is due for compaction."""
+CLOCK_STEP: Final = 300.0
+"""Seconds by which a clock that was set, and does not merely drift, has moved."""
+CLOCK_REST: Final = 3600.0
+"""Seconds without sweeping after such a step."""
 
 
 def data_directory(name: str) -> Path:
@@ -218,6 +223,36 @@ def kept_seconds(release: Release) -> dict[str, float]:
     return {domain: float(policy.retention.log) for domain, policy in release.policies.items()}
 
 
+@contextmanager
+def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]:
+    """An engine that learns from the past, beside a service that may be running: no decision log, no metrics.
+
+    A `trial` has a store and a pepper of its own, which it forgets. Raises InvalidFile as `open_engine` does, also
+    where the store that the settings name would be forgotten.
+    """
+    if settings.store.kind == "memory" and not trial:
+        what = "what is learned into memory is forgotten when the import ends"
+        raise InvalidSettings([Problem("store.kind", what, "name the store of the service, as `lmdb`")])
+    release, geo = _load(settings)
+    base = MemoryStore() if trial else open_store(settings)
+    peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)
+    store, pseudonyms = keyed(base, peppers, _first_mark(base, peppers))
+    parts = Parts(
+        store=store,
+        geo=geo,
+        agents=AgentParser(),
+        log=NullLog(),
+        meter=NullMeter(),
+        pseudonyms=pseudonyms,
+        clock=time.time,
+    )
+    engine = Engine(parts, release)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
 def reload(settings: Settings, engine: Engine, meter: Meter) -> None:
     """Decide by the policies, models and geo databases that are on disk now.
 
@@ -270,11 +305,20 @@ def _compact(settings: Settings, engine: Engine, meter: Meter, stop: threading.E
 
 
 def _keep(settings: Settings, engine: Engine, base: HistoryStore, meter: Meter, stop: threading.Event) -> None:
-    """Sweep expired records, report the store's size, and look for a rotation of the pepper, until told to stop."""
+    """Sweep expired records, report the store's size, and look for a rotation of the pepper, until told to stop.
+
+    What a clock that was set wrong takes for expired is forgotten, but not deleted: after a step nothing is swept for
+    `CLOCK_REST` seconds, so that there is time to set it right.
+    """
+    told, trusted_at = _set_at(), 0.0
     known = read_mark(base).layers, obtain_peppers(settings)
     while not stop.wait(settings.store.sweep_s):
+        if abs(_set_at() - told) > CLOCK_STEP:
+            told, trusted_at = _set_at(), time.clock_gettime(time.CLOCK_BOOTTIME) + CLOCK_REST
+            meter.failed("clock")
         try:
-            base.sweep(time.time(), SWEEP)
+            if time.clock_gettime(time.CLOCK_BOOTTIME) >= trusted_at:
+                base.sweep(time.time(), SWEEP)
             meter.stored(*base.size())
             mark, peppers = read_mark(base), obtain_peppers(settings)
             if known != (mark.layers, peppers):
@@ -286,3 +330,8 @@ def _keep(settings: Settings, engine: Engine, base: HistoryStore, meter: Meter, 
         except InvalidSettings as error:
             meter.failed("reload")
             _LOG.error("pepper_refused", extra={"fields": {"problems": [str(each) for each in error.problems]}})
+
+
+def _set_at() -> float:
+    """When the machine was started, by its clock: moves only when the clock is set."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

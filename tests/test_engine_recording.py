@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -13,7 +14,7 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.address import Address
 from riskd.core.assess import Release
-from riskd.core.attempt import Attempt, Network
+from riskd.core.attempt import Attempt, Federation, Network, Session
 from riskd.core.context import Missing, Place, Route
 from riskd.core.errors import Unavailable
 from riskd.core.features import NAMES
@@ -106,12 +107,12 @@ def log(engine: Engine) -> ListLog:
 
 
 def test_a_repeat_gets_the_first_answer_and_is_logged(parts: Parts, release: Release) -> None:
-    """The same id and score, whatever else the repeat says; nothing is counted twice."""
+    """The same id and score, whatever was measured anew; nothing is counted twice."""
     engine = Engine(parts, release)
     first = engine.assess(LOGIN)
     before = parts.store.size()
 
-    assert engine.assess(replace(LOGIN, network=Network(client_ip="203.0.113.9"))) == first
+    assert engine.assess(replace(LOGIN, network=Network(client_ip="192.0.2.7", rtt_ms=80.0))) == first
     assert parts.store.size() == before
     logged, repeated = log(engine).records()
     assert isinstance(logged, record.AssessmentRecord)
@@ -132,14 +133,15 @@ def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release
 
 
 def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release) -> None:
-    """A full disk denies nobody; first answers and repeats are both marked."""
+    """A full disk denies nobody; the first answer is marked, and so are its repeats, for they are the same answer."""
     engine = Engine(parts, release)
     log(engine).works = False
 
     assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
     assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
     log(engine).works = True
-    assert engine.assess(LOGIN).causes == ()
+    assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
+    assert engine.assess(replace(LOGIN, request_id="twice")).causes == ()
 
 
 def test_an_answer_that_is_not_stored_says_so(parts: Parts, release: Release) -> None:
@@ -178,3 +180,30 @@ def test_the_edge_bounds_how_far_the_client_can_be(
     assert isinstance(line, record.AssessmentRecord)
     shortfall = line.vector[NAMES.index("rtt_shortfall_km")]
     assert (shortfall is not None and 900 < shortfall < 1000) is known
+
+
+def test_the_log_has_what_a_policy_decides_by(parts: Parts, release: Release) -> None:
+    """How somebody authenticated and the declared attributes, so that a backtest can decide again; no session's id."""
+    engine = Engine(replace(parts, attributes=frozenset({"amount"})), release)
+    session = Session(id="secret-cookie", authentication_time=NOW - 60, acr="mfa", amr=("pwd", "otp"))
+    federation = Federation(issuer="https://idp.example", amr=("hwk",), authentication_time=NOW - 90)
+    engine.assess(replace(LOGIN, session=session, federation=federation, attributes={"amount": "700"}))
+
+    (line,) = log(engine).lines
+    (logged,) = log(engine).records()
+    assert isinstance(logged, record.AssessmentRecord)
+    assert logged.session == record.Authentication(acr="mfa", amr=("pwd", "otp"), authentication_time=NOW - 60)
+    assert logged.federation == record.Authentication(
+        amr=("hwk",), authentication_time=NOW - 90, issuer="https://idp.example"
+    )
+    assert logged.attributes == {"amount": "700"}
+    assert b"secret-cookie" not in line
+
+
+def test_what_was_not_said_takes_no_place_in_the_log(parts: Parts, release: Release) -> None:
+    """An attempt without session, assertion and attributes costs no byte for them."""
+    engine = Engine(parts, release)
+    engine.assess(LOGIN)
+
+    (line,) = log(engine).lines
+    assert not {"session", "federation", "attributes"} & msgspec.json.decode(line).keys()

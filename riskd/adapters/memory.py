@@ -109,6 +109,17 @@ class MemoryStore:
             self._lock.release()
 
 
+class NullLog:
+    """A `DecisionLog` for engines that decide nothing."""
+
+    def append(self, record: bytes) -> bool:
+        """See `DecisionLog`: accepts, and forgets."""
+        return True
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
 class NullMeter:
     """A `Meter` that counts nothing."""
 

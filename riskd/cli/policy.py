@@ -1,19 +1,25 @@
-"""`riskd policy`: check policy files before a service reads them."""
+"""`riskd policy`: check, test, compare, backtest and calibrate policies before a service reads them."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from riskd.cli import policy_backtest, policy_calibrate, policy_diff, policy_test
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy` and its action."""
-    policy = commands.add_parser("policy", description="Check policy files before a service reads them.")
+    policy = commands.add_parser(
+        "policy", description="Check, test, compare, backtest and calibrate policies before a service reads them."
+    )
     actions = policy.add_subparsers(required=True, metavar="ACTION")
     purpose = "tell every mistake of these files, with line and column; exit code 2 if there is one"
     check = actions.add_parser("check", help=purpose, description=purpose)
     check.add_argument("files", metavar="FILE", type=Path, nargs="+", help="policy file, or a directory of them")
     check.set_defaults(handler=_check)
+    for action in (policy_test, policy_diff, policy_backtest, policy_calibrate):
+        action.add_action(actions)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -31,11 +31,21 @@ SOURCES: Final = {
 """Where facts come from. A policy names the sources that it expects, and what a gap in each means."""
 
 
-class Missing(Struct, frozen=True):
-    """A fact that could not be had. A value, so that the core can decide with it.
+WHYS: Final = (
+    "not_sent",
+    "not_consented",
+    "not_found",
+    "not_installed",
+    "unroutable",
+    "unreadable",
+    "none_yet",
+    "unavailable",
+)
+"""Why a fact could not be had."""
 
-    `why` is one of: not_sent, not_consented, not_found, not_installed, unroutable, unreadable, none_yet, unavailable.
-    """
+
+class Missing(Struct, frozen=True):
+    """A fact that could not be had. A value, so that the core can decide with it. `why` is one of `WHYS`."""
 
     source: str
     why: str

@@ -23,6 +23,7 @@ from riskd.core.stored import PLACE
 
 PEPPER_BYTES: Final = 16
 """Shortest pepper accepted."""
+SEAL_BYTES: Final = 8
 _BOUND: Final = 4096
 _SHORT: Final = 6
 
@@ -106,6 +107,7 @@ class Pseudonyms:
         """`pepper`, `layers`: 16 to 64 secret bytes each, the oldest first. `origins` learns what each pseudonym was
         before the last layer, while records are still being moved."""
         self._keyed = blake2b(digest_size=16, key=pepper)
+        self._seal = blake2b(digest_size=SEAL_BYTES, key=pepper, person=b"seal")
         self._layers = tuple([Layer(layer) for layer in layers])
         self._origins = origins
         self._common: dict[tuple[str, str, str, str], bytes] = {}
@@ -152,6 +154,10 @@ class Pseudonyms:
             self._origins.note(ages[-1], ages[-2])
             self._origins.note(ages[-1][:PLACE], ages[-2][:PLACE])
         return ages
+
+    def seal(self, content: bytes) -> bytes:
+        """`SEAL_BYTES` that tell whether another content is the same, and nothing else of it."""
+        return _hashed(self._seal, content)
 
     def common(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
         """`digest` for values that many attempts share, through a bounded memory."""

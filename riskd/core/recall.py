@@ -23,6 +23,10 @@ RECEIPT: Final = b"R"
 """What an assessment would teach, until its outcomes are known."""
 REPLY: Final = b"Y"
 """A first answer, for requests that are repeated."""
+IMPORT: Final = b"I"
+"""How far an import of past events has come."""
+KINDS: Final = {PROFILE: "profile", COMMON: "common", ACTIVITY: "activity", RECEIPT: "receipt", REPLY: "reply"}
+"""What each is called."""
 
 
 def wanted(keys: Keys) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What the decision log says: one JSON object a line, enough to reproduce the score.
+"""What the decision log says: one JSON object a line, enough to reproduce the score and the ruling.
 
 The subject appears as its pseudonym, the address as its network, the user agent as parsed. NaN (a
 missing feature) is written as null.
@@ -12,7 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt, Federation, Session
 from riskd.core.context import Agent, Missing, Place, Route
+from riskd.core.pseudonym import SEAL_BYTES
 
 
 class Facts(Struct, frozen=True):
@@ -28,8 +30,21 @@ class Facts(Struct, frozen=True):
     missing: tuple[Missing, ...]
 
 
-class AssessmentRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="assessment"):
-    """One assessment. `vector` is in the order of the release's feature table."""
+class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What a session or an assertion says of how somebody authenticated: all that a requirement is held against.
+
+    Fields as in `attempt.Session` and `attempt.Federation`, whose other fields are not recorded.
+    """
+
+    acr: str = ""
+    amr: tuple[str, ...] = ()
+    authentication_time: float | None = None
+    issuer: str = ""
+
+
+class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="assessment"):
+    """One assessment. `vector` is in the order of the release's feature table. What has a default is left out of the
+    line while it has it: an attempt without session, assertion and attributes spends no byte on them."""
 
     id: str
     time: float
@@ -56,6 +71,10 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag=
     causes: tuple[str, ...]
     release: str
     model: str
+    session: Authentication | None = None
+    federation: Authentication | None = None
+    attributes: dict[str, str] = {}
+    """The declared custom attributes that the attempt carried: rules may ask for any of them."""
 
 
 class OutcomeRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="outcome"):
@@ -95,6 +114,20 @@ class RepeatRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="rep
     model: str
 
 
+def session(said: Session | None) -> Authentication | None:
+    """What is recorded of a session."""
+    if said is None:
+        return None
+    return Authentication(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time)
+
+
+def federation(said: Federation | None) -> Authentication | None:
+    """What is recorded of an assertion. Its issuer is: another policy may trust it."""
+    if said is None:
+        return None
+    return Authentication(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, issuer=said.issuer)
+
+
 Record = AssessmentRecord | RepeatRecord | OutcomeRecord
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[Record]] = msgspec.json.Decoder(Record)
@@ -110,15 +143,33 @@ def decode(line: bytes) -> Record:
     return _DECODER.decode(line)
 
 
-_REPLY_ENCODER: Final = msgspec.msgpack.Encoder()
+_REPLY_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _REPLY_DECODER: Final = msgspec.msgpack.Decoder(Assessment)
 
 
-def encode_reply(assessment: Assessment) -> bytes:
-    """An answer as it is kept for repeated requests."""
-    return _REPLY_ENCODER.encode(assessment)
+def content(attempt: Attempt) -> bytes:
+    """What makes a repeat the same attempt: all that says what is tried, from where, with what and on whose word.
+
+    Left out is what a caller who sends it again may have measured again: times, places, round trips, behaviour.
+    """
+    return _REPLY_ENCODER.encode(
+        (
+            attempt.journey,
+            attempt.credential_result,
+            attempt.network.client_ip,
+            attempt.device,
+            attempt.session,
+            attempt.federation,
+            attempt.attributes,
+        )
+    )
+
+
+def encode_reply(assessment: Assessment, seal: bytes) -> bytes:
+    """An answer as it is kept for repeated requests, behind the seal of the `content` that it answers."""
+    return seal + _REPLY_ENCODER.encode(assessment)
 
 
 def decode_reply(stored: bytes) -> Assessment:
-    """Back from `encode_reply`. Raises msgspec.DecodeError."""
-    return _REPLY_DECODER.decode(stored)
+    """The answer of `encode_reply`. Raises msgspec.DecodeError."""
+    return _REPLY_DECODER.decode(stored[SEAL_BYTES:])

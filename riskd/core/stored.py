@@ -79,17 +79,20 @@ def history(record: bytes | None, now: float) -> History | None:
     return decode(record[_HEAD:])
 
 
-def folded(record: bytes | None, delta: Delta, now: float) -> bytes | None:
-    """The record after a delta; None when nothing is left to keep."""
-    remembered, expires = history(record, now), delta.expires
-    if record is None or remembered is None:
-        if delta.undo or expires <= now:
-            return None
-        remembered = History()
-    else:
-        expires = max(expires, min(_EXPIRY.unpack_from(record)[0], now + delta.keep))
-    fold(remembered, delta)
-    return pack(expires, encode(remembered)) if remembered != EMPTY else None
+def folded(record: bytes | None, deltas: Iterable[Delta], now: float) -> bytes | None:
+    """The record after deltas, one after another; None when nothing is left to keep."""
+    remembered = history(record, now)
+    expires = 0.0 if record is None else expiry(record)
+    for delta in deltas:
+        if remembered is None:
+            if delta.undo or delta.expires <= now:
+                continue
+            remembered, expires = History(), delta.expires
+        expires = max(delta.expires, min(expires, now + delta.keep))
+        fold(remembered, delta)
+        if remembered == EMPTY:
+            remembered = None
+    return None if remembered is None else pack(expires, encode(remembered))
 
 
 def changes(
@@ -104,7 +107,9 @@ def changes(
         if document(get(swap.key), now) != swap.expected:
             return None
         changed[swap.key] = pack(swap.expires, swap.document)
+    together: dict[bytes, list[Delta]] = {}
     for delta in deltas:
-        key = delta.key
-        changed[key] = folded(changed[key] if key in changed else get(key), delta, now)
+        together.setdefault(delta.key, []).append(delta)
+    for key, several in together.items():
+        changed[key] = folded(get(key), several, now)
     return sorted(changed.items())

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from msgspec import Struct
 
 from riskd._proto.riskd.v1 import risk_pb2, subject_pb2
+from riskd.server.handlers import Handlers
 from riskd.server.interceptors import RpcMeter, unary
 from riskd.server.servicer import Engine, RiskServicer
 from riskd.server.subject_servicer import Subjects, SubjectServicer
@@ -24,6 +25,8 @@ SUBJECT_BYTES: Final = 8 * 1024
 """Largest request about a subject: two identifiers and a page token."""
 ATTEMPT_BYTES: Final = 128 * 1024
 """Largest request about one attempt: with every field at its bound it has 73 KiB, usually 250 bytes."""
+HELD_UP: Final = 1.5
+"""Times its timeout that a call may take before its handler counts as held up."""
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
@@ -75,7 +78,7 @@ def build_server(
     address cannot be bound.
     """
     server = grpc.server(
-        ThreadPoolExecutor(options.threads, thread_name_prefix="rpc"),
+        Handlers(options.threads, "rpc", held_up_s=HELD_UP * options.timeout_s),
         options=channel_arguments(options),
         maximum_concurrent_rpcs=options.max_concurrent_rpcs,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import resource
@@ -216,3 +217,11 @@ def test_torn_end_costs_one_record(
     found = list(read_segments(directory))
     assert found == records[: len(found)]
     assert len(found) == content[:cut].count(b"\n")
+
+
+def test_packed_segments_are_read_in_their_place(tmp_path: Path) -> None:
+    """A finished segment may be packed with gzip; names keep the order, and a torn line is left out as ever."""
+    (tmp_path / "1.jsonl").write_bytes(b"one\n")
+    (tmp_path / "2.jsonl.gz").write_bytes(gzip.compress(b"two\nthr"))
+    (tmp_path / "3.jsonl").write_bytes(b"four\n")
+    assert list(read_segments(tmp_path)) == [b"one", b"two", b"four"]

@@ -223,7 +223,7 @@ def test_a_busy_writer_is_not_waited_for_beyond_the_deadline(tmp_path: Path) -> 
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with store._writing:
+        with store._turn._threads:
             held.set()
             release.wait()
 

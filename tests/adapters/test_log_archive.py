@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskd.adapters.decision_log import Bounds, Compacted, FileDecisionLog, FileLogArchive, archive, read_segments
-from riskd.adapters.decision_log.segments import finished, segments
+from riskd.adapters.decision_log.files import finished, segments
 from riskd.adapters.memory import NullMeter
 from riskd.core.errors import Unavailable
 

@@ -1,12 +1,14 @@
-"""`riskd policy check`: every mistake of every file, as a service would tell it."""
+"""`riskd policy check` and `riskd policy test`: mistakes as a service would tell them, cases as a test runner would."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from riskd.cli.main import main
+from riskd.core.attempt import DOMAINS, JOURNEYS
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "data" / "policies"
@@ -35,3 +37,73 @@ def test_a_place_without_policies_is_a_mistake(tmp_path: Path, capsys: pytest.Ca
     """Silence would look like success."""
     assert main(["policy", "check", str(tmp_path), str(tmp_path / "none.yaml")]) == 2
     assert capsys.readouterr().err.count("riskd: ") == 2
+
+
+CASES = """domain: customer
+cases:
+  - description: Tor is asked.
+    journey: login
+    features: {tor: 1}
+    credential: succeeded
+    expect: {tier: STEP_UP, satisfied: false, hits: [tor], reasons: [ANONYMIZER]}
+"""
+
+
+def cases(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "cases.yaml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def test_the_shipped_policies_pass_their_cases(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every case of every domain, on every journey; and no rule is shipped that no case hits."""
+    assert main(["policy", "test", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["failed"] == 0
+    assert report["passed"] == len(report["results"]) >= 60
+    assert report["unproven"] == {domain: [] for domain in DOMAINS}
+    seen = {(Path(result["file"]).stem, result["journey"]) for result in report["results"]}
+    assert seen == {(domain, journey) for domain in DOMAINS for journey in JOURNEYS}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("tier: BASELINE", "tier         expected BASELINE, got STEP_UP"),
+        ("satisfied: true", "satisfied    expected true, got false"),
+        ("hits: []", "hits         +tor"),
+        ("hits: [guessing]", "hits         -guessing +tor"),
+        ("reasons: []", "reasons      +ANONYMIZER"),
+        ("level: high", "level        expected high, got low"),
+    ],
+)
+def test_a_case_that_fails_says_how(wrong: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, with file, line, description, and what differs."""
+    key = wrong.partition(":")[0]
+    kept = ", ".join(part for part in ("tier: STEP_UP", "satisfied: false") if not part.startswith(key))
+    text = CASES[: CASES.index("expect:")] + f"expect: {{{wrong}{', ' if kept else ''}{kept}}}\n"
+    file = cases(tmp_path, text)
+    assert main(["policy", "test", file, "--policies", str(SHIPPED)]) == 1
+    out = capsys.readouterr().out
+    assert f"{file}:3: login: Tor is asked." in out
+    assert told in out
+    assert "0 passed, 1 failed" in out
+
+
+def test_a_candidate_can_be_put_to_the_same_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--policies` judges other policies; a rule that was loosened there is found."""
+    policy = (SHIPPED / "customer.yaml").read_text(encoding="utf-8")
+    (tmp_path / "customer.yaml").write_text(policy.replace("tor == 1.0", "tor == 2.0"), encoding="utf-8")
+    assert main(["policy", "test", cases(tmp_path, CASES), "--policies", str(tmp_path)]) == 1
+    assert "hits         -tor" in capsys.readouterr().out
+
+
+def test_mistakes_of_cases_and_policies_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, nothing is run, and a policy that several files need is refused once."""
+    bad = cases(tmp_path, CASES.replace("tor: 1", "tro: 1"))
+    other = tmp_path / "machine.yaml"
+    other.write_text(CASES.replace("customer", "machine"), encoding="utf-8")
+    assert main(["policy", "test", bad, bad, str(other), "--policies", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == len(set(err.splitlines()))

@@ -1,7 +1,8 @@
 """A process that writes to an LMDB store and says on standard output what was acknowledged.
 
 python -m tests.contract.hammer DIRECTORY NAME (count N | write | read)
-`count`: N writes, then the end. `write`, `read`: begin such a transaction, say so, and hold it until killed.
+`count`: N writes, then the end. `write`, `read`: begin such a transaction, the first one in its turn, say so, and
+hold it until killed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def main(directory: str, name: str, mode: str, writes: str = "0") -> None:
             sys.stdout.flush()
         store.close()
         return
+    assert mode != "write" or store._turn.take(1.0)
     with store._env.begin(write=mode == "write") as transaction:
         if mode == "write":
             transaction.put(own(name), b"half-written")

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from riskd.adapters.decision_log.archive import Compacted, FileLogArchive, State
-from riskd.adapters.decision_log.segments import read_segments
-from riskd.adapters.decision_log.writer import Bounds, FileDecisionLog
+from riskd.adapters.decision_log.files import PACKED, SUFFIX, read_segment, read_segments, segments
+from riskd.adapters.decision_log.writer import PATIENCE_S, Bounds, FileDecisionLog
 
-__all__ = ["Bounds", "Compacted", "FileDecisionLog", "FileLogArchive", "State", "read_segments"]
+__all__ = [
+    "PACKED",
+    "PATIENCE_S",
+    "SUFFIX",
+    "Bounds",
+    "Compacted",
+    "FileDecisionLog",
+    "FileLogArchive",
+    "State",
+    "read_segment",
+    "read_segments",
+    "segments",
+]

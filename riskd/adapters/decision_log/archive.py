@@ -8,9 +8,11 @@ dies leaves each segment whole, old or new, and its work to the next.
 from __future__ import annotations
 
 import fcntl
+import gzip
 import os
 import secrets
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +23,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log.segments import finished, segments, stamp, whole
+from riskd.adapters.decision_log.files import PACKED, finished, opened, segments, stamp, whole
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
 
@@ -52,6 +54,7 @@ class Erasure(Struct, frozen=True):
 
     def reach(self, segment: str) -> int | None:
         """Bytes from the beginning of a segment in which lines are to be erased; None: in all of it."""
+        segment = segment.removesuffix(PACKED)
         if segment in self.written:
             return self.written[segment]
         return 0 if self.settled or segment > stamp(self.asked) else None
@@ -97,6 +100,7 @@ class _Head(Struct, frozen=True):
 
 
 _Document = TypeVar("_Document", Erasure, _Kept)
+_UNREADABLE: Final = (OSError, EOFError, zlib.error)
 _HEADS: Final = msgspec.json.Decoder(_Head)
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, int, int])
 
@@ -124,7 +128,7 @@ class FileLogArchive:
                 entry = Erasure(subject[:PLACE].hex(), asked, written)
                 _put(folder / f"{stamp(asked)}-{secrets.token_hex(4)}.json", msgspec.json.encode(entry))
             size = sum(size for _, size in _sizes(self._directory))
-        except OSError as error:
+        except _UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
         # The segments under way are finished, the compaction that misses them ends, and the next one comes.
         return asked + self._segment_seconds + self._every + 2 * size / RATE + SLACK
@@ -141,8 +145,8 @@ class FileLogArchive:
             for path in segments(self._directory):
                 if path.name < name:
                     continue
-                with suppress(FileNotFoundError), path.open("rb") as segment:
-                    number = os.fstat(segment.fileno()).st_ino
+                with suppress(FileNotFoundError), opened(path) as segment:
+                    number = path.stat().st_ino
                     at = offset if (path.name, number) == (name, inode) else 0
                     segment.seek(at)
                     for line in segment:
@@ -154,7 +158,7 @@ class FileLogArchive:
                             found.append(line[:-1])
                         at += len(line)
                         left -= len(line)
-        except OSError as error:
+        except _UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
         return found, b""
 
@@ -170,7 +174,7 @@ class FileLogArchive:
         try:
             with self._alone() as alone:
                 return self._compacted(keep, stop, progress) if alone else None
-        except OSError as error:
+        except _UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
 
     def state(self) -> State:
@@ -185,7 +189,7 @@ class FileLogArchive:
                 asked=min((entry.asked for entry in erasures), default=0.0),
                 compacted=self._kept().compacted,
             )
-        except OSError as error:
+        except _UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
 
     def _compacted(self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None]) -> Compacted:
@@ -205,7 +209,7 @@ class FileLogArchive:
             with suppress(FileNotFoundError), finished(path) as ours:
                 modified = path.stat().st_mtime
                 if not ours:
-                    writing.add(path.name)
+                    writing.add(path.name.removesuffix(PACKED))
                     open_since = min(open_since, modified)
                     continue
                 old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}
@@ -270,10 +274,16 @@ def _rewritten(path: Path, erasures: list[Erasure], old: set[str], stop: Event) 
         return 0
     status, draft = path.stat(), path.with_suffix(_DRAFT)
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
-        file.writelines(line for line, at in _lines(path, stop) if not goes(line, at))
+        left = (line for line, at in _lines(path, stop) if not goes(line, at))
+        if path.suffix == PACKED:
+            with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
+                packed.writelines(left)
+                size = packed.tell()
+        else:
+            file.writelines(left)
+            size = file.tell()
         file.flush()
         os.fsync(file.fileno())
-        size = file.tell()
     os.utime(draft, ns=(status.st_atime_ns, status.st_mtime_ns))
     if size:
         draft.replace(path)
@@ -287,7 +297,7 @@ def _rewritten(path: Path, erasures: list[Erasure], old: set[str], stop: Event) 
 def _lines(path: Path, stop: Event) -> Iterator[tuple[bytes, int]]:
     """Each line and its offset, at a bounded rate; without pauses once told to stop."""
     at, pause = 0, BURST
-    with path.open("rb") as segment:
+    with opened(path) as segment:
         for line in segment:
             yield line, at
             at += len(line)
@@ -357,6 +367,7 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _unwritable(directory: Path, error: OSError) -> Unavailable:
+def _unwritable(directory: Path, error: Exception) -> Unavailable:
     remedy = "see that the disk has room, is healthy, and lets this user write"
-    return Unavailable([Problem("log.dir", f"{error.filename or directory}: {error.strerror}", remedy)])
+    what = f"{error.filename or directory}: {error.strerror}" if isinstance(error, OSError) else f"{directory}: {error}"
+    return Unavailable([Problem("log.dir", what, remedy)])

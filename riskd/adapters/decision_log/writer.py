@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.adapters.decision_log.segments import SUFFIX, finished, segments, stamp
+from riskd.adapters.decision_log.files import SUFFIX, finished, segments, stamp
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.ports import Meter
 
@@ -26,6 +26,8 @@ SYNC_SECONDS: Final = 1.0
 """Time between two syncs, and so what a power loss costs."""
 RETRY_SECONDS: Final = 0.1
 RETRY_MOST_SECONDS: Final = 5.0
+PATIENCE_S: Final = 0.1
+"""Longest wait for another thread's write; one takes some microseconds."""
 PRUNE_SECONDS: Final = 600.0
 
 
@@ -45,8 +47,9 @@ class FileDecisionLog:
     A segment is named for its first second, worker and process: `20260102T030405.678901-w0-4711.jsonl`,
     so names sort by time. Its writer holds a lock on it, and whoever finishes a segment deletes the
     oldest unlocked ones beyond the bounds. A write that fails is undone and reported as False; the next
-    try comes after a back-off, and a full disk needs no restart once it has room. `append` returning
-    False is counted by its caller; slow writes and failed syncs are counted here.
+    try comes after a back-off, and a full disk needs no restart once it has room. While a write hangs in a disk
+    that does not answer, other threads' records are refused, the first after `PATIENCE_S` and the rest at once.
+    `append` returning False is counted by its caller; slow writes and failed syncs are counted here.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class FileDecisionLog:
         self._bounds = bounds
         self._wall = wall
         self._lock = threading.Lock()
+        self._moves = True
+        self._path = directory
         self._descriptor = -1
         self._size = 0
         self._born = 0.0
@@ -79,7 +84,10 @@ class FileDecisionLog:
     def append(self, record: bytes) -> bool:
         """Hand one JSON line (without newline) to the operating system; False when it could not be."""
         line = record + b"\n"
-        with self._lock:
+        if not self._lock.acquire(timeout=PATIENCE_S if self._moves else 0.0):
+            self._moves = False
+            return False
+        try:
             started = time.monotonic()
             if self._closed or started < self._retry_at:
                 return False
@@ -91,8 +99,10 @@ class FileDecisionLog:
                 self._retry_at = started + self._pause
                 self._pause = min(self._pause * 2, RETRY_MOST_SECONDS)
                 return False
-            self._pause, self._dirty = RETRY_SECONDS, True
+            self._pause, self._dirty, self._moves = RETRY_SECONDS, True, True
             slow = time.monotonic() - started > self._bounds.slow_seconds
+        finally:
+            self._lock.release()
         if slow:
             self._meter.failed("decision_log_slow")
         return True
@@ -121,7 +131,14 @@ class FileDecisionLog:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._finish()
-        self._descriptor, self._size, self._born = descriptor, 0, time.monotonic()
+        self._path, self._descriptor, self._size, self._born = path, descriptor, 0, time.monotonic()
+
+    def _lost(self) -> bool:
+        """Whether the segment is no longer where it was begun: deleted, or its file system gone."""
+        try:
+            return self._descriptor >= 0 and not os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except OSError:
+            return True
 
     def _finish(self) -> None:
         if self._descriptor >= 0:
@@ -136,6 +153,8 @@ class FileDecisionLog:
         except OSError:
             if written:
                 self._undo()
+            if self._lost():
+                self._finish()
             raise
         self._size += written
 
@@ -164,7 +183,7 @@ class FileDecisionLog:
             done, self._finished = self._finished, []
             current = os.dup(self._descriptor) if self._dirty and self._descriptor >= 0 else -1
             self._dirty = False
-            if current >= 0 and os.fstat(current).st_nlink == 0:
+            if current >= 0 and self._lost():
                 self._finish()
         for descriptor in (*done, current):
             if descriptor >= 0:

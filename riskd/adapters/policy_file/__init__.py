@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from riskd.adapters.policy_file.cases import CASE_KEYS, CASE_MISTAKES, Case, Expected, load_cases
 from riskd.adapters.policy_file.document import MISTAKES
+from riskd.adapters.policy_file.edit import with_bands
 from riskd.adapters.policy_file.reader import KEYS, load_policy, read_policy
 
-__all__ = ["KEYS", "MISTAKES", "load_policy", "read_policy"]
+__all__ = [
+    "CASE_KEYS",
+    "CASE_MISTAKES",
+    "KEYS",
+    "MISTAKES",
+    "Case",
+    "Expected",
+    "load_cases",
+    "load_policy",
+    "read_policy",
+    "with_bands",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
@@ -21,6 +21,8 @@ LARGEST: Final = 256 * 1024
 DEEPEST: Final = 12
 """Levels of nesting; a policy has five."""
 ALIASES: Final = 64
+LISTED: Final = 20
+"""Known words that a remedy lists; of more, only the nearest is named."""
 
 MISTAKES: Final = {
     "unreadable": "cannot be read: {why}",
@@ -83,12 +85,13 @@ class _Loader(yaml.SafeLoader):
 
 
 class Document:
-    """A YAML text and the problems found in it so far. `where` names it in them."""
+    """A YAML text and the problems found in it so far. `where` names it in them, `wording` says how they are put."""
 
-    def __init__(self, where: str, text: str) -> None:
+    def __init__(self, where: str, text: str, wording: Mapping[str, str] = MISTAKES) -> None:
         self.problems: list[Problem] = []
         self._where = where
         self._text = text
+        self._wording = wording
 
     def root(self) -> yaml.Node | None:
         """The top node; None when the text is not YAML, or empty."""
@@ -112,7 +115,7 @@ class Document:
 
     def note(self, code: str, line: int, column: int, remedy: str = "", **parts: object) -> None:
         """Add a problem at a place."""
-        self.problems.append(Problem(self._where, MISTAKES[code].format(**parts), remedy, line, column))
+        self.problems.append(Problem(self._where, self._wording[code].format(**parts), remedy, line, column))
 
     def wrong(self, node: yaml.Node, code: str, remedy: str = "", **parts: object) -> None:
         """Add a problem at a node."""
@@ -265,7 +268,9 @@ def _kind(node: yaml.Node) -> str:
 
 def _nearest(word: str, known: Sequence[str]) -> str:
     near = get_close_matches(word, known, n=1) or get_close_matches(word.upper(), known, n=1)
-    return f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(known)}" if len(known) <= LISTED else ""
 
 
 def span(seconds: int) -> str:

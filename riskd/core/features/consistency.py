@@ -24,7 +24,8 @@ FEATURES: Final = (
         unit="hours, 0 to 12",
         direction=1,
         reason="TIMEZONE_MISMATCH",
-        why="the clock of the device against the clock of the place: a borrowed address keeps its owner's time",
+        why="the clock of the device against the clock of the place: who borrows an address keeps its own time; "
+        "missing behind relays and satellites, whose place is not the person's",
         text="the device's timezone is not that of the place it seems to be in",
         sources=("timezone", "place"),
         purpose="device",
@@ -101,6 +102,8 @@ FEATURES: Final = (
         text="the chain of proxies begins with another address",
     ),
 )
+_ELSEWHERE: Final = ("relay", "satellite")
+"""Honest ways to come out somewhere else; a VPN, Tor or a proxy is asked what its user's clock says."""
 _SYSTEMS: Final = {
     "windows": ("Windows",),
     "macos": ("Macintosh", "Mac OS X"),
@@ -135,6 +138,8 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
 
 def _timezone_gap(context: Context, place: Place | None) -> float:
     if place is None or place.utc_offset_min is None or context.device_offset_min is None:
+        return math.nan
+    if isinstance(context.route, Route) and context.route.anonymizer in _ELSEWHERE:
         return math.nan
     apart = abs(context.device_offset_min - place.utc_offset_min) % 1440
     return min(apart, 1440 - apart) / 60

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 SUFFIX: Final = ".jsonl"
+PACKED: Final = ".gz"
+"""Of a segment that somebody packed after it was finished. The writer leaves those alone."""
 
 
 def stamp(moment: float) -> str:
@@ -20,8 +23,13 @@ def stamp(moment: float) -> str:
 
 
 def segments(directory: Path) -> list[Path]:
-    """Every segment, in the order in which they were begun."""
-    return sorted(directory.glob(f"*{SUFFIX}"))
+    """Every segment in a directory, packed ones included, in the order in which they were begun."""
+    return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
+
+
+def opened(path: Path) -> IO[bytes]:
+    """A segment to read, as it was written. Reading raises OSError, EOFError, zlib.error (a packed one)."""
+    return gzip.open(path) if path.suffix == PACKED else path.open("rb")
 
 
 @contextmanager
@@ -50,11 +58,18 @@ def whole(line: bytes) -> bool:
 def read_segments(directory: Path) -> Iterator[bytes]:
     """Every whole record, without newline, segment by segment in the order in which they were begun.
 
-    Records of one worker are in order; those of several are not merged. Lines that a power loss tore
-    (no newline, or zeros where data never reached the disk) are left out.
+    Records of one worker are in order; those of several are not merged.
     """
     for path in segments(directory):
-        with path.open("rb") as segment:
-            for line in segment:
-                if whole(line):
-                    yield line[:-1]
+        yield from read_segment(path)
+
+
+def read_segment(path: Path) -> Iterator[bytes]:
+    """Every whole record of one segment, without newline. Raises OSError, EOFError (a packed one that ends early).
+
+    Lines that a power loss tore (no newline, or zeros where data never reached the disk) are left out.
+    """
+    with opened(path) as segment:
+        for line in segment:
+            if whole(line):
+                yield line[:-1]

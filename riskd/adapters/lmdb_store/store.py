@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
-from fcntl import LOCK_EX, flock
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice, takewhile
 from pathlib import Path
 from threading import Event, RLock, Thread
@@ -13,8 +12,10 @@ from typing import Final, TypeAlias, TypeVar
 
 import lmdb
 import msgspec
-from lmdb.verify import VerifyError, verify
+from lmdb.verify import VerifyError
 
+from riskd.adapters.lmdb_store.file import DATA, check_length, check_mounted, check_since_boot, problem
+from riskd.adapters.lmdb_store.turn import Turn
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
@@ -33,12 +34,11 @@ _SPARE: Final = 4 << 20
 """Bytes by which a full file may grow in order to delete: copy-on-write takes room even for that."""
 _DELETIONS: Final = 64
 """Deletions under one hold of the write lock."""
+_PATIENCE_S: Final = 2.0
+"""Longest wait for the turn where no caller waits: to open, to sweep, to erase."""
 _TRIES: Final = 3
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_CHECKED: Final = "checked-since-boot"
-"""File beside the data: in which of the machine's lives it was last found sound."""
-_TELL: Final = 5
-"""Findings told of a damaged file."""
+_TURN: Final = "turn"
+"""File beside the data whose lock is the turn to write."""
 
 _Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 _Result = TypeVar("_Result")
@@ -56,8 +56,14 @@ class LmdbStore:
 
     **Time.** Reads wait for nobody. Writers take turns; a turn is one small transaction, tens of
     microseconds, and a writer that dies in the middle leaves its turn to the next and nothing half-written.
-    The wait for this process's other threads ends with `timeout`; that for another process cannot be cut
-    short, and would be long only if that process were stopped (SIGSTOP, a debugger) during its turn.
+    The wait for the turn ends with `timeout`, whoever has it: another thread, or another process, which may
+    have been stopped (SIGSTOP, a debugger). What cannot be cut short is a call into a disk that does not answer. A
+    frozen file system stops even readers, which note their snapshot in a file, and with them the whole process.
+
+    **Place.** A directory that is deleted, or replaced by another, is noticed within `sync_seconds` of a write;
+    what is there then is opened, or made anew, and what was written in between went with the old one. Where its file
+    system went too, the store waits for it instead of beginning anew in the mount point. A store that LMDB has given
+    up on, because the disk failed it in the middle of a commit, is opened anew as well.
     """
 
     def __init__(
@@ -68,26 +74,17 @@ class LmdbStore:
         `map_size`: bytes that the file may take; the largest that a process has asked for counts.
         """
         self._path = path
+        self._map_size = map_size
+        self._max_readers = max_readers
         self._sync_seconds = sync_seconds
-        self._writing = RLock()
+        self._mapping = RLock()
         self._closing = Event()
         self._syncer: Thread | None = None
         self._dirty = False
+        self._broken = False
         self._fault: Unavailable | None = None
         self._position = _FIRST
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_since_boot(path)
-            # meminit stays on: without it, scraps of this process's memory would be written to the file.
-            self._env = lmdb.open(
-                str(path), map_size, mode=0o600, sync=False, metasync=False, readahead=False, max_readers=max_readers
-            )
-        except (lmdb.Error, VerifyError, OSError) as error:
-            raise InvalidStore([_problem(path, error)]) from error
-        with ExitStack() as refused:
-            refused.callback(self._env.close)
-            self._recognise()
-            refused.pop_all()
+        self._open()
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
@@ -113,7 +110,8 @@ class LmdbStore:
             _apply(transaction, changed or ())
             return changed is not None
 
-        if timeout <= 0 or not self._writing.acquire(timeout=timeout):
+        turn = self._turn
+        if timeout <= 0 or not turn.take(timeout):
             raise self._late()
         try:
             if self._fault is not None:
@@ -123,7 +121,7 @@ class LmdbStore:
                 self._written()
             return changed
         finally:
-            self._writing.release()
+            turn.give()
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
         """See `HistoryStore`."""
@@ -164,7 +162,7 @@ class LmdbStore:
             _apply(transaction, [(one.key, one.record) for one in changes])
             return True
 
-        with self._writing:
+        with self._patiently():
             done = self._run(change, write=True, spare=_SPARE)
             if done:
                 self._written()
@@ -189,7 +187,7 @@ class LmdbStore:
         try:
             entries, info = self._env.stat(), self._env.info()
         except lmdb.Error as error:
-            raise Unavailable([_problem(self._path, error)]) from error
+            raise Unavailable([problem(self._path, error)]) from error
         return entries["entries"] - 1, (info["last_pgno"] + 1) * entries["psize"]
 
     def close(self) -> None:
@@ -203,6 +201,33 @@ class LmdbStore:
         if fault is not None:
             raise fault
 
+    def _open(self) -> None:
+        """Check, open and recognise what lies at the path; it takes the place of what was open. Raises InvalidStore."""
+        path = self._path
+        with ExitStack() as refused:
+            try:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                check_since_boot(path)
+                turn = Turn(path / _TURN)
+                # meminit stays on: without it, scraps of this process's memory would be written to the file.
+                env = lmdb.open(
+                    str(path),
+                    self._map_size,
+                    mode=0o600,
+                    sync=False,
+                    metasync=False,
+                    readahead=False,
+                    max_readers=self._max_readers,
+                )
+                refused.callback(env.close)
+                found = (path / DATA).stat()
+                check_length(path, env.info()["last_pgno"] + 1, env.stat()["psize"])
+            except (lmdb.Error, VerifyError, OSError) as error:
+                raise InvalidStore([problem(path, error)]) from error
+            self._env, self._turn, self._file = env, turn, (found.st_dev, found.st_ino)
+            self._recognise()
+            refused.pop_all()
+
     def _recognise(self) -> None:
         """Refuse what another program or another version wrote; mark what is new as ours."""
 
@@ -212,11 +237,12 @@ class LmdbStore:
             return transaction.get(_FORMAT_KEY)
 
         try:
-            found = self._run(mark, write=True, spare=_SPARE)
+            with self._patiently():
+                found = self._run(mark, write=True, spare=_SPARE)
             self._env.reader_check()
         except (Unavailable, lmdb.Error) as error:
             raise InvalidStore(
-                error.problems if isinstance(error, Unavailable) else [_problem(self._path, error)]
+                error.problems if isinstance(error, Unavailable) else [problem(self._path, error)]
             ) from error
         if found != _FORMAT:
             what = "an LMDB file of another program" if found is None else f"of the format {found!r}, not {_FORMAT!r}"
@@ -236,31 +262,56 @@ class LmdbStore:
 
         for start in range(0, len(keys), _DELETIONS):
             batch = keys[start : start + _DELETIONS]
-            with self._writing:
+            with self._patiently():
                 deleted += self._run(drop, write=True, spare=_SPARE)
                 self._written()
         return deleted
 
+    @contextmanager
+    def _patiently(self) -> Iterator[None]:
+        """A turn to write for work that no caller waits for. Raises Unavailable."""
+        turn = self._turn
+        if not turn.take(_PATIENCE_S):
+            what = f"nobody could write for {_PATIENCE_S:g} s"
+            remedy = "look for a process that was stopped (SIGSTOP, a debugger), or a slow disk"
+            raise Unavailable([Problem(str(self._path), what, remedy)])
+        try:
+            yield
+        finally:
+            turn.give()
+
     def _run(self, work: Callable[[_Transaction], _Result], *, write: bool = False, spare: int = 0) -> _Result:
-        """Run `work` in a transaction, again if the file had to be mapped anew. Raises Unavailable."""
+        """Run `work` in a transaction, again if what was in its way could be mended. Raises Unavailable."""
         for _ in range(_TRIES):
             try:
                 with self._env.begin(write=write) as transaction:
                     result = work(transaction)
-            except lmdb.MapResizedError:
-                self._remap(0)
             except (lmdb.Error, OSError, msgspec.DecodeError, struct.error) as error:
-                if not (spare and isinstance(error, lmdb.MapFullError)):
-                    raise Unavailable([_problem(self._path, error)]) from error
-                self._remap(spare)
+                if not self._mended(error, spare):
+                    self._broken = self._broken or isinstance(error, lmdb.PanicError)
+                    raise Unavailable([problem(self._path, error)]) from error
             else:
                 return result
         raise Unavailable([Problem(str(self._path), "the file keeps growing under us", "try again")])
 
-    def _remap(self, spare: int) -> None:
-        """Take over the size that another process gave the file, or grow it. Nobody here writes meanwhile."""
-        with self._writing, suppress(lmdb.Error):
-            self._env.set_mapsize(self._env.info()["map_size"] + spare if spare else 0)
+    def _mended(self, error: Exception, spare: int) -> bool:
+        """Whether it is worth another try: the file is mapped anew, or dead readers have given back their slots."""
+        with suppress(lmdb.Error):
+            if isinstance(error, lmdb.ReadersFullError):
+                return self._env.reader_check() > 0
+            if isinstance(error, lmdb.MapFullError):
+                return self._remap(0) or (spare > 0 and self._remap(spare))
+            if isinstance(error, lmdb.MapResizedError):
+                self._remap(0)
+        return isinstance(error, lmdb.MapResizedError)
+
+    def _remap(self, spare: int) -> bool:
+        """Take over the size that another process gave the file, or grow it; whether it is larger now."""
+        with self._mapping:
+            before: int = self._env.info()["map_size"]
+            self._env.set_mapsize(before + spare if spare else 0)
+            after: int = self._env.info()["map_size"]
+            return after > before
 
     def _written(self) -> None:
         self._dirty = True
@@ -273,6 +324,10 @@ class LmdbStore:
             self._sync()
 
     def _sync(self) -> None:
+        """Make what was written durable. A file that is no longer the one at the path is let go."""
+        if (self._broken or self._gone()) and not self._closing.is_set():
+            self._reopen()
+            return
         if not self._dirty:
             return
         self._dirty = False
@@ -281,7 +336,28 @@ class LmdbStore:
             self._fault = None
         except lmdb.Error as error:
             self._dirty = True
-            self._fault = Unavailable([_problem(self._path, error)])
+            self._fault = Unavailable([problem(self._path, error)])
+
+    def _gone(self) -> bool:
+        try:
+            found = (self._path / DATA).stat()
+        except OSError:
+            return True
+        return (found.st_dev, found.st_ino) != self._file
+
+    def _reopen(self) -> None:
+        """What lies at the path now, in the place of what was there; until it can be opened, nothing is written."""
+        env, turn = self._env, self._turn
+        if self._broken:
+            env.close()
+        try:
+            check_mounted(self._path, device=self._file[0])
+            self._open()
+        except InvalidStore as error:
+            self._env, self._turn, self._fault = env, turn, Unavailable(error.problems)
+            return
+        self._dirty, self._broken, self._fault = False, False, None
+        env.close()
 
     def _late(self) -> Unavailable:
         return Unavailable([Problem(str(self._path), "no answer in time", "allow the call more time")])
@@ -293,47 +369,3 @@ def _apply(transaction: _Transaction, changed: Iterable[tuple[bytes, bytes | Non
             transaction.delete(key)
         else:
             transaction.put(key, record)
-
-
-def _check_since_boot(path: Path) -> None:
-    """Check the whole file, once after each start of the machine. Raises InvalidStore, VerifyError, OSError."""
-    boot = _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
-    data, mark = path / "data.mdb", path / _CHECKED
-    mark.touch(mode=0o600)
-    with mark.open("r+") as checked:
-        flock(checked, LOCK_EX)
-        if checked.read() == boot:
-            return
-        if data.exists() and data.stat().st_size:
-            found: list[str] = verify(str(path))  # type: ignore[no-untyped-call]  # published without types
-            if found:
-                raise InvalidStore([_damaged(path, what) for what in found[:_TELL]])
-        checked.seek(0)
-        checked.truncate()
-        checked.write(boot)
-
-
-_DAMAGE: Final = (
-    VerifyError,
-    lmdb.CorruptedError,
-    lmdb.PageNotFoundError,
-    lmdb.InvalidError,
-    lmdb.VersionMismatchError,
-    msgspec.DecodeError,
-    struct.error,
-)
-
-
-def _problem(path: Path, error: Exception) -> Problem:
-    if isinstance(error, lmdb.MapFullError):
-        return Problem(str(path), "the store is full", "raise its map_size, and let expired records be swept")
-    if isinstance(error, lmdb.ReadersFullError):
-        return Problem(str(path), "more readers than slots", "raise max_readers: one for each thread of each process")
-    if isinstance(error, _DAMAGE):
-        return _damaged(path, str(error))
-    return Problem(str(path), str(error), "see that the disk has room, is healthy, and lets this user write")
-
-
-def _damaged(path: Path, what: str) -> Problem:
-    remedy = "see `python -m lmdb verify`; bring back a copy, or move the directory away to start without histories"
-    return Problem(str(path), f"damaged, or not a store: {what}", remedy)

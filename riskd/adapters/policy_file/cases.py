@@ -1,0 +1,269 @@
+"""Files of policy cases: what is known of an attempt, and what a policy should require of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import yaml
+from msgspec import Struct
+
+from riskd.adapters.policy_file.document import LARGEST, MISTAKES, Document
+from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, Attempt, Federation, Network, Session
+from riskd.core.context import SOURCES, WHYS, Agent, Context, Missing, Place, Route
+from riskd.core.errors import InvalidPolicy
+from riskd.core.features import FEATURES
+from riskd.core.policy import Policy
+from riskd.core.requirement import Tier
+
+CASE_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "file": (("domain", "cases"), ()),
+    "case": (
+        ("description", "journey", "expect"),
+        ("score", "credential", "tenant", "features", "facts", "gaps", "attributes", "session", "federation"),
+    ),
+    "facts": ((), ("country", "asn", "anonymizer", "browser", "os")),
+    "session": ((), ("age", "acr", "amr")),
+    "federation": (("issuer",), ("age", "acr", "amr")),
+    "expect": (("tier",), ("satisfied", "level", "reasons", "hits", "shadow_hits")),
+}
+"""Required and optional keys of each kind of mapping."""
+CASE_MISTAKES: Final = {
+    "empty": "holds no cases",
+    "empty_list": "{what} is empty",
+    "duplicate_case": "there is a case with this description already, in line {first}",
+    "known_and_missing": "{what} is given, but its source '{source}' is among the gaps",
+    "none_yet": "only the history can be missing because there is none yet",
+}
+"""Mistakes that a file of cases can hold besides those of any riskd YAML file, and how they are worded."""
+_NOW: Final = 1_800_000_000.0
+_TIERS: Final = tuple(tier.name for tier in Tier)
+_SOURCE_OF: Final = {"country": "place", "asn": "route", "anonymizer": "route", "browser": "agent", "os": "agent"}
+_SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
+_FEATURE: Final = {feature.name: (column, feature) for column, feature in enumerate(FEATURES)}
+
+
+class Expected(Struct, frozen=True, kw_only=True):
+    """What a policy should say. None: the case does not care. Orders mean nothing."""
+
+    tier: str
+    satisfied: bool | None = None
+    level: str | None = None
+    reasons: tuple[str, ...] | None = None
+    hits: tuple[str, ...] | None = None
+    shadow_hits: tuple[str, ...] | None = None
+
+
+class Case(Struct, frozen=True, kw_only=True):
+    """One case, ready for the core. A feature or fact that it does not name is unknown, and decides nothing."""
+
+    where: str
+    line: int
+    description: str
+    attempt: Attempt
+    context: Context
+    features: tuple[float, ...]
+    score: float
+    expected: Expected
+
+
+def load_cases(path: Path, policy_of: Callable[[str], Policy]) -> tuple[Policy, list[Case]]:
+    """The cases in a file, and the policy that they are about: `policy_of` the domain that the file names.
+
+    Raises InvalidPolicy with every mistake: file, line, column, what, remedy; and whatever `policy_of` raises.
+    """
+    wording = {**MISTAKES, **CASE_MISTAKES}
+    document = Document(str(path), "", wording)
+    try:
+        with path.open("rb") as file:
+            document = Document(str(path), file.read(LARGEST + 1).decode("utf-8"), wording)
+        reader = _CaseReader(document, str(path), policy_of)
+        found = reader.cases()
+    except OSError as error:
+        document.note("unreadable", 0, 0, why=error.strerror or str(error))
+    except UnicodeDecodeError as error:
+        document.note("unreadable", 0, 0, why=f"byte {error.start} is not UTF-8")
+    else:
+        if found is not None:
+            return found
+    raise InvalidPolicy(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
+
+
+class _CaseReader:
+    def __init__(self, document: Document, where: str, policy_of: Callable[[str], Policy]) -> None:
+        self.document = document
+        self._where = where
+        self._policy_of = policy_of
+
+    def cases(self) -> tuple[Policy, list[Case]] | None:
+        """The policy and its cases, or None when there are problems."""
+        document = self.document
+        top = self._fields(document.root(), "file", "the file")
+        domain = document.choice(top.get("domain"), "domain", DOMAINS)
+        policy = self._policy_of(domain) if domain in DOMAINS else None
+        cases = [self._case(node, policy) for node in document.items(top.get("cases"), "cases")]
+        self._compare(cases, top.get("cases"))
+        if "cases" in top and not cases:
+            document.wrong(top["cases"], "empty_list", "write a case", what="cases")
+        if document.problems or policy is None:
+            return None
+        return policy, [case for case in cases if case is not None]
+
+    def _compare(self, cases: Sequence[Case | None], node: yaml.Node | None) -> None:
+        """Cases that go by the same description."""
+        first: dict[str, int] = {}
+        for case, item in zip(cases, self.document.items(node, "cases"), strict=False):
+            if case is not None and first.setdefault(case.description, case.line) != case.line:
+                line = first[case.description]
+                self.document.wrong(item, "duplicate_case", "say what differs", first=line)
+
+    def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:
+        return self.document.fields(node, what, *CASE_KEYS[kind])
+
+    def _case(self, node: yaml.Node, policy: Policy | None) -> Case | None:
+        document = self.document
+        fields = self._fields(node, "case", "a case")
+        description = document.text(fields.get("description"), "description", r".{1,300}", "one sentence")
+        journey = document.choice(fields.get("journey"), "journey", JOURNEYS)
+        score = document.number(fields.get("score"), "score", 0, 1)
+        credential = document.choice(fields.get("credential"), "credential", CREDENTIAL_RESULTS)
+        tenant = document.text(fields.get("tenant"), "tenant", r".{1,128}", "a tenant")
+        gaps = self._gaps(fields.get("gaps"))
+        features = self._features(fields.get("features"), gaps)
+        session, federation = self._session(fields.get("session")), self._federation(fields.get("federation"))
+        for source in ("session", "federation", "credential"):
+            if source in fields and source in gaps:
+                document.wrong(fields[source], "known_and_missing", "keep one", what=source, source=source)
+        context = self._context(fields.get("facts"), gaps)
+        expected = self._expected(fields.get("expect"), policy, journey or "")
+        attributes = self._attributes(fields.get("attributes"))
+        if description is None or journey is None or expected is None or policy is None:
+            return None
+        attempt = Attempt(
+            domain=policy.domain,
+            subject="case",
+            journey=journey,
+            network=Network(),
+            tenant=tenant or "",
+            credential_result=credential or "not_checked",
+            session=session,
+            federation=federation,
+            attributes=attributes,
+        )
+        return Case(
+            where=self._where,
+            line=node.start_mark.line + 1,
+            description=description,
+            attempt=attempt,
+            context=context,
+            features=features,
+            score=score or 0.0,
+            expected=expected,
+        )
+
+    def _gaps(self, node: yaml.Node | None) -> dict[str, str]:
+        document, found = self.document, {}
+        for _, key_node, value_node in document.entries(node, "gaps"):
+            source = document.choice(key_node, "source", tuple(SOURCES))
+            why = document.choice(value_node, "why", WHYS)
+            if why == "none_yet" and source != "history":
+                document.wrong(value_node, "none_yet", "say why: not_sent, not_found, ...")
+            if source is not None and why is not None:
+                found[source] = why
+        return found
+
+    def _features(self, node: yaml.Node | None, gaps: Mapping[str, str]) -> tuple[float, ...]:
+        document = self.document
+        values = [feature.missing for feature in FEATURES]
+        for name, key_node, value_node in document.entries(node, "features"):
+            if document.choice(key_node, "feature", tuple(_FEATURE)) not in _FEATURE:
+                continue
+            column, feature = _FEATURE[name]
+            value = document.number(value_node, name, -1e9, 1e9)
+            gone = next((source for source in feature.sources if gaps.get(source, "none_yet") != "none_yet"), None)
+            if gone is not None:
+                document.wrong(key_node, "known_and_missing", "keep one", what=f"feature '{name}'", source=gone)
+            if value is None:
+                continue
+            if feature.unit == "0 or 1" and value not in (0.0, 1.0):
+                document.wrong(value_node, "wrong_format", what=name, value=f"{value:g}", expected="0 or 1")
+            values[column] = value
+        return tuple(values)
+
+    def _context(self, node: yaml.Node | None, gaps: Mapping[str, str]) -> Context:
+        document = self.document
+        fields = self._fields(node, "facts", "facts")
+        for name, value_node in fields.items():
+            if _SOURCE_OF[name] in gaps:
+                document.wrong(value_node, "known_and_missing", "keep one", what=name, source=_SOURCE_OF[name])
+        country = document.text(fields.get("country"), "country", r"[A-Z]{2}", "two capital letters, quoted")
+        asn = document.number(fields.get("asn"), "asn", 0, 2**32 - 1)
+        anonymizer = document.choice(fields.get("anonymizer"), "anonymizer", _ANONYMIZERS)
+        browser = document.text(fields.get("browser"), "browser", r".{1,64}", "a browser family")
+        system = document.text(fields.get("os"), "os", r".{1,64}", "a system family")
+        routed, seen = asn is not None or anonymizer is not None, browser is not None or system is not None
+        return Context(
+            now=_NOW,
+            values={},
+            place=Place(country, 0.0, 0.0, 0.0) if country else Missing("place", gaps.get("place", "not_found")),
+            route=Route(int(asn or 0), anonymizer=anonymizer or "") if routed else Missing("route", "not_found"),
+            agent=Agent(browser or "", os=system or "") if seen else Missing("agent", "not_sent"),
+            remembered=Missing("history", gaps.get("history", "unavailable")),
+            missing=tuple(Missing(source, why) for source, why in gaps.items()),
+        )
+
+    def _session(self, node: yaml.Node | None) -> Session | None:
+        if node is None:
+            return None
+        time, acr, amr = self._authentication(self._fields(node, "session", "session"))
+        return Session(acr=acr, amr=amr, authentication_time=time)
+
+    def _federation(self, node: yaml.Node | None) -> Federation | None:
+        if node is None:
+            return None
+        fields = self._fields(node, "federation", "federation")
+        issuer = self.document.text(fields.get("issuer"), "issuer", _SYMBOL, "an issuer")
+        time, acr, amr = self._authentication(fields)
+        return Federation(issuer=issuer or "", acr=acr, amr=amr, authentication_time=time)
+
+    def _authentication(self, fields: Mapping[str, yaml.Node]) -> tuple[float | None, str, tuple[str, ...]]:
+        age = self.document.seconds(fields.get("age"), "age")
+        acr = self.document.text(fields.get("acr"), "acr", _SYMBOL, "an acr value")
+        amr = self.document.texts(fields.get("amr"), "amr", r"[\w-]{1,32}", "an amr value")
+        return None if age is None else _NOW - age, acr or "", amr
+
+    def _attributes(self, node: yaml.Node | None) -> dict[str, str]:
+        entries = self.document.entries(node, "attributes")
+        texts = {name: self.document.text(value, name) for name, _, value in entries}
+        return {name: value for name, value in texts.items() if value is not None}
+
+    def _expected(self, node: yaml.Node | None, policy: Policy | None, journey: str) -> Expected | None:
+        document = self.document
+        fields = self._fields(node, "expect", "expect")
+        tier = document.choice(fields.get("tier"), "tier", _TIERS)
+        satisfied = document.boolean(fields["satisfied"], "satisfied") if "satisfied" in fields else None
+        level = document.choice(fields.get("level"), "level", ("low", "medium", "high"))
+        rules = policy.journeys[journey].rules if policy is not None and journey in policy.journeys else ()
+        codes = [*(rule.reason for rule in rules), "NO_HISTORY", *(f"MISSING_{source.upper()}" for source in SOURCES)]
+        acting = [rule.name for rule in rules if not rule.shadow]
+        shadow = [rule.name for rule in rules if rule.shadow]
+        if tier is None:
+            return None
+        return Expected(
+            tier=tier,
+            satisfied=satisfied,
+            level=level,
+            reasons=self._names(fields.get("reasons"), f"reason of {journey}", codes),
+            hits=self._names(fields.get("hits"), f"acting rule of {journey}", acting),
+            shadow_hits=self._names(fields.get("shadow_hits"), f"shadow rule of {journey}", shadow),
+        )
+
+    def _names(self, node: yaml.Node | None, what: str, known: Sequence[str]) -> tuple[str, ...] | None:
+        if node is None:
+            return None
+        found = [self.document.choice(item, what, known) for item in self.document.items(node, what)]
+        return tuple(name for name in found if name is not None)
+
+
+_ANONYMIZERS: Final = ("vpn", "tor", "proxy", "relay", "satellite")

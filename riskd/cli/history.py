@@ -1,0 +1,184 @@
+"""`riskd history`: what is kept of whom, for how long, and why; the reference page of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import OUTCOMES
+from riskd.core.history import DAY, HOUR, MARKS, SKETCH, TABLES, WEEK
+from riskd.core.learn import Lesson, Receipt
+from riskd.offline.kept import ATTEMPT, Content, Kept, observe
+
+_INTRODUCTION: Final = """\
+# What is kept
+
+What riskd remembers of whom, for how long, in which form, what changes it, and which [features](features.md) are the
+reason that it is kept. Nobody wrote this page: `riskd history --markdown` uses an engine with the shipped policies,
+notes every write, and holds each thing back from a read to see which features miss it.
+
+Keys are pseudonyms (BLAKE2b under the deployment's pepper), unrelated between tenants and identity domains. A record
+is gone from the moment that it expires, and deleted soon after; each write can only prolong a life. Periods are as old
+as they are: what falls out of a table's periods is forgotten before its record expires.
+
+- **Attempt**: every assessment, whoever it was.
+- **Proof**: {proofs}, where the attempt met what was required of it.
+- **Failure**: {failures}.
+- **Taken back**: {takers} undoes exactly what the attempt taught.
+"""
+_KINDS: Final = {
+    "profile": "What owners taught.",
+    "activity": "What was tried lately.",
+    "common": "How common values are in the whole identity domain. Nobody's in particular.",
+    "receipt": "What an assessment would teach, until its outcomes are known.",
+    "reply": "The first answer to a request id, for requests that are repeated.",
+}
+_DOCUMENTS: Final = {"receipt": (Receipt, Lesson), "reply": (Assessment,)}
+_HEAD: Final = ("Of whom", "What", "Held as", "Kept for", "Changed by", "Read by")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `history`."""
+    parser = commands.add_parser("history", description="Show what is kept of whom, for how long and why.")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print the reference page docs/history.md")
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.config import Settings
+    from riskd.wiring import load_release
+
+    kept = observe(load_release(Settings()))
+    if args.json:
+        print(document(kept))
+    elif args.markdown:
+        print(page(kept), end="")
+    else:
+        print(table(kept))
+    return 0
+
+
+def table(kept: Sequence[Kept]) -> str:
+    """One line for each thing: of whom, in which record, what, for how long."""
+    rows = [("OF WHOM", "RECORD", "WHAT", "KEPT FOR")]
+    rows += [
+        (one.entity, one.kind, content.name or content.form, _life(one)) for one in kept for content in one.contents
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def document(kept: Sequence[Kept]) -> str:
+    """The same as JSON; seconds where people read weeks."""
+    rows = [
+        {
+            "entity": one.entity,
+            "kind": one.kind,
+            "what": content.name,
+            "form": content.form,
+            "held_as": _form(one, content),
+            "seconds": list(one.seconds),
+            "changed_by": [event for event in events if not event.startswith("-")],
+            "taken_back_by": [event.removeprefix("-") for event in events if event.startswith("-")],
+            "read_by": one.readers[content],
+        }
+        for one in kept
+        for content, events in one.contents.items()
+    ]
+    return json.dumps({"kept": rows}, indent=2)
+
+
+def page(kept: Sequence[Kept]) -> str:
+    """The reference page."""
+    words = _words(kept)
+    parts = [_INTRODUCTION.format(**{name: _codes(events) for name, events in words.items()})]
+    for kind in dict.fromkeys(one.kind for one in kept):
+        parts.append(f"\n## {kind.capitalize()}\n\n{_KINDS.get(kind, '')}\n\n")
+        parts.append(f"| {' | '.join(_HEAD)} |\n{'|---' * len(_HEAD)}|\n")
+        parts += [_row(one, content, words) for one in kept if one.kind == kind for content in one.contents]
+    return "".join(parts)
+
+
+def _words(kept: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
+    """Which outcomes prove, fail and take back, by what they did to the subject."""
+    events = {
+        (one.kind, content.name): events
+        for one in kept
+        if one.entity == "subject"
+        for content, events in one.contents.items()
+    }
+    taught, failed = events["profile", "sign_in"], events["activity", "failure"]
+    return {
+        "proofs": tuple(event for event in taught if not event.startswith("-")),
+        "failures": tuple(event for event in failed if event != ATTEMPT),
+        "takers": tuple(event.removeprefix("-") for event in taught if event.startswith("-")),
+    }
+
+
+def _row(one: Kept, content: Content, words: dict[str, tuple[str, ...]]) -> str:
+    cells = (
+        one.entity.replace("_", " "),
+        f"`{content.name}`" if content.name else one.kind,
+        _form(one, content),
+        _life(one),
+        _changed(one.contents[content], words),
+        _codes(one.readers[content]) or _READ_BY.get(one.kind, "no feature"),
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+_READ_BY: Final = {"receipt": "outcomes", "reply": "repeats"}
+
+
+def _changed(events: Sequence[str], words: dict[str, tuple[str, ...]]) -> str:
+    rest = list(events)
+    said = []
+    named = {"attempt": (ATTEMPT,), "any outcome": OUTCOMES, "proof": words["proofs"], "failure": words["failures"]}
+    named["taken back"] = tuple(f"-{event}" for event in words["takers"])
+    for word, those in named.items():
+        if set(those) <= set(rest):
+            said.append(word)
+            rest = [event for event in rest if event not in those]
+    return ", ".join([*said, *(f"`{event}`" for event in rest)])
+
+
+def _form(one: Kept, content: Content) -> str:
+    """How it is held, and how large it can become."""
+    if content.form == "moments":
+        return f"the newest {MARKS} moments"
+    if content.form == "distinct":
+        return f"sets of {SKETCH.capacity} slots, by {_span(SKETCH.period)}, {SKETCH.keep} of them"
+    if content.form == "count":
+        bound = TABLES[content.name]
+        values = "counts" if bound.capacity == 1 else f"counts of {bound.capacity} values"
+        return f"{values}, by {_span(bound.period)}, {bound.keep} of them"
+    return "; ".join(", ".join(_fields(struct)) for struct in _DOCUMENTS.get(one.kind, ()))
+
+
+def _fields(struct: type) -> Iterator[str]:
+    yield from (f"`{name}`" for name in getattr(struct, "__struct_fields__", ()))
+
+
+def _life(one: Kept) -> str:
+    shortest, longest = one.seconds
+    return _span(shortest) if shortest == longest else f"{_span(shortest)} to {_span(longest)}"
+
+
+def _span(seconds: float) -> str:
+    if seconds == WEEK:
+        return "week"
+    for unit, name in ((WEEK, "weeks"), (DAY, "days"), (HOUR, "h")):
+        if seconds % unit == 0:
+            return f"{seconds / unit:g} {name}"
+    return f"{seconds / 60:g} min"
+
+
+def _codes(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -1,0 +1,197 @@
+"""`riskd import`: past sign-ins out of an identity provider's exports into histories."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from riskd.cli.settings import add_arguments, given
+from riskd.core.attempt import DOMAINS
+from riskd.core.errors import InvalidFile, Problem, Unavailable
+from riskd.core.history import WEEK
+
+if TYPE_CHECKING:
+    from riskd.offline.importers.event import Source
+    from riskd.offline.importers.learner import Scope
+    from riskd.offline.importers.run import Options, Report, Summary
+
+OK: Final = 0
+DAMAGED: Final = 1
+NOT_AVAILABLE: Final = 3
+_EXIT_CODES: Final = """\
+exit codes: 0 every record was used, or skipped for a reason that is told; 1 some could not be read, and all others
+were taken in; 2 refused: settings, arguments, or a file that is not the one it begins like; 3 the store could not be
+written. An import that was stopped goes on where it was, and a file that has grown where it ended."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `import` and its sources."""
+    from riskd.offline.importers import SOURCES
+
+    parser = commands.add_parser(
+        "import",
+        description="Teach histories from what an identity provider has logged. Works beside a running service.",
+    )
+    sources = parser.add_subparsers(required=True, metavar="SOURCE")
+    for source in SOURCES.values():
+        _add_source(sources, source)
+
+
+def _add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser], source: Source) -> None:
+    parser = sources.add_parser(
+        source.name,
+        help=source.title,
+        description=f"Import {source.title}: files as they were exported, gzip included. docs/import.md says what "
+        "is used of them.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="exported file, or - for standard input")
+    parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain of these accounts")
+    parser.add_argument("--tenant", default="", help="tenant that the sign-in flow sends (default: none)")
+    parser.add_argument(
+        "--subject-field",
+        choices=source.subjects,
+        default=source.subjects[0],
+        help="what the sign-in flow sends as subject (default: %(default)s)",
+    )
+    parser.add_argument("--since", metavar="TIME", type=_moment, help="skip what happened before, as 2026-01-31T12:00Z")
+    parser.add_argument(
+        "--until",
+        metavar="TIME",
+        type=_moment,
+        help="skip what happened then and after: when the service began",
+    )
+    parser.add_argument(
+        "--shift-weeks", metavar="N", type=int, default=0, help="move every event N weeks on, to try an old data set"
+    )
+    parser.add_argument("--limit", metavar="N", type=_count, help="stop after N records; the next run goes on")
+    parser.add_argument("--dry-run", action="store_true", help="read and count everything, change nothing")
+    parser.add_argument("--anew", action="store_true", help="take the files in once more, from the start")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_arguments(parser)
+    parser.set_defaults(handler=lambda args: _run(source, args))
+
+
+def _moment(text: str) -> float:
+    from riskd.offline.importers.event import moment
+
+    found = moment(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a moment: write 2026-01-31 or 2026-01-31T12:00:00Z")
+    return found
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of records: write 1 or more")
+    return int(text)
+
+
+def _run(source: Source, args: argparse.Namespace) -> int:
+    from riskd.offline.importers.learner import Scope
+    from riskd.offline.importers.run import Options
+
+    scope = Scope(
+        domain=args.domain,
+        tenant=args.tenant,
+        subject=args.subject_field,
+        since=args.since if args.since is not None else float("-inf"),
+        until=args.until if args.until is not None else float("inf"),
+        shift=float(args.shift_weeks * WEEK),
+    )
+    options = Options(limit=args.limit, dry_run=args.dry_run, anew=args.anew)
+    if args.files.count("-") > 1:
+        raise InvalidFile([Problem("-", "standard input is named more than once", "name it once")])
+    summaries: list[Summary] = []
+    code = OK
+    try:
+        for summary in _imported(source, args, scope, options):
+            summaries.append(summary)
+            if not args.json:
+                _print(source, summary, dry_run=args.dry_run)
+    except Unavailable as error:
+        print("\n".join(f"riskd import: {problem}" for problem in error.problems), file=sys.stderr)
+        code = NOT_AVAILABLE
+    if args.json:
+        _print_json(summaries)
+    return code or (DAMAGED if any(summary.tally.unreadable.records for summary in summaries) else OK)
+
+
+def _imported(source: Source, args: argparse.Namespace, scope: Scope, options: Options) -> Iterator[Summary]:
+    from msgspec.structs import replace
+
+    from riskd.offline.importers.run import Import
+    from riskd.wiring import open_learner
+
+    left = options.limit
+    with open_learner(given(args).settings, trial=args.dry_run) as engine:
+        for file in args.files:
+            if left == 0:
+                return
+            with _progress(file) as report:
+                summary = Import(engine, source, scope, replace(options, limit=left)).run(file, report)
+            if left is not None:
+                left -= summary.records
+            yield summary
+
+
+@contextmanager
+def _progress(file: str) -> Iterator[Report]:
+    """A line with the count, the rate, and where the size is known how long it will take. On a terminal only."""
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[records]:,} records, {task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+    )
+    size = Path(file).stat().st_size if file != "-" and Path(file).is_file() else 0
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(Path(file).name, total=size or None, records=0, rate=0.0)
+
+        def report(position: int, records: int) -> None:
+            elapsed = progress.tasks[0].elapsed or 0.0
+            rate = records / elapsed if elapsed else 0.0
+            progress.update(task, completed=position, records=records, rate=rate)
+
+        yield report
+
+
+def _print(source: Source, summary: Summary, *, dry_run: bool) -> None:
+    from riskd.offline.importers.event import REASONS
+
+    tally, rate = summary.tally, summary.records / summary.seconds if summary.seconds else 0.0
+    print(f"{summary.file}: {summary.records:,} records in {summary.seconds:.1f} s ({rate:,.0f}/s)", end="")
+    print(f", after {summary.resumed_at:,} of earlier runs; all of them:" if summary.resumed_at else "")
+    used = sum(tally.used.values())
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(tally.used.items(), key=lambda pair: -pair[1]))
+    print(f"  {'would use' if dry_run else 'used':<10} {used:>9,}" + (f"  {kinds}" if kinds else ""))
+    for reason, count in sorted(tally.skipped.items(), key=lambda pair: -pair[1].records):
+        print(f"  {'skipped':<10} {count.records:>9,}  {reason}: {REASONS[reason]}{_examples(count.examples)}")
+    if tally.unreadable.records:
+        print(f"  {'unreadable':<10} {tally.unreadable.records:>9,}{_examples(tally.unreadable.examples)}")
+    if not summary.complete:
+        print("  stopped at --limit; the next run goes on from here")
+    if tally.read and not used:
+        print(f"  nothing was used: is this an export of {source.title}, and recent enough?")
+
+
+def _examples(examples: Iterable[tuple[int, str]]) -> str:
+    told = "; ".join(f"line {line}: {detail}" if detail else f"line {line}" for line, detail in examples)
+    return f" ({told})" if told else ""
+
+
+def _print_json(summaries: list[Summary]) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(summaries), indent=2).decode())

@@ -1,0 +1,115 @@
+"""`riskd policy calibrate`: bands from a friction budget."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskd.cli import policy_log
+
+if TYPE_CHECKING:
+    from riskd.core.policy import Policy
+    from riskd.offline.calibrate import Calibration
+
+
+def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `policy calibrate`."""
+    purpose = "set the bands from a friction budget; exit code 1 if the log is too small for one of them"
+    parser = actions.add_parser("calibrate", help=purpose, description=f"Calibrate policies: {purpose}.")
+    parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (default: riskd's own)")
+    policy_log.add_arguments(parser)
+    parser.add_argument(
+        "--budget", metavar="SHARE", type=_budget, required=True, help="share of good decisions that may be challenged"
+    )
+    parser.add_argument(
+        "--presume-good", action="store_true", help="count decisions of which no outcome was reported as good"
+    )
+    parser.add_argument("--write", metavar="FILE", type=Path, help="write the policy with the new bands to a new file")
+    parser.set_defaults(handler=_run)
+
+
+def _budget(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1, such as 0.01 or 1%")
+    return share
+
+
+def _run(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from riskd.offline.backtest import passes
+    from riskd.offline.calibrate import Samples, calibrate, collect
+    from riskd.wiring import data_directory
+
+    given = args.policies or data_directory("policies")
+    with policy_log.progress() as begin:
+        source, policies = policy_log.source(args, [given], begin)
+        _refuse_to_write(args.write, policies)
+        samples = Samples()
+        for part in passes(source, partial(collect, presumed=args.presume_good)):
+            samples += part
+    found = [
+        calibrate(samples, policy, name, args.budget)
+        for policy in policies
+        for name, journey in policy.journeys.items()
+        if (name in args.journey if args.journey else journey.bands.edges)
+    ]
+    if args.json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        _print(found, samples.tally.counts["replayed"], samples.tally.counts["without_verdict"])
+    if args.write and any(one.new for one in found):
+        _write(args.write, source.policies[0], found)
+    return 1 if any(one.refused for one in found) else 0
+
+
+def _refuse_to_write(file: Path | None, policies: list[Policy]) -> None:
+    from riskd.core.errors import InvalidSettings, Problem
+
+    if file is not None and file.exists():
+        raise InvalidSettings([Problem("--write", f"{file} is there already", "name a new file, then compare them")])
+    if file is not None and len(policies) != 1:
+        raise InvalidSettings([Problem("--write", "several policies are calibrated", "choose one with --domain")])
+
+
+def _write(file: Path, policy: tuple[str, str], found: list[Calibration]) -> None:
+    from riskd.adapters.cel_rules import CelCompiler
+    from riskd.adapters.policy_file import read_policy, with_bands
+    from riskd.core.features import NAMES
+
+    text = with_bands(*policy, {one.journey: one.new for one in found if one.new})
+    read_policy(str(file), text, CelCompiler(NAMES))
+    policy_log.save(file, text)
+
+
+def _print(found: list[Calibration], known: int, unknown: int) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{known:,} decisions with a verdict, {unknown:,} without")
+    for one in found:
+        head = f"{one.domain} {one.journey}"
+        if one.refused:
+            more = f"; {one.needed:,} more good decisions are needed" if one.needed else ""
+            console.print(Text(f"{head}: refused: {one.refused}{more}", "yellow"))
+            continue
+        assert one.friction
+        assert one.recall
+        limit = f"at most {one.budget * 100:.3g} % of good decisions, with a confidence of 95 %"
+        console.print(Text(f"{head}: challenge {limit}", "bold"))
+        told = {"friction": (one.good, one.friction), "recall": (one.fraud, one.recall)}
+        for name, (total, (old, new)) in told.items():
+            console.print(f"  {name:<8} {old} -> {new} of {total:,}")
+    for domain in dict.fromkeys(one.domain for one in found if one.new):
+        console.print(f"\n# {domain}.yaml\njourneys:")
+        for one in (one for one in found if one.domain == domain and one.new):
+            console.print(f"  {one.journey}:\n    bands:")
+            for tier, edge in (one.new or {}).items():
+                console.print(f"      {tier}: {edge!r} # was {one.old[tier]!r}")

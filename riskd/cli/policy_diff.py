@@ -1,0 +1,74 @@
+"""`riskd policy diff`: what changed between two policies, in words."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+from riskd.cli import policy_log
+
+_WORDS: Final = {
+    "tightens": "can only tighten",
+    "loosens": "can only loosen",
+    "either": "can tighten and loosen",
+    "neither": "moves no decision",
+}
+_STYLES: Final = {"tightens": "green", "loosens": "red", "either": "yellow", "neither": "dim"}
+
+
+def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `policy diff`."""
+    purpose = "say what changed between policies, and which changes can only tighten or only loosen"
+    parser = actions.add_parser("diff", help=purpose, description=f"Compare policies: {purpose}.")
+    parser.add_argument("old", metavar="OLD", type=Path, help="policy file, or a directory of them")
+    parser.add_argument("new", metavar="NEW", type=Path, help="policy file, or a directory of them")
+    parser.add_argument("--exit-code", action="store_true", help="exit code 1 if anything changed")
+    parser.add_argument(
+        "--tighten-only",
+        action="store_true",
+        help="exit code 1 if a change can loosen: for gates that let those through",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    import msgspec
+    from rich.console import Console
+    from rich.text import Text
+
+    from riskd.core.errors import InvalidPolicy, Problem
+    from riskd.offline.policy_diff import pair
+
+    old, new = (
+        {policy.domain: policy for policy in policy_log.read_policies([given], None)[0]}
+        for given in (args.old, args.new)
+    )
+    lone = sorted(old.keys() ^ new.keys())
+    if lone:
+        what = f"has a policy of {', '.join(lone)}, and the other has none"
+        raise InvalidPolicy([Problem(str(args.old if lone[0] in old else args.new), what, "compare like with like")])
+    found = pair(old, new)
+    if args.json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for one in found:
+            console.print(
+                Text(f"{one.domain}: {len(one.changes) or 'no'} change{'s' * (len(one.changes) != 1)}", "bold")
+            )
+            for change in one.changes:
+                console.print(
+                    Text(f"  {_MARKS[change.way]} ", _STYLES[change.way]),
+                    f"{change.kind} {change.where}: {change.what}",
+                    sep="",
+                )
+            if one.changes:
+                console.print(Text(f"  together it {_WORDS[one.way]}", _STYLES[one.way]))
+    if args.tighten_only and any(one.way in ("loosens", "either") for one in found):
+        return 1
+    return 1 if args.exit_code and any(one.changes for one in found) else 0
+
+
+_MARKS: Final = {"tightens": "+", "loosens": "-", "either": "~", "neither": " "}

@@ -1,0 +1,126 @@
+"""What the commands that read a decision log share: which log, which decisions of it, by which policies, how far."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from calendar import timegm
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskd.core.attempt import DOMAINS, JOURNEYS
+
+if TYPE_CHECKING:
+    from riskd.core.policy import Policy
+    from riskd.offline.backtest import Source
+
+Begin = Callable[[str, int], Callable[[int], None]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose decisions of a log."""
+    parser.add_argument("--log", metavar="DIR", type=Path, required=True, help="directory of the decision log")
+    parser.add_argument(
+        "--domain",
+        choices=DOMAINS,
+        action="append",
+        help="identity domain; repeatable (default: those of the policies)",
+    )
+    parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
+    parser.add_argument("--since", metavar="DATE", type=_moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
+    parser.add_argument(
+        "--until", metavar="DATE", type=_moment, default=float("inf"), help="decisions before 2026-12-01 (UTC)"
+    )
+    parser.add_argument("--release", metavar="ID", default="", help="decisions of this release alone")
+    parser.add_argument(
+        "--processes", metavar="N", type=_count, help="processes that read (default: one for each processor)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _moment(text: str) -> float:
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"):
+        try:
+            return float(timegm(time.strptime(text, form)))
+        except ValueError:
+            continue
+    raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-01")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    return int(text)
+
+
+def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tuple[Source, list[Policy]]:
+    """What to replay, and the policies read. Raises InvalidPolicy with every mistake of every file."""
+    from riskd.offline.backtest import Choice, Source
+
+    policies, texts = read_policies(given, args.domain)
+    choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))
+    return Source(log=args.log, policies=texts, choice=choice, workers=args.processes, begin=begin), policies
+
+
+def read_policies(
+    given: Sequence[Path], domains: Sequence[str] | None
+) -> tuple[list[Policy], tuple[tuple[str, str], ...]]:
+    """The policies in files, or in directories of them; with their texts, read once. Raises InvalidPolicy."""
+    from riskd.adapters.cel_rules import CelCompiler
+    from riskd.adapters.policy_file import read_policy
+    from riskd.core.errors import InvalidPolicy, Problem
+    from riskd.core.features import NAMES
+
+    compiler = CelCompiler(NAMES)
+    problems: list[Problem] = []
+    found: dict[str, tuple[Policy, tuple[str, str]]] = {}
+    for path in [file for each in given for file in (sorted(each.glob("*.yaml")) if each.is_dir() else [each])]:
+        try:
+            text = path.read_text(encoding="utf-8")
+            policy = read_policy(str(path), text, compiler)
+        except InvalidPolicy as error:
+            problems += error.problems
+        except OSError as error:
+            problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
+        except UnicodeDecodeError as error:
+            problems.append(Problem(str(path), f"cannot be read: byte {error.start} is not UTF-8"))
+        else:
+            if policy.domain in found:
+                what = f"is another policy of {policy.domain}, beside {found[policy.domain][1][0]}"
+                problems.append(Problem(str(path), what, "name one of each identity domain"))
+            found[policy.domain] = policy, (str(path), text)
+    chosen = [domain for domain in DOMAINS if domain in found and (not domains or domain in domains)]
+    if not chosen and not problems:
+        problems.append(Problem(", ".join(map(str, given)), "has no policy of the domains asked for"))
+    if problems:
+        raise InvalidPolicy(problems)
+    return [found[domain][0] for domain in chosen], tuple(found[domain][1] for domain in chosen)
+
+
+def save(path: Path, text: str) -> None:
+    """Write a file. Raises InvalidSettings when it cannot be written."""
+    from riskd.core.errors import InvalidSettings, Problem
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidSettings([Problem(str(path), f"cannot be written: {error.strerror}")]) from error
+
+
+@contextmanager
+def progress() -> Iterator[Begin]:
+    """A bar for each step on a terminal, on stderr; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+
+        def begin(step: str, total: int) -> Callable[[int], None]:
+            task = bars.add_task(step, total=max(total, 1))
+            return lambda done: bars.advance(task, done)
+
+        yield begin

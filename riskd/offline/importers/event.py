@@ -1,0 +1,157 @@
+"""What a reader makes of a record: an event that riskd can live through, or the reason to skip it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from riskd.core.learn import STRONG
+
+REASONS: Final = {
+    "other_event": "not an event that histories learn from",
+    "another_step": "a step of a sign-in that another event tells whole",
+    "not_interactive": "nobody signed in: a token was renewed, or a program acted",
+    "no_subject": "names no account, or not by the chosen field",
+    "no_address": "names no client address",
+    "no_time": "has no time that could be read",
+    "invalid": "a field that the service would refuse, too",
+    "too_old": "older than what a history keeps of such an event",
+    "outside_window": "before --since, or not before --until",
+}
+"""Why a record is skipped."""
+
+
+class Skipped(Struct, frozen=True):
+    """Not used. `reason` is one of `REASONS`; `detail` says which event or field, and nothing of a person."""
+
+    reason: str
+    detail: str = ""
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One thing that happened. `time`: epoch seconds.
+
+    `outcome` is one of `attempt.OUTCOMES`, or '' where nothing was proven; `amr` are RFC 8176 methods.
+    Events of one `sign_in` ('' for an event of its own) are one attempt and its outcomes.
+    """
+
+    time: float
+    subject: str
+    address: str
+    user_agent: str = ""
+    journey: str = "login"
+    credential_result: str = "not_checked"
+    outcome: str = ""
+    amr: tuple[str, ...] = ()
+    sign_in: str = ""
+    rtt_ms: float | None = None
+
+
+Row: TypeAlias = dict[str, object]
+Read: TypeAlias = Callable[[Row, str], Event | Skipped]
+"""From a record and the field that names the subject. Never raises, whatever the record holds."""
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """A format. `subjects`: names of the fields that can name the subject, the default first.
+
+    `lines`: whether a file that is not JSON is a log, and each of its lines a record `{"line": text}`; else it is CSV.
+    """
+
+    name: str
+    title: str
+    read: Read
+    subjects: tuple[str, ...]
+    lines: bool = False
+
+
+def inside(row: object, *path: str) -> object:
+    """The value at a path of nested objects; None where there is none."""
+    for name in path:
+        if not isinstance(row, dict):
+            return None
+        row = row.get(name)
+    return row
+
+
+def text(row: object, *path: str) -> str:
+    """The text at a path, '' where there is none. A whole number is read as its digits."""
+    value = inside(row, *path)
+    if isinstance(value, str):
+        return value.strip()
+    return str(value) if type(value) is int and abs(value) < 10**18 else ""
+
+
+def members(row: object, *path: str) -> list[object]:
+    """The list at a path, empty where there is none."""
+    value = inside(row, *path)
+    return value if isinstance(value, list) else []
+
+
+def number(value: object) -> float | None:
+    """A finite number, as itself or as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def moment(value: str) -> float | None:
+    """Epoch seconds of an ISO 8601 moment, UTC where it names no zone; None when it is not one."""
+    try:
+        found = datetime.fromisoformat(value)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def milliseconds(value: object) -> float | None:
+    """Epoch seconds of epoch milliseconds; None when it is not a number."""
+    found = number(value)
+    return None if found is None else found / 1000
+
+
+_METHODS: Final = (
+    ("sc", "certificate|x.?509|smart.?card|piv"),
+    ("swk", "signed_nonce|fastpass|passkey"),
+    ("hwk", "webauthn|fido|u2f|security key|hello for business|platform credential"),
+    ("otp", r"otp|oath|soft_token|one.time|verification code|google_auth|e.?mail|access pass|hardware token|yubikey"),
+    ("sms", "sms|text message"),
+    ("tel", "voice|call|phone call"),
+    ("mfa", "push|notification|passwordless|authenticator app|duo"),
+    ("kba", "question"),
+    ("face", "face"),
+    ("fpt", "fingerprint|biometric"),
+    ("pwd", "password|pwd"),
+)
+_COMPILED: Final = tuple((method, re.compile(words)) for method, words in _METHODS)
+
+
+def methods(names: Iterable[str]) -> tuple[str, ...]:
+    """RFC 8176 methods for an identity provider's names of them, `mfa` added where there are several.
+
+    A push that is approved is `mfa` and no more: it proves no key to whoever asked, and tired people approve.
+    """
+    found = dict.fromkeys(method for name in names if (method := _method(name[:64].lower())))
+    if len(found) > 1:
+        found["mfa"] = None
+    return tuple(found)
+
+
+def proof(amr: tuple[str, ...], *, challenged: bool = False) -> str:
+    """The outcome of a sign-in that was let in: a challenge was passed where a second method or a key was used."""
+    return "challenge_passed" if challenged or "mfa" in amr or STRONG.intersection(amr) else "session_established"
+
+
+@lru_cache(maxsize=256)
+def _method(name: str) -> str:
+    return next((method for method, words in _COMPILED if words.search(name)), "")

@@ -1,0 +1,115 @@
+"""What an event changes: the deltas that the service would have written, had it been asked at the time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core import learn, signals
+from riskd.core.address import parse
+from riskd.core.attempt import Attempt, Device, Network, Outcome
+from riskd.core.context import Missing
+from riskd.core.history import PROFILE_SECONDS, SEQUENCE_SECONDS, Delta
+from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.core.validation import violations
+from riskd.engine import Engine, observe
+from riskd.offline.importers.event import Event, Skipped
+
+WINDOW: Final = 10_000
+"""Records between the first and the last event of one sign-in."""
+_UNREAD: Final = Missing("history", "unavailable")
+"""What is taught does not depend on what is remembered."""
+_ANY: Final = Terms(aal=0)
+
+
+class Scope(Struct, frozen=True, kw_only=True):
+    """Whose histories, and which events. Times are epoch seconds; `shift` seconds are added to every event's."""
+
+    domain: str
+    tenant: str = ""
+    subject: str = ""
+    """Field of the record that names the subject."""
+    since: float = float("-inf")
+    until: float = float("inf")
+    shift: float = 0.0
+
+
+class Learner:
+    """Lives through events: the attempt by the engine's own gathering, the outcome by `learn.settle`.
+
+    The identity provider let the person in, so the requirement counts as met; only a recovery does not count as a
+    proof of who it was. Nothing is read from the store.
+    """
+
+    def __init__(self, engine: Engine, scope: Scope) -> None:
+        self._engine = engine
+        self._scope = scope
+        self._open: dict[str, tuple[int, learn.Receipt]] = {}
+
+    def deltas(self, event: Event, at: int, now: float) -> tuple[Delta, ...] | Skipped:
+        """The deltas of an event that still matter at `now`. `at`: how many records were before it in its file."""
+        scope = self._scope
+        time = event.time + scope.shift
+        if not scope.since <= event.time < scope.until:
+            return Skipped("outside_window")
+        if time <= now - PROFILE_SECONDS:
+            return Skipped("too_old")
+        _, known = self._open.get(event.sign_in, (0, None)) if event.sign_in else (0, None)
+        deltas: tuple[Delta, ...] = ()
+        begins = known is None
+        if known is None:
+            begun = self._begin(event, time, now)
+            if isinstance(begun, Skipped):
+                return begun
+            known, deltas = begun
+        if event.outcome:
+            outcome = Outcome(assessment_id="", kind=event.outcome, amr=event.amr, time=time)
+            known, more = learn.settle(known, outcome, time)
+            deltas += more
+        if event.sign_in:
+            self._keep(event.sign_in, at, known)
+        left = tuple([delta for delta in deltas if delta.expires > now])
+        return Skipped("too_old") if begins and not left else left
+
+    def _begin(self, event: Event, time: float, now: float) -> tuple[learn.Receipt, tuple[Delta, ...]] | Skipped:
+        """The attempt, as the engine would have seen it."""
+        parts, scope = self._engine.parts, self._scope
+        attempt = Attempt(
+            domain=scope.domain,
+            tenant=scope.tenant,
+            subject=event.subject,
+            journey=event.journey,
+            time=time,
+            credential_result=event.credential_result,
+            network=Network(client_ip=event.address, rtt_ms=event.rtt_ms),
+            device=Device(user_agent=event.user_agent) if event.user_agent else None,
+        )
+        address = parse(event.address)
+        found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
+        if found or address is None:
+            return Skipped("invalid", found[0].where if found else "network.client_ip")
+        explicit = self._engine.release.policies[scope.domain].explicit_consent
+        attempt = signals.consented(attempt, explicit=explicit)
+        seen = observe(parts, attempt, address, time)
+        context = signals.context(
+            attempt,
+            time,
+            seen.values,
+            facts=(seen.place, seen.route, seen.agent),
+            remembered=_UNREAD,
+            device_offset_min=None,
+        )
+        met = Requirement(Tier.BASELINE, _ANY, satisfied=event.journey != "recovery")
+        receipt = learn.receipt(attempt, context, seen.keys, met, ())
+        remembered = time > now - SEQUENCE_SECONDS
+        return receipt, learn.attempted(attempt, seen.keys, time) if remembered else ()
+
+    def _keep(self, sign_in: str, at: int, receipt: learn.Receipt) -> None:
+        """Remember a sign-in under way, and forget those that began too many records ago."""
+        begun, _ = self._open.get(sign_in, (at, receipt))
+        self._open[sign_in] = begun, receipt
+        oldest = next(iter(self._open))
+        while self._open[oldest][0] < at - WINDOW:
+            del self._open[oldest]
+            oldest = next(iter(self._open))

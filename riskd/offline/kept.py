@@ -1,0 +1,324 @@
+"""What is kept of whom, found out by watching: an engine is used as people use it, and every write is noted.
+
+Nothing here lists tables. What a row says was seen: which record was written and for how long, which event changed what
+in it, and which features came out differently when it was held back from a read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.user_agent import AgentParser
+from riskd.core import record
+from riskd.core.address import Address
+from riskd.core.assess import Release
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import JOURNEYS, OUTCOMES, Attempt, Behaviour, Device, Federation, Network, Outcome, Session
+from riskd.core.context import Missing, Place, Route
+from riskd.core.features import NAMES
+from riskd.core.history import DAY, WEEK, Delta, History
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.recall import KINDS
+from riskd.core.stored import PLACE
+from riskd.engine import Engine, Parts
+from riskd.ports import Swap
+
+ATTEMPT: Final = "attempt"
+"""The event that every assessment is; the others are outcomes."""
+NOW: Final = 1_800_007_200.0
+"""A Friday, 10:00 UTC: any would do, and this one stays."""
+_WEEKS: Final = 6
+_OTHERS: Final = 40
+"""Other people's sign-ins: below 30 in a domain nothing is rare."""
+_HOME, _AWAY = "192.0.2.7", "198.51.100.9"
+_FIREFOX: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+_SAFARI: Final = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.5 Mobile/15E148 Safari/604.1"
+)
+_LAPTOP: Final = Device(
+    user_agent=_FIREFOX,
+    device_id="laptop",
+    fingerprint="f1",
+    screen="1920x1080",
+    languages=("en-GB",),
+    timezone="Europe/London",
+)
+_PHONE: Final = Device(
+    user_agent=_SAFARI,
+    device_id="phone",
+    fingerprint="f2",
+    screen="390x844",
+    languages=("es-ES",),
+    timezone="Europe/Madrid",
+)
+_LOGIN: Final = Attempt(
+    domain="customer",
+    subject="kim",
+    journey="login",
+    network=Network(client_ip=_HOME),
+    request_id="first",
+    credential_result="succeeded",
+    device=_LAPTOP,
+    behaviour=Behaviour(typing_intervals_ms=(110.0, 95.0, 130.0, 105.0, 120.0, 98.0, 111.0, 127.0)),
+    federation=Federation(issuer="https://id.example", protocol="oidc"),
+)
+_RECOVERY: Final = replace(
+    _LOGIN, journey="recovery", session=Session(authentication_time=NOW - 60, acr="phrh", amr=("hwk",))
+)
+_STRANGER: Final = replace(_LOGIN, network=Network(client_ip=_AWAY), device=_PHONE, request_id="")
+_EVENTS: Final = {
+    Outcome(assessment_id="", kind=kind, amr=("hwk",) if kind == "challenge_passed" else ()) for kind in OUTCOMES
+}
+
+
+class Content(Struct, frozen=True, order=True):
+    """One thing in a record: a `count` table, the newest `moments` of a kind, a `distinct` sketch, or the record
+    itself, which is a `document`."""
+
+    form: str
+    name: str
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What was seen of one record of an entity. `seconds`: shortest and longest life that it was given."""
+
+    entity: str
+    kind: str
+    seconds: tuple[float, float]
+    contents: dict[Content, tuple[str, ...]]
+    """What is in it, and which events change it; one that takes back is written `-event`."""
+    readers: dict[Content, tuple[str, ...]]
+    """Features that came out differently without it."""
+
+
+class _Names(Pseudonyms):
+    """Remembers what each pseudonym is of."""
+
+    def __init__(self) -> None:
+        super().__init__(b"of nobody, for the page of what is kept")
+        self.of: dict[bytes, str] = {}
+
+    def digest(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
+        found = super().digest(tenant, domain, kind, value)
+        self.of[found] = self.of[found[:PLACE]] = kind
+        return found
+
+    def owner(self, key: bytes) -> tuple[str, str]:
+        """Entity and kind of a record."""
+        entity = self.of.get(key[:-1]) or self.of.get(key[:PLACE], "unknown")
+        return entity, KINDS.get(key[-1:], repr(key[-1:]))
+
+
+class _Store(MemoryStore):
+    """Notes what is written, and holds back from reads what it is told to."""
+
+    def __init__(self, names: _Names) -> None:
+        super().__init__()
+        self.names = names
+        self.written: list[tuple[Delta | Swap, float]] = []
+        self.kept: dict[bytes, bytes] = {}
+        self.held_back: tuple[tuple[str, str], Content] | None = None
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        self.written += [(delta, now) for delta in deltas]
+        self.written += [(swap, now) for swap in swaps]
+        return super().write(deltas, swaps, now, timeout)
+
+    def keep(self) -> None:
+        """Remember everything as it is now."""
+        self.kept = dict(self._records)
+
+    def bring_back(self) -> None:
+        """Everything as it was when it was kept."""
+        self._records = dict(self.kept)
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        found, papers = super().read(histories, documents, now, timeout)
+        if self.held_back is None:
+            return found, papers
+        owner, content = self.held_back
+        owners = [self.names.owner(key) for key in histories]
+        return [_without(one, content) if of == owner else one for one, of in zip(found, owners, strict=True)], papers
+
+
+def _without(history: History | None, content: Content) -> History | None:
+    if history is None:
+        return None
+    if content.form == "count":
+        return replace(history, tallies=replace(history.tallies, **{content.name: None}))
+    field = "marks" if content.form == "moments" else "sketches"
+    rest = {name: value for name, value in getattr(history, field).items() if name != content.name}
+    return replace(history, **{field: rest})
+
+
+class _TwoPlaces:
+    """Home, and everything else."""
+
+    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+        if address.text == _HOME:
+            return Place("GB", 51.5, -0.1, 20.0, timezone="Europe/London", utc_offset_min=0), Route(64500, "Home")
+        return Place("ES", 40.4, -3.7, 20.0, timezone="Europe/Madrid", utc_offset_min=60), Route(64501, "Away")
+
+    def offset(self, timezone: str, time: float) -> int | None:
+        return 0 if timezone == "Europe/London" else 60
+
+
+class _Log:
+    """The last line."""
+
+    line = b""
+
+    def append(self, record: bytes) -> bool:
+        self.line = record
+        return True
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+class _Watch:
+    """An engine, its clock, and all that it does to its store."""
+
+    agents = AgentParser()
+
+    def __init__(self, release: Release) -> None:
+        self.names, self.log, self.now = _Names(), _Log(), NOW
+        self.store = _Store(self.names)
+        parts = Parts(
+            store=self.store,
+            geo=_TwoPlaces(),
+            agents=self.agents,
+            log=self.log,
+            meter=NullMeter(),
+            pseudonyms=self.names,
+            clock=lambda: self.now,
+        )
+        self.engine = Engine(parts, release)
+
+    def assess(self, attempt: Attempt) -> Assessment:
+        return self.engine.assess(attempt, 60.0)
+
+    def tell(self, answer: Assessment, outcome: Outcome) -> None:
+        self.engine.record(replace(outcome, assessment_id=answer.id), 60.0)
+
+    def vector(self, attempt: Attempt) -> dict[str, float | None]:
+        """The features of an attempt that leaves no trace."""
+        self.assess(attempt)
+        line = record.decode(self.log.line)
+        assert isinstance(line, record.AssessmentRecord)
+        return dict(zip(NAMES, line.vector, strict=True))
+
+
+def observe(release: Release) -> list[Kept]:
+    """Every record that an engine keeps, in the order in which it was first written."""
+    events = _changes(release)
+    readers = _readers(release, [(owner, content) for owner, contents in events.items() for content in contents[1]])
+    return [
+        Kept(
+            entity=owner[0],
+            kind=owner[1],
+            seconds=(min(lives), max(lives)),
+            contents={content: tuple(dict.fromkeys(by)) for content, by in contents.items()},
+            readers={content: tuple(readers[owner, content]) for content in contents},
+        )
+        for owner, (lives, contents) in events.items()
+    ]
+
+
+_Owner = tuple[str, str]
+_Seen = dict[_Owner, tuple[list[float], dict[Content, list[str]]]]
+
+
+def _changes(release: Release) -> _Seen:
+    """Lives and contents of every record, by what is done to it."""
+    seen: _Seen = {}
+    for journey in JOURNEYS:
+        for result in ("succeeded", "failed"):
+            watch = _Watch(release)
+            watch.assess(replace(_LOGIN, journey=journey, credential_result=result))
+            _note(watch, ATTEMPT, seen)
+    for outcome in sorted(_EVENTS, key=lambda event: OUTCOMES.index(event.kind)):
+        watch = _Watch(release)
+        answer = watch.assess(_RECOVERY if "recovery" in outcome.kind else _LOGIN)
+        if outcome.kind == "confirmed_fraud":
+            watch.tell(answer, Outcome(assessment_id="", kind="confirmed_legitimate"))
+        watch.store.written.clear()
+        watch.tell(answer, outcome)
+        _note(watch, outcome.kind, seen)
+    return seen
+
+
+def _note(watch: _Watch, event: str, seen: _Seen) -> None:
+    for change, now in watch.store.written:
+        lives, contents = seen.setdefault(watch.names.owner(change.key), ([], {}))
+        lives.append(change.expires - now)
+        for content, taken in _contents(change):
+            contents.setdefault(content, []).append(f"-{event}" if taken else event)
+
+
+def _contents(change: Delta | Swap) -> Iterator[tuple[Content, bool]]:
+    """What a change touches, and whether it takes it back."""
+    if isinstance(change, Swap):
+        yield Content("document", ""), False
+        return
+    for table, _, n in change.counts:
+        yield Content("count", table), n < 0
+    for kind, _ in change.marks:
+        yield Content("moments", kind), change.undo
+    for sketch, _ in change.seen:
+        yield Content("distinct", sketch), False
+
+
+def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict[tuple[_Owner, Content], list[str]]:
+    """Features that differ when one thing is held back, for somebody at home, away, and in the middle of an attack."""
+    watch = _lived(release)
+    asked = [
+        replace(_LOGIN, request_id=""),
+        _STRANGER,
+        replace(_STRANGER, device=_LAPTOP),
+        replace(_LOGIN, device=_PHONE, request_id="", journey="payment"),
+    ]
+    found: dict[tuple[_Owner, Content], list[str]] = defaultdict(list)
+    watch.store.keep()
+    for attempt in asked:
+        usual = watch.vector(attempt)
+        for owner, content in wanted:
+            watch.store.bring_back()
+            watch.store.held_back = (owner, content) if content.form != "document" else None
+            differs = watch.vector(attempt)
+            found[owner, content] += [
+                name for name in NAMES if differs[name] != usual[name] and name not in found[owner, content]
+            ]
+        watch.store.held_back = None
+        watch.store.bring_back()
+    return {key: sorted(names, key=NAMES.index) for key, names in found.items()}
+
+
+def _lived(release: Release) -> _Watch:
+    """Weeks of sign-ins of one person and others, then a recovery, and somebody who guesses."""
+    watch = _Watch(release)
+    legitimate = Outcome(assessment_id="", kind="confirmed_legitimate")
+    others = [replace(_STRANGER if n % 2 else _LOGIN, subject=f"other {n}", request_id="") for n in range(_OTHERS)]
+    for week in range(_WEEKS, 0, -1):
+        watch.now = NOW - week * WEEK
+        for attempt in (_LOGIN, *others[week::_WEEKS]):
+            watch.tell(watch.assess(replace(attempt, request_id="")), legitimate)
+    watch.now = NOW - DAY / 12
+    for journey in JOURNEYS:
+        answer = watch.assess(replace(_LOGIN, request_id="", journey=journey))
+        if journey == "recovery":
+            watch.tell(answer, Outcome(assessment_id="", kind="recovery_completed"))
+    watch.now = NOW - 300
+    for attempt in (_LOGIN, _STRANGER, replace(_LOGIN, subject="mark"), replace(_STRANGER, subject="mary")):
+        watch.assess(replace(attempt, request_id="", credential_result="failed"))
+    watch.now = NOW
+    return watch

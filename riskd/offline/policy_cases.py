@@ -1,0 +1,109 @@
+"""Runs policy cases through the core, and says where its answer is not the expected one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from riskd.adapters.policy_file import Case, Expected
+from riskd.core.decide import decide
+from riskd.core.policy import Policy, evaluate
+
+
+class Difference(Struct, frozen=True):
+    """One part of the answer that is not as expected. Of a list: what is missing, and what is too much."""
+
+    part: str
+    expected: str
+    got: str
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """A case that was run; it passed when there are no differences."""
+
+    file: str
+    line: int
+    description: str
+    journey: str
+    got: Expected
+    differences: tuple[Difference, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answer is as expected in every part that the case cares for."""
+        return not self.differences
+
+
+class CaseReport(Struct, frozen=True, kw_only=True):
+    """All results, and by domain the acting and shadow rules that no case hit."""
+
+    passed: int
+    failed: int
+    results: tuple[Result, ...]
+    unproven: Mapping[str, tuple[str, ...]]
+
+
+def run_cases(files: Sequence[tuple[Policy, Sequence[Case]]]) -> CaseReport:
+    """Run every case of every file by its policy."""
+    ran = [(policy.domain, run_case(policy, case)) for policy, cases in files for case in cases]
+    hit = {(domain, rule) for domain, result in ran for rule in _rules_hit(result.got)}
+    unproven = {
+        policy.domain: tuple(name for name in _rules(policy) if (policy.domain, name) not in hit) for policy, _ in files
+    }
+    results = tuple(result for _, result in ran)
+    failed = sum(not result.passed for result in results)
+    return CaseReport(passed=len(results) - failed, failed=failed, results=results, unproven=unproven)
+
+
+def run_case(policy: Policy, case: Case) -> Result:
+    """Run one case: the rules of its journey, then the ruling, as an engine would after scoring."""
+    hits, broken = evaluate(policy, case.attempt, case.context, case.features, case.score)
+    ruling = decide(policy, case.attempt, case.context, case.score, hits)
+    got = Expected(
+        tier=ruling.tier.name,
+        satisfied=ruling.requirement.satisfied,
+        level=ruling.level,
+        reasons=tuple(reason.code for reason in ruling.reasons),
+        hits=tuple(hit.rule for hit in hits if not hit.shadow),
+        shadow_hits=tuple(hit.rule for hit in hits if hit.shadow),
+    )
+    failures = tuple(Difference(cause, "a verdict", "an evaluation that failed") for cause in broken)
+    return Result(
+        file=case.where,
+        line=case.line,
+        description=case.description,
+        journey=case.attempt.journey,
+        got=got,
+        differences=(*_differences(case.expected, got), *failures),
+    )
+
+
+def _differences(expected: Expected, got: Expected) -> list[Difference]:
+    found = []
+    for part in Expected.__struct_fields__:
+        wanted, have = getattr(expected, part), getattr(got, part)
+        if isinstance(wanted, tuple):
+            missing, extra = [one for one in wanted if one not in have], [one for one in have if one not in wanted]
+            if missing or extra:
+                found.append(Difference(part, _listed(missing, "-"), _listed(extra, "+")))
+        elif wanted is not None and wanted != have:
+            found.append(Difference(part, _said(wanted), _said(have)))
+    return found
+
+
+def _listed(names: Sequence[str], sign: str) -> str:
+    return " ".join(f"{sign}{name}" for name in names)
+
+
+def _said(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _rules_hit(got: Expected) -> tuple[str, ...]:
+    return (*(got.hits or ()), *(got.shadow_hits or ()))
+
+
+def _rules(policy: Policy) -> list[str]:
+    """The names of a policy's rules, each once, in the order in which its journeys name them."""
+    return list(dict.fromkeys(rule.name for journey in policy.journeys.values() for rule in journey.rules))

@@ -1,0 +1,277 @@
+"""What changed between two policies, in words, the weightiest first, and which way each change can move a decision."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from riskd.core.policy import Journey, Policy
+from riskd.core.requirement import Requirement, Tier
+from riskd.core.rules import Rule
+
+Way = Literal["tightens", "loosens", "either", "neither"]
+"""Which way a change can move what is required or what meets it: up only, down only, both, or not at all."""
+KINDS: Final = (
+    "domain", "floor", "terms", "issuer", "rule", "band", "gap", "cold_start", "consent", "valid_for", "level", "text",
+    "version",
+)  # fmt: skip
+"""What can change, the weightiest first."""
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One change. `kind` is one of `KINDS`, `where` the journey, tier or rule that it is about."""
+
+    kind: str
+    where: str
+    what: str
+    way: Way
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """All changes of one identity domain's policy, and which way they move decisions together."""
+
+    domain: str
+    old: str
+    new: str
+    way: Way
+    changes: tuple[Change, ...]
+
+
+def compare(old: Policy, new: Policy) -> Comparison:
+    """What changed from one policy to another."""
+    changes = [
+        *_scalars(old, new),
+        *_issuers(old, new),
+        *_terms(old, new),
+        *_rules(old, new),
+        *(change for name in old.journeys for change in _journey(name, old.journeys[name], new.journeys[name])),
+    ]
+    changes.sort(key=lambda change: (KINDS.index(change.kind), _WAYS.index(change.way)))
+    return Comparison(
+        domain=new.domain, old=old.version, new=new.version, way=together(changes), changes=tuple(changes)
+    )
+
+
+_WAYS: Final = ("loosens", "either", "tightens", "neither")
+"""What a reviewer wants to see first."""
+
+
+def together(changes: Collection[Change]) -> Way:
+    """Which way several changes can move a decision together."""
+    ways = {change.way for change in changes} - {"neither"}
+    if not ways:
+        return "neither"
+    if ways == {"tightens"}:
+        return "tightens"
+    return "loosens" if ways == {"loosens"} else "either"
+
+
+def _direction(old: float, new: float) -> Way:
+    """Of a value that asks for more the larger it is."""
+    return "neither" if old == new else "tightens" if new > old else "loosens"
+
+
+def _scalars(old: Policy, new: Policy) -> Iterator[Change]:
+    if old.domain != new.domain:
+        yield Change(kind="domain", where=new.domain, what=f"{old.domain} -> {new.domain}", way="either")
+    if old.explicit_consent != new.explicit_consent:
+        what = "signals need a purpose granted by name" if new.explicit_consent else "callers vouch for what they send"
+        yield Change(kind="consent", where="explicit_consent", what=what, way="either")
+    for name, before, after in zip(("medium", "high"), old.levels, new.levels, strict=True):
+        if before != after:
+            yield Change(kind="level", where=name, what=f"begins at {after:g}, was {before:g}", way="neither")
+    if old.version != new.version:
+        yield Change(kind="version", where="version", what=f"{old.version} -> {new.version}", way="neither")
+
+
+def _issuers(old: Policy, new: Policy) -> Iterator[Change]:
+    for issuer in sorted(new.trusted_issuers - old.trusted_issuers):
+        yield Change(kind="issuer", where=issuer, what="its assertions now count as authentication", way="loosens")
+    for issuer in sorted(old.trusted_issuers - new.trusted_issuers):
+        yield Change(kind="issuer", where=issuer, what="its assertions no longer count", way="tightens")
+
+
+def _terms(old: Policy, new: Policy) -> Iterator[Change]:
+    for tier in Tier:
+        if tier not in old.ladder and tier not in new.ladder:
+            continue
+        if tier not in old.ladder or tier not in new.ladder:
+            there = "is in the tier table now" if tier in new.ladder else "is no longer in the tier table"
+            yield Change(kind="terms", where=tier.name, what=there, way="neither")
+            continue
+        before, after = old.ladder[tier], new.ladder[tier]
+        for what, way in _asks(before.met, after.met):
+            yield Change(kind="terms", where=tier.name, what=what, way=way)
+        if after.any_method:
+            continue
+        combinations = {frozenset(one) for one in before.combinations}, {frozenset(one) for one in after.combinations}
+        for name, (had, has) in (("acr", (before.acr, after.acr)), ("amr", combinations)):
+            for value in sorted(map(_methods, has - had)):
+                yield Change(kind="terms", where=tier.name, what=f"{name} {value} meets it now", way="loosens")
+            for value in sorted(map(_methods, had - has)):
+                yield Change(kind="terms", where=tier.name, what=f"{name} {value} no longer meets it", way="tightens")
+
+
+def _asks(old: Requirement, new: Requirement) -> Iterator[tuple[str, Way]]:
+    """What a tier tells the identity provider, beside what meets it."""
+    before, after = old.terms, new.terms
+    if before.aal != after.aal:
+        way = _direction(before.aal, after.aal) if before.aal and after.aal else "either"
+        yield f"means {_aal(after.aal)}, was {_aal(before.aal)}", way
+    if before.max_age_s != after.max_age_s:
+        ages = [float("inf") if age is None else float(age) for age in (before.max_age_s, after.max_age_s)]
+        what = f"an authentication counts for {_age(after.max_age_s)}, was {_age(before.max_age_s)}"
+        yield what, _direction(-ages[0], -ages[1])
+    if before.acr_values != after.acr_values and set(before.acr_values) == set(after.acr_values):
+        yield f"acr_values are preferred in another order: {', '.join(after.acr_values)}", "neither"
+
+
+def _aal(level: int) -> str:
+    return f"AAL{level}" if level else "no AAL"
+
+
+def _methods(value: str | frozenset[str]) -> str:
+    return value if isinstance(value, str) else "+".join(sorted(value))
+
+
+def _age(seconds: int | None) -> str:
+    return "any time" if seconds is None else _duration(seconds)
+
+
+def _duration(seconds: int) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _all_rules(policy: Policy) -> dict[str, Rule]:
+    return {rule.name: rule for journey in policy.journeys.values() for rule in journey.rules}
+
+
+def _rules(old: Policy, new: Policy) -> Iterator[Change]:
+    before, after = _all_rules(old), _all_rules(new)
+    for name in [*after, *(name for name in before if name not in after)]:
+        if name not in before:
+            rule = after[name]
+            what = f"new{_shadow(rule)}: {rule.tier.name} on {_journeys(rule)} when {' '.join(rule.when.split())}"
+            yield Change(kind="rule", where=name, what=what, way="neither" if rule.shadow else "tightens")
+        elif name not in after:
+            rule = before[name]
+            what = f"removed{_shadow(rule)}: was {rule.tier.name} on {_journeys(rule)}"
+            yield Change(kind="rule", where=name, what=what, way="neither" if rule.shadow else "loosens")
+        else:
+            yield from _rule(before[name], after[name])
+
+
+def _shadow(rule: Rule) -> str:
+    return " in shadow" if rule.shadow else ""
+
+
+def _journeys(rule: Rule) -> str:
+    return ", ".join(rule.journeys)
+
+
+def _rule(old: Rule, new: Rule) -> Iterator[Change]:
+    """Of a rule in shadow, nothing moves a decision; one that leaves it begins to ask."""
+
+    def change(what: str, way: Way, kind: str = "rule") -> Change:
+        return Change(kind=kind, where=new.name, what=what, way=way)
+
+    def seen(way: Way) -> Way:
+        return "neither" if old.shadow and new.shadow else way
+
+    if old.shadow != new.shadow:
+        yield change(*(("goes into shadow", "loosens") if new.shadow else ("leaves shadow and asks", "tightens")))
+    if old.tier != new.tier:
+        yield change(f"asks for {new.tier.name}, was {old.tier.name}", seen(_direction(old.tier, new.tier)))
+    conditions = [" ".join(rule.when.split()) for rule in (old, new)]
+    if conditions[0] != conditions[1]:
+        yield change(f"when {conditions[1]}, was {conditions[0]}", seen("either"))
+    added = [name for name in new.journeys if name not in old.journeys]
+    gone = [name for name in old.journeys if name not in new.journeys]
+    if added:
+        yield change(f"applies to {', '.join(added)} as well", seen("tightens"))
+    if gone:
+        yield change(f"no longer applies to {', '.join(gone)}", seen("loosens"))
+    if old.reason != new.reason:
+        yield change(f"gives the reason {new.reason}, was {old.reason}", "neither", "text")
+    if old.text != new.text:
+        yield change(f"says {new.text!r}", "neither", "text")
+
+
+def _journey(name: str, old: Journey, new: Journey) -> Iterator[Change]:
+    if old.floor != new.floor:
+        what = f"always requires {new.floor.name}, was {old.floor.name}"
+        # What raises a session's tier above the floor also keeps the session itself from meeting it.
+        way = "either" if name == "session" else _direction(old.floor, new.floor)
+        yield Change(kind="floor", where=name, what=what, way=way)
+    yield from _bands(name, old, new)
+    yield from _gaps(name, old, new)
+    if old.cold_start != new.cold_start:
+        what = f"asks of a subject without history {new.cold_start.name}, was {old.cold_start.name}"
+        way = _direction(max(old.cold_start, old.floor), max(new.cold_start, new.floor))
+        yield Change(kind="cold_start", where=name, what=what, way=way)
+    if old.valid_for_s != new.valid_for_s:
+        what = f"an answer holds for {_duration(new.valid_for_s)}, was {_duration(old.valid_for_s)}"
+        way = _direction(-old.valid_for_s, -new.valid_for_s)
+        yield Change(kind="valid_for", where=name, what=what, way=way)
+
+
+def _bands(name: str, old: Journey, new: Journey) -> Iterator[Change]:
+    """Scores from which each tier is required; a band that a floor stands for changes nothing by itself."""
+    before = dict(zip(old.bands.tiers[1:], old.bands.edges, strict=True))
+    after = dict(zip(new.bands.tiers[1:], new.bands.edges, strict=True))
+    for tier in sorted({*before, *after}):
+        had, has = before.get(tier), after.get(tier)
+        if had == has:
+            continue
+        way: Way
+        if has is None:
+            what, way = f"{tier.name} has no band, was from {had:g}", "neither" if new.floor >= tier else "loosens"
+        elif had is None:
+            what, way = f"{tier.name} from {has:g}, had no band", "neither" if old.floor >= tier else "tightens"
+        else:
+            what, way = f"{tier.name} from {has:g}, was from {had:g}", _direction(-had, -has)
+        yield Change(kind="band", where=name, what=what, way=way)
+
+
+_ABSENT: Final = "not expected"
+
+
+def _gaps(name: str, old: Journey, new: Journey) -> Iterator[Change]:
+    """Postures. Conditions may ask for gaps, and an expected source is one that can be a gap."""
+    acting = [rule for journey in (old, new) for rule in journey.rules if not rule.shadow]
+    for source in dict.fromkeys([*old.postures, *new.postures]):
+        had, has = _posture(old, source), _posture(new, source)
+        if had == has:
+            continue
+        tiers = [max(journey.floor, journey.postures.get(source) or journey.floor) for journey in (old, new)]
+        way = _direction(*tiers)
+        if _ABSENT in (had, has) and any(_asks_for(rule, source) for rule in acting):
+            way = "either"
+        yield Change(kind="gap", where=name, what=f"while {source} is missing: {has}, was {had}", way=way)
+
+
+def _asks_for(rule: Rule, source: str) -> bool:
+    """Whether a condition can tell that a source is a gap: it names it, or asks for gaps in some other way."""
+    named = _IN_GAPS.findall(rule.when)
+    return source in named or "gaps" in _IN_GAPS.sub("", rule.when)
+
+
+_IN_GAPS: Final = re.compile(r"""["'](\w+)["']\s+in\s+gaps\b""")
+
+
+def _posture(journey: Journey, source: str) -> str:
+    if source not in journey.postures:
+        return _ABSENT
+    posture = journey.postures[source]
+    return "noted" if posture is None else posture.name
+
+
+def pair(old: Mapping[str, Policy], new: Mapping[str, Policy]) -> list[Comparison]:
+    """Each identity domain that both have, compared."""
+    return [compare(old[domain], new[domain]) for domain in old if domain in new]

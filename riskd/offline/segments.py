@@ -1,0 +1,80 @@
+"""Work on every segment of a decision log, by several processes at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final, TypeVar
+
+from riskd.adapters.decision_log import segments
+from riskd.core.errors import InvalidFile, Problem
+
+Part = TypeVar("Part")
+Progress = Callable[[int], None]
+"""Told how many bytes more are done."""
+SMALL: Final = 8 << 20
+"""Bytes of a log for which starting processes costs more than they save."""
+
+
+def segments_of(directory: Path) -> list[Path]:
+    """The segments of a log, in order. Raises InvalidFile when there are none."""
+    found = segments(directory)
+    if not found:
+        why = "has no segments of a decision log" if directory.is_dir() else "is not a directory"
+        raise InvalidFile([Problem(str(directory), why, "name the directory of the setting log.dir")])
+    return found
+
+
+def size(paths: Sequence[Path]) -> int:
+    """Bytes of all of them."""
+    return sum(path.stat().st_size for path in paths)
+
+
+@contextmanager
+def crew(wanted: int | None, paths: Sequence[Path]) -> Iterator[Executor | None]:
+    """As many processes as wanted, else one for each processor, never more than segments; None for this one alone."""
+    some = wanted or (1 if size(paths) < SMALL else len(os.sched_getaffinity(0)))
+    if min(some, len(paths)) <= 1:
+        yield None
+        return
+    # Spawned, not forked: whoever draws the progress has threads.
+    with ProcessPoolExecutor(min(some, len(paths)), mp_context=get_context("spawn")) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def each_segment(
+    paths: Sequence[Path], work: Callable[[Path], Part], pool: Executor | None, progress: Progress
+) -> Iterator[Part]:
+    """What `work` makes of each segment, as it comes. With a pool, `work` and its parts cross processes.
+
+    Raises InvalidFile for a segment that cannot be read.
+    """
+    sizes = {path: path.stat().st_size for path in paths}
+    if pool is None:
+        for path in paths:
+            yield _tried(partial(work, path), path)
+            progress(sizes[path])
+        return
+    waiting = {pool.submit(work, path): path for path in paths}
+    for done in as_completed(waiting):
+        yield _tried(done.result, waiting[done])
+        progress(sizes[waiting.pop(done)])
+
+
+def _tried(work: Callable[[], Part], path: Path) -> Part:
+    try:
+        return work()
+    except (OSError, EOFError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InvalidFile([Problem(str(path), f"cannot be read: {why}", "copy it again, or set it aside")]) from error
+    except BrokenProcessPool as error:
+        raise InvalidFile([Problem(str(path), "a process that read it was ended", "try --processes 1")]) from error

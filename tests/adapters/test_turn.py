@@ -1,0 +1,78 @@
+"""The turn to write: one at a time, nobody waits longer than they can, and death gives it back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from riskd.adapters.lmdb_store.turn import LONG_S, Turn
+
+ROOT = Path(__file__).parents[2]
+HOLD = (
+    "import sys; from pathlib import Path; from riskd.adapters.lmdb_store.turn import Turn\n"
+    "turn = Turn(Path(sys.argv[1])); assert turn.take(1.0); print('held', flush=True); sys.stdin.read(); turn.give()\n"
+)
+
+
+def holder(path: Path) -> subprocess.Popen[str]:
+    """Another process, whose turn it is until its input ends or it dies."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def waited(turn: Turn, timeout: float) -> float:
+    """How long it took to be refused."""
+    started = time.monotonic()
+    assert not turn.take(timeout)
+    return time.monotonic() - started
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    """Threads with one turn, and turns on one file, exclude each other."""
+    one, other, inside, most = Turn(tmp_path / "turn"), Turn(tmp_path / "turn"), [], []
+
+    def work(turn: Turn) -> None:
+        for _ in range(200):
+            assert turn.take(10.0)
+            inside.append(1)
+            most.append(len(inside))
+            inside.pop()
+            turn.give()
+
+    threads = [threading.Thread(target=work, args=(turn,)) for turn in (one, one, other, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(most), max(most)) == (800, 1)
+
+
+def test_a_wait_ends_with_the_caller_s_time_and_spares_the_next(tmp_path: Path) -> None:
+    """Who waited in vain for long is the last to wait; once the turn was had again, waiting is worth it again."""
+    turn = Turn(tmp_path / "turn")
+    with holder(tmp_path / "turn") as other:
+        assert LONG_S <= waited(turn, 2 * LONG_S) < 10 * LONG_S
+        assert waited(turn, 10.0) < LONG_S
+        other.kill()
+        other.wait()
+        assert turn.take(0.001)
+    turn.give()
+    with holder(tmp_path / "turn") as other:
+        assert waited(turn, 2 * LONG_S) >= LONG_S
+        other.kill()
+
+
+def test_a_short_wait_in_vain_says_nothing(tmp_path: Path) -> None:
+    """A caller with hardly any time left does not take the patience of the others."""
+    turn = Turn(tmp_path / "turn")
+    with holder(tmp_path / "turn") as other:
+        assert waited(turn, 0.001) < LONG_S
+        threading.Timer(2 * LONG_S, other.kill).start()
+        assert turn.take(10.0)
+    turn.give()

@@ -1,0 +1,238 @@
+"""The commands that read a decision log, on one that a real engine wrote: files, processes and all."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+import xml.dom.minidom
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import pytest
+from msgspec.structs import replace
+
+from benchmarks.traffic import attempts
+from riskd.cli.main import main
+from riskd.config import load
+from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Federation, Outcome, Session
+from riskd.wiring import data_directory, open_engine
+
+ATTRIBUTE_RULE: Final = """
+  - name: large_amount
+    when: '"amount" in attributes && double(attributes["amount"]) > 500.0'
+    then: STEP_UP
+    reason: LARGE_AMOUNT
+    text: A large amount.
+    journeys: [payment]
+"""
+ATTEMPTS: Final = 360
+ISSUER: Final = "https://idp.example"
+
+
+class Written:
+    """A log, the policies that decided it, and what was answered."""
+
+    def __init__(self, directory: Path) -> None:
+        self.log, self.policies = directory / "state" / "decisions", directory / "policies"
+        self.policies.mkdir()
+        for domain in DOMAINS:
+            text = (data_directory("policies") / f"{domain}.yaml").read_text(encoding="utf-8")
+            if domain == "customer":
+                text = text.replace("trusted_issuers: []", f"trusted_issuers: [{ISSUER}]") + ATTRIBUTE_RULE
+            (self.policies / f"{domain}.yaml").write_text(text, encoding="utf-8")
+        flags = {
+            "state.dir": str(directory / "state"),
+            "release.policies": str(self.policies),
+            "attributes.names": "amount",
+        }
+        self.satisfied = 0
+        random = Random(5)
+        for _ in range(2):  # two processes of a service, one after the other: two segments
+            with open_engine(load(environ={}, flags=flags)) as engine:
+                for one in self._attempts(random):
+                    answer = engine.assess(one, 5.0)
+                    self.satisfied += answer.requirement.satisfied
+                    if random.random() < 0.6:
+                        engine.record(Outcome(assessment_id=answer.id, kind=_kind(random)), 5.0)
+
+    @staticmethod
+    def _attempts(random: Random) -> Iterator[Attempt]:
+        for number, one in zip(range(ATTEMPTS // 2), attempts(40, seed=random.randrange(99)), strict=False):
+            age = random.choice([60, 7200, 100_000])
+            when, amr = time.time() - age, random.choice([("pwd",), ("pwd", "otp"), ("hwk", "pin")])
+            federation = Federation(issuer=ISSUER, authentication_time=when, amr=amr)
+            yield replace(
+                one,
+                domain=DOMAINS[number % 3] if number % 5 == 0 else "customer",
+                journey=JOURNEYS[number % 6],
+                session=Session(id="s", authentication_time=when, amr=amr) if random.random() < 0.6 else None,
+                federation=federation if random.random() < 0.2 else None,
+                attributes={"amount": str(random.randrange(1000))} if random.random() < 0.5 else {},
+            )
+
+
+def _kind(random: Random) -> str:
+    return random.choice(["session_established", "challenge_passed", "challenge_failed", "confirmed_fraud"])
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return Written(tmp_path_factory.mktemp("served"))
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    code = main(["policy", *map(str, words)])
+    return code, capsys.readouterr().out
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: object) -> Any:  # noqa: ANN401 - JSON
+    code, out = run(capsys, *words, "--json")
+    assert code == 0
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_running_policies_reproduce_their_log(
+    written: Written, processes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every tier, satisfaction and hit, of all identity domains and journeys: zero differences."""
+    code, out = run(
+        capsys, "backtest", written.policies, "--log", written.log, "--processes", processes, "--exit-code", "--json"
+    )
+    found = json.loads(out)
+    assert (code, found["differences"]) == (0, 0)
+    assert found["counts"]["replayed"] == ATTEMPTS
+    assert "hits_differ" not in found["counts"]
+    assert [domain["domain"] for domain in found["domains"]] == list(DOMAINS)
+    rules = {rule["name"]: rule["hits"] for domain in found["domains"] for rule in domain["rules"]}
+    assert rules["large_amount"] > 0
+    assert 0 < written.satisfied < ATTEMPTS
+
+
+def test_a_candidate_is_told_in_text_json_and_pictures(
+    written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page is one well-formed file that loads nothing; the exit code says that decisions differ."""
+    candidate, page = tmp_path / "customer.yaml", tmp_path / "report.html"
+    text = (written.policies / "customer.yaml").read_text(encoding="utf-8")
+    candidate.write_text(text.replace("> 500.0", "> 100.0").replace("amount.\n", "amount <b>.\n"), encoding="utf-8")
+    words = ("backtest", candidate, "--log", written.log, "--html", page, "--exit-code")
+    code, out = run(capsys, *words)
+    assert code == 1
+    for part in ("decisions differ", "rules of customer", "large_amount", "friction on good", "examples of moves"):
+        assert part in out
+    html = page.read_text(encoding="utf-8")
+    xml.dom.minidom.parseString(html.partition("\n")[2])
+    assert html.count("<svg") > 3
+    assert not re.search(r"<script|<link|<img|src=|href=|url\(|@import", html)
+    found = told(capsys, "backtest", candidate, "--log", written.log)
+    (domain,) = found["domains"]
+    assert found["differences"] > 0
+    assert domain["total"]["laxer"] == 0 < domain["total"]["stricter"]
+    assert sum(sum(row.values()) for row in domain["moves"].values()) == domain["total"]["decisions"]
+
+
+def test_rules_are_told_by_what_they_did(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
+    """Acting ones, shadow ones, and those that never hit."""
+    words = ("rules", "--policies", written.policies / "customer.yaml", "--log", written.log)
+    rules = {rule["name"]: rule for rule in told(capsys, *words)["customer"]["rules"]}
+    assert rules["large_amount"]["alone"] > 0
+    assert rules["forged_browser"]["shadow"] is True
+    code, out = run(capsys, *words)
+    assert code == 0
+    never = re.search(r"never hit: ([\w, \n]+)", out)
+    assert never is not None
+    assert "large_amount" not in never[1]
+    assert rules["tor"]["hits"] > 0 or "tor," in never[1]
+
+
+def test_bands_are_written_to_a_new_file_and_keep_their_promise(
+    written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file that `--write` made is a policy, and its friction on the log is the one that was promised."""
+    new = tmp_path / "customer.yaml"
+    words = ("calibrate", "--policies", written.policies / "customer.yaml", "--log", written.log, "--journey", "login")
+    code, out = run(capsys, *words, "--budget", "40%", "--presume-good", "--write", new, "--json")
+    (found,) = json.loads(out)
+    assert code == 0
+    assert run(capsys, "check", new)[0] == 0
+    changed = told(capsys, "diff", written.policies / "customer.yaml", new)[0]
+    assert {(change["kind"], change["where"]) for change in changed["changes"]} == {("band", "login")}
+    code, out = run(capsys, *words, "--budget", "40%", "--presume-good")
+    assert code == 0
+    assert f"STEP_UP: {found['new']['STEP_UP']!r} # was 0.02" in out
+    assert main(["policy", *map(str, words), "--budget", "40%", "--presume-good", "--write", str(new)]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_log_that_is_too_small_is_refused(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, and how many more are needed."""
+    words = ("--policies", written.policies / "customer.yaml", "--log", written.log, "--journey", "login")
+    code, out = run(capsys, "calibrate", *words, "--budget", "0.001")
+    assert code == 1
+    assert re.search(r"refused: .* more good decisions are needed", out)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["backtest", "{policies}", "--log", "{tmp}"], "has no segments of a decision log"),
+        (["backtest", "{tmp}/none.yaml", "--log", "{log}"], "cannot be read"),
+        (["rules", "--policies", "{policies}/customer.yaml", "--domain", "machine", "--log", "{log}"], "no policy of"),
+        (
+            ["calibrate", "--policies", "{policies}", "--log", "{log}", "--budget", "1%", "--write", "{tmp}/x"],
+            "several",
+        ),
+        (["diff", "{policies}", "{policies}/customer.yaml"], "and the other has none"),
+        (["backtest", "{policies}", "{policies}", "--log", "{log}"], None),
+        (["backtest", "{policies}", "--log", "{log}", "--since", "yesterday"], None),
+        (["calibrate", "--log", "{log}", "--budget", "2"], None),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    words: list[str], told: str | None, written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, with what is wrong."""
+    filled = [word.format(policies=written.policies, log=written.log, tmp=tmp_path) for word in words]
+    if told is None:
+        with pytest.raises(SystemExit) as caught:
+            main(["policy", *filled])
+        assert caught.value.code == 2
+    else:
+        assert main(["policy", *filled]) == 2
+        assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"), [((), 0), (("--exit-code",), 1), (("--tighten-only",), 1), (("--exit-code", "--json"), 1)]
+)
+def test_a_comparison_can_gate(
+    flags: tuple[str, ...], code: int, written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A change is no error unless it is asked to be one."""
+    old = written.policies / "customer.yaml"
+    new = tmp_path / "customer.yaml"
+    new.write_text(old.read_text(encoding="utf-8").replace("STEP_UP: 0.02 #", "STEP_UP: 0.03 #"), encoding="utf-8")
+    assert run(capsys, "diff", old, new, *flags)[0] == code
+    tighter = ("diff", new, old, "--tighten-only")
+    assert run(capsys, *tighter)[0] == 0
+    assert run(capsys, "diff", old, old, "--exit-code")[0] == 0
+
+
+def test_progress_goes_to_stderr_and_only_to_a_terminal(written: Written) -> None:
+    """A script that reads JSON reads nothing else; a command of its own starts its own processes."""
+    words = ["policy", "backtest", str(written.policies), "--log", str(written.log), "--processes", "2", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "riskd", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["differences"] == 0

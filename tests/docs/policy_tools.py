@@ -1,0 +1,163 @@
+"""Writes the outputs in docs/policy.md anew: `python -m tests.docs.policy_tools`.
+
+Each stands below a comment that names its command. They are of a small log, drawn with a seed, of decisions by the
+shipped customer policy; of `candidate.yaml`, which differs from it in three places; and of a case that fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from msgspec.structs import replace
+
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.policy_file import load_policy
+from riskd.cli.main import main
+from riskd.core import record
+from riskd.core.context import Missing, Place, Route
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
+from riskd.offline.replay import replay
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "docs" / "policy.md"
+BLOCK: Final = re.compile(r"<!-- output: (riskd policy .*?) -->\n```text\n(.*?)```\n", re.DOTALL)
+EDITS: Final = (
+    ("STEP_UP: 0.02 #", "STEP_UP: 0.03 #"),
+    ("    when: tor == 1.0\n    then: STEP_UP", "    when: tor == 1.0\n    then: PHISHING_RESISTANT"),
+    ("      session: STEP_UP\n      history: STEP_UP", "      session: STEP_UP\n      history: PHISHING_RESISTANT"),
+)
+BEGUN: Final = 1_793_491_200.0
+"""2026-11-01."""
+DECISIONS: Final = 6_000
+
+
+def prepare(directory: Path) -> None:
+    """The files that the page's commands name."""
+    shipped = ROOT / "data" / "policies" / "customer.yaml"
+    text = shipped.read_text(encoding="utf-8")
+    (directory / "customer.yaml").write_text(text, encoding="utf-8")
+    for old, new in EDITS:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    (directory / "candidate.yaml").write_text(text, encoding="utf-8")
+    (directory / "decisions").mkdir()
+    policy = load_policy(shipped, CelCompiler(NAMES))
+    lines = b"".join(record.encode(line) + b"\n" for line in decisions(policy, Random(11)))
+    (directory / "decisions" / "20261101T000000.000000-w0-1.jsonl").write_bytes(lines)
+    cases = PAGE.read_text(encoding="utf-8").partition("```yaml\n# tests/")[2].partition("\n")[2].partition("```")[0]
+    (directory / "tests").mkdir()
+    (directory / "tests" / "customer.yaml").write_text(cases, encoding="utf-8")
+
+
+def decisions(policy: Policy, random: Random) -> Iterator[record.Record]:
+    """A month of sign-ins and payments: nine in ten good, one in fifty fraud, most of it at higher scores."""
+    for number in range(DECISIONS):
+        fraud = random.random() < 0.02
+        features = {
+            "tor": float(random.random() < (0.1 if fraud else 0.01)),
+            "new_device": float(random.random() < (0.7 if fraud else 0.08)),
+            "hosting": float(random.random() < (0.1 if fraud else 0.005)),
+            "history_depth": 40 * random.random(),
+        }
+        now = BEGUN + number * 30 * 86_400 / DECISIONS
+        one = decided(policy, drawn(f"{random.getrandbits(128):032x}", now, features, fraud=fraud, random=random))
+        yield one
+        if random.random() < (0.7 if fraud else 0.9):
+            kind = "confirmed_fraud" if fraud else "session_established" if one.satisfied else "challenge_passed"
+            yield record.OutcomeRecord(
+                assessment_id=one.id,
+                time=now + 30,
+                tenant="",
+                domain=one.domain,
+                journey=one.journey,
+                kind=kind,
+                amr=(),
+                seconds=None,
+                taught=0 if fraud else 1,
+            )
+
+
+def drawn(name: str, now: float, features: dict[str, float], *, fraud: bool, random: Random) -> record.AssessmentRecord:
+    """A decision that is not decided yet."""
+    country = random.choice(["NO", "NO", "NO", "GB", "DE"])
+    route = Route(2119, anonymizer="tor" if features["tor"] else "", hosting=bool(features["hosting"]))
+    return record.AssessmentRecord(
+        id=name,
+        time=now,
+        tenant="",
+        domain="customer",
+        journey=random.choice(["login", "login", "payment"]),
+        subject="00" * 16,
+        request_id="",
+        credential_result="succeeded",
+        facts=record.Facts(
+            now=now,
+            network="192.0.2.0/24",
+            values={},
+            place=Place(country, 60.0, 10.0, 50.0),
+            route=route,
+            agent=None,
+            missing=() if random.random() < 0.98 else (Missing("history", "unavailable"),),
+        ),
+        vector=tuple(features.get(feature) for feature in NAMES),
+        log_odds=0.0,
+        score=random.betavariate(1.2, 8) if fraud else random.betavariate(0.25, 60),
+        level="low",
+        tier="BASELINE",
+        satisfied=True,
+        hits=(),
+        shadow_hits=(),
+        reasons=(),
+        contributions=None,
+        gaps=(),
+        coverage=1.0,
+        causes=(),
+        release="5f1c3f6f8a2b7d10",
+        model="hand-set-1",
+        session=record.Authentication(amr=("pwd",), authentication_time=now - 60),
+    )
+
+
+def decided(policy: Policy, one: record.AssessmentRecord) -> record.AssessmentRecord:
+    """The same as the policy decides it."""
+    found = replay(policy, one)
+    return replace(
+        one,
+        tier=found.ruling.tier.name,
+        satisfied=found.ruling.requirement.satisfied,
+        hits=tuple(hit.rule for hit in found.hits if not hit.shadow),
+        shadow_hits=tuple(hit.rule for hit in found.hits if hit.shadow),
+    )
+
+
+def output(command: str) -> str:
+    """What a command prints to both streams; how long it took is a matter of the machine."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        main(shlex.split(command)[1:])
+    text = re.sub(r"[ \t]+$", "", printed.getvalue(), flags=re.MULTILINE)
+    text = re.sub(r"in [\d.]+ s, [\d,]+ a second", "in 0.3 s, 20,000 a second", text)
+    return re.sub(r"failed in [\d.]+ s", "failed in 0.1 s", text)
+
+
+def written(page: str) -> str:
+    """The page with its outputs as they are now."""
+    with tempfile.TemporaryDirectory() as directory:
+        prepare(Path(directory))
+        with contextlib.chdir(directory):
+            return BLOCK.sub(lambda block: f"<!-- output: {block[1]} -->\n```text\n{output(block[1])}```\n", page)
+
+
+if __name__ == "__main__":
+    os.environ["NO_COLOR"] = "1"
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

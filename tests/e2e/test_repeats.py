@@ -1,0 +1,60 @@
+"""A request that is sent again, over the wire and to whichever worker gets it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_status import rpc_status
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.core import record
+from tests.e2e.service import Service, attempt, serving
+
+CALLERS, ROUNDS = 6, 15
+
+
+@pytest.mark.slow
+def test_the_same_request_from_many_callers_at_once(tmp_path: Path) -> None:
+    """Each over a connection of its own, so that every worker gets some: one answer to each request, counted once."""
+    with serving(tmp_path, workers=2) as service:
+        together = Barrier(CALLERS)
+
+        def call(_: int) -> list[bytes]:
+            answers = []
+            with service.stub() as stub:
+                for number in range(ROUNDS):
+                    together.wait(10)
+                    request = attempt(subject="kim", request_id=f"r-{number}")
+                    answers.append(stub.Assess(request, timeout=5).SerializeToString(deterministic=True))
+            return answers
+
+        with ThreadPoolExecutor(CALLERS) as pool:
+            told = list(pool.map(call, range(CALLERS)))
+        assert all(one == told[0] for one in told)
+        assert service.metric("riskd_assessments_total") == ROUNDS
+        lines = service.decisions()
+        assert sum(isinstance(line, record.AssessmentRecord) for line in lines) == ROUNDS
+        assert sum(isinstance(line, record.RepeatRecord) for line in lines) == ROUNDS * (CALLERS - 1)
+
+
+def test_another_attempt_under_the_same_id(service: Service, tmp_path: Path) -> None:
+    """INVALID_ARGUMENT, naming the field; in a batch it fails by itself; and the first answer is still to be had."""
+    asked = attempt(subject=tmp_path.name, request_id="once")
+    other = attempt("192.0.2.9", subject=tmp_path.name, request_id="once")
+    first = service.assess(asked)
+    with pytest.raises(grpc.RpcError) as caught:
+        service.assess(other)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    violations = BadRequest()
+    assert any(detail.Unpack(violations) for detail in rpc_status.from_call(caught.value).details)
+    assert [violation.field for violation in violations.field_violations] == ["request_id"]
+
+    with service.stub() as stub:
+        batch = stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=[asked, other, asked]), timeout=5)
+    assert [result.WhichOneof("result") for result in batch.results] == ["response", "error", "response"]
+    assert batch.results[0].response == batch.results[2].response == first

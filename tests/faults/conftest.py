@@ -1,0 +1,23 @@
+"""What is needed to break things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.disks import MOUNTABLE, Disk, mounted
+
+collect_ignore = [] if MOUNTABLE else ["test_disk.py"]
+
+
+def pytest_report_header() -> str:
+    """Whether the tests on file systems of their own are run: nothing is left out in silence."""
+    return f"file systems of the tests' own: {'mounted' if MOUNTABLE else 'NOT run, mounting takes root'}"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with mounted(tmp_path / "mounts") as mount:
+        yield mount

@@ -1,0 +1,237 @@
+"""The store fails while the service runs: sign-ins are answered in time, and what was acknowledged is found."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.core.errors import InvalidStore, Unavailable
+from riskd.core.history import DAY
+from riskd.core.stored import Swap
+from tests.adapters.test_decision_log import largest_file
+from tests.contract.hammer import NOW, SHARED, counted
+from tests.e2e.service import ROOT, Service, eventually, serving
+from tests.faults.witness import Witness, causes, gaps, witness
+
+SMALL = {"RISKD_STORE__MAP_SIZE_MB": "16", "RISKD_STORE__SWEEP_S": "1"}
+NOT_WRITTEN = {"store:not_written"}
+UNREADABLE = {"history:unavailable", "reputation:unavailable"}
+
+
+@contextmanager
+def holding(store: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process in the middle of a transaction."""
+    command = [sys.executable, "-m", "tests.contract.hammer", str(store), "holder", mode]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def fill(store: LmdbStore, expires: float) -> list[bytes]:
+    """Documents until there is room for none; their keys."""
+    keys: list[bytes] = []
+    for size in (100_000, 3000, 300):
+        with suppress(Unavailable):
+            while True:
+                key = b"filler %08d" % len(keys)
+                assert store.write((), (Swap(key, None, bytes(size), expires),), NOW, 1.0)
+                keys.append(key)
+    return keys
+
+
+@pytest.mark.slow
+def test_a_process_stopped_in_its_turn(tmp_path: Path) -> None:
+    """SIGSTOP with the write lock held: answers in time, nothing counted; SIGCONT or SIGKILL brings everything back."""
+    with serving(tmp_path, workers=2) as service, witness(service) as caller:
+        with holding(tmp_path / "store", "write") as holder:
+            holder.send_signal(signal.SIGSTOP)
+            seen = caller.several(20)
+            assert causes(seen) == NOT_WRITTEN
+            assert gaps(seen) == set()
+            assert sum(each.seconds < 0.05 for each in seen) > 10, "after one long wait nobody waits"
+            assert caller.failures("store") >= 20
+            assert caller.is_refused(caller.acknowledged[0])
+        caller.recovered()
+        caller.finds_everything()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remedy", ["sweep", "erase", "growth"])
+def test_a_full_map(remedy: str, tmp_path: Path) -> None:
+    """Answers in time, nothing counted; expiry, an erasure or another process with a larger map makes room."""
+    with serving(tmp_path, settings=SMALL) as service, witness(service) as caller:
+        with closing(LmdbStore(tmp_path / "store", map_size=16 << 20)) as other:
+            keys = fill(other, expires=time.time() if remedy == "sweep" else NOW + 9999 * DAY)
+            if remedy != "sweep":
+                eventually(lambda: caller.sign_in().causes == NOT_WRITTEN)
+                assert gaps(caller.several()) == set()
+                assert caller.failures("store") > 0
+            if remedy == "erase":
+                assert other.erase(keys) == len(keys)
+        if remedy == "growth":
+            with closing(LmdbStore(tmp_path / "store", map_size=64 << 20)) as larger:
+                assert larger.write(counted(*SHARED), (), NOW, 1.0)
+        caller.recovered()
+        caller.several(20)
+        caller.finds_everything()
+
+
+@pytest.mark.slow
+def test_a_store_that_is_removed(tmp_path: Path) -> None:
+    """Nobody is refused; within seconds there is a new store, and what is acknowledged then is found in it."""
+    with serving(tmp_path, workers=2) as service, witness(service) as caller:
+        shutil.rmtree(tmp_path / "store")
+        caller.several(10)
+        eventually((tmp_path / "store" / "data.mdb").exists)
+        caller.recovered()
+        eventually(lambda: is_found(service, caller.sign_in().answer.assessment_id))
+        caller.acknowledged.clear()
+        caller.several(10)
+        caller.finds_everything()
+
+
+def is_found(service: Service, assessment_id: str) -> bool:
+    """Whether the store at the path has its receipt: 8 bytes of an assessment's id are the place of its records."""
+    with closing(LmdbStore(service.state / "store")) as store:
+        return any(key.endswith(b"R") for key in store.held(bytes.fromhex(assessment_id[:16]), NOW, 100))
+
+
+@pytest.mark.slow
+def test_a_store_that_another_replaces(tmp_path: Path) -> None:
+    """A copy that is put in its place is taken up: what the copy remembers is found."""
+    with serving(tmp_path, workers=2) as service, witness(service) as caller:
+        with lmdb.open(str(tmp_path / "store")) as copied:
+            (tmp_path / "copy").mkdir()
+            copied.copy(str(tmp_path / "copy"))
+        kept = list(caller.acknowledged)
+        (tmp_path / "store").rename(tmp_path / "old")
+        (tmp_path / "copy").rename(tmp_path / "store")
+        eventually(lambda: is_found(service, caller.sign_in().answer.assessment_id))
+        for assessment_id in kept:
+            caller.tell(assessment_id)
+
+
+@pytest.mark.slow
+def test_a_store_with_a_damaged_page(tmp_path: Path) -> None:
+    """Whose records lay in it is answered with a gap; nothing else is touched, and mending it needs no restart."""
+    with serving(tmp_path) as service, witness(service) as caller:
+        data = tmp_path / "store" / "data.mdb"
+        caller.several(30)
+        sound = data.read_bytes()
+        with data.open("r+b") as file:
+            for page in range(2, len(sound) // 4096):
+                if sound[page * 4096 + 10] & 2:  # a leaf
+                    file.seek(page * 4096)
+                    file.write(bytes(4096))
+        seen = caller.several(10)
+        assert {cause for each in seen for cause in each.causes} >= UNREADABLE
+        assert ("history", "unavailable") in gaps(seen)
+        assert caller.failures("store") > 0
+        (tmp_path / "store").rename(tmp_path / "damaged")
+        caller.recovered()
+
+
+@pytest.mark.slow
+def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
+    """To read beyond the end of a mapped file kills the process. The next one checks the file, says what is wrong and
+    does not serve, until the file is mended or moved away: then it serves, by itself."""
+    with serving(tmp_path) as service, service.stub() as stub:
+        caller = Witness(service, stub)
+        caller.sign_in(5.0)
+        caller.several(30)
+        store = tmp_path / "store"
+        with (store / "data.mdb").open("r+b") as file:
+            file.truncate(2 * 4096)
+        eventually(caller.is_unconnected)
+        eventually(lambda: any("beyond EOF" in str(event.get("problems")) for event in service.events()))
+        assert service.metric("riskd_failures_total") == 0
+        assert service.metric("riskd_worker_restarts_total") > 0
+        store.rename(tmp_path / "cut off")
+        eventually(lambda: not caller.is_unconnected())
+        caller.recovered()
+
+
+def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+    """A full disk without a disk of one's own: writes are unavailable, reads go on, and room is all that it takes."""
+    with closing(LmdbStore(tmp_path, sync_seconds=0.05)) as store:
+        assert store.write(counted(*SHARED), (), NOW, 1.0)
+        with largest_file((tmp_path / "data.mdb").stat().st_size):
+            fill(store, NOW + DAY)
+            with pytest.raises(Unavailable, match="see that the disk has room"):
+                store.write((), (Swap(b"large one", None, bytes(200_000), NOW + DAY),), NOW, 1.0)
+            assert store.read(SHARED[:1], (), NOW, 1.0)[0] != [None]
+        eventually(lambda: works(store))
+
+
+def test_more_readers_than_slots(tmp_path: Path) -> None:
+    """A read without a slot is unavailable; the slots of readers that died are taken back by the next read."""
+    with closing(LmdbStore(tmp_path, max_readers=2)) as store:
+        with holding(tmp_path, "read") as one, holding(tmp_path, "read") as other:
+            with pytest.raises(Unavailable, match="more readers than slots"):
+                store.read(SHARED, (), NOW, 1.0)
+            other.send_signal(signal.SIGSTOP)
+            one.kill()
+            one.wait()
+            assert store.read(SHARED, (), NOW, 1.0) == ([None] * len(SHARED), [])
+        assert store.write(counted(*SHARED), (), NOW, 1.0)
+
+
+def test_a_panic_of_lmdb(tmp_path: Path) -> None:
+    """LMDB gives up for good on a file that the disk failed in a commit; it is opened anew, and nothing is lost."""
+
+    def panic(_: object) -> None:
+        raise lmdb.PanicError("commit")
+
+    with closing(LmdbStore(tmp_path, sync_seconds=0.05)) as store:
+        assert store.write(counted(*SHARED), (), NOW, 1.0)
+        before = store._env
+        with pytest.raises(Unavailable):
+            store._run(panic)
+        eventually(lambda: store._env is not before)
+        eventually(lambda: works(store))
+        assert store.size()[0] == len(SHARED)
+
+
+def works(store: LmdbStore) -> bool:
+    with suppress(Unavailable):
+        return store.write(counted(*SHARED), (), NOW, 1.0)
+    return False
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Without the rights of root, where the tests have them; a user's own are taken by the mode of the directory."""
+    mine = os.geteuid()
+    os.seteuid(65534 if mine == 0 else mine)
+    try:
+        yield
+    finally:
+        os.seteuid(mine)
+
+
+def test_permission_that_is_taken_away(tmp_path: Path) -> None:
+    """A store that is open goes on; who opens it anew is refused and told why, and let in once it is given back."""
+    place = tmp_path / "store"
+    with closing(LmdbStore(place)) as store:
+        place.chmod(0)
+        with nobody():
+            assert store.write(counted(*SHARED), (), NOW, 1.0)
+            with pytest.raises(InvalidStore, match="Permission denied"):
+                LmdbStore(place)
+        place.chmod(0o700)
+        assert store.write(counted(*SHARED), (), NOW, 1.0)

@@ -1,0 +1,357 @@
+"""Backtests: laws that hold for every log and candidate, and what is told of a log that is not perfect."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.policy_file import load_policy
+from riskd.core import record
+from riskd.core.attempt import JOURNEYS
+from riskd.core.context import Agent, Missing, Place, Route
+from riskd.core.errors import InvalidFile
+from riskd.core.features import FEATURES, NAMES
+from riskd.core.policy import Policy
+from riskd.core.requirement import Tier
+from riskd.core.rules import Rule
+from riskd.offline.backtest import Choice, Source, run
+from riskd.offline.outcomes import GOOD, LABELS
+from riskd.offline.replay import replay
+from riskd.offline.report import report
+from riskd.offline.tally import Tally
+from riskd.wiring import data_directory
+
+FILE: Final = data_directory("policies") / "customer.yaml"
+TEXT: Final = FILE.read_text(encoding="utf-8")
+COMPILER: Final = CelCompiler(NAMES)
+SHIPPED: Final = load_policy(FILE, COMPILER)
+NOW: Final = 1_800_000_000.0
+ASKED: Final = ("tor", "hosting", "new_device", "new_country", "automated_agent", "hours_since_recovery")
+"""Features that the drawn records have; the others are missing."""
+
+authentications = st.none() | st.builds(
+    record.Authentication,
+    acr=st.sampled_from(["", "mfa", "phrh"]),
+    amr=st.sampled_from([(), ("pwd",), ("pwd", "otp"), ("hwk", "pin"), ("kba",)]),
+    authentication_time=st.sampled_from([None, NOW - 60, NOW - 90_000]),
+)
+values = st.fixed_dictionaries({name: st.sampled_from([None, 0.0, 1.0]) for name in ASKED})
+gaps = st.dictionaries(
+    st.sampled_from(["history", "session", "device_id", "reputation"]), st.sampled_from(["not_sent", "none_yet"])
+)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> record.AssessmentRecord:
+    """A decision of the shipped policy, drawn and decided."""
+    given = draw(values)
+    undecided = record.AssessmentRecord(
+        id=draw(st.binary(min_size=16, max_size=16)).hex(),
+        time=NOW,
+        tenant=draw(st.sampled_from(["", "acme"])),
+        domain="customer",
+        journey=draw(st.sampled_from(JOURNEYS)),
+        subject="00",
+        request_id="",
+        credential_result=draw(st.sampled_from(["not_checked", "succeeded", "failed"])),
+        facts=record.Facts(
+            now=NOW,
+            network="192.0.2.0/24",
+            values={},
+            place=draw(st.none() | st.just(Place("NO", 0.0, 0.0, 1.0))),
+            route=draw(st.none() | st.just(Route(64_500, anonymizer="vpn"))),
+            agent=draw(st.none() | st.just(Agent("Firefox"))),
+            missing=tuple(Missing(source, why) for source, why in draw(gaps).items()),
+        ),
+        vector=tuple(given.get(feature.name) for feature in FEATURES),
+        log_odds=0.0,
+        score=draw(st.floats(0, 1)),
+        level="low",
+        tier="BASELINE",
+        satisfied=False,
+        hits=(),
+        shadow_hits=(),
+        reasons=(),
+        contributions=None,
+        gaps=(),
+        coverage=1.0,
+        causes=(),
+        release="r",
+        model="m",
+        session=draw(authentications),
+        federation=draw(authentications),
+    )
+    return decided(undecided)
+
+
+def decided(one: record.AssessmentRecord, policy: Policy = SHIPPED) -> record.AssessmentRecord:
+    """The record, with what the policy makes of it."""
+    found = replay(policy, one)
+    return replace(
+        one,
+        tier=found.ruling.tier.name,
+        satisfied=found.ruling.requirement.satisfied,
+        hits=tuple(hit.rule for hit in found.hits if not hit.shadow),
+        shadow_hits=tuple(hit.rule for hit in found.hits if hit.shadow),
+    )
+
+
+def tallied(policy: Policy, log: Sequence[record.AssessmentRecord]) -> Tally:
+    tally = Tally()
+    for one in log:
+        tally.add(policy, one, replay(policy, one), GOOD)
+    return tally
+
+
+def with_rule(policy: Policy, rule: Rule) -> Policy:
+    """The policy with one more rule on the journeys that it names."""
+    journeys = dict(policy.journeys)
+    for name in rule.journeys:
+        rules = (*journeys[name].rules, rule)
+        evaluate = COMPILER(rules)
+        assert not isinstance(evaluate, list)
+        journeys[name] = replace(journeys[name], rules=rules, evaluate=evaluate)
+    return replace(policy, journeys=journeys)
+
+
+rules = st.builds(
+    Rule,
+    name=st.just("another"),
+    when=st.sampled_from(["score > 0.1", "tor == 1.0", '"history" in gaps', 'country == "NO"', "new_device == 0.0"]),
+    tier=st.sampled_from(Tier),
+    reason=st.just("ANOTHER"),
+    text=st.just("Another."),
+    journeys=st.sets(st.sampled_from(JOURNEYS), min_size=1).map(tuple),
+    shadow=st.booleans(),
+)
+logs = st.lists(records(), max_size=4)
+
+
+@settings(max_examples=40)
+@given(logs)
+def test_the_policy_that_decided_changes_nothing(log: list[record.AssessmentRecord]) -> None:
+    """Also after each record went through a line of the log."""
+    found = report("log", tallied(SHIPPED, [read(one) for one in log]), [SHIPPED])
+    assert found.differences == 0
+    assert "hits_differ" not in found.counts
+
+
+def read(one: record.AssessmentRecord) -> record.AssessmentRecord:
+    again = record.decode(record.encode(one))
+    assert isinstance(again, record.AssessmentRecord)
+    return again
+
+
+@settings(max_examples=40)
+@given(logs, rules)
+def test_adding_a_rule_never_lowers_a_tier(log: list[record.AssessmentRecord], rule: Rule) -> None:
+    """Nor a challenge; and a rule in shadow moves nothing at all."""
+    candidate = with_rule(SHIPPED, rule)
+    total = report("log", tallied(candidate, log), [candidate]).domains[0].total
+    assert total.laxer == 0
+    assert total.candidate.challenged >= total.recorded.challenged
+    assert total.stricter == 0 or not rule.shadow
+
+
+@settings(max_examples=40)
+@given(logs, st.sampled_from(["history", "session", "device_id"]), st.sampled_from(Tier))
+def test_a_stricter_posture_never_lowers_a_tier(log: list[record.AssessmentRecord], source: str, tier: Tier) -> None:
+    """Whatever the gap asked for before, asking for more moves nobody down."""
+    journeys = {}
+    for name, journey in SHIPPED.journeys.items():
+        posture = max(journey.postures.get(source) or Tier.BASELINE, tier)
+        journeys[name] = replace(journey, postures={**journey.postures, source: posture})
+    candidate = replace(SHIPPED, journeys=journeys)
+    assert report("log", tallied(candidate, log), [candidate]).domains[0].total.laxer == 0
+
+
+@settings(max_examples=40)
+@given(logs, st.sampled_from(Tier))
+def test_no_tier_lies_below_the_floor(log: list[record.AssessmentRecord], floor: Tier) -> None:
+    """Whatever the floor is raised to."""
+    floors = {name: max(journey.floor, floor) for name, journey in SHIPPED.journeys.items()}
+    journeys = {name: replace(journey, floor=floors[name]) for name, journey in SHIPPED.journeys.items()}
+    candidate = replace(SHIPPED, journeys=journeys)
+    assert all(replay(candidate, one).ruling.tier >= floors[one.journey] for one in log)
+
+
+@settings(max_examples=30)
+@given(logs, logs)
+def test_tallies_add_up(one: list[record.AssessmentRecord], other: list[record.AssessmentRecord]) -> None:
+    """The figures of two segments together are those of one that holds both."""
+    candidate = with_rule(
+        SHIPPED, Rule(name="x", when="score > 0.2", tier=Tier.DENY, reason="X", text="X.", journeys=JOURNEYS)
+    )
+    parts = tallied(candidate, one)
+    parts += tallied(candidate, other)
+    assert report("log", parts, [candidate]) == report("log", tallied(candidate, [*one, *other]), [candidate])
+
+
+def assessment(number: int, journey: str = "login", **changes: object) -> record.AssessmentRecord:
+    """A decision without anything odd about it; `changes` are fields of the record."""
+    base = record.AssessmentRecord(
+        id=f"{number:032x}",
+        time=NOW + number,
+        tenant="",
+        domain="customer",
+        journey=journey,
+        subject="00",
+        request_id="",
+        credential_result="succeeded",
+        facts=record.Facts(NOW, "192.0.2.0/24", {}, None, None, None, ()),
+        vector=tuple(None if math.isnan(feature.missing) else feature.missing for feature in FEATURES),
+        log_odds=-5.0,
+        score=0.001,
+        level="low",
+        tier="BASELINE",
+        satisfied=True,
+        hits=(),
+        shadow_hits=(),
+        reasons=(),
+        contributions=None,
+        gaps=(),
+        coverage=1.0,
+        causes=(),
+        release="r",
+        model="m",
+    )
+    return decided(replace(base, **changes))
+
+
+def outcome(number: int, kind: str) -> record.OutcomeRecord:
+    return record.OutcomeRecord(
+        assessment_id=f"{number:032x}",
+        time=NOW,
+        tenant="",
+        domain="customer",
+        journey="login",
+        kind=kind,
+        amr=(),
+        seconds=None,
+        taught=0,
+    )
+
+
+def write(file: Path, *lines: record.Record | bytes) -> None:
+    text = b"".join((line if isinstance(line, bytes) else record.encode(line)) + b"\n" for line in lines)
+    file.write_bytes(gzip.compress(text) if file.suffix == ".gz" else text)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Three segments, one of them packed; outcomes lie in later segments than their decisions."""
+    scores = {1: 0.001, 2: 0.03, 3: 0.03, 4: 0.2, 5: 0.7}
+    write(tmp_path / "1.jsonl", *(assessment(number, score=score) for number, score in scores.items()))
+    write(
+        tmp_path / "2.jsonl.gz",
+        outcome(1, "session_established"),
+        outcome(2, "challenge_passed"),
+        outcome(3, "challenge_failed"),
+        outcome(4, "challenge_passed"),
+        assessment(6, "payment", tenant="acme"),
+    )
+    write(tmp_path / "3.jsonl", outcome(4, "confirmed_fraud"), outcome(5, "confirmed_fraud"), b'{"type":"odd"}', b"{")
+    return tmp_path
+
+
+def backtest(log: Path, text: str = TEXT, workers: int = 1, choice: Choice | None = None) -> Tally:
+    return run(Source(log=log, policies=(("customer.yaml", text),), choice=choice or Choice(), workers=workers))
+
+
+def test_outcomes_find_their_decisions_in_other_segments(log: Path) -> None:
+    """Friction is counted on the good, recall on the fraud, and the rest is not guessed at."""
+    found = report("log", backtest(log), [SHIPPED])
+    total = found.domains[0].total
+    assert (total.decisions, total.good, total.fraud, found.differences) == (6, 2, 2, 0)
+    assert (total.recorded.friction.hits, total.recorded.recall.hits, total.recorded.unproven) == (1, 2, 1)
+    assert (total.recorded.challenged, total.recorded.refused) == (4, 1)
+    assert found.counts == {"outcomes": 6, "replayed": 6, "unreadable": 2}
+
+
+def test_a_laxer_band_lets_in_whom_it_should(log: Path) -> None:
+    """Each figure of a candidate is its own, beside the recorded one."""
+    text = TEXT.replace("STEP_UP: 0.02 #", "STEP_UP: 0.05 #")
+    assert text != TEXT
+    found = report("log", backtest(log, text), [SHIPPED])
+    total = found.domains[0].total
+    assert (found.differences, total.laxer, total.stricter) == (2, 2, 0)
+    assert (total.candidate.friction.hits, total.candidate.recall.hits, total.candidate.challenged) == (0, 2, 2)
+    assert found.domains[0].moves["STEP_UP"] == {"BASELINE": 2}
+    assert {(one.recorded, one.candidate, one.label) for one in found.domains[0].examples} == {
+        ("STEP_UP", "BASELINE", "good"),
+        ("STEP_UP", "BASELINE", "unproven"),
+    }
+
+
+def test_processes_count_as_one(log: Path) -> None:
+    """Two processes tell what one tells, candidate and all."""
+    text = TEXT.replace("STEP_UP: 0.02 #", "STEP_UP: 0.05 #")
+    assert report("", backtest(log, text, 2), [SHIPPED]) == report("", backtest(log, text, 1), [SHIPPED])
+
+
+@pytest.mark.parametrize(
+    ("choice", "decisions"),
+    [
+        (Choice(journeys=("payment",)), 1),
+        (Choice(since=NOW + 3), 4),
+        (Choice(until=NOW + 3), 2),
+        (Choice(release="r"), 6),
+        (Choice(release="another"), 0),
+    ],
+)
+def test_decisions_can_be_chosen(log: Path, choice: Choice, decisions: int) -> None:
+    """By journey, time and release; the others are counted as not chosen."""
+    counts = backtest(log, choice=choice).counts
+    assert (counts["replayed"], counts["not_chosen"]) == (decisions, 6 - decisions)
+
+
+def test_what_cannot_be_decided_again_is_counted(tmp_path: Path) -> None:
+    """Another identity domain, a vector of other features, and words that riskd never wrote."""
+    odd = assessment(1)
+    damaged = [replace(odd, tier="NONE"), replace(odd, journey="logon"), replace(odd, id="1")]
+    write(tmp_path / "1.jsonl", replace(odd, domain="machine"), replace(odd, vector=odd.vector[:-1]), *damaged)
+    counts = backtest(tmp_path).counts
+    assert counts == {"other_domain": 1, "other_features": 1, "unreadable": 3}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x1f\x8b broken"])
+def test_a_log_that_is_not_there_or_broken_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    """No directory, no segments, or a packed segment that cannot be unpacked: the problem names it."""
+    where = tmp_path / "none" if content is None else tmp_path
+    if content:
+        (tmp_path / "1.jsonl.gz").write_bytes(content)
+    with pytest.raises(InvalidFile, match=str(where)):
+        backtest(where)
+
+
+def test_labels_are_in_their_order() -> None:
+    """Cells keep the index."""
+    assert LABELS == ("good", "fraud", "unproven", "unknown")
+
+
+def test_a_rule_alone_is_one_without_which_the_tier_would_be_lower(tmp_path: Path) -> None:
+    """Two rules that ask for the same are alone nowhere; a shadow rule is where it would raise."""
+    vector = list(assessment(0).vector)
+    for name in ("tor", "hosting", "rtt_shortfall_km"):
+        vector[NAMES.index(name)] = 0.0
+
+    def one(number: int, **values: float) -> record.AssessmentRecord:
+        changed = vector.copy()
+        for name, value in values.items():
+            changed[NAMES.index(name)] = value
+        return assessment(number, vector=tuple(changed))
+
+    write(tmp_path / "1.jsonl", one(1, tor=1.0), one(2, tor=1.0, hosting=1.0), one(3, rtt_shortfall_km=2000.0))
+    (domain,) = report("log", backtest(tmp_path), [SHIPPED]).domains
+    used = {rule.name: (rule.hits, rule.alone) for rule in domain.rules if rule.hits}
+    assert used == {"tor": (2, 1), "hosting_network": (1, 0), "place_too_far": (1, 1)}
+    assert [(one.rule, one.other, one.together) for one in domain.overlaps] == [("hosting_network", "tor", 1)]

@@ -1,0 +1,180 @@
+"""Bands from a friction budget: what they promise holds, and what the log cannot show is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.adapters.policy_file import read_policy, with_bands
+from riskd.core import record
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
+from riskd.offline.backtest import Source, passes
+from riskd.offline.calibrate import TAIL, Calibration, Samples, calibrate, collect
+from riskd.offline.intervals import most_hits
+from riskd.offline.outcomes import FRAUD, GOOD
+from riskd.offline.replay import replay
+from tests.offline.test_backtest import COMPILER, SHIPPED, TEXT, assessment, outcome, records, write
+
+
+def sampled(log: list[record.AssessmentRecord], policy: Policy = SHIPPED, label: int = GOOD) -> Samples:
+    samples = Samples()
+    for one in log:
+        samples.add(policy, replay(policy, one), one.score, label)
+    return samples
+
+
+def challenged(policy: Policy, log: list[record.AssessmentRecord]) -> int:
+    """How many are asked for more than the floor and have not shown it, by the core."""
+    rulings = [replay(policy, one).ruling for one in log]
+    return sum(ruling.raised and not ruling.requirement.satisfied for ruling in rulings)
+
+
+def rebanded(found: Calibration) -> Policy:
+    assert found.new is not None
+    return read_policy("calibrated", with_bands("policy", TEXT, {found.journey: found.new}), COMPILER)
+
+
+@settings(max_examples=25)
+@given(st.lists(records(), min_size=1, max_size=6), st.sampled_from(["login", "payment", "session"]), st.data())
+def test_the_core_challenges_as_many_as_were_promised(
+    log: list[record.AssessmentRecord], name: str, data: st.DataObject
+) -> None:
+    """Whatever the sessions, gaps and rules of the good ones: the new policy challenges within the budget, and as
+    many as it says."""
+    log = [replace(one, journey=name) for one in log] * 10
+    budget = data.draw(st.sampled_from([0.3, 0.6, 0.95]))
+    found = calibrate(sampled(log), SHIPPED, name, budget)
+    if found.refused:
+        assert challenged(read_policy("no bands", without_bands(name), COMPILER), log) > most_hits(
+            len(log), budget, TAIL
+        )
+        return
+    assert found.friction is not None
+    old, new = found.friction
+    assert challenged(SHIPPED, log) == old.hits
+    assert challenged(rebanded(found), log) == new.hits <= most_hits(len(log), budget, TAIL)
+    assert new.high <= budget
+
+
+def without_bands(name: str) -> str:
+    """The shipped policy with bands of a journey that nobody reaches."""
+    edges = calibrate(sampled([]), SHIPPED, name, 0.5).old
+    return with_bands("policy", TEXT, {name: {tier: 1 - 0.001 / 2**at for at, tier in enumerate(edges)}})
+
+
+@settings(max_examples=20)
+@given(st.lists(st.floats(0.0001, 0.9), min_size=300, max_size=500), st.sampled_from([0.02, 0.05, 0.2]))
+def test_the_bands_are_the_strictest_within_the_budget(scores: list[float], budget: float) -> None:
+    """One more score beyond the first band, and the budget could be exceeded."""
+    samples, replayed = Samples(), replay(SHIPPED, assessment(0))
+    for score in scores:
+        samples.add(SHIPPED, replayed, score, GOOD)
+    found = calibrate(samples, SHIPPED, "login", budget)
+    assert found.new is not None
+    assert found.friction is not None
+    within = [score for score in scores if score < found.new["STEP_UP"]]
+    assert found.friction[1].hits + within.count(max(within, default=0.0)) > most_hits(len(scores), budget, TAIL)
+
+
+def test_the_distances_of_bands_are_kept() -> None:
+    """In log-odds: the ratio of the costs of two challenges is none of the budget's business."""
+    log = [assessment(number, score=(number + 1) / 2002) for number in range(2000)]
+    found = calibrate(sampled(log), SHIPPED, "login", 0.1)
+    assert found.new is not None
+
+    def odds(edge: float) -> float:
+        return edge / (1 - edge)
+
+    for tier in ("PHISHING_RESISTANT", "DENY"):
+        ratio = odds(found.old[tier]) / odds(found.old["STEP_UP"])
+        assert odds(found.new[tier]) / odds(found.new["STEP_UP"]) == pytest.approx(ratio, rel=0.05)
+
+
+def test_the_true_friction_is_within_the_budget_as_often_as_promised() -> None:
+    """Over 400 samples of a known distribution (uniform scores), the budget is exceeded in about one of twenty."""
+    random, budget, trials = Random(7), 0.05, 400
+    exceeded, replayed = 0, replay(SHIPPED, assessment(0))
+    for _ in range(trials):
+        samples = Samples()
+        for _ in range(200):
+            samples.add(SHIPPED, replayed, random.random(), GOOD)
+        found = calibrate(samples, SHIPPED, "login", budget)
+        assert found.new is not None
+        exceeded += 1 - found.new["STEP_UP"] > budget
+    assert exceeded / trials <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
+
+
+@pytest.mark.parametrize("budget", [0.001, 0.01, 0.05])
+def test_too_little_data_is_refused_and_what_is_needed_is_enough(budget: float) -> None:
+    """With as many good ones more as it asks for, it no longer refuses; with one less it does."""
+    log = [assessment(number) for number in range(10)]
+    refused = calibrate(sampled(log), SHIPPED, "login", budget)
+    assert refused.new is None
+    assert refused.refused
+    grown = sampled(log)
+    replayed = replay(SHIPPED, assessment(99))
+    for _ in range(refused.needed - 1):
+        grown.add(SHIPPED, replayed, 0.001, GOOD)
+    assert calibrate(grown, SHIPPED, "login", budget).needed == 1
+    grown.add(SHIPPED, replayed, 0.001, GOOD)
+    assert calibrate(grown, SHIPPED, "login", budget).new is not None
+
+
+def test_what_rules_challenge_no_band_can_undo() -> None:
+    """Where a rule alone exceeds the budget, more data is not asked for."""
+    vector = list(assessment(0).vector)
+    vector[COLUMN] = 1.0
+    log = [
+        assessment(number, vector=tuple(vector) if number % 10 == 0 else assessment(0).vector) for number in range(600)
+    ]
+    found = calibrate(sampled(log), SHIPPED, "login", 0.02)
+    assert "rules, gaps and cold start alone challenge 10 %" in found.refused
+    assert (found.needed, found.new) == (0, None)
+
+
+COLUMN: Final = NAMES.index("tor")
+
+
+def test_a_journey_without_bands_has_nothing_to_set() -> None:
+    """It says so."""
+    assert calibrate(Samples(), read_policy("p", BARE, COMPILER), "login", 0.1).refused == "the journey has no bands"
+
+
+BARE: Final = TEXT.replace(
+    """    bands:
+      STEP_UP: 0.02 # 1 in 50: a code costs seconds
+      PHISHING_RESISTANT: 0.15 # 1 in 7: codes can be phished, and whoever gets this far may be phishing
+      DENY: 0.6 # more often right than wrong, by a margin that an owner who is shut out is owed
+""",
+    "    bands: {}\n",
+)
+
+
+def test_verdicts_are_taken_from_the_log(tmp_path: Path) -> None:
+    """Fraud and good apart, the rest left out, or presumed good when that is asked for."""
+    write(
+        tmp_path / "1.jsonl",
+        *(assessment(number, score=0.5) for number in range(4)),
+        outcome(0, "challenge_passed"),
+        outcome(1, "confirmed_fraud"),
+        outcome(2, "challenge_failed"),
+    )
+    source = Source(log=tmp_path, policies=(("customer.yaml", TEXT),))
+    (samples,) = passes(source, collect)
+    assert {key[2]: sample.total for key, sample in samples.known.items()} == {GOOD: 1, FRAUD: 1}
+    assert samples.tally.counts["without_verdict"] == 2
+    (presumed,) = passes(source, lambda plan, path: collect(plan, path, presumed=True))
+    assert {key[2]: sample.total for key, sample in presumed.known.items()} == {GOOD: 2, FRAUD: 1}
+
+
+def test_only_the_numbers_of_bands_change_in_the_text() -> None:
+    """Comments, order and everything else stay as they were."""
+    changed = with_bands("policy", TEXT, {"login": {"STEP_UP": 0.031}})
+    assert changed == TEXT.replace("STEP_UP: 0.02 #", "STEP_UP: 0.031 #")

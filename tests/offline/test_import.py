@@ -1,0 +1,442 @@
+"""Laws of an import: it is as if the service had been there, it happens once, and it tells of every record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import pytest
+from msgspec import Struct
+
+from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
+from riskd.config import Settings
+from riskd.core import record
+from riskd.core.assess import Release
+from riskd.core.attempt import Attempt, Device, Network, Outcome
+from riskd.core.errors import InvalidFile, Problem, Unavailable
+from riskd.core.history import DAY, HOUR, PROFILE_SECONDS, WEEK, Delta, History
+from riskd.core.recall import ACTIVITY, COMMON, PROFILE
+from riskd.core.stored import Swap, history
+from riskd.engine import Engine, Parts
+from riskd.offline.importers import SOURCES
+from riskd.offline.importers.learner import Scope
+from riskd.offline.importers.run import BATCH, Import, Options, Summary
+from riskd.ports import HistoryStore
+from riskd.wiring import load_release
+from tests.cases.world import AGENTS, NOW, PSEUDONYMS, WORLD, TableGeo
+from tests.doubles import ListLog
+
+GEO: Final = TableGeo({})
+HOMES: Final = [place["ip"] for place in WORLD["from"].values() if "route" in place]
+SCOPE: Final = Scope(domain="customer", subject="id")
+ALL: Final = Options()
+AGENT: Final = WORLD["with"]["laptop"]["user_agent"]
+
+
+class Past(Struct, frozen=True, kw_only=True):
+    """One sign-in: who, when, from where, and what came of it."""
+
+    time: float
+    who: str
+    address: str = HOMES[0]
+    agent: str = AGENT
+    came: str = "password"
+    """password, key, wrong (password), failed (challenge), fraud (found out later)."""
+
+
+EVERY_WAY: Final = ("password", "password", "password", "key", "wrong", "failed", "fraud")
+PEOPLE: Final = 5
+STATUS: Final = {"wrong": 50126, "failed": 500121}
+OUTCOMES: Final = {
+    "password": "challenge_passed",
+    "key": "challenge_passed",
+    "failed": "challenge_failed",
+    "fraud": "confirmed_fraud",
+}
+
+
+def exported(past: Past) -> str:
+    """As Entra tells it."""
+    method = "FIDO2" if past.came == "key" else "Password"
+    return json.dumps(
+        {
+            "createdDateTime": datetime.fromtimestamp(past.time, UTC).isoformat(),
+            "userId": past.who,
+            "ipAddress": past.address,
+            "userAgent": past.agent,
+            "isInteractive": True,
+            "riskState": "confirmedCompromised" if past.came == "fraud" else "none",
+            "authenticationDetails": [{"authenticationMethod": method, "succeeded": True}],
+            "status": {"errorCode": STATUS.get(past.came, 0)},
+        }
+    )
+
+
+def lived(engine: Engine, clock: list[float], past: Past) -> None:
+    """As the service would have seen it: the attempt, then what came of it."""
+    clock[0] = past.time
+    answer = engine.assess(
+        Attempt(
+            domain="customer",
+            subject=past.who,
+            journey="login",
+            credential_result="failed" if past.came == "wrong" else "succeeded",
+            network=Network(client_ip=past.address),
+            device=Device(user_agent=past.agent),
+        ),
+        10.0,
+    )
+    if kind := OUTCOMES.get(past.came):
+        amr = ("hwk", "pin", "mfa") if past.came == "key" else ()
+        engine.record(Outcome(assessment_id=answer.id, kind=kind, amr=amr), 10.0)
+
+
+@pytest.fixture(scope="module")
+def release() -> Release:
+    return load_release(Settings())
+
+
+def engine(
+    release: Release, store: HistoryStore, clock: Sequence[float] = (NOW,), log: ListLog | None = None
+) -> Engine:
+    parts = Parts(
+        store=store,
+        geo=GEO,
+        agents=AGENTS,
+        log=log or NullLog(),
+        meter=NullMeter(),
+        pseudonyms=PSEUDONYMS,
+        clock=lambda: clock[0],
+    )
+    return Engine(parts, release)
+
+
+def written(path: Path, pasts: Sequence[Past], *more: str) -> str:
+    """The path of an export with these sign-ins."""
+    path.write_text("".join(line + "\n" for line in (*map(exported, pasts), *more)), encoding="utf-8")
+    return str(path)
+
+
+def imported(engine: Engine, file: str, options: Options = ALL, scope: Scope = SCOPE, source: str = "entra") -> Summary:
+    return Import(engine, SOURCES[source], scope, options).run(file, lambda _bytes, _records: None)
+
+
+def learned(store: MemoryStore, *kinds: bytes) -> dict[bytes, History]:
+    """Every history that is there now, of these kinds."""
+    wanted = kinds or (PROFILE, COMMON)
+    found = {key: history(kept, NOW) for key, kept in store._records.items() if key[-1:] in wanted}
+    return {key: kept for key, kept in found.items() if kept is not None}
+
+
+def life(count: int = 150, came: tuple[str, ...] = EVERY_WAY) -> list[Past]:
+    """Sign-ins of a few people over twenty weeks up to now, from a few places, with every way it can come out."""
+    random = Random(4)
+    times = sorted([NOW - 20 * WEEK * random.random() ** 3 - 60 for _ in range(count)])
+    return [
+        Past(
+            time=round(time, 3),
+            who=f"person {random.randrange(PEOPLE)}",
+            address=random.choice(HOMES[:3]),
+            came=random.choice(came),
+        )
+        for time in times
+    ]
+
+
+def vectors(release: Release, store: MemoryStore) -> list[tuple[float | None, ...]]:
+    """What the next sign-in of each person from each place looks like, feature by feature."""
+    log = ListLog()
+    asked = engine(release, store, log=log)
+    for number in range(PEOPLE):
+        for address in HOMES[:3]:
+            attempt = Attempt(
+                domain="customer",
+                subject=f"person {number}",
+                journey="login",
+                network=Network(client_ip=address),
+                device=Device(user_agent=AGENT),
+            )
+            asked.assess(attempt, 10.0)
+    records = [record.decode(line) for line in log.lines]
+    return [entry.vector for entry in records if isinstance(entry, record.AssessmentRecord)]
+
+
+def test_an_import_is_as_if_the_service_had_been_there(release: Release, tmp_path: Path) -> None:
+    """Every profile is the same as that of the assessments and outcomes at their times, and so is what comes next."""
+    pasts, clock = life(), [NOW]
+    there, later = MemoryStore(), MemoryStore()
+    live = engine(release, there, clock)
+    for past in pasts:
+        lived(live, clock, past)
+
+    summary = imported(engine(release, later), written(tmp_path / "export", pasts))
+
+    assert summary.tally.used.keys() >= {"session_established", "challenge_passed", "failed"}
+    assert learned(later) == learned(there)
+    assert len(learned(later)) > 10
+    assert vectors(release, later) == vectors(release, there)
+
+
+def test_the_order_of_a_file_does_not_matter(release: Release, tmp_path: Path) -> None:
+    """Newest first, as many exports are, or any other order: the same histories, what was tried included."""
+    pasts, stores = life(), []
+    for order in (pasts, pasts[::-1], Random(1).sample(pasts, len(pasts))):
+        stores.append(MemoryStore())
+        imported(engine(release, stores[-1]), written(tmp_path / "export", order))
+
+    kinds = (PROFILE, COMMON, ACTIVITY)
+    assert learned(stores[0], *kinds) == learned(stores[1], *kinds) == learned(stores[2], *kinds)
+
+
+class Dying(MemoryStore):
+    """A store that fails at one write, before or after it has done it."""
+
+    def __init__(self, at: int, *, after: bool) -> None:
+        super().__init__()
+        self._at, self._after = at, after
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """As `MemoryStore`, but for that one."""
+        self._at -= 1
+        if self._at == 0 and not self._after:
+            raise Unavailable([Problem("store", "down", "wait")])
+        done = super().write(deltas, swaps, now, timeout)
+        if self._at == 0:
+            raise Unavailable([Problem("store", "no answer", "wait")])
+        return done
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_import_that_was_stopped_goes_on(release: Release, tmp_path: Path, at: int, *, after: bool) -> None:
+    """Nothing is taught twice, and nothing is left out, wherever it was stopped."""
+    pasts = life(200, ("password",))
+    file, whole, broken = written(tmp_path / "export", pasts), MemoryStore(), Dying(at, after=after)
+    imported(engine(release, whole), file)
+
+    with pytest.raises(Unavailable):
+        imported(engine(release, broken), file)
+    summary = imported(engine(release, broken), file)
+
+    assert summary.resumed_at == BATCH * (at if after else at - 1)
+    assert summary.tally.read == len(pasts)
+    assert learned(broken, PROFILE, COMMON, ACTIVITY) == learned(whole, PROFILE, COMMON, ACTIVITY)
+
+
+def test_a_limit_stops_and_the_next_run_goes_on(release: Release, tmp_path: Path) -> None:
+    """In steps of any size it comes to the same."""
+    file, whole, steps = written(tmp_path / "export", life()), MemoryStore(), MemoryStore()
+    imported(engine(release, whole), file)
+    sizes = []
+    for _ in range(5):
+        summary = imported(engine(release, steps), file, Options(limit=40))
+        sizes.append((summary.records, summary.complete))
+
+    assert sizes == [(40, False), (40, False), (40, False), (30, True), (0, True)]
+    assert learned(steps) == learned(whole)
+
+
+def test_a_file_that_has_grown_goes_on_where_it_ended(release: Release, tmp_path: Path) -> None:
+    """The records that were there are known again; only those behind them are new."""
+    pasts, whole, grown = life(), MemoryStore(), MemoryStore()
+    imported(engine(release, whole), written(tmp_path / "export", pasts))
+    imported(engine(release, grown), written(tmp_path / "log", pasts[:100]))
+    summary = imported(engine(release, grown), written(tmp_path / "renamed", pasts))
+
+    assert (summary.resumed_at, summary.records) == (100, 50)
+    assert learned(grown) == learned(whole)
+
+
+@pytest.mark.parametrize("form", ["lines", "array"])
+@pytest.mark.parametrize("cut", [1, 40, 41])
+def test_a_file_that_was_cut_short_goes_on_when_it_is_whole(
+    release: Release, tmp_path: Path, form: str, cut: int
+) -> None:
+    """The half of a record at its end is told, and read when the rest has come."""
+    lines = [exported(past) for past in life(20)]
+    text = "\n".join(lines) if form == "lines" else f"[{','.join(lines)}]"
+    file, store, whole = tmp_path / "export", MemoryStore(), MemoryStore()
+    file.write_text(text[:-cut])
+    assert imported(engine(release, store), str(file)).tally.unreadable.records == 1
+    file.write_text(text)
+    summary = imported(engine(release, store), str(file))
+
+    assert imported(engine(release, whole), str(file)).tally == summary.tally
+    assert 0 < summary.resumed_at < 20 or (form, cut) == ("array", 1)
+    assert learned(store, PROFILE, COMMON, ACTIVITY) == learned(whole, PROFILE, COMMON, ACTIVITY)
+
+
+def test_a_file_that_only_begins_alike_is_refused(release: Release, tmp_path: Path) -> None:
+    """Rather than guess which of its records are new; --anew takes all of it."""
+    pasts, store = life(), MemoryStore()
+    imported(engine(release, store), written(tmp_path / "export", pasts))
+    changed = written(tmp_path / "changed", [*pasts[:60], *pasts[61:], pasts[0]])
+    shorter = written(tmp_path / "shorter", pasts[:60])
+
+    with pytest.raises(InvalidFile, match="differs from it within its first 150 records"):
+        imported(engine(release, store), changed)
+    with pytest.raises(InvalidFile, match="ends after 60 records, where 150 were imported"):
+        imported(engine(release, store), shorter)
+    assert imported(engine(release, store), shorter, Options(anew=True)).records == 60
+
+
+def test_what_was_imported_for_one_is_new_for_another(release: Release, tmp_path: Path) -> None:
+    """The same file teaches other tenants, domains, and accounts by another field."""
+    file, store = written(tmp_path / "export", life(5)), MemoryStore()
+    scopes = [SCOPE, Scope(domain="workforce", subject="id"), Scope(domain="customer", tenant="t", subject="id")]
+    assert [imported(engine(release, store), file, scope=scope).records for scope in scopes] == [5, 5, 5]
+    assert [imported(engine(release, store), file, scope=scope).records for scope in scopes] == [0, 0, 0]
+
+
+def test_two_imports_of_a_file_at_once_are_one_too_many(release: Release, tmp_path: Path) -> None:
+    """The one that finds the other's bookmark stops, and has taught nothing twice."""
+    file, store, alone = written(tmp_path / "export", life(300, ("password",))), MemoryStore(), MemoryStore()
+    imported(engine(release, alone), file)
+    finished: list[Summary] = []
+
+    def meanwhile(_position: int, _records: int) -> None:
+        finished.append(imported(engine(release, store), file))
+
+    with pytest.raises(Unavailable, match="another import of the same file is under way"):
+        Import(engine(release, store), SOURCES["entra"], SCOPE, ALL).run(file, meanwhile)
+    assert [summary.resumed_at for summary in finished] == [256]
+    assert learned(store) == learned(alone)
+
+
+def test_a_trial_changes_nothing(release: Release, tmp_path: Path) -> None:
+    """It counts as the import would, and writes neither histories nor a bookmark."""
+    file, store = written(tmp_path / "export", life()), MemoryStore()
+    trial = imported(engine(release, store), file, Options(dry_run=True))
+    assert store.size() == (0, 0)
+    assert imported(engine(release, store), file).tally == trial.tally
+
+
+def test_fraud_teaches_nothing(release: Release, tmp_path: Path) -> None:
+    """Nor do failures; what they count is gone with the window that counts it."""
+    store = MemoryStore()
+    bad = [Past(time=NOW - 2 * DAY, who="a", came=came) for came in ("fraud", "wrong", "failed")]
+    summary = imported(engine(release, store), written(tmp_path / "old", bad))
+    assert learned(store, PROFILE, COMMON, ACTIVITY) == {}
+    assert summary.tally.skipped["too_old"].records == 3
+
+    recent = [Past(time=NOW - HOUR, who="a", came="wrong")]
+    imported(engine(release, store), written(tmp_path / "recent", recent))
+    assert learned(store) == {}
+    assert learned(store, ACTIVITY)
+
+
+def test_what_no_history_keeps_is_skipped(release: Release, tmp_path: Path) -> None:
+    """Older than a profile, from the future, or what the service would refuse: each with its reason and place."""
+    pasts = [
+        Past(time=NOW - PROFILE_SECONDS - 1, who="a"),
+        Past(time=NOW - PROFILE_SECONDS + HOUR, who="a"),
+        Past(time=NOW + HOUR, who="a"),
+        Past(time=NOW - HOUR, who="a", address="not an address"),
+        Past(time=NOW - HOUR, who="a" * 300),
+        Past(time=NOW - 2 * WEEK, who="a"),
+        Past(time=NOW - 1 * WEEK, who="a"),
+    ]
+    scope = Scope(domain="customer", subject="id", until=NOW - 1 * WEEK, since=NOW - 2 * PROFILE_SECONDS)
+    tally = imported(engine(release, MemoryStore()), written(tmp_path / "export", pasts), scope=scope).tally
+    assert tally.used == {"session_established": 2}
+    assert {reason: count.examples for reason, count in tally.skipped.items()} == {
+        "too_old": ((1, ""),),
+        "outside_window": ((3, ""),),
+    }
+    assert tally.skipped["outside_window"].records == 4
+
+    wide = imported(engine(release, MemoryStore()), written(tmp_path / "export", pasts)).tally
+    assert wide.used == {"session_established": 3}
+    assert wide.skipped["invalid"].examples == ((3, "time"), (4, "network.client_ip"), (5, "subject"))
+
+
+def test_a_shift_moves_every_event(release: Release, tmp_path: Path) -> None:
+    """An old data set teaches as a recent one would."""
+    past = [Past(time=NOW - 300 * WEEK, who="a")]
+    moved, recent = MemoryStore(), MemoryStore()
+    scope = Scope(domain="customer", subject="id", shift=299.0 * WEEK)
+    imported(engine(release, moved), written(tmp_path / "old", past), scope=scope)
+    imported(engine(release, recent), written(tmp_path / "new", [Past(time=NOW - WEEK, who="a")]))
+    assert learned(moved) == learned(recent) != {}
+
+
+def okta(kind: str, session: str, minutes: float, **debug: str) -> str:
+    event: dict[str, Any] = {
+        "published": datetime.fromtimestamp(NOW - minutes * 60, UTC).isoformat(),
+        "eventType": kind,
+        "actor": {"id": "a", "type": "User"},
+        "client": {"ipAddress": HOMES[0]},
+        "outcome": {"result": "SUCCESS"},
+        "authenticationContext": {"externalSessionId": session},
+        "debugContext": {"debugData": debug},
+    }
+    return json.dumps(event)
+
+
+FACTOR: Final = {"factor": "FIDO_WEBAUTHN", "factorIntent": "LOGIN"}
+
+
+def units(store: MemoryStore) -> int:
+    """What the one account was taught in total."""
+    (profile,) = [kept for kept in learned(store, PROFILE).values() if kept.tallies.country]
+    return sum((profile.tallies.sign_in or {})[""][1:])
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("limit", [None, 1])
+def test_events_of_one_sign_in_teach_once(
+    release: Release, tmp_path: Path, limit: int | None, *, newest_first: bool
+) -> None:
+    """A session and the key that opened it are one sign-in: three units and one attempt, also over a restart."""
+    events = [okta("user.authentication.auth_via_mfa", "s1", 2, **FACTOR), okta("user.session.start", "s1", 1)]
+    file, store = tmp_path / "export", MemoryStore()
+    file.write_text("\n".join(events[::-1] if newest_first else events), encoding="utf-8")
+    for _ in events:
+        imported(engine(release, store), str(file), Options(limit=limit), source="okta")
+
+    assert units(store) == 3
+    tried = [kept.tallies.attempt_day for kept in learned(store, ACTIVITY).values()]
+    assert {sum(counted[""][1:]) for counted in tried if counted} == {1}
+
+
+def test_two_sign_ins_teach_twice(release: Release, tmp_path: Path) -> None:
+    """Each session is its own."""
+    file, store = tmp_path / "export", MemoryStore()
+    file.write_text("\n".join(okta("user.session.start", name, 1) for name in ("s1", "s2")), encoding="utf-8")
+    imported(engine(release, store), str(file), source="okta")
+    assert units(store) == 2
+
+
+def test_damage_costs_only_itself(release: Release, tmp_path: Path) -> None:
+    """Records that can be read are used; the others are counted, with line and fault."""
+    pasts, store = life(20), MemoryStore()
+    file = written(tmp_path / "export", pasts, "{damaged", exported(Past(time=NOW - HOUR, who="last")))
+    summary = imported(engine(release, store), file)
+    assert summary.tally.read == 22
+    assert [line for line, _ in summary.tally.unreadable.examples] == [21]
+
+
+def test_an_example_names_nobody(release: Release, tmp_path: Path) -> None:
+    """A summary may be pasted into a ticket: no account, no address, no user agent stands in it."""
+    pasts = [Past(time=NOW - HOUR, who="secret" * 60), Past(time=NOW - HOUR, who="secret", address="secret address")]
+    tally = imported(engine(release, MemoryStore()), written(tmp_path / "export", pasts)).tally
+    assert tally.skipped["invalid"].records == 2
+    assert "secret" not in str(tally)
+
+
+def test_an_example_commands_no_terminal(release: Release, tmp_path: Path) -> None:
+    """Whoever can write into a log cannot write to the screen of who imports it."""
+    file = tmp_path / "export"
+    file.write_text(json.dumps({"eventType": "x\x1b[2Jy\n" + "z" * 500}), encoding="utf-8")
+    tally = imported(engine(release, MemoryStore()), str(file), source="okta").tally
+    assert tally.skipped["other_event"].examples == ((1, "x[2Jy" + "z" * 193),)
+
+
+def test_a_file_that_is_not_there_is_refused(release: Release, tmp_path: Path) -> None:
+    """By its name."""
+    with pytest.raises(InvalidFile, match="No such file"):
+        imported(engine(release, MemoryStore()), str(tmp_path / "nothing"))

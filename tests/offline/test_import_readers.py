@@ -1,0 +1,160 @@
+"""Laws of the readers: what each record of each export means, and that no record can break them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import asdict
+
+from riskd.core.attempt import CREDENTIAL_RESULTS, JOURNEYS, OUTCOMES
+from riskd.offline.importers import SOURCES
+from riskd.offline.importers.event import REASONS, Event, Skipped, Source, methods, moment, number
+from riskd.offline.importers.records import open_input
+
+FOLDER: Final = Path(__file__).parents[1] / "data" / "imports"
+EXPECTED: Final[dict[str, Any]] = yaml.safe_load((FOLDER / "expected.yaml").read_text(encoding="utf-8"))
+DEFAULTS: Final = asdict(Event(time=0.0, subject="", address=""))
+
+
+def told(found: Event | Skipped) -> dict[str, Any]:
+    """A result in the words of expected.yaml."""
+    if isinstance(found, Skipped):
+        return {"skipped": found.reason} | ({"detail": found.detail} if found.detail else {})
+    fields = {name: value for name, value in asdict(found).items() if value != DEFAULTS[name]}
+    fields["time"] = datetime.fromtimestamp(found.time, UTC).isoformat().replace("+00:00", "Z")
+    if found.user_agent:
+        fields["user_agent"] = found.user_agent[:20]
+    return fields | ({"amr": list(found.amr)} if found.amr else {})
+
+
+@pytest.mark.parametrize("file", EXPECTED)
+def test_every_record_means_what_it_says(file: str) -> None:
+    """Events and reasons, in order, each with the line where it begins."""
+    case = EXPECTED[file]
+    source = SOURCES[case["source"]]
+    found = []
+    with open_input(str(FOLDER / file)) as opened:
+        for record in opened.records(lines=source.lines):
+            assert record.row is not None, record.fault
+            found.append({"line": record.line} | told(source.read(record.row, case["subject"])))
+    assert found == case["records"]
+
+
+def test_every_export_has_its_expectation() -> None:
+    """And every source has an export."""
+    files = {path.name for path in FOLDER.iterdir()} - {"README.md", "expected.yaml"}
+    assert files == EXPECTED.keys()
+    assert {case["source"] for case in EXPECTED.values()} == SOURCES.keys()
+
+
+def rows(source: Source) -> list[dict[str, Any]]:
+    """Every record of the exports of a source."""
+    found = []
+    for file, case in EXPECTED.items():
+        if case["source"] == source.name:
+            with open_input(str(FOLDER / file)) as opened:
+                found += [record.row for record in opened.records(lines=source.lines) if record.row is not None]
+    return found
+
+
+ANYTHING: Final = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(["SUCCESS", "s"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def paths(value: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Where something can be put in a record."""
+    if not isinstance(value, dict):
+        return [path]
+    return [path] * bool(path) + [found for name, inner in value.items() for found in paths(inner, (*path, name))]
+
+
+def replaced(row: dict[str, Any], path: tuple[str, ...], value: object) -> dict[str, Any]:
+    """A copy with something else at a path."""
+    name, *rest = path
+    return row | {name: replaced(row[name], tuple(rest), value) if rest else value}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
+@given(data=st.data())
+def test_no_record_breaks_a_reader(source: Source, data: st.DataObject) -> None:
+    """Whatever stands in a field, the answer is an event in the service's words, or a reason that is listed."""
+    row = data.draw(st.sampled_from(rows(source)))
+    for _ in range(data.draw(st.integers(0, 3))):
+        row = replaced(row, data.draw(st.sampled_from(paths(row))), data.draw(ANYTHING))
+    found = source.read(row, data.draw(st.sampled_from(source.subjects)))
+    if isinstance(found, Skipped):
+        assert found.reason in REASONS
+    else:
+        assert found.journey in JOURNEYS
+        assert found.credential_result in CREDENTIAL_RESULTS
+        assert found.outcome in ("", *OUTCOMES)
+        assert found.subject
+        assert found.address
+        assert abs(found.time) < float("inf")
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
+@given(row=st.dictionaries(st.text(max_size=10), ANYTHING, max_size=5))
+def test_a_record_of_something_else_is_skipped(source: Source, row: dict[str, Any]) -> None:
+    """It is not what an export of this source has, so nothing is made of it."""
+    assert isinstance(source.read(row, source.subjects[0]), Skipped)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("PASSWORD_AS_FACTOR", "pwd"),
+        ("FIDO_WEBAUTHN", "hwk"),
+        ("FIDO_U2F", "hwk"),
+        ("SIGNED_NONCE", "swk"),
+        ("OKTA_VERIFY_PUSH", "mfa"),
+        ("SOFT_TOKEN", "otp"),
+        ("SMS_FACTOR", "sms"),
+        ("SECURITY_QUESTION", "kba"),
+        ("Windows Hello for Business", "hwk"),
+        ("FIDO2 security key", "hwk"),
+        ("Passkey (Microsoft Authenticator)", "swk"),
+        ("X.509 Certificate", "sc"),
+        ("Text message", "sms"),
+        ("Phone call approval", "tel"),
+        ("Mobile app notification", "mfa"),
+        ("Passwordless phone sign-in", "mfa"),
+        ("OATH verification code", "otp"),
+        ("Temporary Access Pass", "otp"),
+        ("Email one-time password", "otp"),
+        ("mfa-webauthn", "hwk"),
+        ("biometric", "fpt"),
+    ],
+)
+def test_names_of_methods(name: str, method: str) -> None:
+    """Each provider's words for a method are RFC 8176's; a push proves no key, whoever offers it."""
+    assert methods([name]) == (method,)
+
+
+def test_two_methods_are_multi_factor() -> None:
+    """`mfa` is said of two different ones, not of the same twice, nor of names that nobody knows."""
+    assert methods(["Password", "OATH verification code"]) == ("pwd", "otp", "mfa")
+    assert methods(["Password", "password", "Previously satisfied"]) == ("pwd",)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_moment_or_none(words: str) -> None:
+    """Never an error."""
+    assert isinstance(moment(words), float | None)
+    assert isinstance(number(words), float | None)
+
+
+def test_moments() -> None:
+    """Seven digits of a second, a zone or none, a blank or a T."""
+    expected = datetime(2026, 10, 5, 16, 3, 35, 852714, UTC).timestamp()
+    for words in ("2026-10-05T16:03:35.8527147Z", "2026-10-05 18:03:35.852714+02:00", "2026-10-05 16:03:35,852714"):
+        assert moment(words) == expected

@@ -1,0 +1,156 @@
+"""Laws of reading files: every form, in any chunks, compressed or not, and damage told with its place."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from riskd.offline.importers import records
+from riskd.offline.importers.records import Record, open_input
+
+ROWS: Final[list[dict[str, object]]] = [{"n": number, "text": 'a "b", \\ [1] {é\n'} for number in range(1, 40)]
+LINES: Final = "".join(json.dumps(row) + "\n" for row in ROWS)
+
+
+def read(path: Path, content: bytes | str, *, lines: bool = False) -> list[Record]:
+    """The records of a file with this content."""
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with open_input(str(path)) as opened:
+        return list(opened.records(lines=lines))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "export"
+
+
+def table() -> str:
+    target = io.StringIO()
+    writer = csv.DictWriter(target, ["n", "text"])
+    writer.writeheader()
+    writer.writerows(ROWS)
+    return target.getvalue()
+
+
+FORMS: Final = {
+    "lines": LINES,
+    "lines without the last end": LINES.rstrip("\n"),
+    "lines with blank ones": LINES.replace("\n", "\r\n\n"),
+    "array": json.dumps(ROWS),
+    "array, indented": json.dumps(ROWS, indent=2),
+    "arrays, one after another": json.dumps(ROWS[:20]) + "\n" + json.dumps(ROWS[20:]),
+    "page": json.dumps({"@odata.context": "https://x/$[a]", "next": None, "value": ROWS}),
+    "page with more behind": json.dumps({"Records": ROWS, "@odata.nextLink": "x", "n": 1}, indent=1),
+    "pages": json.dumps({"value": ROWS[:7]}) + json.dumps({"value": ROWS[7:]}),
+    "table": table(),
+    "table with semicolons": table().replace("n,text", "n;text").replace(',"', ';"'),
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("chunk", [7, 1 << 18])
+def test_every_form_holds_the_same(
+    file: Path, form: str, encoding: str, chunk: int, monkeypatch: pytest.MonkeyPatch, *, compressed: bool
+) -> None:
+    """The same records in the same order, wherever chunks end; the first one shows whether it is a page."""
+    monkeypatch.setattr(records, "_CHUNK", max(chunk, 80) if form.startswith("page") else chunk)
+    content = FORMS[form].encode(encoding)
+    found = read(file, gzip.compress(content) if compressed else content)
+
+    expected = [{name: str(value) for name, value in row.items()} if "table" in form else row for row in ROWS]
+    assert [record.row for record in found] == expected
+    assert [record.line for record in found] == sorted(record.line for record in found)
+
+
+def test_lines_are_counted(file: Path) -> None:
+    """A record's place is where it begins, in every form."""
+    array = "[\n" + LINES.replace("}\n", "},\n").rstrip(",\n") + "\n]"
+    assert [record.line for record in read(file, LINES)] == list(range(1, 40))
+    assert [record.line for record in read(file, array)] == list(range(2, 41))
+    assert [record.line for record in read(file, 'a,b\n1,"x\ny"\n2,z\n')] == [2, 4]
+
+
+DAMAGES: Final[dict[str, tuple[str | bytes, list[object], int, str]]] = {
+    "a line": ('{"n":1}\n{"n":\n{"n":3}\n', [1, None, 3], 2, "not a JSON object on one line"),
+    "a line that is no object": ('{"n":1}\n[2]\n{"n":3}\n', [1, None, 3], 2, "not a JSON object on one line"),
+    "a line that is not UTF-8": (b'{"n":1}\n{"n":"\xff"}\n{"n":3}\n', [1, None, 3], 2, "not a JSON object"),
+    "an array that is cut short": ('[{"n":1},\n{"n":2},', [1, 2, None], 2, "does not end"),
+    "an array that is cut short in an object": ('[{"n":1},\n{"n":', [1, None], 2, "cut short"),
+    "an array with something else": ('[{"n":1},\n2,\n{"n":3}]', [1, None, 3], 2, "not a JSON object"),
+    "an array with damage": ('[{"n":1},\n}oops', [1, None], 2, "not JSON"),
+    "something after an array": ('[{"n":1}]\noops', [1, None], 2, "neither an array"),
+    "a last line that is half written": ('{"n":1}\n{"n":2', [1, None], 2, "cut short"),
+    "a row": ("n,m\n1,2\n3\n4,5\n", ["1", None, "4"], 3, "1 columns, where the header has 2"),
+    "a row that is not UTF-8": (b"n,m\n1,2\n\xff,4\n5,6\n", ["1", None, "5"], 3, "not UTF-8"),
+    "depth": ('{"n":1}\n' + '{"n":' * 200_000 + "\n" + '{"n":3}\n', [1, None, 3], 2, "not a JSON object"),
+    "depth in an array": ("[" * 200_000, [None], 1, "not JSON"),
+    "length": ('{"n":1}\n{"n":"' + "x" * (1 << 20) + '"}\n{"n":3}\n', [1, None, 3], 2, "a line of more than"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_told_with_its_place(file: Path, damage: str) -> None:
+    """A record that cannot be read is one of the records; those that can be read after it are."""
+    content, numbers, line, fault = DAMAGES[damage]
+    found = read(file, content)
+
+    assert [record.row and record.row["n"] for record in found] == numbers
+    (bad,) = [record for record in found if record.row is None]
+    assert bad.line == line
+    assert fault in bad.fault
+
+
+def test_a_damaged_archive_gives_what_it_has(file: Path) -> None:
+    """What comes before the damage is read, and the damage is told."""
+    whole = gzip.compress(LINES.encode() * 2000)
+    found = read(file, whole[: len(whole) // 2])
+    assert len(found) > 100
+    assert found[-1].row is None
+    assert "cut short" in found[-1].fault
+
+
+def test_a_log_is_read_by_its_lines(file: Path) -> None:
+    """Where a source has logs, what is not JSON is one."""
+    assert [record.row for record in read(file, "a,b\n\nc\n", lines=True)] == [{"line": "a,b"}, {"line": "c"}]
+
+
+def test_an_empty_file_has_no_records(file: Path) -> None:
+    """Nor has one of blanks, nor a table's header alone."""
+    assert [read(file, content) for content in ("", "  \n \n", "n,text\n", gzip.compress(b""))] == [[], [], [], []]
+
+
+def test_memory_is_bounded(file: Path) -> None:
+    """A file is never held whole: an array of 40 MB is read in a few."""
+    import tracemalloc
+
+    with file.open("w") as target:
+        target.write("[" + ",".join([json.dumps({"text": "x" * 2000})] * 20_000) + "]")
+    tracemalloc.start()
+    with open_input(str(file)) as opened:
+        count = sum(1 for _ in opened.records(lines=False))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 20_000
+    assert peak < 8 << 20
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.binary(max_size=200) | st.text(alphabet='[]{}",:\\ \n1avlue', max_size=80).map(str.encode),
+    lines=st.booleans(),
+)
+def test_no_file_breaks_the_reading(file: Path, content: bytes, *, lines: bool) -> None:
+    """Whatever the bytes, there are records, some of them perhaps unreadable."""
+    for record in read(file, content, lines=lines):
+        assert isinstance(record.row, dict) or record.fault
+        assert record.line >= 1

@@ -1,0 +1,103 @@
+"""What a comparison says of a change is true of every decision."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskd.adapters.policy_file import read_policy
+from riskd.core import record
+from riskd.core.errors import InvalidPolicy
+from riskd.core.policy import Policy
+from riskd.offline.policy_diff import KINDS, Comparison, compare
+from riskd.offline.replay import replay
+from riskd.offline.report import challenged
+from riskd.offline.tally import state
+from tests.offline.test_backtest import COMPILER, SHIPPED, TEXT, logs
+
+EDITS: Final = {
+    "version: \"2026-11\"": ("version: other", "version", "neither"),
+    "  medium: 0.02": ("  medium: 0.03", "level", "neither"),
+    "trusted_issuers: []": ("trusted_issuers: [https://idp.example]", "issuer", "loosens"),
+    "explicit_consent: false": ("explicit_consent: true", "consent", "either"),
+    "STEP_UP: 0.02 #": ("STEP_UP: 0.05 #", "band", "loosens"),
+    "DENY: 0.8 #": ("DENY: 0.7 #", "band", "tightens"),
+    "      PHISHING_RESISTANT: 0.08\n": ("", "band", "loosens"),
+    "    floor: STEP_UP # section 4.2": ("    floor: BASELINE # section 4.2", "floor", "loosens"),
+    "reputation: PHISHING_RESISTANT": ("reputation: note", "gap", "loosens"),
+    "      session: STEP_UP\n      history: STEP": ("      session: DENY\n      history: STEP", "gap", "tightens"),
+    "      session: STEP_UP # re-evaluating a session without being told which\n": ("", "gap", "loosens"),
+    "      agent: note\n      device_id: note\n      session: PHISHING": (
+        "      agent: note\n      session: PHISHING", "gap", "either"
+    ),
+    "cold_start: STEP_UP # a first payment": ("cold_start: DENY # a first payment", "cold_start", "tightens"),
+    "valid_for: 15m": ("valid_for: 5m", "valid_for", "tightens"),
+    "max_age: 30d # section 2.1.3": ("max_age: 29d # section 2.1.3", "terms", "tightens"),
+    "[pwd, mca], ": ("", "terms", "tightens"),
+    "acr_values: [mfa]": ("acr_values: [mfa, \"2\"]", "terms", "loosens"),
+    "    when: tor == 1.0\n    then: STEP_UP": ("    when: vpn == 1.0\n    then: STEP_UP", "rule", "either"),
+    "    when: tor == 1.0\n    then: PHISHING": ("    when:   tor ==  1.0\n    then: PHISHING", "", "neither"),
+    "    then: DENY # there is no person": ("    then: STEP_UP # there is no person", "rule", "loosens"),
+    "    journeys: [recovery]\n": ("    journeys: [recovery, login]\n", "rule", "tightens"),
+    "[login, payment, session]\n    shadow: true": ("[login, payment, session]", "rule", "tightens"),
+    "    when: rtt_shortfall_km > 1000.0": ("    when: rtt_shortfall_km > 900.0", "rule", "neither"),
+    "    text: The platform does not": ("    text: That platform does not", "text", "neither"),
+}  # fmt: skip
+"""A piece of the shipped customer policy to what replaces it, the kind of change, and which way it can move."""
+
+
+def edited(*pieces: str) -> Policy:
+    text = TEXT
+    for piece in pieces:
+        assert piece in text, piece
+        text = text.replace(piece, EDITS[piece][0], 1)
+    return read_policy("candidate", text, COMPILER)
+
+
+@pytest.mark.parametrize("piece", EDITS, ids=lambda piece: " ".join(piece.split())[:50])
+def test_each_kind_of_change_is_named(piece: str) -> None:
+    """With its kind, and which way it can move a decision."""
+    found = compare(SHIPPED, edited(piece))
+    _, kind, way = EDITS[piece]
+    assert {change.kind for change in found.changes} == ({kind} if kind else set())
+    assert found.way == way
+
+
+@settings(max_examples=80)
+@given(st.sets(st.sampled_from(sorted(EDITS)), max_size=4), st.booleans(), logs)
+def test_what_it_says_is_true_of_every_decision(
+    pieces: set[str], back: bool, log: list[record.AssessmentRecord]
+) -> None:
+    """What can only tighten lowers no tier and ends no challenge; what can only loosen, the reverse."""
+    try:
+        other = edited(*sorted(pieces))
+    except InvalidPolicy:
+        return
+    old, new = (other, SHIPPED) if back else (SHIPPED, other)
+    found = compare(old, new)
+    for one in log:
+        before, after = replay(old, one).ruling, replay(new, one).ruling
+        asked = [challenged(state(ruling.tier, satisfied=ruling.requirement.satisfied)) for ruling in (before, after)]
+        if found.way in ("tightens", "neither"):
+            assert after.tier >= before.tier
+            assert asked[1] >= asked[0]
+        if found.way in ("loosens", "neither"):
+            assert after.tier <= before.tier
+            assert asked[1] <= asked[0]
+
+
+def test_the_weightiest_comes_first() -> None:
+    """Floors before bands before words; of one kind, what loosens before what tightens."""
+    found = compare(SHIPPED, edited(*list(EDITS)[:10]))
+    kinds = [KINDS.index(change.kind) for change in found.changes]
+    assert kinds == sorted(kinds)
+
+
+@pytest.mark.parametrize("domain", ["customer"])
+def test_the_same_policy_has_no_changes(domain: str) -> None:
+    """Whatever its formatting."""
+    same: Comparison = compare(SHIPPED, read_policy("again", TEXT.replace("\n\n", "\n"), COMPILER))
+    assert (same.domain, same.changes, same.way) == (domain, (), "neither")

@@ -1,0 +1,50 @@
+"""A recorded decision, decided again by the policy that decided it, is the same decision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from riskd.adapters.memory import NullMeter
+from riskd.config import Settings
+from riskd.core import record
+from riskd.core.assess import Release
+from riskd.engine import Engine, Parts
+from riskd.offline.replay import replay
+from riskd.wiring import load_release
+from tests.cases.world import AGENTS, HERE, NOW, PSEUDONYMS, Case
+from tests.doubles import ListLog
+
+PATHS = sorted(HERE.glob("*/*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Release:
+    return load_release(Settings())
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_golden_case_replays_to_its_record(path: Path, shipped: Release) -> None:
+    """Tier, satisfaction and hits out of the line in the log alone: sessions, assertions, gaps, consent and all."""
+    case, log = Case(path), ListLog()
+    release = case.release(shipped)
+    parts = Parts(
+        store=case.store(),
+        geo=case.geo,
+        agents=AGENTS,
+        log=log,
+        meter=NullMeter(),
+        pseudonyms=PSEUDONYMS,
+        clock=lambda: NOW,
+    )
+    answer = Engine(parts, release).assess(case.attempt, 5.0)
+    (line,) = map(record.decode, log.lines)
+    assert isinstance(line, record.AssessmentRecord)
+
+    again = replay(release.policies[line.domain], line)
+
+    assert again.ruling.requirement == answer.requirement
+    assert (again.ruling.level, again.ruling.gaps, again.ruling.coverage) == (line.level, line.gaps, line.coverage)
+    assert tuple(hit.rule for hit in again.hits if not hit.shadow) == line.hits
+    assert tuple(hit.rule for hit in again.hits if hit.shadow) == line.shadow_hits

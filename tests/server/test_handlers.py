@@ -1,0 +1,65 @@
+"""Handler threads: as many as were asked for, and one more while all of them are held up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+
+import pytest
+
+from riskd.server.handlers import SPARES, Handlers
+
+HELD_UP = 0.05
+
+
+@pytest.fixture
+def disk() -> Iterator[threading.Event]:
+    """Answers once it is set."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def answered(future: Future[str]) -> str:
+    return future.result(5.0)
+
+
+def test_a_held_up_handler_is_made_up_for(disk: threading.Event) -> None:
+    """While the only one waits for a disk, later calls are answered by another; in the end the first is, too."""
+    with Handlers(1, "test", held_up_s=HELD_UP) as pool:
+        first = pool.submit(disk.wait, 10.0)
+        with pytest.raises(TimeoutError):
+            first.result(2 * HELD_UP)
+        assert [answered(pool.submit(str, number)) for number in range(3)] == ["0", "1", "2"]
+        disk.set()
+        assert first.result(5.0)
+
+
+def test_busy_is_not_held_up(disk: threading.Event) -> None:
+    """Calls that queue behind one that has just begun wait for it: there is no second thread to share the time with."""
+    with Handlers(1, "test", held_up_s=60.0) as pool:
+        first, second = pool.submit(disk.wait, 10.0), pool.submit(threading.get_ident)
+        assert wait([second], 2 * HELD_UP).not_done
+        disk.set()
+        assert first.result(5.0)
+        assert second.result(5.0) == pool.submit(threading.get_ident).result(5.0)
+
+
+def test_spares_are_few(disk: threading.Event) -> None:
+    """However many calls hang, the pool stays bounded."""
+    with Handlers(1, "test", held_up_s=0.0) as pool:
+        hanging = []
+        for _ in range(SPARES + 4):
+            hanging.append(pool.submit(disk.wait, 10.0))
+            wait(hanging[-1:], 2 * HELD_UP)
+        assert len(pool._threads) == 1 + SPARES
+        disk.set()
+
+
+def test_errors_are_the_caller_s(disk: threading.Event) -> None:
+    """What a call raises it raises, and its thread is free again."""
+    with Handlers(1, "test", held_up_s=HELD_UP) as pool:
+        with pytest.raises(ValueError, match="x"):
+            pool.submit(int, "x").result(5.0)
+        assert pool._begun == {}
