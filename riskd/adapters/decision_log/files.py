@@ -8,8 +8,9 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 SUFFIX: Final = ".jsonl"
 PACKED: Final = ".gz"
@@ -27,7 +28,7 @@ def segments(directory: Path) -> list[Path]:
     return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
 
 
-def opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> gzip.GzipFile | BufferedReader:
     """A segment to read, as it was written. Reading raises OSError, EOFError, zlib.error (a packed one)."""
     return gzip.open(path) if path.suffix == PACKED else path.open("rb")
 
