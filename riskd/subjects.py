@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core import learn
-from riskd.core.dossier import KINDS, Summary, described, summary, without
+from riskd.core.dossier import Summary, described, summary, without
 from riskd.core.errors import InvalidSubject, Problem, Unavailable
 from riskd.core.history import EMPTY
-from riskd.core.recall import ACTIVITY, PROFILE, RECEIPT, REPLY, SHARE
+from riskd.core.recall import ACTIVITY, KINDS, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.stored import PLACE, Change, expired, expiry, history, payload
 from riskd.core.validation import subject_violations
 from riskd.engine import Engine

@@ -12,8 +12,7 @@ from msgspec import Struct
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.pseudonym import Layer, Origins
-from riskd.core.recall import ACTIVITY, COMMON, PROFILE
-from riskd.core.rekey import MARK, PAPERS, layers, merged, moved, moved_key, named
+from riskd.core.rekey import MARK, PAPERS, WHOLE, layers, merged, moved, moved_key, named
 from riskd.core.stored import PLACE, Change, Swap, document, pack
 from riskd.ports import HistoryStore
 
@@ -24,7 +23,6 @@ STEP: Final = 500
 PASSES: Final = 10
 """Times that all keys are looked at: the last finds none that is still to be moved."""
 _ALWAYS: Final = float("-inf")
-_HISTORIES: Final = (PROFILE, ACTIVITY, COMMON)
 
 
 class Mark(Struct, frozen=True):
@@ -160,7 +158,7 @@ class RekeyingStore:
 
     def _before(self, key: bytes) -> bytes | None:
         body, kind = key[:-1], key[-1:]
-        if kind in _HISTORIES:
+        if kind in WHOLE:
             before = self._origins.before(body)
             return None if before is None else before + kind
         place, rest = self._origins.before(body[:PLACE]), self._origins.before(body[PLACE:])

@@ -24,14 +24,11 @@ from riskd.core.history import (
     window,
 )
 from riskd.core.learn import Receipt
-from riskd.core.recall import ACTIVITY, PROFILE, RECEIPT, REPLY, SHARE
+from riskd.core.recall import RECEIPT, REPLY
 from riskd.core.record import decode_reply
 from riskd.core.requirement import Tier
 from riskd.core.stored import expiry, pack, payload
 
-KINDS: Final = {PROFILE: "profile", ACTIVITY: "activity", SHARE: "share", RECEIPT: "receipt", REPLY: "reply"}
-"""Kinds of records in a subject's place: what its proofs taught, what was tried lately, what it taught each of its
-devices, what each assessment would teach, and answers kept for repeated requests."""
 _UNSEEN: Final = ("sign_in", "typing", "hour", "weekday")
 """Tables of a profile that are counts and rhythms, not values seen."""
 _STEPS: Final = ("recovery", "recovered", "profile_update", "payment", "registration")

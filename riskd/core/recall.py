@@ -25,7 +25,14 @@ REPLY: Final = b"Y"
 """A first answer, for requests that are repeated."""
 IMPORT: Final = b"I"
 """How far an import of past events has come."""
-KINDS: Final = {PROFILE: "profile", COMMON: "common", ACTIVITY: "activity", RECEIPT: "receipt", REPLY: "reply"}
+KINDS: Final = {
+    PROFILE: "profile",
+    COMMON: "common",
+    ACTIVITY: "activity",
+    SHARE: "share",
+    RECEIPT: "receipt",
+    REPLY: "reply",
+}
 """What each is called."""
 
 

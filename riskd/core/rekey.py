@@ -10,12 +10,14 @@ from riskd.core import learn
 from riskd.core.history import SKETCH, TABLES, Delta, decode, encode, fold
 from riskd.core.learn import Receipt
 from riskd.core.pseudonym import Layer
-from riskd.core.recall import ACTIVITY, COMMON, PROFILE, RECEIPT, REPLY, SHARE
+from riskd.core.recall import ACTIVITY, COMMON, IMPORT, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.stored import PLACE, expiry, pack, payload
 
 SHORT: Final = ("address", "network", "agent", "device", "fingerprint", "issuer")
 """Tables whose values are short pseudonyms."""
-PAPERS: Final = (RECEIPT, REPLY)
+WHOLE: Final = (PROFILE, ACTIVITY, COMMON, IMPORT)
+"""Records whose key is one pseudonym; that of others is a place and a pseudonym."""
+PAPERS: Final = (RECEIPT, REPLY, IMPORT)
 """Records that follow when the histories that they name have moved."""
 MARK: Final = bytes(PLACE) + b"layers"
 """Key of the document that says how many layers all records have. It is nobody's, and never moves."""
@@ -29,7 +31,7 @@ def layers(key: bytes) -> int:
 def moved_key(key: bytes, layer: Layer) -> bytes:
     """A record's key under one more layer."""
     body, kind = key[:-1], key[-1:]
-    if kind in (PROFILE, ACTIVITY, COMMON):
+    if kind in WHOLE:
         return layer.over(body) + kind
     return layer.over_place(body[:PLACE]) + layer.over(body[PLACE:]) + kind
 
@@ -40,7 +42,7 @@ def moved(kind: bytes, record: bytes, layer: Layer) -> bytes:
     Sketches keep their bits, of pseudonyms as they were: until they are over, a day, a value may count twice. A reply
     keeps the assessment id that was given out.
     """
-    if kind == REPLY:
+    if kind in (REPLY, IMPORT):
         return record
     if kind == RECEIPT:
         return pack(expiry(record), learn.encode(_receipt(learn.decode(payload(record)), layer)))

@@ -17,9 +17,9 @@ from riskd.adapters.rekeying import RekeyingStore, move, move_all
 from riskd.core.assessment import Assessment
 from riskd.core.history import decode
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
-from riskd.core.recall import PROFILE, RECEIPT
+from riskd.core.recall import IMPORT, PROFILE, RECEIPT
 from riskd.core.rekey import layers
-from riskd.core.stored import PLACE, payload
+from riskd.core.stored import PLACE, Swap, payload
 from riskd.ports import HistoryStore
 from tests.test_subjects import PEOPLE, Office, lived, named, steps, total
 
@@ -223,6 +223,21 @@ def test_many_threads_during_the_move_lose_no_count(office: Office) -> None:
 
     assert office.subjects.summary(named("anne")).units == 105
     assert {total(record) for key, record in office.records().items() if key[-1:] == PROFILE} == {105}
+
+
+def test_how_far_an_import_has_come_is_found_again(office: Office) -> None:
+    """A document under a pseudonym of its own moves with the rest, before it is read and after."""
+    parts = office.engine.parts
+    name = ("", "customer", "import", "okta")
+    swap = Swap(parts.pseudonyms.digest(*name) + IMPORT, None, b"so far", office.now + 60)
+    assert parts.store.write((), (swap,), office.now, 1.0)
+    rotating(office, office.store, (), SECOND)
+    for _ in range(2):
+        parts = office.engine.parts
+        found = parts.store.read((), (parts.pseudonyms.digest(*name) + IMPORT,), office.now, 1.0)
+        assert found == ([], [b"so far"])
+        moved_all(office.store, SECOND, 1)
+        rotated(office, office.store, SECOND)
 
 
 def test_told_to_stop_it_goes_on_later(office: Office) -> None:
