@@ -12,16 +12,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from itertools import islice
-from random import Random
 from time import perf_counter_ns
 from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from benchmarks.traffic import attempt, attempts
+from benchmarks.seeding import seed
+from benchmarks.traffic import attempts
 from riskd.adapters.memory import NullMeter
 from riskd.config import load
-from riskd.core import learn, signals
+from riskd.core import learn, receipts, signals
 from riskd.core.address import Address, parse
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Hit
@@ -29,7 +29,7 @@ from riskd.core.attempt import Attempt, Device
 from riskd.core.context import Context
 from riskd.core.decide import decide
 from riskd.core.features import vector
-from riskd.core.history import WEEK, Delta, History
+from riskd.core.history import History
 from riskd.core.policy import evaluate
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import recall, wanted
@@ -67,21 +67,6 @@ def timed_after_idling(work: Callable[[T], object], over: Iterable[T]) -> tuple[
         work(one)
         taken.append(time.thread_time_ns() - start)
     return percentiles(taken)
-
-
-def seed(parts: Parts, subjects: int) -> None:
-    """Give every subject a history of three proven sign-ins, a week apart, by the deltas that outcomes write."""
-    random, now = Random(7), time.time()
-    for who in range(subjects):
-        one = attempt(who, random)
-        deltas: list[Delta] = []
-        for weeks in (3, 2, 1):
-            when = now - weeks * WEEK
-            facts = gather(parts, one, when)
-            deltas += learn.taught(learn.lesson(one, facts.context, facts.keys), 1)
-        parts.store.write(deltas, (), now, 5.0)
-        if who % 10_000 == 9_999:
-            print(f"  {who + 1} subjects with history", file=sys.stderr, flush=True)
 
 
 class Facts(Struct, frozen=True):
@@ -167,7 +152,7 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
         "receipt": lambda p: learn.receipt(
             p.attempt, p.facts.context, p.facts.keys, p.decision.assessment.requirement, ()
         ),
-        "encode receipt": lambda p: learn.encode(p.decision.receipt),
+        "encode receipt": lambda p: receipts.encode(p.decision.receipt, ""),
         "write activity": lambda p: parts.store.write(p.decision.deltas, (), now, 1.0),
     }
     return [(name, timed(one, prepared)) for name, one in work.items()]
@@ -183,7 +168,7 @@ def main() -> int:
         flags = {"state.dir": state}
         settings = load(flags=flags)
         with open_engine(settings, NullMeter()) as engine:
-            seed(engine.parts, options.subjects)
+            seed(engine.parts, options.subjects, time.time())
             sample = list(islice(attempts(options.subjects, seed=3), options.calls))
             timed(engine.assess, sample[:500])
             whole = timed(engine.assess, sample)

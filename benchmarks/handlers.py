@@ -10,6 +10,7 @@ import argparse
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from benchmarks.assess import seed
+from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
 from riskd.config import load
 from riskd.core.attempt import Attempt
@@ -77,7 +78,7 @@ def main() -> int:
         for store in STORES:
             settings = load(flags={"state.dir": str(Path(state) / store), "store.kind": store})
             engines[store] = opened.enter_context(open_engine(settings))
-            seed(engines[store].parts, options.subjects)
+            seed(engines[store].parts, options.subjects, time.time())
         for _ in range(options.rounds):
             for store, threads in kinds:
                 rounds[store, threads].append(run(engines[store].assess, sample, threads))

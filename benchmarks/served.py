@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,9 +27,9 @@ from typing import Any, Final
 import grpc
 from msgspec import Struct
 
-from benchmarks.assess import seed
 from benchmarks.load import METHOD
 from benchmarks.rpc import ASSESSMENT
+from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.config import load
@@ -165,7 +166,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state:
         with open_engine(load(flags={"state.dir": state})) as engine:
-            seed(engine.parts, options.subjects)
+            seed(engine.parts, options.subjects, time.time())
         environment = {"RISKD_STATE__DIR": state}
         riskd = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0"]
         riskd += ["--workers", str(options.workers)]

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.core import learn, record, signals
+from riskd.core import learn, receipts, record, signals
 from riskd.core.address import Address, parse, truncated
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Assessment
@@ -153,16 +153,18 @@ class Engine:
         if found:
             raise InvalidOutcome(found)
         deadline = perf_counter() + timeout
-        keys = [body + RECEIPT for body in parts.pseudonyms.papers(outcome.tenant, outcome.assessment_id)]
+        keys = [body + RECEIPT for body in parts.pseudonyms.papers(outcome.assessment_id)]
         for _ in range(TRIES):
             _, documents = parts.store.read((), keys, now, deadline - perf_counter())
             key, document = next((pair for pair in zip(keys, documents, strict=True) if pair[1] is not None), _NOWHERE)
             if document is None:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
-            before = learn.decode(document)
+            before, tenant = receipts.decode(document, key[:PLACE], parts.pseudonyms)
+            if tenant != outcome.tenant:
+                raise UnknownAssessment([_unknown(outcome.assessment_id)])
             retention = self._release.policies[before.domain].retention
             kept, deltas = learn.settle(before, outcome, now, retention)
-            swap = Swap(key, document, learn.encode(kept), kept.lesson.time + retention.receipt)
+            swap = Swap(key, document, receipts.encode(kept, tenant), kept.lesson.time + retention.receipt)
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
                 parts.meter.outcome(kept.domain, outcome.kind, kept.taught - before.taught)
                 return self._recorded(outcome, kept, now)
@@ -216,8 +218,9 @@ class Engine:
         """Apply the deltas and append to the log; what fails is named in the answer, its repeats, and counted."""
         answer, parts = decision.assessment, self._parts
         retention = self._release.policies[attempt.domain].retention
-        receipt_key = parts.pseudonyms.papers(attempt.tenant, answer.id)[0] + RECEIPT
-        swaps = [Swap(receipt_key, None, learn.encode(decision.receipt), now + retention.receipt)]
+        receipt_key = parts.pseudonyms.papers(answer.id)[0] + RECEIPT
+        receipt = receipts.encode(decision.receipt, attempt.tenant)
+        swaps = [Swap(receipt_key, None, receipt, now + retention.receipt)]
         reply = None
         if attempt.request_id:
             kept = record.encode_reply(answer, gathered.seal)

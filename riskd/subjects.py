@@ -9,14 +9,15 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.core import learn
+from riskd.core import receipts
 from riskd.core.dossier import Summary, described, summary, without
 from riskd.core.errors import InvalidSubject, Problem, Unavailable
 from riskd.core.history import EMPTY
+from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import ACTIVITY, KINDS, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.stored import PLACE, Change, expired, expiry, history, payload
 from riskd.core.validation import subject_violations
-from riskd.engine import Engine
+from riskd.engine import Engine, Parts
 from riskd.ports import HistoryStore, LogArchive
 
 PAGE: Final = 500
@@ -79,10 +80,15 @@ class Subjects:
         keys = store.held(pseudonym[:PLACE], now, RECORDS)
         profile, activity = store.load((pseudonym + PROFILE, pseudonym + ACTIVITY))
         # The digits of a receipt's key say nothing of its time: all are read, the newest are told.
-        papers = store.load([key for key in keys if key[-1:] == RECEIPT])
-        receipts = [(learn.decode(payload(paper)), expiry(paper)) for paper in papers if paper is not None]
-        receipts.sort(key=lambda receipt: -receipt[0].lesson.time)
-        return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, receipts[:OPEN], now)
+        found = [key for key in keys if key[-1:] == RECEIPT]
+        many = self._engine.parts.pseudonyms
+        papers = [
+            (receipts.decode(payload(paper), key[:PLACE], many)[0], expiry(paper))
+            for key, paper in zip(found, store.load(found), strict=True)
+            if paper is not None
+        ]
+        papers.sort(key=lambda paper: -paper[0].lesson.time)
+        return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, papers[:OPEN], now)
 
     def export(self, subject: Subject, size: int, token: bytes) -> Page:
         """A page of up to `size` records, first those of the store, then those of the decision log.
@@ -96,7 +102,7 @@ class Subjects:
             rest = [key for key in store.held(pseudonym[:PLACE], now, RECORDS) if key > cursor]
             keys = rest[:size]
             token = _STORE + keys[-1] if len(rest) > size else _LOG
-            return Page(tuple(_exported(store, keys, now)), token)
+            return Page(tuple(_exported(self._engine.parts, keys, now)), token)
         if place != _LOG:
             raise _lost()
         try:
@@ -132,25 +138,25 @@ class Subjects:
         return self._engine.parts.pseudonyms.ages(subject.tenant, subject.domain, "subject", subject.subject)
 
 
-def _exported(store: HistoryStore, keys: list[bytes], now: float) -> list[Exported]:
+def _exported(parts: Parts, keys: list[bytes], now: float) -> list[Exported]:
     """Records as plain data. A device's own records come along where they are this subject's alone."""
-    found = []
+    found, store, many = [], parts.store, parts.pseudonyms
     for key, record in zip(keys, store.load(keys), strict=True):
         if record is None or expired(record, now):
             continue
-        found.append(_plain(KINDS[key[-1:]], key, record))
+        found.append(_plain(KINDS[key[-1:]], key, record, many))
         if key[-1:] == SHARE:
             device = key[PLACE:-1]
             profile, activity = store.load((device + PROFILE, device + ACTIVITY))
             if profile is not None and without(profile, record) is None:
-                found.append(_plain("device_profile", device + PROFILE, profile))
+                found.append(_plain("device_profile", device + PROFILE, profile, many))
                 if activity is not None and not expired(activity, now):
-                    found.append(_plain("device_activity", device + ACTIVITY, activity))
+                    found.append(_plain("device_activity", device + ACTIVITY, activity, many))
     return found
 
 
-def _plain(kind: str, key: bytes, record: bytes) -> Exported:
-    return Exported(kind, key.hex(), expiry(record), msgspec.json.encode(described(key[-1:], record)))
+def _plain(kind: str, key: bytes, record: bytes, pseudonyms: Pseudonyms) -> Exported:
+    return Exported(kind, key.hex(), expiry(record), msgspec.json.encode(described(key, record, pseudonyms)))
 
 
 def _empty(store: HistoryStore, place: bytes, gone: Counter[str], deadline: float) -> None:

@@ -145,6 +145,8 @@ def lived(office: Office, history: list[dict[str, object]]) -> list[tuple[str, A
         who, kind, later = str(words.pop("who")), str(words.pop("kind")), words.pop("later")
         assert isinstance(later, float)
         office.now += later
+        if words["request_id"]:
+            words["request_id"] = "-".join(str(words[name]) for name in ("request_id", "with", "from", "journey"))
         answers.append((who, office.sign_in(who, kind, **words)))
     return answers
 

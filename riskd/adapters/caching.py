@@ -33,17 +33,24 @@ class CachingStore:
     ) -> tuple[list[History | None], list[bytes | None]]:
         """See `HistoryStore`. Common values may be `seconds` old, and older than the rest of the snapshot."""
         remembered, oldest = self._remembered, now - self._seconds
-        known: dict[bytes, History | None] = {}
-        asked = []
+        answer: list[History | None] = []
+        asked, places = [], []
         for key in histories:
-            if key[-1:] == COMMON and (entry := remembered.get(key)) is not None and oldest < entry[0] <= now:
-                known[key] = entry[1]
+            entry = remembered.get(key)
+            if entry is not None and oldest < entry[0] <= now:
+                answer.append(entry[1])
             else:
                 asked.append(key)
+                places.append(len(answer))
+                answer.append(None)
         found, papers = self._store.read(asked, documents, now, timeout)
-        self._remember(asked, found, now)
-        known.update(zip(asked, found, strict=True))
-        return [known[key] for key in histories], papers
+        if len(remembered) + len(asked) > self._bound:
+            remembered.clear()
+        for place, key, history in zip(places, asked, found, strict=True):
+            answer[place] = history
+            if key[-1:] == COMMON:
+                remembered[key] = (now, history)
+        return answer, papers
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""
@@ -89,11 +96,3 @@ class CachingStore:
         """See `HistoryStore`."""
         self._remembered.clear()
         self._store.close()
-
-    def _remember(self, keys: Sequence[bytes], found: Sequence[History | None], now: float) -> None:
-        remembered = self._remembered
-        if len(remembered) + len(keys) > self._bound:
-            remembered.clear()
-        for key, history in zip(keys, found, strict=True):
-            if key[-1:] == COMMON:
-                remembered[key] = (now, history)

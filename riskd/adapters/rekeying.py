@@ -12,6 +12,7 @@ from msgspec import Struct
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.pseudonym import Layer, Origins
+from riskd.core.recall import RECEIPT
 from riskd.core.rekey import MARK, PAPERS, WHOLE, layers, merged, moved, moved_key, named
 from riskd.core.stored import PLACE, Change, Swap, document, pack
 from riskd.ports import HistoryStore
@@ -56,9 +57,9 @@ def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
         if record is None:
             return count
         kind, target = key[-1:], moved_key(key, layer)
-        for other in named(kind, key, record):
+        for other in named(key, record):
             count += move(store, other, layer)
-        again, (there,) = moved(kind, record, layer), store.load((target,))
+        again, (there,) = moved(key, record, layer), store.load((target,))
         if there is not None:
             again = there if kind in PAPERS else merged(there, again)
         if store.replace([Change(target, there, again), Change(key, record, None)]):
@@ -161,5 +162,9 @@ class RekeyingStore:
         if kind in WHOLE:
             before = self._origins.before(body)
             return None if before is None else before + kind
-        place, rest = self._origins.before(body[:PLACE]), self._origins.before(body[PLACE:])
-        return None if place is None or rest is None else place + rest + kind
+        place, rest = self._origins.before(body[:PLACE]), body[PLACE:]
+        if kind == RECEIPT:
+            earlier: bytes | None = rest[:-1] if len(rest) > PLACE else rest + b"\0"
+        else:
+            earlier = self._origins.before(rest)
+        return None if place is None or earlier is None else place + earlier + kind

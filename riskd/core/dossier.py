@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from riskd.core import learn
+from riskd.core import receipts
 from riskd.core.history import (
     DAY,
     EMPTY,
@@ -24,10 +24,11 @@ from riskd.core.history import (
     window,
 )
 from riskd.core.learn import Receipt
+from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY
 from riskd.core.record import decode_reply
 from riskd.core.requirement import Tier
-from riskd.core.stored import expiry, pack, payload
+from riskd.core.stored import PLACE, expiry, pack, payload
 
 _UNSEEN: Final = ("sign_in", "typing", "hour", "weekday")
 """Tables of a profile that are counts and rhythms, not values seen."""
@@ -79,7 +80,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     open: tuple[Open, ...]
 
 
-def summary(profile: History, activity: History, receipts: Sequence[tuple[Receipt, float]], now: float) -> Summary:
+def summary(profile: History, activity: History, papers: Sequence[tuple[Receipt, float]], now: float) -> Summary:
     """A subject's histories and receipts (with their expiries) in words, the newest first."""
     sign_ins = profile.tallies.of("sign_in").get("", [])
     visit = newest(profile, "visit", now)
@@ -92,7 +93,7 @@ def summary(profile: History, activity: History, receipts: Sequence[tuple[Receip
     steps = [Step(kind, mark[0]) for kind in _STEPS for mark in activity.marks.get(kind, ())]
     opened = [
         Open(kept.lesson.time, kept.journey, kept.tier.name, kept.taught, kept.reported, expires)
-        for kept, expires in receipts
+        for kept, expires in papers
     ]
     return Summary(
         since=sign_ins[0] * WEEK if sign_ins else 0.0,
@@ -106,14 +107,14 @@ def summary(profile: History, activity: History, receipts: Sequence[tuple[Receip
     )
 
 
-def described(kind: bytes, record: bytes) -> dict[str, object]:
+def described(key: bytes, record: bytes, pseudonyms: Pseudonyms) -> dict[str, object]:
     """A record as plain data, every name of it and every value; bytes as hexadecimal digits.
 
     Raises msgspec.DecodeError on what is none of that kind.
     """
-    document = payload(record)
+    document, kind = payload(record), key[-1:]
     if kind == RECEIPT:
-        return _plain(learn.decode(document))
+        return _plain(receipts.decode(document, key[:PLACE], pseudonyms)[0])
     if kind == REPLY:
         return _plain(decode_reply(document))
     return _plain(decode(document))

@@ -22,7 +22,7 @@ STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key: a pass with one of them teaches three units."""
 
 
-class Lesson(Struct, frozen=True, array_like=True):
+class Lesson(Struct, frozen=True):
     """All that an attempt would teach: whose histories, which values, where, and how it was typed."""
 
     time: float
@@ -30,9 +30,9 @@ class Lesson(Struct, frozen=True, array_like=True):
     owners: tuple[bytes, ...]
     """Device and fingerprint, which learn how common they are, and of which each subject keeps its share."""
     shared: tuple[bytes, ...]
-    """Address, network and ASN, which learn how common they are."""
+    """Address and network, which learn how common they are."""
     common: tuple[bytes, ...]
-    """The same of the values that have a popularity record."""
+    """The same of the operator, and of the values that have a popularity record."""
     domain: bytes
     values: dict[str, str]
     place: tuple[int | float, ...] = ()
@@ -40,14 +40,15 @@ class Lesson(Struct, frozen=True, array_like=True):
     """Mean log interval and its square, in thousandths."""
 
 
-class Receipt(Struct, frozen=True, array_like=True):
-    """What is kept of an assessment until its outcomes are known."""
+class Receipt(Struct, frozen=True):
+    """What is kept of an assessment until its outcomes are known. `receipts` has the stored form."""
 
     lesson: Lesson
     domain: str
     journey: str
     tier: Tier
     amr: tuple[tuple[str, ...], ...]
+    """What would meet the requirement; of one that was met already nothing is kept."""
     satisfied: bool
     activity: tuple[bytes, ...]
     """Histories that count a failure."""
@@ -56,20 +57,6 @@ class Receipt(Struct, frozen=True, array_like=True):
     fraud: bool = False
     reported: tuple[str, ...] = ()
     """Kinds of outcomes so far: one that comes again changes nothing more."""
-
-
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(Receipt)
-
-
-def encode(receipt: Receipt) -> bytes:
-    """The stored form of a receipt."""
-    return _ENCODER.encode(receipt)
-
-
-def decode(stored: bytes) -> Receipt:
-    """Back from `encode`. Raises msgspec.DecodeError on anything else."""
-    return _DECODER.decode(stored)
 
 
 def attempted(attempt: Attempt, keys: Keys, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
@@ -125,13 +112,18 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
         time=context.now,
         subject=keys.subject,
         owners=tuple([key for key in (keys.device, keys.fingerprint) if key]),
-        shared=tuple([key for key in (keys.address, keys.network, keys.asn) if key]),
-        common=tuple([key for table, key in keys.popularity.items() if table in values]),
+        shared=(keys.address, keys.network),
+        common=_common(keys, values),
         domain=keys.domain,
         values=values,
         place=place,
         typing=_typing(attempt),
     )
+
+
+def _common(keys: Keys, values: dict[str, str]) -> tuple[bytes, ...]:
+    known = [key for table, key in keys.popularity.items() if table in values]
+    return tuple([*known, keys.asn] if keys.asn else known)
 
 
 def _typing(attempt: Attempt) -> tuple[int, int]:
@@ -180,7 +172,7 @@ def receipt(
         domain=attempt.domain,
         journey=attempt.journey,
         tier=requirement.tier,
-        amr=accepted,
+        amr=() if requirement.satisfied else accepted,
         satisfied=requirement.satisfied,
         activity=tuple([key for key in (keys.subject, keys.address, keys.network, keys.asn, keys.device) if key]),
     )
@@ -209,7 +201,7 @@ def settle(
             Delta(key + ACTIVITY, now, now + retention.activity, _FAILURE) for key in kept.activity
         )
     if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
-        kept = msgspec.structs.replace(kept, satisfied=True)
+        kept = msgspec.structs.replace(kept, satisfied=True, amr=())
     if outcome.kind == "recovery_completed" and not again:
         deltas = (recovered(kept.lesson.subject, now, retention),)
     gain = 0 if kept.fraud else _units(kept, outcome) - kept.taught

@@ -96,7 +96,7 @@ def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
         any_method=tier is Tier.BASELINE,
         acr=frozenset(acr for other in above for acr in other.acr_values),
         combinations=tuple(frozenset(methods) for other in above for methods in other.amr),
-        accepted=tuple(methods for other in above for methods in other.amr) if terms.amr else (),
+        accepted=tuple(dict.fromkeys(methods for other in above for methods in other.amr)) if terms.amr else (),
         met=Requirement(tier, terms, True),
         unmet=Requirement(tier, terms, False),
     )

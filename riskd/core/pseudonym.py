@@ -128,20 +128,23 @@ class Pseudonyms:
         text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
         return self._layered(_hashed(self._keyed, text.encode("utf-8", "surrogatepass")))
 
-    def papers(self, tenant: str, assessment_id: str) -> list[bytes]:
-        """Where the receipt of an assessment may lie, the likeliest first: beside the subject's histories, whose place
-        the id begins with, under as many layers as there were when it was given out.
+    def _first(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
+        """The pseudonym without layers, of what many share and nobody is known by: it names a popularity record, whose
+        own key has them."""
+        quadruple = (tenant, domain, kind, value)
+        return self.ages(*quadruple)[0] if self._layers else self.common(*quadruple)
 
-        A tenant reaches only its own receipts: its name is part of their pseudonym.
-        """
-        place = bytes.fromhex(assessment_id[: 2 * PLACE])
-        paper = self.digest(tenant, "", "receipt", assessment_id)
-        found = [place + paper]
+    def papers(self, assessment_id: str) -> list[bytes]:
+        """Where the receipt of an assessment may lie, the likeliest first: beside the subject's histories, whose place
+        the id begins with, under as many layers as there were when it was given out."""
+        given = bytes.fromhex(assessment_id)
+        place, rest = given[:PLACE], given[PLACE:] + b"\0" * (len(self._layers) % 2)
+        found = [place + rest]
         for since in range(len(self._layers) - 1, -1, -1):
             at = before = place
             for layer in self._layers[since:]:
                 at, before = layer.over_place(at), at
-            found.append(at + paper)
+            found.append(at + rest)
             if self._origins is not None:
                 self._origins.note(at, before)
         return found
@@ -175,11 +178,16 @@ class Pseudonyms:
         """Where this attempt's histories lie.
 
         `values` are the attempt's plain values by table; those that could identify somebody (user agent,
-        issuer, device, address) are replaced or completed, in place, by their short pseudonyms.
+        issuer, device, address) are replaced or completed, in place, by their short pseudonyms. So what has a
+        popularity record has the key of its value, and a receipt need not hold both.
         """
         tenant, domain, device = attempt.tenant, attempt.domain, attempt.device
-        common, digest = self.common, self.digest
-        asn = values.get("asn")
+        common, digest, met = self.common, self.digest, self._common
+        asn, agent, issuer = values.get("asn"), values.get("agent"), values.get("issuer")
+        if agent:
+            values["agent"] = short(self._first(tenant, domain, "user_agent", agent))
+        if issuer:
+            values["issuer"] = short(common(tenant, domain, "issuer", issuer))
         keys = Keys(
             subject=digest(tenant, domain, "subject", attempt.subject),
             domain=common(tenant, domain, "domain", ""),
@@ -190,13 +198,13 @@ class Pseudonyms:
             if device and device.fingerprint
             else b"",
             asn=common(tenant, domain, "asn", asn) if asn else b"",
-            popularity={table: common(tenant, domain, table, values[table]) for table in POPULARITY if table in values},
+            popularity={
+                table: met.get((tenant, domain, table, value)) or common(tenant, domain, table, value)
+                for table in POPULARITY
+                if (value := values.get(table)) is not None
+            },
         )
         values["address"], values["network"] = short(keys.address), short(keys.network)
-        if "agent" in values:
-            values["agent"] = short(keys.popularity["agent"])
-        if "issuer" in values:
-            values["issuer"] = short(common(tenant, domain, "issuer", values["issuer"]))
         if keys.device:
             values["device"] = short(keys.device)
         if keys.fingerprint:

@@ -12,8 +12,8 @@ from riskd.core.pseudonym import Keys
 PROFILE: Final = b"P"
 """What owners taught. A key is a pseudonym and the kind of its record."""
 COMMON: Final = b"C"
-"""What owners taught of values that many share: a country, a browser, the whole domain. Nobody's in particular,
-so that a store may answer from memory."""
+"""What owners taught of values that many share: a country, an operator, a browser, the whole domain. Nobody's in
+particular, so that a store may answer from memory."""
 ACTIVITY: Final = b"A"
 """What was tried lately."""
 SHARE: Final = b"D"
@@ -37,37 +37,38 @@ KINDS: Final = {
 
 
 def wanted(keys: Keys) -> list[bytes]:
-    """The records to read, in the order that `recall` takes them."""
-    return [
-        keys.subject + PROFILE,
-        keys.subject + ACTIVITY,
-        keys.address + PROFILE,
-        keys.address + ACTIVITY,
-        keys.network + PROFILE,
-        keys.network + ACTIVITY,
-        keys.domain + COMMON,
-        *(key + kind for key in _optional(keys) for kind in (PROFILE, ACTIVITY)),
-        *(key + COMMON for key in keys.popularity.values()),
-    ]
+    """The records to read, in the order that `recall` takes them. What is common comes last."""
+    subject, address, network, device = keys.subject, keys.address, keys.network, keys.device
+    found = [subject + PROFILE, subject + ACTIVITY, address + PROFILE, address + ACTIVITY]
+    found += [network + PROFILE, network + ACTIVITY]
+    if device:
+        found += [device + PROFILE, device + ACTIVITY]
+    if keys.fingerprint:
+        found.append(keys.fingerprint + PROFILE)
+    if keys.asn:
+        found += [keys.asn + ACTIVITY, keys.asn + COMMON]
+    found.append(keys.domain + COMMON)
+    found += [key + COMMON for key in keys.popularity.values()]
+    return found
 
 
 def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
-    """The records that `wanted` named, as memories; absent ones are empty."""
-    found = iter([history or EMPTY for history in histories])
-    subject, address, network = (Memory(next(found), next(found)) for _ in range(3))
-    domain = next(found)
-    optional = {key: Memory(next(found), next(found)) for key in _optional(keys)}
+    """The records that `wanted` named, as memories; absent ones are empty. Nobody tries fingerprints."""
+    found = [history or EMPTY for history in histories]
+    at, device, fingerprint, asn = 6, NOTHING, NOTHING, NOTHING
+    if keys.device:
+        device, at = Memory(found[at], found[at + 1]), at + 2
+    if keys.fingerprint:
+        fingerprint, at = Memory(found[at], EMPTY), at + 1
+    if keys.asn:
+        asn, at = Memory(found[at + 1], found[at]), at + 2
     return Remembered(
-        subject=subject,
-        device=optional.get(keys.device, NOTHING),
-        fingerprint=optional.get(keys.fingerprint, NOTHING),
-        address=address,
-        network=network,
-        asn=optional.get(keys.asn, NOTHING),
-        popularity=dict(zip(keys.popularity, found, strict=True)),
-        domain=domain,
+        subject=Memory(found[0], found[1]),
+        address=Memory(found[2], found[3]),
+        network=Memory(found[4], found[5]),
+        device=device,
+        fingerprint=fingerprint,
+        asn=asn,
+        domain=found[at],
+        popularity=dict(zip(keys.popularity, found[at + 1 :], strict=True)),
     )
-
-
-def _optional(keys: Keys) -> list[bytes]:
-    return [key for key in (keys.device, keys.fingerprint, keys.asn) if key]

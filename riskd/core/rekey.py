@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec.structs import force_setattr, replace
+from msgspec.structs import force_setattr
 
-from riskd.core import learn
+from riskd.core import receipts
 from riskd.core.history import SKETCH, TABLES, Delta, decode, encode, fold
-from riskd.core.learn import Receipt
 from riskd.core.pseudonym import Layer
 from riskd.core.recall import ACTIVITY, COMMON, IMPORT, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.stored import PLACE, expiry, pack, payload
 
-SHORT: Final = ("address", "network", "agent", "device", "fingerprint", "issuer")
-"""Tables whose values are short pseudonyms."""
+SHORT: Final = ("address", "network", "device", "fingerprint", "issuer")
+"""Tables whose values are short pseudonyms that get layers. User agents keep theirs: many share them."""
 WHOLE: Final = (PROFILE, ACTIVITY, COMMON, IMPORT)
 """Records whose key is one pseudonym; that of others is a place and a pseudonym."""
 PAPERS: Final = (RECEIPT, REPLY, IMPORT)
@@ -33,19 +32,23 @@ def moved_key(key: bytes, layer: Layer) -> bytes:
     body, kind = key[:-1], key[-1:]
     if kind in WHOLE:
         return layer.over(body) + kind
-    return layer.over_place(body[:PLACE]) + layer.over(body[PLACE:]) + kind
+    place, rest = layer.over_place(body[:PLACE]), body[PLACE:]
+    if kind == RECEIPT:  # of the id that was given out, and a byte that says that the layers are odd
+        return place + (rest + b"\0" if len(rest) == PLACE else rest[:-1]) + kind
+    return place + layer.over(rest) + kind
 
 
-def moved(kind: bytes, record: bytes, layer: Layer) -> bytes:
+def moved(key: bytes, record: bytes, layer: Layer) -> bytes:
     """A record under one more layer. Raises msgspec.DecodeError on what is none of that kind.
 
     Sketches keep their bits, of pseudonyms as they were: until they are over, a day, a value may count twice. A reply
     keeps the assessment id that was given out.
     """
+    kind = key[-1:]
     if kind in (REPLY, IMPORT):
         return record
     if kind == RECEIPT:
-        return pack(expiry(record), learn.encode(_receipt(learn.decode(payload(record)), layer)))
+        return pack(expiry(record), receipts.layered(payload(record), key[:PLACE], layer))
     history = decode(payload(record))
     for table in SHORT:
         values = history.tallies.of(table)
@@ -55,39 +58,21 @@ def moved(kind: bytes, record: bytes, layer: Layer) -> bytes:
     return pack(expiry(record), encode(history))
 
 
-def _receipt(kept: Receipt, layer: Layer) -> Receipt:
-    lesson = kept.lesson
+def named(key: bytes, record: bytes) -> list[bytes]:
+    """Keys of the histories that a record names: they move before it does, so that what it takes back is there.
 
-    def each(keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        return tuple([layer.over(key) for key in keys])
-
-    values = {table: layer.over_short(value) if table in SHORT else value for table, value in lesson.values.items()}
-    again = replace(
-        lesson,
-        subject=layer.over(lesson.subject),
-        owners=each(lesson.owners),
-        shared=each(lesson.shared),
-        common=each(lesson.common),
-        domain=layer.over(lesson.domain),
-        values=values,
-    )
-    return replace(kept, lesson=again, activity=each(kept.activity))
-
-
-def named(kind: bytes, key: bytes, record: bytes) -> list[bytes]:
-    """Keys of the histories that a record names: they move before it does, so that what it takes back is there."""
+    Common values
+    are not named: whoever reads a receipt names them, and then they move."""
+    kind = key[-1:]
     if kind == SHARE:
         return [key[PLACE:-1] + PROFILE, key[PLACE:-1] + ACTIVITY]
     if kind != RECEIPT:
         return []
-    kept = learn.decode(payload(record))
-    lesson = kept.lesson
-    profiles = (lesson.subject, *lesson.owners, *lesson.shared)
+    subject, owners, shared = receipts.named(payload(record), key[:PLACE])
+    entities = (subject, *owners, *shared)
     return [
-        *(body + PROFILE for body in profiles),
-        *(body + ACTIVITY for body in kept.activity),
-        *(body + COMMON for body in (*lesson.common, lesson.domain)),
-        *(lesson.subject[:PLACE] + owner + SHARE for owner in lesson.owners),
+        *(body + histories for body in entities for histories in (PROFILE, ACTIVITY)),
+        *(subject[:PLACE] + owner + SHARE for owner in owners),
     ]
 
 

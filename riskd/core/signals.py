@@ -80,11 +80,16 @@ _NOT_SENT: Final = {source: Missing(source, "not_sent") for source in _ALL}
 _WITHHELD: Final = {source: Missing(source, "not_consented") for source in _ALL}
 
 
+def rhythm(now: float) -> dict[str, str]:
+    """The hour and the weekday, in UTC: values that follow from the time."""
+    return {"hour": str(int(now // 3600) % 24), "weekday": str(int(now // 86400 + 3) % 7)}
+
+
 def values(
     attempt: Attempt, place: Place | Missing, route: Route | Missing, agent: Agent | Missing, now: float
 ) -> dict[str, str]:
     """This attempt's value in each history table that has one, as the subject's history will know it."""
-    found = {"hour": str(int(now // 3600) % 24), "weekday": str(int(now // 86400 + 3) % 7)}
+    found = rhythm(now)
     if isinstance(place, Place) and place.country:
         found["country"] = place.country
     if isinstance(route, Route) and route.asn:

@@ -14,13 +14,14 @@ from msgspec import Struct
 
 from riskd.core.history import EMPTY, Delta, History, decode, encode, fold
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Which records these are; stores keep those of other formats apart. It rises when what is stored changes."""
 PLACE: Final = 8
 """Bytes that every key begins with, and that all records of one entity share: its histories, receipts and replies
 lie beside each other, change together, and are found together."""
 _EXPIRY: Final = Layout(">d")
 _HEAD: Final = _EXPIRY.size
+_unpack: Final = _EXPIRY.unpack_from
 
 
 class Swap(Struct, frozen=True):
@@ -67,14 +68,14 @@ def expired(record: bytes, now: float) -> bool:
 
 def document(record: bytes | None, now: float) -> bytes | None:
     """What a record holds; None where there is none or it has expired."""
-    if record is None or expired(record, now):
+    if record is None or _unpack(record)[0] <= now:
         return None
     return record[_HEAD:]
 
 
 def history(record: bytes | None, now: float) -> History | None:
     """The history in a record; None where there is none or it has expired. Raises msgspec.DecodeError."""
-    if record is None or expired(record, now):
+    if record is None or _unpack(record)[0] <= now:
         return None
     return decode(record[_HEAD:])
 

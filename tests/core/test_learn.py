@@ -276,15 +276,6 @@ def test_a_completed_recovery_is_remembered_as_a_sensitive_step() -> None:
     assert kept.taught == learned(lesson) == 1
 
 
-@law
-@given(receipts, st.integers(0, 3), st.booleans())
-def test_a_receipt_survives_its_encoding(kept: Receipt, units: int, fraud: bool) -> None:
-    """What is settled later is what was kept."""
-    kept = replace(kept, taught=units, fraud=fraud)
-
-    assert learn.decode(learn.encode(kept)) == kept
-
-
 NETWORK, POPULAR = b"n" * 16, b"p" * 16
 KEYS = Keys(subject=SUBJECT, domain=DOMAIN, address=PLACE, network=NETWORK, device=DEVICE, popularity={"os": POPULAR})
 OSLO = Place("NO", 59.9127, 10.7461, 20.04)

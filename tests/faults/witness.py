@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import median
 from typing import Final
 
 import grpc
@@ -16,10 +17,12 @@ from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd.core import record
 from tests.e2e.service import Service, attempt, eventually
 
-DEADLINE: Final = 0.5
-"""What callers allow here; riskd itself takes 0.1 s (`server.default_timeout_ms`) at most."""
-MARGIN: Final = 0.25
-"""On top of that: the call itself, on a machine that is busy with other tests."""
+DEADLINE: Final = 1.0
+"""What callers allow here."""
+OWN: Final = 0.1
+"""What riskd takes at most (`server.default_timeout_ms`)."""
+MARGIN, MOST = 0.25, 0.9
+"""On top of that: what the call itself takes in half of the cases, and at most, on a machine that is busy."""
 
 
 class Seen(Struct, frozen=True):
@@ -56,7 +59,8 @@ class Witness:
     def several(self, count: int = 5) -> list[Seen]:
         """As many, each within the service's own time and the margin."""
         seen = [self.sign_in() for _ in range(count)]
-        assert max(each.seconds for each in seen) < 0.1 + MARGIN
+        assert median(each.seconds for each in seen) < OWN + MARGIN
+        assert max(each.seconds for each in seen) < OWN + MOST
         return seen
 
     def tell(self, assessment_id: str) -> None:

@@ -303,10 +303,11 @@ def test_open_streams_do_not_hold_the_handlers(running: Running) -> None:
     questions = [
         queue.SimpleQueue[reflection_pb2.ServerReflectionRequest | None]() for _ in range(Options().threads + 1)
     ]
-    streams = [stub.ServerReflectionInfo(iter(each.get, None), timeout=30) for each in questions]
-    watches = [watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in questions]
     questions[0].put(reflection_pb2.ServerReflectionRequest(list_services=""))
+    streams = [stub.ServerReflectionInfo(iter(questions[0].get, None), timeout=30)]
     assert next(streams[0]).list_services_response.service
+    streams += [stub.ServerReflectionInfo(iter(each.get, None), timeout=30) for each in questions[1:]]
+    watches = [watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in questions]
     assert all(next(each).status for each in watches)
     assert running.stub.Assess(LOGIN, timeout=5).assessment_id == ASSESSMENT.id
     for stream, question in zip(streams, questions, strict=True):

@@ -1,0 +1,158 @@
+"""What grows with what is remembered: bytes a subject, the time of an assessment, of a start, and a worker's memory.
+
+Sizes take turns, call by call, so that a busy machine slows both. Run: python -m benchmarks.scale [--subjects N N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from random import Random
+from time import perf_counter, perf_counter_ns
+from typing import Final
+
+import lmdb
+from msgspec.structs import replace
+
+from benchmarks.assess import percentiles
+from benchmarks.seeding import seed
+from benchmarks.served import serving
+from benchmarks.traffic import attempt, attempts
+from riskd.adapters.memory import NullMeter
+from riskd.config import load
+from riskd.core.attempt import Outcome
+from riskd.core.history import DAY
+from riskd.core.recall import ACTIVITY, COMMON, RECEIPT, REPLY
+from riskd.engine import Engine
+from riskd.ports import HistoryStore
+from riskd.wiring import open_engine
+
+APART: Final = 1.7 * DAY
+"""Seconds between two sign-ins of a subject: a hundred take as long as histories remember."""
+ENTRY: Final = 10
+"""Bytes that LMDB needs for a key and a record beside both."""
+
+
+def live(subjects: int, sign_ins: int, state: str) -> None:
+    """So many sign-ins of each, assessed, proven and swept like real ones; the last of them an hour ago."""
+    random, now, end = Random(1), [0.0], time.time()
+    with open_engine(load(flags={"state.dir": state}), NullMeter()) as opened:
+        engine = Engine(replace(opened.parts, clock=lambda: now[0]), opened.release)
+        for number in range(sign_ins):
+            for who in random.sample(range(subjects), subjects):
+                now[0] = end - 3600 - (sign_ins - 1 - number + random.random() / 2) * APART
+                answer = engine.assess(attempt(who, random), 5.0)
+                kind = "session_established" if answer.requirement.satisfied else "challenge_passed"
+                engine.record(Outcome(assessment_id=answer.id, kind=kind), 5.0)
+            sweep(opened.parts.store, now[0])
+        sweep(opened.parts.store, end)
+
+
+def sweep(store: HistoryStore, now: float) -> None:
+    """Take out all that has expired."""
+    store.sweep(now, store.size()[0] + 1)
+
+
+def taken(state: str) -> tuple[int, Counter[str]]:
+    """Bytes of all pages in use, and of keys and records by what is kept."""
+    held: Counter[str] = Counter()
+    directory = next(Path(state).rglob("data.mdb")).parent
+    with lmdb.open(str(directory), readonly=True) as environment, environment.begin() as transaction:
+        for key, record in transaction.cursor():
+            held[_KINDS.get(key[-1:], "profiles")] += len(key) + len(record) + ENTRY
+        stat = environment.stat()
+    pages = (stat["leaf_pages"] + stat["branch_pages"] + stat["overflow_pages"]) * stat["psize"]
+    return pages, held
+
+
+_KINDS: Final = {RECEIPT: "receipts", REPLY: "receipts", ACTIVITY: "activity", COMMON: "shared"}
+
+
+def sizes() -> None:
+    """Bytes a subject: what its sign-ins taught (its own profile and those of its device, address and network; kept for
+    26 weeks), what was counted (26 hours), and what is kept for outcomes (90 days)."""
+    print(f"bytes a subject on LMDB, a sign-in every {APART / 3600:.0f} hours")
+    print(
+        f"{'sign-ins':>8}{'profiles':>10}{'activity':>10}{'receipts':>10}{'profiles in pages':>19}{'all in pages':>14}"
+    )
+    for sign_ins, subjects in ((1, 1000), (10, 500), (100, 100)):
+        with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state:
+            live(subjects, sign_ins, state)
+            pages, held = taken(state)
+        profiles, activity, receipts = (held[kind] / subjects for kind in ("profiles", "activity", "receipts"))
+        own = pages * held["profiles"] / held.total() / subjects
+        row = f"{sign_ins:>8}{profiles:>10.0f}{activity:>10.0f}{receipts:>10.0f}{own:>19.0f}{pages / subjects:>14.0f}"
+        print(row, flush=True)
+
+
+def times(subjects: list[int], calls: int) -> None:
+    """p50 of an assessment among few and among many, then what a service needs that starts on the largest store."""
+    with ExitStack() as stack:
+        states = [stack.enter_context(tempfile.TemporaryDirectory(prefix="riskd-bench-")) for _ in subjects]
+        engines = []
+        for count, state in zip(subjects, states, strict=True):
+            engine = stack.enter_context(open_engine(load(flags={"state.dir": state}), NullMeter()))
+            begun = perf_counter()
+            seed(engine.parts, count, time.time())
+            print(f"{count} subjects seeded in {perf_counter() - begun:.0f} s", flush=True)
+            engines.append(engine)
+        streams = [islice(attempts(count, seed=3), calls) for count in subjects]
+        spent: list[list[int]] = [[] for _ in subjects]
+        for turn in zip(*streams, strict=True):
+            for engine, one, each in zip(engines, turn, spent, strict=True):
+                start = perf_counter_ns()
+                engine.assess(one)
+                each.append(perf_counter_ns() - start)
+        middles = []
+        for count, each in zip(subjects, spent, strict=True):
+            middle, tail = percentiles(each[calls // 10 :])
+            middles.append(middle)
+            print(f"Engine.assess among {count:>9} subjects: p50 {middle:6.1f} us, p99 {tail:6.1f} us")
+        print(f"largest to smallest: {middles[-1] / middles[0]:.2f}")
+        for engine in engines:
+            engine.close()
+        starts(states[-1], subjects[-1])
+
+
+def starts(state: str, subjects: int) -> None:
+    """From start to ready, and the memory that a worker shares with nobody: the mapped store is the kernel's."""
+    command = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", "2"]
+    seconds, memory = [], []
+    for _ in range(3):
+        begun = perf_counter()
+        with serving("riskd", command, {"RISKD_STATE__DIR": state}) as served:
+            seconds.append(perf_counter() - begun)
+            memory += [_anonymous(pid) for pid in served.pids]
+    print(f"start to ready on {subjects} subjects: {statistics.median(seconds):.1f} s")
+    print(f"memory of its largest process that no other shares: {max(memory) / 1024:.0f} MiB")
+
+
+def _anonymous(pid: int) -> int:
+    """KiB."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
+
+
+def main() -> int:
+    """Print all of it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, nargs="+", default=[10_000, 1_000_000], help="sizes to compare")
+    parser.add_argument("--calls", type=int, default=4_000, help="assessments to time at each size")
+    parser.add_argument("--only", choices=("sizes", "times"), help="one half of it")
+    options = parser.parse_args()
+    if options.only != "times":
+        sizes()
+    if options.only != "sizes":
+        times(options.subjects, options.calls)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Laws of the stored form of receipts: small, and nothing that an outcome needs is lost."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.core import learn, receipts
+from riskd.core.address import parse
+from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES, Attempt, Behaviour, Device, Federation, Network
+from riskd.core.context import Agent, Missing, Place, Remembered, Route
+from riskd.core.history import PROFILE_TABLES
+from riskd.core.learn import Receipt
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.core.signals import context, values
+from riskd.core.stored import PLACE
+
+PSEUDONYMS: Final = Pseudonyms(b"p" * 32)
+OTHERS: Final = Pseudonyms(b"q" * 32)
+law = settings(deadline=None, max_examples=200)
+
+words = st.sampled_from(["", "a", "Zürich", "日本", "x" * 200])
+devices = st.builds(Device, user_agent=words, device_id=words, fingerprint=words, screen=words,
+                    languages=st.sampled_from([(), ("nb-NO", "en")]), timezone=words)  # fmt: skip
+attempts = st.builds(
+    Attempt,
+    domain=st.sampled_from(DOMAINS),
+    subject=st.text(min_size=1, max_size=20),
+    journey=st.sampled_from(JOURNEYS),
+    tenant=words,
+    network=st.sampled_from([Network(client_ip="81.167.1.2"), Network(client_ip="2a02:810d:8000::1")]),
+    device=st.none() | devices,
+    behaviour=st.none() | st.just(Behaviour(typing_intervals_ms=(90.0, 110.5) * 10)),
+    federation=st.none() | st.just(Federation(issuer="https://idp.example")),
+)
+OSLO: Final = Place("NO", 59.9127, 10.7461, 20.04)
+CHROME: Final = Agent("Chrome", "153", "Windows", "10", "desktop")
+places: st.SearchStrategy[Place | Missing]
+routes: st.SearchStrategy[Route | Missing]
+agents: st.SearchStrategy[Agent | Missing]
+places = st.sampled_from([Missing("place", "not_found"), OSLO, Place("", -90.0, 180.0, 1.0)])
+routes = st.sampled_from([Missing("route", "not_found"), Route(2119), Route(2119, anonymizer="tor"), Route(0)])
+agents = st.sampled_from([Missing("agent", "not_sent"), CHROME, Agent("Firefox", "128")])
+MET: Final = Requirement(Tier.BASELINE, Terms(1), satisfied=True)
+ACCEPTED: Final = ((), (("hwk",),), (("otp",), ("swk", "pin")))
+
+
+def kept(
+    attempt: Attempt,
+    now: float,
+    facts: tuple[Place | Missing, Route | Missing, Agent | Missing],
+    requirement: Requirement = MET,
+    accepted: tuple[tuple[str, ...], ...] = (("pwd",),),
+) -> Receipt:
+    """The receipt that an assessment makes."""
+    address = parse(attempt.network.client_ip)
+    assert address is not None
+    found = values(attempt, *facts, now)
+    keys = PSEUDONYMS.keys(attempt, address, found)
+    known = context(attempt, now, found, facts=facts, remembered=Remembered(), device_offset_min=None)
+    return learn.receipt(attempt, known, keys, requirement, accepted)
+
+
+@st.composite
+def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
+    """A receipt as an assessment makes it and outcomes leave it, and its tenant."""
+    attempt, now = draw(attempts), draw(st.floats(1_700_000_000, 1_900_000_000))
+    requirement = Requirement(draw(st.sampled_from(list(Tier))), Terms(1), draw(st.booleans()))
+    facts = (draw(places), draw(routes), draw(agents))
+    first = kept(attempt, now, facts, requirement, draw(st.sampled_from(ACCEPTED)))
+    reported = draw(st.lists(st.sampled_from(OUTCOMES), unique=True).map(tuple))
+    return replace(first, taught=draw(st.integers(0, 9)), fraud=draw(st.booleans()), reported=reported), attempt.tenant
+
+
+@law
+@given(issued())
+def test_a_receipt_survives_its_stored_form(one: tuple[Receipt, str]) -> None:
+    """What is settled weeks later is what was kept, every key and value of it: so fraud takes back what was taught."""
+    receipt, tenant = one
+    stored = receipts.encode(receipt, tenant)
+
+    assert receipts.decode(stored, receipt.lesson.subject[:PLACE], PSEUDONYMS) == (receipt, tenant)
+
+
+@law
+@given(issued())
+def test_a_receipt_names_nobody(one: tuple[Receipt, str]) -> None:
+    """Of the subject there is half a pseudonym, and what can be derived needs the pepper."""
+    receipt, tenant = one
+    stored = receipts.encode(receipt, tenant)
+    elsewhere, _ = receipts.decode(stored, receipt.lesson.subject[:PLACE], OTHERS)
+
+    assert receipt.lesson.subject not in stored
+    assert elsewhere.lesson.domain != receipt.lesson.domain
+    assert set(elsewhere.lesson.common).isdisjoint(receipt.lesson.common)
+
+
+def test_a_usual_receipt_is_small() -> None:
+    """A browser's sign-in with device id and all signals: its values, four keys and a quarter of that for the rest."""
+    device = Device(
+        user_agent="Mozilla/5.0", device_id="d", screen="1920x1080", languages=("nb-NO",), timezone="Europe/Oslo"
+    )
+    attempt = Attempt(
+        domain="customer",
+        subject="anna",
+        journey="login",
+        network=Network(client_ip="81.167.1.2"),
+        device=device,
+        behaviour=Behaviour(typing_intervals_ms=(90.0, 110.5) * 10),
+    )
+
+    assert len(receipts.encode(kept(attempt, 1_800_000_000.0, (OSLO, Route(2119), CHROME)), "")) <= 180
+
+
+def test_every_learned_value_is_kept_or_derived() -> None:
+    """A table that attempts have values for cannot be forgotten in the stored form."""
+    derived = {"hour", "weekday", "address", "network", "device", "fingerprint"}
+    counted = {"sign_in", "typing"}
+
+    assert set(receipts.VALUES) | derived | counted == set(PROFILE_TABLES)
+
+
+@pytest.mark.parametrize("scrap", [b"", b"\x90", b"\xc1", bytes(40)])
+def test_anything_else_is_refused(scrap: bytes) -> None:
+    """A damaged record is an error with a name."""
+    with pytest.raises(msgspec.DecodeError):
+        receipts.decode(scrap, bytes(PLACE), PSEUDONYMS)
