@@ -22,6 +22,7 @@ PARTS: Final[dict[str, str]] = {
     "redis": "Histories on Redis, beside LMDB and bare round trips",
     "gather": "Geo and user agents",
     "decision_log": "The decision log",
+    "pepper": "Layers of the pepper",
     "turns": "Bounded waits",
     "imports": "Importing past sign-ins",
     "metrics": "Metrics",

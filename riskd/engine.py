@@ -20,7 +20,6 @@ from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.features import NAMES
-from riskd.core.history import DAY
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY, recall, wanted
 from riskd.core.record import Record
@@ -28,8 +27,6 @@ from riskd.core.stored import PLACE
 from riskd.core.validation import outcome_violations, violations
 from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter, Swap
 
-REPLY_SECONDS: Final = DAY
-"""How long a repeated request id gets the first answer."""
 TRIES: Final = len(OUTCOMES) + 1
 """Attempts at changing a receipt that others change at the same moment: each kind of outcome changes it once."""
 _UNKNOWN: Final = Device()
@@ -85,8 +82,9 @@ class _Gathered(Struct, frozen=True):
     keys: Keys
     assessment_id: str
     context: Context
+    reply_key: bytes
     seal: bytes
-    """Of the attempt's content; empty without a request id."""
+    """Of the attempt's content. Both are empty without a request id."""
     reply: bytes | None
 
 
@@ -155,16 +153,18 @@ class Engine:
         if found:
             raise InvalidOutcome(found)
         deadline = perf_counter() + timeout
-        key = bytes.fromhex(outcome.assessment_id) + RECEIPT
+        keys = [body + RECEIPT for body in parts.pseudonyms.papers(outcome.assessment_id)]
         for _ in range(TRIES):
-            _, (document,) = parts.store.read((), (key,), now, deadline - perf_counter())
+            _, documents = parts.store.read((), keys, now, deadline - perf_counter())
+            key, document = next((pair for pair in zip(keys, documents, strict=True) if pair[1] is not None), _NOWHERE)
             if document is None:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
             before, tenant = receipts.decode(document, key[:PLACE], parts.pseudonyms)
             if tenant != outcome.tenant:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
-            kept, deltas = learn.settle(before, outcome, now)
-            swap = Swap(key, document, receipts.encode(kept, tenant), kept.lesson.time + learn.RECEIPT_SECONDS)
+            retention = self._release.policies[before.domain].retention
+            kept, deltas = learn.settle(before, outcome, now, retention)
+            swap = Swap(key, document, receipts.encode(kept, tenant), kept.lesson.time + retention.receipt)
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
                 parts.meter.outcome(kept.domain, outcome.kind, kept.taught - before.taught)
                 return self._recorded(outcome, kept, now)
@@ -175,6 +175,10 @@ class Engine:
         self._parts.log.close()
         self._parts.store.close()
 
+    def rekey(self, store: HistoryStore, pseudonyms: Pseudonyms) -> None:
+        """Keep histories under other pseudonyms from the next attempt on, in a store that knows of them."""
+        self._parts = replace(self._parts, store=store, pseudonyms=pseudonyms)
+
     def _gather(self, attempt: Attempt, address: Address, now: float, deadline: float) -> _Gathered:
         """Every fact, the histories in one batched read. What cannot be had is Missing."""
         parts = self._parts
@@ -184,14 +188,15 @@ class Engine:
         keys = observed.keys
         assessment_id = _identify(keys.subject, attempt.request_id)
         offset = parts.geo.offset(device.timezone, when) if device.timezone else None
-        seal = b""
-        replies: tuple[bytes, ...] = ()
+        reply_key = seal = b""
         if attempt.request_id:
             seal = parts.pseudonyms.seal(record.content(attempt))
-            replies = (bytes.fromhex(assessment_id) + REPLY,)
+            reply_key = _reply_key(parts.pseudonyms, attempt, keys.subject)
         remembered: Remembered | Missing
         try:
-            histories, documents = parts.store.read(wanted(keys), replies, now, deadline - perf_counter())
+            histories, documents = parts.store.read(
+                wanted(keys), (reply_key,) if reply_key else (), now, deadline - perf_counter()
+            )
             remembered = recall(keys, histories)
         except Unavailable:
             parts.meter.failed("store")
@@ -205,18 +210,21 @@ class Engine:
             device_offset_min=offset,
             measured_from=parts.edge,
         )
-        return _Gathered(address, keys, assessment_id, context, seal, documents[0] if documents else None)
+        return _Gathered(address, keys, assessment_id, context, reply_key, seal, documents[0] if documents else None)
 
     def _record(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
     ) -> Assessment:
         """Apply the deltas and append to the log; what fails is named in the answer, its repeats, and counted."""
         answer, parts = decision.assessment, self._parts
-        key, receipt = bytes.fromhex(answer.id), receipts.encode(decision.receipt, attempt.tenant)
-        swaps = [Swap(key + RECEIPT, None, receipt, now + learn.RECEIPT_SECONDS)]
+        retention = self._release.policies[attempt.domain].retention
+        receipt_key = parts.pseudonyms.papers(answer.id)[0] + RECEIPT
+        receipt = receipts.encode(decision.receipt, attempt.tenant)
+        swaps = [Swap(receipt_key, None, receipt, now + retention.receipt)]
         reply = None
         if attempt.request_id:
-            reply = Swap(key + REPLY, None, record.encode_reply(answer, gathered.seal), now + REPLY_SECONDS)
+            kept = record.encode_reply(answer, gathered.seal)
+            reply = Swap(gathered.reply_key, None, kept, now + retention.reply)
             swaps.append(reply)
         try:
             if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
@@ -236,14 +244,14 @@ class Engine:
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
     ) -> Assessment:
         """Somebody answered the same request id while we did, and theirs stands; or longer ago than answers are
-        kept, and this is another request. Its id follows from the day, so that its own repeats are found. Raises
+        kept, and this is another request. Its id follows from the time, so that of several at once one counts. Raises
         Unavailable."""
         taken = decision.assessment.id
-        key = bytes.fromhex(taken) + REPLY
-        _, (document,) = self._parts.store.read((), (key,), now, max(deadline - perf_counter(), 0.001))
+        _, (document,) = self._parts.store.read((), (gathered.reply_key,), now, max(deadline - perf_counter(), 0.001))
         if document is not None:
             return self._again(attempt, gathered, document, now)
-        anew = _identify(gathered.keys.subject, f"{taken}\0{now // REPLY_SECONDS}")
+        period = now // self._release.policies[attempt.domain].retention.reply
+        anew = _identify(gathered.keys.subject, f"{taken}\0{period}")
         decision = replace(decision, assessment=replace(decision.assessment, id=anew))
         return self._record(attempt, gathered, decision, now, deadline)
 
@@ -291,6 +299,7 @@ class Engine:
 
 
 _NO_AGENT: Final = Missing("agent", "not_sent")
+_NOWHERE: Final = (b"", None)
 _NO_STORE: Final = Missing("history", "unavailable")
 _NOT_LOGGED: Final = "decision_log:not_written"
 _REUSED: Final = Problem(
@@ -310,11 +319,17 @@ def _identify(subject: bytes, request_id: str) -> str:
     return (subject[:PLACE] + unique).hex()
 
 
+def _reply_key(pseudonyms: Pseudonyms, attempt: Attempt, subject: bytes) -> bytes:
+    """Beside the subject's histories; the same however many layers there were when the answer was given."""
+    asked = f"{attempt.subject}\0{attempt.request_id}"
+    return subject[:PLACE] + pseudonyms.digest(attempt.tenant, attempt.domain, "reply", asked) + REPLY
+
+
 def _unknown(assessment_id: str) -> Problem:
     return Problem(
         "assessment_id",
         f"no assessment {assessment_id} of this tenant",
-        f"outcomes are accepted for {learn.RECEIPT_SECONDS // DAY} days",
+        "outcomes are accepted for as long as the policy keeps receipts: 90 days, unless it says otherwise",
     )
 
 

@@ -33,7 +33,16 @@ WHYS: Final = (
     "unavailable",
 )
 STAGES: Final = ("gather", "decide", "record")
-PARTS: Final = ("store", "decision_log", "decision_log_slow", "decision_log_sync", "geo", "reload", "clock")
+PARTS: Final = (
+    "store",
+    "decision_log",
+    "decision_log_slow",
+    "decision_log_sync",
+    "compaction",
+    "geo",
+    "reload",
+    "clock",
+)
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (
     "OK",
@@ -59,6 +68,9 @@ METHODS: Final = (
     ("unary", "riskd.v1.RiskService", "Assess"),
     ("unary", "riskd.v1.RiskService", "BatchAssess"),
     ("unary", "riskd.v1.RiskService", "RecordOutcome"),
+    ("unary", "riskd.v1.SubjectService", "GetSubjectSummary"),
+    ("unary", "riskd.v1.SubjectService", "ExportSubject"),
+    ("unary", "riskd.v1.SubjectService", "EraseSubject"),
     (OTHER, OTHER, OTHER),
 )
 _RPC: Final = ("grpc_type", "grpc_service", "grpc_method")

@@ -10,7 +10,7 @@ from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.history import Delta, History
 from riskd.core.stored import Change, Swap
 
-__all__ = ["AgentParser", "Change", "DecisionLog", "GeoLookup", "HistoryStore", "Meter", "Swap"]
+__all__ = ["AgentParser", "Change", "DecisionLog", "GeoLookup", "HistoryStore", "LogArchive", "Meter", "Swap"]
 
 
 class HistoryStore(Protocol):
@@ -113,6 +113,24 @@ class DecisionLog(Protocol):
 
     def close(self) -> None:
         """Make everything durable and let go. Idempotent."""
+        ...
+
+
+class LogArchive(Protocol):
+    """What the decision log has kept. Raises Unavailable when it cannot be read or written, and nothing else."""
+
+    def forget(self, subjects: Sequence[bytes]) -> float:
+        """Have every record of these pseudonyms erased that was written before now; by when it will be, Unix time.
+
+        Once it returns, the wish survives the death of the process. Asking again does no harm.
+        """
+        ...
+
+    def find(self, subjects: Sequence[bytes], cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """Up to `limit` records of these pseudonyms and the cursor to go on from, within about a second.
+
+        b'' begins; b'' in the answer says that it was the end. There may be more although none were found.
+        """
         ...
 
 

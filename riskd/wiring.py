@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import ssl
 import threading
@@ -15,16 +16,17 @@ from typing import Final
 from riskd.adapters.asn_table import read_asn_table
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.cel_rules import CelCompiler
-from riskd.adapters.decision_log import Bounds, FileDecisionLog
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
 from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import load_policy
 from riskd.adapters.redis_store import Access, Address, RedisStore
+from riskd.adapters.rekeying import Mark, RekeyingStore, read_mark, write_mark
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
-from riskd.config import Settings, obtain_pepper, read_url
+from riskd.config import Settings, obtain_peppers, read_url
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
 from riskd.core.context import Place
@@ -38,15 +40,19 @@ from riskd.core.errors import (
     Unavailable,
 )
 from riskd.core.features import FEATURES, NAMES, schema
-from riskd.core.pseudonym import Pseudonyms
+from riskd.core.pseudonym import Layer, Origins, Pseudonyms
 from riskd.engine import Engine, Parts
 from riskd.metrics import DATABASES
 from riskd.ports import HistoryStore, Meter
+from riskd.subjects import Subjects
 
+_LOG: Final = logging.getLogger("riskd.wiring")
 CHAMPION: Final = "champion"
 """File beside a domain's model versions that names the one to serve."""
 SWEEP: Final = 2_000
 """Records looked at in one go for expiry: a few milliseconds."""
+DUE_SECONDS: Final = 30.0
+"""Time between two looks whether the log is due for compaction."""
 CLOCK_STEP: Final = 300.0
 """Seconds by which a clock that was set, and does not merely drift, has moved."""
 CLOCK_REST: Final = 3600.0
@@ -158,7 +164,7 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
     """
     meter = meter or NullMeter()
     release, geo = _load(settings)
-    pseudonyms = Pseudonyms(obtain_pepper(settings))
+    peppers = obtain_peppers(settings)
     bounds = Bounds(
         segment_bytes=settings.log.segment_mb * 1_048_576,
         segment_seconds=settings.log.segment_minutes * 60,
@@ -166,7 +172,9 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         keep_seconds=settings.log.keep_days * 86_400,
         slow_seconds=settings.log.slow_ms / 1000,
     )
-    store = CachingStore(open_store(settings), meter)
+    base = open_store(settings)
+    mark = _first_mark(base, peppers)
+    store, pseudonyms = keyed(base, peppers, mark, meter)
     parts = Parts(
         store=store,
         geo=geo,
@@ -181,15 +189,75 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
     _announce(release, geo, meter)
     engine, stop = Engine(parts, release), threading.Event()
     keeper = threading.Thread(
-        target=_keep, args=(store, meter, settings.store.sweep_s, stop), name="housekeeping", daemon=True
+        target=_keep,
+        args=(settings, engine, base, (mark.layers, peppers), stop),
+        name="housekeeping",
+        daemon=True,
     )
     keeper.start()
+    compactor = threading.Thread(target=_compact, args=(settings, engine, meter, stop), name="compaction", daemon=True)
+    compactor.start()
     try:
         yield engine
     finally:
         stop.set()
         keeper.join()
+        compactor.join()
         engine.close()
+
+
+def keyed(base: HistoryStore, peppers: Sequence[bytes], mark: Mark, meter: Meter) -> tuple[HistoryStore, Pseudonyms]:
+    """A store as these peppers name its records, and what names them. While records are moved under the last pepper,
+    those that are asked for move first; at other times there is nothing in between.
+
+    Raises InvalidSettings when they are not the peppers that the store was written with.
+    """
+    layers = list(peppers[1:])
+    if mark.checks and mark.checks != checks(peppers)[: len(mark.checks)]:
+        what = "not the peppers that the store was written with" if len(layers) >= mark.layers else "lines are missing"
+        remedy = "bring back the whole file, all lines in their order: without it no history is found"
+        raise InvalidSettings([Problem("secrets.pepper_file", what, remedy)])
+    if len(layers) > mark.layers + 1:
+        remedy = f"leave {mark.layers + 2} lines, run `riskd pepper rotate`, and add the next one after it"
+        raise InvalidSettings([Problem("secrets.pepper_file", "more than one new pepper at a time", remedy)])
+    if len(layers) == mark.layers:
+        return CachingStore(base, meter), Pseudonyms(peppers[0], layers)
+    origins = Origins()
+    return CachingStore(RekeyingStore(base, origins, Layer(layers[-1])), meter), Pseudonyms(peppers[0], layers, origins)
+
+
+def checks(peppers: Sequence[bytes]) -> tuple[str, ...]:
+    """What tells peppers apart: the first 32 bits of a pseudonym of nobody under each."""
+    return tuple(Pseudonyms(pepper).digest("", "", "pepper", "")[:4].hex() for pepper in peppers)
+
+
+def _first_mark(base: HistoryStore, peppers: Sequence[bytes]) -> Mark:
+    """What the store says of its layers. A new store is told of those that there are.
+
+    Of a store that cannot be asked yet the worst is assumed: that its records still move under the last pepper.
+    """
+    try:
+        if len(peppers) > 1 and base.size()[0] == 0:
+            write_mark(base, Mark(len(peppers) - 1, checks(peppers)))
+        return read_mark(base)
+    except Unavailable:
+        return Mark(max(len(peppers) - 2, 0))
+
+
+def open_archive(settings: Settings) -> FileLogArchive:
+    """What the decision log has kept."""
+    log = settings.log
+    return FileLogArchive(Path(log.dir), log.segment_minutes * 60.0, log.compact_minutes * 60.0)
+
+
+def open_subjects(settings: Settings, engine: Engine) -> Subjects:
+    """Whoever answers for the subjects of an engine."""
+    return Subjects(engine, open_archive(settings))
+
+
+def kept_seconds(release: Release) -> dict[str, float]:
+    """Seconds that each identity domain keeps its lines of the decision log."""
+    return {domain: float(policy.retention.log) for domain, policy in release.policies.items()}
 
 
 @contextmanager
@@ -203,13 +271,16 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
         what = "what is learned into memory is forgotten when the import ends"
         raise InvalidSettings([Problem("store.kind", what, "name the store of the service, as `lmdb`")])
     release, geo = _load(settings)
+    base = MemoryStore() if trial else open_store(settings)
+    peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)
+    store, pseudonyms = keyed(base, peppers, _first_mark(base, peppers), NullMeter())
     parts = Parts(
-        store=MemoryStore() if trial else open_store(settings),
+        store=store,
         geo=geo,
         agents=AgentParser(),
         log=NullLog(),
         meter=NullMeter(),
-        pseudonyms=Pseudonyms(secrets.token_bytes(32) if trial else obtain_pepper(settings)),
+        pseudonyms=pseudonyms,
         clock=time.time,
     )
     engine = Engine(parts, release)
@@ -259,23 +330,50 @@ def _edge(settings: Settings) -> Place | None:
     return Place("", edge[0], edge[1], 0.0) if edge else None
 
 
-def _keep(store: HistoryStore, meter: Meter, every: float, stop: threading.Event) -> None:
-    """Sweep expired records and report the store's size, until told to stop.
+def _compact(settings: Settings, engine: Engine, meter: Meter, stop: threading.Event) -> None:
+    """Compact the log whenever nobody has for `log.compact_minutes`, until told to stop."""
+    archive = open_archive(settings)
+    while not stop.wait(DUE_SECONDS):
+        try:
+            if archive.state().compacted + settings.log.compact_minutes * 60 <= time.time():
+                archive.compact(kept_seconds(engine.release), stop)
+        except Unavailable:
+            meter.failed("compaction")
+
+
+def _keep(
+    settings: Settings,
+    engine: Engine,
+    base: HistoryStore,
+    known: tuple[int, list[bytes]],
+    stop: threading.Event,
+) -> None:
+    """Sweep expired records, report the store's size, and look for a rotation of the pepper, until told to stop.
+
+    `known`: how many layers the store had, and the peppers.
 
     What a clock that was set wrong takes for expired is forgotten, but not deleted: after a step nothing is swept for
     `CLOCK_REST` seconds, so that there is time to set it right.
     """
-    told, trusted_at = _set_at(), 0.0
-    while not stop.wait(every):
+    meter, told, trusted_at = engine.parts.meter, _set_at(), 0.0
+    while not stop.wait(settings.store.sweep_s):
         if abs(_set_at() - told) > CLOCK_STEP:
             told, trusted_at = _set_at(), time.clock_gettime(time.CLOCK_BOOTTIME) + CLOCK_REST
             meter.failed("clock")
         try:
             if time.clock_gettime(time.CLOCK_BOOTTIME) >= trusted_at:
-                store.sweep(time.time(), SWEEP)
-            meter.stored(*store.size())
+                base.sweep(time.time(), SWEEP)
+            meter.stored(*base.size())
+            mark, peppers = read_mark(base), obtain_peppers(settings)
+            if known != (mark.layers, peppers):
+                engine.rekey(*keyed(base, peppers, mark, meter))
+                known = mark.layers, peppers
+                _LOG.info("pepper", extra={"fields": {"layers": len(peppers) - 1, "moved": mark.layers}})
         except Unavailable:
             meter.failed("store")
+        except InvalidSettings as error:
+            meter.failed("reload")
+            _LOG.error("pepper_refused", extra={"fields": {"problems": [str(each) for each in error.problems]}})
 
 
 def _set_at() -> float:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.cli.main import main
-from riskd.config import FIELDS, Secret, explain, load, obtain_pepper
+from riskd.config import FIELDS, Secret, explain, load, obtain_peppers
 from riskd.config.store_url import StoreUrl, read_url, url_problems
 from riskd.core.errors import InvalidSettings
 
@@ -275,20 +275,22 @@ def test_check_says_nothing_but_mistakes(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_pepper_file(tmp_path: Path) -> None:
-    """A pepper file is read whole, less surrounding white space; the variable wins over it."""
+    """A pepper file has one a line, less surrounding white space; the variable wins over it."""
     file = tmp_path / "pepper"
     file.write_text(f"{PEPPER}\n")
     flags = {"secrets.pepper_file": str(file)}
-    assert obtain_pepper(load(environ={}, flags=flags)) == PEPPER.encode()
-    assert obtain_pepper(load(environ={"RISKD_PEPPER": PEPPER[::-1]}, flags=flags)) == PEPPER[::-1].encode()
+    assert obtain_peppers(load(environ={}, flags=flags)) == [PEPPER.encode()]
+    assert obtain_peppers(load(environ={"RISKD_PEPPER": PEPPER[::-1]}, flags=flags)) == [PEPPER[::-1].encode()]
+    file.write_text(f"{PEPPER}\n\n  {PEPPER[::-1]}")
+    assert obtain_peppers(load(environ={}, flags=flags)) == [PEPPER.encode(), PEPPER[::-1].encode()]
 
 
 def test_development_pepper_is_made_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Without a pepper one is made, for the owner alone, with a warning that does not tell it."""
     settings = load(environ={"RISKD_STATE__DIR": str(tmp_path / "state")})
     with caplog.at_level(logging.WARNING):
-        pepper = obtain_pepper(settings)
-    assert obtain_pepper(settings) == pepper
+        (pepper,) = obtain_peppers(settings)
+    assert obtain_peppers(settings) == [pepper]
     assert len(pepper) == 64
     file = tmp_path / "state" / "pepper"
     assert file.stat().st_mode & 0o777 == 0o600

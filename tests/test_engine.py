@@ -32,7 +32,8 @@ from riskd.core.attempt import (
 from riskd.core.context import Memory, Missing, Remembered
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, UnknownAssessment
 from riskd.core.history import History
-from riskd.engine import REPLY_SECONDS, Engine, Parts
+from riskd.core.retention import REPLY_SECONDS
+from riskd.engine import Engine, Parts
 from riskd.ports import HistoryStore
 from riskd.wiring import load_release
 from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt, facts

@@ -52,7 +52,7 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="any field, as `device.timezone=Europe/Oslo`, `session.amr=pwd,otp` or `network.rtt=0.04s`; repeatable",
     )
     parser.add_argument("--exit-tier", action="store_true", help="exit with 10 plus the tier")
-    _add_connection(parser)
+    add_connection(parser)
     parser.set_defaults(handler=_assess)
 
 
@@ -65,13 +65,17 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--amr", default="", help="methods that met the challenge, with commas: pwd,otp")
     parser.add_argument("--seconds", type=float, help="time that the challenge took")
     parser.add_argument("--tenant", default="", help="tenant of the assessed attempt")
-    _add_connection(parser)
+    add_connection(parser)
     parser.set_defaults(handler=_outcome)
 
 
-def _add_connection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", default="127.0.0.1:50551", help="host and port (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, default=1.0, help="deadline in seconds (default: %(default)s)")
+def add_connection(
+    parser: argparse.ArgumentParser, target: str | None = "127.0.0.1:50551", timeout: float = 1.0
+) -> None:
+    """The flags with which a command reaches a running service. `target` None: the command finds it by itself."""
+    where = "host and port (default: %(default)s)" if target else "host and port, or unix:PATH (default: the socket)"
+    parser.add_argument("--target", default=target, help=where)
+    parser.add_argument("--timeout", type=float, default=timeout, help="deadline in seconds (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the JSON form of the response")
     parser.add_argument(
         "--ca", metavar="FILE", help="PEM authorities of the server's certificate; without it, plaintext"

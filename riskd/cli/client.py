@@ -1,4 +1,4 @@
-"""The client half of `riskd assess` and `riskd outcome`; the only command-line module that knows gRPC."""
+"""The client half of `riskd assess` and `riskd outcome`, and what every client of the command line needs."""
 
 from __future__ import annotations
 
@@ -40,12 +40,10 @@ Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse
 def run(args: argparse.Namespace, call: Callable[[risk_pb2_grpc.RiskServiceStub], Response]) -> int:
     """Call, print, and the exit code."""
     try:
-        with _connect(args) as stub:
-            response = call(stub)
+        with connect(args) as channel:
+            response = call(risk_pb2_grpc.RiskServiceStub(channel))
     except grpc.RpcError as error:
-        for line in _explain(error):
-            print(f"riskd: {line}", file=sys.stderr)
-        return _EXIT.get(error.code(), FAILED)
+        return failed(error)
     if args.json:
         print(MessageToJson(response, always_print_fields_with_no_presence=True))
     elif isinstance(response, risk_pb2.AssessResponse):
@@ -122,7 +120,7 @@ def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
 
 
 @contextmanager
-def _connect(args: argparse.Namespace) -> Iterator[risk_pb2_grpc.RiskServiceStub]:
+def connect(args: argparse.Namespace) -> Iterator[grpc.Channel]:
     """A channel that does not wait for a server to appear. Raises InvalidSettings for unreadable files."""
     if args.ca is None:
         channel = grpc.insecure_channel(args.target)
@@ -131,7 +129,7 @@ def _connect(args: argparse.Namespace) -> Iterator[risk_pb2_grpc.RiskServiceStub
             args.target, grpc.ssl_channel_credentials(_bytes(args.ca), _bytes(args.key), _bytes(args.cert))
         )
     with channel:
-        yield risk_pb2_grpc.RiskServiceStub(channel)
+        yield channel
 
 
 def _bytes(file: str | None) -> bytes | None:
@@ -141,6 +139,13 @@ def _bytes(file: str | None) -> bytes | None:
         return Path(file).read_bytes()
     except OSError as error:
         raise InvalidSettings([Problem(file, f"cannot be read: {error.strerror}")]) from error
+
+
+def failed(error: grpc.RpcError) -> int:
+    """Tell why a call failed; the exit code."""
+    for line in _explain(error):
+        print(f"riskd: {line}", file=sys.stderr)
+    return _EXIT.get(error.code(), FAILED)
 
 
 def _explain(error: grpc.RpcError) -> Iterator[str]:
@@ -182,15 +187,16 @@ def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
     grid.add_row("release", Text(f"{response.release}, model {response.model}"))
     grid.add_row("assessment", Text(response.assessment_id))
     console.print(grid)
-    _list(console, ("reason", "log-odds", "because"), [_reason(each) for each in response.reasons])
-    _list(console, ("gap", "why"), [(gap.source, gap.why) for gap in response.gaps])
+    listed(console, ("reason", "log-odds", "because"), [_reason(each) for each in response.reasons])
+    listed(console, ("gap", "why"), [(gap.source, gap.why) for gap in response.gaps])
 
 
 def _reason(reason: Reason) -> tuple[str, str, str]:
     return reason.code, f"{reason.contribution:+.2f}" if reason.contribution else "", reason.text
 
 
-def _list(console: Console, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def listed(console: Console, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print a table, if it has rows."""
     if rows:
         table = Table(*heads, box=None, padding=(0, 2, 0, 0))
         for row in rows:

@@ -33,6 +33,7 @@ _KINDS: Final = {
     "profile": "What owners taught.",
     "activity": "What was tried lately.",
     "common": "How common values are in the whole identity domain. Nobody's in particular.",
+    "share": "What a subject taught one of its devices or fingerprints, so that it can be taken back from it.",
     "receipt": "What an assessment would teach, until its outcomes are known.",
     "reply": "The first answer to a request id, for requests that are repeated.",
 }

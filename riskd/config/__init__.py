@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from riskd.config.pepper import obtain_pepper
+from riskd.config.pepper import add_pepper, obtain_peppers, pepper_file
 from riskd.config.settings import FIELDS, Field, Secret, Settings
 from riskd.config.sources import Loaded, explain, load
 from riskd.config.store_url import read_url
@@ -13,8 +13,10 @@ __all__ = [
     "Loaded",
     "Secret",
     "Settings",
+    "add_pepper",
     "explain",
     "load",
-    "obtain_pepper",
+    "obtain_peppers",
+    "pepper_file",
     "read_url",
 ]

@@ -1,4 +1,7 @@
-"""The pepper: the secret that keys all pseudonyms. To lose it is to lose every history."""
+"""The pepper: the secret that keys all pseudonyms, and the layers over it. To lose one is to lose every history.
+
+Its file has one pepper a line, the oldest first; each further line is a layer (see `core.pseudonym`).
+"""
 
 from __future__ import annotations
 
@@ -19,45 +22,71 @@ PEPPER_MOST: Final = 64
 _LOG: Final = logging.getLogger("riskd.config")
 
 
-def pepper_problem(where: str, pepper: bytes) -> Problem | None:
-    """What is wrong with a pepper; the text never repeats it."""
-    if PEPPER_BYTES <= len(pepper) <= PEPPER_MOST:
-        return None
-    return Problem(
-        where,
-        f"the pepper has {len(pepper)} bytes",
-        f"use {PEPPER_BYTES} to {PEPPER_MOST} bytes, for example from `openssl rand -hex 32`",
-    )
+def pepper_problems(where: str, peppers: list[bytes]) -> list[Problem]:
+    """What is wrong with peppers; the text never repeats one."""
+    remedy = f"use {PEPPER_BYTES} to {PEPPER_MOST} bytes a line, for example from `openssl rand -hex 32`"
+    wrong = [len(pepper) for pepper in peppers or [b""] if not PEPPER_BYTES <= len(pepper) <= PEPPER_MOST]
+    return [Problem(where, f"the pepper has {length} bytes", remedy) for length in wrong]
 
 
-def obtain_pepper(settings: Settings) -> bytes:
-    """The deployment's pepper, or the development pepper of the state directory, made at first use.
+def split(content: bytes) -> list[bytes]:
+    """The peppers in a file or variable."""
+    return [line.strip() for line in content.splitlines() if line.strip()]
 
-    Safe between processes: whoever comes second reads what the first has made. Raises InvalidSettings
-    when the file cannot be made or read.
+
+def pepper_file(settings: Settings) -> Path | None:
+    """Where the peppers lie; None where they are in the environment."""
+    if settings.secrets.pepper_file:
+        return Path(settings.secrets.pepper_file)
+    return None if settings.secrets.pepper else Path(settings.state.dir) / "pepper"
+
+
+def add_pepper(path: Path) -> None:
+    """Add a new layer, of 32 random bytes in hexadecimal digits. Whoever reads sees the file before or after.
+
+    Raises InvalidSettings when it cannot be written.
     """
-    if settings.secrets.pepper:
-        return settings.secrets.pepper.reveal()
-    path = Path(settings.state.dir) / "pepper"
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        content = b"".join(line + b"\n" for line in split(path.read_bytes()))
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(content + secrets.token_hex(32).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        remedy = "let riskd write it, or add a line of your own, from `openssl rand -hex 32`, and rotate again"
+        raise InvalidSettings([Problem(str(path), f"cannot be written: {error.strerror}", remedy)]) from error
+
+
+def obtain_peppers(settings: Settings) -> list[bytes]:
+    """The deployment's peppers, or the development pepper of the state directory, made at first use.
+
+    A file is read anew each time. Safe between processes: whoever comes second reads what the first has made. Raises
+    InvalidSettings when the file cannot be made or read.
+    """
+    path = pepper_file(settings)
+    if path is None:
+        return split(settings.secrets.pepper.reveal())
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
+        if not path.exists() and not settings.secrets.pepper_file:
             _make(path)
-        pepper = path.read_bytes().strip()
+        peppers = split(path.read_bytes())
     except OSError as error:
         raise InvalidSettings(
             [Problem("state.dir", f"{path}: {error.strerror}", "let riskd write there, or set RISKD_PEPPER")]
         ) from error
-    if problem := pepper_problem(str(path), pepper):
-        raise InvalidSettings([problem])
-    return pepper
+    if problems := pepper_problems(str(path), peppers):
+        raise InvalidSettings(problems)
+    return peppers
 
 
 def _make(path: Path) -> None:
     draft = path.with_name(f"pepper.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, secrets.token_hex(32).encode())
+        os.write(descriptor, secrets.token_hex(32).encode() + b"\n")
         os.fsync(descriptor)
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)

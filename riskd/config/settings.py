@@ -200,9 +200,34 @@ class Log(Struct, frozen=True, kw_only=True):
         Meta(ge=16, le=1_073_741_824, description="Most that all segments hold, MiB; beyond it the oldest goes."),
     ] = 4096
     keep_days: Annotated[int, Meta(ge=1, le=3650, description="Age at which a finished segment goes, days.")] = 365
+    compact_minutes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_080,
+            description="Time between two compactions, minutes: erased subjects, and lines older than their policy's "
+            "`retention`, leave finished segments.",
+        ),
+    ] = 60
     slow_ms: Annotated[
         float, Meta(gt=0, le=60_000, description="A write that takes longer is counted as slow, milliseconds.")
     ] = 20.0
+
+
+class Subjects(Struct, frozen=True, kw_only=True):
+    """Summary, export and erasure for subjects: who may assess may not thereby read or erase."""
+
+    serve: Annotated[
+        Literal["socket", "port", "off"],
+        Meta(
+            description="Where SubjectService is served. `socket`: on a Unix socket for riskd's own user alone; "
+            "`port`: beside RiskService, to all who reach it, so off loopback it needs `server.tls_client_ca`; `off`: "
+            "nowhere.",
+        ),
+    ] = "socket"
+    socket: Annotated[
+        str, Meta(description="Path of the Unix socket; empty: `subject-service.sock` in `state.dir`.")
+    ] = DERIVED
 
 
 class Secrets(Struct, frozen=True, kw_only=True):
@@ -211,8 +236,8 @@ class Secrets(Struct, frozen=True, kw_only=True):
     pepper_file: Annotated[
         str,
         Meta(
-            description="File with the secret that keys all pseudonyms, 16 to 64 bytes; "
-            "empty, and no `RISKD_PEPPER`: one is made in `state.dir`, for development.",
+            description="File with the secret that keys all pseudonyms, 16 to 64 bytes, and a further line for each "
+            "rotation; empty, and no `RISKD_PEPPER`: one is made in `state.dir`, for development.",
             extra={"reads": "file"},
         ),
     ] = ""
@@ -250,6 +275,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     geo: Geo = Geo()
     release: Release = Release()
     log: Log = Log()
+    subjects: Subjects = Subjects()
     secrets: Secrets = Secrets()
     attributes: Attributes = Attributes()
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.config.pepper import pepper_problem
+from riskd.config.pepper import pepper_problems, split
 from riskd.config.settings import FIELDS, Field, Secret, Settings, Store
 from riskd.config.store_url import url_problems
 from riskd.core.errors import InvalidSettings, Problem
@@ -23,6 +23,8 @@ CONFIG_BYTES: Final = 1 << 20
 """Largest configuration file read."""
 THREADS: Final = {"lmdb": 1, "memory": 1, "redis": 2}
 """Handler threads by kind of store, where they are not chosen (docs/decisions/0022, 0028)."""
+SOCKET_BYTES: Final = 107
+"""Longest path of a Unix socket (sun_path of unix(7), less the end)."""
 _SECTIONS: Final = tuple(dict.fromkeys(field.section for field in FIELDS.values()))
 
 
@@ -224,6 +226,9 @@ def _placed(settings: Settings) -> Settings:
         ),
         release=replace(release, policies=_absolute(release.policies), models=_absolute(release.models)),
         log=replace(log, dir=_absolute(log.dir) or f"{state}/decisions"),
+        subjects=replace(
+            settings.subjects, socket=_absolute(settings.subjects.socket) or f"{state}/subject-service.sock"
+        ),
         secrets=replace(
             settings.secrets,
             pepper_file=_absolute(settings.secrets.pepper_file),
@@ -243,6 +248,7 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
         yield Problem("server.tls_cert", "a certificate and its key come together", "set tls_cert and tls_key, or none")
     if server.tls_client_ca and not server.tls_cert:
         yield Problem("server.tls_client_ca", "clients cannot be asked for certificates in plaintext", "set tls_cert")
+    yield from _exposed(settings)
     edge = settings.geo.edge
     if edge and not (len(edge) == 2 and abs(edge[0]) <= 90):
         yield Problem(
@@ -272,6 +278,21 @@ def _store_conflicts(store: Store) -> Iterator[Problem]:
         yield Problem("store.url", "there are certificates, and it is not TLS", "write rediss://, or leave them out")
 
 
+def _exposed(settings: Settings) -> Iterator[Problem]:
+    """What is wrong with where SubjectService is served."""
+    server, subjects = settings.server, settings.subjects
+    if subjects.serve == "port" and not server.tls_client_ca and server.host not in ("localhost", "127.0.0.1", "::1"):
+        yield Problem(
+            "subjects.serve",
+            f"`port` would let everybody who reaches {server.host} read and erase",
+            "set server.tls_client_ca, so that clients show a certificate, or serve it on the `socket`",
+        )
+    if subjects.serve == "socket" and len(os.fsencode(subjects.socket)) > SOCKET_BYTES:
+        yield Problem(
+            "subjects.socket", f"{subjects.socket} is too long for a socket", f"{SOCKET_BYTES} bytes are the most"
+        )
+
+
 def _unreadable(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
     for field in FIELDS.values():
         path = getattr(getattr(settings, field.section), field.name)
@@ -287,11 +308,13 @@ def _unreadable(settings: Settings, origins: Mapping[str, str]) -> Iterator[Prob
 def _entrusted(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Settings:
     """With what must not leak, from the environment or else from files."""
     secrets = settings.secrets
-    where, pepper = _secret("RISKD_PEPPER", "secrets.pepper_file", secrets.pepper_file, environ)
+    where, peppers = _secret("RISKD_PEPPER", "secrets.pepper_file", secrets.pepper_file, environ)
     _, password = _secret("RISKD_STORE_PASSWORD", "secrets.store_password_file", secrets.store_password_file, environ)
-    if where and (problem := pepper_problem(where, pepper)):
-        problems.append(problem)
-    return replace(settings, secrets=replace(secrets, pepper=Secret(pepper), store_password=Secret(password)))
+    if where:
+        problems += pepper_problems(where, split(peppers))
+    path = "" if where == "RISKD_PEPPER" else secrets.pepper_file
+    secrets = replace(secrets, pepper=Secret(peppers), pepper_file=path, store_password=Secret(password))
+    return replace(settings, secrets=secrets)
 
 
 def _secret(variable: str, setting: str, path: str, environ: Mapping[str, str]) -> tuple[str, bytes]:

@@ -93,7 +93,7 @@ def assess(
         log_odds=log_odds,
         hits=hits,
         contributions=contributions,
-        deltas=attempted(attempt, keys, context.now),  # (6)
+        deltas=attempted(attempt, keys, context.now, policy.retention),  # (6)
         receipt=receipt(attempt, context, keys, ruling.requirement, policy.ladder[ruling.tier].accepted),
     )
 

@@ -47,6 +47,12 @@ class InvalidOutcome(RiskdError):
     reason = "INVALID_OUTCOME"
 
 
+class InvalidSubject(RiskdError):
+    """A question about a subject that names none, or goes on from nowhere. Nothing was changed."""
+
+    reason = "INVALID_SUBJECT"
+
+
 class UnknownAssessment(RiskdError):
     """No such assessment, or it is older than riskd keeps receipts."""
 

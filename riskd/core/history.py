@@ -56,7 +56,6 @@ PROFILE_TABLES: Final = {
     "hour": _learned(24),
     "weekday": _learned(7),
     "typing": _learned(3),
-    "subject": _learned(16),
 }
 """Taught by proven attempts only. 26 weeks: older history adds little (Wiefling et al., TOPS 2022)."""
 
@@ -103,6 +102,8 @@ class Delta(Struct, frozen=True, array_like=True):
     marks: tuple[tuple[str, tuple[float, ...]], ...] = ()
     seen: tuple[tuple[str, int], ...] = ()
     undo: bool = False
+    keep: float = math.inf
+    """Seconds from now that the history is kept after this; a longer life that was promised before ends sooner."""
 
 
 EMPTY: Final = History()
@@ -126,7 +127,7 @@ def decode(stored: bytes | memoryview) -> History:
 def inverse(delta: Delta) -> Delta:
     """The delta that takes `delta` back."""
     counts = tuple((table, value, -n) for table, value, n in delta.counts)
-    return Delta(delta.key, delta.time, delta.expires, counts, delta.marks, (), not delta.undo)
+    return Delta(delta.key, delta.time, delta.expires, counts, delta.marks, (), not delta.undo, delta.keep)
 
 
 def fold(history: History, delta: Delta) -> None:

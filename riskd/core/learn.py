@@ -11,24 +11,13 @@ from riskd.core.attempt import Attempt, Outcome
 from riskd.core.context import Context, Place, Remembered, Route
 from riskd.core.features.behaviour import TYPING_SCALE, typing_habit, typing_rhythm
 from riskd.core.features.sharing import crowded
-from riskd.core.history import (
-    ACTIVITY_SECONDS,
-    DAY,
-    OLDEST,
-    PROFILE_SECONDS,
-    SEQUENCE_SECONDS,
-    WEEK,
-    Delta,
-    inverse,
-    placed,
-    slot,
-)
-from riskd.core.pseudonym import Keys, short
-from riskd.core.recall import ACTIVITY, COMMON, PROFILE
+from riskd.core.history import OLDEST, WEEK, Delta, inverse, placed, slot
+from riskd.core.pseudonym import Keys
+from riskd.core.recall import ACTIVITY, COMMON, PROFILE, SHARE
 from riskd.core.requirement import Requirement, Tier, accepts
+from riskd.core.retention import USUAL, Retention
+from riskd.core.stored import PLACE
 
-RECEIPT_SECONDS: Final = 90 * DAY
-"""How long an outcome can still be reported."""
 SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key."""
@@ -45,7 +34,7 @@ class Lesson(Struct, frozen=True):
     time: float
     subject: bytes
     owners: tuple[bytes, ...]
-    """Device and fingerprint, which learn whose they are."""
+    """Device and fingerprint, which learn how common they are, and of which each subject keeps its share."""
     address: bytes
     network: bytes
     """Both learn how common they are, and by how many accounts."""
@@ -77,27 +66,28 @@ class Receipt(Struct, frozen=True):
     """Kinds of outcomes so far: one that comes again changes nothing more."""
 
 
-def attempted(attempt: Attempt, keys: Keys, now: float) -> tuple[Delta, ...]:
+def attempted(attempt: Attempt, keys: Keys, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
     """Velocity: what every assessment counts, whoever it was. Each entity counts what is asked of it, and no more."""
-    expires = now + ACTIVITY_SECONDS
+    expires, keep = now + retention.activity, retention.activity
+    longest = max(retention.sequence, keep)
     failed = attempt.credential_result == "failed"
     who = (("subject", slot(keys.subject)),)
     whence = (("address", slot(keys.address)),)
     journey, often = attempt.journey, _BOTH[failed]
     if journey in SEQUENCE:
         step = (*often, ("journey_day", journey, 1))
-        own = Delta(keys.subject + ACTIVITY, now, now + SEQUENCE_SECONDS, step, ((journey, (now,)),), whence)
+        own = Delta(keys.subject + ACTIVITY, now, now + longest, step, ((journey, (now,)),), whence, keep=longest)
     else:
-        own = Delta(keys.subject + ACTIVITY, now, expires, often, (), whence)
+        own = Delta(keys.subject + ACTIVITY, now, expires, often, (), whence, keep=longest)
     deltas = [
         own,
-        Delta(keys.address + ACTIVITY, now, expires, often, (), who),
-        Delta(keys.network + ACTIVITY, now, expires, _FINE[failed], (), who),
+        Delta(keys.address + ACTIVITY, now, expires, often, (), who, keep=keep),
+        Delta(keys.network + ACTIVITY, now, expires, _FINE[failed], (), who, keep=keep),
     ]
     if keys.asn:
-        deltas.append(Delta(keys.asn + ACTIVITY, now, expires, _COARSE[failed]))
+        deltas.append(Delta(keys.asn + ACTIVITY, now, expires, _COARSE[failed], keep=keep))
     if keys.device:
-        deltas.append(Delta(keys.device + ACTIVITY, now, expires, _FINE[False], (), who))
+        deltas.append(Delta(keys.device + ACTIVITY, now, expires, _FINE[False], (), who, keep=keep))
     return tuple(deltas)
 
 
@@ -158,9 +148,10 @@ def _typing(attempt: Attempt, context: Context) -> tuple[int, int]:
     return (round(rhythm * TYPING_SCALE), round(rhythm * rhythm * TYPING_SCALE))
 
 
-def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
+def taught(lesson: Lesson, units: int, retention: Retention = USUAL) -> tuple[Delta, ...]:
     """The deltas that teach this lesson with a weight. `inverse` of each takes it back exactly."""
-    time, expires = lesson.time, lesson.time + PROFILE_SECONDS
+    time, keep = lesson.time, retention.profile
+    expires = time + keep
     counts = [("sign_in", "", units)]
     counts += [(table, value, units) for table, value in lesson.values.items()]
     mean, square = lesson.typing
@@ -171,14 +162,14 @@ def taught(lesson: Lesson, units: int) -> tuple[Delta, ...]:
     hour = lesson.values.get("hour")
     rhythm = (("hour", hour, units),) if hour else ()
     who = (("owner", slot(lesson.subject)),)
-    owner = (("sign_in", "", units), ("subject", short(lesson.subject), units))
+    place = lesson.subject[:PLACE]
     return (
-        Delta(lesson.subject + PROFILE, time, expires, tuple(counts), marks),
-        *(Delta(key + PROFILE, time, expires, owner) for key in lesson.owners),
-        Delta(lesson.address + PROFILE, time, expires, once, (), who),
-        Delta(lesson.network + PROFILE, time, expires, once, (), who),
-        *(Delta(key + COMMON, time, expires, once) for key in lesson.common),
-        Delta(lesson.domain + COMMON, time, expires, (*once, *rhythm)),
+        Delta(lesson.subject + PROFILE, time, expires, tuple(counts), marks, keep=keep),
+        *(Delta(key + PROFILE, time, expires, once, keep=keep) for key in lesson.owners),
+        *(Delta(place + key + SHARE, time, expires, once, keep=keep) for key in lesson.owners),
+        *(Delta(key + PROFILE, time, expires, once, (), who, keep=keep) for key in (lesson.address, lesson.network)),
+        *(Delta(key + COMMON, time, expires, once, keep=keep) for key in lesson.common),
+        Delta(lesson.domain + COMMON, time, expires, (*once, *rhythm), keep=keep),
     )
 
 
@@ -204,7 +195,9 @@ def receipt(
     )
 
 
-def settle(kept: Receipt, outcome: Outcome, now: float) -> tuple[Receipt, tuple[Delta, ...]]:
+def settle(
+    kept: Receipt, outcome: Outcome, now: float, retention: Retention = USUAL
+) -> tuple[Receipt, tuple[Delta, ...]]:
     """One outcome's effect: the receipt as it now stands, and the deltas.
 
     1. Confirmed fraud takes back what was taught, and nothing teaches afterwards.
@@ -218,20 +211,20 @@ def settle(kept: Receipt, outcome: Outcome, now: float) -> tuple[Receipt, tuple[
         kept = msgspec.structs.replace(kept, reported=(*kept.reported, outcome.kind))
     if outcome.kind == "confirmed_fraud":
         if kept.taught:
-            deltas = tuple(inverse(delta) for delta in taught(kept.lesson, kept.taught))
+            deltas = tuple(inverse(delta) for delta in taught(kept.lesson, kept.taught, retention))
         return msgspec.structs.replace(kept, taught=0, fraud=True), deltas
     if outcome.kind in ("challenge_failed", "recovery_failed"):
         return kept, () if again else tuple(
-            Delta(key + ACTIVITY, now, now + ACTIVITY_SECONDS, _FAILURE) for key in kept.activity
+            Delta(key + ACTIVITY, now, now + retention.activity, _FAILURE) for key in kept.activity
         )
     if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
         kept = msgspec.structs.replace(kept, satisfied=True, amr=())
     if outcome.kind == "recovery_completed" and not again:
-        deltas = (recovered(kept.lesson.subject, now),)
+        deltas = (recovered(kept.lesson.subject, now, retention),)
     gain = 0 if kept.fraud else _units(kept, outcome) - kept.taught
     if gain <= 0:
         return kept, deltas
-    lessons = taught(kept.lesson, gain)
+    lessons = taught(kept.lesson, gain, retention)
     return msgspec.structs.replace(kept, taught=kept.taught + gain), (*deltas, *lessons)
 
 
@@ -249,6 +242,6 @@ def _units(kept: Receipt, outcome: Outcome) -> int:
     return 0
 
 
-def recovered(subject: bytes, now: float) -> Delta:
+def recovered(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
     """A recovery was completed: remembered with the subject's sensitive steps."""
-    return Delta(subject + ACTIVITY, now, now + SEQUENCE_SECONDS, (), (("recovered", (now,)),))
+    return Delta(subject + ACTIVITY, now, now + retention.sequence, (), (("recovered", (now,)),))

@@ -11,6 +11,7 @@ from msgspec import Struct
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.core.retention import USUAL, Retention
 from riskd.core.rules import Evaluate, Facts, Found, Rule, nothing
 
 LEVELS: Final = ("low", "medium", "high")
@@ -75,6 +76,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     journeys: Mapping[str, Journey]
     trusted_issuers: frozenset[str] = frozenset()
     explicit_consent: bool = False
+    retention: Retention = USUAL
 
     def level(self, score: float) -> str:
         """low, medium or high."""

@@ -2,11 +2,16 @@
 
 BLAKE2b (RFC 7693), keyed with the deployment's pepper, over tenant, identity domain, kind and value:
 the same person in two tenants or two domains has two unrelated pseudonyms.
+
+A pepper that is changed becomes a layer over the pseudonyms that were there: they are hashed once more, under the new
+pepper. So what is stored can be given its new pseudonyms without anybody's raw identifier, and whoever has the old
+pepper alone can link nothing any more (decision 0036).
 """
 
 from __future__ import annotations
 
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -14,18 +19,20 @@ from msgspec import Struct
 
 from riskd.core.address import Address
 from riskd.core.attempt import Attempt
+from riskd.core.stored import PLACE
 
 PEPPER_BYTES: Final = 16
 """Shortest pepper accepted."""
 SEAL_BYTES: Final = 8
 _BOUND: Final = 4096
+_SHORT: Final = 6
 
 POPULARITY: Final = ("country", "agent", "browser", "os", "device_class", "language", "timezone", "screen")
 """Tables whose values have a popularity record of their own. Addresses, networks and ASNs are entities."""
 
 
 class Keys(Struct, frozen=True, kw_only=True):
-    """Where an attempt's histories lie. Each is a 16-byte pseudonym; b'' where absent."""
+    """Where an attempt's histories lie. Each is a pseudonym; b'' where absent."""
 
     subject: bytes
     domain: bytes
@@ -37,31 +44,129 @@ class Keys(Struct, frozen=True, kw_only=True):
     popularity: dict[str, bytes] = {}
 
 
-class Pseudonyms:
-    """Makes pseudonyms with one pepper. Safe to share between threads."""
+class Layer:
+    """A pepper that came later: it hashes pseudonyms once more. Safe to share between threads.
+
+    What a pseudonym begins with then depends on what it began with alone, so that short pseudonyms and places, which
+    are all that is kept of some, get the same layer.
+    """
 
     def __init__(self, pepper: bytes) -> None:
         """`pepper`: 16 to 64 secret bytes."""
+        # A copy of a keyed hasher costs a fifth of a new one.
+        self._short, self._place, self._even, self._odd = (
+            blake2b(digest_size=size, key=pepper) for size in (_SHORT, PLACE - _SHORT, 8, 9)
+        )
+
+    def over(self, digest: bytes) -> bytes:
+        """A pseudonym under one more layer: 17 bytes where it had 16, 16 where it had 17, so that it shows."""
+        first, second = self._short.copy(), self._place.copy()
+        rest = (self._odd if len(digest) == 16 else self._even).copy()
+        first.update(digest[:_SHORT])
+        second.update(digest[:PLACE])
+        rest.update(digest)
+        return first.digest() + second.digest() + rest.digest()
+
+    def over_place(self, place: bytes) -> bytes:
+        """The place of a pseudonym under one more layer."""
+        return _hashed(self._short, place[:_SHORT]) + _hashed(self._place, place)
+
+    def over_short(self, text: str) -> str:
+        """A short pseudonym under one more layer."""
+        return short(_hashed(self._short, a2b_base64(text)))
+
+
+def _hashed(keyed: blake2b, content: bytes) -> bytes:
+    hasher = keyed.copy()
+    hasher.update(content)
+    return hasher.digest()
+
+
+class Origins:
+    """What pseudonyms, and places, were before the last layer came over them: the latest few ten thousand."""
+
+    def __init__(self) -> None:
+        self._newer: dict[bytes, bytes] = {}
+        self._older: dict[bytes, bytes] = {}
+
+    def note(self, after: bytes, before: bytes) -> None:
+        """Remember what a pseudonym was before."""
+        if len(self._newer) >= 8 * _BOUND:
+            self._older, self._newer = self._newer, {}
+        self._newer[after] = before
+
+    def before(self, after: bytes) -> bytes | None:
+        """What a pseudonym was before; None where it is not remembered."""
+        return self._newer.get(after) or self._older.get(after)
+
+
+class Pseudonyms:
+    """Makes pseudonyms with one pepper and its layers. Safe to share between threads."""
+
+    def __init__(self, pepper: bytes, layers: Sequence[bytes] = (), origins: Origins | None = None) -> None:
+        """`pepper`, `layers`: 16 to 64 secret bytes each, the oldest first. `origins` learns what each pseudonym was
+        before the last layer, while records are still being moved."""
         self._keyed = blake2b(digest_size=16, key=pepper)
-        self._sealing = blake2b(digest_size=SEAL_BYTES, key=pepper, person=b"seal")
+        self._seal = blake2b(digest_size=SEAL_BYTES, key=pepper, person=b"seal")
+        self._layers = tuple([Layer(layer) for layer in layers])
+        self._origins = origins
         self._common: dict[tuple[str, str, str, str], bytes] = {}
 
     def digest(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
-        """16 bytes. The parts are length-delimited, so no two quadruples collide by concatenation."""
+        """16 bytes, 17 under an odd number of layers. The parts are length-delimited, so no two quadruples collide by
+        concatenation."""
         text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
-        keyed = self._keyed.copy()  # half of what another keyed hash would cost
-        keyed.update(text.encode("utf-8", "surrogatepass"))
-        return keyed.digest()
+        found = _hashed(self._keyed, text.encode("utf-8", "surrogatepass"))
+        if self._origins is not None:
+            return self._layered(found)[-1]
+        for layer in self._layers:
+            found = layer.over(found)
+        return found
+
+    def ages(self, tenant: str, domain: str, kind: str, value: str) -> list[bytes]:
+        """The pseudonym under each number of layers, the oldest first: what was written before has not changed."""
+        text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
+        return self._layered(_hashed(self._keyed, text.encode("utf-8", "surrogatepass")))
+
+    def _first(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
+        """The pseudonym without layers, of what many share and nobody is known by: it names a popularity record, whose
+        own key has them."""
+        quadruple = (tenant, domain, kind, value)
+        return self.ages(*quadruple)[0] if self._layers else self.common(*quadruple)
+
+    def papers(self, assessment_id: str) -> list[bytes]:
+        """Where the receipt of an assessment may lie, the likeliest first: beside the subject's histories, whose place
+        the id begins with, under as many layers as there were when it was given out."""
+        given = bytes.fromhex(assessment_id)
+        place, rest = given[:PLACE], given[PLACE:] + b"\0" * (len(self._layers) % 2)
+        found = [place + rest]
+        for since in range(len(self._layers) - 1, -1, -1):
+            at = before = place
+            for layer in self._layers[since:]:
+                at, before = layer.over_place(at), at
+            found.append(at + rest)
+            if self._origins is not None:
+                self._origins.note(at, before)
+        return found
+
+    def _layered(self, found: bytes) -> list[bytes]:
+        ages = [found]
+        for layer in self._layers:
+            ages.append(layer.over(ages[-1]))
+        if self._origins is not None and self._layers:
+            self._origins.note(ages[-1], ages[-2])
+            self._origins.note(ages[-1][:PLACE], ages[-2][:PLACE])
+        return ages
 
     def seal(self, content: bytes) -> bytes:
         """`SEAL_BYTES` that tell whether another content is the same, and nothing else of it."""
-        sealed = self._sealing.copy()
-        sealed.update(content)
-        return sealed.digest()
+        return _hashed(self._seal, content)
 
     def common(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
         """`digest` for values that many attempts share, through a bounded memory."""
         quadruple = (tenant, domain, kind, value)
+        if self._origins is not None:
+            return self.digest(*quadruple)
         found = self._common.get(quadruple)
         if found is None:
             if len(self._common) >= _BOUND:
@@ -80,7 +185,7 @@ class Pseudonyms:
         common, digest, met = self.common, self.digest, self._common
         asn, agent, issuer = values.get("asn"), values.get("agent"), values.get("issuer")
         if agent:
-            values["agent"] = short(common(tenant, domain, "user_agent", agent))
+            values["agent"] = short(self._first(tenant, domain, "user_agent", agent))
         if issuer:
             values["issuer"] = short(common(tenant, domain, "issuer", issuer))
         keys = Keys(
@@ -109,4 +214,4 @@ class Pseudonyms:
 
 def short(digest: bytes) -> str:
     """Eight characters that stand for a pseudonym inside a history (48 bits)."""
-    return b2a_base64(digest[:6], newline=False).decode("ascii")
+    return b2a_base64(digest[:_SHORT], newline=False).decode("ascii")

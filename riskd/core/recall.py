@@ -16,13 +16,23 @@ COMMON: Final = b"C"
 particular, so that a store may answer from memory."""
 ACTIVITY: Final = b"A"
 """What was tried lately."""
+SHARE: Final = b"D"
+"""What a subject taught one of its devices or fingerprints. It lies in the subject's place, and its key ends with the
+device's: so a device's own record names nobody, and still can be told to forget one of its subjects exactly."""
 RECEIPT: Final = b"R"
 """What an assessment would teach, until its outcomes are known."""
 REPLY: Final = b"Y"
 """A first answer, for requests that are repeated."""
 IMPORT: Final = b"I"
 """How far an import of past events has come."""
-KINDS: Final = {PROFILE: "profile", COMMON: "common", ACTIVITY: "activity", RECEIPT: "receipt", REPLY: "reply"}
+KINDS: Final = {
+    PROFILE: "profile",
+    COMMON: "common",
+    ACTIVITY: "activity",
+    SHARE: "share",
+    RECEIPT: "receipt",
+    REPLY: "reply",
+}
 """What each is called."""
 
 

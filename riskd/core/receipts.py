@@ -10,17 +10,17 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
 from riskd.core.learn import Lesson, Receipt
-from riskd.core.pseudonym import POPULARITY, Pseudonyms, short
+from riskd.core.pseudonym import POPULARITY, Layer, Pseudonyms, short
 from riskd.core.requirement import Tier
 from riskd.core.signals import rhythm
 from riskd.core.stored import PLACE
 
 VALUES: Final = (*POPULARITY, "asn", "issuer")
 """Tables whose values are kept, in the order in which they are. Another order is another `stored.FORMAT`."""
-_KEY: Final = 16
 
 
 class _Slip(Struct, frozen=True, array_like=True, gc=False):
@@ -87,7 +87,8 @@ def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt
     slip = _DECODER.decode(stored)
     tenant, domain = slip.tenant, DOMAINS[slip.domain]
     values = {table: value for table, value in zip(VALUES, slip.values, strict=True) if value is not None}
-    subject, address, network = place + slip.subject, slip.shared[:_KEY], slip.shared[_KEY:]
+    subject, half = place + slip.subject, len(slip.shared) // 2
+    address, network = slip.shared[:half], slip.shared[half:]
     entities = {"address": address, "network": network, "device": slip.device, "fingerprint": slip.fingerprint}
     common = {
         table: pseudonyms.common(tenant, domain, table, values[table])
@@ -119,3 +120,33 @@ def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt
         reported=tuple([OUTCOMES[at] for at in slip.reported]),
     )
     return receipt, tenant
+
+
+def named(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[bytes, ...]]:
+    """The pseudonyms in a receipt: the subject, its device and fingerprint, the address and its network.
+
+    Raises msgspec.DecodeError.
+    """
+    slip = _DECODER.decode(stored)
+    half = len(slip.shared) // 2
+    owners = tuple([key for key in (slip.device, slip.fingerprint) if key])
+    return place + slip.subject, owners, (slip.shared[:half], slip.shared[half:])
+
+
+def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
+    """A receipt under one more layer; `place` is what its key began with before. Raises msgspec.DecodeError."""
+    slip = _DECODER.decode(stored)
+    subject, _, shared = named(stored, place)
+    values = tuple(
+        layer.over_short(value) if table == "issuer" and value is not None else value
+        for table, value in zip(VALUES, slip.values, strict=True)
+    )
+    again = replace(
+        slip,
+        subject=layer.over(subject)[PLACE:],
+        device=layer.over(slip.device) if slip.device else b"",
+        fingerprint=layer.over(slip.fingerprint) if slip.fingerprint else b"",
+        shared=b"".join(map(layer.over, shared)),
+        values=values,
+    )
+    return _ENCODER.encode(again)

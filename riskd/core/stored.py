@@ -89,7 +89,7 @@ def folded(record: bytes | None, deltas: Iterable[Delta], now: float) -> bytes |
             if delta.undo or delta.expires <= now:
                 continue
             remembered, expires = History(), delta.expires
-        expires = max(expires, delta.expires)
+        expires = max(delta.expires, min(expires, now + delta.keep))
         fold(remembered, delta)
         if remembered == EMPTY:
             remembered = None

@@ -29,7 +29,6 @@ LETTERS: Final = {
     "hour": "h",
     "weekday": "w",
     "typing": "t",
-    "subject": "e",
     "attempt": "A",
     "attempt_day": "B",
     "failure": "F",
@@ -60,7 +59,6 @@ class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     hour: Values | None = None
     weekday: Values | None = None
     typing: Values | None = None
-    subject: Values | None = None
     attempt: Values | None = None
     attempt_day: Values | None = None
     failure: Values | None = None

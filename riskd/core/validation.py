@@ -64,6 +64,21 @@ class _Findings(list[Problem]):
             self.add(where, f"{value - now:.0f} s in the future", f"check the clock; {FUTURE_S} s are tolerated")
 
 
+def subject_violations(tenant: str, domain: str, subject: str) -> list[Problem]:
+    """Everything that is wrong with what names a subject."""
+    found = _Findings()
+    found.choice("domain", domain, words.DOMAINS)
+    _subject(found, tenant, subject)
+    return found
+
+
+def _subject(found: _Findings, tenant: str, subject: str) -> None:
+    if not subject:
+        found.add("subject", "missing", "send a stable identifier of the account")
+    found.text("subject", subject, ID)
+    found.text("tenant", tenant, ID)
+
+
 def violations(attempt: Attempt, now: float, *, address_known: bool, declared: frozenset[str]) -> list[Problem]:
     """Everything that is wrong with an attempt.
 
@@ -74,10 +89,7 @@ def violations(attempt: Attempt, now: float, *, address_known: bool, declared: f
     found.choice("domain", attempt.domain, words.DOMAINS)
     found.choice("journey", attempt.journey, words.JOURNEYS)
     found.choice("credential_result", attempt.credential_result, words.CREDENTIAL_RESULTS)
-    if not attempt.subject:
-        found.add("subject", "missing", "send a stable identifier of the account")
-    found.text("subject", attempt.subject, ID)
-    found.text("tenant", attempt.tenant, ID)
+    _subject(found, attempt.tenant, attempt.subject)
     found.text("request_id", attempt.request_id, ID)
     found.moment("time", attempt.time, now)
     _network(found, attempt.network, address_known)

@@ -51,6 +51,12 @@ FAULTS: Final = {
         "Mend every field in `BadRequest`. Do not retry as it is.",
         "As for `INVALID_ATTEMPT`.",
     ),
+    "INVALID_SUBJECT": Fault(
+        StatusCode.INVALID_ARGUMENT,
+        "The request names no subject, or goes on from a page that there is not. Nothing was changed.",
+        "Mend every field in `BadRequest`. Do not retry as it is.",
+        "Nothing.",
+    ),
     "INVALID_REQUEST": Fault(
         StatusCode.INVALID_ARGUMENT,
         "The message does not parse, is too large for its method, or is a batch of none or too many.",
@@ -59,7 +65,8 @@ FAULTS: Final = {
     ),
     "UNKNOWN_ASSESSMENT": Fault(
         StatusCode.NOT_FOUND,
-        "No such assessment in this tenant, or it is older than 90 days.",
+        "No such assessment in this tenant, its receipt has expired (after 90 days, unless the policy says otherwise), "
+        "or its subject was erased.",
         "Send the `assessment_id` and the tenant of the answer. Do not retry.",
         "If ids are right, the store was lost, or could not be written when it answered (`causes` said so).",
     ),
@@ -71,8 +78,9 @@ FAULTS: Final = {
     ),
     "UNAVAILABLE": Fault(
         StatusCode.UNAVAILABLE,
-        "The history store could not take the outcome in time. Assessments never fail for this.",
-        "Retry after `RetryInfo`, with growing pauses; an outcome may be sent twice.",
+        "The history store could not take the outcome, or store or log the erasure, in time. "
+        "Assessments never fail for this.",
+        "Retry after `RetryInfo`, with growing pauses; outcomes and erasures may be sent twice.",
         "Look at the store: its disk, its latency, its memory.",
     ),
     "INVALID_FILE": Fault(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 import grpc
@@ -11,12 +13,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from msgspec import Struct
 
-from riskd._proto.riskd.v1 import risk_pb2
+from riskd._proto.riskd.v1 import risk_pb2, subject_pb2
 from riskd.server.handlers import Handlers
 from riskd.server.interceptors import RpcMeter, unary
 from riskd.server.servicer import Engine, RiskServicer
+from riskd.server.subject_servicer import Subjects, SubjectServicer
 
 SERVICE: Final = risk_pb2.DESCRIPTOR.services_by_name["RiskService"].full_name
+SUBJECTS: Final = subject_pb2.DESCRIPTOR.services_by_name["SubjectService"].full_name
+SUBJECT_BYTES: Final = 8 * 1024
+"""Largest request about a subject: two identifiers and a page token."""
 ATTEMPT_BYTES: Final = 128 * 1024
 """Largest request about one attempt: with every field at its bound it has 73 KiB, usually 250 bytes."""
 HELD_UP: Final = 1.5
@@ -59,9 +65,14 @@ class Service(Struct, frozen=True):
 
 
 def build_server(
-    engine: Engine, meter: RpcMeter, options: Options, credentials: grpc.ServerCredentials | None = None
+    engine: Engine,
+    meter: RpcMeter,
+    options: Options,
+    credentials: grpc.ServerCredentials | None = None,
+    subjects: Subjects | None = None,
 ) -> Service:
-    """A bound server with RiskService, health (NOT_SERVING until told) and reflection.
+    """A bound server with RiskService, health (NOT_SERVING until told) and reflection; and SubjectService, where
+    `subjects` are given.
 
     Without `credentials` the port is plaintext, for loopback and meshes. Raises RuntimeError when the
     address cannot be bound.
@@ -74,13 +85,32 @@ def build_server(
     server.add_generic_rpc_handlers([_risk_service(engine, meter, options)])
     states = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
-    _add_reflection(server)
+    if subjects is not None:
+        server.add_generic_rpc_handlers([_subject_service(subjects, meter)])
+    _add_reflection(server, (SERVICE,) if subjects is None else (SERVICE, SUBJECTS))
     set_serving(states, False)
     if credentials is None:
         port = server.add_insecure_port(options.address)
     else:
         port = server.add_secure_port(options.address, credentials)
     return Service(server, states, port)
+
+
+def build_subject_server(subjects: Subjects, meter: RpcMeter, path: Path) -> grpc.Server:
+    """A server, not yet started, with SubjectService and reflection on a Unix socket that only this user can open.
+
+    Raises RuntimeError when the socket cannot be bound.
+    """
+    server = grpc.server(ThreadPoolExecutor(1, thread_name_prefix="subjects"), maximum_concurrent_rpcs=16)
+    server.add_generic_rpc_handlers([_subject_service(subjects, meter)])
+    _add_reflection(server, (SUBJECTS,))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mask = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    finally:
+        os.umask(mask)
+    return server
 
 
 def set_serving(states: health.HealthServicer, serving: bool) -> None:
@@ -103,6 +133,23 @@ def _risk_service(engine: Engine, meter: RpcMeter, options: Options) -> grpc.Gen
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
+def _subject_service(subjects: Subjects, meter: RpcMeter) -> grpc.GenericRpcHandler:
+    """Off the threads of sign-ins: an export reads for up to a second, an erasure as long as it must."""
+    servicer = SubjectServicer(subjects)
+    show, export, erase = servicer.get_subject_summary, servicer.export_subject, servicer.erase_subject
+    methods = {
+        "GetSubjectSummary": unary(
+            f"{SUBJECTS}/GetSubjectSummary", subject_pb2.GetSubjectSummaryRequest, show, meter, SUBJECT_BYTES
+        ),
+        "ExportSubject": unary(
+            f"{SUBJECTS}/ExportSubject", subject_pb2.ExportSubjectRequest, export, meter, SUBJECT_BYTES
+        ),
+        "EraseSubject": unary(f"{SUBJECTS}/EraseSubject", subject_pb2.EraseSubjectRequest, erase, meter, SUBJECT_BYTES),
+    }
+    methods = {name: _aside(method, "subjects") for name, method in methods.items()}
+    return grpc.method_handlers_generic_handler(SUBJECTS, methods)
+
+
 class _Aside(Generic[Request, Response]):
     """A behaviour on a thread of its own, by the attribute that grpcio looks for.
 
@@ -123,8 +170,8 @@ def _aside(handler: grpc.RpcMethodHandler[Request, Response], name: str) -> grpc
     return grpc.unary_unary_rpc_method_handler(_Aside(handler.unary_unary, name))
 
 
-def _add_reflection(server: grpc.Server) -> None:
-    servicer = reflection.ReflectionServicer((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME))
+def _add_reflection(server: grpc.Server, services: tuple[str, ...]) -> None:
+    servicer = reflection.ReflectionServicer((*services, health.SERVICE_NAME, reflection.SERVICE_NAME))
     servicer.ServerReflectionInfo = _Aside(servicer.ServerReflectionInfo, "reflection")
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
 

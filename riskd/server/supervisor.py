@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Final
 
-from riskd.config import Settings, obtain_pepper
+from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.metrics import MeterMemory
 from riskd.server.processes import Board, ProcessTree, Report, Serving, Task
@@ -28,7 +28,7 @@ def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, st
     `ready` is called once, when every worker serves, with `address`, `release` and `metrics`. Raises
     InvalidSettings with the problems of settings, policies, models and geo files when those are refused.
     """
-    obtain_pepper(settings)
+    obtain_peppers(settings)
     with reserved(settings.server.host, settings.server.port) as port:
         memory = MeterMemory(settings.server.workers)
         names = [f"worker-{index}" for index in range(settings.server.workers)]

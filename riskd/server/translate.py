@@ -44,7 +44,7 @@ class _Words(dict[int, str]):
         return str(number)
 
 
-_DOMAINS: Final = _Words(enumerate(("", *DOMAINS)))
+DOMAIN_WORDS: Final = _Words(enumerate(("", *DOMAINS)))
 _JOURNEYS: Final = _Words(enumerate(("", *JOURNEYS)))
 _CREDENTIAL_RESULTS: Final = _Words(enumerate((CREDENTIAL_RESULTS[0], *CREDENTIAL_RESULTS)))
 _ATTESTATIONS: Final = _Words(enumerate(ATTESTATIONS))
@@ -69,7 +69,7 @@ def attempt(request: risk_pb2.AssessRequest) -> Attempt:
     """The attempt that a request describes, acceptable or not."""
     present = request.HasField
     return Attempt(
-        domain=_DOMAINS[request.domain],
+        domain=DOMAIN_WORDS[request.domain],
         subject=request.subject,
         journey=_JOURNEYS[request.journey],
         network=_network(request.network),
@@ -282,7 +282,7 @@ def wire_path(where: str) -> str:
 
 
 _ENUMS: Final = {
-    "domain": _DOMAINS,
+    "domain": DOMAIN_WORDS,
     "journey": _JOURNEYS,
     "credential_result": _CREDENTIAL_RESULTS,
     "device.attestation": _ATTESTATIONS,

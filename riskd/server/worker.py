@@ -15,9 +15,10 @@ from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem, RiskdError
 from riskd.engine import Engine
 from riskd.metrics import MeterMemory
-from riskd.server.grpc_server import Options, Service, build_server, set_serving
+from riskd.server.grpc_server import Options, Service, build_server, build_subject_server, set_serving
 from riskd.server.processes import Report, Serving, Stopping
-from riskd.wiring import open_engine, reload
+from riskd.subjects import Subjects
+from riskd.wiring import open_engine, open_subjects, reload
 
 _LOG: Final = logging.getLogger("riskd.worker")
 
@@ -26,7 +27,10 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
     """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
     meter = PrometheusMeter(memory, index)
     with open_engine(settings, meter, index) as engine:
-        service = build_server(engine, meter, _options(settings, port), _credentials(settings))
+        subjects, place = open_subjects(settings, engine), settings.subjects.serve
+        beside = subjects if place == "port" else None
+        service = build_server(engine, meter, _options(settings, port), _credentials(settings), beside)
+        apart = _apart(settings, index, subjects, meter)
         service.server.start()
         set_serving(service.health, True)
         # What was loaded lives as long as the process: collections need not walk it again.
@@ -37,6 +41,24 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
             _reload(settings, engine, meter)
         report.send(Stopping())
         _drain(settings, service)
+        if apart is not None:
+            apart.stop(settings.server.grace_s).wait()
+
+
+def _apart(settings: Settings, index: int, subjects: Subjects, meter: PrometheusMeter) -> grpc.Server | None:
+    """The server on the Unix socket, started. A path has one listener: the first worker is it.
+
+    Raises InvalidSettings when it cannot listen there.
+    """
+    if settings.subjects.serve != "socket" or index:
+        return None
+    try:
+        server = build_subject_server(subjects, meter, Path(settings.subjects.socket))
+    except (OSError, RuntimeError) as error:
+        what = f"cannot listen on {settings.subjects.socket}: {error}"
+        raise InvalidSettings([Problem("subjects.socket", what, "choose another path")]) from error
+    server.start()
+    return server
 
 
 def _options(settings: Settings, port: int) -> Options:

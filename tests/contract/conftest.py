@@ -12,12 +12,15 @@ from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.redis_store import Access, RedisStore
+from riskd.adapters.rekeying import RekeyingStore
+from riskd.core.pseudonym import Layer, Origins
 from riskd.ports import HistoryStore
 from tests.redis_servers import RedisServer, cluster, flush, running, valkey_server
 
 LOCAL: dict[str, Callable[[Path], HistoryStore]] = {
     "memory": lambda _: MemoryStore(),
     "caching": lambda _: CachingStore(MemoryStore(), NullMeter()),
+    "rekeying": lambda _: RekeyingStore(MemoryStore(), Origins(), Layer(b"the newest of the peppers")),
     "lmdb": lambda directory: LmdbStore(directory / "lmdb", map_size=64 << 20),
 }
 """Stores of one machine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from random import Random
 from threading import Barrier, Thread
@@ -112,6 +113,16 @@ def test_a_history_lives_as_long_as_its_latest_delta(store: HistoryStore, expiri
 
     assert history(store, KEY, NOW + 19.9) is not None
     assert history(store, KEY, NOW + 20) is None
+
+
+def test_a_shorter_keeping_ends_what_was_promised_longer(store: HistoryStore) -> None:
+    """A delta that says how long to keep from now cuts a later end, but never its own, and puts no earlier one off."""
+    for expires, keep, end in ((LATER, math.inf, LATER), (NOW + 5, 10.0, NOW + 10), (NOW + 8, 60.0, NOW + 10)):
+        store.write([Delta(KEY, NOW, expires, (("attempt", "", 1),), keep=keep)], (), NOW, SOON)
+        assert history(store, KEY, end - 2**-20) is not None
+        assert history(store, KEY, end) is None
+    store.write([Delta(KEY, NOW, NOW + 30, (("attempt", "", 1),), keep=1.0)], (), NOW, SOON)
+    assert history(store, KEY, NOW + 29) is not None
 
 
 def test_a_delta_that_has_expired_begins_nothing(store: HistoryStore) -> None:

@@ -121,7 +121,7 @@ def test_a_usual_receipt_is_small() -> None:
 def test_every_learned_value_is_kept_or_derived() -> None:
     """A table that attempts have values for cannot be forgotten in the stored form."""
     derived = {"hour", "weekday", "address", "network", "device", "fingerprint"}
-    counted = {"sign_in", "typing", "subject"}
+    counted = {"sign_in", "typing"}
 
     assert set(receipts.VALUES) | derived | counted == set(PROFILE_TABLES)
 

@@ -21,8 +21,7 @@ UNREAD = {
     ("asn", "failure"),
     ("device", "failure"),
     ("device", "failure_day"),
-    ("device", "subject"),  # whose a device is: for people who look into a case
-    ("fingerprint", "subject"),
+    ("subject", "sign_in"),  # its share in a device: so that an erasure takes it out of the device's record
 }
 """What no feature reads. Nothing may come to it: data that nobody needs is not to be kept."""
 

@@ -24,7 +24,7 @@ from riskd.core.assess import Release
 from riskd.core.attempt import OUTCOMES, Attempt, Behaviour, Device, Federation, Network, Outcome, Outside, Session
 from riskd.core.context import Remembered
 from riskd.core.errors import InvalidAttempt
-from riskd.engine import REPLY_SECONDS
+from riskd.core.retention import REPLY_SECONDS
 from riskd.ports import HistoryStore
 from riskd.server.servicer import RiskServicer
 from riskd.wiring import load_release

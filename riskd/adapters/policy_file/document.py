@@ -36,6 +36,7 @@ MISTAKES: Final = {
     "wrong_format": "{what} '{value}' is not {expected}",
     "unknown_value": "unknown {what} '{value}'",
     "out_of_range": "{what} must lie between {low:g} and {high:g}",
+    "retention": "{what} is kept {low} at least and {high} at most",
     "empty_list": "{what} is empty",
     "tier_without_terms": "{tier} is used, but the tier table does not have it",
     "unmeetable_tier": "nothing could meet {tier}: it has neither acr_values nor amr",
@@ -270,3 +271,9 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     if near:
         return f"did you mean {near[0]}?"
     return f"known: {', '.join(known)}" if len(known) <= LISTED else ""
+
+
+def span(seconds: int) -> str:
+    """A duration in the largest unit that it is whole in."""
+    unit = next(unit for unit in "dhms" if seconds % _SECONDS[unit] == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"

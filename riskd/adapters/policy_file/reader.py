@@ -10,20 +10,22 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.policy_file.document import LARGEST, Document
+from riskd.adapters.policy_file.document import LARGEST, Document, span
 from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.context import SOURCES
 from riskd.core.errors import InvalidPolicy
 from riskd.core.policy import Bands, Journey, Policy, ladder
 from riskd.core.requirement import Terms, Tier
+from riskd.core.retention import BOUNDS, Retention
 from riskd.core.rules import Compiler, Evaluate, Rule, nothing
 
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "policy": (
         ("format", "version", "domain", "levels", "tiers", "journeys"),
-        ("trusted_issuers", "explicit_consent", "rules"),
+        ("trusted_issuers", "explicit_consent", "retention", "rules"),
     ),
     "levels": (("medium", "high"), ()),
+    "retention": ((), tuple(BOUNDS)),
     "tier": (("aal",), ("acr_values", "max_age", "amr")),
     "journey": (("floor", "bands", "valid_for"), ("gaps", "cold_start")),
     "rule": (("name", "when", "then", "reason", "text", "journeys"), ("shadow",)),
@@ -87,6 +89,7 @@ class _Reader:
         issuers = document.texts(top.get("trusted_issuers"), "trusted_issuers", _SYMBOL, "an issuer")
         explicit = document.boolean(top.get("explicit_consent"), "explicit_consent")
         tiers = self._tiers(top.get("tiers"))
+        retention = self._retention(top.get("retention"))
         journeys = self._journeys(top.get("journeys"))
         rules = self._rules(top.get("rules"))
         self._compare(rules, journeys)
@@ -104,6 +107,7 @@ class _Reader:
             },
             trusted_issuers=frozenset(issuers),
             explicit_consent=explicit,
+            retention=retention,
         )
 
     def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:
@@ -124,6 +128,16 @@ class _Reader:
         if high <= medium:
             self.document.wrong(fields["high"], "levels_not_rising")
         return medium, high
+
+    def _retention(self, node: yaml.Node | None) -> Retention:
+        document, found = self.document, {}
+        for name, value in self._fields(node, "retention", "retention").items():
+            (low, high), seconds = BOUNDS[name], document.seconds(value, name)
+            if seconds is not None and not low <= seconds <= high:
+                document.wrong(value, "retention", what=name, low=span(low), high=span(high))
+            elif seconds is not None:
+                found[name] = seconds
+        return Retention(**found)
 
     def _tiers(self, node: yaml.Node | None) -> dict[Tier, Terms]:
         document = self.document

@@ -230,7 +230,7 @@ def _script(part: _Part, now: float) -> tuple[bytes, tuple[bytes, ...]]:
         arguments += (swap.key[PLACE:], _given(swap.expected), stored.pack(swap.expires, swap.document))
     together: dict[bytes, list[object]] = {}
     for delta in part.deltas:
-        change = (delta.time, delta.expires, delta.counts, delta.marks, delta.seen, delta.undo)
+        change = (delta.time, delta.expires, delta.counts, delta.marks, delta.seen, delta.undo, delta.keep)
         together.setdefault(delta.key, []).append(change)
     for key, several in together.items():
         at = places.setdefault(key[:PLACE], b"%d" % (len(places) + 1))

@@ -3,7 +3,7 @@
 -- KEYS: the hashes of the places, that of the swaps first; a field of theirs is a record.
 -- ARGV: now, how many swaps; for each swap its field, '=' and the document expected or '' for none, and the record;
 -- for each history the number of its key, its field, and its deltas, as MessagePack of
--- [[time, expires, counts, marks, seen, undo], ...].
+-- [[time, expires, counts, marks, seen, undo, keep], ...].
 -- Returns 1, or 0 when a document is not as expected.
 
 local now, swaps = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -152,12 +152,12 @@ local function folded(record, deltas)
     tallies, moments, sketches = unpack(cmsgpack.unpack(record:sub(HEAD + 1)))
   end
   for _, delta in ipairs(deltas) do
-    local time, latest, counts, marks, seen, undo = unpack(delta)
+    local time, latest, counts, marks, seen, undo, keep = unpack(delta)
     if not tallies and not undo and latest > now then
       expires, tallies, moments, sketches = latest, {}, {}, {}
     end
     if tallies then
-      expires = math.max(expires, latest)
+      expires = math.max(latest, math.min(expires, now + keep))
       for _, c in ipairs(counts) do count(tallies, c[1], c[2], time, c[3]) end
       for _, m in ipairs(marks) do mark(moments, m[1], m[2], undo) end
       for _, s in ipairs(seen) do see(sketches, s[1], time, s[2]) end

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gzip
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
+from riskd.adapters.decision_log.files import SUFFIX, finished, segments, stamp
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.ports import Meter
 
@@ -29,9 +29,6 @@ RETRY_MOST_SECONDS: Final = 5.0
 PATIENCE_S: Final = 0.1
 """Longest wait for another thread's write; one takes some microseconds."""
 PRUNE_SECONDS: Final = 600.0
-SUFFIX: Final = ".jsonl"
-PACKED: Final = ".gz"
-"""Of a segment that somebody packed after it was finished. The writer leaves those alone."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -130,9 +127,7 @@ class FileDecisionLog:
     def _open(self) -> None:
         """Start the next segment. The old one is synced and closed by the keeper, off the hot path."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        second, fraction = divmod(self._wall(), 1)
-        stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}.{int(fraction * 1e6):06d}"
-        path = self._directory / f"{stamp}-w{self._worker}-{os.getpid()}{SUFFIX}"
+        path = self._directory / f"{stamp(self._wall())}-w{self._worker}-{os.getpid()}{SUFFIX}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._finish()
@@ -204,7 +199,7 @@ class FileDecisionLog:
         now = self._wall()
         oldest = now - self._bounds.keep_seconds
         with contextlib.suppress(OSError):
-            found = [(path, path.stat()) for path in _segments(self._directory)]
+            found = [(path, path.stat()) for path in segments(self._directory)]
             total = sum(status.st_size for _, status in found)
             for path, status in found:
                 # An empty segment may be one that another process is about to lock.
@@ -215,41 +210,7 @@ class FileDecisionLog:
 
 
 def _unlink_finished(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def _segments(directory: Path) -> list[Path]:
-    return sorted(directory.glob(f"*{SUFFIX}"))
-
-
-def segments(directory: Path) -> list[Path]:
-    """Every segment in a directory, packed ones included, in the order in which they were begun."""
-    return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
-
-
-def read_segments(directory: Path) -> Iterator[bytes]:
-    """Every whole record, without newline, segment by segment in the order in which they were begun.
-
-    Records of one worker are in order; those of several are not merged.
-    """
-    for path in segments(directory):
-        yield from read_segment(path)
-
-
-def read_segment(path: Path) -> Iterator[bytes]:
-    """Every whole record of one segment, without newline. Raises OSError, EOFError (a packed one that ends early).
-
-    Lines that a power loss tore (no newline, or zeros where data never reached the disk) are left out.
-    """
-    with gzip.open(path) if path.suffix == PACKED else path.open("rb") as segment:
-        for line in segment:
-            if line.endswith(b"\n") and b"\0" not in line:
-                yield line[:-1]
+    with finished(path) as done:
+        if done:
+            path.unlink()
+        return done

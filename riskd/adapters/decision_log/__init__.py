@@ -1,0 +1,21 @@
+"""The decision log on files: written by many, read in order, and rid of what may no longer be kept."""
+
+from __future__ import annotations
+
+from riskd.adapters.decision_log.archive import Compacted, FileLogArchive, State
+from riskd.adapters.decision_log.files import PACKED, SUFFIX, read_segment, read_segments, segments
+from riskd.adapters.decision_log.writer import PATIENCE_S, Bounds, FileDecisionLog
+
+__all__ = [
+    "PACKED",
+    "PATIENCE_S",
+    "SUFFIX",
+    "Bounds",
+    "Compacted",
+    "FileDecisionLog",
+    "FileLogArchive",
+    "State",
+    "read_segment",
+    "read_segments",
+    "segments",
+]

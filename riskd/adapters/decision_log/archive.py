@@ -1,0 +1,373 @@
+"""What becomes of the decision log after it was written: a subject is found in it, and what may no longer be kept goes.
+
+An erasure is a file in `erasures`: whose lines, and how far they go. Compaction rewrites finished segments without
+those lines, and without lines older than their identity domain keeps them. One process compacts at a time; one that
+dies leaves each segment whole, old or new, and its work to the next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.adapters.decision_log.files import PACKED, finished, opened, segments, stamp, whole
+from riskd.core.errors import Problem, Unavailable
+from riskd.core.stored import PLACE
+
+RATE: Final = 16 << 20
+"""Bytes a second that compaction reads at most, some 3 % of a core: disk and interpreter belong to the answers."""
+BURST: Final = 256 << 10
+"""Bytes between two of its pauses: some hundred lines."""
+SCAN: Final = 64 << 20
+"""Bytes that one step of a search reads: less than half a second."""
+SLACK: Final = 60.0
+"""Seconds added to what is promised, for a machine that is busy."""
+ERASURES: Final = "erasures"
+_STATE: Final = "compaction.json"
+_LOCK: Final = "compaction.lock"
+_DRAFT: Final = ".draft"
+
+
+class Erasure(Struct, frozen=True):
+    """Lines to erase: those of `place` (hexadecimal, what the subject's assessment ids begin with) that were written
+    before `asked`, Unix time. `written` has the segments under way at that moment, with the bytes that they had.
+    Once `settled`, only those are left.
+    """
+
+    place: str
+    asked: float
+    written: dict[str, int]
+    settled: bool = False
+
+    def reach(self, segment: str) -> int | None:
+        """Bytes from the beginning of a segment in which lines are to be erased; None: in all of it."""
+        segment = segment.removesuffix(PACKED)
+        if segment in self.written:
+            return self.written[segment]
+        return 0 if self.settled or segment > stamp(self.asked) else None
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """How the log stands. `compacted`: Unix time at which the last compaction ended, 0 before the first."""
+
+    segments: int
+    size: int
+    oldest: str
+    erasures: int
+    asked: float
+    """When the oldest erasure was asked for that is not done; 0 where none is."""
+    compacted: float
+
+
+class Compacted(Struct, frozen=True):
+    """What a compaction did. `left`: erasures whose last lines lie in segments that are still being written."""
+
+    rewritten: int
+    lines: int
+    left: int
+
+
+class _Kept(Struct, frozen=True):
+    """What compaction remembers: when it ended, and of each domain up to which time of writing lines are gone."""
+
+    compacted: float = 0.0
+    cutoffs: dict[str, float] = {}
+
+
+class _Head(Struct, frozen=True):
+    """What says whose a line is."""
+
+    id: str = ""
+    assessment_id: str = ""
+    domain: str = ""
+
+    @property
+    def place(self) -> str:
+        return (self.id or self.assessment_id)[: 2 * PLACE]
+
+
+_Document = TypeVar("_Document", Erasure, _Kept)
+_UNREADABLE: Final = (OSError, EOFError, zlib.error)
+_HEADS: Final = msgspec.json.Decoder(_Head)
+_CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, int, int])
+
+
+class FileLogArchive:
+    """A `LogArchive` of the segments in a directory. Safe between threads and processes of one machine."""
+
+    def __init__(
+        self, directory: Path, segment_seconds: float, every: float, wall: Callable[[], float] = time.time
+    ) -> None:
+        """`segment_seconds`: age at which writers finish a segment; `every`: seconds between two compactions."""
+        self._directory = directory
+        self._segment_seconds = segment_seconds
+        self._every = every
+        self._wall = wall
+
+    def forget(self, subjects: Sequence[bytes]) -> float:
+        """See `LogArchive`."""
+        asked = self._wall()
+        try:
+            written = {path.name: size for path, size in _sizes(self._directory) if not size or _writing(path)}
+            folder = self._directory / ERASURES
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for subject in subjects:
+                entry = Erasure(subject[:PLACE].hex(), asked, written)
+                _put(folder / f"{stamp(asked)}-{secrets.token_hex(4)}.json", msgspec.json.encode(entry))
+            size = sum(size for _, size in _sizes(self._directory))
+        except _UNREADABLE as error:
+            raise _unwritable(self._directory, error) from error
+        # The segments under way are finished, the compaction that misses them ends, and the next one comes.
+        return asked + self._segment_seconds + self._every + 2 * size / RATE + SLACK
+
+    def find(self, subjects: Sequence[bytes], cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """See `LogArchive`. Lines that are to be erased are not found any more."""
+        places = [subject[:PLACE].hex() for subject in subjects]
+        marks = [place.encode() for place in places]
+        try:
+            name, inode, offset = _CURSOR.decode(cursor) if cursor else ("", 0, 0)
+            erasures = {place: [entry for _, entry in self._erasures() if entry.place == place] for place in places}
+            found: list[bytes] = []
+            left = SCAN
+            for path in segments(self._directory):
+                if path.name < name:
+                    continue
+                with suppress(FileNotFoundError), opened(path) as segment:
+                    number = path.stat().st_ino
+                    at = offset if (path.name, number) == (name, inode) else 0
+                    segment.seek(at)
+                    for line in segment:
+                        if len(found) == limit or left <= 0:
+                            return found, msgspec.msgpack.encode((path.name, number, at))
+                        head = _head(line) if any(mark in line for mark in marks) else None
+                        due = erasures.get(head.place) if head is not None else None
+                        if due is not None and not _due(due, path.name, at):
+                            found.append(line[:-1])
+                        at += len(line)
+                        left -= len(line)
+        except _UNREADABLE as error:
+            raise _unwritable(self._directory, error) from error
+        return found, b""
+
+    def compact(
+        self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None] = lambda _done, _all: None
+    ) -> Compacted | None:
+        """Rewrite finished segments without what is to be erased, and without lines that are older than `keep`, the
+        seconds of their domain; age counts from when a segment was last written.
+
+        None when another process is at it. Raises Unavailable when a file cannot be read or written; what was done
+        is kept, and nothing else has changed.
+        """
+        try:
+            with self._alone() as alone:
+                return self._compacted(keep, stop, progress) if alone else None
+        except _UNREADABLE as error:
+            raise _unwritable(self._directory, error) from error
+
+    def state(self) -> State:
+        """How the log stands. Raises Unavailable."""
+        try:
+            sizes, erasures = list(_sizes(self._directory)), [entry for _, entry in self._erasures()]
+            return State(
+                segments=len(sizes),
+                size=sum(size for _, size in sizes),
+                oldest=sizes[0][0].name if sizes else "",
+                erasures=len(erasures),
+                asked=min((entry.asked for entry in erasures), default=0.0),
+                compacted=self._kept().compacted,
+            )
+        except _UNREADABLE as error:
+            raise _unwritable(self._directory, error) from error
+
+    def _compacted(self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None]) -> Compacted:
+        """1. Learn what is asked. 2. Rewrite each finished segment that concerns. 3. Remember what is done with."""
+        asked = self._erasures()  # (1)
+        now, before = self._wall(), self._kept().cutoffs
+        for draft in self._directory.rglob(f"*{_DRAFT}"):
+            if draft.stat().st_mtime < now - SLACK:
+                draft.unlink(missing_ok=True)
+        cutoffs = {domain: max(now - seconds, before.get(domain, 0.0)) for domain, seconds in keep.items()}
+        paths, rewritten, lines = [each for each in _sizes(self._directory) if each[1]], 0, 0
+        open_since, writing = now, set[str]()
+        for done, (path, _) in enumerate(paths):  # (2)
+            progress(done, len(paths))
+            if stop.is_set():
+                return Compacted(rewritten, lines, len(asked))
+            with suppress(FileNotFoundError), finished(path) as ours:
+                modified = path.stat().st_mtime
+                if not ours:
+                    writing.add(path.name.removesuffix(PACKED))
+                    open_since = min(open_since, modified)
+                    continue
+                old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}
+                # Read again: whoever asked while this one was being written named it.
+                gone = _rewritten(path, [entry for _, entry in self._erasures()], old, stop)
+                lines += gone
+                rewritten += gone > 0
+        progress(len(paths), len(paths))
+        left = sum([not _settled(file, entry, writing) for file, entry in asked])  # (3)
+        cutoffs = {domain: min(cutoff, open_since) for domain, cutoff in cutoffs.items()}
+        _put(self._directory / _STATE, msgspec.json.encode(_Kept(self._wall(), before | cutoffs)))
+        return Compacted(rewritten, lines, left)
+
+    def _erasures(self) -> list[tuple[Path, Erasure]]:
+        found = []
+        for file in sorted((self._directory / ERASURES).glob("*.json")):
+            with suppress(FileNotFoundError):
+                found.append((file, _decoded(file, Erasure)))
+        return found
+
+    def _kept(self) -> _Kept:
+        try:
+            return _decoded(self._directory / _STATE, _Kept)
+        except FileNotFoundError:
+            return _Kept()
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._directory / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(descriptor)
+
+
+def _due(erasures: list[Erasure], segment: str, at: int) -> bool:
+    """Whether the line at an offset is to be erased, if it is of these erasures' subject."""
+    reaches = [entry.reach(segment) for entry in erasures]
+    return any(reach is None or at < reach for reach in reaches)
+
+
+def _rewritten(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> int:
+    """Rewrite a finished segment, or delete it if nothing is left; how many lines went. Torn lines go along."""
+    concerning: dict[str, list[Erasure]] = {}
+    for entry in erasures:
+        if entry.reach(path.name) != 0:
+            concerning.setdefault(entry.place, []).append(entry)
+    if not (concerning or old):
+        return 0
+
+    def goes(line: bytes, at: int) -> bool:
+        head = _head(line)
+        return head is None or head.domain in old or _due(concerning.get(head.place, []), path.name, at)
+
+    gone = sum(goes(line, at) for line, at in _lines(path, stop))
+    if not gone:
+        return 0
+    status, draft = path.stat(), path.with_suffix(_DRAFT)
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
+        left = (line for line, at in _lines(path, stop) if not goes(line, at))
+        if path.suffix == PACKED:
+            with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
+                packed.writelines(left)
+                size = packed.tell()
+        else:
+            file.writelines(left)
+            size = file.tell()
+        file.flush()
+        os.fsync(file.fileno())
+    os.utime(draft, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if size:
+        draft.replace(path)
+    else:
+        draft.unlink()
+        path.unlink()
+    _sync(path.parent)
+    return gone
+
+
+def _lines(path: Path, stop: Event) -> Iterator[tuple[bytes, int]]:
+    """Each line and its offset, at a bounded rate; without pauses once told to stop."""
+    at, pause = 0, BURST
+    with opened(path) as segment:
+        for line in segment:
+            yield line, at
+            at += len(line)
+            if at >= pause:
+                pause += BURST
+                stop.wait(BURST / RATE)
+
+
+def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
+    """Note what is left of an erasure in segments that were being written; whether it is done with."""
+    missed = any(entry.reach(name) is None for name in writing)
+    left = {name: size for name, size in entry.written.items() if name in writing and size}
+    if left and not missed:
+        _put(file, msgspec.json.encode(replace(entry, written=left, settled=True)))
+    elif not missed:
+        file.unlink()
+        _sync(file.parent)
+    return not (left or missed)
+
+
+def _head(line: bytes) -> _Head | None:
+    """Whose a line is; None for what is no record."""
+    try:
+        return _HEADS.decode(line) if whole(line) else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _sizes(directory: Path) -> Iterator[tuple[Path, int]]:
+    for path in segments(directory):
+        with suppress(FileNotFoundError):
+            yield path, path.stat().st_size
+
+
+def _writing(path: Path) -> bool:
+    try:
+        with finished(path) as done:
+            return not done
+    except FileNotFoundError:
+        return False
+
+
+def _decoded(file: Path, kind: type[_Document]) -> _Document:
+    """A file that `_put` wrote. Raises OSError, also for what it did not write."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise OSError(0, f"not written by riskd: {error}", str(file)) from error
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file whole: whoever reads sees the old one or the new one, whenever the machine dies."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_DRAFT}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(directory: Path, error: Exception) -> Unavailable:
+    remedy = "see that the disk has room, is healthy, and lets this user write"
+    what = f"{error.filename or directory}: {error.strerror}" if isinstance(error, OSError) else f"{directory}: {error}"
+    return Unavailable([Problem("log.dir", what, remedy)])

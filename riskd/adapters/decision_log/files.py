@@ -1,0 +1,76 @@
+"""Segments: the files of the decision log, one writer each, named so that names sort by the time of their beginning."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import Final
+
+SUFFIX: Final = ".jsonl"
+PACKED: Final = ".gz"
+"""Of a segment that somebody packed after it was finished. The writer leaves those alone."""
+
+
+def stamp(moment: float) -> str:
+    """What the name of a segment begins with that was begun at this moment, Unix time."""
+    second, fraction = divmod(moment, 1)
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}.{int(fraction * 1e6):06d}"
+
+
+def segments(directory: Path) -> list[Path]:
+    """Every segment in a directory, packed ones included, in the order in which they were begun."""
+    return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
+
+
+def opened(path: Path) -> gzip.GzipFile | BufferedReader:
+    """A segment to read, as it was written. Reading raises OSError, EOFError, zlib.error (a packed one)."""
+    return gzip.open(path) if path.suffix == PACKED else path.open("rb")
+
+
+@contextmanager
+def finished(path: Path) -> Iterator[bool]:
+    """Whether a segment is finished: nobody writes it, and nobody deletes or rewrites it until this is left.
+
+    Raises OSError, FileNotFoundError when it is gone.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield os.fstat(descriptor).st_nlink > 0
+    finally:
+        os.close(descriptor)
+
+
+def whole(line: bytes) -> bool:
+    """False for a line that a power loss tore: no newline, or zeros where data never reached the disk."""
+    return line.endswith(b"\n") and b"\0" not in line
+
+
+def read_segments(directory: Path) -> Iterator[bytes]:
+    """Every whole record, without newline, segment by segment in the order in which they were begun.
+
+    Records of one worker are in order; those of several are not merged.
+    """
+    for path in segments(directory):
+        yield from read_segment(path)
+
+
+def read_segment(path: Path) -> Iterator[bytes]:
+    """Every whole record of one segment, without newline. Raises OSError, EOFError (a packed one that ends early).
+
+    Lines that a power loss tore (no newline, or zeros where data never reached the disk) are left out.
+    """
+    with opened(path) as segment:
+        for line in segment:
+            if whole(line):
+                yield line[:-1]

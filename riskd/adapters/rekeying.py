@@ -1,0 +1,170 @@
+"""The move of a store to pseudonyms with one more layer, while it is in use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from threading import Event
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from riskd.core.errors import Problem, Unavailable
+from riskd.core.history import Delta, History
+from riskd.core.pseudonym import Layer, Origins
+from riskd.core.recall import RECEIPT
+from riskd.core.rekey import MARK, PAPERS, WHOLE, layers, merged, moved, moved_key, named
+from riskd.core.stored import PLACE, Change, Swap, document, pack
+from riskd.ports import HistoryStore
+
+TRIES: Final = 100
+"""Attempts at moving a record that others change at the same moment."""
+STEP: Final = 500
+"""Keys looked at in one go."""
+PASSES: Final = 10
+"""Times that all keys are looked at: the last finds none that is still to be moved."""
+_ALWAYS: Final = float("-inf")
+
+
+class Mark(Struct, frozen=True):
+    """How many layers all records of a store have, and what tells the peppers apart that made them."""
+
+    layers: int = 0
+    checks: tuple[str, ...] = ()
+
+
+def read_mark(store: HistoryStore) -> Mark:
+    """What a store says of its layers; none where nobody has ever moved it. Raises Unavailable."""
+    (record,) = store.load((MARK,))
+    found = document(record, 0.0)
+    return Mark() if found is None else msgspec.msgpack.decode(found, type=Mark)
+
+
+def write_mark(store: HistoryStore, mark: Mark) -> None:
+    """Say it. Raises Unavailable."""
+    (before,) = store.load((MARK,))
+    store.replace([Change(MARK, before, pack(float("inf"), msgspec.msgpack.encode(mark)))])
+
+
+def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
+    """Give a record its new key and pseudonyms, after the histories that it names; how many moved.
+
+    Raises Unavailable. Where a record lies under both keys, they become one.
+    """
+    count = 0
+    for _ in range(TRIES):
+        (record,) = store.load((key,))
+        if record is None:
+            return count
+        kind, target = key[-1:], moved_key(key, layer)
+        for other in named(key, record):
+            count += move(store, other, layer)
+        again, (there,) = moved(key, record, layer), store.load((target,))
+        if there is not None:
+            again = there if kind in PAPERS else merged(there, again)
+        if store.replace([Change(target, there, again), Change(key, record, None)]):
+            return count + 1
+    raise Unavailable([Problem("store", "a record kept changing while it was moved", "run it again")])
+
+
+def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progress: Callable[[int], None]) -> int:
+    """Move every record that has not the layers yet that `parity` (0 or 1) is of; how many were.
+
+    Histories go first, then what names them, again and again until none is left. Told to stop, or dead, it has lost
+    nothing: the next call goes on. Raises Unavailable.
+    """
+    count = 0
+    for _ in range(PASSES):
+        before = count
+        for papers in (False, True):
+            cursor, first = b"", True
+            while (first or cursor) and not stop.is_set():
+                keys, cursor = store.walk(cursor, STEP)
+                first = False
+                for key in keys:
+                    if key != MARK and layers(key) != parity and (key[-1:] in PAPERS) == papers:
+                        count += move(store, key, layer)
+                progress(count)
+        if count == before:
+            break
+    return count
+
+
+class RekeyingStore:
+    """A `HistoryStore` in front of one whose records are being moved: before one is read or written under its new key,
+    it is moved there. `origins` knows what the keys were that this process asks for."""
+
+    def __init__(self, store: HistoryStore, origins: Origins, layer: Layer) -> None:
+        self._store = store
+        self._origins = origins
+        self._layer = layer
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        """See `HistoryStore`."""
+        self._settle((*histories, *documents))
+        return self._store.read(histories, documents, now, timeout)
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """See `HistoryStore`."""
+        self._settle([*(delta.key for delta in deltas), *(swap.key for swap in swaps)])
+        return self._store.write(deltas, swaps, now, timeout)
+
+    def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
+        """See `HistoryStore`."""
+        before = self._origins.before(place)
+        if before is not None:
+            while keys := self._store.held(before, _ALWAYS, STEP):
+                for key in keys:
+                    move(self._store, key, self._layer)
+        return self._store.held(place, now, limit)
+
+    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `HistoryStore`."""
+        self._settle(keys)
+        return self._store.load(keys)
+
+    def erase(self, keys: Sequence[bytes]) -> int:
+        """See `HistoryStore`."""
+        self._settle(keys)
+        return self._store.erase(keys)
+
+    def replace(self, changes: Sequence[Change]) -> bool:
+        """See `HistoryStore`."""
+        return self._store.replace(changes)
+
+    def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """See `HistoryStore`."""
+        return self._store.walk(cursor, limit)
+
+    def sweep(self, now: float, limit: int) -> int:
+        """See `HistoryStore`."""
+        return self._store.sweep(now, limit)
+
+    def size(self) -> tuple[int, int]:
+        """See `HistoryStore`."""
+        return self._store.size()
+
+    def close(self) -> None:
+        """See `HistoryStore`."""
+        self._store.close()
+
+    def _settle(self, keys: Iterable[bytes]) -> None:
+        """Move those of the records that still lie where they were, looked for all at once."""
+        earlier = [before for key in keys if (before := self._before(key)) is not None]
+        for key, record in zip(earlier, self._store.load(earlier), strict=True):
+            if record is not None:
+                move(self._store, key, self._layer)
+
+    def _before(self, key: bytes) -> bytes | None:
+        body, kind = key[:-1], key[-1:]
+        if kind in WHOLE:
+            before = self._origins.before(body)
+            return None if before is None else before + kind
+        place, rest = self._origins.before(body[:PLACE]), body[PLACE:]
+        if kind == RECEIPT:
+            earlier: bytes | None = rest[:-1] if len(rest) > PLACE else rest + b"\0"
+        else:
+            earlier = self._origins.before(rest)
+        return None if place is None or earlier is None else place + earlier + kind

@@ -1,0 +1,78 @@
+"""`riskd pepper`: change the secret under which everything is stored, without losing a history."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from riskd.cli.settings import add_arguments, given
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `pepper` and its actions."""
+    pepper = commands.add_parser("pepper", description="Rotate the pepper, the secret that keys all pseudonyms.")
+    actions = pepper.add_subparsers(required=True, metavar="ACTION")
+    for action, handler, purpose in (
+        ("status", _status, "say how many layers there are, and how much is still to be moved"),
+        ("rotate", _rotate, "add a pepper, and move everything stored under it while services run"),
+    ):
+        more = ". One that was interrupted goes on when it is called again" if action == "rotate" else ""
+        parser = actions.add_parser(
+            action,
+            help=purpose,
+            description=f"{purpose[0].upper()}{purpose[1:]}{more}. Exit code 2: the settings, the pepper or the store "
+            "were refused.",
+        )
+        add_arguments(parser)
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        if action == "rotate":
+            parser.add_argument(
+                "--wait",
+                type=float,
+                metavar="SECONDS",
+                help="time for running services to find the new pepper, before and after (default: store.sweep_s + 5)",
+            )
+        parser.set_defaults(handler=handler)
+
+
+def _status(args: argparse.Namespace) -> int:
+    from msgspec.structs import asdict
+
+    from riskd.rotation import status
+
+    found = status(given(args).settings)
+    if args.json:
+        print(json.dumps(asdict(found), indent=2))
+        return 0
+    print(f"pepper   {found.file}" + (f", mode {found.mode}" if found.mode else ""))
+    print(f"layers   {found.layers}, the store has {found.moved}")
+    print(f"records  {found.records}, {found.left} still to be moved")
+    if found.layers != found.moved:
+        print("A rotation is under way, or was interrupted: riskd pepper rotate goes on with it.")
+    return 0
+
+
+def _rotate(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    from riskd.rotation import rotate
+
+    settings = given(args).settings
+    with Progress(
+        TextColumn("{task.description}"), console=Console(stderr=True), transient=True, disable=args.json
+    ) as bar:
+        task = bar.add_task("reading the store")
+
+        def pause(seconds: float) -> None:
+            chosen = seconds if args.wait is None else args.wait
+            bar.update(task, description=f"waiting {chosen:g} s for services to take it up")
+            time.sleep(chosen)
+
+        moved = rotate(settings, pause, lambda count: bar.update(task, description=f"{count} records moved"))
+    if args.json:
+        print(json.dumps({"moved": moved}))
+    else:
+        print(f"{moved} records moved. Keep the whole pepper file: all of its lines are needed.")
+    return 0

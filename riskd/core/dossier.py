@@ -1,0 +1,151 @@
+"""What is kept of one subject, in words for people, as plain data for machines, and how it leaves what others share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from riskd.core import receipts
+from riskd.core.history import (
+    DAY,
+    EMPTY,
+    PROFILE_TABLES,
+    WEEK,
+    Delta,
+    History,
+    decode,
+    encode,
+    fold,
+    newest,
+    trusted,
+    window,
+)
+from riskd.core.learn import Receipt
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.recall import RECEIPT, REPLY
+from riskd.core.record import decode_reply
+from riskd.core.requirement import Tier
+from riskd.core.stored import PLACE, expiry, pack, payload
+
+_UNSEEN: Final = ("sign_in", "typing", "hour", "weekday")
+"""Tables of a profile that are counts and rhythms, not values seen."""
+_STEPS: Final = ("recovery", "recovered", "profile_update", "payment", "registration")
+
+
+class Seen(Struct, frozen=True):
+    """A value of a subject's history. Times are Unix times at which weeks begin: nothing finer is kept.
+
+    `value` is a short pseudonym where riskd keeps no more. `trust` is in units: a pass is 1, a strong one 3.
+    """
+
+    table: str
+    value: str
+    first: float
+    last: float
+    units: int
+    trust: float
+
+
+class Step(Struct, frozen=True):
+    """A sensitive step of a subject."""
+
+    kind: str
+    time: float
+
+
+class Open(Struct, frozen=True):
+    """An assessment whose outcomes can still be told."""
+
+    time: float
+    journey: str
+    tier: str
+    units: int
+    reported: tuple[str, ...]
+    expires: float
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What support needs. All is empty or 0 of a subject that is not known."""
+
+    since: float
+    last: float
+    units: int
+    attempts: float
+    failures: float
+    seen: tuple[Seen, ...]
+    steps: tuple[Step, ...]
+    open: tuple[Open, ...]
+
+
+def summary(profile: History, activity: History, papers: Sequence[tuple[Receipt, float]], now: float) -> Summary:
+    """A subject's histories and receipts (with their expiries) in words, the newest first."""
+    sign_ins = profile.tallies.of("sign_in").get("", [])
+    visit = newest(profile, "visit", now)
+    seen = [
+        Seen(table, value, tally[0] * WEEK, (tally[0] + len(tally) - 2) * WEEK, sum(tally[1:]), trusted(tally, now))
+        for table in PROFILE_TABLES
+        if table not in _UNSEEN
+        for value, tally in sorted(profile.tallies.of(table).items(), key=lambda item: -sum(item[1][1:]))
+    ]
+    steps = [Step(kind, mark[0]) for kind in _STEPS for mark in activity.marks.get(kind, ())]
+    opened = [
+        Open(kept.lesson.time, kept.journey, kept.tier.name, kept.taught, kept.reported, expires)
+        for kept, expires in papers
+    ]
+    return Summary(
+        since=sign_ins[0] * WEEK if sign_ins else 0.0,
+        last=visit[0] if visit else 0.0,
+        units=sum(sign_ins[1:]),
+        attempts=window("attempt_day", now, DAY).count(activity, "attempt_day"),
+        failures=window("failure_day", now, DAY).count(activity, "failure_day"),
+        seen=tuple(seen),
+        steps=tuple(sorted(steps, key=lambda step: -step.time)),
+        open=tuple(sorted(opened, key=lambda one: -one.time)),
+    )
+
+
+def described(key: bytes, record: bytes, pseudonyms: Pseudonyms) -> dict[str, object]:
+    """A record as plain data, every name of it and every value; bytes as hexadecimal digits.
+
+    Raises msgspec.DecodeError on what is none of that kind.
+    """
+    document, kind = payload(record), key[-1:]
+    if kind == RECEIPT:
+        return _plain(receipts.decode(document, key[:PLACE], pseudonyms)[0])
+    if kind == REPLY:
+        return _plain(decode_reply(document))
+    return _plain(decode(document))
+
+
+def _plain(value: Struct) -> dict[str, object]:
+    return {name: _value(part) for name, part in asdict(value).items()}
+
+
+def _value(value: object) -> object:
+    if isinstance(value, Struct):
+        return _plain(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Tier):
+        return value.name
+    if isinstance(value, dict):
+        return {str(name): _value(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_value(part) for part in value]
+    return value
+
+
+def without(record: bytes, share: bytes) -> bytes | None:
+    """The record of a device less a subject's share in it; None when nothing is left.
+
+    Nothing is taken that is not there, so that it may have been forgotten, or begun anew, meanwhile.
+    """
+    kept, taken = decode(payload(record)), decode(payload(share))
+    for table in PROFILE_TABLES:
+        for value, (first, *counts) in taken.tallies.of(table).items():
+            for week, n in enumerate(counts, first):
+                fold(kept, Delta(b"", week * float(WEEK), 0.0, ((table, value, -n),), undo=True))
+    return pack(expiry(record), encode(kept)) if kept != EMPTY else None

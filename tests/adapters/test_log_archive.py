@@ -1,0 +1,331 @@
+"""The decision log after it was written: whose lines are found, and which ones go, on real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Event
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskd.adapters.decision_log import Bounds, Compacted, FileDecisionLog, FileLogArchive, archive, read_segments
+from riskd.adapters.decision_log.files import finished, segments
+from riskd.adapters.memory import NullMeter
+from riskd.core.errors import Unavailable
+
+ANNE, BERT = b"anneanneanneanne", b"bertbertbertbert"
+ROOT = Path(__file__).parents[2]
+DAY = 86_400.0
+BEGUN = 1_800_000_000.0
+
+
+def line(subject: bytes, number: int, kind: str = "assessment", domain: str = "customer") -> bytes:
+    """A record as the log has it, as far as it says whose it is."""
+    name = "assessment_id" if kind == "outcome" else "id"
+    named = {name: subject[:8].hex() + f"{number:016x}"}
+    own = {"subject": subject.hex()} if kind == "assessment" else {}
+    return json.dumps({"type": kind, **named, "time": BEGUN, "tenant": '"domain":"x', "domain": domain, **own}).encode()
+
+
+class Desk:
+    """A directory with segments, an archive of it, and the hands of its clock."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.now = directory, BEGUN
+        self.archive = FileLogArchive(directory, 3600.0, 3600.0, lambda: self.now)
+
+    def written(self, *lines: bytes) -> None:
+        """A finished segment with these lines."""
+        with closing(self.writer()) as writer:
+            for each in lines:
+                assert writer.append(each)
+        os.utime(segments(self.directory)[-1], (self.now, self.now))
+        self.now += 1
+
+    def writer(self) -> FileDecisionLog:
+        return FileDecisionLog(self.directory, 0, NullMeter(), Bounds(keep_seconds=1e10), lambda: self.now)
+
+    def compact(self, **keep: float) -> Compacted:
+        done = self.archive.compact(keep, Event())
+        assert done is not None
+        return done
+
+    def lines(self) -> list[bytes]:
+        return list(read_segments(self.directory))
+
+    def found(self, subject: bytes, limit: int = 100) -> list[bytes]:
+        lines, cursor = self.archive.find([subject], b"", limit)
+        while cursor:
+            more, cursor = self.archive.find([subject], cursor, limit)
+            assert len(more) <= limit
+            lines += more
+        return lines
+
+    def pending(self) -> int:
+        return self.archive.state().erasures
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path / "log")
+
+
+KINDS = ("assessment", "outcome", "repeat")
+
+
+def test_an_erased_subject_is_in_no_line(desk: Desk) -> None:
+    """Assessments, outcomes and repeats of the subject go, the lines of others stay bit for bit and in order."""
+    annes = [line(ANNE, number, kind) for number, kind in enumerate(KINDS)]
+    berts = [line(BERT, number, kind) for number, kind in enumerate(KINDS)]
+    desk.written(annes[0], berts[0], annes[1])
+    desk.written(berts[1])
+    desk.written(annes[2], berts[2])
+    inode = segments(desk.directory)[1].stat().st_ino
+    desk.archive.forget([ANNE])
+
+    assert desk.compact() == Compacted(2, 3, 0)
+    assert desk.lines() == berts
+    assert segments(desk.directory)[1].stat().st_ino == inode, "a segment without such lines is not touched"
+    assert desk.pending() == 0
+    assert desk.compact() == Compacted(0, 0, 0)
+
+
+def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
+    """In the segment under way the lines before go once it is finished; a returning subject's lines stay, in it and
+    in later ones, although their events may be older."""
+    desk.now += 10
+    writer = desk.writer()
+    assert writer.append(line(ANNE, 1))
+    assert writer.append(line(BERT, 2))
+    desk.now += 10
+    desk.archive.forget([ANNE])
+    assert writer.append(line(ANNE, 3))
+
+    assert desk.compact() == Compacted(0, 0, 1), "nobody rewrites what is being written"
+    assert desk.found(ANNE) == [line(ANNE, 3)], "nor is it found any more"
+    writer.close()
+    desk.now += 10
+    desk.written(line(ANNE, 4))
+
+    assert desk.compact() == Compacted(1, 1, 0)
+    assert desk.lines() == [line(BERT, 2), line(ANNE, 3), line(ANNE, 4)]
+    assert desk.pending() == 0
+
+
+def test_two_erasures_do_not_disturb_each_other(desk: Desk) -> None:
+    """An erasure that is asked for between two compactions holds for segments that the first one has rewritten."""
+    desk.written(*(line(who, number) for number in range(4) for who in (ANNE, BERT)))
+    desk.archive.forget([ANNE])
+    with finished(segments(desk.directory)[0]):
+        desk.archive.forget([BERT])
+        assert desk.compact() == Compacted(0, 0, 2), "whoever holds a segment delays it, and loses nothing"
+    assert desk.compact() == Compacted(1, 8, 0)
+    assert desk.lines() == []
+    assert segments(desk.directory) == []
+
+
+events = st.lists(
+    st.tuples(st.sampled_from(["anne", "bert", "erase anne", "erase bert", "next", "compact"])), max_size=25
+)
+
+
+@settings(max_examples=40)
+@given(events)
+def test_whatever_happens_in_which_order(tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str]]) -> None:
+    """Once all segments are finished and compacted, exactly the lines written after their subject's last erasure
+    are left."""
+    desk = Desk(tmp_path_factory.mktemp("log"))
+    kept: list[tuple[bytes, bytes]] = []
+    writer = desk.writer()
+    for number, (event,) in enumerate(events):
+        desk.now += 1
+        who = ANNE if event.endswith("anne") else BERT
+        if event in ("anne", "bert"):
+            text = line(who, number, KINDS[number % 3])
+            assert writer.append(text)
+            kept.append((who, text))
+        elif event.startswith("erase"):
+            desk.archive.forget([who])
+            kept = [(whose, text) for whose, text in kept if whose != who]
+        elif event == "next":
+            writer.close()
+            writer = desk.writer()
+        else:
+            desk.compact()
+    writer.close()
+    for who in (ANNE, BERT):
+        assert desk.found(who, 3) == [text for whose, text in kept if whose == who]
+    desk.compact()
+
+    assert desk.lines() == [text for _, text in kept]
+    assert desk.pending() == 0
+
+
+def test_what_is_promised_is_kept(tmp_path: Path) -> None:
+    """With a writer that goes on, and compactions at the stated interval, the lines are gone when the answer said."""
+    with closing(FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(segment_seconds=0.5))) as writer:
+        tidy = FileLogArchive(tmp_path, 0.5, 0.5)
+        assert writer.append(line(ANNE, 1))
+        by = tidy.forget([ANNE])
+        assert time.time() + 1 < by < time.time() + 2 + archive.SLACK
+        while list(read_segments(tmp_path)):
+            time.sleep(0.5)
+            tidy.compact({}, Event())
+            assert time.time() < by
+
+
+def test_lines_older_than_their_domain_keeps_go(desk: Desk) -> None:
+    """A domain's lines go once their segment was last written that long ago; shortening holds for what is there."""
+    for _ in range(3):
+        desk.written(line(ANNE, 1), line(BERT, 2, domain="workforce"))
+        desk.now += DAY
+    assert desk.compact(customer=10 * DAY, workforce=10 * DAY) == Compacted(0, 0, 0)
+    assert desk.compact(customer=1.5 * DAY, workforce=10 * DAY) == Compacted(2, 2, 0)
+    assert desk.lines() == [line(BERT, 2, domain="workforce")] * 2 + [line(ANNE, 1), line(BERT, 2, domain="workforce")]
+    assert desk.compact(customer=1.5 * DAY, workforce=10 * DAY) == Compacted(0, 0, 0)
+    desk.now += DAY
+    assert desk.compact(customer=1.5 * DAY, workforce=2.5 * DAY) == Compacted(3, 3, 0)
+    assert desk.lines() == [line(BERT, 2, domain="workforce")]
+
+
+def test_a_rewritten_segment_keeps_its_age_and_its_privacy(desk: Desk) -> None:
+    """Retention counts from when it was written, not rewritten; nobody else may read it."""
+    desk.written(line(ANNE, 1), line(BERT, 2))
+    before = segments(desk.directory)[0].stat()
+    desk.archive.forget([ANNE])
+    desk.compact()
+    after = segments(desk.directory)[0].stat()
+
+    assert (after.st_mtime_ns, after.st_mode & 0o777) == (before.st_mtime_ns, 0o600)
+
+
+def test_torn_lines_go_along(desk: Desk) -> None:
+    """What is no record could be anybody's: a segment that is rewritten loses it, too."""
+    desk.written(line(ANNE, 1), line(BERT, 2))
+    with segments(desk.directory)[0].open("ab") as segment:
+        segment.write(b"\0\0\n" + line(ANNE, 3)[:40])
+    desk.archive.forget([ANNE])
+
+    assert desk.compact() == Compacted(1, 3, 0)
+    assert segments(desk.directory)[0].read_bytes() == line(BERT, 2) + b"\n"
+
+
+def test_one_process_compacts_at_a_time(desk: Desk) -> None:
+    """While another is at it there is nothing to do, and that is said."""
+    desk.written(line(ANNE, 1))
+    desk.archive.forget([ANNE])
+    with desk.archive._alone() as alone:
+        assert alone
+        assert desk.archive.compact({}, Event()) is None
+    assert desk.compact() == Compacted(1, 1, 0)
+
+
+def test_a_compaction_told_to_stop_loses_nothing(desk: Desk) -> None:
+    """What was not reached is reached by the next one."""
+    desk.written(line(ANNE, 1))
+    desk.archive.forget([ANNE])
+    stop = Event()
+    stop.set()
+
+    assert desk.archive.compact({}, stop) == Compacted(0, 0, 1)
+    assert desk.pending() == 1
+    assert desk.compact() == Compacted(1, 1, 0)
+
+
+KILLED = """
+import sys, threading
+from pathlib import Path
+from riskd.adapters.decision_log import FileLogArchive, archive
+archive.RATE = 1 << 40
+desk = FileLogArchive(Path(sys.argv[1]), 1.0, 1.0)
+print("ready", flush=True)
+desk.compact({}, threading.Event())
+"""
+
+
+def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
+    """SIGKILL at any moment of a compaction: no line of others is lost or doubled, and the next one finishes it."""
+    berts = [line(BERT, number) for number in range(3000)]
+    for part in range(30):
+        mine = [line(ANNE, number) for number in range(100)]
+        both = [one for pair in zip(mine, berts[100 * part : 100 * part + 100], strict=True) for one in pair]
+        desk.written(*both)
+    desk.archive.forget([ANNE])
+    for delay in (0.0, 0.01, 0.03, 0.05):
+        with subprocess.Popen([sys.executable, "-c", KILLED, desk.directory], cwd=ROOT, stdout=subprocess.PIPE) as run:
+            assert run.stdout is not None
+            run.stdout.readline()
+            time.sleep(delay)
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+        assert [text for text in desk.lines() if json.loads(text)["id"].startswith(BERT[:8].hex())] == berts
+    desk.compact()
+
+    assert desk.lines() == berts
+    assert desk.pending() == 0
+
+
+def test_a_search_goes_on_in_rewritten_segments(desk: Desk) -> None:
+    """A compaction between two steps of a search repeats lines rather than leave one out."""
+    desk.written(line(BERT, 0), *(line(ANNE, number) for number in range(4)))
+    first, cursor = desk.archive.find([ANNE], b"", 2)
+    desk.archive.forget([BERT])
+    desk.compact()
+    rest, end = desk.archive.find([ANNE], cursor, 10)
+
+    assert set(first + rest) == {line(ANNE, number) for number in range(4)}
+    assert end == b""
+
+
+def test_a_search_has_bounded_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that reads its share without a find says where to go on."""
+    monkeypatch.setattr(archive, "SCAN", 300)
+    desk.written(*(line(BERT, number) for number in range(20)), line(ANNE, 1))
+
+    steps = list(stepped(desk))
+    assert steps[-1] == [line(ANNE, 1)]
+    assert len(steps) > 5
+
+
+def stepped(desk: Desk) -> Iterator[list[bytes]]:
+    lines, cursor = desk.archive.find([ANNE], b"", 5)
+    yield lines
+    while cursor:
+        lines, cursor = desk.archive.find([ANNE], cursor, 5)
+        yield lines
+
+
+def test_an_erasure_that_cannot_be_noted_is_unavailable(tmp_path: Path) -> None:
+    """Nothing is promised that was not written down."""
+    (tmp_path / "erasures").write_text("in the way")
+    with pytest.raises(Unavailable) as refused:
+        FileLogArchive(tmp_path, 1.0, 1.0).forget([ANNE])
+    assert "erasures" in str(refused.value)
+
+
+def test_an_unreadable_note_stops_compaction(desk: Desk) -> None:
+    """What somebody else put among the erasures is named, and nothing is taken to be done."""
+    desk.written(line(ANNE, 1))
+    desk.archive.forget([ANNE])
+    (desk.directory / "erasures" / "odd.json").write_text("{")
+    with pytest.raises(Unavailable) as refused:
+        desk.compact()
+    assert "odd.json" in str(refused.value)
+    assert desk.lines() == [line(ANNE, 1)]
+
+
+def test_the_state_of_an_empty_log(desk: Desk) -> None:
+    """Before anything was written there is nothing to tell, and nothing to do."""
+    assert desk.archive.state() == archive.State(segments=0, size=0, oldest="", erasures=0, asked=0.0, compacted=0.0)
+    assert desk.compact() == Compacted(0, 0, 0)
+    assert desk.archive.state().compacted == BEGUN
+    assert desk.found(ANNE) == []

@@ -1,0 +1,263 @@
+"""Laws of a changed pepper: nothing is forgotten, nothing is counted twice, and old names lead to nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskd.adapters.caching import CachingStore
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.rekeying import RekeyingStore, move, move_all
+from riskd.core.assessment import Assessment
+from riskd.core.errors import UnknownAssessment
+from riskd.core.history import decode
+from riskd.core.learn import UNITS
+from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
+from riskd.core.recall import IMPORT, PROFILE, RECEIPT
+from riskd.core.rekey import layers
+from riskd.core.stored import PLACE, Swap, payload
+from riskd.core.tallies import Tallies
+from riskd.ports import HistoryStore
+from tests.test_subjects import PEOPLE, Office, lived, named, steps, total
+
+FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."
+
+
+def rotating(office: Office, store: HistoryStore, older: tuple[bytes, ...], newest: bytes) -> None:
+    """What a worker does that hears of a new pepper."""
+    origins = Origins()
+    moving = RekeyingStore(store, origins, Layer(newest))
+    office.engine.rekey(moving, Pseudonyms(FIRST, (*older, newest), origins))
+
+
+def rotated(office: Office, store: HistoryStore, *layers_: bytes) -> None:
+    """What a worker does that hears that all was moved."""
+    office.engine.rekey(store, Pseudonyms(FIRST, layers_))
+
+
+def moved_all(store: HistoryStore, pepper: bytes, parity: int) -> int:
+    return move_all(store, Layer(pepper), parity, threading.Event(), lambda _: None)
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_parts_get_the_layer_of_the_whole(digest: bytes) -> None:
+    """Short pseudonym and place of a layered pseudonym are those of the plain one, layered; its length says so."""
+    layer = Layer(SECOND)
+    once = layer.over(digest)
+    assert short(once) == layer.over_short(short(digest))
+    assert once[:PLACE] == layer.over_place(digest[:PLACE])
+    assert (len(once), len(Layer(THIRD).over(once))) == (17, 16)
+    assert (layers(digest + b"P"), layers(once + b"P"), layers(once[:PLACE] + once + b"R")) == (0, 1, 1)
+
+
+def test_every_age_of_a_pseudonym_is_known() -> None:
+    """What was written before a layer came is found under the pseudonym that it had."""
+    many = Pseudonyms(FIRST, (SECOND, THIRD))
+    ages = many.ages("", "customer", "subject", "anne")
+    assert ages == [
+        Pseudonyms(FIRST, peppers).digest("", "customer", "subject", "anne")
+        for peppers in ((), (SECOND,), (SECOND, THIRD))
+    ]
+    assert many.digest("", "customer", "subject", "anne") == many.common("", "customer", "subject", "anne") == ages[-1]
+
+
+unrepeated = steps.map(lambda step: {**step, "request_id": ""})
+"""A request id that comes again after a day is another request; which id its answer gets hangs on the layers."""
+
+
+@settings(max_examples=20)
+@given(st.lists(unrepeated, max_size=8), st.lists(unrepeated, max_size=8), st.integers(1, 9))
+def test_a_rotation_forgets_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+    before: list[dict[str, object]],
+    during: list[dict[str, object]],
+    moved_first: int,
+) -> None:
+    """Lived through with a rotation in the middle, part of it moved before and part after, everybody's histories count
+    what they would have counted without, old assessments still teach, and nothing lies under an old name."""
+    plain = Office(tmp_path_factory.mktemp("plain"))
+    office = Office(tmp_path_factory.mktemp("moving"), store := MemoryStore())
+    answers: list[list[tuple[str, Assessment]]] = [lived(one, before) for one in (plain, office)]
+    rotating(office, store, (), SECOND)
+    for key in store.walk(b"", moved_first)[0]:
+        move(store, key, Layer(SECOND))
+    for one in (plain, office):
+        lived(one, during)
+    for (_, first), (_, second) in zip(*answers, strict=True):
+        assert told(plain, first) == told(office, second)
+    moved_all(store, SECOND, 1)
+    rotated(office, store, SECOND)
+
+    assert {layers(key) for key in office.records()} <= {1}
+    assert counts(plain) == counts(office)
+    for who in PEOPLE:
+        old, new = (one.subjects.summary(named(who)) for one in (plain, office))
+        assert (old.units, old.since, old.attempts, len(old.open)) == (
+            new.units,
+            new.since,
+            new.attempts,
+            len(new.open),
+        )
+    for one in (plain, office):
+        one.engine.close()
+
+
+def told(office: Office, answer: Assessment) -> int | None:
+    """What an old assessment taught in total, once it is confirmed; None when its receipt has expired."""
+    try:
+        return office.tell(answer, "confirmed_legitimate")
+    except UnknownAssessment:
+        return None
+
+
+def counts(office: Office) -> list[tuple[bytes, list[list[int]]]]:
+    """All that is counted, names left out."""
+    histories = {key: record for key, record in office.records().items() if key[-1:] in b"PACD"}
+    return sorted(
+        (
+            key[-1:],
+            sorted(tally for table in decode(payload(record)).tallies.__struct_fields__
+                   for tally in decode(payload(record)).tallies.of(table).values()),
+        )
+        for key, record in histories.items()
+    )  # fmt: skip
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
+    base: HistoryStore = MemoryStore()
+    if request.param == "lmdb":
+        base = CachingStore(LmdbStore(tmp_path / "store", map_size=64 << 20), NullMeter())
+    opened = Office(tmp_path, base)
+    yield opened
+    opened.engine.close()
+
+
+def test_ids_given_out_before_still_find_their_receipts(office: Office) -> None:
+    """After one rotation and after two; fraud takes back exactly what was taught before."""
+    store = office.store
+    answers = [office.sign_in("anne") for _ in range(3)]
+    for older, newest in (((), SECOND), ((SECOND,), THIRD)):
+        rotating(office, store, older, newest)
+        moved_all(store, newest, (len(older) + 1) % 2)
+        rotated(office, store, *older, newest)
+        assert office.tell(answers.pop(), "confirmed_fraud") == 0
+        answers.insert(0, office.sign_in("anne"))
+    assert office.subjects.summary(named("anne")).units == 3 * UNITS
+    for answer in answers:
+        assert office.tell(answer, "confirmed_fraud") == 0
+    assert office.subjects.summary(named("anne")).units == 0
+
+
+def test_a_repeated_request_gets_the_first_answer_across_a_rotation(office: Office) -> None:
+    """Before its record was moved, and after."""
+    first = office.sign_in("anne", request_id="r-1")
+    rotating(office, office.store, (), SECOND)
+    assert office.sign_in("anne", request_id="r-1").id == first.id
+    moved_all(office.store, SECOND, 1)
+    rotated(office, office.store, SECOND)
+    assert office.sign_in("anne", request_id="r-1").id == first.id
+
+
+def test_fraud_takes_back_during_the_move_what_was_taught_before(office: Office) -> None:
+    """Histories move before the receipt does that names them, so nothing is taken back from what is not there."""
+    answer = office.sign_in("anne")
+    rotating(office, office.store, (), SECOND)
+    receipt = next(key for key in office.records() if key[-1:] == RECEIPT)
+    move(office.store, receipt, Layer(SECOND))
+    assert office.tell(answer, "confirmed_fraud") == 0
+    moved_all(office.store, SECOND, 1)
+    left = [decode(payload(record)) for key, record in office.records().items() if key[-1:] == PROFILE]
+    assert [(history.tallies, history.marks) for history in left] == [(Tallies(), {})] * 2, "of two crowds, a bit"
+
+
+def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:
+    """Half moved or not, all of the subject goes, in the log under every name that it had."""
+    for _ in range(2):
+        office.sign_in("anne")
+        office.sign_in("bert")
+    rotating(office, office.store, (), SECOND)
+    for key in office.store.walk(b"", 5)[0]:
+        move(office.store, key, Layer(SECOND))
+    office.sign_in("anne")
+    assert len(office.subjects.export(named("anne"), 500, b"l").records) == 6
+    office.erase("anne")
+    moved_all(office.store, SECOND, 1)
+    office.compact()
+    both = Pseudonyms(FIRST, (SECOND,)).ages("", "customer", "subject", "anne")
+    content = b"".join(path.read_bytes() for path in office.directory.glob("*.jsonl"))
+
+    assert not [key for key in office.records() for age in both if key.startswith(age[:PLACE])]
+    assert not [age for age in both if age[:PLACE].hex().encode() in content]
+    assert office.subjects.summary(named("anne")).units == 0
+    assert office.subjects.summary(named("bert")).units == 2 * UNITS
+
+
+def test_a_worker_that_has_not_heard_loses_no_count(office: Office) -> None:
+    """What it writes under old names while others use the new ones is added to them in the end."""
+    office.sign_in("anne")
+    stale = Office(office.directory.parent / "stale", office.store)
+    rotating(office, office.store, (), SECOND)
+    moved_all(office.store, SECOND, 1)
+    office.sign_in("anne")
+    stale.sign_in("anne")
+    moved_all(office.store, SECOND, 1)
+    rotated(office, office.store, SECOND)
+
+    assert office.subjects.summary(named("anne")).units == 3 * UNITS
+    assert {layers(key) for key in office.records()} == {1}
+    stale.log.close()
+
+
+def test_many_threads_during_the_move_lose_no_count(office: Office) -> None:
+    """Sign-ins and outcomes on three threads while a fourth moves everything."""
+    for _ in range(5):
+        office.sign_in("anne")
+    rotating(office, office.store, (), SECOND)
+
+    def busy() -> None:
+        for _ in range(10):
+            office.sign_in("anne")
+
+    threads = [threading.Thread(target=busy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        moved_all(office.store, SECOND, 1)
+    moved_all(office.store, SECOND, 1)
+    rotated(office, office.store, SECOND)
+
+    assert office.subjects.summary(named("anne")).units == 35 * UNITS
+    assert {total(record) for key, record in office.records().items() if key[-1:] == PROFILE} == {35 * UNITS}
+
+
+def test_how_far_an_import_has_come_is_found_again(office: Office) -> None:
+    """A document under a pseudonym of its own moves with the rest, before it is read and after."""
+    parts = office.engine.parts
+    name = ("", "customer", "import", "okta")
+    swap = Swap(parts.pseudonyms.digest(*name) + IMPORT, None, b"so far", office.now + 60)
+    assert parts.store.write((), (swap,), office.now, 1.0)
+    rotating(office, office.store, (), SECOND)
+    for _ in range(2):
+        parts = office.engine.parts
+        found = parts.store.read((), (parts.pseudonyms.digest(*name) + IMPORT,), office.now, 1.0)
+        assert found == ([], [b"so far"])
+        moved_all(office.store, SECOND, 1)
+        rotated(office, office.store, SECOND)
+
+
+def test_told_to_stop_it_goes_on_later(office: Office) -> None:
+    """What was not moved is moved by the next call."""
+    office.sign_in("anne")
+    stop = threading.Event()
+    stop.set()
+    assert move_all(office.store, Layer(SECOND), 1, stop, lambda _: None) == 0
+    held = len(office.records())
+    assert moved_all(office.store, SECOND, 1) == held
+    assert moved_all(office.store, SECOND, 1) == 0

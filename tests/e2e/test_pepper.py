@@ -1,0 +1,100 @@
+"""The pepper is rotated under a running service, from outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.rekey import MARK, layers
+from riskd.core.stored import PLACE
+from tests.e2e.service import Service, attempt, eventually, riskd, serving
+
+FAST = {"RISKD_STORE__SWEEP_S": "1"}
+ANNE = "anne@example.org"
+
+
+def taught(service: Service, assessment_id: str) -> int:
+    """What an assessment has taught, once it was confirmed."""
+    with service.stub() as stub:
+        told = risk_pb2.RecordOutcomeRequest(
+            assessment_id=assessment_id, confirmed_legitimate=risk_pb2.ConfirmedLegitimate()
+        )
+        return stub.RecordOutcome(told, timeout=5).taught_units
+
+
+def shown(service: Service) -> str:
+    done = riskd("subject", "show", ANNE, "--domain", "customer", "--json", state=service.state)
+    return str(json.loads(done.stdout)["taughtUnits"])
+
+
+def status(state: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads(riskd("pepper", "status", "--json", state=state).stdout)
+    return found
+
+
+def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
+    """Histories, open receipts and repeats outlive it, in workers that ran on and in those that start later; nothing is
+    left under a name that the old pepper makes; and without the new pepper the service does not start."""
+    state = tmp_path / "s"
+    with serving(state, workers=2, settings=FAST) as service:
+        first = service.assess(attempt(subject=ANNE, request_id="r-1"))
+        assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == 3
+        assert status(state)["layers"] == 0
+        old = (state / "pepper").read_bytes().strip()
+
+        done = riskd("pepper", "rotate", "--wait", "3", "--json", state=state, settings=FAST)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["moved"] > 5
+        after = status(state)
+        assert (after["layers"], after["moved"], after["left"], after["mode"]) == (1, 1, 0, "0600")
+        assert old in (state / "pepper").read_bytes().splitlines()
+        eventually(lambda: sum(event["event"] == "pepper" for event in service.events()) >= 2)
+
+        again = service.assess(attempt(subject=ANNE, request_id="r-1"))
+        assert again.assessment_id == first.assessment_id
+        assert taught(service, first.assessment_id) == 3
+        assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == 3
+        assert shown(service) == "9"
+        assert service.stop() == 0
+    store = LmdbStore(state / "store")
+    keys = [key for key in store.walk(b"", 1000)[0] if key != MARK]
+    store.close()
+    place = Pseudonyms(old).digest("", "customer", "subject", ANNE)[:PLACE]
+    assert {layers(key) for key in keys} == {1}
+    assert not [key for key in keys if key.startswith(place)]
+
+    with serving(state, settings=FAST) as service:
+        assert shown(service) == "9"
+    whole = (state / "pepper").read_bytes()
+    (state / "pepper").write_bytes(old + b"\n")
+    refused = riskd("serve", "--port", "0", "--metrics-port", "0", state=state)
+    assert (refused.returncode, "lines are missing" in refused.stderr) == (2, True)
+    assert old.decode() not in refused.stderr
+    (state / "pepper").write_bytes(whole)
+
+
+def test_an_interrupted_rotation_goes_on(tmp_path: Path) -> None:
+    """A pepper that was added and not rotated in is used at once; rotating adds no other."""
+    state = tmp_path / "s"
+    with serving(state, settings=FAST) as service:
+        assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == 3
+        with (state / "pepper").open("ab") as file:
+            file.write(b"another pepper of this test\n")
+        eventually(lambda: any(event["event"] == "pepper" for event in service.events()))
+        assert shown(service) == "3"
+        assert "under way" in riskd("pepper", "status", state=state).stdout
+        riskd("pepper", "rotate", "--wait", "0", state=state)
+        assert len((state / "pepper").read_bytes().splitlines()) == 2
+        assert status(state)["left"] == 0
+        assert shown(service) == "3"
+
+
+def test_a_pepper_in_the_environment_is_changed_there(tmp_path: Path) -> None:
+    """What riskd cannot change it says, with what to do, and changes nothing."""
+    done = riskd("pepper", "rotate", state=tmp_path, settings={"RISKD_PEPPER": "a pepper of this test"})
+    assert done.returncode == 2
+    assert "append a line" in done.stderr
+    assert not (tmp_path / "pepper").exists()

@@ -1,0 +1,168 @@
+"""The rights of a subject, from outside: on the socket, on the port, on the command line, in the files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from riskd._proto.riskd.v1 import risk_pb2, subject_pb2, subject_pb2_grpc
+from riskd._proto.riskd.v1.attempt_pb2 import IDENTITY_DOMAIN_CUSTOMER
+from riskd.config import Settings
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.stored import PLACE
+from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, serving
+
+ANNE = "anne@example.org"
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Service]:
+    """Two workers, whose socket is in the state directory."""
+    with serving(tmp_path / "s", workers=2) as service:
+        yield service
+
+
+def lived(service: Service, who: str) -> str:
+    """A proven sign-in; its assessment's id."""
+    answer = service.assess(attempt(subject=who, request_id="r-1"))
+    with service.stub() as stub:
+        stub.RecordOutcome(
+            risk_pb2.RecordOutcomeRequest(
+                assessment_id=answer.assessment_id, confirmed_legitimate=risk_pb2.ConfirmedLegitimate()
+            ),
+            timeout=5,
+        )
+    return answer.assessment_id
+
+
+def subject(service: Service, action: str, *arguments: str) -> dict[str, object]:
+    """One action of `riskd subject`, as JSON."""
+    done = riskd("subject", action, ANNE, "--domain", "customer", "--json", *arguments, state=service.state)
+    assert done.returncode == 0, done.stderr
+    said: dict[str, object] = json.loads(done.stdout)
+    return said
+
+
+def test_a_subject_is_shown_exported_and_erased(running: Service) -> None:
+    """What was lived is told, all of it; once erased it is not in the store, and after a compaction in no file; nobody
+    else's goes. Nothing that riskd says on the way names the subject."""
+    assessment = lived(running, ANNE)
+    lived(running, "bert")
+    assert subject(running, "show")["taughtUnits"] == "3"
+    done = riskd("subject", "export", ANNE, "--domain", "customer", state=running.state)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    kinds = [record["kind"] for record in records]
+    assert sorted(kinds) == ["activity", "decision_log", "decision_log", "profile", "receipt", "reply"]
+    assert {record["content"].get("id") for record in records if record["kind"] in ("reply", "decision_log")} == {
+        assessment,
+        None,
+    }
+
+    erased = subject(running, "erase", "--yes")
+    assert erased["erasedRecords"] == {"activity": "1", "profile": "1", "receipt": "1", "reply": "1"}
+    assert subject(running, "show").get("knownSinceTime") is None
+    assert riskd("subject", "export", ANNE, "--domain", "customer", state=running.state).stdout == ""
+    with pytest.raises(grpc.RpcError) as unknown, running.stub() as stub:
+        stub.RecordOutcome(
+            risk_pb2.RecordOutcomeRequest(assessment_id=assessment, confirmed_fraud=risk_pb2.ConfirmedFraud()),
+            timeout=5,
+        )
+    assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+
+    assert json.loads(riskd("log", "--json", state=running.state).stdout)["erasures"] == 1
+    assert running.stop() == 0
+    compacted = riskd("log", "compact", "--json", state=running.state)
+    done_now = json.loads(compacted.stdout)
+    assert (done_now["lines"], done_now["left"]) == (2, 0)
+    assert "erasures    0 to do" in riskd("log", state=running.state).stdout
+    pepper = (running.state / "pepper").read_bytes().strip()
+    place = Pseudonyms(pepper).digest("", "customer", "subject", ANNE)[:PLACE]
+    files = [path for path in running.state.rglob("*") if path.is_file() and "store" not in path.parts]
+    marks = (ANNE.encode(), place.hex().encode())
+    assert [path for path in files if any(mark in path.read_bytes() for mark in marks)] == []
+    assert len(running.decisions()) == 2
+
+
+def test_only_the_user_itself_can_open_the_socket(running: Service) -> None:
+    """Who reaches the port may assess, and can neither read nor erase."""
+    socket = running.state / "subject-service.sock"
+    assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+    assert stat.S_ISSOCK(socket.stat().st_mode)
+    with running.channel() as channel, pytest.raises(grpc.RpcError) as refused:
+        subject_pb2_grpc.SubjectServiceStub(channel).EraseSubject(request(), timeout=5)
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def request() -> subject_pb2.EraseSubjectRequest:
+    return subject_pb2.EraseSubjectRequest(domain=IDENTITY_DOMAIN_CUSTOMER, subject=ANNE)
+
+
+def test_on_the_port_where_the_operator_wants_it(tmp_path: Path) -> None:
+    """With `subjects.serve` at `port` every worker answers there, counts it, and there is no socket."""
+    with serving(tmp_path / "s", settings={"RISKD_SUBJECTS__SERVE": "port"}) as service:
+        lived(service, ANNE)
+        with service.channel() as channel:
+            stub = subject_pb2_grpc.SubjectServiceStub(channel)
+            erased = stub.EraseSubject(request(), timeout=5)
+            assert erased.erased_records["receipt"] == 1
+            assert time.time() < erased.log_erase_time.seconds < time.time() + 3 * 3600
+            page = stub.ExportSubject(
+                subject_pb2.ExportSubjectRequest(domain=IDENTITY_DOMAIN_CUSTOMER, subject=ANNE), timeout=5
+            )
+            assert not page.records
+            for bad in ("?", "bA==x", "bP8="):
+                with pytest.raises(grpc.RpcError) as refused:
+                    stub.ExportSubject(
+                        subject_pb2.ExportSubjectRequest(domain=IDENTITY_DOMAIN_CUSTOMER, subject=ANNE, page_token=bad),
+                        timeout=5,
+                    )
+                assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert not (service.state / "subject-service.sock").exists()
+        handled = service.metric("grpc_server_handled_total", grpc_service="riskd.v1.SubjectService", grpc_code="OK")
+        assert handled == 2
+
+
+def test_nowhere_where_the_operator_wants_that(tmp_path: Path) -> None:
+    """With `off` neither port nor socket answers, and the command line says that nobody does."""
+    with serving(tmp_path / "s", settings={"RISKD_SUBJECTS__SERVE": "off"}) as service:
+        assert not (service.state / "subject-service.sock").exists()
+        done = riskd("subject", "show", ANNE, "--domain", "customer", state=service.state)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "UNAVAILABLE" in done.stderr
+        assert ANNE not in done.stderr
+
+
+def test_the_socket_outlives_its_worker(running: Service) -> None:
+    """A worker that dies is replaced, and the new one listens there again."""
+    first = running.workers()[0]
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: running.workers()[0] != first)
+    path = f"unix:{running.state}/subject-service.sock"
+    with grpc.insecure_channel(path, EAGER) as channel:
+        answer = subject_pb2_grpc.SubjectServiceStub(channel).EraseSubject(request(), timeout=10, wait_for_ready=True)
+    assert not answer.erased_records
+
+
+def test_a_port_for_everybody_is_refused(tmp_path: Path) -> None:
+    """Reading and erasing on an open port needs certificates of clients, or is refused at the start."""
+    settings = {"RISKD_SUBJECTS__SERVE": "port", "RISKD_SERVER__HOST": "0.0.0.0"}
+    done = riskd("settings", "--check", state=tmp_path, settings=settings)
+    assert done.returncode == 2
+    assert "subjects.serve" in done.stderr
+    assert Settings().subjects.serve == "socket"
+
+
+def test_nothing_is_erased_unasked(running: Service) -> None:
+    """Without a person to ask and without --yes it is refused, and all is there."""
+    lived(running, ANNE)
+    done = riskd("subject", "erase", ANNE, "--domain", "customer", state=running.state)
+    assert (done.returncode, "--yes" in done.stderr) == (2, True)
+    assert subject(running, "show")["taughtUnits"] == "3"

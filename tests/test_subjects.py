@@ -1,0 +1,387 @@
+"""Laws of the rights of a subject: all that is kept is exported, all of it goes, and nobody else's is touched."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.adapters.caching import CachingStore
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive, read_segments
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.config import Settings
+from riskd.core import learn
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import OUTCOMES, Outcome
+from riskd.core.errors import InvalidSubject, Problem, Unavailable, UnknownAssessment
+from riskd.core.history import DAY, WEEK, decode
+from riskd.core.learn import UNITS
+from riskd.core.pseudonym import short
+from riskd.core.recall import PROFILE, RECEIPT, SHARE
+from riskd.core.stored import PLACE, Change, payload
+from riskd.engine import Engine, Parts
+from riskd.ports import HistoryStore
+from riskd.subjects import Exported, Subject, Subjects
+from riskd.wiring import load_release
+from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt
+
+PEOPLE: Final = ("anne", "bert", "cleo")
+STORES: Final[dict[str, Callable[[Path], HistoryStore]]] = {
+    "memory": lambda _: MemoryStore(),
+    "lmdb": lambda directory: CachingStore(LmdbStore(directory / "store", map_size=64 << 20), NullMeter()),
+}
+RELEASE: Final = load_release(Settings())
+
+
+class Office:
+    """An engine on a store and a log of files, and whoever answers for its subjects."""
+
+    def __init__(self, directory: Path, store: HistoryStore | None = None) -> None:
+        self.now, self.directory, self.store = NOW, directory / "log", store or MemoryStore()
+        self.archive = FileLogArchive(self.directory, 1.0, 1.0)
+        self.log = self._opened()
+        parts = Parts(
+            store=self.store,
+            geo=TableGeo({}),
+            agents=AGENTS,
+            log=self.log,
+            meter=NullMeter(),
+            pseudonyms=PSEUDONYMS,
+            clock=lambda: self.now,
+        )
+        self.engine = Engine(parts, RELEASE)
+        self.subjects = Subjects(self.engine, self.archive)
+
+    def _opened(self) -> FileDecisionLog:
+        return FileDecisionLog(self.directory, 0, NullMeter(), Bounds())
+
+    def sign_in(self, who: str, kind: str = "confirmed_legitimate", **words: object) -> Assessment:
+        """One attempt, and what became of it."""
+        answer = self.engine.assess(attempt({"subject": who, **words}), 10.0)
+        self.tell(answer, kind)
+        return answer
+
+    def tell(self, answer: Assessment, kind: str) -> int:
+        return self.engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0).taught
+
+    def erase(self, who: str) -> dict[str, int]:
+        return self.subjects.erase(named(who), 10.0).records
+
+    def export(self, who: str, size: int = 500) -> list[Exported]:
+        page = self.subjects.export(named(who), size, b"")
+        found = list(page.records)
+        while page.token:
+            page = self.subjects.export(named(who), size, page.token)
+            assert len(page.records) <= 3 * size
+            found += page.records
+        return found
+
+    def records(self) -> dict[bytes, bytes]:
+        """All that the store holds."""
+        found: dict[bytes, bytes] = {}
+        keys, cursor = self.store.walk(b"", 1000)
+        while True:
+            found |= {key: record for key, record in zip(keys, self.store.load(keys), strict=True) if record}
+            if not cursor:
+                return found
+            keys, cursor = self.store.walk(cursor, 1000)
+
+    def of(self, who: str) -> dict[bytes, bytes]:
+        """What lies in a subject's place."""
+        return {key: record for key, record in self.records().items() if key.startswith(pseudonym(who)[:PLACE])}
+
+    def lines(self, who: str) -> list[bytes]:
+        """What the log has of a subject."""
+        return [line for line in read_segments(self.directory) if pseudonym(who)[:PLACE].hex().encode() in line]
+
+    def compact(self) -> None:
+        """With every segment finished."""
+        self.log.close()
+        assert self.archive.compact({}, threading.Event()) is not None
+
+
+def named(who: str) -> Subject:
+    return Subject("", "customer", who)
+
+
+def pseudonym(who: str) -> bytes:
+    return PSEUDONYMS.digest("", "customer", "subject", who)
+
+
+@pytest.fixture(params=STORES)
+def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
+    store = STORES[request.param](tmp_path)
+    opened = Office(tmp_path, store)
+    yield opened
+    opened.engine.close()
+
+
+steps = st.fixed_dictionaries(
+    {
+        "who": st.sampled_from(PEOPLE),
+        "with": st.sampled_from(["laptop", "phone"]),
+        "from": st.sampled_from(["home", "mobile"]),
+        "journey": st.sampled_from(["login", "recovery", "payment"]),
+        "request_id": st.sampled_from(["", "r-1", "r-2"]),
+        "kind": st.sampled_from(OUTCOMES),
+        "later": st.sampled_from([0.0, 60.0, 86_400.0, 1_209_600.0]),
+    }
+)
+
+
+def lived(office: Office, history: list[dict[str, object]]) -> list[tuple[str, Assessment]]:
+    """Live through sign-ins and their outcomes."""
+    answers = []
+    for step in history:
+        words = dict(step)
+        who, kind, later = str(words.pop("who")), str(words.pop("kind")), words.pop("later")
+        assert isinstance(later, float)
+        office.now += later
+        if words["request_id"]:
+            words["request_id"] = "-".join(str(words[name]) for name in ("request_id", "with", "from", "journey"))
+        answers.append((who, office.sign_in(who, kind, **words)))
+    return answers
+
+
+@settings(max_examples=40)
+@given(st.lists(steps, max_size=14))
+def test_an_erased_subject_leaves_nothing_and_nobody_else_changes(
+    tmp_path_factory: pytest.TempPathFactory, history: list[dict[str, object]]
+) -> None:
+    """Whatever was lived, on shared devices and lines, nothing of the subject is in store, log or export; all that is
+    others' is there as it was, bit for bit; each device remembers exactly what the others taught it; and outcomes of
+    the subject's assessments find none and bring nothing back."""
+    office = Office(tmp_path_factory.mktemp("office"))
+    answers = lived(office, history)
+    before = {who: (office.of(who), office.lines(who)) for who in PEOPLE}
+    office.erase("anne")
+    for who, answer in answers:
+        if who == "anne":
+            with pytest.raises(UnknownAssessment):
+                office.tell(answer, "confirmed_legitimate")
+    office.compact()
+
+    assert (office.of("anne"), office.lines("anne"), office.export("anne")) == ({}, [], [])
+    marks = (pseudonym("anne"), pseudonym("anne")[:PLACE], short(pseudonym("anne")).encode())
+    assert [key for key, record in office.records().items() if any(mark in key + record for mark in marks)] == []
+    assert {who: (office.of(who), office.lines(who)) for who in ("bert", "cleo")} == {
+        who: before[who] for who in ("bert", "cleo")
+    }
+    shared(office)
+    office.engine.close()
+
+
+def shared(office: Office) -> None:
+    """A device's record is the sum of its subjects' shares, and is not there without one."""
+    records, sums = office.records(), dict[bytes, int]()
+    for key, record in records.items():
+        if key[-1:] == SHARE:
+            device = key[PLACE:-1] + PROFILE
+            sums[device] = sums.get(device, 0) + total(record)
+    device_keys = {
+        PSEUDONYMS.digest("", "customer", kind, value) + PROFILE
+        for kind, value in (("device", "laptop-1"), ("device", "phone-1"))
+    }
+    assert {key: total(records[key]) for key in sums} == sums
+    assert {key for key in device_keys if key in records} <= set(sums)
+
+
+def total(record: bytes) -> int:
+    return sum(decode(payload(record)).tallies.of("sign_in")[""][1:])
+
+
+def test_everything_held_is_exported(office: Office) -> None:
+    """Every record in the subject's place, that of a device which is the subject's alone, and every line of the log,
+    page by page of any size; not those of others."""
+    office.sign_in("anne", "challenge_failed", request_id="r-1", journey="recovery")
+    for _ in range(3):
+        office.sign_in("anne")
+        office.now += DAY
+    office.sign_in("bert", **{"with": "phone"})
+    shared = office.sign_in("anne", **{"with": "phone"})
+    assert office.export("anne", 1) == office.export("anne", 2) == office.export("anne")
+    found = office.export("anne")
+    inside = {each.key for each in found if each.key and each.kind not in ("device_profile", "device_activity")}
+    assert {bytes.fromhex(key) for key in inside} == set(office.store.held(pseudonym("anne")[:PLACE], office.now, 99))
+    assert [each.content for each in found if each.kind == "decision_log"] == office.lines("anne")
+    alone = {each.key for each in found if each.kind == "device_profile"}
+    laptop = attempt({}).device
+    assert laptop is not None
+    assert PSEUDONYMS.digest("", "customer", "device", laptop.device_id).hex() + "50" in alone
+    phone = attempt({"with": "phone"}).device
+    assert phone is not None
+    assert PSEUDONYMS.digest("", "customer", "device", phone.device_id).hex() + "50" not in alone
+    receipts = [json.loads(each.content) for each in found if each.kind == "receipt"]
+    assert all(receipt["lesson"]["subject"] == pseudonym("anne").hex() for receipt in receipts)
+    contents = [json.loads(each.content) for each in found]
+    assert shared.id in {each["id"] for each in contents if "id" in each}
+
+
+def test_a_summary_says_what_support_needs(office: Office) -> None:
+    """Since when, how often, with what and whence, how far it is trusted, which sensitive steps, what is open."""
+    for _ in range(4):
+        office.sign_in("anne")
+        office.now += WEEK
+    office.sign_in("anne", "challenge_failed", journey="recovery")
+    told = office.subjects.summary(named("anne"))
+
+    assert (told.units, told.since <= NOW < told.since + WEEK, told.last) == (4 * UNITS, True, NOW + 3 * WEEK)
+    assert (told.attempts, told.failures) == (1.0, 1.0)
+    seen = {(each.table, each.value): each for each in told.seen}
+    country = next(each for (table, _), each in seen.items() if table == "country")
+    assert (country.units, country.last - country.first) == (4 * UNITS, 3 * WEEK)
+    assert 0 < country.trust <= country.units
+    assert {"device", "network", "country", "browser"} <= {table for table, _ in seen}
+    assert [(step.kind, step.time) for step in told.steps] == [("recovery", office.now)]
+    assert len(told.open) == 5
+    assert (told.open[0].journey, told.open[0].reported) == ("recovery", ("challenge_failed",))
+
+
+def test_a_stranger_has_an_empty_summary(office: Office) -> None:
+    """Of whom nothing is kept there is nothing to tell, to export or to erase; that is no error."""
+    told = office.subjects.summary(named("nobody"))
+    assert (told.since, told.units, told.seen, told.open) == (0.0, 0, (), ())
+    assert office.export("nobody") == []
+    assert sum(office.erase("nobody").values()) == 0
+
+
+def test_the_answer_says_what_went(office: Office) -> None:
+    """Records by kind; asked again there is nothing left."""
+    office.sign_in("anne", request_id="r-1")
+    held = len(office.of("anne"))
+    gone = office.erase("anne")
+
+    assert sum(gone[kind] for kind in ("profile", "activity", "receipt", "reply", "share")) == held
+    assert gone["device_profile"] == gone["share"] > 0
+    assert sum(office.erase("anne").values()) == 0
+
+
+def test_what_waits_for_the_sweep_goes_too(office: Office) -> None:
+    """Records that have expired are still on the disk; erasing takes them from there."""
+    office.sign_in("anne")
+    office.now += 200 * DAY
+    office.erase("anne")
+    assert office.of("anne") == {}
+
+
+@pytest.mark.parametrize(
+    "subject", [Subject("", "customer", ""), Subject("", "people", "a"), Subject("x" * 257, "", "a\0")]
+)
+def test_who_is_not_named_is_refused(office: Office, subject: Subject) -> None:
+    """Every mistake in what names a subject is told at once, by each method."""
+    for ask in (
+        lambda: office.subjects.summary(subject),
+        lambda: office.subjects.export(subject, 1, b""),
+        lambda: office.subjects.erase(subject, 1.0),
+    ):
+        with pytest.raises(InvalidSubject):
+            ask()
+
+
+@pytest.mark.parametrize("token", [b"x", b"l\xff", b"lx", b"l\x93\x01\x02\x03"])
+def test_a_page_token_that_is_none_is_refused(office: Office, token: bytes) -> None:
+    """Whatever comes in its place."""
+    with pytest.raises(InvalidSubject):
+        office.subjects.export(named("anne"), 10, token)
+
+
+class Flaky(MemoryStore):
+    """A store that fails at its n-th change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 1 << 30
+
+    def erase(self, keys: Sequence[bytes]) -> int:
+        self._spend()
+        return super().erase(keys)
+
+    def replace(self, changes: Sequence[Change]) -> bool:
+        self._spend()
+        return super().replace(changes)
+
+    def _spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Unavailable([Problem("store", "down", "wait")])
+
+
+@pytest.mark.parametrize("works", range(0, 10, 2))
+def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: int) -> None:
+    """A store that fails midway is told as Unavailable; what went stays gone, and the next try finishes."""
+    store = Flaky()
+    office = Office(tmp_path, store)
+    for kit in ("laptop", "phone"):
+        office.sign_in("anne", request_id=kit, **{"with": kit})
+        office.sign_in("bert", **{"with": kit})
+    berts, store.left = office.of("bert"), works
+    with pytest.raises(Unavailable):
+        office.erase("anne")
+    assert office.archive.state().erasures == 0, "nothing is promised"
+    store.left = 1 << 30
+    office.erase("anne")
+
+    assert (office.of("anne"), office.of("bert")) == ({}, berts)
+    shared(office)
+    office.engine.close()
+
+
+def test_an_erasure_among_sign_ins_and_outcomes_loses_nothing(office: Office) -> None:
+    """While the subject and others sign in, teach, and are erased, on many threads: what is left in the end adds up,
+    and one more erasure leaves nothing of the subject."""
+    ready = threading.Barrier(4)
+
+    def busy(number: int) -> None:
+        ready.wait()
+        for turn in range(15):
+            if number == 0:
+                office.erase("anne")
+            else:
+                who = "bert" if number == 1 else "anne"
+                answer = office.engine.assess(attempt({"subject": who, "with": ("laptop", "phone")[turn % 2]}), 10.0)
+                try:
+                    office.tell(answer, "confirmed_legitimate")
+                except UnknownAssessment:
+                    assert who == "anne"
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(busy, range(4)))
+    shared(office)
+    office.erase("anne")
+
+    assert office.of("anne") == {}
+    assert total(office.records()[pseudonym("bert") + PROFILE]) == 15 * UNITS
+    shared(office)
+
+
+def test_a_busy_device_delays_an_erasure_no_longer_than_told(tmp_path: Path) -> None:
+    """Where a device's record changes each time that it was read, the erasure ends as Unavailable."""
+
+    class Busy(MemoryStore):
+        def replace(self, changes: Sequence[Change]) -> bool:
+            return False
+
+    office = Office(tmp_path, Busy())
+    office.sign_in("anne")
+    with pytest.raises(Unavailable):
+        office.erase("anne")
+    assert not [key for key in office.of("anne") if key[-1:] == RECEIPT], "what could go has gone"
+    office.engine.close()
+
+
+def test_a_receipt_is_exported_with_its_words(office: Office) -> None:
+    """Tiers by name, digests as digits, and nothing left out."""
+    office.sign_in("anne")
+    (told,) = [json.loads(each.content) for each in office.export("anne") if each.kind == "receipt"]
+    assert set(told) == set(learn.Receipt.__struct_fields__)
+    assert told["tier"] in ("BASELINE", "STEP_UP", "PHISHING_RESISTANT", "DENY")
+    assert replace(attempt({}), subject="anne").subject not in json.dumps(told)
