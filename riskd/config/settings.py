@@ -226,7 +226,7 @@ class Subjects(Struct, frozen=True, kw_only=True):
         ),
     ] = "socket"
     socket: Annotated[
-        str, Meta(description="Path of the Unix socket; empty: `subject-service.sock` in `state.dir`.")
+        str, Meta(description="Path of the Unix socket; empty: `subjects.sock` in `state.dir`.")
     ] = DERIVED
 
 

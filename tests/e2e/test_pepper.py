@@ -7,6 +7,7 @@ from pathlib import Path
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.lmdb_store import LmdbStore
+from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.rekey import MARK, layers
 from riskd.core.stored import PLACE
@@ -41,7 +42,7 @@ def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
     state = tmp_path / "s"
     with serving(state, workers=2, settings=FAST) as service:
         first = service.assess(attempt(subject=ANNE, request_id="r-1"))
-        assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == 3
+        assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == UNITS
         assert status(state)["layers"] == 0
         old = (state / "pepper").read_bytes().strip()
 
@@ -55,8 +56,8 @@ def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
 
         again = service.assess(attempt(subject=ANNE, request_id="r-1"))
         assert again.assessment_id == first.assessment_id
-        assert taught(service, first.assessment_id) == 3
-        assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == 3
+        assert taught(service, first.assessment_id) == UNITS
+        assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == UNITS
         assert shown(service) == "9"
         assert service.stop() == 0
     store = LmdbStore(state / "store")
@@ -80,16 +81,16 @@ def test_an_interrupted_rotation_goes_on(tmp_path: Path) -> None:
     """A pepper that was added and not rotated in is used at once; rotating adds no other."""
     state = tmp_path / "s"
     with serving(state, settings=FAST) as service:
-        assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == 3
+        assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == UNITS
         with (state / "pepper").open("ab") as file:
             file.write(b"another pepper of this test\n")
         eventually(lambda: any(event["event"] == "pepper" for event in service.events()))
-        assert shown(service) == "3"
+        assert shown(service) == str(UNITS)
         assert "under way" in riskd("pepper", "status", state=state).stdout
         riskd("pepper", "rotate", "--wait", "0", state=state)
         assert len((state / "pepper").read_bytes().splitlines()) == 2
         assert status(state)["left"] == 0
-        assert shown(service) == "3"
+        assert shown(service) == str(UNITS)
 
 
 def test_a_pepper_in_the_environment_is_changed_there(tmp_path: Path) -> None:

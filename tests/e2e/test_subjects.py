@@ -16,6 +16,7 @@ import pytest
 from riskd._proto.riskd.v1 import risk_pb2, subject_pb2, subject_pb2_grpc
 from riskd._proto.riskd.v1.attempt_pb2 import IDENTITY_DOMAIN_CUSTOMER
 from riskd.config import Settings
+from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.stored import PLACE
 from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, serving
@@ -56,7 +57,7 @@ def test_a_subject_is_shown_exported_and_erased(running: Service) -> None:
     else's goes. Nothing that riskd says on the way names the subject."""
     assessment = lived(running, ANNE)
     lived(running, "bert")
-    assert subject(running, "show")["taughtUnits"] == "3"
+    assert subject(running, "show")["taughtUnits"] == str(UNITS)
     done = riskd("subject", "export", ANNE, "--domain", "customer", state=running.state)
     records = [json.loads(line) for line in done.stdout.splitlines()]
     kinds = [record["kind"] for record in records]
@@ -93,7 +94,7 @@ def test_a_subject_is_shown_exported_and_erased(running: Service) -> None:
 
 def test_only_the_user_itself_can_open_the_socket(running: Service) -> None:
     """Who reaches the port may assess, and can neither read nor erase."""
-    socket = running.state / "subject-service.sock"
+    socket = running.state / "subjects.sock"
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
     assert stat.S_ISSOCK(socket.stat().st_mode)
     with running.channel() as channel, pytest.raises(grpc.RpcError) as refused:
@@ -125,7 +126,7 @@ def test_on_the_port_where_the_operator_wants_it(tmp_path: Path) -> None:
                         timeout=5,
                     )
                 assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert not (service.state / "subject-service.sock").exists()
+        assert not (service.state / "subjects.sock").exists()
         handled = service.metric("grpc_server_handled_total", grpc_service="riskd.v1.SubjectService", grpc_code="OK")
         assert handled == 2
 
@@ -133,7 +134,7 @@ def test_on_the_port_where_the_operator_wants_it(tmp_path: Path) -> None:
 def test_nowhere_where_the_operator_wants_that(tmp_path: Path) -> None:
     """With `off` neither port nor socket answers, and the command line says that nobody does."""
     with serving(tmp_path / "s", settings={"RISKD_SUBJECTS__SERVE": "off"}) as service:
-        assert not (service.state / "subject-service.sock").exists()
+        assert not (service.state / "subjects.sock").exists()
         done = riskd("subject", "show", ANNE, "--domain", "customer", state=service.state)
         assert (done.returncode, done.stdout) == (3, "")
         assert "UNAVAILABLE" in done.stderr
@@ -145,7 +146,7 @@ def test_the_socket_outlives_its_worker(running: Service) -> None:
     first = running.workers()[0]
     os.kill(first, signal.SIGKILL)
     eventually(lambda: running.workers()[0] != first)
-    path = f"unix:{running.state}/subject-service.sock"
+    path = f"unix:{running.state}/subjects.sock"
     with grpc.insecure_channel(path, EAGER) as channel:
         answer = subject_pb2_grpc.SubjectServiceStub(channel).EraseSubject(request(), timeout=10, wait_for_ready=True)
     assert not answer.erased_records
@@ -165,4 +166,4 @@ def test_nothing_is_erased_unasked(running: Service) -> None:
     lived(running, ANNE)
     done = riskd("subject", "erase", ANNE, "--domain", "customer", state=running.state)
     assert (done.returncode, "--yes" in done.stderr) == (2, True)
-    assert subject(running, "show")["taughtUnits"] == "3"
+    assert subject(running, "show")["taughtUnits"] == str(UNITS)

@@ -19,5 +19,5 @@ def pytest_report_header() -> str:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    with mounted(tmp_path / "mounts") as mount:
+    with mounted(tmp_path / "mnt") as mount:
         yield mount

@@ -12,6 +12,7 @@ from riskd import wiring
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.core.assess import Release
 from riskd.core.history import DAY, HOUR
+from riskd.core.learn import UNITS
 from riskd.ports import HistoryStore
 from riskd.wiring import CLOCK_REST, _keep
 from tests.cases.world import NOW
@@ -39,7 +40,7 @@ def test_a_step_of_the_clock(step: float, release: Release, store: HistoryStore)
     after = bench.assess(LOGIN)
     assert not after.causes
     assert bench.learned() == before
-    assert bench.tell(first, "confirmed_legitimate") == 3
+    assert bench.tell(first, "confirmed_legitimate") == UNITS
 
 
 class Failures(NullMeter):
