@@ -45,18 +45,13 @@ from riskd.engine import Engine, Parts
 from riskd.metrics import DATABASES
 from riskd.ports import HistoryStore, Meter
 from riskd.subjects import Subjects
+from riskd.sweeper import Sweeper
 
 _LOG: Final = logging.getLogger("riskd.wiring")
 CHAMPION: Final = "champion"
 """File beside a domain's model versions that names the one to serve."""
-SWEEP: Final = 2_000
-"""Records looked at in one go for expiry: a few milliseconds."""
 DUE_SECONDS: Final = 30.0
 """Time between two looks whether the log is due for compaction."""
-CLOCK_STEP: Final = 300.0
-"""Seconds by which a clock that was set, and does not merely drift, has moved."""
-CLOCK_REST: Final = 3600.0
-"""Seconds without sweeping after such a step."""
 
 
 def data_directory(name: str) -> Path:
@@ -348,22 +343,15 @@ def _keep(
     known: tuple[int, list[bytes]],
     stop: threading.Event,
 ) -> None:
-    """Sweep expired records, report the store's size, and look for a rotation of the pepper, until told to stop.
+    """Sweep expired records, and look for a rotation of the pepper, until told to stop.
 
     `known`: how many layers the store had, and the peppers.
-
-    What a clock that was set wrong takes for expired is forgotten, but not deleted: after a step nothing is swept for
-    `CLOCK_REST` seconds, so that there is time to set it right.
     """
-    meter, told, trusted_at = engine.parts.meter, _set_at(), 0.0
+    meter = engine.parts.meter
+    sweeper = Sweeper(base, meter)
     while not stop.wait(settings.store.sweep_s):
-        if abs(_set_at() - told) > CLOCK_STEP:
-            told, trusted_at = _set_at(), time.clock_gettime(time.CLOCK_BOOTTIME) + CLOCK_REST
-            meter.failed("clock")
         try:
-            if time.clock_gettime(time.CLOCK_BOOTTIME) >= trusted_at:
-                base.sweep(time.time(), SWEEP)
-            meter.stored(*base.size())
+            sweeper.sweep()
             mark, peppers = read_mark(base), obtain_peppers(settings)
             if known != (mark.layers, peppers):
                 engine.rekey(*keyed(base, peppers, mark, meter))
@@ -374,8 +362,3 @@ def _keep(
         except InvalidSettings as error:
             meter.failed("reload")
             _LOG.error("pepper_refused", extra={"fields": {"problems": [str(each) for each in error.problems]}})
-
-
-def _set_at() -> float:
-    """When the machine was started, by its clock: moves only when the clock is set."""
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -226,9 +226,7 @@ def _placed(settings: Settings) -> Settings:
         ),
         release=replace(release, policies=_absolute(release.policies), models=_absolute(release.models)),
         log=replace(log, dir=_absolute(log.dir) or f"{state}/decisions"),
-        subjects=replace(
-            settings.subjects, socket=_absolute(settings.subjects.socket) or f"{state}/subjects.sock"
-        ),
+        subjects=replace(settings.subjects, socket=_absolute(settings.subjects.socket) or f"{state}/subjects.sock"),
         secrets=replace(
             settings.secrets,
             pepper_file=_absolute(settings.secrets.pepper_file),

@@ -58,7 +58,7 @@ def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
         assert again.assessment_id == first.assessment_id
         assert taught(service, first.assessment_id) == UNITS
         assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == UNITS
-        assert shown(service) == "9"
+        assert shown(service) == str(3 * UNITS)
         assert service.stop() == 0
     store = LmdbStore(state / "store")
     keys = [key for key in store.walk(b"", 1000)[0] if key != MARK]
@@ -68,7 +68,7 @@ def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
     assert not [key for key in keys if key.startswith(place)]
 
     with serving(state, settings=FAST) as service:
-        assert shown(service) == "9"
+        assert shown(service) == str(3 * UNITS)
     whole = (state / "pepper").read_bytes()
     (state / "pepper").write_bytes(old + b"\n")
     refused = riskd("serve", "--port", "0", "--metrics-port", "0", state=state)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
 
 import pytest
 
-from riskd import wiring
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.core.assess import Release
 from riskd.core.history import DAY, HOUR
 from riskd.core.learn import UNITS
 from riskd.ports import HistoryStore
-from riskd.wiring import CLOCK_REST, _keep
+from riskd.sweeper import CLOCK_REST, Sweeper
 from tests.cases.world import NOW
 from tests.contract.hammer import SHARED, counted
-from tests.e2e.service import eventually
 from tests.test_engine import LOGIN, Bench, release, store
 
 __all__ = ["release", "store"]
@@ -56,38 +52,23 @@ class Failures(NullMeter):
         self.seen["looked"] += 1
 
 
-class Clock:
-    """`time` as the housekeeping sees it."""
-
-    CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
-
-    def __init__(self) -> None:
-        self.wall, self.booted = NOW, 1000.0
-
-    def time(self) -> float:
-        return self.wall
-
-    def clock_gettime(self, which: int) -> float:
-        return self.booted
-
-
-def test_nothing_is_swept_after_a_step_until_it_had_time_to_be_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_swept_after_a_step_until_it_had_time_to_be_mended() -> None:
     """A year ahead by mistake, everything has expired: it is still there when the mistake is mended within an hour."""
-    clock, meter, store, stop = Clock(), Failures(), MemoryStore(), threading.Event()
-    monkeypatch.setattr(wiring, "time", clock)
+    wall, booted, meter, store = [NOW], [1000.0], Failures(), MemoryStore()
+    sweeper = Sweeper(store, meter, lambda: wall[0], lambda: booted[0])
     assert store.write(counted(*SHARED), (), NOW, 1.0)
-    keeper = threading.Thread(target=_keep, args=(store, meter, 0.001, stop))
-    keeper.start()
-    eventually(lambda: meter.seen["looked"] > 2)
+    sweeper.sweep()
+    assert meter.seen == {"looked": 1}
 
-    clock.wall += 365 * DAY
-    eventually(lambda: meter.seen["clock"] == 1)
-    looked = meter.seen["looked"]
-    eventually(lambda: meter.seen["looked"] > looked + 2)
+    wall[0] += 365 * DAY
+    sweeper.sweep()
+    assert meter.seen == {"looked": 2, "clock": 1}
+    for _ in range(round(CLOCK_REST / 60) - 1):
+        wall[0], booted[0] = wall[0] + 60, booted[0] + 60
+        sweeper.sweep()
     assert store.size()[0] == len(SHARED)
 
-    for _ in range(round(CLOCK_REST / 60)):
-        clock.wall, clock.booted = clock.wall + 60, clock.booted + 60
-    eventually(lambda: store.size()[0] == 0)
-    stop.set()
-    keeper.join()
+    wall[0], booted[0] = wall[0] + 60, booted[0] + 60
+    sweeper.sweep()
+    assert store.size()[0] == 0
+    assert meter.seen["clock"] == 1
