@@ -12,14 +12,16 @@ from riskd.ports import HistoryStore, Meter
 
 SECONDS: Final = 5.0
 """Staleness: how long other workers' changes to common values may go unseen. They move by one in thousands."""
+_UNKNOWN: Final = History()
 BOUND: Final = 65_536
 """Histories remembered: some 100 bytes each."""
 
 
 class CachingStore:
     """A `HistoryStore` in front of another. Histories of common values (`recall.COMMON`: how often a country, a
-    browser, an ASN, a whole domain was seen) are remembered for `SECONDS`. What a thread writes it sees at once; one
-    that was reading meanwhile may remember the older state for as long.
+    browser, an ASN, a whole domain was seen) are remembered until `SECONDS` after the first of them was, and then all
+    forgotten at once. What a thread writes it sees at once; one that was reading meanwhile may remember the older state
+    for as long.
     """
 
     def __init__(self, store: HistoryStore, meter: Meter, seconds: float = SECONDS, bound: int = BOUND) -> None:
@@ -27,33 +29,26 @@ class CachingStore:
         self._meter = meter
         self._seconds = seconds
         self._bound = bound
-        self._remembered: dict[bytes, tuple[float, History | None]] = {}
+        self._remembered: dict[bytes, History | None] = {}
+        self._begun = 0.0
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
         """See `HistoryStore`. Common values may be `seconds` old, and older than the rest of the snapshot."""
-        remembered, oldest = self._remembered, now - self._seconds
-        answer: list[History | None] = []
-        asked, places = [], []
-        for key in histories:
-            entry = remembered.get(key)
-            if entry is not None and oldest < entry[0] <= now:
-                answer.append(entry[1])
-            else:
-                asked.append(key)
-                places.append(len(answer))
-                answer.append(None)
+        if not self._begun <= now < self._begun + self._seconds:
+            self._remembered, self._begun = {}, now
+        remembered = self._remembered
+        known = [remembered.get(key, _UNKNOWN) for key in histories]
+        asked = [key for key, history in zip(histories, known, strict=True) if history is _UNKNOWN]
         found, papers = self._store.read(asked, documents, now, timeout)
-        fetched = 0
-        if len(remembered) + len(asked) > self._bound:
+        rest = iter(found)
+        answer = [next(rest) if history is _UNKNOWN else history for history in known]
+        common = {key: history for key, history in zip(asked, found, strict=True) if key[-1:] == COMMON}
+        if len(remembered) + len(common) > self._bound:
             remembered.clear()
-        for place, key, history in zip(places, asked, found, strict=True):
-            answer[place] = history
-            if key[-1:] == COMMON:
-                remembered[key] = (now, history)
-                fetched += 1
-        self._meter.recalled(len(histories) - len(asked), fetched)
+        remembered.update(common)
+        self._meter.recalled(len(histories) - len(asked), len(common))
         return answer, papers
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:

@@ -225,9 +225,7 @@ class Subjects(Struct, frozen=True, kw_only=True):
             "nowhere.",
         ),
     ] = "socket"
-    socket: Annotated[str, Meta(description="Path of the Unix socket; empty: subjects.sock, in `state.dir`.")] = (
-        DERIVED
-    )
+    socket: Annotated[str, Meta(description="Path of the Unix socket; empty: subjects.sock, in `state.dir`.")] = DERIVED
 
 
 class Secrets(Struct, frozen=True, kw_only=True):
