@@ -30,7 +30,7 @@ from riskd.core.context import Context
 from riskd.core.decide import decide
 from riskd.core.features import vector
 from riskd.core.history import History
-from riskd.core.policy import evaluate
+from riskd.core.policy import evaluate, weigh
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import recall, wanted
 from riskd.core.validation import violations
@@ -126,7 +126,8 @@ def prepare(parts: Parts, release: Release, one: Attempt, now: float) -> Prepare
     assert device is not None
     features = vector(one, facts.context)
     score = release.scorers[one.domain].score(features)[1]
-    hits, _ = evaluate(release.policies[one.domain], one, facts.context, features, score)
+    policy = release.policies[one.domain]
+    hits, _ = evaluate(policy, one, weigh(policy, one, facts.context, features), score)
     decision = assess(one, facts.context, facts.keys, release, "f" * 32)
     return Prepared(one, device, facts, features, score, hits, decision)
 
@@ -146,7 +147,7 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
         "recall": lambda p: recall(p.facts.keys, p.facts.histories),
         "features": lambda p: vector(p.attempt, p.facts.context),
         "forest": lambda p: scorer.score(p.features),
-        "rules": lambda p: evaluate(policy, p.attempt, p.facts.context, p.features, p.score),
+        "rules": lambda p: evaluate(policy, p.attempt, weigh(policy, p.attempt, p.facts.context, p.features), p.score),
         "decide": lambda p: decide(policy, p.attempt, p.facts.context, p.score, p.hits),
         "core, whole": lambda p: assess(p.attempt, p.facts.context, p.facts.keys, release, "f" * 32),
         "receipt": lambda p: learn.receipt(

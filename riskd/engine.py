@@ -127,7 +127,8 @@ class Engine:
         found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
         if found or address is None:
             raise InvalidAttempt(found)
-        attempt = signals.consented(attempt, explicit=release.policies[attempt.domain].explicit_consent)
+        policy = release.policies[attempt.domain].of(attempt.tenant)
+        attempt = signals.consented(attempt, explicit=policy.explicit_consent)
         gathered = self._gather(attempt, address, now, started + timeout)
         if gathered.reply is not None:
             return self._again(attempt, gathered, gathered.reply, now)
@@ -233,6 +234,8 @@ class Engine:
             parts.meter.failed("store")
             answer, reply = replace(answer, causes=(*answer.causes, "store:not_written")), None
         self._count(attempt, answer)
+        if decision.withheld is not None:
+            parts.meter.withheld(attempt.domain, attempt.journey, decision.withheld.name)
         logged = self._logged(_assessment_record(attempt, gathered, decision, answer), answer)
         if reply is not None and logged is not answer:
             told = replace(reply, expected=reply.document, document=record.encode_reply(logged, gathered.seal))
@@ -392,4 +395,6 @@ def _assessment_record(
         session=record.session(attempt.session),
         federation=record.federation(attempt.federation),
         attributes=attempt.attributes,
+        lists=decision.lists,
+        withheld=decision.withheld.name if decision.withheld is not None else "",
     )

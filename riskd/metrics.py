@@ -139,6 +139,13 @@ METRICS: Final = (
         _rows(DOMAINS, JOURNEYS, tuple(tier.name for tier in Tier)),
     ),
     Metric(
+        "riskd_withheld_total",
+        "counter",
+        "Assessments on journeys that are learning, by the tier that was not required because of it.",
+        ("domain", "journey", "tier"),
+        _rows(DOMAINS, JOURNEYS, tuple(tier.name for tier in Tier)),
+    ),
+    Metric(
         "riskd_score",
         "histogram",
         "Scores answered: probability that the attempt is not the owner's.",

@@ -145,6 +145,10 @@ class Meter(Protocol):
         """One assessment was answered."""
         ...
 
+    def withheld(self, domain: str, journey: str, tier: str) -> None:
+        """A journey that is learning did not require this tier."""
+        ...
+
     def gap(self, source: str, why: str) -> None:
         """A fact that the policy expects was missing."""
         ...

@@ -78,7 +78,7 @@ def load_release(settings: Settings) -> Release:
         try:
             policy_file = policies_dir / f"{domain}.yaml"
             policies[domain] = load_policy(policy_file, compiler)
-            digest.update(policy_file.read_bytes())
+            digest.update(policies[domain].digest.encode())
         except InvalidPolicy as error:
             problems += error.problems
         try:

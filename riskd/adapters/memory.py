@@ -129,6 +129,9 @@ class NullMeter:
     def assessed(self, domain: str, journey: str, tier: str, score: float) -> None:
         """See `Meter`."""
 
+    def withheld(self, domain: str, journey: str, tier: str) -> None:
+        """See `Meter`."""
+
     def gap(self, source: str, why: str) -> None:
         """See `Meter`."""
 

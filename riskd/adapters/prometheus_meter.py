@@ -32,6 +32,7 @@ class PrometheusMeter:
         self._lock = threading.Lock()
         self._metrics = {metric.name: metric for metric in METRICS}
         self._assessed = self._places("riskd_assessments_total")
+        self._withheld = self._places("riskd_withheld_total")
         self._score = self._named("riskd_score")
         self._gap = self._places("riskd_gaps_total")
         self._stage = self._named("riskd_stage_seconds")
@@ -65,6 +66,10 @@ class PrometheusMeter:
             self._slots[assessed] += 1.0
             self._slots[bucket] += 1.0
             self._slots[place + self._score_sum] += score
+
+    def withheld(self, domain: str, journey: str, tier: str) -> None:
+        """A journey that is learning did not require this tier."""
+        self._add(_place(self._withheld, (domain, journey, tier)))
 
     def gap(self, source: str, why: str) -> None:
         """A fact that the policy expects was missing."""

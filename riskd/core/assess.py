@@ -16,8 +16,9 @@ from riskd.core.decide import Ruling, decide
 from riskd.core.features import FEATURES, Feature, vector
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt, attempted, receipt
-from riskd.core.policy import Policy, evaluate
+from riskd.core.policy import Evidence, Policy, evaluate, weigh
 from riskd.core.pseudonym import Keys
+from riskd.core.requirement import Tier
 from riskd.core.score import Scorer
 
 REASONS: Final = 8
@@ -51,6 +52,10 @@ class Decision(Struct, frozen=True, kw_only=True):
     contributions: tuple[float, ...] | None
     deltas: tuple[Delta, ...]
     receipt: Receipt
+    lists: tuple[str, ...] = ()
+    """Lists that the attempt is on."""
+    withheld: Tier | None = None
+    """What would be required if the journey were not learning."""
 
 
 def assess(
@@ -58,21 +63,24 @@ def assess(
 ) -> Decision:
     """Decide one attempt. Pure: same arguments, same answer, bit for bit.
 
-    1. Compute every feature; a missing fact yields the feature's documented default.
+    1. Compute every feature; a missing fact yields the feature's documented default. Look it up in the lists, and
+       disregard what an address in a trusted network says.
     2. Score the vector.
     3. Evaluate every rule: hits are evidence, not control flow.
     4. Take the strictest of floor, band, hits, gap postures and cold start.
     5. Explain it, when the tier rose above the floor or somebody will read it.
     6. Say what it changes: velocity now, familiarity when it proves to have been the owner's.
     """
-    policy, scorer = release.policies[attempt.domain], release.scorers[attempt.domain]
-    features = vector(attempt, context)  # (1)
+    policy, scorer = release.policies[attempt.domain].of(attempt.tenant), release.scorers[attempt.domain]
+    evidence = weigh(policy, attempt, context, vector(attempt, context))  # (1)
+    features = evidence.features
     log_odds, probability = scorer.score(features)  # (2)
-    hits, broken = evaluate(policy, attempt, context, features, probability)  # (3)
+    hits, broken = evaluate(policy, attempt, evidence, probability)  # (3)
     ruling = decide(policy, attempt, context, probability, hits)  # (4)
-    contributions = scorer.contributions(features) if explain or ruling.raised else None  # (5)
+    read = explain or ruling.raised or ruling.withheld is not None
+    contributions = scorer.contributions(features) if read else None  # (5)
     reasons = _reasons(ruling.reasons, features, contributions) if contributions is not None else ruling.reasons
-    suggested = _next_signals(release, attempt, context, features, ruling) if ruling.raised else ()
+    suggested = _next_signals(policy, scorer, attempt, context, evidence, ruling) if ruling.raised else ()
     assessment = Assessment(
         id=assessment_id,
         score=probability,
@@ -95,6 +103,8 @@ def assess(
         contributions=contributions,
         deltas=attempted(attempt, keys, context.now, policy.retention),  # (6)
         receipt=receipt(attempt, context, keys, ruling.requirement, policy.ladder[ruling.tier].accepted),
+        lists=tuple([name for name, on in evidence.listed.items() if on]),
+        withheld=ruling.withheld,
     )
 
 
@@ -135,11 +145,11 @@ def _failed_parts(context: Context) -> tuple[str, ...]:
 
 
 def _next_signals(
-    release: Release, attempt: Attempt, context: Context, features: list[float], ruling: Ruling
+    policy: Policy, scorer: Scorer, attempt: Attempt, context: Context, evidence: Evidence, ruling: Ruling
 ) -> tuple[str, ...]:
     """Missing signals that would lower the tier, if each turned out to be as usual."""
-    policy, scorer = release.policies[attempt.domain], release.scorers[attempt.domain]
     expected, references = policy.journeys[attempt.journey].postures, scorer.references
+    features = evidence.features
     found = []
     for gap in context.missing:
         if gap.source not in SUGGESTIBLE:
@@ -152,7 +162,8 @@ def _next_signals(
             as_usual[at] = references[at]
         score = scorer.score(as_usual)[1]
         there = replace(context, missing=tuple([other for other in context.missing if other is not gap]))
-        hits, _ = evaluate(policy, attempt, there, as_usual, score)
+        seen = Evidence(as_usual, replace(evidence.context, missing=there.missing), evidence.listed)
+        hits, _ = evaluate(policy, attempt, seen, score)
         if decide(policy, attempt, there, score, hits).tier < ruling.tier:
             found.append(gap.source)
     return tuple(found)

@@ -7,7 +7,7 @@ three-valued logic of Kleene, 1952).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -37,7 +37,8 @@ class Rule(Struct, frozen=True, kw_only=True):
 class Facts(Struct, frozen=True):
     """All that a condition may ask about. `features` is the feature vector: NaN where a fact is missing.
 
-    `expected` are the sources whose absence the journey calls a gap.
+    `expected` are the sources whose absence the journey calls a gap, `listed` says of each list whose fact is known
+    whether it is on the list.
     """
 
     attempt: Attempt
@@ -45,6 +46,7 @@ class Facts(Struct, frozen=True):
     features: Sequence[float]
     score: float
     expected: Collection[str] = ()
+    listed: Mapping[str, bool] = {}
 
 
 Found = tuple[tuple[Hit, ...], tuple[str, ...]]
@@ -72,8 +74,8 @@ class Flaw(Struct, frozen=True):
 class Compiler(Protocol):
     """Turns conditions into their compiled form."""
 
-    def __call__(self, rules: Sequence[Rule]) -> Evaluate | list[Flaw]:
-        """The compiled rules, or everything that is wrong with their conditions."""
+    def __call__(self, rules: Sequence[Rule], lists: Collection[str] = ()) -> Evaluate | list[Flaw]:
+        """The compiled rules, or everything that is wrong with their conditions. `lists` are those they may name."""
         ...
 
 
@@ -82,13 +84,13 @@ def nothing(facts: Facts) -> Found:  # noqa: ARG001 - the shape of every `Evalua
     return (), ()
 
 
-Value = float | int | str | list[str] | dict[str, str]
+Value = float | int | bool | str | list[str] | dict[str, str]
 
 
 class Variable(Struct, frozen=True):
     """A fact that conditions may name. `read` returns None when the fact could not be had.
 
-    `kind` is double, int, string, strings (a list) or table (string to string).
+    `kind` is double, int, bool, string, strings (a list) or table (string to string).
     """
 
     kind: str
@@ -143,3 +145,12 @@ VARIABLES: Final = {
     ),
 }
 """What conditions may name besides the features."""
+
+
+def list_variable(name: str) -> Variable:
+    """Whether the attempt is on a list; unknown while the fact that is looked up is."""
+    return Variable("bool", f"on the list `{name}`", lambda facts: facts.listed.get(name))
+
+
+LISTS: Final = "lists."
+"""Before the name of a list in a condition."""

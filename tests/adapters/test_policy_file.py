@@ -23,7 +23,8 @@ from riskd.core.rules import VARIABLES
 ROOT: Final = Path(__file__).parents[2]
 POLICIES: Final = ROOT / "data" / "policies"
 MISTAKEN: Final = sorted((ROOT / "tests" / "policy_errors").glob("*.yaml"))
-WITHOUT_FILE: Final = {"unreadable", "too_large"}
+WITHOUT_FILE: Final = {"unreadable", "too_large", "too_many"}
+NOW: Final = 1_790_000_000.0
 COMPILER: Final = CelCompiler(NAMES)
 SCHEMA: Final = json.loads((POLICIES / "policy.schema.json").read_text())
 EXAMPLE: Final = """
@@ -51,7 +52,7 @@ rules:
 
 def mistakes(where: str, text: str) -> tuple[str, ...]:
     with pytest.raises(InvalidPolicy) as caught:
-        read_policy(where, text, COMPILER)
+        read_policy(where, text, COMPILER, now=NOW)
     return tuple(str(problem) for problem in caught.value.problems)
 
 

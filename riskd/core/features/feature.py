@@ -6,6 +6,8 @@ import math
 
 from msgspec import Struct
 
+from riskd.core.features.span import SPANS, Span
+
 
 class Feature(Struct, frozen=True, kw_only=True):
     """A named number, and all that is to be said of it.
@@ -36,3 +38,8 @@ class Feature(Struct, frozen=True, kw_only=True):
     def definition(self) -> str:
         """What a model that reads this feature relies on."""
         return f"{self.unit}; missing {self.missing:g}; revision {self.revision}"
+
+    @property
+    def span(self) -> Span:
+        """What values it can have, when it is known."""
+        return SPANS[self.unit]
