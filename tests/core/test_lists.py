@@ -74,9 +74,8 @@ def test_a_range_is_held_wholly_partly_or_not(networks: list[object], asked: obj
         assert not overlapping
 
 
-def seen(attempt: Attempt, **facts: Place | Route | Missing) -> dict[str, bool]:
-    context = settled().context(attempt, **facts)
-    return listed(LISTS, attempt, context)
+def seen(attempt: Attempt, place: Place | Missing = OSLO, route: Route | Missing = HOME) -> dict[str, bool]:
+    return listed(LISTS, attempt, settled().context(attempt, place=place, route=route))
 
 
 def test_each_kind_is_looked_up_with_its_own_fact() -> None:

@@ -95,10 +95,12 @@ class RuleReader:
         """Rules that repeat another, or that cannot change anything."""
         document = self.document
         names: dict[str, WrittenRule] = {}
+        for item in rules:
+            names.setdefault(item.rule.name, item)
         conditions: dict[tuple[str, str, bool], WrittenRule] = {}
         for item in rules:
             rule, tier = item.rule, item.rule.tier
-            first = names.setdefault(rule.name, item)
+            first = names[rule.name]
             if first is not item:
                 line = first.name.start_mark.line + 1
                 document.wrong(item.name, "duplicate_rule", "choose another name", name=rule.name, first=line)
@@ -113,7 +115,11 @@ class RuleReader:
                 remedy = "raise to a stricter tier, or remove the rule"
                 document.wrong(item.name, "rule_without_effect", remedy, name=rule.name, tier=tier.name)
                 continue
-            wider = implied_by(rule, [each.rule for each in rules if each is not item]) if not rule.shadow else None
+            wider = (
+                implied_by(rule, [each.rule for each in rules if each is not item])
+                if rule.journeys and not rule.shadow
+                else None
+            )
             if wider is not None:
                 line, remedy = (
                     names[wider.name].name.start_mark.line + 1,
