@@ -96,6 +96,8 @@ class Variable(Struct, frozen=True):
     kind: str
     text: str
     read: Callable[[Facts], Value | None]
+    sources: tuple[str, ...] = ()
+    """Names of `context.SOURCES` without which it is unknown."""
 
 
 def _place(facts: Facts) -> str | None:
@@ -135,11 +137,11 @@ VARIABLES: Final = {
     "journey": Variable("string", "journey", lambda facts: facts.attempt.journey),
     "tenant": Variable("string", "tenant, '' for none", lambda facts: facts.attempt.tenant),
     "credential": Variable("string", "not_checked, succeeded or failed", lambda facts: facts.attempt.credential_result),
-    "country": Variable("string", "ISO 3166-1 alpha-2 code of the address's country", _place),
-    "asn": Variable("int", "number of the network that carries the address", _asn),
-    "anonymizer": Variable("string", "'', vpn, tor, proxy, relay or satellite", _anonymizer),
-    "browser": Variable("string", "browser family", _browser),
-    "os": Variable("string", "operating system family", _os),
+    "country": Variable("string", "ISO 3166-1 alpha-2 code of the address's country", _place, ("place",)),
+    "asn": Variable("int", "number of the network that carries the address", _asn, ("route",)),
+    "anonymizer": Variable("string", "'', vpn, tor, proxy, relay or satellite", _anonymizer, ("route",)),
+    "browser": Variable("string", "browser family", _browser, ("agent",)),
+    "os": Variable("string", "operating system family", _os, ("agent",)),
     "attributes": Variable(
         "table", "custom attributes of the attempt, by name", lambda facts: facts.attempt.attributes
     ),

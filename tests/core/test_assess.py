@@ -20,9 +20,11 @@ from riskd.core.assess import SUGGESTIBLE, Decision, Release, assess
 from riskd.core.assessment import Hit
 from riskd.core.attempt import DOMAINS, JOURNEYS, PURPOSES, Attempt, Device, Outside, Session
 from riskd.core.context import SOURCES, Agent, Context, Missing, Place, Route
+from riskd.core.decide import decide
+from riskd.core.features import FEATURES
 from riskd.core.history import DAY, HOUR
 from riskd.core.policy import ladder
-from riskd.core.requirement import Terms, Tier
+from riskd.core.requirement import HUMAN, Terms, Tier
 from riskd.core.rules import Facts, Found
 from riskd.wiring import load_release
 from tests.core.builders import (
@@ -222,6 +224,29 @@ def test_the_vector_reproduces_the_score(scene: Scene) -> None:
     scorer = shipped().scorers[scene.attempt.domain]
 
     assert scorer.score(list(decision.vector)) == (decision.log_odds, decision.assessment.score)
+
+
+@law
+@given(scenes())
+def test_every_feature_keeps_to_its_span(scene: Scene) -> None:
+    """What is known lies within the values that rules are checked against."""
+    for feature, value in zip(FEATURES, scene.decide().vector, strict=True):
+        span = feature.span
+        assert math.isnan(value) or (value in span.values if span.values else span.low <= value <= span.high), feature
+
+
+@law
+@given(scenes(), st.floats(0, 1))
+def test_a_machine_is_never_asked_for_a_person(scene: Scene, score: float) -> None:
+    """Whatever is known of a machine, hit or missing: a key, or no. Nothing that a person would have to do."""
+    attempt = replace(scene.attempt, domain="machine")
+    policy = shipped().policies["machine"]
+    hits = [Hit(rule.name, rule.tier, rule.reason) for rule in policy.journeys[attempt.journey].rules]
+    for found in ([], hits):
+        terms = decide(policy, attempt, scene.context, score, found).requirement.terms
+        assert HUMAN.isdisjoint([*terms.acr_values, *(method for methods in terms.amr for method in methods)])
+    tier = Scene(attempt, scene.context).decide().assessment.requirement.tier
+    assert tier in (Tier.BASELINE, Tier.HARDWARE_BOUND, Tier.DENY)
 
 
 def unsent(attempt: Attempt, purpose: str) -> Attempt:
