@@ -16,6 +16,7 @@ from time import perf_counter_ns
 from typing import Final, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
@@ -30,6 +31,7 @@ from riskd.core.context import Context
 from riskd.core.decide import decide
 from riskd.core.features import vector
 from riskd.core.history import History
+from riskd.core.next_signals import next_signals
 from riskd.core.policy import evaluate, weigh
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import recall, wanted
@@ -149,6 +151,15 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
         "forest": lambda p: scorer.score(p.features),
         "rules": lambda p: evaluate(policy, p.attempt, weigh(policy, p.attempt, p.facts.context, p.features), p.score),
         "decide": lambda p: decide(policy, p.attempt, p.facts.context, p.score, p.hits),
+        "next signals, were the tier raised": lambda p: next_signals(
+            policy,
+            scorer,
+            p.attempt,
+            p.facts.context,
+            evidence=weigh(policy, p.attempt, p.facts.context, p.features),
+            score=p.score,
+            now=replace(decide(policy, p.attempt, p.facts.context, p.score, p.hits), raised=True),
+        ),
         "core, whole": lambda p: assess(p.attempt, p.facts.context, p.facts.keys, release, "f" * 32),
         "receipt": lambda p: learn.receipt(
             p.attempt, p.facts.context, p.facts.keys, p.decision.assessment.requirement, ()

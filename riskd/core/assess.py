@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from riskd.core.assessment import Assessment, Hit, Reason
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
-from riskd.core.decide import Ruling, decide
+from riskd.core.decide import decide
 from riskd.core.features import FEATURES, Feature, vector
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt, attempted, receipt
-from riskd.core.policy import Evidence, Policy, evaluate, weigh
+from riskd.core.next_signals import next_signals
+from riskd.core.policy import Policy, evaluate, weigh
 from riskd.core.pseudonym import Keys
 from riskd.core.requirement import Tier
 from riskd.core.score import Scorer
@@ -25,13 +25,6 @@ REASONS: Final = 8
 """Reasons in an answer, strongest first."""
 NOTICEABLE: Final = 0.1
 """Log-odds below which a contribution is not worth a sentence."""
-SUGGESTIBLE: Final = ("device_id", "fingerprint", "languages", "timezone", "screen", "attestation",
-                      "reported_place", "rtt", "behaviour", "credential")  # fmt: skip
-_COLUMNS: Final = {
-    source: tuple(column for column, feature in enumerate(FEATURES) if source in feature.sources)
-    for source in SUGGESTIBLE
-}
-"""The features that a signal makes."""
 
 
 class Release(Struct, frozen=True):
@@ -69,7 +62,8 @@ def assess(
     3. Evaluate every rule: hits are evidence, not control flow.
     4. Take the strictest of floor, band, hits, gap postures and cold start.
     5. Explain it, when the tier rose above the floor or somebody will read it.
-    6. Say what it changes: velocity now, familiarity when it proves to have been the owner's.
+    6. Say which missing signals are worth asking for, because they would probably change the tier.
+    7. Say what it changes: velocity now, familiarity when it proves to have been the owner's.
     """
     policy, scorer = release.policies[attempt.domain].of(attempt.tenant), release.scorers[attempt.domain]
     evidence = weigh(policy, attempt, context, vector(attempt, context))  # (1)
@@ -80,7 +74,7 @@ def assess(
     read = explain or ruling.raised or ruling.withheld is not None
     contributions = scorer.contributions(features) if read else None  # (5)
     reasons = _reasons(ruling.reasons, features, contributions) if contributions is not None else ruling.reasons
-    suggested = _next_signals(policy, scorer, attempt, context, evidence, ruling) if ruling.raised else ()
+    suggested = next_signals(policy, scorer, attempt, context, evidence=evidence, score=probability, now=ruling)  # (6)
     assessment = Assessment(
         id=assessment_id,
         score=probability,
@@ -101,7 +95,7 @@ def assess(
         log_odds=log_odds,
         hits=hits,
         contributions=contributions,
-        deltas=attempted(attempt, keys, context.now, policy.retention),  # (6)
+        deltas=attempted(attempt, keys, context.now, policy.retention),  # (7)
         receipt=receipt(attempt, context, keys, ruling.requirement, policy.ladder[ruling.tier].accepted),
         lists=tuple([name for name, on in evidence.listed.items() if on]),
         withheld=ruling.withheld,
@@ -142,28 +136,3 @@ def _failed_parts(context: Context) -> tuple[str, ...]:
         for gap in context.missing
         if gap.why == "unavailable" or (gap.why == "unreadable" and gap.source != "agent")
     )
-
-
-def _next_signals(
-    policy: Policy, scorer: Scorer, attempt: Attempt, context: Context, evidence: Evidence, ruling: Ruling
-) -> tuple[str, ...]:
-    """Missing signals that would lower the tier, if each turned out to be as usual."""
-    expected, references = policy.journeys[attempt.journey].postures, scorer.references
-    features = evidence.features
-    found = []
-    for gap in context.missing:
-        if gap.source not in SUGGESTIBLE:
-            continue
-        moved = [at for at in _COLUMNS[gap.source] if math.isnan(features[at]) and not math.isnan(references[at])]
-        if not moved and gap.source not in expected:  # then neither score, rules nor gaps change
-            continue
-        as_usual = features.copy()
-        for at in moved:
-            as_usual[at] = references[at]
-        score = scorer.score(as_usual)[1]
-        there = replace(context, missing=tuple([other for other in context.missing if other is not gap]))
-        seen = Evidence(as_usual, replace(evidence.context, missing=there.missing), evidence.listed)
-        hits, _ = evaluate(policy, attempt, seen, score)
-        if decide(policy, attempt, there, score, hits).tier < ruling.tier:
-            found.append(gap.source)
-    return tuple(found)

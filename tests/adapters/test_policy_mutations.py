@@ -58,7 +58,7 @@ class Entry(Struct, frozen=True):
         return self.text[:end] + entry + self.text[end:]
 
 
-def entries(node: yaml.Node, text: str, path: tuple[str, ...] = ()) -> Iterator[Entry]:
+def entries(node: yaml.Node | None, text: str, path: tuple[str, ...] = ()) -> Iterator[Entry]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield Entry((*path, key.value), key, value, text)

@@ -43,3 +43,8 @@ class Feature(Struct, frozen=True, kw_only=True):
     def span(self) -> Span:
         """What values it can have, when it is known."""
         return SPANS[self.unit]
+
+    @property
+    def unusual(self) -> float:
+        """What a stranger's value would be like; NaN where either direction may be the owner's."""
+        return self.span.unusual if self.direction > 0 else self.span.low if self.direction < 0 else math.nan
