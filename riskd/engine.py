@@ -29,6 +29,9 @@ from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter
 
 TRIES: Final = len(OUTCOMES) + 1
 """Attempts at changing a receipt that others change at the same moment: each kind of outcome changes it once."""
+READ_BY, WRITE_BY = 0.7, 0.9
+"""Shares of an attempt's time by which the store has been read, and changed: the rest is for deciding and answering,
+so that a store that takes all it is given still leaves an answer by the caller's deadline."""
 _UNKNOWN: Final = Device()
 
 
@@ -129,7 +132,7 @@ class Engine:
             raise InvalidAttempt(found)
         policy = release.policies[attempt.domain].of(attempt.tenant)
         attempt = signals.consented(attempt, explicit=policy.explicit_consent)
-        gathered = self._gather(attempt, address, now, started + timeout)
+        gathered = self._gather(attempt, address, now, started + READ_BY * timeout)
         if gathered.reply is not None:
             return self._again(attempt, gathered, gathered.reply, now)
         decided_from = perf_counter()
@@ -139,7 +142,7 @@ class Engine:
         decision = assess(attempt, gathered.context, gathered.keys, release, assessment_id, explain=explain or sampled)
         record_from = perf_counter()
         parts.meter.stage("decide", record_from - decided_from)
-        answer = self._record(attempt, gathered, decision, now, started + timeout)
+        answer = self._record(attempt, gathered, decision, now, started + WRITE_BY * timeout)
         parts.meter.stage("record", perf_counter() - record_from)
         return answer
 

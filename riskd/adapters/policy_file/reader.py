@@ -126,7 +126,18 @@ class _Reader:
         levels = self._levels(top.get("levels"))
         retention = self._retention(top.get("retention"))
         lists = self._lists(top)
-        policy = self._effective(top, lists, Policy(domain=self._domain, version=version or "", levels=levels or (0.0, 1.0), ladder={}, journeys={}, retention=retention))
+        policy = self._effective(
+            top,
+            lists,
+            Policy(
+                domain=self._domain,
+                version=version or "",
+                levels=levels or (0.0, 1.0),
+                ladder={},
+                journeys={},
+                retention=retention,
+            ),
+        )
         reader = RuleReader(document, self._compiler, self._tier, frozenset(_keys(top.get("lists"))))
         rules = reader.rules(top.get("rules"))
         reader.compare(rules, policy.journeys)
