@@ -210,6 +210,14 @@ METRICS: Final = (
         merge="min",
     ),
     Metric(
+        "riskd_friction_budget",
+        "gauge",
+        "Share of good attempts that the policy in use allows to be challenged, where it says so.",
+        ("domain", "journey"),
+        _rows(DOMAINS, JOURNEYS),
+        merge="max",
+    ),
+    Metric(
         "riskd_release_info",
         "gauge",
         "1 for each release and model that a worker decides by now.",

@@ -150,5 +150,8 @@ class NullMeter:
     def geo_built(self, database: str, timestamp: float) -> None:
         """See `Meter`."""
 
+    def friction_budget(self, domain: str, journey: str, share: float) -> None:
+        """See `Meter`."""
+
     def installed(self, release: str, models: Mapping[str, str]) -> None:
         """See `Meter`."""

@@ -122,6 +122,10 @@ class PrometheusMeter:
         """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use."""
         self._set("riskd_geo_build_timestamp_seconds", (database,), timestamp)
 
+    def friction_budget(self, domain: str, journey: str, share: float) -> None:
+        """The policy in use allows this share of good attempts to be challenged; 0: it does not say."""
+        self._set("riskd_friction_budget", (domain, journey), share)
+
     def installed(self, release: str, models: Mapping[str, str]) -> None:
         """This release decides from now on; `models` maps domains to models."""
         self._memory.write_note(self._worker, json.dumps([[release, *pair] for pair in models.items()]))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
@@ -93,6 +94,12 @@ class Policy(Struct, frozen=True, kw_only=True):
     def of(self, tenant: str) -> Policy:
         """The policy of a tenant: its own, or this one."""
         return self.tenants.get(tenant, self) if tenant else self
+
+    def requiring(self) -> Policy:
+        """The policy as if no journey were learning."""
+        journeys = {name: replace(journey, learning_until=0.0) for name, journey in self.journeys.items()}
+        tenants = {name: tenant.requiring() for name, tenant in self.tenants.items()}
+        return replace(self, journeys=journeys, tenants=tenants)
 
     def level(self, score: float) -> str:
         """low, medium or high."""
