@@ -34,6 +34,10 @@ class Release(Struct, frozen=True):
     policies: Mapping[str, Policy]
     scorers: Mapping[str, Scorer]
 
+    def policy(self, attempt: Attempt) -> Policy:
+        """The policy of the attempt's identity domain and tenant."""
+        return self.policies[attempt.domain].of(attempt.tenant)
+
 
 class Decision(Struct, frozen=True, kw_only=True):
     """An assessment with everything that led to it and everything that follows from it."""
@@ -65,7 +69,7 @@ def assess(
     6. Say which missing signals are worth asking for, because they would probably change the tier.
     7. Say what it changes: velocity now, familiarity when it proves to have been the owner's.
     """
-    policy, scorer = release.policies[attempt.domain].of(attempt.tenant), release.scorers[attempt.domain]
+    policy, scorer = release.policy(attempt), release.scorers[attempt.domain]
     evidence = weigh(policy, attempt, context, vector(attempt, context))  # (1)
     features = evidence.features
     log_odds, probability = scorer.score(features)  # (2)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.core.assessment import Hit, Reason
 from riskd.core.attempt import Attempt
@@ -62,7 +64,7 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
     withheld = tier if tier > floor and context.now < journey.learning_until else None
     if withheld is not None:  # (5)
         tier = floor
-        reasons.insert(0, Reason("LEARNING_MODE", 0.0, f"This journey is learning: {withheld.name} was not required."))
+        reasons.insert(0, replace(LEARNING, text=LEARNING.text.format(withheld.name)))
     rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
     return Ruling(
         tier=tier,
@@ -75,6 +77,10 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         raised=tier > floor,
         withheld=withheld,
     )
+
+
+LEARNING: Final = Reason("LEARNING_MODE", 0.0, "This journey is learning: {} was not required.")
+"""Leads the reasons of an answer from which a tier was withheld."""
 
 
 def _reasons(hits: Sequence[Hit]) -> list[Reason]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from riskd.core.address import Address, parse
 from riskd.core.attempt import Attempt
-from riskd.core.context import Context, Route
+from riskd.core.context import Context, Place, Route
 
 Member = Address | str
 
@@ -76,7 +76,8 @@ def _asn(_attempt: Attempt, context: Context) -> str | None:
 
 
 def _country(_attempt: Attempt, context: Context) -> str | None:
-    return context.values.get("country")
+    place = context.place
+    return place.country or None if isinstance(place, Place) else None
 
 
 def _issuer(attempt: Attempt, _context: Context) -> str | None:

@@ -26,32 +26,13 @@ from riskd.core.requirement import HUMAN, Terms, Tier
 from riskd.core.retention import BOUNDS, Retention
 from riskd.core.rules import Compiler, Evaluate, Rule
 
+_OF_TENANTS: Final = ("trusted_issuers", "explicit_consent", "lists", "trusted_networks", "learning_until")
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "policy": (
         ("format", "version", "domain", "levels", "tiers", "journeys"),
-        (
-            "trusted_issuers",
-            "explicit_consent",
-            "retention",
-            "lists",
-            "trusted_networks",
-            "learning_until",
-            "rules",
-            "tenants",
-        ),
+        (*_OF_TENANTS, "retention", "rules", "tenants"),
     ),
-    "tenant": (
-        (),
-        (
-            "tiers",
-            "journeys",
-            "trusted_issuers",
-            "explicit_consent",
-            "lists",
-            "trusted_networks",
-            "learning_until",
-        ),
-    ),
+    "tenant": ((), ("tiers", "journeys", *_OF_TENANTS)),
     "levels": (("medium", "high"), ()),
     "retention": ((), tuple(BOUNDS)),
     "tier": (("aal",), ("acr_values", "max_age", "amr")),
