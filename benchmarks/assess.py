@@ -28,13 +28,14 @@ from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt, Device
 from riskd.core.context import Context
-from riskd.core.decide import decide
+from riskd.core.decide import Ruling, decide
 from riskd.core.features import vector
 from riskd.core.history import History
 from riskd.core.next_signals import next_signals
-from riskd.core.policy import evaluate, weigh
+from riskd.core.policy import Evidence, Policy, evaluate, weigh
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import recall, wanted
+from riskd.core.score import Scorer
 from riskd.core.validation import violations
 from riskd.engine import Parts
 from riskd.wiring import open_engine
@@ -119,6 +120,9 @@ class Prepared(Struct, frozen=True):
     features: list[float]
     score: float
     hits: tuple[Hit, ...]
+    evidence: Evidence
+    ruling: Ruling
+    raised: Ruling
     decision: Decision
 
 
@@ -129,9 +133,25 @@ def prepare(parts: Parts, release: Release, one: Attempt, now: float) -> Prepare
     features = vector(one, facts.context)
     score = release.scorers[one.domain].score(features)[1]
     policy = release.policies[one.domain]
-    hits, _ = evaluate(policy, one, weigh(policy, one, facts.context, features), score)
+    evidence = weigh(policy, one, facts.context, features)
+    hits, _ = evaluate(policy, one, evidence, score)
+    ruling = replace(decide(policy, one, facts.context, score, hits), raised=False)
+    raised = replace(ruling, raised=True)
     decision = assess(one, facts.context, facts.keys, release, "f" * 32)
-    return Prepared(one, device, facts, features, score, hits, decision)
+    return Prepared(one, device, facts, features, score, hits, evidence, ruling, raised, decision)
+
+
+def asked_next(p: Prepared, policy: Policy, scorer: Scorer, *, raised: bool) -> tuple[str, ...]:
+    """The signals worth asking for; at the floor with a score far below the first band, none."""
+    return next_signals(
+        policy,
+        scorer,
+        p.attempt,
+        p.facts.context,
+        evidence=p.evidence,
+        score=p.score if raised else 0.0,
+        now=p.raised if raised else p.ruling,
+    )
 
 
 def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[str, tuple[float, float]]]:
@@ -151,15 +171,8 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
         "forest": lambda p: scorer.score(p.features),
         "rules": lambda p: evaluate(policy, p.attempt, weigh(policy, p.attempt, p.facts.context, p.features), p.score),
         "decide": lambda p: decide(policy, p.attempt, p.facts.context, p.score, p.hits),
-        "next signals, were the tier raised": lambda p: next_signals(
-            policy,
-            scorer,
-            p.attempt,
-            p.facts.context,
-            evidence=weigh(policy, p.attempt, p.facts.context, p.features),
-            score=p.score,
-            now=replace(decide(policy, p.attempt, p.facts.context, p.score, p.hits), raised=True),
-        ),
+        "next signals, a raised tier": lambda p: asked_next(p, policy, scorer, raised=True),
+        "next signals, a low score": lambda p: asked_next(p, policy, scorer, raised=False),
         "core, whole": lambda p: assess(p.attempt, p.facts.context, p.facts.keys, release, "f" * 32),
         "receipt": lambda p: learn.receipt(
             p.attempt, p.facts.context, p.facts.keys, p.decision.assessment.requirement, ()

@@ -60,7 +60,7 @@ def run_cases(files: Sequence[tuple[Policy, Sequence[Case]]]) -> CaseReport:
 def run_case(policy: Policy, case: Case) -> Result:
     """Run one case: the rules of its journey, then the ruling, as an engine would after scoring."""
     policy = policy.of(case.attempt.tenant)
-    known = listed(policy.lists, case.attempt, case.context) | case.lists
+    known = {**listed(policy.lists, case.attempt, case.context), **case.lists}
     evidence = weigh(policy, case.attempt, case.context, list(case.features), known)
     hits, broken = evaluate(policy, case.attempt, evidence, case.score)
     ruling = decide(policy, case.attempt, case.context, case.score, hits)

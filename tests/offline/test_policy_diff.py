@@ -25,7 +25,9 @@ EDITS: Final = {
     "explicit_consent: false": ("explicit_consent: true", "consent", "either"),
     "STEP_UP: 0.02 #": ("STEP_UP: 0.05 #", "band", "loosens"),
     "DENY: 0.8 #": ("DENY: 0.7 #", "band", "tightens"),
-    "      PHISHING_RESISTANT: 0.08\n": ("", "band", "loosens"),
+    "      PHISHING_RESISTANT: 0.08 # 1 in 12: half of login's threshold, as for the step before\n": (
+        "", "band", "loosens"
+    ),
     "    floor: STEP_UP # section 4.2": ("    floor: BASELINE # section 4.2", "floor", "loosens"),
     "reputation: PHISHING_RESISTANT": ("reputation: note", "gap", "loosens"),
     "      session: STEP_UP\n      history: STEP": ("      session: DENY\n      history: STEP", "gap", "tightens"),
