@@ -57,6 +57,7 @@ proto: $(DEV) ## Regenerate riskd/_proto from proto/
 .PHONY: docs
 docs: $(RUN) ## Regenerate the reference pages from the code
 	@$(BIN)/riskd features --markdown >docs/features.md
+	@$(BIN)/riskd policy variables --markdown >docs/rules.md
 	@$(BIN)/riskd settings --markdown >docs/settings.md
 	@$(BIN)/riskd history --markdown >docs/history.md
 	@$(BIN)/riskd metrics --markdown >docs/metrics.md

@@ -16,6 +16,7 @@ from time import perf_counter_ns
 from typing import Final, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
@@ -27,12 +28,14 @@ from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt, Device
 from riskd.core.context import Context
-from riskd.core.decide import decide
+from riskd.core.decide import Ruling, decide
 from riskd.core.features import vector
 from riskd.core.history import History
-from riskd.core.policy import evaluate
+from riskd.core.next_signals import next_signals
+from riskd.core.policy import Evidence, Policy, evaluate, weigh
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import recall, wanted
+from riskd.core.score import Scorer
 from riskd.core.validation import violations
 from riskd.engine import Parts
 from riskd.wiring import open_engine
@@ -117,6 +120,9 @@ class Prepared(Struct, frozen=True):
     features: list[float]
     score: float
     hits: tuple[Hit, ...]
+    evidence: Evidence
+    ruling: Ruling
+    raised: Ruling
     decision: Decision
 
 
@@ -126,9 +132,26 @@ def prepare(parts: Parts, release: Release, one: Attempt, now: float) -> Prepare
     assert device is not None
     features = vector(one, facts.context)
     score = release.scorers[one.domain].score(features)[1]
-    hits, _ = evaluate(release.policies[one.domain], one, facts.context, features, score)
+    policy = release.policies[one.domain]
+    evidence = weigh(policy, one, facts.context, features)
+    hits, _ = evaluate(policy, one, evidence, score)
+    ruling = replace(decide(policy, one, facts.context, score, hits), raised=False)
+    raised = replace(ruling, raised=True)
     decision = assess(one, facts.context, facts.keys, release, "f" * 32)
-    return Prepared(one, device, facts, features, score, hits, decision)
+    return Prepared(one, device, facts, features, score, hits, evidence, ruling, raised, decision)
+
+
+def asked_next(p: Prepared, policy: Policy, scorer: Scorer, *, raised: bool) -> tuple[str, ...]:
+    """The signals worth asking for; at the floor with a score far below the first band, none."""
+    return next_signals(
+        policy,
+        scorer,
+        p.attempt,
+        p.facts.context,
+        evidence=p.evidence,
+        score=p.score if raised else 0.0,
+        now=p.raised if raised else p.ruling,
+    )
 
 
 def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[str, tuple[float, float]]]:
@@ -146,8 +169,10 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
         "recall": lambda p: recall(p.facts.keys, p.facts.histories),
         "features": lambda p: vector(p.attempt, p.facts.context),
         "forest": lambda p: scorer.score(p.features),
-        "rules": lambda p: evaluate(policy, p.attempt, p.facts.context, p.features, p.score),
+        "rules": lambda p: evaluate(policy, p.attempt, weigh(policy, p.attempt, p.facts.context, p.features), p.score),
         "decide": lambda p: decide(policy, p.attempt, p.facts.context, p.score, p.hits),
+        "next signals, a raised tier": lambda p: asked_next(p, policy, scorer, raised=True),
+        "next signals, a low score": lambda p: asked_next(p, policy, scorer, raised=False),
         "core, whole": lambda p: assess(p.attempt, p.facts.context, p.facts.keys, release, "f" * 32),
         "receipt": lambda p: learn.receipt(
             p.attempt, p.facts.context, p.facts.keys, p.decision.assessment.requirement, ()

@@ -12,10 +12,12 @@ from timeit import repeat
 from typing import Final
 
 from riskd.adapters.cel_rules import REMEMBERED, CelCompiler
+from riskd.adapters.policy_file.lists import LONGEST
 from riskd.core.attempt import JOURNEYS, Attempt, Network, Session
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.decide import decide
-from riskd.core.policy import Bands, Journey, Policy, ladder
+from riskd.core.lists import listed, of_networks
+from riskd.core.policy import Bands, Journey, Policy, ladder, weigh
 from riskd.core.requirement import Terms, Tier
 from riskd.core.rules import Evaluate, Facts, Rule
 
@@ -59,6 +61,9 @@ POLICY: Final = Policy(
 )
 
 
+VECTOR: Final = [0.5] * len(FEATURES)
+
+
 def rules(count: int) -> Evaluate:
     """Compiled rules over at most fifteen features; none hits."""
     conditions = (
@@ -98,6 +103,11 @@ def main() -> None:
         print(f"{f'{count} rules, remembered':<28}{microseconds(partial(run, next(new))):>8.1f}")
     singles = [rules(1) for _ in range(20)]
     print(f"{'20 rules, one by one':<28}{microseconds(partial(run_all, singles, new)):>8.1f}")
+    networks = of_networks((4, at << 14, (at << 14) + 255) for at in range(LONGEST))
+    listing = {"office": networks}
+    looked_up = microseconds(lambda: listed(listing, ATTEMPT, CONTEXT))
+    print(f"{f'a list of {LONGEST:,} networks':<28}{looked_up:>8.1f}")
+    print(f"{'weigh, no lists':<28}{microseconds(lambda: weigh(POLICY, ATTEMPT, CONTEXT, VECTOR)):>8.1f}")
     print(f"{'decide, baseline':<28}{microseconds(lambda: decide(POLICY, ATTEMPT, CONTEXT, 0.01, ())):>8.1f}")
     print(f"{'decide, stepped up':<28}{microseconds(lambda: decide(POLICY, ATTEMPT, CONTEXT, 0.1, ())):>8.1f}")
 

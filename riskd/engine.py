@@ -29,6 +29,8 @@ from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter
 
 TRIES: Final = len(OUTCOMES) + 1
 """Attempts at changing a receipt that others change at the same moment: each kind of outcome changes it once."""
+READ_BY, WRITE_BY = 0.7, 0.9
+"""Shares of an attempt's time by which the store has been read, and changed; the rest is for the answer."""
 _UNKNOWN: Final = Device()
 
 
@@ -127,18 +129,17 @@ class Engine:
         found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
         if found or address is None:
             raise InvalidAttempt(found)
-        attempt = signals.consented(attempt, explicit=release.policies[attempt.domain].explicit_consent)
-        gathered = self._gather(attempt, address, now, started + timeout)
+        attempt = signals.consented(attempt, explicit=release.policy(attempt).explicit_consent)
+        gathered = self._gather(attempt, address, now, started + READ_BY * timeout)
         if gathered.reply is not None:
             return self._again(attempt, gathered, gathered.reply, now)
         decided_from = perf_counter()
         parts.meter.stage("gather", decided_from - started)
-        assessment_id = gathered.assessment_id
-        sampled = assessment_id.endswith("0")
-        decision = assess(attempt, gathered.context, gathered.keys, release, assessment_id, explain=explain or sampled)
+        explain = explain or gathered.assessment_id.endswith("0")  # a sample of one in sixteen
+        decision = assess(attempt, gathered.context, gathered.keys, release, gathered.assessment_id, explain=explain)
         record_from = perf_counter()
         parts.meter.stage("decide", record_from - decided_from)
-        answer = self._record(attempt, gathered, decision, now, started + timeout)
+        answer = self._record(attempt, gathered, decision, now, started + WRITE_BY * timeout)
         parts.meter.stage("record", perf_counter() - record_from)
         return answer
 
@@ -233,6 +234,8 @@ class Engine:
             parts.meter.failed("store")
             answer, reply = replace(answer, causes=(*answer.causes, "store:not_written")), None
         self._count(attempt, answer)
+        if decision.withheld:
+            parts.meter.withheld(attempt.domain, attempt.journey, decision.withheld.name)
         logged = self._logged(_assessment_record(attempt, gathered, decision, answer), answer)
         if reply is not None and logged is not answer:
             told = replace(reply, expected=reply.document, document=record.encode_reply(logged, gathered.seal))
@@ -392,4 +395,6 @@ def _assessment_record(
         session=record.session(attempt.session),
         federation=record.federation(attempt.federation),
         attributes=attempt.attributes,
+        lists=decision.lists,
+        withheld=decision.withheld.name if decision.withheld else "",
     )

@@ -139,6 +139,13 @@ METRICS: Final = (
         _rows(DOMAINS, JOURNEYS, tuple(tier.name for tier in Tier)),
     ),
     Metric(
+        "riskd_withheld_total",
+        "counter",
+        "Assessments on journeys that are learning, by the tier that was not required because of it.",
+        ("domain", "journey", "tier"),
+        _rows(DOMAINS, JOURNEYS, tuple(tier.name for tier in Tier)),
+    ),
+    Metric(
         "riskd_score",
         "histogram",
         "Scores answered: probability that the attempt is not the owner's.",
@@ -201,6 +208,14 @@ METRICS: Final = (
         ("database",),
         _rows(DATABASES),
         merge="min",
+    ),
+    Metric(
+        "riskd_friction_budget",
+        "gauge",
+        "Share of good attempts that the policy in use allows to be challenged, where it says so.",
+        ("domain", "journey"),
+        _rows(DOMAINS, JOURNEYS),
+        merge="max",
     ),
     Metric(
         "riskd_release_info",

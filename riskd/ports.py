@@ -145,6 +145,10 @@ class Meter(Protocol):
         """One assessment was answered."""
         ...
 
+    def withheld(self, domain: str, journey: str, tier: str) -> None:
+        """A journey that is learning did not require this tier."""
+        ...
+
     def gap(self, source: str, why: str) -> None:
         """A fact that the policy expects was missing."""
         ...
@@ -167,6 +171,10 @@ class Meter(Protocol):
 
     def geo_built(self, database: str, timestamp: float) -> None:
         """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use; 0: none is."""
+        ...
+
+    def friction_budget(self, domain: str, journey: str, share: float) -> None:
+        """The policy in use allows this share of good attempts to be challenged; 0: it does not say."""
         ...
 
     def installed(self, release: str, models: Mapping[str, str]) -> None:

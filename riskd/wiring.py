@@ -78,7 +78,7 @@ def load_release(settings: Settings) -> Release:
         try:
             policy_file = policies_dir / f"{domain}.yaml"
             policies[domain] = load_policy(policy_file, compiler)
-            digest.update(policy_file.read_bytes())
+            digest.update(policies[domain].digest.encode())
         except InvalidPolicy as error:
             problems += error.problems
         try:
@@ -317,6 +317,9 @@ def _announce(release: Release, geo: GeoIp, meter: Meter) -> None:
     for kind in DATABASES:
         built = [database.build_epoch for database in geo.databases() if database.kind == kind]
         meter.geo_built(kind, min(built, default=0))
+    for domain, policy in release.policies.items():
+        for name, journey in policy.journeys.items():
+            meter.friction_budget(domain, name, journey.friction_budget or 0.0)
     meter.installed(release.id, {domain: scorer.version for domain, scorer in release.scorers.items()})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -38,6 +39,10 @@ class CountingMeter(NullMeter):
         """An answer."""
         self.told["assessed", domain, journey, tier] += 1
 
+    def withheld(self, domain: str, journey: str, tier: str) -> None:
+        """A tier that was not required."""
+        self.told["withheld", domain, journey, tier] += 1
+
     def gap(self, source: str, why: str) -> None:
         """A gap in an answer."""
         self.told["gap", source, why] += 1
@@ -54,6 +59,33 @@ class CountingMeter(NullMeter):
     def failed(self, part: str) -> None:
         """A part that failed."""
         self.told["failed", part] += 1
+
+
+class SlowStore(MemoryStore):
+    """A store that takes its time: as the port says, at most what it is given, and then nothing."""
+
+    def __init__(self, *, reads: float = 0.0, writes: float = 0.0) -> None:
+        """`reads`, `writes`: seconds that these take."""
+        super().__init__()
+        self.reads, self.writes = reads, writes
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        """As `MemoryStore`, later."""
+        self._take(self.reads, timeout)
+        return super().read(histories, documents, now, timeout)
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """As `MemoryStore`, later."""
+        self._take(self.writes, timeout)
+        return super().write(deltas, swaps, now, timeout)
+
+    @staticmethod
+    def _take(seconds: float, timeout: float) -> None:
+        time.sleep(max(min(seconds, timeout), 0.0))
+        if seconds >= timeout:
+            raise Unavailable([Problem("store", "slow", "wait")])
 
 
 class FailingStore(MemoryStore):

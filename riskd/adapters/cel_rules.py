@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final
@@ -23,24 +23,34 @@ from cel_expr_python import cel
 from msgspec import Struct
 
 from riskd.core.assessment import Hit
-from riskd.core.rules import VARIABLES, Evaluate, Facts, Flaw, Found, Rule, Value
+from riskd.core.rules import LISTS, VARIABLES, Evaluate, Facts, Flaw, Found, Rule, Value, Variable, list_variable
 
 _TYPES: Final = {
     "double": cel.Type.DOUBLE,
     "int": cel.Type.INT,
+    "bool": cel.Type.BOOL,
     "string": cel.Type.STRING,
     "strings": cel.Type.List(cel.Type.STRING),
     "table": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
 }
-_STAND_IN: Final[dict[str, Value]] = {"double": math.nan, "int": 0, "string": "", "strings": [], "table": {}}
+_STAND_IN: Final[dict[str, Value]] = {
+    "double": math.nan,
+    "int": 0,
+    "bool": False,
+    "string": "",
+    "strings": [],
+    "table": {},
+}
 REMEMBERED: Final = 1024
 """Verdicts kept of a journey's rules."""
+_LANGUAGES: Final = 16
+"""Sets of lists for which the declarations are kept."""
 _VARIED: Final = frozenset({"score", "attributes"})
 """Variables that hardly ever have a value again: rules that name one are evaluated every time."""
 _Key = float | int | str | tuple[str, ...] | dict[str, str] | None
 _FUSED_CHARACTERS: Final = 50_000
 """The evaluator refuses expressions of more than 100 000."""
-_WORD: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_WORD: Final = re.compile(rf"(?<![\w.])(?:{re.escape(LISTS)}\w+|[A-Za-z_]\w*)")
 _ERROR: Final = re.compile(r"^(?:INVALID_ARGUMENT: )?ERROR: <input>:(\d+):(\d+): (.*)$", re.MULTILINE)
 _NOISE: Final = re.compile(r" \(in container ''\)| expecting \{.*\}| \[INVALID_ARGUMENT\]")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']+)'")
@@ -67,12 +77,28 @@ class CelCompiler:
 
     def __init__(self, features: Sequence[str]) -> None:
         self._features = {name: index for index, name in enumerate(features)}
-        kinds = {name: variable.kind for name, variable in VARIABLES.items()} | dict.fromkeys(features, "double")
+        self._language = lru_cache(_LANGUAGES)(self._language_of)
+
+    def __call__(self, rules: Sequence[Rule], lists: Collection[str] = ()) -> Evaluate | list[Flaw]:
+        """The compiled rules, or everything that is wrong with their conditions. `lists` are those they may name."""
+        return self._language(frozenset(lists)).compile(rules)
+
+    def _language_of(self, lists: frozenset[str]) -> _Language:
+        return _Language(self._features, VARIABLES | {LISTS + name: list_variable(name) for name in sorted(lists)})
+
+
+class _Language:
+    """What conditions may name: features by their column, and variables."""
+
+    def __init__(self, features: Mapping[str, int], variables: Mapping[str, Variable]) -> None:
+        self._features = features
+        self._variables = variables
+        kinds = {name: variable.kind for name, variable in variables.items()} | dict.fromkeys(features, "double")
         self._stand_ins = {name: _STAND_IN[kind] for name, kind in kinds.items()}
         self._env = cel.NewEnv(variables={name: _TYPES[kind] for name, kind in kinds.items()})
 
-    def __call__(self, rules: Sequence[Rule]) -> Evaluate | list[Flaw]:
-        """The compiled rules, or everything that is wrong with their conditions."""
+    def compile(self, rules: Sequence[Rule]) -> Evaluate | list[Flaw]:
+        """See `CelCompiler`."""
         flaws: list[Flaw] = []
         parts: list[_Compiled] = []
         for rule in rules:
@@ -89,7 +115,9 @@ class CelCompiler:
             chunks=tuple(chunks),
             features=tuple((name, index) for name, index in self._features.items() if name in used),
             variables=tuple(
-                (name, variable.read, self._stand_ins[name]) for name, variable in VARIABLES.items() if name in used
+                (name, variable.read, self._stand_ins[name])
+                for name, variable in self._variables.items()
+                if name in used
             ),
         )
 
@@ -122,7 +150,12 @@ class CelCompiler:
         unknown = _UNDECLARED.search(what)
         if unknown:
             near = get_close_matches(unknown[1], self._stand_ins, n=1)
-            return f"did you mean {near[0]}?" if near else "name a feature, or one of " + ", ".join(VARIABLES)
+            if near:
+                return f"did you mean {near[0]}?"
+            lists = [name for name in self._variables if name.startswith(LISTS)]
+            if unknown[1].startswith("lists"):
+                return f"its lists are {', '.join(lists)}" if lists else "the policy has no lists"
+            return "name a feature, or one of " + ", ".join(VARIABLES)
         if "double" in what and "int" in what:
             return "doubles are written 1.0, whole numbers (asn) 1"
         return ""

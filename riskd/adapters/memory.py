@@ -129,6 +129,9 @@ class NullMeter:
     def assessed(self, domain: str, journey: str, tier: str, score: float) -> None:
         """See `Meter`."""
 
+    def withheld(self, domain: str, journey: str, tier: str) -> None:
+        """See `Meter`."""
+
     def gap(self, source: str, why: str) -> None:
         """See `Meter`."""
 
@@ -145,6 +148,9 @@ class NullMeter:
         """See `Meter`."""
 
     def geo_built(self, database: str, timestamp: float) -> None:
+        """See `Meter`."""
+
+    def friction_budget(self, domain: str, journey: str, share: float) -> None:
         """See `Meter`."""
 
     def installed(self, release: str, models: Mapping[str, str]) -> None:

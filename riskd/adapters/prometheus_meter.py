@@ -32,6 +32,7 @@ class PrometheusMeter:
         self._lock = threading.Lock()
         self._metrics = {metric.name: metric for metric in METRICS}
         self._assessed = self._places("riskd_assessments_total")
+        self._withheld = self._places("riskd_withheld_total")
         self._score = self._named("riskd_score")
         self._gap = self._places("riskd_gaps_total")
         self._stage = self._named("riskd_stage_seconds")
@@ -65,6 +66,10 @@ class PrometheusMeter:
             self._slots[assessed] += 1.0
             self._slots[bucket] += 1.0
             self._slots[place + self._score_sum] += score
+
+    def withheld(self, domain: str, journey: str, tier: str) -> None:
+        """A journey that is learning did not require this tier."""
+        self._add(_place(self._withheld, (domain, journey, tier)))
 
     def gap(self, source: str, why: str) -> None:
         """A fact that the policy expects was missing."""
@@ -116,6 +121,10 @@ class PrometheusMeter:
     def geo_built(self, database: str, timestamp: float) -> None:
         """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use."""
         self._set("riskd_geo_build_timestamp_seconds", (database,), timestamp)
+
+    def friction_budget(self, domain: str, journey: str, share: float) -> None:
+        """The policy in use allows this share of good attempts to be challenged; 0: it does not say."""
+        self._set("riskd_friction_budget", (domain, journey), share)
 
     def installed(self, release: str, models: Mapping[str, str]) -> None:
         """This release decides from now on; `models` maps domains to models."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from riskd.cli import policy_backtest, policy_calibrate, policy_diff, policy_test
+from riskd.cli import policy_backtest, policy_calibrate, policy_diff, policy_test, policy_variables
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,11 +18,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check = actions.add_parser("check", help=purpose, description=purpose)
     check.add_argument("files", metavar="FILE", type=Path, nargs="+", help="policy file, or a directory of them")
     check.set_defaults(handler=_check)
-    for action in (policy_test, policy_diff, policy_backtest, policy_calibrate):
+    for action in (policy_test, policy_diff, policy_backtest, policy_calibrate, policy_variables):
         action.add_action(actions)
 
 
 def _check(args: argparse.Namespace) -> int:
+    import time
+
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import load_policy
     from riskd.core.errors import InvalidPolicy, Problem
@@ -35,7 +37,7 @@ def _check(args: argparse.Namespace) -> int:
             problems.append(Problem(str(given), "has no policy files", "name them DOMAIN.yaml"))
         for file in files:
             try:
-                policy = load_policy(file, compiler)
+                policy = load_policy(file, compiler, now=time.time())
             except InvalidPolicy as error:
                 problems += error.problems
             else:

@@ -21,7 +21,10 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (default: riskd's own)")
     policy_log.add_arguments(parser)
     parser.add_argument(
-        "--budget", metavar="SHARE", type=_budget, required=True, help="share of good decisions that may be challenged"
+        "--budget",
+        metavar="SHARE",
+        type=_budget,
+        help="share of good decisions that may be challenged (default: each journey's friction_budget)",
     )
     parser.add_argument(
         "--presume-good", action="store_true", help="count decisions of which no outcome was reported as good"
@@ -51,15 +54,11 @@ def _run(args: argparse.Namespace) -> int:
     with policy_log.progress() as begin:
         source, policies = policy_log.source(args, [given], begin)
         _refuse_to_write(args.write, policies)
+        chosen = _chosen(args, policies)
         samples = Samples()
         for part in passes(source, partial(collect, presumed=args.presume_good)):
             samples += part
-    found = [
-        calibrate(samples, policy, name, args.budget)
-        for policy in policies
-        for name, journey in policy.journeys.items()
-        if (name in args.journey if args.journey else journey.bands.edges)
-    ]
+    found = [calibrate(samples, policy, name, budget) for policy, name, budget in chosen]
     if args.json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
@@ -67,6 +66,23 @@ def _run(args: argparse.Namespace) -> int:
     if args.write and any(one.new for one in found):
         _write(args.write, source.policies[0], found)
     return 1 if any(one.refused for one in found) else 0
+
+
+def _chosen(args: argparse.Namespace, policies: list[Policy]) -> list[tuple[Policy, str, float]]:
+    """The journeys to calibrate, each with its budget. Raises InvalidSettings when none has one."""
+    from riskd.core.errors import InvalidSettings, Problem
+
+    chosen = [
+        (policy, name, budget)
+        for policy in policies
+        for name, journey in policy.journeys.items()
+        if (name in args.journey if args.journey else journey.bands.edges)
+        and (budget := args.budget or journey.friction_budget) is not None
+    ]
+    if not chosen:
+        remedy = "give one, such as 1%, or write a friction_budget into the journeys"
+        raise InvalidSettings([Problem("--budget", "no journey has a friction budget", remedy)])
+    return chosen
 
 
 def _refuse_to_write(file: Path | None, policies: list[Policy]) -> None:
@@ -84,7 +100,7 @@ def _write(file: Path, policy: tuple[str, str], found: list[Calibration]) -> Non
     from riskd.core.features import NAMES
 
     text = with_bands(*policy, {one.journey: one.new for one in found if one.new})
-    read_policy(str(file), text, CelCompiler(NAMES))
+    read_policy(policy[0], text, CelCompiler(NAMES))
     policy_log.save(file, text)
 
 

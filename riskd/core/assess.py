@@ -7,30 +7,24 @@ from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from riskd.core.assessment import Assessment, Hit, Reason
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
-from riskd.core.decide import Ruling, decide
+from riskd.core.decide import decide
 from riskd.core.features import FEATURES, Feature, vector
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt, attempted, receipt
-from riskd.core.policy import Policy, evaluate
+from riskd.core.next_signals import next_signals
+from riskd.core.policy import Policy, evaluate, weigh
 from riskd.core.pseudonym import Keys
+from riskd.core.requirement import Tier
 from riskd.core.score import Scorer
 
 REASONS: Final = 8
 """Reasons in an answer, strongest first."""
 NOTICEABLE: Final = 0.1
 """Log-odds below which a contribution is not worth a sentence."""
-SUGGESTIBLE: Final = ("device_id", "fingerprint", "languages", "timezone", "screen", "attestation",
-                      "reported_place", "rtt", "behaviour", "credential")  # fmt: skip
-_COLUMNS: Final = {
-    source: tuple(column for column, feature in enumerate(FEATURES) if source in feature.sources)
-    for source in SUGGESTIBLE
-}
-"""The features that a signal makes."""
 
 
 class Release(Struct, frozen=True):
@@ -39,6 +33,10 @@ class Release(Struct, frozen=True):
     id: str
     policies: Mapping[str, Policy]
     scorers: Mapping[str, Scorer]
+
+    def policy(self, attempt: Attempt) -> Policy:
+        """The policy of the attempt's identity domain and tenant."""
+        return self.policies[attempt.domain].of(attempt.tenant)
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -51,6 +49,10 @@ class Decision(Struct, frozen=True, kw_only=True):
     contributions: tuple[float, ...] | None
     deltas: tuple[Delta, ...]
     receipt: Receipt
+    lists: tuple[str, ...] = ()
+    """Lists that the attempt is on."""
+    withheld: Tier | None = None
+    """What would be required if the journey were not learning."""
 
 
 def assess(
@@ -58,21 +60,25 @@ def assess(
 ) -> Decision:
     """Decide one attempt. Pure: same arguments, same answer, bit for bit.
 
-    1. Compute every feature; a missing fact yields the feature's documented default.
+    1. Compute every feature; a missing fact yields the feature's documented default. Look it up in the lists, and
+       disregard what an address in a trusted network says.
     2. Score the vector.
     3. Evaluate every rule: hits are evidence, not control flow.
     4. Take the strictest of floor, band, hits, gap postures and cold start.
     5. Explain it, when the tier rose above the floor or somebody will read it.
-    6. Say what it changes: velocity now, familiarity when it proves to have been the owner's.
+    6. Say which missing signals are worth asking for, because they would probably change the tier.
+    7. Say what it changes: velocity now, familiarity when it proves to have been the owner's.
     """
-    policy, scorer = release.policies[attempt.domain], release.scorers[attempt.domain]
-    features = vector(attempt, context)  # (1)
+    policy, scorer = release.policy(attempt), release.scorers[attempt.domain]
+    evidence = weigh(policy, attempt, context, vector(attempt, context))  # (1)
+    features = evidence.features
     log_odds, probability = scorer.score(features)  # (2)
-    hits, broken = evaluate(policy, attempt, context, features, probability)  # (3)
+    hits, broken = evaluate(policy, attempt, evidence, probability)  # (3)
     ruling = decide(policy, attempt, context, probability, hits)  # (4)
-    contributions = scorer.contributions(features) if explain or ruling.raised else None  # (5)
+    read = explain or ruling.raised or ruling.withheld is not None
+    contributions = scorer.contributions(features) if read else None  # (5)
     reasons = _reasons(ruling.reasons, features, contributions) if contributions is not None else ruling.reasons
-    suggested = _next_signals(release, attempt, context, features, ruling) if ruling.raised else ()
+    suggested = next_signals(policy, scorer, attempt, context, evidence=evidence, score=probability, now=ruling)  # (6)
     assessment = Assessment(
         id=assessment_id,
         score=probability,
@@ -93,8 +99,10 @@ def assess(
         log_odds=log_odds,
         hits=hits,
         contributions=contributions,
-        deltas=attempted(attempt, keys, context.now, policy.retention),  # (6)
+        deltas=attempted(attempt, keys, context.now, policy.retention),  # (7)
         receipt=receipt(attempt, context, keys, ruling.requirement, policy.ladder[ruling.tier].accepted),
+        lists=tuple([name for name, on in evidence.listed.items() if on]),
+        withheld=ruling.withheld,
     )
 
 
@@ -132,27 +140,3 @@ def _failed_parts(context: Context) -> tuple[str, ...]:
         for gap in context.missing
         if gap.why == "unavailable" or (gap.why == "unreadable" and gap.source != "agent")
     )
-
-
-def _next_signals(
-    release: Release, attempt: Attempt, context: Context, features: list[float], ruling: Ruling
-) -> tuple[str, ...]:
-    """Missing signals that would lower the tier, if each turned out to be as usual."""
-    policy, scorer = release.policies[attempt.domain], release.scorers[attempt.domain]
-    expected, references = policy.journeys[attempt.journey].postures, scorer.references
-    found = []
-    for gap in context.missing:
-        if gap.source not in SUGGESTIBLE:
-            continue
-        moved = [at for at in _COLUMNS[gap.source] if math.isnan(features[at]) and not math.isnan(references[at])]
-        if not moved and gap.source not in expected:  # then neither score, rules nor gaps change
-            continue
-        as_usual = features.copy()
-        for at in moved:
-            as_usual[at] = references[at]
-        score = scorer.score(as_usual)[1]
-        there = replace(context, missing=tuple([other for other in context.missing if other is not gap]))
-        hits, _ = evaluate(policy, attempt, there, as_usual, score)
-        if decide(policy, attempt, there, score, hits).tier < ruling.tier:
-            found.append(gap.source)
-    return tuple(found)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.core.assessment import Hit, Reason
 from riskd.core.attempt import Attempt
@@ -18,7 +20,7 @@ class Ruling(Struct, frozen=True):
 
     `reasons` are those of the rules that hit and of the gaps that raised, each code once; `gaps` the expected sources
     that are missing, and every source whose purpose was not granted; `coverage` the share 0..1 of expected sources
-    that were there.
+    that were there. `withheld` is the tier that would be required if the journey were not learning.
     """
 
     tier: Tier
@@ -29,6 +31,7 @@ class Ruling(Struct, frozen=True):
     coverage: float
     valid_for_s: int
     raised: bool
+    withheld: Tier | None = None
 
 
 def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hits: Sequence[Hit]) -> Ruling:
@@ -41,7 +44,8 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
     3. A rule that hit asks for its tier, unless it is in shadow.
     4. A gap in an expected source asks for its posture. "None yet" is knowledge, not a gap that could
        have been filled: for the history it asks for the cold-start tier instead, else for nothing.
-    5. The requirement is satisfied when one authentication, taken by itself, meets it: see `satisfied`.
+    5. A journey that is learning asks for its floor, and says what it would have asked for.
+    6. The requirement is satisfied when one authentication, taken by itself, meets it: see `satisfied`.
     """
     journey = policy.journeys[attempt.journey]
     floor = journey.floor
@@ -57,17 +61,26 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         if posture is not None and posture > floor:
             tier = max(tier, posture)
             reasons.append(_gap_reason(gap))
+    withheld = tier if tier > floor and context.now < journey.learning_until else None
+    if withheld is not None:  # (5)
+        tier = floor
+        reasons.insert(0, replace(LEARNING, text=LEARNING.text.format(withheld.name)))
     rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
     return Ruling(
         tier=tier,
         level=policy.level(score),
-        requirement=rung.met if satisfied(policy, attempt, context.now, rung, suspect=suspect) else rung.unmet,  # (5)
+        requirement=rung.met if satisfied(policy, attempt, context.now, rung, suspect=suspect) else rung.unmet,  # (6)
         reasons=tuple(reasons),
         gaps=tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"]),
         coverage=1.0 - len(expected) / len(postures) if postures else 1.0,
         valid_for_s=journey.valid_for_s,
         raised=tier > floor,
+        withheld=withheld,
     )
+
+
+LEARNING: Final = Reason("LEARNING_MODE", 0.0, "This journey is learning: {} was not required.")
+"""Leads the reasons of an answer from which a tier was withheld."""
 
 
 def _reasons(hits: Sequence[Hit]) -> list[Reason]:

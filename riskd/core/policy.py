@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
+from riskd.core.egress import disregarded
+from riskd.core.lists import NamedList, listed
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.retention import USUAL, Retention
 from riskd.core.rules import Evaluate, Facts, Found, Rule, nothing
@@ -33,6 +36,8 @@ class Journey(Struct, frozen=True, kw_only=True):
 
     `postures` names the expected sources and the tier that a gap in each raises to (None: list it only).
     `cold_start` is the posture on a subject without history. An answer holds for `valid_for_s` seconds.
+    Until `learning_until` (epoch seconds, 0: never) the journey learns: nothing above the floor is required.
+    `friction_budget` is the share of good attempts that may be challenged, as far as somebody has said it.
     """
 
     floor: Tier
@@ -42,6 +47,8 @@ class Journey(Struct, frozen=True, kw_only=True):
     valid_for_s: int
     rules: tuple[Rule, ...] = ()
     evaluate: Evaluate = nothing
+    learning_until: float = 0.0
+    friction_budget: float | None = None
 
 
 class Rung(Struct, frozen=True):
@@ -66,7 +73,9 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     `levels` are the scores at which medium and high begin, `ladder` has every tier that the policy uses
     (and DENY), `journeys` every journey. A federated assertion counts when its issuer is trusted. With
-    `explicit_consent`, an attempt that names no purposes is judged by security signals alone.
+    `explicit_consent`, an attempt that names no purposes is judged by security signals alone. Conditions ask
+    about `lists` by name; those named in `trusted_networks` hold addresses that say nothing (see `egress`).
+    `tenants` are whole policies, resolved when the file was read. `digest` is of all that was read.
     """
 
     domain: str
@@ -77,6 +86,20 @@ class Policy(Struct, frozen=True, kw_only=True):
     trusted_issuers: frozenset[str] = frozenset()
     explicit_consent: bool = False
     retention: Retention = USUAL
+    lists: Mapping[str, NamedList] = {}
+    trusted_networks: frozenset[str] = frozenset()
+    tenants: Mapping[str, Policy] = {}
+    digest: str = ""
+
+    def of(self, tenant: str) -> Policy:
+        """The policy of a tenant: its own, or this one."""
+        return self.tenants.get(tenant, self) if tenant else self
+
+    def requiring(self) -> Policy:
+        """The policy as if no journey were learning."""
+        journeys = {name: replace(journey, learning_until=0.0) for name, journey in self.journeys.items()}
+        tenants = {name: tenant.requiring() for name, tenant in self.tenants.items()}
+        return replace(self, journeys=journeys, tenants=tenants)
 
     def level(self, score: float) -> str:
         """low, medium or high."""
@@ -102,8 +125,35 @@ def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
     )
 
 
-def evaluate(policy: Policy, attempt: Attempt, context: Context, features: Sequence[float], score: float) -> Found:
+class Evidence(Struct, frozen=True):
+    """What speaks for and against an attempt, as its policy wants it weighed.
+
+    `features` and `context` are without what an address in a trusted network says. `listed` has, for every list
+    whose fact is known, whether it is on the list.
+    """
+
+    features: list[float]
+    context: Context
+    listed: Mapping[str, bool]
+
+
+def weigh(
+    policy: Policy,
+    attempt: Attempt,
+    context: Context,
+    features: list[float],
+    known: Mapping[str, bool] | None = None,
+) -> Evidence:
+    """Look the attempt up in the policy's lists, unless it is `known` already, and disregard trusted networks."""
+    found = listed(policy.lists, attempt, context) if known is None else known
+    if policy.trusted_networks and any(found.get(name) for name in policy.trusted_networks):
+        features, context = disregarded(features, context)
+    return Evidence(features, context, found)
+
+
+def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float) -> Found:
     """Every rule of the attempt's journey: the hits, and a cause `rule:<name>` for each that failed."""
     journey = policy.journeys[attempt.journey]
-    hits, broken = journey.evaluate(Facts(attempt, context, features, score, journey.postures))
+    facts = Facts(attempt, evidence.context, evidence.features, score, journey.postures, evidence.listed)
+    hits, broken = journey.evaluate(facts)
     return hits, tuple([f"rule:{name}" for name in broken])

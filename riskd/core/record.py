@@ -75,6 +75,10 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     federation: Authentication | None = None
     attributes: dict[str, str] = {}
     """The declared custom attributes that the attempt carried: rules may ask for any of them."""
+    lists: tuple[str, ...] = ()
+    """The lists of the policy that the attempt was on."""
+    withheld: str = ""
+    """The tier that would have been required if the journey had not been learning."""
 
 
 class OutcomeRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="outcome"):

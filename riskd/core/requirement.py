@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 from msgspec import Struct
 
@@ -16,6 +17,12 @@ class Tier(IntEnum):
     HARDWARE_BOUND = 4
     IDENTITY_PROOF = 5
     DENY = 6
+
+
+HUMAN: Final = frozenset(
+    "face fpt iris kba mca mfa otp pin pwd retina sms tel user vbm wia phr phrh".split()  # noqa: SIM905 - reads better
+)
+"""Methods (RFC 8176) and `acr` values (OpenID Connect EAP ACR Values 1.0) that say a person was there."""
 
 
 class Terms(Struct, frozen=True):

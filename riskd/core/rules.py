@@ -7,7 +7,7 @@ three-valued logic of Kleene, 1952).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -37,7 +37,8 @@ class Rule(Struct, frozen=True, kw_only=True):
 class Facts(Struct, frozen=True):
     """All that a condition may ask about. `features` is the feature vector: NaN where a fact is missing.
 
-    `expected` are the sources whose absence the journey calls a gap.
+    `expected` are the sources whose absence the journey calls a gap, `listed` says of each list whose fact is known
+    whether it is on the list.
     """
 
     attempt: Attempt
@@ -45,6 +46,7 @@ class Facts(Struct, frozen=True):
     features: Sequence[float]
     score: float
     expected: Collection[str] = ()
+    listed: Mapping[str, bool] = {}
 
 
 Found = tuple[tuple[Hit, ...], tuple[str, ...]]
@@ -72,8 +74,8 @@ class Flaw(Struct, frozen=True):
 class Compiler(Protocol):
     """Turns conditions into their compiled form."""
 
-    def __call__(self, rules: Sequence[Rule]) -> Evaluate | list[Flaw]:
-        """The compiled rules, or everything that is wrong with their conditions."""
+    def __call__(self, rules: Sequence[Rule], lists: Collection[str] = ()) -> Evaluate | list[Flaw]:
+        """The compiled rules, or everything that is wrong with their conditions. `lists` are those they may name."""
         ...
 
 
@@ -82,18 +84,20 @@ def nothing(facts: Facts) -> Found:  # noqa: ARG001 - the shape of every `Evalua
     return (), ()
 
 
-Value = float | int | str | list[str] | dict[str, str]
+Value = float | int | bool | str | list[str] | dict[str, str]
 
 
 class Variable(Struct, frozen=True):
     """A fact that conditions may name. `read` returns None when the fact could not be had.
 
-    `kind` is double, int, string, strings (a list) or table (string to string).
+    `kind` is double, int, bool, string, strings (a list) or table (string to string).
     """
 
     kind: str
     text: str
     read: Callable[[Facts], Value | None]
+    sources: tuple[str, ...] = ()
+    """Names of `context.SOURCES` without which it is unknown."""
 
 
 def _place(facts: Facts) -> str | None:
@@ -133,13 +137,22 @@ VARIABLES: Final = {
     "journey": Variable("string", "journey", lambda facts: facts.attempt.journey),
     "tenant": Variable("string", "tenant, '' for none", lambda facts: facts.attempt.tenant),
     "credential": Variable("string", "not_checked, succeeded or failed", lambda facts: facts.attempt.credential_result),
-    "country": Variable("string", "ISO 3166-1 alpha-2 code of the address's country", _place),
-    "asn": Variable("int", "number of the network that carries the address", _asn),
-    "anonymizer": Variable("string", "'', vpn, tor, proxy, relay or satellite", _anonymizer),
-    "browser": Variable("string", "browser family", _browser),
-    "os": Variable("string", "operating system family", _os),
+    "country": Variable("string", "ISO 3166-1 alpha-2 code of the address's country", _place, ("place",)),
+    "asn": Variable("int", "number of the network that carries the address", _asn, ("route",)),
+    "anonymizer": Variable("string", "'', vpn, tor, proxy, relay or satellite", _anonymizer, ("route",)),
+    "browser": Variable("string", "browser family", _browser, ("agent",)),
+    "os": Variable("string", "operating system family", _os, ("agent",)),
     "attributes": Variable(
         "table", "custom attributes of the attempt, by name", lambda facts: facts.attempt.attributes
     ),
 }
 """What conditions may name besides the features."""
+
+
+def list_variable(name: str) -> Variable:
+    """Whether the attempt is on a list; unknown while the fact that is looked up is."""
+    return Variable("bool", f"on the list `{name}`", lambda facts: facts.listed.get(name))
+
+
+LISTS: Final = "lists."
+"""Before the name of a list in a condition."""

@@ -116,20 +116,32 @@ class Calibration(Struct, frozen=True, kw_only=True):
 
 
 def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
-    """The known decisions of a segment; with `presumed`, those without any outcome count as good."""
+    """The known decisions of a segment; with `presumed`, those without any outcome count as good.
+
+    A journey that is learning is judged as it will require. Tenants with bands or floors of their own are not
+    decided by the bands in question, and are counted apart.
+    """
     policies, outcomes = ready(plan)
+    policies = {domain: policy.requiring() for domain, policy in policies.items()}
     samples = Samples()
     for record in decisions_of(path, plan.choice, samples.tally):
         policy, label = policies.get(record.domain), outcomes.label(record.id)
         label = GOOD if presumed and label == UNKNOWN else label
         if policy is None:
             samples.tally.counts["other_domain"] += 1
+        elif not _by_its_bands(policy, record):
+            samples.tally.counts["tenants_own_bands"] += 1
         elif label in (GOOD, FRAUD):
-            samples.add(policy, replay(policy, record), record.score, label)
+            samples.add(policy.of(record.tenant), replay(policy, record), record.score, label)
             _count(samples.tally, record)
         else:
             samples.tally.counts["without_verdict"] += 1
     return samples
+
+
+def _by_its_bands(policy: Policy, record: AssessmentRecord) -> bool:
+    ours, theirs = policy.journeys[record.journey], policy.of(record.tenant).journeys[record.journey]
+    return (ours.floor, ours.bands) == (theirs.floor, theirs.bands)
 
 
 def _count(tally: Tally, record: AssessmentRecord) -> None:

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from riskd.adapters.policy_file import Case, Expected
 from riskd.core.decide import decide
-from riskd.core.policy import Policy, evaluate
+from riskd.core.lists import listed
+from riskd.core.policy import Policy, evaluate, weigh
 
 
 class Difference(Struct, frozen=True):
@@ -58,7 +59,10 @@ def run_cases(files: Sequence[tuple[Policy, Sequence[Case]]]) -> CaseReport:
 
 def run_case(policy: Policy, case: Case) -> Result:
     """Run one case: the rules of its journey, then the ruling, as an engine would after scoring."""
-    hits, broken = evaluate(policy, case.attempt, case.context, case.features, case.score)
+    policy = policy.of(case.attempt.tenant)
+    known = {**listed(policy.lists, case.attempt, case.context), **case.lists}
+    evidence = weigh(policy, case.attempt, case.context, list(case.features), known)
+    hits, broken = evaluate(policy, case.attempt, evidence, case.score)
     ruling = decide(policy, case.attempt, case.context, case.score, hits)
     got = Expected(
         tier=ruling.tier.name,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.core.policy import Journey, Policy
 from riskd.core.requirement import Requirement, Tier
@@ -15,8 +17,8 @@ from riskd.core.rules import Rule
 Way = Literal["tightens", "loosens", "either", "neither"]
 """Which way a change can move what is required or what meets it: up only, down only, both, or not at all."""
 KINDS: Final = (
-    "domain", "floor", "terms", "issuer", "rule", "band", "gap", "cold_start", "consent", "valid_for", "level", "text",
-    "version",
+    "domain", "floor", "learning", "terms", "issuer", "trust", "list", "rule", "band", "gap", "cold_start", "consent",
+    "valid_for", "level", "budget", "text", "version",
 )  # fmt: skip
 """What can change, the weightiest first."""
 
@@ -41,18 +43,26 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 def compare(old: Policy, new: Policy) -> Comparison:
-    """What changed from one policy to another."""
-    changes = [
-        *_scalars(old, new),
-        *_issuers(old, new),
-        *_terms(old, new),
-        *_rules(old, new),
-        *(change for name in old.journeys for change in _journey(name, old.journeys[name], new.journeys[name])),
-    ]
+    """What changed from one policy to another, and for its tenants where that is something else."""
+    changes = _changes(old, new)
+    for tenant in dict.fromkeys([*old.tenants, *new.tenants]):
+        own = [change for change in _changes(old.of(tenant), new.of(tenant)) if change not in changes]
+        changes += [replace(change, where=f"{change.where} of tenant {tenant}") for change in own]
     changes.sort(key=lambda change: (KINDS.index(change.kind), _WAYS.index(change.way)))
     return Comparison(
         domain=new.domain, old=old.version, new=new.version, way=together(changes), changes=tuple(changes)
     )
+
+
+def _changes(old: Policy, new: Policy) -> list[Change]:
+    return [
+        *_scalars(old, new),
+        *_issuers(old, new),
+        *_lists(old, new),
+        *_terms(old, new),
+        *_rules(old, new),
+        *(change for name in old.journeys for change in _journey(name, old.journeys[name], new.journeys[name])),
+    ]
 
 
 _WAYS: Final = ("loosens", "either", "tightens", "neither")
@@ -92,6 +102,20 @@ def _issuers(old: Policy, new: Policy) -> Iterator[Change]:
         yield Change(kind="issuer", where=issuer, what="its assertions now count as authentication", way="loosens")
     for issuer in sorted(old.trusted_issuers - new.trusted_issuers):
         yield Change(kind="issuer", where=issuer, what="its assertions no longer count", way="tightens")
+
+
+def _lists(old: Policy, new: Policy) -> Iterator[Change]:
+    """Lists, and which of them are trusted. What conditions make of a list is theirs: it can move them either way."""
+    for name in dict.fromkeys([*new.lists, *old.lists]):
+        before, after = old.lists.get(name), new.lists.get(name)
+        if before is None or after is None:
+            yield Change(kind="list", where=name, what="is new" if after else "is gone", way="neither")
+        elif before != after:
+            yield Change(kind="list", where=name, what=f"has other {after.kind}", way="either")
+    for name in sorted(new.trusted_networks ^ old.trusted_networks):
+        trusted = name in new.trusted_networks
+        what = "its addresses say nothing now, for or against" if trusted else "its addresses count again"
+        yield Change(kind="trust", where=name, what=what, way="either")
 
 
 def _terms(old: Policy, new: Policy) -> Iterator[Change]:
@@ -209,6 +233,12 @@ def _journey(name: str, old: Journey, new: Journey) -> Iterator[Change]:
         # What raises a session's tier above the floor also keeps the session itself from meeting it.
         way = "either" if name == "session" else _direction(old.floor, new.floor)
         yield Change(kind="floor", where=name, what=what, way=way)
+    if old.learning_until != new.learning_until:
+        what = f"learns until {_day(new.learning_until)}, was {_day(old.learning_until)}"
+        yield Change(kind="learning", where=name, what=what, way=_direction(-old.learning_until, -new.learning_until))
+    if old.friction_budget != new.friction_budget:
+        budgets = ["none" if one is None else f"{one:g}" for one in (new.friction_budget, old.friction_budget)]
+        yield Change(kind="budget", where=name, what=f"{budgets[0]}, was {budgets[1]}", way="neither")
     yield from _bands(name, old, new)
     yield from _gaps(name, old, new)
     if old.cold_start != new.cold_start:
@@ -219,6 +249,10 @@ def _journey(name: str, old: Journey, new: Journey) -> Iterator[Change]:
         what = f"an answer holds for {_duration(new.valid_for_s)}, was {_duration(old.valid_for_s)}"
         way = _direction(-old.valid_for_s, -new.valid_for_s)
         yield Change(kind="valid_for", where=name, what=what, way=way)
+
+
+def _day(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}" if seconds else "no day"
 
 
 def _bands(name: str, old: Journey, new: Journey) -> Iterator[Change]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from ipaddress import ip_network
 from typing import Final
 
 from msgspec import Struct
@@ -11,7 +13,8 @@ from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt, Federation, Network, Session
 from riskd.core.context import Agent, Context, Missing, Place, Route
 from riskd.core.decide import Ruling, decide
-from riskd.core.policy import Policy, evaluate
+from riskd.core.lists import listed
+from riskd.core.policy import Policy, evaluate, weigh
 from riskd.core.record import AssessmentRecord, Authentication
 
 _NOWHERE: Final = Network()
@@ -32,12 +35,36 @@ def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
     """Decide again. By the policy that decided then: the same tier, the same hits, as well satisfied.
 
     The score is the recorded one, and consent was applied before anything was recorded: a candidate that differs
-    in `explicit_consent` is judged as if it did not.
+    in `explicit_consent` is judged as if it did not. So is one that no longer trusts a network: what its addresses
+    said was not recorded.
     """
+    policy = policy.of(record.tenant)
     attempt, context = attempt_of(record), context_of(record)
     vector = [math.nan if value is None else value for value in record.vector]
-    hits, _ = evaluate(policy, attempt, context, vector, record.score)
+    evidence = weigh(policy, attempt, context, vector, _listed(policy, record, attempt, context))
+    hits, _ = evaluate(policy, attempt, evidence, record.score)
     return Replayed(attempt, context, hits, decide(policy, attempt, context, record.score, hits))
+
+
+def _listed(policy: Policy, record: AssessmentRecord, attempt: Attempt, context: Context) -> dict[str, bool]:
+    """The lists again. Devices and whole addresses are not recorded: where the recorded network cannot tell, what
+    was found then stands for them, and nothing for lists that were not there then."""
+    found = listed(policy.lists, attempt, context)
+    absent = {gap.source for gap in context.missing}
+    for name, each in policy.lists.items():
+        if each.kind == "networks":
+            known = each.holds_all(*_range(record.facts.network))
+            found[name] = name in record.lists if known is None else known
+        elif each.kind == "device_ids" and "device_id" not in absent:
+            found[name] = name in record.lists
+    return found
+
+
+@lru_cache(4096)
+def _range(network: str) -> tuple[int, int, int]:
+    """IP version, first and last address."""
+    read = ip_network(network)
+    return read.version, int(read[0]), int(read[-1])
 
 
 def attempt_of(record: AssessmentRecord) -> Attempt:

@@ -180,6 +180,7 @@ def bin_of(score: float) -> int:
 
 def _causes(policy: Policy, score: float, replayed: Replayed) -> tuple[str, ...]:
     """Everything that asks for the tier by itself."""
+    policy = policy.of(replayed.attempt.tenant)
     tier, journey = replayed.ruling.tier, policy.journeys[replayed.attempt.journey]
     causes = [f"rule {hit.rule}" for hit in replayed.hits if not hit.shadow and hit.tier == tier]
     if journey.bands.at(score) == tier:

@@ -16,6 +16,7 @@ from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.context import SOURCES
 from riskd.core.errors import InvalidPolicy, Problem
 from riskd.core.features import NAMES
+from riskd.core.lists import KINDS
 from riskd.core.policy import Policy
 from riskd.core.requirement import Terms, Tier
 from riskd.core.rules import VARIABLES
@@ -23,7 +24,8 @@ from riskd.core.rules import VARIABLES
 ROOT: Final = Path(__file__).parents[2]
 POLICIES: Final = ROOT / "data" / "policies"
 MISTAKEN: Final = sorted((ROOT / "tests" / "policy_errors").glob("*.yaml"))
-WITHOUT_FILE: Final = {"unreadable", "too_large"}
+WITHOUT_FILE: Final = {"unreadable", "too_large", "too_many"}
+NOW: Final = 1_790_000_000.0
 COMPILER: Final = CelCompiler(NAMES)
 SCHEMA: Final = json.loads((POLICIES / "policy.schema.json").read_text())
 EXAMPLE: Final = """
@@ -51,7 +53,7 @@ rules:
 
 def mistakes(where: str, text: str) -> tuple[str, ...]:
     with pytest.raises(InvalidPolicy) as caught:
-        read_policy(where, text, COMPILER)
+        read_policy(where, text, COMPILER, now=NOW)
     return tuple(str(problem) for problem in caught.value.problems)
 
 
@@ -131,6 +133,13 @@ def test_shipped_policies(domain: str) -> None:
         assert (journey.postures.get("history") or journey.floor) >= (login.postures["history"] or login.floor)
 
 
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_every_number_of_a_shipped_policy_has_its_reason(domain: str) -> None:
+    """Beside each band and each time limit stands why it is what it is."""
+    text = (POLICIES / f"{domain}.yaml").read_text()
+    assert re.findall(r"^ +(?:[A-Z_]+: [\d.]+|(?:max_age|valid_for): \w+)$", text, re.MULTILINE) == []
+
+
 def test_machines_are_never_challenged() -> None:
     """A machine's ladder has no step that needs a person."""
     policy = shipped("machine")
@@ -168,6 +177,14 @@ def test_schema_has_the_readers_keys(kind: str) -> None:
     definition = {"policy": SCHEMA, "tier": SCHEMA["$defs"]["tier_terms"]}.get(kind) or SCHEMA["$defs"][kind]
     required, optional = KEYS[kind]
     assert keys(definition) == (set(required), {*required, *optional})
+
+
+def test_schema_has_the_kinds_of_lists() -> None:
+    """Editors are told the same kinds of lists, and what tenants may change of a journey and a tier."""
+    definitions = SCHEMA["$defs"]
+    assert set(definitions["list"]["properties"]) == set(KINDS)
+    assert definitions["tenant_journey"]["properties"] == definitions["journey"]["properties"]
+    assert definitions["tenant_terms"]["properties"] == definitions["tier_terms"]["properties"]
 
 
 def test_schema_has_the_readers_words() -> None:

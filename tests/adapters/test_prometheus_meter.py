@@ -64,6 +64,8 @@ def test_what_the_engine_counts() -> None:
     meter = PrometheusMeter(memory, 0)
     meter.stage("gather", 0.00002)
     meter.assessed("customer", "login", "STEP_UP", 0.25)
+    meter.withheld("customer", "login", "DENY")
+    meter.friction_budget("customer", "payment", 0.02)
     meter.gap("history", "none_yet")
     meter.outcome("customer", "challenge_passed", 3)
     meter.outcome("customer", "confirmed_fraud", -3)
@@ -75,6 +77,8 @@ def test_what_the_engine_counts() -> None:
     found = samples(memory)
     assert value(found, "riskd_stage_seconds_sum", stage="gather") == 0.00002
     assert value(found, "riskd_assessments_total", domain="customer", journey="login", tier="STEP_UP") == 1
+    assert value(found, "riskd_withheld_total", domain="customer", journey="login", tier="DENY") == 1
+    assert value(found, "riskd_friction_budget", domain="customer", journey="payment") == 0.02
     assert value(found, "riskd_score_bucket", domain="customer", le="0.2") == 0
     assert value(found, "riskd_score_bucket", domain="customer", le="0.3") == 1
     assert value(found, "riskd_gaps_total", source="history", why="none_yet") == 1

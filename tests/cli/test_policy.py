@@ -93,7 +93,7 @@ def test_a_case_that_fails_says_how(wrong: str, told: str, tmp_path: Path, capsy
 def test_a_candidate_can_be_put_to_the_same_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--policies` judges other policies; a rule that was loosened there is found."""
     policy = (SHIPPED / "customer.yaml").read_text(encoding="utf-8")
-    (tmp_path / "customer.yaml").write_text(policy.replace("tor == 1.0", "tor == 2.0"), encoding="utf-8")
+    (tmp_path / "customer.yaml").write_text(policy.replace("tor == 1.0", "vpn == 1.0"), encoding="utf-8")
     assert main(["policy", "test", cases(tmp_path, CASES), "--policies", str(tmp_path)]) == 1
     assert "hits         -tor" in capsys.readouterr().out
 

@@ -170,6 +170,21 @@ def test_bands_are_written_to_a_new_file_and_keep_their_promise(
     assert "is there already" in capsys.readouterr().err
 
 
+def test_the_policys_own_budgets_are_kept(written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without `--budget` each journey is held to its own, also while it learns; journeys without one are left alone."""
+    policy = tmp_path / "customer.yaml"
+    text = (written.policies / "customer.yaml").read_text()
+    budget = "  login:\n    friction_budget: 0.4\n    learning_until: 2100-01-01\n"
+    policy.write_text(text.replace("  login:\n", budget, 1))
+    words = ("--log", written.log, "--presume-good", "--json")
+    _, own = run(capsys, "calibrate", "--policies", policy, *words)
+    told = ("--journey", "login", "--budget", "40%")
+    _, asked = run(capsys, "calibrate", "--policies", written.policies / "customer.yaml", *words, *told)
+    assert json.loads(own) == json.loads(asked)
+    assert main(["policy", "calibrate", "--policies", str(written.policies), "--log", str(written.log)]) == 2
+    assert "friction_budget" in capsys.readouterr().err
+
+
 def test_a_log_that_is_too_small_is_refused(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 1, and how many more are needed."""
     words = ("--policies", written.policies / "customer.yaml", "--log", written.log, "--journey", "login")

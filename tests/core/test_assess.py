@@ -16,14 +16,17 @@ from msgspec.structs import replace
 
 from riskd.config import Settings
 from riskd.core import signals
-from riskd.core.assess import SUGGESTIBLE, Decision, Release, assess
+from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Hit
 from riskd.core.attempt import DOMAINS, JOURNEYS, PURPOSES, Attempt, Device, Outside, Session
 from riskd.core.context import SOURCES, Agent, Context, Missing, Place, Route
+from riskd.core.decide import decide
+from riskd.core.features import FEATURES
 from riskd.core.history import DAY, HOUR
-from riskd.core.policy import ladder
-from riskd.core.requirement import Terms, Tier
-from riskd.core.rules import Facts, Found
+from riskd.core.next_signals import SUGGESTIBLE, WORTH_ASKING, doubt, prospects
+from riskd.core.policy import ladder, weigh
+from riskd.core.requirement import HUMAN, Terms, Tier
+from riskd.core.rules import Facts, Found, nothing
 from riskd.wiring import load_release
 from tests.core.builders import (
     BERGEN,
@@ -224,6 +227,29 @@ def test_the_vector_reproduces_the_score(scene: Scene) -> None:
     assert scorer.score(list(decision.vector)) == (decision.log_odds, decision.assessment.score)
 
 
+@law
+@given(scenes())
+def test_every_feature_keeps_to_its_span(scene: Scene) -> None:
+    """What is known lies within the values that rules are checked against."""
+    for feature, value in zip(FEATURES, scene.decide().vector, strict=True):
+        span = feature.span
+        assert math.isnan(value) or (value in span.values if span.values else span.low <= value <= span.high), feature
+
+
+@law
+@given(scenes(), st.floats(0, 1))
+def test_a_machine_is_never_asked_for_a_person(scene: Scene, score: float) -> None:
+    """Whatever is known of a machine, hit or missing: a key, or no. Nothing that a person would have to do."""
+    attempt = replace(scene.attempt, domain="machine")
+    policy = shipped().policies["machine"]
+    hits = [Hit(rule.name, rule.tier, rule.reason) for rule in policy.journeys[attempt.journey].rules]
+    for found in ([], hits):
+        terms = decide(policy, attempt, scene.context, score, found).requirement.terms
+        assert HUMAN.isdisjoint([*terms.acr_values, *(method for methods in terms.amr for method in methods)])
+    tier = Scene(attempt, scene.context).decide().assessment.requirement.tier
+    assert tier in (Tier.BASELINE, Tier.HARDWARE_BOUND, Tier.DENY)
+
+
 def unsent(attempt: Attempt, purpose: str) -> Attempt:
     """The attempt of a client that does not collect what a purpose needs."""
     device = attempt.device
@@ -262,14 +288,46 @@ def test_consent_withheld_is_a_signal_not_sent(data: st.DataObject, attempt: Att
 
 @law
 @given(scenes())
-def test_next_signals_are_missing_ones(scene: Scene) -> None:
-    """What would help is among what is missing and could be sent; where nothing was raised, nothing would help."""
-    answer = scene.decide().assessment
-    journey = shipped().policies[scene.attempt.domain].journeys[scene.attempt.journey]
+def test_next_signals_would_probably_change_the_tier(scene: Scene) -> None:
+    """What is asked for is missing, could be sent, and would change the tier as often as is worth asking; nothing that
+    would change it as often is left out; the likeliest comes first."""
+    attempt, context, answer = scene.attempt, scene.context, scene.decide().assessment
+    policy, scorer = shipped().policies[attempt.domain], shipped().scorers[attempt.domain]
+    evidence = weigh(policy, attempt, context, scene.decide().vector)
+    tier = answer.requirement.tier
+    chances = {
+        prospect.source: prospect.change(tier)
+        for prospect in prospects(policy, scorer, attempt, context, evidence=evidence, score=answer.score)
+    }
 
-    assert set(answer.next_signals) <= {missing.source for missing in scene.context.missing} & set(SUGGESTIBLE)
-    if answer.requirement.tier == journey.floor:
-        assert answer.next_signals == ()
+    assert set(answer.next_signals) <= {missing.source for missing in context.missing} & set(SUGGESTIBLE)
+    assert [chances[source] for source in answer.next_signals] == sorted(
+        [chance for chance in chances.values() if chance >= WORTH_ASKING], reverse=True
+    ) or (tier == policy.journeys[attempt.journey].floor and not answer.next_signals)
+
+
+@law
+@given(scenes())
+def test_far_below_the_first_band_no_signal_is_worth_asking(scene: Scene) -> None:
+    """The short cut loses nothing that the score could tell: so low a score is seldom raised to a band by a signal."""
+    attempt, context = scene.attempt, scene.context
+    policy, scorer = shipped().policies[attempt.domain], shipped().scorers[attempt.domain]
+    decision, edges = scene.decide(), policy.journeys[attempt.journey].bands.edges
+    score, evidence = decision.assessment.score, weigh(policy, attempt, context, decision.vector)
+    if edges and score < WORTH_ASKING * edges[0]:
+        silent = replace(policy.journeys[attempt.journey], rules=(), evaluate=nothing, postures={})
+        alone = replace(policy, journeys={attempt.journey: silent})
+        for prospect in prospects(alone, scorer, attempt, context, evidence=evidence, score=score):
+            assert prospect.doubt * (prospect.unusual > silent.floor) < WORTH_ASKING
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_score_is_its_own_expectation(now: float, usual: float, unusual: float) -> None:
+    """Where the scores lie round the one now, it is their mean by the doubt; a doubt is always a probability."""
+    share = doubt(now, usual, unusual)
+    assert 0.0 <= share <= 1.0
+    if usual < unusual and usual <= now <= unusual:
+        assert (1 - share) * usual + share * unusual == pytest.approx(now, abs=1e-9)
 
 
 def nameless(**changes: Any) -> Attempt:  # noqa: ANN401
@@ -278,11 +336,11 @@ def nameless(**changes: Any) -> Attempt:  # noqa: ANN401
 
 
 def test_a_next_signal_helps_when_it_is_as_usual() -> None:
-    """What the answer asks for does lower the tier once the owner sends it."""
+    """What the answer asks for first does lower the tier once the owner sends it."""
     world, asked, told = settled(), nameless(), sign_in(domain="workforce", federation=None)
     before, after = (Scene(each, world.context(each)).decide().assessment for each in (asked, told))
 
-    assert before.next_signals == ("device_id",)
+    assert before.next_signals[:1] == ("device_id",)
     assert after.requirement.tier < before.requirement.tier
 
 

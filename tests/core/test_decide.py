@@ -11,7 +11,7 @@ from riskd.core.assessment import Hit
 from riskd.core.attempt import CREDENTIAL_RESULTS, JOURNEYS, Attempt, Federation, Network, Session
 from riskd.core.context import SOURCES, Context, Missing, Place, Remembered
 from riskd.core.decide import Ruling, decide, satisfied
-from riskd.core.policy import Bands, Journey, Policy, evaluate, ladder
+from riskd.core.policy import Bands, Evidence, Journey, Policy, evaluate, ladder
 from riskd.core.requirement import Terms, Tier
 from riskd.core.rules import Facts, Found
 
@@ -235,7 +235,7 @@ def test_evaluate_hands_over_the_expected_sources() -> None:
         return (), ("broken",)
 
     policy = policy_of(login(postures={"place": None}, evaluate=record))
-    assert evaluate(policy, attempt_of(), context_of(), [1.0], 0.5) == ((), ("rule:broken",))
+    assert evaluate(policy, attempt_of(), Evidence([1.0], context_of(), {}), 0.5) == ((), ("rule:broken",))
     assert (seen[0].features, seen[0].score, set(seen[0].expected)) == ([1.0], 0.5, {"place"})
 
 

@@ -14,6 +14,7 @@ from riskd.core.attempt import Attempt, Outcome
 from riskd.core.context import Missing
 from riskd.core.errors import Problem, UnknownAssessment
 from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.engine import Engine
 from riskd.server.grpc_server import Options, Service, build_server
 
 ASSESSMENT = Assessment(
@@ -82,10 +83,10 @@ class Running(Struct, frozen=True):
 
 
 @contextmanager
-def served(options: Options = ANYWHERE) -> Iterator[Running]:
-    """A server on a free loopback port, and a channel to it."""
+def served(options: Options = ANYWHERE, behind: Engine | None = None) -> Iterator[Running]:
+    """A server on a free loopback port, and a channel to it; `behind` it an engine, or one that is made up."""
     engine, meter = FakeEngine(), ListMeter()
-    service = build_server(engine, meter, options)
+    service = build_server(behind or engine, meter, options)
     service.server.start()
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         yield Running(engine, meter, service, channel, risk_pb2_grpc.RiskServiceStub(channel))

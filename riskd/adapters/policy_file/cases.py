@@ -21,7 +21,7 @@ CASE_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "file": (("domain", "cases"), ()),
     "case": (
         ("description", "journey", "expect"),
-        ("score", "credential", "tenant", "features", "facts", "gaps", "attributes", "session", "federation"),
+        ("score", "credential", "tenant", "features", "facts", "gaps", "lists", "attributes", "session", "federation"),
     ),
     "facts": ((), ("country", "asn", "anonymizer", "browser", "os")),
     "session": ((), ("age", "acr", "amr")),
@@ -66,6 +66,8 @@ class Case(Struct, frozen=True, kw_only=True):
     features: tuple[float, ...]
     score: float
     expected: Expected
+    lists: Mapping[str, bool] = {}
+    """Lists that it says that the attempt is on, or not on."""
 
 
 def load_cases(path: Path, policy_of: Callable[[str], Policy]) -> tuple[Policy, list[Case]]:
@@ -138,6 +140,7 @@ class _CaseReader:
         context = self._context(fields.get("facts"), gaps)
         expected = self._expected(fields.get("expect"), policy, journey or "")
         attributes = self._attributes(fields.get("attributes"))
+        lists = self._lists(fields.get("lists"), policy)
         if description is None or journey is None or expected is None or policy is None:
             return None
         attempt = Attempt(
@@ -160,7 +163,15 @@ class _CaseReader:
             features=features,
             score=score or 0.0,
             expected=expected,
+            lists=lists,
         )
+
+    def _lists(self, node: yaml.Node | None, policy: Policy | None) -> dict[str, bool]:
+        known, found = tuple(policy.lists if policy is not None else ()), {}
+        for name, key_node, value_node in self.document.entries(node, "lists"):
+            if policy is not None and self.document.choice(key_node, "list", known) in known:
+                found[name] = self.document.boolean(value_node, f"list {name}")
+        return found
 
     def _gaps(self, node: yaml.Node | None) -> dict[str, str]:
         document, found = self.document, {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Final
 
@@ -50,11 +51,26 @@ MISTAKES: Final = {
     "same_condition": "the condition is that of rule '{name}', in line {first}",
     "rule_without_effect": "rule '{name}' never raises anything: {tier} is within every floor",
     "condition": "{what}",
+    "below_floor": "{tier} as {what} never counts: the floor is {floor}",
+    "too_many": "more than {limit} {what}",
+    "list_of_one_kind": "list '{name}' must be of exactly one kind",
+    "list_unreadable": "list file '{file}' cannot be read: {why}",
+    "unused_list": "nothing asks about list '{name}'",
+    "trusts_no_network": "list '{name}' is of {kind}: only networks can be trusted",
+    "never_true": "'{comparison}' is never true: {name} is {span}",
+    "always_true": "'{comparison}' is always true of what is known: {name} is {span}",
+    "excluded": "'{one}' and '{other}' are never true together",
+    "implied_rule": "rule '{name}' never raises anything: rule '{other}', in line {first}, hits whenever it does",
+    "human_challenge": "{what} needs a person, and a machine has none",
+    "tenant_loosens": "tenant '{tenant}' may not have {what}: a tenant can ask for more, never for less",
+    "list_of_other_kind": "list '{name}' is of {kind} in the policy itself",
+    "learning_ended": "learning ended on {date}",
 }
 """Every mistake that a policy file can hold, and how it is worded."""
 
 _NUMBER: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _DURATION: Final = re.compile(r"(\d{1,6})([smhd])")
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PREFIX: Final = "tag:yaml.org,2002:"
 _KINDS: Final = {"bool": "a boolean", "int": "a number", "float": "a number", "null": "nothing", "timestamp": "a date"}
@@ -89,7 +105,7 @@ class Document:
 
     def __init__(self, where: str, text: str, wording: Mapping[str, str] = MISTAKES) -> None:
         self.problems: list[Problem] = []
-        self._where = where
+        self.where = where
         self._text = text
         self._wording = wording
 
@@ -115,7 +131,11 @@ class Document:
 
     def note(self, code: str, line: int, column: int, remedy: str = "", **parts: object) -> None:
         """Add a problem at a place."""
-        self.problems.append(Problem(self._where, self._wording[code].format(**parts), remedy, line, column))
+        self.problems.append(Problem(self.where, self.worded(code, **parts), remedy, line, column))
+
+    def worded(self, code: str, **parts: object) -> str:
+        """A mistake in words."""
+        return self._wording[code].format(**parts)
 
     def wrong(self, node: yaml.Node, code: str, remedy: str = "", **parts: object) -> None:
         """Add a problem at a node."""
@@ -201,6 +221,19 @@ class Document:
             return None
         return int(value[:-1]) * _SECONDS[value[-1]]
 
+    def date(self, node: yaml.Node | None, what: str) -> float:
+        """A day as the epoch seconds at which it begins (UTC); an absent one is 0."""
+        if node is None:
+            return 0.0
+        if isinstance(node, yaml.ScalarNode) and _DATE.fullmatch(node.value):
+            try:
+                return datetime.strptime(node.value, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
+            except ValueError:
+                pass
+        value = node.value[:60] if isinstance(node, yaml.ScalarNode) else _kind(node)
+        self.wrong(node, "wrong_format", what=what, value=value, expected="a day such as 2026-12-31")
+        return 0.0
+
     def boolean(self, node: yaml.Node | None, what: str) -> bool:
         """true or false; an absent one is false."""
         if node is None:
@@ -270,7 +303,7 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     near = get_close_matches(word, known, n=1) or get_close_matches(word.upper(), known, n=1)
     if near:
         return f"did you mean {near[0]}?"
-    return f"known: {', '.join(known)}" if len(known) <= LISTED else ""
+    return f"known: {', '.join(known)}" if 0 < len(known) <= LISTED else ""
 
 
 def span(seconds: int) -> str:

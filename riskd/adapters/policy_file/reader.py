@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -10,44 +12,51 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.adapters.policy_file.contradictions import lists_in
 from riskd.adapters.policy_file.document import LARGEST, Document, span
+from riskd.adapters.policy_file.lists import ListReader
+from riskd.adapters.policy_file.rules import RULE_KEYS, RuleReader
+from riskd.adapters.policy_file.tenants import MOST_TENANTS, TENANT_NAME, changed, looser, overlaid, values
 from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.context import SOURCES
 from riskd.core.errors import InvalidPolicy
+from riskd.core.lists import NamedList
 from riskd.core.policy import Bands, Journey, Policy, ladder
-from riskd.core.requirement import Terms, Tier
+from riskd.core.requirement import HUMAN, Terms, Tier
 from riskd.core.retention import BOUNDS, Retention
-from riskd.core.rules import Compiler, Evaluate, Rule, nothing
+from riskd.core.rules import Compiler, Evaluate, Rule
 
+_OF_TENANTS: Final = ("trusted_issuers", "explicit_consent", "lists", "trusted_networks", "learning_until")
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "policy": (
         ("format", "version", "domain", "levels", "tiers", "journeys"),
-        ("trusted_issuers", "explicit_consent", "retention", "rules"),
+        (*_OF_TENANTS, "retention", "rules", "tenants"),
     ),
+    "tenant": ((), ("tiers", "journeys", *_OF_TENANTS)),
     "levels": (("medium", "high"), ()),
     "retention": ((), tuple(BOUNDS)),
     "tier": (("aal",), ("acr_values", "max_age", "amr")),
-    "journey": (("floor", "bands", "valid_for"), ("gaps", "cold_start")),
-    "rule": (("name", "when", "then", "reason", "text", "journeys"), ("shadow",)),
+    "journey": (("floor", "bands", "valid_for"), ("gaps", "cold_start", "learning_until", "friction_budget")),
+    "rule": RULE_KEYS,
 }
 """Required and optional keys of each kind of mapping."""
 _TIERS: Final = tuple(tier.name for tier in Tier)
 FORMAT: Final = 1
 """What this version reads. A change that would misread older files gets the next number."""
 _NOTE: Final = "note"
-_EVERY: Final = "all"
-_WORD: Final = r"[a-z][a-z0-9_]{0,63}"
-_CODE: Final = r"[A-Z][A-Z0-9_]{0,63}"
 _SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
 
 
-def load_policy(path: Path, compiler: Compiler) -> Policy:
-    """The policy in a file. Raises InvalidPolicy with every mistake: file, line, column, what, remedy."""
+def load_policy(path: Path, compiler: Compiler, *, now: float | None = None) -> Policy:
+    """The policy in a file and the lists beside it. `now` (epoch seconds) also finds what has ended by then.
+
+    Raises InvalidPolicy with every mistake: file, line, column, what, remedy.
+    """
     document = Document(str(path), "")
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
-        return read_policy(str(path), content.decode("utf-8"), compiler)
+        return read_policy(str(path), content.decode("utf-8"), compiler, now=now)
     except OSError as error:
         document.note("unreadable", 0, 0, why=error.strerror or str(error))
     except UnicodeDecodeError as error:
@@ -55,28 +64,38 @@ def load_policy(path: Path, compiler: Compiler) -> Policy:
     raise InvalidPolicy(document.problems)
 
 
-def read_policy(where: str, text: str, compiler: Compiler) -> Policy:
-    """The policy in a text; `where` names it in the problems. Raises InvalidPolicy with every mistake."""
-    reader = _Reader(Document(where, text), compiler)
+def read_policy(where: str, text: str, compiler: Compiler, *, now: float | None = None) -> Policy:
+    """The policy in a text; `where` is its path, which names it in the problems, and beside which its lists lie.
+
+    Raises InvalidPolicy with every mistake.
+    """
+    reader = _Reader(Document(where, text), compiler, now)
     policy = reader.policy()
     if policy is None:
-        raise InvalidPolicy(sorted(reader.document.problems, key=lambda problem: (problem.line, problem.column)))
-    return policy
+        found = dict.fromkeys(reader.document.problems)
+        raise InvalidPolicy(sorted(found, key=lambda problem: (problem.where != where, problem.line, problem.column)))
+    digest = blake2b(text.encode(), digest_size=16)
+    digest.update(reader.lists.digest.digest())
+    return replace(policy, digest=digest.hexdigest())
 
 
-class _Rule(Struct, frozen=True):
-    """A rule with the nodes that its mistakes point at."""
+class _Lists(Struct, frozen=True):
+    """What a policy, or a tenant's, says of lists."""
 
-    rule: Rule
-    name: yaml.Node
-    when: yaml.Node
+    lists: Mapping[str, NamedList]
+    nodes: Mapping[str, yaml.Node]
+    trusted: frozenset[str]
 
 
 class _Reader:
-    def __init__(self, document: Document, compiler: Compiler) -> None:
+    def __init__(self, document: Document, compiler: Compiler, now: float | None) -> None:
         self.document = document
+        self.lists = ListReader(document, Path(document.where).parent)
         self._compiler = compiler
+        self._now = now
         self._table: frozenset[str] = frozenset()
+        self._domain = ""
+        self._inherited: frozenset[int] = frozenset()
 
     def policy(self) -> Policy | None:
         """The policy, or None when there are problems."""
@@ -84,31 +103,103 @@ class _Reader:
         top = self._fields(document.root(), "policy", "the policy")
         self._format(top.get("format"))
         version = document.text(top.get("version"), "version", _SYMBOL, "a version")
-        domain = document.choice(top.get("domain"), "domain", DOMAINS)
+        self._domain = document.choice(top.get("domain"), "domain", DOMAINS) or ""
         levels = self._levels(top.get("levels"))
-        issuers = document.texts(top.get("trusted_issuers"), "trusted_issuers", _SYMBOL, "an issuer")
-        explicit = document.boolean(top.get("explicit_consent"), "explicit_consent")
-        tiers = self._tiers(top.get("tiers"))
         retention = self._retention(top.get("retention"))
-        journeys = self._journeys(top.get("journeys"))
-        rules = self._rules(top.get("rules"))
-        self._compare(rules, journeys)
-        compiled = self._compile(rules)
-        if document.problems or version is None or domain is None or levels is None:
-            return None
-        return Policy(
-            domain=domain,
-            version=version,
-            levels=levels,
-            ladder=ladder(tiers),
-            journeys={
-                name: replace(journey, rules=compiled[name][0], evaluate=compiled[name][1])
-                for name, journey in journeys.items()
-            },
-            trusted_issuers=frozenset(issuers),
-            explicit_consent=explicit,
-            retention=retention,
+        lists = self._lists(top)
+        policy = self._effective(
+            top,
+            lists,
+            Policy(
+                domain=self._domain,
+                version=version or "",
+                levels=levels or (0.0, 1.0),
+                ladder={},
+                journeys={},
+                retention=retention,
+            ),
         )
+        reader = RuleReader(document, self._compiler, self._tier, frozenset(_keys(top.get("lists"))))
+        rules = reader.rules(top.get("rules"))
+        reader.compare(rules, policy.journeys)
+        tenants = self._tenants(top, policy, lists)
+        trusted = {name for each in (policy, *tenants.values()) for name in each.trusted_networks}
+        asked = trusted.union(*[lists_in(item.rule.when) for item in rules])
+        for name in lists.nodes.keys() - asked if asked <= lists.nodes.keys() else ():
+            document.wrong(lists.nodes[name], "unused_list", "remove it, or ask for it in a condition", name=name)
+        if document.problems or version is None or levels is None:
+            return None
+        compiled = reader.compiled(rules)
+        return replace(
+            _with_rules(policy, compiled), tenants={name: _with_rules(each, compiled) for name, each in tenants.items()}
+        )
+
+    def _effective(self, top: Mapping[str, yaml.Node], lists: _Lists, base: Policy) -> Policy:
+        """What the policy and each tenant have of their own; where there are problems, not all of it."""
+        document = self.document
+        tiers = self._tiers(top.get("tiers"))
+        learning = self._learning(top.get("learning_until"))
+        return replace(
+            base,
+            ladder=ladder(tiers),
+            journeys=self._journeys(top.get("journeys"), learning),
+            trusted_issuers=frozenset(
+                document.texts(top.get("trusted_issuers"), "trusted_issuers", _SYMBOL, "an issuer")
+            ),
+            explicit_consent=document.boolean(top.get("explicit_consent"), "explicit_consent"),
+            lists=lists.lists,
+            trusted_networks=lists.trusted,
+        )
+
+    def _lists(self, top: Mapping[str, yaml.Node]) -> _Lists:
+        document = self.document
+        found = self.lists.lists(top.get("lists"))
+        known = _keys(top.get("lists"))
+        trusted = set()
+        for node in document.items(top.get("trusted_networks"), "trusted_networks"):
+            name = document.choice(node, "list", known)
+            if name in found:
+                trusted.add(name)
+                kind = found[name][0].kind
+                if kind != "networks":
+                    document.wrong(node, "trusts_no_network", name=name, kind=kind)
+        return _Lists(
+            {name: each for name, (each, _) in found.items()},
+            {name: node for name, (_, node) in found.items()},
+            frozenset(trusted),
+        )
+
+    def _tenants(self, top: Mapping[str, yaml.Node], policy: Policy, lists: _Lists) -> dict[str, Policy]:
+        document = self.document
+        entries = document.entries(top.get("tenants"), "tenants")
+        if len(entries) > MOST_TENANTS:
+            document.wrong(top["tenants"], "too_many", what="tenants", limit=MOST_TENANTS)
+        found = {}
+        self._inherited = frozenset(values(top.get("journeys")))
+        for name, key_node, node in entries:
+            document.text(key_node, "a tenant", TENANT_NAME, "a tenant")
+            changes = self._fields(node, "tenant", f"tenant {name}")
+            if isinstance(node, yaml.MappingNode) and not node.value:
+                document.wrong(node, "empty_list", "say what it has otherwise, or remove it", what=f"tenant {name}")
+            merged = overlaid(top, changes)
+            own = self._lists(merged)
+            for each in [each for each in own.lists if each in changed(changes, "lists")]:
+                if each not in lists.lists:
+                    remedy = "name it under the lists of the policy, too, where conditions find it"
+                    document.wrong(own.nodes[each], "unknown_value", remedy, what="list", value=each)
+                elif own.lists[each].kind != lists.lists[each].kind:
+                    kind = lists.lists[each].kind
+                    document.wrong(own.nodes[each], "list_of_other_kind", name=each, kind=kind)
+            found[name] = self._effective(merged, own, policy)
+            for at, what in looser(policy, found[name], changes):
+                document.wrong(
+                    at,
+                    "tenant_loosens",
+                    "ask for as much as the policy does",
+                    tenant=name,
+                    what=what,
+                )
+        return found
 
     def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:
         return self.document.fields(node, what, *KEYS[kind])
@@ -118,6 +209,13 @@ class _Reader:
         if node is not None and written not in (None, FORMAT):
             remedy = f"this version reads format {FORMAT}"
             self.document.wrong(node, "unknown_value", remedy, what="format", value=f"{written:g}")
+
+    def _learning(self, node: yaml.Node | None) -> float:
+        until = self.document.date(node, "learning_until")
+        if node is not None and self._now is not None and 0.0 < until <= self._now:
+            date = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d}"
+            self.document.wrong(node, "learning_ended", "remove it, or set another day", date=date)
+        return until
 
     def _levels(self, node: yaml.Node | None) -> tuple[float, float] | None:
         fields = self._fields(node, "levels", "levels")
@@ -161,7 +259,17 @@ class _Reader:
         max_age = document.seconds(fields.get("max_age"), "max_age")
         if name not in (None, Tier.BASELINE.name) and not acr_values and not combinations:
             document.wrong(key_node, "unmeetable_tier", "say which acr or amr proves it", tier=name)
+        if self._domain == "machine":
+            self._unattended(key_node, name, (acr_values, *combinations))
         return None if aal is None else Terms(int(aal), acr_values, max_age, combinations)
+
+    def _unattended(self, node: yaml.Node, name: str | None, values: Sequence[tuple[str, ...]]) -> None:
+        """A tier for machines: nobody is there to be asked."""
+        remedy = "machines prove a key: pop, hwk or swk"
+        if name == Tier.IDENTITY_PROOF.name:
+            self.document.wrong(node, "human_challenge", "use HARDWARE_BOUND or DENY", what=name)
+        for value in dict.fromkeys(value for each in values for value in each if value in HUMAN):
+            self.document.wrong(node, "human_challenge", remedy, what=f"{value} in {name}")
 
     def _methods(self, node: yaml.Node) -> tuple[str, ...]:
         document = self.document
@@ -190,18 +298,19 @@ class _Reader:
             self.document.wrong(node, "tier_without_terms", "add it under tiers", tier=name)
         return Tier[name]
 
-    def _journeys(self, node: yaml.Node | None) -> dict[str, Journey]:
+    def _journeys(self, node: yaml.Node | None, learning: float) -> dict[str, Journey]:
         fields = self.document.fields(node, "journeys", JOURNEYS)
-        found = {name: self._journey(name, value) for name, value in fields.items()}
+        found = {name: self._journey(name, value, learning) for name, value in fields.items()}
         return {name: journey for name, journey in found.items() if journey is not None}
 
-    def _journey(self, name: str, node: yaml.Node) -> Journey | None:
+    def _journey(self, name: str, node: yaml.Node, learning: float) -> Journey | None:
         document = self.document
         fields = self._fields(node, "journey", f"journey {name}")
         floor = self._tier(fields.get("floor"), "tier")
         bands = self._bands(fields.get("bands"), floor)
-        postures = self._postures(fields.get("gaps"))
+        postures = self._postures(fields.get("gaps"), floor)
         cold_start = self._tier(fields.get("cold_start"), "tier")
+        self._counts(fields.get("cold_start"), "cold_start", cold_start, floor)
         if "cold_start" in fields and "history" not in postures:
             document.wrong(fields["cold_start"], "cold_start_unseen", "name history under gaps")
         valid_for = document.seconds(fields.get("valid_for"), "valid_for")
@@ -213,6 +322,8 @@ class _Reader:
             postures=postures,
             cold_start=cold_start or floor,
             valid_for_s=valid_for,
+            learning_until=self._learning(fields.get("learning_until")) or learning,
+            friction_budget=document.number(fields.get("friction_budget"), "friction_budget", 0.0001, 0.9999),
         )
 
     def _bands(self, node: yaml.Node | None, floor: Tier | None) -> Bands | None:
@@ -223,6 +334,8 @@ class _Reader:
             tier = self._tier(key_node, "tier")
             edge = document.number(value_node, "a band", 0, 1)
             if tier is None or edge is None or floor is None:
+                continue
+            if tier <= floor and id(value_node) in self._inherited:
                 continue
             if tier <= floor:
                 document.wrong(
@@ -235,7 +348,13 @@ class _Reader:
                 tiers.append(tier)
         return None if floor is None else Bands(tuple(edges), (floor, *tiers))
 
-    def _postures(self, node: yaml.Node | None) -> dict[str, Tier | None]:
+    def _counts(self, node: yaml.Node | None, what: str, tier: Tier | None, floor: Tier | None) -> None:
+        """A tier that a journey asks for lies no lower than its floor, unless a tenant has raised the floor."""
+        if node is not None and tier and floor and tier < floor and id(node) not in self._inherited:
+            remedy = "raise it, or lower the floor"
+            self.document.wrong(node, "below_floor", remedy, what=what, tier=tier.name, floor=floor.name)
+
+    def _postures(self, node: yaml.Node | None, floor: Tier | None) -> dict[str, Tier | None]:
         document = self.document
         found: dict[str, Tier | None] = {}
         for _, key_node, value_node in document.entries(node, "gaps"):
@@ -243,76 +362,21 @@ class _Reader:
             posture = document.choice(value_node, "posture", (_NOTE, *_TIERS))
             if source is not None and posture is not None:
                 found[source] = None if posture not in _TIERS else self._tier(value_node, "posture")
+                self._counts(value_node, f"posture on {source}", found[source], floor)
         return found
 
-    def _rules(self, node: yaml.Node | None) -> list[_Rule]:
-        found = [self._rule(item) for item in self.document.items(node, "rules")]
-        return [rule for rule in found if rule is not None]
 
-    def _rule(self, node: yaml.Node) -> _Rule | None:
-        document = self.document
-        fields = self._fields(node, "rule", "a rule")
-        name = document.text(fields.get("name"), "name", _WORD, "a name in lower_snake_case")
-        when = self._condition(fields.get("when"))
-        tier = self._tier(fields.get("then"), "tier")
-        reason = document.text(fields.get("reason"), "reason", _CODE, "a code in UPPER_SNAKE_CASE")
-        text = document.text(fields.get("text"), "text", r".{1,300}", "one sentence of at most 300 characters")
-        journeys = self._applies(fields.get("journeys"))
-        shadow = document.boolean(fields.get("shadow"), "shadow")
-        if name is None or when is None or tier is None or reason is None or text is None:
-            return None
-        rule = Rule(name=name, when=when, tier=tier, reason=reason, text=text, journeys=journeys, shadow=shadow)
-        return _Rule(rule, fields["name"], fields["when"])
+def _with_rules(policy: Policy, compiled: Mapping[str, tuple[tuple[Rule, ...], Evaluate]]) -> Policy:
+    journeys = {
+        name: replace(journey, rules=compiled[name][0], evaluate=compiled[name][1])
+        for name, journey in policy.journeys.items()
+    }
+    return replace(policy, journeys=journeys)
 
-    def _condition(self, node: yaml.Node | None) -> str | None:
-        """A condition that compiles. Flaws are noted where they lie in the file."""
-        when = self.document.text(node, "when", r"(?s).{1,2000}", "a condition of at most 2000 characters")
-        if when is None or not isinstance(node, yaml.ScalarNode):
-            return None
-        flaws = self._compiler([Rule(name="", when=when, tier=Tier.DENY, reason="", text="", journeys=())])
-        for flaw in flaws if isinstance(flaws, list) else ():
-            line, column = self.document.locate(node, flaw.line, flaw.column)
-            self.document.note("condition", line, column, flaw.remedy, what=flaw.what)
-        return when
 
-    def _applies(self, node: yaml.Node | None) -> tuple[str, ...]:
-        document = self.document
-        if isinstance(node, yaml.ScalarNode):
-            document.choice(node, "journeys", (_EVERY,))
-            return JOURNEYS
-        names = [document.choice(item, "journey", JOURNEYS) for item in document.items(node, "journeys")]
-        if isinstance(node, yaml.SequenceNode) and not names:
-            document.wrong(node, "empty_list", f"name journeys, or write {_EVERY}", what="journeys")
-        return tuple(name for name in names if name is not None)
-
-    def _compare(self, rules: Sequence[_Rule], journeys: Mapping[str, Journey]) -> None:
-        """Rules that repeat another, or that cannot change anything."""
-        document = self.document
-        names: dict[str, _Rule] = {}
-        conditions: dict[tuple[str, str, bool], _Rule] = {}
-        for item in rules:
-            rule, tier = item.rule, item.rule.tier
-            first = names.setdefault(rule.name, item)
-            if first is not item:
-                line = first.name.start_mark.line + 1
-                document.wrong(item.name, "duplicate_rule", "choose another name", name=rule.name, first=line)
-            condition = " ".join(rule.when.split())
-            same = [conditions.setdefault((condition, name, rule.shadow), item) for name in rule.journeys]
-            other = next((found for found in same if found is not item), None)
-            if other is not None:
-                line, remedy = other.name.start_mark.line + 1, "keep the stricter of the two"
-                document.wrong(item.when, "same_condition", remedy, name=other.rule.name, first=line)
-            floors = [journeys[name].floor for name in rule.journeys if name in journeys]
-            if floors and tier <= min(floors):
-                remedy = "raise to a stricter tier, or remove the rule"
-                document.wrong(item.name, "rule_without_effect", remedy, name=rule.name, tier=tier.name)
-
-    def _compile(self, rules: Sequence[_Rule]) -> dict[str, tuple[tuple[Rule, ...], Evaluate]]:
-        """Each journey's rules in their compiled form; nothing when there are problems."""
-        compiled: dict[str, tuple[tuple[Rule, ...], Evaluate]] = {}
-        for journey in () if self.document.problems else JOURNEYS:
-            chosen = tuple(item.rule for item in rules if journey in item.rule.journeys)
-            evaluate = self._compiler(chosen) if chosen else nothing
-            assert not isinstance(evaluate, list), "each condition compiled by itself"
-            compiled[journey] = chosen, evaluate
-        return compiled
+def _keys(node: yaml.Node | None) -> list[str]:
+    return (
+        [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if isinstance(node, yaml.MappingNode)
+        else []
+    )

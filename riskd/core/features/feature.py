@@ -6,6 +6,8 @@ import math
 
 from msgspec import Struct
 
+from riskd.core.features.span import SPANS, Span
+
 
 class Feature(Struct, frozen=True, kw_only=True):
     """A named number, and all that is to be said of it.
@@ -36,3 +38,13 @@ class Feature(Struct, frozen=True, kw_only=True):
     def definition(self) -> str:
         """What a model that reads this feature relies on."""
         return f"{self.unit}; missing {self.missing:g}; revision {self.revision}"
+
+    @property
+    def span(self) -> Span:
+        """What values it can have, when it is known."""
+        return SPANS[self.unit]
+
+    @property
+    def unusual(self) -> float:
+        """What a stranger's value would be like; NaN where either direction may be the owner's."""
+        return self.span.unusual if self.direction > 0 else self.span.low if self.direction < 0 else math.nan

@@ -89,7 +89,7 @@ class Learner:
         found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
         if found or address is None:
             return Skipped("invalid", found[0].where if found else "network.client_ip")
-        explicit = self._engine.release.policies[scope.domain].explicit_consent
+        explicit = self._engine.release.policies[scope.domain].of(scope.tenant).explicit_consent
         attempt = signals.consented(attempt, explicit=explicit)
         seen = observe(parts, attempt, address, time)
         context = signals.context(

@@ -1,0 +1,144 @@
+"""What no condition should say: comparisons that nothing or everything meets, and rules that another makes idle.
+
+Only what can be told for certain is told. Comparisons of one feature with one number are held against the values that
+the feature can have; of a condition whose parts are all joined by `&&`, the parts are held against each other.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from operator import eq, ge, gt, le, lt, ne
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.features import FEATURES
+from riskd.core.features.span import Span
+from riskd.core.rules import LISTS, Rule
+
+SPANS: Final[Mapping[str, Span]] = {feature.name: feature.span for feature in FEATURES} | {"score": Span(0.0, 1.0)}
+_COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge,
+}  # fmt: skip
+_TEXT: Final = re.compile(r'"(?:\\.|[^"\\])*"' + r"|'(?:\\.|[^'\\])*'")
+_COMPARISON: Final = re.compile(
+    r"(?<![\w.])(?P<name>[a-z]\w*)\s*(?P<sign>==|!=|<=|>=|<|>)\s*(?P<number>-?\d+\.\d*(?:[eE][-+]?\d+)?)(?=\s*(?:$|[)&|]))"
+)
+_LISTS: Final = re.compile(rf"(?<![\w.]){re.escape(LISTS)}(\w+)")
+
+
+class Comparison(Struct, frozen=True):
+    """A feature (or the score) and a number, at `at` in its condition."""
+
+    text: str
+    at: int
+    name: str
+    sign: str
+    number: float
+
+    def met_by(self, value: float) -> bool:
+        """Whether a value meets it."""
+        return _COMPARE[self.sign](value, self.number)
+
+
+class Odd(Struct, frozen=True):
+    """A comparison that says nothing: `code` of `MISTAKES`, where it lies in the condition, and the wording's parts."""
+
+    code: str
+    at: int
+    parts: Mapping[str, str]
+
+
+def lists_in(when: str) -> frozenset[str]:
+    """The lists that a condition names."""
+    return frozenset(_LISTS.findall(_without_texts(when)))
+
+
+def odd(when: str) -> list[Odd]:
+    """The comparisons that nothing meets, that everything known meets, or that exclude each other."""
+    found = []
+    for each in _comparisons(when):
+        tried = [each.met_by(value) for value in _landmarks([each])]
+        if tried and len(set(tried)) == 1:
+            code = "always_true" if tried[0] else "never_true"
+            parts = {"comparison": each.text, "name": each.name, "span": str(SPANS[each.name])}
+            found.append(Odd(code, each.at, parts))
+    if found:
+        return found
+    parts_ = [part for part in map(_whole, _conjuncts(when)) if part is not None]
+    for one, other in combinations(parts_, 2):
+        if one.name == other.name and not any(
+            one.met_by(value) and other.met_by(value) for value in _landmarks([one, other])
+        ):
+            found.append(Odd("excluded", max(when.find(other.text), 0), {"one": one.text, "other": other.text}))
+    return found
+
+
+def implied_by(rule: Rule, others: Sequence[Rule]) -> Rule | None:
+    """A rule that hits whenever this one does, on all of its journeys, and asks for as much: then this one is idle."""
+    parts = _conjuncts(rule.when)
+    for other in others:
+        wide = not other.shadow and other.tier >= rule.tier and set(rule.journeys) <= set(other.journeys)
+        weaker = _conjuncts(other.when)
+        if wide and weaker != parts and all(any(_implies(part, each) for part in parts) for each in weaker):
+            return other
+    return None
+
+
+def _implies(part: str, weaker: str) -> bool:
+    if part == weaker:
+        return True
+    one, other = _whole(part), _whole(weaker)
+    if one is None or other is None or one.name != other.name:
+        return False
+    return all(other.met_by(value) for value in _landmarks([one, other]) if one.met_by(value))
+
+
+def _landmarks(compared: Sequence[Comparison]) -> list[float]:
+    """Values of the feature that stand for all: each number compared with, its neighbours, and both ends."""
+    span = SPANS[compared[0].name]
+    if span.values:
+        return list(span.values)
+    near = [
+        value
+        for each in compared
+        for value in (each.number, math.nextafter(each.number, -math.inf), math.nextafter(each.number, math.inf))
+    ]
+    return [value for value in (*near, span.low, span.high) if span.low <= value <= span.high]
+
+
+def _comparisons(when: str) -> Iterator[Comparison]:
+    blank = _without_texts(when)
+    for match in _COMPARISON.finditer(blank):
+        before = blank[: match.start()].rstrip()
+        if match["name"] in SPANS and (not before or before[-1] in "(&|"):
+            yield Comparison(match[0], match.start(), match["name"], match["sign"], float(match["number"]))
+
+
+def _whole(part: str) -> Comparison | None:
+    """A part that is one comparison and nothing else."""
+    found = list(_comparisons(part))
+    return found[0] if len(found) == 1 and found[0].text == part else None
+
+
+def _conjuncts(when: str) -> tuple[str, ...]:
+    """The parts that `&&` joins outside of all brackets, sorted; the whole condition where anything else joins them."""
+    blank, parts, depth, start = _without_texts(when), list[str](), 0, 0
+    if "//" in blank:
+        return (when,)
+    for at, character in enumerate(blank):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0 and character in "|?":
+            return (" ".join(when.split()),)
+        if depth == 0 and blank.startswith("&&", at):
+            parts.append(when[start:at])
+            start = at + 2
+    return tuple(sorted(" ".join(part.split()) for part in (*parts, when[start:])))
+
+
+def _without_texts(when: str) -> str:
+    """The condition with the insides of its strings blanked, every character still in its place."""
+    return _TEXT.sub(lambda match: '"' + "_" * (len(match[0]) - 2) + '"', when)

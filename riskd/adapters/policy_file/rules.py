@@ -1,0 +1,138 @@
+"""The rules of a policy file: each by itself, against the others, and compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import yaml
+from msgspec import Struct
+
+from riskd.adapters.policy_file.contradictions import implied_by, odd
+from riskd.adapters.policy_file.document import Document
+from riskd.core.attempt import JOURNEYS
+from riskd.core.policy import Journey
+from riskd.core.requirement import Tier
+from riskd.core.rules import Compiler, Evaluate, Rule, nothing
+
+RULE_KEYS: Final = ("name", "when", "then", "reason", "text", "journeys"), ("shadow",)
+_EVERY: Final = "all"
+_WORD: Final = r"[a-z][a-z0-9_]{0,63}"
+_CODE: Final = r"[A-Z][A-Z0-9_]{0,63}"
+
+
+class WrittenRule(Struct, frozen=True):
+    """A rule with the nodes that its mistakes point at."""
+
+    rule: Rule
+    name: yaml.Node
+    when: yaml.Node
+
+
+class RuleReader:
+    """Reads rules that may name these lists; `tier` reads a tier that the policy's table has."""
+
+    def __init__(
+        self,
+        document: Document,
+        compiler: Compiler,
+        tier: Callable[[yaml.Node | None, str], Tier | None],
+        lists: frozenset[str],
+    ) -> None:
+        self.document = document
+        self._compiler = compiler
+        self._tier = tier
+        self._names = lists
+
+    def rules(self, node: yaml.Node | None) -> list[WrittenRule]:
+        found = [self._rule(item) for item in self.document.items(node, "rules")]
+        return [rule for rule in found if rule is not None]
+
+    def _rule(self, node: yaml.Node) -> WrittenRule | None:
+        document = self.document
+        fields = document.fields(node, "a rule", *RULE_KEYS)
+        name = document.text(fields.get("name"), "name", _WORD, "a name in lower_snake_case")
+        when = self._condition(fields.get("when"))
+        tier = self._tier(fields.get("then"), "tier")
+        reason = document.text(fields.get("reason"), "reason", _CODE, "a code in UPPER_SNAKE_CASE")
+        text = document.text(fields.get("text"), "text", r".{1,300}", "one sentence of at most 300 characters")
+        journeys = self._applies(fields.get("journeys"))
+        shadow = document.boolean(fields.get("shadow"), "shadow")
+        if name is None or when is None or tier is None or reason is None or text is None:
+            return None
+        rule = Rule(name=name, when=when, tier=tier, reason=reason, text=text, journeys=journeys, shadow=shadow)
+        return WrittenRule(rule, fields["name"], fields["when"])
+
+    def _condition(self, node: yaml.Node | None) -> str | None:
+        """A condition that compiles. Flaws are noted where they lie in the file."""
+        when = self.document.text(node, "when", r"(?s).{1,2000}", "a condition of at most 2000 characters")
+        if when is None or not isinstance(node, yaml.ScalarNode):
+            return None
+        rule = Rule(name="", when=when, tier=Tier.DENY, reason="", text="", journeys=())
+        flaws = self._compiler([rule], self._names)
+        if isinstance(flaws, list):
+            for flaw in flaws:
+                line, column = self.document.locate(node, flaw.line, flaw.column)
+                self.document.note("condition", line, column, flaw.remedy, what=flaw.what)
+            return when
+        for each in odd(when):
+            before = when[: each.at]
+            line, column = self.document.locate(node, before.count("\n") + 1, each.at - before.rfind("\n"))
+            self.document.note(each.code, line, column, "correct it, or remove it", **each.parts)
+        return when
+
+    def _applies(self, node: yaml.Node | None) -> tuple[str, ...]:
+        document = self.document
+        if isinstance(node, yaml.ScalarNode):
+            document.choice(node, "journeys", (_EVERY,))
+            return JOURNEYS
+        names = [document.choice(item, "journey", JOURNEYS) for item in document.items(node, "journeys")]
+        if isinstance(node, yaml.SequenceNode) and not names:
+            document.wrong(node, "empty_list", f"name journeys, or write {_EVERY}", what="journeys")
+        return tuple(name for name in names if name is not None)
+
+    def compare(self, rules: Sequence[WrittenRule], journeys: Mapping[str, Journey]) -> None:
+        """Rules that repeat another, or that cannot change anything."""
+        document = self.document
+        names: dict[str, WrittenRule] = {}
+        for item in rules:
+            names.setdefault(item.rule.name, item)
+        conditions: dict[tuple[str, str, bool], WrittenRule] = {}
+        for item in rules:
+            rule, tier = item.rule, item.rule.tier
+            first = names[rule.name]
+            if first is not item:
+                line = first.name.start_mark.line + 1
+                document.wrong(item.name, "duplicate_rule", "choose another name", name=rule.name, first=line)
+            condition = " ".join(rule.when.split())
+            same = [conditions.setdefault((condition, name, rule.shadow), item) for name in rule.journeys]
+            other = next((found for found in same if found is not item), None)
+            if other is not None:
+                line, remedy = other.name.start_mark.line + 1, "keep the stricter of the two"
+                document.wrong(item.when, "same_condition", remedy, name=other.rule.name, first=line)
+            floors = [journeys[name].floor for name in rule.journeys if name in journeys]
+            if floors and tier <= min(floors):
+                remedy = "raise to a stricter tier, or remove the rule"
+                document.wrong(item.name, "rule_without_effect", remedy, name=rule.name, tier=tier.name)
+                continue
+            wider = (
+                implied_by(rule, [each.rule for each in rules if each is not item])
+                if rule.journeys and not rule.shadow
+                else None
+            )
+            if wider is not None:
+                line, remedy = (
+                    names[wider.name].name.start_mark.line + 1,
+                    "raise to a stricter tier, or remove the rule",
+                )
+                document.wrong(item.name, "implied_rule", remedy, name=rule.name, other=wider.name, first=line)
+
+    def compiled(self, rules: Sequence[WrittenRule]) -> dict[str, tuple[tuple[Rule, ...], Evaluate]]:
+        """Each journey's rules in their compiled form."""
+        compiled: dict[str, tuple[tuple[Rule, ...], Evaluate]] = {}
+        for journey in JOURNEYS:
+            chosen = tuple(item.rule for item in rules if journey in item.rule.journeys)
+            evaluate = self._compiler(chosen, self._names) if chosen else nothing
+            assert not isinstance(evaluate, list), "each condition compiled by itself"
+            compiled[journey] = chosen, evaluate
+        return compiled

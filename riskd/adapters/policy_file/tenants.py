@@ -1,0 +1,86 @@
+"""Sections of tenants: what one tenant has otherwise, laid over the policy before either is read.
+
+A tenant's policy is the file as if the tenant's keys stood in it: a journey or a tier's terms change key by key, and
+everything else is replaced. So one reader reads both, and a mistake is told where it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import yaml
+
+from riskd.core.policy import Policy
+from riskd.core.requirement import Tier
+
+TENANT_NAME: Final = r"\S{1,200}"
+MOST_TENANTS: Final = 200
+_DEEP: Final[Mapping[str, int]] = {"journeys": 2, "tiers": 2, "lists": 1}
+"""Sections that are changed key by key, and how many levels down."""
+
+
+def overlaid(base: Mapping[str, yaml.Node], changes: Mapping[str, yaml.Node]) -> dict[str, yaml.Node]:
+    """The top keys of the policy with a tenant's laid over them."""
+    return {**base, **{key: _merged(base.get(key), node, _DEEP.get(key, 0)) for key, node in changes.items()}}
+
+
+def _merged(base: yaml.Node | None, change: yaml.Node, depth: int) -> yaml.Node:
+    if depth == 0 or not isinstance(base, yaml.MappingNode) or not isinstance(change, yaml.MappingNode):
+        return change
+    ours = {key.value: (key, value) for key, value in change.value if isinstance(key, yaml.ScalarNode)}
+    merged = []
+    for key, value in base.value:
+        if isinstance(key, yaml.ScalarNode) and key.value in ours:
+            own_key, own = ours.pop(key.value)
+            merged.append((own_key, _merged(value, own, depth - 1)))
+        else:
+            merged.append((key, value))
+    merged += ours.values()
+    return yaml.MappingNode(base.tag, merged, base.start_mark, base.end_mark)
+
+
+def changed(changes: Mapping[str, yaml.Node], *path: str) -> dict[str, yaml.Node]:
+    """What a tenant itself has under a key (and the keys below it), by name."""
+    node: yaml.Node | None = None
+    for key in path:
+        children = changes if node is None else _children(node)
+        node = children.get(key)
+        if node is None:
+            return {}
+    return _children(node)
+
+
+def looser(base: Policy, tenant: Policy, changes: Mapping[str, yaml.Node]) -> Iterator[tuple[yaml.Node, str]]:
+    """What a tenant has that asks for less than the policy's floors: a lower floor, terms that prove less, consent
+    presumed. Bands, gaps, cold start, lists and issuers are the tenant's own business, as none of them can lower a
+    floor."""
+    for name, journey in tenant.journeys.items():
+        node = changed(changes, "journeys", name).get("floor")
+        if node is not None and name in base.journeys and journey.floor < base.journeys[name].floor:
+            yield node, f"a floor below {base.journeys[name].floor.name}"
+    for tier, rung in tenant.ladder.items():
+        own, terms = changed(changes, "tiers", tier.name), rung.met.terms
+        if tier is Tier.DENY or tier not in base.ladder:
+            continue
+        limits = base.ladder[tier].met.terms
+        if "aal" in own and terms.aal < limits.aal:
+            yield own["aal"], f"an aal below {limits.aal}"
+        limit = limits.max_age_s
+        if "max_age" in own and limit is not None and (terms.max_age_s is None or terms.max_age_s > limit):
+            yield own["max_age"], f"a max_age above {limit}s"
+    if base.explicit_consent and not tenant.explicit_consent and "explicit_consent" in changes:
+        yield changes["explicit_consent"], "consent presumed"
+
+
+def values(node: yaml.Node | None) -> Iterator[int]:
+    """The identity of every node below one."""
+    for child in _children(node).values():
+        yield id(child)
+        yield from values(child)
+
+
+def _children(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    if not isinstance(node, yaml.MappingNode):
+        return {}
+    return {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}

@@ -1,0 +1,205 @@
+"""Lists, tenants and learning, from the file to the decision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.policy_file import load_policy, read_policy
+from riskd.adapters.policy_file.lists import LONGEST, MOST_LISTS
+from riskd.config import Settings
+from riskd.core.assess import Release, assess
+from riskd.core.assessment import Hit
+from riskd.core.context import Missing, Place, Route
+from riskd.core.decide import decide
+from riskd.core.errors import InvalidPolicy
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy, evaluate, weigh
+from riskd.core.requirement import Tier
+from riskd.wiring import load_release
+from tests.core.builders import HOSTER, NOW, OSLO, keys_of, settled, sign_in
+from tests.core.test_decide import context_of, scores
+
+COMPILER: Final = CelCompiler(NAMES)
+HEAD: Final = """
+format: 1
+version: "1"
+domain: customer
+levels: {medium: 0.1, high: 0.5}
+tiers:
+  BASELINE: {aal: 1, max_age: 30d}
+  STEP_UP: {aal: 2, acr_values: [mfa], max_age: 24h}
+journeys:
+  registration: &plain {floor: BASELINE, bands: {STEP_UP: 0.1, DENY: 0.9}, gaps: {place: note}, valid_for: 5m}
+  login: *plain
+  recovery: *plain
+  profile_update: *plain
+  payment: {floor: STEP_UP, bands: {DENY: 0.9}, valid_for: 5m}
+  session: *plain
+"""
+SECTIONS: Final = """
+lists:
+  office: {networks: [192.0.2.0/24]}
+  markets: {countries: [NO, SE]}
+  carriers: {asns: [AS2119, 64511]}
+  stolen: {device_ids: stolen.txt}
+trusted_networks: []
+tenants:
+  acme:
+    trusted_issuers: ["https://login.acme.example"]
+    trusted_networks: [office]
+    explicit_consent: true
+    learning_until: 2030-01-01
+    lists: {office: {networks: [198.51.100.0/24]}}
+    tiers: {STEP_UP: {max_age: 1h}}
+    journeys:
+      login: {floor: STEP_UP, gaps: {place: DENY}}
+      payment: {learning_until: 2020-01-01, friction_budget: 0.02}
+rules:
+  - {name: office, when: lists.office, then: STEP_UP, reason: OFFICE, text: Office., journeys: [login, payment]}
+  - {name: abroad, when: "!lists.markets", then: STEP_UP, reason: ABROAD, text: Abroad., journeys: [login]}
+  - {name: stolen, when: lists.stolen && !lists.office, then: DENY, reason: STOLEN, text: Stolen., journeys: [login]}
+  - {name: carried, when: "lists.carriers || hosting == 1.0", then: STEP_UP, reason: NET, text: Net., journeys: [login]}
+"""
+
+
+def write(directory: Path, stolen: str = "# reported\nlaptop # alex\n\nphone\n") -> Path:
+    (directory / "stolen.txt").write_text(stolen)
+    (directory / "customer.yaml").write_text(HEAD + SECTIONS)
+    return directory / "customer.yaml"
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Policy:
+    return load_policy(write(tmp_path), COMPILER)
+
+
+def hits(policy: Policy, address: str = "192.0.2.10", place: Place | Missing = OSLO, tenant: str = "") -> set[str]:
+    attempt = sign_in(address, tenant=tenant)
+    context = settled().context(attempt, place=place, route=HOSTER)
+    chosen = policy.of(tenant)
+    evidence = weigh(chosen, attempt, context, [float("nan")] * len(NAMES))
+    found, broken = evaluate(chosen, attempt, evidence, 0.0)
+    assert not broken
+    return {hit.rule for hit in found}
+
+
+def test_conditions_ask_about_lists_by_name(policy: Policy) -> None:
+    """A list is true of an attempt that is on it, false of one that is not, and unknown without its fact."""
+    assert hits(policy) == {"office"}
+    assert hits(policy, "203.0.113.1") == {"stolen"}
+    assert hits(policy, place=Place("DE", 52.5, 13.4, 50.0)) == {"office", "abroad"}
+    assert hits(policy, place=Missing("place", "not_found")) == {"office"}
+
+
+def test_a_list_file_is_part_of_the_release(tmp_path: Path) -> None:
+    """Another entry in a file beside the policy is another policy: another digest, and another release."""
+    before = load_policy(write(tmp_path), COMPILER)
+    again = load_policy(write(tmp_path), COMPILER)
+    after = load_policy(write(tmp_path, "phone\n"), COMPILER)
+    assert before.digest == again.digest != after.digest
+    assert hits(before, "203.0.113.1") != hits(after, "203.0.113.1")
+    for domain in ("workforce", "machine"):
+        shipped = Path(__file__).parents[2] / "data" / "policies" / f"{domain}.yaml"
+        (tmp_path / f"{domain}.yaml").write_bytes(shipped.read_bytes())
+    settings = Settings()
+    settings = replace(settings, release=replace(settings.release, policies=str(tmp_path)))
+    one = load_release(settings)
+    write(tmp_path)
+    assert load_release(settings).id != one.id
+
+
+def test_mistakes_in_list_files_are_told_where_they_are(tmp_path: Path) -> None:
+    """Of a bad list file every mistake is told, with its own line and column; too many are refused as such."""
+    with pytest.raises(InvalidPolicy) as caught:
+        load_policy(write(tmp_path, "good\n\n  two words # no\n"), COMPILER)
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"{tmp_path / 'stolen.txt'}:3:3: the entry 'two words' is not a device identifier"
+    ]
+    for content in ("\n".join(map(str, range(LONGEST + 1))), "# nothing\n"):
+        with pytest.raises(InvalidPolicy):
+            load_policy(write(tmp_path, content), COMPILER)
+    (tmp_path / "stolen.txt").write_bytes(b"\xff")
+    with pytest.raises(InvalidPolicy, match="byte 0 is not UTF-8"):
+        load_policy(tmp_path / "customer.yaml", COMPILER)
+
+
+def test_sections_are_bounded() -> None:
+    """No more lists than can be looked up in passing, and no path that leads away from the policy."""
+    many = "".join(f"  l{at}: {{countries: [NO]}}\n" for at in range(MOST_LISTS + 1))
+    for lists, what in ((many, "more than 64 lists"), ("  l: {asns: ../secret}\n", "is not the name of a file")):
+        with pytest.raises(InvalidPolicy, match=what):
+            read_policy("policy", f"{HEAD}lists:\n{lists}", COMPILER)
+
+
+def test_a_tenant_is_the_policy_with_its_own_keys_laid_over(policy: Policy) -> None:
+    """What a tenant says counts, what it does not say is the policy's, and nobody else notices."""
+    acme = policy.of("acme")
+    assert policy.of("") is policy.of("other") is policy
+    assert acme.trusted_issuers == {"https://login.acme.example"}
+    assert acme.explicit_consent
+    assert acme.ladder[Tier.STEP_UP].met.terms == replace(policy.ladder[Tier.STEP_UP].met.terms, max_age_s=3600)
+    login, base = acme.journeys["login"], policy.journeys["login"]
+    assert (login.floor, login.bands.tiers, login.bands.edges) == (Tier.STEP_UP, (Tier.STEP_UP, Tier.DENY), (0.9,))
+    assert (login.postures, login.valid_for_s) == ({"place": Tier.DENY}, base.valid_for_s)
+    assert login.evaluate is base.evaluate
+    assert acme.journeys["payment"].friction_budget == 0.02
+    assert policy.journeys["payment"].friction_budget is None
+    assert hits(policy, "198.51.100.7", tenant="acme") == {"office"}
+    assert hits(policy, "192.0.2.10", tenant="acme") == {"stolen"}
+    assert acme.lists["markets"] == policy.lists["markets"]
+
+
+@given(scores, st.sampled_from(["login", "payment"]))
+def test_learning_requires_the_floor_and_says_what_it_withheld(score: float, journey: str) -> None:
+    """Before the day: the floor, and the tier that would have been; from the day on, that tier."""
+    policy = read_policy("policy", HEAD + "learning_until: 2030-01-01\n", COMPILER)
+    attempt = sign_in(journey=journey)
+    found = [Hit("r", Tier.STEP_UP, "R")]
+    context = context_of()
+    during = decide(policy, attempt, context, score, found)
+    after = decide(policy, attempt, replace(context, now=1_893_456_000.0), score, found)
+    floor = policy.journeys[journey].floor
+    assert (during.tier, during.raised) == (floor, False)
+    assert (during.withheld or floor) == after.tier
+    assert after.withheld is None
+    codes = [reason.code for reason in during.reasons]
+    assert codes == (["LEARNING_MODE"] if after.raised else []) + [reason.code for reason in after.reasons]
+
+
+def test_a_journeys_own_day_counts_first(policy: Policy) -> None:
+    """The day of a journey goes before that of the policy or the tenant."""
+    acme = policy.of("acme")
+    assert acme.journeys["login"].learning_until == 1_893_456_000.0
+    assert acme.journeys["payment"].learning_until == 1_577_836_800.0
+    assert policy.journeys["login"].learning_until == 0.0
+
+
+def test_a_day_that_is_over_is_no_mistake_of_a_running_service(tmp_path: Path) -> None:
+    """A check says that learning has ended; a service that starts again after that day just requires again."""
+    path = write(tmp_path)
+    assert load_policy(path, COMPILER).of("acme").journeys["payment"].learning_until < NOW
+    with pytest.raises(InvalidPolicy, match="learning ended on 2020-01-01"):
+        load_policy(path, COMPILER, now=NOW)
+
+
+def test_from_a_trusted_network_the_address_decides_nothing(policy: Policy) -> None:
+    """A data centre's address raises the tier, unless it is a trusted egress; the device still counts."""
+    shipped = load_release(Settings())
+    trusting = replace(policy, trusted_networks=frozenset({"office"}))
+    attempt = sign_in()
+    context = settled().context(attempt, route=replace(HOSTER, anonymizer="tor"))
+
+    def decided(by: Policy) -> set[str]:
+        release = Release("r", {"customer": by}, shipped.scorers)
+        return {hit.rule for hit in assess(attempt, context, keys_of(attempt, context.values), release, "0" * 32).hits}
+
+    assert "carried" in decided(policy)
+    assert "carried" not in decided(trusting)
+    assert isinstance(context.route, Route)

@@ -1,0 +1,134 @@
+"""The best answer by the deadline: what could not be had in time is a gap, and the policy says what that means.
+
+The stand-ins take as long as they are told. How long an answer may take is held with a margin for machines that are
+busy; that it comes before its caller has gone is held without one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Final
+
+import pytest
+from msgspec.structs import replace
+
+from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
+from riskd.config import Settings
+from riskd.core.address import Address
+from riskd.core.assess import Release
+from riskd.core.assessment import Assessment
+from riskd.core.context import Missing, Place, Route
+from riskd.core.requirement import Tier
+from riskd.engine import Engine, Parts
+from riskd.ports import HistoryStore
+from riskd.server.grpc_server import Options
+from riskd.wiring import load_release
+from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt
+from tests.doubles import CountingMeter, ListLog, SlowStore
+from tests.server.world import served
+
+TIME: Final = 0.4
+"""What callers allow."""
+MARGIN: Final = 0.25
+"""On top of what a part takes that cannot be interrupted, where one is slower than the whole call may be."""
+EVER: Final = 60.0
+LOGIN: Final = attempt({})
+
+
+class SlowGeo(TableGeo):
+    """Geo databases whose pages have to be fetched from a slow disk, which nobody can interrupt."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__({})
+        self._seconds = seconds
+
+    def locate(self, address: Address, when: float) -> tuple[Place | Missing, Route | Missing]:
+        """As the databases, later."""
+        time.sleep(self._seconds)
+        return super().locate(address, when)
+
+
+@pytest.fixture(scope="module")
+def release() -> Release:
+    return load_release(Settings())
+
+
+def engine(release: Release, store: HistoryStore, geo: TableGeo) -> Engine:
+    parts = Parts(
+        store=store,
+        geo=geo,
+        agents=AGENTS,
+        log=ListLog(),
+        meter=CountingMeter(),
+        pseudonyms=PSEUDONYMS,
+        clock=lambda: NOW,
+    )
+    return Engine(parts, release)
+
+
+def taken(call: Callable[[], Assessment]) -> tuple[Assessment, float]:
+    """The answer, and the seconds that it takes in half of the cases."""
+    seen = []
+    for _ in range(3):
+        started = time.monotonic()
+        seen.append((call(), time.monotonic() - started))
+    return seen[-1][0], median(seconds for _, seconds in seen)
+
+
+@pytest.mark.parametrize(
+    ("reads", "writes", "geo", "causes"),
+    [
+        (EVER, 0.0, 0.0, {"history:unavailable"}),
+        (0.0, EVER, 0.0, {"store:not_written"}),
+        (EVER, EVER, 0.0, {"history:unavailable", "store:not_written"}),
+        (TIME * 0.5, 0.0, 0.0, set()),
+        (EVER, EVER, TIME * 0.5, {"history:unavailable", "store:not_written"}),
+        (0.0, 0.0, TIME * 0.5, set()),
+    ],
+    ids=["read", "write", "both", "in time", "all of it", "geo"],
+)
+def test_the_answer_comes_by_the_deadline(
+    release: Release, reads: float, writes: float, geo: float, causes: set[str]
+) -> None:
+    """However slow the store is, and whatever else takes time: an answer, with its gaps and their postures."""
+    slow = engine(release, SlowStore(reads=reads, writes=writes), SlowGeo(geo))
+    answer, seconds = taken(lambda: slow.assess(replace(LOGIN, journey="recovery"), TIME))
+
+    gap = "history:unavailable" in causes
+    assert seconds < TIME
+    assert set(answer.causes) & {"history:unavailable", "store:not_written"} == causes
+    history = {missing.why for missing in answer.gaps if missing.source == "history"}
+    assert history == ({"unavailable"} if gap else {"none_yet"})
+    journey = release.policies["customer"].journeys["recovery"]
+    posture = journey.postures["history"] if gap else journey.cold_start
+    assert posture is not None
+    assert answer.requirement.tier >= posture
+    assert (answer.requirement.tier is Tier.IDENTITY_PROOF) == gap
+    assert ("MISSING_HISTORY" in {reason.code for reason in answer.reasons}) == gap
+
+
+def test_what_cannot_be_interrupted_is_not_added_to(release: Release) -> None:
+    """A geo database that takes longer than the call may: its own time, and nothing after it is waited for."""
+    slow = engine(release, SlowStore(reads=EVER, writes=EVER), SlowGeo(TIME * 1.5))
+    answer, seconds = taken(lambda: slow.assess(LOGIN, TIME))
+
+    assert seconds < TIME * 1.5 + MARGIN
+    assert {"history:unavailable", "store:not_written"} <= set(answer.causes)
+    assert answer.requirement.tier >= Tier.STEP_UP
+
+
+def test_a_caller_with_less_time_than_riskd_is_answered_all_the_same(release: Release) -> None:
+    """A deadline shorter than the setting, and a store that takes all it is given: an answer, no DEADLINE_EXCEEDED."""
+    slow = engine(release, SlowStore(reads=EVER, writes=EVER), TableGeo({}))
+    request = risk_pb2.AssessRequest(
+        domain=attempt_pb2.IDENTITY_DOMAIN_CUSTOMER,
+        subject="alex",
+        journey=attempt_pb2.JOURNEY_RECOVERY,
+        network=attempt_pb2.Network(client_ip="192.0.2.7"),
+    )
+    with served(Options(address="127.0.0.1:0", timeout_s=20.0), behind=slow) as running:
+        answers = [running.stub.Assess(request, timeout=2.0) for _ in range(2)]
+    assert {answer.requirement.tier for answer in answers} == {assessment_pb2.TIER_IDENTITY_PROOF}
+    assert all(answer.degraded for answer in answers)
