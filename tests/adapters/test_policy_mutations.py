@@ -155,6 +155,14 @@ MUTATIONS: Final[dict[str, tuple[Callable[[Entry], bool], Callable[[Entry], str]
     ),
 }  # fmt: skip
 """By name: which entries it can be done to, and the file after it."""
+ELSEWHERE: Final = {
+    "a scalar for a mapping",
+    "a key given twice",
+    "a rule that asks for nothing",
+    "a quote that does not end",
+    "a bracket that does not end",
+}
+"""Mutations that break what comes later, or what they belong to: the mistake is told there."""
 
 
 def mutated() -> Iterator[tuple[str, str, str, int]]:
@@ -182,7 +190,8 @@ def test_there_are_enough() -> None:
     ("domain", "name", "text", "line"), CASES, ids=[f"{at}-{one[0]}-{one[1]}" for at, one in enumerate(CASES)]
 )
 def test_a_broken_policy_is_refused_where_it_is_broken(domain: str, name: str, text: str, line: int) -> None:
-    """Every one is refused, with each mistake placed inside the file; the broken line, or what it breaks, is told."""
+    """Every one is refused, with each mistake placed inside the file, and one of them where the file was broken: at the
+    key, or in the few lines of its value."""
     with pytest.raises(InvalidPolicy) as caught:
         read_policy(f"{domain}.yaml", text, COMPILER)
     lines = text.split("\n")
@@ -191,4 +200,4 @@ def test_a_broken_policy_is_refused_where_it_is_broken(domain: str, name: str, t
         assert 1 <= problem.line <= len(lines) + 1
         assert 1 <= problem.column <= max(len(lines[min(problem.line, len(lines)) - 1]), 1) + 1
         assert problem.what
-    assert caught.value.problems, (name, line)
+    assert name in ELSEWHERE or any(line <= problem.line <= line + 3 for problem in caught.value.problems)
