@@ -138,9 +138,9 @@ def test_mistake_says_where_what_and_remedy(case: str, tmp_path: Path) -> None:
 
 
 URLS = {
-    "a/b": "its scheme is none of redis, rediss, unix",
+    "a/b": "it is no URL",
     "http://a": "its scheme is none of redis, rediss, unix",
-    "redis://[::1": "it is no URL",
+    "redis://[::1": "it names no hosts",
     "redis://": "it names no hosts",
     "redis://a:66000": "it names no hosts, or none that can be read",
     "redis://a,,b": "it names no hosts, or none that can be read",

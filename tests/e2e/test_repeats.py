@@ -21,7 +21,7 @@ CALLERS, ROUNDS = 6, 15
 @pytest.mark.slow
 def test_the_same_request_from_many_callers_at_once(tmp_path: Path) -> None:
     """Each over a connection of its own, so that every worker gets some: one answer to each request, counted once."""
-    with serving(tmp_path, workers=2) as service:
+    with serving(tmp_path, workers=2, settings={"RISKD_SERVER__DEFAULT_TIMEOUT_MS": "5000"}) as service:
         together = Barrier(CALLERS)
 
         def call(_: int) -> list[bytes]:
