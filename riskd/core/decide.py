@@ -12,7 +12,9 @@ from riskd.core.assessment import Hit, Reason
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing
 from riskd.core.policy import Journey, Policy, Rung
-from riskd.core.requirement import Requirement, Tier
+from riskd.core.requirement import ALONE, Requirement, Tier, counted
+
+_RESTRICTED: Final = Reason("RESTRICTED_METHOD", 0.0, "The sign-in rests on a code sent over the telephone network.")
 
 
 class Ruling(Struct, frozen=True):
@@ -45,7 +47,8 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
     4. A gap in an expected source asks for its posture. "None yet" is knowledge, not a gap that could
        have been filled: for the history it asks for the cold-start tier instead, else for nothing.
     5. A journey that is learning asks for its floor, and says what it would have asked for.
-    6. The requirement is satisfied when one authentication, taken by itself, meets it: see `satisfied`.
+    6. The requirement is satisfied when one authentication, taken by itself, meets it: see `satisfied`. That it rests
+       on a restricted method is a reason (NIST SP 800-63B-4, section 3.2.9).
     """
     journey = policy.journeys[attempt.journey]
     floor = journey.floor
@@ -66,10 +69,13 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         tier = floor
         reasons.insert(0, replace(LEARNING, text=LEARNING.text.format(withheld.name)))
     rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
+    met = satisfied(policy, attempt, context.now, rung, suspect=suspect)  # (6)
+    if met and rung.unrestricted and not satisfied(policy, attempt, context.now, rung.unrestricted, suspect=suspect):
+        reasons.append(_RESTRICTED)
     return Ruling(
         tier=tier,
         level=policy.level(score),
-        requirement=rung.met if satisfied(policy, attempt, context.now, rung, suspect=suspect) else rung.unmet,  # (6)
+        requirement=rung.met if met else rung.unmet,
         reasons=tuple(reasons),
         gaps=tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"]),
         coverage=1.0 - len(expected) / len(postures) if postures else 1.0,
@@ -116,8 +122,10 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
       cannot clear it. A thief of a cookie shows the owner's methods.
     - It must be at most `max_age_s` old (reauthentication, sections 2.1.3, 2.2.3, 2.3.3); of unknown age,
       it meets only a tier without a limit.
-    - It must carry an accepted `acr`, or methods that include an accepted combination. BASELINE takes
-      any. Knowledge-based answers are no authenticator (section 3.1 knows none): `kba` is not counted.
+    - It must carry an accepted `acr`, or methods that include an accepted combination (see `counted`).
+      BASELINE takes any `acr` and any method that authenticates by itself. `acr` 0 says that nobody
+      authenticated, a remembered browser for instance (OpenID Connect Core, section 2): it counts for
+      nothing, as does a method that RFC 8176 does not know and the policy does not name.
     """
     credential = attempt.credential_result
     if rung.met.tier is Tier.DENY or credential == "failed":
@@ -142,7 +150,7 @@ def _meets(rung: Rung, acr: str, amr: tuple[str, ...], time: float | None, now: 
         return False
     if acr in rung.acr:
         return True
-    methods = frozenset(amr) - {"kba"}
+    methods = counted(amr)
     if rung.any_method:
-        return bool(methods or acr) or (time is not None and not amr)
+        return acr not in ("", "0") or not methods.isdisjoint(ALONE) or (time is not None and not amr and not acr)
     return any(combination <= methods for combination in rung.combinations)
