@@ -9,12 +9,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.core.assessment import Hit, Reason
-from riskd.core.attempt import Attempt
+from riskd.core.attempt import Attempt, Federation, Session
 from riskd.core.context import Context, Missing
-from riskd.core.policy import Journey, Policy, Rung
+from riskd.core.policy import Issuer, Journey, Policy, Rung
 from riskd.core.requirement import ALONE, Requirement, Tier, counted
 
-_RESTRICTED: Final = Reason("RESTRICTED_METHOD", 0.0, "The sign-in rests on a code sent over the telephone network.")
+_OWN: Final = Issuer()
+"""Who said what a session carries: whoever asks."""
 
 
 class Ruling(Struct, frozen=True):
@@ -71,7 +72,7 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
     rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
     met = satisfied(policy, attempt, context.now, rung, suspect=suspect)  # (6)
     if met and rung.unrestricted and not satisfied(policy, attempt, context.now, rung.unrestricted, suspect=suspect):
-        reasons.append(_RESTRICTED)
+        reasons.append(RESTRICTED_METHOD)
     return Ruling(
         tier=tier,
         level=policy.level(score),
@@ -86,6 +87,9 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
 
 
 LEARNING: Final = Reason("LEARNING_MODE", 0.0, "This journey is learning: {} was not required.")
+RESTRICTED_METHOD: Final = Reason(
+    "RESTRICTED_METHOD", 0.0, "The sign-in rests on a code sent over the telephone network."
+)
 """Leads the reasons of an answer from which a tier was withheld."""
 
 
@@ -115,9 +119,10 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
 
     - A failed credential meets nothing, and nothing meets DENY.
     - The authentications known of an attempt are: the session's, the federated one if the policy trusts
-      its issuer, and the credential that just succeeded, which counts as a password entered now unless
-      the session names its methods. Each is judged by itself: two half-met authentications do not add up,
-      and a session is never better than the event that it rests on (NIST SP 800-63B-4, section 5.1).
+      its issuer, in the policy's reading of that issuer's `acr`, and the credential that just succeeded,
+      which counts as a password entered now unless the session names its methods. Each is judged by itself:
+      two half-met authentications do not add up, and a session is never better than the event that it rests
+      on (NIST SP 800-63B-4, section 5.1).
     - With `suspect`, the session itself raised the tier: what it carries was proven before it was doubted, and
       cannot clear it. A thief of a cookie shows the owner's methods.
     - It must be at most `max_age_s` old (reauthentication, sections 2.1.3, 2.2.3, 2.3.3); of unknown age,
@@ -131,25 +136,25 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
     if rung.met.tier is Tier.DENY or credential == "failed":
         return False
     session, federation = attempt.session, attempt.federation
-    if session is not None and not suspect and _meets(rung, session.acr, session.amr, session.authentication_time, now):
+    if session is not None and not suspect and _meets(rung, _OWN, session, now):
         return True
-    if (
-        federation is not None
-        and federation.issuer in policy.trusted_issuers
-        and _meets(rung, federation.acr, federation.amr, federation.authentication_time, now)
-    ):
+    issuer = None if federation is None else policy.trusted_issuers.get(federation.issuer)
+    if federation is not None and issuer is not None and _meets(rung, issuer, federation, now):
         return True
     if credential != "succeeded":
         return False
     named = session is not None and session.amr != ()
-    return rung.any_method or (not named and _meets(rung, "", ("pwd",), now, now))
+    password = Session(amr=("pwd",), authentication_time=now)
+    return rung.any_method or (not named and _meets(rung, _OWN, password, now))
 
 
-def _meets(rung: Rung, acr: str, amr: tuple[str, ...], time: float | None, now: float) -> bool:
+def _meets(rung: Rung, issuer: Issuer, said: Session | Federation, now: float) -> bool:
+    time, acr = said.authentication_time, said.acr
     if rung.max_age_s is not None and (time is None or now - time > rung.max_age_s):
         return False
-    if acr in rung.acr:
+    if issuer.reaches(rung, acr):
         return True
+    amr = issuer.methods(acr, said.amr)
     methods = counted(amr)
     if rung.any_method:
         return acr not in ("", "0") or not methods.isdisjoint(ALONE) or (time is not None and not amr and not acr)

@@ -70,6 +70,27 @@ class Rung(Struct, frozen=True):
     unrestricted: Rung | None = None
 
 
+class Issuer(Struct, frozen=True):
+    """What a trusted issuer means by its `acr` values: a tier that they reach, or methods that they stand for.
+
+    What is not named means nothing, but that somebody authenticated. None: they mean what the tier table says.
+    """
+
+    acr: Mapping[str, Tier | tuple[str, ...]] | None = None
+
+    def reaches(self, rung: Rung, acr: str) -> bool:
+        """Whether the `acr` alone meets the rung, its age aside."""
+        if self.acr is None:
+            return acr in rung.acr
+        meaning = self.acr.get(acr)
+        return isinstance(meaning, Tier) and meaning >= rung.met.tier
+
+    def methods(self, acr: str, amr: tuple[str, ...]) -> tuple[str, ...]:
+        """The methods of the assertion: those that it names, and those that its `acr` stands for."""
+        meaning = None if self.acr is None else self.acr.get(acr)
+        return (*amr, *meaning) if isinstance(meaning, tuple) else amr
+
+
 class Policy(Struct, frozen=True, kw_only=True):
     """One identity domain's policy.
 
@@ -85,7 +106,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     levels: tuple[float, float]
     ladder: Mapping[Tier, Rung]
     journeys: Mapping[str, Journey]
-    trusted_issuers: frozenset[str] = frozenset()
+    trusted_issuers: Mapping[str, Issuer] = {}
     explicit_consent: bool = False
     retention: Retention = USUAL
     lists: Mapping[str, NamedList] = {}

@@ -11,7 +11,7 @@ from riskd.core.assessment import Hit
 from riskd.core.attempt import CREDENTIAL_RESULTS, JOURNEYS, Attempt, Federation, Network, Session
 from riskd.core.context import SOURCES, Context, Missing, Place, Remembered
 from riskd.core.decide import Ruling, decide, satisfied
-from riskd.core.policy import Bands, Evidence, Journey, Policy, evaluate, ladder
+from riskd.core.policy import Bands, Evidence, Issuer, Journey, Policy, evaluate, ladder
 from riskd.core.requirement import Terms, Tier
 from riskd.core.rules import Facts, Found
 
@@ -75,7 +75,7 @@ def policy_of(journey: Journey) -> Policy:
         levels=(0.02, 0.15),
         ladder=ladder(TABLE),
         journeys=dict.fromkeys(JOURNEYS, journey),
-        trusted_issuers=frozenset({"trusted"}),
+        trusted_issuers={"trusted": Issuer()},
     )
 
 

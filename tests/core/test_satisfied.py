@@ -19,7 +19,7 @@ from riskd.core.attempt import Attempt, Federation, Network, Session
 from riskd.core.context import Context, Missing, Place, Remembered
 from riskd.core.decide import decide, satisfied
 from riskd.core.features import NAMES
-from riskd.core.policy import Bands, Policy, ladder
+from riskd.core.policy import Bands, Issuer, Policy, ladder
 from riskd.core.requirement import ALONE, METHODS, RESTRICTED, Terms, Tier, accepts, counted
 
 ROOT: Final = Path(__file__).parents[2]
@@ -36,6 +36,10 @@ REGISTERED: Final = (
 """RFC 8176, section 2."""
 
 
+Meaning = str | tuple[str, ...]
+"""A tier, or methods."""
+
+
 class Word(Struct, forbid_unknown_fields=True):
     """An authentication, as a session or an assertion tells it."""
 
@@ -43,6 +47,7 @@ class Word(Struct, forbid_unknown_fields=True):
     amr: tuple[str, ...] = ()
     age: int | None = None
     issuer: str = "trusted"
+    means: dict[str, Meaning] | None = None
 
     def time(self) -> float | None:
         """Epoch seconds."""
@@ -70,7 +75,14 @@ class Case(Struct, forbid_unknown_fields=True):
         for name, added in self.also.items():
             terms = table[Tier[name]]
             table[Tier[name]] = replace(terms, amr=(*terms.amr, *added))
-        return replace(policy, ladder=ladder(table), trusted_issuers=frozenset({"trusted"}))
+        return replace(policy, ladder=ladder(table), trusted_issuers={"trusted": self.issuer()})
+
+    def issuer(self) -> Issuer:
+        """The trusted one."""
+        means = None if self.assertion is None else self.assertion.means
+        if means is None:
+            return Issuer()
+        return Issuer({acr: Tier[each] if isinstance(each, str) else each for acr, each in means.items()})
 
     def attempt(self) -> Attempt:
         """What arrives."""
@@ -191,6 +203,24 @@ def test_what_meets_a_stricter_tier_meets_a_laxer_one(policy: Policy, word: Word
     attempt = session_of(word.acr, word.amr, word.age)
     if meets(policy, attempt, strict):
         assert meets(policy, attempt, lax)
+
+
+@given(policies, words, st.none() | st.dictionaries(acrs, tiers | methods, max_size=3), tiers)
+def test_a_trusted_word_is_worth_no_more_than_ones_own(
+    policy: Policy, word: Word, means: dict[str, Tier | tuple[str, ...]] | None, tier: Tier
+) -> None:
+    """Read by the tier table, an assertion meets what a session of the same words meets; read by the issuer's own
+    meanings, its tier does, or the methods that it stands for."""
+    policy = replace(policy, trusted_issuers={"trusted": Issuer(means)})
+    found = Federation(issuer="trusted", acr=word.acr, amr=word.amr, authentication_time=word.time())
+    meaning = None if means is None else means.get(word.acr)
+    acr = word.acr if means is None or word.acr in ("", "0") else "of the issuer's own"
+    if isinstance(meaning, Tier):
+        acr = {Tier.BASELINE: "x", Tier.STEP_UP: "mfa", Tier.PHISHING_RESISTANT: "phr", Tier.HARDWARE_BOUND: "phrh"}[
+            meaning
+        ]
+    amr = (*word.amr, *meaning) if isinstance(meaning, tuple) else word.amr
+    assert meets(policy, attempt_of(None, found), tier) is meets(policy, session_of(acr, amr, word.age), tier)
 
 
 @given(policies, methods, ages, st.permutations(range(5)), tiers)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.policy_file.contradictions import lists_in
 from riskd.adapters.policy_file.document import LARGEST, Document, span
+from riskd.adapters.policy_file.issuers import ISSUER_KEYS, read_issuers
 from riskd.adapters.policy_file.lists import ListReader
 from riskd.adapters.policy_file.rules import RULE_KEYS, RuleReader
 from riskd.adapters.policy_file.tenants import MOST_TENANTS, TENANT_NAME, changed, looser, overlaid, values
@@ -35,6 +36,7 @@ KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "tenant": ((), ("tiers", "journeys", *_OF_TENANTS)),
     "levels": (("medium", "high"), ()),
     "retention": ((), tuple(BOUNDS)),
+    "issuer": ISSUER_KEYS,
     "tier": (("aal",), ("acr_values", "max_age", "amr")),
     "journey": (("floor", "bands", "valid_for"), ("gaps", "cold_start", "learning_until", "friction_budget")),
     "rule": RULE_KEYS,
@@ -143,9 +145,7 @@ class _Reader:
             base,
             ladder=ladder(tiers),
             journeys=self._journeys(top.get("journeys"), learning),
-            trusted_issuers=frozenset(
-                document.texts(top.get("trusted_issuers"), "trusted_issuers", _SYMBOL, "an issuer")
-            ),
+            trusted_issuers=read_issuers(document, top.get("trusted_issuers"), _SYMBOL, self._tier, self._methods),
             explicit_consent=document.boolean(top.get("explicit_consent"), "explicit_consent"),
             lists=lists.lists,
             trusted_networks=lists.trusted,
