@@ -87,10 +87,11 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
 
 
 LEARNING: Final = Reason("LEARNING_MODE", 0.0, "This journey is learning: {} was not required.")
-RESTRICTED_METHOD: Final = Reason(
-    "RESTRICTED_METHOD", 0.0, "The sign-in rests on a code sent over the telephone network."
-)
 """Leads the reasons of an answer from which a tier was withheld."""
+RESTRICTED_METHOD: Final = Reason(
+    "RESTRICTED_METHOD", 0.0, "The sign-in rests on a code sent over a telephone network."
+)
+"""Of an answer that nothing satisfies but a restricted method (NIST SP 800-63B-4, section 3.2.9)."""
 
 
 def _reasons(hits: Sequence[Hit]) -> list[Reason]:
