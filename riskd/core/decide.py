@@ -88,9 +88,7 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
 
 LEARNING: Final = Reason("LEARNING_MODE", 0.0, "This journey is learning: {} was not required.")
 """Leads the reasons of an answer from which a tier was withheld."""
-RESTRICTED_METHOD: Final = Reason(
-    "RESTRICTED_METHOD", 0.0, "The sign-in rests on a code sent over a telephone network."
-)
+RESTRICTED_METHOD: Final = Reason("RESTRICTED_METHOD", 0.0, "The sign-in rests on a call or a text message.")
 """Of an answer that nothing satisfies but a restricted method (NIST SP 800-63B-4, section 3.2.9)."""
 
 

@@ -23,7 +23,7 @@ from riskd.core.context import SOURCES
 from riskd.core.errors import InvalidPolicy
 from riskd.core.lists import NamedList
 from riskd.core.policy import Bands, Journey, Policy, ladder
-from riskd.core.requirement import HUMAN, Terms, Tier
+from riskd.core.requirement import HUMAN, METHODS, Terms, Tier
 from riskd.core.retention import BOUNDS, Retention
 from riskd.core.rules import Compiler, Evaluate, Rule
 
@@ -255,7 +255,7 @@ class _Reader:
         fields = self._fields(node, "tier", f"tier {name}")
         aal = document.number(fields.get("aal"), "aal", 0, 3)
         acr_values = document.texts(fields.get("acr_values"), "acr_values", _SYMBOL, "an acr value")
-        combinations = tuple(self._methods(item) for item in document.items(fields.get("amr"), "amr"))
+        combinations = tuple(self._combination(item, aal or 0) for item in document.items(fields.get("amr"), "amr"))
         max_age = document.seconds(fields.get("max_age"), "max_age")
         if name not in (None, Tier.BASELINE.name) and not acr_values and not combinations:
             document.wrong(key_node, "unmeetable_tier", "say which acr or amr proves it", tier=name)
@@ -270,6 +270,14 @@ class _Reader:
             self.document.wrong(node, "human_challenge", "use HARDWARE_BOUND or DENY", what=name)
         for value in dict.fromkeys(value for each in values for value in each if value in HUMAN):
             self.document.wrong(node, "human_challenge", remedy, what=f"{value} in {name}")
+
+    def _combination(self, node: yaml.Node, aal: float) -> tuple[str, ...]:
+        methods = self._methods(node)
+        kinds = {METHODS.get(method, "unsaid") for method in methods}
+        if aal >= 2 and len(methods) > 1 and len(kinds) == 1 and "unsaid" not in kinds:
+            remedy = "add a factor of another kind (NIST SP 800-63B-4, section 2.2.1), or name the one that you mean"
+            self.document.wrong(node, "one_kind", remedy, methods=", ".join(methods), kind=kinds.pop())
+        return methods
 
     def _methods(self, node: yaml.Node) -> tuple[str, ...]:
         document = self.document
