@@ -22,6 +22,7 @@ from riskd.core.attempt import (
     ReportedPlace,
     Session,
 )
+from riskd.core.challenge import authorization_request, challenge
 from riskd.core.context import Missing
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, RiskdError, Unavailable, UnknownAssessment
 from riskd.core.requirement import Requirement, Tier
@@ -52,6 +53,8 @@ __all__ = [
     "Tier",
     "Unavailable",
     "UnknownAssessment",
+    "authorization_request",
+    "challenge",
     "open_engine",
 ]
 

@@ -9,10 +9,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.core.assessment import Hit, Reason
-from riskd.core.attempt import Attempt
+from riskd.core.attempt import Attempt, Federation, Session
 from riskd.core.context import Context, Missing
-from riskd.core.policy import Journey, Policy, Rung
-from riskd.core.requirement import Requirement, Tier
+from riskd.core.policy import Issuer, Journey, Policy, Rung
+from riskd.core.requirement import ALONE, Requirement, Tier, counted
+
+_OWN: Final = Issuer()
+"""Who said what a session carries: whoever asks."""
 
 
 class Ruling(Struct, frozen=True):
@@ -45,7 +48,8 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
     4. A gap in an expected source asks for its posture. "None yet" is knowledge, not a gap that could
        have been filled: for the history it asks for the cold-start tier instead, else for nothing.
     5. A journey that is learning asks for its floor, and says what it would have asked for.
-    6. The requirement is satisfied when one authentication, taken by itself, meets it: see `satisfied`.
+    6. The requirement is satisfied when one authentication, taken by itself, meets it: see `satisfied`. That it rests
+       on a restricted method is a reason (NIST SP 800-63B-4, section 3.2.9).
     """
     journey = policy.journeys[attempt.journey]
     floor = journey.floor
@@ -66,10 +70,13 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         tier = floor
         reasons.insert(0, replace(LEARNING, text=LEARNING.text.format(withheld.name)))
     rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
+    met = satisfied(policy, attempt, context.now, rung, suspect=suspect)  # (6)
+    if met and rung.unrestricted and not satisfied(policy, attempt, context.now, rung.unrestricted, suspect=suspect):
+        reasons.append(RESTRICTED_METHOD)
     return Ruling(
         tier=tier,
         level=policy.level(score),
-        requirement=rung.met if satisfied(policy, attempt, context.now, rung, suspect=suspect) else rung.unmet,  # (6)
+        requirement=rung.met if met else rung.unmet,
         reasons=tuple(reasons),
         gaps=tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"]),
         coverage=1.0 - len(expected) / len(postures) if postures else 1.0,
@@ -81,6 +88,8 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
 
 LEARNING: Final = Reason("LEARNING_MODE", 0.0, "This journey is learning: {} was not required.")
 """Leads the reasons of an answer from which a tier was withheld."""
+RESTRICTED_METHOD: Final = Reason("RESTRICTED_METHOD", 0.0, "The sign-in rests on a call or a text message.")
+"""Of an answer that nothing satisfies but a restricted method (NIST SP 800-63B-4, section 3.2.9)."""
 
 
 def _reasons(hits: Sequence[Hit]) -> list[Reason]:
@@ -109,40 +118,43 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
 
     - A failed credential meets nothing, and nothing meets DENY.
     - The authentications known of an attempt are: the session's, the federated one if the policy trusts
-      its issuer, and the credential that just succeeded, which counts as a password entered now unless
-      the session names its methods. Each is judged by itself: two half-met authentications do not add up,
-      and a session is never better than the event that it rests on (NIST SP 800-63B-4, section 5.1).
+      its issuer, in the policy's reading of that issuer's `acr`, and the credential that just succeeded,
+      which counts as a password entered now unless the session names its methods. Each is judged by itself:
+      two half-met authentications do not add up, and a session is never better than the event that it rests
+      on (NIST SP 800-63B-4, section 5.1).
     - With `suspect`, the session itself raised the tier: what it carries was proven before it was doubted, and
       cannot clear it. A thief of a cookie shows the owner's methods.
     - It must be at most `max_age_s` old (reauthentication, sections 2.1.3, 2.2.3, 2.3.3); of unknown age,
       it meets only a tier without a limit.
-    - It must carry an accepted `acr`, or methods that include an accepted combination. BASELINE takes
-      any. Knowledge-based answers are no authenticator (section 3.1 knows none): `kba` is not counted.
+    - It must carry an accepted `acr`, or methods that include an accepted combination (see `counted`).
+      BASELINE takes any `acr` and any method that authenticates by itself. `acr` 0 says that nobody
+      authenticated, a remembered browser for instance (OpenID Connect Core, section 2): it counts for
+      nothing, as does a method that RFC 8176 does not know and the policy does not name.
     """
     credential = attempt.credential_result
     if rung.met.tier is Tier.DENY or credential == "failed":
         return False
     session, federation = attempt.session, attempt.federation
-    if session is not None and not suspect and _meets(rung, session.acr, session.amr, session.authentication_time, now):
+    if session is not None and not suspect and _meets(rung, _OWN, session, now):
         return True
-    if (
-        federation is not None
-        and federation.issuer in policy.trusted_issuers
-        and _meets(rung, federation.acr, federation.amr, federation.authentication_time, now)
-    ):
+    issuer = None if federation is None else policy.trusted_issuers.get(federation.issuer)
+    if federation is not None and issuer is not None and _meets(rung, issuer, federation, now):
         return True
     if credential != "succeeded":
         return False
     named = session is not None and session.amr != ()
-    return rung.any_method or (not named and _meets(rung, "", ("pwd",), now, now))
+    password = Session(amr=("pwd",), authentication_time=now)
+    return rung.any_method or (not named and _meets(rung, _OWN, password, now))
 
 
-def _meets(rung: Rung, acr: str, amr: tuple[str, ...], time: float | None, now: float) -> bool:
+def _meets(rung: Rung, issuer: Issuer, said: Session | Federation, now: float) -> bool:
+    time, acr = said.authentication_time, said.acr
     if rung.max_age_s is not None and (time is None or now - time > rung.max_age_s):
         return False
-    if acr in rung.acr:
+    if issuer.reaches(rung, acr):
         return True
-    methods = frozenset(amr) - {"kba"}
+    amr = issuer.methods(acr, said.amr)
+    methods = counted(amr)
     if rung.any_method:
-        return bool(methods or acr) or (time is not None and not amr)
+        return acr not in ("", "0") or not methods.isdisjoint(ALONE) or (time is not None and not amr and not acr)
     return any(combination <= methods for combination in rung.combinations)

@@ -13,7 +13,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.egress import disregarded
 from riskd.core.lists import NamedList, listed
-from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.core.requirement import RESTRICTED, Requirement, Terms, Tier
 from riskd.core.retention import USUAL, Retention
 from riskd.core.rules import Evaluate, Facts, Found, Rule, nothing
 
@@ -55,7 +55,8 @@ class Rung(Struct, frozen=True):
     """A tier made ready: its two possible requirements, and what meets it.
 
     A stricter tier's method meets a laxer tier: `acr` and `combinations` hold those of this tier and of
-    all above it. `any_method` accepts every authentication that is recent enough.
+    all above it. `any_method` accepts every authentication that is recent enough. `unrestricted` is the rung without
+    the combinations that hold a restricted method, if there are any.
     """
 
     max_age_s: int | None
@@ -66,6 +67,28 @@ class Rung(Struct, frozen=True):
     """The combinations as they are kept with a receipt, to judge the challenge that is passed later."""
     met: Requirement
     unmet: Requirement
+    unrestricted: Rung | None = None
+
+
+class Issuer(Struct, frozen=True):
+    """What a trusted issuer means by its `acr` values: a tier that they reach, or methods that they stand for.
+
+    What is not named means nothing, but that somebody authenticated. None: they mean what the tier table says.
+    """
+
+    acr: Mapping[str, Tier | tuple[str, ...]] | None = None
+
+    def reaches(self, rung: Rung, acr: str) -> bool:
+        """Whether the `acr` alone meets the rung, its age aside."""
+        if self.acr is None:
+            return acr in rung.acr
+        meaning = self.acr.get(acr)
+        return isinstance(meaning, Tier) and meaning >= rung.met.tier
+
+    def methods(self, acr: str, amr: tuple[str, ...]) -> tuple[str, ...]:
+        """The methods of the assertion: those that it names, and those that its `acr` stands for."""
+        meaning = None if self.acr is None else self.acr.get(acr)
+        return (*amr, *meaning) if isinstance(meaning, tuple) else amr
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -83,7 +106,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     levels: tuple[float, float]
     ladder: Mapping[Tier, Rung]
     journeys: Mapping[str, Journey]
-    trusted_issuers: frozenset[str] = frozenset()
+    trusted_issuers: Mapping[str, Issuer] = {}
     explicit_consent: bool = False
     retention: Retention = USUAL
     lists: Mapping[str, NamedList] = {}
@@ -107,22 +130,26 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 def ladder(tiers: Mapping[Tier, Terms]) -> dict[Tier, Rung]:
-    """The tier table made ready. BASELINE takes any authentication, DENY none."""
+    """The tier table made ready. BASELINE takes any authentication unless it lists methods, DENY none."""
     table = {**tiers, Tier.DENY: tiers.get(Tier.DENY, Terms(aal=0))}
     return {tier: _rung(tier, terms, table) for tier, terms in table.items()}
 
 
 def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
     above = [other for rank, other in table.items() if tier <= rank < Tier.DENY]
-    return Rung(
+    rung = Rung(
         max_age_s=terms.max_age_s,
-        any_method=tier is Tier.BASELINE,
+        any_method=tier is Tier.BASELINE and not terms.amr,
         acr=frozenset(acr for other in above for acr in other.acr_values),
         combinations=tuple(frozenset(methods) for other in above for methods in other.amr),
         accepted=tuple(dict.fromkeys(methods for other in above for methods in other.amr)) if terms.amr else (),
         met=Requirement(tier, terms, True),
         unmet=Requirement(tier, terms, False),
     )
+    unrestricted = tuple(methods for methods in rung.combinations if methods.isdisjoint(RESTRICTED))
+    if unrestricted == rung.combinations:
+        return rung
+    return replace(rung, unrestricted=replace(rung, combinations=unrestricted))
 
 
 class Evidence(Struct, frozen=True):

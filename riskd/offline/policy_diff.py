@@ -10,7 +10,7 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.core.policy import Journey, Policy
+from riskd.core.policy import Issuer, Journey, Policy
 from riskd.core.requirement import Requirement, Tier
 from riskd.core.rules import Rule
 
@@ -98,10 +98,35 @@ def _scalars(old: Policy, new: Policy) -> Iterator[Change]:
 
 
 def _issuers(old: Policy, new: Policy) -> Iterator[Change]:
-    for issuer in sorted(new.trusted_issuers - old.trusted_issuers):
+    for issuer in sorted(new.trusted_issuers.keys() - old.trusted_issuers.keys()):
         yield Change(kind="issuer", where=issuer, what="its assertions now count as authentication", way="loosens")
-    for issuer in sorted(old.trusted_issuers - new.trusted_issuers):
+    for issuer in sorted(old.trusted_issuers.keys() - new.trusted_issuers.keys()):
         yield Change(kind="issuer", where=issuer, what="its assertions no longer count", way="tightens")
+    for issuer in sorted(old.trusted_issuers.keys() & new.trusted_issuers.keys()):
+        for what, way in _meanings(old.trusted_issuers[issuer], new.trusted_issuers[issuer]):
+            yield Change(kind="issuer", where=issuer, what=what, way=way)
+
+
+def _meanings(old: Issuer, new: Issuer) -> Iterator[tuple[str, Way]]:
+    """What an issuer's `acr` values mean now. More methods can spoil an umbrella (`counted`), so they go either way."""
+    if (old.acr is None) != (new.acr is None):
+        yield (
+            "its acr values mean what the " + ("tier table says" if new.acr is None else "policy says of it"),
+            "either",
+        )
+        return
+    before, after = old.acr or {}, new.acr or {}
+    for acr in sorted(before.keys() | after.keys()):
+        was, means = before.get(acr, 0), after.get(acr, 0)
+        if was != means:
+            way = _direction(-was, -means) if isinstance(was, int) and isinstance(means, int) else "either"
+            yield f"acr {acr} means {_meaning(means)}, was {_meaning(was)}", way
+
+
+def _meaning(meaning: int | tuple[str, ...]) -> str:
+    if isinstance(meaning, tuple):
+        return "+".join(meaning)
+    return Tier(meaning).name if meaning else "nothing"
 
 
 def _lists(old: Policy, new: Policy) -> Iterator[Change]:
@@ -129,7 +154,10 @@ def _terms(old: Policy, new: Policy) -> Iterator[Change]:
         before, after = old.ladder[tier], new.ladder[tier]
         for what, way in _asks(before.met, after.met):
             yield Change(kind="terms", where=tier.name, what=what, way=way)
-        if after.any_method:
+        if before.any_method != after.any_method:
+            what = "any method meets it" if after.any_method else "only the methods that it lists meet it"
+            yield Change(kind="terms", where=tier.name, what=what, way="either")
+        if before.any_method or after.any_method:
             continue
         combinations = {frozenset(one) for one in before.combinations}, {frozenset(one) for one in after.combinations}
         for name, (had, has) in (("acr", (before.acr, after.acr)), ("amr", combinations)):

@@ -17,7 +17,7 @@ from riskd.core.context import SOURCES
 from riskd.core.errors import InvalidPolicy, Problem
 from riskd.core.features import NAMES
 from riskd.core.lists import KINDS
-from riskd.core.policy import Policy
+from riskd.core.policy import Issuer, Policy
 from riskd.core.requirement import Terms, Tier
 from riskd.core.rules import VARIABLES
 
@@ -105,7 +105,7 @@ def test_a_policy_is_read_as_written() -> None:
     login = policy.journeys["login"]
     assert (policy.domain, policy.version, policy.levels) == ("workforce", "a", (0.1, 1.0))
     assert policy.explicit_consent
-    assert policy.trusted_issuers == {"https://login.example.com"}
+    assert policy.trusted_issuers == {"https://login.example.com": Issuer()}
     assert policy.ladder[Tier.STEP_UP].met.terms == Terms(2, ("mfa",), 86_400, (("pwd", "otp"), ("mfa",)))
     assert set(policy.ladder) == {Tier.BASELINE, Tier.STEP_UP, Tier.DENY}
     assert login.postures == {"place": None, "history": Tier.DENY}

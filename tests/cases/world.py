@@ -40,7 +40,7 @@ from riskd.core.assess import Release
 from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import Unavailable
-from riskd.core.policy import Policy
+from riskd.core.policy import Issuer, Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import recall, wanted
 from riskd.ports import HistoryStore
@@ -178,7 +178,13 @@ _EVERYWHERE: Final = TableGeo({})
 
 
 def _with(policy: Policy, changes: dict[str, bool | frozenset[str]]) -> Policy:
-    return replace(policy, **changes)
+    return replace(
+        policy,
+        **{
+            name: change if isinstance(change, bool) else dict.fromkeys(change, Issuer())
+            for name, change in changes.items()
+        },
+    )
 
 
 def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> tuple[Keys, Context]:

@@ -16,7 +16,7 @@ from riskd.cli.main import build_parser, main
 from riskd.config import FIELDS
 from riskd.core.attempt import DOMAINS
 from riskd.core.context import SOURCES
-from riskd.core.decide import LEARNING
+from riskd.core.decide import LEARNING, RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.requirement import Tier
 from riskd.metrics import METRICS
@@ -172,7 +172,7 @@ def test_every_code_exists() -> None:
     known = {feature.reason for feature in FEATURES} | {f"MISSING_{source.upper()}" for source in SOURCES}
     known |= {rule["reason"] for policy in policies for rule in policy["rules"]}
     known |= FAULTS.keys() | {code.name for code in StatusCode} | Tier.__members__.keys()
-    known |= {"UPPER_SNAKE", "NOT_SERVING", LEARNING.code}
+    known |= {"UPPER_SNAKE", "NOT_SERVING", LEARNING.code, RESTRICTED_METHOD.code}
     form = re.compile(r"(?!RISKD_)[A-Z]+(?:_[A-Z]+)+")
     pages = [page for page in PAGES if page.parent.name != "decisions"]
     found = {words: name(page) for page in pages for words in code(page) if form.fullmatch(words)}

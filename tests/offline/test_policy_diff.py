@@ -114,3 +114,32 @@ def test_the_same_policy_has_no_changes(domain: str) -> None:
     """Whatever its formatting."""
     same: Comparison = compare(SHIPPED, read_policy("again", TEXT.replace("\n\n", "\n"), COMPILER))
     assert (same.domain, same.changes, same.way) == (domain, (), "neither")
+
+
+MEANINGS: Final = {
+    ("[idp]", "{idp: {}}"): "neither",
+    ("[idp]", "{idp: {acr: {c1: STEP_UP}}}"): "either",
+    ("{idp: {acr: {}}}", "{idp: {acr: {c1: STEP_UP}}}"): "loosens",
+    ("{idp: {acr: {c1: STEP_UP}}}", "{idp: {acr: {}}}"): "tightens",
+    ("{idp: {acr: {c1: STEP_UP}}}", "{idp: {acr: {c1: HARDWARE_BOUND}}}"): "loosens",
+    ("{idp: {acr: {c1: [pwd, otp]}}}", "{idp: {acr: {c1: [pwd]}}}"): "either",
+    ("{idp: {acr: {c1: STEP_UP}}}", "{idp: {acr: {c1: BASELINE, c2: STEP_UP}}}"): "either",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), MEANINGS)
+def test_what_an_issuer_means_is_compared(old: str, new: str) -> None:
+    """A higher meaning loosens, a lower one tightens; words that the policy reads in another way can do both."""
+    texts = [TEXT.replace("trusted_issuers: []", f"trusted_issuers: {each}") for each in (old, new)]
+    before, after = (read_policy("p", text, COMPILER) for text in texts)
+    found = compare(before, after)
+    assert found.way == MEANINGS[old, new]
+    assert {change.kind for change in found.changes} == (set() if found.way == "neither" else {"issuer"})
+
+
+def test_a_baseline_that_begins_to_list_its_methods_may_go_either_way() -> None:
+    """It takes no others then, but it may take a restricted one."""
+    listed = TEXT.replace("max_age: 30d # section 2.1.3", "amr: [[pwd], [sms]]\n    max_age: 30d # section 2.1.3")
+    for old, new in ((SHIPPED, read_policy("p", listed, COMPILER)), (read_policy("p", listed, COMPILER), SHIPPED)):
+        found = compare(old, new)
+        assert ([change.kind for change in found.changes], found.way) == (["terms"], "either")

@@ -256,7 +256,8 @@ class _CaseReader:
         satisfied = document.boolean(fields["satisfied"], "satisfied") if "satisfied" in fields else None
         level = document.choice(fields.get("level"), "level", ("low", "medium", "high"))
         rules = policy.journeys[journey].rules if policy is not None and journey in policy.journeys else ()
-        codes = [*(rule.reason for rule in rules), "NO_HISTORY", *(f"MISSING_{source.upper()}" for source in SOURCES)]
+        gaps = [f"MISSING_{source.upper()}" for source in SOURCES]
+        codes = [*(rule.reason for rule in rules), "NO_HISTORY", "RESTRICTED_METHOD", *gaps]
         acting = [rule.name for rule in rules if not rule.shadow]
         shadow = [rule.name for rule in rules if rule.shadow]
         if tier is None:

@@ -43,6 +43,8 @@ MISTAKES: Final = {
     "unmeetable_tier": "nothing could meet {tier}: it has neither acr_values nor amr",
     "age_rises": "{tier} allows an older authentication than {below}",
     "no_factor": "'{method}' is no authentication factor",
+    "one_kind": "[{methods}] is one factor: each proves {kind}",
+    "issuer_denies": "acr '{acr}' cannot mean DENY",
     "levels_not_rising": "high must begin above medium",
     "band_not_rising": "the band of {tier} does not lie above the one before it",
     "band_below_floor": "the band of {tier} never counts: the floor is {floor}",

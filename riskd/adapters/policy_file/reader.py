@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.policy_file.contradictions import lists_in
 from riskd.adapters.policy_file.document import LARGEST, Document, span
+from riskd.adapters.policy_file.issuers import ISSUER_KEYS, read_issuers
 from riskd.adapters.policy_file.lists import ListReader
 from riskd.adapters.policy_file.rules import RULE_KEYS, RuleReader
 from riskd.adapters.policy_file.tenants import MOST_TENANTS, TENANT_NAME, changed, looser, overlaid, values
@@ -22,7 +23,7 @@ from riskd.core.context import SOURCES
 from riskd.core.errors import InvalidPolicy
 from riskd.core.lists import NamedList
 from riskd.core.policy import Bands, Journey, Policy, ladder
-from riskd.core.requirement import HUMAN, Terms, Tier
+from riskd.core.requirement import HUMAN, METHODS, Terms, Tier
 from riskd.core.retention import BOUNDS, Retention
 from riskd.core.rules import Compiler, Evaluate, Rule
 
@@ -35,6 +36,7 @@ KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "tenant": ((), ("tiers", "journeys", *_OF_TENANTS)),
     "levels": (("medium", "high"), ()),
     "retention": ((), tuple(BOUNDS)),
+    "issuer": ISSUER_KEYS,
     "tier": (("aal",), ("acr_values", "max_age", "amr")),
     "journey": (("floor", "bands", "valid_for"), ("gaps", "cold_start", "learning_until", "friction_budget")),
     "rule": RULE_KEYS,
@@ -143,9 +145,7 @@ class _Reader:
             base,
             ladder=ladder(tiers),
             journeys=self._journeys(top.get("journeys"), learning),
-            trusted_issuers=frozenset(
-                document.texts(top.get("trusted_issuers"), "trusted_issuers", _SYMBOL, "an issuer")
-            ),
+            trusted_issuers=read_issuers(document, top.get("trusted_issuers"), _SYMBOL, self._tier, self._methods),
             explicit_consent=document.boolean(top.get("explicit_consent"), "explicit_consent"),
             lists=lists.lists,
             trusted_networks=lists.trusted,
@@ -255,7 +255,7 @@ class _Reader:
         fields = self._fields(node, "tier", f"tier {name}")
         aal = document.number(fields.get("aal"), "aal", 0, 3)
         acr_values = document.texts(fields.get("acr_values"), "acr_values", _SYMBOL, "an acr value")
-        combinations = tuple(self._methods(item) for item in document.items(fields.get("amr"), "amr"))
+        combinations = tuple(self._combination(item, aal or 0) for item in document.items(fields.get("amr"), "amr"))
         max_age = document.seconds(fields.get("max_age"), "max_age")
         if name not in (None, Tier.BASELINE.name) and not acr_values and not combinations:
             document.wrong(key_node, "unmeetable_tier", "say which acr or amr proves it", tier=name)
@@ -270,6 +270,14 @@ class _Reader:
             self.document.wrong(node, "human_challenge", "use HARDWARE_BOUND or DENY", what=name)
         for value in dict.fromkeys(value for each in values for value in each if value in HUMAN):
             self.document.wrong(node, "human_challenge", remedy, what=f"{value} in {name}")
+
+    def _combination(self, node: yaml.Node, aal: float) -> tuple[str, ...]:
+        methods = self._methods(node)
+        kinds = {METHODS.get(method, "unsaid") for method in methods}
+        if aal >= 2 and len(methods) > 1 and len(kinds) == 1 and "unsaid" not in kinds:
+            remedy = "add a factor of another kind (NIST SP 800-63B-4, section 2.2.1), or name the one that you mean"
+            self.document.wrong(node, "one_kind", remedy, methods=", ".join(methods), kind=kinds.pop())
+        return methods
 
     def _methods(self, node: yaml.Node) -> tuple[str, ...]:
         document = self.document

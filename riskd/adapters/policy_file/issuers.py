@@ -1,0 +1,53 @@
+"""The trusted issuers of a policy, and what each of them means by its `acr` values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import yaml
+
+from riskd.adapters.policy_file.document import Document
+from riskd.core.policy import Issuer
+from riskd.core.requirement import Tier
+
+ISSUER_KEYS: Final[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ("acr",))
+
+
+def read_issuers(
+    document: Document,
+    node: yaml.Node | None,
+    symbol: str,
+    tier: Callable[[yaml.Node, str], Tier | None],
+    methods: Callable[[yaml.Node], tuple[str, ...]],
+) -> dict[str, Issuer]:
+    """A list of issuers, whose `acr` values are those of the tier table, or a mapping that says what each means.
+
+    `symbol` is the pattern of names; `tier` and `methods` read a meaning, a tier of the table or a combination.
+    """
+    if not isinstance(node, yaml.MappingNode):
+        return dict.fromkeys(document.texts(node, "trusted_issuers", symbol, "an issuer"), Issuer())
+    found = {}
+    for name, key_node, value in document.entries(node, "trusted_issuers"):
+        document.text(key_node, "an entry of trusted_issuers", symbol, "an issuer")
+        fields = document.fields(value, f"issuer {name}", *ISSUER_KEYS)
+        found[name] = Issuer(_meanings(document, fields["acr"], symbol, tier, methods) if "acr" in fields else None)
+    return found
+
+
+def _meanings(
+    document: Document,
+    node: yaml.Node,
+    symbol: str,
+    tier: Callable[[yaml.Node, str], Tier | None],
+    methods: Callable[[yaml.Node], tuple[str, ...]],
+) -> dict[str, Tier | tuple[str, ...]]:
+    found: dict[str, Tier | tuple[str, ...]] = {}
+    for acr, key_node, value in document.entries(node, "acr"):
+        document.text(key_node, "an acr value", symbol, "an acr value")
+        meaning = methods(value) if isinstance(value, yaml.SequenceNode) else tier(value, "tier")
+        if meaning is Tier.DENY:
+            document.wrong(value, "issuer_denies", "leave the acr out, and it counts for nothing", acr=acr)
+        elif meaning is not None:
+            found[acr] = meaning
+    return found

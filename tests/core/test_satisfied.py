@@ -1,0 +1,258 @@
+"""What meets a tier: the table in satisfied.yaml, and its laws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.policy_file import load_policy
+from riskd.core.attempt import Attempt, Federation, Network, Session
+from riskd.core.context import Context, Missing, Place, Remembered
+from riskd.core.decide import decide, satisfied
+from riskd.core.features import NAMES
+from riskd.core.policy import Bands, Issuer, Policy, ladder
+from riskd.core.requirement import ALONE, METHODS, RESTRICTED, Terms, Tier, accepts, counted
+
+ROOT: Final = Path(__file__).parents[2]
+NOW: Final = 1_700_000_000.0
+HOUR: Final = 3600
+SHIPPED: Final = {
+    domain: load_policy(ROOT / "data" / "policies" / f"{domain}.yaml", CelCompiler(NAMES))
+    for domain in ("customer", "workforce", "machine")
+}
+REGISTERED: Final = (
+    *("face", "fpt", "geo", "hwk", "iris", "kba", "mca", "mfa", "otp", "pin", "pop"),
+    *("pwd", "rba", "retina", "sc", "sms", "swk", "tel", "user", "vbm", "wia"),
+)
+"""RFC 8176, section 2."""
+
+
+Meaning = str | tuple[str, ...]
+"""A tier, or methods."""
+
+
+class Word(Struct, forbid_unknown_fields=True):
+    """An authentication, as a session or an assertion tells it."""
+
+    acr: str = ""
+    amr: tuple[str, ...] = ()
+    age: int | None = None
+    issuer: str = "trusted"
+    means: dict[str, Meaning] | None = None
+
+    def time(self) -> float | None:
+        """Epoch seconds."""
+        return None if self.age is None else NOW - self.age
+
+
+class Case(Struct, forbid_unknown_fields=True):
+    """One line of the table."""
+
+    case: str
+    section: str
+    tier: str
+    met: bool
+    domain: str = "customer"
+    credential: str = "not_checked"
+    session: Word | None = None
+    assertion: Word | None = None
+    also: dict[str, tuple[tuple[str, ...], ...]] = {}
+    restricted: bool = False
+
+    def policy(self) -> Policy:
+        """The shipped policy, the table's own combinations and an issuer added."""
+        policy = SHIPPED[self.domain]
+        table = {tier: rung.met.terms for tier, rung in policy.ladder.items()}
+        for name, added in self.also.items():
+            terms = table[Tier[name]]
+            table[Tier[name]] = replace(terms, amr=(*terms.amr, *added))
+        return replace(policy, ladder=ladder(table), trusted_issuers={"trusted": self.issuer()})
+
+    def issuer(self) -> Issuer:
+        """The trusted one."""
+        means = None if self.assertion is None else self.assertion.means
+        if means is None:
+            return Issuer()
+        return Issuer({acr: Tier[each] if isinstance(each, str) else each for acr, each in means.items()})
+
+    def attempt(self) -> Attempt:
+        """What arrives."""
+        session, word = self.session, self.assertion
+        return attempt_of(
+            None if session is None else Session(acr=session.acr, amr=session.amr, authentication_time=session.time()),
+            None
+            if word is None
+            else Federation(issuer=word.issuer, acr=word.acr, amr=word.amr, authentication_time=word.time()),
+            self.credential,
+            self.domain,
+        )
+
+
+CASES: Final = msgspec.convert(yaml.safe_load(Path(__file__).with_name("satisfied.yaml").read_text()), list[Case])
+methods = st.lists(st.sampled_from([*REGISTERED, "quantum"]), max_size=5).map(tuple)
+acrs = st.sampled_from(("", "0", "gold", "mfa", "phr", "phrh"))
+ages = st.none() | st.integers(0, 40 * 24 * HOUR)
+tiers = st.sampled_from([Tier.BASELINE, Tier.STEP_UP, Tier.PHISHING_RESISTANT, Tier.HARDWARE_BOUND])
+words = st.builds(Word, acr=acrs, amr=methods, age=ages)
+policies = st.sampled_from([SHIPPED["customer"], SHIPPED["workforce"]])
+
+
+def attempt_of(
+    session: Session | None, federation: Federation | None = None, credential: str = "", domain: str = "customer"
+) -> Attempt:
+    return Attempt(
+        domain=domain,
+        subject="s",
+        journey="login",
+        network=Network(client_ip="192.0.2.1"),
+        credential_result=credential or "not_checked",
+        session=session,
+        federation=federation,
+    )
+
+
+def session_of(acr: str, amr: tuple[str, ...], age: int | None) -> Attempt:
+    return attempt_of(Session(acr=acr, amr=amr, authentication_time=None if age is None else NOW - age))
+
+
+def meets(policy: Policy, attempt: Attempt, tier: Tier) -> bool:
+    return satisfied(policy, attempt, NOW, policy.ladder[tier])
+
+
+def test_each_case_is_told_once() -> None:
+    """The table has no two cases of one name."""
+    assert len({case.case for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.case)
+def test_what_meets_a_tier(case: Case) -> None:
+    """As the table says, with the section that asks for it."""
+    assert meets(case.policy(), case.attempt(), Tier[case.tier]) is case.met
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.also], ids=lambda case: case.case)
+def test_a_restricted_method_is_a_reason(case: Case) -> None:
+    """An answer that is satisfied by nothing but a restricted method says so, and no other does."""
+    policy = case.policy()
+    login = replace(policy.journeys["login"], floor=Tier[case.tier], postures={}, bands=_nothing(Tier[case.tier]))
+    policy = replace(policy, journeys={**policy.journeys, "login": login})
+    context = Context(
+        now=NOW,
+        values={},
+        place=Place("NO", 59.9, 10.7, 20.0),
+        route=Missing("route", "not_installed"),
+        agent=Missing("agent", "not_sent"),
+        remembered=Remembered(),
+        missing=(),
+    )
+    ruling = decide(policy, case.attempt(), context, 0.0, [])
+    assert ruling.requirement.satisfied is case.met
+    assert [reason.code for reason in ruling.reasons] == (["RESTRICTED_METHOD"] if case.restricted else [])
+
+
+def _nothing(tier: Tier) -> Bands:
+    return Bands((), (tier,))
+
+
+def test_every_registered_method_is_known() -> None:
+    """All of RFC 8176 have a kind, and nothing else has."""
+    assert set(METHODS) == set(REGISTERED)
+    assert set(METHODS.values()) == {"knowledge", "possession", "inherence", "unsaid", "none"}
+
+
+@pytest.mark.parametrize("method", [*REGISTERED, "quantum"])
+@pytest.mark.parametrize("domain", ["customer", "workforce"])
+def test_no_method_alone_is_two_factors(domain: str, method: str) -> None:
+    """But the one that says so; and alone it is an authentication only if it is an authenticator."""
+    policy, attempt = SHIPPED[domain], session_of("", (method,), 60)
+    assert meets(policy, attempt, Tier.STEP_UP) is (method == "mfa")
+    assert meets(policy, attempt, Tier.BASELINE) is (method in ALONE)
+
+
+@given(policies, words, st.sampled_from([*REGISTERED, "quantum"]), tiers)
+def test_one_more_method_never_spoils(policy: Policy, word: Word, more: str, tier: Tier) -> None:
+    """Unless it says of an umbrella what was below it: a call, a text message, a security question. And a session that
+    named no methods is taken at its word on none, and at its methods once it names them."""
+    amr = word.amr
+    before, after = session_of(word.acr, amr, word.age), session_of(word.acr, (*amr, more), word.age)
+    if meets(policy, before, tier) and not meets(policy, after, tier):
+        assert (more in RESTRICTED | {"kba"} and {"mfa", "mca"} & set(amr)) or (amr == () and more not in ALONE)
+
+
+@given(policies, words, st.integers(0, 40 * 24 * HOUR), tiers)
+def test_an_older_authentication_never_helps(policy: Policy, word: Word, older: int, tier: Tier) -> None:
+    """What does not meet a tier would not had it been longer ago, or at a time that nobody tells."""
+    if word.age is not None and not meets(policy, session_of(word.acr, word.amr, word.age), tier):
+        assert not meets(policy, session_of(word.acr, word.amr, word.age + older), tier)
+        assert not meets(policy, session_of(word.acr, word.amr, None), tier)
+
+
+@given(policies, words, tiers, tiers)
+def test_what_meets_a_stricter_tier_meets_a_laxer_one(policy: Policy, word: Word, one: Tier, other: Tier) -> None:
+    """In every shipped policy, whatever was used."""
+    lax, strict = sorted((one, other))
+    attempt = session_of(word.acr, word.amr, word.age)
+    if meets(policy, attempt, strict):
+        assert meets(policy, attempt, lax)
+
+
+@given(policies, words, st.none() | st.dictionaries(acrs, tiers | methods, max_size=3), tiers)
+def test_a_trusted_word_is_worth_no_more_than_ones_own(
+    policy: Policy, word: Word, means: dict[str, Tier | tuple[str, ...]] | None, tier: Tier
+) -> None:
+    """Read by the tier table, an assertion meets what a session of the same words meets; read by the issuer's own
+    meanings, its tier does, or the methods that it stands for."""
+    policy = replace(policy, trusted_issuers={"trusted": Issuer(means)})
+    found = Federation(issuer="trusted", acr=word.acr, amr=word.amr, authentication_time=word.time())
+    meaning = None if means is None else means.get(word.acr)
+    acr = word.acr if means is None or word.acr in ("", "0") else "of the issuer's own"
+    if isinstance(meaning, Tier):
+        acr = {Tier.BASELINE: "x", Tier.STEP_UP: "mfa", Tier.PHISHING_RESISTANT: "phr", Tier.HARDWARE_BOUND: "phrh"}[
+            meaning
+        ]
+    amr = (*word.amr, *meaning) if isinstance(meaning, tuple) else word.amr
+    assert meets(policy, attempt_of(None, found), tier) is meets(policy, session_of(acr, amr, word.age), tier)
+
+
+@given(policies, methods, ages, st.permutations(range(5)), tiers)
+def test_order_and_repetition_say_nothing(
+    policy: Policy, amr: tuple[str, ...], age: int | None, order: list[int], tier: Tier
+) -> None:
+    """Methods are a set."""
+    shuffled = tuple(amr[at] for at in order if at < len(amr))
+    expected = meets(policy, session_of("", amr, age), tier)
+    assert meets(policy, session_of("", shuffled + amr, age), tier) is expected
+
+
+@given(policies, methods, tiers)
+def test_a_passed_challenge_is_judged_alike(policy: Policy, amr: tuple[str, ...], tier: Tier) -> None:
+    """The methods of an outcome meet a tier's combinations exactly if those of a session of this moment do."""
+    rung = policy.ladder[tier]
+    if rung.accepted:
+        assert accepts(rung.accepted, amr) is meets(policy, session_of("", amr, 0), tier)
+
+
+@given(methods)
+def test_counting_is_done_once(amr: tuple[str, ...]) -> None:
+    """What counts, counts; nothing is added."""
+    assert counted(counted(amr)) == counted(amr) <= set(amr)
+
+
+def test_a_baseline_may_list_its_methods() -> None:
+    """Then it takes those and what is stricter, a restricted one included, and no other."""
+    policy = SHIPPED["customer"]
+    table = {tier: rung.met.terms for tier, rung in policy.ladder.items()}
+    table[Tier.BASELINE] = Terms(1, (), 24 * HOUR, (("pwd",), ("sms",)))
+    policy = replace(policy, ladder=ladder(table))
+    found = {amr for amr in ("pwd", "sms", "otp", "mfa") if meets(policy, session_of("", (amr,), 60), Tier.BASELINE)}
+    assert found == {"pwd", "sms", "mfa"}
+    assert meets(policy, attempt_of(None, credential="succeeded"), Tier.BASELINE)
