@@ -142,9 +142,10 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
         return True
     if credential != "succeeded":
         return False
+    if rung.any_method:
+        return True
     named = session is not None and session.amr != ()
-    password = Session(amr=("pwd",), authentication_time=now)
-    return rung.any_method or (not named and _meets(rung, _OWN, password, now))
+    return not named and _meets(rung, _OWN, Session(amr=("pwd",), authentication_time=now), now)
 
 
 def _meets(rung: Rung, issuer: Issuer, said: Session | Federation, now: float) -> bool:
