@@ -20,6 +20,7 @@ from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.features import NAMES
+from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup, share
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY, recall, wanted
 from riskd.core.record import Record
@@ -80,6 +81,8 @@ def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Ob
 
 
 class _Gathered(Struct, frozen=True):
+    release: Release
+    """Decides this attempt."""
     address: Address
     keys: Keys
     assessment_id: str
@@ -95,24 +98,24 @@ class Engine:
 
     def __init__(self, parts: Parts, release: Release) -> None:
         self._parts = parts
-        self._release = release
+        self._lineup = Lineup(release)
 
     @property
     def release(self) -> Release:
-        """The release that decides now."""
-        return self._release
+        """The active release."""
+        return self._lineup.active
 
     @property
     def parts(self) -> Parts:
         """What this engine is made of."""
         return self._parts
 
-    def install(self, release: Release, geo: GeoLookup | None = None) -> None:
-        """Decide by another release, and other geo databases if given, from the next attempt on.
+    def install(self, lineup: Lineup, geo: GeoLookup | None = None) -> None:
+        """Decide by other releases, and other geo databases if given, from the next attempt on.
 
         Attempts under way finish with theirs: the old databases close when the last of them has.
         """
-        self._release = release
+        self._lineup = lineup
         if geo is not None:
             self._parts = replace(self._parts, geo=geo)
 
@@ -123,14 +126,15 @@ class Engine:
         too slow becomes a gap or a cause of degradation in the answer, never an exception.
         """
         started = perf_counter()
-        release, parts = self._release, self._parts
+        lineup, parts = self._lineup, self._parts
         now = parts.clock()
         address = parse(attempt.network.client_ip)
         found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
         if found or address is None:
             raise InvalidAttempt(found)
+        release = lineup.active if lineup.candidate is None else _chosen(lineup, lineup.candidate, attempt, parts)
         attempt = signals.consented(attempt, explicit=release.policy(attempt).explicit_consent)
-        gathered = self._gather(attempt, address, now, started + READ_BY * timeout)
+        gathered = self._gather(attempt, release, address, now, started + READ_BY * timeout)
         if gathered.reply is not None:
             return self._again(attempt, gathered, gathered.reply, now)
         decided_from = perf_counter()
@@ -141,6 +145,9 @@ class Engine:
         parts.meter.stage("decide", record_from - decided_from)
         answer = self._record(attempt, gathered, decision, now, started + WRITE_BY * timeout)
         parts.meter.stage("record", perf_counter() - record_from)
+        if lineup.candidate is not None:
+            role = CANDIDATE if release is lineup.candidate else ACTIVE
+            parts.meter.decided(role, attempt.domain, answer.requirement.tier.name)
         return answer
 
     def record(self, outcome: Outcome, timeout: float = 0.1) -> Recorded:
@@ -163,7 +170,7 @@ class Engine:
             before, tenant = receipts.decode(document, key[:PLACE], parts.pseudonyms)
             if tenant != outcome.tenant:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
-            retention = self._release.policies[before.domain].retention
+            retention = self._lineup.active.policies[before.domain].retention
             kept, deltas = learn.settle(before, outcome, now, retention)
             swap = Swap(key, document, receipts.encode(kept, tenant), kept.lesson.time + retention.receipt)
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
@@ -180,7 +187,7 @@ class Engine:
         """Keep histories under other pseudonyms from the next attempt on, in a store that knows of them."""
         self._parts = replace(self._parts, store=store, pseudonyms=pseudonyms)
 
-    def _gather(self, attempt: Attempt, address: Address, now: float, deadline: float) -> _Gathered:
+    def _gather(self, attempt: Attempt, release: Release, address: Address, now: float, deadline: float) -> _Gathered:
         """Every fact, the histories in one batched read. What cannot be had is Missing."""
         parts = self._parts
         when = attempt.time if attempt.time is not None else now
@@ -211,14 +218,16 @@ class Engine:
             device_offset_min=offset,
             measured_from=parts.edge,
         )
-        return _Gathered(address, keys, assessment_id, context, reply_key, seal, documents[0] if documents else None)
+        return _Gathered(
+            release, address, keys, assessment_id, context, reply_key, seal, documents[0] if documents else None
+        )
 
     def _record(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
     ) -> Assessment:
         """Apply the deltas and append to the log; what fails is named in the answer, its repeats, and counted."""
         answer, parts = decision.assessment, self._parts
-        retention = self._release.policies[attempt.domain].retention
+        retention = gathered.release.policies[attempt.domain].retention
         receipt_key = parts.pseudonyms.papers(answer.id)[0] + RECEIPT
         receipt = receipts.encode(decision.receipt, attempt.tenant)
         swaps = [Swap(receipt_key, None, receipt, now + retention.receipt)]
@@ -253,7 +262,7 @@ class Engine:
         _, (document,) = self._parts.store.read((), (gathered.reply_key,), now, max(deadline - perf_counter(), 0.001))
         if document is not None:
             return self._again(attempt, gathered, document, now)
-        period = now // self._release.policies[attempt.domain].retention.reply
+        period = now // gathered.release.policies[attempt.domain].retention.reply
         anew = _identify(gathered.keys.subject, f"{taken}\0{period}")
         decision = replace(decision, assessment=replace(decision.assessment, id=anew))
         return self._record(attempt, gathered, decision, now, deadline)
@@ -266,7 +275,7 @@ class Engine:
         if not reply.startswith(gathered.seal):
             raise InvalidAttempt([_REUSED])
         answer = record.decode_reply(reply)
-        return self._logged(_repeat_record(attempt, answer, now), answer)
+        return self._logged(record.repeated(attempt, answer, now), answer)
 
     def _logged(self, line: Record, answer: Assessment) -> Assessment:
         """The answer, once it is in the log; else it says that it is not."""
@@ -313,6 +322,12 @@ _REUSED: Final = Problem(
 )
 
 
+def _chosen(lineup: Lineup, candidate: Release, attempt: Attempt, parts: Parts) -> Release:
+    """Who decides while a release is rolled out. By the oldest pepper alone: a rotation moves nobody."""
+    ticket = parts.pseudonyms.ages(attempt.tenant, attempt.domain, "rollout", f"{candidate.id}\0{attempt.subject}")[0]
+    return candidate if share(ticket) < lineup.percent else lineup.active
+
+
 def _identify(subject: bytes, request_id: str) -> str:
     """32 hex digits: 16 that say the place of the subject, 16 of this request (random ones without an id)."""
     if request_id:
@@ -333,25 +348,6 @@ def _unknown(assessment_id: str) -> Problem:
         "assessment_id",
         f"no assessment {assessment_id} of this tenant",
         "outcomes are accepted for as long as the policy keeps receipts: 90 days, unless it says otherwise",
-    )
-
-
-def _repeat_record(attempt: Attempt, answer: Assessment, now: float) -> record.RepeatRecord:
-    return record.RepeatRecord(
-        id=answer.id,
-        time=now,
-        tenant=attempt.tenant,
-        domain=attempt.domain,
-        journey=attempt.journey,
-        request_id=attempt.request_id,
-        score=answer.score,
-        level=answer.level,
-        tier=answer.requirement.tier.name,
-        satisfied=answer.requirement.satisfied,
-        reasons=tuple(reason.code for reason in answer.reasons),
-        causes=answer.causes,
-        release=answer.release,
-        model=answer.model,
     )
 
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
 from riskd.core.context import SOURCES
+from riskd.core.lineup import ACTIVE, CANDIDATE
 from riskd.core.requirement import Tier
 
 OTHER: Final = "other"
@@ -146,6 +147,13 @@ METRICS: Final = (
         _rows(DOMAINS, JOURNEYS, tuple(tier.name for tier in Tier)),
     ),
     Metric(
+        "riskd_rollout_assessments_total",
+        "counter",
+        "Assessments answered while a release is rolled out to a share of the subjects, by the release that decided.",
+        ("role", "domain", "tier"),
+        _rows((ACTIVE, CANDIDATE), DOMAINS, tuple(tier.name for tier in Tier)),
+    ),
+    Metric(
         "riskd_score",
         "histogram",
         "Scores answered: probability that the attempt is not the owner's.",
@@ -220,8 +228,9 @@ METRICS: Final = (
     Metric(
         "riskd_release_info",
         "gauge",
-        "1 for each release and model that a worker decides by now.",
-        ("release", "domain", "model"),
+        "1 for each release and model that a worker has now: to decide by (`active`; `candidate` for a share of the "
+        "subjects) or in `shadow`.",
+        ("release", "domain", "model", "role"),
         merge="live",
     ),
     Metric("riskd_build_info", "gauge", "1, with the version that runs.", ("version", "python"), merge="live"),

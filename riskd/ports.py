@@ -177,6 +177,13 @@ class Meter(Protocol):
         """The policy in use allows this share of good attempts to be challenged; 0: it does not say."""
         ...
 
-    def installed(self, release: str, models: Mapping[str, str]) -> None:
-        """This release decides from now on; `models` maps identity domains to model versions."""
+    def installed(self, role: str, release: str, models: Mapping[str, str]) -> None:
+        """A release has this role (see `lineup.ROLES`) from now on; `models` maps identity domains to model versions.
+
+        Without models, no release has it.
+        """
+        ...
+
+    def decided(self, role: str, domain: str, tier: str) -> None:
+        """While a release is rolled out: which one, by its role, gave an answer."""
         ...

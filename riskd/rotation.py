@@ -16,7 +16,7 @@ from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import Layer
 from riskd.core.rekey import MARK, layers
 from riskd.ports import HistoryStore
-from riskd.wiring import checks, keyed, open_store
+from riskd.stores import checks, keyed, open_store
 
 HEAR_SECONDS: Final = 5.0
 """Time for a service to take up what it found, beyond the `store.sweep_s` after which it looks."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,20 +12,20 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from riskd.adapters.asn_table import read_asn_table
-from riskd.adapters.caching import CachingStore
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
-from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
 from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import load_policy
-from riskd.adapters.redis_store import Access, Address, RedisStore
-from riskd.adapters.rekeying import Mark, RekeyingStore, read_mark, write_mark
+from riskd.adapters.rekeying import read_mark
+from riskd.adapters.release_store import FileReleases
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
-from riskd.config import Settings, obtain_peppers, read_url
+from riskd.config import Settings, obtain_peppers
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
 from riskd.core.context import Place
@@ -40,10 +39,12 @@ from riskd.core.errors import (
     Unavailable,
 )
 from riskd.core.features import FEATURES, NAMES, schema
-from riskd.core.pseudonym import Layer, Origins, Pseudonyms
+from riskd.core.lineup import Lineup
 from riskd.engine import Engine, Parts
 from riskd.metrics import DATABASES
 from riskd.ports import HistoryStore, Meter
+from riskd.releases import Follower, Releases, following
+from riskd.stores import first_mark, keyed, open_store
 from riskd.subjects import Subjects
 from riskd.sweeper import Sweeper
 
@@ -63,13 +64,28 @@ def data_directory(name: str) -> Path:
     return package.parent / name if name == "models" else package.parent / "data" / name
 
 
+def release_folders(settings: Settings) -> tuple[Path, Path]:
+    """The directories of policies and of models that the settings name."""
+    chosen = settings.release
+    return Path(chosen.policies or data_directory("policies")), Path(chosen.models or data_directory("models"))
+
+
+def open_releases(settings: Settings) -> Releases:
+    """The releases of this host."""
+
+    def load(policies: Path, models: Path) -> Release:
+        chosen = replace(settings.release, policies=str(policies), models=str(models))
+        return load_release(replace(settings, release=chosen))
+
+    return Releases(FileReleases(Path(settings.release.dir), settings.release.keep), load)
+
+
 def load_release(settings: Settings) -> Release:
-    """The release that the settings name.
+    """The release in the directories that the settings name.
 
     Raises InvalidFile with the problems of every policy and model file.
     """
-    policies_dir = Path(settings.release.policies or data_directory("policies"))
-    models_dir = Path(settings.release.models or data_directory("models"))
+    policies_dir, models_dir = release_folders(settings)
     compiler, definitions = CelCompiler(NAMES), {feature.name: feature.definition for feature in FEATURES}
     digest = blake2b(schema().encode(), digest_size=8)
     problems: list[Problem] = []
@@ -119,46 +135,23 @@ def open_databases(paths: Sequence[Path]) -> GeoIp:
     return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones())
 
 
-def open_store(settings: Settings) -> HistoryStore:
-    """The history store that the settings name. Raises InvalidStore, InvalidSettings."""
-    if settings.store.kind == "memory":
-        return MemoryStore()
-    if settings.store.kind == "redis":
-        return _redis_store(settings)
-    return LmdbStore(Path(settings.store.path), map_size=settings.store.map_size_mb * 1_048_576)
-
-
-def _redis_store(settings: Settings) -> RedisStore:
-    """Raises InvalidSettings for certificates that cannot be used; servers may come later."""
-    chosen, url = settings.store, read_url(settings.store.url)
-    tls = None
-    if url.tls:
-        try:
-            tls = ssl.create_default_context(cafile=chosen.tls_ca or None)
-            if chosen.tls_cert:
-                tls.load_cert_chain(chosen.tls_cert, chosen.tls_key)
-        except (ssl.SSLError, OSError) as error:
-            what = f"certificates that cannot be used: {error}"
-            raise InvalidSettings([Problem("store.tls_ca, store.tls_cert", what, "give PEM files")]) from error
-    access = Access(
-        username=url.username,
-        password=settings.secrets.store_password.reveal(),
-        database=url.database,
-        tls=tls,
-        seconds=chosen.connect_timeout_ms / 1000,
-    )
-    addresses = [Address(host, port) for host, port in url.nodes] or [Address(path=url.path)]
-    return RedisStore(addresses, access, chosen.connections)
-
-
 @contextmanager
 def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0) -> Iterator[Engine]:
     """An engine with everything that the settings name, and its housekeeping; closed on leaving.
 
     Raises InvalidFile (policy, model, geo, settings) with every problem before anything is opened for writing.
     """
-    meter = meter or NullMeter()
-    release, geo = _load(settings)
+    with (
+        following(open_releases(settings), f"worker-{worker}") as follower,
+        _followed(settings, meter or NullMeter(), worker, follower) as engine,
+    ):
+        yield engine
+
+
+@contextmanager
+def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower) -> Iterator[Engine]:
+    active = follower.releases.active()
+    lineup, geo = _load(settings, follower.releases)
     peppers = obtain_peppers(settings)
     bounds = Bounds(
         segment_bytes=settings.log.segment_mb * 1_048_576,
@@ -168,7 +161,7 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         slow_seconds=settings.log.slow_ms / 1000,
     )
     base = open_store(settings)
-    mark = _first_mark(base, peppers)
+    mark = first_mark(base, peppers)
     store, pseudonyms = keyed(base, peppers, mark, meter)
     parts = Parts(
         store=store,
@@ -181,8 +174,19 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         attributes=frozenset(settings.attributes.names),
         edge=_edge(settings),
     )
-    _announce(release, geo, meter)
-    engine, stop = Engine(parts, release), threading.Event()
+    _announce(lineup, geo, meter)
+    engine, stop = Engine(parts, lineup.active), threading.Event()
+    engine.install(lineup)
+
+    def install(lineup: Lineup) -> None:
+        engine.install(lineup)
+        _announce_roles(lineup, meter)
+
+    def refuse(problems: Sequence[Problem]) -> None:
+        meter.failed("reload")
+        _LOG.error("release_refused", extra={"fields": {"problems": [str(problem) for problem in problems]}})
+
+    follower.follow(active, install, refuse)
     keeper = threading.Thread(
         target=_keep,
         args=(settings, engine, base, (mark.layers, peppers), stop),
@@ -199,44 +203,6 @@ def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0)
         keeper.join()
         compactor.join()
         engine.close()
-
-
-def keyed(base: HistoryStore, peppers: Sequence[bytes], mark: Mark, meter: Meter) -> tuple[HistoryStore, Pseudonyms]:
-    """A store as these peppers name its records, and what names them. While records are moved under the last pepper,
-    those that are asked for move first; at other times there is nothing in between.
-
-    Raises InvalidSettings when they are not the peppers that the store was written with.
-    """
-    layers = list(peppers[1:])
-    if mark.checks and mark.checks != checks(peppers)[: len(mark.checks)]:
-        what = "not the peppers that the store was written with" if len(layers) >= mark.layers else "lines are missing"
-        remedy = "bring back the whole file, all lines in their order: without it no history is found"
-        raise InvalidSettings([Problem("secrets.pepper_file", what, remedy)])
-    if len(layers) > mark.layers + 1:
-        remedy = f"leave {mark.layers + 2} lines, run `riskd pepper rotate`, and add the next one after it"
-        raise InvalidSettings([Problem("secrets.pepper_file", "more than one new pepper at a time", remedy)])
-    if len(layers) == mark.layers:
-        return CachingStore(base, meter), Pseudonyms(peppers[0], layers)
-    origins = Origins()
-    return CachingStore(RekeyingStore(base, origins, Layer(layers[-1])), meter), Pseudonyms(peppers[0], layers, origins)
-
-
-def checks(peppers: Sequence[bytes]) -> tuple[str, ...]:
-    """What tells peppers apart: the first 32 bits of a pseudonym of nobody under each."""
-    return tuple(Pseudonyms(pepper).digest("", "", "pepper", "")[:4].hex() for pepper in peppers)
-
-
-def _first_mark(base: HistoryStore, peppers: Sequence[bytes]) -> Mark:
-    """What the store says of its layers. A new store is told of those that there are.
-
-    Of a store that cannot be asked yet the worst is assumed: that its records still move under the last pepper.
-    """
-    try:
-        if len(peppers) > 1 and base.size()[0] == 0:
-            write_mark(base, Mark(len(peppers) - 1, checks(peppers)))
-        return read_mark(base)
-    except Unavailable:
-        return Mark(max(len(peppers) - 2, 0))
 
 
 def open_archive(settings: Settings) -> FileLogArchive:
@@ -265,10 +231,10 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
     if settings.store.kind == "memory" and not trial:
         what = "what is learned into memory is forgotten when the import ends"
         raise InvalidSettings([Problem("store.kind", what, "name the store of the service, as `lmdb`")])
-    release, geo = _load(settings)
+    lineup, geo = _load(settings, open_releases(settings))
     base = MemoryStore() if trial else open_store(settings)
     peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)
-    store, pseudonyms = keyed(base, peppers, _first_mark(base, peppers), NullMeter())
+    store, pseudonyms = keyed(base, peppers, first_mark(base, peppers), NullMeter())
     parts = Parts(
         store=store,
         geo=geo,
@@ -278,7 +244,7 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
         pseudonyms=pseudonyms,
         clock=time.time,
     )
-    engine = Engine(parts, release)
+    engine = Engine(parts, lineup.active)
     try:
         yield engine
     finally:
@@ -286,22 +252,25 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
 
 
 def reload(settings: Settings, engine: Engine, meter: Meter) -> None:
-    """Decide by the policies, models and geo databases that are on disk now.
+    """Decide by the releases and geo databases that are on disk now.
 
     Raises InvalidFile with the problems of all of them; then nothing has changed.
     """
-    release, geo = _load(settings)
-    engine.install(release, geo)
-    _announce(release, geo, meter)
+    releases, state = open_releases(settings), None
+    while state != (state := releases.files.state()):  # an activation meanwhile comes later
+        lineup, geo = _load(settings, releases)
+        engine.install(lineup, geo)
+        _announce(lineup, geo, meter)
 
 
-def _load(settings: Settings) -> tuple[Release, GeoIp]:
+def _load(settings: Settings, releases: Releases) -> tuple[Lineup, GeoIp]:
     """What SIGHUP reads again. Raises InvalidFile with every problem."""
     try:
-        release = load_release(settings)
+        active = releases.active()
+        lineup = releases.lineup(active) if active else Lineup(load_release(settings))
     except InvalidFile as error:
         raise InvalidFile([*error.problems, *_geo_problems(settings)]) from error
-    return release, open_geo(settings)
+    return lineup, open_geo(settings)
 
 
 def _geo_problems(settings: Settings) -> Sequence[Problem]:
@@ -312,15 +281,21 @@ def _geo_problems(settings: Settings) -> Sequence[Problem]:
     return ()
 
 
-def _announce(release: Release, geo: GeoIp, meter: Meter) -> None:
+def _announce(lineup: Lineup, geo: GeoIp, meter: Meter) -> None:
     """Tell what is in use. Of several databases of one kind the oldest counts; a kind that is gone is 0."""
     for kind in DATABASES:
         built = [database.build_epoch for database in geo.databases() if database.kind == kind]
         meter.geo_built(kind, min(built, default=0))
-    for domain, policy in release.policies.items():
+    _announce_roles(lineup, meter)
+
+
+def _announce_roles(lineup: Lineup, meter: Meter) -> None:
+    for domain, policy in lineup.active.policies.items():
         for name, journey in policy.journeys.items():
             meter.friction_budget(domain, name, journey.friction_budget or 0.0)
-    meter.installed(release.id, {domain: scorer.version for domain, scorer in release.scorers.items()})
+    for role, release in lineup.roles():
+        models = {domain: scorer.version for domain, scorer in release.scorers.items()} if release else {}
+        meter.installed(role, release.id if release else "", models)
 
 
 def _edge(settings: Settings) -> Place | None:

@@ -32,6 +32,7 @@ from riskd.core.attempt import (
 from riskd.core.context import Memory, Missing, Remembered
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, UnknownAssessment
 from riskd.core.history import History
+from riskd.core.lineup import Lineup
 from riskd.core.retention import REPLY_SECONDS
 from riskd.engine import Engine, Parts
 from riskd.ports import HistoryStore
@@ -419,7 +420,7 @@ def test_a_release_is_installed_between_attempts(release: Release) -> None:
     """The next attempt is decided by what was installed, and its answer and record name it."""
     bench = Bench(release, MemoryStore())
     first = bench.assess(LOGIN)
-    bench.engine.install(replace(release, id="next"))
+    bench.engine.install(Lineup(replace(release, id="next")))
     second = bench.assess(LOGIN)
 
     assert (first.release, second.release) == (release.id, "next")

@@ -19,6 +19,7 @@ from riskd.core.context import Missing, Place, Route
 from riskd.core.errors import Unavailable
 from riskd.core.features import NAMES
 from riskd.core.history import Delta
+from riskd.core.lineup import Lineup
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.stored import Swap
 from riskd.engine import Engine, Parts
@@ -158,9 +159,9 @@ def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts
     """What is not given stays."""
     engine = Engine(parts, release)
     engine.assess(replace(LOGIN, request_id=""))
-    engine.install(Release("other", release.policies, release.scorers), OnePlace(LONDON))
+    engine.install(Lineup(Release("other", release.policies, release.scorers)), OnePlace(LONDON))
     engine.assess(replace(LOGIN, request_id=""))
-    engine.install(release)
+    engine.install(Lineup(release))
     engine.assess(replace(LOGIN, request_id=""))
 
     seen = [line for line in log(engine).records() if isinstance(line, record.AssessmentRecord)]

@@ -13,6 +13,7 @@ from riskd.adapters.policy_file import load_policy
 from riskd.core.attempt import DOMAINS
 from riskd.core.features import NAMES
 from riskd.core.history import DAY, HOUR, WEEK
+from riskd.core.lineup import Lineup
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.retention import BOUNDS, USUAL, Retention
 from riskd.core.stored import expiry
@@ -26,7 +27,7 @@ BRIEF: Final = Retention(profile=WEEK, activity=HOUR, sequence=2 * DAY, receipt=
 def keep(office: Office, retention: Retention) -> None:
     """The policy of customers says so from now on."""
     policy = replace(RELEASE.policies["customer"], retention=retention)
-    office.engine.install(replace(RELEASE, policies={**RELEASE.policies, "customer": policy}))
+    office.engine.install(Lineup(replace(RELEASE, policies={**RELEASE.policies, "customer": policy})))
 
 
 def ends(office: Office, kind: bytes) -> set[float]:

@@ -153,5 +153,8 @@ class NullMeter:
     def friction_budget(self, domain: str, journey: str, share: float) -> None:
         """See `Meter`."""
 
-    def installed(self, release: str, models: Mapping[str, str]) -> None:
+    def installed(self, role: str, release: str, models: Mapping[str, str]) -> None:
+        """See `Meter`."""
+
+    def decided(self, role: str, domain: str, tier: str) -> None:
         """See `Meter`."""

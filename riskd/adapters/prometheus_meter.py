@@ -38,6 +38,8 @@ class PrometheusMeter:
         self._stage = self._named("riskd_stage_seconds")
         self._outcome = self._places("riskd_outcomes_total")
         self._learned = self._places("riskd_learned_units_total")
+        self._rolled = self._places("riskd_rollout_assessments_total")
+        self._roles: dict[str, list[list[str]]] = {}
         self._failure = self._named("riskd_failures_total")
         self._common = self._named("riskd_store_common_reads_total")
         self._calls = self._call_places()
@@ -126,9 +128,14 @@ class PrometheusMeter:
         """The policy in use allows this share of good attempts to be challenged; 0: it does not say."""
         self._set("riskd_friction_budget", (domain, journey), share)
 
-    def installed(self, release: str, models: Mapping[str, str]) -> None:
-        """This release decides from now on; `models` maps domains to models."""
-        self._memory.write_note(self._worker, json.dumps([[release, *pair] for pair in models.items()]))
+    def installed(self, role: str, release: str, models: Mapping[str, str]) -> None:
+        """A release has this role from now on, or none has; `models` maps domains to models."""
+        self._roles[role] = [[release, *pair, role] for pair in models.items()]
+        self._memory.write_note(self._worker, json.dumps([row for rows in self._roles.values() for row in rows]))
+
+    def decided(self, role: str, domain: str, tier: str) -> None:
+        """While a release is rolled out: which one gave an answer."""
+        self._add(_place(self._rolled, (role, domain, tier)))
 
     def _places(self, name: str) -> dict[tuple[str, ...], int]:
         metric, first = self._metrics[name], self._memory.first[name]

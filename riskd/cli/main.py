@@ -21,6 +21,7 @@ from riskd.cli import (
     model,
     pepper,
     policy,
+    release,
     serve,
     settings,
     subject,
@@ -32,7 +33,7 @@ REFUSED: Final = 2
 INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
-    ("Set up", (geo, policy, model, imports)),
+    ("Set up", (geo, policy, model, release, imports)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from riskd.cli import policy_log
+
+if TYPE_CHECKING:
+    from riskd.offline.policy_diff import Comparison
 
 _WORDS: Final = {
     "tightens": "can only tighten",
@@ -35,40 +39,49 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _run(args: argparse.Namespace) -> int:
     import msgspec
-    from rich.console import Console
-    from rich.text import Text
 
+    found = compared(args.old, args.new)
+    if args.json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        show(found)
+    if args.tighten_only and any(one.way in ("loosens", "either") for one in found):
+        return 1
+    return 1 if args.exit_code and any(one.changes for one in found) else 0
+
+
+def compared(old_files: Path, new_files: Path) -> list[Comparison]:
+    """The policies of two files or directories, compared. Raises InvalidPolicy."""
     from riskd.core.errors import InvalidPolicy, Problem
     from riskd.offline.policy_diff import pair
 
     old, new = (
         {policy.domain: policy for policy in policy_log.read_policies([given], None)[0]}
-        for given in (args.old, args.new)
+        for given in (old_files, new_files)
     )
     lone = sorted(old.keys() ^ new.keys())
     if lone:
         what = f"has a policy of {', '.join(lone)}, and the other has none"
-        raise InvalidPolicy([Problem(str(args.old if lone[0] in old else args.new), what, "compare like with like")])
-    found = pair(old, new)
-    if args.json:
-        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-    else:
-        console = Console(highlight=False, soft_wrap=True)
-        for one in found:
+        raise InvalidPolicy([Problem(str(old_files if lone[0] in old else new_files), what, "compare like with like")])
+    return pair(old, new)
+
+
+def show(found: Sequence[Comparison]) -> None:
+    """Print comparisons for people."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for one in found:
+        console.print(Text(f"{one.domain}: {len(one.changes) or 'no'} change{'s' * (len(one.changes) != 1)}", "bold"))
+        for change in one.changes:
             console.print(
-                Text(f"{one.domain}: {len(one.changes) or 'no'} change{'s' * (len(one.changes) != 1)}", "bold")
+                Text(f"  {_MARKS[change.way]} ", _STYLES[change.way]),
+                f"{change.kind} {change.where}: {change.what}",
+                sep="",
             )
-            for change in one.changes:
-                console.print(
-                    Text(f"  {_MARKS[change.way]} ", _STYLES[change.way]),
-                    f"{change.kind} {change.where}: {change.what}",
-                    sep="",
-                )
-            if one.changes:
-                console.print(Text(f"  together it {_WORDS[one.way]}", _STYLES[one.way]))
-    if args.tighten_only and any(one.way in ("loosens", "either") for one in found):
-        return 1
-    return 1 if args.exit_code and any(one.changes for one in found) else 0
+        if one.changes:
+            console.print(Text(f"  together it {_WORDS[one.way]}", _STYLES[one.way]))
 
 
 _MARKS: Final = {"tightens": "+", "loosens": "-", "either": "~", "neither": " "}

@@ -177,7 +177,7 @@ class Geo(Struct, frozen=True, kw_only=True):
 
 
 class Release(Struct, frozen=True, kw_only=True):
-    """What decides."""
+    """What decides: the releases that were activated on this host; before the first, what two directories hold."""
 
     policies: Annotated[
         str, Meta(description="Directory of policy files; empty: those packaged with riskd.", extra={"reads": "dir"})
@@ -185,6 +185,19 @@ class Release(Struct, frozen=True, kw_only=True):
     models: Annotated[
         str, Meta(description="Directory of model bundles; empty: those packaged with riskd.", extra={"reads": "dir"})
     ] = DERIVED
+    dir: Annotated[
+        str, Meta(description="Directory of the releases of this host; empty: `releases` in `state.dir`.")
+    ] = DERIVED
+    keep: Annotated[
+        int, Meta(ge=1, le=1000, description="Releases that are kept beside those that have a role, or had the last.")
+    ] = 16
+    serve: Annotated[
+        Literal["socket", "port", "off"],
+        Meta(description="Where ReleaseService is served; `socket`, `port` and `off` as in `subjects.serve`."),
+    ] = "socket"
+    socket: Annotated[str, Meta(description="Path of the Unix socket; empty: `releases.sock` in `state.dir`.")] = (
+        DERIVED
+    )
 
 
 class Log(Struct, frozen=True, kw_only=True):

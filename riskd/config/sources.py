@@ -224,7 +224,13 @@ def _placed(settings: Settings) -> Settings:
             asn=_absolute(geo.asn),
             anonymous=_absolute(geo.anonymous),
         ),
-        release=replace(release, policies=_absolute(release.policies), models=_absolute(release.models)),
+        release=replace(
+            release,
+            policies=_absolute(release.policies),
+            models=_absolute(release.models),
+            dir=_absolute(release.dir) or f"{state}/releases",
+            socket=_absolute(release.socket) or f"{state}/releases.sock",
+        ),
         log=replace(log, dir=_absolute(log.dir) or f"{state}/decisions"),
         subjects=replace(settings.subjects, socket=_absolute(settings.subjects.socket) or f"{state}/subjects.sock"),
         secrets=replace(
@@ -277,18 +283,23 @@ def _store_conflicts(store: Store) -> Iterator[Problem]:
 
 
 def _exposed(settings: Settings) -> Iterator[Problem]:
-    """What is wrong with where SubjectService is served."""
-    server, subjects = settings.server, settings.subjects
-    if subjects.serve == "port" and not server.tls_client_ca and server.host not in ("localhost", "127.0.0.1", "::1"):
-        yield Problem(
-            "subjects.serve",
-            f"`port` would let everybody who reaches {server.host} read and erase",
-            "set server.tls_client_ca, so that clients show a certificate, or serve it on the `socket`",
-        )
-    if subjects.serve == "socket" and len(os.fsencode(subjects.socket)) > SOCKET_BYTES:
-        yield Problem(
-            "subjects.socket", f"{subjects.socket} is too long for a socket", f"{SOCKET_BYTES} bytes are the most"
-        )
+    """What is wrong with where the administrative services are served."""
+    server = settings.server
+    known = server.tls_client_ca or server.host in ("localhost", "127.0.0.1", "::1")
+    for section, chosen, work in (
+        ("subjects", settings.subjects, "read and erase"),
+        ("release", settings.release, "choose what decides"),
+    ):
+        if chosen.serve == "port" and not known:
+            yield Problem(
+                f"{section}.serve",
+                f"`port` would let everybody who reaches {server.host} {work}",
+                "set server.tls_client_ca, so that clients show a certificate, or serve it on the `socket`",
+            )
+        if chosen.serve == "socket" and len(os.fsencode(chosen.socket)) > SOCKET_BYTES:
+            yield Problem(
+                f"{section}.socket", f"{chosen.socket} is too long for a socket", f"{SOCKET_BYTES} bytes are the most"
+            )
 
 
 def _unreadable(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:

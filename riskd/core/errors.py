@@ -53,6 +53,24 @@ class InvalidSubject(RiskdError):
     reason = "INVALID_SUBJECT"
 
 
+class InvalidRelease(RiskdError):
+    """A wish about releases that cannot be fulfilled as it was put. Nothing was changed."""
+
+    reason = "INVALID_RELEASE"
+
+
+class UnknownRelease(RiskdError):
+    """No such release is kept here."""
+
+    reason = "UNKNOWN_RELEASE"
+
+
+class RefusedRelease(RiskdError):
+    """A worker would not take a release, so none did."""
+
+    reason = "REFUSED_RELEASE"
+
+
 class UnknownAssessment(RiskdError):
     """No such assessment, or it is older than riskd keeps receipts."""
 

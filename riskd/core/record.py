@@ -132,6 +132,26 @@ def federation(said: Federation | None) -> Authentication | None:
     return Authentication(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, issuer=said.issuer)
 
 
+def repeated(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
+    """What is recorded of an answer that is given again."""
+    return RepeatRecord(
+        id=answer.id,
+        time=now,
+        tenant=attempt.tenant,
+        domain=attempt.domain,
+        journey=attempt.journey,
+        request_id=attempt.request_id,
+        score=answer.score,
+        level=answer.level,
+        tier=answer.requirement.tier.name,
+        satisfied=answer.requirement.satisfied,
+        reasons=tuple(reason.code for reason in answer.reasons),
+        causes=answer.causes,
+        release=answer.release,
+        model=answer.model,
+    )
+
+
 Record = AssessmentRecord | RepeatRecord | OutcomeRecord
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[Record]] = msgspec.json.Decoder(Record)

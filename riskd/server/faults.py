@@ -57,6 +57,24 @@ FAULTS: Final = {
         "Mend every field in `BadRequest`. Do not retry as it is.",
         "Nothing.",
     ),
+    "INVALID_RELEASE": Fault(
+        StatusCode.INVALID_ARGUMENT,
+        "What was asked of releases cannot be done as it was put. Nothing was changed.",
+        "Mend every field in `BadRequest`. Do not retry as it is.",
+        "Nothing.",
+    ),
+    "UNKNOWN_RELEASE": Fault(
+        StatusCode.NOT_FOUND,
+        "No release of this id is kept on this host.",
+        "List the releases.",
+        "Create it: `riskd release create`. The oldest that have no role go, beyond `release.keep`.",
+    ),
+    "REFUSED_RELEASE": Fault(
+        _REFUSED,
+        "A worker would not take the release, or did not say so in time. Nothing was changed in any of them.",
+        "Nothing: the releases that were active go on answering.",
+        "Look at what the message names; a worker that is being replaced votes when it is back.",
+    ),
     "INVALID_REQUEST": Fault(
         StatusCode.INVALID_ARGUMENT,
         "The message does not parse, is too large for its method, or is a batch of none or too many.",
@@ -78,7 +96,8 @@ FAULTS: Final = {
     ),
     "UNAVAILABLE": Fault(
         StatusCode.UNAVAILABLE,
-        "The history store could not take the outcome, or store or log the erasure, in time. "
+        "The history store could not take the outcome, or store or log the erasure, in time; or another activation "
+        "of a release is under way. "
         "Assessments never fail for this.",
         "Retry after `RetryInfo`, with growing pauses; outcomes and erasures may be sent twice.",
         "Look at the store: its disk, its latency, its memory.",

@@ -73,8 +73,14 @@ def test_what_the_engine_counts() -> None:
     meter.failed("store")
     meter.stored(7, 4096)
     meter.geo_built("city", 1.7e9)
-    meter.installed("r1", {"customer": "starter", "machine": "m2"})
+    meter.installed("active", "r1", {"customer": "starter", "machine": "m2"})
+    meter.installed("candidate", "r2", {"customer": "m3"})
+    meter.installed("shadow", "", {})
+    meter.decided("candidate", "customer", "DENY")
     found = samples(memory)
+    assert value(found, "riskd_release_info", release="r2", domain="customer", model="m3", role="candidate") == 1
+    assert len([name for name, _ in found if name == "riskd_release_info"]) == 3
+    assert value(found, "riskd_rollout_assessments_total", role="candidate", domain="customer", tier="DENY") == 1
     assert value(found, "riskd_stage_seconds_sum", stage="gather") == 0.00002
     assert value(found, "riskd_assessments_total", domain="customer", journey="login", tier="STEP_UP") == 1
     assert value(found, "riskd_withheld_total", domain="customer", journey="login", tier="DENY") == 1
@@ -90,7 +96,7 @@ def test_what_the_engine_counts() -> None:
     assert value(found, "riskd_store_common_reads_total", source="store") == 2
     assert value(found, "riskd_store_records") == 7
     assert value(found, "riskd_geo_build_timestamp_seconds", database="city") == 1.7e9
-    assert value(found, "riskd_release_info", release="r1", domain="machine", model="m2") == 1
+    assert value(found, "riskd_release_info", release="r1", domain="machine", model="m2", role="active") == 1
 
 
 @given(st.lists(st.floats(0, 3), max_size=30))
@@ -143,7 +149,7 @@ def test_workers_are_one_on_the_page() -> None:
         meter.failed("store")
         meter.stored(records, records)
         meter.geo_built("asn", built)
-        meter.installed("r1", {"customer": "starter"})
+        meter.installed("active", "r1", {"customer": "starter"})
     found = samples(memory)
     assert value(found, "riskd_failures_total", part="store") == 3
     assert value(found, "riskd_store_records") == 9

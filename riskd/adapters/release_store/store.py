@@ -1,0 +1,220 @@
+"""Releases in a directory: each immutable, named by its hash, and one file that says which have a role.
+
+    releases/
+      4f0c.../policies, models, release.json   one release, never changed
+      activations.json                         the latest activations; the last one holds
+      proposed.json                            one that processes are asked to prepare for
+      members/                                 those processes
+
+Files are replaced by renaming, so a reader sees the old or the new, whoever dies when.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from riskd.core.errors import InvalidFile, Problem, Unavailable, UnknownRelease
+from riskd.core.lineup import Activation
+
+REMEMBERED: Final = 100
+"""Activations that are remembered."""
+FILES: Final = 1000
+"""Most files of a release."""
+BYTES: Final = 512 << 20
+"""Most bytes of a release."""
+_ACTIVATIONS: Final = "activations.json"
+_PROPOSED: Final = "proposed.json"
+_ABOUT: Final = "release.json"
+_DRAFT: Final = ".draft-"
+_LOCK: Final = ".activation"
+_Document = TypeVar("_Document")
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """One release: who made it, when (Unix time) and why, and the model version of each identity domain."""
+
+    id: str
+    created: float
+    actor: str
+    reason: str
+    models: dict[str, str]
+
+
+class FileReleases:
+    """The releases of one host. Safe between threads and processes."""
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        """`keep`: releases that are kept; those that have a role, or had the last one before, do not count."""
+        self.directory = directory
+        self._keep = keep
+
+    @property
+    def members(self) -> Path:
+        """Where the processes are that follow the activations."""
+        return self.directory / "members"
+
+    def add(self, policies: Path, models: Path, about: Callable[[Path, Path], Kept]) -> Kept:
+        """Keep a copy of these directories as `about` says, which reads the copy and raises if it is bad.
+
+        One that is there already stays as it is. Raises InvalidFile, Unavailable.
+        """
+        problems = [*_unfit(policies), *_unfit(models)]
+        if problems:
+            raise InvalidFile(problems)
+        draft = self.directory / f"{_DRAFT}{secrets.token_hex(8)}"
+        try:
+            draft.mkdir(mode=0o700, parents=True)
+            for source, name in ((policies, "policies"), (models, "models")):
+                shutil.copytree(source, draft / name, ignore=shutil.ignore_patterns(".*"))
+            kept = about(draft / "policies", draft / "models")
+            if self._path(kept.id).is_dir():
+                return self.find(kept.id)
+            _write(draft / _ABOUT, kept)
+            for path in [*draft.rglob("*"), draft]:
+                _sync(path)
+            with suppress(FileExistsError):
+                draft.rename(self._path(kept.id))
+            _sync(self.directory)
+        except (OSError, shutil.Error) as error:
+            raise Unavailable([_disk(self.directory, error)]) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        self._prune()
+        return kept
+
+    def find(self, release: str) -> Kept:
+        """One release. Raises UnknownRelease."""
+        if not re.fullmatch("[0-9a-f]{16,64}", release) or not (found := _read(self._path(release) / _ABOUT, Kept)):
+            raise UnknownRelease([Problem("release_id", f"no release {release[:64]!r} is kept here", "riskd release list")])
+        return found
+
+    def all(self) -> list[Kept]:
+        """Every release, the newest first."""
+        found = [_read(path, Kept) for path in self.directory.glob(f"[!.]*/{_ABOUT}")]
+        return sorted((kept for kept in found if kept), key=lambda kept: (-kept.created, kept.id))
+
+    def folders(self, release: str) -> tuple[Path, Path]:
+        """Policies and models of a release. Raises UnknownRelease."""
+        self.find(release)
+        return self._path(release) / "policies", self._path(release) / "models"
+
+    def activations(self) -> tuple[Activation, ...]:
+        """The latest ones, the last of which holds; none before the first. Raises Unavailable."""
+        return _read(self.directory / _ACTIVATIONS, tuple[Activation, ...]) or ()
+
+    def proposed(self) -> Activation | None:
+        """The activation that processes are asked to prepare for. Raises Unavailable."""
+        return _read(self.directory / _PROPOSED, Activation)
+
+    def state(self) -> tuple[tuple[int, int], ...]:
+        """Changes whenever an activation is proposed, withdrawn or made: cheap to ask."""
+        found = []
+        for name in (_ACTIVATIONS, _PROPOSED):
+            try:
+                status = (self.directory / name).stat()
+                found.append((status.st_ino, status.st_mtime_ns))
+            except OSError:
+                found.append((0, 0))
+        return tuple(found)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """The one activation at a time. Raises Unavailable while another is under way."""
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable([_disk(self.directory, error)]) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise Unavailable([Problem("release", "another activation is under way", "try again")]) from error
+        finally:
+            os.close(descriptor)
+
+    def propose(self, activation: Activation) -> None:
+        """Ask processes to prepare. Raises Unavailable."""
+        _replace(self.directory / _PROPOSED, activation)
+
+    def withdraw(self) -> None:
+        """Ask no more."""
+        (self.directory / _PROPOSED).unlink(missing_ok=True)
+
+    def activate(self, activation: Activation) -> None:
+        """From now on this one holds: whoever starts, starts with it. Raises Unavailable."""
+        _replace(self.directory / _ACTIVATIONS, (*self.activations(), activation)[-REMEMBERED:])
+        self.withdraw()
+        self._prune()
+
+    def _path(self, release: str) -> Path:
+        return self.directory / release
+
+    def _prune(self) -> None:
+        """Let go of the oldest releases that have no role, nor had one before the last activation."""
+        needed = {name for activation in self.activations()[-2:] for name in activation.named}
+        idle = [kept for kept in self.all() if kept.id not in needed]
+        for kept in idle[self._keep :]:
+            gone = self.directory / f"{_DRAFT}{secrets.token_hex(8)}"
+            with suppress(OSError):
+                self._path(kept.id).rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
+
+
+def _unfit(source: Path) -> Iterator[Problem]:
+    """What is too large is not copied."""
+    if not source.is_dir():
+        yield Problem(str(source), "is not a directory", "name the directory of policies, and that of models")
+        return
+    sizes = [path.stat().st_size for path in source.rglob("*") if path.is_file()]
+    if len(sizes) > FILES or sum(sizes) > BYTES:
+        what = f"{len(sizes)} files with {sum(sizes) >> 20} MiB"
+        yield Problem(str(source), what, f"a release has at most {FILES} files and {BYTES >> 20} MiB")
+
+
+def _replace(path: Path, document: Activation | Sequence[Activation]) -> None:
+    draft = path.with_name(f".{path.name}")
+    try:
+        _write(draft, document)
+        _sync(draft)
+        draft.rename(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise Unavailable([_disk(path, error)]) from error
+
+
+def _write(path: Path, document: Kept | Activation | Sequence[Activation]) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path, kind: type[_Document]) -> _Document | None:
+    """None where there is no such file. Raises Unavailable for one that cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise Unavailable([_disk(path, error)]) from error
+
+
+def _disk(path: Path, error: Exception) -> Problem:
+    return Problem(str(path), f"cannot be used: {error}", "look at the disk, and at who owns the directory")

@@ -1,0 +1,197 @@
+"""`riskd release`: what decides on this host: made, looked at, activated, rolled out, rolled back."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from riskd.cli.settings import add_arguments, given
+
+if TYPE_CHECKING:
+    from riskd.adapters.release_store import Kept
+    from riskd.core.lineup import Activation
+    from riskd.releases import Activated, Releases
+
+_EXIT: Final = """\
+exit codes: 0 done, also when no service runs; 2 refused, every problem named, and nothing has changed. The directory
+`release.dir` is worked on, so give the settings of the service, and be its user."""
+_ACTIONS: Final = {
+    "create": "keep a copy of policies and models as a release, once it has been loaded whole",
+    "list": "list the releases of this host, the newest first, and who has which role",
+    "show": "tell of one release, and of its activations",
+    "activate": "let a release decide, in every process of this host or in none",
+    "rollback": "bring back what decided before the latest activation",
+    "diff": "say what changed between the policies of two releases, and between their models",
+}
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `release` and its actions."""
+    release = commands.add_parser("release", description="Make, activate, roll out and roll back what decides.")
+    actions = release.add_subparsers(required=True, metavar="ACTION")
+    made = {}
+    for name, purpose in _ACTIONS.items():
+        made[name] = parser = actions.add_parser(name, help=purpose, description=purpose, epilog=_EXIT)
+        add_arguments(parser)
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.set_defaults(handler=_run, action=name)
+    made["create"].add_argument("--policies", metavar="DIR", help="directory of policies (release.policies)")
+    made["create"].add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+    made["show"].add_argument("release", metavar="RELEASE", nargs="?", help="its id (default: the active one)")
+    made["activate"].add_argument("release", metavar="RELEASE", help="its id, or the first 4 digits of it or more")
+    portion = made["activate"].add_mutually_exclusive_group()
+    portion.add_argument(
+        "--percent",
+        type=float,
+        default=100.0,
+        help="decide for this share of the subjects alone, always the same ones; a larger share includes a smaller",
+    )
+    portion.add_argument(
+        "--shadow", action="store_true", help="decide nothing: be scored beside what decides, after it has answered"
+    )
+    made["diff"].add_argument("old", metavar="OLD", help="id of a release")
+    made["diff"].add_argument("new", metavar="NEW", help="id of another")
+    for name in ("create", "activate", "rollback"):
+        made[name].add_argument("--reason", default="", help="why, for those who look later")
+        made[name].add_argument("--actor", default="", help="who wants it (default: the user of this process)")
+    for name in ("activate", "rollback"):
+        made[name].add_argument("--timeout", type=float, default=30.0, help="seconds for all processes to load it")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.wiring import open_releases, release_folders
+
+    short = {"release.policies": args.policies, "release.models": args.models} if args.action == "create" else {}
+    settings = given(args, short).settings
+    releases = open_releases(settings)
+    if args.action in ("create", "activate", "rollback"):
+        args.actor = args.actor or getpass.getuser()
+    if args.action == "create":
+        _print_release(releases, releases.create(*release_folders(settings), args.actor, args.reason), args)
+    elif args.action == "list":
+        _list(releases, args)
+    elif args.action == "show":
+        _show(releases, args)
+    elif args.action == "activate":
+        _activate(releases, args)
+    elif args.action == "rollback":
+        _told(releases.rollback(args.actor, args.reason, args.timeout), args)
+    else:
+        _diff(releases, args)
+    return 0
+
+
+def _named(releases: Releases, beginning: str) -> str:
+    """The release whose id begins so, if one alone does; else what was given."""
+    found = [kept.id for kept in releases.files.all() if len(beginning) >= 4 and kept.id.startswith(beginning)]
+    return found[0] if len(found) == 1 else beginning
+
+
+def _activate(releases: Releases, args: argparse.Namespace) -> None:
+    from riskd.core.lineup import Wish
+
+    wish = Wish(
+        release=_named(releases, args.release),
+        percent=args.percent,
+        shadow=args.shadow,
+        actor=args.actor,
+        reason=args.reason,
+    )
+    _told(releases.activate(wish, args.timeout), args)
+
+
+def _told(done: Activated, args: argparse.Namespace) -> None:
+    if args.json:
+        _json(done)
+        return
+    print(_roles(done.activation))
+    for name in done.late:
+        print(f"{name} had not swapped yet; it will")
+
+
+def _roles(activation: Activation) -> str:
+    parts = [f"active {activation.release}"]
+    if activation.candidate:
+        parts.append(f"candidate {activation.candidate} for {activation.percent:g} % of the subjects")
+    if activation.shadow:
+        parts.append(f"shadow {activation.shadow}")
+    return f"activation {activation.number}: {', '.join(parts)}"
+
+
+def _role(activation: Activation | None, release: str) -> str:
+    if activation is None:
+        return ""
+    if release == activation.candidate:
+        return f"candidate, {activation.percent:g} %"
+    return {activation.shadow: "shadow", activation.release: "active"}.get(release, "")
+
+
+def _list(releases: Releases, args: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    active, kept = releases.active(), releases.files.all()
+    if args.json:
+        _json({"active": active, "releases": kept})
+        return
+    if not kept:
+        print("No release is kept here yet: riskd release create. What decides is in the directories of the settings.")
+        return
+    table = Table("release", "role", "created", "by", "models", "why", box=None, padding=(0, 2, 0, 0))
+    for each in kept:
+        models = ", ".join(f"{domain} {version}" for domain, version in each.models.items())
+        table.add_row(each.id, _role(active, each.id), _when(each.created), each.actor, models, each.reason)
+    Console().print(table)
+
+
+def _show(releases: Releases, args: argparse.Namespace) -> None:
+    active = releases.active()
+    name = _named(releases, args.release) if args.release else (active.release if active else "")
+    _print_release(releases, releases.files.find(name), args)
+
+
+def _print_release(releases: Releases, kept: Kept, args: argparse.Namespace) -> None:
+    past = [activation for activation in releases.files.activations() if kept.id in activation.named]
+    policies, models = releases.files.folders(kept.id)
+    if args.json:
+        _json({"release": kept, "policies": str(policies), "models": str(models), "activations": past})
+        return
+    print(f"release   {kept.id}")
+    print(f"role      {_role(releases.active(), kept.id) or 'none'}")
+    print(f"created   {_when(kept.created)} by {kept.actor}" + (f": {kept.reason}" if kept.reason else ""))
+    print(f"models    {', '.join(f'{domain} {version}' for domain, version in kept.models.items())}")
+    print(f"files     {policies}, {models}")
+    for each in past:
+        why = f": {each.reason}" if each.reason else ""
+        back = f", which restores {each.restores}" if each.restores else ""
+        print(f"{_when(each.time)}  {_roles(each)}{back}, by {each.actor}{why}")
+
+
+def _diff(releases: Releases, args: argparse.Namespace) -> None:
+    from riskd.cli import policy_diff
+
+    old, new = (releases.files.find(_named(releases, name)) for name in (args.old, args.new))
+    models = {
+        domain: [old.models.get(domain, ""), new.models.get(domain, "")]
+        for domain in sorted({*old.models, *new.models})
+        if old.models.get(domain) != new.models.get(domain)
+    }
+    policies = policy_diff.compared(releases.files.folders(old.id)[0], releases.files.folders(new.id)[0])
+    if args.json:
+        _json({"old": old.id, "new": new.id, "models": models, "policies": policies})
+        return
+    for domain, (before, after) in models.items():
+        print(f"{domain}: model {before or 'none'} becomes {after or 'none'}")
+    policy_diff.show(policies)
+
+
+def _json(value: object) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _when(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%MZ")

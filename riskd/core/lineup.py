@@ -1,0 +1,124 @@
+"""Which release decides which subject: one active, perhaps one that is rolled out, perhaps one in shadow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.core.assess import Release
+from riskd.core.errors import InvalidRelease, Problem
+
+ACTIVE: Final = "active"
+CANDIDATE: Final = "candidate"
+SHADOW: Final = "shadow"
+ROLES: Final = (ACTIVE, CANDIDATE, SHADOW)
+WHOLE: Final = 100
+"""Percent."""
+_HALVES: Final = 1 << 64
+
+
+class Lineup(Struct, frozen=True):
+    """The releases that an engine holds, swapped as one. `candidate` decides for `percent` of the subjects."""
+
+    active: Release
+    candidate: Release | None = None
+    percent: float = 0.0
+    shadow: Release | None = None
+
+    def roles(self) -> Iterator[tuple[str, Release | None]]:
+        """Every role, and who has it."""
+        yield from zip(ROLES, (self.active, self.candidate, self.shadow), strict=True)
+
+
+class Activation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which releases have which role since `time` (Unix time), who wanted it, and why.
+
+    `number` grows by one. `key` is unique, also among those that came to nothing. A rollback says in `restores`
+    which one it brought back.
+    """
+
+    number: int
+    key: str
+    release: str
+    candidate: str = ""
+    percent: float = 0.0
+    shadow: str = ""
+    actor: str
+    reason: str
+    time: float
+    restores: int = 0
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The releases that have a role."""
+        return tuple(name for name in (self.release, self.candidate, self.shadow) if name)
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """An activation asked for: `release` for `percent` of the subjects, or in shadow."""
+
+    release: str
+    percent: float = WHOLE
+    shadow: bool = False
+    actor: str
+    reason: str = ""
+
+
+def share(ticket: bytes) -> float:
+    """0 to 100, evenly over tickets, which are pseudonyms of 8 bytes or more: the percentage from which one takes
+    part. So whoever took part at 5 % takes part at 20 %."""
+    return int.from_bytes(ticket[:8], "big") / _HALVES * WHOLE
+
+
+def planned(past: Sequence[Activation], wish: Wish, key: str, time: float) -> Activation:
+    """What fulfils a wish. A release activated as a whole is the only one; a share or a shadow joins the others.
+
+    Raises InvalidRelease with every mistake in the wish.
+    """
+    problems = []
+    if not 0 < wish.percent <= WHOLE:
+        problems.append(Problem("percent", f"{wish.percent:g} is no share", "give more than 0 and at most 100"))
+    if wish.shadow and wish.percent != WHOLE:
+        problems.append(Problem("percent", "a shadow release decides nothing", "leave percent or shadow out"))
+    if not past and (wish.shadow or wish.percent != WHOLE):
+        problems.append(Problem("release_id", "no release is active that it could stand beside", "activate one whole"))
+    if past and past[-1].release == wish.release and (wish.shadow or wish.percent != WHOLE):
+        problems.append(Problem("release_id", "it is the active release", "name another, or activate it whole"))
+    if problems:
+        raise InvalidRelease(problems)
+    before = past[-1] if past else None
+    number = before.number + 1 if before else 1
+    made = Activation(number=number, key=key, release=wish.release, actor=wish.actor, reason=wish.reason, time=time)
+    if before is None or (wish.percent == WHOLE and not wish.shadow):
+        return made
+    if wish.shadow:
+        kept = before.candidate if before.candidate != wish.release else ""
+        share_of = before.percent if kept else 0.0
+        return replace(made, release=before.release, candidate=kept, percent=share_of, shadow=wish.release)
+    kept = before.shadow if before.shadow != wish.release else ""
+    return replace(made, release=before.release, candidate=wish.release, percent=wish.percent, shadow=kept)
+
+
+def restored(past: Sequence[Activation], actor: str, reason: str, key: str, time: float) -> Activation:
+    """What brings back the roles as they were before the latest activation that no rollback has undone.
+
+    Raises InvalidRelease when nothing was before it, or it is no longer remembered.
+    """
+    by_number = {activation.number: activation for activation in past}
+    latest = past[-1] if past else None
+    target = by_number.get((latest.restores or latest.number) - 1) if latest else None
+    if latest is None or target is None:
+        remedy = "activate a release by its id"
+        raise InvalidRelease([Problem("release", "no activation is remembered from before this one", remedy)])
+    return replace(
+        target,
+        number=latest.number + 1,
+        key=key,
+        actor=actor,
+        reason=reason,
+        time=time,
+        restores=target.restores or target.number,
+    )

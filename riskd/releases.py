@@ -1,0 +1,246 @@
+"""The releases of a host: made, activated by all of its processes or none, and followed by each.
+
+An activation is proposed; every process that follows loads it whole and says so; then one file is replaced, and all
+of them swap what they have loaded. Files are all that they share, so workers, engines in other programs and a
+command line take part alike, and whoever dies leaves the old or the new.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.adapters.release_store import FileReleases, Kept, Member, Statement, members
+from riskd.core.assess import Release
+from riskd.core.errors import InvalidFile, Problem, RefusedRelease, RiskdError, Unavailable
+from riskd.core.lineup import Activation, Lineup, Wish, planned, restored
+
+POLL: Final = 0.025
+"""Seconds between two looks at what is active: two calls of stat."""
+LOADED: Final = 4
+"""Releases that a process keeps loaded: those with a role, and one that is being prepared."""
+SECONDS: Final = 30.0
+"""Time for all processes to load a release, where nobody says otherwise."""
+_LOG: Final = logging.getLogger("riskd.releases")
+
+
+class Activated(Struct, frozen=True):
+    """An activation that holds. `late`: processes that had not swapped yet when waiting ended; they will."""
+
+    activation: Activation
+    late: tuple[str, ...] = ()
+
+
+class Releases:
+    """The releases of one host. Safe between threads and processes."""
+
+    def __init__(self, files: FileReleases, load: Callable[[Path, Path], Release]) -> None:
+        """`load` reads a directory of policies and one of models, and raises InvalidFile with all problems."""
+        self.files = files
+        self._load = load
+        self._known: dict[str, Release] = {}
+        self._lock = threading.Lock()
+
+    def create(self, policies: Path, models: Path, actor: str, reason: str) -> Kept:
+        """Keep a copy of these directories, once it has been loaded whole. Raises InvalidFile, Unavailable."""
+
+        def about(policies: Path, models: Path) -> Kept:
+            release = self._load(policies, models)
+            versions = {domain: scorer.version for domain, scorer in release.scorers.items()}
+            return Kept(id=release.id, created=time.time(), actor=actor, reason=reason, models=versions)
+
+        return self.files.add(policies, models, about)
+
+    def active(self) -> Activation | None:
+        """The activation that holds; None before the first. Raises Unavailable."""
+        past = self.files.activations()
+        return past[-1] if past else None
+
+    def lineup(self, activation: Activation) -> Lineup:
+        """The releases of an activation, loaded. Raises InvalidFile with all problems, UnknownRelease, Unavailable."""
+        loaded: dict[str, Release] = {}
+        problems: list[Problem] = []
+        for name in activation.named:
+            try:
+                loaded[name] = self._release(name)
+            except InvalidFile as error:
+                problems += error.problems
+        if problems:
+            raise InvalidFile(problems)
+        return Lineup(
+            loaded[activation.release],
+            loaded.get(activation.candidate),
+            activation.percent,
+            loaded.get(activation.shadow),
+        )
+
+    def activate(self, wish: Wish, timeout: float = SECONDS) -> Activated:
+        """Fulfil a wish in every process, or in none.
+
+        Raises InvalidRelease, UnknownRelease, InvalidFile, RefusedRelease, Unavailable; then nothing has changed.
+        """
+        with self.files.turn():
+            self.files.find(wish.release)
+            planned_now = planned(self.files.activations(), wish, secrets.token_hex(8), time.time())
+            return self._agree(planned_now, timeout)
+
+    def rollback(self, actor: str, reason: str, timeout: float = SECONDS) -> Activated:
+        """Bring back the roles as they were before the latest activation. Raises as `activate` does."""
+        with self.files.turn():
+            back = restored(self.files.activations(), actor, reason, secrets.token_hex(8), time.time())
+            return self._agree(back, timeout)
+
+    def _agree(self, activation: Activation, timeout: float) -> Activated:
+        """Propose, wait until all have prepared, activate, wait until all have swapped."""
+        deadline = time.monotonic() + timeout
+        self.lineup(activation)
+        self.files.propose(activation)
+        try:
+            late = self._late(lambda said: said.prepared == activation.key, activation.key, deadline)
+            if late:
+                what = f"has not loaded the release within {timeout:g} s"
+                raise RefusedRelease([Problem(name, what, "look at its log, and try again") for name in late])
+        except RiskdError:
+            self.files.withdraw()
+            raise
+        self.files.activate(activation)
+        return Activated(activation, self._late(lambda said: said.installed == activation.key, "", deadline))
+
+    def _late(self, done: Callable[[Statement], bool], key: str, deadline: float) -> tuple[str, ...]:
+        """The processes that are not done by the deadline. Raises RefusedRelease as soon as one refuses `key`."""
+        while True:
+            said = members(self.files.members)
+            refused = [
+                Problem(name, problem)
+                for name, statement in said.items()
+                if key and statement.refused == key
+                for problem in statement.problems
+            ]
+            if refused:
+                raise RefusedRelease(refused)
+            late = tuple(name for name, statement in said.items() if not done(statement))
+            if not late or time.monotonic() >= deadline:
+                return late
+            time.sleep(POLL / 4)
+
+    def _release(self, name: str) -> Release:
+        """Raises InvalidFile, UnknownRelease."""
+        with self._lock:
+            if name not in self._known:
+                folders = self.files.folders(name)
+                release = self._load(*folders)
+                if release.id != name:
+                    what = f"is {release.id} by what it holds: it was changed, or made for other features"
+                    remedy = "riskd release create --policies, --models of the files that you mean, and activate that"
+                    raise InvalidFile([Problem(str(folders[0].parent), what, remedy)])
+                self._known[name] = release
+            release = self._known[name] = self._known.pop(name)
+            while len(self._known) > LOADED:
+                del self._known[next(iter(self._known))]
+            return release
+
+
+class Follower:
+    """One process's part: it prepares what is proposed and installs what is active. See `following`."""
+
+    def __init__(self, releases: Releases, member: Member) -> None:
+        self.releases = releases
+        self._member = member
+        self._said = Statement()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def follow(
+        self, now: Activation | None, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]
+    ) -> None:
+        """Begin, with `now` installed. `refuse` hears why what is active cannot be installed."""
+        self._say(replace(self._said, installed=now.key if now else ""))
+        self._thread = threading.Thread(target=self._run, args=(install, refuse), name="releases", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Follow no more, and do not be waited for. Idempotent."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._member.leave()
+
+    def _run(self, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]) -> None:
+        seen: object = None
+        while not self._stop.wait(POLL):
+            state = self.releases.files.state()
+            if state == seen:
+                continue
+            try:
+                self._swap(install, refuse)
+                self._prepare()
+                seen = state
+            except Unavailable as error:
+                refuse(error.problems)
+                self._stop.wait(1.0)
+
+    def _swap(self, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]) -> None:
+        active = self.releases.active()
+        if active is None or active.key in (self._said.installed, self._said.refused):
+            return
+        try:
+            install(self.releases.lineup(active))
+        except Unavailable:
+            raise
+        except RiskdError as error:
+            refuse(error.problems)
+            self._say(replace(self._said, refused=active.key, problems=_texts(error)))
+            return
+        self._say(replace(self._said, installed=active.key))
+        _LOG.info("activated", extra={"fields": {"release": active.release, "number": active.number}})
+
+    def _prepare(self) -> None:
+        proposed = self.releases.files.proposed()
+        if proposed is None or proposed.key in (self._said.prepared, self._said.refused):
+            return
+        try:
+            self.releases.lineup(proposed)
+        except RiskdError as error:
+            self._say(replace(self._said, refused=proposed.key, problems=_texts(error)))
+            return
+        self._say(replace(self._said, prepared=proposed.key))
+
+    def _say(self, statement: Statement) -> None:
+        """Raises Unavailable."""
+        try:
+            self._member.say(statement)
+        except OSError as error:
+            where = str(self.releases.files.members)
+            raise Unavailable([Problem(where, f"cannot be written: {error}", "look at the disk")]) from error
+        self._said = statement
+
+
+@contextmanager
+def following(releases: Releases, name: str) -> Iterator[Follower]:
+    """A follower that counts from now on: what is active when it begins, and what is proposed later, it has.
+
+    Raises Unavailable where the directory cannot be written.
+    """
+    try:
+        member = Member(releases.files.members, name)
+    except OSError as error:
+        where = str(releases.files.members)
+        raise Unavailable([Problem(where, f"cannot be written: {error}", "look at who owns it")]) from error
+    follower = Follower(releases, member)
+    try:
+        yield follower
+    finally:
+        follower.stop()
+
+
+def _texts(error: RiskdError) -> tuple[str, ...]:
+    return tuple(str(problem) for problem in error.problems)

@@ -1,0 +1,107 @@
+"""Which release decides which subject, and what activations make of each other."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskd.core.errors import InvalidRelease
+from riskd.core.lineup import Activation, Wish, planned, restored, share
+
+RELEASES = ("a", "b", "c")
+WISHES = st.one_of(
+    st.builds(Wish, release=st.sampled_from(RELEASES), percent=st.sampled_from([5.0, 50.0, 100.0]), actor=st.just("x")),
+    st.builds(Wish, release=st.sampled_from(RELEASES), shadow=st.just(True), actor=st.just("x")),
+    st.none(),
+)
+
+
+def roles(activation: Activation) -> tuple[str, str, float, str]:
+    """Who has which role."""
+    return activation.release, activation.candidate, activation.percent, activation.shadow
+
+
+def lived(wishes: list[Wish | None]) -> list[Activation]:
+    """What comes of wishes, None being a rollback; those that are refused change nothing."""
+    past: list[Activation] = []
+    for number, wish in enumerate(wishes):
+        try:
+            if wish is None:
+                past.append(restored(past, "x", "", str(number), 0.0))
+            else:
+                past.append(planned(past, wish, str(number), 0.0))
+        except InvalidRelease:
+            continue
+    return past
+
+
+@given(st.lists(WISHES, max_size=12))
+def test_each_release_has_one_role(wishes: list[Wish | None]) -> None:
+    """Whatever was wished, numbers count up, no release has two roles, and a share belongs to a candidate."""
+    for number, activation in enumerate(lived(wishes), 1):
+        assert activation.number == number
+        assert len(set(activation.named)) == len(activation.named)
+        assert bool(activation.candidate) == (0 < activation.percent < 100)
+
+
+@given(st.lists(WISHES, max_size=8), WISHES)
+def test_a_rollback_undoes_the_last_activation(wishes: list[Wish | None], last: Wish | None) -> None:
+    """After an activation and a rollback, all roles are as they were; a second rollback goes one further back."""
+    before = lived(wishes)
+    after = lived([*wishes, last])
+    if last is None or len(after) == len(before) or not before:
+        return
+    back = restored(after, "x", "", "key", 0.0)
+    assert roles(back) == roles(before[-1])
+    if len(before) > 1 and not before[-1].restores:
+        assert roles(restored([*after, back], "x", "", "key", 0.0)) == roles(before[-2])
+
+
+def test_a_whole_activation_stands_alone() -> None:
+    """It ends the rollout and the shadow; a share or a shadow joins what is there."""
+    past = lived([Wish(release="a", actor="x"), Wish(release="b", percent=5.0, actor="x")])
+    past = [*past, planned(past, Wish(release="c", shadow=True, actor="x"), "k", 0.0)]
+    assert roles(past[-1]) == ("a", "b", 5.0, "c")
+    assert roles(planned(past, Wish(release="b", actor="x"), "k", 0.0)) == ("b", "", 0.0, "")
+
+
+@pytest.mark.parametrize(
+    ("wish", "fields"),
+    [
+        (Wish(release="b", percent=0.0, actor="x"), ["percent"]),
+        (Wish(release="b", percent=101.0, actor="x"), ["percent"]),
+        (Wish(release="b", percent=float("nan"), actor="x"), ["percent"]),
+        (Wish(release="b", percent=5.0, shadow=True, actor="x"), ["percent"]),
+        (Wish(release="a", percent=5.0, actor="x"), ["release_id"]),
+        (Wish(release="a", percent=-1.0, shadow=True, actor="x"), ["percent", "percent", "release_id"]),
+    ],
+)
+def test_a_wish_that_makes_no_sense_is_refused(wish: Wish, fields: list[str]) -> None:
+    """Every mistake is told at once."""
+    past = lived([Wish(release="a", actor="x")])
+    with pytest.raises(InvalidRelease) as refused:
+        planned(past, wish, "k", 0.0)
+    assert [problem.where for problem in refused.value.problems] == fields
+
+
+def test_nothing_stands_beside_nothing() -> None:
+    """Before the first activation there is nothing to roll out beside, to shadow, or to roll back to."""
+    for wish in (Wish(release="a", percent=5.0, actor="x"), Wish(release="a", shadow=True, actor="x")):
+        with pytest.raises(InvalidRelease, match="activate one whole"):
+            planned([], wish, "k", 0.0)
+    with pytest.raises(InvalidRelease, match="before this one"):
+        restored(lived([Wish(release="a", actor="x")]), "x", "", "k", 0.0)
+
+
+def test_shares_are_even() -> None:
+    """Of 20,000 tickets, those below p % are p % to within five standard deviations; a larger share includes a
+    smaller by construction."""
+    shares = [share(blake2b(str(number).encode(), digest_size=16).digest()) for number in range(20_000)]
+    assert all(0 <= each < 100 for each in shares)
+    for percent in (1, 5, 20, 50, 90):
+        expected = 200 * percent
+        bound = 5 * (expected * (1 - percent / 100)) ** 0.5
+        assert abs(sum(each < percent for each in shares) - expected) < bound

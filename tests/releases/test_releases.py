@@ -1,0 +1,266 @@
+"""Releases of a host: immutable, activated by all processes or by none, whoever dies when."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from riskd.adapters.release_store import Member, Statement, members
+from riskd.core.errors import (
+    InvalidFile,
+    InvalidRelease,
+    Problem,
+    RefusedRelease,
+    RiskdError,
+    Unavailable,
+    UnknownRelease,
+)
+from riskd.core.lineup import Lineup, Wish
+from riskd.releases import Follower, following
+from tests.e2e.service import environment
+from tests.releases.candidates import MODELS, created, policies, releases
+
+PAIR = ("2m", "3m")
+
+
+def whole(release: str) -> Wish:
+    """Let it decide for everybody."""
+    return Wish(release=release, actor="test")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A host with two releases, made once: its state directory and their ids."""
+    state = tmp_path_factory.mktemp("made")
+    first, second = (created(state, valid_for) for valid_for in PAIR)
+    return state, first, second
+
+
+@pytest.fixture
+def host(made: tuple[Path, str, str], tmp_path: Path) -> tuple[Path, str, str]:
+    """A host of its own with two releases."""
+    state, first, second = made
+    subprocess.run(["cp", "-r", f"{state}/releases", f"{tmp_path}/releases"], check=True)
+    return tmp_path, first, second
+
+
+@contextmanager
+def process(state: Path, name: str, refused: list[Problem] | None = None) -> Iterator[list[Lineup]]:
+    """A process that follows; what it has installed. What it refuses goes to `refused`."""
+    installed: list[Lineup] = []
+    with following(releases(state), name) as follower:
+        active = follower.releases.active()
+        if active is not None:
+            installed.append(follower.releases.lineup(active))
+        follower.follow(active, installed.append, (refused if refused is not None else []).extend)
+        yield installed
+
+
+def test_a_release_is_what_was_loaded(host: tuple[Path, str, str]) -> None:
+    """Its id is the hash of what it decides by: made again it is the same, changed candidates are another, and it
+    does not change with the directories that it came from."""
+    state, first, second = host
+    assert first != second
+    assert created(state, PAIR[0]) == first
+    (state / f"candidate-{PAIR[0]}" / "customer.yaml").write_text("")
+    assert releases(state).lineup(releases(state).activate(whole(first)).activation).active.id == first
+    assert [kept.id for kept in releases(state).files.all()] == [second, first]
+
+
+def test_a_changed_release_is_refused(host: tuple[Path, str, str]) -> None:
+    """Whoever edits a release in place is found out: it is not activated."""
+    state, first, _ = host
+    policy = releases(state).files.folders(first)[0] / "customer.yaml"
+    policy.write_text(policy.read_text().replace("2m", "4m"))
+    with pytest.raises(InvalidFile, match="it was changed"):
+        releases(state).activate(whole(first))
+    assert releases(state).active() is None
+
+
+def test_bad_candidates_are_refused_whole(tmp_path: Path) -> None:
+    """Every problem of every file is told at once, and nothing is kept."""
+    folder = policies(tmp_path / "bad", "2m")
+    (folder / "customer.yaml").write_text("domain: customer\n")
+    (folder / "machine.yaml").unlink()
+    with pytest.raises(InvalidFile) as refused:
+        releases(tmp_path).create(folder, MODELS, "test", "")
+    assert {Path(problem.where).name for problem in refused.value.problems} == {"customer.yaml", "machine.yaml"}
+    with pytest.raises(InvalidFile, match="is not a directory"):
+        releases(tmp_path).create(tmp_path / "nowhere", MODELS, "test", "")
+    assert releases(tmp_path).files.all() == []
+    assert [path for path in (tmp_path / "releases").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "..", "members", "../releases", "0" * 5000])
+def test_an_unknown_release_is_named(host: tuple[Path, str, str], name: str) -> None:
+    """What is not a release of this host is said to be unknown, whatever it looks like."""
+    with pytest.raises(UnknownRelease):
+        releases(host[0]).activate(whole(name))
+
+
+def test_every_process_swaps(host: tuple[Path, str, str]) -> None:
+    """When an activation returns, every process that follows has it; who starts later starts with it; a rollback
+    brings back what was before."""
+    state, first, second = host
+    with process(state, "a") as a, process(state, "b") as b:
+        assert releases(state).activate(whole(first)).late == ()
+        assert releases(state).activate(whole(second)).late == ()
+        assert [lineup.active.id for lineup in a] == [lineup.active.id for lineup in b] == [first, second]
+        with process(state, "c") as c:
+            assert c[0].active.id == second
+            assert releases(state).rollback("test", "").activation.release == first
+            assert {each[-1].active.id for each in (a, b, c)} == {first}
+    assert members(state / "releases" / "members") == {}
+    with pytest.raises(InvalidRelease):
+        releases(state).rollback("test", "")
+
+
+def test_one_refusal_holds_all_back(host: tuple[Path, str, str]) -> None:
+    """If one process cannot load the release, none takes it, the problem names the process, and the next activation
+    works."""
+    state, first, second = host
+    with process(state, "sound") as sound, ExitStack() as broken:
+        releases(state).activate(whole(first))
+        follower = broken.enter_context(following(releases(state), "broken"))
+        _break(follower)
+        follower.follow(follower.releases.active(), lambda _: None, lambda _: None)
+        with pytest.raises(RefusedRelease) as refused:
+            releases(state).activate(whole(second))
+        assert [problem.where.partition("-")[0] for problem in refused.value.problems] == ["broken"]
+        assert "no memory" in refused.value.problems[0].what
+        assert _active(state) == first
+        broken.close()
+        releases(state).activate(whole(second))
+        assert [lineup.active.id for lineup in sound] == [first, second]
+
+
+def _break(follower: Follower) -> None:
+    def refuse(policies: Path, models: Path) -> object:
+        raise InvalidFile([Problem("here", "no memory")])
+
+    follower.releases._load = refuse  # type: ignore[assignment]
+
+
+def test_a_silent_process_holds_all_back(host: tuple[Path, str, str]) -> None:
+    """One that lives and does not answer in time is named; once it is dead nobody waits for it."""
+    state, first, _ = host
+    silent = Member(state / "releases" / "members", "silent")
+    with pytest.raises(RefusedRelease, match=r"within 0\.2 s"):
+        releases(state).activate(whole(first), timeout=0.2)
+    assert releases(state).active() is None
+    os.close(silent._descriptor)  # what the kernel does for the dead
+    assert releases(state).activate(whole(first)).late == ()
+
+
+def test_one_activation_at_a_time(host: tuple[Path, str, str]) -> None:
+    """A second one is told to wait, and changes nothing."""
+    state, first, second = host
+    with releases(state).files.turn(), pytest.raises(Unavailable, match="under way"):
+        releases(state).activate(whole(second))
+    assert releases(state).activate(whole(first)).activation.number == 1
+
+
+def test_old_releases_go(tmp_path: Path) -> None:
+    """Beyond `release.keep` the oldest go; never one that has a role, nor the one before it."""
+    ids = [created(tmp_path, f"{minutes}m") for minutes in (2, 3)]
+    for name in ids:
+        releases(tmp_path).activate(whole(name))
+    folders = {f"{minutes}m": policies(tmp_path / f"more-{minutes}", f"{minutes}m") for minutes in (4, 5, 6)}
+    for folder in folders.values():
+        releases(tmp_path, **{"release.keep": "1"}).create(folder, MODELS, "test", folder.name)
+    kept = releases(tmp_path).files.all()
+    assert [each.reason for each in kept] == ["more-6", "3m", "2m"]
+    assert releases(tmp_path).rollback("test", "").activation.release == ids[0]
+
+
+def test_statements_outlive_nobody(tmp_path: Path) -> None:
+    """What the dead said does not count, what the living say does."""
+    first, second = Member(tmp_path, "a"), Member(tmp_path, "b")
+    first.say(Statement(prepared="x"))
+    assert sorted(each.prepared for each in members(tmp_path).values()) == ["", "x"]
+    os.close(first._descriptor)
+    assert [each.prepared for each in members(tmp_path).values()] == [""]
+    second.leave()
+    assert members(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def _active(state: Path) -> str:
+    active = releases(state).active()
+    return active.release if active else ""
+
+
+_ACTIVATE = """
+import sys
+from riskd.config import load
+from riskd.core.lineup import Wish
+from riskd.wiring import open_releases
+releases = open_releases(load())
+for name in sys.argv[1:]:
+    releases.lineup(releases.active())
+print("ready", flush=True)
+number = 0
+while True:
+    number += 1
+    releases.activate(Wish(release=sys.argv[1 + number % 2], actor="killed"))
+"""
+
+
+def test_a_kill_in_the_middle_leaves_old_or_new(host: tuple[Path, str, str]) -> None:
+    """Whoever activates is killed at any moment, twelve times: then one of the two holds whole, a process that
+    follows has come to it, and the next activation goes through."""
+    state, first, second = host
+    chance = Random(7)
+    releases(state).activate(whole(first))
+    with process(state, "survivor") as survivor:
+        for _ in range(12):
+            command = [sys.executable, "-c", _ACTIVATE, first, second]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(state)) as victim:
+                assert victim.stdout is not None
+                assert victim.stdout.readline() == "ready\n"
+                time.sleep(chance.uniform(0.0, 0.15))
+                victim.send_signal(signal.SIGKILL)
+            active = _active(state)
+            assert active in (first, second)
+            _until(lambda active=active: survivor[-1].active.id == active)
+        numbers = [each["number"] for each in json.loads((state / "releases" / "activations.json").read_text())]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        assert releases(state).activate(whole(first)).late == ()
+        assert survivor[-1].active.id == first
+
+
+def _until(condition: object) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_corrupt_pointer_changes_nothing(host: tuple[Path, str, str]) -> None:
+    """A damaged file of activations is told, processes go on with what they have, and come back when it is mended."""
+    state, first, second = host
+    releases(state).activate(whole(first))
+    refused: list[Problem] = []
+    pointer = state / "releases" / "activations.json"
+    with process(state, "a", refused) as installed:
+        good = pointer.read_bytes()
+        pointer.write_bytes(good[:20])
+        _until(lambda: refused)
+        with pytest.raises(RiskdError, match="cannot be used"):
+            releases(state).activate(whole(second))
+        pointer.write_bytes(good)
+        assert releases(state).activate(whole(second)).late == ()
+        assert [lineup.active.id for lineup in installed] == [first, second]
+    assert threading.active_count() < 20
