@@ -72,6 +72,10 @@ METHODS: Final = (
     ("unary", "riskd.v1.SubjectService", "GetSubjectSummary"),
     ("unary", "riskd.v1.SubjectService", "ExportSubject"),
     ("unary", "riskd.v1.SubjectService", "EraseSubject"),
+    ("unary", "riskd.v1.ReleaseService", "GetRelease"),
+    ("unary", "riskd.v1.ReleaseService", "ListReleases"),
+    ("unary", "riskd.v1.ReleaseService", "ActivateRelease"),
+    ("unary", "riskd.v1.ReleaseService", "RollbackRelease"),
     (OTHER, OTHER, OTHER),
 )
 _RPC: Final = ("grpc_type", "grpc_service", "grpc_method")

@@ -60,6 +60,14 @@ class Releases:
 
         return self.files.add(policies, models, about)
 
+    def find(self, release: str) -> Kept:
+        """One release. Raises UnknownRelease, Unavailable."""
+        return self.files.find(release)
+
+    def all(self) -> list[Kept]:
+        """Every release, the newest first. Raises Unavailable."""
+        return self.files.all()
+
     def active(self) -> Activation | None:
         """The activation that holds; None before the first. Raises Unavailable."""
         past = self.files.activations()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -13,16 +13,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from msgspec import Struct
 
-from riskd._proto.riskd.v1 import risk_pb2, subject_pb2
+from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
 from riskd.server.handlers import Handlers
 from riskd.server.interceptors import RpcMeter, unary
+from riskd.server.release_servicer import Releases, ReleaseServicer
 from riskd.server.servicer import Engine, RiskServicer
 from riskd.server.subject_servicer import Subjects, SubjectServicer
 
 SERVICE: Final = risk_pb2.DESCRIPTOR.services_by_name["RiskService"].full_name
 SUBJECTS: Final = subject_pb2.DESCRIPTOR.services_by_name["SubjectService"].full_name
-SUBJECT_BYTES: Final = 8 * 1024
-"""Largest request about a subject: two identifiers and a page token."""
+RELEASES: Final = release_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name
+ADMINISTRATION_BYTES: Final = 8 * 1024
+"""Largest request to an administrative service: two identifiers and a page token, or a reason."""
 ATTEMPT_BYTES: Final = 128 * 1024
 """Largest request about one attempt: with every field at its bound it has 73 KiB, usually 250 bytes."""
 HELD_UP: Final = 1.5
@@ -64,15 +66,21 @@ class Service(Struct, frozen=True):
     port: int
 
 
+class Administration(Struct, frozen=True):
+    """An administrative service: who may assess may not thereby use it. Served on a socket of its own, or beside."""
+
+    service: str
+    handler: grpc.GenericRpcHandler
+
+
 def build_server(
     engine: Engine,
     meter: RpcMeter,
     options: Options,
     credentials: grpc.ServerCredentials | None = None,
-    subjects: Subjects | None = None,
+    beside: Sequence[Administration] = (),
 ) -> Service:
-    """A bound server with RiskService, health (NOT_SERVING until told) and reflection; and SubjectService, where
-    `subjects` are given.
+    """A bound server with RiskService, health (NOT_SERVING until told) and reflection; and what is served `beside`.
 
     Without `credentials` the port is plaintext, for loopback and meshes. Raises RuntimeError when the
     address cannot be bound.
@@ -85,9 +93,8 @@ def build_server(
     server.add_generic_rpc_handlers([_risk_service(engine, meter, options)])
     states = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
-    if subjects is not None:
-        server.add_generic_rpc_handlers([_subject_service(subjects, meter)])
-    _add_reflection(server, (SERVICE,) if subjects is None else (SERVICE, SUBJECTS))
+    server.add_generic_rpc_handlers([each.handler for each in beside])
+    _add_reflection(server, (SERVICE, *(each.service for each in beside)))
     set_serving(states, False)
     if credentials is None:
         port = server.add_insecure_port(options.address)
@@ -96,14 +103,14 @@ def build_server(
     return Service(server, states, port)
 
 
-def build_subject_server(subjects: Subjects, meter: RpcMeter, path: Path) -> grpc.Server:
-    """A server, not yet started, with SubjectService and reflection on a Unix socket that only this user can open.
+def build_administrative_server(administration: Administration, path: Path) -> grpc.Server:
+    """A server, not yet started, with it and reflection on a Unix socket that only this user can open.
 
     Raises RuntimeError when the socket cannot be bound.
     """
-    server = grpc.server(ThreadPoolExecutor(1, thread_name_prefix="subjects"), maximum_concurrent_rpcs=16)
-    server.add_generic_rpc_handlers([_subject_service(subjects, meter)])
-    _add_reflection(server, (SUBJECTS,))
+    server = grpc.server(ThreadPoolExecutor(1, thread_name_prefix="apart"), maximum_concurrent_rpcs=16)
+    server.add_generic_rpc_handlers([administration.handler])
+    _add_reflection(server, (administration.service,))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mask = os.umask(0o177)
     try:
@@ -133,21 +140,51 @@ def _risk_service(engine: Engine, meter: RpcMeter, options: Options) -> grpc.Gen
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
-def _subject_service(subjects: Subjects, meter: RpcMeter) -> grpc.GenericRpcHandler:
-    """Off the threads of sign-ins: an export reads for up to a second, an erasure as long as it must."""
+def subject_service(subjects: Subjects, meter: RpcMeter) -> Administration:
+    """SubjectService. Off the threads of sign-ins: an export reads for up to a second, an erasure as long as it must."""
     servicer = SubjectServicer(subjects)
     show, export, erase = servicer.get_subject_summary, servicer.export_subject, servicer.erase_subject
     methods = {
         "GetSubjectSummary": unary(
-            f"{SUBJECTS}/GetSubjectSummary", subject_pb2.GetSubjectSummaryRequest, show, meter, SUBJECT_BYTES
+            f"{SUBJECTS}/GetSubjectSummary", subject_pb2.GetSubjectSummaryRequest, show, meter, ADMINISTRATION_BYTES
         ),
         "ExportSubject": unary(
-            f"{SUBJECTS}/ExportSubject", subject_pb2.ExportSubjectRequest, export, meter, SUBJECT_BYTES
+            f"{SUBJECTS}/ExportSubject", subject_pb2.ExportSubjectRequest, export, meter, ADMINISTRATION_BYTES
         ),
-        "EraseSubject": unary(f"{SUBJECTS}/EraseSubject", subject_pb2.EraseSubjectRequest, erase, meter, SUBJECT_BYTES),
+        "EraseSubject": unary(
+            f"{SUBJECTS}/EraseSubject", subject_pb2.EraseSubjectRequest, erase, meter, ADMINISTRATION_BYTES
+        ),
     }
-    methods = {name: _aside(method, "subjects") for name, method in methods.items()}
-    return grpc.method_handlers_generic_handler(SUBJECTS, methods)
+    return _administration(SUBJECTS, methods)
+
+
+def release_service(releases: Releases, meter: RpcMeter) -> Administration:
+    """ReleaseService. Off the threads of sign-ins: an activation waits for all processes."""
+    servicer = ReleaseServicer(releases)
+    find, all_, activate = servicer.get_release, servicer.list_releases, servicer.activate_release
+    methods = {
+        "GetRelease": unary(f"{RELEASES}/GetRelease", release_pb2.GetReleaseRequest, find, meter, ADMINISTRATION_BYTES),
+        "ListReleases": unary(
+            f"{RELEASES}/ListReleases", release_pb2.ListReleasesRequest, all_, meter, ADMINISTRATION_BYTES
+        ),
+        "ActivateRelease": unary(
+            f"{RELEASES}/ActivateRelease", release_pb2.ActivateReleaseRequest, activate, meter, ADMINISTRATION_BYTES
+        ),
+        "RollbackRelease": unary(
+            f"{RELEASES}/RollbackRelease",
+            release_pb2.RollbackReleaseRequest,
+            servicer.rollback_release,
+            meter,
+            ADMINISTRATION_BYTES,
+        ),
+    }
+    return _administration(RELEASES, methods)
+
+
+def _administration(service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]]) -> Administration:
+    name = service.rpartition(".")[2]
+    apart = {method: _aside(handler, name) for method, handler in methods.items()}
+    return Administration(service, grpc.method_handlers_generic_handler(service, apart))
 
 
 class _Aside(Generic[Request, Response]):

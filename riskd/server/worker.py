@@ -15,10 +15,18 @@ from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem, RiskdError
 from riskd.engine import Engine
 from riskd.metrics import MeterMemory
-from riskd.server.grpc_server import Options, Service, build_server, build_subject_server, set_serving
+from riskd.server.grpc_server import (
+    Administration,
+    Options,
+    Service,
+    build_administrative_server,
+    build_server,
+    release_service,
+    set_serving,
+    subject_service,
+)
 from riskd.server.processes import Report, Serving, Stopping
-from riskd.subjects import Subjects
-from riskd.wiring import open_engine, open_subjects, reload
+from riskd.wiring import open_engine, open_releases, open_subjects, reload
 
 _LOG: Final = logging.getLogger("riskd.worker")
 
@@ -27,10 +35,18 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
     """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
     meter = PrometheusMeter(memory, index)
     with open_engine(settings, meter, index) as engine:
-        subjects, place = open_subjects(settings, engine), settings.subjects.serve
-        beside = subjects if place == "port" else None
+        offered = {
+            "subjects": (settings.subjects, subject_service(open_subjects(settings, engine), meter)),
+            "release": (settings.release, release_service(open_releases(settings), meter)),
+        }
+        beside = [administration for chosen, administration in offered.values() if chosen.serve == "port"]
         service = build_server(engine, meter, _options(settings, port), _credentials(settings), beside)
-        apart = _apart(settings, index, subjects, meter)
+        # A path has one listener: the first worker is it.
+        apart = [
+            _apart(section, chosen.socket, administration)
+            for section, (chosen, administration) in offered.items()
+            if chosen.serve == "socket" and not index
+        ]
         service.server.start()
         set_serving(service.health, True)
         # What was loaded lives as long as the process: collections need not walk it again.
@@ -41,22 +57,17 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
             _reload(settings, engine, meter)
         report.send(Stopping())
         _drain(settings, service)
-        if apart is not None:
-            apart.stop(settings.server.grace_s).wait()
+        for stopped in [server.stop(settings.server.grace_s) for server in apart]:
+            stopped.wait()
 
 
-def _apart(settings: Settings, index: int, subjects: Subjects, meter: PrometheusMeter) -> grpc.Server | None:
-    """The server on the Unix socket, started. A path has one listener: the first worker is it.
-
-    Raises InvalidSettings when it cannot listen there.
-    """
-    if settings.subjects.serve != "socket" or index:
-        return None
+def _apart(section: str, socket: str, administration: Administration) -> grpc.Server:
+    """The server on a Unix socket, started. Raises InvalidSettings when it cannot listen there."""
     try:
-        server = build_subject_server(subjects, meter, Path(settings.subjects.socket))
+        server = build_administrative_server(administration, Path(socket))
     except (OSError, RuntimeError) as error:
-        what = f"cannot listen on {settings.subjects.socket}: {error}"
-        raise InvalidSettings([Problem("subjects.socket", what, "choose another path")]) from error
+        what = f"cannot listen on {socket}: {error}"
+        raise InvalidSettings([Problem(f"{section}.socket", what, "choose another path")]) from error
     server.start()
     return server
 

@@ -96,7 +96,9 @@ class FileReleases:
     def find(self, release: str) -> Kept:
         """One release. Raises UnknownRelease."""
         if not re.fullmatch("[0-9a-f]{16,64}", release) or not (found := _read(self._path(release) / _ABOUT, Kept)):
-            raise UnknownRelease([Problem("release_id", f"no release {release[:64]!r} is kept here", "riskd release list")])
+            raise UnknownRelease(
+                [Problem("release_id", f"no release {release[:64]!r} is kept here", "riskd release list")]
+            )
         return found
 
     def all(self) -> list[Kept]:

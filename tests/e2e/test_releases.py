@@ -1,0 +1,238 @@
+"""Releases from outside: swapped under load by real workers, rolled out, asked for on the socket and on the port."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import grpc
+import pytest
+
+from riskd._proto.riskd.v1 import release_pb2, release_pb2_grpc, risk_pb2
+from riskd.core.lineup import Wish
+from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, serving
+from tests.releases.candidates import created, releases
+
+RATE: Final = 1000
+"""Attempts a second that are aimed at."""
+SWAP: Final = 0.1
+LONG: Final = 4.0
+MINUTES: Final = {2 * 60: "2m", 3 * 60: "3m"}
+
+
+def whole(release: str) -> Wish:
+    """Let it decide for everybody."""
+    return Wish(release=release, actor="test")
+
+
+def lived_for(answer: risk_pb2.AssessResponse, begun: float) -> int:
+    """Seconds that an answer is valid for, in whole minutes: what its policy says."""
+    return round((answer.valid_until_time.ToNanoseconds() / 1e9 - begun) / 60) * 60
+
+
+class Load:
+    """Callers that do not stop; what they were answered, and every error."""
+
+    def __init__(self, service: Service, callers: int) -> None:
+        self.answered: Counter[tuple[str, int]] = Counter()
+        self.errors: list[str] = []
+        self._service = service
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._call, args=(number, callers)) for number in range(callers)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self, number: int, callers: int) -> None:
+        found: Counter[tuple[str, int]] = Counter()
+        with self._service.stub() as stub:
+            due = time.monotonic()
+            while not self._stop.is_set():
+                due = max(due + callers / RATE, time.monotonic() - 0.1)
+                self._stop.wait(max(0.0, due - time.monotonic()))
+                begun = time.time()
+                try:
+                    answer = stub.Assess(attempt(subject=f"s-{number}-{sum(found.values()) % 50}"), timeout=10)
+                    found[answer.release, lived_for(answer, begun)] += 1
+                except grpc.RpcError as error:
+                    self.errors.append(str(error))
+        with self._lock:
+            self.answered += found
+
+
+def test_no_answer_is_of_two_releases(tmp_path: Path) -> None:
+    """Under load that aims at a thousand attempts a second, two workers swap two releases every 100 ms: no call fails,
+    each answer is of the release that it names, and both decided."""
+    state = tmp_path / "s"
+    ids = {created(state, valid_for): seconds for seconds, valid_for in MINUTES.items()}
+    releases(state).activate(whole(next(iter(ids))))
+    with serving(state, workers=2) as service:
+        swaps = 0
+        with Load(service, 8) as load:
+            end = time.monotonic() + LONG
+            while time.monotonic() < end:
+                begun = time.monotonic()
+                done = releases_of(service).activate(whole(list(ids)[swaps % 2]), 20.0)
+                assert done.late == ()
+                swaps += 1
+                time.sleep(max(0.0, SWAP - (time.monotonic() - begun)))
+        assert load.errors == []
+        assert set(load.answered) == set(ids.items())
+        assert swaps > 5
+        assert not [event for event in service.events() if event["event"] in ("release_refused", "internal_error")]
+        logged = Counter(line.release for line in service.decisions() if hasattr(line, "vector"))
+        told = Counter({release: count for (release, _), count in load.answered.items()})
+        assert logged == told
+        print(f"{sum(told.values())} answers, {swaps} swaps in {LONG:g} s")
+
+
+_OPEN: dict[Path, object] = {}
+
+
+def releases_of(service: Service):  # type: ignore[no-untyped-def]
+    """The releases of a service, which this process keeps loaded."""
+    return _OPEN.setdefault(service.state, releases(service.state))
+
+
+def test_workers_start_with_what_is_active(tmp_path: Path) -> None:
+    """A service starts with the active release; a worker that died is replaced by one that has it; a SIGHUP leaves it;
+    the metrics name it."""
+    state = tmp_path / "s"
+    first, second = (created(state, valid_for) for valid_for in MINUTES.values())
+    releases(state).activate(whole(first))
+    with serving(state, workers=2) as service:
+        assert f"release {first}" in service.line
+        done = riskd("release", "activate", second[:6], "--reason", "better", "--json", state=state)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["activation"]["release"] == second
+        before = service.workers()
+        os.kill(before[1], signal.SIGKILL)
+        eventually(lambda: service.workers()[1] != before[1])
+        service.process.send_signal(signal.SIGHUP)
+        eventually(lambda: sum(event["event"] == "reloaded" for event in service.events()) == 2)
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: service.assess(attempt()), range(16)))
+        assert {answer.release for answer in answers} == {second}
+        named = {(dict(key)["release"], dict(key)["role"]) for key in service.samples("riskd_release_info")}
+        assert named == {(second, "active")}
+        assert releases(state).rollback("test", "").late == ()
+        assert service.assess(attempt()).release == first
+
+
+def test_a_refused_release_leaves_the_last_good_one(tmp_path: Path) -> None:
+    """A release that is damaged on disk is refused, by name, and the service goes on with what it has."""
+    state = tmp_path / "s"
+    first, second = (created(state, valid_for) for valid_for in MINUTES.values())
+    releases(state).activate(whole(first))
+    with serving(state, workers=2) as service:
+        (releases(state).files.folders(second)[0] / "machine.yaml").write_text("domain: [")
+        done = riskd("release", "activate", second, state=state)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "machine.yaml" in done.stderr
+        assert service.assess(attempt()).release == first
+
+
+def test_a_share_is_kept_to(tmp_path: Path) -> None:
+    """At 30 %, three tenths of the subjects have the candidate, by five standard deviations; each has the same one
+    again, on any worker; at 60 % whoever had it keeps it; the log and the metrics agree."""
+    state = tmp_path / "s"
+    first, second = (created(state, valid_for) for valid_for in MINUTES.values())
+    releases(state).activate(whole(first))
+    names = [f"subject-{number}" for number in range(400)]
+    with serving(state, workers=2) as service:
+
+        def decided() -> dict[str, str]:
+            with ThreadPoolExecutor(4) as pool:
+                return dict(zip(names, pool.map(ask, names), strict=True))
+
+        def ask(name: str) -> str:
+            begun = time.time()
+            answer = service.assess(attempt(subject=name))
+            assert {first: 120, second: 180}[answer.release] == lived_for(answer, begun)
+            return answer.release
+
+        assert riskd("release", "activate", second, "--percent", "30", state=state).returncode == 0
+        once = decided()
+        few = {name for name, release in once.items() if release == second}
+        assert abs(len(few) - 120) < 5 * (400 * 0.3 * 0.7) ** 0.5
+        assert decided() == once
+        assert service.metric("riskd_rollout_assessments_total", role="candidate") == 2 * len(few)
+        assert Counter(line.release for line in service.decisions() if hasattr(line, "vector"))[second] == 2 * len(few)
+        assert riskd("release", "activate", second, "--percent", "60", state=state).returncode == 0
+        more = {name for name, release in decided().items() if release == second}
+        assert few < more
+        assert abs(len(more) - 240) < 5 * (400 * 0.6 * 0.4) ** 0.5
+
+
+def test_asked_for_on_the_socket(tmp_path: Path) -> None:
+    """ReleaseService answers riskd's own user on a socket, and nobody on the port; errors say what is wrong."""
+    state = tmp_path / "s"
+    first, second = (created(state, valid_for) for valid_for in MINUTES.values())
+    with serving(state, workers=2) as service:
+        socket = state / "release-service.sock"
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+        with service.channel() as channel, pytest.raises(grpc.RpcError) as closed:
+            release_pb2_grpc.ReleaseServiceStub(channel).ListReleases(release_pb2.ListReleasesRequest(), timeout=5)
+        assert closed.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        with grpc.insecure_channel(f"unix:{socket}", EAGER) as channel:
+            _asked(release_pb2_grpc.ReleaseServiceStub(channel), first, second)
+        assert service.assess(attempt()).release == first
+
+
+def test_asked_for_on_the_port(tmp_path: Path) -> None:
+    """With `release.serve` at `port`, every worker answers there; off loopback that needs certificates of clients."""
+    state = tmp_path / "s"
+    first, second = (created(state, valid_for) for valid_for in MINUTES.values())
+    with serving(state, workers=2, settings={"RISKD_RELEASE__SERVE": "port"}) as service, service.channel() as channel:
+        assert not (state / "release-service.sock").exists()
+        _asked(release_pb2_grpc.ReleaseServiceStub(channel), first, second)
+        handled = service.metric("grpc_server_handled_total", grpc_service="riskd.v1.ReleaseService", grpc_code="OK")
+        assert handled == 7
+    exposed = {"RISKD_RELEASE__SERVE": "port", "RISKD_SERVER__HOST": "0.0.0.0"}
+    done = riskd("settings", "--check", state=state, settings=exposed)
+    assert (done.returncode, "release.serve" in done.stderr) == (2, True)
+
+
+def _asked(stub: release_pb2_grpc.ReleaseServiceStub, first: str, second: str) -> None:
+    """A list, an activation, a rollout and a rollback; and four mistakes."""
+    page = stub.ListReleases(release_pb2.ListReleasesRequest(page_size=1), timeout=10)
+    assert ([each.release_id for each in page.releases], page.HasField("activation")) == ([second], False)
+    rest = stub.ListReleases(release_pb2.ListReleasesRequest(page_token=page.next_page_token), timeout=10)
+    assert ([each.release_id for each in rest.releases], rest.next_page_token) == ([first], "")
+    for release, percent in ((first, 0), (second, 5)):
+        wish = release_pb2.ActivateReleaseRequest(release_id=release, percent=percent, actor="sre", reason="why")
+        done = stub.ActivateRelease(wish, timeout=20)
+        assert list(done.late_processes) == []
+    assert (done.activation.active_release_id, done.activation.candidate_release_id) == (first, second)
+    back = stub.RollbackRelease(release_pb2.RollbackReleaseRequest(actor="sre"), timeout=20).activation
+    assert (back.active_release_id, back.candidate_release_id, back.restored_number) == (first, "", 1)
+    assert stub.ListReleases(release_pb2.ListReleasesRequest(), timeout=10).activation == back
+    assert stub.GetRelease(release_pb2.GetReleaseRequest(release_id=first), timeout=10).release.actor == "test"
+    mistakes = [
+        (release_pb2.ActivateReleaseRequest(release_id=first), grpc.StatusCode.INVALID_ARGUMENT),
+        (release_pb2.ActivateReleaseRequest(release_id=first, percent=5, actor="x"), grpc.StatusCode.INVALID_ARGUMENT),
+        (release_pb2.ActivateReleaseRequest(release_id="0" * 16, actor="x"), grpc.StatusCode.NOT_FOUND),
+    ]
+    for wish, code in mistakes:
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ActivateRelease(wish, timeout=10)
+        assert refused.value.code() is code
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.RollbackRelease(release_pb2.RollbackReleaseRequest(actor="sre"), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
