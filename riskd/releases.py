@@ -19,10 +19,10 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.release_store import FileReleases, Kept, Member, Statement, members
+from riskd.adapters.release_store import FileReleases, Member, Statement, members
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidFile, Problem, RefusedRelease, RiskdError, Unavailable
-from riskd.core.lineup import Activation, Lineup, Wish, planned, restored
+from riskd.core.lineup import Activation, Kept, Lineup, Wish, planned, restored
 
 POLL: Final = 0.025
 """Seconds between two looks at what is active: two calls of stat."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.settings import add_arguments, given
 
 if TYPE_CHECKING:
-    from riskd.adapters.release_store import Kept
-    from riskd.core.lineup import Activation
+    from riskd.core.lineup import Activation, Kept
     from riskd.releases import Activated, Releases
 
 _EXIT: Final = """\

@@ -33,6 +33,16 @@ class Lineup(Struct, frozen=True):
         yield from zip(ROLES, (self.active, self.candidate, self.shadow), strict=True)
 
 
+class Kept(Struct, frozen=True, kw_only=True):
+    """A release on disk: who made it, when (Unix time) and why, and the model version of each identity domain."""
+
+    id: str
+    created: float
+    actor: str
+    reason: str
+    models: dict[str, str]
+
+
 class Activation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which releases have which role since `time` (Unix time), who wanted it, and why.
 

@@ -141,7 +141,7 @@ def _risk_service(engine: Engine, meter: RpcMeter, options: Options) -> grpc.Gen
 
 
 def subject_service(subjects: Subjects, meter: RpcMeter) -> Administration:
-    """SubjectService. Off the threads of sign-ins: an export reads for up to a second, an erasure as long as it must."""
+    """Off the threads of sign-ins: an export reads for up to a second, an erasure as long as it must."""
     servicer = SubjectServicer(subjects)
     show, export, erase = servicer.get_subject_summary, servicer.export_subject, servicer.erase_subject
     methods = {
@@ -159,7 +159,7 @@ def subject_service(subjects: Subjects, meter: RpcMeter) -> Administration:
 
 
 def release_service(releases: Releases, meter: RpcMeter) -> Administration:
-    """ReleaseService. Off the threads of sign-ins: an activation waits for all processes."""
+    """Off the threads of sign-ins: an activation waits for all processes."""
     servicer = ReleaseServicer(releases)
     find, all_, activate = servicer.get_release, servicer.list_releases, servicer.activate_release
     methods = {

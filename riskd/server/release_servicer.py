@@ -9,8 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from riskd._proto.riskd.v1 import release_pb2
 from riskd.core.errors import InvalidRelease, Problem
-from riskd.core.lineup import WHOLE, Activation, Wish
-from riskd.releases import SECONDS, Activated, Kept
+from riskd.core.lineup import WHOLE, Activation, Kept, Wish
+from riskd.releases import SECONDS, Activated
 from riskd.server.faults import DeadlinePassed
 from riskd.server.servicer import Call
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+from msgspec import Struct
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
@@ -35,18 +36,11 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
     """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
     meter = PrometheusMeter(memory, index)
     with open_engine(settings, meter, index) as engine:
-        offered = {
-            "subjects": (settings.subjects, subject_service(open_subjects(settings, engine), meter)),
-            "release": (settings.release, release_service(open_releases(settings), meter)),
-        }
-        beside = [administration for chosen, administration in offered.values() if chosen.serve == "port"]
+        offered = _offered(settings, engine, meter)
+        beside = [each.administration for each in offered if each.serve == "port"]
         service = build_server(engine, meter, _options(settings, port), _credentials(settings), beside)
         # A path has one listener: the first worker is it.
-        apart = [
-            _apart(section, chosen.socket, administration)
-            for section, (chosen, administration) in offered.items()
-            if chosen.serve == "socket" and not index
-        ]
+        apart = [_apart(each) for each in offered if each.serve == "socket" and not index]
         service.server.start()
         set_serving(service.health, True)
         # What was loaded lives as long as the process: collections need not walk it again.
@@ -61,13 +55,32 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
             stopped.wait()
 
 
-def _apart(section: str, socket: str, administration: Administration) -> grpc.Server:
+class _Offered(Struct, frozen=True):
+    """An administrative service, and what the settings say of where it is served."""
+
+    section: str
+    serve: str
+    socket: str
+    administration: Administration
+
+
+def _offered(settings: Settings, engine: Engine, meter: PrometheusMeter) -> tuple[_Offered, ...]:
+    subjects, release = settings.subjects, settings.release
+    about_subjects = subject_service(open_subjects(settings, engine), meter)
+    about_releases = release_service(open_releases(settings), meter)
+    return (
+        _Offered("subjects", subjects.serve, subjects.socket, about_subjects),
+        _Offered("release", release.serve, release.socket, about_releases),
+    )
+
+
+def _apart(offered: _Offered) -> grpc.Server:
     """The server on a Unix socket, started. Raises InvalidSettings when it cannot listen there."""
     try:
-        server = build_administrative_server(administration, Path(socket))
+        server = build_administrative_server(offered.administration, Path(offered.socket))
     except (OSError, RuntimeError) as error:
-        what = f"cannot listen on {socket}: {error}"
-        raise InvalidSettings([Problem(f"{section}.socket", what, "choose another path")]) from error
+        what = f"cannot listen on {offered.socket}: {error}"
+        raise InvalidSettings([Problem(f"{offered.section}.socket", what, "choose another path")]) from error
     server.start()
     return server
 

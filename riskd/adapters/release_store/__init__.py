@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from riskd.adapters.release_store.members import Member, Statement, members
-from riskd.adapters.release_store.store import FileReleases, Kept
+from riskd.adapters.release_store.store import FileReleases
 
-__all__ = ["FileReleases", "Kept", "Member", "Statement", "members"]
+__all__ = ["FileReleases", "Member", "Statement", "members"]

@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from riskd.core.errors import InvalidFile, Problem, Unavailable, UnknownRelease
-from riskd.core.lineup import Activation
+from riskd.core.lineup import Activation, Kept
 
 REMEMBERED: Final = 100
 """Activations that are remembered."""
@@ -39,16 +38,6 @@ _ABOUT: Final = "release.json"
 _DRAFT: Final = ".draft-"
 _LOCK: Final = ".activation"
 _Document = TypeVar("_Document")
-
-
-class Kept(Struct, frozen=True, kw_only=True):
-    """One release: who made it, when (Unix time) and why, and the model version of each identity domain."""
-
-    id: str
-    created: float
-    actor: str
-    reason: str
-    models: dict[str, str]
 
 
 class FileReleases:
