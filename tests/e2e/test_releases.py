@@ -18,6 +18,7 @@ import pytest
 
 from riskd._proto.riskd.v1 import release_pb2, release_pb2_grpc, risk_pb2
 from riskd.core.lineup import Wish
+from riskd.core.record import AssessmentRecord
 from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, serving
 from tests.releases.candidates import created, releases
 
