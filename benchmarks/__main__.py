@@ -23,6 +23,7 @@ PARTS: Final[dict[str, str]] = {
     "gather": "Geo and user agents",
     "decision_log": "The decision log",
     "pepper": "Layers of the pepper",
+    "shadow": "A release in shadow",
     "turns": "Bounded waits",
     "imports": "Importing past sign-ins",
     "metrics": "Metrics",

@@ -20,13 +20,14 @@ from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.features import NAMES
-from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup, share
+from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY, recall, wanted
 from riskd.core.record import Record
 from riskd.core.stored import PLACE
 from riskd.core.validation import outcome_violations, violations
 from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter, Swap
+from riskd.shadow import Case, Shadow
 
 TRIES: Final = len(OUTCOMES) + 1
 """Attempts at changing a receipt that others change at the same moment: each kind of outcome changes it once."""
@@ -99,6 +100,7 @@ class Engine:
     def __init__(self, parts: Parts, release: Release) -> None:
         self._parts = parts
         self._lineup = Lineup(release)
+        self._shadow = Shadow(parts.log, parts.meter)
 
     @property
     def release(self) -> Release:
@@ -132,7 +134,7 @@ class Engine:
         found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
         if found or address is None:
             raise InvalidAttempt(found)
-        release = lineup.active if lineup.candidate is None else _chosen(lineup, lineup.candidate, attempt, parts)
+        release = lineup.chosen(attempt, parts.pseudonyms)
         attempt = signals.consented(attempt, explicit=release.policy(attempt).explicit_consent)
         gathered = self._gather(attempt, release, address, now, started + READ_BY * timeout)
         if gathered.reply is not None:
@@ -148,6 +150,9 @@ class Engine:
         if lineup.candidate is not None:
             role = CANDIDATE if release is lineup.candidate else ACTIVE
             parts.meter.decided(role, attempt.domain, answer.requirement.tier.name)
+        if lineup.shadow is not None:
+            case = Case(attempt, gathered.context, gathered.keys, lineup.shadow, answer, perf_counter())
+            self._shadow.offer(case)
         return answer
 
     def record(self, outcome: Outcome, timeout: float = 0.1) -> Recorded:
@@ -180,6 +185,7 @@ class Engine:
 
     def close(self) -> None:
         """Make everything durable and let go. Idempotent."""
+        self._shadow.close()
         self._parts.log.close()
         self._parts.store.close()
 
@@ -320,12 +326,6 @@ _REUSED: Final = Problem(
     "differ",
     "give each attempt an id of its own; repeat one as it was",
 )
-
-
-def _chosen(lineup: Lineup, candidate: Release, attempt: Attempt, parts: Parts) -> Release:
-    """Who decides while a release is rolled out. By the oldest pepper alone: a rotation moves nobody."""
-    ticket = parts.pseudonyms.ages(attempt.tenant, attempt.domain, "rollout", f"{candidate.id}\0{attempt.subject}")[0]
-    return candidate if share(ticket) < lineup.percent else lineup.active
 
 
 def _identify(subject: bytes, request_id: str) -> str:

@@ -33,7 +33,7 @@ WHYS: Final = (
     "none_yet",
     "unavailable",
 )
-STAGES: Final = ("gather", "decide", "record")
+STAGES: Final = ("gather", "decide", "record", "shadow")
 PARTS: Final = (
     "store",
     "decision_log",
@@ -158,6 +158,14 @@ METRICS: Final = (
         _rows((ACTIVE, CANDIDATE), DOMAINS, tuple(tier.name for tier in Tier)),
     ),
     Metric(
+        "riskd_shadow_assessments_total",
+        "counter",
+        "Attempts scored by the release in shadow, by how its tier compares with the one required; `dropped` where the "
+        "worker was too busy.",
+        ("domain", "move"),
+        _rows(DOMAINS, ("same", "stricter", "looser", "dropped")),
+    ),
+    Metric(
         "riskd_score",
         "histogram",
         "Scores answered: probability that the attempt is not the owner's.",
@@ -175,7 +183,7 @@ METRICS: Final = (
     Metric(
         "riskd_stage_seconds",
         "histogram",
-        "Time of one stage of an assessment.",
+        "Time of one stage of an assessment; `shadow` comes after the answer.",
         ("stage",),
         _rows(STAGES),
         bounds=_STAGE_SECONDS,

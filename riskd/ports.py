@@ -184,6 +184,10 @@ class Meter(Protocol):
         """
         ...
 
+    def shadowed(self, domain: str, move: str) -> None:
+        """A release in shadow was scored, and its tier is the `same`, `stricter` or `looser`; or it was `dropped`."""
+        ...
+
     def decided(self, role: str, domain: str, tier: str) -> None:
         """While a release is rolled out: which one, by its role, gave an answer."""
         ...

@@ -156,5 +156,8 @@ class NullMeter:
     def installed(self, role: str, release: str, models: Mapping[str, str]) -> None:
         """See `Meter`."""
 
+    def shadowed(self, domain: str, move: str) -> None:
+        """See `Meter`."""
+
     def decided(self, role: str, domain: str, tier: str) -> None:
         """See `Meter`."""

@@ -39,6 +39,7 @@ class PrometheusMeter:
         self._outcome = self._places("riskd_outcomes_total")
         self._learned = self._places("riskd_learned_units_total")
         self._rolled = self._places("riskd_rollout_assessments_total")
+        self._shadowed = self._places("riskd_shadow_assessments_total")
         self._roles: dict[str, list[list[str]]] = {}
         self._failure = self._named("riskd_failures_total")
         self._common = self._named("riskd_store_common_reads_total")
@@ -132,6 +133,10 @@ class PrometheusMeter:
         """A release has this role from now on, or none has; `models` maps domains to models."""
         self._roles[role] = [[release, *pair, role] for pair in models.items()]
         self._memory.write_note(self._worker, json.dumps([row for rows in self._roles.values() for row in rows]))
+
+    def shadowed(self, domain: str, move: str) -> None:
+        """A release in shadow was scored, or an attempt was dropped."""
+        self._add(_place(self._shadowed, (domain, move)))
 
     def decided(self, role: str, domain: str, tier: str) -> None:
         """While a release is rolled out: which one gave an answer."""

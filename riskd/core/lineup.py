@@ -9,7 +9,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.core.assess import Release
+from riskd.core.attempt import Attempt
 from riskd.core.errors import InvalidRelease, Problem
+from riskd.core.pseudonym import Pseudonyms
 
 ACTIVE: Final = "active"
 CANDIDATE: Final = "candidate"
@@ -27,6 +29,15 @@ class Lineup(Struct, frozen=True):
     candidate: Release | None = None
     percent: float = 0.0
     shadow: Release | None = None
+
+    def chosen(self, attempt: Attempt, pseudonyms: Pseudonyms) -> Release:
+        """Who decides an attempt: for a subject always the same one. It is drawn under the oldest pepper, so that a
+        rotation moves nobody."""
+        if self.candidate is None:
+            return self.active
+        who = f"{self.candidate.id}\0{attempt.subject}"
+        ticket = pseudonyms.ages(attempt.tenant, attempt.domain, "rollout", who)[0]
+        return self.candidate if share(ticket) < self.percent else self.active
 
     def roles(self) -> Iterator[tuple[str, Release | None]]:
         """Every role, and who has it."""

@@ -132,6 +132,28 @@ def federation(said: Federation | None) -> Authentication | None:
     return Authentication(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, issuer=said.issuer)
 
 
+class ShadowRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="shadow"):
+    """What a release in shadow would have answered, on the facts of the assessment of the same `id`; it decided
+    nothing. It follows that record, after other lines perhaps. `beside`: the release that did decide."""
+
+    id: str
+    time: float
+    tenant: str
+    domain: str
+    journey: str
+    log_odds: float
+    score: float
+    level: str
+    tier: str
+    satisfied: bool
+    hits: tuple[str, ...]
+    shadow_hits: tuple[str, ...]
+    causes: tuple[str, ...]
+    release: str
+    model: str
+    beside: str
+
+
 def repeated(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
     """What is recorded of an answer that is given again."""
     return RepeatRecord(
@@ -152,7 +174,7 @@ def repeated(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
     )
 
 
-Record = AssessmentRecord | RepeatRecord | OutcomeRecord
+Record = AssessmentRecord | RepeatRecord | OutcomeRecord | ShadowRecord
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[Record]] = msgspec.json.Decoder(Record)
 

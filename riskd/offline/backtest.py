@@ -18,7 +18,7 @@ from riskd.adapters.policy_file import read_policy
 from riskd.core.attempt import JOURNEYS
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.core.record import AssessmentRecord, OutcomeRecord, decode
+from riskd.core.record import AssessmentRecord, OutcomeRecord, ShadowRecord, decode
 from riskd.core.requirement import Tier
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.replay import replay
@@ -132,6 +132,8 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
             continue
         if isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
+        elif isinstance(record, ShadowRecord):
+            tally.counts["shadow"] += 1
         elif not isinstance(record, AssessmentRecord):
             tally.counts["repeats"] += 1
         elif not _sound(record):

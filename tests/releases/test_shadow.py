@@ -1,0 +1,186 @@
+"""A release in shadow: it says what it would have answered, and nothing else shows that it is there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.adapters.memory import MemoryStore
+from riskd.config import Settings
+from riskd.core import record
+from riskd.core.assess import Release
+from riskd.core.attempt import Attempt
+from riskd.core.lineup import Lineup, Wish
+from riskd.core.requirement import Tier
+from riskd.core.score import Score
+from riskd.engine import Engine, Parts
+from riskd.shadow import DEPTH, moved
+from riskd.wiring import load_release
+from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt
+from tests.doubles import CountingMeter, ListLog
+from tests.e2e.service import attempt as request
+from tests.e2e.service import eventually, riskd, serving
+from tests.releases.candidates import created, releases
+
+RELEASE: Final = load_release(Settings())
+WHO: Final = [f"subject-{number}" for number in range(12)]
+
+
+class Suspicious:
+    """A scorer that trusts nobody, and waits for `gate` if there is one."""
+
+    version = "suspicious"
+    feature_names = RELEASE.scorers["customer"].feature_names
+    schema = RELEASE.scorers["customer"].schema
+    references = RELEASE.scorers["customer"].references
+
+    def __init__(self, gate: threading.Event | None = None) -> None:
+        self._gate = gate
+
+    def score(self, vector: Sequence[float]) -> tuple[float, float]:
+        if self._gate is not None:
+            assert self._gate.wait(30)
+        return 9.0, 0.9999
+
+    def explain(self, vector: Sequence[float], reference: Sequence[float] | None = None) -> Score:
+        return Score(*self.score(vector), self.contributions(vector))
+
+    def contributions(self, vector: Sequence[float], reference: Sequence[float] | None = None) -> tuple[float, ...]:
+        return tuple(0.0 for _ in vector)
+
+
+class Meter(CountingMeter):
+    """Counts moves, too."""
+
+    def shadowed(self, domain: str, move: str) -> None:
+        self.told["shadow", domain, move] += 1
+
+
+def suspicious(gate: threading.Event | None = None) -> Release:
+    """A release that asks for more than ours."""
+    scorer = Suspicious(gate)
+    return Release("suspicious", RELEASE.policies, dict.fromkeys(RELEASE.scorers, scorer))
+
+
+class Bench:
+    """An engine with or without a shadow, and all that it tells."""
+
+    def __init__(self, shadow: Release | None) -> None:
+        self.store, self.log, self.meter = MemoryStore(), ListLog(), Meter()
+        parts = Parts(
+            store=self.store,
+            geo=TableGeo({}),
+            agents=AGENTS,
+            log=self.log,
+            meter=self.meter,
+            pseudonyms=PSEUDONYMS,
+            clock=lambda: NOW,
+        )
+        self.engine = Engine(parts, RELEASE)
+        self.engine.install(Lineup(RELEASE, shadow=shadow))
+
+    def kept(self) -> dict[bytes, bytes | None]:
+        """Everything in the store."""
+        keys, _ = self.store.walk(b"", 10_000)
+        return dict(zip(sorted(keys), self.store.load(sorted(keys)), strict=True))
+
+    def lines(self, kind: type[record.Record]) -> list[record.Record]:
+        """The lines of one kind."""
+        return [line for line in map(record.decode, self.log.lines) if isinstance(line, kind)]
+
+
+def login(who: str) -> Attempt:
+    """With an id, so that two engines give one answer the same name."""
+    return replace(attempt({}), subject=who, request_id=f"r-{who}")
+
+
+def test_a_shadow_changes_nothing() -> None:
+    """Answers, histories, receipts, replies and the records of decisions are bit for bit what they are without it; and
+    each decision has beside it what the shadow would have required."""
+    alone, watched = Bench(None), Bench(suspicious())
+    for who in (*WHO, *WHO):
+        assert watched.engine.assess(login(who), 10.0) == alone.engine.assess(login(who), 10.0)
+    assert watched.kept() == alone.kept()
+    watched.engine.close()
+    assert [line for line in watched.log.lines if b'"shadow"' not in line[:20]] == alone.log.lines
+    decided = {line.id: line for line in watched.lines(record.AssessmentRecord) if hasattr(line, "id")}
+    beside = watched.lines(record.ShadowRecord)
+    assert [line.id for line in beside if isinstance(line, record.ShadowRecord)] == list(decided)
+    for line in beside:
+        assert isinstance(line, record.ShadowRecord)
+        assert (line.release, line.model, line.beside, line.score) == ("suspicious", "suspicious", RELEASE.id, 0.9999)
+        assert Tier[line.tier] > Tier[decided[line.id].tier]  # type: ignore[union-attr]
+    assert watched.meter.told["shadow", "customer", "stricter"] == len(WHO)
+
+
+def test_nobody_waits_for_a_shadow() -> None:
+    """While it hangs, answers go out; what does not fit its queue is dropped and counted, and the rest is scored when
+    it goes on."""
+    gate = threading.Event()
+    bench, offered = Bench(suspicious(gate)), DEPTH + 20
+    for number in range(offered):
+        answer = bench.engine.assess(login(f"s-{number}"), 10.0)
+        assert answer.release == RELEASE.id
+    dropped = bench.meter.told["shadow", "customer", "dropped"]
+    assert dropped in (19, 20)  # the thread holds one beside the queue, if it has begun
+    assert bench.lines(record.ShadowRecord) == []
+    gate.set()
+    bench.engine.close()
+    assert len(bench.lines(record.ShadowRecord)) == offered - dropped
+
+
+def test_an_answer_has_left_before_its_shadow_begins() -> None:
+    """The shadow's line comes after the decision's, and not before the caller has its answer."""
+    bench = Bench(suspicious())
+    bench.engine.assess(login("anne"), 10.0)
+    at_answer = len(bench.log.lines)
+    deadline = time.monotonic() + 10
+    while len(bench.log.lines) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert at_answer == 1
+    assert [type(record.decode(line)).__name__ for line in bench.log.lines] == ["AssessmentRecord", "ShadowRecord"]
+
+
+@pytest.mark.parametrize(
+    ("answered", "there", "move"),
+    [
+        (Tier.STEP_UP, Tier.STEP_UP, "same"),
+        (Tier.BASELINE, Tier.DENY, "stricter"),
+        (Tier.DENY, Tier.STEP_UP, "looser"),
+    ],
+)
+def test_moves_have_names(answered: Tier, there: Tier, move: str) -> None:
+    """Same, stricter or looser than what was required."""
+    assert moved(answered, there) == move
+
+
+def test_a_shadow_from_outside(tmp_path: Path) -> None:
+    """In a service: answers and `riskd_release_info` name the active release, the log and the metrics what its shadow
+    would have required; activated as a whole it is no shadow any more."""
+    state = tmp_path / "s"
+    first, second = created(state, "2m"), created(state, "3m")
+    releases(state).activate(Wish(release=first, actor="test"))
+    with serving(state, workers=2) as service:
+        assert riskd("release", "activate", second, "--shadow", state=state).returncode == 0
+        assert {service.assess(request(subject=who)).release for who in WHO} == {first}
+
+        def shadows() -> list[record.Record]:
+            return [line for line in service.decisions() if isinstance(line, record.ShadowRecord)]
+
+        eventually(lambda: len(shadows()) == len(WHO))
+        for line in shadows():
+            assert isinstance(line, record.ShadowRecord)
+            assert (line.release, line.beside) == (second, first)
+        assert service.metric("riskd_shadow_assessments_total", domain="customer", move="same") == len(WHO)
+        roles = {(dict(key)["release"], dict(key)["role"]) for key in service.samples("riskd_release_info")}
+        assert roles == {(first, "active"), (second, "shadow")}
+        assert riskd("release", "activate", second, state=state).returncode == 0
+        assert service.assess(request()).release == second
+        assert len(shadows()) == len(WHO)
