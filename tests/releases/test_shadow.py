@@ -49,7 +49,8 @@ class Suspicious:
         return 9.0, 0.9999
 
     def explain(self, vector: Sequence[float], reference: Sequence[float] | None = None) -> Score:
-        return Score(*self.score(vector), self.contributions(vector))
+        log_odds, probability = self.score(vector)
+        return Score(probability, log_odds, self.contributions(vector))
 
     def contributions(self, vector: Sequence[float], reference: Sequence[float] | None = None) -> tuple[float, ...]:
         return tuple(0.0 for _ in vector)
