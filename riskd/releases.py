@@ -160,7 +160,8 @@ class Releases:
 class Follower:
     """One process's part: it prepares what is proposed and installs what is active. See `following`."""
 
-    def __init__(self, releases: Releases, member: Member) -> None:
+    def __init__(self, releases: Releases, member: Member | None) -> None:
+        """Without a `member` it follows all the same, but nobody asks it before."""
         self.releases = releases
         self._member = member
         self._said = Statement()
@@ -171,7 +172,12 @@ class Follower:
         self, now: Activation | None, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]
     ) -> None:
         """Begin, with `now` installed. `refuse` hears why what is active cannot be installed."""
-        self._say(replace(self._said, installed=now.key if now else ""))
+        said = replace(self._said, installed=now.key if now else "")
+        try:
+            self._say(said)
+        except Unavailable as error:  # a full disk keeps nobody from deciding
+            self._said = said
+            refuse(error.problems)
         self._thread = threading.Thread(target=self._run, args=(install, refuse), name="releases", daemon=True)
         self._thread.start()
 
@@ -180,7 +186,8 @@ class Follower:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        self._member.leave()
+        if self._member is not None:
+            self._member.leave()
 
     def _run(self, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]) -> None:
         seen: object = None
@@ -225,7 +232,8 @@ class Follower:
     def _say(self, statement: Statement) -> None:
         """Raises Unavailable."""
         try:
-            self._member.say(statement)
+            if self._member is not None:
+                self._member.say(statement)
         except OSError as error:
             where = str(self.releases.files.members)
             raise Unavailable([Problem(where, f"cannot be written: {error}", "look at the disk")]) from error
@@ -236,13 +244,15 @@ class Follower:
 def following(releases: Releases, name: str) -> Iterator[Follower]:
     """A follower that counts from now on: what is active when it begins, and what is proposed later, it has.
 
-    Raises Unavailable where the directory cannot be written.
+    Where the directory cannot be written, it follows without being asked.
     """
+    member = None
     try:
         member = Member(releases.files.members, name)
     except OSError as error:
-        where = str(releases.files.members)
-        raise Unavailable([Problem(where, f"cannot be written: {error}", "look at who owns it")]) from error
+        _LOG.warning(
+            "release_not_asked", extra={"fields": {"error": str(error), "directory": str(releases.files.members)}}
+        )
     follower = Follower(releases, member)
     try:
         yield follower

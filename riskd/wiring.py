@@ -80,6 +80,14 @@ def open_releases(settings: Settings) -> Releases:
     return Releases(FileReleases(Path(settings.release.dir), settings.release.keep), load)
 
 
+def active_release(settings: Settings) -> Release:
+    """The release that is active on this host; before the first activation, the one in the directories of the settings.
+
+    Raises InvalidFile with all problems.
+    """
+    return _lineup(settings, open_releases(settings)).active
+
+
 def load_release(settings: Settings) -> Release:
     """The release in the directories that the settings name.
 
@@ -266,11 +274,15 @@ def reload(settings: Settings, engine: Engine, meter: Meter) -> None:
 def _load(settings: Settings, releases: Releases) -> tuple[Lineup, GeoIp]:
     """What SIGHUP reads again. Raises InvalidFile with every problem."""
     try:
-        active = releases.active()
-        lineup = releases.lineup(active) if active else Lineup(load_release(settings))
+        lineup = _lineup(settings, releases)
     except InvalidFile as error:
         raise InvalidFile([*error.problems, *_geo_problems(settings)]) from error
     return lineup, open_geo(settings)
+
+
+def _lineup(settings: Settings, releases: Releases) -> Lineup:
+    active = releases.active()
+    return releases.lineup(active) if active else Lineup(load_release(settings))
 
 
 def _geo_problems(settings: Settings) -> Sequence[Problem]:

@@ -65,10 +65,10 @@ def _compact(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from riskd.wiring import kept_seconds, load_release, open_archive
+    from riskd.wiring import active_release, kept_seconds, open_archive
 
     settings = given(args).settings
-    keep = kept_seconds(load_release(settings))
+    keep = kept_seconds(active_release(settings))
     with Progress(console=Console(stderr=True), transient=True, disable=args.json) as bar:
         task = bar.add_task("segments", total=None)
         done = open_archive(settings).compact(

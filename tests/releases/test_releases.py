@@ -163,6 +163,30 @@ def test_a_silent_process_holds_all_back(host: tuple[Path, str, str]) -> None:
     assert releases(state).activate(whole(first)).late == ()
 
 
+def test_a_directory_that_cannot_be_written_stops_nobody(host: tuple[Path, str, str]) -> None:
+    """A process that cannot say anything there decides all the same, and follows what is activated."""
+    state, first, second = host
+    releases(state).activate(whole(first))
+    blocked = state / "releases" / "members"
+    blocked.rmdir() if blocked.exists() else None
+    blocked.write_text("not a directory")
+    with process(state, "mute") as installed:
+        assert installed[-1].active.id == first
+        assert releases(state).activate(whole(second)).late == ()
+        _until(lambda: installed[-1].active.id == second)
+
+
+def test_an_abandoned_copy_goes(host: tuple[Path, str, str]) -> None:
+    """What a killed `create` left behind is cleared away after an hour; a copy under way is not."""
+    state, first, _ = host
+    old, young = (state / "releases" / f".draft-{name}" for name in ("old", "young"))
+    for draft in (old, young):
+        draft.mkdir()
+    os.utime(old, (0, 0))
+    releases(state).activate(whole(first))
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 def test_one_activation_at_a_time(host: tuple[Path, str, str]) -> None:
     """A second one is told to wait, and changes nothing."""
     state, first, second = host

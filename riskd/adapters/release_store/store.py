@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,8 @@ REMEMBERED: Final = 100
 """Activations that are remembered."""
 FILES: Final = 1000
 """Most files of a release."""
+ABANDONED: Final = 3600.0
+"""Seconds after which a copy that was not finished belongs to nobody."""
 BYTES: Final = 512 << 20
 """Most bytes of a release."""
 _ACTIVATIONS: Final = "activations.json"
@@ -72,8 +75,11 @@ class FileReleases:
             _write(draft / _ABOUT, kept)
             for path in [*draft.rglob("*"), draft]:
                 _sync(path)
-            with suppress(FileExistsError):
+            try:
                 draft.rename(self._path(kept.id))
+            except OSError:
+                if not self._path(kept.id).is_dir():  # else somebody made the same at the same moment
+                    raise
             _sync(self.directory)
         except (OSError, shutil.Error) as error:
             raise Unavailable([_disk(self.directory, error)]) from error
@@ -155,6 +161,10 @@ class FileReleases:
     def _prune(self) -> None:
         """Let go of the oldest releases that have no role, nor had one before the last activation."""
         needed = {name for activation in self.activations()[-2:] for name in activation.named}
+        for draft in self.directory.glob(f"{_DRAFT}*"):
+            with suppress(OSError):
+                if draft.stat().st_mtime < time.time() - ABANDONED:
+                    shutil.rmtree(draft, ignore_errors=True)
         idle = [kept for kept in self.all() if kept.id not in needed]
         for kept in idle[self._keep :]:
             gone = self.directory / f"{_DRAFT}{secrets.token_hex(8)}"
