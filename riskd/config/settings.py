@@ -195,9 +195,9 @@ class Release(Struct, frozen=True, kw_only=True):
         Literal["socket", "port", "off"],
         Meta(description="Where ReleaseService is served; `socket`, `port` and `off` as in `subjects.serve`."),
     ] = "socket"
-    socket: Annotated[
-        str, Meta(description="Path of the Unix socket; empty: `release-service.sock` in `state.dir`.")
-    ] = DERIVED
+    socket: Annotated[str, Meta(description="Path of the Unix socket; empty: `releases.sock` in `state.dir`.")] = (
+        DERIVED
+    )
 
 
 class Log(Struct, frozen=True, kw_only=True):

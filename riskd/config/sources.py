@@ -229,7 +229,7 @@ def _placed(settings: Settings) -> Settings:
             policies=_absolute(release.policies),
             models=_absolute(release.models),
             dir=_absolute(release.dir) or f"{state}/releases",
-            socket=_absolute(release.socket) or f"{state}/release-service.sock",
+            socket=_absolute(release.socket) or f"{state}/releases.sock",
         ),
         log=replace(log, dir=_absolute(log.dir) or f"{state}/decisions"),
         subjects=replace(settings.subjects, socket=_absolute(settings.subjects.socket) or f"{state}/subjects.sock"),

@@ -182,7 +182,7 @@ def test_asked_for_on_the_socket(tmp_path: Path) -> None:
     state = tmp_path / "s"
     first, second = (created(state, valid_for) for valid_for in MINUTES.values())
     with serving(state, workers=2) as service:
-        socket = state / "release-service.sock"
+        socket = state / "releases.sock"
         assert stat.S_IMODE(socket.stat().st_mode) == 0o600
         with service.channel() as channel, pytest.raises(grpc.RpcError) as closed:
             release_pb2_grpc.ReleaseServiceStub(channel).ListReleases(release_pb2.ListReleasesRequest(), timeout=5)
@@ -197,7 +197,7 @@ def test_asked_for_on_the_port(tmp_path: Path) -> None:
     state = tmp_path / "s"
     first, second = (created(state, valid_for) for valid_for in MINUTES.values())
     with serving(state, workers=2, settings={"RISKD_RELEASE__SERVE": "port"}) as service, service.channel() as channel:
-        assert not (state / "release-service.sock").exists()
+        assert not (state / "releases.sock").exists()
         _asked(release_pb2_grpc.ReleaseServiceStub(channel), first, second)
         handled = service.metric("grpc_server_handled_total", grpc_service="riskd.v1.ReleaseService", grpc_code="OK")
         assert handled == 7
