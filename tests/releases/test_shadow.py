@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -164,7 +165,7 @@ def test_moves_have_names(answered: Tier, there: Tier, move: str) -> None:
 
 def test_a_shadow_from_outside(tmp_path: Path) -> None:
     """In a service: answers and `riskd_release_info` name the active release, the log and the metrics what its shadow
-    would have required; activated as a whole it is no shadow any more."""
+    would have required; what it said of a subject is exported with it; activated whole it is no shadow any more."""
     state = tmp_path / "s"
     first, second = created(state, "2m"), created(state, "3m")
     releases(state).activate(Wish(release=first, actor="test"))
@@ -179,6 +180,8 @@ def test_a_shadow_from_outside(tmp_path: Path) -> None:
         for line in shadows():
             assert isinstance(line, record.ShadowRecord)
             assert (line.release, line.beside) == (second, first)
+        exported = riskd("subject", "export", WHO[0], "--domain", "customer", state=state).stdout.splitlines()
+        assert "shadow" in {json.loads(line)["content"].get("type") for line in exported}
         assert service.metric("riskd_shadow_assessments_total", domain="customer", move="same") == len(WHO)
         roles = {(dict(key)["release"], dict(key)["role"]) for key in service.samples("riskd_release_info")}
         assert roles == {(first, "active"), (second, "shadow")}
