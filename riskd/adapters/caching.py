@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Final
 
 from riskd.core.history import Delta, History
@@ -39,12 +40,15 @@ class CachingStore:
         if not self._begun <= now < self._begun + self._seconds:
             self._remembered, self._begun = {}, now
         remembered = self._remembered
-        known = [remembered.get(key, _UNKNOWN) for key in histories]
-        asked = [key for key, history in zip(histories, known, strict=True) if history is _UNKNOWN]
+        answer = list(map(remembered.get, histories, repeat(_UNKNOWN)))
+        unknown = [at for at, history in enumerate(answer) if history is _UNKNOWN]
+        asked = [histories[at] for at in unknown]
         found, papers = self._store.read(asked, documents, now, timeout)
-        rest = iter(found)
-        answer = [next(rest) if history is _UNKNOWN else history for history in known]
-        common = {key: history for key, history in zip(asked, found, strict=True) if key[-1:] == COMMON}
+        common = {}
+        for at, key, history in zip(unknown, asked, found, strict=True):
+            answer[at] = history
+            if key[-1:] == COMMON:
+                common[key] = history
         if len(remembered) + len(common) > self._bound:
             remembered.clear()
         remembered.update(common)

@@ -280,11 +280,8 @@ def counted_since(tally: list[int] | None, week: int) -> int:
     """Units of a learned value from a week on, neither decayed nor capped: for what many share."""
     if not tally:
         return 0
-    expired = week - tally[0]
-    total = sum(tally[1 + expired :]) if expired > 0 else sum(tally) - tally[0]
-    if total > 0:
-        return total
-    return 0
+    first = tally[0]
+    return sum(tally) - first if first >= week else sum(tally[1 + week - first :])
 
 
 def trusted(tally: list[int] | None, now: float) -> float:

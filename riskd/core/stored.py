@@ -82,8 +82,11 @@ def history(record: bytes | None, now: float) -> History | None:
 
 def folded(record: bytes | None, deltas: Iterable[Delta], now: float) -> bytes | None:
     """The record after deltas, one after another; None when nothing is left to keep."""
-    remembered = history(record, now)
-    expires = 0.0 if record is None else expiry(record)
+    remembered, expires = None, 0.0
+    if record is not None:
+        expires = _unpack(record)[0]
+        if expires > now:
+            remembered = decode(record[_HEAD:])
     for delta in deltas:
         if remembered is None:
             if delta.undo or delta.expires <= now:

@@ -68,7 +68,8 @@ def tally(tallies: Tallies, table: str, value: str) -> list[int] | None:
 
 
 def _sign_ins(history: History, since: int) -> int:
-    return counted_since((history.tallies.sign_in or UNCOUNTED).get(""), since)
+    counted = history.tallies.sign_in
+    return counted_since(counted.get(""), since) if counted else 0
 
 
 def _trust(
