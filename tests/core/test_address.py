@@ -114,10 +114,10 @@ _ROUTABLE = (
 _GLOBAL_BUT_NO_CLIENTS = tuple(
     map(
         ip_network,
-        ("192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4", "2001::/23", "2002::/16", "3fff::/20"),
+        ("192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4", "2001::/23", "2002::/16", "3fff::/20", "fec0::/10"),
     )
 )
-"""Reachable to some version of `ipaddress`, yet no client's: anycast services, multicast, obsolete tunnels."""
+"""Reachable to some version of `ipaddress`, yet no client's: anycast, multicast, obsolete tunnels, site-local (RFC 3879)."""
 
 
 def _expected(text: str) -> IPv4Address | IPv6Address | None:
@@ -192,6 +192,7 @@ def test_the_network_is_the_24_or_the_48(address: IPv4Address | IPv6Address) -> 
 
 
 @given(st.ip_addresses())
+@example(IPv6Address("fec0::"))
 def test_routable_means_global(address: IPv4Address | IPv6Address) -> None:
     """What riskd calls routable `ipaddress` calls global, and the reverse but for networks without clients."""
     read = _parsed(str(address))
