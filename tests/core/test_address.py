@@ -117,7 +117,7 @@ _GLOBAL_BUT_NO_CLIENTS = tuple(
         ("192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4", "2001::/23", "2002::/16", "3fff::/20", "fec0::/10"),
     )
 )
-"""Reachable to some version of `ipaddress`, yet no client's: anycast, multicast, obsolete tunnels, site-local (RFC 3879)."""
+"""Reachable to some version of `ipaddress`, yet no client's: anycast, multicast, obsolete tunnels, RFC 3879."""
 
 
 def _expected(text: str) -> IPv4Address | IPv6Address | None:
