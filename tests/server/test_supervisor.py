@@ -168,6 +168,8 @@ def test_not_ready_while_a_worker_drains() -> None:
         tree.process.send_signal(signal.SIGTERM)
         eventually(lambda: tree.get("/readyz")[0] == 503)
         assert tree.metric("riskd_workers_serving") == 1
+        os.kill(tree.facts["pids"]["worker-1"], signal.SIGKILL)
+        assert tree.end()[0] == 0
 
 
 def test_workers_die_with_a_killed_supervisor() -> None:
