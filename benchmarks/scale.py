@@ -66,7 +66,7 @@ def taken(state: str) -> tuple[int, Counter[str]]:
     directory = next(Path(state).rglob("data.mdb")).parent
     with lmdb.open(str(directory), readonly=True) as environment, environment.begin() as transaction:
         for key, record in transaction.cursor():
-            held[_KINDS.get(key[-1:], "profiles")] += len(key) + len(record) + ENTRY
+            held[_KINDS.get(key[:1], "profiles")] += len(key) + len(record) + ENTRY
         stat = environment.stat()
     pages = (stat["leaf_pages"] + stat["branch_pages"] + stat["overflow_pages"]) * stat["psize"]
     return pages, held

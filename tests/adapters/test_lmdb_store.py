@@ -11,6 +11,7 @@ import lmdb
 import pytest
 
 from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.lmdb_store.store import _inside
 from riskd.core.errors import InvalidStore, Unavailable
 from riskd.core.history import WEEK, Delta
 from riskd.ports import Swap
@@ -146,8 +147,8 @@ def test_a_damaged_record_is_unavailable(tmp_path: Path) -> None:
     """A record that cannot be decoded ends in Unavailable, for readers and for writers, and can be erased."""
     store = LmdbStore(tmp_path)
     with store._env.begin(write=True) as transaction:
-        transaction.put(KEY, b"\x7f" * 20)
-        transaction.put(b"Pscrap", b"x")
+        transaction.put(_inside(KEY), b"\x7f" * 20)
+        transaction.put(_inside(b"Pscrap"), b"x")
 
     for key in (KEY, b"Pscrap"):
         with pytest.raises(Unavailable, match="damaged"):
