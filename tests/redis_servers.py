@@ -51,7 +51,17 @@ class RedisServer:
         self.address = Address("127.0.0.1", self.port)
         directory.mkdir(parents=True, exist_ok=True)
         self._command = [program or redis_server(), "--port", str(self.port), "--bind", "127.0.0.1"]
-        self._command += ["--dir", str(directory), "--save", "", "--appendonly", "yes" if save else "no", *options]
+        self._command += [
+            "--dir",
+            str(directory),
+            "--save",
+            "",
+            "--appendonly",
+            "yes" if save else "no",
+            "--appendfsync",
+            "always",
+            *options,
+        ]
         self._process: subprocess.Popen[bytes] | None = None
         self.password = b""
         """What `ask` says to be let in."""
