@@ -140,7 +140,7 @@ def test_connections_are_bounded(server: RedisServer) -> None:
 
 
 def test_what_was_acknowledged_survives_the_server(tmp_path: Path) -> None:
-    """With `appendonly yes` and `appendfsync always` a server killed under load and started again has every acknowledged count; the store
+    """With `appendfsync always` a server killed under load and started again has every acknowledged count; the store
     comes back by itself."""
     server = RedisServer(tmp_path / "redis", save=True)
     with running(server):
