@@ -106,8 +106,8 @@ def main() -> int:
             seed(engines[store].parts, options.subjects, time.time())
             if store == "far":
                 one = engines[store].parts.store
-                one.read = away(one.read, options.away / 1000)  # type: ignore[method-assign]
-                one.write = away(one.write, options.away / 1000)  # type: ignore[method-assign]
+                one.read = away(one.read, options.away / 1000)  # type: ignore[method-assign]  # a server far away
+                one.write = away(one.write, options.away / 1000)  # type: ignore[method-assign]  # likewise
         for _ in range(options.rounds):
             for store, threads in kinds:
                 rounds[store, threads].append(run(engines[store].assess, sample, threads))

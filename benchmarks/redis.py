@@ -180,13 +180,13 @@ def packed_by(store: RedisStore, work: Callable[[], object]) -> list[bytes]:
 
     def listening(commands: Sequence[tuple[object, bytes]], deadline: float) -> object:
         sent.append(b"".join([packed for _, packed in commands]))
-        return call(commands, deadline)  # type: ignore[arg-type]
+        return call(commands, deadline)  # type: ignore[arg-type]  # passed on as it came
 
-    servers.call = listening  # type: ignore[method-assign, assignment]
+    servers.call = listening  # type: ignore[method-assign, assignment]  # listened in on
     try:
         work()
     finally:
-        servers.call = call  # type: ignore[method-assign]
+        servers.call = call  # type: ignore[method-assign]  # as it was
     return sent
 
 

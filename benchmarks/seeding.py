@@ -23,7 +23,7 @@ from riskd.core.context import Remembered
 from riskd.core.history import MARKS, WEEK, Delta, History, encode
 from riskd.core.stored import Change, pack
 from riskd.core.tallies import Tallies
-from riskd.engine import Parts
+from riskd.engine import Parts, observe
 
 SIGN_INS: Final = 3
 """Proven sign-ins of each subject: one a week, the last a week ago."""
@@ -82,16 +82,12 @@ def records(parts: Parts, subjects: int, now: float) -> Iterator[tuple[bytes, by
 def _lesson(parts: Parts, who: int, random: Random, when: float) -> learn.Lesson:
     """What one sign-in of a customer teaches."""
     one = attempt(who, random)
-    address, device = parse(one.network.client_ip), one.device
+    address = parse(one.network.client_ip)
     assert address is not None
-    assert device is not None
-    place, route = parts.geo.locate(address, when)
-    agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
-    values = signals.values(one, place, route, agent, when)
-    keys = parts.pseudonyms.keys(one, address, values)
-    facts = (place, route, agent)
-    context = signals.context(one, when, values, facts=facts, remembered=Remembered(), device_offset_min=None)
-    return learn.lesson(one, context, keys)
+    seen = observe(parts, one, address, when)
+    facts = (seen.place, seen.route, seen.agent)
+    context = signals.context(one, when, seen.values, facts=facts, remembered=Remembered(), device_offset_min=None)
+    return learn.lesson(one, context, seen.keys)
 
 
 def _repeated(delta: Delta, first: float) -> History:

@@ -17,22 +17,12 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
-from riskd.core.context import SOURCES
+from riskd.core.context import SOURCES, WHYS
 from riskd.core.lineup import ACTIVE, CANDIDATE
 from riskd.core.requirement import Tier
 
 OTHER: Final = "other"
 """Stands for every label value outside the vocabulary."""
-WHYS: Final = (
-    "not_sent",
-    "not_consented",
-    "not_found",
-    "not_installed",
-    "unroutable",
-    "unreadable",
-    "none_yet",
-    "unavailable",
-)
 STAGES: Final = ("gather", "decide", "record", "shadow")
 PARTS: Final = (
     "store",
