@@ -18,7 +18,7 @@ FORMAT: Final = 5
 """Which records these are; stores keep those of other formats apart. It rises when what is stored changes."""
 PLACE: Final = 8
 """Bytes that every key begins with, and that all records of one entity share: its histories, receipts and replies
-lie beside each other, change together, and are found together."""
+change together, and are found together."""
 _EXPIRY: Final = Layout(">d")
 _HEAD: Final = _EXPIRY.size
 _unpack: Final = _EXPIRY.unpack_from
@@ -51,7 +51,7 @@ def pack(expires: float, payload: bytes) -> bytes:
 
 def expiry(record: bytes) -> float:
     """Epoch seconds from which a record is gone. Raises struct.error on scraps."""
-    expires: float = _EXPIRY.unpack_from(record)[0]
+    expires: float = _unpack(record)[0]
     return expires
 
 
@@ -62,8 +62,7 @@ def payload(record: bytes) -> bytes:
 
 def expired(record: bytes, now: float) -> bool:
     """Whether a record is gone at `now`; at the very moment of its expiry it is. Raises struct.error on scraps."""
-    expires: float = _EXPIRY.unpack_from(record)[0]
-    return expires <= now
+    return expiry(record) <= now
 
 
 def document(record: bytes | None, now: float) -> bytes | None:
