@@ -74,7 +74,7 @@ bench-large: $(DEV) ## Compare ten thousand subjects with ten million (half an h
 .PHONY: lock
 lock: ## Resolve the requirements anew (needs uv)
 	@$(COMPILE) build --output-file requirements/run.txt --upgrade
-	@$(COMPILE) dev --extra train --constraint requirements/run.txt --output-file requirements/dev.txt --upgrade
+	@$(COMPILE) dev --extra train --extra sign --extra trace --constraint requirements/run.txt --output-file requirements/dev.txt --upgrade
 
 .PHONY: clean
 clean: ## Remove what can be made again

@@ -1,0 +1,55 @@
+"""Assessments as rows: what models are trained on and judged by, whatever they were read from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+UNKNOWN, GOOD, FRAUD = -1, 0, 1
+"""Labels of a row."""
+HONEST: Final = ""
+"""The class of attack of a row that is none, or of which nobody knows."""
+
+
+class Rows(Struct, frozen=True, kw_only=True):
+    """Assessments of one identity domain in order of time, one element of each column a row.
+
+    Built point in time: a vector says what was known when its attempt was assessed, and a label counts from the
+    moment at which it became known.
+    """
+
+    names: tuple[str, ...]
+    """Of the features, in the order of the columns of `vectors`."""
+    ids: NDArray[np.str_]
+    """Assessment ids."""
+    subjects: NDArray[np.str_]
+    """Pseudonyms, hexadecimal: rows of one subject are not independent."""
+    times: NDArray[np.float64]
+    """Epoch seconds of the attempts."""
+    journeys: NDArray[np.str_]
+    vectors: NDArray[np.float64]
+    """Shape (rows, features); NaN where a feature was missing."""
+    labels: NDArray[np.int8]
+    """`UNKNOWN`, `GOOD` or `FRAUD`."""
+    known: NDArray[np.float64]
+    """Epoch seconds at which the label became known; infinite for `UNKNOWN`."""
+    attacks: NDArray[np.str_]
+    """Class of attack, `HONEST` for none. Simulated logs alone know it."""
+    segments: NDArray[np.str_]
+    """Sub-populations of a row, separated by spaces: `traveller vpn`. Simulated logs know them."""
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Rows:
+        """The rows of a mask, or at these positions."""
+        return Rows(
+            names=self.names,
+            **{
+                name: getattr(self, name)[chosen]
+                for name in ("ids", "subjects", "times", "journeys", "vectors", "labels", "known", "attacks", "segments")
+            },
+        )
