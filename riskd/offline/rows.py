@@ -46,10 +46,5 @@ class Rows(Struct, frozen=True, kw_only=True):
 
     def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Rows:
         """The rows of a mask, or at these positions."""
-        return Rows(
-            names=self.names,
-            **{
-                name: getattr(self, name)[chosen]
-                for name in ("ids", "subjects", "times", "journeys", "vectors", "labels", "known", "attacks", "segments")
-            },
-        )
+        columns = (name for name in self.__struct_fields__ if name != "names")
+        return Rows(names=self.names, **{name: getattr(self, name)[chosen] for name in columns})
