@@ -16,9 +16,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 
 from riskd.offline.operating import Floats
 from riskd.offline.rows import Rows
+from riskd.offline.training.boosting import told
 
 FASTEST_KMH: Final = 805.0
 """Okta's default for impossible travel."""
+UNSCORED: Final = -100.0
+"""Below every score of Freeman's: two ratios of at most 10 nats, and the logarithm of a count."""
 LARGE_TREES: Final = 400
 LARGE_LEAVES: Final = 31
 FOREST_TREES: Final = 200
@@ -35,7 +38,7 @@ def freeman(rows: Rows) -> Floats:
     depth = _column(rows, "history_depth")
     ratios = np.nan_to_num(_column(rows, "address_llr")) + np.nan_to_num(_column(rows, "agent_llr"))
     known = np.nan_to_num(depth) > 0
-    found: Floats = np.where(known, ratios - np.log(np.where(known, depth, 1.0)), -np.inf)
+    found: Floats = np.where(known, ratios - np.log(np.where(known, depth, 1.0)), UNSCORED)
     return found
 
 
@@ -67,7 +70,7 @@ def large_boosted(vectors: Floats, fraud: NDArray[np.bool_], weights: Floats, se
     """What the data would give without any of our bounds: many trees, no direction held, no starting model."""
     return HistGradientBoostingClassifier(
         max_iter=LARGE_TREES, max_leaf_nodes=LARGE_LEAVES, early_stopping=False, random_state=seed
-    ).fit(vectors, fraud, sample_weight=weights)
+    ).fit(told(vectors), fraud, sample_weight=weights)
 
 
 def _column(rows: Rows, name: str) -> Floats:

@@ -36,7 +36,7 @@ class Ranked:
     def __init__(self, scores: Floats) -> None:
         self._order = np.argsort(-scores, kind="stable")
         self._scores = scores[self._order]
-        changes = np.flatnonzero(np.diff(self._scores)) + 1
+        changes = np.flatnonzero(self._scores[1:] != self._scores[:-1]) + 1
         self._starts = np.concatenate([np.zeros(min(1, len(scores)), dtype=np.intp), changes])
         self._ends = np.concatenate([changes, np.full(min(1, len(scores)), len(scores), dtype=np.intp)])
 

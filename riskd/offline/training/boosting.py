@@ -48,7 +48,7 @@ def boost(
 ) -> HistGradientBoostingClassifier:
     """Fit the trees of a recipe to rows that weigh something, on top of `given` log-odds.
 
-    A feature whose direction the feature table is sure of moves the log-odds in no other. Raises nothing of its own.
+    A feature whose direction the feature table is sure of moves the log-odds in no other.
     """
     direction = {feature.name: feature.direction for feature in FEATURES}
     estimator = HistGradientBoostingClassifier(
@@ -62,4 +62,10 @@ def boost(
         early_stopping=False,
         random_state=recipe.seed,
     )
-    return estimator.fit(vectors, fraud, sample_weight=weights)
+    return estimator.fit(told(vectors), fraud, sample_weight=weights)
+
+
+def told(vectors: Floats) -> Floats:
+    """The rows with 0 throughout each column that has no value at all, which scikit-learn cannot cut into bins."""
+    never = np.isnan(vectors).all(axis=0)
+    return np.where(never, 0.0, vectors) if never.any() else vectors
