@@ -54,7 +54,9 @@ def isolation_forest(train: Rows, rows: Rows, seed: int) -> Floats:
 
     What is missing takes the median of the training rows.
     """
-    usual = np.array([np.median(column[~np.isnan(column)]) if (~np.isnan(column)).any() else 0.0 for column in train.vectors.T])
+    usual = np.array(
+        [np.median(column[~np.isnan(column)]) if (~np.isnan(column)).any() else 0.0 for column in train.vectors.T]
+    )
 
     def filled(vectors: Floats) -> Floats:
         return np.where(np.isnan(vectors), usual, vectors)
@@ -66,7 +68,9 @@ def isolation_forest(train: Rows, rows: Rows, seed: int) -> Floats:
     return found
 
 
-def large_boosted(vectors: Floats, fraud: NDArray[np.bool_], weights: Floats, seed: int) -> HistGradientBoostingClassifier:
+def large_boosted(
+    vectors: Floats, fraud: NDArray[np.bool_], weights: Floats, seed: int
+) -> HistGradientBoostingClassifier:
     """What the data would give without any of our bounds: many trees, no direction held, no starting model."""
     return HistGradientBoostingClassifier(
         max_iter=LARGE_TREES, max_leaf_nodes=LARGE_LEAVES, early_stopping=False, random_state=seed

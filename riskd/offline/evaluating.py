@@ -72,9 +72,7 @@ def evaluate(question: Question, begin: Begin) -> Evaluation:
         scored[name] = made()
         done(1)
     judged = begin("judging", 1)
-    models, differences = judge(
-        rows, scored, seed=question.seed, resamples=question.resamples, candidate=CANDIDATE
-    )
+    models, differences = judge(rows, scored, seed=question.seed, resamples=question.resamples, candidate=CANDIDATE)
     judged(1)
     return Evaluation(
         domain=question.domain,
@@ -92,9 +90,7 @@ def _makers(
     question: Question, left_out: Sequence[str], done: Callable[[int], None]
 ) -> Iterator[tuple[str, Callable[[], Scored]]]:
     rows, train = question.rows, question.material.train
-    yield CANDIDATE, lambda: replace(
-        _served(question.candidate, rows), left_out=_left_out(question, left_out, done)
-    )
+    yield CANDIDATE, lambda: replace(_served(question.candidate, rows), left_out=_left_out(question, left_out, done))
     yield CHAMPION, lambda: _served(question.champion, rows)
     yield FREEMAN, lambda: Scored(scores=baselines.freeman(rows))
     yield RULES, lambda: Scored(scores=baselines.rules(rows))

@@ -195,15 +195,11 @@ def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Floats]) -> Judge
         depths=tuple(Recall(name, at) for name, at in told("depth").items()),
         left_out=tuple(Recall(name, at) for name, at in told("left_out").items()),
         segments=tuple(StepUp(name, at) for name, at in told("segment").items()),
-        reauthentications=tuple(
-            cost(good, fraud, frame.subjects[frame.good], recall) for recall in RECALLS
-        ),
+        reauthentications=tuple(cost(good, fraud, frame.subjects[frame.good], recall) for recall in RECALLS),
         reliability=None
         if one.probabilities is None
         else reliability(one.probabilities[frame.good], one.probabilities[frame.fraud]),
-        curve=tuple(
-            (rate, round(float(ranked.threshold(rate, once).challenged(fraud).mean()), 6)) for rate in CURVE
-        ),
+        curve=tuple((rate, round(float(ranked.threshold(rate, once).challenged(fraud).mean()), 6)) for rate in CURVE),
     )
 
 

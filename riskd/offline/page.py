@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from typing import Final
 
-from msgspec import Struct
-
 from riskd.core.requirement import Tier
 from riskd.offline import charts
+from riskd.offline.hypertext import Noted, document, table, tiles
 from riskd.offline.intervals import Share
 from riskd.offline.report import DomainReport, Group, Report
 
-_STYLE: Final = """
-:root { color-scheme: light dark; --r: #8a8f98; --c: #2563eb; --g: #2e9e6b; --f: #d64545; --line: #8884; }
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; } td { white-space: nowrap; }
-caption { text-align: left; font-weight: 600; }
-.scroll { overflow-x: auto; } .tiles { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0; }
-.tiles li { list-style: none; border: 1px solid var(--line); border-radius: .5rem; padding: .6rem 1rem; }
-.tiles b { display: block; font-size: 1.4rem; } .tiles small, p small { opacity: .75; }
-.up { background: #d6454533; } .down { background: #2e9e6b33; } .same { opacity: .6; }
-figure { margin: 1rem 0; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; }
-svg text { fill: currentColor; font-size: 12px; }
-svg text.n { font-size: 10px; paint-order: stroke; stroke: Canvas; stroke-width: 3px; }
-.r { fill: var(--r); } .c { fill: var(--c); } .g { fill: var(--g); fill-opacity: .6; } .f { fill: var(--f);
-fill-opacity: .6; } .i, .a, .e { stroke: currentColor; fill: none; } .a { opacity: .2; } .e { stroke-dasharray: 3 3; }
-.lr { stroke: var(--r); fill: none; stroke-width: 2; } .lc { stroke: var(--c); fill: none; stroke-width: 2; }
-.key::before { content: ""; display: inline-block; width: .8em; height: .8em; margin-right: .3em; }
-.key.kr::before { background: var(--r); } .key.kc::before { background: var(--c); }
-.key.kg::before { background: var(--g); } .key.kf::before { background: var(--f); }
-"""
 _HEAD: Final = (
     "decisions", "stricter", "laxer", "challenged", "refused", "friction on good", "recall of fraud", "precision"
 )  # fmt: skip
@@ -52,20 +29,14 @@ def page(found: Report) -> str:
     """The report as a document. Everything that comes from the log or a policy is escaped."""
     counts = found.counts
     replayed = counts.get("replayed", 0)
-    tiles = [
+    figures = [
         (f"{replayed:,}", f"decisions, {charts.date(found.first)} to {charts.date(found.last)}"),
         (f"{found.differences:,}", f"differ from the recorded ones ({_part(found.differences, replayed)})"),
         (f"{counts.get('outcomes', 0):,}", "outcomes"),
         *((f"{count:,}", f"left out: {name.replace('_', ' ')}") for name, count in counts.items() if name in _LEFT_OUT),
     ]
     body = "".join(_domain(domain) for domain in found.domains if domain.total.decisions)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>"
-        '<meta name="viewport" content="width=device-width"/>'
-        f"<title>Backtest of {escape(found.log)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>Backtest of {escape(found.log)}</h1>{_tiles(tiles)}{_WORDS}{body}</body></html>\n"
-    )
+    return document(f"Backtest of {found.log}", f"{tiles(figures)}{_WORDS}{body}")
 
 
 _LEFT_OUT: Final = ("not_chosen", "other_domain", "other_features", "unreadable")
@@ -74,7 +45,7 @@ _LEFT_OUT: Final = ("not_chosen", "other_domain", "other_features", "unreadable"
 def _domain(domain: DomainReport) -> str:
     total = domain.total
     good, fraud = total.candidate.friction, total.candidate.recall
-    tiles = [
+    figures = [
         (f"{total.recorded.challenged:,} → {total.candidate.challenged:,}", "challenged"),
         (f"{total.stricter:,} / {total.laxer:,}", "stricter / laxer tiers"),
         (str(good), f"friction on {total.good:,} good ones"),
@@ -87,7 +58,7 @@ def _domain(domain: DomainReport) -> str:
     return "".join(
         [
             f"<h2>{escape(domain.domain)}: candidate {escape(domain.version)}</h2>",
-            _tiles(tiles),
+            tiles(figures),
             _releases(domain),
             keys,
             charts.shares(
@@ -138,7 +109,7 @@ def _rules(domain: DomainReport) -> str:
         (f"{one.rule} and {one.other}", f"{one.together:,}", f"{one.share * 100:.3g} %") for one in domain.overlaps
     ]
     caption = "Alone: hits without which the tier would be lower (of a shadow rule: would be higher)"
-    return _table(caption, head, rows) + _table(
+    return table(caption, head, rows) + table(
         "Rules that hit together", ("rules", "together", "of the rarer one's hits"), overlaps
     )
 
@@ -156,7 +127,7 @@ def _groups(title: str, groups: Iterable[Group]) -> str:
         )
         for group in groups
     ]
-    return _table(title, ("", *_HEAD), rows)
+    return table(title, ("", *_HEAD), rows)
 
 
 def _examples(domain: DomainReport) -> str:
@@ -174,41 +145,15 @@ def _examples(domain: DomainReport) -> str:
         for example in domain.examples
     ]
     head = ("assessment", "day", "journey", "country", "score", "tier", "why", "outcome")
-    return _table("Examples of each move, drawn at random", head, rows)
+    return table("Examples of each move, drawn at random", head, rows)
 
 
-class _Noted(Struct, frozen=True):
-    """A cell with a note for whoever points at it."""
-
-    text: str
-    note: str
-
-
-def _change(recorded: Share, candidate: Share) -> str | _Noted:
+def _change(recorded: Share, candidate: Share) -> str | Noted:
     """Both shares, with their intervals as a note."""
     if recorded.share is None or candidate.share is None:
         return "-"
     note = f"{recorded} → {candidate} of {candidate.total:,}"
-    return _Noted(f"{recorded.share * 100:.3g} → {candidate.share * 100:.3g} %", note)
-
-
-def _cell(cell: str | _Noted) -> str:
-    if isinstance(cell, _Noted):
-        return f'<td title="{escape(cell.note)}">{escape(cell.text)}</td>'
-    return f"<td>{escape(cell)}</td>"
-
-
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | _Noted]]) -> str:
-    if not rows:
-        return ""
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f'<div class="scroll"><table><caption>{escape(caption)}</caption><tr>{titles}</tr>{body}</table></div>'
-
-
-def _tiles(tiles: Iterable[tuple[str, str]]) -> str:
-    found = "".join(f"<li><b>{escape(figure)}</b><small>{escape(what)}</small></li>" for figure, what in tiles)
-    return f'<ul class="tiles">{found}</ul>'
+    return Noted(f"{recorded.share * 100:.3g} → {candidate.share * 100:.3g} %", note)
 
 
 def _part(count: int, of: int) -> str:

@@ -72,7 +72,10 @@ def shifted(curve: Curve, share: float, prior: float | None) -> Curve:
         return curve
     by = float(np.log(prior / (1 - prior)) - np.log(share / (1 - share)))
     return Curve(
-        method=curve.method, raw=curve.raw, calibrated=tuple(value + by for value in curve.calibrated), slope=curve.slope
+        method=curve.method,
+        raw=curve.raw,
+        calibrated=tuple(value + by for value in curve.calibrated),
+        slope=curve.slope,
     )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from msgspec import Struct
+
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.core.model import MAX_LEAVES, MAX_TREES
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +36,38 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     without: tuple[str, ...] = ()
     """Classes of attack that are left out of training."""
     seed: int = 0
+
+
+def checked(**choices: Any) -> Recipe:  # noqa: ANN401 - the fields of a recipe
+    """A recipe of these choices. Raises InvalidSettings with every one that is out of bounds."""
+    recipe = Recipe(**choices)
+    problems = list(_problems(recipe))
+    if problems:
+        raise InvalidSettings(problems)
+    return recipe
+
+
+def _problems(recipe: Recipe) -> Iterator[Problem]:
+    bounds: tuple[tuple[str, float, float], ...] = (
+        ("trees", 1, MAX_TREES),
+        ("leaves", 2, MAX_LEAVES),
+        ("learning_rate", 1e-4, 1.0),
+        ("l2", 0.0, 1e9),
+        ("min_rows", 1, 1e9),
+        ("fraud_share", 1e-6, 0.9),
+        ("holdout", 0.05, 0.9),
+        ("tuning", 0.02, 0.9),
+        ("embargo_days", 0.0, 366.0),
+        ("prior", 1e-9, 0.5),
+        ("seed", 0, 2**32 - 1),
+    )
+    for name, low, high in bounds:
+        value = getattr(recipe, name)
+        if value is not None and not low <= value <= high:
+            yield Problem(f"--{name.replace('_', '-')}", f"{value:g} is out of bounds", f"from {low:g} to {high:g}")
+    if recipe.holdout + recipe.tuning > 0.9:
+        what = f"{recipe.holdout:g} and {recipe.tuning:g} leave nothing to train on"
+        yield Problem("--holdout and --tuning", what, "together at most 0.9")
 
 
 class Training(Struct, frozen=True, kw_only=True):

@@ -120,7 +120,11 @@ def fit(material: Material, recipe: Recipe) -> Fitted:
 def _without(rows: Rows, recipe: Recipe) -> Rows:
     """The rows with no label for classes that are left out."""
     hidden = np.isin(rows.attacks, recipe.without)
-    return msgspec.structs.replace(rows, labels=np.where(hidden, -1, rows.labels).astype(np.int8)) if hidden.any() else rows
+    return (
+        msgspec.structs.replace(rows, labels=np.where(hidden, -1, rows.labels).astype(np.int8))
+        if hidden.any()
+        else rows
+    )
 
 
 def _calibrated(estimator: HistGradientBoostingClassifier, material: Material, recipe: Recipe) -> Curve:
