@@ -12,6 +12,7 @@ from riskd.cli import (
     assess,
     demo,
     errors,
+    evaluate,
     features,
     geo,
     history,
@@ -25,6 +26,7 @@ from riskd.cli import (
     serve,
     settings,
     subject,
+    train,
 )
 from riskd.cli.version import version
 from riskd.core.errors import RiskdError
@@ -34,6 +36,7 @@ INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, policy, model, release, imports)),
+    ("Learn", (train, evaluate)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )

@@ -114,7 +114,7 @@ def _print(report: Report, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
         return
-    from riskd.cli.evaluate import recall_table
+    from riskd.offline.evaluation_table import recalls
 
     training = report.training
     told = ", ".join(f"{count:,} {part}" for part, count in training.rows.items() if count)
@@ -124,7 +124,7 @@ def _print(report: Report, *, as_json: bool) -> None:
     print(f"rows: {told}")
     print("on the rows held out, recall at 1 % and 0.1 % false positives:")
     names = {"candidate": "this model", "champion": training.base}
-    print(recall_table({names[name]: judged for name, judged in report.models.items()}))
+    print(recalls(report.models, names=names))
     for name, judged in report.models.items():
         if judged.reliability:
             print(

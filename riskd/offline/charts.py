@@ -10,8 +10,9 @@ from typing import Final
 
 from riskd.offline.intervals import Share
 from riskd.offline.report import Group, Scores
-from riskd.offline.svg import WIDTH, nice, svg, text
 
+WIDTH: Final = 760
+"""Of every picture, in its own units."""
 _LEFT: Final = 150
 _ROW: Final = 34
 _STYLE_OF: Final = {"recorded": "r", "candidate": "c"}
@@ -20,7 +21,7 @@ _STYLE_OF: Final = {"recorded": "r", "candidate": "c"}
 def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
     """Recorded and candidate share of each row, as bars with their confidence intervals, on one scale."""
     told = [row for row in rows if row[1].share is not None or row[2].share is not None]
-    top = nice(max((share.high for _, *both in told for share in both if share.share is not None), default=1.0))
+    top = _nice(max((share.high for _, *both in told for share in both if share.share is not None), default=1.0))
     width, height = WIDTH - _LEFT - 120, len(told) * _ROW + 30
     parts = [_ticks(top, width, height)]
     for number, (name, *both) in enumerate(told):
@@ -37,7 +38,7 @@ def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
                 f'<path class="i" d="M{low:.1f} {y + offset + 5}H{high:.1f}"/>'
             )
             parts.append(text(high + 6, y + offset + 9, f"{share.share * 100:.3g} %", "start", "n"))
-    return svg(title, height, parts)
+    return figure(title, height, parts)
 
 
 def scores(title: str, found: Scores) -> str:
@@ -63,7 +64,7 @@ def scores(title: str, found: Scores) -> str:
         x = _at(edge, found, step)
         parts.append(f'<path class="e" d="M{x:.1f} 6V{base}"/>')
         parts.append(text(x + 4, 14 + 11 * number, f"{tier} from {edge:g}", "start", "n"))
-    return svg(title, height, parts)
+    return figure(title, height, parts)
 
 
 _KINDS: Final = {"g": "good", "f": "fraud"}
@@ -76,7 +77,7 @@ def days(title: str, groups: Sequence[Group]) -> str:
         "r": [group.recorded.challenged / group.decisions for group in groups],
         "c": [group.candidate.challenged / group.decisions for group in groups],
     }
-    top = nice(max([*lines["r"], *lines["c"], 1e-6]))
+    top = _nice(max([*lines["r"], *lines["c"], 1e-6]))
     step = width / max(len(groups) - 1, 1)
     parts = [text(44, 18, f"{top * 100:.3g} %", "end", "n"), text(44, base, "0", "end", "n")]
     parts.append(f'<path class="a" d="M50 {base}H{50 + width}M50 12V{base}"/>')
@@ -88,7 +89,7 @@ def days(title: str, groups: Sequence[Group]) -> str:
     for at in {0, len(groups) - 1}:
         anchor = "start" if at == 0 else "end"
         parts.append(text(50 + at * step, base + 16, date(int(groups[at].value) * 86_400.0), anchor, "n"))
-    return svg(title, height, parts)
+    return figure(title, height, parts)
 
 
 def heat(moves: Mapping[str, Mapping[str, int]], tiers: Sequence[str]) -> str:
@@ -121,7 +122,26 @@ def _probability(odds: float) -> str:
     return f"{1 / (1 + math.exp(-odds)):.3g}"
 
 
+def _nice(value: float) -> float:
+    """The next larger of 1, 2 or 5 times a power of ten, at most 1."""
+    power = 10.0 ** math.floor(math.log10(max(value, 1e-6)))
+    return min(next(power * step for step in (1, 2, 5, 10) if power * step >= value * 0.999), 1.0)
+
+
 def _ticks(top: float, width: float, height: float) -> str:
     lines = [f'<path class="a" d="M{_LEFT + width * part:.1f} 0V{height - 22}"/>' for part in (0, 0.5, 1)]
     texts = [text(_LEFT + width * part, height - 8, f"{top * part * 100:.3g} %", "middle", "n") for part in (0, 0.5, 1)]
     return "".join(lines + texts)
+
+
+def text(x: float, y: float, said: str, anchor: str, kind: str = "") -> str:
+    """A label; `anchor` is `start`, `middle` or `end`."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(said)}</text>'
+
+
+def figure(title: str, height: float, parts: Sequence[str]) -> str:
+    """A picture `WIDTH` wide, with its title."""
+    return (
+        f'<figure><figcaption>{escape(title)}</figcaption><svg role="img" aria-label="{escape(title)}"'
+        f' viewBox="0 0 {WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></figure>'
+    )

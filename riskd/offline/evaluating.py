@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from riskd.core.features import schema
 from riskd.core.forest import Forest
-from riskd.core.model import ForestDocument
 from riskd.offline import baselines
 from riskd.offline.evaluation import (
     CANDIDATE,
