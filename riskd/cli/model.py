@@ -1,4 +1,4 @@
-"""`riskd model`: read a model's weights, and seal a bundle after its forest or its card was edited."""
+"""`riskd model`: look at models, seal and sign them, and give them their roles."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from riskd.cli import model_explain, model_promote, model_registry
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument, Steps
@@ -16,9 +18,13 @@ WEIGHTS: Final = "weights"
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `model` and its actions."""
-    purpose = "Read and seal model bundles. A bundle is a directory of forest.json, card.md and manifest.json."
+    purpose = "Look at models, explain scores, seal and sign bundles, and say which model decides. A bundle is a "
+    purpose += "directory of forest.json, card.md and manifest.json."
     model = commands.add_parser("model", description=purpose)
     actions = model.add_subparsers(required=True, metavar="ACTION")
+    model_registry.add_actions(actions)
+    model_promote.add_actions(actions)
+    model_explain.add_actions(actions)
     for name, work, purpose in (
         ("weights", _weights, "print the step functions of a hand-set model as a Markdown table"),
         ("seal", _seal, "write that table into the card, and hashes and feature definitions into the manifest"),

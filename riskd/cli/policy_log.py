@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--release", metavar="ID", default="", help="decisions of this release alone")
     parser.add_argument(
-        "--processes", metavar="N", type=_count, help="processes that read (default: one for each processor)"
+        "--processes", metavar="N", type=count, help="processes that read (default: one for each processor)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -49,9 +49,10 @@ def _moment(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-01")
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A number of the command line, 1 or more."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, 1 or more")
     return int(text)
 
 

@@ -14,13 +14,15 @@ class Histogram(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How often each range of values occurred.
 
     `counts` has the missing values first, then those up to and including each of the `cuts`, which rise, then those
-    beyond the last. `effect` is by how much values of one subject resemble each other: the variance of a share
-    divided by what it would be if all rows were independent (the design effect of Kish 1965), 1 or more.
+    beyond the last. `effect` is by how much values of one subject resemble each other: the variance of the shares
+    divided by what it would be if all rows were independent (the design effect of Kish 1965), 1 or more, on average
+    over the bins; `effect_rms` is its root mean square (the eigenvalues of Rao and Scott 1981).
     """
 
     cuts: tuple[float, ...]
     counts: tuple[int, ...]
     effect: float = 1.0
+    effect_rms: float = 1.0
 
     def place(self, value: float) -> int:
         """The index in `counts` of a value; NaN is missing."""

@@ -104,10 +104,13 @@ class Registry:
     def give(self, domain: str, act: Act) -> None:
         """Give a role, as an act says. A challenger that becomes champion is challenger no more.
 
-        Raises InvalidModel when another process is at it, Unavailable when the files cannot be written.
+        Raises InvalidModel when another process is at it or was faster, Unavailable when the files cannot be written.
         """
         folder = self.models / domain
         with _turn(folder):
+            if (held := self.holder(domain, act.role)) != act.before:
+                what = f"{act.role} is {held or 'nobody'} by now, not {act.before or 'nobody'}"
+                raise InvalidModel([Problem(str(folder / act.role), what, "look again: riskd model list")])
             if act.version:
                 self.path(domain, act.version)
             self._write(domain, act)
