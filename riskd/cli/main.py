@@ -24,6 +24,7 @@ from riskd.cli import (
     release,
     serve,
     settings,
+    simulate,
     subject,
 )
 from riskd.cli.version import version
@@ -34,6 +35,7 @@ INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, policy, model, release, imports)),
+    ("Learn", (simulate,)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )
