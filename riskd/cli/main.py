@@ -25,6 +25,7 @@ from riskd.cli import (
     release,
     serve,
     settings,
+    simulate,
     subject,
     train,
 )
@@ -36,7 +37,7 @@ INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, policy, model, release, imports)),
-    ("Learn", (train, evaluate)),
+    ("Learn", (simulate, train, evaluate)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )
