@@ -107,7 +107,14 @@ def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report
     write_bundle(
         path,
         trained.document,
-        card(path.name, origin.domain, trained, training, judged, models.get(CHAMPION)),
+        card(
+            path.name,
+            origin.domain,
+            trained=trained,
+            training=training,
+            judged=judged,
+            base=models.get(CHAMPION),
+        ),
         manifest,
         DEFINITIONS,
         beside={

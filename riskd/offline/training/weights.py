@@ -65,4 +65,5 @@ def weights(rows: Rows, ages: Floats, delay: Delay, fraud_share: float | None) -
     _, classes, counts = np.unique(rows.attacks[fraud], return_inverse=True, return_counts=True)
     mass = found[good].sum() * fraud_share / (1 - fraud_share)
     found[fraud] = mass / len(counts) / counts[classes]
-    return found * ((good | fraud).sum() / found.sum())
+    found *= (good | fraud).sum() / found.sum()
+    return found

@@ -71,9 +71,9 @@ def test_too_few_labels_are_refused_with_what_to_do() -> None:
     """A log of honest people alone, or one shorter than its embargo, trains nothing, and says why."""
     honest = rows()
     honest = honest.where(honest.labels == GOOD)
-    with pytest.raises(InvalidFile, match="0 fraudulent rows, fewer than 30 .*report more outcomes"):
+    with pytest.raises(InvalidFile, match=r"0 fraudulent rows, fewer than 30 .*report more outcomes"):
         split(honest, SMALL)
-    with pytest.raises(InvalidFile, match="train: 0 good rows.*shorter embargo"):
+    with pytest.raises(InvalidFile, match=r"train: 0 good rows.*shorter embargo"):
         split(rows(), replace(SMALL, embargo_days=59.0))
 
 
