@@ -16,6 +16,7 @@ from riskd.offline.world.devices import DAY, Machine, Shop, mix
 from riskd.offline.world.tables import HOURS, WEEKDAYS, Country
 
 OFFICES: Final = 3
+EGRESSES: Final = 3
 ISSUERS: Final = ("https://login.example/realms/staff", "https://partners.example/idp")
 
 
@@ -85,12 +86,14 @@ class Town:
     def __init__(
         self,
         seed: int,
+        span: tuple[float, float],
+        *,
         countries: tuple[Country, ...],
         pools: Pools,
         shop: Shop,
         values: Values,
-        span: tuple[float, float],
     ) -> None:
+        """`span`: epoch seconds of the first and the last moment."""
         self.seed, self.pools, self.shop, self.values = seed, pools, shop, values
         self.start, self.end = span
         self._countries = countries
@@ -127,9 +130,7 @@ class Town:
             typing=random.gauss(6.0, 0.5) if assistive else random.gauss(4.9, 0.25),
             assistive=assistive,
             manager=draws[3] < values["manager"],
-            consent=("security", *(PURPOSES[1:3] if draws[7] < 0.5 else ()))
-            if draws[4] < values["withholds"]
-            else None,
+            consent=_consent(draws[7]) if draws[4] < values["withholds"] else None,
             vpn=self._vpn(draws[8], draws[9], country, domain),
             relay=domain == "customer" and draws[10] < values["relay_users"],
             trips=self._trips(random, country),
@@ -163,7 +164,7 @@ class Town:
         if person.domain == "workforce" and trip is None and draws[0] < values["office_share"]:
             return self.linked(random, "office", self.office(person.office, int(draws[1] * 2)), spot)
         if person.domain == "workforce" and draws[2] < values["egress_share"]:
-            return self.linked(random, "egress", self.egress(int(draws[1] * 3)), spot)
+            return self.linked(random, "egress", self.egress(int(draws[1] * EGRESSES)), spot)
         if person.vpn and draws[2] < values["vpn_on"]:
             exit_of = Random(mix(person.subject, int(time // DAY)))
             return self.linked(random, "vpn", self.pools.rented(exit_of, "vpn", person.vpn), spot)
@@ -195,13 +196,15 @@ class Town:
         """The address of an office."""
         random = Random(mix(self.seed, "office", office))
         asn = self.pools.operator(random, self._first, "access")
-        return self.pools.block(random, self._first, asn) + 10 + exit_
+        block = self.pools.block(random, self._first, asn)
+        return (self.pools.host(random, block), self.pools.host(random, block))[exit_]
 
     def egress(self, exit_: int) -> int:
         """The address at which the company's VPN comes out."""
         random = Random(mix(self.seed, "egress"))
         asn = self.pools.operator(random, self._first, "access")
-        return self.pools.block(random, self._first, asn) + 20 + exit_
+        block = self.pools.block(random, self._first, asn)
+        return [self.pools.host(random, block) for _ in range(EGRESSES)][exit_]
 
     def next_visit(self, person: Person, after: float) -> float:
         """When somebody comes next: days apart by their rate, at an hour and weekday that people have."""
@@ -241,7 +244,8 @@ class Town:
         return _hour(random), _hour(random)
 
     def _trips(self, random: Random, country: str) -> tuple[Trip, ...]:
-        values, found, time = self.values, [], self.start
+        values, time = self.values, self.start
+        found: list[Trip] = []
         while True:
             time += random.expovariate(values["trips"] / 90) * DAY
             if time >= self.end:
@@ -263,6 +267,10 @@ class Town:
 
 _HOUR_BOUNDS: Final = list(accumulate(HOURS))
 _SLOW: Final = {"mobile": 30.0, "roaming": 60.0, "vpn": 15.0, "relay": 10.0, "egress": 12.0}
+
+
+def _consent(draw: float) -> tuple[str, ...]:
+    return ("security", *(PURPOSES[1:3] if draw < 0.5 else ()))
 
 
 def _hour(random: Random) -> float:
