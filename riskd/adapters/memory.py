@@ -31,7 +31,7 @@ class MemoryStore:
         with self._locked(timeout):
             get = self._records.get
             records, papers = [get(key) for key in histories], [get(key) for key in documents]
-        return [stored.history(record, now) for record in records], [stored.document(paper, now) for paper in papers]
+        return stored.histories(records, now), [stored.document(paper, now) for paper in papers]
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""
