@@ -12,6 +12,7 @@ from typing import Final
 
 PARTS: Final[dict[str, str]] = {
     "assess": "One assessment in process, by stage",
+    "bytecodes": "What an assessment makes the interpreter do",
     "scale": "What grows with what is remembered",
     "served": "Assess over gRPC, beside a no-op call",
     "handlers": "Handler threads",
