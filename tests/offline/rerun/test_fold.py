@@ -87,7 +87,7 @@ def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) 
 def test_lines_without_signals_are_counted_and_left_out(lines: list[bytes]) -> None:
     """A line of before signals were recorded is left out with its outcomes, and both are counted."""
     old = [record.encode(replace(one, signals=None)) if isinstance(one, AssessmentRecord) else line
-           for line in lines if (one := record.decode(line))]  # fmt: skip
+           for line, one in zip(lines, map(record.decode, lines), strict=True)]  # fmt: skip
     fold = Fold(RELEASE)
     assert rerun(old, fold=fold) == []
     assessments = sum(line.startswith(b'{"type":"assessment"') for line in lines)
