@@ -19,8 +19,8 @@ from riskd.core.assessment import Assessment
 from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, Unavailable, UnknownAssessment
-from riskd.core.features import NAMES
 from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup
+from riskd.core.logged import assessed
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY, recall, wanted
 from riskd.core.record import Record
@@ -57,6 +57,8 @@ class Parts(Struct, frozen=True, kw_only=True):
     """Names of the custom attributes that attempts may carry."""
     edge: Place | None = None
     """Where callers measure the round-trip time, if that is one place."""
+    signals: bool = True
+    """Whether the log has the signals of an attempt, so that it can be replayed."""
 
 
 class Observed(Struct, frozen=True):
@@ -251,7 +253,17 @@ class Engine:
         self._count(attempt, answer)
         if decision.withheld:
             parts.meter.withheld(attempt.domain, attempt.journey, decision.withheld.name)
-        logged = self._logged(_assessment_record(attempt, gathered, decision, answer), answer)
+        line = assessed(
+            attempt,
+            gathered.context,
+            decision,
+            answer,
+            subject=gathered.keys.subject,
+            network=truncated(gathered.address),
+            now=now,
+            signals=parts.signals,
+        )
+        logged = self._logged(line, answer)
         if reply is not None and logged is not answer:
             told = replace(reply, expected=reply.document, document=record.encode_reply(logged, gathered.seal))
             with suppress(Unavailable):
@@ -297,6 +309,7 @@ class Engine:
         line = record.OutcomeRecord(
             assessment_id=outcome.assessment_id,
             time=outcome.time if outcome.time is not None else now,
+            written=now if outcome.time not in (None, now) else None,
             tenant=outcome.tenant,
             domain=kept.domain,
             journey=kept.journey,
@@ -348,49 +361,4 @@ def _unknown(assessment_id: str) -> Problem:
         "assessment_id",
         f"no assessment {assessment_id} of this tenant",
         "outcomes are accepted for as long as the policy keeps receipts: 90 days, unless it says otherwise",
-    )
-
-
-def _assessment_record(
-    attempt: Attempt, gathered: _Gathered, decision: Decision, answer: Assessment
-) -> record.AssessmentRecord:
-    context, contributions = gathered.context, decision.contributions
-    return record.AssessmentRecord(
-        id=answer.id,
-        time=context.now,
-        tenant=attempt.tenant,
-        domain=attempt.domain,
-        journey=attempt.journey,
-        subject=gathered.keys.subject.hex(),
-        request_id=attempt.request_id,
-        credential_result=attempt.credential_result,
-        facts=record.Facts(
-            now=context.now,
-            network=truncated(gathered.address),
-            values=context.values,
-            place=context.place if isinstance(context.place, Place) else None,
-            route=context.route if isinstance(context.route, Route) else None,
-            agent=context.agent if isinstance(context.agent, Agent) else None,
-            missing=context.missing,
-        ),
-        vector=tuple(decision.vector),
-        log_odds=decision.log_odds,
-        score=answer.score,
-        level=answer.level,
-        tier=answer.requirement.tier.name,
-        satisfied=answer.requirement.satisfied,
-        hits=tuple(hit.rule for hit in decision.hits if not hit.shadow),
-        shadow_hits=tuple(hit.rule for hit in decision.hits if hit.shadow),
-        reasons=tuple(reason.code for reason in answer.reasons),
-        contributions=dict(zip(NAMES, contributions, strict=True)) if contributions is not None else None,
-        gaps=answer.gaps,
-        coverage=answer.coverage,
-        causes=answer.causes,
-        release=answer.release,
-        model=answer.model,
-        session=record.session(attempt.session),
-        federation=record.federation(attempt.federation),
-        attributes=attempt.attributes,
-        lists=decision.lists,
-        withheld=decision.withheld.name if decision.withheld else "",
     )

@@ -181,6 +181,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower)
         clock=time.time,
         attributes=frozenset(settings.attributes.names),
         edge=_edge(settings),
+        signals=settings.log.signals == "granted",
     )
     _announce(lineup, geo, meter)
     engine, stop = Engine(parts, lineup.active), threading.Event()

@@ -22,6 +22,7 @@ from riskd.cli import (
     pepper,
     policy,
     release,
+    replay,
     serve,
     settings,
     subject,
@@ -34,6 +35,7 @@ INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, policy, model, release, imports)),
+    ("Learn", (replay,)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )

@@ -204,6 +204,13 @@ class Log(Struct, frozen=True, kw_only=True):
     """The decision log."""
 
     dir: Annotated[str, Meta(description="Directory of the segments; empty: `decisions` in `state.dir`.")] = DERIVED
+    signals: Annotated[
+        Literal["granted", "off"],
+        Meta(
+            description="Signals of attempts that are recorded. `granted`: those whose purpose was granted, so that "
+            "`riskd replay` can work out features that the log does not have; `off`: none."
+        ),
+    ] = "granted"
     segment_mb: Annotated[int, Meta(ge=1, le=4096, description="Size at which a segment is finished, MiB.")] = 64
     segment_minutes: Annotated[
         int, Meta(ge=1, le=10_080, description="Age at which a segment is finished, minutes.")
