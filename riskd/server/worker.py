@@ -15,7 +15,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem, RiskdError
 from riskd.engine import Engine
-from riskd.metrics import MeterMemory
+from riskd.meter_memory import MeterMemory
 from riskd.server.grpc_server import (
     Administration,
     Options,
