@@ -33,6 +33,8 @@ PARTS: Final = (
     "geo",
     "reload",
     "clock",
+    "tls",
+    "callers",
 )
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (
@@ -217,6 +219,12 @@ METRICS: Final = (
         "When the oldest copy in use of a geo database was built, Unix time.",
         ("database",),
         _rows(DATABASES),
+        merge="min",
+    ),
+    Metric(
+        "riskd_tls_expiry_timestamp_seconds",
+        "gauge",
+        "When the server's certificate in use expires, Unix time; 0 without TLS.",
         merge="min",
     ),
     Metric(
