@@ -57,7 +57,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "not PEM").lower().replace("_", " ")
+        return error.reason.lower().replace("_", " ") if error.reason else "not PEM"
     return error.strerror or "unreadable" if isinstance(error, OSError) else "not PEM"
 
 
