@@ -30,6 +30,8 @@ PARTS: Final = (
     "geo",
     "reload",
     "clock",
+    "tls",
+    "callers",
 )
 CAUSES: Final = (*SOURCES, "rule", "store", "decision_log")
 """What a degraded answer may lack: facts that riskd could not read, rules that broke, what could not be kept."""
@@ -323,6 +325,12 @@ METRICS: Final = (
         "When the oldest copy in use of a geo database was built, Unix time.",
         ("database",),
         _rows(DATABASES),
+        merge="min",
+    ),
+    Metric(
+        "riskd_tls_expiry_timestamp_seconds",
+        "gauge",
+        "When the server's certificate in use expires, Unix time; 0 without TLS.",
         merge="min",
     ),
     Metric(

@@ -239,6 +239,10 @@ class PrometheusMeter:
         """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use."""
         self._set("riskd_geo_build_timestamp_seconds", (database,), timestamp)
 
+    def certificate_expires(self, timestamp: float) -> None:
+        """The certificate that this worker shows from now on expires then, Unix time."""
+        self._set("riskd_tls_expiry_timestamp_seconds", (), timestamp)
+
     def friction_budget(self, domain: str, journey: str, share: float) -> None:
         """The policy in use allows this share of good attempts to be challenged; 0: it does not say."""
         self._set("riskd_friction_budget", (domain, journey), share)

@@ -10,6 +10,7 @@ from typing import Final
 
 from riskd.cli import (
     assess,
+    caller,
     demo,
     errors,
     features,
@@ -34,7 +35,7 @@ REFUSED: Final = 2
 INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
-    ("Set up", (geo, policy, model, release, imports)),
+    ("Set up", (geo, policy, model, release, caller, imports)),
     ("Learn", (replay,)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
