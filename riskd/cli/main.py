@@ -11,6 +11,7 @@ from typing import Final
 from riskd.cli import (
     assess,
     demo,
+    drift,
     errors,
     features,
     geo,
@@ -34,6 +35,7 @@ INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, policy, model, release, imports)),
+    ("Learn", (drift,)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )
