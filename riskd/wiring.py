@@ -19,7 +19,7 @@ from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
-from riskd.adapters.model_file import Registry, load_model
+from riskd.adapters.model_file import MANIFEST, SIGNATURE, Registry, load_model
 from riskd.adapters.policy_file import load_policy
 from riskd.adapters.rekeying import read_mark
 from riskd.adapters.release_store import FileReleases
@@ -107,7 +107,8 @@ def load_release(settings: Settings) -> Release:
         try:
             bundle = registry.champion(domain)
             scorers[domain] = load_model(bundle, definitions, domain=domain, trusted=settings.models.trusted_keys)
-            digest.update((bundle / "manifest.json").read_bytes())
+            digest.update((bundle / MANIFEST).read_bytes())
+            digest.update(signature.read_bytes() if (signature := bundle / SIGNATURE).exists() else b"")
         except InvalidModel as error:
             problems += error.problems
     if problems:
