@@ -12,6 +12,7 @@ from riskd.cli import (
     assess,
     caller,
     demo,
+    drift,
     errors,
     features,
     geo,
@@ -36,7 +37,7 @@ INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, policy, model, release, caller, imports)),
-    ("Learn", (replay,)),
+    ("Learn", (replay, drift)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )

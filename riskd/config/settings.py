@@ -215,6 +215,20 @@ class Release(Struct, frozen=True, kw_only=True):
     )
 
 
+class Models(Struct, frozen=True, kw_only=True):
+    """Whose models decide."""
+
+    trusted_keys: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...],
+        Meta(
+            max_length=64,
+            description="Ed25519 public keys, as `riskd model sign` prints them. Given, each model must be signed by "
+            "one of them, or is refused at start, reload and activation; needs the extra `sign`.",
+            extra={"accepts": "a list of keys, 64 hexadecimal digits each"},
+        ),
+    ] = ()
+
+
 class Log(Struct, frozen=True, kw_only=True):
     """The decision log."""
 
@@ -307,6 +321,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     store: Store = Store()
     geo: Geo = Geo()
     release: Release = Release()
+    models: Models = Models()
     log: Log = Log()
     subjects: Subjects = Subjects()
     secrets: Secrets = Secrets()

@@ -85,14 +85,14 @@ def assess(
     ruling = decide(policy, attempt, context, probability, hits)  # (4)
     read = explain or ruling.raised or ruling.withheld is not None
     contributions = scorer.contributions(features) if read else None  # (5)
-    reasons = _reasons(ruling.reasons, features, contributions) if contributions is not None else ruling.reasons
+    given = ruling.reasons if contributions is None else reasons(ruling.reasons, features, contributions)
     suggested = next_signals(policy, scorer, attempt, context, evidence=evidence, score=probability, now=ruling)  # (6)
     assessment = Assessment(
         id=assessment_id,
         score=probability,
         level=ruling.level,
         requirement=ruling.requirement,
-        reasons=reasons,
+        reasons=given,
         gaps=ruling.gaps,
         coverage=ruling.coverage,
         causes=(*broken, *_failed_parts(context)),
@@ -114,7 +114,7 @@ def assess(
     )
 
 
-def _reasons(given: tuple[Reason, ...], features: list[float], contributions: tuple[float, ...]) -> tuple[Reason, ...]:
+def reasons(given: tuple[Reason, ...], features: list[float], contributions: tuple[float, ...]) -> tuple[Reason, ...]:
     """The rules' and gaps' reasons, then the features', one for each code, the strongest first.
 
     A code's contribution is that of all its features together; its text is the strongest one's, unless a

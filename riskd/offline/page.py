@@ -1,4 +1,4 @@
-"""A backtest as one HTML file: pictures and tables, no script, nothing from the network."""
+"""Reports as one HTML file, and that of a backtest: pictures and tables, no script, nothing from the network."""
 
 from __future__ import annotations
 
@@ -52,19 +52,24 @@ def page(found: Report) -> str:
     """The report as a document. Everything that comes from the log or a policy is escaped."""
     counts = found.counts
     replayed = counts.get("replayed", 0)
-    tiles = [
+    figures = [
         (f"{replayed:,}", f"decisions, {charts.date(found.first)} to {charts.date(found.last)}"),
         (f"{found.differences:,}", f"differ from the recorded ones ({_part(found.differences, replayed)})"),
         (f"{counts.get('outcomes', 0):,}", "outcomes"),
         *((f"{count:,}", f"left out: {name.replace('_', ' ')}") for name, count in counts.items() if name in _LEFT_OUT),
     ]
     body = "".join(_domain(domain) for domain in found.domains if domain.total.decisions)
+    return document(f"Backtest of {found.log}", f"{tiles(figures)}{_WORDS}{body}")
+
+
+def document(title: str, body: str) -> str:
+    """A whole page. `body` is HTML, `title` plain text."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>"
         '<meta name="viewport" content="width=device-width"/>'
-        f"<title>Backtest of {escape(found.log)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>Backtest of {escape(found.log)}</h1>{_tiles(tiles)}{_WORDS}{body}</body></html>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{escape(title)}</h1>{body}</body></html>\n"
     )
 
 
@@ -74,7 +79,7 @@ _LEFT_OUT: Final = ("not_chosen", "other_domain", "other_features", "unreadable"
 def _domain(domain: DomainReport) -> str:
     total = domain.total
     good, fraud = total.candidate.friction, total.candidate.recall
-    tiles = [
+    figures = [
         (f"{total.recorded.challenged:,} → {total.candidate.challenged:,}", "challenged"),
         (f"{total.stricter:,} / {total.laxer:,}", "stricter / laxer tiers"),
         (str(good), f"friction on {total.good:,} good ones"),
@@ -87,7 +92,7 @@ def _domain(domain: DomainReport) -> str:
     return "".join(
         [
             f"<h2>{escape(domain.domain)}: candidate {escape(domain.version)}</h2>",
-            _tiles(tiles),
+            tiles(figures),
             _releases(domain),
             keys,
             charts.shares(
@@ -138,7 +143,7 @@ def _rules(domain: DomainReport) -> str:
         (f"{one.rule} and {one.other}", f"{one.together:,}", f"{one.share * 100:.3g} %") for one in domain.overlaps
     ]
     caption = "Alone: hits without which the tier would be lower (of a shadow rule: would be higher)"
-    return _table(caption, head, rows) + _table(
+    return table(caption, head, rows) + table(
         "Rules that hit together", ("rules", "together", "of the rarer one's hits"), overlaps
     )
 
@@ -156,7 +161,7 @@ def _groups(title: str, groups: Iterable[Group]) -> str:
         )
         for group in groups
     ]
-    return _table(title, ("", *_HEAD), rows)
+    return table(title, ("", *_HEAD), rows)
 
 
 def _examples(domain: DomainReport) -> str:
@@ -174,31 +179,32 @@ def _examples(domain: DomainReport) -> str:
         for example in domain.examples
     ]
     head = ("assessment", "day", "journey", "country", "score", "tier", "why", "outcome")
-    return _table("Examples of each move, drawn at random", head, rows)
+    return table("Examples of each move, drawn at random", head, rows)
 
 
-class _Noted(Struct, frozen=True):
+class Noted(Struct, frozen=True):
     """A cell with a note for whoever points at it."""
 
     text: str
     note: str
 
 
-def _change(recorded: Share, candidate: Share) -> str | _Noted:
+def _change(recorded: Share, candidate: Share) -> str | Noted:
     """Both shares, with their intervals as a note."""
     if recorded.share is None or candidate.share is None:
         return "-"
     note = f"{recorded} → {candidate} of {candidate.total:,}"
-    return _Noted(f"{recorded.share * 100:.3g} → {candidate.share * 100:.3g} %", note)
+    return Noted(f"{recorded.share * 100:.3g} → {candidate.share * 100:.3g} %", note)
 
 
-def _cell(cell: str | _Noted) -> str:
-    if isinstance(cell, _Noted):
+def _cell(cell: str | Noted) -> str:
+    if isinstance(cell, Noted):
         return f'<td title="{escape(cell.note)}">{escape(cell.text)}</td>'
     return f"<td>{escape(cell)}</td>"
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | _Noted]]) -> str:
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | Noted]]) -> str:
+    """Rows below a caption and a head, all of it plain text; nothing without rows."""
     if not rows:
         return ""
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
@@ -206,8 +212,9 @@ def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | _Not
     return f'<div class="scroll"><table><caption>{escape(caption)}</caption><tr>{titles}</tr>{body}</table></div>'
 
 
-def _tiles(tiles: Iterable[tuple[str, str]]) -> str:
-    found = "".join(f"<li><b>{escape(figure)}</b><small>{escape(what)}</small></li>" for figure, what in tiles)
+def tiles(figures: Iterable[tuple[str, str]]) -> str:
+    """Figures that stand out, each with what it is."""
+    found = "".join(f"<li><b>{escape(figure)}</b><small>{escape(what)}</small></li>" for figure, what in figures)
     return f'<ul class="tiles">{found}</ul>'
 
 
