@@ -14,6 +14,7 @@ from riskd.cli import (
     demo,
     drift,
     errors,
+    evaluate,
     features,
     geo,
     history,
@@ -27,7 +28,9 @@ from riskd.cli import (
     replay,
     serve,
     settings,
+    simulate,
     subject,
+    train,
 )
 from riskd.cli.version import version
 from riskd.core.errors import RiskdError
@@ -37,7 +40,7 @@ INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, policy, model, release, caller, imports)),
-    ("Learn", (replay, drift)),
+    ("Learn", (simulate, replay, train, evaluate, drift)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )
