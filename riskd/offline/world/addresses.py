@@ -57,12 +57,15 @@ class Pools:
             self._asn[first] = asn
             self._of[asn, spot.country].append(first)
             self._in[asn, spot.country, spot.city].append(first)
+        owned: dict[int, list[int]] = defaultdict(list)
+        for (asn, _), firsts in self._of.items():
+            owned[asn] += firsts
+        self._owned = owned
         self._operators: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
         for country, kind in dict.fromkeys((each.country, each.kind) for each in operators):
+            sellers = [each for each in operators if (each.country, each.kind) == (country, kind)]
             found = [
-                each
-                for each in operators
-                if (each.country, each.kind) == (country, kind) and (not country or (each.asn, country) in self._of)
+                each for each in sellers if (each.asn in owned if not country else (each.asn, country) in self._of)
             ]
             if not found:
                 what = f"know no addresses of {kind} operators in {country}"
@@ -101,9 +104,8 @@ class Pools:
         here = [asn for asn in asns if (asn, country) in self._of] if country else []
         if here:
             return self.host(random, _one(random, self._of[_one(random, here), country]))
-        owned = self._anywhere[kind]
         asn = asns[bisect(weights, random.random() * weights[-1])]
-        return self.host(random, _one(random, owned[asn] or next(filter(None, owned.values()))))
+        return self.host(random, _one(random, self._owned[asn]))
 
     def gateways(self, country: str, asn: int) -> tuple[int, ...]:
         """Where a carrier's subscribers come out: the same addresses for all of them."""

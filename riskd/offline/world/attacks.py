@@ -12,7 +12,6 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.core.attempt import Device
 from riskd.offline.world.assumptions import Values
 from riskd.offline.world.devices import DAY, mix
 from riskd.offline.world.people import Link, Person, Town
@@ -20,6 +19,8 @@ from riskd.offline.world.visits import Hand, Powers
 
 NOBODY: Final = "nobody"
 """Segment of attempts on accounts that are not there."""
+_LOCAL: Final = ("targeted", "vpn_in_country", "stolen_cookie", "recovery_takeover")
+"""Classes that know their victim, and look as if they came from there."""
 SCRIPTS: Final = ("python-requests/2.32.3", "Go-http-client/2.0", "okhttp/4.12.0", "curl/8.9.1")
 
 
@@ -128,6 +129,10 @@ VISITS: Final = {
 CLASSES: Final = tuple(each.name for each in ATTACKS)
 
 
+TRIES: Final = 1.4
+"""Assessments that one visit of an attacker leads to."""
+
+
 class Campaigns:
     """Which attacks are under way, and how likely each is to replace a visit."""
 
@@ -152,7 +157,7 @@ class Campaigns:
     def probability(self, attack: Attack, domain: str) -> float:
         """That it replaces one visit while it is under way."""
         total = sum(each.weight for each in ATTACKS if domain in each.domains)
-        rows = 1 + attack.nobody * self._values["nobody"] + attack.batch
+        rows = TRIES * (1 + attack.nobody * self._values["nobody"] + attack.batch)
         visits = VISITS[domain][attack.visit] * rows * attack.active
         return min(self._share * attack.weight / total / visits, 0.5)
 
@@ -165,23 +170,45 @@ class Campaigns:
         return f"{attack.name}-{number}" if lucky else ""
 
 
-def hand(random: Random, town: Town, account: Person, owner: Hand, attack: Attack, campaign: str, time: float) -> Hand:
-    """The attacker's hand where `owner`'s would have been."""
-    campaign = campaign if attack.days else f"{attack.name}-{random.getrandbits(40):010x}"
-    key = f"{campaign} {random.getrandbits(32)}"
-    farm = f"{campaign} {random.getrandbits(2)}"
-    local = attack.name in ("targeted", "vpn_in_country", "stolen_cookie", "recovery_takeover") or random.random() < 0.7
-    person = town.person(
-        farm if attack.name == "registration_bots" else key, "customer", account.country if local else ""
-    )
-    device, category = _device(random, town, person, owner, attack, time)
-    link = _link(random, town, account, person, owner, attack, campaign, category, time)
+class Scene(Struct, frozen=True):
+    """A visit that an attacker makes: whose account it is, and how its owner would have come."""
+
+    attack: Attack
+    campaign: str
+    account: Person
+    owner: Hand
+    time: float
+
+
+def hand(random: Random, town: Town, scene: Scene) -> Hand:
+    """The attacker's hand where the owner's would have been."""
+    attack, account, owner = scene.attack, scene.account, scene.owner
+    campaign = scene.campaign if attack.days else f"{attack.name}-{random.getrandbits(40):010x}"
+    tool = random.getrandbits(2) if attack.name == "registration_bots" else random.getrandbits(32)
+    local = attack.name in _LOCAL or random.random() < 0.7
+    person = town.person(f"{campaign} {tool}", account.domain, account.country if local else "")
+    machine = town.machine(person, int(random.random() * len(person.slots)), scene.time)
+    link = _link(random, town, scene, person, machine.category)
+    draws = random.random(), random.random()
+    zone = person.home.timezone if attack.name == "stuffing_naive" else link.spot.timezone
+    private = not owner.device.device_id
+    device = town.shop.seen(machine, person.languages, zone, scene.time, private=private)
+    if not owner.device.fingerprint:
+        device = replace(device, fingerprint="")
+    if attack.name == "targeted":
+        app = owner.category == "mobile" and draws[0] < town.values["sends_attestation"]
+        fresh = {"device_id": device.device_id, "fingerprint": device.fingerprint}
+        device = replace(owner.device, attestation="hardware" if app else "", **fresh)
+    elif attack.name == "stolen_cookie" and draws[0] < 0.5:
+        device = replace(device, device_id=owner.device.device_id)
+    elif attack.name == "stuffing_naive" and draws[0] < 0.4:
+        script = SCRIPTS[int(draws[1] * len(SCRIPTS))]
+        device = replace(device, user_agent=script, platform="", mobile=None)
     return Hand(
         actor=person,
         device=device,
-        category=category,
+        category=owner.category if attack.name == "targeted" else machine.category,
         link=link,
-        address=link.address,
         attack=attack.name,
         campaign=campaign,
         segments=tuple(each for each in owner.segments if each in ("new_user", NOBODY)),
@@ -219,73 +246,33 @@ def powers(attack: Attack, values: Values, account: Person) -> Powers:
     )
 
 
-def _device(random: Random, town: Town, person: Person, owner: Hand, attack: Attack, time: float) -> tuple[Device, str]:
-    """Another person's device; where the class says so, with the owner's looks."""
-    slot = int(random.random() * len(person.slots))
-    machine = town.machine(person, slot, time)
-    own = owner.device
-    private = not own.device_id
-    device = town.shop.seen(machine, person.languages, person.home.timezone, time, private=private)
-    draws = random.random(), random.random()
-    if not own.fingerprint:
-        device = replace(device, fingerprint="")
-    if attack.name == "targeted":
-        fresh = {"device_id": device.device_id, "fingerprint": device.fingerprint}
-        return replace(own, **fresh), owner.category
-    if attack.name == "stolen_cookie" and draws[0] < 0.5:
-        device = replace(device, device_id=own.device_id)
-    if attack.name == "stuffing_naive" and draws[1] < 0.4:
-        script = SCRIPTS[int(draws[0] * len(SCRIPTS))]
-        return replace(device, user_agent=script, platform="", mobile=None), machine.category
-    return device, machine.category
-
-
-def _link(
-    random: Random,
-    town: Town,
-    account: Person,
-    person: Person,
-    owner: Hand,
-    attack: Attack,
-    campaign: str,
-    category: str,
-    time: float,
-) -> Link:
+def _link(random: Random, town: Town, scene: Scene, person: Person, category: str) -> Link:
     """Where an attacker comes from."""
-    pools, name = town.pools, attack.name
+    pools, name, account = town.pools, scene.attack.name, scene.account
     if name == "targeted":
-        return _beside(random, town, account, owner, time)
-    few = Random(mix(campaign, int(random.random() * (4 if name == "stuffing_naive" else 6))))
+        return _beside(random, town, scene)
+    few = Random(mix(scene.campaign, int(random.random() * 5)))
     if name == "stuffing_naive":
-        address, kind = pools.rented(few, "hosting"), "vpn"
+        address = pools.rented(few, "hosting")
     elif name == "spraying":
-        address, kind = pools.rented(few, "vpn", account.country), "vpn"
+        address = pools.rented(few, "vpn", account.country)
     elif name == "vpn_in_country":
-        rented = "vpn" if random.random() < 0.6 else "hosting"
-        address, kind = pools.rented(random, rented, account.country), "vpn"
+        address = pools.rented(random, "vpn" if random.random() < 0.6 else "hosting", account.country)
     else:
         # A residential proxy is somebody's line: where that person will be on a later day.
-        later = time + (1 + random.random() * 30) * DAY
-        shown = town.link(random, person, later, category)
-        address, kind = shown.address, shown.kind
-        return Link(kind, address, shown.spot, shown.rtt_ms)
-    return town.linked(random, kind, address, pools.spots.get(address & ~255, account.home))
+        later = scene.time + (1 + random.random() * 30) * DAY
+        return town.link(random, replace(person, domain="customer"), later, category)
+    return town.linked(random, "vpn", address, pools.spots[address & ~255])
 
 
-def _beside(random: Random, town: Town, account: Person, owner: Hand, time: float) -> Link:
+def _beside(random: Random, town: Town, scene: Scene) -> Link:
     """The owner's city and operator, as the owner would have come: another line, or the same carrier's gateway."""
-    link = owner.link
+    link, account, pools = scene.owner.link, scene.account, town.pools
+    asn, spot = pools.owner(link.address & ~255)
     if link.kind in ("mobile", "roaming"):
-        asn = (
-            account.mobile
-            if link.kind == "mobile"
-            else next(t.mobile for t in account.trips if t.start <= time < t.end)
-        )
         address = town.gateway(account, link.spot, asn, random.random())
     elif link.kind in ("vpn", "relay"):
-        address = town.pools.rented(random, link.kind, town.pools.spots[link.address & ~255].country)
+        address = pools.rented(random, link.kind, spot.country)
     else:
-        block = link.address & ~255
-        asn, spot = town.pools.owner(block)
-        address = town.pools.host(random, town.pools.near(random, asn, spot))
+        address = pools.host(random, pools.near(random, asn, spot))
     return town.linked(random, link.kind, address, link.spot)

@@ -40,7 +40,7 @@ def node(random: Random, town: Town, person: Person, time: float) -> Hand:
         attestation="hardware" if mix(person.subject, "attested") % 2 else "",
     )
     link = Link("node", address, spot, round(3 * random.lognormvariate(0, 0.4), 1))
-    return Hand(actor=person, device=device, category="machine", link=link, address=address)
+    return Hand(actor=person, device=device, category="machine", link=link)
 
 
 class Job(Visit):
@@ -73,11 +73,11 @@ class Job(Visit):
             domain=self.account.domain,
             subject=self.account.subject,
             journey=journey,
-            network=Network(client_ip=text(hand.address), rtt_ms=rtt if sent else None),
+            network=Network(client_ip=text(hand.link.address), rtt_ms=rtt if sent else None),
             request_id=f"{random.getrandbits(64):016x}",
             time=round(time, 3),
             credential_result=credential,
             device=hand.device,
             session=self._session(journey),
         )
-        return Ask(round(time, 3), attempt, hand.attack, hand.campaign, hand.segments)
+        return self._asking(attempt)

@@ -85,12 +85,14 @@ class Town:
     def __init__(
         self,
         seed: int,
+        span: tuple[float, float],
+        *,
         countries: tuple[Country, ...],
         pools: Pools,
         shop: Shop,
         values: Values,
-        span: tuple[float, float],
     ) -> None:
+        """`span`: epoch seconds of the first and the last moment."""
         self.seed, self.pools, self.shop, self.values = seed, pools, shop, values
         self.start, self.end = span
         self._countries = countries
@@ -127,9 +129,7 @@ class Town:
             typing=random.gauss(6.0, 0.5) if assistive else random.gauss(4.9, 0.25),
             assistive=assistive,
             manager=draws[3] < values["manager"],
-            consent=("security", *(PURPOSES[1:3] if draws[7] < 0.5 else ()))
-            if draws[4] < values["withholds"]
-            else None,
+            consent=_consent(draws[7]) if draws[4] < values["withholds"] else None,
             vpn=self._vpn(draws[8], draws[9], country, domain),
             relay=domain == "customer" and draws[10] < values["relay_users"],
             trips=self._trips(random, country),
@@ -241,7 +241,8 @@ class Town:
         return _hour(random), _hour(random)
 
     def _trips(self, random: Random, country: str) -> tuple[Trip, ...]:
-        values, found, time = self.values, [], self.start
+        values, time = self.values, self.start
+        found: list[Trip] = []
         while True:
             time += random.expovariate(values["trips"] / 90) * DAY
             if time >= self.end:
@@ -263,6 +264,10 @@ class Town:
 
 _HOUR_BOUNDS: Final = list(accumulate(HOURS))
 _SLOW: Final = {"mobile": 30.0, "roaming": 60.0, "vpn": 15.0, "relay": 10.0, "egress": 12.0}
+
+
+def _consent(draw: float) -> tuple[str, ...]:
+    return ("security", *(PURPOSES[1:3] if draw < 0.5 else ()))
 
 
 def _hour(random: Random) -> float:

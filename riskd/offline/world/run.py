@@ -1,4 +1,4 @@
-"""A world lived through the real engine: its decision log as live ones are, the truth beside it, and how it was made."""
+"""A world lived through the real engine: its decision log, the truth beside it, and how it was made."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def run(
             for event in world.play(service):
                 if isinstance(event, Asked):
                     wall = event.ask.time
-                    lines.write(_truth(event))
+                    lines.write(_ENCODER.encode(truth_of(event)) + b"\n")
                     _count(event, counts)
                     if counts["assessments"].total() % 200 == 0:
                         progress(min((wall - settings.start) / span, 1.0))
@@ -171,13 +171,15 @@ def _rename(directory: Path) -> None:
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def _truth(event: Asked) -> bytes:
+def truth_of(event: Asked) -> Truth:
+    """What is known of an attempt that was answered."""
     ask = event.ask
-    return (
-        _ENCODER.encode(
-            Truth(assessment_id=event.answer.id, attack=ask.attack, segments=ask.segments, campaign=ask.campaign)
-        )
-        + b"\n"
+    return Truth(
+        assessment_id=event.answer.id,
+        attack=ask.attack,
+        segments=ask.segments,
+        campaign=ask.campaign,
+        step=ask.step,
     )
 
 

@@ -42,6 +42,8 @@ class Ask(Struct, frozen=True):
     attack: str
     campaign: str
     segments: tuple[str, ...]
+    step: int
+    """How many attempts of the same visit were before it."""
 
 
 class Tell(Struct, frozen=True):
@@ -61,7 +63,6 @@ class Hand(Struct, frozen=True, kw_only=True):
     device: Device
     category: str
     link: Link
-    address: int
     attack: str = ""
     campaign: str = ""
     segments: tuple[str, ...] = ()
@@ -89,6 +90,7 @@ class Visit:
         self.let_in: list[str] = []
         self.shut_out: list[str] = []
         self.amr: tuple[str, ...] = ("pwd",)
+        self.asked = 0
 
     def sign_in(self, time: float) -> Moves:
         """A login with its tries, and what follows where it succeeds."""
@@ -224,16 +226,20 @@ class Visit:
             else None,
             consent=hand.actor.consent,
         )
-        return Ask(time, attempt, hand.attack, hand.campaign, hand.segments)
+        return self._asking(attempt)
+
+    def _asking(self, attempt: Attempt) -> Ask:
+        assert attempt.time is not None
+        self.asked += 1
+        hand = self.hand
+        return Ask(attempt.time, attempt, hand.attack, hand.campaign, hand.segments, self.asked - 1)
 
     def _network(self, draws: list[float]) -> Network:
-        address = text(self.hand.address)
+        address, rtt = text(self.hand.link.address), round(self.hand.link.rtt_ms * (0.9 + 0.2 * draws[2]), 1)
         return Network(
             client_ip=address,
             forwarded=(address,) if draws[0] < self.values["sends_forwarded"] else (),
-            rtt_ms=round(self.hand.link.rtt_ms * (0.9 + 0.2 * draws[2]), 1)
-            if draws[1] < self.values["sends_rtt"]
-            else None,
+            rtt_ms=rtt if draws[1] < self.values["sends_rtt"] else None,
         )
 
     def _place(self, sent: float, off: float) -> ReportedPlace | None:

@@ -16,7 +16,7 @@ from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.offline.world import attacks, machines
 from riskd.offline.world.addresses import Pools
 from riskd.offline.world.assumptions import Values
-from riskd.offline.world.attacks import NOBODY, Attack, Campaigns
+from riskd.offline.world.attacks import NOBODY, Attack, Campaigns, Scene
 from riskd.offline.world.devices import DAY, Shop, mix
 from riskd.offline.world.people import Person, Town
 from riskd.offline.world.tables import Tables
@@ -31,8 +31,8 @@ NEW_DAYS: Final = 14
 class Settings(Struct, frozen=True, kw_only=True):
     """How large a world, and which. Another number of users is another world, not the same with more people."""
 
-    users: int = 400
-    days: float = 90.0
+    users: int = 350
+    days: float = 60.0
     seed: int = 1
     domains: tuple[str, ...] = DOMAINS
     attack_share: float = 0.06
@@ -93,7 +93,9 @@ class World:
         self.settings, self.values = settings, values
         end = settings.start + settings.days * DAY
         shop = Shop(tables.models, values, settings.start)
-        self.town = Town(settings.seed, tables.countries, pools, shop, values, (settings.start, end))
+        self.town = Town(
+            settings.seed, (settings.start, end), countries=tables.countries, pools=pools, shop=shop, values=values
+        )
         self._campaigns = Campaigns(settings.seed, settings.attack_share, values)
         self._end = end
         self._queue: list[tuple[float, int, Person | tuple[Moves, Ask | Tell]]] = []
@@ -192,7 +194,7 @@ class World:
         drawn = self._campaigns.drawn(random, person.domain, "registration", time)
         if drawn:
             for _ in range(1 + int(random.expovariate(1 / drawn[0].batch))):
-                self._stranger(Random(random.getrandbits(64)), drawn, time + random.random() * 7200)
+                self._stranger(Random(random.getrandbits(64)), drawn, person.domain, time + random.random() * 7200)
 
     def _visit(self, random: Random, person: Person, time: float) -> None:
         resumed = 0 < person.session > time - RESUMABLE_DAYS * DAY and random.random() < self.values["resumed"]
@@ -200,10 +202,10 @@ class World:
         drawn = self._campaigns.drawn(random, person.domain, "session" if resumed else "login", time)
         hand, powers = owner, self._powers(person)
         if drawn:
-            hand = attacks.hand(random, self.town, person, owner, *drawn, time)
+            hand = attacks.hand(random, self.town, Scene(*drawn, person, owner, time))
             powers = attacks.powers(drawn[0], self.values, person)
             for _ in range(self._nobodies(random, drawn[0])):
-                self._stranger(Random(random.getrandbits(64)), drawn, time + random.random() * 1800)
+                self._stranger(Random(random.getrandbits(64)), drawn, person.domain, time + random.random() * 1800)
         visit = self._begun(random, person, hand, powers)
         forgotten = random.random() < self.values["forgotten"]
         if resumed:
@@ -218,13 +220,13 @@ class World:
         mean = attack.nobody * self.values["nobody"]
         return int(random.expovariate(1 / mean) + 0.5) if mean else 0
 
-    def _stranger(self, random: Random, drawn: tuple[Attack, str], time: float) -> None:
+    def _stranger(self, random: Random, drawn: tuple[Attack, str], domain: str, time: float) -> None:
         """An attempt on an account that is not there, or on one that is being opened."""
-        account = self.town.person(f"{drawn[1]} nobody {random.getrandbits(48)}", "customer")
+        account = self.town.person(f"{drawn[1]} nobody {random.getrandbits(48)}", domain)
         owner = self._owner(random, account, time)
         opened = drawn[0].visit == "registration"
         owner = replace(owner, segments=() if opened else (NOBODY,))
-        hand = attacks.hand(random, self.town, account, owner, *drawn, time)
+        hand = attacks.hand(random, self.town, Scene(*drawn, account, owner, time))
         powers = attacks.powers(drawn[0], self.values, account)
         visit = self._begun(random, account, hand, powers if opened else replace(powers, password=0.0))
         self._advance(visit.register(time) if opened else visit.sign_in(time), None)
@@ -258,9 +260,7 @@ class World:
             "private": private,
         }
         segments = tuple(name for name, holds in told.items() if holds)
-        return Hand(
-            actor=person, device=device, category=machine.category, link=link, address=link.address, segments=segments
-        )
+        return Hand(actor=person, device=device, category=machine.category, link=link, segments=segments)
 
     def _powers(self, person: Person) -> Powers:
         """What owners can do."""
