@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     compact.add_argument(
         "--to", metavar="TARGET", help="dataset: a directory, s3://bucket/path, gs://bucket/path (log.dataset)"
     )
-    compact.add_argument("--buckets", metavar="N", type=int, default=8, help="of a new dataset, 1 to 256 (default: 8)")
+    compact.add_argument("--buckets", metavar="N", type=int, default=4, help="of a new dataset, 1 to 256 (default: 4)")
     compact.add_argument("--processes", metavar="N", type=int, help="that read (default: one for each processor)")
     compact.set_defaults(handler=_compact)
     log_query.add_parser(actions)

@@ -149,12 +149,12 @@ def put(target: Target, table: str, date: str, share: int, rows: pa.Table) -> Pa
     return Part(path=path, table=table, date=date, bucket=share, rows=rows.num_rows, first=earliest)
 
 
-def without(rows: pa.Table, gone: Sequence[tuple[str, float]], name: str, cutoffs: dict[str, float]) -> pa.Table:
-    """Rows but those of `gone`, the beginnings of pseudonyms with the time before which they were written, and those
-    written before the cutoff of their identity domain."""
+def stays(rows: pa.Table, gone: Sequence[tuple[str, float]], name: str, cutoffs: dict[str, float]) -> pa.Array:
+    """Which rows stay: not those of `gone`, the beginnings of pseudonyms with the time before which they were written,
+    nor those written before the cutoff of their identity domain. `name`: the column that says whose they are."""
     goes = pa.array(np.zeros(rows.num_rows, dtype=np.bool_))
     for place, asked in gone:
         goes = pc.or_(goes, pc.and_(pc.starts_with(rows[name], place), pc.less(rows["written"], asked)))
     for domain, cutoff in cutoffs.items():
         goes = pc.or_(goes, pc.and_(pc.equal(rows["domain"], domain), pc.less(rows["written"], cutoff)))
-    return rows.filter(pc.invert(goes))
+    return pc.invert(goes)

@@ -73,7 +73,8 @@ class Target:
     def table(self, path: str, schema: Schema) -> Table:
         """A Parquet file; columns that it lacks are null. Raises InvalidFile."""
         try:
-            found = pq.ParquetFile(self.files.open_input_file(path)).read()
+            file = pq.ParquetFile(self.files.open_input_file(path))
+            found = file.read([name for name in schema.names if name in file.schema_arrow.names])
         except (ArrowException, OSError) as error:
             raise self._failed(path, error) from error
         missing = [name for name in schema.names if name not in found.schema.names]

@@ -74,6 +74,7 @@ class Fold:
             self._release,
             line.id,
             explain=line.contributions is not None,
+            suggest=False,
             known=listed_again(policy, line, attempt, context),
         )
         self._write(line, now, decision.deltas, decision.receipt)
