@@ -36,6 +36,7 @@ from riskd.offline.buckets import Share
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
+from riskd.offline.rerun.order import LogSource
 from riskd.offline.rerun.run import Plan, run
 from riskd.wiring import load_release, open_geo
 
@@ -99,7 +100,7 @@ def rerun(place: Path) -> None:
     """The log into another log, by as many processes as there are processors."""
     settings = load(environ={}, flags={"log.dir": str(place / "log"), "state.dir": str(place / "state")})
     shares = [Share(index, PROCESSES) for index in range(PROCESSES)]
-    counts = run(Plan(settings=settings, out=place / "out"), shares, lambda _: None)
+    counts = run(Plan(source=LogSource(settings), settings=settings, out=place / "out"), shares, lambda _: None)
     assert counts["assessed"]
 
 
@@ -143,7 +144,7 @@ class _Lines:
         """Nothing to let go."""
 
 
-def lived() -> list[bytes]:
+def lived(count: int = REAL) -> list[bytes]:
     """The lines of a real engine: customers, attackers who share networks; proofs, failures and fraud."""
     log, now, random = _Lines(), [BEGUN], Random(1)
     parts = Parts(
@@ -156,8 +157,8 @@ def lived() -> list[bytes]:
         clock=lambda: now[0],
     )
     engine = Engine(parts, load_release(Settings()))
-    for _, one in zip(range(REAL), attempts(SUBJECTS), strict=False):
-        now[0] += SPAN / REAL
+    for _, one in zip(range(count), attempts(SUBJECTS), strict=False):
+        now[0] += SPAN / count
         answer = engine.assess(one, 10.0)
         if random.random() < 0.8:
             kind = "confirmed_fraud" if random.random() < 0.01 else "challenge_passed"

@@ -39,6 +39,7 @@ GROUP: Final = 256 << 20
 _LOCK: Final = "dataset.lock"
 FEW: Final = 8
 """Files of one date and bucket; more become one."""
+_ORDER: Final = [("written", "ascending"), ("segment", "ascending"), ("row", "ascending")]
 _WHOSE: Final = {"assessments": "id", "outcomes": "assessment_id"}
 
 
@@ -184,7 +185,7 @@ class Dataset:
                 parts += several
                 continue
             columns = schema(table, self._manifest.features)
-            rows = pa.concat_tables([self._target.table(part.path, columns) for part in several]).sort_by("written")
+            rows = pa.concat_tables([self._target.table(part.path, columns) for part in several]).sort_by(_ORDER)
             parts.append(put(self._target, table, date, share, rows))
         if len(parts) < len(self._manifest.parts):
             self._replace(replace(self._manifest, parts=tuple(parts)))

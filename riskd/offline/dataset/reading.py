@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +18,18 @@ from numpy.typing import NDArray
 
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
+from riskd.core.record import AssessmentRecord, OutcomeRecord, decode
 from riskd.offline.dataset.manifest import Manifest, required
-from riskd.offline.dataset.tables import schema
+from riskd.offline.dataset.tables import ORIGIN, schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.labels import labelled
+from riskd.offline.rerun.order import Line
 from riskd.offline.rows import HONEST, Rows
+from riskd.offline.segments import Progress
 from riskd.offline.truth import Truth, read_truth
 
+STREAM: Final = 1024
+"""Rows of each file of one date that are read at a time, where lines are merged."""
 BATCH: Final = 32_768
 """Rows that are read at a time: 86 features of them take 23 MB."""
 
@@ -98,6 +105,45 @@ def table(target: Target, manifest: Manifest, name: str) -> ds.Dataset:
     if not paths:
         return ds.dataset(columns.empty_table())
     return ds.dataset(paths, schema=columns, format="parquet", filesystem=target.files)
+
+
+class DatasetSource(Struct, frozen=True):
+    """A `Source` of a dataset, by the name of its target."""
+
+    target: str
+
+    def size(self) -> int:
+        """Rows."""
+        return sum(part.rows for part in required(Target.open(self.target)).parts)
+
+    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+        """See `Source`."""
+        return in_order(Target.open(self.target), counts, progress)
+
+
+def in_order(target: Target, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+    """Every assessment and outcome of a dataset in the order of the log, as lines and records whose vectors are empty.
+
+    `progress` is told how many rows more are done. Takes memory for a thousand rows of each file of one date. Raises
+    InvalidFile.
+    """
+    by_date: dict[str, list[str]] = defaultdict(list)
+    for part in required(target).parts:
+        by_date[part.date].append(part.path)
+    for _, paths in sorted(by_date.items()):
+        for *_, line in heapq.merge(*[_streamed(target, path, progress) for path in sorted(paths)]):
+            text = line.encode()
+            record = decode(text)
+            if isinstance(record, AssessmentRecord | OutcomeRecord):
+                yield text, record
+            else:
+                counts["unreadable"] += 1
+
+
+def _streamed(target: Target, path: str, progress: Progress) -> Iterator[tuple[float, str, int, str]]:
+    for batch in target.batches(path, ORIGIN.names, STREAM):
+        yield from zip(*[batch[name].to_pylist() for name in ORIGIN.names], strict=True)
+        progress(batch.num_rows)
 
 
 def _during(wanted: Wanted) -> ds.Expression:
