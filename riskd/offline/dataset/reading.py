@@ -24,7 +24,7 @@ from riskd.offline.dataset.tables import ORIGIN, schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.labels import labelled
 from riskd.offline.rerun.order import Line
-from riskd.offline.rows import HONEST, Rows
+from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
 from riskd.offline.segments import Progress
 from riskd.offline.truth import Truth, read_truth
 
@@ -35,13 +35,17 @@ BATCH: Final = 32_768
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """Which rows: attempts from `since` on and before `until`, with what was known at `as_of` (epoch seconds)."""
+    """Which rows: attempts from `since` on and before `until`, with what was known at `as_of` (epoch seconds).
+
+    `truth`: file of a simulation; `by_truth`: labels are its, known at once, instead of the outcomes'.
+    """
 
     domain: str
     since: float = -math.inf
     until: float = math.inf
     as_of: float = math.inf
     truth: Path | None = None
+    by_truth: bool = False
 
 
 def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES) -> Rows:
@@ -82,8 +86,11 @@ def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES) -> R
                 block[:, column] = batch[name].to_numpy(zero_copy_only=False)
         vectors[rows] = block[mine]
     ids, times = ids[keep], times[keep]
-    labels, known = _labels(target, manifest, wanted, ids)
     attacks, segments = _truths(wanted.truth, ids)
+    if wanted.by_truth:
+        labels, known = np.where(attacks == HONEST, GOOD, FRAUD).astype(np.int8), times.copy()
+    else:
+        labels, known = _labels(target, manifest, wanted, ids)
     return Rows(
         names=tuple(names),
         ids=ids.astype(np.str_),

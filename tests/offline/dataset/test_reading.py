@@ -119,6 +119,9 @@ def test_truth_tells_attacks(kept: Kept, tmp_path: Path) -> None:
     rows = read_rows(kept.target, Wanted(domain="customer", truth=path))
     assert rows.attacks.tolist() == ["spraying" if number % 3 else "" for number in range(len(truths))]
     assert set(rows.segments.tolist()) == {"", "vpn mobile"}
+    by_truth = read_rows(kept.target, Wanted(domain="customer", truth=path, by_truth=True))
+    assert by_truth.labels.tolist() == [FRAUD if number % 3 else GOOD for number in range(len(truths))]
+    assert by_truth.known.tolist() == by_truth.times.tolist()
     path.write_text("\n".join(map(json.dumps, truths[1:])))
     with pytest.raises(InvalidFile, match="nothing of 1 assessment"):
         read_rows(kept.target, Wanted(domain="customer", truth=path))
