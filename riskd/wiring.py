@@ -19,7 +19,7 @@ from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
-from riskd.adapters.model_file import Registry, load_model
+from riskd.adapters.model_file import MANIFEST, SIGNATURE, Registry, load_model
 from riskd.adapters.policy_file import load_policy
 from riskd.adapters.rekeying import read_mark
 from riskd.adapters.release_store import FileReleases
@@ -107,7 +107,8 @@ def load_release(settings: Settings) -> Release:
         try:
             bundle = registry.champion(domain)
             scorers[domain] = load_model(bundle, definitions, domain=domain, trusted=settings.models.trusted_keys)
-            digest.update((bundle / "manifest.json").read_bytes())
+            digest.update((bundle / MANIFEST).read_bytes())
+            digest.update(signature.read_bytes() if (signature := bundle / SIGNATURE).exists() else b"")
         except InvalidModel as error:
             problems += error.problems
     if problems:
@@ -168,8 +169,10 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower)
         clock=time.time,
         attributes=frozenset(settings.attributes.names),
         edge=_edge(settings),
+        signals=settings.log.signals == "granted",
     )
     _announce(lineup, geo, meter)
+    meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
     engine, stop = Engine(parts, lineup.active), threading.Event()
     engine.install(lineup)
 
@@ -304,10 +307,12 @@ def _edge(settings: Settings) -> Place | None:
 
 def _compact(settings: Settings, engine: Engine, meter: Meter, stop: threading.Event) -> None:
     """Compact the log whenever nobody has for `log.compact_minutes`, until told to stop."""
-    archive = open_archive(settings)
+    archive, began = open_archive(settings), time.time()
     while not stop.wait(DUE_SECONDS):
         try:
-            if archive.state().compacted + settings.log.compact_minutes * 60 <= time.time():
+            state = archive.state()
+            meter.logged(state.segments, state.size, state.compacted or began, state.asked)
+            if state.compacted + settings.log.compact_minutes * 60 <= time.time():
                 archive.compact(kept_seconds(engine.release), stop)
         except Unavailable:
             meter.failed("compaction")

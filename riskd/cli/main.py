@@ -10,7 +10,9 @@ from typing import Final
 
 from riskd.cli import (
     assess,
+    caller,
     demo,
+    drift,
     errors,
     evaluate,
     features,
@@ -23,6 +25,7 @@ from riskd.cli import (
     pepper,
     policy,
     release,
+    replay,
     serve,
     settings,
     simulate,
@@ -36,8 +39,8 @@ REFUSED: Final = 2
 INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
-    ("Set up", (geo, policy, model, release, imports)),
-    ("Learn", (simulate, train, evaluate)),
+    ("Set up", (geo, policy, model, release, caller, imports)),
+    ("Learn", (simulate, replay, train, evaluate, drift)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )

@@ -110,7 +110,7 @@ def _signal(
         distance=distance(before.counts, now.counts),
         missing_before=before.counts[0] / max(sum(before.counts), 1),
         missing_now=now.counts[0] / max(sum(now.counts), 1),
-        drifted=shift >= threshold,
+        drifted=begun is not None and shift >= threshold,
         before=before,
         now=now.counts,
         days=tuple(_day(before, day, counts) for day, counts in days),

@@ -91,9 +91,33 @@ def chance_of(index: float, before: Histogram, now: Histogram) -> tuple[float, f
 
 
 def chi_square_beyond(value: float, degrees: float) -> float:
-    """The probability that a chi-square variable is larger.
+    """The probability that a chi-square variable is larger: the regularised incomplete gamma function Q(k/2, x/2)."""
+    a, x = degrees / 2, value / 2
+    if x <= 0:
+        return 1.0
+    scale = math.exp(a * math.log(x) - x - math.lgamma(a))
+    return 1 - scale * _series(a, x) if x < a + 1 else scale * _fraction(a, x)
 
-    Its cube root is nearly normal (Wilson and Hilferty 1931); off by a few percent of itself in the far tail.
-    """
-    spread = 2 / (9 * degrees)
-    return 0.5 * math.erfc(((value / degrees) ** (1 / 3) - (1 - spread)) / math.sqrt(2 * spread))
+
+def _series(a: float, x: float) -> float:
+    """The power series of P(a, x) without its factor (DLMF 8.7.1)."""
+    term = total = 1 / a
+    while term > total * 1e-15:
+        a += 1
+        term *= x / a
+        total += term
+    return total
+
+
+def _fraction(a: float, x: float) -> float:
+    """The continued fraction of Q(a, x) without its factor (DLMF 8.9.2, even part), by Lentz's method."""
+    b = x + 1 - a
+    c, d = math.inf, 1 / b
+    value, n = d, 0
+    while True:
+        n += 1
+        term, b = -n * (n - a), b + 2
+        d, c = 1 / (term * d + b), b + term / c
+        value *= c * d
+        if abs(c * d - 1) < 1e-14:
+            return value
