@@ -8,6 +8,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from riskd.core.errors import InvalidSettings, Problem
+from riskd.core.features import NAMES
 from riskd.core.model import MAX_LEAVES, MAX_TREES
 
 
@@ -15,12 +16,12 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Two trainings by the same recipe, of the same rows, by the same version of riskd, give the same bytes."""
 
     trees: int = 60
-    leaves: int = 16
+    leaves: int = 32
     """At most, of each tree."""
-    learning_rate: float = 0.1
-    l2: float = 10.0
+    learning_rate: float = 0.2
+    l2: float = 5.0
     """Hessians that a leaf is drawn towards zero by."""
-    min_rows: int = 40
+    min_rows: int = 20
     """Of a leaf."""
     fraud_share: float = 0.2
     """The share of the weight that all fraud has together, whatever its share of the rows. Classes of attack share it
@@ -33,6 +34,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Left out before the tuning and before the holdout rows: counts of the last day reach over the border."""
     prior: float | None = None
     """The share of attempts that is fraud where the model will serve; None: as in the rows."""
+    free: tuple[str, ...] = ()
+    """Features that may move the score in either direction, whatever the feature table is sure of."""
     without: tuple[str, ...] = ()
     """Classes of attack that are left out of training."""
     seed: int = 0
@@ -65,6 +68,8 @@ def _problems(recipe: Recipe) -> Iterator[Problem]:
         value = getattr(recipe, name)
         if value is not None and not low <= value <= high:
             yield Problem(f"--{name.replace('_', '-')}", f"{value:g} is out of bounds", f"from {low:g} to {high:g}")
+    for name in sorted(set(recipe.free) - set(NAMES)):
+        yield Problem("--free", f"no feature is called '{name}'", "riskd features lists them")
     if recipe.holdout + recipe.tuning > 0.9:
         what = f"{recipe.holdout:g} and {recipe.tuning:g} leave nothing to train on"
         yield Problem("--holdout and --tuning", what, "together at most 0.9")
