@@ -99,7 +99,7 @@ def live_through(
 
 
 def _lived(service: Engined, event: Event, domain: str, now: float) -> str:
-    """The assessment's id, of the attempt and what the identity provider made of it. '' where the service would refuse it.
+    """The assessment's id, '' where the service would refuse the attempt; also what the provider made of it.
 
     Whoever was let in counts as having passed what was required: the provider was content.
     """

@@ -86,7 +86,7 @@ def test_successes_teach_and_country_and_operator_are_those_of_the_row(file: Pat
     _, rows = lived(file, tmp_path / "out")
 
     def of(name: str) -> list[float]:
-        return rows.vectors[:, rows.names.index(name)].tolist()
+        return list(map(float, rows.vectors[:, rows.names.index(name)]))
 
     assert of("new_country")[19:21] == [0.0, 1.0]
     assert of("new_asn")[19:21] == [0.0, 1.0]
