@@ -34,6 +34,8 @@ PARTS: Final = (
     "reload",
     "clock",
 )
+NEEDED: Final = ("store", "decision_log")
+"""Parts without which an answer lacks something."""
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (
     "OK",
@@ -199,6 +201,27 @@ METRICS: Final = (
         ("part",),
         _rows(PARTS),
         sparse=False,
+    ),
+    Metric(
+        "riskd_failure_timestamp_seconds",
+        "gauge",
+        "When a part last failed or was slow, Unix time.",
+        ("part",),
+        _rows(PARTS),
+        merge="max",
+    ),
+    Metric(
+        "riskd_reload_failed",
+        "gauge",
+        "1 while a worker goes on with older files because those on disk were refused; the log says why.",
+        sparse=False,
+        merge="max",
+    ),
+    Metric(
+        "riskd_reload_timestamp_seconds",
+        "gauge",
+        "When the worker that did so first last read all files that decide, and found them good, Unix time.",
+        merge="min",
     ),
     Metric(
         "riskd_store_common_reads_total",

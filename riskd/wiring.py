@@ -130,12 +130,17 @@ def _champion(models: Path) -> str:
 
 def open_geo(settings: Settings) -> GeoIp:
     """The geo databases that are there. Raises InvalidGeo for those that are there and bad."""
+    return open_databases(geo_files(settings))
+
+
+def geo_files(settings: Settings) -> list[Path]:
+    """The geo databases that the settings name, and those that lie in their directory."""
     geo = settings.geo
     named = {"city": geo.city, "asn": geo.asn, "anonymous": geo.anonymous}
     replaced = [kind for kind, path in named.items() if path]
     installed = sorted(Path(geo.dir).glob("*.mmdb"))
     chosen = [path for path in installed if not any(kind in path.name for kind in replaced)]
-    return open_databases([*chosen, *(Path(path) for path in named.values() if path)])
+    return [*chosen, *(Path(path) for path in named.values() if path)]
 
 
 def open_databases(paths: Sequence[Path]) -> GeoIp:
@@ -144,22 +149,32 @@ def open_databases(paths: Sequence[Path]) -> GeoIp:
 
 
 @contextmanager
-def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0) -> Iterator[Engine]:
+def open_engine(
+    settings: Settings,
+    meter: Meter | None = None,
+    worker: int = 0,
+    releases: Releases | None = None,
+    geo: GeoIp | None = None,
+) -> Iterator[Engine]:
     """An engine with everything that the settings name, and its housekeeping; closed on leaving.
 
-    Raises InvalidFile (policy, model, geo, settings) with every problem before anything is opened for writing.
+    `releases` and `geo`, where they are open already. Raises InvalidFile (policy, model, geo, settings) with every
+    problem before anything is opened for writing.
     """
     with (
-        following(open_releases(settings), f"worker-{worker}") as follower,
-        _followed(settings, meter or NullMeter(), worker, follower) as engine,
+        following(releases or open_releases(settings), f"worker-{worker}") as follower,
+        _followed(settings, meter or NullMeter(), worker, follower, geo) as engine,
     ):
         yield engine
 
 
 @contextmanager
-def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower) -> Iterator[Engine]:
+def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower, geo: GeoIp | None) -> Iterator[Engine]:
     active = follower.releases.active()
-    lineup, geo = _load(settings, follower.releases)
+    if geo is None:
+        lineup, geo = _load(settings, follower.releases)
+    else:
+        lineup = _lineup(settings, follower.releases)
     peppers = obtain_peppers(settings)
     bounds = Bounds(
         segment_bytes=settings.log.segment_mb * 1_048_576,
@@ -182,7 +197,8 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower)
         attributes=frozenset(settings.attributes.names),
         edge=_edge(settings),
     )
-    _announce(lineup, geo, meter)
+    announce_geo(geo, meter)
+    _announce_roles(lineup, meter)
     engine, stop = Engine(parts, lineup.active), threading.Event()
     engine.install(lineup)
 
@@ -259,20 +275,8 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
         engine.close()
 
 
-def reload(settings: Settings, engine: Engine, meter: Meter) -> None:
-    """Decide by the releases and geo databases that are on disk now.
-
-    Raises InvalidFile with the problems of all of them; then nothing has changed.
-    """
-    releases, state = open_releases(settings), None
-    while state != (state := releases.files.state()):  # an activation meanwhile comes later
-        lineup, geo = _load(settings, releases)
-        engine.install(lineup, geo)
-        _announce(lineup, geo, meter)
-
-
 def _load(settings: Settings, releases: Releases) -> tuple[Lineup, GeoIp]:
-    """What SIGHUP reads again. Raises InvalidFile with every problem."""
+    """Raises InvalidFile with every problem."""
     try:
         lineup = _lineup(settings, releases)
     except InvalidFile as error:
@@ -293,12 +297,11 @@ def _geo_problems(settings: Settings) -> Sequence[Problem]:
     return ()
 
 
-def _announce(lineup: Lineup, geo: GeoIp, meter: Meter) -> None:
+def announce_geo(geo: GeoIp, meter: Meter) -> None:
     """Tell what is in use. Of several databases of one kind the oldest counts; a kind that is gone is 0."""
     for kind in DATABASES:
         built = [database.build_epoch for database in geo.databases() if database.kind == kind]
         meter.geo_built(kind, min(built, default=0))
-    _announce_roles(lineup, meter)
 
 
 def _announce_roles(lineup: Lineup, meter: Meter) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import platform
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -16,7 +17,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from riskd.metrics import METHODS, METRICS, OTHER, MeterMemory, Metric, Readings
+from riskd.metrics import METHODS, METRICS, NEEDED, OTHER, MeterMemory, Metric, Readings
 
 
 class PrometheusMeter:
@@ -42,6 +43,7 @@ class PrometheusMeter:
         self._shadowed = self._places("riskd_shadow_assessments_total")
         self._roles: dict[str, list[list[str]]] = {}
         self._failure = self._named("riskd_failures_total")
+        self._failed_at = self._named("riskd_failure_timestamp_seconds")
         self._common = self._named("riskd_store_common_reads_total")
         self._calls = self._call_places()
         self._handled = {
@@ -94,6 +96,13 @@ class PrometheusMeter:
     def failed(self, part: str) -> None:
         """A part failed, and the answer went out without it."""
         self._add(self._failure.get(part, self._failure[OTHER]))
+        self._slots[self._failed_at.get(part, self._failed_at[OTHER])] = time.time()
+
+    def reloaded(self, *, good: bool) -> None:
+        """The files that decide were read again, and were good, or some were refused."""
+        self._set("riskd_reload_failed", (), float(not good))
+        if good:
+            self._set("riskd_reload_timestamp_seconds", (), time.time())
 
     def started(self, method: str, type: str) -> None:  # noqa: A002 - the label's name
         """A call and its message came in. `method` is `riskd.v1.RiskService/Assess`, whose type the table knows."""
@@ -173,6 +182,7 @@ class PrometheusMeter:
         self._slots[_place(self._places(name), row)] = value
 
 
+_FAILED_AT: Final = next(metric for metric in METRICS if metric.name == "riskd_failure_timestamp_seconds")
 _NO_CALL: Final = f"{OTHER}/{OTHER}"
 
 
@@ -211,6 +221,13 @@ class PrometheusPage(Collector):
         }
         encoder, content_type = choose_encoder(accept)
         return content_type, encoder(self._registry)
+
+    def failing(self, seconds: float) -> list[str]:
+        """The parts of an answer that failed within the last `seconds`."""
+        since, first = time.time() - seconds, self._memory.first[_FAILED_AT.name]
+        workers = [self._memory.slots(worker).tolist() for worker in range(self._memory.workers)]
+        latest = zip(_FAILED_AT.rows, _merged(_FAILED_AT, first, workers), strict=True)
+        return [part for (part,), moment in latest if moment > since and part in NEEDED]
 
     def collect(self) -> Iterator[Family]:
         """Every metric, zeros of sparse ones left out."""

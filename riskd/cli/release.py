@@ -21,6 +21,7 @@ _ACTIONS: Final = {
     "list": "list the releases of this host, the newest first, and who has which role",
     "show": "tell of one release, and of its activations",
     "activate": "let a release decide, in every process of this host or in none",
+    "follow": "let the directories of the settings decide again, now and whenever they change",
     "rollback": "bring back what decided before the latest activation",
     "diff": "say what changed between the policies of two releases, and between their models",
 }
@@ -52,20 +53,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     made["diff"].add_argument("old", metavar="OLD", help="id of a release")
     made["diff"].add_argument("new", metavar="NEW", help="id of another")
-    for name in ("create", "activate", "rollback"):
+    for name in ("create", "activate", "follow", "rollback"):
         made[name].add_argument("--reason", default="", help="why, for those who look later")
         made[name].add_argument("--actor", default="", help="who wants it (default: the user of this process)")
-    for name in ("activate", "rollback"):
+    for name in ("activate", "follow", "rollback"):
         made[name].add_argument("--timeout", type=float, default=30.0, help="seconds for all processes to load it")
 
 
 def _run(args: argparse.Namespace) -> int:
+    from riskd.releases import Follow
     from riskd.wiring import open_releases, release_folders
 
     short = {"release.policies": args.policies, "release.models": args.models} if args.action == "create" else {}
     settings = given(args, short).settings
     releases = open_releases(settings)
-    if args.action in ("create", "activate", "rollback"):
+    if args.action in ("create", "activate", "follow", "rollback"):
         args.actor = args.actor or getpass.getuser()
     if args.action == "create":
         _print_release(releases, releases.create(*release_folders(settings), args.actor, args.reason), args)
@@ -75,6 +77,9 @@ def _run(args: argparse.Namespace) -> int:
         _show(releases, args)
     elif args.action == "activate":
         _activate(releases, args)
+    elif args.action == "follow":
+        wish = Follow(resume=True, actor=args.actor, reason=args.reason)
+        _told(releases.follow(*release_folders(settings), wish, args.timeout), args)
     elif args.action == "rollback":
         _told(releases.rollback(args.actor, args.reason, args.timeout), args)
     else:

@@ -21,10 +21,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `serve`."""
     parser = commands.add_parser(
         "serve",
-        description="Serve assessments over gRPC. Runs until SIGTERM or SIGINT; a second one stops at once. SIGHUP "
-        "reads geo databases again, and policies and models while no release was activated; if one is refused, all "
-        "stay as they were. Events go to stderr as JSON lines. Exit code 2: settings, or a file that they name, were "
-        "refused.",
+        description="Serve assessments over gRPC. Runs until SIGTERM or SIGINT; a second one stops at once. SIGHUP, "
+        "or a change of them, reads policies, models and geo databases again; what is refused stays as it was. Where "
+        "somebody activated a release, that decides instead: `riskd release`. Events go to stderr as JSON lines. "
+        "Exit code 2: settings, or a file that they name, were refused.",
     )
     parser.add_argument("--host", help="address of the gRPC service (server.host)")
     parser.add_argument("--port", help="port of the gRPC service; 0 takes a free one (server.port)")

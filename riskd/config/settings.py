@@ -70,6 +70,15 @@ class Server(Struct, frozen=True, kw_only=True):
     grace_s: Annotated[
         float, Meta(ge=0, le=600, description="Time for calls under way to finish when the service stops.")
     ] = 10.0
+    watch_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Time between two looks whether policies, models, lists or geo databases changed, seconds. "
+            "What changed and has come to rest is read as at SIGHUP. 0: never.",
+        ),
+    ] = 5.0
     tls_cert: Annotated[str, Meta(description="PEM certificate chain; empty: plaintext.", extra={"reads": "file"})] = ""
     tls_key: Annotated[str, Meta(description="PEM private key of `tls_cert`.", extra={"reads": "file"})] = ""
     tls_client_ca: Annotated[

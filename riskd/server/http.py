@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -26,11 +26,19 @@ TEXT: Final = "text/plain; charset=utf-8"
 
 
 class Endpoint:
-    """What each path answers. `page` renders the metrics for an Accept header; `ready` says whether all serve."""
+    """What each path answers. `page` renders the metrics for an Accept header; `ready` says whether all serve, and
+    `failing` which parts failed lately.
 
-    def __init__(self, page: Callable[[str], tuple[str, bytes]], ready: Callable[[], bool]) -> None:
+    Parts that fail leave it ready: it still answers, by the policy's postures, and says what it lacks. Were it taken
+    out of the balancer, so would all others that share the store, and sign-ins would have no answer at all.
+    """
+
+    def __init__(
+        self, page: Callable[[str], tuple[str, bytes]], ready: Callable[[], bool], failing: Callable[[], Sequence[str]]
+    ) -> None:
         self._page = page
         self._ready = ready
+        self._failing = failing
         self._lock = threading.Lock()
 
     def answer(self, path: str, accept: str) -> Answer:
@@ -43,7 +51,8 @@ class Endpoint:
             return HTTPStatus.OK, TEXT, b"ok\n"
         if path == "/readyz":
             if self._ready():
-                return HTTPStatus.OK, TEXT, b"ready\n"
+                failing = ", ".join(self._failing())
+                return HTTPStatus.OK, TEXT, f"ready, without: {failing}\n".encode() if failing else b"ready\n"
             return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"not every worker serves\n"
         return HTTPStatus.NOT_FOUND, TEXT, b"there is /metrics, /healthz and /readyz\n"
 

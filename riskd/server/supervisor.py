@@ -10,16 +10,21 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.metrics import MeterMemory
 from riskd.server.processes import Board, ProcessTree, Report, Serving, Task
+from riskd.server.watch import Watch
 
 MONITOR: Final = "monitor"
+LATELY_SECONDS: Final = 30.0
+"""After a part's last failure `/readyz` names it for so long."""
 
 
 def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, str]], None]) -> int:
@@ -38,7 +43,7 @@ def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, st
             Task(MONITOR, partial(_monitor, settings, version, memory, board), last=True),
         ]
         grace = settings.server.lame_duck_s + settings.server.grace_s
-        tree = ProcessTree(tasks, board, grace, ready)
+        tree = ProcessTree(tasks, board, grace, ready, _watch(settings))
         code = tree.run()
     if tree.problems:
         raise InvalidSettings(tree.problems)
@@ -69,6 +74,13 @@ def reserved(host: str, port: int) -> Iterator[int]:
         yield port
 
 
+def _watch(settings: Settings) -> Watch | None:
+    """Over the files that workers read again; those that come with riskd do not change."""
+    geo, release, seconds = settings.geo, settings.release, settings.server.watch_s
+    named = (release.policies, release.models, geo.dir, geo.city, geo.asn, geo.anonymous)
+    return Watch([Path(path) for path in named if path], seconds, time.monotonic()) if seconds else None
+
+
 def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
     from riskd.server.worker import work
 
@@ -82,7 +94,9 @@ def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board
     page = PrometheusPage(memory, version)
     workers = [name for name in board.names if name != MONITOR]
     endpoint = Endpoint(
-        lambda accept: page.render(accept, readings(board)), lambda: all(board.serving(name) for name in workers)
+        lambda accept: page.render(accept, readings(board)),
+        lambda: all(board.serving(name) for name in workers),
+        lambda: page.failing(LATELY_SECONDS),
     )
     with Server(settings.metrics.host, settings.metrics.port, endpoint) as server:
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()

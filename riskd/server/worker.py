@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gc
-import logging
 import time
 from pathlib import Path
-from typing import Final
 
 import grpc
 from msgspec import Struct
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
-from riskd.core.errors import InvalidSettings, Problem, RiskdError
+from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
 from riskd.metrics import MeterMemory
 from riskd.server.grpc_server import (
@@ -27,15 +25,15 @@ from riskd.server.grpc_server import (
     subject_service,
 )
 from riskd.server.processes import Report, Serving, Stopping
-from riskd.wiring import open_engine, open_releases, open_subjects, reload
-
-_LOG: Final = logging.getLogger("riskd.worker")
+from riskd.server.reloading import load, reload
+from riskd.wiring import open_engine, open_releases, open_subjects
 
 
 def work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
     """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
     meter = PrometheusMeter(memory, index)
-    with open_engine(settings, meter, index) as engine:
+    releases, geo = load(settings, meter, again=report.again)
+    with open_engine(settings, meter, index, releases, geo) as engine:
         offered = _offered(settings, engine, meter)
         beside = [each.administration for each in offered if each.serve == "port"]
         service = build_server(engine, meter, _options(settings, port), _credentials(settings), beside)
@@ -48,7 +46,7 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
         gc.freeze()
         report.send(Serving(_facts(settings, engine, service)))
         for _ in report.reloads():
-            _reload(settings, engine, meter)
+            reload(settings, engine, releases, meter, speaks=not index)
         report.send(Stopping())
         _drain(settings, service)
         for stopped in [server.stop(settings.server.grace_s) for server in apart]:
@@ -116,17 +114,6 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
 
 def _facts(settings: Settings, engine: Engine, service: Service) -> dict[str, str]:
     return {"address": _address(settings.server.host, service.port), "release": engine.release.id}
-
-
-def _reload(settings: Settings, engine: Engine, meter: PrometheusMeter) -> None:
-    """Decide by what is on disk now; if that is refused, go on with what there is."""
-    try:
-        reload(settings, engine, meter)
-    except RiskdError as error:
-        meter.failed("reload")
-        _LOG.error("reload_refused", extra={"fields": {"problems": [str(problem) for problem in error.problems]}})
-        return
-    _LOG.info("reloaded", extra={"fields": {"release": engine.release.id}})
 
 
 def _drain(settings: Settings, service: Service) -> None:
