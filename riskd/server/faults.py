@@ -164,6 +164,12 @@ _TRANSPORT: Final = (
         "Expected while a server drains; else look at the network.",
     ),
     (
+        "CANCELLED",
+        "The call arrived at the moment in which the server stopped; nothing was counted.",
+        "As for `UNAVAILABLE`, but gRPC clients do not do it by themselves. Who heeds health hardly meets it.",
+        "Set `lame_duck_s` to longer than balancers and clients take to notice.",
+    ),
+    (
         "UNIMPLEMENTED",
         "This version has no such method.",
         "Use a method of the version that runs there.",
