@@ -17,7 +17,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from riskd.metrics import METHODS, METRICS, NEEDED, OTHER, MeterMemory, Metric, Readings
+from riskd.metrics import METHODS, METRICS, OTHER, MeterMemory, Metric, Readings
 
 
 class PrometheusMeter:
@@ -182,7 +182,6 @@ class PrometheusMeter:
         self._slots[_place(self._places(name), row)] = value
 
 
-_FAILED_AT: Final = next(metric for metric in METRICS if metric.name == "riskd_failure_timestamp_seconds")
 _NO_CALL: Final = f"{OTHER}/{OTHER}"
 
 
@@ -221,13 +220,6 @@ class PrometheusPage(Collector):
         }
         encoder, content_type = choose_encoder(accept)
         return content_type, encoder(self._registry)
-
-    def failing(self, seconds: float) -> list[str]:
-        """The parts of an answer that failed within the last `seconds`."""
-        since, first = time.time() - seconds, self._memory.first[_FAILED_AT.name]
-        workers = [self._memory.slots(worker).tolist() for worker in range(self._memory.workers)]
-        latest = zip(_FAILED_AT.rows, _merged(_FAILED_AT, first, workers), strict=True)
-        return [part for (part,), moment in latest if moment > since and part in NEEDED]
 
     def collect(self) -> Iterator[Family]:
         """Every metric, zeros of sparse ones left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -14,13 +15,16 @@ from socketserver import ThreadingMixIn
 from typing import Final
 
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.metrics import Readings
+from riskd.metrics import METRICS, NEEDED, MeterMemory, Readings
 from riskd.server.processes import Board
 
 CONNECTIONS: Final = 16
 """Served at a time; more wait in the kernel's queue."""
 SECONDS: Final = 5.0
 """For a client to send its request and take the answer."""
+LATELY_SECONDS: Final = 30.0
+"""After a part's last failure `/readyz` names it for so long."""
+_FAILED_AT: Final = next(metric for metric in METRICS if metric.name == "riskd_failure_timestamp_seconds")
 Answer = tuple[HTTPStatus, str, bytes]
 TEXT: Final = "text/plain; charset=utf-8"
 
@@ -122,6 +126,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Scrapes and probes are not logged."""
+
+
+def failing(memory: MeterMemory) -> list[str]:
+    """The parts of an answer that failed lately."""
+    since, first = time.time() - LATELY_SECONDS, memory.first[_FAILED_AT.name]
+    return [
+        part
+        for place, (part,) in enumerate(_FAILED_AT.rows, first)
+        if part in NEEDED and any(memory.slots(worker)[place] > since for worker in range(memory.workers))
+    ]
 
 
 def readings(board: Board) -> Readings:

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import Problem, RiskdError
-from riskd.server.watch import Watch
+from riskd.server.file_changes import FileChanges
 
 REFUSED: Final = 2
 """Exit code where the configuration was refused; problems were reported."""
@@ -143,16 +143,16 @@ class ProcessTree:
         board: Board,
         grace: float,
         ready: Callable[[Mapping[str, str]], None],
-        watch: Watch | None = None,
+        changes: FileChanges | None = None,
     ) -> None:
-        """`grace`: seconds for a drain. `ready` is called once, with the facts of all, when all serve. What `watch`
+        """`grace`: seconds for a drain. `ready` is called once, with the facts of all, when all serve. What `changes`
         notices is told to all as SIGHUP is.
         """
         self._children = [_Child(index, task) for index, task in enumerate(tasks)]
         self._board = board
         self._grace = grace
         self._ready = ready
-        self._watch = watch
+        self._changes = changes
         self._facts: dict[str, str] = {}
         self._was_ready = False
         self._code = 0
@@ -235,7 +235,7 @@ class ProcessTree:
     def _listen(self) -> None:
         now = time.monotonic()
         moments = [child.due for child in self._children if child.due is not None and not self._stopping]
-        look = self._watch.due if self._watch and not self._stopping else float("inf")
+        look = self._changes.due if self._changes and not self._stopping else float("inf")
         soonest = min([*moments, self._kill_at, look])
         timeout = None if soonest == float("inf") else max(0.0, soonest - now)
         for key, _ in self._selector.select(timeout):
@@ -250,7 +250,7 @@ class ProcessTree:
                 self._bury(child)
 
     def _look(self) -> None:
-        if self._watch and not self._stopping and self._was_ready and self._watch.changed(time.monotonic()):
+        if self._changes and not self._stopping and self._was_ready and self._changes.changed(time.monotonic()):
             _LOG.info("files_changed")
             self._signal(signal.SIGHUP, self._children)
 

@@ -19,12 +19,10 @@ from typing import Final
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.metrics import MeterMemory
+from riskd.server.file_changes import FileChanges
 from riskd.server.processes import Board, ProcessTree, Report, Serving, Task
-from riskd.server.watch import Watch
 
 MONITOR: Final = "monitor"
-LATELY_SECONDS: Final = 30.0
-"""After a part's last failure `/readyz` names it for so long."""
 
 
 def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, str]], None]) -> int:
@@ -74,11 +72,11 @@ def reserved(host: str, port: int) -> Iterator[int]:
         yield port
 
 
-def _watch(settings: Settings) -> Watch | None:
+def _watch(settings: Settings) -> FileChanges | None:
     """Over the files that workers read again; those that come with riskd do not change."""
     geo, release, seconds = settings.geo, settings.release, settings.server.watch_s
     named = (release.policies, release.models, geo.dir, geo.city, geo.asn, geo.anonymous)
-    return Watch([Path(path) for path in named if path], seconds, time.monotonic()) if seconds else None
+    return FileChanges([Path(path) for path in named if path], seconds, time.monotonic()) if seconds else None
 
 
 def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
@@ -89,14 +87,14 @@ def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report
 
 def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board, report: Report) -> None:
     from riskd.adapters.prometheus_meter import PrometheusPage
-    from riskd.server.http import Endpoint, Server, readings
+    from riskd.server.http import Endpoint, Server, failing, readings
 
     page = PrometheusPage(memory, version)
     workers = [name for name in board.names if name != MONITOR]
     endpoint = Endpoint(
         lambda accept: page.render(accept, readings(board)),
         lambda: all(board.serving(name) for name in workers),
-        lambda: page.failing(LATELY_SECONDS),
+        lambda: failing(memory),
     )
     with Server(settings.metrics.host, settings.metrics.port, endpoint) as server:
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()

@@ -13,7 +13,7 @@ MOST: Final = 4096
 Seen = tuple[tuple[str, int, int, int], ...]
 
 
-class Watch:
+class FileChanges:
     """Notices that something below some paths has changed, once it has come to rest.
 
     What a file holds is read by whoever loads it, and told from what is in use by its hash. inotify would need a

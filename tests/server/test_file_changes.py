@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from riskd.server.watch import Watch
+from riskd.server.file_changes import FileChanges
 
 EVERY = 5.0
 
@@ -18,8 +18,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def watch(folder: Path) -> Watch:
-    return Watch([folder, folder / "elsewhere.mmdb"], EVERY, 0.0)
+def watch(folder: Path) -> FileChanges:
+    return FileChanges([folder, folder / "elsewhere.mmdb"], EVERY, 0.0)
 
 
 def test_a_change_is_told_once_and_when_it_rests(folder: Path) -> None:
