@@ -26,6 +26,7 @@ OTHER: Final = "other"
 STAGES: Final = ("gather", "decide", "record", "shadow")
 PARTS: Final = (
     "store",
+    "store_damaged",
     "decision_log",
     "decision_log_slow",
     "decision_log_sync",

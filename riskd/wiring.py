@@ -183,7 +183,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
         keep_seconds=settings.log.keep_days * 86_400,
         slow_seconds=settings.log.slow_ms / 1000,
     )
-    base = open_store(settings)
+    base = open_store(settings, meter)
     mark = first_mark(base, peppers)
     store, pseudonyms = keyed(base, peppers, mark, meter)
     parts = Parts(
@@ -350,8 +350,9 @@ def _keep(
                 engine.rekey(*keyed(base, peppers, mark, meter))
                 known = mark.layers, peppers
                 _LOG.info("pepper", extra={"fields": {"layers": len(peppers) - 1, "moved": mark.layers}})
-        except Unavailable:
+        except Unavailable as error:
             meter.failed("store")
+            _LOG.error("store_failed", extra={"fields": {"problems": [str(each) for each in error.problems]}})
         except InvalidSettings as error:
             meter.failed("reload")
             _LOG.error("pepper_refused", extra={"fields": {"problems": [str(each) for each in error.problems]}})
