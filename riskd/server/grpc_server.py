@@ -52,6 +52,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """Connections are closed kindly after this time (gRPC varies it by a tenth), so that clients spread."""
     max_connection_idle_s: int = 600
     """Idle connections are closed after this time."""
+    max_connection_streams: int = 100
+    """Calls under way on one connection, those that were taken back and are not yet over included."""
     connection_grace_s: int = 30
     """Time for the calls on a connection that is closed for its age."""
     min_ping_interval_s: int = 30
@@ -217,6 +219,7 @@ def channel_arguments(options: Options) -> list[tuple[str, int]]:
     """The server's channel arguments, as grpc names them."""
     return [
         ("grpc.so_reuseport", int(options.reuse_port)),
+        ("grpc.max_concurrent_streams", options.max_connection_streams),
         ("grpc.max_receive_message_length", options.max_message_bytes),
         ("grpc.max_connection_age_ms", options.max_connection_age_s * 1000),
         ("grpc.max_connection_age_grace_ms", options.connection_grace_s * 1000),

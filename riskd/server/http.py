@@ -73,6 +73,7 @@ class Server(ThreadingMixIn, HTTPServer):
         self.endpoint = endpoint
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self._begun: dict[object, float] = {}
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
@@ -89,8 +90,18 @@ class Server(ThreadingMixIn, HTTPServer):
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         """A thread a connection, once there is a place for it."""
-        self._places.acquire()
+        while not self._places.acquire(timeout=SECONDS / 10):
+            self._hang_up()
+        self._begun[request] = time.monotonic()
         super().process_request(request, client_address)
+
+    def _hang_up(self) -> None:
+        """On whoever drips: each byte would have its own time."""
+        late = time.monotonic() - SECONDS
+        for request, begun in list(self._begun.items()):
+            if begun < late and isinstance(request, socket.socket):
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
@@ -99,6 +110,7 @@ class Server(ThreadingMixIn, HTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._begun.pop(request, None)
             self._places.release()
 
     def handle_error(self, request: object, client_address: object) -> None:

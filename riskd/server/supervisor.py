@@ -80,6 +80,7 @@ def _watch(settings: Settings) -> FileChanges | None:
 
 
 def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would write beside the JSON lines, whatever a client makes it
     from riskd.server.worker import work
 
     work(settings, index, port, memory, report)
