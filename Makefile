@@ -71,6 +71,14 @@ bench: $(DEV) ## Print every figure that the docs name
 bench-large: $(DEV) ## Compare ten thousand subjects with ten million (half an hour, 20 GB of disk)
 	@$(BIN)/python -m benchmarks.scale --only times --subjects 10000 10000000
 
+.PHONY: chaos
+chaos: $(DEV) ## Kill processes 200 times under load, flood it, and load it for 10 minutes (20 minutes)
+	@$(BIN)/python -m benchmarks.chaos
+
+.PHONY: soak
+soak: $(DEV) ## Load it for an hour, or MINUTES=N, and say whether memory stays flat
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60)
+
 .PHONY: lock
 lock: ## Resolve the requirements anew (needs uv)
 	@$(COMPILE) build --output-file requirements/run.txt --upgrade
