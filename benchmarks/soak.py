@@ -112,9 +112,8 @@ def soak(state: Path, minutes: float, rate: float) -> bool:
     print(f"errors: {errors or 'none'}")
     for each in memory:
         verdict = "flat" if each.flat else "RISES"
-        print(
-            f"{each.process}: {each.middle:.1f} MiB at half time, {each.end:.1f} at the end; {each.rise:+.2f}: {verdict}"
-        )
+        print(f"{each.process}: {each.middle:.1f} MiB at half time, {each.end:.1f} at the end", end="; ")
+        print(f"fitted {each.rise:+.2f}: {verdict}")
     well = not errors and same and stopped and handled >= answered and all(each.flat for each in memory)
     print("well" if well else "NOT well", flush=True)
     return well

@@ -19,7 +19,7 @@ from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
-from riskd.adapters.model_file import load_model
+from riskd.adapters.model_file import MANIFEST, SIGNATURE, Registry, load_model
 from riskd.adapters.policy_file import load_policy
 from riskd.adapters.rekeying import read_mark
 from riskd.adapters.release_store import FileReleases
@@ -49,8 +49,6 @@ from riskd.subjects import Subjects
 from riskd.sweeper import Sweeper
 
 _LOG: Final = logging.getLogger("riskd.wiring")
-CHAMPION: Final = "champion"
-"""File beside a domain's model versions that names the one to serve."""
 DUE_SECONDS: Final = 30.0
 """Time between two looks whether the log is due for compaction."""
 
@@ -94,6 +92,7 @@ def load_release(settings: Settings) -> Release:
     Raises InvalidFile with the problems of every policy and model file.
     """
     policies_dir, models_dir = release_folders(settings)
+    registry = Registry(models_dir)
     compiler, definitions = CelCompiler(NAMES), {feature.name: feature.definition for feature in FEATURES}
     digest = blake2b(schema().encode(), digest_size=8)
     problems: list[Problem] = []
@@ -106,26 +105,15 @@ def load_release(settings: Settings) -> Release:
         except InvalidPolicy as error:
             problems += error.problems
         try:
-            bundle = models_dir / domain / _champion(models_dir / domain)
-            scorers[domain] = load_model(bundle, definitions, domain=domain)
-            digest.update((bundle / "manifest.json").read_bytes())
+            bundle = registry.champion(domain)
+            scorers[domain] = load_model(bundle, definitions, domain=domain, trusted=settings.models.trusted_keys)
+            digest.update((bundle / MANIFEST).read_bytes())
+            digest.update(signature.read_bytes() if (signature := bundle / SIGNATURE).exists() else b"")
         except InvalidModel as error:
             problems += error.problems
     if problems:
         raise InvalidFile(problems)
     return Release(digest.hexdigest(), policies, scorers)
-
-
-def _champion(models: Path) -> str:
-    alias = models / CHAMPION
-    try:
-        version = alias.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        remedy = "write the version to serve into it, one word"
-        raise InvalidModel([Problem(str(alias), error.strerror or "unreadable", remedy)]) from error
-    if not version or not (models / version).is_dir():
-        raise InvalidModel([Problem(str(alias), f"names no version here: {version!r}", "name one of the directories")])
-    return version
 
 
 def open_geo(settings: Settings) -> GeoIp:
@@ -196,9 +184,11 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
         clock=time.time,
         attributes=frozenset(settings.attributes.names),
         edge=_edge(settings),
+        signals=settings.log.signals == "granted",
     )
     announce_geo(geo, meter)
     _announce_roles(lineup, meter)
+    meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
     engine, stop = Engine(parts, lineup.active), threading.Event()
     engine.install(lineup)
 
@@ -320,10 +310,12 @@ def _edge(settings: Settings) -> Place | None:
 
 def _compact(settings: Settings, engine: Engine, meter: Meter, stop: threading.Event) -> None:
     """Compact the log whenever nobody has for `log.compact_minutes`, until told to stop."""
-    archive = open_archive(settings)
+    archive, began = open_archive(settings), time.time()
     while not stop.wait(DUE_SECONDS):
         try:
-            if archive.state().compacted + settings.log.compact_minutes * 60 <= time.time():
+            state = archive.state()
+            meter.logged(state.segments, state.size, state.compacted or began, state.asked)
+            if state.compacted + settings.log.compact_minutes * 60 <= time.time():
                 archive.compact(kept_seconds(engine.release), stop)
         except Unavailable:
             meter.failed("compaction")

@@ -1,4 +1,4 @@
-"""`riskd model`: read a model's weights, and seal a bundle after its forest or its card was edited."""
+"""`riskd model`: look at models, seal and sign them, and give them their roles."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from riskd.cli import model_explain, model_promote, model_registry, policy_log
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument, Steps
@@ -16,9 +18,14 @@ WEIGHTS: Final = "weights"
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `model` and its actions."""
-    purpose = "Read and seal model bundles. A bundle is a directory of forest.json, card.md and manifest.json."
+    purpose = "Look at models, explain scores, seal and sign bundles, and say which model decides. A bundle is a "
+    purpose += "directory of forest.json, card.md and manifest.json."
     model = commands.add_parser("model", description=purpose)
     actions = model.add_subparsers(required=True, metavar="ACTION")
+    model_registry.add_actions(actions)
+    model_promote.add_actions(actions)
+    model_explain.add_actions(actions)
+    _add_reference(actions)
     for name, work, purpose in (
         ("weights", _weights, "print the step functions of a hand-set model as a Markdown table"),
         ("seal", _seal, "write that table into the card, and hashes and feature definitions into the manifest"),
@@ -26,6 +33,46 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action = actions.add_parser(name, help=purpose, description=purpose)
         action.add_argument("bundles", metavar="BUNDLE", type=Path, nargs="+", help="directory of a bundle")
         action.set_defaults(handler=work)
+
+
+def _add_reference(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    purpose = "take a decision log as what a model expects: its reference for drift; seals the bundle"
+    parser = actions.add_parser("reference", help=purpose, description=purpose)
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a bundle")
+    parser.add_argument("--log", metavar="DIR", type=Path, required=True, help="directory of the decision log")
+    parser.add_argument(
+        "--since", metavar="DATE", type=policy_log.moment, default=0.0, help="decisions from 2026-11-01 on (UTC)"
+    )
+    parser.add_argument(
+        "--until",
+        metavar="DATE",
+        type=policy_log.moment,
+        default=float("inf"),
+        help="decisions before 2026-12-01 (UTC)",
+    )
+    parser.set_defaults(handler=_reference)
+
+
+def _reference(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from riskd.adapters.model_file import REFERENCE, read_manifest, seal
+    from riskd.core.errors import InvalidFile, Problem
+    from riskd.core.features import FEATURES, NAMES
+    from riskd.offline.drift.bins import reference
+    from riskd.offline.drift.log import Source, Span, forest, sample
+
+    domain = read_manifest(args.bundle).domain
+    with policy_log.progress() as begin:
+        span = Span(domains=(domain,), since=args.since, until=args.until)
+        rows = sample(Source(log=args.log, span=span, begin=begin))
+    if domain not in rows:
+        raise InvalidFile([Problem(str(args.log), f"has no decisions of {domain} that were asked for")])
+    found = reference(domain, NAMES, forest(args.bundle), [rows[domain]])
+    definitions = {feature.name: feature.definition for feature in FEATURES}
+    seal(args.bundle, definitions, beside={REFERENCE: msgspec.json.encode(found)})
+    print(f"{args.bundle}: expects what {found.rows:,} decisions of {args.log} were like")
+    return 0
 
 
 def _weights(args: argparse.Namespace) -> int:

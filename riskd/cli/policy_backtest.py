@@ -105,17 +105,9 @@ def _heading(console: Console, found: Report, seconds: float) -> None:
     span = f" from {first} to {last}" if replayed else ""
     console.print(f"{found.log}: {replayed:,} decisions{span}, {outcomes:,} outcomes")
     console.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
-    for name, what in _LEFT_OUT.items():
+    for name, what in policy_log.LEFT_OUT.items():
         if counts.get(name):
             console.print(f"left out: {counts[name]:,} {what}", style="yellow")
-
-
-_LEFT_OUT: Final = {
-    "not_chosen": "decisions that were not asked for",
-    "other_domain": "decisions of identity domains without a candidate",
-    "other_features": "decisions of a version with other features, which cannot be decided again",
-    "unreadable": "lines that are no records of riskd",
-}
 
 
 def _print(found: Report, seconds: float) -> None:

@@ -8,7 +8,7 @@ from calendar import timegm
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
@@ -19,28 +19,43 @@ if TYPE_CHECKING:
 Begin = Callable[[str, int], Callable[[int], None]]
 
 
+LEFT_OUT: Final = {
+    "not_chosen": "decisions that were not asked for",
+    "other_domain": "decisions of identity domains that were not asked for",
+    "other_features": "decisions of a version with other features, which cannot be decided again",
+    "unreadable": "lines that are no records of riskd",
+}
+"""What is said of lines that were not used."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose decisions of a log."""
+    """The flags that choose decisions of a log, for whom policies decide."""
+    add_span(parser)
+    parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
+    parser.add_argument("--release", metavar="ID", default="", help="decisions of this release alone")
+
+
+def add_span(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose the decisions of some domains and of a time, and who reads them."""
     parser.add_argument("--log", metavar="DIR", type=Path, required=True, help="directory of the decision log")
     parser.add_argument(
         "--domain",
         choices=DOMAINS,
         action="append",
-        help="identity domain; repeatable (default: those of the policies)",
+        help="identity domain; repeatable (default: all that there is something for)",
     )
-    parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
-    parser.add_argument("--since", metavar="DATE", type=_moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
+    parser.add_argument("--since", metavar="DATE", type=moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
     parser.add_argument(
-        "--until", metavar="DATE", type=_moment, default=float("inf"), help="decisions before 2026-12-01 (UTC)"
+        "--until", metavar="DATE", type=moment, default=float("inf"), help="decisions before 2026-12-01 (UTC)"
     )
-    parser.add_argument("--release", metavar="ID", default="", help="decisions of this release alone")
     parser.add_argument(
-        "--processes", metavar="N", type=_count, help="processes that read (default: one for each processor)"
+        "--processes", metavar="N", type=count, help="processes that read (default: one for each processor)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _moment(text: str) -> float:
+def moment(text: str) -> float:
+    """A date of the command line as epoch seconds."""
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"):
         try:
             return float(timegm(time.strptime(text, form)))
@@ -49,9 +64,10 @@ def _moment(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-01")
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A number of the command line, 1 or more."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, 1 or more")
     return int(text)
 
 

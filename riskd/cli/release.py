@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.settings import add_arguments, given
@@ -20,6 +21,7 @@ _ACTIONS: Final = {
     "create": "keep a copy of policies and models as a release, once it has been loaded whole",
     "list": "list the releases of this host, the newest first, and who has which role",
     "show": "tell of one release, and of its activations",
+    "shadow": "score the challengers of the models in shadow, as one release that is made of them",
     "activate": "let a release decide, in every process of this host or in none",
     "follow": "let the directories of the settings decide again, now and whenever they change",
     "rollback": "bring back what decided before the latest activation",
@@ -37,8 +39,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         add_arguments(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(handler=_run, action=name)
-    made["create"].add_argument("--policies", metavar="DIR", help="directory of policies (release.policies)")
-    made["create"].add_argument("--models", metavar="DIR", help="directory of models (release.models)")
     made["show"].add_argument("release", metavar="RELEASE", nargs="?", help="its id (default: the active one)")
     made["activate"].add_argument("release", metavar="RELEASE", help="its id, or the first 4 digits of it or more")
     portion = made["activate"].add_mutually_exclusive_group()
@@ -53,10 +53,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     made["diff"].add_argument("old", metavar="OLD", help="id of a release")
     made["diff"].add_argument("new", metavar="NEW", help="id of another")
-    for name in ("create", "activate", "follow", "rollback"):
+    for name in ("create", "shadow"):
+        made[name].add_argument("--policies", metavar="DIR", help="directory of policies (release.policies)")
+        made[name].add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+    for name in ("create", "shadow", "activate", "follow", "rollback"):
         made[name].add_argument("--reason", default="", help="why, for those who look later")
         made[name].add_argument("--actor", default="", help="who wants it (default: the user of this process)")
-    for name in ("activate", "follow", "rollback"):
+    for name in ("shadow", "activate", "follow", "rollback"):
         made[name].add_argument("--timeout", type=float, default=30.0, help="seconds for all processes to load it")
 
 
@@ -64,13 +67,16 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.releases import Follow
     from riskd.wiring import open_releases, release_folders
 
-    short = {"release.policies": args.policies, "release.models": args.models} if args.action == "create" else {}
+    made = args.action in ("create", "shadow")
+    short = {"release.policies": args.policies, "release.models": args.models} if made else {}
     settings = given(args, short).settings
     releases = open_releases(settings)
-    if args.action in ("create", "activate", "follow", "rollback"):
+    if args.action in ("create", "shadow", "activate", "follow", "rollback"):
         args.actor = args.actor or getpass.getuser()
     if args.action == "create":
         _print_release(releases, releases.create(*release_folders(settings), args.actor, args.reason), args)
+    elif args.action == "shadow":
+        _shadow(releases, release_folders(settings), args)
     elif args.action == "list":
         _list(releases, args)
     elif args.action == "show":
@@ -103,6 +109,22 @@ def _activate(releases: Releases, args: argparse.Namespace) -> None:
         actor=args.actor,
         reason=args.reason,
     )
+    _told(releases.activate(wish, args.timeout), args)
+
+
+def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Namespace) -> None:
+    """A release of the challengers, in shadow. Raises InvalidModel when there is none, and as `Releases.activate`."""
+    from tempfile import TemporaryDirectory
+
+    from riskd.adapters.model_file import stage
+    from riskd.core.lineup import Wish
+
+    policies, models = folders
+    with TemporaryDirectory(prefix="riskd-") as staged:
+        challengers = stage(models, Path(staged))
+        named = ", ".join(f"{domain} {version}" for domain, version in challengers.items())
+        kept = releases.create(policies, Path(staged), args.actor, args.reason or f"challengers: {named}")
+    wish = Wish(release=kept.id, shadow=True, actor=args.actor, reason=args.reason or f"challengers: {named}")
     _told(releases.activate(wish, args.timeout), args)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from riskd.config.pepper import add_pepper, obtain_peppers, pepper_file
 from riskd.config.settings import FIELDS, Field, Secret, Settings
-from riskd.config.sources import Loaded, explain, load
+from riskd.config.sources import Loaded, explain, is_loopback, load
 from riskd.config.store_url import read_url
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Settings",
     "add_pepper",
     "explain",
+    "is_loopback",
     "load",
     "obtain_peppers",
     "pepper_file",

@@ -56,9 +56,17 @@ class Decision(Struct, frozen=True, kw_only=True):
 
 
 def assess(
-    attempt: Attempt, context: Context, keys: Keys, release: Release, assessment_id: str, *, explain: bool = False
+    attempt: Attempt,
+    context: Context,
+    keys: Keys,
+    release: Release,
+    assessment_id: str,
+    *,
+    explain: bool = False,
+    known: Mapping[str, bool] | None = None,
 ) -> Decision:
-    """Decide one attempt. Pure: same arguments, same answer, bit for bit.
+    """Decide one attempt. Pure: same arguments, same answer, bit for bit. `known`: the lists that it is on, where the
+    attempt itself can no longer tell.
 
     1. Compute every feature; a missing fact yields the feature's documented default. Look it up in the lists, and
        disregard what an address in a trusted network says.
@@ -70,21 +78,21 @@ def assess(
     7. Say what it changes: velocity now, familiarity when it proves to have been the owner's.
     """
     policy, scorer = release.policy(attempt), release.scorers[attempt.domain]
-    evidence = weigh(policy, attempt, context, vector(attempt, context))  # (1)
+    evidence = weigh(policy, attempt, context, vector(attempt, context), known)  # (1)
     features = evidence.features
     log_odds, probability = scorer.score(features)  # (2)
     hits, broken = evaluate(policy, attempt, evidence, probability)  # (3)
     ruling = decide(policy, attempt, context, probability, hits)  # (4)
     read = explain or ruling.raised or ruling.withheld is not None
     contributions = scorer.contributions(features) if read else None  # (5)
-    reasons = _reasons(ruling.reasons, features, contributions) if contributions is not None else ruling.reasons
+    given = ruling.reasons if contributions is None else reasons(ruling.reasons, features, contributions)
     suggested = next_signals(policy, scorer, attempt, context, evidence=evidence, score=probability, now=ruling)  # (6)
     assessment = Assessment(
         id=assessment_id,
         score=probability,
         level=ruling.level,
         requirement=ruling.requirement,
-        reasons=reasons,
+        reasons=given,
         gaps=ruling.gaps,
         coverage=ruling.coverage,
         causes=(*broken, *_failed_parts(context)),
@@ -106,7 +114,7 @@ def assess(
     )
 
 
-def _reasons(given: tuple[Reason, ...], features: list[float], contributions: tuple[float, ...]) -> tuple[Reason, ...]:
+def reasons(given: tuple[Reason, ...], features: list[float], contributions: tuple[float, ...]) -> tuple[Reason, ...]:
     """The rules' and gaps' reasons, then the features', one for each code, the strongest first.
 
     A code's contribution is that of all its features together; its text is the strongest one's, unless a

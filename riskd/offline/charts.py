@@ -11,7 +11,8 @@ from typing import Final
 from riskd.offline.intervals import Share
 from riskd.offline.report import Group, Scores
 
-_WIDTH: Final = 760
+WIDTH: Final = 760
+"""Of every picture, in its own units."""
 _LEFT: Final = 150
 _ROW: Final = 34
 _STYLE_OF: Final = {"recorded": "r", "candidate": "c"}
@@ -21,11 +22,11 @@ def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
     """Recorded and candidate share of each row, as bars with their confidence intervals, on one scale."""
     told = [row for row in rows if row[1].share is not None or row[2].share is not None]
     top = _nice(max((share.high for _, *both in told for share in both if share.share is not None), default=1.0))
-    width, height = _WIDTH - _LEFT - 120, len(told) * _ROW + 30
+    width, height = WIDTH - _LEFT - 120, len(told) * _ROW + 30
     parts = [_ticks(top, width, height)]
     for number, (name, *both) in enumerate(told):
         y = number * _ROW + 8
-        parts.append(_text(_LEFT - 8, y + 17, name, "end"))
+        parts.append(text(_LEFT - 8, y + 17, name, "end"))
         for side, share, offset in zip(_STYLE_OF, both, (0, 12), strict=True):
             if share.share is None:
                 continue
@@ -36,14 +37,14 @@ def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
                 f' height="10"><title>{said}</title></rect>'
                 f'<path class="i" d="M{low:.1f} {y + offset + 5}H{high:.1f}"/>'
             )
-            parts.append(_text(high + 6, y + offset + 9, f"{share.share * 100:.3g} %", "start", "n"))
-    return _svg(title, height, parts)
+            parts.append(text(high + 6, y + offset + 9, f"{share.share * 100:.3g} %", "start", "n"))
+    return figure(title, height, parts)
 
 
 def scores(title: str, found: Scores) -> str:
     """Good and fraudulent decisions by score, each on a scale of its own, and where the bands begin."""
     bins = len(found.good)
-    width, height, base = _WIDTH - 20, 190, 160
+    width, height, base = WIDTH - 20, 190, 160
     step = width / bins
     parts = []
     for counts, kind in ((found.good, "g"), (found.fraud, "f")):
@@ -58,12 +59,12 @@ def scores(title: str, found: Scores) -> str:
                     f' height="{tall:.1f}"><title>{escape(said)}</title></rect>'
                 )
     ticks = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8)
-    parts += [_text(_at(tick, found, step), base + 14, f"{tick:g}", "middle", "n") for tick in ticks]
+    parts += [text(_at(tick, found, step), base + 14, f"{tick:g}", "middle", "n") for tick in ticks]
     for number, (tier, edge) in enumerate(found.edges.items()):
         x = _at(edge, found, step)
         parts.append(f'<path class="e" d="M{x:.1f} 6V{base}"/>')
-        parts.append(_text(x + 4, 14 + 11 * number, f"{tier} from {edge:g}", "start", "n"))
-    return _svg(title, height, parts)
+        parts.append(text(x + 4, 14 + 11 * number, f"{tier} from {edge:g}", "start", "n"))
+    return figure(title, height, parts)
 
 
 _KINDS: Final = {"g": "good", "f": "fraud"}
@@ -71,14 +72,14 @@ _KINDS: Final = {"g": "good", "f": "fraud"}
 
 def days(title: str, groups: Sequence[Group]) -> str:
     """The share of decisions that is challenged, day by day."""
-    width, height, base = _WIDTH - 60, 170, 140
+    width, height, base = WIDTH - 60, 170, 140
     lines = {
         "r": [group.recorded.challenged / group.decisions for group in groups],
         "c": [group.candidate.challenged / group.decisions for group in groups],
     }
     top = _nice(max([*lines["r"], *lines["c"], 1e-6]))
     step = width / max(len(groups) - 1, 1)
-    parts = [_text(44, 18, f"{top * 100:.3g} %", "end", "n"), _text(44, base, "0", "end", "n")]
+    parts = [text(44, 18, f"{top * 100:.3g} %", "end", "n"), text(44, base, "0", "end", "n")]
     parts.append(f'<path class="a" d="M50 {base}H{50 + width}M50 12V{base}"/>')
     for kind, values in lines.items():
         points = " ".join(
@@ -87,8 +88,8 @@ def days(title: str, groups: Sequence[Group]) -> str:
         parts.append(f'<polyline class="l{kind}" points="{points}"/>')
     for at in {0, len(groups) - 1}:
         anchor = "start" if at == 0 else "end"
-        parts.append(_text(50 + at * step, base + 16, date(int(groups[at].value) * 86_400.0), anchor, "n"))
-    return _svg(title, height, parts)
+        parts.append(text(50 + at * step, base + 16, date(int(groups[at].value) * 86_400.0), anchor, "n"))
+    return figure(title, height, parts)
 
 
 def heat(moves: Mapping[str, Mapping[str, int]], tiers: Sequence[str]) -> str:
@@ -129,18 +130,18 @@ def _nice(value: float) -> float:
 
 def _ticks(top: float, width: float, height: float) -> str:
     lines = [f'<path class="a" d="M{_LEFT + width * part:.1f} 0V{height - 22}"/>' for part in (0, 0.5, 1)]
-    texts = [
-        _text(_LEFT + width * part, height - 8, f"{top * part * 100:.3g} %", "middle", "n") for part in (0, 0.5, 1)
-    ]
+    texts = [text(_LEFT + width * part, height - 8, f"{top * part * 100:.3g} %", "middle", "n") for part in (0, 0.5, 1)]
     return "".join(lines + texts)
 
 
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
+def text(x: float, y: float, said: str, anchor: str, kind: str = "") -> str:
+    """A label; `anchor` is `start`, `middle` or `end`."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(said)}</text>'
 
 
-def _svg(title: str, height: float, parts: Sequence[str]) -> str:
+def figure(title: str, height: float, parts: Sequence[str]) -> str:
+    """A picture `WIDTH` wide, with its title."""
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><svg role="img" aria-label="{escape(title)}"'
-        f' viewBox="0 0 {_WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></figure>'
+        f' viewBox="0 0 {WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></figure>'
     )

@@ -22,9 +22,9 @@ LABELS: Final = ("good", "fraud", "unproven", "unknown")
 """
 GOOD, FRAUD, UNPROVEN, UNKNOWN = range(len(LABELS))
 _BIT: Final = {kind: 1 << place for place, kind in enumerate(OUTCOMES)}
-_GOOD: Final = sum(
-    _BIT[kind] for kind in ("confirmed_legitimate", "challenge_passed", "recovery_completed", "session_established")
-)
+PASSED: Final = ("confirmed_legitimate", "challenge_passed", "recovery_completed", "session_established")
+"""Kinds of outcome that make an attempt a good one, unless fraud is confirmed."""
+_GOOD: Final = sum(_BIT[kind] for kind in PASSED)
 _ID: Final = 16
 _ROW: Final = _ID + 2
 """Bytes of an id, and of an id with the kinds reported of it."""

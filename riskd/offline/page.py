@@ -1,4 +1,4 @@
-"""A backtest as one HTML file: pictures and tables, no script, nothing from the network."""
+"""Reports as one HTML file, and that of a backtest: pictures and tables, no script, nothing from the network."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ fill-opacity: .6; } .i, .a, .e { stroke: currentColor; fill: none; } .a { opacit
 .lr { stroke: var(--r); fill: none; stroke-width: 2; } .lc { stroke: var(--c); fill: none; stroke-width: 2; }
 .key::before { content: ""; display: inline-block; width: .8em; height: .8em; margin-right: .3em; }
 .key.kr::before { background: var(--r); } .key.kc::before { background: var(--c); }
+.key.k0::before, .m0 { background: #2563eb; fill: #2563eb; } .key.k1::before, .m1 { background: #8a8f98; fill: #8a8f98; }
+.key.k2::before, .m2 { background: #d97706; fill: #d97706; } .key.k3::before, .m3 { background: #d64545; fill: #d64545; }
+.key.k4::before, .m4 { background: #2e9e6b; fill: #2e9e6b; } .key.k5::before, .m5 { background: #9333ea; fill: #9333ea; }
+polyline { fill: none; stroke-width: 2; } .s0 { stroke: #2563eb; stroke-width: 3; } .s1 { stroke: #8a8f98; }
+.s2 { stroke: #d97706; stroke-dasharray: 6 3; } .s3 { stroke: #d64545; stroke-dasharray: 2 3; }
+.s4 { stroke: #2e9e6b; stroke-dasharray: 8 3 2 3; } .s5 { stroke: #9333ea; }
 .key.kg::before { background: var(--g); } .key.kf::before { background: var(--f); }
 """
 _HEAD: Final = (
@@ -52,19 +58,24 @@ def page(found: Report) -> str:
     """The report as a document. Everything that comes from the log or a policy is escaped."""
     counts = found.counts
     replayed = counts.get("replayed", 0)
-    tiles = [
+    figures = [
         (f"{replayed:,}", f"decisions, {charts.date(found.first)} to {charts.date(found.last)}"),
         (f"{found.differences:,}", f"differ from the recorded ones ({_part(found.differences, replayed)})"),
         (f"{counts.get('outcomes', 0):,}", "outcomes"),
         *((f"{count:,}", f"left out: {name.replace('_', ' ')}") for name, count in counts.items() if name in _LEFT_OUT),
     ]
     body = "".join(_domain(domain) for domain in found.domains if domain.total.decisions)
+    return document(f"Backtest of {found.log}", f"{tiles(figures)}{_WORDS}{body}")
+
+
+def document(title: str, body: str) -> str:
+    """A whole page. `body` is HTML, `title` plain text."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>"
         '<meta name="viewport" content="width=device-width"/>'
-        f"<title>Backtest of {escape(found.log)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>Backtest of {escape(found.log)}</h1>{_tiles(tiles)}{_WORDS}{body}</body></html>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{escape(title)}</h1>{body}</body></html>\n"
     )
 
 
@@ -74,7 +85,7 @@ _LEFT_OUT: Final = ("not_chosen", "other_domain", "other_features", "unreadable"
 def _domain(domain: DomainReport) -> str:
     total = domain.total
     good, fraud = total.candidate.friction, total.candidate.recall
-    tiles = [
+    figures = [
         (f"{total.recorded.challenged:,} → {total.candidate.challenged:,}", "challenged"),
         (f"{total.stricter:,} / {total.laxer:,}", "stricter / laxer tiers"),
         (str(good), f"friction on {total.good:,} good ones"),
@@ -87,7 +98,7 @@ def _domain(domain: DomainReport) -> str:
     return "".join(
         [
             f"<h2>{escape(domain.domain)}: candidate {escape(domain.version)}</h2>",
-            _tiles(tiles),
+            tiles(figures),
             _releases(domain),
             keys,
             charts.shares(
@@ -138,7 +149,7 @@ def _rules(domain: DomainReport) -> str:
         (f"{one.rule} and {one.other}", f"{one.together:,}", f"{one.share * 100:.3g} %") for one in domain.overlaps
     ]
     caption = "Alone: hits without which the tier would be lower (of a shadow rule: would be higher)"
-    return _table(caption, head, rows) + _table(
+    return table(caption, head, rows) + table(
         "Rules that hit together", ("rules", "together", "of the rarer one's hits"), overlaps
     )
 
@@ -156,7 +167,7 @@ def _groups(title: str, groups: Iterable[Group]) -> str:
         )
         for group in groups
     ]
-    return _table(title, ("", *_HEAD), rows)
+    return table(title, ("", *_HEAD), rows)
 
 
 def _examples(domain: DomainReport) -> str:
@@ -174,31 +185,32 @@ def _examples(domain: DomainReport) -> str:
         for example in domain.examples
     ]
     head = ("assessment", "day", "journey", "country", "score", "tier", "why", "outcome")
-    return _table("Examples of each move, drawn at random", head, rows)
+    return table("Examples of each move, drawn at random", head, rows)
 
 
-class _Noted(Struct, frozen=True):
+class Noted(Struct, frozen=True):
     """A cell with a note for whoever points at it."""
 
     text: str
     note: str
 
 
-def _change(recorded: Share, candidate: Share) -> str | _Noted:
+def _change(recorded: Share, candidate: Share) -> str | Noted:
     """Both shares, with their intervals as a note."""
     if recorded.share is None or candidate.share is None:
         return "-"
     note = f"{recorded} → {candidate} of {candidate.total:,}"
-    return _Noted(f"{recorded.share * 100:.3g} → {candidate.share * 100:.3g} %", note)
+    return Noted(f"{recorded.share * 100:.3g} → {candidate.share * 100:.3g} %", note)
 
 
-def _cell(cell: str | _Noted) -> str:
-    if isinstance(cell, _Noted):
+def _cell(cell: str | Noted) -> str:
+    if isinstance(cell, Noted):
         return f'<td title="{escape(cell.note)}">{escape(cell.text)}</td>'
     return f"<td>{escape(cell)}</td>"
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | _Noted]]) -> str:
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | Noted]]) -> str:
+    """Rows below a caption and a head, all of it plain text; nothing without rows."""
     if not rows:
         return ""
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
@@ -206,8 +218,9 @@ def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | _Not
     return f'<div class="scroll"><table><caption>{escape(caption)}</caption><tr>{titles}</tr>{body}</table></div>'
 
 
-def _tiles(tiles: Iterable[tuple[str, str]]) -> str:
-    found = "".join(f"<li><b>{escape(figure)}</b><small>{escape(what)}</small></li>" for figure, what in tiles)
+def tiles(figures: Iterable[tuple[str, str]]) -> str:
+    """Figures that stand out, each with what it is."""
+    found = "".join(f"<li><b>{escape(figure)}</b><small>{escape(what)}</small></li>" for figure, what in figures)
     return f'<ul class="tiles">{found}</ul>'
 
 

@@ -15,7 +15,8 @@ from socketserver import ThreadingMixIn
 from typing import Final
 
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.metrics import METRICS, NEEDED, MeterMemory, Readings
+from riskd.meter_memory import MeterMemory, Readings
+from riskd.metrics import METRICS, NEEDED
 from riskd.server.processes import Board
 
 CONNECTIONS: Final = 16

@@ -79,12 +79,13 @@ def test_rendering_is_exact_and_a_line_a_thing(bundle: Path) -> None:
 
 
 def test_a_sealed_manifest_says_what_it_rests_on(bundle: Path) -> None:
-    """Seal adds the definitions of the features that are used, and a hash for each file, and nothing else."""
+    """Seal adds the definitions of the features that are used, their schema, and a hash for each file: no more."""
     manifest = read_manifest(bundle)
 
     assert manifest.features == {"failures": "2", "novelty": "1"}
     assert sorted(manifest.files) == ["card.md", "forest.json"]
-    assert msgspec.structs.replace(manifest, features={}, files={}) == MANIFEST
+    assert manifest.schema == schema_of(manifest.features)
+    assert msgspec.structs.replace(manifest, features={}, files={}, schema="") == MANIFEST
 
 
 def test_a_reviewed_change_is_sealed(bundle: Path) -> None:
@@ -193,7 +194,14 @@ DAMAGE: dict[str, tuple[Damage, list[tuple[str, str, str]]]] = {
         both(text("card.md", "starter", "ender"), text("manifest.json", "customer", "machine")),
         [("manifest.json: domain", "made for domain 'machine'", "never pooled"), ("card.md", "SHA-256 is", SEAL)],
     ),
-    "never sealed": (text("manifest.json", "forest.json", "fores.json"), [("forest.json", "says none", SEAL)]),
+    "never sealed": (
+        text("manifest.json", "forest.json", "fores.json"),
+        [("fores.json", "it is gone", "restore the file"), ("forest.json", "says none", SEAL)],
+    ),
+    "a file of which the manifest says nothing": (
+        content("evaluation.json", b"{}"),
+        [("evaluation.json", "the manifest says none", SEAL)],
+    ),
     "forest malformed": (
         resealed('"missing_left": true', '"missing_left": yes'),
         [("forest.json:15:80", "malformed", MEND)],

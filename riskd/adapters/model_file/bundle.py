@@ -1,7 +1,7 @@
-"""Model bundles on disk: `models/<domain>/<version>/` with `forest.json`, `manifest.json` and `card.md`.
+"""A bundle on disk: `models/<domain>/<version>/` with `forest.json`, `manifest.json` and `card.md`.
 
 A bundle is data that is read, never code that is loaded. Its manifest says what it is, which meaning of
-each feature it was made for, and the hashes of the other files.
+each feature it was made for, and the hashes of the other files, so that a signature of it is one of all.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from riskd.adapters.model_file.signature import SIGNATURE, signature_problems
 from riskd.core.attempt import DOMAINS
+from riskd.core.drift import Reference
 from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
@@ -25,17 +27,30 @@ from riskd.core.score import schema_of
 FOREST: Final = "forest.json"
 MANIFEST: Final = "manifest.json"
 CARD: Final = "card.md"
-MAX_BYTES: Final = {FOREST: 64 * 2**20, MANIFEST: 2**20, CARD: 2**20}
+EVALUATION: Final = "evaluation.json"
+REFERENCE: Final = "reference.json"
+TRAINING: Final = "training.json"
+MAX_BYTES: Final = {
+    FOREST: 64 * 2**20,
+    MANIFEST: 2**20,
+    CARD: 2**20,
+    EVALUATION: 16 * 2**20,
+    REFERENCE: 4 * 2**20,
+    TRAINING: 2**20,
+}
 """A forest of 5000 trees with 32 leaves takes 40 MB."""
+_NEEDED: Final = (FOREST, CARD)
+_HASHED: Final = (*_NEEDED, EVALUATION, REFERENCE, TRAINING)
 
 T = TypeVar("T")
 
 
-class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a bundle says of itself. `seal` fills in `features` and `files`; people write the rest.
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a bundle says of itself. `seal` fills in `schema`, `features` and `files`; who makes it, the rest.
 
-    `created` is an ISO 8601 date. `features` gives each feature that the forest reads the definition
-    that it was made for; `files` gives each other file its SHA-256 in hex.
+    `created` is an ISO 8601 date. `data` is the SHA-256 of the rows that it was trained on, `code` the version of
+    riskd that trained it. `features` gives each feature that the forest reads the definition that it was made for,
+    and `schema` names all of them (`core.score.schema_of`); `files` gives each other file its SHA-256 in hex.
     """
 
     name: str
@@ -43,7 +58,10 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: str
     kind: Literal["hand-set", "trained"]
     created: str
+    data: str = ""
+    code: str = ""
     metrics: dict[str, float] = {}
+    schema: str = ""
     features: dict[str, str] = {}
     files: dict[str, str] = {}
 
@@ -53,18 +71,23 @@ def read_manifest(path: Path) -> Manifest:
     return _decode(path / MANIFEST, _read(path / MANIFEST), Manifest)
 
 
-def load_model(path: Path, features: Mapping[str, str], *, domain: str = "") -> Forest:
+def load_model(path: Path, features: Mapping[str, str], *, domain: str = "", trusted: Sequence[str] = ()) -> Forest:
     """The forest of the bundle in directory `path`.
 
     `features` maps the name of each feature of a vector, in its order, to its definition: any string
-    that changes when the meaning does. `domain`, if given, must be the bundle's.
+    that changes when the meaning does. `domain`, if given, must be the bundle's. `trusted`, if given, are the
+    Ed25519 public keys, 64 hexadecimal digits each, by one of which it must be signed.
 
     Raises InvalidModel, with file, place and remedy: unreadable or oversized files, malformed JSON,
-    hashes that differ, features that are unknown or mean something else, values out of bounds.
+    hashes that differ, no trusted signature, features that are unknown or mean something else, values out of bounds.
     """
-    manifest = read_manifest(path)
-    raw = {name: _read(path / name) for name in (FOREST, CARD)}
-    problems = [*_manifest_problems(path, manifest, domain), *_hash_problems(path, manifest, raw)]
+    sealed = _read(path / MANIFEST)
+    manifest, raw = _decode(path / MANIFEST, sealed, Manifest), _contents(path)
+    problems = [
+        *_manifest_problems(path, manifest, domain),
+        *_hash_problems(path, manifest, raw),
+        *(signature_problems(path, sealed, trusted) if trusted else ()),
+    ]
     if problems:
         raise InvalidModel(problems)
     document = _decode(path / FOREST, raw[FOREST], ForestDocument)
@@ -88,32 +111,62 @@ def read_card(path: Path) -> str:
         raise InvalidModel([Problem(str(path / CARD), str(error), "save it as UTF-8")]) from error
 
 
-def seal(path: Path, features: Mapping[str, str], *, card: str | None = None) -> Manifest:
+def read_evaluation(path: Path) -> bytes | None:
+    """`evaluation.json` of the bundle in directory `path`, None where there is none; raises InvalidModel."""
+    return _read(path / EVALUATION) if (path / EVALUATION).exists() else None
+
+
+def read_training(path: Path) -> bytes | None:
+    """`training.json` of the bundle in directory `path`, None where there is none; raises InvalidModel."""
+    return _read(path / TRAINING) if (path / TRAINING).exists() else None
+
+
+def read_reference(path: Path) -> Reference | None:
+    """What the bundle in directory `path` was trained on, None where it does not say; raises InvalidModel."""
+    file = path / REFERENCE
+    return _decode(file, _read(file), Reference) if file.exists() else None
+
+
+def seal(
+    path: Path, features: Mapping[str, str], *, card: str | None = None, beside: Mapping[str, bytes] | None = None
+) -> Manifest:
     """Write into the manifest of `path` what its other files are now: hashes, features and their definitions.
 
-    `card`, if given, first replaces the card. Raises InvalidModel, and writes nothing, when the forest
-    could not be served.
+    `card`, if given, first replaces the card; `beside` has contents for `EVALUATION`, `REFERENCE` and `TRAINING`. A signature
+    of what was there before goes. Raises InvalidModel, and writes nothing, when the forest could not be served.
     """
     manifest = read_manifest(path)
-    raw = {name: _read(path / name) for name in (FOREST, CARD)}
+    raw = _contents(path)
     document = _decode(path / FOREST, raw[FOREST], ForestDocument)
     _compile(path, document, features, manifest.version)
     if card is not None:
         raw[CARD] = card.encode()
         (path / CARD).write_bytes(raw[CARD])
+    for name, content in (beside or {}).items():
+        raw[name] = content
+        (path / name).write_bytes(content)
+    used = {name: features[name] for name in document.features()}
     sealed = msgspec.structs.replace(
         manifest,
-        features={name: features[name] for name in document.features()},
+        features=used,
+        schema=schema_of(used),
         files={name: _sha256(content) for name, content in raw.items()},
     )
+    (path / SIGNATURE).unlink(missing_ok=True)
     (path / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n")
     return sealed
 
 
 def write_bundle(
-    path: Path, document: ForestDocument, card: str, manifest: Manifest, features: Mapping[str, str]
+    path: Path,
+    document: ForestDocument,
+    card: str,
+    manifest: Manifest,
+    features: Mapping[str, str],
+    *,
+    beside: Mapping[str, bytes] | None = None,
 ) -> Manifest:
-    """Write a new bundle into directory `path` and seal it.
+    """Write a new bundle into directory `path` and seal it. `beside` as in `seal`.
 
     Raises InvalidModel when the forest could not be served, or when there is a bundle already: a
     version that was served once means the same for ever.
@@ -125,7 +178,7 @@ def write_bundle(
     (path / FOREST).write_bytes(render(document))
     (path / CARD).write_text(card, encoding="utf-8")
     (path / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-    return seal(path, features)
+    return seal(path, features, beside=beside)
 
 
 def render(document: ForestDocument) -> bytes:
@@ -139,6 +192,11 @@ def _render(value: object, indent: str) -> str:
         items = [f"\n{indent}  {_render(item, indent + '  ')}" for item in value]
         return "[" + ",".join(items) + f"\n{indent}]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    """The files that the manifest answers for: forest and card, and the others where they are there."""
+    return {name: _read(path / name) for name in _HASHED if name in _NEEDED or (path / name).exists()}
 
 
 def _read(file: Path) -> bytes:
@@ -187,6 +245,8 @@ def _manifest_problems(path: Path, manifest: Manifest, domain: str) -> Iterator[
 
 
 def _hash_problems(path: Path, manifest: Manifest, raw: Mapping[str, bytes]) -> Iterator[Problem]:
+    for name in sorted(manifest.files.keys() - raw.keys()):
+        yield Problem(str(path / name), "the manifest names it, and it is gone", "restore the file, or seal again")
     for name, content in raw.items():
         stated = manifest.files.get(name, "none")
         if _sha256(content) != stated:

@@ -1,0 +1,57 @@
+"""Models on disk: bundles that are read, sealed and signed, and which of them has which role."""
+
+from __future__ import annotations
+
+from riskd.adapters.model_file.bundle import (
+    CARD,
+    EVALUATION,
+    FOREST,
+    MANIFEST,
+    MAX_BYTES,
+    REFERENCE,
+    TRAINING,
+    Manifest,
+    load_model,
+    read_card,
+    read_evaluation,
+    read_forest,
+    read_manifest,
+    read_reference,
+    read_training,
+    render,
+    seal,
+    write_bundle,
+)
+from riskd.adapters.model_file.registry import CHALLENGER, CHAMPION, Act, Registry, stage
+from riskd.adapters.model_file.signature import SIGNATURE, Signature, read_signature, sign, verified
+
+__all__ = [
+    "CARD",
+    "CHALLENGER",
+    "CHAMPION",
+    "EVALUATION",
+    "FOREST",
+    "MANIFEST",
+    "MAX_BYTES",
+    "REFERENCE",
+    "SIGNATURE",
+    "TRAINING",
+    "Act",
+    "Manifest",
+    "Registry",
+    "Signature",
+    "load_model",
+    "read_card",
+    "read_evaluation",
+    "read_forest",
+    "read_manifest",
+    "read_reference",
+    "read_signature",
+    "read_training",
+    "render",
+    "seal",
+    "sign",
+    "stage",
+    "verified",
+    "write_bundle",
+]

@@ -1,0 +1,146 @@
+"""A decision log as rows: assessments of one identity domain, joined with their outcomes, in order of time."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from riskd.adapters.decision_log import read_segment
+from riskd.core.errors import InvalidFile, Problem
+from riskd.core.features import NAMES
+from riskd.offline.labels import label
+from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
+from riskd.offline.segments import segments_of
+from riskd.offline.truth import Truth, read_truth
+
+_CHUNK: Final = 4096
+_OF_NOBODY: Final = Truth(assessment_id="")
+
+
+class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=False):
+    id: str
+    time: float
+    domain: str
+    journey: str
+    subject: str
+    vector: tuple[float | None, ...]
+
+
+class _Told(Struct, frozen=True, tag_field="type", tag="outcome", gc=False):
+    assessment_id: str
+    time: float
+    domain: str
+    kind: str
+
+
+class _Repeat(Struct, frozen=True, tag_field="type", tag="repeat", gc=False):
+    pass
+
+
+class _Shadow(Struct, frozen=True, tag_field="type", tag="shadow", gc=False):
+    pass
+
+
+_DECODER: Final = msgspec.json.Decoder(_Assessed | _Told | _Repeat | _Shadow)
+
+
+def read_rows(
+    directory: Path, domain: str, *, truth: Path | None = None, by_truth: bool = False, until: float = math.inf
+) -> Rows:
+    """The rows of a decision log that somebody assessed before `until` (epoch seconds), sorted by time and id.
+
+    Labels follow `labels.label` from the outcomes told before `until`; with `by_truth` from the truth instead, known
+    at once. Takes about 700 bytes of memory a row. Raises InvalidFile for a directory without segments, a line that
+    riskd did not write, vectors of another feature table, and a truth that lacks an assessment.
+    """
+    found = _Columns()
+    told: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for path in segments_of(directory):
+        for record in _records(path):
+            if isinstance(record, _Assessed):
+                if record.domain == domain and record.time < until:
+                    found.add(record, path)
+            elif isinstance(record, _Told) and record.domain == domain and record.time < until:
+                told[record.assessment_id].append((record.time, record.kind))
+    return found.rows(told, read_truth(truth) if truth else None, by_truth=by_truth)
+
+
+def _records(path: Path) -> Iterator[_Assessed | _Told | _Repeat | _Shadow]:
+    try:
+        for line in read_segment(path):
+            yield _DECODER.decode(line)
+    except msgspec.DecodeError as error:
+        raise InvalidFile([Problem(str(path), f"has a line that is no record: {error}", "set it aside")]) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidFile([Problem(str(path), f"cannot be read: {error}", "copy it again, or set it aside")]) from error
+
+
+class _Columns:
+    """Rows as they are read."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, float, str]] = {}
+        self._waiting: list[tuple[float | None, ...]] = []
+        self._chunks: list[NDArray[np.float64]] = []
+
+    def add(self, record: _Assessed, path: Path) -> None:
+        """One assessment; a line that was written twice counts once."""
+        if len(record.vector) != len(NAMES):
+            what = f"has vectors of {len(record.vector)} features, and this riskd has {len(NAMES)}"
+            raise InvalidFile([Problem(str(path), what, "read the log with the version that wrote it")])
+        if record.id in self._seen:
+            return
+        self._seen[record.id] = record.subject, record.time, record.journey
+        self._waiting.append(record.vector)
+        if len(self._waiting) == _CHUNK:
+            self._pack()
+
+    def rows(
+        self, told: Mapping[str, list[tuple[float, str]]], truth: Mapping[str, Truth] | None, *, by_truth: bool
+    ) -> Rows:
+        """All of them, with what became of them."""
+        self._pack()
+        if truth is not None and (untold := self._seen.keys() - truth.keys()):
+            what = f"says nothing of {len(untold)} assessments of the log, as {min(untold)}"
+            raise InvalidFile([Problem("truth", what, "name the truth of the same simulation")])
+        known = truth or {}
+        truths = [known.get(each, _OF_NOBODY) for each in self._seen]
+        columns = list(self._seen.values())
+        if by_truth:
+            labels = [
+                (GOOD if each.attack == HONEST else FRAUD, time)
+                for each, (_, time, _) in zip(truths, columns, strict=True)
+            ]
+        else:
+            labels = [label(told.get(each, ())) for each in self._seen]
+        unsorted = Rows(
+            names=NAMES,
+            ids=_text(list(self._seen)),
+            subjects=_text([subject for subject, _, _ in columns]),
+            times=np.array([time for _, time, _ in columns], dtype=np.float64),
+            journeys=_text([journey for _, _, journey in columns]),
+            vectors=np.concatenate([np.empty((0, len(NAMES))), *self._chunks]),
+            labels=np.array([value for value, _ in labels], dtype=np.int8),
+            known=np.array([since for _, since in labels], dtype=np.float64),
+            attacks=_text([each.attack for each in truths]),
+            segments=_text([" ".join(each.segments) for each in truths]),
+        )
+        return unsorted.where(np.lexsort((unsorted.ids, unsorted.times)))
+
+    def _pack(self) -> None:
+        if self._waiting:
+            self._chunks.append(np.array(self._waiting, dtype=np.float64))
+            self._waiting.clear()
+
+
+def _text(values: list[str]) -> NDArray[np.str_]:
+    return np.array(values, dtype=np.str_)

@@ -1,0 +1,160 @@
+"""Rows counted on the bins of a reference, and the reference itself."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from riskd.core.drift import Histogram, Reference
+from riskd.core.forest import Forest
+from riskd.offline.drift.statistics import Counts, design_effects
+
+GROUPS: Final = 64
+"""Random groups of subjects from which the design effect is estimated."""
+SCORE: Final = "score"
+"""The name of the signal that is the model's log-odds."""
+DAY: Final = 86_400.0
+_QUANTILES: Final = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+_DISTINCT: Final = 12
+"""Values up to which each has a bin of its own."""
+
+
+class Batch(Struct, frozen=True):
+    """Some rows: epoch seconds, subjects, and features of shape (rows, features) with NaN where one is missing."""
+
+    times: NDArray[np.float64]
+    subjects: Sequence[str]
+    vectors: NDArray[np.float64]
+
+
+class Bins:
+    """Rows, counted by signal and bin: by day, and by random group of subjects. Bounded by signals, not by rows."""
+
+    def __init__(self, cuts: Mapping[str, tuple[float, ...]], names: Sequence[str]) -> None:
+        """`cuts` of each signal to be counted; `names` are the columns of the vectors."""
+        self.cuts = dict(cuts)
+        self.size = max((len(each) for each in self.cuts.values()), default=0) + 2
+        self.days: dict[int, Counts] = {}
+        self.groups: Counts = np.zeros((GROUPS, len(self.cuts), self.size), dtype=np.int64)
+        self.rows = 0
+        self.began, self.ended = math.inf, -math.inf
+        self._columns = {name: column for column, name in enumerate(names)}
+
+    def __iadd__(self, other: Bins) -> Bins:
+        """The counts of both."""
+        for day, counts in other.days.items():
+            self.days[day] = self.days[day] + counts if day in self.days else counts
+        self.groups += other.groups
+        self.rows += other.rows
+        self.began, self.ended = min(self.began, other.began), max(self.ended, other.ended)
+        return self
+
+    def add(self, batch: Batch, log_odds: NDArray[np.float64]) -> None:
+        """Count rows, and what the model makes of them."""
+        if not len(batch.times):
+            return
+        days, day = np.unique((batch.times // DAY).astype(np.int64), return_inverse=True)
+        group = np.array([zlib.crc32(subject.encode()) % GROUPS for subject in batch.subjects])
+        by_day = np.zeros((len(days), len(self.cuts), self.size), dtype=np.int64)
+        for row, (name, cuts) in enumerate(self.cuts.items()):
+            values = log_odds if name == SCORE else batch.vectors[:, self._columns[name]]
+            place = np.where(np.isnan(values), 0, np.searchsorted(cuts, values) + 1)
+            by_day[:, row] = _counted(day, place, len(days), self.size)
+            self.groups[:, row] += _counted(group, place, GROUPS, self.size)
+        for number, counts in zip(days.tolist(), by_day, strict=True):
+            self.days[number] = self.days[number] + counts if number in self.days else counts
+        self.rows += len(batch.times)
+        self.began = min(self.began, float(batch.times.min()))
+        self.ended = max(self.ended, float(batch.times.max()))
+
+    def histograms(self) -> dict[str, Histogram]:
+        """Each signal over all days, with its design effects."""
+        found = {}
+        for row, (name, cuts) in enumerate(self.cuts.items()):
+            groups = self.groups[:, row, : len(cuts) + 2]
+            mean, rms = design_effects(groups)
+            counts = tuple(groups.sum(axis=0).tolist())
+            found[name] = Histogram(cuts=cuts, counts=counts, effect=mean, effect_rms=rms)
+        return found
+
+
+def _counted(first: NDArray[np.int64], second: NDArray[np.int64], rows: int, columns: int) -> Counts:
+    return np.bincount(first * columns + second, minlength=rows * columns).reshape(rows, columns)
+
+
+def scored(forest: Forest, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The log-odds of each row."""
+    return np.array([forest.score(vector)[0] for vector in vectors.tolist()], dtype=np.float64)
+
+
+def cuts_of(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """Where to cut: between all values where they are few, else at quantiles, so that most bins are well filled."""
+    known = values[~np.isnan(values)]
+    distinct = np.unique(known)
+    if len(distinct) <= _DISTINCT:
+        return tuple(distinct[:-1].tolist())
+    # The last bin is for what lies beyond, so that the largest value is not a cut.
+    cuts = np.unique(np.quantile(known, _QUANTILES, method="lower"))
+    return tuple(cuts[cuts < distinct[-1]].tolist())
+
+
+def reference(domain: str, names: Sequence[str], forest: Forest, batches: Iterable[Batch]) -> Reference:
+    """How the rows of a training set are distributed, and the scores that `forest` gives them.
+
+    `forest` takes vectors of `names`. Holds all rows, so give no more than a sample. Raises ValueError without rows.
+    """
+    given = [batch for batch in batches if len(batch.times)]
+    whole = Batch(
+        times=np.concatenate([batch.times for batch in given]),
+        subjects=[subject for batch in given for subject in batch.subjects],
+        vectors=np.concatenate([batch.vectors for batch in given]),
+    )
+    log_odds = scored(forest, whole.vectors)
+    cuts = {name: cuts_of(whole.vectors[:, column]) for column, name in enumerate(names)}
+    bins = Bins(cuts | {SCORE: cuts_of(log_odds)}, names)
+    bins.add(whole, log_odds)
+    found = bins.histograms()
+    score = found.pop(SCORE)
+    return Reference(domain=domain, rows=bins.rows, since=bins.began, until=bins.ended, features=found, score=score)
+
+
+def bins_for(reference: Reference, names: Sequence[str]) -> Bins:
+    """Empty counts on the bins of a reference, as far as its features are among `names`."""
+    known = set(names)
+    cuts = {name: each.cuts for name, each in reference.features.items() if name in known}
+    return Bins(cuts | {SCORE: reference.score.cuts}, names)
+
+
+def thinned(batches: Iterable[Batch], most: int) -> Iterator[Batch]:
+    """At most so many rows, the same ones whatever the batches: those with the smallest lots of subject and time."""
+    kept: list[tuple[NDArray[np.uint32], Batch]] = []
+    size = 0
+    for batch in batches:
+        kept.append((_lots(batch), batch))
+        size += len(batch.times)
+        if size > 2 * most:
+            kept = [_fewest(kept, most)]
+            size = most
+    if kept:
+        yield _fewest(kept, most)[1]
+
+
+def _lots(batch: Batch) -> NDArray[np.uint32]:
+    pairs = zip(batch.subjects, batch.times.tolist(), strict=True)
+    return np.array([zlib.crc32(f"{subject} {moment}".encode()) for subject, moment in pairs], dtype=np.uint32)
+
+
+def _fewest(kept: Sequence[tuple[NDArray[np.uint32], Batch]], most: int) -> tuple[NDArray[np.uint32], Batch]:
+    lots = np.concatenate([lots for lots, _ in kept])
+    chosen = np.sort(np.argsort(lots, kind="stable")[:most])
+    subjects = [subject for _, batch in kept for subject in batch.subjects]
+    times, vectors = (
+        np.concatenate([getattr(batch, name) for _, batch in kept])[chosen] for name in ("times", "vectors")
+    )
+    return lots[chosen], Batch(times, [subjects[at] for at in chosen.tolist()], vectors)

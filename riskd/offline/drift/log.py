@@ -1,0 +1,145 @@
+"""The rows of a decision log, counted segment by segment in bounded memory, by several processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from riskd.adapters.decision_log import read_segment
+from riskd.adapters.model_file import load_model
+from riskd.core.drift import Reference
+from riskd.core.features import FEATURES, NAMES
+from riskd.core.forest import Forest
+from riskd.offline.backtest import unseen
+from riskd.offline.drift.bins import Batch, Bins, bins_for, scored, thinned
+from riskd.offline.segments import Progress, crew, each_segment, segments_of, size
+
+SAMPLE: Final = 100_000
+"""Rows that a reference is made of."""
+_ROWS: Final = 4096
+_SOURCE: Final = b'{"type":"assessment"'
+
+
+class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=False):
+    time: float
+    domain: str
+    subject: str
+    vector: tuple[float | None, ...]
+
+
+_DECODER: Final = msgspec.json.Decoder(_Assessed)
+
+
+class Span(Struct, frozen=True, kw_only=True):
+    """Which rows: those of these identity domains, from `since` on and before `until` (epoch seconds)."""
+
+    domains: tuple[str, ...]
+    since: float = 0.0
+    until: float = float("inf")
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """A log to be read, by how many processes. `begin` is told each step and its bytes, and returns who is told of the
+    progress."""
+
+    log: Path
+    span: Span
+    workers: int | None = None
+    begin: Callable[[str, int], Progress] = unseen
+
+
+class Against(Struct, frozen=True, kw_only=True):
+    """What a domain's rows are held against: a reference, and the bundle of the model whose scores count."""
+
+    reference: Reference
+    bundle: Path
+
+
+class Counted(Struct, frozen=True):
+    """The rows of a log by domain, and what was left out: lines by the reason."""
+
+    bins: dict[str, Bins]
+    left_out: Counter[str]
+
+
+def count(source: Source, against: Mapping[str, Against]) -> Counted:
+    """Count the rows of each domain on the bins of its reference. Raises InvalidFile as `segments_of`, InvalidModel."""
+    paths = segments_of(source.log)
+    total = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counter())
+    with crew(source.workers, paths) as pool:
+        work = partial(_count_segment, source.span, against)
+        for part in each_segment(paths, work, pool, source.begin("decisions", size(paths))):
+            total.left_out.update(part.left_out)
+            for domain, bins in part.bins.items():
+                total.bins[domain] += bins
+    return total
+
+
+def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
+    """At most so many rows of each domain, drawn from the whole log. Raises InvalidFile as `segments_of`."""
+    paths, left_out = segments_of(source.log), Counter[str]()
+    progress = source.begin("reference", size(paths))
+    kept: dict[str, Batch] = {}
+    for path in paths:
+        found: dict[str, list[Batch]] = {domain: [batch] for domain, batch in kept.items()}
+        for domain, batch in batches(path, source.span, left_out):
+            found.setdefault(domain, []).append(batch)
+        kept = {domain: next(thinned(each, most)) for domain, each in found.items()}
+        progress(path.stat().st_size)
+    return kept
+
+
+def batches(path: Path, span: Span, left_out: Counter[str]) -> Iterator[tuple[str, Batch]]:
+    """The rows of a segment, some thousands at a time; each other line is counted for what it is."""
+    waiting: dict[str, list[_Assessed]] = {domain: [] for domain in span.domains}
+    for line in read_segment(path):
+        if not line.startswith(_SOURCE):
+            continue
+        try:
+            row = _DECODER.decode(line)
+        except msgspec.DecodeError:
+            left_out["unreadable"] += 1
+            continue
+        if row.domain not in waiting:
+            left_out["other_domain"] += 1
+        elif not span.since <= row.time < span.until:
+            left_out["not_chosen"] += 1
+        elif len(row.vector) != len(NAMES):
+            left_out["other_features"] += 1
+        else:
+            rows = waiting[row.domain]
+            rows.append(row)
+            if len(rows) == _ROWS:
+                yield row.domain, _packed(rows)
+                rows.clear()
+    for domain, rows in waiting.items():
+        if rows:
+            yield domain, _packed(rows)
+
+
+def _packed(rows: list[_Assessed]) -> Batch:
+    return Batch(
+        times=np.array([row.time for row in rows], dtype=np.float64),
+        subjects=[row.subject for row in rows],
+        vectors=np.array([row.vector for row in rows], dtype=np.float64),
+    )
+
+
+def _count_segment(span: Span, against: Mapping[str, Against], path: Path) -> Counted:
+    found = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counter())
+    for domain, batch in batches(path, span, found.left_out):
+        found.bins[domain].add(batch, scored(forest(against[domain].bundle), batch.vectors))
+    return found
+
+
+@lru_cache(8)
+def forest(bundle: Path) -> Forest:
+    """The model of a bundle, read once in each process. Raises InvalidModel."""
+    return load_model(bundle, {feature.name: feature.definition for feature in FEATURES})

@@ -1,0 +1,110 @@
+"""The report of drift as one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+from riskd.offline import charts
+from riskd.offline.drift.compare import Drift, Signal
+from riskd.offline.page import document, table, tiles
+
+PICTURES: Final = 12
+"""Signals of a domain that get a picture."""
+_WORDS: Final = """
+<p><small><b>Index</b>: the population stability index over all rows; <b>by chance</b> is what it is on average where
+nothing has changed, and <b>chance</b> how often it would be as large then (Yurdakul 2018, with the design effects of
+Rao and Scott 1981). <b>Shift</b>: the index of the rows since the day on which the change began, chance taken off.
+<b>K-S</b>: the largest difference of the two cumulative distributions. A signal has <b>drifted</b> when the index is no
+chance, over all signals together (Holm 1979), and the shift reaches the threshold.</small></p>
+"""
+HEAD: Final = ("signal", "drifted", "since", "shift", "index", "by chance", "chance", "K-S", "missing")
+
+
+def page(log: str, found: Sequence[Drift]) -> str:
+    """The report as a document."""
+    return document(f"Drift of {log}", _WORDS + "".join(map(_domain, found)))
+
+
+def _domain(drift: Drift) -> str:
+    span = f"{charts.date(drift.began)} to {charts.date(drift.ended)}"
+    figures = [
+        (f"{len(drift.drifted)} of {len(drift.signals)}", f"signals have drifted, by {drift.threshold:g} or more"),
+        (f"{drift.rows:,}", f"decisions, {span}"),
+        (f"{drift.reference_rows:,}", "rows of the reference"),
+    ]
+    pictures = "".join(map(_pictures, drift.signals[: max(len(drift.drifted), 1)][:PICTURES]))
+    rows = [cells(signal) for signal in drift.signals]
+    title = f"<h2>{escape(drift.domain)}: model {escape(drift.model)}</h2>"
+    return title + tiles(figures) + pictures + table("Every signal", HEAD, rows)
+
+
+def cells(signal: Signal) -> tuple[str, ...]:
+    """A signal as a row of a table."""
+    return (
+        signal.name,
+        "yes" if signal.drifted else "",
+        charts.date(signal.since) if signal.since is not None else "",
+        f"{signal.shift:.3f}" if signal.since is not None else "",
+        f"{signal.index:.4f}",
+        f"{signal.noise:.4f}",
+        f"{signal.chance:.2g}",
+        f"{signal.distance:.3f}",
+        f"{signal.missing_before:.1%} → {signal.missing_now:.1%}",
+    )
+
+
+def _pictures(signal: Signal) -> str:
+    return _histogram(signal) + _days(signal)
+
+
+def _histogram(signal: Signal) -> str:
+    """The share of each bin, in the reference and now, side by side."""
+    both = [[count / max(sum(counts), 1) for count in counts] for counts in (signal.before.counts, signal.now)]
+    names = _bins(signal.before.cuts)
+    top = max(*both[0], *both[1], 1e-9)
+    step, base = (charts.WIDTH - 20) / len(names), 140
+    parts = []
+    for at, name in enumerate(names):
+        for kind, offset, shares in (("r", 0.1, both[0]), ("c", 0.5, both[1])):
+            tall = (base - 14) * shares[at] / top
+            x = 10 + (at + offset) * step
+            said = f"{name}: {shares[at]:.2%} {'in the reference' if kind == 'r' else 'now'}"
+            parts.append(
+                f'<rect class="{kind}" x="{x:.1f}" y="{base - tall:.1f}" width="{0.4 * step:.1f}" height="{tall:.1f}">'
+                f"<title>{escape(said)}</title></rect>"
+            )
+        parts.append(charts.text(10 + (at + 0.5) * step, base + 14, name, "middle", "n"))
+    key = '<p><span class="key kr">reference</span> <span class="key kc">now</span></p>'
+    return charts.figure(f"{signal.name}: share of each range of values", base + 24, parts) + key
+
+
+def _days(signal: Signal) -> str:
+    """The index day by day, and where the change began."""
+    width, base = charts.WIDTH - 60, 110
+    top = max([*(day.index for day in signal.days), 0.1])
+    step = width / max(len(signal.days) - 1, 1)
+    points = [(50 + at * step, base - (base - 12) * day.index / top) for at, day in enumerate(signal.days)]
+    parts = [
+        f'<path class="a" d="M50 {base}H{50 + width}M50 12V{base}"/>',
+        charts.text(44, 18, f"{top:.2g}", "end", "n"),
+        charts.text(44, base, "0", "end", "n"),
+        f'<polyline class="lc" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>',
+    ]
+    for (x, y), day in zip(points, signal.days, strict=True):
+        said = f"{charts.date(day.time)}: index {day.index:.3f}, {day.missing:.1%} missing, {day.rows:,} rows"
+        parts.append(f'<circle class="c" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(said)}</title></circle>')
+        if day.time == signal.since:
+            parts.append(f'<path class="e" d="M{x:.1f} 6V{base}"/>')
+            parts.append(charts.text(x + 4, 14, f"since {charts.date(day.time)}", "start", "n"))
+    for at in {0, len(points) - 1}:
+        anchor = "start" if at == 0 else "end"
+        parts.append(charts.text(points[at][0], base + 16, charts.date(signal.days[at].time), anchor, "n"))
+    return charts.figure(f"{signal.name}: index by day", base + 24, parts)
+
+
+def _bins(cuts: Sequence[float]) -> list[str]:
+    if not cuts:
+        return ["missing", "any"]
+    return ["missing", *(f"≤ {cut:.3g}" for cut in cuts), f"> {cuts[-1]:.3g}"]

@@ -1,0 +1,123 @@
+"""The statistics of drift: how likely a shift is by chance, where rows are not independent, and when it began."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskd.core.drift import Histogram
+
+ALPHA: Final = 0.01
+"""Share of logs without drift in which any signal of a domain may be named."""
+Counts = NDArray[np.int64]
+
+
+def distance(before: Sequence[int], now: Sequence[int]) -> float:
+    """The largest difference of the cumulative shares of what is not missing."""
+    old, new = (np.cumsum(counts[1:]) / max(sum(counts[1:]), 1) for counts in (before, now))
+    return float(np.max(np.abs(old - new), initial=0.0))
+
+
+def holm(chances: Mapping[str, float]) -> set[str]:
+    """The names whose smallness is no chance, over all of them together at `ALPHA` (Holm 1979)."""
+    found: set[str] = set()
+    for at, name in enumerate(sorted(chances, key=lambda each: chances[each])):
+        if chances[name] > ALPHA / (len(chances) - at):
+            break
+        found.add(name)
+    return found
+
+
+def since(before: Sequence[int], days: Sequence[tuple[int, Counts]]) -> int:
+    """The day from which on rows are best explained by a distribution of their own, those before by `before`.
+
+    The maximum-likelihood estimate of a single change point with a known distribution before it (Hinkley 1970).
+    """
+    usual = np.log((np.array(before) + 0.5) / (sum(before) + len(before) / 2))
+    known = np.array([float(counts @ usual) for _, counts in days])
+    later = np.cumsum(np.array([counts for _, counts in days])[::-1], axis=0)[::-1]
+    likelihoods = [known[:at].sum() + _own(later[at]) for at in range(len(days))]
+    return days[int(np.argmax(likelihoods))][0]
+
+
+def _own(counts: Counts) -> float:
+    """The log-likelihood of counts under their own shares."""
+    filled = counts[counts > 0]
+    return float((filled * np.log(filled / filled.sum())).sum())
+
+
+def design_effects(groups: Counts) -> tuple[float, float]:
+    """Mean and root mean square of the design effects, from counts by random group of subjects, shape (groups, bins).
+
+    The effects are the eigenvalues of the covariance of the shares, as the groups tell it, over that of independent
+    rows (Rao and Scott 1981). Their mean is 1 at least, and never above the root mean square.
+    """
+    filled = groups[groups.sum(axis=1) > 0]
+    filled = filled[:, filled.sum(axis=0) > 0]
+    size, bins = filled.shape
+    if size < 2 or bins < 2:
+        return 1.0, 1.0
+    total = float(filled.sum())
+    shares = filled.sum(axis=0) / total
+    residuals = (filled - np.outer(filled.sum(axis=1), shares)) / np.sqrt(shares)
+    covariance = size / (size - 1) * (residuals.T @ residuals) / total
+    whole = float(np.trace(covariance))
+    # That many groups make the estimate of the squares this much too large.
+    squares = float((covariance**2).sum()) - whole**2 / (size - 1)
+    mean = max(1.0, whole / (bins - 1))
+    return mean, max(mean, math.sqrt(max(squares, 0.0) / (bins - 1)))
+
+
+def chance_of(index: float, before: Histogram, now: Histogram) -> tuple[float, float]:
+    """What the stability index is without drift on average, and how likely it is then to be at least this large.
+
+    The second-order correction of Rao and Scott (1981): the weighted sum of chi-squares has the mean and the variance
+    of a scaled chi-square (Satterthwaite 1946).
+    """
+    degrees = sum(old + new > 0 for old, new in zip(before.counts, now.counts, strict=True)) - 1
+    if degrees < 1:
+        return 0.0, 1.0
+    sizes = [max(sum(each.counts), 1) for each in (before, now)]
+    mean, rms = (
+        sum(getattr(each, name) / size for each, size in zip((before, now), sizes, strict=True))
+        for name in ("effect", "effect_rms")
+    )
+    uneven = (rms / mean) ** 2
+    return degrees * mean, chi_square_beyond(index / (mean * uneven), degrees / uneven)
+
+
+def chi_square_beyond(value: float, degrees: float) -> float:
+    """The probability that a chi-square variable is larger: the regularised incomplete gamma function Q(k/2, x/2)."""
+    a, x = degrees / 2, value / 2
+    if x <= 0:
+        return 1.0
+    scale = math.exp(a * math.log(x) - x - math.lgamma(a))
+    return 1 - scale * _series(a, x) if x < a + 1 else scale * _fraction(a, x)
+
+
+def _series(a: float, x: float) -> float:
+    """The power series of P(a, x) without its factor (DLMF 8.7.1)."""
+    term = total = 1 / a
+    while term > total * 1e-15:
+        a += 1
+        term *= x / a
+        total += term
+    return total
+
+
+def _fraction(a: float, x: float) -> float:
+    """The continued fraction of Q(a, x) without its factor (DLMF 8.9.2, even part), by Lentz's method."""
+    b = x + 1 - a
+    c, d = math.inf, 1 / b
+    value, n = d, 0
+    while True:
+        n += 1
+        term, b = -n * (n - a), b + 2
+        d, c = 1 / (term * d + b), b + term / c
+        value *= c * d
+        if abs(c * d - 1) < 1e-14:
+            return value

@@ -1,0 +1,47 @@
+"""What a simulation knows of each assessment and no live log can: one JSON object a line of `truth.jsonl`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from riskd.core.errors import InvalidFile, Problem
+
+FILE: Final = "truth.jsonl"
+
+
+class Truth(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Who really made an assessed attempt. Defaults are left out of the line."""
+
+    assessment_id: str
+    attack: str = ""
+    """Class of attack; empty for the owner's own."""
+    segments: tuple[str, ...] = ()
+    """Sub-populations, `traveller`, `vpn`."""
+    campaign: str = ""
+    """Which attack of its class; empty for the owner's own."""
+    step: int = 0
+    """How many attempts of the same visit were before it."""
+
+
+_DECODER: Final = msgspec.json.Decoder(Truth)
+
+
+def read_truth(path: Path) -> dict[str, Truth]:
+    """Every line, by assessment id. Raises InvalidFile with the first line that is none."""
+    found: dict[str, Truth] = {}
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                one = _DECODER.decode(line)
+                found[one.assessment_id] = one
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}"
+        raise InvalidFile([Problem(str(path), why, "name the truth.jsonl of a simulation")]) from error
+    except msgspec.DecodeError as error:
+        where = f"{path}:{len(found) + 1}"
+        raise InvalidFile([Problem(where, f"is not a line of truth: {error}", "simulate it again")]) from error
+    return found

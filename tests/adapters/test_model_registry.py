@@ -1,0 +1,264 @@
+"""Roles of models, and who made them: what is given is had, what was had comes back, nothing is given in silence."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from shutil import copytree
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskd.adapters.model_file import Act, Registry, load_model, read_signature, seal, sign, stage, verified
+from riskd.core.attempt import DOMAINS
+from riskd.core.errors import InvalidModel
+from riskd.wiring import data_directory
+from tests.models.stories import DEFINITIONS
+
+VERSIONS = ("a", "b", "c")
+
+
+def act(version: str, before: str, **changes: object) -> Act:
+    made = Act(time=1.0, actor="kim", act="promote", role="champion", version=version, before=before, reason="better")
+    return msgspec.structs.replace(made, **changes)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Every domain with a champion, and customers with versions to choose from."""
+    copytree(data_directory("models"), tmp_path / "models")
+    for version in VERSIONS:
+        copytree(tmp_path / "models" / "customer" / "hand-set-2", tmp_path / "models" / "customer" / version)
+    return tmp_path / "models"
+
+
+def test_a_role_that_is_given_is_had_and_told(models: Path) -> None:
+    """The alias names the version, and the history has who, when, why and past which checks."""
+    registry = Registry(models)
+    first = act("a", "hand-set-2")
+    second = act("b", "a", forced=("recall class spraying",), time=2.0)
+    registry.give("customer", first)
+    registry.give("customer", second)
+
+    assert registry.champion("customer") == models / "customer" / "b"
+    assert registry.history("customer") == [first, second]
+    assert (models / "customer" / "history.jsonl").read_bytes().count(b"\n") == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(st.sampled_from([*VERSIONS, "back"]), max_size=12))
+def test_rolling_back_is_a_stack(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+    """Whatever was promoted and rolled back in whatever order, each rollback brings back who had the role before."""
+    models = tmp_path_factory.mktemp("models")
+    for version in ("origin", *VERSIONS):
+        (models / "customer" / version).mkdir(parents=True)
+    (models / "customer" / "champion").write_text("origin\n")
+    registry, stack = Registry(models), ["origin"]
+    for step in steps:
+        held = registry.holder("customer", "champion")
+        assert held == stack[-1]
+        if step != "back":
+            registry.give("customer", act(step, held))
+            stack.append(step)
+        elif len(stack) == 1:
+            with pytest.raises(InvalidModel, match="remembered"):
+                registry.before("customer", "champion")
+        else:
+            registry.give("customer", act(registry.before("customer", "champion"), held, act="rollback"))
+            stack.pop()
+
+
+def test_a_role_that_was_given_by_hand_can_be_rolled_back(models: Path) -> None:
+    """Whoever edits the alias is not in the history, and what the history has last is what was before."""
+    registry = Registry(models)
+    registry.give("customer", act("a", "hand-set-2"))
+    (models / "customer" / "champion").write_text("c\n")
+
+    assert registry.before("customer", "champion") == "a"
+
+
+def test_a_challenger_that_becomes_champion_is_challenger_no_more(models: Path) -> None:
+    """And one that never had a predecessor can be withdrawn."""
+    registry = Registry(models)
+    registry.give("customer", act("a", "", role="challenger"))
+    assert registry.before("customer", "challenger") == ""
+    registry.give("customer", act("a", "hand-set-2"))
+
+    assert registry.holder("customer", "challenger") == ""
+    registry.give("customer", act("b", "", role="challenger"))
+    registry.give("customer", act("", "b", role="challenger", act="rollback"))
+    assert not (models / "customer" / "challenger").exists()
+
+
+def test_what_is_no_version_gets_no_role(models: Path) -> None:
+    """Neither a name that is not there nor one that leads elsewhere; nothing is written."""
+    registry = Registry(models)
+    for name in ("d", "../machine/hand-set-2", "champion", ""):
+        with pytest.raises(InvalidModel, match="has: a, b, c, hand-set-2"):
+            registry.path("customer", name)
+    with pytest.raises(InvalidModel):
+        registry.give("customer", act("d", "hand-set-2"))
+
+    assert registry.history("customer") == []
+    assert registry.holder("customer", "champion") == "hand-set-2"
+
+
+def test_an_alias_that_leads_elsewhere_is_refused(models: Path) -> None:
+    """The champion is one of the directories beside it, whatever the file says."""
+    for said in ("../machine/hand-set-2", "", "gone"):
+        (models / "customer" / "champion").write_text(said)
+        with pytest.raises(InvalidModel, match="names no version here"):
+            Registry(models).champion("customer")
+
+
+def test_one_act_at_a_time_and_none_that_is_late(models: Path) -> None:
+    """While another process gives a role, and after one has, an act that did not see it is refused."""
+    registry = Registry(models)
+    descriptor = os.open(models / "customer" / ".registry", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(InvalidModel, match="another role is being given"):
+        registry.give("customer", act("a", "hand-set-2"))
+    os.close(descriptor)
+    registry.give("customer", act("a", "hand-set-2"))
+    with pytest.raises(InvalidModel, match="champion is a by now, not hand-set-2"):
+        registry.give("customer", act("b", "hand-set-2"))
+
+
+def test_what_is_staged_is_what_challengers_would_decide_by(models: Path, tmp_path: Path) -> None:
+    """The challenger where there is one, the champion elsewhere, and nothing else; refused without any."""
+    registry = Registry(models)
+    with pytest.raises(InvalidModel, match="no identity domain has a challenger"):
+        stage(models, tmp_path / "none")
+    registry.give("customer", act("b", "", role="challenger"))
+
+    assert stage(models, tmp_path / "staged") == {"customer": "b"}
+    staged = Registry(tmp_path / "staged")
+    assert [staged.champion(domain).name for domain in DOMAINS] == ["b", "hand-set-2", "hand-set-2"]
+    assert staged.versions("customer") == ["b"]
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    file = tmp_path / "key.pem"
+    file.write_bytes(pem(Ed25519PrivateKey.generate()))
+    return file
+
+
+def pem(private: Ed25519PrivateKey | X25519PrivateKey) -> bytes:
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def signed(path: Path, key: Path) -> str:
+    return sign(path, (path / "manifest.json").read_bytes(), key).key
+
+
+def test_a_signed_bundle_is_served_where_its_key_is_trusted(models: Path, key: Path) -> None:
+    """By one of several keys; and where none is asked for, as before."""
+    bundle = models / "customer" / "a"
+    public = signed(bundle, key)
+
+    assert load_model(bundle, DEFINITIONS, trusted=["00" * 32, public]).version == "hand-set-2"
+    assert load_model(bundle, DEFINITIONS).version == "hand-set-2"
+
+
+def unsigned(bundle: Path) -> None:
+    (bundle / "signature.json").unlink()
+
+
+def edited(bundle: Path) -> None:
+    """Somebody changes the forest and seals it, as somebody who may review may; the seal takes the signature."""
+    forest = bundle / "forest.json"
+    forest.write_text(forest.read_text().replace('"missing": 0', '"missing": 0.0', 1))
+    seal(bundle, DEFINITIONS)
+
+
+def resealed_behind_the_back(bundle: Path) -> None:
+    """Somebody changes the forest, seals it, and puts the old signature back."""
+    before = (bundle / "signature.json").read_bytes()
+    edited(bundle)
+    (bundle / "signature.json").write_bytes(before)
+
+
+def of_another(bundle: Path) -> None:
+    other = bundle.parent / "other.pem"
+    other.write_bytes(pem(Ed25519PrivateKey.generate()))
+    signed(bundle, other)
+
+
+def claimed(bundle: Path) -> None:
+    """The trusted key's name on somebody else's signature."""
+    mine = read_signature(bundle)
+    of_another(bundle)
+    theirs = read_signature(bundle)
+    assert mine is not None
+    assert theirs is not None
+    forged = msgspec.structs.replace(theirs, key=mine.key)
+    (bundle / "signature.json").write_bytes(msgspec.json.encode(forged))
+
+
+FORGERIES = {
+    "not signed": (unsigned, "is missing: models.trusted_keys asks"),
+    "sealed again": (edited, "is missing"),
+    "changed": (resealed_behind_the_back, "does not fit manifest.json"),
+    "another key": (of_another, "which models.trusted_keys does not have"),
+    "another's name": (claimed, "does not fit manifest.json"),
+    "no signature": (lambda bundle: (bundle / "signature.json").write_text("{}"), "is no signature"),
+    "no bytes": (lambda bundle: (bundle / "signature.json").write_bytes(b"\xff"), "is no signature"),
+}
+
+
+@pytest.mark.parametrize(("forge", "expected"), FORGERIES.values(), ids=FORGERIES.keys())
+def test_a_forgery_is_refused_with_its_remedy(models: Path, key: Path, forge: object, expected: str) -> None:
+    """Named with the file, and with who can mend it."""
+    bundle = models / "customer" / "a"
+    public = signed(bundle, key)
+    assert callable(forge)
+    forge(bundle)
+    with pytest.raises(InvalidModel, match=expected) as caught:
+        load_model(bundle, DEFINITIONS, trusted=[public])
+
+    (problem,) = caught.value.problems
+    assert str(problem).startswith(f"{bundle}/signature.json")
+    assert "sign" in problem.remedy
+
+
+def test_a_changed_byte_is_seen(models: Path, key: Path) -> None:
+    """Of any file: the signature is of the hashes of all."""
+    bundle = models / "customer" / "a"
+    public = signed(bundle, key)
+    for name in ("forest.json", "card.md", "manifest.json"):
+        whole = (bundle / name).read_bytes()
+        (bundle / name).write_bytes(whole + b"\n")
+        with pytest.raises(InvalidModel):
+            load_model(bundle, DEFINITIONS, trusted=[public])
+        (bundle / name).write_bytes(whole)
+
+    assert load_model(bundle, DEFINITIONS, trusted=[public]).version == "hand-set-2"
+
+
+def test_any_tool_can_check_a_signature(models: Path, key: Path) -> None:
+    """It is Ed25519 over the bytes of manifest.json, with nothing around them."""
+    bundle = models / "customer" / "a"
+    signed(bundle, key)
+    found = read_signature(bundle)
+    assert found is not None
+
+    assert verified(found, (bundle / "manifest.json").read_bytes())
+    assert not verified(found, b"")
+    assert not verified(msgspec.structs.replace(found, key="00"), (bundle / "manifest.json").read_bytes())
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", pem(X25519PrivateKey.generate())], ids=["empty", "text", "x25519"])
+def test_what_is_no_key_signs_nothing(models: Path, key: Path, content: bytes) -> None:
+    """It is refused with how to make one."""
+    key.write_bytes(content)
+    with pytest.raises(InvalidModel, match="openssl genpkey -algorithm ed25519"):
+        signed(models / "customer" / "a", key)
+
+    assert not (models / "customer" / "a" / "signature.json").exists()

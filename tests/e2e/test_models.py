@@ -1,0 +1,117 @@
+"""Models of a service: whose are let in, and how a challenger comes to be scored beside the champion."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from shutil import copytree
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from riskd.adapters.model_file import read_forest, read_signature, seal
+from riskd.core.attempt import DOMAINS
+from riskd.core.errors import InvalidFile
+from riskd.core.lineup import Wish
+from riskd.core.record import ShadowRecord
+from tests.e2e.service import attempt, eventually, riskd, serving
+from tests.e2e.test_files import START, reload, told
+from tests.models.stories import DEFINITIONS, MODELS
+from tests.releases.candidates import policies, releases
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return copytree(MODELS, tmp_path / "models")
+
+
+def signed(models: Path, state: Path) -> str:
+    """Sign every champion by the command line; the public key."""
+    key = state / "key.pem"
+    key.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    bundles = [str(models / domain / (models / domain / "champion").read_text().strip()) for domain in DOMAINS]
+    done = riskd("model", "sign", "--key", str(key), *bundles, state=state)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[-1]
+
+
+def test_a_service_that_trusts_keys_takes_no_other_models(models: Path, tmp_path: Path) -> None:
+    """At the start and at a reload: what is not signed is refused with its remedy, and the last good one goes on."""
+    public = signed(models, tmp_path)
+    settings = {"RISKD_RELEASE__MODELS": str(models), "RISKD_MODELS__TRUSTED_KEYS": f"{'0' * 64},{public}"}
+    signature = models / "machine" / (models / "machine" / "champion").read_text().strip() / "signature.json"
+    with serving(tmp_path / "state", settings=settings) as service:
+        first = service.assess(attempt()).release
+        content = signature.read_bytes()
+        signature.unlink()
+        problems = str(reload(service, "reload_refused")["problems"])
+        assert f"{signature}: is missing: models.trusted_keys asks for signed bundles" in problems
+        assert "riskd model sign --key" in problems
+        assert service.assess(attempt()).release == first
+        signature.write_bytes(content)
+        assert reload(service, "reloaded")["release"] == first
+    signature.unlink()
+    done = riskd(*START, state=tmp_path, settings=settings)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [problem.startswith(str(signature)) for problem in told(done.stderr)] == [True]
+
+
+def test_a_release_of_models_that_are_not_trusted_is_neither_made_nor_activated(models: Path, tmp_path: Path) -> None:
+    """Also one that was made before anybody asked for signatures."""
+    state, rules = tmp_path / "state", policies(tmp_path / "policies", "2m")
+    before = releases(state).create(rules, models, "test", "").id
+    public = signed(models, tmp_path)
+    now = releases(state, **{"models.trusted_keys": public})
+    for work in (
+        lambda: now.create(rules, MODELS, "test", ""),
+        lambda: now.activate(Wish(release=before, actor="test")),
+    ):
+        with pytest.raises(InvalidFile, match="asks for signed bundles"):
+            work()
+    assert now.activate(Wish(release=now.create(rules, models, "test", "").id, actor="test")).late == ()
+    assert read_signature(now.files.folders(now.all()[0].id)[1] / "machine" / "hand-set-2") is not None
+
+
+def test_a_challenger_is_scored_in_shadow_by_one_command(models: Path, tmp_path: Path) -> None:
+    """It decides nothing, and the log has what it would have said; a challenger that becomes champion then decides."""
+    candidate = copytree(models / "customer" / "hand-set-2", models / "customer" / "candidate")
+    document = read_forest(candidate)
+    (candidate / "forest.json").write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(document, baseline=document.baseline + 2))
+    )
+    manifest = json.loads((candidate / "manifest.json").read_text())
+    (candidate / "manifest.json").write_text(json.dumps(manifest | {"version": "candidate"}))
+    seal(candidate, DEFINITIONS)
+    state, settings = tmp_path / "state", {"RISKD_RELEASE__MODELS": str(models)}
+
+    def run(*words: str) -> dict[str, object]:
+        done = riskd(*words, "--json", state=state, settings=settings)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    with serving(state, settings=settings) as service:
+        run("model", "promote", "customer", "candidate", "--as", "challenger")
+        refused = riskd("release", "shadow", state=state, settings=settings)
+        assert (refused.returncode, "activate one whole" in refused.stderr) == (2, True)
+        kept = run("release", "create")["release"]
+        assert isinstance(kept, dict)
+        run("release", "activate", str(kept["id"]))
+        activation = run("release", "shadow")["activation"]
+        assert isinstance(activation, dict)
+        answer = service.assess(attempt())
+        assert (answer.release, answer.model) == (kept["id"], "hand-set-2")
+        eventually(lambda: any(isinstance(line, ShadowRecord) for line in service.decisions()))
+        (shadow,) = (line for line in service.decisions() if isinstance(line, ShadowRecord))
+        assert (shadow.release, shadow.model, shadow.beside) == (activation["shadow"], "candidate", answer.release)
+        assert shadow.score > answer.score
+        assert service.metric("riskd_release_info", role="shadow", domain="customer", model="candidate") == 1
+        assert service.metric("riskd_release_info", role="shadow", domain="machine", model="hand-set-2") == 1
+        run("model", "promote", "customer", "candidate", "--force", "a test")
+        created = run("release", "create")["release"]
+        assert isinstance(created, dict)
+        assert created["id"] == activation["shadow"]
+        run("release", "activate", str(created["id"]))
+        assert service.assess(attempt()).model == "candidate"

@@ -1,0 +1,250 @@
+"""Drift: what shifted is named with its day, what did not is not, and the statistics are what their sources say."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from riskd.core.drift import Histogram, Reference, stability_index
+from riskd.core.errors import InvalidFile
+from riskd.core.features import NAMES
+from riskd.offline.drift.bins import DAY, SCORE, Batch, Bins, bins_for, cuts_of, reference, scored, thinned
+from riskd.offline.drift.compare import Drift, compare
+from riskd.offline.drift.log import Against, Source, Span, count, sample
+from riskd.offline.drift.page import page
+from riskd.offline.drift.statistics import ALPHA, chance_of, chi_square_beyond, design_effects, holm, since
+from tests.offline.drift.world import BEGIN, BUNDLE, MODEL, Shift, rows, write
+
+CUSTOMERS = Span(domains=("customer",))
+counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=15).filter(lambda found: sum(found) > 0)
+
+
+@pytest.fixture(scope="module")
+def usual() -> Reference:
+    """What the model expects."""
+    return reference("customer", NAMES, MODEL, [rows(1, 8000, users=1200)])
+
+
+def drift(usual: Reference, batch: Batch, threshold: float = 0.1) -> Drift:
+    bins = bins_for(usual, NAMES)
+    bins.add(batch, scored(MODEL, batch.vectors))
+    return compare(usual, bins, "hand-set-2", threshold)
+
+
+SHIFTS = {
+    "a measurement": Shift("address_llr", 9, by=0.9),
+    "a flag": Shift("new_device", 4, by=1.0),
+    "a signal that dies": Shift("typing_deviation", 11, missing=0.9),
+    "from the first day": Shift("hour_llr", 0, by=0.9),
+    "on the last day": Shift("device_llr", 13, by=1.6),
+}
+
+
+@pytest.mark.parametrize("shift", SHIFTS.values(), ids=SHIFTS.keys())
+def test_a_shifted_signal_is_named_with_its_day(usual: Reference, shift: Shift) -> None:
+    """It alone, the score aside, which reads it; and the day is the one on which it began."""
+    found = drift(usual, rows(77, 12_000, users=1500, shift=shift))
+
+    named = {signal.name: signal for signal in found.drifted}
+    assert named.keys() - {SCORE} == {shift.signal}
+    assert named[shift.signal].since == BEGIN + shift.day * DAY
+    if shift.missing:
+        assert named[shift.signal].missing_now > named[shift.signal].missing_before + 0.1
+
+
+def test_a_log_that_did_not_change_is_seldom_blamed(usual: Reference) -> None:
+    """Over twenty worlds no signal is named: at most `ALPHA` of such logs may be, and none of these is."""
+    assert [seed for seed in range(100, 120) if drift(usual, rows(seed)).drifted] == []
+
+
+def test_chances_are_chances() -> None:
+    """Without drift, the share of signals with a chance below q is q, although rows of a user resemble each other."""
+    chances = [
+        signal.chance
+        for seed in range(12)
+        for signal in drift(reference("customer", NAMES, MODEL, [rows(500 + seed)]), rows(600 + seed)).signals
+    ]
+
+    for q in (0.5, 0.1, 0.05):
+        assert np.mean([chance < q for chance in chances]) == pytest.approx(q, abs=0.35 * q)
+    assert np.mean([chance < 0.001 for chance in chances]) < 0.005
+
+
+def test_ignoring_users_would_raise_false_alarms(usual: Reference) -> None:
+    """Rows of one user are not independent: taken as such, chances would be far too small."""
+    found = [signal for seed in range(200, 206) for signal in drift(usual, rows(seed, users=60)).signals]
+    naive = [
+        chance_of(
+            signal.index,
+            msgspec.structs.replace(signal.before, effect=1.0, effect_rms=1.0),
+            Histogram(cuts=signal.before.cuts, counts=signal.now),
+        )[1]
+        for signal in found
+    ]
+
+    assert np.mean([chance < 0.01 for chance in naive]) > 0.3
+    assert np.mean([signal.chance < 0.01 for signal in found]) < 0.06
+
+
+@given(counts, st.integers(1, 1000))
+def test_equal_shares_have_no_index(before: list[int], times: int) -> None:
+    """However many rows; what half a count a bin does apart."""
+    assert stability_index(before, before) == 0
+    more = [times * each for each in before]
+    assert 0 <= stability_index(before, more) <= len(before)
+
+
+@given(counts, st.data())
+def test_the_index_is_symmetric_and_never_negative(before: list[int], data: st.DataObject) -> None:
+    """It is a divergence, and finite whatever is empty."""
+    now = data.draw(st.lists(st.integers(0, 10_000), min_size=len(before), max_size=len(before)))
+    index = stability_index(before, now)
+
+    assert index >= 0
+    assert math.isfinite(index)
+    assert index == pytest.approx(stability_index(now, before))
+
+
+def test_the_index_is_that_of_the_textbooks() -> None:
+    """0.6/0.4 beside 0.5/0.5 is (0.1 ln 1.2 + -0.1 ln 0.8) = 0.0405."""
+    assert stability_index([50_000, 50_000], [60_000, 40_000]) == pytest.approx(0.040546, abs=1e-4)
+
+
+@given(st.floats(0, 1000), st.floats(0.3, 40))
+def test_chances_beyond_are_those_of_chi_square(value: float, degrees: float) -> None:
+    """As SciPy computes them, in the far tail as well."""
+    assert chi_square_beyond(value, degrees) == pytest.approx(
+        float(stats.chi2.sf(value, degrees)), rel=1e-9, abs=1e-300
+    )
+
+
+def test_independent_rows_have_an_effect_of_one() -> None:
+    """And rows that come four at a time have one of four."""
+    dice = np.random.default_rng(3)
+    share = [0.5, 0.3, 0.15, 0.05]
+    alone = np.mean([design_effects(dice.multinomial(200, share, size=64)) for _ in range(40)], axis=0)
+    fours = np.mean([design_effects(4 * dice.multinomial(50, share, size=64)) for _ in range(40)], axis=0)
+
+    assert alone == pytest.approx([1, 1], abs=0.12)
+    assert fours == pytest.approx([4, 4], rel=0.1)
+
+
+@given(st.dictionaries(st.text(min_size=1), st.floats(0, 1), max_size=30))
+def test_holm_is_between_bonferroni_and_none(chances: dict[str, float]) -> None:
+    """Every signal that Bonferroni would name is named, and none whose own chance is above `ALPHA`."""
+    found = holm(chances)
+    assert {name for name, chance in chances.items() if chance <= ALPHA / len(chances)} <= found
+    assert all(chances[name] <= ALPHA for name in found)
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 9), st.integers(0, 2**32 - 1))
+def test_a_change_is_dated(day: int, seed: int) -> None:
+    """The day from which on a share is another, whatever the day."""
+    dice = np.random.default_rng(seed)
+    days = [(each, dice.multinomial(300, [0.3, 0.7] if each >= day else [0.7, 0.3])) for each in range(10)]
+    assert since([7000, 3000], days) == day
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), min_size=1, max_size=300))
+def test_every_value_has_one_place(values: list[float]) -> None:
+    """The bins of NumPy and of the core are the same, and together hold all rows."""
+    column = np.array(values)
+    cuts = cuts_of(column)
+    assert list(cuts) == sorted(set(cuts))
+    bins = Bins({"x": cuts}, ("x",))
+    bins.add(Batch(np.zeros(len(values)), [str(at) for at in range(len(values))], column[:, None]), column)
+    histogram = bins.histograms()["x"]
+    one_by_one = [0] * len(histogram.counts)
+    for value in values:
+        one_by_one[histogram.place(value)] += 1
+
+    assert list(histogram.counts) == one_by_one
+
+
+def test_parts_add_up(usual: Reference) -> None:
+    """Counts of halves are the counts of the whole, whichever comes first."""
+    whole = rows(9, 2000)
+    halves = [
+        Batch(whole.times[cut], whole.subjects[cut], whole.vectors[cut]) for cut in (slice(1000), slice(1000, 2000))
+    ]
+    found = []
+    for order in ([whole], halves, halves[::-1]):
+        total = bins_for(usual, NAMES)
+        for part in order:
+            bins = bins_for(usual, NAMES)
+            bins.add(part, scored(MODEL, part.vectors))
+            total += bins
+        found.append((total.histograms(), {day: counts.tolist() for day, counts in sorted(total.days.items())}))
+
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_log_is_read_as_its_rows(usual: Reference, tmp_path: Path) -> None:
+    """Segments, processes and batches make no difference; what is not counted is named."""
+    batch = rows(31, 3000, shift=Shift("address_llr", 7, by=1.0))
+    log = write(tmp_path / "log", batch, segments=3)
+    write(log, rows(32, 50), domain="workforce", segments=1)
+    with (log / "20240101T000009.000000-x.jsonl").open("wb") as torn:
+        torn.write(b'{"type":"assessment","id":1}\n{"type":"outcome"}\n')
+    against = {"customer": Against(reference=usual, bundle=BUNDLE)}
+    for workers in (1, 2):
+        counted = count(Source(log=log, span=CUSTOMERS, workers=workers), against)
+        found = compare(usual, counted.bins["customer"], "hand-set-2")
+
+        assert found == drift(usual, batch)
+        assert counted.left_out == {"other_domain": 50, "unreadable": 1}
+
+
+def test_a_span_of_days_is_a_span_of_days(usual: Reference, tmp_path: Path) -> None:
+    """Rows before `since` and from `until` on are left out, and counted as such."""
+    log = write(tmp_path / "log", rows(33, 1400))
+    span = Span(domains=("customer",), since=BEGIN + 3 * DAY, until=BEGIN + 5 * DAY)
+    counted = count(Source(log=log, span=span), {"customer": Against(reference=usual, bundle=BUNDLE)})
+
+    assert sorted(counted.bins["customer"].days) == [20_003, 20_004]
+    assert counted.left_out["not_chosen"] + counted.bins["customer"].rows == 1400
+
+
+def test_a_sample_is_bounded_and_the_same(tmp_path: Path) -> None:
+    """No more rows than asked for, spread over all days, the same ones however they came."""
+    batch = rows(34, 3000)
+    log = write(tmp_path / "log", batch, segments=4)
+    found = sample(Source(log=log, span=CUSTOMERS), 500)["customer"]
+    again = next(thinned([batch], 500))
+
+    assert len(found.times) == 500
+    assert sorted(found.times.tolist()) == sorted(again.times.tolist())
+    assert len(np.unique(found.times // DAY)) == 14
+
+
+def test_a_log_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """With its name."""
+    with pytest.raises(InvalidFile, match="not a directory"):
+        count(Source(log=tmp_path / "gone", span=CUSTOMERS), {})
+
+
+def test_the_reference_is_small(usual: Reference) -> None:
+    """A bundle stays below a megabyte, and what is written is read."""
+    text = msgspec.json.encode(usual)
+    assert len(text) < 60_000
+    assert msgspec.json.decode(text, type=Reference) == usual
+
+
+def test_the_page_loads_nothing(usual: Reference) -> None:
+    """One file: every signal, a picture of each that has drifted, and no address of anything outside."""
+    found = drift(usual, rows(77, 6000, shift=Shift("address_llr", 9, by=1.2)))
+    text = page("<decisions>", [found])
+
+    assert "&lt;decisions&gt;" in text
+    assert text.count("<svg") == 2 * len(found.drifted)
+    assert all(f"<td>{name}</td>" in text for name in (*NAMES, SCORE))
+    assert "since 2024-10-13" in text
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")

@@ -1,0 +1,105 @@
+"""Decision logs in which every signal is drawn from distributions that do not change, unless a test shifts one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+
+from riskd.adapters.model_file import load_model
+from riskd.core import record
+from riskd.core.features import FEATURES, NAMES
+from riskd.core.forest import Forest
+from riskd.offline.drift.bins import DAY, Batch
+from riskd.wiring import data_directory
+
+BEGIN: Final = 20_000 * DAY
+BUNDLE: Final = data_directory("models") / "customer" / "hand-set-2"
+MODEL: Final = load_model(BUNDLE, {feature.name: feature.definition for feature in FEATURES})
+_KIND: Final = np.random.default_rng(0).integers(4, size=len(NAMES))
+"""Of each signal: a flag, a small count, a measurement, a measurement that is often missing."""
+
+
+class Shift(Struct, frozen=True):
+    """From the first moment of `day` on a signal is another: `by` of its own spread higher, or `missing` more often."""
+
+    signal: str
+    day: int
+    by: float = 0.0
+    missing: float = 0.0
+
+
+def rows(seed: int, size: int = 4000, *, users: int = 400, days: int = 14, shift: Shift | None = None) -> Batch:
+    """Rows of users who differ from each other: two rows of one of them are not independent."""
+    dice = np.random.default_rng(seed)
+    habits = dice.normal(size=(users, len(NAMES))) * 0.7
+    user = dice.integers(users, size=size)
+    times = BEGIN + np.sort(dice.random(size)) * days * DAY
+    raw = habits[user] + dice.normal(size=(size, len(NAMES)))
+    late = times >= BEGIN + (shift.day if shift else days) * DAY
+    if shift:
+        raw[late, NAMES.index(shift.signal)] += shift.by * 1.22
+    vectors = np.select([_KIND == 0, _KIND == 1], [(raw > 1.2) * 1.0, np.maximum(np.floor(raw), 0)], raw)
+    vectors[(dice.random(vectors.shape) < 0.3) & (_KIND == 3)] = np.nan
+    if shift:
+        vectors[late & (dice.random(size) < shift.missing), NAMES.index(shift.signal)] = np.nan
+    return Batch(times, [f"{seed:04x}{each:08x}" for each in user.tolist()], vectors)
+
+
+def write(directory: Path, batch: Batch, *, domain: str = "customer", segments: int = 2) -> Path:
+    """A decision log of these rows, as the service writes it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = [record.encode(each) for each in _records(batch, domain)]
+    for part in range(segments):
+        name = f"20240101T00000{part}.000000-{domain}.jsonl"
+        (directory / name).write_bytes(b"".join(line + b"\n" for line in lines[part::segments]))
+    return directory
+
+
+def _records(batch: Batch, domain: str) -> Iterator[record.AssessmentRecord]:
+    for at, (time, subject, vector) in enumerate(zip(batch.times.tolist(), batch.subjects, batch.vectors, strict=True)):
+        yield assessed(f"{at:032x}", time, subject, vector.tolist(), domain)
+
+
+def assessed(name: str, time: float, subject: str, vector: list[float], domain: str) -> record.AssessmentRecord:
+    """A decision that nobody asks for anything but its vector."""
+    return record.AssessmentRecord(
+        id=name,
+        time=time,
+        tenant="",
+        domain=domain,
+        journey="login",
+        subject=subject,
+        request_id="",
+        credential_result="succeeded",
+        facts=record.Facts(now=time, network="192.0.2.0/24", values={}, place=None, route=None, agent=None, missing=()),
+        vector=tuple(None if math.isnan(value) else value for value in vector),
+        log_odds=0.0,
+        score=0.01,
+        level="low",
+        tier="BASELINE",
+        satisfied=True,
+        hits=(),
+        shadow_hits=(),
+        reasons=(),
+        contributions=None,
+        gaps=(),
+        coverage=1.0,
+        causes=(),
+        release="r",
+        model="hand-set-2",
+    )
+
+
+def forest() -> Forest:
+    """The model whose scores count."""
+    return MODEL
+
+
+def known(references: Mapping[str, float]) -> list[float]:
+    """A vector in which these features are not as usual."""
+    return [references.get(name, usual) for name, usual in zip(NAMES, MODEL.references, strict=True)]

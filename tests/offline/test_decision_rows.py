@@ -1,0 +1,155 @@
+"""A decision log as rows: what is read, in which order, and what labels it gets."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskd.core import record
+from riskd.core.attempt import OUTCOMES
+from riskd.core.errors import InvalidFile
+from riskd.core.features import NAMES
+from riskd.offline import outcomes
+from riskd.offline.decision_rows import read_rows
+from riskd.offline.labels import label
+from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
+
+LATER: Final = 86_400.0
+
+
+def assessment(number: int, time: float, *, domain: str = "customer", width: int = len(NAMES)) -> record.Record:
+    return record.AssessmentRecord(
+        id=f"{number:032x}",
+        time=time,
+        tenant="",
+        domain=domain,
+        journey="login",
+        subject=f"{number % 3:08x}",
+        request_id="",
+        credential_result="succeeded",
+        facts=record.Facts(time, "192.0.2.0/24", {}, None, None, None, ()),
+        vector=(math.nan, *(float(number),) * (width - 1)),
+        log_odds=0.0,
+        score=0.0,
+        level="low",
+        tier="BASELINE",
+        satisfied=True,
+        hits=(),
+        shadow_hits=(),
+        reasons=(),
+        contributions=None,
+        gaps=(),
+        coverage=1.0,
+        causes=(),
+        release="r",
+        model="m",
+    )
+
+
+def outcome(number: int, time: float, kind: str) -> record.Record:
+    return record.OutcomeRecord(
+        assessment_id=f"{number:032x}",
+        time=time,
+        tenant="",
+        domain="customer",
+        journey="login",
+        kind=kind,
+        amr=(),
+        seconds=None,
+        taught=0,
+    )
+
+
+def write(directory: Path, *segments: list[record.Record]) -> Path:
+    for number, lines in enumerate(segments):
+        text = b"".join(record.encode(line) + b"\n" for line in lines)
+        (directory / f"2026010{number + 1}T000000.000000-w0-1.jsonl").write_bytes(text)
+    return directory
+
+
+def test_rows_are_in_order_of_time_with_the_outcomes_of_any_segment(tmp_path: Path) -> None:
+    """Whatever order lines and segments have; a repeated line counts once; another domain's rows are not there."""
+    log = write(
+        tmp_path,
+        [outcome(1, 5.0, "session_established"), assessment(2, 3.0), assessment(3, 1.0, domain="workforce")],
+        [assessment(1, 2.0), assessment(2, 3.0), outcome(2, 3.0 + LATER, "confirmed_fraud")],
+    )
+    rows = read_rows(log, "customer")
+    assert rows.ids.tolist() == [f"{1:032x}", f"{2:032x}"]
+    assert rows.times.tolist() == [2.0, 3.0]
+    assert rows.labels.tolist() == [GOOD, FRAUD]
+    assert rows.known.tolist() == [5.0, 3.0 + LATER]
+    assert rows.names == NAMES
+    assert np.isnan(rows.vectors[:, 0]).all()
+    assert rows.vectors[:, 1].tolist() == [1.0, 2.0]
+
+
+def test_what_was_told_later_is_not_known_yet(tmp_path: Path) -> None:
+    """A row read as of a moment has the label of that moment, and later rows are not there."""
+    log = write(
+        tmp_path,
+        [
+            assessment(1, 1.0),
+            outcome(1, 2.0, "session_established"),
+            assessment(2, 3.0),
+            outcome(1, LATER, "confirmed_fraud"),
+        ],
+    )
+    assert read_rows(log, "customer", until=3.0).labels.tolist() == [GOOD]
+    assert read_rows(log, "customer", until=4.0).labels.tolist() == [GOOD, UNKNOWN]
+    assert read_rows(log, "customer").labels.tolist() == [FRAUD, UNKNOWN]
+
+
+def test_the_truth_names_attack_and_segments_and_may_label(tmp_path: Path) -> None:
+    """With `by_truth` every row has its label at once; without, outcomes alone give labels."""
+    log = write(tmp_path, [assessment(1, 1.0), assessment(2, 2.0), outcome(1, 2.0, "challenge_failed")])
+    truth = tmp_path / "truth.jsonl.txt"
+    truth.write_text(
+        f'{{"assessment_id":"{1:032x}","attack":"targeted","campaign":"t1"}}\n'
+        f'{{"assessment_id":"{2:032x}","segments":["traveller","vpn"]}}\n'
+    )
+    rows = read_rows(log, "customer", truth=truth)
+    assert rows.attacks.tolist() == ["targeted", ""]
+    assert rows.segments.tolist() == ["", "traveller vpn"]
+    assert rows.labels.tolist() == [UNKNOWN, UNKNOWN]
+    judged = read_rows(log, "customer", truth=truth, by_truth=True)
+    assert judged.labels.tolist() == [FRAUD, GOOD]
+    assert judged.known.tolist() == [1.0, 2.0]
+
+
+@given(st.lists(st.sampled_from(OUTCOMES), max_size=4))
+def test_labels_agree_with_those_of_reports(kinds: list[str]) -> None:
+    """One rule: a row is fraud or good exactly where a backtest counts it as such, in whatever order it was told."""
+    found = {label(enumerate(order)) for order in permutations(kinds)}
+    assert len({value for value, _ in found}) == 1
+    (value,) = {value for value, _ in found}
+    bits = sum(1 << OUTCOMES.index(kind) for kind in set(kinds))
+    expected = {outcomes.GOOD: GOOD, outcomes.FRAUD: FRAUD}.get(outcomes.label(bits), UNKNOWN)
+    assert value == expected
+    assert all(math.isinf(since) == (value == UNKNOWN) for _, since in found)
+
+
+def test_a_log_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
+    """No segments, another feature table, a line that is no record, a truth of another simulation: each says so."""
+    with pytest.raises(InvalidFile, match="no segments"):
+        read_rows(tmp_path, "customer")
+    log = write(tmp_path, [assessment(1, 1.0, width=3)])
+    with pytest.raises(InvalidFile, match="vectors of 3 features"):
+        read_rows(log, "customer")
+    write(tmp_path, [assessment(1, 1.0)])
+    (tmp_path / "truth.txt").write_text('{"assessment_id":"other"}\n')
+    with pytest.raises(InvalidFile, match="says nothing of 1 assessments"):
+        read_rows(log, "customer", truth=tmp_path / "truth.txt")
+    (tmp_path / "truth.txt").write_text("no\n")
+    with pytest.raises(InvalidFile, match=r"truth.txt:1"):
+        read_rows(log, "customer", truth=tmp_path / "truth.txt")
+    next(tmp_path.glob("*.jsonl")).write_bytes(b"{}\n")
+    with pytest.raises(InvalidFile, match="no record"):
+        read_rows(log, "customer")

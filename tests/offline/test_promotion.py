@@ -1,0 +1,165 @@
+"""The gate: what a candidate may not be worse at, and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.core.features import FEATURES, NAMES
+from riskd.core.forest import Forest
+from riskd.core.model import ForestDocument, Steps
+from riskd.offline.evaluation import (
+    CANDIDATE,
+    CHAMPION,
+    Data,
+    Difference,
+    Estimate,
+    Evaluation,
+    Judged,
+    Part,
+    Recall,
+    Reliability,
+    StepUp,
+)
+from riskd.offline.promotion import Check, clocked, drawn, judged, quick, yardstick
+from tests.offline.drift.world import MODEL
+
+NOTHING: Final = Estimate(0, None, None, None)
+
+
+def about(value: float, low: float, high: float) -> Estimate:
+    return Estimate(900, value, low, high)
+
+
+def model(version: str, ece: float = 0.005) -> Judged:
+    """Figures of one model; the gate reads no recall but for its words."""
+    at = {"1%": about(0.5, 0.4, 0.6), "0.1%": about(0.3, 0.2, 0.4)}
+    return Judged(
+        version=version,
+        thresholds={},
+        overall=Recall("all", at),
+        classes=(Recall("spraying", at),),
+        depths=(Recall("below 3", at),),
+        left_out=(Recall("spraying", at),),
+        segments=(StepUp("vpn", at),),
+        reauthentications=(),
+        reliability=Reliability(ece=ece, brier=0.01, reference=0.02, points=()),
+        curve=(),
+    )
+
+
+def difference(part: Part, name: str, figure: Estimate, rate: str = "1%", other: str = CHAMPION) -> Difference:
+    return Difference(other=other, part=part, name=name, rate=rate, difference=figure)
+
+
+def evaluation(*differences: Difference, ece: float = 0.005) -> Evaluation:
+    data = Data(
+        sha256="", schema="", labels="outcomes", rows=1000, good=900, fraud=100, unknown=0, subjects=50,
+        first=0.0, last=1.0, attacks={}, segments={},
+    )  # fmt: skip
+    return Evaluation(
+        domain="customer",
+        code="0.1.0",
+        seed=1,
+        resamples=200,
+        data=data,
+        models={CANDIDATE: model("new", ece), CHAMPION: model("old")},
+        differences=differences or (difference("overall", "all", about(0.0, -0.01, 0.01)),),
+    )
+
+
+def failed(checks: Sequence[Check]) -> list[str]:
+    return [check.name for check in checks if not check.passed]
+
+
+BETTER, EQUAL = about(0.05, 0.01, 0.09), about(0.0, -0.02, 0.02)
+UNSURE, LOST = about(-0.05, -0.12, 0.02), about(-0.05, -0.09, -0.01)
+CASES: dict[str, tuple[Difference, list[str]]] = {
+    "more recall": (difference("class", "spraying", BETTER), []),
+    "as much recall": (difference("class", "spraying", EQUAL), []),
+    "less, as chance may do": (difference("class", "spraying", UNSURE), []),
+    "surely less recall of a class": (difference("class", "spraying", LOST), ["recall class spraying"]),
+    "surely less recall overall": (difference("overall", "all", LOST), ["recall overall all"]),
+    "of a history depth": (difference("depth", "below 3", LOST), ["recall depth below 3"]),
+    "of a class that was left out": (difference("left_out", "spraying", LOST), ["recall left_out spraying"]),
+    "surely more step-ups": (difference("segment", "vpn", BETTER), ["step-ups segment vpn"]),
+    "surely fewer step-ups": (difference("segment", "vpn", LOST), []),
+    "more step-ups, as chance may do": (difference("segment", "vpn", about(0.05, -0.02, 0.12)), []),
+    "at another rate": (difference("class", "spraying", LOST, rate="0.1%"), ["recall"]),
+    "beside another model": (difference("class", "spraying", LOST, other="freeman"), ["recall"]),
+    "no rows": (difference("class", "spraying", NOTHING), []),
+}
+
+
+@pytest.mark.parametrize(("one", "expected"), CASES.values(), ids=CASES.keys())
+def test_what_is_surely_worse_does_not_pass(one: Difference, expected: list[str]) -> None:
+    """Where the interval of the difference leaves doubt, it passes; where nothing was compared, it does not."""
+    assert failed([*judged(evaluation(one), "new", "old", "1%")]) == expected
+
+
+def test_a_doubtful_loss_is_said() -> None:
+    """It passes, with a word that more rows would tell."""
+    checks = [*judged(evaluation(difference("class", "spraying", UNSURE)), "new", "old", "1%")]
+    assert [check.said for check in checks if "more rows" in check.said] == [
+        "50.0 % -> 50.0 % at 1%, -5.0 (-12.0 to +2.0) of 900: may be chance, more rows would tell"
+    ]
+
+
+def test_an_evaluation_is_of_these_two_models() -> None:
+    """Of another candidate, beside another champion, or none at all: it does not pass, and says why."""
+    for candidate, champion in (("newer", "old"), ("new", "older")):
+        (check,) = judged(evaluation(), candidate, champion, "1%")
+        assert not check.passed
+        assert "and not" in check.said
+    (check,) = judged(None, "new", "old", "1%")
+    assert (check.passed, "riskd evaluate" in check.said) == (False, True)
+    alone = replace(evaluation(), models={CANDIDATE: model("new")})
+    assert failed([*judged(alone, "new", "old", "1%")]) == ["evaluation"]
+
+
+@pytest.mark.parametrize(("ece", "passes"), [(0.0, True), (0.01, True), (0.011, False)])
+def test_probabilities_stay_probabilities(ece: float, passes: bool) -> None:
+    """The calibration error is at most the champion's, or one point."""
+    assert (failed([*judged(evaluation(ece=ece), "new", "old", "1%")]) == []) == passes
+
+
+def test_a_model_is_no_slower_than_itself() -> None:
+    """It passes beside itself, and a forest ten times the largest that may be does not pass beside a small one."""
+    assert quick(MODEL, MODEL).passed
+    assert not quick(Slow(yardstick(), 10), MODEL).passed
+
+
+class Slow:
+    """A model that takes so many times as long."""
+
+    def __init__(self, forest: Forest, times: int) -> None:
+        self._forest, self._times = forest, times
+        self.feature_names, self.references = forest.feature_names, forest.references
+        self.schema, self.version = forest.schema, forest.version
+        self.explain, self.contributions = forest.explain, forest.contributions
+
+    def score(self, vector: Sequence[float]) -> tuple[float, float]:
+        for _ in range(self._times - 1):
+            self._forest.score(vector)
+        return self._forest.score(vector)
+
+
+def test_the_clock_takes_turns_and_the_vectors_are_the_same() -> None:
+    """One figure a scorer, of vectors that exercise about half of the features."""
+    vectors = drawn(MODEL)
+    assert str(vectors) == str(drawn(MODEL))
+    assert all(len(vector) == len(NAMES) for vector in vectors)
+    assert all(seconds > 0 for seconds in clocked((MODEL, MODEL), vectors[:2]))
+
+
+def test_the_yardstick_reads_what_riskd_has() -> None:
+    """A hundred trees of 32 leaves over the features of today."""
+    forest = yardstick()
+    assert forest.feature_names == tuple(feature.name for feature in FEATURES)
+    single = ForestDocument(
+        baseline=0.0, references={"tor": 0.0}, steps=(Steps(feature="tor", cuts=(0.5,), values=(0, 1), missing=0),)
+    )
+    assert forest.score(drawn(forest)[0])[0] != Forest(single, NAMES).score(drawn(forest)[0])[0]
