@@ -42,6 +42,8 @@ _ELSEWHERE: Final = {
     "familiarity": "another device and another line than the owner's",
     "novelty": "another device and another line than the owner's",
     "motion": "another place than the owner's",
+    "workforce:rarity": "most of the staff come through the operators of their offices",
+    "workforce:asn_failure_ratio_24h": "another operator than that of the offices",
     **_LINE,
     **_HAND,
 }
@@ -166,7 +168,7 @@ def _audited(sample: Sample, attack: Attack, domain: str) -> Iterator[Finding]:
         columns = [
             at
             for at, (name, of) in enumerate(zip(sample.names, sample.groups, strict=True))
-            if of == group and defined.isdisjoint((group, name, f"{domain}:{group}"))
+            if of == group and defined.isdisjoint((group, name, f"{domain}:{group}", f"{domain}:{name}"))
         ]
         values = sample.values[np.ix_(chosen, columns)]
         columns = [column for at, column in enumerate(columns) if len(np.unique(values[:, at])) > 1]

@@ -162,7 +162,8 @@ class Town:
         trip = next((trip for trip in person.trips if trip.start <= time < trip.end), None)
         spot = trip.spot if trip else person.home
         if person.domain == "workforce" and trip is None and draws[0] < values["office_share"]:
-            return self.linked(random, "office", self.office(person.office, int(draws[1] * 2)), spot)
+            address = self.office(person.office, int(draws[1] * 2))
+            return self.linked(random, "office", address, self.pools.spots[address & ~255])
         if person.domain == "workforce" and draws[2] < values["egress_share"]:
             return self.linked(random, "egress", self.egress(int(draws[1] * EGRESSES)), spot)
         if person.vpn and draws[2] < values["vpn_on"]:
