@@ -7,7 +7,7 @@ its cross-validated AUC is above `WORST` and the lower end of its 95 % bootstrap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -128,10 +128,12 @@ class Finding(Struct, frozen=True, kw_only=True):
         return self.auc > WORST and self.low > SURELY
 
 
-def audit(sample: Sample, progress: Progress = lambda _: None) -> Iterator[Finding]:
+def audit(
+    sample: Sample, progress: Progress = lambda _: None, attacks: Sequence[Attack] = ATTACKS
+) -> Iterator[Finding]:
     """Every class against the owners of its domain, group by group, but for those that define it."""
     with threadpool_limits(1, user_api="openmp"):  # models this small spend more on waiting for each other
-        for attack in ATTACKS:
+        for attack in attacks:
             for domain in attack.domains:
                 yield from _audited(sample, attack, domain)
             progress(1)
