@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from riskd.cli.settings import add_arguments, given
@@ -36,6 +37,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--vary", metavar="SEED", type=int, help="draw every assumption from its range")
     parser.add_argument("--assumptions", action="store_true", help="print the table of assumptions, and do no more")
+    parser.add_argument(
+        "--audit",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        help="look for what gives attackers away and must not, in the world of an earlier --out, or in one made for it "
+        "and thrown away; exit code 1 when there is something",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_arguments(parser)
     parser.set_defaults(handler=_run)
@@ -48,21 +58,46 @@ def _run(args: argparse.Namespace) -> int:
     if args.assumptions:
         _assumptions(values, as_json=args.json)
         return 0
-    made, seconds = _simulated(args, values)
+    if args.audit is not None:
+        return _audit(args, values)
+    made, seconds = _simulated(args, values, args.out)
     count = sum(made.assessments.values())
     events = count + sum(made.outcomes.values())
     if args.json:
         from msgspec import to_builtins
 
-        print(
-            json.dumps(to_builtins(made) | {"seconds": round(seconds, 3), "events_per_second": round(events / seconds)})
-        )
+        rate = {"seconds": round(seconds, 3), "events_per_second": round(events / seconds)}
+        print(json.dumps(to_builtins(made) | rate))
     else:
         _print(made, count, events, seconds, args.out)
     return 0
 
 
-def _simulated(args: argparse.Namespace, values: Values) -> tuple[Made, float]:
+def _audit(args: argparse.Namespace, values: Values) -> int:
+    if args.audit != Path():
+        return _audited(args, args.audit)
+    with TemporaryDirectory(prefix="riskd-world-") as name:
+        _simulated(args, values, Path(name))
+        return _audited(args, Path(name))
+
+
+def _audited(args: argparse.Namespace, directory: Path) -> int:
+    from riskd.cli.policy_log import progress
+    from riskd.cli.simulate_audit import report
+
+    try:
+        from riskd.offline.world.audits import CLASSES, audited
+    except ImportError as error:
+        from riskd.core.errors import InvalidSettings, Problem
+
+        remedy = "install riskd with its extra `train`"
+        raise InvalidSettings([Problem("--audit", f"{error.name} is not installed", remedy)]) from error
+    with progress() as begin:
+        findings = audited(given(args).settings, directory, begin("audit", 4 * len(CLASSES)))
+    return report(findings, as_json=args.json)
+
+
+def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tuple[Made, float]:
     from riskd.cli.policy_log import progress
     from riskd.cli.version import version
     from riskd.core.errors import InvalidSettings, Problem
@@ -80,9 +115,9 @@ def _simulated(args: argparse.Namespace, values: Values) -> tuple[Made, float]:
         )
         if not fits
     ]
-    if args.out is None:
+    if out is None:
         wrong.append(Problem("--out", "is missing", "name a directory for the log and the truth"))
-    if wrong:
+    if wrong or out is None:
         raise InvalidSettings(wrong)
     chosen = tuple(domain for domain in DOMAINS if not args.domain or domain in args.domain)
     wanted = Settings(users=args.users, days=args.days, seed=args.seed, domains=chosen, attack_share=args.attack_share)
@@ -98,7 +133,7 @@ def _simulated(args: argparse.Namespace, values: Values) -> tuple[Made, float]:
             advance(reached - done)
             done = reached
 
-        return run(world, release, geo, args.out, report, version=version(), varied=args.vary)
+        return run(world, release, geo, out, report, version=version(), varied=args.vary)
 
 
 def _print(made: Made, count: int, events: int, seconds: float, out: Path) -> None:

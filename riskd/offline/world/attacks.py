@@ -19,8 +19,8 @@ from riskd.offline.world.visits import Hand, Powers
 
 NOBODY: Final = "nobody"
 """Segment of attempts on accounts that are not there."""
-_LOCAL: Final = ("targeted", "vpn_in_country", "stolen_cookie", "recovery_takeover")
-"""Classes that know their victim, and look as if they came from there."""
+_LOCAL: Final = ("spraying", "targeted", "vpn_in_country", "stolen_cookie", "recovery_takeover")
+"""Classes that look as if they came from the country of their victims."""
 SCRIPTS: Final = ("python-requests/2.32.3", "Go-http-client/2.0", "okhttp/4.12.0", "curl/8.9.1")
 
 

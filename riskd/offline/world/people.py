@@ -16,6 +16,7 @@ from riskd.offline.world.devices import DAY, Machine, Shop, mix
 from riskd.offline.world.tables import HOURS, WEEKDAYS, Country
 
 OFFICES: Final = 3
+EGRESSES: Final = 3
 ISSUERS: Final = ("https://login.example/realms/staff", "https://partners.example/idp")
 
 
@@ -161,9 +162,10 @@ class Town:
         trip = next((trip for trip in person.trips if trip.start <= time < trip.end), None)
         spot = trip.spot if trip else person.home
         if person.domain == "workforce" and trip is None and draws[0] < values["office_share"]:
-            return self.linked(random, "office", self.office(person.office, int(draws[1] * 2)), spot)
+            address = self.office(person.office, int(draws[1] * 2))
+            return self.linked(random, "office", address, self.pools.spots[address & ~255])
         if person.domain == "workforce" and draws[2] < values["egress_share"]:
-            return self.linked(random, "egress", self.egress(int(draws[1] * 3)), spot)
+            return self.linked(random, "egress", self.egress(int(draws[1] * EGRESSES)), spot)
         if person.vpn and draws[2] < values["vpn_on"]:
             exit_of = Random(mix(person.subject, int(time // DAY)))
             return self.linked(random, "vpn", self.pools.rented(exit_of, "vpn", person.vpn), spot)
@@ -195,13 +197,15 @@ class Town:
         """The address of an office."""
         random = Random(mix(self.seed, "office", office))
         asn = self.pools.operator(random, self._first, "access")
-        return self.pools.block(random, self._first, asn) + 10 + exit_
+        block = self.pools.block(random, self._first, asn)
+        return (self.pools.host(random, block), self.pools.host(random, block))[exit_]
 
     def egress(self, exit_: int) -> int:
         """The address at which the company's VPN comes out."""
         random = Random(mix(self.seed, "egress"))
         asn = self.pools.operator(random, self._first, "access")
-        return self.pools.block(random, self._first, asn) + 20 + exit_
+        block = self.pools.block(random, self._first, asn)
+        return [self.pools.host(random, block) for _ in range(EGRESSES)][exit_]
 
     def next_visit(self, person: Person, after: float) -> float:
         """When somebody comes next: days apart by their rate, at an hour and weekday that people have."""

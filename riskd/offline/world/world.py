@@ -246,7 +246,7 @@ class World:
         device = town.shop.seen(machine, person.languages, link.spot.timezone, time, private=private)
         if not fingerprinted:
             device = replace(device, fingerprint="")
-        away = link.spot is not person.home
+        away = any(trip.start <= time < trip.end for trip in person.trips)
         told = {
             "traveller": away,
             "vpn": link.kind == "vpn",

@@ -1,0 +1,241 @@
+"""Does anything give an attacker away that must not? A small boosted model for each class and each group of numbers.
+
+What defines a class is declared in `DEFINED`; everything else has to look as it does of owners. A group fails where
+its cross-validated AUC is above `WORST` and the lower end of its 95 % bootstrap interval, people resampled, is above
+`SURELY`: of hundreds of groups some would pass the first line by chance, none passes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
+
+from riskd.core.features import NAMES
+from riskd.offline.rows import HONEST
+from riskd.offline.world.attacks import ATTACKS, NOBODY, Attack
+from riskd.offline.world.sample import Sample
+
+WORST: Final = 0.6
+SURELY: Final = 0.55
+FEWEST: Final = 30
+"""Attempts of a class, and of owners, below which nothing can be said."""
+MOST: Final = 3000
+"""Attempts of owners that are compared with."""
+_FOLDS, _RESAMPLED, _TOLD = 3, 200, 3
+_FRESH: Final = "a line and a device on which nobody was just seen"
+_LINE: Final = {
+    "sharing": "a line that nobody of this service is known on",
+    **{name: _FRESH for name in NAMES if name.startswith(("address_", "network_", "device_"))},
+    "workforce:motion": "a crowded office says nothing of anybody's place, and a line beside it does",
+    "workforce:address_digits": "colleagues share the few addresses of their offices",
+}
+_HAND: Final = {"typing_deviation": "somebody else types"}
+_ELSEWHERE: Final = {
+    "familiarity": "another device and another line than the owner's",
+    "novelty": "another device and another line than the owner's",
+    "motion": "another place than the owner's",
+    "workforce:rarity": "most of the staff come through the operators of their offices",
+    "workforce:asn_failure_ratio_24h": "another operator than that of the offices",
+    **_LINE,
+    **_HAND,
+}
+_WRONG: Final = {
+    "credential": "most of its passwords are wrong",
+    "federation": "no assertion without the password",
+}
+_HIDDEN: Final = {
+    "infrastructure": "it comes through rented addresses",
+    "rarity": "few people come through these operators",
+    "velocity": "attackers share the few addresses that are rented out",
+    "rtt_ms": "a detour takes time",
+    "address_digits": "the networks that are rented out are few",
+}
+DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
+    "stuffing_naive": {
+        **_ELSEWHERE,
+        **_WRONG,
+        **_HIDDEN,
+        "consistency": "its clocks and languages know nothing of its addresses",
+        "outside": "the list was leaked, so others have it",
+        "user_agent": "some of it are scripts that say so",
+        "order": "it comes in bursts",
+        "behaviour": "scripts claim devices whose pointer nobody can read",
+    },
+    "stuffing_residential": {**_ELSEWHERE, **_WRONG, "outside": "the list was leaked, so others have it"},
+    "spraying": {**_ELSEWHERE, **_WRONG, **_HIDDEN, "order": "it comes in series"},
+    "vpn_in_country": {**_ELSEWHERE, **_HIDDEN, "credential": "some phished passwords are old"},
+    "targeted": {
+        "familiarity": "a device and a line that look like the owner's and are not",
+        "novelty": "a device and a line that look like the owner's and are not",
+        "credential": "some phished passwords are old",
+        **_LINE,
+        **_HAND,
+    },
+    "stolen_cookie": _ELSEWHERE,
+    "recovery_takeover": _ELSEWHERE,
+    "registration_bots": {
+        "velocity": "many accounts from few devices",
+        "novelty": "accounts that share a device",
+        "familiarity": "accounts that share a device",
+        "sharing": "accounts that share a line",
+        "order": "it comes in bursts",
+    },
+    "machine_key_theft": {
+        "familiarity": "another node at another cloud",
+        "novelty": "another node at another cloud",
+        "motion": "another data centre",
+        **_LINE,
+        "rarity": "clients and clouds that others use",
+        "attestation": "the platform vouches for no copy",
+    },
+}
+"""By class, the groups and single numbers that may tell it (`domain:` before one that may in that domain alone), and
+why. Everything else is audited."""
+JOURNEYS: Final = {
+    "stolen_cookie": "session",
+    "recovery_takeover": "recovery",
+    "registration_bots": "registration",
+}
+"""What an attack begins with; all others with a login."""
+_BY_CAMPAIGN: Final = {each.name: bool(each.days) for each in ATTACKS}
+"""Whether one attacker makes many attempts of a class: then these stay together in a fold."""
+Progress = Callable[[int], None]
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """How well one group tells one class. `auc` is NaN where there were too few rows; `telling`: the numbers that tell
+    most, each with what it tells alone."""
+
+    domain: str
+    attack: str
+    group: str
+    rows: int
+    auc: float
+    low: float
+    telling: tuple[str, ...] = ()
+
+    @property
+    def fails(self) -> bool:
+        """Whether this is a leak."""
+        return self.auc > WORST and self.low > SURELY
+
+
+def audit(
+    sample: Sample, progress: Progress = lambda _: None, attacks: Sequence[Attack] = ATTACKS
+) -> Iterator[Finding]:
+    """Every class against the owners of its domain, group by group, but for those that define it."""
+    with threadpool_limits(1, user_api="openmp"):  # models this small spend more on waiting for each other
+        for attack in attacks:
+            for domain in attack.domains:
+                yield from _audited(sample, attack, domain)
+            progress(1)
+
+
+def compared(sample: Sample, attack: Attack, domain: str) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Rows to tell apart, and which of them are attacks.
+
+    The first attempts of attacks, on accounts that are there, with the first attempts of owners in the same journey;
+    of a class with campaigns, with those of the days on which they were under way.
+    """
+    journey = JOURNEYS.get(attack.name, "login")
+    begun = (sample.journeys == journey) & ((sample.steps == 0) | (journey == "recovery"))
+    here = begun & (sample.domains == domain) & (np.char.find(sample.segments, NOBODY) < 0)
+    attacks, owners = here & (sample.attacks == attack.name), here & (sample.attacks == HONEST)
+    if attack.days and not attack.batch:
+        during = np.zeros(len(sample.times), dtype=np.bool_)
+        for campaign in np.unique(sample.campaigns[attacks]):
+            times = sample.times[attacks & (sample.campaigns == campaign)]
+            during |= (sample.times >= times.min()) & (sample.times <= times.max())
+        owners &= during
+    fewer = np.flatnonzero(owners)
+    if len(fewer) > MOST:
+        fewer = np.random.default_rng(0).choice(fewer, MOST, replace=False)
+    chosen = np.sort(np.concatenate([np.flatnonzero(attacks), fewer]))
+    return chosen, sample.attacks[chosen] == attack.name
+
+
+def _audited(sample: Sample, attack: Attack, domain: str) -> Iterator[Finding]:
+    chosen, attacked = compared(sample, attack, domain)
+    few = min(int(attacked.sum()), int((~attacked).sum())) < FEWEST
+    defined = set(DEFINED[attack.name])
+    for group in dict.fromkeys(sample.groups):
+        columns = [
+            at
+            for at, (name, of) in enumerate(zip(sample.names, sample.groups, strict=True))
+            if of == group and defined.isdisjoint((group, name, f"{domain}:{group}", f"{domain}:{name}"))
+        ]
+        values = sample.values[np.ix_(chosen, columns)]
+        columns = [column for at, column in enumerate(columns) if len(np.unique(values[:, at])) > 1]
+        if not columns:
+            continue
+        one = {"domain": domain, "attack": attack.name, "group": group}
+        if few:
+            yield Finding(**one, rows=int(attacked.sum()), auc=np.nan, low=np.nan)
+            continue
+        yield _told(sample, one, columns, (chosen, attacked))
+
+
+def _told(
+    sample: Sample, one: dict[str, str], columns: list[int], rows: tuple[NDArray[np.intp], NDArray[np.bool_]]
+) -> Finding:
+    chosen, attacked = rows
+    batches = np.char.startswith(sample.campaigns[chosen], one["attack"]) & _BY_CAMPAIGN[one["attack"]]
+    people = np.where(batches, sample.campaigns[chosen], sample.subjects[chosen])
+    values = sample.values[np.ix_(chosen, columns)]
+    ranks = _ranked(values, attacked, people)
+    auc = float(roc_auc_score(attacked, ranks))
+    low, telling = np.nan, tuple[str, ...]()
+    if auc > WORST:
+        low = _low(attacked, ranks, people)
+        alone = sorted((_alone(values[:, at], attacked), sample.names[column]) for at, column in enumerate(columns))
+        telling = tuple(f"{name} {told:.2f}" for told, name in alone[::-1][:_TOLD])
+    return Finding(**one, rows=int(attacked.sum()), auc=auc, low=low, telling=telling)
+
+
+def _ranked(values: NDArray[np.float64], attacked: NDArray[np.bool_], people: NDArray[np.str_]) -> NDArray[np.float64]:
+    """How much like an attack each row is, by a model that knew nobody of its fold: ranks within the fold."""
+    ranks = np.zeros(len(attacked))
+    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
+    for known, asked in folds.split(values, attacked, people):
+        model = HistGradientBoostingClassifier(
+            max_iter=40, max_leaf_nodes=8, min_samples_leaf=15, learning_rate=0.15, early_stopping=False, random_state=0
+        )
+        if len(np.unique(attacked[known])) < 2:
+            ranks[asked] = 0.5
+            continue
+        guessed = model.fit(values[known], attacked[known]).decision_function(values[asked])
+        order = np.unique(guessed, return_inverse=True)[1]
+        ranks[asked] = order / max(order.max(), 1)
+    return ranks
+
+
+def _low(attacked: NDArray[np.bool_], ranks: NDArray[np.float64], people: NDArray[np.str_]) -> float:
+    """Lower end of the 95 % interval of the AUC, people resampled with all of their rows."""
+    random = np.random.default_rng(0)
+    _, who = np.unique(people, return_inverse=True)
+    rows = np.split(np.argsort(who, kind="stable"), np.cumsum(np.bincount(who))[:-1])
+    found = []
+    for _ in range(_RESAMPLED):
+        drawn = np.concatenate([rows[at] for at in random.integers(len(rows), size=len(rows))])
+        if 0 < attacked[drawn].sum() < len(drawn):
+            found.append(roc_auc_score(attacked[drawn], ranks[drawn]))
+    return float(np.quantile(found, 0.025)) if found else 0.0
+
+
+def _alone(values: NDArray[np.float64], attacked: NDArray[np.bool_]) -> float:
+    """AUC of a number by itself, in whichever direction, or of its being missing."""
+    known = np.isfinite(values)
+    best = roc_auc_score(attacked, known)
+    best = max(best, 1 - best)
+    if 0 < attacked[known].sum() < known.sum():
+        found = roc_auc_score(attacked[known], values[known])
+        best = max(best, found, 1 - found)
+    return float(best)
