@@ -32,6 +32,7 @@ PARTS: Final[dict[str, str]] = {
     "metrics": "Metrics",
     "rpc": "The RPC edge alone",
     "backtest": "A backtest, by one process and by two",
+    "workshop": "The log into a dataset, rows, and another log",
 }
 """Module of this package to its title."""
 

@@ -89,7 +89,7 @@ class Shadow:
 
     def _score(self, case: Case) -> None:
         attempt, answer = case.attempt, case.answer
-        decision = assess(attempt, case.context, case.keys, case.release, answer.id)
+        decision = assess(attempt, case.context, case.keys, case.release, answer.id, suggest=False)
         there = decision.assessment
         self._meter.shadowed(attempt.domain, moved(answer.requirement.tier, there.requirement.tier))
         line = record.ShadowRecord(

@@ -8,11 +8,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from riskd.cli.extras import require
 from riskd.cli.policy_log import progress
 from riskd.cli.settings import add_arguments, given
 
 if TYPE_CHECKING:
+    from riskd.config import Settings
     from riskd.offline.buckets import Share
+    from riskd.offline.rerun.run import Source
 
 INCOMPLETE = 1
 COUNTED = {
@@ -39,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "through the whole log for everybody's sake, and writes its bucket of the subjects: so do several machines, "
         "with --bucket.",
     )
-    replay.add_argument("log", metavar="LOG", help="directory of a decision log (log.dir)")
+    replay.add_argument("log", metavar="LOG", help="directory of a decision log, or a dataset of one (its URL, too)")
     replay.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to; empty, or not there yet")
     buckets = replay.add_mutually_exclusive_group()
     buckets.add_argument("--bucket", metavar="K/N", type=_bucket, help="write bucket K of N alone, K from 1 to N")
@@ -66,15 +69,20 @@ def _bucket(text: str) -> Share:
 def _run(args: argparse.Namespace) -> int:
     from riskd.offline.buckets import MOST, Share
     from riskd.offline.rerun.run import Plan, run
-    from riskd.offline.segments import segments_of, size
 
     short = {"log.dir": args.log, "release.policies": args.policies, "release.models": args.models}
     settings = given(args, short).settings
     many = max(1, min(args.processes, MOST))
     shares = [args.bucket] if args.bucket else [Share(index, many) for index in range(many)]
-    plan = Plan(settings=settings, out=args.out, release=args.release, named=bool(args.policies or args.models))
+    plan = Plan(
+        source=_source(args.log, settings),
+        settings=settings,
+        out=args.out,
+        release=args.release,
+        named=bool(args.policies or args.models),
+    )
     with progress() as begin:
-        counts = run(plan, shares, begin("lines", size(segments_of(Path(settings.log.dir))) * len(shares)))
+        counts = run(plan, shares, begin("lines", plan.source.size() * len(shares)))
     if args.json:
         print(json.dumps({"out": str(args.out), "counts": {kind: counts[kind] for kind in COUNTED}}, indent=2))
     else:
@@ -83,3 +91,14 @@ def _run(args: argparse.Namespace) -> int:
                 print(f"{counts[kind]:>10,}  {meaning}")
     left = sum(counts[kind] for kind in ("without_signals", "outcomes_of_nothing", "unreadable"))
     return INCOMPLETE if left else 0
+
+
+def _source(log: str, settings: Settings) -> Source:
+    if "://" not in log and not (Path(log) / "manifest.json").exists():
+        from riskd.offline.rerun.order import LogSource
+
+        return LogSource(settings)
+    require("pyarrow", "a dataset is Parquet files")
+    from riskd.offline.dataset.reading import DatasetSource
+
+    return DatasetSource(log)

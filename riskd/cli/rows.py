@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from riskd.cli.extras import require
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
     from riskd.cli.policy_log import Begin
     from riskd.core.model import ForestDocument
     from riskd.offline.rows import Rows
-    from riskd.offline.sources import Labels
+    from riskd.offline.sources import Labels, Log
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, needed: bool = True) -> No
         action="append",
         default=[],
         required=needed,
-        help="directory of a decision log, or of what `riskd simulate` wrote; repeatable",
+        help="directory of a decision log, of its dataset, or of what `riskd simulate` wrote; repeatable",
     )
     parser.add_argument(
         "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log that lies elsewhere than beside it"
@@ -43,16 +44,34 @@ def read(
     logs: Sequence[Path], truth: Path | None, wanted: Labels | None, domain: str, begin: Begin
 ) -> tuple[list[Rows], list[str], Labels]:
     """The rows of each log, their names, and whose word their labels are. Raises InvalidFile."""
-    from riskd.offline.sources import labels_of, log_at, read_log
+    from riskd.offline.sources import labels_of, log_at
 
     found = [log_at(path, truth) for path in logs]
     labels = labels_of(found, wanted)
     done = begin("reading", len(found))
     rows = []
     for each in found:
-        rows.append(read_log(each, domain, labels))
+        rows.append(_read(each, domain, labels))
         done(1)
     return rows, [each.name for each in found], labels
+
+
+def _read(log: Log, domain: str, labels: Labels) -> Rows:
+    """Rows of segments, or of the dataset that they became."""
+    from riskd.offline.sources import read_log
+
+    if not (log.directory / "manifest.json").is_file():
+        return read_log(log, domain, labels)
+    require("pyarrow", "a dataset is Parquet files")
+    from riskd.core.errors import InvalidFile, Problem
+    from riskd.offline.dataset.reading import Wanted, read_rows
+    from riskd.offline.dataset.target import Target
+
+    wanted = Wanted(domain=domain, truth=log.truth, by_truth=labels == "truth")
+    rows = read_rows(Target.open(str(log.directory)), wanted)
+    if not len(rows):
+        raise InvalidFile([Problem(str(log.directory), f"has no assessment of domain {domain}", "name another log")])
+    return rows
 
 
 def base_at(given: str, domain: str) -> tuple[str, ForestDocument | None]:

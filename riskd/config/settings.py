@@ -267,6 +267,13 @@ class Log(Struct, frozen=True, kw_only=True):
             "`retention`, leave finished segments.",
         ),
     ] = 60
+    dataset: Annotated[
+        str,
+        Meta(
+            description="Where `riskd log compact` keeps the log as a dataset, and `riskd log query` finds it: a "
+            "directory, or `s3://bucket/path`, `gs://bucket/path`; empty: nowhere."
+        ),
+    ] = ""
     slow_ms: Annotated[
         float, Meta(gt=0, le=60_000, description="A write that takes longer is counted as slow, milliseconds.")
     ] = 20.0

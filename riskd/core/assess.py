@@ -63,10 +63,11 @@ def assess(
     assessment_id: str,
     *,
     explain: bool = False,
+    suggest: bool = True,
     known: Mapping[str, bool] | None = None,
 ) -> Decision:
-    """Decide one attempt. Pure: same arguments, same answer, bit for bit. `known`: the lists that it is on, where the
-    attempt itself can no longer tell.
+    """Decide one attempt. Pure: same arguments, same answer, bit for bit. `suggest`: whether
+    somebody will read step 6. `known`: the lists that it is on, where the attempt itself can no longer tell.
 
     1. Compute every feature; a missing fact yields the feature's documented default. Look it up in the lists, and
        disregard what an address in a trusted network says.
@@ -86,7 +87,9 @@ def assess(
     read = explain or ruling.raised or ruling.withheld is not None
     contributions = scorer.contributions(features) if read else None  # (5)
     given = ruling.reasons if contributions is None else reasons(ruling.reasons, features, contributions)
-    suggested = next_signals(policy, scorer, attempt, context, evidence=evidence, score=probability, now=ruling)  # (6)
+    suggested: tuple[str, ...] = ()
+    if suggest:  # (6)
+        suggested = next_signals(policy, scorer, attempt, context, evidence=evidence, score=probability, now=ruling)
     assessment = Assessment(
         id=assessment_id,
         score=probability,

@@ -225,6 +225,12 @@ _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[Record]] = msgspec.json.Decoder(Record)
 
 
+def written(record: Record) -> float:
+    """When a line was written, by the service's clock; epoch seconds."""
+    at = record.written if isinstance(record, AssessmentRecord | OutcomeRecord) else None
+    return record.time if at is None else at
+
+
 def encode(record: Record) -> bytes:
     """One line, without the newline."""
     return _ENCODER.encode(record)

@@ -19,15 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec import Struct
 from msgspec.structs import replace
-from pyarrow import concat_tables
 
 from riskd.adapters.decision_log import Erasure, FileLogArchive, segments
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.offline.buckets import bucket
-from riskd.offline.dataset.ingest import Taken, name_of, put, take_in, without
+from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, read
 from riskd.offline.dataset.tables import schema
 from riskd.offline.dataset.target import Target
@@ -38,6 +39,7 @@ GROUP: Final = 256 << 20
 _LOCK: Final = "dataset.lock"
 FEW: Final = 8
 """Files of one date and bucket; more become one."""
+_ORDER: Final = [("written", "ascending"), ("segment", "ascending"), ("row", "ascending")]
 _WHOSE: Final = {"assessments": "id", "outcomes": "assessment_id"}
 
 
@@ -164,10 +166,12 @@ class Dataset:
         return sum(part.rows for part in held.parts) - sum(part.rows for part in parts)
 
     def _rewritten(self, part: Part, gone: Sequence[tuple[str, float]], old: dict[str, float]) -> list[Part]:
-        rows = self._target.table(part.path, schema(part.table, self._manifest.features))
-        left = without(rows, gone, _WHOSE[part.table], old)
-        if left.num_rows == rows.num_rows:
+        columns, name = schema(part.table, self._manifest.features), _WHOSE[part.table]
+        about = self._target.table(part.path, pa.schema([columns.field(one) for one in (name, "domain", "written")]))
+        stay = stays(about, gone, name, old)
+        if pc.all(stay).as_py():
             return [part]
+        left = self._target.table(part.path, columns).filter(stay)
         return [put(self._target, part.table, part.date, part.bucket, left)] if left.num_rows else []
 
     def _join(self) -> None:
@@ -181,7 +185,7 @@ class Dataset:
                 parts += several
                 continue
             columns = schema(table, self._manifest.features)
-            rows = concat_tables([self._target.table(part.path, columns) for part in several]).sort_by("written")
+            rows = pa.concat_tables([self._target.table(part.path, columns) for part in several]).sort_by(_ORDER)
             parts.append(put(self._target, table, date, share, rows))
         if len(parts) < len(self._manifest.parts):
             self._replace(replace(self._manifest, parts=tuple(parts)))

@@ -18,16 +18,16 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from riskd.adapters.decision_log import PACKED, FileLogArchive, finished
-from riskd.core.record import AssessmentRecord, OutcomeRecord, RepeatRecord, decode
+from riskd.core.record import AssessmentRecord, OutcomeRecord, RepeatRecord, decode, written
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.manifest import Part
-from riskd.offline.dataset.tables import assessed, told
+from riskd.offline.dataset.tables import Origin, assessed, told
 from riskd.offline.dataset.target import Target
 
 CHUNK: Final = 4096
 """Lines that are objects at a time."""
-FLUSH: Final = 100_000
-"""Assessments that are columns in memory at a time: some 150 MB."""
+FLUSH: Final = 50_000
+"""Assessments that are columns in memory at a time: some 150 MB, and as much again while they are sorted."""
 DAY: Final = 86_400
 
 
@@ -65,9 +65,8 @@ class _Taking:
         self.counts = Counter[str]()
         self._target = target
         self._buckets = buckets
-        self._records: list[AssessmentRecord] = []
-        self._lines: list[bytes] = []
-        self._outcomes: list[OutcomeRecord] = []
+        self._assessed: list[tuple[AssessmentRecord, Origin]] = []
+        self._outcomes: list[tuple[OutcomeRecord, Origin]] = []
         self._chunks: list[pa.Table] = []
         self._told: list[pa.Table] = []
         self._rows = 0
@@ -75,21 +74,23 @@ class _Taking:
 
     def read(self, archive: FileLogArchive, path: Path) -> None:
         """One segment, as columns."""
-        for line in archive.lines(path):
+        latest, name = 0.0, name_of(path)
+        for row, line in enumerate(archive.lines(path)):
             try:
                 record = decode(line)
             except msgspec.DecodeError:
                 self.counts["unreadable"] += 1
                 continue
-            if isinstance(record, AssessmentRecord | OutcomeRecord) and not _ID.fullmatch(_named(record)):
+            latest = max(latest, written(record))
+            origin = Origin(latest, name, row, line)
+            if isinstance(record, AssessmentRecord | OutcomeRecord) and not _ID.fullmatch(_whose(record)):
                 self.counts["unreadable"] += 1
             elif isinstance(record, AssessmentRecord):
-                self._records.append(record)
-                self._lines.append(line)
-                if len(self._records) == CHUNK:
+                self._assessed.append((record, origin))
+                if len(self._assessed) == CHUNK:
                     self._chunk()
             elif isinstance(record, OutcomeRecord):
-                self._outcomes.append(record)
+                self._outcomes.append((record, origin))
             else:
                 self.counts["repeats" if isinstance(record, RepeatRecord) else "shadow"] += 1
         self._chunk()
@@ -100,13 +101,13 @@ class _Taking:
         return self._parts
 
     def _chunk(self) -> None:
-        if self._records:
-            self._chunks.append(assessed(self._records, self._lines))
-            self._rows += len(self._records)
-            self.counts["assessments"] += len(self._records)
-            self._records, self._lines = [], []
+        if self._assessed:
+            self._chunks.append(assessed(*zip(*self._assessed, strict=True)))
+            self._rows += len(self._assessed)
+            self.counts["assessments"] += len(self._assessed)
+            self._assessed = []
         if self._outcomes:
-            self._told.append(told(self._outcomes))
+            self._told.append(told(*zip(*self._outcomes, strict=True)))
             self.counts["outcomes"] += len(self._outcomes)
             self._outcomes = []
         if self._rows >= FLUSH:
@@ -115,19 +116,19 @@ class _Taking:
     def _flush(self) -> None:
         for table, chunks, name in (("assessments", self._chunks, "id"), ("outcomes", self._told, "assessment_id")):
             if chunks:
-                self._parts += written(self._target, table, pa.concat_tables(chunks), name, self._buckets)
+                self._parts += spread(self._target, table, pa.concat_tables(chunks), name, self._buckets)
         self._chunks, self._told, self._rows = [], [], 0
 
 
-def _named(record: AssessmentRecord | OutcomeRecord) -> str:
+def _whose(record: AssessmentRecord | OutcomeRecord) -> str:
     return record.id if isinstance(record, AssessmentRecord) else record.assessment_id
 
 
 _ID: Final = re.compile("[0-9a-f]{32}")
 
 
-def written(target: Target, table: str, rows: pa.Table, name: str, buckets: int) -> list[Part]:
-    """Rows in files by date of writing and bucket, in order of writing. `name`: the column that says whose they are."""
+def spread(target: Target, table: str, rows: pa.Table, name: str, buckets: int) -> list[Part]:
+    """Rows in files by date of writing and bucket, in the order of the log. `name`: the column that says whose."""
     days = (np.asarray(rows["written"]) // DAY).astype(np.int64)
     shares = np.array([bucket(one, buckets) for one in rows[name].to_pylist()], dtype=np.int64)
     order = np.lexsort((np.asarray(rows["written"]), shares, days))
@@ -149,12 +150,12 @@ def put(target: Target, table: str, date: str, share: int, rows: pa.Table) -> Pa
     return Part(path=path, table=table, date=date, bucket=share, rows=rows.num_rows, first=earliest)
 
 
-def without(rows: pa.Table, gone: Sequence[tuple[str, float]], name: str, cutoffs: dict[str, float]) -> pa.Table:
-    """Rows but those of `gone`, the beginnings of pseudonyms with the time before which they were written, and those
-    written before the cutoff of their identity domain."""
+def stays(rows: pa.Table, gone: Sequence[tuple[str, float]], name: str, cutoffs: dict[str, float]) -> pa.Array:
+    """Which rows stay: not those of `gone`, the beginnings of pseudonyms with the time before which they were written,
+    nor those written before the cutoff of their identity domain. `name`: the column that says whose they are."""
     goes = pa.array(np.zeros(rows.num_rows, dtype=np.bool_))
     for place, asked in gone:
         goes = pc.or_(goes, pc.and_(pc.starts_with(rows[name], place), pc.less(rows["written"], asked)))
     for domain, cutoff in cutoffs.items():
         goes = pc.or_(goes, pc.and_(pc.equal(rows["domain"], domain), pc.less(rows["written"], cutoff)))
-    return rows.filter(pc.invert(goes))
+    return pc.invert(goes)

@@ -13,8 +13,8 @@ from riskd.offline.dataset.target import Target
 
 FILE: Final = "manifest.json"
 TABLES: Final = ("assessments", "outcomes")
-BUCKETS: Final = 8
-"""Of a dataset that does not say otherwise: with a million assessments a day each file is some 100 MB."""
+BUCKETS: Final = 4
+"""Of a dataset that does not say otherwise."""
 FORMAT: Final = 1
 
 

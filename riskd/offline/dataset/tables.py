@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from riskd.core.context import Missing
 from riskd.core.features import NAMES
@@ -23,7 +24,6 @@ def _named(gaps: Sequence[Missing]) -> list[str]:
 COLUMNS: Final[dict[str, _Column]] = {
     "id": (_TEXT, lambda line: line.id),
     "time": (_NUMBER, lambda line: line.time),
-    "written": (_NUMBER, lambda line: line.time if line.written is None else line.written),
     "tenant": (_TEXT, lambda line: line.tenant),
     "domain": (_TEXT, lambda line: line.domain),
     "journey": (_TEXT, lambda line: line.journey),
@@ -59,35 +59,37 @@ COLUMNS: Final[dict[str, _Column]] = {
     "device_class": (_TEXT, lambda line: line.facts.agent and line.facts.agent.device_class),
     "issuer": (_TEXT, lambda line: line.federation and line.federation.issuer),
 }
-"""Columns of `assessments` beside the features, `has_features` and `line`, with what each takes of a record."""
+"""Columns of `assessments` beside the features, `has_features` and `ORIGIN`, with what each takes of a record."""
+ORIGIN: Final = pa.schema({"written": _NUMBER, "segment": _TEXT, "row": pa.int64(), "line": _TEXT})
+"""Where a row comes from: when its line was written, by the service's clock, and no earlier than the line before it in
+the same segment; and the line, without the vector where that is in columns. In this order they are the log."""
 OUTCOMES: Final = pa.schema(
-    [
-        ("assessment_id", _TEXT),
-        ("time", _NUMBER),
-        ("written", _NUMBER),
-        ("tenant", _TEXT),
-        ("domain", _TEXT),
-        ("journey", _TEXT),
-        ("kind", _TEXT),
-        ("amr", _WORDS),
-        ("seconds", _NUMBER),
-        ("taught", pa.int64()),
-    ]
+    {
+        "assessment_id": _TEXT,
+        "time": _NUMBER,
+        "tenant": _TEXT,
+        "domain": _TEXT,
+        "journey": _TEXT,
+        "kind": _TEXT,
+        "amr": _WORDS,
+        "seconds": _NUMBER,
+        "taught": pa.int64(),
+        **{field.name: field.type for field in ORIGIN},
+    }
 )
 _BEGIN, _END = b'"vector":[', b"]"
 
 
 def assessments(features: Sequence[str] = NAMES) -> pa.Schema:
     """The schema of `assessments` with these features. `has_features` is False where a line was written with another
-    feature table: its vector stands in `line` alone. `line`: the JSON of the log, without the vector where that is in
-    the columns."""
+    feature table: its vector stands in `line` alone."""
     return pa.schema(
-        [
-            *[(name, kind) for name, (kind, _) in COLUMNS.items()],
-            ("has_features", _YES),
-            *[(name, _NUMBER) for name in features],
-            ("line", pa.string()),
-        ]
+        {
+            **{name: kind for name, (kind, _) in COLUMNS.items()},
+            "has_features": _YES,
+            **dict.fromkeys(features, _NUMBER),
+            **{field.name: field.type for field in ORIGIN},
+        }
     )
 
 
@@ -96,25 +98,42 @@ def schema(table: str, features: Sequence[str]) -> pa.Schema:
     return assessments(features) if table == "assessments" else OUTCOMES
 
 
-def assessed(records: Sequence[AssessmentRecord], lines: Sequence[bytes]) -> pa.Table:
-    """Assessments as a table; `lines` are those that the records were read from."""
+class Origin(Struct, frozen=True, gc=False):
+    """See `ORIGIN`."""
+
+    written: float
+    segment: str
+    row: int
+    line: bytes
+
+
+def assessed(records: Sequence[AssessmentRecord], origins: Sequence[Origin]) -> pa.Table:
+    """Assessments as a table."""
     width = len(NAMES)
     known = [len(record.vector) == width for record in records]
     blank = (None,) * width
     vectors = np.array(
         [record.vector if has else blank for record, has in zip(records, known, strict=True)], dtype=np.float64
     ).reshape(-1, width)
+    lines = [bare(origin.line) if has else origin.line for origin, has in zip(origins, known, strict=True)]
     return pa.Table.from_arrays(
         [
             *[pa.array([take(record) for record in records], kind) for kind, take in COLUMNS.values()],
             pa.array(known, _YES),
             *[pa.array(column, from_pandas=True) for column in np.ascontiguousarray(vectors.T)],
-            pa.array([bare(line) if has else line for line, has in zip(lines, known, strict=True)], pa.binary()).cast(
-                _TEXT
-            ),
+            *_origins(origins, lines),
         ],
         schema=assessments(),
     )
+
+
+def _origins(origins: Sequence[Origin], lines: Sequence[bytes]) -> list[pa.Array]:
+    return [
+        pa.array([origin.written for origin in origins], _NUMBER),
+        pa.array([origin.segment for origin in origins], _TEXT),
+        pa.array([origin.row for origin in origins], pa.int64()),
+        pa.array(lines, pa.binary()).cast(_TEXT),
+    ]
 
 
 def bare(line: bytes) -> bytes:
@@ -123,13 +142,12 @@ def bare(line: bytes) -> bytes:
     return line[:begin] + line[line.index(_END, begin) :]
 
 
-def told(records: Sequence[OutcomeRecord]) -> pa.Table:
+def told(records: Sequence[OutcomeRecord], origins: Sequence[Origin]) -> pa.Table:
     """Outcomes as a table."""
     return pa.Table.from_arrays(
         [
             pa.array([one.assessment_id for one in records], _TEXT),
             pa.array([one.time for one in records], _NUMBER),
-            pa.array([one.time if one.written is None else one.written for one in records], _NUMBER),
             pa.array([one.tenant for one in records], _TEXT),
             pa.array([one.domain for one in records], _TEXT),
             pa.array([one.journey for one in records], _TEXT),
@@ -137,6 +155,7 @@ def told(records: Sequence[OutcomeRecord]) -> pa.Table:
             pa.array([one.amr for one in records], _WORDS),
             pa.array([one.seconds for one in records], _NUMBER),
             pa.array([one.taught for one in records], pa.int64()),
+            *_origins(origins, [origin.line for origin in origins]),
         ],
         schema=OUTCOMES,
     )

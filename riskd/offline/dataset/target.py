@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pyarrow.parquet as pq
-from pyarrow import ArrowException, Schema, Table, nulls
+from pyarrow import ArrowException, RecordBatch, Schema, Table, nulls
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, SubTreeFileSystem
 
 from riskd.core.errors import InvalidFile, InvalidSettings, Problem
@@ -73,13 +73,21 @@ class Target:
     def table(self, path: str, schema: Schema) -> Table:
         """A Parquet file; columns that it lacks are null. Raises InvalidFile."""
         try:
-            found = pq.ParquetFile(self.files.open_input_file(path)).read()
+            file = pq.ParquetFile(self.files.open_input_file(path))
+            found = file.read([name for name in schema.names if name in file.schema_arrow.names])
         except (ArrowException, OSError) as error:
             raise self._failed(path, error) from error
         missing = [name for name in schema.names if name not in found.schema.names]
         for name in missing:
             found = found.append_column(schema.field(name), nulls(found.num_rows, schema.field(name).type))
         return found.select(schema.names)
+
+    def batches(self, path: str, columns: Sequence[str], rows: int) -> Iterator[RecordBatch]:
+        """A Parquet file, some rows at a time. Raises InvalidFile."""
+        try:
+            yield from pq.ParquetFile(self.files.open_input_file(path)).iter_batches(rows, columns=list(columns))
+        except (ArrowException, OSError) as error:
+            raise self._failed(path, error) from error
 
     def listed(self, folder: str) -> list[str]:
         """Every file below a folder."""

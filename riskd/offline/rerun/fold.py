@@ -21,7 +21,7 @@ from riskd.core.learn import Receipt
 from riskd.core.logged import assessed, keys_of, relived, surroundings
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import PROFILE, RECEIPT, recall, wanted
-from riskd.core.record import AssessmentRecord, OutcomeRecord, Signals
+from riskd.core.record import AssessmentRecord, OutcomeRecord, Signals, written
 from riskd.core.requirement import Tier
 from riskd.core.stored import PLACE, Swap
 from riskd.offline.buckets import Share
@@ -57,7 +57,7 @@ class Fold:
             self.counts["without_signals"] += 1
             return None
         attempt, keys = relived(line, said), keys_of(line, self._pseudonyms)
-        now = line.time if line.written is None else line.written
+        now = written(line)
         self._housekeep(now)
         context = surroundings(line.facts, self._remembered(line, keys, now), said)
         if not self._share.has(line.subject):
@@ -74,6 +74,7 @@ class Fold:
             self._release,
             line.id,
             explain=line.contributions is not None,
+            suggest=False,
             known=listed_again(policy, line, attempt, context),
         )
         self._write(line, now, decision.deltas, decision.receipt)
@@ -82,7 +83,7 @@ class Fold:
 
     def outcome(self, line: OutcomeRecord) -> bool:
         """Learn what a recorded outcome taught; whether it is of this share."""
-        now = line.time if line.written is None else line.written
+        now = written(line)
         body = bytes.fromhex(line.assessment_id)
         key = body + RECEIPT
         _, (document,) = self._store.read((), (key,), now, _PATIENCE)

@@ -8,19 +8,37 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from riskd.adapters.decision_log import FileLogArchive, read_segment
-from riskd.core.record import AssessmentRecord, OutcomeRecord, RepeatRecord, decode
+from riskd.config import Settings
+from riskd.core.record import AssessmentRecord, OutcomeRecord, RepeatRecord, decode, written
+from riskd.offline.segments import Progress, segments_of, size
+from riskd.wiring import open_archive
 
 Line = tuple[bytes, AssessmentRecord | OutcomeRecord]
 
 
+class LogSource(Struct, frozen=True):
+    """A `Source` of segments: those of the settings' `log.dir`."""
+
+    settings: Settings
+
+    def size(self) -> int:
+        """Bytes."""
+        return size(segments_of(Path(self.settings.log.dir)))
+
+    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+        """See `Source`."""
+        return in_order(open_archive(self.settings), segments_of(Path(self.settings.log.dir)), counts, progress)
+
+
 def in_order(
-    archive: FileLogArchive, paths: Sequence[Path], counts: Counter[str], progress: Callable[[int], None]
+    archive: FileLogArchive, paths: Sequence[Path], counts: Counter[str], progress: Progress
 ) -> Iterator[Line]:
     """Every assessment and outcome that is not to be erased; every other line is counted for what it is.
 
@@ -46,12 +64,6 @@ def in_order(
             _, number, line, rest = heapq.heappop(under_way)
             yield line
             advance(number, rest)
-
-
-def written(record: AssessmentRecord | OutcomeRecord | RepeatRecord) -> float:
-    """When a line was written, by the service's clock; epoch seconds."""
-    at = None if isinstance(record, RepeatRecord) else record.written
-    return record.time if at is None else at
 
 
 def _stamped(archive: FileLogArchive, path: Path, counts: Counter[str]) -> Iterator[tuple[float, Line]]:

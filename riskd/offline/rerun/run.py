@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -18,21 +18,35 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidFile, InvalidSettings, Problem
-from riskd.core.record import OutcomeRecord
+from riskd.core.record import OutcomeRecord, written
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
-from riskd.offline.rerun.order import in_order, written
-from riskd.offline.segments import Progress, segments_of
-from riskd.wiring import active_release, load_release, open_archive, open_releases
+from riskd.offline.rerun.order import Line
+from riskd.offline.segments import Progress
+from riskd.wiring import active_release, load_release, open_releases
 
 UNBOUNDED: Final = Bounds(keep_bytes=1 << 62, keep_seconds=1e12, segment_seconds=1e12, slow_seconds=1e12)
 """Nothing of what is written goes, and segments end by size alone."""
 
 
-class Plan(Struct, frozen=True, kw_only=True):
-    """What to replay (the log of the settings), where to, and by what: a release that is kept, or one in directories
-    that the settings name (`named`), or the active one."""
+class Source(Protocol):
+    """A log to live through. It crosses to other processes."""
 
+    def size(self) -> int:
+        """How much it is, in units of its own. Raises InvalidFile where there is nothing."""
+        ...
+
+    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+        """Every assessment and outcome in the order of its writing; other lines are counted. `progress` is told how
+        much more is done. Raises InvalidFile, OSError, EOFError, zlib.error."""
+        ...
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to replay, where to, and by what: a release that is kept, or the one in the directories of the settings
+    (`named`), or the active one."""
+
+    source: Source
     settings: Settings
     out: Path
     release: str = ""
@@ -48,11 +62,10 @@ class Plan(Struct, frozen=True, kw_only=True):
 def run(plan: Plan, shares: list[Share], progress: Progress) -> Counter[str]:
     """Replay each share by a process of its own; what was done with the lines, by kind.
 
-    `progress` is told how many bytes more are done, of the log's bytes times the shares. Raises InvalidFile, also for
+    `progress` is told how much more is done, of the source's size times the shares. Raises InvalidFile, also for
     a log that cannot be read, InvalidSettings where `out` has something in it.
     """
-    log = Path(plan.settings.log.dir)
-    segments_of(log)
+    plan.source.size()
     if plan.out.exists() and (not plan.out.is_dir() or any(plan.out.iterdir())):
         what = "has something in it already"
         raise InvalidSettings([Problem(str(plan.out), what, "name a directory that is empty, or not there yet")])
@@ -111,11 +124,10 @@ def _told(plan: Plan, share: Share, writer: Connection) -> None:
 
 def _replay(plan: Plan, share: Share, progress: Callable[[int], None]) -> Counter[str]:
     fold = Fold(plan.decides(), share)
-    log = Path(plan.settings.log.dir)
     clock = _Clock()
     out = FileDecisionLog(plan.out, share.index, NullMeter(), UNBOUNDED, lambda: clock.now)
     try:
-        for line, one in in_order(open_archive(plan.settings), segments_of(log), fold.counts, progress):
+        for line, one in plan.source.lines(fold.counts, progress):
             clock.now = written(one)
             if isinstance(one, OutcomeRecord):
                 again = line if fold.outcome(one) else b""
@@ -125,7 +137,7 @@ def _replay(plan: Plan, share: Share, progress: Callable[[int], None]) -> Counte
             if again and not out.append(again):
                 raise InvalidFile([Problem(str(plan.out), "cannot be written", "see that the disk has room")])
     except (OSError, EOFError, zlib.error) as error:
-        raise InvalidFile([Problem(str(log), f"cannot be read: {error}", "copy it again, or set it aside")]) from error
+        raise InvalidFile([Problem("the log", f"cannot be read: {error}", "copy it again, or set it aside")]) from error
     finally:
         out.close()
     return fold.counts

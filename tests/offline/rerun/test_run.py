@@ -108,3 +108,14 @@ def test_a_line_that_cannot_be_lived_through_is_told(replayed: Replayed) -> None
     code, counts = replayed.run("--processes", "1")
     assert (code, counts["unreadable"]) == (1, 2)
     assert replayed.written() == replayed.lines
+
+
+def test_a_dataset_is_lived_through_as_the_log_was(replayed: Replayed) -> None:
+    """What the log became, by date and bucket, is put in order again: the same lines come out."""
+    target = str(replayed.state / "dataset")
+    place = ("--set", f"state.dir={replayed.state}", "--set", f"log.dir={replayed.log}")
+    assert main(["log", "compact", "--to", target, "--buckets", "3", "--json", *place]) == 0
+    replayed.capsys.readouterr()
+    replayed.log = Path(target)
+    assert replayed.run("--processes", "1")[0] == 0
+    assert replayed.written() == replayed.lines

@@ -1,0 +1,89 @@
+"""Questions to a dataset in SQL, by DuckDB: three views, nothing else to read, nothing to write, bounded memory."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Final
+
+import duckdb
+from msgspec import Struct
+
+from riskd.core.errors import InvalidFile, Problem
+from riskd.offline.dataset.manifest import TABLES, required
+from riskd.offline.dataset.reading import table
+from riskd.offline.dataset.target import Target
+from riskd.offline.labels import CONFIRMED
+from riskd.offline.outcomes import PASSED
+
+ROWS: Final = 1000
+"""Rows that are fetched at a time."""
+
+
+class Answer(Struct, frozen=True):
+    """Columns, and rows as they come."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[object, ...]]
+
+
+@contextmanager
+def asked(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int = 1024) -> Iterator[Answer]:
+    """The answer to one question, with what was known at `as_of` (epoch seconds): attempts and outcomes of later are
+    not there. Raises InvalidFile, also for what DuckDB refuses.
+
+    Files, network and extensions are out of its reach; what does not fit into memory goes to a temporary directory.
+    """
+    manifest = required(target)
+    with tempfile.TemporaryDirectory(prefix="riskd-query-") as scratch:
+        limits: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{memory_mb}MB",
+            "temp_directory": scratch,
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
+        }
+        with closing(duckdb.connect(config=limits)) as base:
+            for name in TABLES:
+                base.register(f"_{name}", table(target, manifest, name))
+            base.execute("SET TimeZone = 'UTC'")
+            for view in _views(as_of):
+                base.execute(view)
+            base.execute("SET enable_external_access = false")
+            base.execute("SET lock_configuration = true")
+            try:
+                statements = base.extract_statements(sql)
+                if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                    raise InvalidFile([Problem("SQL", "is not one SELECT", "ask one question: nothing can be changed")])
+                result = base.execute(statements[0])
+                columns = tuple([column[0] for column in result.description or ()])
+                yield Answer(columns, _rows(result))
+            except duckdb.Error as error:
+                remedy = (
+                    "the views are assessments, outcomes and labelled; for columns, SELECT * FROM (DESCRIBE labelled)"
+                )
+                raise InvalidFile([Problem("SQL", str(error).strip(), remedy)]) from error
+
+
+def _rows(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
+    for batch in result.to_arrow_reader(ROWS):
+        yield from zip(*[column.to_pylist() for column in batch.columns], strict=True)
+
+
+def _views(as_of: float) -> Iterator[str]:
+    """The three views; `moment` is the time as a timestamp in UTC. The label is by the rule of `labels.label`."""
+    when = "" if math.isinf(as_of) else f" WHERE time <= {as_of!r}"
+    passed = ", ".join(f"'{kind}'" for kind in PASSED)
+    for name in TABLES:
+        yield f"CREATE VIEW {name} AS SELECT *, make_timestamp(CAST(time * 1e6 AS BIGINT)) AS moment FROM _{name}{when}"  # noqa: S608 - our own words
+    yield f"""
+        CREATE VIEW labelled AS
+        SELECT assessments.*, coalesce(fraud, good) AS known,
+               CASE WHEN fraud IS NOT NULL THEN 'fraud' WHEN good IS NOT NULL THEN 'good' ELSE 'unknown' END AS label
+        FROM assessments LEFT JOIN (
+            SELECT assessment_id, min(time) FILTER (kind = '{CONFIRMED}') AS fraud,
+                   min(time) FILTER (kind IN ({passed})) AS good
+            FROM outcomes GROUP BY assessment_id
+        ) ON assessment_id = id"""  # noqa: S608 - our own words

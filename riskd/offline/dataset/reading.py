@@ -1,0 +1,203 @@
+"""A dataset as rows: assessments of one identity domain in order of time, joined with what was known of them."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from riskd.core.errors import InvalidFile, Problem
+from riskd.core.features import NAMES
+from riskd.core.record import AssessmentRecord, OutcomeRecord, decode
+from riskd.offline.dataset.manifest import Manifest, required
+from riskd.offline.dataset.tables import ORIGIN, schema
+from riskd.offline.dataset.target import Target
+from riskd.offline.labels import labelled
+from riskd.offline.rerun.order import Line
+from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
+from riskd.offline.segments import Progress
+from riskd.offline.truth import Truth, read_truth
+
+STREAM: Final = 1024
+"""Rows of each file of one date that are read at a time, where lines are merged."""
+BATCH: Final = 32_768
+"""Rows that are read at a time: 86 features of them take 23 MB."""
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """Which rows: attempts from `since` on and before `until`, with what was known at `as_of` (epoch seconds).
+
+    `truth`: file of a simulation; `by_truth`: labels are its, known at once, instead of the outcomes'.
+    """
+
+    domain: str
+    since: float = -math.inf
+    until: float = math.inf
+    as_of: float = math.inf
+    truth: Path | None = None
+    by_truth: bool = False
+
+
+def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES) -> Rows:
+    """The rows of a dataset, with these features, sorted by time and id. A feature that a file has no column of is NaN
+    there; rows of another feature table are left out, `riskd replay` gives them these features.
+
+    Point in time: with `as_of`, attempts and outcomes of later do not count, and labels are those of that moment.
+    Beside the result it takes memory for some batches. Raises InvalidFile.
+    """
+    manifest = required(target)
+    width = len(names)
+    found = table(target, manifest, "assessments")
+    chosen = (ds.field("domain") == wanted.domain) & ds.field("has_features") & _during(wanted)
+    about = found.to_table(columns=["id", "time"], filter=chosen)
+    ids, times = _ids(about["id"]), about["time"].to_numpy()
+    order = np.lexsort((ids, times))
+    keep = order[_first(ids[order], times[order])]
+    total = len(keep)
+    place = np.full(len(ids), -1, dtype=np.int64)
+    place[keep] = np.arange(total)
+    subjects, journeys = np.empty(total, dtype="S34"), np.empty(total, dtype="U14")
+    vectors = np.empty((total, width))
+    kept = [name for name in names if name in manifest.features]
+    at = 0
+    columns = ["subject", "journey", *kept]
+    for batch in found.to_batches(
+        columns=columns, filter=chosen, batch_size=BATCH, batch_readahead=2, fragment_readahead=1
+    ):
+        rows = place[at : at + batch.num_rows]
+        at += batch.num_rows
+        mine = rows >= 0
+        rows = rows[mine]
+        subjects[rows] = _ids(batch["subject"])[mine]
+        journeys[rows] = batch["journey"].to_numpy(zero_copy_only=False)[mine]
+        block = np.full((batch.num_rows, width), math.nan)
+        for column, name in enumerate(names):
+            if name in manifest.features:
+                block[:, column] = batch[name].to_numpy(zero_copy_only=False)
+        vectors[rows] = block[mine]
+    ids, times = ids[keep], times[keep]
+    attacks, segments = _truths(wanted.truth, ids)
+    if wanted.by_truth:
+        labels, known = np.where(attacks == HONEST, GOOD, FRAUD).astype(np.int8), times.copy()
+    else:
+        labels, known = _labels(target, manifest, wanted, ids)
+    return Rows(
+        names=tuple(names),
+        ids=ids.astype(np.str_),
+        subjects=subjects.astype(np.str_),
+        times=times,
+        journeys=journeys,
+        vectors=vectors,
+        labels=labels,
+        known=known,
+        attacks=attacks,
+        segments=segments,
+    )
+
+
+def table(target: Target, manifest: Manifest, name: str) -> ds.Dataset:
+    """A table of a dataset, as one; features that a file lacks are null there."""
+    paths = [part.path for part in manifest.of(name)]
+    columns = schema(name, manifest.features)
+    if not paths:
+        return ds.dataset(columns.empty_table())
+    return ds.dataset(paths, schema=columns, format="parquet", filesystem=target.files)
+
+
+class DatasetSource(Struct, frozen=True):
+    """A `Source` of a dataset, by the name of its target."""
+
+    target: str
+
+    def size(self) -> int:
+        """Rows."""
+        return sum(part.rows for part in required(Target.open(self.target)).parts)
+
+    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+        """See `Source`."""
+        return in_order(Target.open(self.target), counts, progress)
+
+
+def in_order(target: Target, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+    """Every assessment and outcome of a dataset in the order of the log, as lines and records whose vectors are empty.
+
+    `progress` is told how many rows more are done. Takes memory for a thousand rows of each file of one date. Raises
+    InvalidFile.
+    """
+    by_date: dict[str, list[str]] = defaultdict(list)
+    for part in required(target).parts:
+        by_date[part.date].append(part.path)
+    for _, paths in sorted(by_date.items()):
+        for *_, line in heapq.merge(*[_streamed(target, path, progress) for path in sorted(paths)]):
+            text = line.encode()
+            record = decode(text)
+            if isinstance(record, AssessmentRecord | OutcomeRecord):
+                yield text, record
+            else:
+                counts["unreadable"] += 1
+
+
+def _streamed(target: Target, path: str, progress: Progress) -> Iterator[tuple[float, str, int, str]]:
+    for batch in target.batches(path, ORIGIN.names, STREAM):
+        yield from zip(*[batch[name].to_pylist() for name in ORIGIN.names], strict=True)
+        progress(batch.num_rows)
+
+
+def _during(wanted: Wanted) -> ds.Expression:
+    time = ds.field("time")
+    return (time >= wanted.since) & (time < min(wanted.until, math.nextafter(wanted.as_of, math.inf)))
+
+
+def _ids(column: pa.ChunkedArray | pa.Array) -> NDArray[np.bytes_]:
+    """Words of hexadecimal digits, at a byte each."""
+    return np.asarray(pc.cast(column, pa.binary()).to_numpy(zero_copy_only=False), dtype=np.bytes_)
+
+
+def _first(ids: NDArray[np.bytes_], times: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The first of each id: a line that was written twice is of the same moment, and lies beside itself."""
+    again = np.zeros(len(ids), dtype=np.bool_)
+    again[1:] = (ids[1:] == ids[:-1]) & (times[1:] == times[:-1])
+    return ~again
+
+
+def _labels(
+    target: Target, manifest: Manifest, wanted: Wanted, ids: NDArray[np.bytes_]
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    told = table(target, manifest, "outcomes").to_table(
+        columns=["assessment_id", "time", "kind"],
+        filter=(ds.field("domain") == wanted.domain) & (ds.field("time") <= wanted.as_of),
+    )
+    order = np.argsort(ids)
+    outcomes = _ids(told["assessment_id"])
+    place = np.searchsorted(ids, outcomes, sorter=order)
+    place[place == len(ids)] = 0
+    rows = order[place] if len(ids) else place
+    ours = ids[rows] == outcomes if len(ids) else np.zeros(len(outcomes), dtype=np.bool_)
+    kinds = told["kind"].to_numpy(zero_copy_only=False).astype(np.str_)
+    return labelled(len(ids), rows[ours], told["time"].to_numpy()[ours], kinds[ours])
+
+
+def _truths(path: Path | None, ids: NDArray[np.bytes_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    """Attack and segments of each row, out of a file of truth if there is one. Raises InvalidFile."""
+    if path is None:
+        return np.full(len(ids), HONEST, dtype="U1"), np.full(len(ids), "", dtype="U1")
+    known = read_truth(path)
+    truths = [known.get(one.decode()) for one in ids]
+    if (untold := sum(one is None for one in truths)) != 0:
+        what = f"says nothing of {untold} assessments of the dataset"
+        raise InvalidFile([Problem(str(path), what, "name the truth of the same simulation")])
+    said = [one or Truth(assessment_id="") for one in truths]
+    return (
+        np.array([one.attack for one in said], dtype=np.str_),
+        np.array([" ".join(one.segments) for one in said], dtype=np.str_),
+    )

@@ -1,0 +1,179 @@
+"""Laws of questions in SQL: the help's work, labels follow the rule, and nothing else can be read or changed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from riskd.cli import extras
+from riskd.cli.log_query import EXAMPLES
+from riskd.cli.main import main
+from riskd.core import record
+from riskd.core.record import AssessmentRecord
+from riskd.offline.dataset.reading import Wanted, read_rows
+from riskd.offline.dataset.target import Target
+from tests.doubles import ListLog
+from tests.offline.town import lived, write
+
+
+class Asked:
+    """The command, on a dataset that the command made."""
+
+    def __init__(self, directory: Path) -> None:
+        self.log, self.place = directory / "log", directory / "set"
+        log = ListLog()
+        lived(log, 100, seed=4)
+        self.lines = log.lines
+        write(self.log, log.lines)
+        self.settings = ["--set", f"state.dir={directory}", "--set", f"log.dir={self.log}"]
+
+    def compact(self, *more: str) -> int:
+        return main(["log", "compact", "--to", str(self.place), *self.settings, *more])
+
+    def query(self, sql: str, *more: str) -> int:
+        return main(["log", "query", sql, "--from", str(self.place), *self.settings, *more])
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    made = Asked(tmp_path_factory.mktemp("asked"))
+    assert made.compact() == 0
+    return made
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(capsys.readouterr().out)
+
+
+def test_compaction_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As JSON and in words; a second run finds nothing new, and the setting stands for the flag."""
+    made = Asked(tmp_path)
+    assert made.compact("--json", "--buckets", "3") == 0
+    first = said(capsys)["dataset"]
+    assert first["counts"] == {"assessments": 100, "outcomes": len(made.lines) - 100}
+    assert main(["log", "compact", *made.settings, "--set", f"log.dataset={made.place}"]) == 0
+    assert "nothing came in from 0 segments" in capsys.readouterr().out.replace("\n", " ")
+    assert json.loads((made.place / "manifest.json").read_text())["buckets"] == 3
+
+
+@pytest.mark.parametrize("question", EXAMPLES)
+def test_the_questions_of_the_help_are_answered(
+    asked: Asked, question: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each has rows, as a table, as JSON and as CSV."""
+    assert asked.query(EXAMPLES[question]) == 0
+    assert "\u2503" in capsys.readouterr().out
+    assert asked.query(EXAMPLES[question], "--json") == 0
+    rows = said(capsys)
+    assert rows
+    assert asked.query(EXAMPLES[question], "--csv") == 0
+    printed = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [list(row) for row in printed] == [list(row) for row in rows]
+
+
+def test_labels_in_sql_are_those_of_rows(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """`labelled` follows the one rule, whatever is known and at whatever moment."""
+    times = sorted(record.decode(line).time for line in asked.lines)
+    for as_of in ("", times[len(times) // 2]):
+        more = ["--as-of", _date(as_of)] if as_of else []
+        sql = "SELECT id, label, known FROM labelled WHERE domain = 'customer' ORDER BY time, id"
+        assert asked.query(sql, "--json", *more) == 0
+        wanted = Wanted(domain="customer", as_of=_moment(_date(as_of))) if as_of else Wanted(domain="customer")
+        rows = read_rows(Target.open(str(asked.place)), wanted)
+        words = {-1: "unknown", 0: "good", 1: "fraud"}
+        assert [(row["id"], row["label"]) for row in said(capsys)] == [
+            (one, words[label]) for one, label in zip(rows.ids.tolist(), rows.labels.tolist(), strict=True)
+        ]
+
+
+def _date(moment: Any) -> str:  # noqa: ANN401
+    import time
+
+    return time.strftime("%Y-%m-%d", time.gmtime(moment))
+
+
+def _moment(date: str) -> float:
+    from riskd.cli.policy_log import moment
+
+    return moment(date)
+
+
+def test_what_stands_in_a_row_is_what_was_logged(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """Values come through as they are, lists and nulls included; --json prints nothing else."""
+    one = record.decode(asked.lines[0])
+    assert isinstance(one, AssessmentRecord)
+    sql = f"SELECT score, reasons, country, id AS a, id AS b FROM assessments WHERE id = '{one.id}'"
+    assert asked.query(sql, "--json") == 0
+    country = one.facts.place.country if one.facts.place else None
+    assert said(capsys) == [
+        {"score": one.score, "reasons": list(one.reasons), "country": country, "a": one.id, "b": one.id}
+    ]
+    assert asked.query("SELECT id FROM assessments WHERE false", "--json") == 0
+    assert said(capsys) == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP VIEW labelled",
+        "CREATE TABLE mine AS SELECT 1",
+        "SELECT 1; SELECT 2",
+        "",
+        "COPY (SELECT 1) TO '/tmp/riskd-copied'",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_parquet('https://example.com/x.parquet')",
+        "SELECT * FROM glob('/*')",
+        "SELECT * FROM '/etc/passwd'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "ATTACH '/tmp/riskd-attached.db'",
+        "SET memory_limit = '100GB'",
+        "SELECT nothing_of_that_name FROM assessments",
+    ],
+)
+def test_nothing_else_can_be_read_or_changed(asked: Asked, sql: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files, network, extensions and settings are out of reach; the refusal says what there is to ask."""
+    assert asked.query(sql) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("riskd: SQL")
+    assert not Path("/tmp/riskd-copied").exists()
+
+
+def test_memory_is_bounded(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """A question that needs more than it may take is refused, and does not take it."""
+    sql = "SELECT list(a.id || b.id || c.id) FROM assessments a, assessments b, assessments c"
+    assert asked.query(sql, "--memory-mb", "64") == 2
+    assert "memory" in capsys.readouterr().err.lower()
+
+
+def test_a_missing_package_names_the_extra(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without duckdb, or without pyarrow, the refusal says what to install."""
+    for package in ("duckdb", "pyarrow"):
+        monkeypatch.setattr(extras, "find_spec", lambda name, gone=package: None if name == gone else find_spec(name))
+        assert asked.query("SELECT 1") == 2
+        assert f"{package}: is not installed" in (told := capsys.readouterr().err)
+        assert "riskd[train]" in told
+
+
+def test_a_question_may_come_from_standard_input(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`-` reads it."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("SELECT count(*) AS n FROM assessments"))
+    assert asked.query("-", "--json") == 0
+    assert said(capsys) == [{"n": 100}]
+
+
+def test_no_dataset_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --from and the setting there is nothing to ask."""
+    assert main(["log", "query", "SELECT 1", "--set", f"state.dir={tmp_path}"]) == 2
+    assert "riskd log compact --to" in capsys.readouterr().err

@@ -1,0 +1,157 @@
+"""Laws of rows out of a dataset: what the log says, in order of time, as it was known at a moment."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskd.adapters.decision_log import FileLogArchive
+from riskd.cli.rows import read
+from riskd.core import record
+from riskd.core.attempt import OUTCOMES
+from riskd.core.errors import InvalidFile
+from riskd.core.features import NAMES
+from riskd.core.record import AssessmentRecord, OutcomeRecord
+from riskd.offline.dataset.compact import Dataset
+from riskd.offline.dataset.reading import Wanted, read_rows
+from riskd.offline.dataset.target import Target
+from riskd.offline.labels import label, labelled
+from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
+from tests.doubles import ListLog
+from tests.offline.town import lived, write
+
+
+class Kept:
+    """A dataset in several files, and the records that it is of."""
+
+    def __init__(self, directory: Path) -> None:
+        log = ListLog()
+        lived(log, 150, seed=8)
+        self.lines = log.lines
+        write(directory / "log", log.lines[:70])
+        write(directory / "log", [*log.lines[60:]], "20270102T000000.000000-w0-1.jsonl")  # ten lines twice
+        self.target = Target.open(str(directory / "set"))
+        archive = FileLogArchive(directory / "log", 1.0, 1.0)
+        Dataset(self.target, directory / "log", archive, 4).compact({}, lambda _: None)
+        records = [record.decode(line) for line in log.lines]
+        self.assessed = sorted(
+            (one for one in records if isinstance(one, AssessmentRecord) and one.domain == "customer"),
+            key=lambda one: (one.time, one.id),
+        )
+        self.told = [one for one in records if isinstance(one, OutcomeRecord)]
+
+    def expected(self, as_of: float = math.inf) -> list[tuple[str, str, float, str, int, float]]:
+        """What a row has beside its vector."""
+        return [
+            (
+                one.id,
+                one.subject,
+                one.time,
+                one.journey,
+                *label((x.time, x.kind) for x in self.told if x.assessment_id == one.id and x.time <= as_of),
+            )
+            for one in self.assessed
+            if one.time <= as_of
+        ]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    return Kept(tmp_path_factory.mktemp("kept"))
+
+
+def rows_of(rows: Rows) -> list[tuple[str, str, float, str, int, float]]:
+    columns = (rows.ids, rows.subjects, rows.times, rows.journeys, rows.labels, rows.known)
+    return list(zip(*[column.tolist() for column in columns], strict=True))
+
+
+def test_rows_are_the_log(kept: Kept) -> None:
+    """Every assessment of the domain once, in order of time, each with its own vector and label."""
+    rows = read_rows(kept.target, Wanted(domain="customer"))
+    assert rows_of(rows) == kept.expected()
+    vectors = np.array([one.vector for one in kept.assessed], dtype=np.float64)
+    np.testing.assert_array_equal(rows.vectors, vectors)
+    assert rows.names == NAMES
+    assert set(rows.labels.tolist()) == {GOOD, FRAUD, UNKNOWN}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_nothing_of_later_is_known(kept: Kept, share: float) -> None:
+    """As of a moment, attempts and outcomes up to it count, and no later one."""
+    as_of = kept.assessed[round(share * (len(kept.assessed) - 1))].time
+    assert rows_of(read_rows(kept.target, Wanted(domain="customer", as_of=as_of))) == kept.expected(as_of)
+
+
+def test_a_range_of_time_is_half_open(kept: Kept) -> None:
+    """From `since` on, before `until`; outcomes count whenever they came."""
+    since, until = kept.assessed[20].time, kept.assessed[50].time
+    rows = read_rows(kept.target, Wanted(domain="customer", since=since, until=until))
+    assert rows_of(rows) == [row for row in kept.expected() if since <= row[2] < until]
+
+
+def test_a_domain_without_rows_has_none(kept: Kept) -> None:
+    """No rows are rows, too."""
+    assert len(read_rows(kept.target, Wanted(domain="nobody"))) == 0
+
+
+def test_features_by_name(kept: Kept) -> None:
+    """Columns come in the order asked for, and one that nobody wrote is missing everywhere."""
+    rows = read_rows(kept.target, Wanted(domain="customer"), ("hosting", "of_the_future", "new_device"))
+    places = [NAMES.index(name) for name in ("hosting", "new_device")]
+    vectors = np.array([one.vector for one in kept.assessed], dtype=np.float64)[:, places]
+    np.testing.assert_array_equal(rows.vectors[:, [0, 2]], vectors)
+    assert np.isnan(rows.vectors[:, 1]).all()
+
+
+def test_truth_tells_attacks(kept: Kept, tmp_path: Path) -> None:
+    """A file of truth gives each row its class of attack and segments; one that lacks rows is refused."""
+    path = tmp_path / "truth.jsonl"
+    truths = [
+        {"assessment_id": one.id} | ({"attack": "spraying", "segments": ["vpn", "mobile"]} if number % 3 else {})
+        for number, one in enumerate(kept.assessed)
+    ]
+    path.write_text("\n".join(map(json.dumps, truths)))
+    rows = read_rows(kept.target, Wanted(domain="customer", truth=path))
+    assert rows.attacks.tolist() == ["spraying" if number % 3 else "" for number in range(len(truths))]
+    assert set(rows.segments.tolist()) == {"", "vpn mobile"}
+    by_truth = read_rows(kept.target, Wanted(domain="customer", truth=path, by_truth=True))
+    assert by_truth.labels.tolist() == [FRAUD if number % 3 else GOOD for number in range(len(truths))]
+    assert by_truth.known.tolist() == by_truth.times.tolist()
+    path.write_text("\n".join(map(json.dumps, truths[1:])))
+    with pytest.raises(InvalidFile, match="nothing of 1 assessment"):
+        read_rows(kept.target, Wanted(domain="customer", truth=path))
+
+
+def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    """An empty directory, and one with somebody else's manifest."""
+    with pytest.raises(InvalidFile, match="is no dataset"):
+        read_rows(Target.open(str(tmp_path)), Wanted(domain="customer"))
+    (tmp_path / "manifest.json").write_text('{"format": 99}')
+    with pytest.raises(InvalidFile, match="format 99"):
+        read_rows(Target.open(str(tmp_path)), Wanted(domain="customer"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1e9), st.sampled_from(OUTCOMES)), max_size=30))
+def test_all_labels_at_once_follow_the_rule_of_one(told: list[tuple[int, float, str]]) -> None:
+    """`labelled` says of every row what `label` says of it."""
+    rows = np.array([one[0] for one in told], dtype=np.intp)
+    times = np.array([one[1] for one in told], dtype=np.float64)
+    kinds = np.array([one[2] for one in told], dtype=np.str_)
+    labels, known = labelled(4, rows, times, kinds)
+    each = [label((time, kind) for row, time, kind in told if row == number) for number in range(4)]
+    assert list(zip(labels.tolist(), known.tolist(), strict=True)) == each
+
+
+def test_whoever_trains_gets_the_same_rows_from_either(kept: Kept) -> None:
+    """The commands that train and judge read a log and its dataset alike, to the last bit."""
+    log, dataset = kept.target.name.replace("set", "log"), kept.target.name
+    rows, names, labels = read([Path(log), Path(dataset)], None, None, "customer", lambda _step, _total: lambda _: None)
+    assert labels == "outcomes"
+    assert rows[0].digest() == rows[1].digest()
+    assert names == ["log", "set"]
