@@ -23,9 +23,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `evaluate`."""
     parser = commands.add_parser(
         "evaluate",
-        description="Judge a model beside the champion, Freeman's formula, rules of thumb, an isolation forest and large "
-        "boosted trees. Recall at 1 % and 0.1 % false positives by class of attack and depth of history, each class "
-        "also left out of training. docs/training.md reads the report.",
+        description="Judge a model beside the champion, Freeman's formula, rules of thumb, an isolation forest and "
+        "large boosted trees. Recall at 1 % and 0.1 % false positives by class of attack and depth of history, each "
+        "class also left out of training. docs/training.md reads the report.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,6 +47,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--seed", metavar="N", type=_count, default=0, help="of bootstraps and baselines")
     parser.add_argument("--no-left-out", action="store_true", help="train nothing again: leave no class out")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write evaluation.json, .md and .html there")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep evaluation.json in the bundle and seal it, for `riskd model promote`"
+    )
     parser.add_argument("--exit-code", action="store_true", help="exit code 1 if a goal is surely missed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=_run)
@@ -70,6 +73,8 @@ def _run(args: argparse.Namespace) -> int:
         question = _question(args, begin)
         found = evaluate(question, begin)
     raw = msgspec.json.format(msgspec.json.encode(found), indent=2)
+    if args.keep:
+        _keep(args.bundle, raw)
     if args.out:
         from riskd.offline.evaluation_page import page
         from riskd.offline.examples import examples, importances
@@ -88,6 +93,20 @@ def _run(args: argparse.Namespace) -> int:
     if args.out and not args.json:
         print(f"Report: {args.out / 'evaluation.html'}")
     return MISSED if args.exit_code and any(goal.sure and not goal.met for goal in found.goals) else 0
+
+
+def _keep(bundle: Path, raw: bytes) -> None:
+    """Raises InvalidModel for a bundle that cannot be written."""
+    from riskd.adapters.model_file import EVALUATION, seal
+    from riskd.core.errors import InvalidModel, Problem
+    from riskd.core.features import FEATURES
+
+    try:
+        seal(bundle, {feature.name: feature.definition for feature in FEATURES}, beside={EVALUATION: raw + b"\n"})
+    except OSError as error:
+        raise InvalidModel(
+            [Problem(str(bundle), f"cannot be written: {error.strerror}", "copy it elsewhere")]
+        ) from error
 
 
 def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,7 +93,7 @@ def _run(args: argparse.Namespace) -> int:
         try:
             trained = train(parts, recipe, under, begin)
         except InvalidModel as error:
-            print("\n".join(f"riskd train: {problem}" for problem in error.problems))
+            print("\n".join(f"riskd train: {problem}" for problem in error.problems), file=sys.stderr)
             return NOT_EXACT
         origin = Origin(
             domain=args.domain,
@@ -117,16 +118,13 @@ def _print(report: Report, *, as_json: bool) -> None:
     from riskd.offline.evaluation_table import recalls
 
     training = report.training
-    told = ", ".join(f"{count:,} {part}" for part, count in training.rows.items() if count)
-    print(
-        f"{report.bundle}: {report.trees} trees on top of {training.base or 'nothing'}, {report.calibration} calibration"
-    )
-    print(f"rows: {told}")
+    counts = ", ".join(f"{count:,} {part}" for part, count in training.rows.items() if count)
+    base = training.base or "nothing"
+    print(f"{report.bundle}: {report.trees} trees on top of {base}, {report.calibration} calibration")
+    print(f"rows: {counts}")
     print("on the rows held out, recall at 1 % and 0.1 % false positives:")
-    names = {"candidate": "this model", "champion": training.base}
+    names = {"candidate": "this model", "champion": base}
     print(recalls(report.models, names=names))
     for name, judged in report.models.items():
-        if judged.reliability:
-            print(
-                f"{names[name]}: calibration error {judged.reliability.ece:.4f}, Brier score {judged.reliability.brier:.5f}"
-            )
+        if found := judged.reliability:
+            print(f"{names[name]}: calibration error {found.ece:.4f}, Brier score {found.brier:.5f}")

@@ -22,7 +22,8 @@ positives</b>); at the threshold a lot decides, so that models with few distinct
 Intervals are 95 % bootstraps over subjects; attacks of one campaign resemble each other, so true ones are wider.
 Freeman is the published formula over address and user agent, from riskd's own log-likelihood ratios. Rules of thumb
 count a new device, a new country and impossible travel. Large boosted trees are 400 trees of the same rows without
-bounds. Simulated attackers are not real ones: compare models by these figures, and expect less in the field.</small></p>
+bounds. Simulated attackers are not real ones: compare models by these figures, and expect less in the
+field.</small></p>
 """
 
 
@@ -87,8 +88,7 @@ def _recall_curve(models: Mapping[str, Judged]) -> str:
         return left + width * (1 - math.log10(max(rate, low)) / math.log10(low))
 
     parts = [f'<path class="a" d="M{left} {base}H{left + width}M{left} {base - tall}V{base}"/>']
-    for recall in (0.0, 0.25, 0.5, 0.75, 1.0):
-        parts.append(text(left - 6, base - tall * recall + 4, f"{recall * 100:.0f} %", "end", "n"))
+    parts += [text(left - 6, base - tall * tick + 4, f"{tick:.0%}", "end", "n") for tick in (0.0, 0.25, 0.5, 0.75, 1.0)]
     for rate in (0.0001, 0.001, 0.01, 0.1, 1.0):
         parts.append(f'<path class="e a" d="M{x(rate):.1f} {base - tall}V{base}"/>')
         parts.append(text(x(rate), base + 14, f"{rate * 100:g} %", "middle", "n"))

@@ -24,9 +24,11 @@ def markdown(found: Evaluation) -> str:
     lines = [
         f"# {found.models[CANDIDATE].version}, {found.domain}",
         "",
-        f"{data.rows:,} assessments of {data.subjects:,} subjects, {date(data.first)} to {date(data.last)}:"
-        f" {data.good:,} good, {data.fraud:,} fraud by {data.labels}, {data.unknown:,} unlabelled and not judged."
-        f" Intervals: 95 %, {found.resamples} bootstraps of the subjects.",
+        (
+            f"{data.rows:,} assessments of {data.subjects:,} subjects, {date(data.first)} to {date(data.last)}:"
+            f" {data.good:,} good, {data.fraud:,} fraud by {data.labels}, {data.unknown:,} unlabelled and not judged."
+            f" Intervals: 95 %, {found.resamples} bootstraps of the subjects."
+        ),
         "",
         *_section("Recall by class of attack", recalls(found.models)),
         *_section("Recall by depth of history", recalls(found.models, "depths")),

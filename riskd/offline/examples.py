@@ -28,7 +28,10 @@ class Importance(Struct, frozen=True, kw_only=True):
 
 
 class Example(Struct, frozen=True, kw_only=True):
-    """One decision. `moves` are its strongest contributions: feature, value, log-odds; `found`: at 1 % false positives."""
+    """One decision. `moves` are its strongest contributions: feature, value, log-odds.
+
+    `found`: challenged at 1 % false positives.
+    """
 
     id: str
     attack: str

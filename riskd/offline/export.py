@@ -22,6 +22,7 @@ def export_forest(
     feature_names: Sequence[str],
     references: Mapping[str, float | None],
     rows: NDArray[np.float64],
+    *,
     calibration: Knots = (),
     base: ForestDocument | None = None,
 ) -> ForestDocument:

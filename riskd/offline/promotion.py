@@ -44,7 +44,7 @@ def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: s
     lies wholly on the wrong side of nothing.
     """
     if evaluation is None:
-        yield Check("evaluation", False, "there is none: riskd evaluate writes it into the bundle")
+        yield Check("evaluation", False, "there is none: riskd evaluate --keep writes it into the bundle")
         return
     mismatch = _mismatch(evaluation, candidate, champion)
     data = evaluation.data

@@ -132,8 +132,9 @@ def seal(
 ) -> Manifest:
     """Write into the manifest of `path` what its other files are now: hashes, features and their definitions.
 
-    `card`, if given, first replaces the card; `beside` has contents for `EVALUATION`, `REFERENCE` and `TRAINING`. A signature
-    of what was there before goes. Raises InvalidModel, and writes nothing, when the forest could not be served.
+    `card`, if given, first replaces the card; `beside` has contents for `EVALUATION`, `REFERENCE` and `TRAINING`.
+    A signature of what was there before goes. Raises InvalidModel, and writes nothing, when the forest could not be
+    served.
     """
     manifest = read_manifest(path)
     raw = _contents(path)

@@ -44,7 +44,13 @@ class _OnTop(HalfBinomialLoss):  # type: ignore[misc] # published without types
 
 
 def boost(
-    vectors: Floats, fraud: NDArray[np.bool_], weights: Floats, names: Sequence[str], recipe: Recipe, given: Floats
+    vectors: Floats,
+    fraud: NDArray[np.bool_],
+    weights: Floats,
+    *,
+    names: Sequence[str],
+    recipe: Recipe,
+    given: Floats,
 ) -> HistGradientBoostingClassifier:
     """Fit the trees of a recipe to rows that weigh something, on top of `given` log-odds.
 

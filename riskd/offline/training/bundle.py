@@ -10,10 +10,12 @@ import numpy as np
 import sklearn
 from msgspec import Struct
 
-from riskd.adapters.model_file import TRAINING, Manifest, write_bundle
+from riskd.adapters.model_file import REFERENCE, TRAINING, Manifest, write_bundle
+from riskd.core.drift import Reference
 from riskd.core.features import FEATURES
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
+from riskd.offline.drift.bins import Batch, reference, thinned
 from riskd.offline.evaluation import CANDIDATE, CHAMPION, RATES, Judged
 from riskd.offline.judging import Scored, judge
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
@@ -24,6 +26,7 @@ from riskd.offline.training.train import Trained
 
 DEFINITIONS: Final = {feature.name: feature.definition for feature in FEATURES}
 RESAMPLES: Final = 100
+REFERENCE_ROWS: Final = 50_000
 _LABELS: Final = {"good": GOOD, "fraud": FRAUD, "unlabelled": UNKNOWN}
 
 
@@ -104,10 +107,20 @@ def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report
     write_bundle(
         path,
         trained.document,
-        card(path.name, origin.domain, trained, training, judged, models.get(CHAMPION)),
+        card(
+            path.name,
+            origin.domain,
+            trained=trained,
+            training=training,
+            judged=judged,
+            base=models.get(CHAMPION),
+        ),
         manifest,
         DEFINITIONS,
-        beside={TRAINING: msgspec.json.format(msgspec.json.encode(training), indent=2) + b"\n"},
+        beside={
+            TRAINING: msgspec.json.format(msgspec.json.encode(training), indent=2) + b"\n",
+            REFERENCE: msgspec.json.encode(_reference(trained, origin.domain)) + b"\n",
+        },
     )
     return Report(
         bundle=str(path),
@@ -116,6 +129,14 @@ def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report
         trees=len(trained.document.trees),
         models=models,
     )
+
+
+def _reference(trained: Trained, domain: str) -> Reference:
+    """How features and scores were distributed in what the model was made from, for whoever looks for drift."""
+    parts = (trained.material.train, trained.material.tuning)
+    batches = (Batch(rows.times, rows.subjects.tolist(), rows.vectors) for rows in parts)
+    names = trained.material.train.names
+    return reference(domain, names, Forest(trained.document, names), thinned(batches, REFERENCE_ROWS))
 
 
 def metrics_of(judged: Judged) -> dict[str, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from riskd.offline.charts import date
 from riskd.offline.evaluation import RATES, Estimate, Judged, Recall
 from riskd.offline.training.recipe import Training
@@ -17,7 +19,9 @@ _SIMULATED = (
 _LIVE = "**Trained on a decision log**, whose outcomes are its labels: it knows the attacks that somebody reported."
 
 
-def card(version: str, domain: str, trained: Trained, training: Training, judged: Judged, base: Judged | None) -> str:
+def card(
+    version: str, domain: str, *, trained: Trained, training: Training, judged: Judged, base: Judged | None
+) -> str:
     """The card as Markdown."""
     return "\n".join(
         [
@@ -43,7 +47,7 @@ def card(version: str, domain: str, trained: Trained, training: Training, judged
             "",
             "## Calibration and updates",
             "",
-            *_updates(trained, training),
+            *_updates(training),
             "",
         ]
     )
@@ -102,8 +106,8 @@ def _tests(trained: Trained, training: Training, judged: Judged, base: Judged | 
     if judged.reliability:
         found = judged.reliability
         yield (
-            f"Probabilities: expected calibration error {found.ece:.4f}, Brier score {found.brier:.5f}, where saying"
-            f" the base rate of every row scores {found.reference:.5f}. Calibrated by {trained.curve.method} regression."
+            f"Probabilities: expected calibration error {found.ece:.4f}, Brier score {found.brier:.5f}; to say the base"
+            f" rate of every row scores {found.reference:.5f}. Calibrated by {trained.curve.method} regression."
         )
     if training.recipe.prior is not None:
         yield f"They are those of a place where {training.recipe.prior:.3%} of attempts are fraud, not of these rows."
@@ -128,17 +132,17 @@ def _limits(trained: Trained, training: Training) -> Iterator[str]:
     never = [
         name
         for name, column in zip(trained.material.train.names, trained.material.train.vectors.T, strict=True)
-        if not (column == column).any()
+        if np.isnan(column).all()
     ]
-    yield "- An attack unlike any that it was trained on is found by the features that it shares with them, or not at all."
-    yield "- People who travel, use VPNs or Tor, or share devices are challenged more often than others, whoever they are."
+    yield "- An attack unlike any that it was trained on is found by what it shares with them, or not at all."
+    yield "- People who travel, use VPNs or Tor, or share devices are challenged more often, whoever they are."
     if never:
-        yield f"- Never seen in training, and so without weight in its trees: {', '.join(f'`{name}`' for name in never)}."
+        yield f"- Never seen in training, so without weight in its trees: {', '.join(f'`{name}`' for name in never)}."
     if training.recipe.without:
         yield f"- Trained without {', '.join(training.recipe.without)}."
 
 
-def _updates(trained: Trained, training: Training) -> Iterator[str]:
+def _updates(training: Training) -> Iterator[str]:
     yield (
         "A version that was served means the same for ever, and a change is a new version. Train again when"
         " `riskd drift` says that features have moved, when a class of attack is new, and otherwise every month or so."

@@ -112,7 +112,12 @@ def fit(material: Material, recipe: Recipe) -> Fitted:
     weighed = weights(_without(rows, recipe), material.train_ages, material.delay, recipe.fraud_share)
     used = weighed > 0
     estimator = boost(
-        rows.vectors[used], rows.labels[used] == FRAUD, weighed[used], rows.names, recipe, material.train_given[used]
+        rows.vectors[used],
+        rows.labels[used] == FRAUD,
+        weighed[used],
+        names=rows.names,
+        recipe=recipe,
+        given=material.train_given[used],
     )
     return Fitted(estimator=estimator, curve=_calibrated(estimator, material, recipe))
 

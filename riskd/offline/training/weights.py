@@ -53,8 +53,12 @@ def weights(rows: Rows, ages: Floats, delay: Delay, fraud_share: float | None) -
 
     `ages` are seconds from each attempt to the day on which labels were read. A good row of age a weighs F(a), the
     share of fraud that is known by that age: so many frauds of its day are told apart from it already, and the odds
-    of fraud among what is weighed are those of an old day. All fraud together has `fraud_share` of the weight, divided
-    equally among the classes of attack; with None each has weight 1.
+    of fraud among what is weighed are those of an old day.
+
+    All fraud together has `fraud_share` of the weight, divided equally among the classes of attack, and the same share
+    of each journey's: how often a journey is attacked is the fashion of a season, and no model should learn that a
+    session is safe because nobody has stolen one yet. Of a journey without fraud nothing is learnt. With None these
+    shares are left as they are.
     """
     found = np.zeros(len(rows))
     good, fraud = rows.labels == GOOD, rows.labels == FRAUD
@@ -63,6 +67,10 @@ def weights(rows: Rows, ages: Floats, delay: Delay, fraud_share: float | None) -
         found[fraud] = 1.0
         return found
     _, classes, counts = np.unique(rows.attacks[fraud], return_inverse=True, return_counts=True)
-    mass = found[good].sum() * fraud_share / (1 - fraud_share)
-    found[fraud] = mass / len(counts) / counts[classes]
-    return found * ((good | fraud).sum() / found.sum())
+    found[fraud] = 1.0 / len(counts) / counts[classes]
+    _, journeys = np.unique(rows.journeys, return_inverse=True)
+    masses = [np.bincount(journeys, found * chosen) for chosen in (good, fraud)]
+    odds = masses[1] * (1 - fraud_share) / fraud_share
+    found[good] *= np.divide(odds, masses[0], out=np.zeros_like(odds), where=masses[0] > 0)[journeys[good]]
+    found *= (good | fraud).sum() / found.sum()
+    return found

@@ -1,0 +1,159 @@
+"""`riskd train` and `riskd evaluate`: from a log to a bundle, from a bundle to a report."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from riskd.adapters.model_file import load_model, read_card, read_evaluation, read_manifest
+from riskd.cli.main import main
+from riskd.offline import export
+from riskd.offline.evaluation import MODELS, Evaluation
+from tests.models.stories import DEFINITIONS
+from tests.offline.made_log import write
+from tests.offline.made_rows import ATTACKS, rows
+
+SMALL = ("--domain", "customer", "--trees", "8", "--leaves", "6", "--min-rows", "20")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("log") / "world-1", rows(3_000, delay_days=1.0))
+
+
+@pytest.fixture(scope="module")
+def bundle(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "customer" / "t1"
+    assert main(["train", *SMALL, "--log", str(log), "--out", str(path)]) == 0
+    return path
+
+
+class Tags(HTMLParser):
+    """The open tags of a page, and everything that would reach out of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "rect", "path", "circle", "polyline"):
+            self.open.append(tag)
+        self.outside += [tag] if tag in ("script", "img", "link", "iframe") else []
+        self.outside += [f"{tag} {name}" for name, _ in attrs if name in ("src", "href") or name.startswith("on")]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("meta", "rect", "path", "circle", "polyline"):
+            assert self.open.pop() == tag
+
+
+def test_a_bundle_is_served_and_says_what_it_is(bundle: Path) -> None:
+    """It loads for its domain, and its card tells data, method, tests, limits and updates, and that it is simulated."""
+    assert load_model(bundle, DEFINITIONS, domain="customer").version == "t1"
+    assert read_manifest(bundle).kind == "trained"
+    card = read_card(bundle)
+    for part in (
+        "Trained on a simulation",
+        "Methods and techniques",
+        "Training data",
+        "## Tests",
+        "## Limits",
+        "updates",
+    ):
+        assert part in card
+    assert all(attack in card for attack in ATTACKS)
+    assert "world-1" in card
+    assert str(bundle.parent) not in card
+
+
+def test_labels_may_come_from_outcomes(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same log without its truth trains on what callers reported, and the card says so."""
+    out = tmp_path / "live"
+    arguments = ["train", *SMALL, "--log", str(log), "--labels", "outcomes", "--out", str(out), "--json"]
+    assert main(arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["training"]["labels"] == "outcomes"
+    assert report["models"].keys() == {"candidate", "champion"}
+    assert "Trained on a decision log" in read_card(out)
+
+
+def test_nothing_is_written_of_an_export_that_differs(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, the difference in log-odds on stderr, and no bundle."""
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    out = tmp_path / "inexact"
+    assert main(["train", *SMALL, "--log", str(log), "--out", str(out)]) == 1
+    assert "log-odds away from the estimator" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_what_cannot_be_trained_is_refused_before_any_work(
+    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A version that is there, a recipe out of bounds, a log that is none, a truth that is missing: exit code 2."""
+    cases = (
+        (["--log", str(log), "--out", str(bundle)], "already there"),
+        (["--log", str(log), "--out", str(tmp_path / "x"), "--holdout", "0.99"], "--holdout: 0.99 is out of bounds"),
+        (["--log", str(tmp_path / "no"), "--out", str(tmp_path / "x")], "is not a directory"),
+        (["--log", str(log), "--out", str(tmp_path / "x"), "--base", str(tmp_path)], "cannot be read"),
+    )
+    for arguments, said in cases:
+        assert main(["train", *SMALL, *arguments]) == 2
+        assert said in capsys.readouterr().err
+    alone = tmp_path / "alone"
+    (log / "decisions").rename(alone)
+    try:
+        arguments = ["--log", str(alone), "--labels", "truth", "--out", str(tmp_path / "x")]
+        assert main(["train", *SMALL, *arguments]) == 2
+        assert "has no truth" in capsys.readouterr().err
+    finally:
+        alone.rename(log / "decisions")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_an_evaluation_is_a_document_a_table_and_a_page(
+    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All models on the same rows, every class left out once; the page is well formed and reaches out to nothing."""
+    out = tmp_path / "report"
+    arguments = ["evaluate", str(bundle), "--domain", "customer", "--log", str(log), "--resamples", "10"]
+    assert main([*arguments, "--out", str(out), "--keep"]) == 0
+    table = capsys.readouterr().out
+    found = msgspec.json.decode((out / "evaluation.json").read_bytes(), type=Evaluation)
+
+    assert tuple(found.models) == MODELS
+    assert [each.name for each in found.models["candidate"].left_out] == list(ATTACKS)
+    assert found.models["candidate"].version == "t1"
+    assert found.models["champion"].version == "hand-set-2"
+    assert {goal.attack for goal in found.goals} == set(ATTACKS)
+    assert found.data.labels == "truth"
+    assert read_evaluation(bundle) == (out / "evaluation.json").read_bytes()
+    assert load_model(bundle, DEFINITIONS, domain="customer").version == "t1"
+    assert (out / "evaluation.md").read_text() in table
+    assert all(attack in table for attack in ATTACKS)
+    page = (out / "evaluation.html").read_text()
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert tags.outside == []
+    assert page.count("<svg") >= 5
+    assert "new_device" in page
+
+
+def test_other_logs_are_judged_whole(
+    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --trained-on every row of --log is judged, and none of those that were trained on."""
+    fresh = write(tmp_path / "world-2", rows(400, seed=7))
+    arguments = ["--domain", "customer", "--log", str(fresh), "--trained-on", str(log), "--resamples", "0"]
+    assert main(["evaluate", str(bundle), *arguments, "--no-left-out", "--json"]) == 0
+    found = msgspec.json.decode(capsys.readouterr().out, type=Evaluation)
+
+    assert found.data.rows == 400
+    assert found.models["candidate"].left_out == ()

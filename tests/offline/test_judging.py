@@ -1,0 +1,223 @@
+"""Judging: figures equal what a plain count says, at exact rates, with intervals over subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.offline import baselines
+from riskd.offline.evaluation import RATES, Judged, Recall
+from riskd.offline.judging import DEPTHS, RECALLS, Scored, cost, depth_of, judge, reliability
+from riskd.offline.operating import Floats, Ranked
+from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
+from tests.offline.made_rows import ATTACKS, rows
+
+SCORES = st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 3.0]), min_size=1, max_size=40)
+
+
+def chance(score: float, good: Iterable[float], rate: float) -> float:
+    """The probability that a score is challenged when `rate` of the good ones is, by going down the scores."""
+    everybody = sorted(good, reverse=True)
+    allowed = rate * len(everybody)
+    for level in sorted(set(everybody), reverse=True):
+        level_above = sum(value > level for value in everybody)
+        level_at = everybody.count(level)
+        if level_above + level_at >= allowed - 1e-9:
+            return 1.0 if score > level else (allowed - level_above) / level_at if score == level else 0.0
+    return 1.0
+
+
+def judged(made: Rows, scores: Floats, resamples: int = 0, **more: Scored) -> dict[str, Judged]:
+    scored = {"candidate": Scored(scores=scores), **more}
+    return judge(made, scored, seed=1, resamples=resamples, candidate="candidate")[0]
+
+
+@given(SCORES, st.floats(0.001, 1.0))
+def test_exactly_the_rate_is_challenged(scores: list[float], rate: float) -> None:
+    """Ties or not, the chances of the good rows add up to the rate."""
+    values = np.array(scores)
+    chances = Ranked(values).threshold(rate, np.ones(len(values))).challenged(values)
+
+    assert chances.mean() == pytest.approx(rate)
+    expected = [chance(score, scores, rate) for score in scores]
+    np.testing.assert_allclose(chances, expected, atol=1e-9)
+
+
+@given(SCORES, st.integers(0, 2**32 - 1))
+def test_a_weight_is_so_many_rows(scores: list[float], seed: int) -> None:
+    """A row of weight three is three rows; one of weight nothing is not there."""
+    values = np.array(scores)
+    weights = np.random.default_rng(seed).integers(0, 4, len(values))
+    if not weights.sum():
+        weights[0] = 1
+    repeated = np.repeat(values, weights)
+    once = Ranked(repeated).threshold(0.3, np.ones(len(repeated))).challenged(values)
+
+    np.testing.assert_allclose(Ranked(values).threshold(0.3, weights.astype(np.float64)).challenged(values), once)
+
+
+@pytest.mark.parametrize("coarse", [False, True], ids=["fine", "ties"])
+def test_figures_are_what_a_plain_count_says(coarse: bool) -> None:
+    """Recall by class and depth, and step-up by segment, equal a recomputation row by row."""
+    made = rows(1_500)
+    made = replace(made, labels=np.where(np.arange(1_500) % 7 == 0, UNKNOWN, made.labels).astype(np.int8))
+    scores = baselines.rules(made) if coarse else np.nan_to_num(made.vectors[:, made.names.index("address_llr")])
+    found = judged(made, scores)["candidate"]
+    good = scores[made.labels == GOOD].tolist()
+    depths = depth_of(made)
+
+    def share(chosen: Iterable[int], rate: float) -> float:
+        each = [chance(float(scores[at]), good, rate) for at in chosen]
+        return sum(each) / len(each)
+
+    frauds = [at for at in range(1_500) if made.labels[at] == FRAUD]
+    groups: list[tuple[Recall, list[int]]] = [(found.overall, frauds)]
+    groups += [(each, [at for at in frauds if made.attacks[at] == each.name]) for each in found.classes]
+    groups += [(each, [at for at in frauds if depths[at] == each.name]) for each in found.depths]
+    assert [each.name for each in found.classes] == list(ATTACKS)
+    for group, chosen in groups:
+        for name, rate in RATES.items():
+            assert group.at[name].total == len(chosen)
+            assert group.at[name].value == pytest.approx(share(chosen, rate), abs=1e-6)
+    for segment in found.segments:
+        honest = [
+            at
+            for at in range(1_500)
+            if made.labels[at] == GOOD and (segment.name == "everybody" or segment.name in made.segments[at].split())
+        ]
+        assert segment.at["1%"].value == pytest.approx(share(honest, 0.01), abs=1e-6)
+
+
+def test_depths_are_cut_where_they_say() -> None:
+    """None is a missing history; each bound belongs to the deeper group."""
+    made = rows(6)
+    column = made.names.index("history_depth")
+    made.vectors[:, column] = [np.nan, 0.4, 4.9, 5.0, 19.9, 20.0]
+
+    assert depth_of(made).tolist() == ["none", "1 to 4", "1 to 4", "5 to 19", "5 to 19", "20 and more"]
+    assert set(depth_of(rows(500))) <= set(DEPTHS)
+
+
+def test_intervals_are_of_subjects_and_not_of_rows() -> None:
+    """Ten copies of a row under one subject are one observation, and under ten subjects they are ten."""
+    made = rows(600)
+    together = made.where(np.repeat(np.arange(600), 10))
+    together = replace(together, subjects=np.repeat(made.ids, 10))
+    apart = replace(together, subjects=np.arange(6_000).astype(str))
+
+    def width(which: Rows) -> float:
+        scores = np.nan_to_num(which.vectors[:, which.names.index("address_llr")])
+        at = judged(which, scores, 100)["candidate"].overall.at["1%"]
+        assert at.low is not None
+        assert at.high is not None
+        assert at.value is not None
+        assert at.low <= at.value <= at.high
+        return at.high - at.low
+
+    assert width(together) > 2 * width(apart)
+
+
+def test_a_difference_to_oneself_is_nothing() -> None:
+    """Resampled in pairs, a model is exactly as good as itself in every draw."""
+    made = rows(1_000)
+    scores = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
+    _, differences = judge(
+        made,
+        {"candidate": Scored(scores=scores), "champion": Scored(scores=scores.copy())},
+        seed=1,
+        resamples=30,
+        candidate="candidate",
+    )
+
+    assert {(each.difference.value, each.difference.low, each.difference.high) for each in differences} <= {
+        (0.0, 0.0, 0.0),
+        (None, None, None),
+    }
+    assert {each.part for each in differences} == {"overall", "class", "depth", "segment"}
+
+
+def test_a_class_left_out_is_compared_with_what_others_say_of_it() -> None:
+    """The figure of a class left out is the other scores' recall of that class, at their own threshold."""
+    made = rows(1_500)
+    better, worse = (np.nan_to_num(made.vectors[:, made.names.index(name)]) for name in ("device_llr", "hour_llr"))
+    models, differences = judge(
+        made,
+        {"candidate": Scored(scores=better, left_out={"targeted": worse}), "champion": Scored(scores=better)},
+        seed=1,
+        resamples=0,
+        candidate="candidate",
+    )
+    alone = judged(made, worse)["candidate"]
+    expected = next(each for each in alone.classes if each.name == "targeted")
+    assert [each.name for each in models["candidate"].left_out] == ["targeted"]
+    assert models["candidate"].left_out[0] == expected
+    of_class = next(each for each in models["champion"].classes if each.name == "targeted").at["1%"].value
+    told = next(each for each in differences if each.part == "left_out" and each.rate == "1%")
+    assert told.difference.value == pytest.approx(expected.at["1%"].value - of_class, abs=1e-6)  # type: ignore[operator]
+
+
+def test_the_same_seed_judges_the_same() -> None:
+    """Intervals depend on rows, scores and seed alone."""
+    made = rows(800)
+    scores = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
+
+    assert judged(made, scores, 20) == judged(made, scores, 20)
+
+
+@given(st.sampled_from(RECALLS))
+def test_challenges_are_counted_by_subject(recall: float) -> None:
+    """What a recall costs is the challenges of good rows, summed by subject, quiet subjects included."""
+    made = rows(600)
+    scores = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
+    good, fraud = made.labels == GOOD, made.labels == FRAUD
+    _, subjects = np.unique(made.subjects, return_inverse=True)
+    found = cost(scores[good], scores[fraud], subjects[good], recall)
+    chances = [chance(float(score), scores[fraud].tolist(), recall) for score in scores[good]]
+    each: dict[int, float] = {}
+    for subject, one in zip(subjects[good].tolist(), chances, strict=True):
+        each[subject] = each.get(subject, 0.0) + one
+
+    assert found.mean == pytest.approx(np.mean(list(each.values())), abs=1e-5)
+    assert found.median == pytest.approx(np.median(list(each.values())), abs=1e-5)
+    assert found.share == pytest.approx(np.mean(chances), abs=1e-5)
+
+
+def test_honest_probabilities_are_reliable_and_bold_ones_are_not() -> None:
+    """Labels drawn by what is said have an error near nothing; twice as certain log-odds are worse."""
+    random = np.random.default_rng(0)
+    odds = random.normal(-2, 1.5, 40_000)
+    said = 1 / (1 + np.exp(-odds))
+    fraud = random.random(40_000) < said
+    bold = 1 / (1 + np.exp(-2 * odds))
+    honest, wrong = reliability(said[~fraud], said[fraud]), reliability(bold[~fraud], bold[fraud])
+
+    assert honest.ece < 0.01
+    assert wrong.ece > 0.05
+    assert honest.brier < wrong.brier
+    assert honest.brier == pytest.approx(np.mean((said - fraud) ** 2))
+    assert sum(point.rows for point in honest.points) == 40_000
+
+
+def test_freeman_ranks_by_both_ratios_and_leaves_newcomers_alone() -> None:
+    """ln S is the sum of both ratios less the logarithm of the history; without history there is no score."""
+    made = rows(400)
+    column = {name: made.vectors[:, made.names.index(name)] for name in ("address_llr", "agent_llr", "history_depth")}
+    found, known = baselines.freeman(made), ~np.isnan(column["history_depth"])
+
+    expected = column["address_llr"] + column["agent_llr"] - np.log(column["history_depth"])
+    np.testing.assert_allclose(found[known], expected[known])
+    assert found[~known].max() < found[known].min()
+
+
+def test_the_document_survives_its_own_file() -> None:
+    """An evaluation read back is the one that was written, whatever its numbers."""
+    made = rows(600)
+    found = judged(made, baselines.freeman(made), 5)
+
+    assert msgspec.json.decode(msgspec.json.encode(found), type=dict[str, Judged]) == found

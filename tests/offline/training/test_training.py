@@ -1,0 +1,262 @@
+"""Training: what may be seen, what it weighs, and what the exported forest owes its estimator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.adapters.model_file import load_model, read_forest, read_manifest, read_reference, read_training
+from riskd.core.errors import InvalidFile, InvalidModel, InvalidSettings
+from riskd.core.features import FEATURES, NAMES
+from riskd.core.forest import Forest
+from riskd.offline.export import log_odds
+from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows, joined
+from riskd.offline.training import train as training
+from riskd.offline.training.bundle import DEFINITIONS, Origin, save
+from riskd.offline.training.recipe import Recipe, Training, checked
+from riskd.offline.training.split import as_of, split
+from riskd.offline.training.train import Trained, fit, prepare, train
+from riskd.offline.training.weights import Delay, reporting_delay, weights
+from tests.offline.made_rows import ATTACKS, BEGAN, DAY, rows
+
+SMALL = Recipe(trees=12, leaves=6, min_rows=20)
+BASE = read_forest(Path(__file__).parents[3] / "models" / "customer" / "hand-set-2")
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    return train([rows()], SMALL, BASE)
+
+
+def test_nothing_is_learnt_from_the_embargo_or_later() -> None:
+    """No training row is younger than its border less the embargo, and every part is younger than the one before."""
+    parts = split(rows(), replace(SMALL, embargo_days=3.0))
+
+    assert parts.train.times.max() < parts.trained - 3 * DAY
+    assert parts.tuning.times.min() >= parts.trained
+    assert parts.tuning.times.max() < parts.tuned - 3 * DAY
+    assert parts.holdout.times.min() >= parts.tuned
+
+
+def test_labels_are_those_of_the_day() -> None:
+    """A label that became known after the border is not known in training; the holdout keeps all."""
+    whole = rows(delay_days=10.0)
+    parts = split(whole, SMALL)
+
+    for part, moment in ((parts.train, parts.trained), (parts.tuning, parts.tuned)):
+        assert (part.known[part.labels != UNKNOWN] <= moment).all()
+        late = np.isin(whole.ids, part.ids) & (whole.known > moment)
+        assert late.any()
+        assert set(part.ids[part.labels == UNKNOWN]) == set(whole.ids[late])
+    assert (parts.holdout.labels != UNKNOWN).all()
+
+
+@given(st.floats(0, 60))
+def test_looking_at_the_end_of_time_changes_nothing(days: float) -> None:
+    """Labels as of a later day are never fewer, and those known by then are themselves."""
+    whole = rows(200)
+    earlier, later = as_of(whole, BEGAN + days * DAY), as_of(whole, BEGAN + 1000 * DAY)
+
+    assert (later.labels == whole.labels).all()
+    assert set(np.flatnonzero(earlier.labels != UNKNOWN)) <= set(np.flatnonzero(later.labels != UNKNOWN))
+
+
+def test_too_few_labels_are_refused_with_what_to_do() -> None:
+    """A log of honest people alone, or one shorter than its embargo, trains nothing, and says why."""
+    honest = rows()
+    honest = honest.where(honest.labels == GOOD)
+    with pytest.raises(InvalidFile, match=r"0 fraudulent rows, fewer than 30 .*report more outcomes"):
+        split(honest, SMALL)
+    with pytest.raises(InvalidFile, match=r"train: 0 good rows.*shorter embargo"):
+        split(rows(), replace(SMALL, embargo_days=59.0))
+
+
+def test_a_recipe_out_of_bounds_is_refused_with_every_problem() -> None:
+    """Each bad choice is named by its flag, all at once."""
+    with pytest.raises(InvalidSettings) as caught:
+        checked(trees=0, leaves=100, holdout=0.8, tuning=0.5, prior=0.9)
+
+    flags = [problem.where for problem in caught.value.problems]
+    assert flags == ["--trees", "--leaves", "--prior", "--holdout and --tuning"]
+
+
+def test_delays_are_estimated_although_late_ones_are_unseen() -> None:
+    """The product limit in reverse time finds the true distribution, where counting what was seen overstates it."""
+    whole, looked = rows(60_000, delay_days=10.0), BEGAN + 25 * DAY
+    seen = as_of(whole.where(whole.times < looked), looked)
+    ages = np.array([2.0, 5.0, 10.0]) * DAY
+    truth = (1 - np.exp(-ages / (10 * DAY))) / (1 - np.exp(-25 / 10))
+    found = reporting_delay([(seen, looked)]).known(ages)
+    fraud = seen.where(seen.labels == FRAUD)
+    counted = np.array([(fraud.known - fraud.times <= age).mean() for age in ages])
+
+    assert np.abs(found - truth).max() < 0.04
+    assert np.abs(counted - truth).max() > 0.1
+
+
+def test_a_good_row_weighs_what_its_age_tells() -> None:
+    """Weights are the share of fraud that is known by a row's age; unlabelled rows weigh nothing, classes the same."""
+    whole = rows(2_000)
+    whole = replace(whole, labels=np.where(np.arange(2_000) % 10 == 0, UNKNOWN, whole.labels).astype(np.int8))
+    ages = whole.times.max() - whole.times
+    delay = Delay((DAY, 5 * DAY), (0.3, 1.0))
+    found = weights(whole, ages, delay, 0.2)
+    good, fraud = whole.labels == GOOD, whole.labels == FRAUD
+
+    assert (found[whole.labels == UNKNOWN] == 0).all()
+    assert (found[good & (ages < DAY)] == 0).all()
+    old, middle = found[good & (ages >= 5 * DAY)], found[good & (ages >= DAY) & (ages < 5 * DAY)]
+    np.testing.assert_allclose(middle, 0.3 * old[0])
+    assert found[fraud].sum() / found.sum() == pytest.approx(0.2)
+    masses = [found[fraud & (whole.attacks == attack)].sum() for attack in ATTACKS]
+    np.testing.assert_allclose(masses, masses[0])
+    assert found.sum() == pytest.approx((good | fraud).sum())
+
+
+def test_no_delay_takes_no_weight() -> None:
+    """Where labels are known at once, all good rows weigh the same."""
+    at_once = rows(2_000, delay_days=0.0)
+    delay = reporting_delay([(at_once, at_once.times.max())])
+
+    assert len(set(weights(at_once, at_once.times.max() - at_once.times, delay, 0.2)[at_once.labels == GOOD])) == 1
+
+
+def test_the_served_forest_says_what_was_trained(trained: Trained) -> None:
+    """On unseen rows the exported log-odds are the base's plus the estimator's, to 1e-9."""
+    material = prepare([rows()], SMALL, BASE)
+    fitted = fit(material, SMALL)
+    unseen = rows(seed=9).vectors
+    expected = fitted.log_odds(unseen, training.given(BASE, NAMES, unseen))
+
+    np.testing.assert_allclose(log_odds(trained.document, NAMES, unseen), expected, rtol=0, atol=1e-9)
+    assert trained.document.steps == BASE.steps
+    assert len(trained.document.trees) == SMALL.trees
+
+
+def test_an_export_that_was_tampered_with_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leaf that is off by a millionth is found before anybody gets the forest."""
+    from riskd.offline import export
+
+    honest = export._tree
+
+    def tampered(nodes: object, names: tuple[str, ...]) -> tuple[object, ...]:
+        tree = honest(nodes, names)  # type: ignore[arg-type]
+        return tuple(node + 1e-6 if isinstance(node, float) else node for node in tree)
+
+    monkeypatch.setattr(export, "_tree", tampered)
+    with pytest.raises(InvalidModel, match="log-odds away from the estimator"):
+        train([rows()], SMALL, BASE)
+
+
+def test_boosting_on_nothing_needs_no_base() -> None:
+    """Without a base the forest is the trees alone, and ranks the holdout well above chance."""
+    alone = train([rows()], SMALL)
+    said = log_odds(alone.document, NAMES, alone.material.holdout.vectors)
+    fraud = alone.material.holdout.labels == FRAUD
+
+    assert alone.document.steps == ()
+    assert np.median(said[fraud]) > np.quantile(said[~fraud], 0.95)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_riskier_value_never_lowers_the_score(trained: Trained, data: st.DataObject) -> None:
+    """A feature of a certain direction moves log-odds and probability in no other, whatever the rest says."""
+    forest = Forest(trained.document, NAMES)
+    used = [feature for feature in FEATURES if feature.direction and feature.name in trained.document.references]
+    feature = data.draw(st.sampled_from(used))
+    row = rows(seed=3).vectors[data.draw(st.integers(0, 5_999))].tolist()
+    low, high = sorted(data.draw(st.tuples(st.floats(-10, 4_000), st.floats(-10, 4_000))))
+    if feature.direction < 0:
+        low, high = high, low
+    column = NAMES.index(feature.name)
+    safer, riskier = list(row), list(row)
+    safer[column], riskier[column] = low, high
+
+    for a, b in zip(forest.score(safer), forest.score(riskier), strict=True):
+        assert a <= b + 1e-12
+
+
+def test_calibration_improves_the_brier_score(trained: Trained) -> None:
+    """On the holdout the calibrated probabilities are nearer the truth than log-odds taken at their word."""
+    rows_, document = trained.material.holdout, trained.document
+    fraud = rows_.labels == FRAUD
+
+    def brier(forest: Forest) -> float:
+        said = np.array([forest.score(row)[1] for row in rows_.vectors.tolist()])
+        return float(np.mean((said - fraud) ** 2))
+
+    assert brier(Forest(document, NAMES)) < brier(Forest(replace(document, calibration=()), NAMES))
+
+
+def test_a_class_left_out_is_not_seen() -> None:
+    """Training without a class is training on a log that has none of it."""
+    whole = rows(delay_days=0.0)
+    hidden = replace(whole, labels=np.where(whole.attacks == "targeted", UNKNOWN, whole.labels).astype(np.int8))
+    without = fit(prepare([whole], SMALL, BASE), replace(SMALL, without=("targeted",)))
+    never = fit(prepare([hidden], SMALL, BASE), SMALL)
+    unseen = rows(500, seed=9).vectors
+
+    assert (without.estimator.decision_function(unseen) == never.estimator.decision_function(unseen)).all()
+
+
+def test_logs_are_split_each_in_its_own_time() -> None:
+    """Of two logs both have a part in training and in the holdout, and their subjects stay apart."""
+    first, second = rows(seed=1), rows(seed=2)
+    later = replace(second, times=second.times + 400 * DAY, known=second.known + 400 * DAY)
+    material = prepare([first, later], SMALL, None)
+
+    for part in (material.train, material.holdout):
+        assert {subject.split(":")[0] for subject in part.subjects} == {"0", "1"}
+    assert not set(joined([first]).subjects) & set(joined([first, second]).subjects)
+
+
+def saved(path: Path, source: Rows) -> bytes:
+    origin = Origin(
+        domain="customer",
+        sources=("made",),
+        data=source.digest(),
+        labels="truth",
+        base="hand-set-2",
+        code="0",
+        created="2026-11-26",
+    )
+    save(path, train([source], SMALL, BASE), SMALL, origin)
+    return b"".join(file.read_bytes() for file in sorted(path.iterdir()))
+
+
+def test_the_same_seed_makes_the_same_bytes(tmp_path: Path) -> None:
+    """A bundle depends on rows and recipe alone; it loads, names its data, and has its recipe and reference."""
+    source = rows()
+    assert saved(tmp_path / "a" / "t1", source) == saved(tmp_path / "b" / "t1", source)
+
+    path = tmp_path / "a" / "t1"
+    forest, manifest, raw = load_model(path, DEFINITIONS, domain="customer"), read_manifest(path), read_training(path)
+    assert raw is not None
+    read = msgspec.json.decode(raw, type=Training)
+    assert (forest.version, manifest.kind, manifest.data) == ("t1", "trained", source.digest())
+    assert (read.recipe, read.base, read.labels) == (SMALL, "hand-set-2", "truth")
+    assert set(read.attacks) == set(ATTACKS)
+    reference = read_reference(path)
+    assert reference is not None
+    assert set(reference.features) == set(NAMES)
+    assert 0 < manifest.metrics["recall at 1%"] <= 1
+
+
+def test_another_order_or_label_is_another_digest() -> None:
+    """The digest tells apart rows that differ in anything, and only those."""
+    one = rows(50)
+    others = [
+        one.where(np.arange(50)[::-1]),
+        replace(one, labels=(one.labels + 1).astype(np.int8)),
+        replace(one, subjects=np.char.add(one.subjects, "x")),
+        rows(50, seed=1),
+    ]
+    assert len({each.digest() for each in (one, *others)}) == 5
+    assert rows(50).digest() == one.digest()
