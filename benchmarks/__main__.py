@@ -12,8 +12,11 @@ from typing import Final
 
 PARTS: Final[dict[str, str]] = {
     "assess": "One assessment in process, by stage",
+    "bytecodes": "What an assessment makes the interpreter do",
     "scale": "What grows with what is remembered",
     "served": "Assess over gRPC, beside a no-op call",
+    "batch": "Attempts in batches, beside one by one",
+    "peers": "Freeman's formula over the log, beside riskd",
     "handlers": "Handler threads",
     "forest": "The forest, beside scikit-learn",
     "features": "The feature vector, by group",

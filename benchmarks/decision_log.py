@@ -9,7 +9,7 @@ from pathlib import Path
 
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.prometheus_meter import PrometheusMeter
-from riskd.metrics import MeterMemory
+from riskd.meter_memory import MeterMemory
 
 RECORDS = 50_000
 RECORD_BYTES = 1_500

@@ -1,33 +1,66 @@
-"""What the metrics of one call cost, ours beside the client's two modes: `python -m benchmarks.metrics`."""
+"""What the metrics of one call cost, ours beside the client's two modes, and in a whole assessment:
+`python -m benchmarks.metrics`."""
 
 from __future__ import annotations
 
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, values
 
-from riskd.adapters.prometheus_meter import PrometheusMeter, PrometheusPage
-from riskd.metrics import METRICS, MeterMemory
+from benchmarks.pepper import Nowhere, pseudonyms
+from benchmarks.traffic import attempt
+from riskd.adapters.caching import CachingStore
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.memory import NullMeter
+from riskd.adapters.prometheus_meter import PrometheusMeter, _Signals
+from riskd.adapters.prometheus_page import PrometheusPage
+from riskd.adapters.user_agent import AgentParser
+from riskd.config import Settings
+from riskd.core.assess import assess
+from riskd.core.context import Missing
+from riskd.engine import Engine, Parts
+from riskd.meter_memory import MeterMemory
+from riskd.metrics import METRICS
+from riskd.ports import Meter
+from riskd.wiring import load_release, open_geo
+from tests.core.builders import NOW, keys_of, settled, sign_in
 
 CALLS = 20_000
+ROUNDS, ASSESSMENTS = 30, 100
 METHOD = "riskd.v1.RiskService/Assess"
+RELEASE = load_release(Settings())
+
+
+class Blind(PrometheusMeter):
+    """Looks at no signals, to see what that costs."""
+
+    def _present(self, domain: str, missing: Sequence[Missing]) -> _Signals:
+        return _NONE
+
+
+_NONE = _Signals((), ())
 
 
 def ours(meter: PrometheusMeter) -> Callable[[], None]:
-    """The calls that one assessment with three gaps makes: 8 counters, 5 histograms."""
+    """The calls that one assessment with three gaps makes: 11 counters, 9 histograms, 15 signals."""
+    one = sign_in(behaviour=None, federation=None, outside=None)
+    context = settled().context(one)
+    decision = assess(one, context, keys_of(one, context.values), RELEASE, "0" * 32)
+    answer, missing = decision.assessment, context.missing
 
     def call() -> None:
         meter.started(METHOD, "unary")
-        meter.stage("gather", 0.00003)
-        meter.stage("decide", 0.00008)
+        for stage in ("store_read", "gather", "decide", "store_write"):
+            meter.stage(stage, 0.00003)
+        meter.assessed(one, missing, decision, answer, NOW)
         meter.stage("record", 0.00002)
-        meter.assessed("customer", "login", "STEP_UP", 0.2)
-        meter.gap("behaviour", "not_sent")
-        meter.gap("federation", "not_sent")
-        meter.gap("outside", "not_sent")
+        meter.answered("customer", "login", 0.00013)
         meter.handled(METHOD, "unary", "OK", 0.0003)
 
     return call
@@ -62,8 +95,41 @@ def measured(call: Callable[[], None]) -> float:
     return best * 1e6
 
 
+def whole(meters: dict[str, Meter]) -> dict[str, float]:
+    """Microseconds of a whole assessment with each of these meters, medians of rounds that take turns."""
+    attempts = [attempt(number, Random(number)) for number in range(ASSESSMENTS)]
+    geo, agents = open_geo(Settings()), AgentParser()
+    found: dict[str, list[float]] = {name: [] for name in meters}
+    with tempfile.TemporaryDirectory() as folder:
+        store = CachingStore(LmdbStore(Path(folder), map_size=64 << 20), NullMeter())
+        engines = {
+            name: Engine(
+                Parts(
+                    store=store,
+                    geo=geo,
+                    agents=agents,
+                    log=Nowhere(),
+                    meter=meter,
+                    pseudonyms=pseudonyms(0),
+                    clock=time.time,
+                ),
+                RELEASE,
+            )
+            for name, meter in meters.items()
+        }
+        for turn in range(ROUNDS + 2):
+            for name, engine in engines.items():
+                begun = time.thread_time()
+                for one in attempts:
+                    engine.assess(one, 10.0)
+                if turn >= 2:
+                    found[name].append((time.thread_time() - begun) / ASSESSMENTS * 1e6)
+        store.close()
+    return {name: statistics.median(taken) for name, taken in found.items()}
+
+
 def main() -> None:
-    """Print the three costs of a call, and that of a scrape."""
+    """Print the costs of a call, of the signals in it, of all metrics in an assessment, and of a scrape."""
     memory = MeterMemory(4)
     meters = [PrometheusMeter(memory, worker) for worker in range(4)]
     print(f"riskd, shared slots:               {measured(ours(meters[0])):5.1f} us a call")
@@ -72,6 +138,15 @@ def main() -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         values.ValueClass = values.MultiProcessValue(lambda: 0)  # type: ignore[no-untyped-call]  # published without types
         print(f"prometheus_client, multi-process:  {measured(theirs('multi')):5.1f} us a call")
+    blind, seeing = Blind(MeterMemory(1), 0), PrometheusMeter(MeterMemory(1), 0)
+    costs = [(measured(ours(seeing)), measured(ours(blind))) for _ in range(3)]
+    signals = statistics.median(seen - unseen for seen, unseen in costs)
+    print(f"of it, what each signal did:       {signals:5.1f} us a call")
+    taken = whole({"none": NullMeter(), "blind": blind, "all": seeing})
+    print(
+        f"an assessment in process:          {taken['none']:5.1f} us without metrics, {taken['all']:.1f} with them: "
+        f"{taken['all'] / taken['none']:.3f} times; without signals {taken['blind'] / taken['none']:.3f} times"
+    )
     for meter in meters:
         ours(meter)()
     page = PrometheusPage(memory, "benchmark")

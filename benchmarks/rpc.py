@@ -2,7 +2,8 @@
 
 The no-op returns ready bytes for the same request and response; once more behind an interceptor that
 only wraps it. Assess is served as always, with an engine that gives one answer: the difference is the
-parsing, the boundary and the translation both ways. Rounds alternate, so that all meet the same noise.
+parsing, the boundary and the translation both ways; once more for callers who show a token. Rounds alternate,
+so that all meet the same noise.
 
     python -m benchmarks.rpc [--calls N] [--rounds N]
 """
@@ -30,13 +31,16 @@ from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.core.context import Missing
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.server import translate
+from riskd.server.callers import Caller, Callers, token_hash
 from riskd.server.grpc_server import Options, build_server
+from riskd.server.guard import Guard
 from riskd.server.servicer import RiskServicer
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 METHOD: Final = "/riskd.v1.RiskService/Assess"
 CALLERS: Final = 4
+TOKEN: Final = "riskd_a-token-of-forty-three-characters-in-all-"
 ATTEMPT: Final = Attempt(
     domain="customer",
     subject="user-1234567",
@@ -129,16 +133,27 @@ def no_op_server(*interceptors: grpc.ServerInterceptor) -> tuple[grpc.Server, in
     return server, server.add_insecure_port("127.0.0.1:0")
 
 
-def assess_server() -> tuple[grpc.Server, int]:
+def assess_server(guard: Guard | None = None) -> tuple[grpc.Server, int]:
     """RiskService as it is served, over the fixed engine."""
-    service = build_server(FixedEngine(), NoMeter(), Options(address="127.0.0.1:0"))
+    service = build_server(FixedEngine(), NoMeter(), Options(address="127.0.0.1:0"), guard=guard)
     return service.server, service.port
+
+
+def guarded_server() -> tuple[grpc.Server, int]:
+    """The same for callers who show a token: one of a hundred is known by it."""
+    may, tenants = frozenset([METHOD.removeprefix("/")]), frozenset([""])
+    callers = [
+        Caller(name=str(number), methods=may, tenants=tenants, token_sha256=(token_hash(f"{TOKEN}{number}"),))
+        for number in range(100)
+    ]
+    return assess_server(Guard(Callers(callers)))
 
 
 SERVERS: Final = {
     "no-op": no_op_server,
     "no-op, interceptor": lambda: no_op_server(PassThrough()),
     "Assess": assess_server,
+    "Assess, tokens": guarded_server,
 }
 
 
@@ -153,16 +168,16 @@ def serve(name: str, pipe: Connection) -> None:
     server.stop(0).wait()
 
 
-def call_many(port: int, calls: int) -> float:
+def call_many(port: int, calls: int, metadata: tuple[tuple[str, str | bytes], ...]) -> float:
     """Seconds that `calls` calls took, over one channel and `CALLERS` threads."""
     message = translate.request(ATTEMPT).SerializeToString()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         assess: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
-        risk_pb2.AssessResponse.FromString(assess(message, timeout=5))
+        risk_pb2.AssessResponse.FromString(assess(message, timeout=5, metadata=metadata))
 
         def some() -> None:
             for _ in range(calls // CALLERS):
-                assess(message, timeout=5)
+                assess(message, timeout=5, metadata=metadata)
 
         threads = [threading.Thread(target=some) for _ in range(CALLERS)]
         begun = time.perf_counter()
@@ -206,13 +221,14 @@ class Measured:
         self._process = spawn.Process(target=serve, args=(name, theirs))
         self._process.start()
         self._port = self._pipe.recv()
+        self._shown = (("authorization", f"Bearer {TOKEN}7"),) if "tokens" in name else ()
         self.costs: list[float] = []
         self.rates: list[float] = []
 
     def round(self, calls: int) -> None:
         """One round: server CPU in microseconds per call, and calls per second."""
         before = self._cpu()
-        seconds = call_many(self._port, calls)
+        seconds = call_many(self._port, calls, self._shown)
         self.costs.append((self._cpu() - before) / calls * 1e6)
         self.rates.append(calls / seconds)
 

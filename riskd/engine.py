@@ -16,11 +16,12 @@ from riskd.core import learn, receipts, record, signals
 from riskd.core.address import Address, parse, truncated
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Assessment
+from riskd.core.assurance import through
 from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, Unavailable, UnknownAssessment
-from riskd.core.features import NAMES
 from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup
+from riskd.core.logged import assessed
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY, recall, wanted
 from riskd.core.record import Record
@@ -57,6 +58,8 @@ class Parts(Struct, frozen=True, kw_only=True):
     """Names of the custom attributes that attempts may carry."""
     edge: Place | None = None
     """Where callers measure the round-trip time, if that is one place."""
+    signals: bool = True
+    """Whether the log has the signals of an attempt, so that it can be replayed."""
 
 
 class Observed(Struct, frozen=True):
@@ -146,7 +149,9 @@ class Engine:
         record_from = perf_counter()
         parts.meter.stage("decide", record_from - decided_from)
         answer = self._record(attempt, gathered, decision, now, started + WRITE_BY * timeout)
-        parts.meter.stage("record", perf_counter() - record_from)
+        ended = perf_counter()
+        parts.meter.stage("record", ended - record_from)
+        parts.meter.answered(attempt.domain, attempt.journey, ended - started)
         if lineup.candidate is not None:
             role = CANDIDATE if release is lineup.candidate else ACTIVE
             parts.meter.decided(role, attempt.domain, answer.requirement.tier.name)
@@ -175,11 +180,12 @@ class Engine:
             before, tenant = receipts.decode(document, key[:PLACE], parts.pseudonyms)
             if tenant != outcome.tenant:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
-            retention = self._lineup.active.policies[before.domain].retention
-            kept, deltas = learn.settle(before, outcome, now, retention)
-            swap = Swap(key, document, receipts.encode(kept, tenant), kept.lesson.time + retention.receipt)
+            policy = self._lineup.active.policies[before.domain]
+            kept, deltas = learn.settle(before, outcome, now, policy.retention)
+            swap = Swap(key, document, receipts.encode(kept, tenant), kept.lesson.time + policy.retention.receipt)
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
-                parts.meter.outcome(kept.domain, outcome.kind, kept.taught - before.taught)
+                achieved = through(before, kept, outcome, policy.of(tenant).ladder)
+                parts.meter.outcome(before, kept, outcome, achieved)
                 return self._recorded(outcome, kept, now)
         raise Unavailable([Problem("store", "the receipt kept changing under us", "send the outcome again")])
 
@@ -207,6 +213,7 @@ class Engine:
             seal = parts.pseudonyms.seal(record.content(attempt))
             reply_key = _reply_key(parts.pseudonyms, attempt, keys.subject)
         remembered: Remembered | Missing
+        read_from = perf_counter()
         try:
             histories, documents = parts.store.read(
                 wanted(keys), (reply_key,) if reply_key else (), now, deadline - perf_counter()
@@ -215,6 +222,7 @@ class Engine:
         except Unavailable:
             parts.meter.failed("store")
             remembered, documents = _NO_STORE, [None]
+        parts.meter.stage("store_read", perf_counter() - read_from)
         context = signals.context(
             attempt,
             when,
@@ -242,20 +250,30 @@ class Engine:
             kept = record.encode_reply(answer, gathered.seal)
             reply = Swap(gathered.reply_key, None, kept, now + retention.reply)
             swaps.append(reply)
+        write_from = perf_counter()
         try:
             if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
                 return self._first_answer(attempt, gathered, decision, now, deadline)
         except Unavailable:
             parts.meter.failed("store")
             answer, reply = replace(answer, causes=(*answer.causes, "store:not_written")), None
-        self._count(attempt, answer)
-        if decision.withheld:
-            parts.meter.withheld(attempt.domain, attempt.journey, decision.withheld.name)
-        logged = self._logged(_assessment_record(attempt, gathered, decision, answer), answer)
+        parts.meter.stage("store_write", perf_counter() - write_from)
+        line = assessed(
+            attempt,
+            gathered.context,
+            decision,
+            answer,
+            subject=gathered.keys.subject,
+            network=truncated(gathered.address),
+            now=now,
+            signals=parts.signals,
+        )
+        logged = self._logged(line, answer)
         if reply is not None and logged is not answer:
             told = replace(reply, expected=reply.document, document=record.encode_reply(logged, gathered.seal))
             with suppress(Unavailable):
                 parts.store.write((), (told,), now, max(deadline - perf_counter(), 0.001))
+        parts.meter.assessed(attempt, gathered.context.missing, decision, logged, now)
         return logged
 
     def _first_answer(
@@ -297,6 +315,7 @@ class Engine:
         line = record.OutcomeRecord(
             assessment_id=outcome.assessment_id,
             time=outcome.time if outcome.time is not None else now,
+            written=now if outcome.time not in (None, now) else None,
             tenant=outcome.tenant,
             domain=kept.domain,
             journey=kept.journey,
@@ -308,12 +327,6 @@ class Engine:
         if not parts.log.append(record.encode(line)):
             parts.meter.failed("decision_log")
         return Recorded(outcome.assessment_id, kept.taught)
-
-    def _count(self, attempt: Attempt, answer: Assessment) -> None:
-        meter = self._parts.meter
-        meter.assessed(attempt.domain, attempt.journey, answer.requirement.tier.name, answer.score)
-        for gap in answer.gaps:
-            meter.gap(gap.source, gap.why)
 
 
 _NO_AGENT: Final = Missing("agent", "not_sent")
@@ -348,49 +361,4 @@ def _unknown(assessment_id: str) -> Problem:
         "assessment_id",
         f"no assessment {assessment_id} of this tenant",
         "outcomes are accepted for as long as the policy keeps receipts: 90 days, unless it says otherwise",
-    )
-
-
-def _assessment_record(
-    attempt: Attempt, gathered: _Gathered, decision: Decision, answer: Assessment
-) -> record.AssessmentRecord:
-    context, contributions = gathered.context, decision.contributions
-    return record.AssessmentRecord(
-        id=answer.id,
-        time=context.now,
-        tenant=attempt.tenant,
-        domain=attempt.domain,
-        journey=attempt.journey,
-        subject=gathered.keys.subject.hex(),
-        request_id=attempt.request_id,
-        credential_result=attempt.credential_result,
-        facts=record.Facts(
-            now=context.now,
-            network=truncated(gathered.address),
-            values=context.values,
-            place=context.place if isinstance(context.place, Place) else None,
-            route=context.route if isinstance(context.route, Route) else None,
-            agent=context.agent if isinstance(context.agent, Agent) else None,
-            missing=context.missing,
-        ),
-        vector=tuple(decision.vector),
-        log_odds=decision.log_odds,
-        score=answer.score,
-        level=answer.level,
-        tier=answer.requirement.tier.name,
-        satisfied=answer.requirement.satisfied,
-        hits=tuple(hit.rule for hit in decision.hits if not hit.shadow),
-        shadow_hits=tuple(hit.rule for hit in decision.hits if hit.shadow),
-        reasons=tuple(reason.code for reason in answer.reasons),
-        contributions=dict(zip(NAMES, contributions, strict=True)) if contributions is not None else None,
-        gaps=answer.gaps,
-        coverage=answer.coverage,
-        causes=answer.causes,
-        release=answer.release,
-        model=answer.model,
-        session=record.session(attempt.session),
-        federation=record.federation(attempt.federation),
-        attributes=attempt.attributes,
-        lists=decision.lists,
-        withheld=decision.withheld.name if decision.withheld else "",
     )

@@ -1,17 +1,14 @@
 """What riskd counts: every metric, and the vocabulary of every label. `docs/metrics.md` is made of this table.
 
-Each label has a bounded vocabulary, so each series has a slot that is known before the first request. A
-worker adds to its own slots, and the monitor sums over workers at a scrape. The memory belongs to the
-supervisor, so counters go on when a worker is replaced.
+Each label has a bounded vocabulary, so each series has a slot that is known before the first request (see
+`meter_memory`). A worker adds to its own slots, and the monitor sums over workers at a scrape. The memory belongs to
+the supervisor, so counters go on when a worker is replaced.
 """
 
 from __future__ import annotations
 
 import itertools
-import mmap
-import struct
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -19,11 +16,11 @@ from msgspec import Struct
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
 from riskd.core.context import SOURCES, WHYS
 from riskd.core.lineup import ACTIVE, CANDIDATE
-from riskd.core.requirement import Tier
+from riskd.core.requirement import UNMET, Tier
 
 OTHER: Final = "other"
 """Stands for every label value outside the vocabulary."""
-STAGES: Final = ("gather", "decide", "record", "shadow")
+STAGES: Final = ("gather", "store_read", "decide", "record", "store_write", "shadow")
 PARTS: Final = (
     "store",
     "decision_log",
@@ -33,7 +30,11 @@ PARTS: Final = (
     "geo",
     "reload",
     "clock",
+    "tls",
+    "callers",
 )
+CAUSES: Final = (*SOURCES, "rule", "store", "decision_log")
+"""What a degraded answer may lack: facts that riskd could not read, rules that broke, what could not be kept."""
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (
     "OK",
@@ -77,6 +78,7 @@ _STAGE_SECONDS: Final = (
     *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001),
     *(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
 )
+_SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 _SCORES: Final = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -100,6 +102,23 @@ class Metric(Struct, frozen=True):
     def width(self) -> int:
         """Slots of a row: a histogram has one for each bucket, one for +Inf and one for the sum."""
         return len(self.bounds) + 2 if self.kind == "histogram" else 1
+
+
+_TIERS: Final = tuple(tier.name for tier in Tier)
+_BOOLEANS: Final = ("true", "false")
+
+
+def met(required: str, achieved: str) -> str:
+    """Whether a sign-in met its requirement, as a label. Nothing meets DENY."""
+    if required not in _TIERS or achieved not in (UNMET, *_TIERS):
+        return OTHER
+    ranks = (UNMET, *_TIERS)
+    return _BOOLEANS[required == Tier.DENY.name or ranks.index(achieved) < ranks.index(required)]
+
+
+def _sign_ins() -> tuple[tuple[str, ...], ...]:
+    rows = _rows(DOMAINS, JOURNEYS, _TIERS, (UNMET, *_TIERS))
+    return tuple((*row, met(row[2], row[3])) for row in rows)
 
 
 def _rows(*vocabularies: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -129,23 +148,56 @@ METRICS: Final = (
     Metric(
         "riskd_assessments_total",
         "counter",
-        "Assessments answered, by the tier required.",
-        ("domain", "journey", "tier"),
-        _rows(DOMAINS, JOURNEYS, tuple(tier.name for tier in Tier)),
+        "Assessments answered, by the tier required, and whether the attempt satisfied it already: the others are "
+        "challenged, unless the tier is `DENY`.",
+        ("domain", "journey", "tier", "satisfied"),
+        _rows(DOMAINS, JOURNEYS, _TIERS, _BOOLEANS),
+    ),
+    Metric(
+        "riskd_assessment_seconds",
+        "histogram",
+        "Time from an attempt to its answer inside riskd, repeated answers included.",
+        ("domain", "journey"),
+        _rows(DOMAINS, JOURNEYS),
+        bounds=_CALL_SECONDS,
+    ),
+    Metric(
+        "riskd_degraded_total",
+        "counter",
+        "Assessments answered although a part of riskd failed.",
+        ("domain", "journey"),
+        _rows(DOMAINS, JOURNEYS),
+    ),
+    Metric(
+        "riskd_causes_total",
+        "counter",
+        "Causes that degraded answers name: facts that could not be read, a `rule` that broke, a `store` or a "
+        "`decision_log` that could not be written.",
+        ("cause",),
+        _rows(CAUSES),
+        sparse=False,
+    ),
+    Metric(
+        "riskd_restricted_total",
+        "counter",
+        "Sign-ins that rest on a call or a text message: answers that nothing else satisfies, and challenges passed "
+        "by it (NIST SP 800-63B-4, section 3.2.9).",
+        ("domain", "journey", "where"),
+        _rows(DOMAINS, JOURNEYS, ("assessment", "challenge")),
     ),
     Metric(
         "riskd_withheld_total",
         "counter",
         "Assessments on journeys that are learning, by the tier that was not required because of it.",
         ("domain", "journey", "tier"),
-        _rows(DOMAINS, JOURNEYS, tuple(tier.name for tier in Tier)),
+        _rows(DOMAINS, JOURNEYS, _TIERS),
     ),
     Metric(
         "riskd_rollout_assessments_total",
         "counter",
         "Assessments answered while a release is rolled out to a share of the subjects, by the release that decided.",
         ("role", "domain", "tier"),
-        _rows((ACTIVE, CANDIDATE), DOMAINS, tuple(tier.name for tier in Tier)),
+        _rows((ACTIVE, CANDIDATE), DOMAINS, _TIERS),
     ),
     Metric(
         "riskd_shadow_assessments_total",
@@ -167,8 +219,41 @@ METRICS: Final = (
         "riskd_gaps_total",
         "counter",
         "Facts that an attempt lacked: those that a policy expects, and those that nobody consented to.",
-        ("source", "why"),
-        _rows(tuple(SOURCES), WHYS),
+        ("domain", "source", "why"),
+        _rows(DOMAINS, tuple(SOURCES), WHYS),
+    ),
+    Metric(
+        "riskd_coverage",
+        "histogram",
+        "Share of the sources that the policy expects which an attempt had.",
+        ("domain", "journey"),
+        _rows(DOMAINS, JOURNEYS),
+        bounds=_SHARES,
+    ),
+    Metric(
+        "riskd_signal_arrivals_total",
+        "counter",
+        "Attempts that had this signal, expected or not.",
+        ("domain", "source"),
+        _rows(DOMAINS, tuple(SOURCES)),
+        sparse=False,
+    ),
+    Metric(
+        "riskd_signal_arrived_timestamp_seconds",
+        "gauge",
+        "When an attempt last had this signal, Unix time.",
+        ("domain", "source"),
+        _rows(DOMAINS, tuple(SOURCES)),
+        merge="max",
+    ),
+    Metric(
+        "riskd_signal_mattered_timestamp_seconds",
+        "gauge",
+        "When a feature made of this signal last moved the log-odds of an answer by 0.1 or more, Unix time. A worker "
+        "looks at one answer a second of those that are explained: above the floor, and one in sixteen of the others.",
+        ("domain", "source"),
+        _rows(DOMAINS, tuple(SOURCES)),
+        merge="max",
     ),
     Metric(
         "riskd_stage_seconds",
@@ -181,9 +266,17 @@ METRICS: Final = (
     Metric(
         "riskd_outcomes_total",
         "counter",
-        "Outcomes recorded.",
-        ("domain", "kind"),
-        _rows(DOMAINS, OUTCOMES),
+        "Outcomes recorded, each kind once for an assessment, by the tier that had been required.",
+        ("domain", "journey", "tier", "kind"),
+        _rows(DOMAINS, JOURNEYS, _TIERS, OUTCOMES),
+    ),
+    Metric(
+        "riskd_sign_ins_total",
+        "counter",
+        "Sign-ins that came through (a challenge was passed, a session established or a recovery completed), by the "
+        "tier that was required and the strictest that is known to be met: `NONE` if none is.",
+        ("domain", "journey", "required", "achieved", "met"),
+        _sign_ins(),
     ),
     Metric(
         "riskd_learned_units_total",
@@ -211,12 +304,33 @@ METRICS: Final = (
     ),
     Metric("riskd_store_records", "gauge", "Records in the history store.", merge="max"),
     Metric("riskd_store_bytes", "gauge", "Bytes that the history store uses.", merge="max"),
+    Metric("riskd_store_limit_bytes", "gauge", "Bytes that the history store may grow to.", merge="max"),
+    Metric("riskd_log_segments", "gauge", "Segments of the decision log.", merge="max"),
+    Metric("riskd_log_bytes", "gauge", "Bytes of the decision log.", merge="max"),
+    Metric(
+        "riskd_log_compacted_timestamp_seconds",
+        "gauge",
+        "When the last compaction of the decision log ended, Unix time; before the first, when the service began.",
+        merge="max",
+    ),
+    Metric(
+        "riskd_log_erasure_asked_timestamp_seconds",
+        "gauge",
+        "When the oldest erasure was asked for that the decision log has not done, Unix time.",
+        merge="max",
+    ),
     Metric(
         "riskd_geo_build_timestamp_seconds",
         "gauge",
         "When the oldest copy in use of a geo database was built, Unix time.",
         ("database",),
         _rows(DATABASES),
+        merge="min",
+    ),
+    Metric(
+        "riskd_tls_expiry_timestamp_seconds",
+        "gauge",
+        "When the server's certificate in use expires, Unix time; 0 without TLS.",
         merge="min",
     ),
     Metric(
@@ -270,52 +384,3 @@ METRICS: Final = (
     ),
 )
 """Every metric, in the order of the page and of `docs/metrics.md`."""
-
-Readings = Mapping[str, Mapping[tuple[str, ...], float]]
-"""Values of `live` metrics: name to label values to value."""
-_NOTE_BYTES: Final = 8192
-_NOTE_HEAD: Final = struct.Struct("<II")
-
-
-class MeterMemory:
-    """Slots of all workers and a short text from each, in anonymous memory that forked children share.
-
-    Make it before forking. A worker writes its own region alone, so there is nothing to lock between
-    processes; an aligned eight-byte store is seen whole or not at all.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self.first: dict[str, int] = {}
-        slots = 0
-        for metric in METRICS:
-            if metric.merge != "live":
-                self.first[metric.name] = slots
-                slots += metric.width * len(metric.rows)
-        self._slots = slots
-        self._memory = memoryview(mmap.mmap(-1, workers * (slots * 8 + _NOTE_BYTES)))
-
-    def slots(self, worker: int) -> memoryview[float]:
-        """The slots of one worker."""
-        start = worker * self._slots * 8
-        slots: memoryview[float] = self._memory[start : start + self._slots * 8].cast("d")
-        return slots
-
-    def write_note(self, worker: int, text: str) -> None:
-        """Replace a worker's text; one that is too long is left out."""
-        content = text.encode()
-        if len(content) <= _NOTE_BYTES - _NOTE_HEAD.size:
-            head = _NOTE_HEAD.pack(len(content), zlib.crc32(content))
-            start = self._note(worker)
-            self._memory[start : start + len(head) + len(content)] = head + content
-
-    def read_note(self, worker: int) -> str:
-        """A worker's text; empty while it is being replaced, which the checksum tells."""
-        start = self._note(worker)
-        size, checksum = _NOTE_HEAD.unpack_from(self._memory, start)
-        start += _NOTE_HEAD.size
-        content = bytes(self._memory[start : start + min(size, _NOTE_BYTES)])
-        return content.decode() if zlib.crc32(content) == checksum else ""
-
-    def _note(self, worker: int) -> int:
-        return self.workers * self._slots * 8 + worker * _NOTE_BYTES

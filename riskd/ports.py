@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from riskd.core.address import Address
+from riskd.core.assess import Decision
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt, Outcome
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.history import Delta, History
+from riskd.core.learn import Receipt
 from riskd.core.stored import Change, Swap
 
 __all__ = ["AgentParser", "Change", "DecisionLog", "GeoLookup", "HistoryStore", "LogArchive", "Meter", "Swap"]
@@ -141,20 +145,21 @@ class Meter(Protocol):
         """One stage of a request took this long."""
         ...
 
-    def assessed(self, domain: str, journey: str, tier: str, score: float) -> None:
-        """One assessment was answered."""
+    def answered(self, domain: str, journey: str, seconds: float) -> None:
+        """An assessment took this long, from the attempt to the answer; repeated answers count, too."""
         ...
 
-    def withheld(self, domain: str, journey: str, tier: str) -> None:
-        """A journey that is learning did not require this tier."""
+    def assessed(
+        self, attempt: Attempt, missing: Sequence[Missing], decision: Decision, answer: Assessment, now: float
+    ) -> None:
+        """An attempt without these facts was decided, and answered at `now`, Unix time.
+
+        `answer` is the decision's, with the parts of riskd that failed after it was made.
+        """
         ...
 
-    def gap(self, source: str, why: str) -> None:
-        """A fact that the policy expects was missing."""
-        ...
-
-    def outcome(self, domain: str, kind: str, taught: int) -> None:
-        """One outcome was recorded; `taught` units were learned (negative: taken back)."""
+    def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
+        """An outcome made this of a receipt; `achieved` is what `assurance.through` says of it."""
         ...
 
     def recalled(self, remembered: int, fetched: int) -> None:
@@ -167,6 +172,15 @@ class Meter(Protocol):
 
     def stored(self, records: int, size: int) -> None:
         """The history store holds this many records in this many bytes."""
+        ...
+
+    def limited(self, size: int) -> None:
+        """The history store may grow to this many bytes; 0: it has no limit of its own."""
+        ...
+
+    def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
+        """The decision log has this many segments and bytes; when the last compaction ended, and when the oldest
+        erasure was asked for that is not done (Unix time, 0: there is none)."""
         ...
 
     def geo_built(self, database: str, timestamp: float) -> None:

@@ -79,7 +79,7 @@ class Releases:
         problems: list[Problem] = []
         for name in activation.named:
             try:
-                loaded[name] = self._release(name)
+                loaded[name] = self.release(name)
             except InvalidFile as error:
                 problems += error.problems
         if problems:
@@ -140,8 +140,8 @@ class Releases:
                 return late
             time.sleep(POLL / 4)
 
-    def _release(self, name: str) -> Release:
-        """Raises InvalidFile, UnknownRelease."""
+    def release(self, name: str) -> Release:
+        """One release, loaded. Raises InvalidFile, UnknownRelease."""
         with self._lock:
             if name not in self._known:
                 folders = self.files.folders(name)

@@ -155,8 +155,10 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower)
         clock=time.time,
         attributes=frozenset(settings.attributes.names),
         edge=_edge(settings),
+        signals=settings.log.signals == "granted",
     )
     _announce(lineup, geo, meter)
+    meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
     engine, stop = Engine(parts, lineup.active), threading.Event()
     engine.install(lineup)
 
@@ -291,10 +293,12 @@ def _edge(settings: Settings) -> Place | None:
 
 def _compact(settings: Settings, engine: Engine, meter: Meter, stop: threading.Event) -> None:
     """Compact the log whenever nobody has for `log.compact_minutes`, until told to stop."""
-    archive = open_archive(settings)
+    archive, began = open_archive(settings), time.time()
     while not stop.wait(DUE_SECONDS):
         try:
-            if archive.state().compacted + settings.log.compact_minutes * 60 <= time.time():
+            state = archive.state()
+            meter.logged(state.segments, state.size, state.compacted or began, state.asked)
+            if state.compacted + settings.log.compact_minutes * 60 <= time.time():
                 archive.compact(kept_seconds(engine.release), stop)
         except Unavailable:
             meter.failed("compaction")

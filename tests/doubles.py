@@ -7,8 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.core.assess import Decision
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt, Outcome
+from riskd.core.context import Missing
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
+from riskd.core.learn import Receipt
 from riskd.core.stored import Swap
 
 
@@ -35,21 +40,22 @@ class CountingMeter(NullMeter):
     def __init__(self) -> None:
         self.told: Counter[tuple[str, ...]] = Counter()
 
-    def assessed(self, domain: str, journey: str, tier: str, score: float) -> None:
-        """An answer."""
-        self.told["assessed", domain, journey, tier] += 1
+    def assessed(
+        self, attempt: Attempt, missing: Sequence[Missing], decision: Decision, answer: Assessment, now: float
+    ) -> None:
+        """An answer, its gaps, and a tier that was not required."""
+        domain, journey = attempt.domain, attempt.journey
+        self.told["assessed", domain, journey, answer.requirement.tier.name] += 1
+        if decision.withheld is not None:
+            self.told["withheld", domain, journey, decision.withheld.name] += 1
+        for gap in answer.gaps:
+            self.told["gap", gap.source, gap.why] += 1
 
-    def withheld(self, domain: str, journey: str, tier: str) -> None:
-        """A tier that was not required."""
-        self.told["withheld", domain, journey, tier] += 1
-
-    def gap(self, source: str, why: str) -> None:
-        """A gap in an answer."""
-        self.told["gap", source, why] += 1
-
-    def outcome(self, domain: str, kind: str, taught: int) -> None:
-        """An outcome."""
-        self.told["outcome", domain, kind] += 1
+    def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
+        """An outcome, and a sign-in that came through."""
+        self.told["outcome", kept.domain, outcome.kind] += 1
+        if achieved:
+            self.told["through", kept.tier.name, achieved] += 1
 
     def recalled(self, remembered: int, fetched: int) -> None:
         """Histories of common values."""

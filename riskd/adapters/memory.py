@@ -8,8 +8,13 @@ from contextlib import contextmanager
 from threading import Lock
 
 from riskd.core import stored
+from riskd.core.assess import Decision
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt, Outcome
+from riskd.core.context import Missing
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
+from riskd.core.learn import Receipt
 from riskd.core.stored import Change, Swap
 
 
@@ -31,7 +36,7 @@ class MemoryStore:
         with self._locked(timeout):
             get = self._records.get
             records, papers = [get(key) for key in histories], [get(key) for key in documents]
-        return [stored.history(record, now) for record in records], [stored.document(paper, now) for paper in papers]
+        return stored.histories(records, now), [stored.document(paper, now) for paper in papers]
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""
@@ -126,16 +131,15 @@ class NullMeter:
     def stage(self, name: str, seconds: float) -> None:
         """See `Meter`."""
 
-    def assessed(self, domain: str, journey: str, tier: str, score: float) -> None:
+    def answered(self, domain: str, journey: str, seconds: float) -> None:
         """See `Meter`."""
 
-    def withheld(self, domain: str, journey: str, tier: str) -> None:
+    def assessed(
+        self, attempt: Attempt, missing: Sequence[Missing], decision: Decision, answer: Assessment, now: float
+    ) -> None:
         """See `Meter`."""
 
-    def gap(self, source: str, why: str) -> None:
-        """See `Meter`."""
-
-    def outcome(self, domain: str, kind: str, taught: int) -> None:
+    def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
         """See `Meter`."""
 
     def recalled(self, remembered: int, fetched: int) -> None:
@@ -145,6 +149,12 @@ class NullMeter:
         """See `Meter`."""
 
     def stored(self, records: int, size: int) -> None:
+        """See `Meter`."""
+
+    def limited(self, size: int) -> None:
+        """See `Meter`."""
+
+    def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """See `Meter`."""
 
     def geo_built(self, database: str, timestamp: float) -> None:

@@ -1,22 +1,54 @@
-"""The meter of a worker, and the page that Prometheus reads for all of them."""
+"""The meter of a worker: what it counts goes into slots, which `prometheus_page` shows."""
 
 from __future__ import annotations
 
-import itertools
 import json
-import platform
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.core import Metric as Family
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
+from riskd.core.assess import NOTICEABLE, Decision
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import DOMAINS, Attempt, Outcome
+from riskd.core.context import SOURCES, Missing
+from riskd.core.decide import RESTRICTED_METHOD
+from riskd.core.features import FEATURES
+from riskd.core.learn import Receipt
+from riskd.core.requirement import RESTRICTED
+from riskd.meter_memory import MeterMemory
+from riskd.metrics import METHODS, METRICS, OTHER, met
 
-from riskd.metrics import METHODS, METRICS, OTHER, MeterMemory, Metric, Readings
+COMBINATIONS: Final = 4096
+"""Combinations of absent signals whose slots are remembered; a thousandth of a second finds them again."""
+STAMP_SECONDS: Final = 1.0
+"""Time between two writes of when a signal last arrived, and between two looks at what mattered."""
+
+
+class _Places(dict[tuple[str, ...], int]):
+    """Places of a metric by its label values. One outside its vocabulary is `other`."""
+
+    def __missing__(self, row: tuple[str, ...]) -> int:
+        known = [{values[column] for values in self} for column in range(len(row))]
+        return self[tuple(value if value in known[column] else OTHER for column, value in enumerate(row))]
+
+
+class _Named(dict[str, int]):
+    """Places of a metric by its one label."""
+
+    def __missing__(self, value: str) -> int:
+        return self[OTHER]
+
+
+class _Signals:
+    """Slots of the signals that an attempt has: how often each arrived, and when it last did."""
+
+    __slots__ = ("arrivals", "arrived", "stamped")
+
+    def __init__(self, arrivals: tuple[int, ...], arrived: tuple[int, ...]) -> None:
+        self.arrivals = arrivals
+        self.arrived = arrived
+        self.stamped = float("-inf")
 
 
 class PrometheusMeter:
@@ -33,10 +65,25 @@ class PrometheusMeter:
         self._metrics = {metric.name: metric for metric in METRICS}
         self._assessed = self._places("riskd_assessments_total")
         self._withheld = self._places("riskd_withheld_total")
+        self._degraded = self._places("riskd_degraded_total")
+        self._cause = self._named("riskd_causes_total")
+        self._restricted = self._places("riskd_restricted_total")
+        self._took = self._places("riskd_assessment_seconds")
         self._score = self._named("riskd_score")
+        self._coverage = self._places("riskd_coverage")
         self._gap = self._places("riskd_gaps_total")
+        self._arrivals = self._places("riskd_signal_arrivals_total")
+        self._arrived = self._places("riskd_signal_arrived_timestamp_seconds")
+        mattered = self._places("riskd_signal_mattered_timestamp_seconds")
+        self._fed_by = {
+            domain: [tuple(mattered[domain, source] for source in feature.sources) for feature in FEATURES]
+            for domain in (*DOMAINS, OTHER)
+        }
+        self._looked = float("-inf")
+        self._signals: dict[tuple[str, ...], _Signals] = {}
         self._stage = self._named("riskd_stage_seconds")
         self._outcome = self._places("riskd_outcomes_total")
+        self._sign_in = self._places("riskd_sign_ins_total")
         self._learned = self._places("riskd_learned_units_total")
         self._rolled = self._places("riskd_rollout_assessments_total")
         self._shadowed = self._places("riskd_shadow_assessments_total")
@@ -50,40 +97,96 @@ class PrometheusMeter:
         }
         self._stage_bounds, self._stage_sum = self._buckets("riskd_stage_seconds")
         self._score_bounds, self._score_sum = self._buckets("riskd_score")
+        self._coverage_bounds, self._coverage_sum = self._buckets("riskd_coverage")
         self._call_bounds, self._call_sum = self._buckets("grpc_server_handling_seconds")
 
     def stage(self, name: str, seconds: float) -> None:
         """One stage of a request took this long."""
-        place = self._stage.get(name, self._stage[OTHER])
+        place = self._stage[name]
         bucket = place + bisect_left(self._stage_bounds, seconds)
         with self._lock:
             self._slots[bucket] += 1.0
             self._slots[place + self._stage_sum] += seconds
 
-    def assessed(self, domain: str, journey: str, tier: str, score: float) -> None:
-        """One assessment was answered."""
-        assessed = _place(self._assessed, (domain, journey, tier))
-        place = self._score.get(domain, self._score[OTHER])
-        bucket = place + bisect_left(self._score_bounds, score)
+    def answered(self, domain: str, journey: str, seconds: float) -> None:
+        """An assessment took this long."""
+        place = self._took[domain, journey]
+        bucket = place + bisect_left(self._call_bounds, seconds)
         with self._lock:
-            self._slots[assessed] += 1.0
             self._slots[bucket] += 1.0
-            self._slots[place + self._score_sum] += score
+            self._slots[place + self._call_sum] += seconds
 
-    def withheld(self, domain: str, journey: str, tier: str) -> None:
-        """A journey that is learning did not require this tier."""
-        self._add(_place(self._withheld, (domain, journey, tier)))
+    def assessed(
+        self, attempt: Attempt, missing: Sequence[Missing], decision: Decision, answer: Assessment, now: float
+    ) -> None:
+        """An attempt without these facts was decided, and answered at `now`."""
+        domain, journey = attempt.domain, attempt.journey
+        signals = self._present(domain, missing)
+        counted = self._counted(domain, journey, decision, answer)
+        counted += signals.arrivals
+        score, coverage = self._score[domain], self._coverage[domain, journey]
+        counted.append(score + bisect_left(self._score_bounds, answer.score))
+        counted.append(coverage + bisect_left(self._coverage_bounds, answer.coverage))
+        slots = self._slots
+        with self._lock:
+            for place in counted:
+                slots[place] += 1.0
+            slots[score + self._score_sum] += answer.score
+            slots[coverage + self._coverage_sum] += answer.coverage
+        if not 0.0 <= now - signals.stamped < STAMP_SECONDS:
+            signals.stamped = now
+            for place in signals.arrived:
+                slots[place] = now
+        if decision.contributions is not None and not 0.0 <= now - self._looked < STAMP_SECONDS:
+            self._looked = now
+            self._stamp_mattered(domain, decision.contributions, now)
 
-    def gap(self, source: str, why: str) -> None:
-        """A fact that the policy expects was missing."""
-        self._add(_place(self._gap, (source, why)))
+    def _counted(self, domain: str, journey: str, decision: Decision, answer: Assessment) -> list[int]:
+        """Slots of the counters that an answer moves by one."""
+        requirement = answer.requirement
+        satisfied = "true" if requirement.satisfied else "false"
+        places = [self._assessed[domain, journey, requirement.tier.name, satisfied]]
+        places += [self._gap[domain, gap.source, gap.why] for gap in answer.gaps]
+        if decision.withheld is not None:
+            places.append(self._withheld[domain, journey, decision.withheld.name])
+        if requirement.satisfied and RESTRICTED_METHOD in answer.reasons:
+            places.append(self._restricted[domain, journey, "assessment"])
+        if answer.causes:
+            places.append(self._degraded[domain, journey])
+            places += [self._cause[cause.partition(":")[0]] for cause in answer.causes]
+        return places
 
-    def outcome(self, domain: str, kind: str, taught: int) -> None:
-        """One outcome was recorded; `taught` units were learned (negative: taken back)."""
-        self._add(_place(self._outcome, (domain, kind)))
+    def _present(self, domain: str, missing: Sequence[Missing]) -> _Signals:
+        absent = (domain, *[gap.source for gap in missing])
+        found = self._signals.get(absent)
+        if found is None:
+            rows = [(domain, source) for source in SOURCES if source not in absent[1:]]
+            arrivals, arrived = ([places[row] for row in rows] for places in (self._arrivals, self._arrived))
+            found = _Signals(tuple(arrivals), tuple(arrived))
+            if len(self._signals) >= COMBINATIONS:
+                self._signals.clear()
+            self._signals[absent] = found
+        return found
+
+    def _stamp_mattered(self, domain: str, contributions: Sequence[float], now: float) -> None:
+        moved = [column for column, by in enumerate(contributions) if not -NOTICEABLE < by < NOTICEABLE]
+        columns = self._fed_by.get(domain, self._fed_by[OTHER])
+        for place in {place for column in moved for place in columns[column]}:
+            self._slots[place] = now
+
+    def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
+        """An outcome made this of a receipt; one that comes again counts what more it taught, and no more."""
+        domain, journey, required, kind = kept.domain, kept.journey, kept.tier.name, outcome.kind
+        if kind not in before.reported:
+            self._add(self._outcome[domain, journey, required, kind])
+            if kind == "challenge_passed" and not RESTRICTED.isdisjoint(outcome.amr):
+                self._add(self._restricted[domain, journey, "challenge"])
+        if achieved:
+            self._add(self._sign_in[domain, journey, required, achieved, met(required, achieved)])
+        taught = kept.taught - before.taught
         if taught:
             direction = "learned" if taught > 0 else "taken_back"
-            self._add(_place(self._learned, (domain, direction)), abs(taught))
+            self._add(self._learned[domain, direction], abs(taught))
 
     def recalled(self, remembered: int, fetched: int) -> None:
         """Histories of common values were answered, from memory and by the store."""
@@ -93,7 +196,7 @@ class PrometheusMeter:
 
     def failed(self, part: str) -> None:
         """A part failed, and the answer went out without it."""
-        self._add(self._failure.get(part, self._failure[OTHER]))
+        self._add(self._failure[part])
 
     def started(self, method: str, type: str) -> None:  # noqa: A002 - the label's name
         """A call and its message came in. `method` is `riskd.v1.RiskService/Assess`, whose type the table knows."""
@@ -121,9 +224,24 @@ class PrometheusMeter:
         self._set("riskd_store_records", (), records)
         self._set("riskd_store_bytes", (), size)
 
+    def limited(self, size: int) -> None:
+        """The history store may grow to this many bytes; 0: it has no limit of its own."""
+        self._set("riskd_store_limit_bytes", (), size)
+
+    def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
+        """How the decision log stands: what it holds, when it was last compacted, what erasure it still owes."""
+        self._set("riskd_log_segments", (), segments)
+        self._set("riskd_log_bytes", (), size)
+        self._set("riskd_log_compacted_timestamp_seconds", (), compacted)
+        self._set("riskd_log_erasure_asked_timestamp_seconds", (), asked)
+
     def geo_built(self, database: str, timestamp: float) -> None:
         """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use."""
         self._set("riskd_geo_build_timestamp_seconds", (database,), timestamp)
+
+    def certificate_expires(self, timestamp: float) -> None:
+        """The certificate that this worker shows from now on expires then, Unix time."""
+        self._set("riskd_tls_expiry_timestamp_seconds", (), timestamp)
 
     def friction_budget(self, domain: str, journey: str, share: float) -> None:
         """The policy in use allows this share of good attempts to be challenged; 0: it does not say."""
@@ -136,19 +254,19 @@ class PrometheusMeter:
 
     def shadowed(self, domain: str, move: str) -> None:
         """A release in shadow was scored, or an attempt was dropped."""
-        self._add(_place(self._shadowed, (domain, move)))
+        self._add(self._shadowed[domain, move])
 
     def decided(self, role: str, domain: str, tier: str) -> None:
         """While a release is rolled out: which one gave an answer."""
-        self._add(_place(self._rolled, (role, domain, tier)))
+        self._add(self._rolled[role, domain, tier])
 
-    def _places(self, name: str) -> dict[tuple[str, ...], int]:
+    def _places(self, name: str) -> _Places:
         metric, first = self._metrics[name], self._memory.first[name]
-        return {row: first + metric.width * number for number, row in enumerate(metric.rows)}
+        return _Places((row, first + metric.width * number) for number, row in enumerate(metric.rows))
 
-    def _named(self, name: str) -> dict[str, int]:
+    def _named(self, name: str) -> _Named:
         """Places of a metric that has one label."""
-        return {value: place for (value,), place in self._places(name).items()}
+        return _Named((value, place) for (value,), place in self._places(name).items())
 
     def _buckets(self, name: str) -> tuple[tuple[float, ...], int]:
         """Bounds, and how far a row's sum lies behind its first bucket."""
@@ -170,7 +288,7 @@ class PrometheusMeter:
             self._slots[place] += amount
 
     def _set(self, name: str, row: tuple[str, ...], value: float) -> None:
-        self._slots[_place(self._places(name), row)] = value
+        self._slots[self._places(name)[row]] = value
 
 
 _NO_CALL: Final = f"{OTHER}/{OTHER}"
@@ -182,82 +300,3 @@ def _grpcio_name(code: str) -> str:
         return code
     name = "".join(f"_{letter}" if letter.isupper() else letter for letter in code).lstrip("_").upper()
     return "CANCELLED" if name == "CANCELED" else name
-
-
-def _place(places: dict[tuple[str, ...], int], row: tuple[str, ...]) -> int:
-    found = places.get(row)
-    if found is None:
-        known = [{values[column] for values in places} for column in range(len(row))]
-        found = places[tuple(value if value in known[column] else OTHER for column, value in enumerate(row))]
-    return found
-
-
-class PrometheusPage(Collector):
-    """The page that Prometheus reads: all workers as one."""
-
-    def __init__(self, memory: MeterMemory, version: str) -> None:
-        self._memory = memory
-        self._version = version
-        self._readings: Readings = {}
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-
-    def render(self, accept: str, readings: Readings) -> tuple[str, bytes]:
-        """Content type and page, in the format that the Accept header asks for. One caller at a time."""
-        self._readings = {
-            **readings,
-            "riskd_build_info": {(self._version, platform.python_version()): 1.0},
-            "riskd_release_info": self._releases(),
-        }
-        encoder, content_type = choose_encoder(accept)
-        return content_type, encoder(self._registry)
-
-    def collect(self) -> Iterator[Family]:
-        """Every metric, zeros of sparse ones left out."""
-        workers = [self._memory.slots(worker).tolist() for worker in range(self._memory.workers)]
-        for metric in METRICS:
-            if metric.merge == "live":
-                readings = self._readings.get(metric.name, {})
-                yield _family(metric, ((row, [value]) for row, value in readings.items()))
-            else:
-                yield _family(metric, _rows(metric, _merged(metric, self._memory.first[metric.name], workers)))
-
-    def _releases(self) -> dict[tuple[str, ...], float]:
-        notes = {self._memory.read_note(worker) for worker in range(self._memory.workers)} - {""}
-        return {tuple(row): 1.0 for note in sorted(notes) for row in json.loads(note)}
-
-
-def _merged(metric: Metric, first: int, workers: Sequence[Sequence[float]]) -> list[float]:
-    size = metric.width * len(metric.rows)
-    columns = zip(*(slots[first : first + size] for slots in workers), strict=True)
-    if metric.merge == "max":
-        return [max(column) for column in columns]
-    if metric.merge == "min":
-        return [min((value for value in column if value), default=0.0) for column in columns]
-    return [sum(column) for column in columns]
-
-
-def _rows(metric: Metric, values: list[float]) -> Iterator[tuple[tuple[str, ...], list[float]]]:
-    for number, row in enumerate(metric.rows):
-        cells = values[number * metric.width : (number + 1) * metric.width]
-        if any(cells) or not metric.sparse:
-            yield row, cells
-
-
-def _family(metric: Metric, rows: Iterable[tuple[tuple[str, ...], list[float]]]) -> Family:
-    if metric.kind == "histogram":
-        histogram = HistogramMetricFamily(metric.name, metric.doc, labels=metric.labels)
-        names = (*(_go_float(bound) for bound in metric.bounds), "+Inf")
-        for row, cells in rows:
-            histogram.add_metric(row, list(zip(names, itertools.accumulate(cells[:-1]), strict=True)), cells[-1])
-        return histogram
-    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-    family = kind(metric.name, metric.doc, labels=metric.labels)
-    for row, cells in rows:
-        family.add_metric(row, cells[0])
-    return family
-
-
-def _go_float(value: float) -> str:
-    """As Prometheus spells a bucket's bound, so that both exposition formats agree."""
-    return repr(value) if value >= 0.0001 else f"{value:g}"

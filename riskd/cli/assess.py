@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,13 @@ FLAGS: Final = {
     "request-id": ("request_id", "makes a repeat harmless"),
 }
 """Fields of riskd.v1.AssessRequest that have a flag of their own."""
+CONNECTION: Final = {
+    "ca": "PEM authorities of the server's certificate; without it, plaintext",
+    "cert": "PEM certificate of the client, where the server asks for one",
+    "key": "PEM private key of --cert",
+    "token-file": "file with the token of the caller",
+}
+"""How a client is secured: flags, each with an environment variable that stands for it."""
 _EXIT_CODES: Final = """\
 exit codes: 0 answered; 2 bad input, or refused as invalid; 3 no answer in time (unavailable, deadline
 passed, overloaded); 1 any other error. With --exit-tier an answer exits with 10 plus the tier: BASELINE 11,
@@ -77,11 +85,11 @@ def add_connection(
     parser.add_argument("--target", default=target, help=where)
     parser.add_argument("--timeout", type=float, default=timeout, help="deadline in seconds (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the JSON form of the response")
-    parser.add_argument(
-        "--ca", metavar="FILE", help="PEM authorities of the server's certificate; without it, plaintext"
-    )
-    parser.add_argument("--cert", metavar="FILE", help="PEM certificate of the client, where the server asks for one")
-    parser.add_argument("--key", metavar="FILE", help="PEM private key of --cert")
+    for flag, meaning in CONNECTION.items():
+        variable = f"RISKD_CLIENT_{flag}".upper().replace("-", "_")
+        parser.add_argument(
+            f"--{flag}", metavar="FILE", default=os.environ.get(variable) or None, help=f"{meaning} (${variable})"
+        )
 
 
 def _assess(args: argparse.Namespace) -> int:
@@ -89,7 +97,8 @@ def _assess(args: argparse.Namespace) -> int:
 
     fields = [(path, value) for path, _ in FLAGS.values() if (value := vars(args)[path]) is not None]
     request = client.assess_request(_read(args.file), [*fields, *(_pair(each) for each in args.set)])
-    return client.run(args, lambda stub: stub.Assess(request, timeout=args.timeout))
+    shown = client.bearer(args)
+    return client.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=shown))
 
 
 def _outcome(args: argparse.Namespace) -> int:
@@ -99,7 +108,8 @@ def _outcome(args: argparse.Namespace) -> int:
     request = client.outcome_request(
         Outcome(assessment_id=args.assessment_id, kind=args.kind, tenant=args.tenant, amr=amr, seconds=args.seconds)
     )
-    return client.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout))
+    shown = client.bearer(args)
+    return client.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=shown))
 
 
 def _read(file: str | None) -> str:

@@ -21,6 +21,7 @@ from rich.text import Text
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Reason, Tier
 from riskd._proto.riskd.v1.attempt_pb2 import RiskLevel
+from riskd.config import is_loopback
 from riskd.core.attempt import Outcome
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, InvalidSettings, Problem
 
@@ -130,6 +131,24 @@ def connect(args: argparse.Namespace) -> Iterator[grpc.Channel]:
         )
     with channel:
         yield channel
+
+
+def bearer(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """The metadata of a call that show the caller's token, if there is one.
+
+    Raises InvalidSettings for an unreadable file, and for a token that would cross a network in plaintext.
+    """
+    token = (_bytes(args.token_file) or b"").decode("utf-8", "replace").strip()
+    if args.token_file and not (token and token.isascii() and token.isprintable()):
+        raise InvalidSettings([Problem(args.token_file, "holds no token", "`riskd caller new` prints one")])
+    if token and args.ca is None and not _stays_here(args.target):
+        what = f"would go to {args.target} in plaintext, for all on the way to read"
+        raise InvalidSettings([Problem("--token-file", what, "give --ca, so that the connection is encrypted")])
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+def _stays_here(target: str) -> bool:
+    return target.startswith("unix:") or is_loopback(target.rpartition(":")[0].strip("[]"))
 
 
 def _bytes(file: str | None) -> bytes | None:

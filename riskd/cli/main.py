@@ -10,9 +10,11 @@ from typing import Final
 
 from riskd.cli import (
     assess,
+    caller,
     demo,
     drift,
     errors,
+    evaluate,
     features,
     geo,
     history,
@@ -23,9 +25,12 @@ from riskd.cli import (
     pepper,
     policy,
     release,
+    replay,
     serve,
     settings,
+    simulate,
     subject,
+    train,
 )
 from riskd.cli.version import version
 from riskd.core.errors import RiskdError
@@ -34,8 +39,8 @@ REFUSED: Final = 2
 INTERRUPTED: Final = 130
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
-    ("Set up", (geo, policy, model, release, imports)),
-    ("Learn", (drift,)),
+    ("Set up", (geo, policy, model, release, caller, imports)),
+    ("Learn", (simulate, replay, train, evaluate, drift)),
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )

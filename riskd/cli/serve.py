@@ -6,13 +6,12 @@ import argparse
 import logging
 from collections.abc import Mapping
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.version import version
-from riskd.config import Settings
+from riskd.config import Settings, is_loopback
 
 _LOG: Final = logging.getLogger("riskd.serve")
 
@@ -46,16 +45,9 @@ def _run(args: argparse.Namespace) -> int:
     }
     settings = given(args, short).settings
     json_log.configure(settings.server.log_level)
-    if not settings.server.tls_cert and not _is_loopback(settings.server.host):
+    if not settings.server.tls_cert and not is_loopback(settings.server.host):
         _LOG.warning("plaintext", extra={"fields": {"host": settings.server.host, "remedy": "set server.tls_cert"}})
     return supervise(settings, version(), partial(_announce, settings))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _announce(settings: Settings, facts: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from riskd._proto.riskd.v1 import subject_pb2, subject_pb2_grpc
-from riskd.cli.client import connect, failed, listed
+from riskd.cli.client import bearer, connect, failed, listed
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def _domain(args: argparse.Namespace) -> str:
 
 def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -> None:
     request = subject_pb2.GetSubjectSummaryRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
-    known = stub.GetSubjectSummary(request, timeout=args.timeout)
+    known = stub.GetSubjectSummary(request, timeout=args.timeout, metadata=bearer(args))
     if args.json:
         print(MessageToJson(known, always_print_fields_with_no_presence=True))
         return
@@ -83,7 +83,7 @@ def _export(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace)
     request = subject_pb2.ExportSubjectRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
     count, watched = 0, sys.stderr.isatty() and not sys.stdout.isatty()
     while True:
-        page = stub.ExportSubject(request, timeout=args.timeout)
+        page = stub.ExportSubject(request, timeout=args.timeout, metadata=bearer(args))
         for record in page.records:
             line = MessageToDict(record, preserving_proto_field_name=True)
             line["content"] = json.loads(line.pop("json"))
@@ -100,7 +100,7 @@ def _export(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace)
 
 def _erase(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -> None:
     request = subject_pb2.EraseSubjectRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
-    erased = stub.EraseSubject(request, timeout=args.timeout)
+    erased = stub.EraseSubject(request, timeout=args.timeout, metadata=bearer(args))
     if args.json:
         print(MessageToJson(erased, always_print_fields_with_no_presence=True))
         return

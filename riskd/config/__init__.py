@@ -5,7 +5,7 @@ from __future__ import annotations
 from riskd.config.pepper import add_pepper, obtain_peppers, pepper_file
 from riskd.config.places import data_directory, release_folders
 from riskd.config.settings import FIELDS, Field, Secret, Settings
-from riskd.config.sources import Loaded, explain, load
+from riskd.config.sources import Loaded, explain, is_loopback, load
 from riskd.config.store_url import read_url
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "add_pepper",
     "data_directory",
     "explain",
+    "is_loopback",
     "load",
     "obtain_peppers",
     "pepper_file",

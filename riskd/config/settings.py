@@ -76,6 +76,21 @@ class Server(Struct, frozen=True, kw_only=True):
         str,
         Meta(description="PEM authorities; given, clients must show a certificate of theirs.", extra={"reads": "file"}),
     ] = ""
+    callers: Annotated[
+        str,
+        Meta(
+            description="TOML file of who may call which methods for which tenants (`riskd caller new` prints an "
+            "entry); empty: all who reach the port may.",
+            extra={"reads": "file"},
+        ),
+    ] = ""
+    insecure: Annotated[
+        bool,
+        Meta(
+            description="Serve in plaintext beyond loopback, for a mesh that encrypts by itself. Else `host` needs "
+            "`tls_cert` there, and riskd does not start without."
+        ),
+    ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least severe event that stderr gets.")
     ] = "info"
@@ -227,6 +242,13 @@ class Log(Struct, frozen=True, kw_only=True):
     """The decision log."""
 
     dir: Annotated[str, Meta(description="Directory of the segments; empty: `decisions` in `state.dir`.")] = DERIVED
+    signals: Annotated[
+        Literal["granted", "off"],
+        Meta(
+            description="Signals of attempts that are recorded. `granted`: those whose purpose was granted, so that "
+            "`riskd replay` can work out features that the log does not have; `off`: none."
+        ),
+    ] = "granted"
     segment_mb: Annotated[int, Meta(ge=1, le=4096, description="Size at which a segment is finished, MiB.")] = 64
     segment_minutes: Annotated[
         int, Meta(ge=1, le=10_080, description="Age at which a segment is finished, minutes.")
@@ -257,8 +279,8 @@ class Subjects(Struct, frozen=True, kw_only=True):
         Literal["socket", "port", "off"],
         Meta(
             description="Where SubjectService is served. `socket`: on a Unix socket for riskd's own user alone; "
-            "`port`: beside RiskService, to all who reach it, so off loopback it needs `server.tls_client_ca`; `off`: "
-            "nowhere.",
+            "`port`: beside RiskService, to `server.callers` whose methods include it, or to all who reach it: so off "
+            "loopback it needs `server.callers` or `server.tls_client_ca`; `off`: nowhere.",
         ),
     ] = "socket"
     socket: Annotated[str, Meta(description="Path of the Unix socket; empty: subjects.sock, in `state.dir`.")] = DERIVED
@@ -353,7 +375,7 @@ def _accepts(annotated: object, metas: tuple[Meta, ...]) -> str:
         return said
     low = next((meta.ge for meta in metas if meta.ge is not None), None)
     high = next((meta.le for meta in metas if meta.le is not None), None)
-    kind = {int: "an integer", float: "a number", str: "text"}[plain]
+    kind = {bool: "true or false", int: "an integer", float: "a number", str: "text"}[plain]
     if high is None:
         return kind
     return f"{kind}, {low} to {high}" if low is not None else f"{kind} above 0, to {high}"

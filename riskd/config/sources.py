@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, get_type_hints
 
@@ -207,6 +208,7 @@ def _placed(settings: Settings) -> Settings:
             tls_cert=_absolute(server.tls_cert),
             tls_key=_absolute(server.tls_key),
             tls_client_ca=_absolute(server.tls_client_ca),
+            callers=_absolute(server.callers),
             threads=server.threads or THREADS[store.kind],
         ),
         state=replace(settings.state, dir=state),
@@ -282,10 +284,25 @@ def _store_conflicts(store: Store) -> Iterator[Problem]:
         yield Problem("store.url", "there are certificates, and it is not TLS", "write rediss://, or leave them out")
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _exposed(settings: Settings) -> Iterator[Problem]:
     """What is wrong with where the administrative services are served."""
     server = settings.server
-    known = server.tls_client_ca or server.host in ("localhost", "127.0.0.1", "::1")
+    near = is_loopback(server.host)
+    if not near and not server.tls_cert and not server.insecure:
+        yield Problem(
+            "server.host",
+            f"{server.host} would be served in plaintext: subjects and tokens could be read on the way",
+            "set server.tls_cert and server.tls_key; or server.insecure = true, where a mesh encrypts",
+        )
+    known = near or server.tls_client_ca or server.callers
     for section, chosen, work in (
         ("subjects", settings.subjects, "read and erase"),
         ("release", settings.release, "choose what decides"),
@@ -294,7 +311,7 @@ def _exposed(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 f"{section}.serve",
                 f"`port` would let everybody who reaches {server.host} {work}",
-                "set server.tls_client_ca, so that clients show a certificate, or serve it on the `socket`",
+                "set server.callers, or server.tls_client_ca, or serve it on the `socket`",
             )
         if chosen.serve == "socket" and len(os.fsencode(chosen.socket)) > SOCKET_BYTES:
             yield Problem(

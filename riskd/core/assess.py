@@ -56,9 +56,17 @@ class Decision(Struct, frozen=True, kw_only=True):
 
 
 def assess(
-    attempt: Attempt, context: Context, keys: Keys, release: Release, assessment_id: str, *, explain: bool = False
+    attempt: Attempt,
+    context: Context,
+    keys: Keys,
+    release: Release,
+    assessment_id: str,
+    *,
+    explain: bool = False,
+    known: Mapping[str, bool] | None = None,
 ) -> Decision:
-    """Decide one attempt. Pure: same arguments, same answer, bit for bit.
+    """Decide one attempt. Pure: same arguments, same answer, bit for bit. `known`: the lists that it is on, where the
+    attempt itself can no longer tell.
 
     1. Compute every feature; a missing fact yields the feature's documented default. Look it up in the lists, and
        disregard what an address in a trusted network says.
@@ -70,7 +78,7 @@ def assess(
     7. Say what it changes: velocity now, familiarity when it proves to have been the owner's.
     """
     policy, scorer = release.policy(attempt), release.scorers[attempt.domain]
-    evidence = weigh(policy, attempt, context, vector(attempt, context))  # (1)
+    evidence = weigh(policy, attempt, context, vector(attempt, context), known)  # (1)
     features = evidence.features
     log_odds, probability = scorer.score(features)  # (2)
     hits, broken = evaluate(policy, attempt, evidence, probability)  # (3)

@@ -59,7 +59,7 @@ class Network(Struct, frozen=True, kw_only=True, gc=False):
     rtt_ms: float | None = None
 
 
-class ReportedPlace(Struct, frozen=True, kw_only=True, gc=False):
+class ReportedPlace(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Coordinates that the client reported. Degrees (WGS 84) and metres."""
 
     latitude: float
@@ -67,7 +67,7 @@ class ReportedPlace(Struct, frozen=True, kw_only=True, gc=False):
     accuracy_m: float | None = None
 
 
-class Behaviour(Struct, frozen=True, kw_only=True, gc=False):
+class Behaviour(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How the form was filled in."""
 
     typing_intervals_ms: tuple[float, ...] = ()
@@ -99,7 +99,7 @@ class Federation(Struct, frozen=True, kw_only=True, gc=False):
     issue_time: float | None = None
 
 
-class Outside(Struct, frozen=True, kw_only=True, gc=False):
+class Outside(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What others say: breach corpora, shared signals (CAEP risk-level-change), partners."""
 
     credential_breached: bool | None = None

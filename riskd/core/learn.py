@@ -205,27 +205,32 @@ def settle(
        confirmed by a person) teaches once; a stronger proof later tops it up.
     3. A failed challenge or recovery counts as a failure, once. An abandoned one changes nothing.
     """
-    deltas: tuple[Delta, ...] = ()
-    again = outcome.kind in kept.reported
-    if not again:
-        kept = msgspec.structs.replace(kept, reported=(*kept.reported, outcome.kind))
-    if outcome.kind == "confirmed_fraud":
-        if kept.taught:
-            deltas = tuple(inverse(delta) for delta in taught(kept.lesson, kept.taught, retention))
-        return msgspec.structs.replace(kept, taught=0, fraud=True), deltas
-    if outcome.kind in ("challenge_failed", "recovery_failed"):
-        return kept, () if again else tuple(
-            Delta(key + ACTIVITY, now, now + retention.activity, _FAILURE) for key in kept.activity
-        )
     if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
         kept = msgspec.structs.replace(kept, satisfied=True, amr=())
-    if outcome.kind == "recovery_completed" and not again:
+    fraud = kept.fraud or outcome.kind == "confirmed_fraud"
+    units = 0 if fraud else max(kept.taught, _units(kept, outcome))
+    return concluded(kept, outcome.kind, units, now, retention)
+
+
+def concluded(
+    kept: Receipt, kind: str, units: int, now: float, retention: Retention = USUAL
+) -> tuple[Receipt, tuple[Delta, ...]]:
+    """The effect of an outcome after which the assessment has taught so many units in total: `settle` works them out,
+    the decision log has them."""
+    again, gain = kind in kept.reported, units - kept.taught
+    if not again:
+        kept = msgspec.structs.replace(kept, reported=(*kept.reported, kind))
+    if kind == "confirmed_fraud":
+        taken = tuple(inverse(delta) for delta in taught(kept.lesson, kept.taught, retention)) if kept.taught else ()
+        return msgspec.structs.replace(kept, taught=0, fraud=True), taken
+    deltas: tuple[Delta, ...] = ()
+    if kind in ("challenge_failed", "recovery_failed") and not again:
+        deltas = tuple(Delta(key + ACTIVITY, now, now + retention.activity, _FAILURE) for key in kept.activity)
+    if kind == "recovery_completed" and not again:
         deltas = (recovered(kept.lesson.subject, now, retention),)
-    gain = 0 if kept.fraud else _units(kept, outcome) - kept.taught
-    if gain <= 0:
+    if gain <= 0 or kept.fraud:
         return kept, deltas
-    lessons = taught(kept.lesson, gain, retention)
-    return msgspec.structs.replace(kept, taught=kept.taught + gain), (*deltas, *lessons)
+    return msgspec.structs.replace(kept, taught=units), (*deltas, *taught(kept.lesson, gain, retention))
 
 
 def _meets(kept: Receipt, amr: tuple[str, ...]) -> bool:

@@ -1,4 +1,5 @@
-"""What the decision log says: one JSON object a line, enough to reproduce the score and the ruling.
+"""What the decision log says: one JSON object a line, enough to reproduce the score and the ruling, and to live
+through the attempt again.
 
 The subject appears as its pseudonym, the address as its network, the user agent as parsed. NaN (a
 missing feature) is written as null.
@@ -12,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Federation, Session
+from riskd.core.attempt import Attempt, Behaviour, Federation, Outside, ReportedPlace, Session
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.pseudonym import SEAL_BYTES
 
@@ -31,7 +32,7 @@ class Facts(Struct, frozen=True):
 
 
 class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What a session or an assertion says of how somebody authenticated: all that a requirement is held against.
+    """What a session or an assertion says of how somebody authenticated, and when.
 
     Fields as in `attempt.Session` and `attempt.Federation`, whose other fields are not recorded.
     """
@@ -40,6 +41,37 @@ class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     amr: tuple[str, ...] = ()
     authentication_time: float | None = None
     issuer: str = ""
+    start_time: float | None = None
+    protocol: str = ""
+    issue_time: float | None = None
+
+
+class Signals(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What features ask of an attempt and the rest of its record does not say: granted signals, and nothing raw that
+    names anybody. Fields as in `attempt`, except where told. `logged.relived` makes an attempt
+    of them again."""
+
+    consent: tuple[str, ...] | None = None
+    systems: str = ""
+    """The words of the user agent that hints are held against; see `consistency.systems`."""
+    platform: str = ""
+    mobile: bool | None = None
+    languages: tuple[str, ...] = ()
+    attestation: str = ""
+    offset_min: int | None = None
+    """`Context.device_offset_min`."""
+    forwarded: int = 0
+    """Length of the chain of proxies."""
+    forged: bool = False
+    """The chain begins with another address than the client's."""
+    ja4: str = ""
+    rtt_ms: float | None = None
+    edge: tuple[float, float, float] | None = None
+    """Where the round trip was measured: degrees, and kilometres of uncertainty."""
+    reported: ReportedPlace | None = None
+    behaviour: Behaviour | None = None
+    """Typing intervals in ascending order: what was typed cannot be told from them."""
+    outside: Outside | None = None
 
 
 class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="assessment"):
@@ -79,10 +111,14 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     """The lists of the policy that the attempt was on."""
     withheld: str = ""
     """The tier that would have been required if the journey had not been learning."""
+    signals: Signals | None = None
+    """None where they are not recorded (`log.signals`), and in lines of riskd 0.1.0 before them."""
+    written: float | None = None
+    """Epoch seconds by the service's clock, where the attempt named another `time`."""
 
 
-class OutcomeRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="outcome"):
-    """One outcome. `taught` is what the assessment has taught in total, in units."""
+class OutcomeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="outcome"):
+    """One outcome. `taught` is what the assessment has taught in total, in units; `written` as of an assessment."""
 
     assessment_id: str
     time: float
@@ -93,6 +129,7 @@ class OutcomeRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="ou
     amr: tuple[str, ...]
     seconds: float | None
     taught: int
+    written: float | None = None
 
 
 class RepeatRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="repeat"):
@@ -122,14 +159,23 @@ def session(said: Session | None) -> Authentication | None:
     """What is recorded of a session."""
     if said is None:
         return None
-    return Authentication(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time)
+    return Authentication(
+        acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, start_time=said.start_time
+    )
 
 
 def federation(said: Federation | None) -> Authentication | None:
     """What is recorded of an assertion. Its issuer is: another policy may trust it."""
     if said is None:
         return None
-    return Authentication(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, issuer=said.issuer)
+    return Authentication(
+        acr=said.acr,
+        amr=said.amr,
+        authentication_time=said.authentication_time,
+        issuer=said.issuer,
+        protocol=said.protocol,
+        issue_time=said.issue_time,
+    )
 
 
 class ShadowRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="shadow"):

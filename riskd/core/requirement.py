@@ -20,6 +20,9 @@ class Tier(IntEnum):
     DENY = 6
 
 
+UNMET: Final = "NONE"
+"""In the place of a tier: none is known to be met."""
+
 HUMAN: Final = frozenset(
     "face fpt iris kba mca mfa otp pin pwd retina sms tel user vbm wia phr phrh".split()  # noqa: SIM905 - reads better
 )

@@ -125,10 +125,7 @@ def context(
     """All facts of an attempt together, with the list of those that are missing."""
     gaps = missing(attempt)
     gaps += [fact for fact in facts if isinstance(fact, Missing)]
-    if isinstance(remembered, Missing):
-        gaps += [remembered, Missing("reputation", remembered.why)]
-    elif not remembered.subject.profile.tallies.sign_in:
-        gaps.append(_NONE_YET)
+    gaps += unremembered(remembered)
     place, route, agent = facts
     return Context(
         now=now,
@@ -141,6 +138,13 @@ def context(
         measured_from=measured_from,
         missing=tuple(gaps),
     )
+
+
+def unremembered(remembered: Remembered | Missing) -> list[Missing]:
+    """What of the histories is missing."""
+    if isinstance(remembered, Missing):
+        return [remembered, Missing("reputation", remembered.why)]
+    return [] if remembered.subject.profile.tallies.sign_in else [_NONE_YET]
 
 
 _NONE_YET: Final = Missing("history", "none_yet")

@@ -79,6 +79,11 @@ def history(record: bytes | None, now: float) -> History | None:
     return decode(record[_HEAD:])
 
 
+def histories(records: Iterable[bytes | None], now: float) -> list[History | None]:
+    """`history` of each."""
+    return [None if record is None or _unpack(record)[0] <= now else decode(record[_HEAD:]) for record in records]
+
+
 def folded(record: bytes | None, deltas: Iterable[Delta], now: float) -> bytes | None:
     """The record after deltas, one after another; None when nothing is left to keep."""
     remembered, expires = None, 0.0

@@ -23,12 +23,14 @@ def export_forest(
     references: Mapping[str, float | None],
     rows: NDArray[np.float64],
     calibration: Knots = (),
+    base: ForestDocument | None = None,
 ) -> ForestDocument:
     """The document of a fitted binary `HistGradientBoostingClassifier` (scikit-learn 1.7 to 1.9).
 
     `feature_names` are the columns it was fitted on; `references` has the usual value of each (None:
     usually missing). `rows` are inputs, best held out and with missing values, on which the export
-    must give the estimator's own `decision_function`.
+    must give the estimator's own `decision_function`, on top of what `base` says of them: the forest that
+    the estimator was boosted on, whose step functions, trees and references it keeps.
 
     Raises InvalidModel for other estimators, categorical splits, and an export that does not agree.
     """
@@ -42,15 +44,23 @@ def export_forest(
     if estimator.is_categorical_ is not None:
         raise _refusal("it splits on categories", "encode categories as numbers, such as familiarity or rarity")
     trees = tuple(_tree(stage[0].nodes, feature_names) for stage in estimator._predictors)  # noqa: SLF001 - no public form
-    used = {node.feature for tree in trees for node in tree if isinstance(node, Split)}
+    under = ForestDocument(baseline=0.0, references={}) if base is None else base
+    used = {node.feature for tree in trees for node in tree if isinstance(node, Split)} - set(under.references)
     document = ForestDocument(
-        baseline=estimator._baseline_prediction.item(),  # noqa: SLF001 - no public form
-        references={name: references.get(name) for name in feature_names if name in used},
+        baseline=under.baseline + estimator._baseline_prediction.item(),  # noqa: SLF001 - no public form
+        references={**under.references, **{name: references.get(name) for name in feature_names if name in used}},
         calibration=calibration,
-        trees=trees,
+        steps=under.steps,
+        trees=(*under.trees, *trees),
     )
-    _check(document, feature_names, rows, estimator.decision_function(rows))
+    _check(document, feature_names, rows, log_odds(under, feature_names, rows) + estimator.decision_function(rows))
     return document
+
+
+def log_odds(document: ForestDocument, feature_names: Sequence[str], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the served forest of a document says of each row, before calibration."""
+    forest = Forest(document, feature_names)
+    return np.array([forest.score(row)[0] for row in rows.tolist()])
 
 
 def _tree(nodes: NDArray[Any], feature_names: Sequence[str]) -> Tree:
@@ -75,9 +85,7 @@ def _check(
     rows: NDArray[np.float64],
     expected: NDArray[np.float64],
 ) -> None:
-    forest = Forest(document, feature_names)
-    served = np.array([forest.score(row)[0] for row in rows.tolist()])
-    apart = float(np.max(np.abs(served - expected), initial=0.0))
+    apart = float(np.max(np.abs(log_odds(document, feature_names, rows) - expected), initial=0.0))
     if not apart <= TOLERANCE:
         raise _refusal(f"the export is {apart:g} log-odds away from the estimator", "use scikit-learn 1.7 to 1.9")
 

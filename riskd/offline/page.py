@@ -33,6 +33,12 @@ fill-opacity: .6; } .i, .a, .e { stroke: currentColor; fill: none; } .a { opacit
 .lr { stroke: var(--r); fill: none; stroke-width: 2; } .lc { stroke: var(--c); fill: none; stroke-width: 2; }
 .key::before { content: ""; display: inline-block; width: .8em; height: .8em; margin-right: .3em; }
 .key.kr::before { background: var(--r); } .key.kc::before { background: var(--c); }
+.key.k0::before, .m0 { background: #2563eb; fill: #2563eb; } .key.k1::before, .m1 { background: #8a8f98; fill: #8a8f98; }
+.key.k2::before, .m2 { background: #d97706; fill: #d97706; } .key.k3::before, .m3 { background: #d64545; fill: #d64545; }
+.key.k4::before, .m4 { background: #2e9e6b; fill: #2e9e6b; } .key.k5::before, .m5 { background: #9333ea; fill: #9333ea; }
+polyline { fill: none; stroke-width: 2; } .s0 { stroke: #2563eb; stroke-width: 3; } .s1 { stroke: #8a8f98; }
+.s2 { stroke: #d97706; stroke-dasharray: 6 3; } .s3 { stroke: #d64545; stroke-dasharray: 2 3; }
+.s4 { stroke: #2e9e6b; stroke-dasharray: 8 3 2 3; } .s5 { stroke: #9333ea; }
 .key.kg::before { background: var(--g); } .key.kf::before { background: var(--f); }
 """
 _HEAD: Final = (

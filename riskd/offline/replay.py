@@ -8,14 +8,16 @@ from ipaddress import ip_network
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.core.assessment import Hit
-from riskd.core.attempt import Attempt, Federation, Network, Session
-from riskd.core.context import Agent, Context, Missing, Place, Route
+from riskd.core.attempt import Attempt, Network
+from riskd.core.context import Context, Missing
 from riskd.core.decide import Ruling, decide
 from riskd.core.lists import listed
+from riskd.core.logged import federation_of, session_of, surroundings
 from riskd.core.policy import Policy, evaluate, weigh
-from riskd.core.record import AssessmentRecord, Authentication
+from riskd.core.record import AssessmentRecord
 
 _NOWHERE: Final = Network()
 _FORGOTTEN: Final = Missing("history", "unavailable")
@@ -41,12 +43,12 @@ def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
     policy = policy.of(record.tenant)
     attempt, context = attempt_of(record), context_of(record)
     vector = [math.nan if value is None else value for value in record.vector]
-    evidence = weigh(policy, attempt, context, vector, _listed(policy, record, attempt, context))
+    evidence = weigh(policy, attempt, context, vector, listed_again(policy, record, attempt, context))
     hits, _ = evaluate(policy, attempt, evidence, record.score)
     return Replayed(attempt, context, hits, decide(policy, attempt, context, record.score, hits))
 
 
-def _listed(policy: Policy, record: AssessmentRecord, attempt: Attempt, context: Context) -> dict[str, bool]:
+def listed_again(policy: Policy, record: AssessmentRecord, attempt: Attempt, context: Context) -> dict[str, bool]:
     """The lists again. Devices and whole addresses are not recorded: where the recorded network cannot tell, what
     was found then stands for them, and nothing for lists that were not there then."""
     found = listed(policy.lists, attempt, context)
@@ -76,40 +78,12 @@ def attempt_of(record: AssessmentRecord) -> Attempt:
         network=_NOWHERE,
         tenant=record.tenant,
         credential_result=record.credential_result,
-        session=_session(record.session),
-        federation=_federation(record.federation),
+        session=session_of(record.session),
+        federation=federation_of(record.federation),
         attributes=record.attributes,
     )
 
 
 def context_of(record: AssessmentRecord) -> Context:
-    """The facts as they were gathered, histories excepted."""
-    facts = record.facts
-    place: Place | None = facts.place
-    route: Route | None = facts.route
-    agent: Agent | None = facts.agent
-    return Context(
-        now=facts.now,
-        values=facts.values,
-        place=place or _GONE["place"],
-        route=route or _GONE["route"],
-        agent=agent or _GONE["agent"],
-        remembered=_FORGOTTEN,
-        missing=facts.missing,
-    )
-
-
-_GONE: Final = {source: Missing(source, "not_found") for source in ("place", "route", "agent")}
-"""Why each was missing stands among `missing`; rules ask only whether it was."""
-
-
-def _session(said: Authentication | None) -> Session | None:
-    if said is None:
-        return None
-    return Session(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time)
-
-
-def _federation(said: Authentication | None) -> Federation | None:
-    if said is None:
-        return None
-    return Federation(issuer=said.issuer, acr=said.acr, amr=said.amr, authentication_time=said.authentication_time)
+    """The facts as they were gathered, histories excepted, and all the gaps of then."""
+    return replace(surroundings(record.facts, _FORGOTTEN), missing=record.facts.missing)

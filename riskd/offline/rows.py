@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final
 
 import numpy as np
@@ -48,3 +50,27 @@ class Rows(Struct, frozen=True, kw_only=True):
         """The rows of a mask, or at these positions."""
         columns = (name for name in self.__struct_fields__ if name != "names")
         return Rows(names=self.names, **{name: getattr(self, name)[chosen] for name in columns})
+
+    def digest(self) -> str:
+        """SHA-256 over names and columns, in hex: other rows, or the same in another order, have another."""
+        found = sha256(repr(self.names).encode())
+        for column in self.__struct_fields__[1:]:
+            values: NDArray[np.generic] = getattr(self, column)
+            found.update(f"{column} {values.dtype.kind} {values.shape}".encode())
+            found.update(
+                "\n".join(values.tolist()).encode() if values.dtype.kind == "U" else np.ascontiguousarray(values).data
+            )
+        return found.hexdigest()
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows of several logs in one, each log's subjects its own. Within each, order of time is kept."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in Rows.__struct_fields__
+        if name not in ("names", "subjects")
+    }
+    subjects = [np.char.add(f"{number}:", part.subjects) for number, part in enumerate(parts)]
+    return Rows(names=parts[0].names, subjects=np.concatenate(subjects), **columns)

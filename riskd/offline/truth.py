@@ -23,6 +23,8 @@ class Truth(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Sub-populations, `traveller`, `vpn`."""
     campaign: str = ""
     """Which attack of its class; empty for the owner's own."""
+    step: int = 0
+    """How many attempts of the same visit were before it."""
 
 
 _DECODER: Final = msgspec.json.Decoder(Truth)

@@ -88,6 +88,18 @@ FAULTS: Final = {
         "Send the `assessment_id` and the tenant of the answer. Do not retry.",
         "If ids are right, the store was lost, or could not be written when it answered (`causes` said so).",
     ),
+    "UNKNOWN_CALLER": Fault(
+        StatusCode.UNAUTHENTICATED,
+        "The call shows neither a token nor a certificate of a known caller. Nothing was read of it.",
+        "Send `authorization: Bearer TOKEN`, or use the client's certificate. Do not retry as it is.",
+        "`riskd caller list` says who is known; `turned_away` in the log, who is refused how often.",
+    ),
+    "NOT_ALLOWED": Fault(
+        StatusCode.PERMISSION_DENIED,
+        "The caller may not use this method, or not for this tenant. Nothing was done or counted.",
+        "Use what you were given. Do not retry.",
+        "Give it to them in the callers file, if they should have it.",
+    ),
     "DEADLINE_PASSED": Fault(
         StatusCode.DEADLINE_EXCEEDED,
         "The deadline passed before the work was begun.",
@@ -128,6 +140,9 @@ FAULTS: Final = {
         "The history store cannot be opened: not one of riskd's, of another format, or damaged.",
         "Nothing.",
         "Check the path in the settings; restore a copy, or start with an empty store.",
+    ),
+    "INVALID_CALLERS": Fault(
+        _REFUSED, "The callers file was refused, whole.", "Nothing: whoever was known before still is.", "Mend it."
     ),
     "INVALID_SETTINGS": Fault(
         _REFUSED,

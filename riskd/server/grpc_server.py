@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -14,6 +15,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from msgspec import Struct
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
+from riskd.server.guard import Guard
 from riskd.server.handlers import Handlers
 from riskd.server.interceptors import RpcMeter, unary
 from riskd.server.release_servicer import Releases, ReleaseServicer
@@ -79,18 +81,21 @@ def build_server(
     options: Options,
     credentials: grpc.ServerCredentials | None = None,
     beside: Sequence[Administration] = (),
+    *,
+    guard: Guard | None = None,
 ) -> Service:
     """A bound server with RiskService, health (NOT_SERVING until told) and reflection; and what is served `beside`.
 
-    Without `credentials` the port is plaintext, for loopback and meshes. Raises RuntimeError when the
-    address cannot be bound.
+    Without `credentials` the port is plaintext, for loopback and meshes; without a `guard`, whoever reaches it may
+    call. Health and reflection, which tell nothing of anybody, are open to all. Raises RuntimeError when the address
+    cannot be bound.
     """
     server = grpc.server(
         Handlers(options.threads, "rpc", held_up_s=HELD_UP * options.timeout_s),
         options=channel_arguments(options),
         maximum_concurrent_rpcs=options.max_concurrent_rpcs,
     )
-    server.add_generic_rpc_handlers([_risk_service(engine, meter, options)])
+    server.add_generic_rpc_handlers([_risk_service(engine, meter, options, guard)])
     states = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
     server.add_generic_rpc_handlers([each.handler for each in beside])
@@ -127,56 +132,42 @@ def set_serving(states: health.HealthServicer, serving: bool) -> None:
         states.set(service, state)
 
 
-def _risk_service(engine: Engine, meter: RpcMeter, options: Options) -> grpc.GenericRpcHandler:
+def _risk_service(engine: Engine, meter: RpcMeter, options: Options, guard: Guard | None) -> grpc.GenericRpcHandler:
     servicer = RiskServicer(engine, options.timeout_s)
     several = options.max_message_bytes
     one = min(ATTEMPT_BYTES, several)
-    assess = unary(f"{SERVICE}/Assess", risk_pb2.AssessRequest, servicer.assess, meter, one)
-    batch = _aside(
-        unary(f"{SERVICE}/BatchAssess", risk_pb2.BatchAssessRequest, servicer.batch_assess, meter, several), "batch"
-    )
-    record = unary(f"{SERVICE}/RecordOutcome", risk_pb2.RecordOutcomeRequest, servicer.record_outcome, meter, one)
-    methods = {"Assess": assess, "BatchAssess": batch, "RecordOutcome": record}
+    rpc = partial(unary, meter=meter, guard=guard)
+    assess = rpc(f"{SERVICE}/Assess", risk_pb2.AssessRequest, servicer.assess, max_bytes=one)
+    batch = rpc(f"{SERVICE}/BatchAssess", risk_pb2.BatchAssessRequest, servicer.batch_assess, max_bytes=several)
+    record = rpc(f"{SERVICE}/RecordOutcome", risk_pb2.RecordOutcomeRequest, servicer.record_outcome, max_bytes=one)
+    methods = {"Assess": assess, "BatchAssess": _aside(batch, "batch"), "RecordOutcome": record}
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
-def subject_service(subjects: Subjects, meter: RpcMeter) -> Administration:
+def subject_service(subjects: Subjects, meter: RpcMeter, guard: Guard | None = None) -> Administration:
     """Off the threads of sign-ins: an export reads for up to a second, an erasure as long as it must."""
     servicer = SubjectServicer(subjects)
+    rpc = partial(unary, meter=meter, max_bytes=ADMINISTRATION_BYTES, guard=guard)
     show, export, erase = servicer.get_subject_summary, servicer.export_subject, servicer.erase_subject
     methods = {
-        "GetSubjectSummary": unary(
-            f"{SUBJECTS}/GetSubjectSummary", subject_pb2.GetSubjectSummaryRequest, show, meter, ADMINISTRATION_BYTES
-        ),
-        "ExportSubject": unary(
-            f"{SUBJECTS}/ExportSubject", subject_pb2.ExportSubjectRequest, export, meter, ADMINISTRATION_BYTES
-        ),
-        "EraseSubject": unary(
-            f"{SUBJECTS}/EraseSubject", subject_pb2.EraseSubjectRequest, erase, meter, ADMINISTRATION_BYTES
-        ),
+        "GetSubjectSummary": rpc(f"{SUBJECTS}/GetSubjectSummary", subject_pb2.GetSubjectSummaryRequest, show),
+        "ExportSubject": rpc(f"{SUBJECTS}/ExportSubject", subject_pb2.ExportSubjectRequest, export),
+        "EraseSubject": rpc(f"{SUBJECTS}/EraseSubject", subject_pb2.EraseSubjectRequest, erase),
     }
     return _administration(SUBJECTS, methods)
 
 
-def release_service(releases: Releases, meter: RpcMeter) -> Administration:
+def release_service(releases: Releases, meter: RpcMeter, guard: Guard | None = None) -> Administration:
     """Off the threads of sign-ins: an activation waits for all processes."""
     servicer = ReleaseServicer(releases)
-    find, all_, activate = servicer.get_release, servicer.list_releases, servicer.activate_release
+    rpc = partial(unary, meter=meter, max_bytes=ADMINISTRATION_BYTES, guard=guard)
+    find, all_ = servicer.get_release, servicer.list_releases
+    activate, rollback = servicer.activate_release, servicer.rollback_release
     methods = {
-        "GetRelease": unary(f"{RELEASES}/GetRelease", release_pb2.GetReleaseRequest, find, meter, ADMINISTRATION_BYTES),
-        "ListReleases": unary(
-            f"{RELEASES}/ListReleases", release_pb2.ListReleasesRequest, all_, meter, ADMINISTRATION_BYTES
-        ),
-        "ActivateRelease": unary(
-            f"{RELEASES}/ActivateRelease", release_pb2.ActivateReleaseRequest, activate, meter, ADMINISTRATION_BYTES
-        ),
-        "RollbackRelease": unary(
-            f"{RELEASES}/RollbackRelease",
-            release_pb2.RollbackReleaseRequest,
-            servicer.rollback_release,
-            meter,
-            ADMINISTRATION_BYTES,
-        ),
+        "GetRelease": rpc(f"{RELEASES}/GetRelease", release_pb2.GetReleaseRequest, find),
+        "ListReleases": rpc(f"{RELEASES}/ListReleases", release_pb2.ListReleasesRequest, all_),
+        "ActivateRelease": rpc(f"{RELEASES}/ActivateRelease", release_pb2.ActivateReleaseRequest, activate),
+        "RollbackRelease": rpc(f"{RELEASES}/RollbackRelease", release_pb2.RollbackReleaseRequest, rollback),
     }
     return _administration(RELEASES, methods)
 

@@ -14,7 +14,7 @@ from socketserver import ThreadingMixIn
 from typing import Final
 
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.metrics import Readings
+from riskd.meter_memory import Readings
 from riskd.server.processes import Board
 
 CONNECTIONS: Final = 16

@@ -1,4 +1,4 @@
-"""The RPC boundary: size, parsing, metrics, and the translation of errors, once for all methods.
+"""The RPC boundary: callers, size, parsing, metrics, and the translation of errors, once for all methods.
 
 Behaviours are wrapped when they are registered. A `grpc.ServerInterceptor` would be asked again at
 every call, and sees requests only after they were parsed (docs/decisions/0014).
@@ -20,6 +20,7 @@ from grpc_status.rpc_status import to_status
 
 from riskd.core.errors import Problem, RiskdError
 from riskd.server.faults import InvalidRequest
+from riskd.server.guard import Guard
 from riskd.server.status import internal, status
 
 _LOG: Final = logging.getLogger(__name__)
@@ -47,19 +48,22 @@ def unary(
     behaviour: Callable[[Request, ServicerContext], Response],
     meter: RpcMeter,
     max_bytes: int,
+    *,
+    guard: Guard | None = None,
 ) -> RpcMethodHandler[bytes, bytes]:
     """A handler that takes and gives bytes, so that parsing is timed, bounded and its errors are ours.
 
-    `max_bytes` bounds the request. RiskdErrors become their status; anything else becomes INTERNAL
-    with an id, and a log line that tells the place in the code but nothing of the message.
+    `max_bytes` bounds the request. With a `guard`, what is not of a known caller is not even parsed. RiskdErrors
+    become their status; anything else becomes INTERNAL with an id, and a log line that tells the place in the code but
+    nothing of the message.
     """
-    parse = _parser(request_type, max_bytes)
+    read = _reader(method, _parser(request_type, max_bytes), _tenants(request_type), guard)
 
     def handle(message: bytes, context: ServicerContext) -> bytes:
         begun = perf_counter()
         meter.started(method, _UNARY)
         try:
-            answer = behaviour(parse(message), context).SerializeToString()
+            answer = behaviour(read(message, context), context).SerializeToString()
         except Exception as error:
             fault = status(error) if isinstance(error, RiskdError) else _bug(method, error)
             meter.handled(method, _UNARY, _CODES[fault.code], perf_counter() - begun)
@@ -68,6 +72,32 @@ def unary(
         return answer
 
     return unary_unary_rpc_method_handler(handle)
+
+
+def _reader(
+    method: str, parse: Callable[[bytes], Request], tenants: Callable[[Request], tuple[str, ...]], guard: Guard | None
+) -> Callable[[bytes, ServicerContext], Request]:
+    """Bytes to message, for whoever may send it. Raises InvalidRequest, UnknownCaller, NotAllowed."""
+    if guard is None:
+        return lambda message, _: parse(message)
+
+    def read(message: bytes, context: ServicerContext) -> Request:
+        caller = guard.enter(method, context)
+        request = parse(message)
+        guard.check(caller, tenants(request), method)
+        return request
+
+    return read
+
+
+def _tenants(request_type: type[Request]) -> Callable[[Request], tuple[str, ...]]:
+    """The tenants that a message of this type is about: its own, or those of each request in a batch."""
+    fields = request_type.DESCRIPTOR.fields_by_name
+    if "tenant" in fields:
+        return lambda request: (request.tenant,)  # type: ignore[attr-defined]  # as its descriptor says
+    if "requests" in fields:
+        return lambda request: tuple({each.tenant for each in request.requests})  # type: ignore[attr-defined]  # likewise
+    return lambda _: ()
 
 
 def _parser(request_type: type[Request], max_bytes: int) -> Callable[[bytes], Request]:

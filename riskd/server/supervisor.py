@@ -16,7 +16,7 @@ from typing import Final
 
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.metrics import MeterMemory
+from riskd.meter_memory import MeterMemory
 from riskd.server.processes import Board, ProcessTree, Report, Serving, Task
 
 MONITOR: Final = "monitor"
@@ -76,7 +76,7 @@ def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report
 
 
 def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board, report: Report) -> None:
-    from riskd.adapters.prometheus_meter import PrometheusPage
+    from riskd.adapters.prometheus_page import PrometheusPage
     from riskd.drift_watch import watching
     from riskd.server.http import Endpoint, Server, readings
 

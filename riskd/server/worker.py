@@ -15,7 +15,9 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem, RiskdError
 from riskd.engine import Engine
-from riskd.metrics import MeterMemory
+from riskd.meter_memory import MeterMemory
+from riskd.server.callers import Callers
+from riskd.server.callers_file import read_callers
 from riskd.server.grpc_server import (
     Administration,
     Options,
@@ -26,7 +28,10 @@ from riskd.server.grpc_server import (
     set_serving,
     subject_service,
 )
+from riskd.server.guard import Guard
 from riskd.server.processes import Report, Serving, Stopping
+from riskd.server.tls import Tls
+from riskd.server.watch import Watched, watching
 from riskd.wiring import open_engine, open_releases, open_subjects, reload
 
 _LOG: Final = logging.getLogger("riskd.worker")
@@ -36,9 +41,13 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
     """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
     meter = PrometheusMeter(memory, index)
     with open_engine(settings, meter, index) as engine:
-        offered = _offered(settings, engine, meter)
+        guard = _guard(settings)
+        tls = Tls(settings) if settings.server.tls_cert else None
+        watched = _watched(settings, meter, guard, tls)
+        offered = _offered(settings, engine, meter, guard)
         beside = [each.administration for each in offered if each.serve == "port"]
-        service = build_server(engine, meter, _options(settings, port), _credentials(settings), beside)
+        credentials = tls.credentials() if tls else None
+        service = build_server(engine, meter, _options(settings, port), credentials, beside, guard=guard)
         # A path has one listener: the first worker is it.
         apart = [_apart(each) for each in offered if each.serve == "socket" and not index]
         service.server.start()
@@ -47,8 +56,11 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
         gc.collect()
         gc.freeze()
         report.send(Serving(_facts(settings, engine, service)))
-        for _ in report.reloads():
-            _reload(settings, engine, meter)
+        with watching(watched, guard.tell if guard else _nothing):
+            for _ in report.reloads():
+                _reload(settings, engine, meter)
+                for each in watched:
+                    each.take()
         report.send(Stopping())
         _drain(settings, service)
         for stopped in [server.stop(settings.server.grace_s) for server in apart]:
@@ -64,10 +76,13 @@ class _Offered(Struct, frozen=True):
     administration: Administration
 
 
-def _offered(settings: Settings, engine: Engine, meter: PrometheusMeter) -> tuple[_Offered, ...]:
+def _offered(settings: Settings, engine: Engine, meter: PrometheusMeter, guard: Guard | None) -> tuple[_Offered, ...]:
+    """On a socket the file system says who may call, so there is no guard."""
     subjects, release = settings.subjects, settings.release
-    about_subjects = subject_service(open_subjects(settings, engine), meter)
-    about_releases = release_service(open_releases(settings), meter)
+    about_subjects = subject_service(
+        open_subjects(settings, engine), meter, guard if subjects.serve == "port" else None
+    )
+    about_releases = release_service(open_releases(settings), meter, guard if release.serve == "port" else None)
     return (
         _Offered("subjects", subjects.serve, subjects.socket, about_subjects),
         _Offered("release", release.serve, release.socket, about_releases),
@@ -102,16 +117,33 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    server = settings.server
-    if not server.tls_cert:
-        return None
-    try:
-        key, chain = Path(server.tls_key).read_bytes(), Path(server.tls_cert).read_bytes()
-        authorities = Path(server.tls_client_ca).read_bytes() if server.tls_client_ca else None
-    except OSError as error:
-        raise InvalidSettings([Problem("server.tls_cert", f"{error.filename}: {error.strerror}")]) from error
-    return grpc.ssl_server_credentials([(key, chain)], authorities, require_client_auth=authorities is not None)
+def _guard(settings: Settings) -> Guard | None:
+    """Whoever lets calls in. None where the settings name no callers: then all who reach the port may call."""
+    return Guard(_callers(settings)) if settings.server.callers else None
+
+
+def _callers(settings: Settings) -> Callers:
+    return read_callers(Path(settings.server.callers), mutual=bool(settings.server.tls_client_ca))
+
+
+def _watched(settings: Settings, meter: PrometheusMeter, guard: Guard | None, tls: Tls | None) -> list[Watched]:
+    """What is read again when its files change. Another `server.tls_client_ca` holds for new connections."""
+    server, watched = settings.server, []
+    if guard is not None:
+        watched.append(Watched("callers", [server.callers], lambda: guard.install(_callers(settings)), meter))
+    if tls is not None:
+
+        def renew() -> None:
+            tls.reload()
+            meter.certificate_expires(tls.identity.expires)
+
+        meter.certificate_expires(tls.identity.expires)
+        watched.append(Watched("tls", [server.tls_cert, server.tls_key, server.tls_client_ca], renew, meter))
+    return watched
+
+
+def _nothing() -> None:
+    """Nobody is turned away where everybody may call."""
 
 
 def _facts(settings: Settings, engine: Engine, service: Service) -> dict[str, str]:

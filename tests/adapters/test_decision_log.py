@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, read_segments
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.core.errors import InvalidSettings
-from riskd.metrics import MeterMemory
+from riskd.meter_memory import MeterMemory
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 10.0
@@ -85,7 +85,7 @@ import itertools, sys
 from pathlib import Path
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.prometheus_meter import PrometheusMeter
-from riskd.metrics import MeterMemory
+from riskd.meter_memory import MeterMemory
 log = FileDecisionLog(Path(sys.argv[1]), 0, PrometheusMeter(MeterMemory(1), 0), Bounds(segment_bytes=4096))
 for n in itertools.count():
     if log.append(b'{"n":%d}' % n):

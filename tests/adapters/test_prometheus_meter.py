@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Mapping
 
 import grpc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from riskd.adapters.prometheus_meter import PrometheusMeter, PrometheusPage
-from riskd.metrics import CODES, METRICS, OTHER, MeterMemory, Readings
+from riskd.adapters.prometheus_meter import COMBINATIONS, PrometheusMeter
+from riskd.adapters.prometheus_page import PrometheusPage
+from riskd.config import Settings
+from riskd.core.assess import NOTICEABLE, Decision, assess
+from riskd.core.attempt import Attempt, Outcome
+from riskd.core.context import SOURCES, Context, Missing
+from riskd.core.decide import RESTRICTED_METHOD
+from riskd.core.features import FEATURES
+from riskd.core.learn import Receipt
+from riskd.core.requirement import Tier
+from riskd.meter_memory import MeterMemory, Readings
+from riskd.metrics import CODES, METRICS, OTHER
+from riskd.wiring import load_release
+from tests.core.builders import NOW, keys_of, settled, sign_in
 
 ASSESS = "riskd.v1.RiskService/Assess"
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -58,45 +72,204 @@ def test_every_status_of_grpc_has_its_series(status: grpc.StatusCode) -> None:
     assert value(found, "grpc_server_msg_sent_total", **call) == (status is grpc.StatusCode.OK)
 
 
+def decided(attempt: Attempt, *, explain: bool = False, **changes: object) -> tuple[Context, Decision]:
+    """The shipped release decides of an attempt of a subject that it knows; `changes` are fields of the answer."""
+    context = settled().context(attempt)
+    keys = keys_of(attempt, context.values)
+    decision = assess(attempt, context, keys, load_release(Settings()), "0" * 32, explain=explain)
+    return context, replace(decision, assessment=replace(decision.assessment, **changes))
+
+
+def told(meter: PrometheusMeter, attempt: Attempt, now: float = NOW, **changes: object) -> Decision:
+    """The meter hears of an answer."""
+    context, decision = decided(attempt, **changes)  # type: ignore[arg-type]  # fields by name
+    meter.assessed(attempt, context.missing, decision, decision.assessment, now)
+    return decision
+
+
+def kept(tier: Tier, taught: int, *reported: str) -> Receipt:
+    """A receipt of a customer's login after these outcomes."""
+    attempt = sign_in()
+    return replace(decided(attempt)[1].receipt, tier=tier, taught=taught, reported=reported)
+
+
+def outcome(kind: str, *amr: str) -> Outcome:
+    return Outcome(assessment_id="0" * 32, kind=kind, amr=amr)
+
+
 def test_what_the_engine_counts() -> None:
-    """Each method of the Meter port moves its own metric, and only that."""
+    """Each method of the Meter port moves its own metrics."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     meter.stage("gather", 0.00002)
-    meter.assessed("customer", "login", "STEP_UP", 0.25)
-    meter.withheld("customer", "login", "DENY")
+    meter.answered("customer", "login", 0.0004)
     meter.friction_budget("customer", "payment", 0.02)
-    meter.gap("history", "none_yet")
-    meter.outcome("customer", "challenge_passed", 3)
-    meter.outcome("customer", "confirmed_fraud", -3)
+    meter.outcome(kept(Tier.STEP_UP, 0), kept(Tier.STEP_UP, 3), outcome("challenge_passed", "pwd", "sms"), "STEP_UP")
+    meter.outcome(kept(Tier.STEP_UP, 3), kept(Tier.STEP_UP, 0), outcome("confirmed_fraud"), "")
     meter.recalled(9, 2)
     meter.failed("store")
     meter.stored(7, 4096)
+    meter.limited(65536)
+    meter.logged(3, 900, 1.6e9, 1.5e9)
     meter.geo_built("city", 1.7e9)
     meter.installed("active", "r1", {"customer": "starter", "machine": "m2"})
     meter.installed("candidate", "r2", {"customer": "m3"})
     meter.installed("shadow", "", {})
     meter.decided("candidate", "customer", "DENY")
     found = samples(memory)
+    login = {"domain": "customer", "journey": "login"}
     assert value(found, "riskd_release_info", release="r2", domain="customer", model="m3", role="candidate") == 1
     assert len([name for name, _ in found if name == "riskd_release_info"]) == 3
     assert value(found, "riskd_rollout_assessments_total", role="candidate", domain="customer", tier="DENY") == 1
     assert value(found, "riskd_stage_seconds_sum", stage="gather") == 0.00002
-    assert value(found, "riskd_assessments_total", domain="customer", journey="login", tier="STEP_UP") == 1
-    assert value(found, "riskd_withheld_total", domain="customer", journey="login", tier="DENY") == 1
+    assert value(found, "riskd_assessment_seconds_sum", **login) == 0.0004
     assert value(found, "riskd_friction_budget", domain="customer", journey="payment") == 0.02
-    assert value(found, "riskd_score_bucket", domain="customer", le="0.2") == 0
-    assert value(found, "riskd_score_bucket", domain="customer", le="0.3") == 1
-    assert value(found, "riskd_gaps_total", source="history", why="none_yet") == 1
-    assert value(found, "riskd_outcomes_total", domain="customer", kind="confirmed_fraud") == 1
+    assert value(found, "riskd_outcomes_total", **login, tier="STEP_UP", kind="confirmed_fraud") == 1
+    through = {"required": "STEP_UP", "achieved": "STEP_UP", "met": "true"}
+    assert value(found, "riskd_sign_ins_total", **login, **through) == 1
+    assert value(found, "riskd_restricted_total", **login, where="challenge") == 1
     assert value(found, "riskd_learned_units_total", domain="customer", direction="learned") == 3
     assert value(found, "riskd_learned_units_total", domain="customer", direction="taken_back") == 3
     assert value(found, "riskd_failures_total", part="store") == 1
     assert value(found, "riskd_store_common_reads_total", source="memory") == 9
     assert value(found, "riskd_store_common_reads_total", source="store") == 2
     assert value(found, "riskd_store_records") == 7
+    assert value(found, "riskd_store_limit_bytes") == 65536
+    assert value(found, "riskd_log_segments") == 3
+    assert value(found, "riskd_log_bytes") == 900
+    assert value(found, "riskd_log_compacted_timestamp_seconds") == 1.6e9
+    assert value(found, "riskd_log_erasure_asked_timestamp_seconds") == 1.5e9
     assert value(found, "riskd_geo_build_timestamp_seconds", database="city") == 1.7e9
     assert value(found, "riskd_release_info", release="r1", domain="machine", model="m2", role="active") == 1
+
+
+def test_what_an_answer_counts() -> None:
+    """Tier and whether it was satisfied, score, coverage, each gap, what was withheld, and why it was degraded."""
+    memory = MeterMemory(1)
+    meter = PrometheusMeter(memory, 0)
+    attempt = sign_in(behaviour=None, journey="payment")
+    gaps = (Missing("behaviour", "not_sent"),)
+    causes = ("history:unavailable", "rule:impossible_travel", "decision_log:not_written")
+    context, decision = decided(attempt, gaps=gaps, causes=causes, coverage=0.5, reasons=(RESTRICTED_METHOD,))
+    answer = replace(decision.assessment, requirement=replace(decision.assessment.requirement, satisfied=True))
+    meter.assessed(attempt, context.missing, replace(decision, withheld=Tier.DENY), answer, NOW)
+    found = samples(memory)
+    payment = {"domain": "customer", "journey": "payment"}
+    tier = answer.requirement.tier.name
+    assert value(found, "riskd_assessments_total", **payment, tier=tier, satisfied="true") == 1
+    assert value(found, "riskd_withheld_total", **payment, tier="DENY") == 1
+    assert value(found, "riskd_gaps_total", domain="customer", source="behaviour", why="not_sent") == 1
+    assert value(found, "riskd_coverage_bucket", **payment, le="0.25") == 0
+    assert value(found, "riskd_coverage_bucket", **payment, le="0.5") == 1
+    assert value(found, "riskd_score_count", domain="customer") == 1
+    assert value(found, "riskd_score_sum", domain="customer") == answer.score
+    assert value(found, "riskd_degraded_total", **payment) == 1
+    assert value(found, "riskd_restricted_total", **payment, where="assessment") == 1
+    counted = {dict(labels)["cause"] for (name, labels), n in found.items() if n and name == "riskd_causes_total"}
+    assert counted == {"history", "rule", "decision_log"}
+
+
+def test_an_outcome_that_comes_again_counts_once() -> None:
+    """Its kind and the sign-in are counted the first time; what a stronger proof taught beyond that, each time."""
+    memory = MeterMemory(1)
+    meter = PrometheusMeter(memory, 0)
+    passed = outcome("challenge_passed", "hwk")
+    first, second = kept(Tier.STEP_UP, 1, "challenge_passed"), kept(Tier.STEP_UP, 6, "challenge_passed")
+    meter.outcome(kept(Tier.STEP_UP, 0), first, passed, "STEP_UP")
+    meter.outcome(first, second, passed, "")
+    found = samples(memory)
+    login = {"domain": "customer", "journey": "login"}
+    assert value(found, "riskd_outcomes_total", **login, tier="STEP_UP", kind="challenge_passed") == 1
+    assert value(found, "riskd_learned_units_total", domain="customer", direction="learned") == 6
+
+
+def alive(memory: MeterMemory, name: str) -> dict[str, float]:
+    """What a metric says of each signal of customers, those at 0 left out."""
+    found = samples(memory)
+    return {dict(labels)["source"]: n for (one, labels), n in found.items() if one == name and n}
+
+
+def test_a_dead_signal_is_seen() -> None:
+    """Every signal of an attempt arrives, and no other; one that stops keeps the time at which it last did."""
+    memory = MeterMemory(1)
+    meter = PrometheusMeter(memory, 0)
+    told(meter, sign_in())
+    everything = alive(memory, "riskd_signal_arrived_timestamp_seconds")
+    assert everything.keys() == SOURCES.keys()
+    assert set(everything.values()) == {NOW}
+    told(meter, sign_in(behaviour=None), NOW + 3600)
+    later = alive(memory, "riskd_signal_arrived_timestamp_seconds")
+    assert {source for source, when in later.items() if when == NOW} == {"behaviour"}
+    assert {when for source, when in later.items() if source != "behaviour"} == {NOW + 3600}
+    counted = alive(memory, "riskd_signal_arrivals_total")
+    assert counted == {source: 1 if source == "behaviour" else 2 for source in SOURCES}
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(0, 5), max_size=20))
+def test_when_a_signal_arrived_is_known_to_a_second(pauses: list[float]) -> None:
+    """However fast attempts come, the time on the page lags by less than a second; counts lag by nothing."""
+    memory = MeterMemory(1)
+    meter = PrometheusMeter(memory, 0)
+    attempt, now = sign_in(), NOW
+    context, decision = _DECIDED
+    for number, pause in enumerate(pauses):
+        now += pause
+        meter.assessed(attempt, context.missing, decision, decision.assessment, now)
+        if number in (0, len(pauses) - 1):
+            assert now - alive(memory, "riskd_signal_arrived_timestamp_seconds")["history"] < 1.0
+    assert alive(memory, "riskd_signal_arrivals_total").get("history", 0) == len(pauses)
+
+
+def test_a_clock_that_went_back_is_followed() -> None:
+    """After the clock was set back, the time on the page is the clock's again."""
+    memory = MeterMemory(1)
+    meter = PrometheusMeter(memory, 0)
+    told(meter, sign_in())
+    told(meter, sign_in(), NOW - 900)
+    assert set(alive(memory, "riskd_signal_arrived_timestamp_seconds").values()) == {NOW - 900}
+
+
+def test_what_mattered_is_what_moved_the_score() -> None:
+    """The signals that feed a feature whose contribution is worth a sentence, and no others; unexplained, none."""
+    memory = MeterMemory(1)
+    meter = PrometheusMeter(memory, 0)
+    attempt = sign_in("203.0.113.5")
+    context, decision = decided(attempt, explain=True)
+    silent = replace(decision, contributions=None)
+    meter.assessed(attempt, context.missing, silent, decision.assessment, NOW)
+    assert alive(memory, "riskd_signal_mattered_timestamp_seconds") == {}
+    meter.assessed(attempt, context.missing, decision, decision.assessment, NOW)
+    assert decision.contributions is not None
+    moved = [feature for feature, by in zip(FEATURES, decision.contributions, strict=True) if abs(by) >= NOTICEABLE]
+    assert moved
+    expected = {source: NOW for feature in moved for source in feature.sources}
+    assert alive(memory, "riskd_signal_mattered_timestamp_seconds") == expected
+
+
+def test_what_is_remembered_of_combinations_is_bounded() -> None:
+    """Whatever is missing in whatever order: counts are right and memory does not grow."""
+    memory = MeterMemory(1)
+    meter = PrometheusMeter(memory, 0)
+    _, decision = _DECIDED
+    for number in range(COMBINATIONS + 50):
+        missing = [Missing(source, "not_sent") for bit, source in enumerate(SOURCES) if number >> bit & 1]
+        meter.assessed(sign_in(), missing, decision, decision.assessment, NOW)
+    assert len(meter._signals) <= COMBINATIONS
+    # Of the first 4096, half lack the first source; of the 50 more, 25.
+    (first, *_) = SOURCES
+    assert alive(memory, "riskd_signal_arrivals_total")[first] == COMBINATIONS / 2 + 25
+
+
+def test_memory_and_series_are_bounded() -> None:
+    """Whatever is counted, a worker's region and the page have a size that is known before the first request."""
+    memory = MeterMemory(1)
+    series = sum(metric.width * len(metric.rows) for metric in METRICS if metric.merge != "live")
+    assert len(memory.slots(0)) == series
+    assert series * 8 < 128 << 10
+    memory.slots(0)[:] = array("d", [1.0]) * series
+    page = PrometheusPage(memory, "1.2.3").render("", {})[1]
+    assert len(page) < 4 << 20
 
 
 @given(st.lists(st.floats(0, 3), max_size=30))
@@ -126,15 +299,28 @@ def test_unknown_values_count_as_other(one: str, two: str, three: str) -> None:
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     before = len(memory.slots(0))
-    meter.assessed(f"?{one}", two + "?", three + "?", 0.5)
-    meter.gap("history", f"?{one}")
+    attempt = replace(sign_in(), domain=f"?{one}", journey=two + "?")
+    context, decision = _DECIDED
+    gap, cause = Missing(f"?{one}", f"?{two}"), f"?{three}:broken"
+    answer = replace(decision.assessment, gaps=(gap,), causes=(cause,))
+    meter.assessed(attempt, context.missing, decision, answer, NOW)
+    meter.answered(f"?{one}", two + "?", 0.1)
+    receipt = replace(decision.receipt, domain=f"?{one}", journey=f"?{two}")
+    meter.outcome(receipt, receipt, outcome(f"?{three}"), f"?{one}")
     meter.failed(f"?{two}")
     meter.stage(f"?{three}", 0.1)
     meter.started(f"?{one}", two)
     meter.handled(f"?{one}", two, f"?{three}", 0.1)
     found = samples(memory)
-    assert value(found, "riskd_assessments_total", domain=OTHER, journey=OTHER, tier=OTHER) == 1
-    assert value(found, "riskd_gaps_total", source="history", why=OTHER) == 1
+    unknown = {"domain": OTHER, "journey": OTHER}
+    for name in ("riskd_degraded_total", "riskd_assessment_seconds_count", "riskd_coverage_count"):
+        assert value(found, name, **unknown) == 1
+    assert value(found, "riskd_score_count", domain=OTHER) == 1
+    assert value(found, "riskd_gaps_total", domain=OTHER, source=OTHER, why=OTHER) == 1
+    assert value(found, "riskd_causes_total", cause=OTHER) == 1
+    tier = receipt.tier.name
+    assert value(found, "riskd_outcomes_total", **unknown, tier=tier, kind=OTHER) == 1
+    assert value(found, "riskd_sign_ins_total", **unknown, required=tier, achieved=OTHER, met=OTHER) == 1
     assert value(found, "riskd_failures_total", part=OTHER) == 1
     call = {"grpc_type": OTHER, "grpc_service": OTHER, "grpc_method": OTHER}
     assert value(found, "grpc_server_handled_total", **call, grpc_code=OTHER) == 1
@@ -204,7 +390,12 @@ def test_page_is_empty_of_what_never_happened() -> None:
         "grpc_server_handled_total",
         "grpc_server_msg_received_total",
         "grpc_server_msg_sent_total",
+        "riskd_causes_total",
         "riskd_failures_total",
+        "riskd_signal_arrivals_total",
         "riskd_store_common_reads_total",
         "riskd_build_info",
     }
+
+
+_DECIDED = decided(sign_in())

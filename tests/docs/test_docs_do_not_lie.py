@@ -28,6 +28,7 @@ MODULES = sorted(path for path in ROOT.glob("riskd/**/*.py") if "_proto" not in 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 REGENERATED = re.findall(r"riskd (\w+) --markdown >(\S+)", MAKEFILE)
 OUTSIDE_SETTINGS = {"RISKD_CONFIG", "RISKD_PEPPER", "RISKD_STORE_PASSWORD", "RISKD_GEO_DIR", "RISKD_PORT"}
+OUTSIDE_SETTINGS |= {f"RISKD_CLIENT_{flag}" for flag in ("CA", "CERT", "KEY", "TOKEN_FILE")}
 """Variables that are heard, and the one that Kubernetes sets and that is not."""
 
 

@@ -16,7 +16,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.config.settings import Metrics
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.metrics import MeterMemory
+from riskd.meter_memory import MeterMemory
 from riskd.server.processes import Board, ProcessTree, Report, Serving, Stopping, Task
 from riskd.server.supervisor import MONITOR, _monitor
 

@@ -16,6 +16,7 @@ from riskd.core.errors import Problem, UnknownAssessment
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.engine import Engine
 from riskd.server.grpc_server import Options, Service, build_server
+from riskd.server.guard import Guard
 
 ASSESSMENT = Assessment(
     id="0" * 32,
@@ -83,10 +84,12 @@ class Running(Struct, frozen=True):
 
 
 @contextmanager
-def served(options: Options = ANYWHERE, behind: Engine | None = None) -> Iterator[Running]:
+def served(
+    options: Options = ANYWHERE, behind: Engine | None = None, *, guard: Guard | None = None
+) -> Iterator[Running]:
     """A server on a free loopback port, and a channel to it; `behind` it an engine, or one that is made up."""
     engine, meter = FakeEngine(), ListMeter()
-    service = build_server(behind or engine, meter, options)
+    service = build_server(behind or engine, meter, options, guard=guard)
     service.server.start()
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         yield Running(engine, meter, service, channel, risk_pb2_grpc.RiskServiceStub(channel))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from riskd.adapters.decision_log.archive import Compacted, FileLogArchive, State
-from riskd.adapters.decision_log.files import PACKED, SUFFIX, read_segment, read_segments, segments
+from riskd.adapters.decision_log.archive import Compacted, Erasure, FileLogArchive, State
+from riskd.adapters.decision_log.files import PACKED, SUFFIX, finished, read_segment, read_segments, segments
 from riskd.adapters.decision_log.writer import PATIENCE_S, Bounds, FileDecisionLog
 
 __all__ = [
@@ -12,9 +12,11 @@ __all__ = [
     "SUFFIX",
     "Bounds",
     "Compacted",
+    "Erasure",
     "FileDecisionLog",
     "FileLogArchive",
     "State",
+    "finished",
     "read_segment",
     "read_segments",
     "segments",

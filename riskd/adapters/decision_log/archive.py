@@ -1,7 +1,8 @@
 """What becomes of the decision log after it was written: a subject is found in it, and what may no longer be kept goes.
 
 An erasure is a file in `erasures`: whose lines, and how far they go. Compaction rewrites finished segments without
-those lines, and without lines older than their identity domain keeps them. One process compacts at a time; one that
+those lines, and without lines older than their identity domain keeps them. What is done with moves to `done`, until no
+copy of the log may have such lines either. One process compacts at a time; one that
 dies leaves each segment whole, old or new, and its work to the next.
 """
 
@@ -36,6 +37,7 @@ SCAN: Final = 64 << 20
 SLACK: Final = 60.0
 """Seconds added to what is promised, for a machine that is busy."""
 ERASURES: Final = "erasures"
+DONE: Final = "done"
 _STATE: Final = "compaction.json"
 _LOCK: Final = "compaction.lock"
 _DRAFT: Final = ".draft"
@@ -162,6 +164,25 @@ class FileLogArchive:
             raise _unwritable(self._directory, error) from error
         return found, b""
 
+    def lines(self, path: Path) -> Iterator[bytes]:
+        """Every whole record of one segment, without newline, but those that are to be erased. Raises as
+        `files.read_segment`."""
+        due: dict[str, list[Erasure]] = {}
+        for _, entry in self._erasures():
+            if entry.reach(path.name) != 0:
+                due.setdefault(entry.place, []).append(entry)
+        at = 0
+        with opened(path) as segment:
+            for line in segment:
+                head = _head(line) if due else None
+                if whole(line) and not (head is not None and _due(due.get(head.place, []), path.name, at)):
+                    yield line[:-1]
+                at += len(line)
+
+    def erased(self) -> list[Erasure]:
+        """Every erasure that a copy of the log may not have seen, those that are done with included. Raises OSError."""
+        return [entry for _, entry in (*self._erasures(), *self._erasures(DONE))]
+
     def compact(
         self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None] = lambda _done, _all: None
     ) -> Compacted | None:
@@ -219,13 +240,16 @@ class FileLogArchive:
                 rewritten += gone > 0
         progress(len(paths), len(paths))
         left = sum([not _settled(file, entry, writing) for file, entry in asked])  # (3)
+        for file, entry in self._erasures(DONE) if keep else ():
+            if entry.asked < now - max(keep.values()):
+                file.unlink(missing_ok=True)
         cutoffs = {domain: min(cutoff, open_since) for domain, cutoff in cutoffs.items()}
         _put(self._directory / _STATE, msgspec.json.encode(_Kept(self._wall(), before | cutoffs)))
         return Compacted(rewritten, lines, left)
 
-    def _erasures(self) -> list[tuple[Path, Erasure]]:
+    def _erasures(self, folder: str = "") -> list[tuple[Path, Erasure]]:
         found = []
-        for file in sorted((self._directory / ERASURES).glob("*.json")):
+        for file in sorted((self._directory / ERASURES / folder).glob("*.json")):
             with suppress(FileNotFoundError):
                 found.append((file, _decoded(file, Erasure)))
         return found
@@ -307,13 +331,15 @@ def _lines(path: Path, stop: Event) -> Iterator[tuple[bytes, int]]:
 
 
 def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
-    """Note what is left of an erasure in segments that were being written; whether it is done with."""
+    """Note what is left of an erasure in segments that were being written, or put it aside; whether it is done with."""
     missed = any(entry.reach(name) is None for name in writing)
     left = {name: size for name, size in entry.written.items() if name in writing and size}
     if left and not missed:
         _put(file, msgspec.json.encode(replace(entry, written=left, settled=True)))
     elif not missed:
-        file.unlink()
+        done = file.parent / DONE
+        done.mkdir(mode=0o700, exist_ok=True)
+        file.replace(done / file.name)
         _sync(file.parent)
     return not (left or missed)
 

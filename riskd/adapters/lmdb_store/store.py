@@ -97,7 +97,7 @@ class LmdbStore:
         def fetch(transaction: _Transaction) -> tuple[list[History | None], list[bytes | None]]:
             get = transaction.get
             return (
-                [stored.history(get(key[-1:] + key[:-1]), now) for key in histories],
+                stored.histories([get(key[-1:] + key[:-1]) for key in histories], now),
                 [stored.document(get(key[-1:] + key[:-1]), now) for key in documents],
             )
 

@@ -29,16 +29,18 @@ MANIFEST: Final = "manifest.json"
 CARD: Final = "card.md"
 EVALUATION: Final = "evaluation.json"
 REFERENCE: Final = "reference.json"
+TRAINING: Final = "training.json"
 MAX_BYTES: Final = {
     FOREST: 64 * 2**20,
     MANIFEST: 2**20,
     CARD: 2**20,
     EVALUATION: 16 * 2**20,
     REFERENCE: 4 * 2**20,
+    TRAINING: 2**20,
 }
 """A forest of 5000 trees with 32 leaves takes 40 MB."""
 _NEEDED: Final = (FOREST, CARD)
-_HASHED: Final = (*_NEEDED, EVALUATION, REFERENCE)
+_HASHED: Final = (*_NEEDED, EVALUATION, REFERENCE, TRAINING)
 
 T = TypeVar("T")
 
@@ -114,6 +116,11 @@ def read_evaluation(path: Path) -> bytes | None:
     return _read(path / EVALUATION) if (path / EVALUATION).exists() else None
 
 
+def read_training(path: Path) -> bytes | None:
+    """`training.json` of the bundle in directory `path`, None where there is none; raises InvalidModel."""
+    return _read(path / TRAINING) if (path / TRAINING).exists() else None
+
+
 def read_reference(path: Path) -> Reference | None:
     """What the bundle in directory `path` was trained on, None where it does not say; raises InvalidModel."""
     file = path / REFERENCE
@@ -125,7 +132,7 @@ def seal(
 ) -> Manifest:
     """Write into the manifest of `path` what its other files are now: hashes, features and their definitions.
 
-    `card`, if given, first replaces the card; `beside` has contents for `EVALUATION` and `REFERENCE`. A signature
+    `card`, if given, first replaces the card; `beside` has contents for `EVALUATION`, `REFERENCE` and `TRAINING`. A signature
     of what was there before goes. Raises InvalidModel, and writes nothing, when the forest could not be served.
     """
     manifest = read_manifest(path)

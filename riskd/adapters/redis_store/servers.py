@@ -88,7 +88,7 @@ class Servers:
     def owner(self, key: bytes) -> Server:
         """Whose the key is, as far as is known. Raises Unavailable."""
         owners = self._owners
-        server = owners[crc_hqx(key, 0) % len(owners)]
+        server = owners[crc_hqx(key, 0) % len(owners) if len(owners) > 1 else 0]
         if server is None:
             self._look()
             raise Unavailable([Problem("redis", "a slot without a server", "see `redis-cli --cluster check`")])
@@ -99,14 +99,22 @@ class Servers:
 
         Raises Unavailable when one of them fails, refuses or is late; others may have done their part.
         """
-        replies: list[Reply] = [None] * len(commands)
-        errands = [_Errand(number, server, packed) for number, (server, packed) in enumerate(commands)]
-        for _ in range(REDIRECTIONS):
+        if not commands:
+            return []
+        if len(self._owners) == 1:
+            replies = self._trip(commands[0][0], [packed for _, packed in commands], deadline)
+            if hiredis.ReplyError not in map(type, replies):
+                return replies
+            errands = _errands(commands)
+        else:
+            replies, errands = [None] * len(commands), _errands(commands)
             self._exchange(errands, replies, deadline)
+        for _ in range(REDIRECTIONS):
             refused = [errand for errand in errands if isinstance(replies[errand.number], hiredis.ReplyError)]
             if not refused:
                 return replies
             errands = list(self._redirected(refused, commands, replies))
+            self._exchange(errands, replies, deadline)
         raise Unavailable([Problem("redis", "the slot kept moving under us", "try again")])
 
     def close(self) -> None:
@@ -115,6 +123,17 @@ class Servers:
         with self._known:
             for server in self._servers.values():
                 server.close()
+
+    def _trip(self, server: Server, packed: Sequence[bytes], deadline: float) -> list[Reply]:
+        """There and back where there is one server: two thirds of the Python that `_exchange` takes."""
+        link = server.take(deadline)
+        try:
+            link.send(b"".join(packed), deadline)
+            replies = link.receive(len(packed), deadline)
+        except (OSError, hiredis.HiredisError) as error:
+            raise server.discard(link, error) from error
+        server.give(link)
+        return replies
 
     def _exchange(self, errands: Sequence[_Errand], replies: list[Reply], deadline: float) -> None:
         shares: dict[Server, list[_Errand]] = {}
@@ -259,6 +278,10 @@ class Servers:
             for address in gone:
                 self._servers.pop(address).close()
         return None
+
+
+def _errands(commands: Sequence[tuple[Server, bytes]]) -> list[_Errand]:
+    return [_Errand(number, server, packed) for number, (server, packed) in enumerate(commands)]
 
 
 def _ranges(reply: Reply) -> Iterator[tuple[int, int, str]]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import struct
+from binascii import hexlify
 from collections.abc import Iterable, Sequence
+from itertools import chain, starmap
 from time import monotonic
 from typing import Final
 
@@ -28,7 +30,7 @@ CONNECTIONS: Final = 16
 """Connections to each server, unless told otherwise; a call uses one."""
 PATIENCE: Final = 5.0
 """Seconds for what has no deadline of its own: erasing, looking through a place, the store's size."""
-_KEY: Final = f"riskd:{stored.FORMAT}:"
+_KEY: Final = b"riskd:%d:" % stored.FORMAT
 _DELETIONS: Final = 500
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
@@ -38,8 +40,8 @@ _CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
 class _Part(Struct, frozen=True):
     """What one script call changes."""
 
-    swaps: list[Swap]
-    deltas: list[Delta]
+    swaps: Sequence[Swap]
+    deltas: Sequence[Delta]
 
 
 class RedisStore:
@@ -64,7 +66,7 @@ class RedisStore:
         records = self._records((*histories, *documents), _deadline(timeout))
         try:
             return (
-                [stored.history(record, now) for record in records[: len(histories)]],
+                stored.histories(records[: len(histories)], now),
                 [stored.document(record, now) for record in records[len(histories) :]],
             )
         except (msgspec.DecodeError, struct.error) as error:
@@ -127,7 +129,7 @@ class RedisStore:
         found: list[bytes] = []
         while not found and number < len(masters):
             master = masters[number]
-            scan = pack(b"SCAN", position, b"MATCH", _KEY.encode() + b"*", b"COUNT", b"%d" % limit)
+            scan = pack(b"SCAN", position, b"MATCH", _KEY + b"*", b"COUNT", b"%d" % limit)
             (reply,) = self._servers.call([(master, scan)], deadline)
             position, keys = msgspec.convert(reply, tuple[bytes, list[bytes]])
             replies = self._servers.call([(master, pack(b"HKEYS", key)) for key in keys], deadline)
@@ -179,39 +181,42 @@ class RedisStore:
 
     def _records(self, keys: Sequence[bytes], deadline: float) -> list[bytes | None]:
         """As they lie, in order; one command a place."""
-        places: dict[bytes, list[int]] = {}
+        fields: dict[bytes, list[bytes]] = {}
+        order: dict[bytes, list[int]] = {}
         for number, key in enumerate(keys):
-            places.setdefault(key[:PLACE], []).append(number)
-        commands = []
-        for place, numbers in places.items():
-            key = _key(place)
-            commands.append((key, (b"HMGET", key, *[keys[number][PLACE:] for number in numbers])))
+            place = key[:PLACE]
+            if place in order:
+                fields[place].append(key[PLACE:])
+                order[place].append(number)
+            else:
+                fields[place], order[place] = [b"HMGET", _key(place), key[PLACE:]], [number]
+        replies = self._call([(command[1], command) for command in fields.values()], deadline)
+        found = msgspec.convert(replies, list[list[bytes | None]])
         records: list[bytes | None] = [None] * len(keys)
-        for numbers, reply in zip(places.values(), self._call(commands, deadline), strict=True):
-            for number, record in zip(numbers, reply if isinstance(reply, list) else (), strict=True):
-                records[number] = record if isinstance(record, bytes) else None
+        for number, record in zip(chain.from_iterable(order.values()), chain.from_iterable(found), strict=True):
+            records[number] = record
         return records
 
     def _parts(self, deltas: Sequence[Delta], swaps: Sequence[Swap], deadline: float) -> list[_Part]:
         """By what changes in one script: all of it on one server, else each place; that of the swaps first."""
-        if len({swap.key[:PLACE] for swap in swaps}) > 1:
+        if len(swaps) > 1 and len({swap.key[:PLACE] for swap in swaps}) > 1:
             raise ValueError("the swaps of one write share a place")
         spread = self._servers.clustered(deadline)
-        parts: dict[bytes, _Part] = {}
+        if not spread:
+            return [_Part(swaps, deltas)]
+        parts: dict[bytes, tuple[list[Swap], list[Delta]]] = {}
         for swap in swaps:
-            parts.setdefault(swap.key[:PLACE] if spread else b"", _Part([], [])).swaps.append(swap)
+            parts.setdefault(swap.key[:PLACE], ([], []))[0].append(swap)
         for delta in deltas:
-            parts.setdefault(delta.key[:PLACE] if spread else b"", _Part([], [])).deltas.append(delta)
-        return list(parts.values())
+            parts.setdefault(delta.key[:PLACE], ([], []))[1].append(delta)
+        return list(starmap(_Part, parts.values()))
 
     def _changed(self, parts: Iterable[_Part], now: float, deadline: float) -> bool:
         replies = self._call([_script(part, now) for part in parts if part.swaps or part.deltas], deadline)
         return 0 not in replies
 
-    def _call(self, commands: Sequence[tuple[bytes, tuple[bytes, ...]]], deadline: float) -> list[Reply]:
+    def _call(self, commands: Sequence[tuple[bytes, Sequence[bytes]]], deadline: float) -> list[Reply]:
         """Each command to the server of its key. Raises Unavailable."""
-        if not commands:
-            return []
         servers = self._servers
         servers.clustered(deadline)
         return servers.call([(servers.owner(key), pack(*words)) for key, words in commands], deadline)
@@ -223,19 +228,14 @@ _SIZE: Final = (pack(b"DBSIZE"), pack(b"INFO", b"memory"))
 
 def _script(part: _Part, now: float) -> tuple[bytes, tuple[bytes, ...]]:
     """The call of write.lua that makes these changes, and its first key."""
-    places: dict[bytes, bytes] = {}
-    arguments = [_number(now), b"%d" % len(part.swaps)]
-    for swap in part.swaps:
-        places.setdefault(swap.key[:PLACE], b"1")
-        arguments += (swap.key[PLACE:], _given(swap.expected), stored.pack(swap.expires, swap.document))
-    together: dict[bytes, list[object]] = {}
-    for delta in part.deltas:
-        change = (delta.time, delta.expires, delta.counts, delta.marks, delta.seen, delta.undo, delta.keep)
-        together.setdefault(delta.key, []).append(change)
-    for key, several in together.items():
-        at = places.setdefault(key[:PLACE], b"%d" % (len(places) + 1))
-        arguments += (at, key[PLACE:], _ENCODE(several))
+    shared = part.swaps[0].key[:PLACE] if part.swaps else b""
+    places = {shared: None} if part.swaps else {}
+    places |= dict.fromkeys([delta.key[:PLACE] for delta in part.deltas])
     keys = [_key(place) for place in places]
+    deltas = [(one.time, one.expires, one.counts, one.marks, one.seen, one.undo, one.keep) for one in part.deltas]
+    arguments = [_number(now), shared, _ENCODE(deltas), *[delta.key for delta in part.deltas]]
+    for swap in part.swaps:
+        arguments += (swap.key[PLACE:], _given(swap.expected), stored.pack(swap.expires, swap.document))
     return keys[0], (b"EVALSHA", WRITE.sha, b"%d" % len(keys), *keys, *arguments)
 
 
@@ -260,7 +260,7 @@ def _place(key: bytes) -> bytes:
 
 
 def _key(place: bytes) -> bytes:
-    return (_KEY + place.hex()).encode()
+    return _KEY + hexlify(place)
 
 
 def _number(number: float) -> bytes:

@@ -1,13 +1,13 @@
 -- One write on the server: swaps, then deltas, or nothing. It mirrors `riskd.core.history.fold` and
 -- `riskd.core.stored.changes`, whose numbers (TABLES, SKETCH, OWNERS, MARKS) are put before it when it is loaded.
--- KEYS: the hashes of the places, that of the swaps first; a field of theirs is a record.
--- ARGV: now, how many swaps; for each swap its field, '=' and the document expected or '' for none, and the record;
--- for each history the number of its key, its field, and its deltas, as MessagePack of
--- [[time, expires, counts, marks, seen, undo, keep], ...].
+-- KEYS: the hashes of the places, that of the swaps first, then as the deltas come to them; a field is a record.
+-- ARGV: now; the place of the swaps, if there are any; the deltas, as MessagePack of
+-- [[time, expires, counts, marks, seen, undo, keep], ...]; for each delta its key; for each swap its field, '=' and the
+-- document expected or '' for none, and the record.
 -- Returns 1, or 0 when a document is not as expected.
 
-local now, swaps = tonumber(ARGV[1]), tonumber(ARGV[2])
-local HEAD, SAMPLE, LONGEST = 8, 4, 1e14
+local now = tonumber(ARGV[1])
+local HEAD, PLACE, SAMPLE, LONGEST = 8, 8, 4, 1e14
 
 local function expiry(record)
   return (struct.unpack('>d', record))
@@ -190,14 +190,32 @@ local function prune(key)
   end
 end
 
-for i = 3, 3 * swaps, 3 do
+local deltas, hash, together, order = cmsgpack.unpack(ARGV[3]), {}, {}, {}
+local first = 4 + #deltas
+for i = first, #ARGV, 3 do
   local record = living(KEYS[1], ARGV[i])
   if (record and '=' .. record:sub(HEAD + 1) or '') ~= ARGV[i + 1] then return 0 end
 end
-if swaps > 0 then prune(KEYS[1]) end
-for i = 3, 3 * swaps, 3 do keep(KEYS[1], ARGV[i], ARGV[i + 2]) end
-for i = 3 + 3 * swaps, #ARGV, 3 do
-  local key, field = KEYS[tonumber(ARGV[i])], ARGV[i + 1]
-  keep(key, field, folded(living(key, field), cmsgpack.unpack(ARGV[i + 2])))
+if #ARGV >= first then prune(KEYS[1]) end
+for i = first, #ARGV, 3 do keep(KEYS[1], ARGV[i], ARGV[i + 2]) end
+
+local known = 0
+if #ARGV >= first then hash[ARGV[2]], known = KEYS[1], 1 end
+for i, delta in ipairs(deltas) do
+  local key = ARGV[3 + i]
+  local place = key:sub(1, PLACE)
+  if not hash[place] then
+    known = known + 1
+    hash[place] = KEYS[known]
+  end
+  if not together[key] then
+    together[key] = {}
+    order[#order + 1] = key
+  end
+  table.insert(together[key], delta)
+end
+for _, key in ipairs(order) do
+  local place, field = hash[key:sub(1, PLACE)], key:sub(PLACE + 1)
+  keep(place, field, folded(living(place, field), together[key]))
 end
 return 1

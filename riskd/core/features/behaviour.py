@@ -102,13 +102,13 @@ def compute(attempt: Attempt, context: Context, past: Past | None) -> Sequence[f
 
 
 def typing_rhythm(attempt: Attempt) -> float | None:
-    """Mean natural logarithm of the typing intervals in ms; None below `FEWEST_INTERVALS`."""
+    """Mean natural logarithm of the typing intervals in ms, in whatever order; None below `FEWEST_INTERVALS`."""
     intervals = attempt.behaviour.typing_intervals_ms if attempt.behaviour else ()
     if len(intervals) < FEWEST_INTERVALS:
         return None
     if not min(intervals) >= 1.0:
         intervals = tuple([max(interval, 1.0) for interval in intervals])
-    return sum(map(math.log, intervals)) / len(intervals)
+    return math.fsum(map(math.log, intervals)) / len(intervals)
 
 
 def typing_habit(tallies: Tallies, since: int) -> tuple[float, float] | None:

@@ -115,6 +115,8 @@ _SYSTEMS: Final = {
     "linux": ("Linux", "X11"),
 }
 """What a user agent says on each platform. Desktop modes of Android and iPad claim Linux and Macintosh."""
+_MOBILE: Final = "Mobi"
+_WORDS: Final = (*dict.fromkeys(word for words in _SYSTEMS.values() for word in words), _MOBILE)
 
 
 def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[float]:
@@ -173,8 +175,14 @@ def _hints_mismatch(agent: str, platform: str, mobile: bool | None) -> float:
     if names is None and mobile is None:
         return math.nan
     wrong_system = names is not None and not any(name in agent for name in names)
-    wrong_class = mobile is not None and mobile != ("Mobi" in agent)
+    wrong_class = mobile is not None and mobile != (_MOBILE in agent)
     return float(wrong_system or wrong_class)
+
+
+@lru_cache(1024)
+def systems(agent: str) -> str:
+    """The words of a user agent that client hints are held against: to every hint it says what the whole one says."""
+    return " ".join([word for word in _WORDS if word in agent])
 
 
 def _reported_gap(attempt: Attempt, context: Context, place: Place | None) -> float:

@@ -1,0 +1,88 @@
+"""The page that Prometheus reads: every metric, all workers as one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from riskd.meter_memory import MeterMemory, Readings
+from riskd.metrics import METRICS, Metric
+
+
+class PrometheusPage(Collector):
+    """The page that Prometheus reads: all workers as one."""
+
+    def __init__(self, memory: MeterMemory, version: str) -> None:
+        self._memory = memory
+        self._version = version
+        self._readings: Readings = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def render(self, accept: str, readings: Readings) -> tuple[str, bytes]:
+        """Content type and page, in the format that the Accept header asks for. One caller at a time."""
+        self._readings = {
+            **readings,
+            "riskd_build_info": {(self._version, platform.python_version()): 1.0},
+            "riskd_release_info": self._releases(),
+        }
+        encoder, content_type = choose_encoder(accept)
+        return content_type, encoder(self._registry)
+
+    def collect(self) -> Iterator[Family]:
+        """Every metric, zeros of sparse ones left out."""
+        workers = [self._memory.slots(worker).tolist() for worker in range(self._memory.workers)]
+        for metric in METRICS:
+            if metric.merge == "live":
+                readings = self._readings.get(metric.name, {})
+                yield _family(metric, ((row, [value]) for row, value in readings.items()))
+            else:
+                yield _family(metric, _rows(metric, _merged(metric, self._memory.first[metric.name], workers)))
+
+    def _releases(self) -> dict[tuple[str, ...], float]:
+        notes = {self._memory.read_note(worker) for worker in range(self._memory.workers)} - {""}
+        return {tuple(row): 1.0 for note in sorted(notes) for row in json.loads(note)}
+
+
+def _merged(metric: Metric, first: int, workers: Sequence[Sequence[float]]) -> list[float]:
+    size = metric.width * len(metric.rows)
+    columns = zip(*(slots[first : first + size] for slots in workers), strict=True)
+    if metric.merge == "max":
+        return [max(column) for column in columns]
+    if metric.merge == "min":
+        return [min((value for value in column if value), default=0.0) for column in columns]
+    return [sum(column) for column in columns]
+
+
+def _rows(metric: Metric, values: list[float]) -> Iterator[tuple[tuple[str, ...], list[float]]]:
+    for number, row in enumerate(metric.rows):
+        cells = values[number * metric.width : (number + 1) * metric.width]
+        if any(cells) or not metric.sparse:
+            yield row, cells
+
+
+def _family(metric: Metric, rows: Iterable[tuple[tuple[str, ...], list[float]]]) -> Family:
+    if metric.kind == "histogram":
+        histogram = HistogramMetricFamily(metric.name, metric.doc, labels=metric.labels)
+        names = (*(_go_float(bound) for bound in metric.bounds), "+Inf")
+        for row, cells in rows:
+            histogram.add_metric(row, list(zip(names, itertools.accumulate(cells[:-1]), strict=True)), cells[-1])
+        return histogram
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.doc, labels=metric.labels)
+    for row, cells in rows:
+        family.add_metric(row, cells[0])
+    return family
+
+
+def _go_float(value: float) -> str:
+    """As Prometheus spells a bucket's bound, so that both exposition formats agree."""
+    return repr(value) if value >= 0.0001 else f"{value:g}"

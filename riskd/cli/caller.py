@@ -1,0 +1,85 @@
+"""`riskd caller`: who may call, and new tokens for them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from riskd.cli.settings import add_arguments, given
+from riskd.core.errors import Problem
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `caller` and its actions."""
+    caller = commands.add_parser("caller", description="Make tokens for callers, and show who may call what.")
+    actions = caller.add_subparsers(required=True, metavar="ACTION")
+    new = actions.add_parser(
+        "new",
+        help="make a token, and the entry for the callers file",
+        description="Make a token for a caller. It is printed once, above the entry for the file that `server.callers` "
+        "names, which has only its SHA-256. Nothing is written.",
+    )
+    new.add_argument("name", help="name of the caller, in lower case")
+    new.add_argument(
+        "--method", metavar="METHOD", action="append", help="a role or a method; repeatable (default: assessor)"
+    )
+    new.add_argument("--tenant", metavar="TENANT", action="append", help='a tenant, or "*" for all (default: none, "")')
+    new.add_argument("--json", action="store_true", help="print JSON")
+    new.set_defaults(handler=_new)
+    purpose = "check the callers file, and say who may call what"
+    listed = actions.add_parser("list", help=purpose, description=purpose, epilog="exit codes: 0 right; 2 refused")
+    listed.add_argument("file", nargs="?", help="callers file (default: the one that server.callers names)")
+    listed.add_argument("--json", action="store_true", help="print JSON")
+    add_arguments(listed)
+    listed.set_defaults(handler=_list)
+
+
+def _new(args: argparse.Namespace) -> int:
+    from riskd.server.callers import new_token, token_hash
+    from riskd.server.callers_file import NAME, InvalidCallers, unknown_methods
+
+    methods, tenants = args.method or ["assessor"], args.tenant or [""]
+    problems = list(unknown_methods("--method", methods))
+    if not NAME.fullmatch(args.name):
+        problems.append(Problem("NAME", f"{args.name!r} is no name", "letters in lower case, digits and -_."))
+    if problems:
+        raise InvalidCallers(problems)
+    token = new_token()
+    entry = {"token_sha256": [token_hash(token)], "methods": methods, "tenants": tenants}
+    if args.json:
+        print(json.dumps({"token": token, "entry": {args.name: entry}}, indent=2))
+        return 0
+    print(f"token, shown this once: {token}\n\nfor the callers file:\n\n[{args.name}]")
+    for key, texts in entry.items():
+        print(f"{key} = {json.dumps(texts)}")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from riskd.server.callers_file import InvalidCallers, read_callers
+
+    server = given(args).settings.server
+    path = args.file or server.callers
+    if not path:
+        remedy = "name a file, or set it; until then all who reach the port may call"
+        raise InvalidCallers([Problem("server.callers", "is not set", remedy)])
+    callers = read_callers(Path(path), mutual=bool(server.tls_client_ca)).all
+    if args.json:
+        rows = {
+            each.name: {
+                "methods": sorted(each.methods),
+                "tenants": sorted(each.tenants),
+                "tokens": len(each.token_sha256),
+                "certificates": each.certificates,
+            }
+            for each in callers
+        }
+        print(json.dumps(rows, indent=2))
+        return 0
+    for each in callers:
+        known = [*each.certificates, *([f"{len(each.token_sha256)} token"] if each.token_sha256 else [])]
+        print(f"{each.name}: known by {', '.join(known)}")
+        print(f"  tenants  {', '.join(tenant or '(none)' for tenant in sorted(each.tenants))}")
+        print(f"  methods  {', '.join(method.removeprefix('riskd.v1.') for method in sorted(each.methods))}")
+    return 0

@@ -1,0 +1,136 @@
+"""`riskd evaluate`: how good a model is, beside others, on rows that it has not seen."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskd.cli import policy_log, rows
+
+if TYPE_CHECKING:
+    from riskd.adapters.model_registry import Registry
+    from riskd.cli.policy_log import Begin
+    from riskd.offline.evaluating import Question
+
+MISSED = 1
+_EXIT_CODES = """\
+exit codes: 0 judged; 1 judged, and with --exit-code a goal is missed beyond what chance explains; 2 refused: arguments,
+a bundle, a log, or too few labels."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `evaluate`."""
+    parser = commands.add_parser(
+        "evaluate",
+        description="Judge a model beside the champion, Freeman's formula, rules of thumb, an isolation forest and large "
+        "boosted trees. Recall at 1 % and 0.1 % false positives by class of attack and depth of history, each class "
+        "also left out of training. docs/training.md reads the report.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of the model to judge")
+    rows.add_arguments(parser)
+    parser.add_argument(
+        "--trained-on",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="log that the model was trained on, for what is trained beside it; repeatable (default: the earlier part "
+        "of each --log, of which then only the later part is judged)",
+    )
+    parser.add_argument(
+        "--champion", metavar="BUNDLE", default="", help="model to compare with (default: the champion of riskd's own)"
+    )
+    parser.add_argument("--resamples", metavar="N", type=_count, default=200, help="bootstraps (default: 200)")
+    parser.add_argument("--seed", metavar="N", type=_count, default=0, help="of bootstraps and baselines")
+    parser.add_argument("--no-left-out", action="store_true", help="train nothing again: leave no class out")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="write evaluation.json, .md and .html there")
+    parser.add_argument("--exit-code", action="store_true", help="exit code 1 if a goal is surely missed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(handler=_run)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
+def _run(args: argparse.Namespace) -> int:
+    rows.patient()
+    import msgspec
+
+    from riskd.offline.evaluating import evaluate
+    from riskd.offline.evaluation import CANDIDATE
+    from riskd.offline.evaluation_table import markdown
+
+    with policy_log.progress() as begin:
+        question = _question(args, begin)
+        found = evaluate(question, begin)
+    raw = msgspec.json.format(msgspec.json.encode(found), indent=2)
+    if args.out:
+        from riskd.offline.evaluation_page import page
+        from riskd.offline.examples import examples, importances
+
+        args.out.mkdir(parents=True, exist_ok=True)
+        policy_log.save(args.out / "evaluation.json", raw.decode() + "\n")
+        policy_log.save(args.out / "evaluation.md", markdown(found))
+        forest, threshold = question.candidate.forest, found.models[CANDIDATE].thresholds["1%"]
+        shown = page(
+            found,
+            importances(forest, question.rows, args.seed),
+            examples(forest, question.rows, threshold, args.seed),
+        )
+        policy_log.save(args.out / "evaluation.html", shown)
+    print(raw.decode() if args.json else markdown(found))
+    if args.out and not args.json:
+        print(f"Report: {args.out / 'evaluation.html'}")
+    return MISSED if args.exit_code and any(goal.sure and not goal.met for goal in found.goals) else 0
+
+
+def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
+    """The bundle that the model was boosted on top of: beside it, or among riskd's own."""
+    beside = bundle.parent / version
+    return beside if beside.is_dir() else registry.path(domain, version)
+
+
+def _question(args: argparse.Namespace, begin: Begin) -> Question:
+    import msgspec
+
+    from riskd.adapters.model_file import load_model, read_training
+    from riskd.adapters.model_registry import Registry
+    from riskd.cli.version import version
+    from riskd.config import data_directory
+    from riskd.core.features import FEATURES
+    from riskd.offline.evaluating import Contender, Question
+    from riskd.offline.rows import joined
+    from riskd.offline.training.recipe import Recipe, Training
+    from riskd.offline.training.train import prepare
+
+    definitions = {feature.name: feature.definition for feature in FEATURES}
+    registry = Registry(data_directory("models"))
+    champion = Path(args.champion) if args.champion else registry.champion(args.domain)
+    forests = [load_model(path, definitions, domain=args.domain) for path in (args.bundle, champion)]
+    raw = read_training(args.bundle)
+    training = msgspec.json.decode(raw, type=Training) if raw else None
+    recipe = training.recipe if training else Recipe()
+    base = _base(args.bundle, registry, args.domain, training.base) if training and training.base else None
+    parts, _, labels = rows.read(args.log, args.truth, args.labels, args.domain, begin)
+    seen = parts
+    if args.trained_on:
+        seen, _, _ = rows.read(args.trained_on, None, args.labels, args.domain, begin)
+    material = prepare(seen, recipe, rows.base_at(str(base), args.domain)[1] if base else None)
+    return Question(
+        domain=args.domain,
+        code=version(),
+        rows=joined(parts) if args.trained_on else material.holdout,
+        labels=labels,
+        candidate=Contender(version=args.bundle.name, forest=forests[0]),
+        champion=Contender(version=champion.name, forest=forests[1]),
+        material=material,
+        recipe=recipe if training and not args.no_left_out else None,
+        seed=args.seed,
+        resamples=args.resamples,
+    )

@@ -1,0 +1,85 @@
+"""`riskd replay`: lives through a decision log again, so that it has the features and the scores of now."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskd.cli.policy_log import progress
+from riskd.cli.settings import add_arguments, given
+
+if TYPE_CHECKING:
+    from riskd.offline.buckets import Share
+
+INCOMPLETE = 1
+COUNTED = {
+    "assessed": "assessments written, with the features and the scores of now",
+    "outcomes": "outcomes written beside them",
+    "other_buckets": "assessments of other buckets, lived through and not written",
+    "without_signals": "assessments left out: their lines have no signals (log.signals, or written before there were)",
+    "outcomes_of_nothing": "outcomes left out: their assessment is not in this log",
+    "repeats": "repeated answers left out: they changed nothing",
+    "shadow": "lines of shadow releases left out",
+    "unreadable": "lines that are no records",
+    "twice": "assessments that the log has twice; they count once",
+}
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `replay`."""
+    replay = commands.add_parser(
+        "replay",
+        description="Live through a decision log again, into another log with the features and scores of now. Attempts "
+        "and outcomes go through the same fold and the same features as live, in the order of their writing; what was "
+        "learned is what the log says. Assessment ids stay. Erased subjects are left out.",
+        epilog="Exit codes: 0 done; 1 done, and lines were left out, which are counted; 2 refused. Each process lives "
+        "through the whole log for everybody's sake, and writes its bucket of the subjects: so do several machines, "
+        "with --bucket.",
+    )
+    replay.add_argument("log", metavar="LOG", help="directory of a decision log (log.dir)")
+    replay.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to; empty, or not there yet")
+    buckets = replay.add_mutually_exclusive_group()
+    buckets.add_argument("--bucket", metavar="K/N", type=_bucket, help="write bucket K of N alone, K from 1 to N")
+    buckets.add_argument(
+        "--processes", metavar="N", type=int, default=len(os.sched_getaffinity(0)), help="buckets at a time"
+    )
+    replay.add_argument("--policies", metavar="DIR", help="assess by these policies (release.policies)")
+    replay.add_argument("--models", metavar="DIR", help="assess by these models (release.models)")
+    replay.add_argument("--release", metavar="ID", default="", help="assess by a release of this host")
+    add_arguments(replay)
+    replay.add_argument("--json", action="store_true", help="print JSON")
+    replay.set_defaults(handler=_run)
+
+
+def _bucket(text: str) -> Share:
+    from riskd.offline.buckets import MOST, Share
+
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count) <= MOST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a bucket such as 1/4")
+    return Share(int(index) - 1, int(count))
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.offline.buckets import MOST, Share
+    from riskd.offline.rerun.run import Plan, run
+    from riskd.offline.segments import segments_of, size
+
+    short = {"log.dir": args.log, "release.policies": args.policies, "release.models": args.models}
+    settings = given(args, short).settings
+    many = max(1, min(args.processes, MOST))
+    shares = [args.bucket] if args.bucket else [Share(index, many) for index in range(many)]
+    plan = Plan(settings=settings, out=args.out, release=args.release, named=bool(args.policies or args.models))
+    with progress() as begin:
+        counts = run(plan, shares, begin("lines", size(segments_of(Path(settings.log.dir))) * len(shares)))
+    if args.json:
+        print(json.dumps({"out": str(args.out), "counts": {kind: counts[kind] for kind in COUNTED}}, indent=2))
+    else:
+        for kind, meaning in COUNTED.items():
+            if counts[kind]:
+                print(f"{counts[kind]:>10,}  {meaning}")
+    left = sum(counts[kind] for kind in ("without_signals", "outcomes_of_nothing", "unreadable"))
+    return INCOMPLETE if left else 0

@@ -1,0 +1,77 @@
+"""What the commands that train and judge share: which rows, of whom, with whose labels."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskd.core.attempt import DOMAINS
+
+if TYPE_CHECKING:
+    from riskd.cli.policy_log import Begin
+    from riskd.core.model import ForestDocument
+    from riskd.offline.rows import Rows
+    from riskd.offline.sources import Labels
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
+    """The flags that choose rows."""
+    parser.add_argument("--domain", choices=DOMAINS, required=True, help="identity domain: they are never pooled")
+    parser.add_argument(
+        "--log",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        required=needed,
+        help="directory of a decision log, or of what `riskd simulate` wrote; repeatable",
+    )
+    parser.add_argument(
+        "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log that lies elsewhere than beside it"
+    )
+    parser.add_argument(
+        "--labels",
+        choices=("truth", "outcomes"),
+        help="whose word labels are (default: the truth of simulated logs, outcomes of live ones)",
+    )
+
+
+def read(
+    logs: Sequence[Path], truth: Path | None, wanted: Labels | None, domain: str, begin: Begin
+) -> tuple[list[Rows], list[str], Labels]:
+    """The rows of each log, their names, and whose word their labels are. Raises InvalidFile."""
+    from riskd.offline.sources import labels_of, log_at, read_log
+
+    found = [log_at(path, truth) for path in logs]
+    labels = labels_of(found, wanted)
+    done = begin("reading", len(found))
+    rows = []
+    for each in found:
+        rows.append(read_log(each, domain, labels))
+        done(1)
+    return rows, [each.name for each in found], labels
+
+
+def base_at(given: str, domain: str) -> tuple[str, ForestDocument | None]:
+    """Version and forest of the bundle that `given` names: a directory, '' for the domain's champion, or `none`."""
+    from riskd.adapters.model_file import load_model, read_forest
+    from riskd.adapters.model_registry import Registry
+    from riskd.config import data_directory
+    from riskd.core.features import FEATURES
+
+    if given == "none":
+        return "", None
+    path = Path(given) if given else Registry(data_directory("models")).champion(domain)
+    load_model(path, {feature.name: feature.definition for feature in FEATURES}, domain=domain)
+    return path.name, read_forest(path)
+
+
+def patient() -> None:
+    """Have the learner's threads sleep while they wait for each other.
+
+    They spin by default, which makes training many times slower on processors that have other work, too.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,0 +1,132 @@
+"""`riskd train`: from labelled assessments to a model bundle."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskd.cli import policy_log, rows
+
+if TYPE_CHECKING:
+    from riskd.offline.training.bundle import Report
+    from riskd.offline.training.recipe import Recipe
+
+NOT_EXACT = 1
+_EXIT_CODES = """\
+exit codes: 0 the bundle was written; 1 the exported forest does not say what was trained, and nothing was written;
+2 refused: arguments, logs, too few labels, or a version that is there already."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `train`."""
+    from riskd.offline.training.recipe import Recipe
+
+    usual = Recipe()
+    parser = commands.add_parser(
+        "train",
+        description="Train a model on decision logs. Boosted trees on top of a model that is there already, in the "
+        "directions that are certain, split in time, calibrated, exported exactly.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    rows.add_arguments(parser)
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the bundle, as models/customer/VERSION")
+    parser.add_argument(
+        "--base",
+        metavar="BUNDLE",
+        default="",
+        help="model that the trees are boosted on top of, or none (default: the champion that comes with riskd)",
+    )
+    for flag, value, kind, meaning in (
+        ("--trees", usual.trees, int, "boosted trees"),
+        ("--leaves", usual.leaves, int, "leaves of a tree, at most"),
+        ("--learning-rate", usual.learning_rate, float, "share of each tree's step that is taken"),
+        ("--l2", usual.l2, float, "how strongly leaves are drawn towards zero"),
+        ("--min-rows", usual.min_rows, int, "rows of a leaf, at least"),
+        ("--fraud-share", usual.fraud_share, float, "share of the weight that all fraud has"),
+        ("--holdout", usual.holdout, float, "share of the rows, the latest, to judge by"),
+        ("--tuning", usual.tuning, float, "share of the rows, before those, to calibrate by"),
+        ("--embargo-days", usual.embargo_days, float, "days left out before either"),
+        (
+            "--prior",
+            usual.prior,
+            float,
+            "share of attempts that is fraud where it will serve (default: as in the rows)",
+        ),
+        ("--seed", usual.seed, int, "of whatever is drawn"),
+    ):
+        default = "" if value is None else f" (default: {value:g})"
+        parser.add_argument(flag, type=kind, default=value, metavar="N", help=f"{meaning}{default}")
+    parser.add_argument(
+        "--without", metavar="CLASS", action="append", default=[], help="class of attack to leave out; repeatable"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(handler=_run)
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    from riskd.offline.training.recipe import checked
+
+    names = ("trees", "leaves", "learning_rate", "l2", "min_rows", "fraud_share", "holdout", "tuning", "embargo_days")
+    return checked(
+        **{name: getattr(args, name) for name in (*names, "prior", "seed")}, without=tuple(sorted(set(args.without)))
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+    rows.patient()
+    from riskd.cli.version import version
+    from riskd.core.errors import InvalidModel, Problem
+    from riskd.offline.sources import digest
+    from riskd.offline.training.bundle import Origin, save
+    from riskd.offline.training.train import train
+
+    if args.out.exists():
+        raise InvalidModel([Problem(str(args.out), "already there", "give the model a new version")])
+    base, under = rows.base_at(args.base, args.domain)
+    with policy_log.progress() as begin:
+        parts, names, labels = rows.read(args.log, args.truth, args.labels, args.domain, begin)
+        try:
+            trained = train(parts, recipe, under, begin)
+        except InvalidModel as error:
+            print("\n".join(f"riskd train: {problem}" for problem in error.problems))
+            return NOT_EXACT
+        origin = Origin(
+            domain=args.domain,
+            sources=tuple(dict.fromkeys(names)),
+            data=digest(parts),
+            labels=labels,
+            base=base,
+            code=version(),
+            created=time.strftime("%Y-%m-%d", time.gmtime()),
+        )
+        report = save(args.out, trained, recipe, origin)
+    _print(report, as_json=args.json)
+    return 0
+
+
+def _print(report: Report, *, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        return
+    from riskd.offline.evaluation_table import recalls
+
+    training = report.training
+    told = ", ".join(f"{count:,} {part}" for part, count in training.rows.items() if count)
+    print(
+        f"{report.bundle}: {report.trees} trees on top of {training.base or 'nothing'}, {report.calibration} calibration"
+    )
+    print(f"rows: {told}")
+    print("on the rows held out, recall at 1 % and 0.1 % false positives:")
+    names = {"candidate": "this model", "champion": training.base}
+    print(recalls(report.models, names=names))
+    for name, judged in report.models.items():
+        if judged.reliability:
+            print(
+                f"{names[name]}: calibration error {judged.reliability.ece:.4f}, Brier score {judged.reliability.brier:.5f}"
+            )

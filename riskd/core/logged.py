@@ -1,0 +1,217 @@
+"""What is logged of a decision, and the attempt and its context again, out of what was logged."""
+
+from __future__ import annotations
+
+from binascii import a2b_base64
+from typing import Final
+
+from riskd.core import record
+from riskd.core.assess import Decision
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import PURPOSES, Attempt, Behaviour, Device, Federation, Network, Session
+from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.features import NAMES
+from riskd.core.features.consistency import systems
+from riskd.core.pseudonym import POPULARITY, Keys, Pseudonyms
+from riskd.core.record import AssessmentRecord, Authentication, Facts, Signals
+from riskd.core.signals import unremembered
+
+_UNKNOWN: Final = Device()
+_NOTHING: Final = Signals()
+_OTHER: Final = "-"
+"""Stands for an address that is not the client's, of which nothing else is known."""
+
+
+def assessed(
+    attempt: Attempt,
+    context: Context,
+    decision: Decision,
+    answer: Assessment,
+    *,
+    subject: bytes,
+    network: str,
+    now: float,
+    signals: bool,
+) -> AssessmentRecord:
+    """The line of a decision. `network`: the client's /24 or /48; `now`: the service's clock; `signals`: whether the
+    line has them."""
+    contributions = decision.contributions
+    return AssessmentRecord(
+        id=answer.id,
+        time=context.now,
+        tenant=attempt.tenant,
+        domain=attempt.domain,
+        journey=attempt.journey,
+        subject=subject.hex(),
+        request_id=attempt.request_id,
+        credential_result=attempt.credential_result,
+        facts=Facts(
+            now=context.now,
+            network=network,
+            values=context.values,
+            place=context.place if isinstance(context.place, Place) else None,
+            route=context.route if isinstance(context.route, Route) else None,
+            agent=context.agent if isinstance(context.agent, Agent) else None,
+            missing=context.missing,
+        ),
+        vector=tuple(decision.vector),
+        log_odds=decision.log_odds,
+        score=answer.score,
+        level=answer.level,
+        tier=answer.requirement.tier.name,
+        satisfied=answer.requirement.satisfied,
+        hits=tuple([hit.rule for hit in decision.hits if not hit.shadow]),
+        shadow_hits=tuple([hit.rule for hit in decision.hits if hit.shadow]),
+        reasons=tuple([reason.code for reason in answer.reasons]),
+        contributions=dict(zip(NAMES, contributions, strict=True)) if contributions is not None else None,
+        gaps=answer.gaps,
+        coverage=answer.coverage,
+        causes=answer.causes,
+        release=answer.release,
+        model=answer.model,
+        session=record.session(attempt.session),
+        federation=record.federation(attempt.federation),
+        attributes=attempt.attributes,
+        lists=decision.lists,
+        withheld=decision.withheld.name if decision.withheld else "",
+        signals=_signals(attempt, context) if signals else None,
+        written=now if now != context.now else None,
+    )
+
+
+def _signals(attempt: Attempt, context: Context) -> Signals:
+    device, network, behaviour = attempt.device or _UNKNOWN, attempt.network, attempt.behaviour
+    chain, edge = network.forwarded, context.measured_from
+    if behaviour is not None and behaviour.typing_intervals_ms:
+        behaviour = Behaviour(
+            typing_intervals_ms=tuple(sorted(behaviour.typing_intervals_ms)),
+            pointer_events=behaviour.pointer_events,
+            pasted=behaviour.pasted,
+            form_seconds=behaviour.form_seconds,
+            form_failures=behaviour.form_failures,
+        )
+    return Signals(
+        consent=_granted(attempt.consent),
+        systems=systems(device.user_agent) if device.platform or device.mobile is not None else "",
+        platform=device.platform,
+        mobile=device.mobile,
+        languages=device.languages,
+        attestation=device.attestation,
+        offset_min=context.device_offset_min,
+        forwarded=len(chain),
+        forged=bool(chain) and chain[0].strip().lower() != network.client_ip.strip().lower(),
+        ja4=network.ja4,
+        rtt_ms=network.rtt_ms,
+        edge=(edge.latitude, edge.longitude, edge.radius_km) if edge and network.rtt_ms is not None else None,
+        reported=attempt.place,
+        behaviour=behaviour,
+        outside=attempt.outside,
+    )
+
+
+def _granted(consent: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The purposes beside `security` in their usual order; None for all of them, however that was said."""
+    if consent is None or set(_ASKED) <= set(consent):
+        return None
+    return tuple([purpose for purpose in _ASKED if purpose in consent])
+
+
+_ASKED: Final = PURPOSES[1:]
+
+
+def relived(line: AssessmentRecord, said: Signals) -> Attempt:
+    """The attempt again, to every feature what the first one was. Names and addresses are not recorded, and empty."""
+    values = line.facts.values
+    chain = (_OTHER if said.forged else "", *[""] * (said.forwarded - 1)) if said.forwarded else ()
+    return Attempt(
+        domain=line.domain,
+        subject=line.subject,
+        journey=line.journey,
+        network=Network(forwarded=chain, ja4=said.ja4, rtt_ms=said.rtt_ms),
+        tenant=line.tenant,
+        request_id=line.request_id,
+        time=line.time,
+        credential_result=line.credential_result,
+        device=Device(
+            user_agent=said.systems,
+            platform=said.platform,
+            mobile=said.mobile,
+            screen=values.get("screen", ""),
+            languages=said.languages,
+            timezone=values.get("timezone", ""),
+            attestation=said.attestation,
+        ),
+        place=said.reported,
+        behaviour=said.behaviour,
+        session=session_of(line.session),
+        federation=federation_of(line.federation),
+        outside=said.outside,
+        consent=said.consent,
+        attributes=line.attributes,
+    )
+
+
+def session_of(said: Authentication | None) -> Session | None:
+    """The session again, as far as it was recorded."""
+    if said is None:
+        return None
+    return Session(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, start_time=said.start_time)
+
+
+def federation_of(said: Authentication | None) -> Federation | None:
+    """The assertion again, as far as it was recorded."""
+    if said is None:
+        return None
+    return Federation(
+        issuer=said.issuer,
+        protocol=said.protocol,
+        acr=said.acr,
+        amr=said.amr,
+        authentication_time=said.authentication_time,
+        issue_time=said.issue_time,
+    )
+
+
+def surroundings(facts: Facts, remembered: Remembered | Missing, said: Signals = _NOTHING) -> Context:
+    """The context again, with what is remembered now."""
+    gaps, edge = {gap.source: gap for gap in facts.missing}, said.edge
+    sent = [gap for gap in facts.missing if gap.source not in _PAST]
+    return Context(
+        now=facts.now,
+        values=facts.values,
+        place=facts.place or gaps.get("place") or _GONE["place"],
+        route=facts.route or gaps.get("route") or _GONE["route"],
+        agent=facts.agent or gaps.get("agent") or _GONE["agent"],
+        remembered=remembered,
+        device_offset_min=said.offset_min,
+        measured_from=Place("", edge[0], edge[1], edge[2]) if edge else None,
+        missing=(*sent, *unremembered(remembered)),
+    )
+
+
+_PAST: Final = ("history", "reputation")
+_GONE: Final = {source: Missing(source, "not_found") for source in ("place", "route", "agent")}
+
+
+def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
+    """Where the attempt's histories lie in a store of their own, under any pepper.
+
+    Address, network, device and fingerprint are known by the 48 bits of their pseudonyms that histories know them by:
+    of a hundred million of them some ten pairs are taken for one. What is common is known by its value.
+    """
+    tenant, domain, values, common = line.tenant, line.domain, line.facts.values, pseudonyms.common
+    asn = values.get("asn")
+    return Keys(
+        subject=bytes.fromhex(line.subject),
+        domain=common(tenant, domain, "domain", ""),
+        address=a2b_base64(values["address"]),
+        network=a2b_base64(values["network"]),
+        device=a2b_base64(values.get("device", "")),
+        fingerprint=a2b_base64(values.get("fingerprint", "")),
+        asn=common(tenant, domain, "asn", asn) if asn else b"",
+        popularity={
+            table: common(tenant, domain, table, value)
+            for table in POPULARITY
+            if (value := values.get(table)) is not None
+        },
+    )

@@ -1,0 +1,223 @@
+"""Keeps a dataset as the log and the law want it: new segments come in, the erased and the outdated go.
+
+Nothing counts but what the manifest names, and it is replaced at once: after the files that it names are on the disk,
+and before those that it no longer names go. Whoever dies in between leaves files that count for nobody, which the
+next run deletes; no line comes twice, and none is lost.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+from pyarrow import concat_tables
+
+from riskd.adapters.decision_log import Erasure, FileLogArchive, segments
+from riskd.core.errors import InvalidFile, Problem
+from riskd.core.features import NAMES
+from riskd.offline.buckets import bucket
+from riskd.offline.dataset.ingest import Taken, name_of, put, take_in, without
+from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, read
+from riskd.offline.dataset.tables import schema
+from riskd.offline.dataset.target import Target
+from riskd.offline.segments import Progress, crew
+
+GROUP: Final = 256 << 20
+"""Bytes of segments that come in together."""
+_LOCK: Final = "dataset.lock"
+FEW: Final = 8
+"""Files of one date and bucket; more become one."""
+_WHOSE: Final = {"assessments": "id", "outcomes": "assessment_id"}
+
+
+class Filed(Struct, frozen=True, kw_only=True):
+    """What a run did. `counts`: lines that came in, by kind; `gone`: rows that went; `rows`: those in the dataset."""
+
+    segments: int
+    counts: dict[str, int]
+    gone: int
+    rows: dict[str, int]
+    files: int
+
+
+class Dataset:
+    """A dataset and the log that it is of. One process at a time; `wiring.open_archive` makes the archive."""
+
+    def __init__(self, target: Target, log: Path, archive: FileLogArchive, buckets: int = BUCKETS) -> None:
+        """`buckets`: of a dataset that is not there yet. Raises InvalidFile."""
+        self._target = target
+        self._log = log
+        self._archive = archive
+        self._new = Manifest(buckets=buckets, features=NAMES)
+        self._manifest = read(target) or self._new
+        self._counts = Counter[str]()
+        self._segments = 0
+
+    def compact(
+        self,
+        keep: Mapping[str, float],
+        progress: Progress,
+        workers: int | None = 1,
+        now: Callable[[], float] = time.time,
+    ) -> Filed | None:
+        """Take in what is new, then let go what may not be kept: the erased, and of each identity domain what was
+        written longer ago than `keep` seconds. `progress` is told how many bytes more of the log are done.
+
+        None when another process is at it. Raises InvalidFile; what was committed before stays.
+        """
+        try:
+            with self._alone() as alone:
+                return self._compacted(keep, progress, workers, now()) if alone else None
+        except (OSError, EOFError, zlib.error) as error:
+            what = f"cannot be read: {error}"
+            raise InvalidFile([Problem(str(self._log), what, "copy it again, or set it aside")]) from error
+
+    def _compacted(self, keep: Mapping[str, float], progress: Progress, workers: int | None, now: float) -> Filed:
+        self._manifest = read(self._target) or self._new
+        self._clear()
+        new = self.new_segments()
+        with crew(workers, new) as pool:
+            for taken, size in self._taken(new, pool):
+                self._commit(taken)
+                progress(size)
+        gone = self._let_go(keep, now)
+        self._join()
+        held = self._manifest
+        return Filed(
+            segments=self._segments,
+            counts=dict(self._counts),
+            gone=gone,
+            rows={table: sum(part.rows for part in held.of(table)) for table in TABLES},
+            files=len(held.parts),
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        descriptor = os.open(self._log / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(descriptor)
+
+    def new_segments(self) -> list[Path]:
+        """Those that are not in the dataset yet."""
+        known = set(self._manifest.segments)
+        return [path for path in segments(self._log) if name_of(path) not in known]
+
+    def _taken(self, new: Sequence[Path], pool: Executor | None) -> Iterator[tuple[Taken, int]]:
+        work = partial(_take_in, self._target.name if pool else self._target, self._archive, self._manifest.buckets)
+        groups = list(_groups(new))
+        if pool is None:
+            yield from ((work(paths), size) for paths, size in groups)
+            return
+        waiting = {pool.submit(work, paths): size for paths, size in groups}
+        for done in as_completed(waiting):
+            yield done.result(), waiting[done]
+
+    def _commit(self, taken: Taken) -> None:
+        held = self._manifest
+        there = {name_of(path) for path in segments(self._log)}
+        self._replace(
+            replace(
+                held,
+                features=tuple(dict.fromkeys((*held.features, *NAMES))),
+                segments=tuple(sorted(there & {*held.segments, *taken.segments})),
+                parts=(*held.parts, *taken.parts),
+            )
+        )
+        self._counts.update(taken.counts)
+        self._segments += len(taken.segments)
+
+    def _let_go(self, keep: Mapping[str, float], now: float) -> int:
+        """Rewrite the files that hold what may not be kept, and no others; how many rows went."""
+        held, entries = self._manifest, self._archive.erased()
+        named = {f"{entry.place}@{entry.asked}": entry for entry in entries}
+        fresh: dict[int, list[Erasure]] = defaultdict(list)
+        for name, entry in named.items():
+            if name not in held.erased:
+                fresh[bucket(entry.place, held.buckets)].append(entry)
+        cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
+        parts: list[Part] = []
+        for part in held.parts:
+            old = {domain: cutoff for domain, cutoff in cutoffs.items() if part.first.get(domain, now) < cutoff}
+            gone = [
+                (entry.place, entry.asked) for entry in fresh[part.bucket] if min(part.first.values()) < entry.asked
+            ]
+            parts += self._rewritten(part, gone, old) if gone or old else [part]
+        if parts != list(held.parts) or set(named) != set(held.erased):
+            self._replace(replace(held, parts=tuple(parts), erased=tuple(sorted(named))))
+        return sum(part.rows for part in held.parts) - sum(part.rows for part in parts)
+
+    def _rewritten(self, part: Part, gone: Sequence[tuple[str, float]], old: dict[str, float]) -> list[Part]:
+        rows = self._target.table(part.path, schema(part.table, self._manifest.features))
+        left = without(rows, gone, _WHOSE[part.table], old)
+        if left.num_rows == rows.num_rows:
+            return [part]
+        return [put(self._target, part.table, part.date, part.bucket, left)] if left.num_rows else []
+
+    def _join(self) -> None:
+        """Many small files of one date and bucket become one."""
+        together: dict[tuple[str, str, int], list[Part]] = defaultdict(list)
+        for part in self._manifest.parts:
+            together[part.table, part.date, part.bucket].append(part)
+        parts: list[Part] = []
+        for (table, date, share), several in together.items():
+            if len(several) <= FEW:
+                parts += several
+                continue
+            columns = schema(table, self._manifest.features)
+            rows = concat_tables([self._target.table(part.path, columns) for part in several]).sort_by("written")
+            parts.append(put(self._target, table, date, share, rows))
+        if len(parts) < len(self._manifest.parts):
+            self._replace(replace(self._manifest, parts=tuple(parts)))
+
+    def _replace(self, manifest: Manifest) -> None:
+        """Commit, then delete what is no longer named."""
+        before = {part.path for part in self._manifest.parts}
+        commit(self._target, manifest)
+        self._manifest = manifest
+        self._target.delete(before - {part.path for part in manifest.parts})
+
+    def _clear(self) -> None:
+        """Delete what a run that died has left."""
+        named = {part.path for part in self._manifest.parts}
+        for table in TABLES:
+            self._target.delete(path for path in self._target.listed(table) if path not in named)
+
+
+def _take_in(target: Target | str, archive: FileLogArchive, buckets: int, paths: Sequence[Path]) -> Taken:
+    """In this process, or in one that opens the target anew."""
+    return take_in(target if isinstance(target, Target) else Target.open(target), archive, paths, buckets)
+
+
+def _groups(paths: Sequence[Path]) -> Iterator[tuple[list[Path], int]]:
+    """Segments that come in together, and their bytes."""
+    group: list[Path] = []
+    total = 0
+    for path in paths:
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            continue
+        if group and total + size > GROUP:
+            yield group, total
+            group, total = [], 0
+        group.append(path)
+        total += size
+    if group:
+        yield group, total

@@ -1,0 +1,142 @@
+"""Lines of the log as columns: facts flattened for questions in SQL, a float64 column for each feature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from riskd.core.context import Missing
+from riskd.core.features import NAMES
+from riskd.core.record import AssessmentRecord, OutcomeRecord
+
+_TEXT, _NUMBER, _YES, _WORDS = pa.string(), pa.float64(), pa.bool_(), pa.list_(pa.string())
+_Column = tuple[pa.DataType, Callable[[AssessmentRecord], object]]
+
+
+def _named(gaps: Sequence[Missing]) -> list[str]:
+    return [f"{gap.source}:{gap.why}" for gap in gaps]
+
+
+COLUMNS: Final[dict[str, _Column]] = {
+    "id": (_TEXT, lambda line: line.id),
+    "time": (_NUMBER, lambda line: line.time),
+    "written": (_NUMBER, lambda line: line.time if line.written is None else line.written),
+    "tenant": (_TEXT, lambda line: line.tenant),
+    "domain": (_TEXT, lambda line: line.domain),
+    "journey": (_TEXT, lambda line: line.journey),
+    "subject": (_TEXT, lambda line: line.subject),
+    "credential_result": (_TEXT, lambda line: line.credential_result),
+    "score": (_NUMBER, lambda line: line.score),
+    "log_odds": (_NUMBER, lambda line: line.log_odds),
+    "level": (_TEXT, lambda line: line.level),
+    "tier": (_TEXT, lambda line: line.tier),
+    "satisfied": (_YES, lambda line: line.satisfied),
+    "withheld": (_TEXT, lambda line: line.withheld),
+    "hits": (_WORDS, lambda line: line.hits),
+    "shadow_hits": (_WORDS, lambda line: line.shadow_hits),
+    "reasons": (_WORDS, lambda line: line.reasons),
+    "gaps": (_WORDS, lambda line: _named(line.gaps)),
+    "missing": (_WORDS, lambda line: _named(line.facts.missing)),
+    "causes": (_WORDS, lambda line: line.causes),
+    "lists": (_WORDS, lambda line: line.lists),
+    "coverage": (_NUMBER, lambda line: line.coverage),
+    "release": (_TEXT, lambda line: line.release),
+    "model": (_TEXT, lambda line: line.model),
+    "network": (_TEXT, lambda line: line.facts.network),
+    "country": (_TEXT, lambda line: line.facts.place and line.facts.place.country),
+    "region": (_TEXT, lambda line: line.facts.place and line.facts.place.region),
+    "city": (_TEXT, lambda line: line.facts.place and line.facts.place.city),
+    "latitude": (_NUMBER, lambda line: line.facts.place and line.facts.place.latitude),
+    "longitude": (_NUMBER, lambda line: line.facts.place and line.facts.place.longitude),
+    "asn": (pa.int64(), lambda line: line.facts.route and line.facts.route.asn),
+    "operator": (_TEXT, lambda line: line.facts.route and line.facts.route.organization),
+    "anonymizer": (_TEXT, lambda line: line.facts.route and line.facts.route.anonymizer),
+    "browser": (_TEXT, lambda line: line.facts.agent and line.facts.agent.browser),
+    "os": (_TEXT, lambda line: line.facts.agent and line.facts.agent.os),
+    "device_class": (_TEXT, lambda line: line.facts.agent and line.facts.agent.device_class),
+    "issuer": (_TEXT, lambda line: line.federation and line.federation.issuer),
+}
+"""Columns of `assessments` beside the features, `has_features` and `line`, with what each takes of a record."""
+OUTCOMES: Final = pa.schema(
+    [
+        ("assessment_id", _TEXT),
+        ("time", _NUMBER),
+        ("written", _NUMBER),
+        ("tenant", _TEXT),
+        ("domain", _TEXT),
+        ("journey", _TEXT),
+        ("kind", _TEXT),
+        ("amr", _WORDS),
+        ("seconds", _NUMBER),
+        ("taught", pa.int64()),
+    ]
+)
+_BEGIN, _END = b'"vector":[', b"]"
+
+
+def assessments(features: Sequence[str] = NAMES) -> pa.Schema:
+    """The schema of `assessments` with these features. `has_features` is False where a line was written with another
+    feature table: its vector stands in `line` alone. `line`: the JSON of the log, without the vector where that is in
+    the columns."""
+    return pa.schema(
+        [
+            *[(name, kind) for name, (kind, _) in COLUMNS.items()],
+            ("has_features", _YES),
+            *[(name, _NUMBER) for name in features],
+            ("line", pa.string()),
+        ]
+    )
+
+
+def schema(table: str, features: Sequence[str]) -> pa.Schema:
+    """The schema of a table."""
+    return assessments(features) if table == "assessments" else OUTCOMES
+
+
+def assessed(records: Sequence[AssessmentRecord], lines: Sequence[bytes]) -> pa.Table:
+    """Assessments as a table; `lines` are those that the records were read from."""
+    width = len(NAMES)
+    known = [len(record.vector) == width for record in records]
+    blank = (None,) * width
+    vectors = np.array(
+        [record.vector if has else blank for record, has in zip(records, known, strict=True)], dtype=np.float64
+    ).reshape(-1, width)
+    return pa.Table.from_arrays(
+        [
+            *[pa.array([take(record) for record in records], kind) for kind, take in COLUMNS.values()],
+            pa.array(known, _YES),
+            *[pa.array(column, from_pandas=True) for column in np.ascontiguousarray(vectors.T)],
+            pa.array([bare(line) if has else line for line, has in zip(lines, known, strict=True)], pa.binary()).cast(
+                _TEXT
+            ),
+        ],
+        schema=assessments(),
+    )
+
+
+def bare(line: bytes) -> bytes:
+    """A line of the log with an empty vector."""
+    begin = line.index(_BEGIN) + len(_BEGIN)
+    return line[:begin] + line[line.index(_END, begin) :]
+
+
+def told(records: Sequence[OutcomeRecord]) -> pa.Table:
+    """Outcomes as a table."""
+    return pa.Table.from_arrays(
+        [
+            pa.array([one.assessment_id for one in records], _TEXT),
+            pa.array([one.time for one in records], _NUMBER),
+            pa.array([one.time if one.written is None else one.written for one in records], _NUMBER),
+            pa.array([one.tenant for one in records], _TEXT),
+            pa.array([one.domain for one in records], _TEXT),
+            pa.array([one.journey for one in records], _TEXT),
+            pa.array([one.kind for one in records], _TEXT),
+            pa.array([one.amr for one in records], _WORDS),
+            pa.array([one.seconds for one in records], _NUMBER),
+            pa.array([one.taught for one in records], pa.int64()),
+        ],
+        schema=OUTCOMES,
+    )

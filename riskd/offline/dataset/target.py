@@ -1,0 +1,110 @@
+"""Where a dataset lies: a directory of any file system that Arrow knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import pyarrow.parquet as pq
+from pyarrow import ArrowException, Schema, Table, nulls
+from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, SubTreeFileSystem
+
+from riskd.core.errors import InvalidFile, InvalidSettings, Problem
+
+_DRAFT: Final = ".draft"
+
+
+class Target:
+    """The directory of one dataset. Paths are relative to it."""
+
+    def __init__(self, name: str, files: FileSystem, local: Path | None = None) -> None:
+        """`name` is for messages; `files` begins at the directory; `local`: where that is on this machine, if it is."""
+        self.name = name
+        self.files = files
+        self._local = local
+
+    @classmethod
+    def open(cls, name: str) -> Target:
+        """`name`: a path, or a URL such as `s3://bucket/path`, `gs://`, `hdfs://`. Raises InvalidSettings."""
+        if "://" not in name:
+            local = Path(name).absolute()
+            return cls(name, SubTreeFileSystem(str(local), LocalFileSystem()), local)
+        try:
+            base, path = FileSystem.from_uri(name)
+        except (ArrowException, OSError) as error:
+            remedy = "name a directory, or s3://bucket/path, gs://bucket/path"
+            raise InvalidSettings([Problem("log.dataset", f"{name}: {error}", remedy)]) from error
+        return cls(name, SubTreeFileSystem(path, base), Path(path) if isinstance(base, LocalFileSystem) else None)
+
+    def read(self, path: str) -> bytes | None:
+        """What a file holds; None where there is none. Raises InvalidFile."""
+        try:
+            with self.files.open_input_stream(path) as stream:
+                return bytes(stream.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._failed(path, error) from error
+
+    def replace(self, path: str, content: bytes) -> None:
+        """Write a file whole: whoever reads sees the old one or the new one. Raises InvalidFile."""
+        try:
+            if self._local is not None:
+                self._local.mkdir(parents=True, exist_ok=True)
+            with self.files.open_output_stream(path + _DRAFT) as stream:
+                stream.write(content)
+            self._sync(path + _DRAFT)
+            self.files.move(path + _DRAFT, path)
+        except OSError as error:
+            raise self._failed(path, error) from error
+
+    def write(self, path: str, table: Table) -> None:
+        """A Parquet file that nobody reads yet: zstd, dictionaries for words alone. Raises InvalidFile."""
+        words = [field.name for field in table.schema if str(field.type).startswith(("string", "list"))]
+        try:
+            self.files.create_dir(path.rpartition("/")[0], recursive=True)
+            pq.write_table(table, path, filesystem=self.files, compression="zstd", use_dictionary=words)
+            self._sync(path)
+        except OSError as error:
+            raise self._failed(path, error) from error
+
+    def table(self, path: str, schema: Schema) -> Table:
+        """A Parquet file; columns that it lacks are null. Raises InvalidFile."""
+        try:
+            found = pq.ParquetFile(self.files.open_input_file(path)).read()
+        except (ArrowException, OSError) as error:
+            raise self._failed(path, error) from error
+        missing = [name for name in schema.names if name not in found.schema.names]
+        for name in missing:
+            found = found.append_column(schema.field(name), nulls(found.num_rows, schema.field(name).type))
+        return found.select(schema.names)
+
+    def listed(self, folder: str) -> list[str]:
+        """Every file below a folder."""
+        chosen = FileSelector(folder, allow_not_found=True, recursive=True)
+        return [one.path for one in self.files.get_file_info(chosen) if one.type == FileType.File]
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files; those that are gone already are no matter. Raises InvalidFile."""
+        for path in paths:
+            try:
+                self.files.delete_file(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise self._failed(path, error) from error
+
+    def _sync(self, path: str) -> None:
+        """A local file is on the disk before anything names it; object stores promise as much."""
+        if self._local is not None:
+            descriptor = os.open(self._local / path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _failed(self, path: str, error: Exception) -> InvalidFile:
+        remedy = "see that it is there, has room, and lets this user read and write"
+        return InvalidFile([Problem(f"{self.name}/{path}", str(error), remedy)])

@@ -1,0 +1,169 @@
+"""A candidate beside a champion and four baselines, in one run, on rows that none of them has seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Literal
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.core.features import schema
+from riskd.core.forest import Forest
+from riskd.offline import baselines
+from riskd.offline.evaluation import (
+    CANDIDATE,
+    CHAMPION,
+    FREEMAN,
+    ISOLATION_FOREST,
+    LARGE_BOOSTED,
+    RULES,
+    Data,
+    Difference,
+    Evaluation,
+    Goal,
+    Judged,
+)
+from riskd.offline.judging import ANY, Scored, judge
+from riskd.offline.operating import Floats
+from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
+from riskd.offline.training.recipe import Recipe
+from riskd.offline.training.train import Fitted, Material, fit, given
+from riskd.offline.training.weights import weights
+
+Begin = Callable[[str, int], Callable[[int], None]]
+TOLERANCE: Final = 0.02
+"""Recall that a small forest may lose against the large one."""
+
+
+class Contender(Struct, frozen=True, kw_only=True):
+    """A bundle to judge."""
+
+    version: str
+    forest: Forest
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """What is to be judged, and by what. `recipe` and `base` are the candidate's; no recipe, nothing is left out."""
+
+    domain: str
+    code: str
+    rows: Rows
+    labels: Literal["truth", "outcomes"]
+    candidate: Contender
+    champion: Contender
+    material: Material
+    recipe: Recipe | None
+    seed: int = 0
+    resamples: int = 200
+
+
+def evaluate(question: Question, begin: Begin) -> Evaluation:
+    """Judge everything on the rows of the question."""
+    rows = question.rows
+    attacks = sorted({str(each) for each in rows.attacks[rows.labels == FRAUD]} - {HONEST})
+    left_out = attacks if question.recipe else []
+    done = begin("scoring", 6 + len(left_out))
+    scored: dict[str, Scored] = {}
+    for name, made in _makers(question, left_out, done):
+        scored[name] = made()
+        done(1)
+    judged = begin("judging", 1)
+    models, differences = judge(rows, scored, seed=question.seed, resamples=question.resamples, candidate=CANDIDATE)
+    judged(1)
+    return Evaluation(
+        domain=question.domain,
+        code=question.code,
+        seed=question.seed,
+        resamples=question.resamples,
+        data=_data(rows, question.labels),
+        models=models,
+        differences=differences,
+        goals=tuple(_goals(models, differences)),
+    )
+
+
+def _makers(
+    question: Question, left_out: Sequence[str], done: Callable[[int], None]
+) -> Iterator[tuple[str, Callable[[], Scored]]]:
+    rows, train = question.rows, question.material.train
+    yield CANDIDATE, lambda: replace(_served(question.candidate, rows), left_out=_left_out(question, left_out, done))
+    yield CHAMPION, lambda: _served(question.champion, rows)
+    yield FREEMAN, lambda: Scored(scores=baselines.freeman(rows))
+    yield RULES, lambda: Scored(scores=baselines.rules(rows))
+    yield ISOLATION_FOREST, lambda: Scored(scores=baselines.isolation_forest(train, rows, question.seed))
+    yield LARGE_BOOSTED, lambda: _large(question)
+
+
+def _served(contender: Contender, rows: Rows) -> Scored:
+    said = np.array([contender.forest.score(row) for row in rows.vectors.tolist()])
+    return Scored(version=contender.version, scores=said[:, 0], probabilities=said[:, 1])
+
+
+def _large(question: Question) -> Scored:
+    """Trained on the same rows and weights as the candidate."""
+    material, recipe = question.material, question.recipe or Recipe()
+    weighed = weights(material.train, material.train_ages, material.delay, recipe.fraud_share)
+    used = weighed > 0
+    estimator = baselines.large_boosted(
+        material.train.vectors[used], material.train.labels[used] == FRAUD, weighed[used], question.seed
+    )
+    return Scored(scores=estimator.decision_function(question.rows.vectors))
+
+
+def _left_out(question: Question, attacks: Sequence[str], done: Callable[[int], None]) -> dict[str, Floats]:
+    """The scores by the candidate's recipe, trained without each class in turn."""
+    if question.recipe is None:
+        return {}
+    rows, found = question.rows, {}
+    said = given(question.material.base, rows.names, rows.vectors)
+    for attack in attacks:
+        fitted: Fitted = fit(question.material, replace(question.recipe, without=(attack,)))
+        found[attack] = fitted.log_odds(rows.vectors, said)
+        done(1)
+    return found
+
+
+def _data(rows: Rows, labels: Literal["truth", "outcomes"]) -> Data:
+    fraud = rows.labels == FRAUD
+    return Data(
+        sha256=rows.digest(),
+        schema=schema(),
+        labels=labels,
+        rows=len(rows),
+        good=int(np.count_nonzero(rows.labels == GOOD)),
+        fraud=int(np.count_nonzero(fraud)),
+        unknown=int(np.count_nonzero(rows.labels == UNKNOWN)),
+        subjects=len(np.unique(rows.subjects)),
+        first=float(rows.times.min()),
+        last=float(rows.times.max()),
+        attacks=_counts(str(each) or ANY for each in rows.attacks[fraud]),
+        segments=_counts(name for each in rows.segments for name in str(each).split()),
+    )
+
+
+def _counts(names: Iterator[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def _goals(models: Mapping[str, Judged], differences: Sequence[Difference]) -> Iterator[Goal]:
+    """At a false-positive rate of 1 %, for each class of attack."""
+    wanted: tuple[tuple[str, str, str, float], ...] = (
+        (f"as large boosted trees, less {TOLERANCE * 100:g} points", LARGE_BOOSTED, "class", TOLERANCE),
+        ("as Freeman", FREEMAN, "class", 0.0),
+        ("as rules of thumb", RULES, "class", 0.0),
+        ("left out of training, as Freeman", FREEMAN, "left_out", 0.0),
+        ("left out of training, as the champion", CHAMPION, "left_out", 0.0),
+    )
+    for name, other, part, tolerance in wanted:
+        if other not in models:
+            continue
+        for each in differences:
+            if (each.other, each.part, each.rate) != (other, part, "1%") or each.difference.value is None:
+                continue
+            margin = each.difference.value + tolerance
+            bound = each.difference.low if margin >= 0 else each.difference.high
+            sure = bound is not None and (bound + tolerance >= 0) == (margin >= 0)
+            yield Goal(name=name, attack=each.name, margin=round(margin, 6), met=margin >= 0, sure=sure)

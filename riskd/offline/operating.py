@@ -1,0 +1,62 @@
+"""Where a score challenges: the threshold that a false-positive rate or a recall sets, and who lies above it.
+
+Rows weigh as often as a bootstrap drew them. Whoever lies at the threshold is challenged by lot, with the chance that
+makes the rate exact: a model with few distinct scores, such as a count of rules, is then judged at the same rate as
+one with many.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Threshold(Struct, frozen=True):
+    """Rows with a score above `score` are challenged, those at it with probability `at`."""
+
+    score: float
+    at: float
+
+    def challenged(self, scores: Floats) -> Floats:
+        """The probability of each row to be challenged: 0, 1, or `at` for a score at the threshold."""
+        chances = (scores > self.score).astype(np.float64)
+        if self.at:
+            chances[scores == self.score] = self.at
+        return chances
+
+
+class Ranked:
+    """Scores of one kind of rows, sorted once, the highest first."""
+
+    __slots__ = ("_ends", "_order", "_scores", "_starts")
+
+    def __init__(self, scores: Floats) -> None:
+        self._order = np.argsort(-scores, kind="stable")
+        self._scores = scores[self._order]
+        changes = np.flatnonzero(self._scores[1:] != self._scores[:-1]) + 1
+        self._starts = np.concatenate([np.zeros(min(1, len(scores)), dtype=np.intp), changes])
+        self._ends = np.concatenate([changes, np.full(min(1, len(scores)), len(scores), dtype=np.intp)])
+
+    def threshold(self, share: float, weights: Floats) -> Threshold:
+        """The threshold above which `share` of these rows lies, by weight; above all of them if none has a weight."""
+        reached = np.concatenate([[0.0], np.cumsum(weights[self._order])])
+        wanted = share * reached[-1]
+        if wanted <= 0.0:
+            return Threshold(np.inf, 0.0)
+        tie = int(np.searchsorted(reached[self._ends], wanted * (1 - 1e-12)))
+        above, within = reached[self._starts[tie]], reached[self._ends[tie]]
+        return Threshold(float(self._scores[self._starts[tie]]), float(min(1.0, (wanted - above) / (within - above))))
+
+
+def shares(chances: Floats, weights: Floats, groups: Floats) -> Floats:
+    """The share of each group that is challenged, by weight; NaN for a group without weight.
+
+    `groups` has shape (groups, rows): 1 for a row of the group, else 0.
+    """
+    told = groups @ np.stack([weights * chances, weights], axis=1)
+    with np.errstate(invalid="ignore"):
+        found: Floats = told[:, 0] / told[:, 1]
+    return found

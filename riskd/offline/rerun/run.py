@@ -1,0 +1,137 @@
+"""Replays a log into another log: as many processes as buckets, each of which lives through all of it."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.adapters.decision_log import Bounds, FileDecisionLog
+from riskd.adapters.memory import NullMeter
+from riskd.config import Settings
+from riskd.core import record
+from riskd.core.assess import Release
+from riskd.core.errors import InvalidFile, InvalidSettings, Problem
+from riskd.core.record import OutcomeRecord
+from riskd.offline.buckets import Share
+from riskd.offline.rerun.fold import Fold
+from riskd.offline.rerun.order import in_order, written
+from riskd.offline.segments import Progress, segments_of
+from riskd.wiring import active_release, load_release, open_archive, open_releases
+
+UNBOUNDED: Final = Bounds(keep_bytes=1 << 62, keep_seconds=1e12, segment_seconds=1e12, slow_seconds=1e12)
+"""Nothing of what is written goes, and segments end by size alone."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to replay (the log of the settings), where to, and by what: a release that is kept, or one in directories
+    that the settings name (`named`), or the active one."""
+
+    settings: Settings
+    out: Path
+    release: str = ""
+    named: bool = False
+
+    def decides(self) -> Release:
+        """The release, loaded. Raises InvalidFile with all problems, UnknownRelease, Unavailable."""
+        if self.release:
+            return open_releases(self.settings).release(self.release)
+        return load_release(self.settings) if self.named else active_release(self.settings)
+
+
+def run(plan: Plan, shares: list[Share], progress: Progress) -> Counter[str]:
+    """Replay each share by a process of its own; what was done with the lines, by kind.
+
+    `progress` is told how many bytes more are done, of the log's bytes times the shares. Raises InvalidFile, also for
+    a log that cannot be read, InvalidSettings where `out` has something in it.
+    """
+    log = Path(plan.settings.log.dir)
+    segments_of(log)
+    if plan.out.exists() and (not plan.out.is_dir() or any(plan.out.iterdir())):
+        what = "has something in it already"
+        raise InvalidSettings([Problem(str(plan.out), what, "name a directory that is empty, or not there yet")])
+    if len(shares) == 1:
+        return _replay(plan, shares[0], progress)
+    context = get_context("spawn")
+    pipes, total = [], Counter[str]()
+    crew = []
+    for share in shares:
+        reader, writer = context.Pipe(duplex=False)
+        crew.append(context.Process(target=_told, args=(plan, share, writer), daemon=True))
+        crew[-1].start()
+        writer.close()
+        pipes.append(reader)
+    try:
+        _listen(pipes, total, progress)
+    finally:
+        for each in crew:
+            each.terminate()
+            each.join()
+    # Each share met every line: what nobody writes is counted once.
+    del total["other_buckets"]
+    return Counter({kind: count if kind in _OWN else count // len(shares) for kind, count in total.items()})
+
+
+_OWN: Final = ("assessed", "outcomes")
+
+
+def _listen(pipes: list[Connection], total: Counter[str], progress: Progress) -> None:
+    while pipes:
+        for ready in wait(pipes):
+            assert isinstance(ready, Connection)
+            try:
+                said = ready.recv()
+            except EOFError as error:
+                what = "a process that replayed was ended"
+                raise InvalidFile(
+                    [Problem("replay", what, "give it more memory, or more buckets one by one")]
+                ) from error
+            if isinstance(said, int):
+                progress(said)
+                continue
+            pipes.remove(ready)
+            if not isinstance(said, Counter):
+                raise InvalidFile(said)
+            total.update(said)
+
+
+def _told(plan: Plan, share: Share, writer: Connection) -> None:
+    """In a process of its own: replay, and tell the parent."""
+    try:
+        writer.send(_replay(plan, share, writer.send))
+    except InvalidFile as error:
+        writer.send(error.problems)
+
+
+def _replay(plan: Plan, share: Share, progress: Callable[[int], None]) -> Counter[str]:
+    fold = Fold(plan.decides(), share)
+    log = Path(plan.settings.log.dir)
+    clock = _Clock()
+    out = FileDecisionLog(plan.out, share.index, NullMeter(), UNBOUNDED, lambda: clock.now)
+    try:
+        for line, one in in_order(open_archive(plan.settings), segments_of(log), fold.counts, progress):
+            clock.now = written(one)
+            if isinstance(one, OutcomeRecord):
+                again = line if fold.outcome(one) else b""
+            else:
+                found = fold.assess(one)
+                again = record.encode(found) if found is not None else b""
+            if again and not out.append(again):
+                raise InvalidFile([Problem(str(plan.out), "cannot be written", "see that the disk has room")])
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidFile([Problem(str(log), f"cannot be read: {error}", "copy it again, or set it aside")]) from error
+    finally:
+        out.close()
+    return fold.counts
+
+
+class _Clock:
+    """The time of the line at hand, which segments are named for."""
+
+    now = 0.0

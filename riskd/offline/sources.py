@@ -1,0 +1,76 @@
+"""Where rows come from, by what the command line names: decision logs, simulations, data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from msgspec import Struct
+
+from riskd.core.errors import InvalidFile, Problem
+from riskd.offline.decision_rows import read_rows
+from riskd.offline.rows import Rows
+from riskd.offline.truth import FILE as TRUTH
+
+Labels = Literal["truth", "outcomes"]
+DECISIONS: Final = "decisions"
+"""Where a simulation keeps its decision log."""
+
+
+class Log(Struct, frozen=True):
+    """A decision log. `truth` is that of the simulation that wrote it, None for a live one."""
+
+    directory: Path
+    truth: Path | None
+
+    @property
+    def name(self) -> str:
+        """What a bundle says of it: no directory of the machine it was trained on."""
+        return self.directory.parent.name if self.directory.name == DECISIONS else self.directory.name
+
+
+def log_at(path: Path, truth: Path | None = None) -> Log:
+    """The log in a directory; a simulation's directory has both its log and its truth.
+
+    Raises InvalidFile when there is neither.
+    """
+    inside, beside = path / DECISIONS, (path / TRUTH, path.parent / TRUTH)
+    directory = inside if inside.is_dir() else path
+    if not directory.is_dir():
+        raise InvalidFile(
+            [Problem(str(path), "is not a directory", "name a decision log, or what `riskd simulate` wrote")]
+        )
+    return Log(directory, truth or next((file for file in beside if file.is_file()), None))
+
+
+def labels_of(logs: Sequence[Log], wanted: Labels | None) -> Labels:
+    """Whose word labels are: as wanted, else the truth where all logs have one. Raises InvalidFile."""
+    lacking = [log for log in logs if log.truth is None]
+    if wanted == "truth" and lacking:
+        remedy = "name it with --truth, or take labels from outcomes"
+        raise InvalidFile([Problem(str(log.directory), "has no truth", remedy) for log in lacking])
+    return wanted or ("outcomes" if lacking else "truth")
+
+
+def read_log(log: Log, domain: str, labels: Labels) -> Rows:
+    """Its rows of a domain. Raises InvalidFile when there are none."""
+    rows = read_rows(log.directory, domain, truth=log.truth, by_truth=labels == "truth")
+    if not len(rows):
+        raise InvalidFile([Problem(str(log.directory), f"has no assessment of domain {domain}", "name another log")])
+    return rows
+
+
+def digest(parts: Sequence[Rows]) -> str:
+    """One SHA-256 for the rows of several sources."""
+    return (
+        parts[0].digest() if len(parts) == 1 else sha256("".join(part.digest() for part in parts).encode()).hexdigest()
+    )
+
+
+def attacks_of(rows: Rows) -> dict[str, int]:
+    """Rows of each class of attack that is named."""
+    names, counts = np.unique(rows.attacks, return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True) if name}

@@ -1,0 +1,145 @@
+"""What is written of a training: the bundle, with its card, its recipe and its figures on the holdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import sklearn
+from msgspec import Struct
+
+from riskd.adapters.model_file import REFERENCE, TRAINING, Manifest, write_bundle
+from riskd.core.drift import Reference
+from riskd.core.features import FEATURES
+from riskd.core.forest import Forest
+from riskd.core.model import ForestDocument
+from riskd.offline.drift.bins import Batch, reference
+from riskd.offline.evaluation import CANDIDATE, CHAMPION, RATES, Judged
+from riskd.offline.judging import Scored, judge
+from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
+from riskd.offline.sources import Labels, attacks_of
+from riskd.offline.training.card import card
+from riskd.offline.training.recipe import Recipe, Training
+from riskd.offline.training.train import Trained
+
+DEFINITIONS: Final = {feature.name: feature.definition for feature in FEATURES}
+RESAMPLES: Final = 100
+_LABELS: Final = {"good": GOOD, "fraud": FRAUD, "unlabelled": UNKNOWN}
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """Where the rows came from. `base` is the version of the bundle below the trees, '' for none."""
+
+    domain: str
+    sources: tuple[str, ...]
+    data: str
+    labels: Labels
+    base: str
+    code: str
+    created: str
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What `riskd train --json` prints."""
+
+    bundle: str
+    training: Training
+    calibration: str
+    trees: int
+    models: dict[str, Judged]
+    """Figures on the holdout of the candidate and, as `champion`, of its base."""
+
+
+def training_of(trained: Trained, recipe: Recipe, origin: Origin) -> Training:
+    """`training.json`."""
+    material = trained.material
+    parts = {"train": material.train, "tuning": material.tuning, "holdout": material.holdout}
+    counted = material.train.where(material.train.labels == FRAUD)
+    return Training(
+        recipe=recipe,
+        base=origin.base,
+        code=origin.code,
+        library=f"scikit-learn {sklearn.__version__}",
+        data=origin.data,
+        sources=origin.sources,
+        labels=origin.labels,
+        rows={
+            f"{part} {name}": int(np.count_nonzero(rows.labels == label))
+            for part, rows in parts.items()
+            for name, label in _LABELS.items()
+        },
+        attacks={name: rows for name, rows in attacks_of(counted).items() if name not in recipe.without},
+    )
+
+
+def on_holdout(trained: Trained, seed: int) -> dict[str, Judged]:
+    """The candidate and its base, by their served forests, on the rows held out."""
+    rows = trained.material.holdout
+    documents = {CANDIDATE: trained.document} | ({CHAMPION: trained.material.base} if trained.material.base else {})
+    scored = {name: served(document, rows) for name, document in documents.items()}
+    return judge(rows, scored, seed=seed, resamples=RESAMPLES, candidate=CANDIDATE)[0]
+
+
+def served(document: ForestDocument, rows: Rows, version: str = "") -> Scored:
+    """What the served forest says of rows."""
+    forest = Forest(document, rows.names)
+    said = np.array([forest.score(row) for row in rows.vectors.tolist()])
+    return Scored(version=version, scores=said[:, 0], probabilities=said[:, 1])
+
+
+def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report:
+    """Write the bundle into directory `path`. Raises InvalidModel when it could not be served, or is there already."""
+    training, models = training_of(trained, recipe, origin), on_holdout(trained, recipe.seed)
+    judged = models[CANDIDATE]
+    manifest = Manifest(
+        name=f"{origin.domain} {path.name}",
+        domain=origin.domain,
+        version=path.name,
+        kind="trained",
+        created=origin.created,
+        data=origin.data,
+        code=origin.code,
+        metrics=metrics_of(judged),
+    )
+    write_bundle(
+        path,
+        trained.document,
+        card(path.name, origin.domain, trained, training, judged, models.get(CHAMPION)),
+        manifest,
+        DEFINITIONS,
+        beside={
+            TRAINING: msgspec.json.format(msgspec.json.encode(training), indent=2) + b"\n",
+            REFERENCE: msgspec.json.encode(expected(trained, origin.domain)),
+        },
+    )
+    return Report(
+        bundle=str(path),
+        training=training,
+        calibration=trained.curve.method,
+        trees=len(trained.document.trees),
+        models=models,
+    )
+
+
+def expected(trained: Trained, domain: str) -> Reference:
+    """What is to come, if nothing changes: the latest rows, those to calibrate and to judge by."""
+    rows = [trained.material.tuning, trained.material.holdout]
+    forest = Forest(trained.document, rows[0].names)
+    return reference(
+        domain, rows[0].names, forest, [Batch(each.times, each.subjects.tolist(), each.vectors) for each in rows]
+    )
+
+
+def metrics_of(judged: Judged) -> dict[str, float]:
+    """The manifest's figures: recall over all attacks and of each class, and how far probabilities can be believed."""
+    found = {
+        f"recall at {rate}{'' if each is judged.overall else f' of {each.name}'}": value
+        for each in (judged.overall, *judged.classes)
+        for rate in RATES
+        if (value := each.at[rate].value) is not None
+    }
+    if judged.reliability:
+        found |= {"ece": round(judged.reliability.ece, 6), "brier": round(judged.reliability.brier, 6)}
+    return found

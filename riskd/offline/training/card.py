@@ -1,0 +1,147 @@
+"""The card of a trained model: what NIST SP 800-63-4, section 3.8, asks of machine learning in identity systems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from riskd.offline.charts import date
+from riskd.offline.evaluation import RATES, Estimate, Judged, Recall
+from riskd.offline.training.recipe import Training
+from riskd.offline.training.train import Trained
+
+_SIMULATED = (
+    "**Trained on a simulation.** It knows simulated attackers, and says nothing of how real ones will fare: published"
+    " models that were fitted to simulated attackers found none of the real takeovers at 1 % false positives. Use it to"
+    " compare, in shadow, and train your own on your decision log: docs/training.md."
+)
+_LIVE = "**Trained on a decision log**, whose outcomes are its labels: it knows the attacks that somebody reported."
+
+
+def card(version: str, domain: str, trained: Trained, training: Training, judged: Judged, base: Judged | None) -> str:
+    """The card as Markdown."""
+    return "\n".join(
+        [
+            f"# {version}: a trained model for domain {domain}",
+            "",
+            _SIMULATED if training.labels == "truth" else _LIVE,
+            "",
+            "## Purpose",
+            "",
+            "Scores attempts of this identity domain. The bands of the policy decide what follows.",
+            "",
+            "## How it was made",
+            "",
+            *_made(trained, training),
+            "",
+            "## Tests",
+            "",
+            *_tests(trained, training, judged, base),
+            "",
+            "## Limits",
+            "",
+            *_limits(trained, training),
+            "",
+            "## Calibration and updates",
+            "",
+            *_updates(trained, training),
+            "",
+        ]
+    )
+
+
+def _made(trained: Trained, training: Training) -> Iterator[str]:
+    recipe, material = training.recipe, trained.material
+    on_top = f", on top of {training.base}, whose weights it keeps" if training.base else ""
+    yield (
+        f"- **Methods and techniques.** {recipe.trees} boosted trees of at most {recipe.leaves} leaves{on_top}"
+        f" ({training.library}), learning rate {recipe.learning_rate:g}, L2 {recipe.l2:g}, at least"
+        f" {recipe.min_rows} rows a leaf. A feature moves the score in the direction that the feature table gives it,"
+        f" and in no other. All fraud together has {recipe.fraud_share:.0%} of the weight, its classes equal parts."
+    )
+    counts = ", ".join(f"{part} {count:,}" for part, count in training.rows.items())
+    yield (
+        f"- **Training data.** {', '.join(training.sources)}: attempts from {date(float(material.train.times.min()))}"
+        f" to {date(float(material.holdout.times.max()))}. Rows: {counts}. SHA-256 of all rows: `{training.data}`."
+        " Rows hold features and pseudonyms, no addresses, names or device identifiers."
+    )
+    whose = "the simulation's truth" if training.labels == "truth" else "outcomes that callers reported"
+    yield (
+        f"- **Labels.** From {whose}, as known when each part ended. A good row of age a counts as the share of fraud"
+        f" that is reported by that age ({_delay(trained)})."
+    )
+    yield (
+        f"- **Split.** In time: the last {recipe.holdout:.0%} of each source are held out, the {recipe.tuning:.0%}"
+        f" before them calibrate, and {recipe.embargo_days:g} days before each are left out."
+    )
+    if training.attacks:
+        classes = ", ".join(f"{name} {count:,}" for name, count in training.attacks.items())
+        yield f"- **Attacks trained on.** {classes}."
+
+
+def _delay(trained: Trained) -> str:
+    days = 86_400.0
+    delay = trained.material.delay
+    if not delay.seconds or delay.seconds[-1] == 0.0:
+        return "here all at once"
+    at = next(i for i, share in enumerate(delay.shares) if share >= 0.5)
+    return f"half of it within {delay.seconds[at] / days:.1f} days"
+
+
+def _tests(trained: Trained, training: Training, judged: Judged, base: Judged | None) -> Iterator[str]:
+    yield (
+        "On the rows held out, which neither the trees nor the calibration have seen. `riskd evaluate` judges it beside"
+        " baselines, on other logs, and with each class of attack left out of training; its figures are in"
+        " `evaluation.json` where it was run."
+    )
+    yield ""
+    yield "| attacks | rows | " + " | ".join(f"recall at {rate} false positives" for rate in RATES) + " |"
+    yield "|---|---|" + "---|" * len(RATES)
+    for each in (judged.overall, *judged.classes, *judged.depths):
+        yield f"| {each.name} | {_rows(each)} | {' | '.join(_share(each.at[rate]) for rate in RATES)} |"
+    yield ""
+    if judged.reliability:
+        found = judged.reliability
+        yield (
+            f"Probabilities: expected calibration error {found.ece:.4f}, Brier score {found.brier:.5f}, where saying"
+            f" the base rate of every row scores {found.reference:.5f}. Calibrated by {trained.curve.method} regression."
+        )
+    if training.recipe.prior is not None:
+        yield f"They are those of a place where {training.recipe.prior:.3%} of attempts are fraud, not of these rows."
+    if base is not None:
+        at = ", ".join(f"{_share(base.overall.at[rate])} at {rate}" for rate in RATES)
+        yield f"{training.base} alone finds {at}."
+
+
+def _rows(each: Recall) -> str:
+    return f"{next(iter(each.at.values())).total:,}"
+
+
+def _share(found: Estimate) -> str:
+    if found.value is None:
+        return "-"
+    if found.low is None or found.high is None or found.low == found.high:
+        return f"{found.value:.1%}"
+    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+
+
+def _limits(trained: Trained, training: Training) -> Iterator[str]:
+    never = [
+        name
+        for name, column in zip(trained.material.train.names, trained.material.train.vectors.T, strict=True)
+        if not (column == column).any()
+    ]
+    yield "- An attack unlike any that it was trained on is found by the features that it shares with them, or not at all."
+    yield "- People who travel, use VPNs or Tor, or share devices are challenged more often than others, whoever they are."
+    if never:
+        yield f"- Never seen in training, and so without weight in its trees: {', '.join(f'`{name}`' for name in never)}."
+    if training.recipe.without:
+        yield f"- Trained without {', '.join(training.recipe.without)}."
+
+
+def _updates(trained: Trained, training: Training) -> Iterator[str]:
+    yield (
+        "A version that was served means the same for ever, and a change is a new version. Train again when"
+        " `riskd drift` says that features have moved, when a class of attack is new, and otherwise every month or so."
+    )
+    yield ""
+    yield f"riskd {training.code}, seed {training.recipe.seed}; `training.json` has the whole recipe."

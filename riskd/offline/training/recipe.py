@@ -1,0 +1,92 @@
+"""How a model is trained: every choice that is not in the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.core.model import MAX_LEAVES, MAX_TREES
+
+
+class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Two trainings by the same recipe, of the same rows, by the same version of riskd, give the same bytes."""
+
+    trees: int = 60
+    leaves: int = 16
+    """At most, of each tree."""
+    learning_rate: float = 0.1
+    l2: float = 10.0
+    """Hessians that a leaf is drawn towards zero by."""
+    min_rows: int = 40
+    """Of a leaf."""
+    fraud_share: float = 0.2
+    """The share of the weight that all fraud has together, whatever its share of the rows. Classes of attack share it
+    equally where they are known, so that a loud class does not drown a skilled one."""
+    holdout: float = 0.25
+    """The share of the rows, the latest, that the model is judged by."""
+    tuning: float = 0.15
+    """The share of the rows, those before the holdout, that the calibration is fitted to."""
+    embargo_days: float = 2.0
+    """Left out before the tuning and before the holdout rows: counts of the last day reach over the border."""
+    prior: float | None = None
+    """The share of attempts that is fraud where the model will serve; None: as in the rows."""
+    without: tuple[str, ...] = ()
+    """Classes of attack that are left out of training."""
+    seed: int = 0
+
+
+def checked(**choices: Any) -> Recipe:  # noqa: ANN401 - the fields of a recipe
+    """A recipe of these choices. Raises InvalidSettings with every one that is out of bounds."""
+    recipe = Recipe(**choices)
+    problems = list(_problems(recipe))
+    if problems:
+        raise InvalidSettings(problems)
+    return recipe
+
+
+def _problems(recipe: Recipe) -> Iterator[Problem]:
+    bounds: tuple[tuple[str, float, float], ...] = (
+        ("trees", 1, MAX_TREES),
+        ("leaves", 2, MAX_LEAVES),
+        ("learning_rate", 1e-4, 1.0),
+        ("l2", 0.0, 1e9),
+        ("min_rows", 1, 1e9),
+        ("fraud_share", 1e-6, 0.9),
+        ("holdout", 0.05, 0.9),
+        ("tuning", 0.02, 0.9),
+        ("embargo_days", 0.0, 366.0),
+        ("prior", 1e-9, 0.5),
+        ("seed", 0, 2**32 - 1),
+    )
+    for name, low, high in bounds:
+        value = getattr(recipe, name)
+        if value is not None and not low <= value <= high:
+            yield Problem(f"--{name.replace('_', '-')}", f"{value:g} is out of bounds", f"from {low:g} to {high:g}")
+    if recipe.holdout + recipe.tuning > 0.9:
+        what = f"{recipe.holdout:g} and {recipe.tuning:g} leave nothing to train on"
+        yield Problem("--holdout and --tuning", what, "together at most 0.9")
+
+
+class Training(Struct, frozen=True, kw_only=True):
+    """`training.json` of a bundle: what it was trained on, how, and by what."""
+
+    format: Literal["riskd.training/1"] = "riskd.training/1"
+    recipe: Recipe
+    base: str
+    """Version of the bundle that the trees were boosted on top of; '' for none."""
+    code: str
+    """Version of riskd."""
+    library: str
+    """Name and version of the learner."""
+    data: str
+    """SHA-256 over all rows."""
+    sources: tuple[str, ...]
+    """Names of the logs or data sets, without their directories."""
+    labels: Literal["truth", "outcomes"]
+    rows: dict[str, int]
+    """Rows of each part: `train`, `tuning`, `holdout`, of each label."""
+    attacks: dict[str, int]
+    """Rows of each class of attack that were trained on, where classes are known."""

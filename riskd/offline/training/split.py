@@ -1,0 +1,80 @@
+"""A split in time, with an embargo, and with the labels of the day on which the model would have been trained."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from riskd.core.errors import InvalidFile, Problem
+from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
+from riskd.offline.training.recipe import Recipe
+
+_DAY: Final = 86_400.0
+LEAST: Final = 30
+"""Rows of either label without which nothing can be fitted."""
+
+
+class Split(Struct, frozen=True, kw_only=True):
+    """Rows in order of time. `train` ends an embargo before `tuning` begins, and that an embargo before `holdout`.
+
+    Labels of `train` are those known when `tuning` begins, those of `tuning` when `holdout` begins.
+    """
+
+    train: Rows
+    tuning: Rows
+    holdout: Rows
+    trained: float
+    """Epoch seconds of the moment at which labels of `train` were read."""
+    tuned: float
+
+
+def split(rows: Rows, recipe: Recipe) -> Split:
+    """Cut rows by the shares and the embargo of the recipe.
+
+    Raises InvalidFile when a part has fewer than `LEAST` good or fraudulent rows.
+    """
+    problems = list(_too_few("all rows", rows))
+    if problems:
+        raise InvalidFile(problems)
+    latest = np.quantile(rows.times, [1 - recipe.holdout - recipe.tuning, 1 - recipe.holdout])
+    trained, tuned = float(latest[0]), float(latest[1])
+    embargo = recipe.embargo_days * _DAY
+    found = Split(
+        train=as_of(rows.where(rows.times < trained - embargo), trained),
+        tuning=as_of(rows.where((rows.times >= trained) & (rows.times < tuned - embargo)), tuned),
+        holdout=rows.where(rows.times >= tuned),
+        trained=trained,
+        tuned=tuned,
+    )
+    parts = {"train": found.train, "tuning": found.tuning, "holdout": found.holdout}
+    problems = [problem for name, part in parts.items() for problem in _too_few(name, part)]
+    if problems:
+        raise InvalidFile(problems)
+    return found
+
+
+def as_of(rows: Rows, moment: float) -> Rows:
+    """The rows with the labels that were known at a moment (epoch seconds).
+
+    Fraud that was reported later was taken for good until then, if its sign-in went through.
+    """
+    late = rows.known > moment
+    return msgspec.structs.replace(
+        rows,
+        labels=np.where(late, UNKNOWN, rows.labels).astype(np.int8),
+        known=np.where(late, np.inf, rows.known),
+    )
+
+
+def _too_few(name: str, rows: Rows) -> list[Problem]:
+    return [
+        Problem(name, f"{count} {word} rows, fewer than {LEAST}", remedy)
+        for word, label, remedy in (
+            ("good", GOOD, "give a longer log, or a shorter embargo"),
+            ("fraudulent", FRAUD, "give a longer log, report more outcomes, or a shorter embargo"),
+        )
+        if (count := int(np.count_nonzero(rows.labels == label))) < LEAST
+    ]

@@ -1,0 +1,165 @@
+"""Training on one screen: rows in, a forest and what is held out from it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from riskd.core.model import ForestDocument, Split, Tree
+from riskd.offline.export import export_forest, log_odds
+from riskd.offline.operating import Floats
+from riskd.offline.rows import FRAUD, GOOD, Rows, joined
+from riskd.offline.training.boosting import boost
+from riskd.offline.training.calibration import Curve, fit_curve, knots, shifted
+from riskd.offline.training.recipe import Recipe
+from riskd.offline.training.split import split
+from riskd.offline.training.weights import Delay, reporting_delay, weights
+
+Begin = Callable[[str, int], Callable[[int], None]]
+STEPS: Final = 4
+
+
+class Material(Struct, frozen=True, kw_only=True):
+    """What a recipe is applied to: the parts of all sources, and what the base says of their rows.
+
+    `ages` are seconds from an attempt to the day on which its part's labels were read.
+    """
+
+    train: Rows
+    train_ages: Floats
+    train_given: Floats
+    tuning: Rows
+    tuning_ages: Floats
+    tuning_given: Floats
+    holdout: Rows
+    delay: Delay
+    base: ForestDocument | None
+
+
+class Fitted(Struct, frozen=True, kw_only=True):
+    """An estimator on top of a base, and its calibration."""
+
+    estimator: HistGradientBoostingClassifier
+    curve: Curve
+
+    def log_odds(self, vectors: Floats, given: Floats) -> Floats:
+        """What it says of rows of which the base says `given`."""
+        found: Floats = given + self.estimator.decision_function(vectors)
+        return found
+
+
+class Trained(Struct, frozen=True, kw_only=True):
+    """A served forest, how it was calibrated, and the rows that it was made from and held out from."""
+
+    document: ForestDocument
+    curve: Curve
+    material: Material
+
+
+def train(
+    sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None = None, begin: Begin | None = None
+) -> Trained:
+    """Train by a recipe, on top of `base` if there is one.
+
+    1. Split each source in time, with an embargo, labels as of the day.
+    2. Weigh rows by how likely their label would be known, boost in the directions that are certain, and
+    3. calibrate on the rows between.
+    4. Export, and compare with the estimator on the holdout.
+
+    Raises InvalidFile for rows that nothing can be learnt from, InvalidModel for an export that does not agree.
+    """
+    done = (lambda _: None) if begin is None else begin("training", STEPS)
+    material = prepare(sources, recipe, base)  # (1)
+    done(1)
+    fitted = fit(material, recipe)  # (2), (3)
+    done(2)
+    document = exported(fitted, material)  # (4)
+    done(1)
+    return Trained(document=document, curve=fitted.curve, material=material)
+
+
+def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None) -> Material:
+    """Split, join, and ask the base. Raises InvalidFile."""
+    parts = [split(rows, recipe) for rows in sources]
+    learnt, tuning = joined([part.train for part in parts]), joined([part.tuning for part in parts])
+    names = learnt.names
+    return Material(
+        train=learnt,
+        train_ages=np.concatenate([part.trained - part.train.times for part in parts]),
+        train_given=given(base, names, learnt.vectors),
+        tuning=tuning,
+        tuning_ages=np.concatenate([part.tuned - part.tuning.times for part in parts]),
+        tuning_given=given(base, names, tuning.vectors),
+        holdout=joined([part.holdout for part in parts]),
+        delay=reporting_delay([(part.train, part.trained) for part in parts]),
+        base=base,
+    )
+
+
+def given(base: ForestDocument | None, names: Sequence[str], vectors: Floats) -> Floats:
+    """The log-odds of a base, before its calibration; zero without one."""
+    return np.zeros(len(vectors)) if base is None else log_odds(base, names, vectors)
+
+
+def fit(material: Material, recipe: Recipe) -> Fitted:
+    """Boost and calibrate."""
+    rows = material.train
+    weighed = weights(_without(rows, recipe), material.train_ages, material.delay, recipe.fraud_share)
+    used = weighed > 0
+    estimator = boost(
+        rows.vectors[used], rows.labels[used] == FRAUD, weighed[used], rows.names, recipe, material.train_given[used]
+    )
+    return Fitted(estimator=estimator, curve=_calibrated(estimator, material, recipe))
+
+
+def _without(rows: Rows, recipe: Recipe) -> Rows:
+    """The rows with no label for classes that are left out."""
+    hidden = np.isin(rows.attacks, recipe.without)
+    return (
+        msgspec.structs.replace(rows, labels=np.where(hidden, -1, rows.labels).astype(np.int8))
+        if hidden.any()
+        else rows
+    )
+
+
+def _calibrated(estimator: HistGradientBoostingClassifier, material: Material, recipe: Recipe) -> Curve:
+    """Fitted to the rows between training and holdout, at their own share of fraud."""
+    rows = _without(material.tuning, recipe)
+    weighed = weights(rows, material.tuning_ages, material.delay, None)
+    used = weighed > 0
+    fraud, weighed = rows.labels[used] == FRAUD, weighed[used]
+    raw = material.tuning_given[used] + estimator.decision_function(rows.vectors[used])
+    curve = fit_curve(raw, fraud, weighed)
+    return shifted(curve, float(weighed[fraud].sum() / weighed.sum()), recipe.prior)
+
+
+def exported(fitted: Fitted, material: Material) -> ForestDocument:
+    """The forest as it is served. Raises InvalidModel when it does not say what the estimator says of the holdout."""
+    rows = material.holdout
+    document = export_forest(fitted.estimator, rows.names, usual(material.train), rows.vectors, base=material.base)
+    return msgspec.structs.replace(document, calibration=knots(fitted.curve, *_reach(document)))
+
+
+def usual(rows: Rows) -> dict[str, float | None]:
+    """The median of each feature among good rows; None where most miss it."""
+    good = rows.vectors[rows.labels == GOOD]
+    found: dict[str, float | None] = {}
+    for column, name in enumerate(rows.names):
+        told = good[~np.isnan(good[:, column]), column]
+        found[name] = float(np.round(np.median(told), 6)) if 2 * len(told) > len(good) else None
+    return found
+
+
+def _reach(document: ForestDocument) -> tuple[float, float]:
+    """The lowest and the highest log-odds that a forest could say."""
+
+    def leaves(tree: Tree) -> list[float]:
+        return [node for node in tree if not isinstance(node, Split)]
+
+    trees = [leaves(tree) for tree in document.all_trees()]
+    return document.baseline + sum(map(min, trees)), document.baseline + sum(map(max, trees))

@@ -1,0 +1,178 @@
+"""Addresses of the world: real ones, drawn from the installed databases by country, kind of operator and city."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from itertools import accumulate
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import maxminddb
+from msgspec import Struct
+
+from riskd.core.address import parse
+from riskd.core.context import Place
+from riskd.core.errors import InvalidGeo, Problem
+from riskd.offline.world.tables import Operator
+from riskd.ports import GeoLookup
+
+BLOCKS: Final = 240
+"""/24 networks that are drawn of each operator."""
+GATEWAYS: Final = 48
+"""Addresses behind which a carrier keeps its subscribers."""
+_LAST: Final = 224 << 24
+_REMEDY: Final = "run `riskd geo install`, or name databases in the settings"
+
+
+class Spot(Struct, frozen=True, gc=False):
+    """Where the databases believe a network to be."""
+
+    country: str
+    city: str
+    latitude: float
+    longitude: float
+    timezone: str
+
+
+def text(address: int) -> str:
+    """Dotted quad."""
+    return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
+
+
+class Pools:
+    """Networks to draw addresses from. Immutable once built; as large as the table of operators."""
+
+    def __init__(self, operators: Sequence[Operator], blocks: Iterable[tuple[int, int, Spot]]) -> None:
+        """`blocks`: AS number, first address of a /24, and where it is. Raises InvalidGeo for an empty country."""
+        self.spots: dict[int, Spot] = {}
+        self._asn: dict[int, int] = {}
+        self._of: dict[tuple[int, str], list[int]] = defaultdict(list)
+        self._in: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+        for asn, first, spot in blocks:
+            self.spots[first] = spot
+            self._asn[first] = asn
+            self._of[asn, spot.country].append(first)
+            self._in[asn, spot.country, spot.city].append(first)
+        owned: dict[int, list[int]] = defaultdict(list)
+        for (asn, _), firsts in self._of.items():
+            owned[asn] += firsts
+        self._owned = owned
+        self._operators: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
+        for country, kind in dict.fromkeys((each.country, each.kind) for each in operators):
+            sellers = [each for each in operators if (each.country, each.kind) == (country, kind)]
+            found = [
+                each for each in sellers if (each.asn in owned if not country else (each.asn, country) in self._of)
+            ]
+            if not found:
+                what = f"know no addresses of {kind} operators in {country}"
+                raise InvalidGeo([Problem("geo databases", what, _REMEDY)])
+            asns = [each.asn for each in found]
+            self._operators[country, kind] = asns, list(accumulate(each.weight for each in found))
+        self._anywhere = {
+            kind: {
+                asn: [first for (of, _), firsts in self._of.items() if of == asn for first in firsts] for asn in asns
+            }
+            for (country, kind), (asns, _) in self._operators.items()
+            if not country
+        }
+        self._gateways: dict[tuple[int, str], tuple[int, ...]] = {}
+
+    def operator(self, random: Random, country: str, kind: str) -> int:
+        """AS number of one that sells `kind` in a country."""
+        asns, weights = self._operators[country, kind]
+        return asns[bisect(weights, random.random() * weights[-1])]
+
+    def block(self, random: Random, country: str, asn: int) -> int:
+        """A /24 of an operator in a country."""
+        return _one(random, self._of[asn, country])
+
+    def near(self, random: Random, asn: int, spot: Spot) -> int:
+        """A /24 of the same operator in the same city."""
+        return _one(random, self._in[asn, spot.country, spot.city])
+
+    def owner(self, block: int) -> tuple[int, Spot]:
+        """AS number of a /24, and where it is."""
+        return self._asn[block], self.spots[block]
+
+    def rented(self, random: Random, kind: str, country: str = "") -> int:
+        """An address of hosting, vpn or relay operators: in a country where one of them has any, else anywhere."""
+        asns, weights = self._operators["", kind]
+        here = [asn for asn in asns if (asn, country) in self._of] if country else []
+        if here:
+            return self.host(random, _one(random, self._of[_one(random, here), country]))
+        asn = asns[bisect(weights, random.random() * weights[-1])]
+        return self.host(random, _one(random, self._owned[asn]))
+
+    def gateways(self, country: str, asn: int) -> tuple[int, ...]:
+        """Where a carrier's subscribers come out: the same addresses for all of them."""
+        found = self._gateways.get((asn, country))
+        if found is None:
+            random = Random(f"gateways {asn} {country}")
+            few = [self.block(random, country, asn) for _ in range(GATEWAYS // 8)]
+            found = tuple(self.host(random, _one(random, few)) for _ in range(GATEWAYS))
+            self._gateways[asn, country] = found
+        return found
+
+    def host(self, random: Random, block: int) -> int:
+        """An address in a /24."""
+        return block + 1 + int(random.random() * 254)
+
+    def digest(self) -> str:
+        """16 hex digits that differ where the addresses do."""
+        hashed = blake2b(digest_size=8)
+        for first, spot in sorted(self.spots.items()):
+            hashed.update(f"{first} {spot.country} {spot.city}\n".encode())
+        return hashed.hexdigest()
+
+
+def draw_pools(asn_database: Path, geo: GeoLookup, operators: Sequence[Operator], time: float) -> Pools:
+    """Networks of every operator, as the databases have them; `time` is for nothing but the places' offsets.
+
+    Reads the whole IPv4 part of the database, some seconds. Raises InvalidGeo where it has none of a country's.
+    """
+    wanted = {each.asn for each in operators}
+    local: dict[int, set[str]] = defaultdict(set)
+    for each in operators:
+        local[each.asn].add(each.country)
+    found: list[tuple[int, int, Spot]] = []
+    for asn, ranges in sorted(_ranges(asn_database, wanted).items()):
+        random = Random(f"blocks {asn}")
+        bounds = list(accumulate(size for _, size in ranges))
+        drawn = dict.fromkeys(_drawn(random, ranges, bounds) for _ in range(BLOCKS))
+        for first in drawn:
+            address = parse(text(first + 1))
+            place, _ = geo.locate(address, time) if address else (None, None)
+            if isinstance(place, Place) and ("" in local[asn] or place.country in local[asn]):
+                spot = Spot(place.country, place.city, place.latitude, place.longitude, place.timezone)
+                found.append((asn, first, spot))
+    return Pools(operators, found)
+
+
+def _ranges(path: Path, wanted: set[int]) -> dict[int, list[tuple[int, int]]]:
+    """First /24 and how many, of every network of these operators. Walked by look-ups, as `adapters.geoip` does."""
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    with maxminddb.open_database(path) as reader:
+        look_up, number = reader.get_with_prefix_len, 1 << 24
+        while number < _LAST:
+            entry, length = look_up(text(number))
+            size = 1 << max(32 - length, 0)
+            asn = entry.get("autonomous_system_number") if isinstance(entry, dict) else None
+            if isinstance(asn, int) and asn in wanted and size >= 256:
+                found[asn].append((number, size // 256))
+            number = (number & -size) + size
+    return found
+
+
+def _drawn(random: Random, ranges: Sequence[tuple[int, int]], bounds: Sequence[int]) -> int:
+    at = int(random.random() * bounds[-1])
+    place = bisect(bounds, at)
+    first, size = ranges[place]
+    return first + 256 * (at - (bounds[place] - size))
+
+
+def _one(random: Random, values: Sequence[int]) -> int:
+    return values[int(random.random() * len(values))]

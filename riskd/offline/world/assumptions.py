@@ -1,0 +1,121 @@
+"""What the world takes for granted: one table, each number with its unit, its range and where it is from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from random import Random
+from typing import Final
+
+from msgspec import Struct
+
+ASSUMED: Final = "assumption"
+_RBA: Final = "RBA dataset (Wiefling et al., TOPS 2022), full scans"
+_CHALLENGES: Final = "Doerfler et al., WWW 2019"
+_FPSTALKER: Final = "FP-Stalker (Vastel et al., S&P 2018)"
+
+
+class Assumption(Struct, frozen=True):
+    """One number. `--vary` draws it from `low` to `high`: evenly, or evenly in its logarithm where the ends are
+    more than a factor of 4 apart."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    what: str
+    source: str = ASSUMED
+
+
+Values = Mapping[str, float]
+"""Of every assumption, by name."""
+
+_P, _DAYS = "probability", "days"
+
+TABLE: Final = (
+    # Who, and how often.
+    Assumption("share_customer", 0.66, 0.5, 0.8, "share", "of the users are customers"),
+    Assumption("share_workforce", 0.28, 0.15, 0.4, "share", "of the users are staff; the rest are machines"),
+    Assumption("newcomers", 0.3, 0.1, 0.5, "share", "of customers who register during the simulation"),
+    Assumption("visits_median", 0.16, 0.05, 0.4, "per day", "visits of the median customer"),
+    Assumption("visits_spread", 1.15, 1.0, 1.3, "of ln", "deviation between customers: p90/median 4.5", _RBA),
+    Assumption("staff_visits", 1.5, 1.0, 2.5, "per working day", "visits of a member of staff"),
+    Assumption("favourite_hours", 0.6, 0.3, 0.8, _P, "a visit falls near one of two favourite hours"),
+    # Where from.
+    Assumption("move_days", 21, 10, 60, _DAYS, "between changes of a home's address by its operator"),
+    Assumption("same_network", 0.6, 0.3, 0.8, _P, "the new address is in the same /24"),
+    Assumption("mobile_share", 0.3, 0.15, 0.5, _P, "a visit on a telephone comes through the carrier"),
+    Assumption("gateways", 6, 3, 12, "addresses", "of a carrier's gateway that one subscriber meets"),
+    Assumption("trips", 0.5, 0.1, 1.2, "per 90 days", "trips of a traveller and everybody else together"),
+    Assumption("trip_days", 5, 2, 10, _DAYS, "away, on average"),
+    Assumption("abroad", 0.6, 0.3, 0.8, _P, "a trip goes to another country"),
+    Assumption("vpn_users", 0.06, 0.02, 0.12, "share", "of people who have a VPN"),
+    Assumption("vpn_on", 0.6, 0.3, 0.9, _P, "a VPN user's visit comes through it"),
+    Assumption("relay_users", 0.08, 0.03, 0.15, "share", "of people who have a privacy relay on"),
+    Assumption("office_share", 0.6, 0.3, 0.8, _P, "a visit of staff comes from the office"),
+    Assumption("egress_share", 0.5, 0.2, 0.8, _P, "a visit of staff from elsewhere comes through the company's VPN"),
+    # With what.
+    Assumption("phone", 0.9, 0.8, 0.97, "share", "of people who use a telephone"),
+    Assumption("computer", 0.7, 0.5, 0.85, "share", "of people who use a computer"),
+    Assumption("tablet", 0.08, 0.03, 0.15, "share", "of people who use a tablet"),
+    Assumption("device_days", 900, 500, 1200, _DAYS, "that a device is used"),
+    Assumption("browser_days", 28, 21, 42, _DAYS, "between versions of a browser"),
+    Assumption("fingerprint_days", 54.5, 20, 100, _DAYS, "that a fingerprint lasts on average", _FPSTALKER),
+    Assumption("cookie_days", 150, 60, 300, _DAYS, "between two clearings of cookies"),
+    Assumption("private", 0.03, 0.01, 0.08, _P, "a visit is in a private window, with no device identifier"),
+    Assumption("english", 0.12, 0.05, 0.3, _P, "a device speaks English first, wherever it is"),
+    # What is sent.
+    Assumption("sends_rtt", 0.9, 0.5, 1.0, _P, "an attempt has a round-trip time"),
+    Assumption("sends_behaviour", 0.9, 0.5, 1.0, _P, "an attempt has behaviour"),
+    Assumption("sends_fingerprint", 0.95, 0.7, 1.0, _P, "an attempt has a fingerprint"),
+    Assumption("sends_place", 0.12, 0.0, 0.3, _P, "an attempt on a telephone has coordinates"),
+    Assumption("sends_attestation", 0.25, 0.0, 0.5, _P, "a telephone has the app, which is attested"),
+    Assumption("sends_breach", 0.5, 0.0, 1.0, _P, "the password was looked up in a breach corpus"),
+    Assumption("sends_forwarded", 0.05, 0.0, 0.2, _P, "there is a proxy before the service"),
+    Assumption("withholds", 0.1, 0.02, 0.3, "share", "of people who grant only some purposes"),
+    # What happens.
+    Assumption("typo", 0.2, 0.1, 0.3, _P, "a password is mistyped: 78 % of tries by accounts succeed", _RBA),
+    Assumption("forgotten", 0.015, 0.005, 0.04, _P, "a sign-in becomes a recovery"),
+    Assumption("resumed", 0.3, 0.1, 0.5, _P, "a visit goes on in a session instead of signing in"),
+    Assumption("pays", 0.12, 0.03, 0.3, _P, "a visit of a customer leads to a payment"),
+    Assumption("updates", 0.015, 0.005, 0.05, _P, "a visit leads to a change of profile"),
+    Assumption("manager", 0.35, 0.15, 0.6, "share", "of people whose password manager pastes"),
+    Assumption("assistive", 0.03, 0.01, 0.08, "share", "of people who type and point otherwise: readers, switches"),
+    Assumption("breached", 0.04, 0.01, 0.1, _P, "a looked-up password of an owner is in a breach corpus"),
+    # Who passes what, and what is told.
+    Assumption("owner_step_up", 0.95, 0.88, 0.98, _P, "the owner passes a code: 97 % get in soon", _CHALLENGES),
+    Assumption("owner_resistant", 0.8, 0.5, 0.95, _P, "a customer passes a passkey challenge"),
+    Assumption("owner_hardware", 0.4, 0.1, 0.7, _P, "a customer passes a hardware key challenge"),
+    Assumption("owner_proof", 0.45, 0.2, 0.7, _P, "an owner goes through an identity proof"),
+    Assumption("staff_keys", 0.97, 0.9, 0.99, _P, "a member of staff passes any challenge short of a proof"),
+    Assumption("machine_keys", 0.9, 0.7, 1.0, "share", "of machines that can prove possession of a key"),
+    Assumption("abandons", 0.5, 0.2, 0.8, _P, "who does not pass a challenge abandons it instead of failing"),
+    Assumption("phished_code", 0.04, 0.01, 0.1, _P, "a bulk phisher passes a code: stopped in 96 %", _CHALLENGES),
+    Assumption("targeted_code", 0.24, 0.1, 0.5, _P, "a targeted attacker passes a code: stopped in 76 %", _CHALLENGES),
+    Assumption("mailbox_code", 0.85, 0.5, 1.0, _P, "who has the mailbox passes a recovery's code"),
+    Assumption("forged_proof", 0.05, 0.01, 0.15, _P, "an attacker passes an identity proof"),
+    Assumption("stolen_key", 0.3, 0.1, 0.6, _P, "who stole a machine's secret has its private key as well"),
+    Assumption("list_right", 0.02, 0.005, 0.05, _P, "a raw list has the right password"),
+    Assumption("checked_right", 0.3, 0.1, 0.6, _P, "a list sold as checked has the right password"),
+    Assumption("spray_right", 0.01, 0.003, 0.03, _P, "a common password is right"),
+    Assumption("phished_right", 0.8, 0.6, 0.95, _P, "a phished password is still right"),
+    Assumption("nobody", 1.5, 0.3, 4.0, "per try", "tries of accounts that are not there: half of all tries", _RBA),
+    Assumption("reported", 0.7, 0.4, 0.9, _P, "a takeover is reported"),
+    Assumption("report_days", 5, 1, 15, _DAYS, "until it is, on average"),
+    Assumption("complains", 0.15, 0.05, 0.4, _P, "an owner who was shut out is confirmed by a person"),
+)
+"""Every assumption, in the order in which `riskd simulate --assumptions` prints them."""
+DEFAULTS: Final[Values] = {each.name: each.value for each in TABLE}
+
+
+def varied(seed: int) -> Values:
+    """Another world's numbers, each from its range."""
+    random = Random(f"assumptions {seed}")
+    return {each.name: _drawn(each, random.random()) for each in TABLE}
+
+
+def _drawn(one: Assumption, at: float) -> float:
+    if one.low > 0 and one.high / one.low > 4:
+        return round(math.exp(math.log(one.low) + at * math.log(one.high / one.low)), 6)
+    return round(one.low + at * (one.high - one.low), 6)

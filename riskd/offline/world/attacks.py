@@ -1,0 +1,278 @@
+"""The attackers: what defines each class, and nothing else about them.
+
+An attack on an account REPLACES a visit that its owner would have made: hour, weekday and the time since the last visit
+are the owner's. Device, typing, consent and settings come from people made as everybody is made.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.offline.world.assumptions import Values
+from riskd.offline.world.devices import DAY, mix
+from riskd.offline.world.people import Link, Person, Town
+from riskd.offline.world.visits import Hand, Powers
+
+NOBODY: Final = "nobody"
+"""Segment of attempts on accounts that are not there."""
+_LOCAL: Final = ("targeted", "vpn_in_country", "stolen_cookie", "recovery_takeover")
+"""Classes that know their victim, and look as if they came from there."""
+SCRIPTS: Final = ("python-requests/2.32.3", "Go-http-client/2.0", "okhttp/4.12.0", "curl/8.9.1")
+
+
+class Attack(Struct, frozen=True, kw_only=True):
+    """A class. `weight`: its share of all attacks. It is under way for `active` of the time, in campaigns of `days`.
+
+    `visit`: the kind of visit that it replaces. `nobody`: how many accounts that are not there it tries for each that
+    is, as a multiple of the assumption. `batch`: accounts that are opened beside one that somebody opens.
+    """
+
+    name: str
+    what: str
+    visit: str
+    weight: float
+    domains: tuple[str, ...]
+    active: float = 1.0
+    days: float = 0.0
+    nobody: float = 0.0
+    batch: int = 0
+
+
+_PEOPLE: Final = ("customer", "workforce")
+ATTACKS: Final = (
+    Attack(
+        name="stuffing_naive",
+        what="a leaked list, tried by scripts from a few rented servers",
+        visit="login",
+        weight=0.2,
+        domains=("customer",),
+        active=0.06,
+        days=0.5,
+        nobody=3.0,
+    ),
+    Attack(
+        name="stuffing_residential",
+        what="a list sold as checked, tried once an account through residential proxies",
+        visit="login",
+        weight=0.2,
+        domains=("customer",),
+        active=0.5,
+        days=6,
+        nobody=0.5,
+    ),
+    Attack(
+        name="spraying",
+        what="few common passwords on many accounts, slowly, from a few exits of VPNs",
+        visit="login",
+        weight=0.12,
+        domains=_PEOPLE,
+        active=0.4,
+        days=4,
+        nobody=1.0,
+    ),
+    Attack(
+        name="vpn_in_country",
+        what="phished credentials, used from a VPN or a server in the owner's country",
+        visit="login",
+        weight=0.15,
+        domains=_PEOPLE,
+    ),
+    Attack(
+        name="targeted",
+        what="phished credentials, with city, operator, browser, language and timezone as the owner's",
+        visit="login",
+        weight=0.13,
+        domains=_PEOPLE,
+    ),
+    Attack(
+        name="stolen_cookie",
+        what="a live session on another device, half of the time with its device cookie",
+        visit="session",
+        weight=0.1,
+        domains=_PEOPLE,
+    ),
+    Attack(
+        name="recovery_takeover",
+        what="whoever has the mailbox recovers the account, then changes it and pays",
+        visit="login",
+        weight=0.05,
+        domains=_PEOPLE,
+    ),
+    Attack(
+        name="registration_bots",
+        what="accounts opened by the dozen, on few devices behind proxies",
+        visit="registration",
+        weight=0.05,
+        domains=("customer",),
+        active=0.2,
+        days=2,
+        batch=5,
+    ),
+    Attack(
+        name="machine_key_theft",
+        what="a machine's secret, used by other software on another node at another cloud",
+        visit="machine",
+        weight=0.1,
+        domains=("machine",),
+    ),
+)
+VISITS: Final = {
+    "customer": {"login": 0.4, "session": 0.17, "registration": 0.012},
+    "workforce": {"login": 0.4, "session": 0.17},
+    "machine": {"machine": 0.75},
+}
+"""Visits of each kind for every assessment of a domain, as counted in worlds without attacks."""
+CLASSES: Final = tuple(each.name for each in ATTACKS)
+
+
+TRIES: Final = 1.4
+"""Assessments that one visit of an attacker leads to."""
+
+
+class Campaigns:
+    """Which attacks are under way, and how likely each is to replace a visit."""
+
+    def __init__(self, seed: int, share: float, values: Values) -> None:
+        """`share`: of attacks among all assessments."""
+        self._seed, self._share, self._values = seed, share, values
+
+    def drawn(self, random: Random, domain: str, visit: str, time: float) -> tuple[Attack, str] | None:
+        """The attack that replaces a visit of this kind, and its campaign; None for none, which is usual."""
+        at = random.random()
+        for attack in ATTACKS:
+            if attack.visit != visit or domain not in attack.domains:
+                continue
+            campaign = self.campaign(attack, time)
+            if not campaign:
+                continue
+            at -= self.probability(attack, domain)
+            if at < 0:
+                return attack, campaign
+        return None
+
+    def probability(self, attack: Attack, domain: str) -> float:
+        """That it replaces one visit while it is under way."""
+        total = sum(each.weight for each in ATTACKS if domain in each.domains)
+        rows = TRIES * (1 + attack.nobody * self._values["nobody"] + attack.batch)
+        visits = VISITS[domain][attack.visit] * rows * attack.active
+        return min(self._share * attack.weight / total / visits, 0.5)
+
+    def campaign(self, attack: Attack, time: float) -> str:
+        """The campaign of a class that is under way; '' for none. Attacks on single accounts are each their own."""
+        if not attack.days:
+            return attack.name
+        number = int(time / (attack.days * DAY))
+        lucky = mix(self._seed, attack.name, number) % 10_000 / 10_000 < attack.active
+        return f"{attack.name}-{number}" if lucky else ""
+
+
+class Scene(Struct, frozen=True):
+    """A visit that an attacker makes: whose account it is, and how its owner would have come."""
+
+    attack: Attack
+    campaign: str
+    account: Person
+    owner: Hand
+    time: float
+
+
+def hand(random: Random, town: Town, scene: Scene) -> Hand:
+    """The attacker's hand where the owner's would have been."""
+    attack, account, owner = scene.attack, scene.account, scene.owner
+    campaign = scene.campaign if attack.days else f"{attack.name}-{random.getrandbits(40):010x}"
+    tool = random.getrandbits(2) if attack.name == "registration_bots" else random.getrandbits(32)
+    local = attack.name in _LOCAL or random.random() < 0.7
+    person = town.person(f"{campaign} {tool}", account.domain, account.country if local else "")
+    machine = town.machine(person, int(random.random() * len(person.slots)), scene.time)
+    link = _link(random, town, scene, person, machine.category)
+    draws = random.random(), random.random()
+    zone = person.home.timezone if attack.name == "stuffing_naive" else link.spot.timezone
+    private = not owner.device.device_id
+    device = town.shop.seen(machine, person.languages, zone, scene.time, private=private)
+    if not owner.device.fingerprint:
+        device = replace(device, fingerprint="")
+    if attack.name == "targeted":
+        app = owner.category == "mobile" and draws[0] < town.values["sends_attestation"]
+        fresh = {"device_id": device.device_id, "fingerprint": device.fingerprint}
+        device = replace(owner.device, attestation="hardware" if app else "", **fresh)
+    elif attack.name == "stolen_cookie" and draws[0] < 0.5:
+        device = replace(device, device_id=owner.device.device_id)
+    elif attack.name == "stuffing_naive" and draws[0] < 0.4:
+        script = SCRIPTS[int(draws[1] * len(SCRIPTS))]
+        device = replace(device, user_agent=script, platform="", mobile=None)
+    return Hand(
+        actor=person,
+        device=device,
+        category=owner.category if attack.name == "targeted" else machine.category,
+        link=link,
+        attack=attack.name,
+        campaign=campaign,
+        segments=tuple(each for each in owner.segments if each in ("new_user", NOBODY)),
+    )
+
+
+def powers(attack: Attack, values: Values, account: Person) -> Powers:
+    """What each class can do."""
+    code, right = {
+        "stuffing_naive": (0.0, values["list_right"]),
+        "stuffing_residential": (0.0, values["checked_right"]),
+        "spraying": (0.0, values["spray_right"]),
+        "vpn_in_country": (values["phished_code"], values["phished_right"]),
+        "targeted": (values["targeted_code"], values["phished_right"]),
+        "stolen_cookie": (values["phished_code"], 1.0),
+        "recovery_takeover": (values["mailbox_code"], 1.0),
+        "registration_bots": (0.5, 1.0),
+        "machine_key_theft": (0.0, 1.0),
+    }[attack.name]
+    known = attack.name in ("stuffing_naive", "stuffing_residential")
+    stolen = values["stolen_key"] if attack.name == "machine_key_theft" else 0.0
+    return Powers(
+        password=right,
+        passes={
+            "STEP_UP": code,
+            "PHISHING_RESISTANT": 0.0,
+            "HARDWARE_BOUND": stolen,
+            "IDENTITY_PROOF": values["forged_proof"] if code else 0.0,
+        },
+        breached=0.4 if known else values["breached"],
+        pays=0.5 if account.domain == "customer" else 0.15,
+        updates=0.3,
+        told=values["reported"],
+        told_days=values["report_days"],
+    )
+
+
+def _link(random: Random, town: Town, scene: Scene, person: Person, category: str) -> Link:
+    """Where an attacker comes from."""
+    pools, name, account = town.pools, scene.attack.name, scene.account
+    if name == "targeted":
+        return _beside(random, town, scene)
+    few = Random(mix(scene.campaign, int(random.random() * 5)))
+    if name == "stuffing_naive":
+        address = pools.rented(few, "hosting")
+    elif name == "spraying":
+        address = pools.rented(few, "vpn", account.country)
+    elif name == "vpn_in_country":
+        address = pools.rented(random, "vpn" if random.random() < 0.6 else "hosting", account.country)
+    else:
+        # A residential proxy is somebody's line: where that person will be on a later day.
+        later = scene.time + (1 + random.random() * 30) * DAY
+        return town.link(random, replace(person, domain="customer"), later, category)
+    return town.linked(random, "vpn", address, pools.spots[address & ~255])
+
+
+def _beside(random: Random, town: Town, scene: Scene) -> Link:
+    """The owner's city and operator, as the owner would have come: another line, or the same carrier's gateway."""
+    link, account, pools = scene.owner.link, scene.account, town.pools
+    asn, spot = pools.owner(link.address & ~255)
+    if link.kind in ("mobile", "roaming"):
+        address = town.gateway(account, link.spot, asn, random.random())
+    elif link.kind in ("vpn", "relay"):
+        address = pools.rented(random, link.kind, spot.country)
+    else:
+        address = pools.host(random, pools.near(random, asn, spot))
+    return town.linked(random, link.kind, address, link.spot)

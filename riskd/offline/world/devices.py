@@ -1,0 +1,106 @@
+"""Devices: real models, browsers that update, identifiers that are lost, fingerprints that change."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect
+from hashlib import blake2b
+from itertools import accumulate
+from random import Random
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.attempt import Device
+from riskd.offline.world.assumptions import Values
+from riskd.offline.world.tables import Model
+
+DAY: Final = 86_400.0
+_VERSION: Final = re.compile(r"(Chrome|CriOS|Edg|EdgA|EdgiOS|Firefox|FxiOS|rv|SamsungBrowser)([/:])(\d+)")
+_PLATFORMS: Final = (
+    ("Windows", "Windows"),
+    ("CrOS", "Chrome OS"),
+    ("Android", "Android"),
+    ("Macintosh", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+class Machine(Struct, frozen=True):
+    """One device as somebody owns it. `key` makes it reproducible; `lag`: seconds by which it updates late."""
+
+    key: int
+    category: str
+    model: Model
+    lag: float
+    english: bool
+    app: bool
+    """Whether the service is used in its app, whose platform attests it."""
+    born: float
+    """Epoch seconds since when it is used."""
+
+
+def mix(*parts: int | str) -> int:
+    """64 bits that depend on all of them: how everything is drawn that must not depend on the order of events."""
+    return int.from_bytes(blake2b(":".join(map(str, parts)).encode(), digest_size=8).digest())
+
+
+class Shop:
+    """Where devices come from."""
+
+    def __init__(self, models: tuple[Model, ...], values: Values, start: float) -> None:
+        self._values = values
+        self._start = start
+        self._of = {
+            category: [each for each in models if each.category == category]
+            for category in ("mobile", "desktop", "tablet")
+        }
+        self._weights = {category: list(accumulate(m.weight for m in found)) for category, found in self._of.items()}
+
+    def machine(self, key: int, category: str, born: float) -> Machine:
+        """The device of this key."""
+        random = Random(key)
+        weights = self._weights[category]
+        model = self._of[category][bisect(weights, random.random() * weights[-1])]
+        late = random.random() * self._values["browser_days"] * DAY
+        english = random.random() < self._values["english"]
+        app = category == "mobile" and random.random() < self._values["sends_attestation"]
+        return Machine(key, category, model, late, english, app, born)
+
+    def seen(
+        self, machine: Machine, languages: tuple[str, ...], timezone: str, time: float, *, private: bool
+    ) -> Device:
+        """What the device says of itself at a moment. `private`: without the identifier that a cookie keeps."""
+        values = self._values
+        version = int((time - self._start + machine.lag) // (values["browser_days"] * DAY))
+        agent = updated(machine.model.user_agent, version)
+        fingerprint_age = int((time + machine.lag * 7) // (values["fingerprint_days"] * DAY))
+        cookie = int((time + machine.key % 1000 * DAY) // (values["cookie_days"] * DAY))
+        spoken = ("en-US", "en") if machine.english and languages[0] != "en-US" else languages
+        chromium = "Chrome/" in agent
+        # Telephones of one model look much alike; computers are told apart by what is installed.
+        variety = mix(machine.key, fingerprint_age) % (40 if machine.category == "mobile" else 4000)
+        looks = mix(agent, machine.model.screen, spoken[0], timezone, variety)
+        return Device(
+            user_agent=agent,
+            platform=platform(agent) if chromium else "",
+            mobile="Mobile" in agent if chromium else None,
+            device_id="" if private else f"{mix(machine.key, cookie, 'id'):016x}",
+            fingerprint=f"{looks:016x}",
+            screen=machine.model.screen,
+            languages=spoken,
+            timezone=timezone,
+            attestation="hardware" if machine.app else "",
+        )
+
+
+def updated(user_agent: str, versions: int) -> str:
+    """The same browser, so many versions later."""
+    if not versions:
+        return user_agent
+    return _VERSION.sub(lambda match: f"{match[1]}{match[2]}{int(match[3]) + versions}", user_agent)
+
+
+def platform(user_agent: str) -> str:
+    """The client hint of a browser that sends hints."""
+    return next((name for part, name in _PLATFORMS if part in user_agent), "")

@@ -1,0 +1,83 @@
+"""Machine accounts: jobs on nodes of a cloud, with a schedule, deployments, and keys that are rotated."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from riskd.core.attempt import Attempt, Device, Network
+from riskd.offline.world.addresses import text
+from riskd.offline.world.devices import DAY, mix
+from riskd.offline.world.people import Link, Person, Town
+from riskd.offline.world.visits import Ask, Hand, Moves, Visit
+
+CLIENTS: Final = ("Go-http-client/2.0", "python-requests/2.32.{}", "Java/21.0.{}", "axios/1.7.{}", "okhttp/4.12.{}")
+PERIODS_H: Final = (4, 6, 12, 24, 24, 168)
+DEPLOYED_DAYS: Final = 45
+RELEASED_DAYS: Final = 30
+
+
+def next_run(town: Town, person: Person, after: float) -> float:
+    """When a job runs next: on its schedule, with some jitter."""
+    period = PERIODS_H[mix(person.subject, "period") % len(PERIODS_H)] * 3600
+    jitter = Random(mix(town.seed, person.subject, "run", person.visits)).expovariate(1 / 20)
+    phase = person.phase * period
+    return ((after - phase) // period + 1) * period + phase + min(jitter, period / 4)
+
+
+def node(random: Random, town: Town, person: Person, time: float) -> Hand:
+    """Where a job runs now: a node of its cloud, replaced with every deployment."""
+    base = town.pools.rented(Random(mix(town.seed, person.subject, "cloud")), "hosting") & ~255
+    asn, spot = town.pools.owner(base)
+    deployed = int(time / (DEPLOYED_DAYS * DAY) + person.phase)
+    which = int(random.random() * (1 + mix(person.subject, "nodes") % 3))
+    here = Random(mix(person.subject, deployed, which))
+    address = town.pools.host(here, town.pools.near(here, asn, spot))
+    released = int(time / (RELEASED_DAYS * DAY) + person.phase) % 50
+    device = Device(
+        user_agent=CLIENTS[mix(person.subject, "client") % len(CLIENTS)].format(released),
+        device_id=f"node-{mix(person.subject, deployed, which):016x}",
+        attestation="hardware" if mix(person.subject, "attested") % 2 else "",
+    )
+    link = Link("node", address, spot, round(3 * random.lognormvariate(0, 0.4), 1))
+    return Hand(actor=person, device=device, category="machine", link=link)
+
+
+class Job(Visit):
+    """One run of a job."""
+
+    def run(self, time: float) -> Moves:
+        """It signs in, and does what it is there for."""
+        random = self.random
+        draws = [random.random() for _ in range(4)]
+        if draws[0] < 0.01:
+            yield self._ask(time, "login", "failed", 0)
+            time += 30
+        passed, time = yield from self._through(time, "login", "succeeded", 0)
+        if passed:
+            self._begin(time)
+            if draws[1] < 0.15:
+                time += 60 + random.random() * 600
+                yield from self._through(time, "session", "not_checked", 0)
+            if draws[2] < 0.01:
+                yield from self._through(time + 5, "profile_update", "not_checked", 0)
+            if draws[3] < self.powers.pays:
+                yield from self._through(time + 20, "payment", "not_checked", 0)
+        yield from self._aftermath(time)
+
+    def _ask(self, time: float, journey: str, credential: str, failures: int) -> Ask:
+        hand, random = self.hand, self.random
+        rtt = round(hand.link.rtt_ms * (0.9 + 0.2 * random.random()), 1)
+        sent = random.random() < self.values["sends_rtt"]
+        attempt = Attempt(
+            domain=self.account.domain,
+            subject=self.account.subject,
+            journey=journey,
+            network=Network(client_ip=text(hand.link.address), rtt_ms=rtt if sent else None),
+            request_id=f"{random.getrandbits(64):016x}",
+            time=round(time, 3),
+            credential_result=credential,
+            device=hand.device,
+            session=self._session(journey),
+        )
+        return self._asking(attempt)

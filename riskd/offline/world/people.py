@@ -1,0 +1,282 @@
+"""Who lives in the world: habits that last, and what follows from them at any moment."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from itertools import accumulate
+from random import Random
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.attempt import PURPOSES
+from riskd.offline.world.addresses import Pools, Spot
+from riskd.offline.world.assumptions import Values
+from riskd.offline.world.devices import DAY, Machine, Shop, mix
+from riskd.offline.world.tables import HOURS, WEEKDAYS, Country
+
+OFFICES: Final = 3
+ISSUERS: Final = ("https://login.example/realms/staff", "https://partners.example/idp")
+
+
+class Trip(Struct, frozen=True, gc=False):
+    """Days away. `asn`, `mobile`: operators there."""
+
+    start: float
+    end: float
+    spot: Spot
+    asn: int
+    mobile: int
+
+
+class Link(Struct, frozen=True, gc=False):
+    """How somebody is connected. `spot` is where the person is, `kind` home, mobile, away, roaming, vpn, relay,
+    office or egress."""
+
+    kind: str
+    address: int
+    spot: Spot
+    rtt_ms: float
+
+
+class Person(Struct, kw_only=True):
+    """Somebody. The last fields change as they live; all others are habits."""
+
+    index: int
+    subject: str
+    domain: str
+    country: str
+    languages: tuple[str, ...]
+    home: Spot
+    asn: int
+    block: int
+    mobile: int
+    phase: float
+    slots: tuple[str, ...]
+    typing: float
+    """Mean logarithm of the milliseconds between keys."""
+    assistive: bool
+    manager: bool
+    consent: tuple[str, ...] | None
+    vpn: str
+    """Country of the VPN's exit; '' without one."""
+    relay: bool
+    trips: tuple[Trip, ...]
+    rate: float
+    """Visits a day."""
+    favourites: tuple[float, float]
+    """Local hours."""
+    joined: float
+    office: int
+    issuer: str
+    registered: bool = True
+    visits: int = 0
+    session: float = 0.0
+    """When the live session began, 0 for none."""
+    authenticated: float = 0.0
+    amr: tuple[str, ...] = ()
+    machines: dict[int, Machine] = {}
+    """By slot: what is in use now."""
+
+
+class Town:
+    """Makes people, and says where and with what they are."""
+
+    def __init__(
+        self,
+        seed: int,
+        span: tuple[float, float],
+        *,
+        countries: tuple[Country, ...],
+        pools: Pools,
+        shop: Shop,
+        values: Values,
+    ) -> None:
+        """`span`: epoch seconds of the first and the last moment."""
+        self.seed, self.pools, self.shop, self.values = seed, pools, shop, values
+        self.start, self.end = span
+        self._countries = countries
+        self._shares = list(accumulate(each.share for each in countries))
+        self._by_code = {each.code: each for each in countries}
+        self._first = max(countries, key=lambda each: each.share).code
+
+    def person(self, index: int | str, domain: str, country: str = "") -> Person:
+        """The person of this index: the same whoever asks, and whatever was asked before."""
+        values, random = self.values, Random(mix(self.seed, "person", index))
+        drawn = self._countries[bisect(self._shares, random.random() * self._shares[-1])].code
+        country = country or (self._first if domain == "workforce" and random.random() < 0.9 else drawn)
+        asn = self.pools.operator(random, country, "access")
+        block = self.pools.block(random, country, asn)
+        mobile = self.pools.operator(random, country, "mobile")
+        draws = [random.random() for _ in range(12)]
+        assistive = draws[0] < values["assistive"]
+        rate = values["visits_median"] * 2.718281828 ** (random.gauss(0, values["visits_spread"]))
+        joined = self.start
+        if domain == "customer" and draws[5] < values["newcomers"]:
+            joined += draws[6] * (self.end - self.start)
+        return Person(
+            index=index if isinstance(index, int) else -1,
+            subject=f"{domain[0]}{mix(self.seed, 'subject', index):016x}",
+            domain=domain,
+            country=country,
+            languages=self._by_code[country].languages,
+            home=self.pools.spots[block],
+            asn=asn,
+            block=block,
+            mobile=mobile,
+            phase=draws[1],
+            slots=self._slots(draws[2], random, domain),
+            typing=random.gauss(6.0, 0.5) if assistive else random.gauss(4.9, 0.25),
+            assistive=assistive,
+            manager=draws[3] < values["manager"],
+            consent=_consent(draws[7]) if draws[4] < values["withholds"] else None,
+            vpn=self._vpn(draws[8], draws[9], country, domain),
+            relay=domain == "customer" and draws[10] < values["relay_users"],
+            trips=self._trips(random, country),
+            rate=min(rate, 8.0) if domain == "customer" else values["staff_visits"],
+            favourites=self._favourites(random, domain),
+            joined=joined,
+            office=int(draws[11] * OFFICES),
+            issuer=ISSUERS[draws[11] > 0.9] if domain == "workforce" else "",
+            registered=joined == self.start,
+            machines={},
+        )
+
+    def machine(self, person: Person, slot: int, time: float) -> Machine:
+        """The device that somebody uses in a slot now: another one once the last has had its time."""
+        life = self.values["device_days"] * DAY
+        phase = mix(self.seed, person.subject, slot) % 1_000_000 / 1e6 * life
+        generation = int((time + phase) // life)
+        known = person.machines.get(slot)
+        born = generation * life - phase
+        if known is None or known.born != born:
+            key = mix(self.seed, person.subject, slot, generation)
+            known = person.machines[slot] = self.shop.machine(key, person.slots[slot], born)
+        return known
+
+    def link(self, random: Random, person: Person, time: float, category: str) -> Link:
+        """How somebody is connected at a moment, with a device of this category."""
+        values = self.values
+        draws = [random.random() for _ in range(5)]
+        trip = next((trip for trip in person.trips if trip.start <= time < trip.end), None)
+        spot = trip.spot if trip else person.home
+        if person.domain == "workforce" and trip is None and draws[0] < values["office_share"]:
+            return self.linked(random, "office", self.office(person.office, int(draws[1] * 2)), spot)
+        if person.domain == "workforce" and draws[2] < values["egress_share"]:
+            return self.linked(random, "egress", self.egress(int(draws[1] * 3)), spot)
+        if person.vpn and draws[2] < values["vpn_on"]:
+            exit_of = Random(mix(person.subject, int(time // DAY)))
+            return self.linked(random, "vpn", self.pools.rented(exit_of, "vpn", person.vpn), spot)
+        if category != "desktop" and draws[3] < values["mobile_share"]:
+            asn = trip.mobile if trip else person.mobile
+            return self.linked(random, "roaming" if trip else "mobile", self.gateway(person, spot, asn, draws[4]), spot)
+        if person.relay:
+            return self.linked(random, "relay", self.pools.rented(random, "relay", spot.country), spot)
+        if trip:
+            hotel = Random(mix(person.subject, int(trip.start)))
+            return self.linked(random, "away", self.pools.host(hotel, self.pools.near(hotel, trip.asn, spot)), spot)
+        return self.linked(random, "home", self.home(person, time), spot)
+
+    def home(self, person: Person, time: float) -> int:
+        """The address of somebody's home, until its operator changes it."""
+        lease = int(time / (self.values["move_days"] * DAY) + person.phase)
+        random = Random(mix(person.subject, "lease", lease))
+        moved = random.random() >= self.values["same_network"]
+        block = self.pools.near(random, person.asn, person.home) if moved else person.block
+        return self.pools.host(random, block)
+
+    def gateway(self, person: Person, spot: Spot, asn: int, draw: float) -> int:
+        """One of the few addresses of a carrier that one subscriber meets."""
+        found = self.pools.gateways(spot.country, asn)
+        few = max(int(self.values["gateways"]), 1)
+        return found[(mix(person.subject, asn) + int(draw * few)) % len(found)]
+
+    def office(self, office: int, exit_: int) -> int:
+        """The address of an office."""
+        random = Random(mix(self.seed, "office", office))
+        asn = self.pools.operator(random, self._first, "access")
+        return self.pools.block(random, self._first, asn) + 10 + exit_
+
+    def egress(self, exit_: int) -> int:
+        """The address at which the company's VPN comes out."""
+        random = Random(mix(self.seed, "egress"))
+        asn = self.pools.operator(random, self._first, "access")
+        return self.pools.block(random, self._first, asn) + 20 + exit_
+
+    def next_visit(self, person: Person, after: float) -> float:
+        """When somebody comes next: days apart by their rate, at an hour and weekday that people have."""
+        random = Random(mix(self.seed, person.subject, "wake", person.visits))
+        time = after
+        for _ in range(60):
+            time += max(random.expovariate(person.rate), 0.01) * DAY
+            weekday = int(time // DAY + 3) % 7
+            if person.domain == "workforce":
+                if weekday >= 5 and random.random() < 0.95:
+                    continue
+            elif random.random() > WEEKDAYS[weekday] / 0.1544:
+                continue
+            favourite = random.random() < self.values["favourite_hours"]
+            hour = random.gauss(person.favourites[random.random() < 0.5], 0.8) if favourite else _hour(random)
+            east = person.home.longitude / 15.0
+            came = time // DAY * DAY + (hour - east) % 24 * 3600 + random.random() * 60
+            return came if came > after + 600 else after + 600 + random.random() * 7200
+        return time
+
+    def _slots(self, draw: float, random: Random, domain: str) -> tuple[str, ...]:
+        values = self.values
+        if domain == "workforce":
+            return ("desktop", "mobile") if draw < 0.4 else ("desktop",)
+        owned = (("mobile", values["phone"]), ("desktop", values["computer"]), ("tablet", values["tablet"]))
+        found = tuple(category for category, share in owned if random.random() < share)
+        return found or ("mobile",)
+
+    def _vpn(self, draw: float, other: float, country: str, domain: str) -> str:
+        if domain != "customer" or draw >= self.values["vpn_users"]:
+            return ""
+        return country if other < 0.6 else self._countries[int(other * 997) % len(self._countries)].code
+
+    def _favourites(self, random: Random, domain: str) -> tuple[float, float]:
+        if domain == "workforce":
+            return random.gauss(8.3, 0.6), random.gauss(13.2, 0.8)
+        return _hour(random), _hour(random)
+
+    def _trips(self, random: Random, country: str) -> tuple[Trip, ...]:
+        values, time = self.values, self.start
+        found: list[Trip] = []
+        while True:
+            time += random.expovariate(values["trips"] / 90) * DAY
+            if time >= self.end:
+                return tuple(found)
+            others = [each.code for each in self._countries if each.code != country]
+            there = random.choice(others) if random.random() < values["abroad"] else country
+            asn = self.pools.operator(random, there, "access")
+            spot = self.pools.spots[self.pools.block(random, there, asn)]
+            end = time + (0.5 + random.expovariate(1 / values["trip_days"])) * DAY
+            found.append(Trip(time, end, spot, asn, self.pools.operator(random, there, "mobile")))
+            time = end
+
+    def linked(self, random: Random, kind: str, address: int, spot: Spot) -> Link:
+        """A connection of somebody at `spot` that comes out at `address`."""
+        return Link(
+            kind, address, spot, _rtt(random, kind, self.pools.spots.get(address & ~255, spot), spot, self._first)
+        )
+
+
+_HOUR_BOUNDS: Final = list(accumulate(HOURS))
+_SLOW: Final = {"mobile": 30.0, "roaming": 60.0, "vpn": 15.0, "relay": 10.0, "egress": 12.0}
+
+
+def _consent(draw: float) -> tuple[str, ...]:
+    return ("security", *(PURPOSES[1:3] if draw < 0.5 else ()))
+
+
+def _hour(random: Random) -> float:
+    return min(bisect(_HOUR_BOUNDS, random.random() * _HOUR_BOUNDS[-1]), 23) + random.random()
+
+
+def _rtt(random: Random, kind: str, exit_: Spot, spot: Spot, first: str) -> float:
+    """Milliseconds to a service in the most populous country: by way of where the address comes out."""
+    far = sum(90.0 for country in (exit_.country, spot.country) if country != first) * (
+        0.5 if exit_.country == spot.country else 1.0
+    )
+    return round((9.0 + _SLOW.get(kind, 0.0) + far) * random.lognormvariate(0, 0.35), 1)

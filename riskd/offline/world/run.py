@@ -1,0 +1,191 @@
+"""A world lived through the real engine: its decision log, the truth beside it, and how it was made."""
+
+from __future__ import annotations
+
+import time as system
+from collections import Counter
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from riskd.adapters.decision_log import SUFFIX, Bounds, FileDecisionLog, segments
+from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.user_agent import AgentParser
+from riskd.core.assess import Release
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt, Outcome
+from riskd.core.errors import InvalidSettings, Problem, Unavailable
+from riskd.core.features import schema
+from riskd.core.pseudonym import Pseudonyms
+from riskd.engine import Engine, Parts
+from riskd.offline.truth import FILE as TRUTH
+from riskd.offline.truth import Truth
+from riskd.offline.world.world import Asked, Settings, World
+from riskd.ports import DecisionLog, GeoLookup
+
+DECISIONS: Final = "decisions"
+MADE: Final = "world.json"
+PATIENCE: Final = 60.0
+"""Seconds that a call may take: a busy machine makes a world slower, never another one."""
+SWEPT: Final = 512
+"""Calls between two looks for records that have expired, each at as many records as were written meanwhile."""
+_SEGMENT: Final = 64 << 20
+
+Progress = Callable[[float], None]
+"""Told the part that is done, from 0 to 1."""
+
+
+class Made(Struct, frozen=True, kw_only=True):
+    """How a world was made, and what came of it."""
+
+    settings: Settings
+    assumptions: dict[str, float]
+    varied: int | None
+    """The seed by which the assumptions were drawn."""
+    release: str
+    schema: str
+    addresses: str
+    """Digest of the networks that the databases gave."""
+    version: str
+    assessments: dict[str, int]
+    """By domain and journey."""
+    attacks: dict[str, int]
+    """Assessments by domain and class."""
+    tiers: dict[str, int]
+    outcomes: dict[str, int]
+
+
+class Engined:
+    """A `Service`: the real engine on a store in memory, at the world's time."""
+
+    def __init__(self, release: Release, geo: GeoLookup, log: DecisionLog, seed: int) -> None:
+        self.now = 0.0
+        self._store = MemoryStore()
+        self._calls = 0
+        parts = Parts(
+            store=self._store,
+            geo=geo,
+            agents=AgentParser(),
+            log=log,
+            meter=NullMeter(),
+            pseudonyms=Pseudonyms(blake2b(b"world %d" % seed, digest_size=32).digest()),
+            clock=lambda: self.now,
+        )
+        self.engine = Engine(parts, release)
+
+    def assess(self, attempt: Attempt, time: float) -> Assessment:
+        """See `Service`. Raises Unavailable where the log could not be written."""
+        self._at(time)
+        answer = self.engine.assess(attempt, PATIENCE)
+        if answer.causes:
+            remedy = "look for room on the disk, then simulate again"
+            raise Unavailable([Problem("simulation", f"degraded: {', '.join(answer.causes)}", remedy)])
+        return answer
+
+    def record(self, outcome: Outcome, time: float) -> None:
+        """See `Service`."""
+        self._at(time)
+        self.engine.record(outcome, PATIENCE)
+
+    def _at(self, time: float) -> None:
+        self.now = max(self.now, time)
+        self._calls += 1
+        if self._calls % SWEPT == 0:
+            self._store.sweep(self.now, SWEPT * 16)
+
+
+def run(
+    world: World, release: Release, geo: GeoLookup, out: Path, progress: Progress, *, version: str, varied: int | None
+) -> tuple[Made, float]:
+    """Live through the world, and leave `decisions/`, `truth.jsonl` and `world.json` in `out`; also the seconds taken.
+
+    Raises InvalidSettings where there is something already or nothing can be written.
+    """
+    settings, began = world.settings, system.perf_counter()
+    truth = _begin(out)
+    wall = settings.start
+    bounds = Bounds(segment_bytes=_SEGMENT, segment_seconds=float("inf"), keep_bytes=1 << 62, keep_seconds=float("inf"))
+    counts: dict[str, Counter[str]] = {name: Counter() for name in ("assessments", "attacks", "tiers", "outcomes")}
+    log = FileDecisionLog(out / DECISIONS, 0, NullMeter(), bounds, lambda: wall)
+    service = Engined(release, geo, log, settings.seed)
+    span = settings.days * 86_400.0
+    try:
+        with truth.open("xb") as lines:
+            for event in world.play(service):
+                if isinstance(event, Asked):
+                    wall = event.ask.time
+                    lines.write(_ENCODER.encode(truth_of(event)) + b"\n")
+                    _count(event, counts)
+                    if counts["assessments"].total() % 200 == 0:
+                        progress(min((wall - settings.start) / span, 1.0))
+                else:
+                    counts["outcomes"][event.outcome.kind] += 1
+    finally:
+        service.engine.close()
+    progress(1.0)
+    _rename(out / DECISIONS)
+    made = Made(
+        settings=settings,
+        assumptions=dict(world.values),
+        varied=varied,
+        release=release.id,
+        schema=schema(),
+        addresses=world.town.pools.digest(),
+        version=version,
+        **{name: dict(sorted(counted.items())) for name, counted in counts.items()},
+    )
+    (out / MADE).write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
+    return made, system.perf_counter() - began
+
+
+def read_made(directory: Path) -> Made:
+    """How the world in a directory was made. Raises InvalidSettings."""
+    path = directory / MADE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Made)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InvalidSettings([Problem(str(path), f"says of no world: {error}", "simulate one with --out")]) from error
+
+
+def _begin(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise InvalidSettings([Problem(str(out), "is not empty", "name another directory, or empty it")])
+    except OSError as error:
+        remedy = "name a directory that can be written"
+        raise InvalidSettings([Problem(str(out), f"cannot be used: {error.strerror}", remedy)]) from error
+    return out / TRUTH
+
+
+def _rename(directory: Path) -> None:
+    """Segments bear the process that wrote them; the same world should have the same files."""
+    for number, path in enumerate(segments(directory)):
+        path.rename(path.with_name(f"{path.name.partition('-')[0]}-w0-{number}{SUFFIX}"))
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def truth_of(event: Asked) -> Truth:
+    """What is known of an attempt that was answered."""
+    ask = event.ask
+    return Truth(
+        assessment_id=event.answer.id,
+        attack=ask.attack,
+        segments=ask.segments,
+        campaign=ask.campaign,
+        step=ask.step,
+    )
+
+
+def _count(event: Asked, counts: dict[str, Counter[str]]) -> None:
+    attempt, attack = event.ask.attempt, event.ask.attack
+    counts["assessments"][f"{attempt.domain} {attempt.journey}"] += 1
+    counts["tiers"][f"{attempt.domain} {event.answer.requirement.tier.name}"] += 1
+    if attack:
+        counts["attacks"][f"{attempt.domain} {attack}"] += 1

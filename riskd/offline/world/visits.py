@@ -1,0 +1,292 @@
+"""One visit, whoever makes it: the same steps in the same code for owners and attackers.
+
+A visit is a generator of moves. What it asks is answered, and the tier required decides how it goes on. Owner and
+attacker differ in the hand that types (`Hand`) and in what they can do (`Powers`), and in nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from random import Random
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import (
+    Attempt,
+    Behaviour,
+    Device,
+    Federation,
+    Network,
+    Outcome,
+    Outside,
+    ReportedPlace,
+    Session,
+)
+from riskd.core.requirement import Tier
+from riskd.offline.world.addresses import text
+from riskd.offline.world.assumptions import Values
+from riskd.offline.world.devices import DAY
+from riskd.offline.world.people import Link, Person
+
+DISTINCT: Final = ("mobile", "vpn", "relay", "roaming")
+SHARED: Final = ("mobile", "roaming", "office", "egress", "vpn", "relay")
+
+
+class Ask(Struct, frozen=True):
+    """An attempt at a moment, with the truth about it. What is sent back is the assessment."""
+
+    time: float
+    attempt: Attempt
+    attack: str
+    campaign: str
+    segments: tuple[str, ...]
+    step: int
+    """How many attempts of the same visit were before it."""
+
+
+class Tell(Struct, frozen=True):
+    """An outcome at a moment."""
+
+    time: float
+    outcome: Outcome
+
+
+Moves = Generator[Ask | Tell, Assessment | None, None]
+
+
+class Hand(Struct, frozen=True, kw_only=True):
+    """Whose hand it is: who types, on what, from where."""
+
+    actor: Person
+    device: Device
+    category: str
+    link: Link
+    attack: str = ""
+    campaign: str = ""
+    segments: tuple[str, ...] = ()
+
+
+class Powers(Struct, frozen=True, kw_only=True):
+    """What somebody can do. `passes`: probability of passing a challenge, by the name of its tier."""
+
+    password: float
+    passes: dict[str, float]
+    breached: float
+    pays: float
+    updates: float
+    told: float
+    """Probability that somebody finds out: that a takeover is reported, or that an owner who was shut out is heard."""
+    told_days: float
+
+
+class Visit:
+    """What the steps of one visit share. `random` is its own: nothing else that happens changes what is drawn."""
+
+    def __init__(self, random: Random, account: Person, hand: Hand, powers: Powers, values: Values) -> None:
+        self.random, self.account, self.hand, self.powers, self.values = random, account, hand, powers, values
+        self.session = (account.session, account.authenticated, account.amr)
+        self.let_in: list[str] = []
+        self.shut_out: list[str] = []
+        self.amr: tuple[str, ...] = ("pwd",)
+        self.asked = 0
+
+    def sign_in(self, time: float) -> Moves:
+        """A login with its tries, and what follows where it succeeds."""
+        random, powers = self.random, self.powers
+        known = random.random() < powers.password
+        time, _ = yield from self._mistype(time)
+        if not known:
+            yield self._ask(time, "login", "failed", 0)
+            return
+        passed, time = yield from self._through(time, "login", "succeeded", 0)
+        if passed:
+            self._begin(time)
+            yield from self._inside(time)
+        yield from self._aftermath(time)
+
+    def resume(self, time: float) -> Moves:
+        """A session that is looked at again, and what is done in it."""
+        passed, time = yield from self._through(time, "session", "not_checked", 0)
+        if passed:
+            yield from self._inside(time)
+        yield from self._aftermath(time)
+
+    def recover(self, time: float) -> Moves:
+        """A password that was forgotten: perhaps tried first, then recovered."""
+        if self.random.random() < 0.5:
+            time, tries = yield from self._mistype(time)
+            if not tries:
+                yield self._ask(time, "login", "failed", 0)
+                time += 20 + self.random.expovariate(1 / 30)
+        passed, time = yield from self._through(time, "recovery", "not_checked", 0)
+        if passed:
+            self._begin(time)
+            yield from self._inside(time)
+        yield from self._aftermath(time)
+
+    def register(self, time: float) -> Moves:
+        """A new account, and its first session."""
+        passed, time = yield from self._through(time, "registration", "not_checked", 0)
+        self.account.registered = passed or self.random.random() < 0.5
+        if passed:
+            self._begin(time)
+            yield from self._inside(time)
+        yield from self._aftermath(time)
+
+    def _mistype(self, time: float) -> Generator[Ask | Tell, Assessment | None, tuple[float, int]]:
+        """Tries that fail before the one that counts."""
+        tries = 0
+        while self.random.random() < self.values["typo"] and tries < 4:
+            yield self._ask(time, "login", "failed", tries)
+            tries += 1
+            time += 4 + self.random.expovariate(1 / 15)
+        return time, tries
+
+    def _inside(self, time: float) -> Moves:
+        """What a session is used for."""
+        random = self.random
+        draws = [random.random() for _ in range(4)]
+        if draws[0] < 0.3:
+            time += 60 + random.expovariate(1 / 1200)
+            yield from self._through(time, "session", "not_checked", 0)
+        if draws[1] < self.powers.updates:
+            time += 30 + random.expovariate(1 / 120)
+            yield from self._through(time, "profile_update", "not_checked", 0)
+        if draws[2] < self.powers.pays:
+            time += 60 + random.expovariate(1 / 400)
+            yield from self._through(time, "payment", "not_checked", 0)
+
+    def _through(
+        self, time: float, journey: str, credential: str, failures: int
+    ) -> Generator[Ask | Tell, Assessment | None, tuple[bool, float]]:
+        """One attempt and its challenge: whether it was let in, and when that was known."""
+        random = self.random
+        answer = yield self._ask(time, journey, credential, failures)
+        draws = [random.random() for _ in range(4)]
+        if answer is None:
+            return False, time
+        requirement, seconds = answer.requirement, round(6 + random.expovariate(1 / 12), 1)
+        if requirement.satisfied or requirement.tier is Tier.BASELINE:
+            kind = "recovery_completed" if journey == "recovery" else "session_established"
+            yield Tell(time + 1, Outcome(assessment_id=answer.id, kind=kind))
+            self.let_in.append(answer.id)
+            return True, time + 1
+        if requirement.tier is not Tier.DENY and draws[0] < self.powers.passes[requirement.tier.name]:
+            methods = requirement.terms.amr
+            amr = methods[int(draws[1] * len(methods))] if methods else ("face",)
+            time += seconds
+            yield Tell(time, Outcome(assessment_id=answer.id, kind="challenge_passed", amr=amr, seconds=seconds))
+            kind = "recovery_completed" if journey == "recovery" else "session_established"
+            yield Tell(time + 1, Outcome(assessment_id=answer.id, kind=kind))
+            self.amr = amr
+            self.let_in.append(answer.id)
+            return True, time + 1
+        self.shut_out.append(answer.id)
+        if requirement.tier is not Tier.DENY:
+            time += seconds
+            yield Tell(time, self._given_up(answer.id, journey, abandoned=draws[2] < self.values["abandons"]))
+        return False, time
+
+    def _given_up(self, assessment_id: str, journey: str, *, abandoned: bool) -> Outcome:
+        failed = "recovery_failed" if journey == "recovery" else "challenge_failed"
+        return Outcome(assessment_id=assessment_id, kind="challenge_abandoned" if abandoned else failed)
+
+    def _aftermath(self, time: float) -> Moves:
+        """What somebody says days later, of all that was let in or of what was shut out."""
+        attacked = bool(self.hand.attack)
+        ids = self.let_in if attacked else self.shut_out
+        if not ids or self.random.random() >= self.powers.told:
+            return
+        when = time + 3600 + self.random.expovariate(1 / (self.powers.told_days * DAY))
+        kind = "confirmed_fraud" if attacked else "confirmed_legitimate"
+        for number, assessment_id in enumerate(ids):
+            yield Tell(when + number, Outcome(assessment_id=assessment_id, kind=kind))
+
+    def _ask(self, time: float, journey: str, credential: str, failures: int) -> Ask:
+        hand, random, values = self.hand, self.random, self.values
+        draws = [random.random() for _ in range(9)]
+        time = round(time, 3)
+        attempt = Attempt(
+            domain=self.account.domain,
+            subject=self.account.subject,
+            journey=journey,
+            network=self._network(draws),
+            request_id=f"{random.getrandbits(64):016x}",
+            time=time,
+            credential_result=credential,
+            device=hand.device,
+            place=self._place(draws[3], draws[4]),
+            behaviour=self._behaviour(failures) if draws[5] < values["sends_behaviour"] else None,
+            session=self._session(journey),
+            federation=self._federation(time, draws[6]) if credential == "succeeded" else None,
+            outside=Outside(credential_breached=draws[8] < self.powers.breached)
+            if draws[7] < values["sends_breach"] and journey == "login"
+            else None,
+            consent=hand.actor.consent,
+        )
+        return self._asking(attempt)
+
+    def _asking(self, attempt: Attempt) -> Ask:
+        assert attempt.time is not None
+        self.asked += 1
+        hand = self.hand
+        return Ask(attempt.time, attempt, hand.attack, hand.campaign, hand.segments, self.asked - 1)
+
+    def _network(self, draws: list[float]) -> Network:
+        address, rtt = text(self.hand.link.address), round(self.hand.link.rtt_ms * (0.9 + 0.2 * draws[2]), 1)
+        return Network(
+            client_ip=address,
+            forwarded=(address,) if draws[0] < self.values["sends_forwarded"] else (),
+            rtt_ms=rtt if draws[1] < self.values["sends_rtt"] else None,
+        )
+
+    def _place(self, sent: float, off: float) -> ReportedPlace | None:
+        if sent >= self.values["sends_place"] or self.hand.category == "desktop":
+            return None
+        spot = self.hand.link.spot
+        return ReportedPlace(
+            latitude=round(max(min(spot.latitude + (off - 0.5) * 0.2, 90.0), -90.0), 4),
+            longitude=round(max(min(spot.longitude + (0.5 - off) * 0.2, 180.0), -180.0), 4),
+            accuracy_m=round(20 + off * 80, 1),
+        )
+
+    def _behaviour(self, failures: int) -> Behaviour:
+        actor, random, mobile = self.hand.actor, self.random, self.hand.category != "desktop"
+        pasted = actor.manager and random.random() < 0.9
+        keys = 0 if pasted else 8 + int(random.random() * 12)
+        mean = actor.typing + (0.25 if mobile else 0.0) + random.gauss(0, 0.08)
+        spread = 0.6 if actor.assistive else 0.35
+        intervals = tuple([round(random.lognormvariate(mean, spread), 1) for _ in range(keys)])
+        pointer = int(random.expovariate(1 / 60)) + 3
+        return Behaviour(
+            typing_intervals_ms=intervals,
+            pointer_events=0 if actor.assistive or mobile else pointer,
+            pasted=pasted,
+            form_seconds=round(sum(intervals) / 1000 + random.lognormvariate(2.6 if actor.assistive else 1.2, 0.5), 2),
+            form_failures=failures,
+        )
+
+    def _session(self, journey: str) -> Session | None:
+        start, authenticated, amr = self.session
+        if journey in ("login", "recovery", "registration") or not start:
+            return None
+        return Session(start_time=start, authentication_time=authenticated, amr=amr)
+
+    def _begin(self, time: float) -> None:
+        """A new session: the account's where the owner has it, and the attacker's own where not."""
+        self.session = (time, time, self.amr)
+        if not self.hand.attack:
+            self.account.session, self.account.authenticated, self.account.amr = self.session
+
+    def _federation(self, time: float, draw: float) -> Federation | None:
+        if not self.account.issuer:
+            return None
+        return Federation(
+            issuer=self.account.issuer,
+            protocol="oidc",
+            amr=("pwd", "otp") if draw < 0.7 else ("pwd",),
+            authentication_time=round(time - 5 - draw * 4 * 3600, 3),
+            issue_time=round(time - 1 - draw * 5, 3),
+        )

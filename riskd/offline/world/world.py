@@ -1,0 +1,289 @@
+"""The world at work: everybody's next visit on one clock, and what each visit asks and tells, in order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from random import Random
+from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import DOMAINS, Attempt, Outcome
+from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.offline.world import attacks, machines
+from riskd.offline.world.addresses import Pools
+from riskd.offline.world.assumptions import Values
+from riskd.offline.world.attacks import NOBODY, Attack, Campaigns, Scene
+from riskd.offline.world.devices import DAY, Shop, mix
+from riskd.offline.world.people import Person, Town
+from riskd.offline.world.tables import Tables
+from riskd.offline.world.visits import SHARED, Ask, Hand, Moves, Powers, Tell, Visit
+
+START: Final = 1_780_272_000.0
+"""Monday, 2026-06-01, 00:00 UTC."""
+RESUMABLE_DAYS: Final = 20
+NEW_DAYS: Final = 14
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How large a world, and which. Another number of users is another world, not the same with more people."""
+
+    users: int = 350
+    days: float = 60.0
+    seed: int = 1
+    domains: tuple[str, ...] = DOMAINS
+    attack_share: float = 0.06
+    """Of all assessments, about."""
+    start: float = START
+
+
+class Service(Protocol):
+    """Whoever answers the world's attempts. `time` is the world's: the only clock there is."""
+
+    def assess(self, attempt: Attempt, time: float) -> Assessment:
+        """The answer to an attempt."""
+        ...
+
+    def record(self, outcome: Outcome, time: float) -> None:
+        """What became of one."""
+        ...
+
+
+class OpenDoor:
+    """A service that lets everybody in: for attempts as they would be if nothing were required."""
+
+    def assess(self, attempt: Attempt, time: float) -> Assessment:
+        """BASELINE, satisfied."""
+        return replace(_OPEN, id=f"{mix(attempt.subject, attempt.request_id):032x}")
+
+    def record(self, outcome: Outcome, time: float) -> None:
+        """Nobody learns anything."""
+
+
+_OPEN: Final = Assessment(
+    id="",
+    score=0.0,
+    level="low",
+    requirement=Requirement(Tier.BASELINE, Terms(aal=0), satisfied=True),
+    reasons=(),
+    gaps=(),
+    coverage=1.0,
+    causes=(),
+    next_signals=(),
+    release="",
+    model="",
+    valid_until=0.0,
+)
+
+
+class Asked(Struct, frozen=True):
+    """An attempt and its answer."""
+
+    ask: Ask
+    answer: Assessment
+
+
+class World:
+    """Everybody in it. Memory grows with the users, not with what they do. Used once."""
+
+    def __init__(self, settings: Settings, values: Values, tables: Tables, pools: Pools) -> None:
+        self.settings, self.values = settings, values
+        end = settings.start + settings.days * DAY
+        shop = Shop(tables.models, values, settings.start)
+        self.town = Town(
+            settings.seed, (settings.start, end), countries=tables.countries, pools=pools, shop=shop, values=values
+        )
+        self._campaigns = Campaigns(settings.seed, settings.attack_share, values)
+        self._end = end
+        self._queue: list[tuple[float, int, Person | tuple[Moves, Ask | Tell]]] = []
+        self._pushed = 0
+
+    def play(self, service: Service) -> Iterator[Asked | Tell]:
+        """Everything that happens, in order of time. Outcomes may come after the last day."""
+        for index in range(self.settings.users):
+            person = self.town.person(index, self._domain(index))
+            self._push(self._first(person), person)
+        while self._queue:
+            time, _, item = heappop(self._queue)
+            if isinstance(item, Person):
+                self._wake(item, time)
+                continue
+            moves, move = item
+            if isinstance(move, Ask):
+                answer = service.assess(move.attempt, move.time)
+                yield Asked(move, answer)
+                self._advance(moves, answer)
+            else:
+                service.record(move.outcome, move.time)
+                yield move
+                self._advance(moves, None)
+
+    def _domain(self, index: int) -> str:
+        """Of a user: in every run of a hundred the shares are as assumed."""
+        chosen, values = self.settings.domains, self.values
+        shares = {"customer": values["share_customer"], "workforce": values["share_workforce"]}
+        shares["machine"] = max(1 - sum(shares.values()), 0.01)
+        at = (index * 0.6180339887498949) % 1.0 * sum(shares[domain] for domain in chosen)
+        for domain in chosen:
+            at -= shares[domain]
+            if at < 0:
+                return domain
+        return chosen[-1]
+
+    def _first(self, person: Person) -> float:
+        if not person.registered:
+            return self._next(replace(person, visits=-1), person.joined)
+        random = Random(mix(self.settings.seed, person.subject, "first"))
+        return self._next(person, person.joined - random.random() * DAY)
+
+    def _next(self, person: Person, after: float) -> float:
+        after = max(after, self.settings.start)
+        if person.domain == "machine":
+            return machines.next_run(self.town, person, after)
+        return self.town.next_visit(person, after)
+
+    def _push(self, time: float, item: Person | tuple[Moves, Ask | Tell]) -> None:
+        if isinstance(item, Person) and time >= self._end:
+            return
+        self._pushed += 1
+        heappush(self._queue, (time, self._pushed, item))
+
+    def _advance(self, moves: Moves, answer: Assessment | None) -> None:
+        try:
+            move = moves.send(answer)
+        except StopIteration:
+            return
+        self._push(move.time, (moves, move))
+
+    def _wake(self, person: Person, time: float) -> None:
+        """A visit begins: its owner's, or an attacker's in its place."""
+        random = Random(mix(self.settings.seed, person.subject, "visit", person.visits))
+        person.visits += 1
+        fate = Random(random.getrandbits(64))
+        if person.domain == "machine":
+            self._run(fate, person, time)
+        elif not person.registered:
+            self._register(fate, person, time)
+        else:
+            self._visit(fate, person, time)
+        self._push(self._next(person, time), person)
+
+    def _run(self, random: Random, person: Person, time: float) -> None:
+        owner = machines.node(random, self.town, person, time)
+        drawn = self._campaigns.drawn(random, person.domain, "machine", time)
+        hand, powers = owner, self._powers(person)
+        if drawn:
+            hand = self._thief(random, owner, drawn[1], time)
+            powers = attacks.powers(drawn[0], self.values, person)
+        self._advance(machines.Job(random, person, hand, powers, self.values).run(time), None)
+
+    def _thief(self, random: Random, owner: Hand, campaign: str, time: float) -> Hand:
+        """Another machine's node, with the secret of this one."""
+        other = self.town.person(f"{campaign} {random.getrandbits(32)}", "machine")
+        hand = machines.node(random, self.town, other, time)
+        device = replace(hand.device, attestation="")
+        number = f"{campaign}-{random.getrandbits(40):010x}"
+        return replace(hand, device=device, attack=campaign, campaign=number, segments=owner.segments)
+
+    def _register(self, random: Random, person: Person, time: float) -> None:
+        hand = self._owner(random, person, time)
+        self._advance(self._begun(random, person, hand, self._powers(person)).register(time), None)
+        drawn = self._campaigns.drawn(random, person.domain, "registration", time)
+        if drawn:
+            for _ in range(1 + int(random.expovariate(1 / drawn[0].batch))):
+                self._stranger(Random(random.getrandbits(64)), drawn, person.domain, time + random.random() * 7200)
+
+    def _visit(self, random: Random, person: Person, time: float) -> None:
+        resumed = 0 < person.session > time - RESUMABLE_DAYS * DAY and random.random() < self.values["resumed"]
+        owner = self._owner(random, person, time)
+        drawn = self._campaigns.drawn(random, person.domain, "session" if resumed else "login", time)
+        hand, powers = owner, self._powers(person)
+        if drawn:
+            hand = attacks.hand(random, self.town, Scene(*drawn, person, owner, time))
+            powers = attacks.powers(drawn[0], self.values, person)
+            for _ in range(self._nobodies(random, drawn[0])):
+                self._stranger(Random(random.getrandbits(64)), drawn, person.domain, time + random.random() * 1800)
+        visit = self._begun(random, person, hand, powers)
+        forgotten = random.random() < self.values["forgotten"]
+        if resumed:
+            moves = visit.resume(time)
+        elif drawn[0].name == "recovery_takeover" if drawn else forgotten:
+            moves = visit.recover(time)
+        else:
+            moves = visit.sign_in(time)
+        self._advance(moves, None)
+
+    def _nobodies(self, random: Random, attack: Attack) -> int:
+        mean = attack.nobody * self.values["nobody"]
+        return int(random.expovariate(1 / mean) + 0.5) if mean else 0
+
+    def _stranger(self, random: Random, drawn: tuple[Attack, str], domain: str, time: float) -> None:
+        """An attempt on an account that is not there, or on one that is being opened."""
+        account = self.town.person(f"{drawn[1]} nobody {random.getrandbits(48)}", domain)
+        owner = self._owner(random, account, time)
+        opened = drawn[0].visit == "registration"
+        owner = replace(owner, segments=() if opened else (NOBODY,))
+        hand = attacks.hand(random, self.town, Scene(*drawn, account, owner, time))
+        powers = attacks.powers(drawn[0], self.values, account)
+        visit = self._begun(random, account, hand, powers if opened else replace(powers, password=0.0))
+        self._advance(visit.register(time) if opened else visit.sign_in(time), None)
+
+    def _begun(self, random: Random, account: Person, hand: Hand, powers: Powers) -> Visit:
+        return Visit(random, account, hand, powers, self.values)
+
+    def _owner(self, random: Random, person: Person, time: float) -> Hand:
+        """Somebody at their own device."""
+        town, values = self.town, self.values
+        slot = (
+            0 if len(person.slots) == 1 or random.random() < 0.6 else 1 + int(random.random() * (len(person.slots) - 1))
+        )
+        machine = town.machine(person, slot, time)
+        link = town.link(random, person, time, machine.category)
+        private, fingerprinted = random.random() < values["private"], random.random() < values["sends_fingerprint"]
+        device = town.shop.seen(machine, person.languages, link.spot.timezone, time, private=private)
+        if not fingerprinted:
+            device = replace(device, fingerprint="")
+        away = link.spot is not person.home
+        told = {
+            "traveller": away,
+            "vpn": link.kind == "vpn",
+            "relay": link.kind == "relay",
+            "mobile": link.kind in ("mobile", "roaming"),
+            "roaming": link.kind == "roaming",
+            "shared_address": link.kind in SHARED,
+            "new_device": machine.born > max(person.joined, time - NEW_DAYS * DAY),
+            "new_user": time < person.joined + NEW_DAYS * DAY,
+            "assistive": person.assistive,
+            "private": private,
+        }
+        segments = tuple(name for name, holds in told.items() if holds)
+        return Hand(actor=person, device=device, category=machine.category, link=link, segments=segments)
+
+    def _powers(self, person: Person) -> Powers:
+        """What owners can do."""
+        values, domain = self.values, person.domain
+        if domain == "machine":
+            keyed = float(mix(person.subject, "keyed") % 1000 < 1000 * values["machine_keys"])
+            passes = dict.fromkeys(_CHALLENGES, keyed)
+        elif domain == "workforce":
+            passes = dict.fromkeys(_CHALLENGES, values["staff_keys"]) | {"IDENTITY_PROOF": 0.8}
+        else:
+            ways = ("owner_step_up", "owner_resistant", "owner_hardware", "owner_proof")
+            passes = {tier: values[way] for tier, way in zip(_CHALLENGES, ways, strict=True)}
+        pays = {"customer": values["pays"], "workforce": values["pays"] / 10, "machine": 0.02}[domain]
+        told = 0.8 if domain == "machine" else values["complains"]
+        return Powers(
+            password=1.0,
+            passes=passes,
+            breached=values["breached"],
+            pays=pays,
+            updates=values["updates"],
+            told=told,
+            told_days=0.5,
+        )
+
+
+_CHALLENGES: Final = ("STEP_UP", "PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF")

@@ -1,0 +1,106 @@
+"""What a sign-in came through with, beside what was required of it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.config import Settings
+from riskd.core.assurance import COMPLETED, through
+from riskd.core.attempt import OUTCOMES, Outcome
+from riskd.core.learn import Receipt, receipt, settle
+from riskd.core.policy import Policy
+from riskd.core.requirement import UNMET, Tier
+from riskd.metrics import met
+from riskd.wiring import load_release
+from tests.core.builders import NOW, World, keys_of, sign_in
+
+
+@cache
+def policy() -> Policy:
+    return load_release(Settings()).policies["customer"]
+
+
+def asked(tier: Tier, *, satisfied: bool = False) -> Receipt:
+    """The receipt of a login of which this tier was required."""
+    attempt = sign_in()
+    context = World().context(attempt)
+    rung = policy().ladder[tier]
+    requirement = rung.met if satisfied else rung.unmet
+    return receipt(attempt, context, keys_of(attempt, context.values), requirement, rung.accepted)
+
+
+def told(before: Receipt, *outcomes: Outcome) -> list[str]:
+    """What each outcome says of the sign-in."""
+    said = []
+    for outcome in outcomes:
+        kept, _ = settle(before, outcome, NOW)
+        said.append(through(before, kept, outcome, policy().ladder))
+        before = kept
+    return said
+
+
+def outcome(kind: str, *amr: str) -> Outcome:
+    return Outcome(assessment_id="0" * 32, kind=kind, amr=amr)
+
+
+@pytest.mark.parametrize(
+    ("tier", "satisfied", "outcomes", "expected"),
+    [
+        (Tier.STEP_UP, False, [outcome("challenge_passed", "pwd", "otp")], ["STEP_UP"]),
+        (Tier.STEP_UP, False, [outcome("challenge_passed", "hwk", "pin")], ["HARDWARE_BOUND"]),
+        (Tier.STEP_UP, False, [outcome("challenge_passed")], ["STEP_UP"]),
+        (Tier.STEP_UP, False, [outcome("challenge_passed", "pwd")], ["BASELINE"]),
+        (Tier.STEP_UP, False, [outcome("challenge_passed", "kba")], [UNMET]),
+        (Tier.STEP_UP, False, [outcome("session_established")], [UNMET]),
+        (Tier.STEP_UP, True, [outcome("session_established")], ["STEP_UP"]),
+        (Tier.DENY, False, [outcome("session_established")], [UNMET]),
+        (Tier.DENY, False, [outcome("challenge_passed")], [UNMET]),
+        (Tier.STEP_UP, False, [outcome("challenge_failed"), outcome("session_established")], ["", UNMET]),
+        (Tier.STEP_UP, False, [outcome("challenge_abandoned"), outcome("sign_in_abandoned")], ["", ""]),
+        (Tier.BASELINE, True, [outcome("recovery_completed"), outcome("session_established")], ["BASELINE", ""]),
+    ],
+)
+def test_achieved_is_what_is_known_to_be_met(
+    tier: Tier, satisfied: bool, outcomes: list[Outcome], expected: list[str]
+) -> None:
+    """The tier required where it is met, a stricter one where the methods say so, NONE where nothing is."""
+    assert told(asked(tier, satisfied=satisfied), *outcomes) == expected
+
+
+@given(
+    st.sampled_from([*Tier]),
+    st.booleans(),
+    st.lists(
+        st.tuples(st.sampled_from(OUTCOMES), st.sets(st.sampled_from(["pwd", "otp", "hwk", "sms", "kba"]))), max_size=6
+    ),
+)
+def test_a_sign_in_comes_through_once(tier: Tier, satisfied: bool, said: list[tuple[str, set[str]]]) -> None:
+    """However many outcomes are told, in whatever order, one of them counts: the first of those that complete."""
+    before = asked(tier, satisfied=satisfied and tier is not Tier.DENY)
+    outcomes = [outcome(kind, *sorted(amr)) for kind, amr in said]
+    counted = [bool(one) for one in told(before, *outcomes)]
+    first = next((at for at, (kind, _) in enumerate(said) if kind in COMPLETED), None)
+    assert [at for at, one in enumerate(counted) if one] == ([] if first is None else [first])
+
+
+@given(st.sampled_from([*Tier]), st.sets(st.sampled_from(["pwd", "otp", "hwk", "sms", "kba", "pin"])))
+def test_what_satisfies_is_what_is_met(tier: Tier, amr: set[str]) -> None:
+    """The metrics call a challenge met exactly where learning takes it for proof, and nothing meets DENY."""
+    before = asked(tier)
+    passed = outcome("challenge_passed", *sorted(amr))
+    kept, _ = settle(before, passed, NOW)
+    (achieved,) = told(before, passed)
+    reached = met(tier.name, achieved) == "true"
+    assert reached == (kept.satisfied and tier is not Tier.DENY)
+    assert not (tier is Tier.DENY and reached)
+
+
+def test_a_repeated_outcome_says_nothing_new() -> None:
+    """Told again, a sign-in has come through already."""
+    kept = replace(asked(Tier.BASELINE, satisfied=True), reported=("session_established",))
+    assert told(kept, outcome("session_established"), outcome("challenge_passed", "hwk")) == ["", ""]

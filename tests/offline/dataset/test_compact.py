@@ -1,0 +1,290 @@
+"""Laws of the dataset: every line of a finished segment once, whoever dies, and nobody who was erased."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from msgspec.structs import replace
+from pyarrow.fs import SubTreeFileSystem, _MockFileSystem
+
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
+from riskd.adapters.memory import NullMeter
+from riskd.core import record
+from riskd.core.features import NAMES
+from riskd.core.record import AssessmentRecord, OutcomeRecord
+from riskd.offline.buckets import bucket
+from riskd.offline.dataset import compact as compaction
+from riskd.offline.dataset.compact import Dataset, Filed
+from riskd.offline.dataset.manifest import commit, required
+from riskd.offline.dataset.target import Target
+from tests.doubles import ListLog
+from tests.offline.town import lived, write
+
+ROOT = Path(__file__).parents[3]
+LATE = 1.9e9
+"""A wall clock after everything that the town has lived."""
+
+
+class Desk:
+    """A log of three segments and a dataset of it."""
+
+    def __init__(self, directory: Path, lines: list[bytes], target: Target | None = None) -> None:
+        self.log, self.place, self.lines = directory / "log", directory / "set", lines
+        third = len(lines) // 3
+        for number, part in enumerate((lines[:third], lines[third : 2 * third], lines[2 * third :])):
+            write(self.log, part, f"2027010{number + 1}T000000.000000-w0-7.jsonl")
+        self.archive, self.buckets = FileLogArchive(self.log, 1.0, 1.0, lambda: LATE), 4
+        self.target = target or Target.open(str(self.place))
+
+    def compact(self, **keep: float) -> Filed:
+        done = self.open().compact(keep, lambda _: None, now=lambda: LATE)
+        assert done is not None
+        return done
+
+    def open(self) -> Dataset:
+        return Dataset(self.target, self.log, self.archive, self.buckets)
+
+    def ids(self) -> list[str]:
+        """Every assessment and outcome in the dataset, in any order."""
+        return sorted(
+            row[name]
+            for part in required(self.target).parts
+            for name in ["id" if part.table == "assessments" else "assessment_id"]
+            for row in pq.ParquetFile(self.target.files.open_input_file(part.path)).read([name]).to_pylist()
+        )
+
+    def files(self) -> set[str]:
+        return {path for table in ("assessments", "outcomes") for path in self.target.listed(table)}
+
+
+def ids(lines: list[bytes]) -> list[str]:
+    records = [record.decode(line) for line in lines]
+    return sorted(one.assessment_id if isinstance(one, OutcomeRecord) else one.id for one in records)
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[bytes]:
+    log = ListLog()
+    lived(log, 120, seed=5)
+    return log.lines
+
+
+@pytest.fixture(params=["directory", "file URL", "another file system"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
+    if request.param == "directory":
+        return Target.open(str(tmp_path / "set"))
+    if request.param == "file URL":
+        return Target.open(f"file://{tmp_path}/set")
+    return Target("mock://", SubTreeFileSystem("set", _MockFileSystem()))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, lines: list[bytes]) -> Desk:
+    return Desk(tmp_path, lines)
+
+
+def test_every_line_is_in_it_once(tmp_path: Path, lines: list[bytes], target: Target) -> None:
+    """Assessments and outcomes of all segments, wherever it lies; and nothing comes again with the next runs."""
+    desk = Desk(tmp_path, lines, target)
+    done = desk.compact()
+    assert done.counts == {"assessments": 120, "outcomes": len(lines) - 120}
+    assert done.segments == 3
+    assert desk.ids() == ids(lines)
+    assert desk.compact().counts == {}
+    assert desk.ids() == ids(lines)
+    assert desk.files() == {part.path for part in required(target).parts}
+
+
+def test_a_row_says_what_its_line_says(desk: Desk) -> None:
+    """From the columns and `line` the record comes back as it was, to the last bit of every feature."""
+    desk.compact()
+    found = {}
+    for part in required(desk.target).of("assessments"):
+        for row in pq.ParquetFile(desk.target.files.open_input_file(part.path)).read().to_pylist():
+            bare = record.decode(row["line"].encode())
+            assert isinstance(bare, AssessmentRecord)
+            found[bare.id] = replace(bare, vector=tuple(row[name] for name in NAMES))
+            assert row["country"] == (bare.facts.place.country if bare.facts.place else None)
+            assert row["score"] == bare.score
+            assert part.bucket == bucket(bare.subject, 4)
+    records = [record.decode(line) for line in desk.lines]
+    assert found == {one.id: one for one in records if isinstance(one, AssessmentRecord)}
+
+
+def test_it_is_laid_out_as_everybody_reads_it(desk: Desk) -> None:
+    """Folders say date and bucket, so that others than riskd read them, too."""
+    desk.compact()
+    found = ds.dataset(desk.place / "assessments", partitioning="hive").to_table(columns=["date", "bucket", "written"])
+    days = {(row["date"], time.strftime("%Y-%m-%d", time.gmtime(row["written"]))) for row in found.to_pylist()}
+    assert all(str(folder) == day for folder, day in days)
+    assert {row["bucket"] for row in found.to_pylist()} <= set(range(4))
+
+
+def test_new_segments_come_in_and_those_under_way_wait(desk: Desk) -> None:
+    """A segment that is still being written comes in once it is finished, and the rest is not read again."""
+    desk.compact()
+    log = ListLog()
+    lived(log, 10, seed=6)
+    writer = FileDecisionLog(desk.log, 1, NullMeter(), Bounds(keep_seconds=1e10), lambda: LATE)
+    for line in log.lines:
+        assert writer.append(line)
+    assert desk.compact().counts == {}
+    writer.close()
+    assert desk.compact().counts == {"assessments": 10, "outcomes": len(log.lines) - 10}
+    assert desk.ids() == ids(desk.lines + log.lines)
+
+
+def test_the_erased_go_and_other_files_stay(desk: Desk) -> None:
+    """After the next run nothing is left of the subject, and no file of another bucket was touched."""
+    desk.compact()
+    before = required(desk.target).parts
+    first = record.decode(desk.lines[0])
+    assert isinstance(first, AssessmentRecord)
+    desk.archive.forget([bytes.fromhex(first.subject)])
+    left = [line for line in desk.lines if first.subject[:16].encode() not in line]
+    done = desk.compact()
+    after = required(desk.target).parts
+    assert done.gone == len(desk.lines) - len(left) > 0
+    assert desk.ids() == ids(left)
+    mine = bucket(first.subject, 4)
+    assert [part for part in before if part.bucket != mine] == [part for part in after if part.bucket != mine]
+    assert desk.files() == {part.path for part in after}, "the old files are gone"
+
+
+def test_an_erasure_that_the_log_is_done_with_still_reaches_the_dataset(desk: Desk) -> None:
+    """A running service may have compacted the log long before the dataset is looked at again."""
+    from threading import Event
+
+    desk.compact()
+    first = record.decode(desk.lines[0])
+    assert isinstance(first, AssessmentRecord)
+    desk.archive.forget([bytes.fromhex(first.subject)])
+    done = desk.archive.compact({"customer": 1e10}, Event())
+    assert done is not None
+    assert desk.archive.state().erasures == 0
+    for path in desk.log.glob("*.jsonl"):
+        path.unlink()  # the log keeps less than the dataset
+    assert desk.compact().gone > 0
+    assert not any(one.startswith(first.subject[:16]) for one in desk.ids())
+
+
+def test_a_subject_that_comes_back_stays(desk: Desk) -> None:
+    """What was written after the erasure is another person's, as far as riskd knows."""
+    first = record.decode(desk.lines[0])
+    assert isinstance(first, AssessmentRecord)
+    desk.archive.forget([bytes.fromhex(first.subject)])
+    again = record.encode(replace(first, id=first.id[:16] + "0" * 16, written=LATE + 10, time=LATE + 10))
+    write(desk.log, [again], "20400101T000000.000000-w0-9.jsonl")
+    desk.compact()
+    desk.compact()
+    assert first.id[:16] + "0" * 16 in desk.ids()
+    assert first.id not in desk.ids()
+
+
+def test_lines_go_with_the_retention_of_their_domain(desk: Desk) -> None:
+    """Rows that were written longer ago than their domain is kept go, those of other domains stay."""
+    desk.compact()
+    cut = sorted(_written(line) for line in desk.lines)[len(desk.lines) // 2]
+    desk.compact(customer=LATE - cut, workforce=1e10, machine=1e10)
+    left = [line for line in desk.lines if b'"domain":"customer"' not in line or _written(line) >= cut]
+    assert 0 < len(left) < len(desk.lines)
+    assert desk.ids() == ids(left)
+
+
+def _written(line: bytes) -> float:
+    one: Any = record.decode(line)
+    return float(one.time if one.written is None else one.written)
+
+
+def test_many_small_files_become_one(desk: Desk, lines: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a few files of one date and bucket are joined, and hold what they held."""
+    monkeypatch.setattr(compaction, "GROUP", 1)
+    monkeypatch.setattr(compaction, "FEW", 1)
+    assert desk.compact().segments == 3
+    parts = required(desk.target).parts
+    assert len({(part.table, part.date, part.bucket) for part in parts}) == len(parts)
+    assert desk.ids() == ids(lines)
+
+
+def test_features_that_come_later_have_columns_from_then_on(desk: Desk) -> None:
+    """A file of before a feature has none of it: its rows are null there, and they stay when their file is rewritten.
+    A line with another vector keeps it in `line`."""
+    desk.buckets = 1
+    desk.compact()
+    older = required(desk.target)
+    names = ("feature_of_the_future", *NAMES)
+    commit(desk.target, replace(older, features=names))
+    odd = replace(record.decode(next(line for line in desk.lines if b'"assessment"' in line[:22])), vector=(1.5,))
+    write(desk.log, [record.encode(odd)], "20390101T000000.000000-w0-9.jsonl")
+    desk.compact()
+    first = record.decode(desk.lines[0])
+    assert isinstance(first, AssessmentRecord)
+    desk.archive.forget([bytes.fromhex(first.subject)])
+    assert desk.compact().gone > 0
+    columns = {
+        name
+        for part in required(desk.target).of("assessments")
+        for name in pq.ParquetFile(desk.target.files.open_input_file(part.path)).schema_arrow.names
+    }
+    assert "feature_of_the_future" in columns
+    assert required(desk.target).features == names
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from riskd.adapters.decision_log import FileLogArchive
+from riskd.offline.dataset import compact, target
+compact.GROUP = 1
+chance, at = int(sys.argv[3]), 0
+def dying(method):
+    def later(self, *args):
+        global at
+        at += 1
+        if at == chance:
+            os.kill(os.getpid(), 9)
+        done = method(self, *args)
+        at += 1
+        if at == chance:
+            os.kill(os.getpid(), 9)
+        return done
+    return later
+for name in ("write", "replace", "delete"):
+    setattr(target.Target, name, dying(getattr(target.Target, name)))
+log = Path(sys.argv[1])
+archive = FileLogArchive(log, 1.0, 1.0, lambda: 1.9e9)
+compact.Dataset(target.Target.open(sys.argv[2]), log, archive, 4).compact({}, lambda _: None)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 2, 9, 40, 41, 42, 43, 90, 130])
+def test_a_killed_run_neither_doubles_nor_loses_a_line(desk: Desk, lines: list[bytes], step: int) -> None:
+    """Killed before or after any file, any commit and any deletion: what can be read is whole segments, and the next
+    run leaves every line in it once."""
+    command = [sys.executable, "-c", KILLED, str(desk.log), str(desk.place), str(step)]
+    ended = subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert ended.returncode in (0, -signal.SIGKILL)
+    if (desk.place / "manifest.json").exists():
+        found = desk.ids()
+        assert len(found) == len(set(found)) or set(found) <= set(ids(lines))
+    desk.compact()
+    assert desk.ids() == ids(lines)
+    assert desk.files() == {part.path for part in required(desk.target).parts}
+
+
+def test_one_process_at_a_time(desk: Desk) -> None:
+    """A run beside another does nothing, and says so."""
+    with desk.open()._alone() as alone:
+        assert alone
+        assert desk.open().compact({}, lambda _: None) is None
+    assert desk.compact().segments == 3

@@ -1,0 +1,110 @@
+"""Laws of living through a log again: the same vectors bit for bit, in buckets as in one, and whatever decides now."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.core import record
+from riskd.core.attempt import OUTCOMES
+from riskd.core.features import NAMES
+from riskd.core.features.consistency import _hints_mismatch, systems
+from riskd.core.record import AssessmentRecord, OutcomeRecord
+from riskd.offline.buckets import Share
+from riskd.offline.rerun.fold import Fold
+from tests.doubles import ListLog
+from tests.offline.town import RELEASE, lived
+
+LINES = 400
+
+
+def rerun(lines: list[bytes], share: Share = Share(), fold: Fold | None = None) -> list[bytes]:  # noqa: B008
+    """What a fold writes of these lines."""
+    fold, found = fold or Fold(RELEASE, share), []
+    for line in lines:
+        one = record.decode(line)
+        if isinstance(one, OutcomeRecord):
+            if fold.outcome(one):
+                found.append(line)
+        elif isinstance(one, AssessmentRecord) and (again := fold.assess(one)) is not None:
+            found.append(record.encode(again))
+    return found
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[bytes]:
+    log = ListLog()
+    lived(log, LINES)
+    return log.lines
+
+
+def test_a_log_lived_through_again_is_the_same_log(lines: list[bytes]) -> None:
+    """By the release that decided, every line is as it was, to the last bit of every feature: people share addresses,
+    networks and devices, outcomes come late and twice, teach, and are taken back."""
+    told = [one for line in lines if isinstance(one := record.decode(line), OutcomeRecord)]
+    taught = {one.assessment_id for one in told if one.taught}
+    assert any(one.kind == "confirmed_fraud" and one.assessment_id in taught for one in told), "something was untaught"
+    assert {one.kind for one in told} >= set(OUTCOMES) - {"sign_in_abandoned"}
+    again = rerun(lines)
+    assert len(again) == len(lines)
+    for before, after in zip(lines, again, strict=True):
+        assert after == before
+
+
+def test_every_feature_is_exercised(lines: list[bytes]) -> None:
+    """The log above says something of each feature, so that its equality says something, too."""
+    vectors = [one.vector for line in lines if isinstance(one := record.decode(line), AssessmentRecord)]
+    silent = [name for name, values in zip(NAMES, zip(*vectors, strict=True), strict=True) if len(set(values)) < 2]
+    assert silent == ["proxy"], "no address of the town is a proxy's"
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_the_buckets_make_up_the_whole(lines: list[bytes], count: int) -> None:
+    """Each bucket folds everybody's attempts and writes its own: all buckets together wrote every line once."""
+    parts = [rerun(lines, Share(index, count)) for index in range(count)]
+    assert sum(map(bool, parts)) > 1
+    assert sorted(line for part in parts for line in part) == sorted(lines)
+
+
+def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) -> None:
+    """A store that could not be read is as unread again, and one that could not be written has not learned it."""
+    firsts = [record.decode(line) for line in lines[:200]]
+    at, one = next((at, one) for at, one in enumerate(firsts) if isinstance(one, AssessmentRecord) and at > 100)
+    lost = replace(one, causes=("store:not_written",))
+    others = [*lines[:at], *lines[at + 1 : 200]]
+    gone = one.id.encode()
+    without = [line for line in rerun(others) if gone not in line]
+    fold = Fold(RELEASE)
+    with_it = rerun([*lines[:at], record.encode(lost), *lines[at + 1 : 200]], fold=fold)
+    assert [line for line in with_it if gone not in line] == without
+    assert any(b'"store:not_written"' in line and gone in line for line in with_it)
+
+
+def test_lines_without_signals_are_counted_and_left_out(lines: list[bytes]) -> None:
+    """A line of before signals were recorded is left out with its outcomes, and both are counted."""
+    old = [record.encode(replace(one, signals=None)) if isinstance(one, AssessmentRecord) else line
+           for line, one in zip(lines, map(record.decode, lines), strict=True)]  # fmt: skip
+    fold = Fold(RELEASE)
+    assert rerun(old, fold=fold) == []
+    assessments = sum(line.startswith(b'{"type":"assessment"') for line in lines)
+    assert dict(fold.counts) == {"without_signals": assessments, "outcomes_of_nothing": len(lines) - assessments}
+
+
+WORDS = ("Windows", "Macintosh", "Mac OS X", "iPhone", "iPad", "Android", "Linux", "X11", "CrOS", "Mobi", "Mobile", "x")
+
+
+@given(
+    agent=st.lists(st.sampled_from(WORDS)).map("; ".join),
+    platform=st.sampled_from(["", "Windows", "macOS", "iOS", "Android", "Chrome OS", "Linux", "Plan 9"]),
+    mobile=st.sampled_from([None, True, False]),
+)
+def test_the_recorded_words_say_to_hints_what_the_user_agent_said(
+    agent: str, platform: str, mobile: bool | None
+) -> None:
+    """No hint can tell the words that are recorded from the whole user agent."""
+    whole, words = _hints_mismatch(agent, platform, mobile), _hints_mismatch(systems(agent), platform, mobile)
+    assert whole == words or (math.isnan(whole) and math.isnan(words))

@@ -1,0 +1,110 @@
+"""Laws of replaying a log into a log: whoever wrote it, by however many processes, without those who were erased."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from riskd.adapters.decision_log import FileLogArchive, read_segments, segments
+from riskd.cli.main import main
+from riskd.core import record
+from tests.doubles import ListLog
+from tests.offline.town import lived, write
+
+
+class Replayed:
+    """A log on disk, by two writers, and the command on it."""
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys, self.log, self.out = capsys, directory / "log", directory / "out"
+        self.state = directory / "state"
+        log = ListLog()
+        lived(log, 150, seed=3)
+        self.lines = log.lines
+        random = Random(3)
+        desks: tuple[list[bytes], list[bytes]] = ([], [])
+        for line in self.lines:
+            random.choice(desks).append(line)
+        for worker, desk in enumerate(desks):
+            write(self.log, desk, f"20270101T00000{worker}.000000-w{worker}-7.jsonl")
+
+    def run(self, *arguments: str) -> tuple[int, dict[str, int]]:
+        """Exit code and counts."""
+        place = ("--set", f"state.dir={self.state}")
+        code = main(["replay", str(self.log), "--out", str(self.out), "--json", *place, *arguments])
+        said = self.capsys.readouterr().out
+        return code, json.loads(said)["counts"] if said else {}
+
+    def written(self) -> list[bytes]:
+        return list(read_segments(self.out))
+
+
+@pytest.fixture
+def replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Replayed:
+    return Replayed(tmp_path, capsys)
+
+
+def test_lines_of_several_writers_are_lived_through_in_the_order_of_their_writing(replayed: Replayed) -> None:
+    """What two workers wrote by turns comes out as one of them would have written it, line by line."""
+    code, counts = replayed.run("--processes", "1")
+    assert replayed.written() == replayed.lines
+    assert code == 0
+    assert counts["assessed"] == 150
+    assert counts["outcomes"] == len(replayed.lines) - 150
+
+
+@pytest.mark.slow
+def test_processes_write_what_one_would(replayed: Replayed) -> None:
+    """Two processes write every line once, and the counts are those of one."""
+    code, counts = replayed.run("--processes", "2")
+    assert sorted(replayed.written()) == sorted(replayed.lines)
+    assert len(segments(replayed.out)) == 2
+    assert code == 0
+    assert counts["assessed"] == 150
+
+
+def test_a_bucket_alone_says_whose_lines_it_left_to_others(replayed: Replayed) -> None:
+    """One bucket of three, as a scheduler runs it: the lines of its subjects and no others."""
+    code, counts = replayed.run("--bucket", "2/3")
+    ours = [line for line in replayed.written() if line.startswith(b'{"type":"assessment"')]
+    assert {int(json.loads(line)["subject"][:4], 16) % 3 for line in ours} == {1}
+    assert (code, counts["assessed"], counts["other_buckets"]) == (0, len(ours), 150 - len(ours))
+
+
+def test_the_erased_are_left_out_before_compaction_has_come(replayed: Replayed) -> None:
+    """From the moment of the erasure no line of the subject is lived through or written."""
+    first = record.decode(replayed.lines[0])
+    assert isinstance(first, record.AssessmentRecord)
+    FileLogArchive(replayed.log, 1.0, 1.0, lambda: 1.9e9).forget([bytes.fromhex(first.subject)])
+    replayed.run("--processes", "1")
+    left = [line for line in replayed.lines if first.subject[:16].encode() not in line]
+    assert len(left) < len(replayed.lines)
+    ids = [record.decode(line) for line in replayed.written()]
+    assert [type(one) for one in ids] == [type(record.decode(line)) for line in left]
+    assert not any(first.subject[:16].encode() in line for line in replayed.written())
+
+
+def test_nothing_is_written_over(replayed: Replayed) -> None:
+    """A directory that has something in it is refused, and stays as it is."""
+    replayed.out.mkdir()
+    (replayed.out / "notes").write_text("mine")
+    assert replayed.run("--processes", "1") == (2, {})
+    assert [path.name for path in replayed.out.iterdir()] == ["notes"]
+
+
+@pytest.mark.parametrize("bucket", ["0/2", "3/2", "1", "a/b", "1/1000"])
+def test_a_bucket_that_is_none_is_refused(replayed: Replayed, bucket: str) -> None:
+    """Buckets are numbered from 1."""
+    with pytest.raises(SystemExit):
+        replayed.run("--bucket", bucket)
+
+
+def test_a_line_that_cannot_be_lived_through_is_told(replayed: Replayed) -> None:
+    """What is left out is counted, and the exit code says so."""
+    write(replayed.log, [b'{"type":"assessment"}', b"{"], "20280101T000000.000000-w0-9.jsonl")
+    code, counts = replayed.run("--processes", "1")
+    assert (code, counts["unreadable"]) == (1, 2)
+    assert replayed.written() == replayed.lines

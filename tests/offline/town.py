@@ -1,0 +1,164 @@
+"""A town of sign-ins to live through again: people who share addresses and devices, an engine, and what was told it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from msgspec.structs import replace
+
+from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.config import Settings
+from riskd.core.attempt import (
+    DOMAINS,
+    JOURNEYS,
+    PURPOSES,
+    Attempt,
+    Behaviour,
+    Federation,
+    Outcome,
+    Outside,
+    ReportedPlace,
+    Session,
+)
+from riskd.core.context import Place
+from riskd.core.pseudonym import Pseudonyms
+from riskd.engine import Engine, Parts
+from riskd.ports import DecisionLog
+from riskd.wiring import load_release
+from tests.cases.world import AGENTS, NOW, WORLD, TableGeo, attempt
+
+RELEASE: Final = load_release(Settings())
+PLACES: Final = [name for name, entry in WORLD["from"].items() if "route" in entry]
+KITS: Final = list(WORLD["with"])
+KINDS: Final = ("session_established",) * 6 + (
+    "challenge_passed",
+    "challenge_passed",
+    "challenge_failed",
+    "challenge_abandoned",
+    "recovery_completed",
+    "recovery_failed",
+    "confirmed_fraud",
+    "confirmed_fraud",
+    "confirmed_legitimate",
+)
+PEPPER: Final = b"pepper of the town, 32 bytes long"
+
+
+class Town:
+    """Lives: attempts in order of time, an hour apart or so, each with outcomes at once or days later."""
+
+    def __init__(self, log: DecisionLog, seed: int = 1, people: int = 9) -> None:
+        self.now = NOW - 60 * 86_400.0
+        self.random = Random(seed)
+        self.people = people
+        self.waiting: list[tuple[str, str]] = []
+        self.answers = 0
+        self.store = MemoryStore()
+        self.engine = Engine(
+            Parts(
+                store=self.store,
+                geo=TableGeo({}),
+                agents=AGENTS,
+                log=log,
+                meter=NullMeter(),
+                pseudonyms=Pseudonyms(PEPPER),
+                clock=lambda: self.now,
+                attributes=frozenset({"plan"}),
+                edge=Place("", 51.5, -0.1, 25.0),
+            ),
+            RELEASE,
+        )
+
+    def live(self, attempts: int) -> None:
+        """So many attempts, and what becomes of them."""
+        random = self.random
+        for _ in range(attempts):
+            self.now += random.expovariate(1 / 3000.0)
+            one = self.attempt()
+            answer = self.engine.assess(one, 10.0, explain=random.random() < 0.05)
+            self.answers += 1
+            self.waiting.append((answer.id, one.tenant))
+            while random.random() < 0.5:
+                late = random.random() < 0.3
+                self.tell(*(random.choice(self.waiting) if late else self.waiting[-1]))
+
+    def tell(self, assessment_id: str, tenant: str = "") -> None:
+        """Something became of an assessment; it may be told twice, late, or in vain."""
+        self.now += self.random.random()
+        kind = self.random.choice(KINDS)
+        time = self.now - 5.0 if self.random.random() < 0.3 else None
+        amr = self.random.choice([(), ("hwk",), ("pwd", "otp")])
+        told = Outcome(assessment_id=assessment_id, tenant=tenant, kind=kind, amr=amr, time=time)
+        self.engine.record(told, 10.0)
+
+    def attempt(self) -> Attempt:
+        """Somebody tries something from somewhere, with any signals, granted or not."""
+        random = self.random
+        who = random.randrange(self.people)
+        home = random.random() < 0.7
+        one = attempt(
+            {
+                "with": KITS[who % 3] if home else random.choice(KITS),
+                "from": PLACES[who % 4] if home else random.choice(PLACES),
+                "journey": random.choice(JOURNEYS),
+                "credential_result": random.choice(["succeeded", "succeeded", "failed", "not_checked"]),
+            }
+        )
+        one = replace(
+            one,
+            subject=f"person {who}",
+            domain=DOMAINS[who % 3] if who % 4 == 0 else "customer",
+            tenant="lake" if who == 5 else "",
+            time=self.now - random.random() * 9 if random.random() < 0.3 else None,
+            network=replace(
+                one.network,
+                rtt_ms=random.choice([None, 12.0, 80.5]),
+                forwarded=random.choice([(), (one.network.client_ip, "10.0.0.1"), ("203.0.113.9",)]),
+                ja4=random.choice(["", "t13d1516h2_8daaf6152771_e5627efa2ab1"]),
+            ),
+            consent=random.choice([None, None, PURPOSES, random.sample(PURPOSES, 3)]),
+            attributes=random.choice([{}, {"plan": "gold"}]),
+        )
+        return self.signalled(one)
+
+    def signalled(self, one: Attempt) -> Attempt:
+        """With optional signals, some of the time."""
+        random, now = self.random, self.now
+        if random.random() < 0.6:
+            keys = tuple(random.uniform(60.0, 240.0) for _ in range(random.randrange(4, 16)))
+            pasted, pointer = random.choice([None, True, False]), random.choice([None, 0, 7])
+            one = replace(
+                one,
+                behaviour=Behaviour(
+                    typing_intervals_ms=keys,
+                    pasted=pasted,
+                    pointer_events=pointer,
+                    form_seconds=random.choice([None, 4.5, 20.25]),
+                    form_failures=random.choice([None, 0, 2]),
+                ),
+            )
+        if random.random() < 0.4:
+            one = replace(one, place=ReportedPlace(latitude=51.4, longitude=random.uniform(-1, 1), accuracy_m=40.0))
+        if random.random() < 0.4:
+            one = replace(one, outside=Outside(credential_breached=random.random() < 0.3, risk_level="medium"))
+        if random.random() < 0.3:
+            one = replace(one, session=Session(id="s", start_time=now - 900, authentication_time=now - 60, acr="2"))
+        if random.random() < 0.3:
+            said = Federation(issuer="https://idp.example", protocol="oidc", amr=("otp",), issue_time=now - 30)
+            one = replace(one, federation=replace(said, authentication_time=random.choice([None, now - 3600])))
+        return one
+
+
+def lived(log: DecisionLog, attempts: int, seed: int = 1) -> Town:
+    """A town after so many attempts."""
+    town = Town(log, seed)
+    town.live(attempts)
+    return town
+
+
+def write(directory: Path, lines: list[bytes], name: str = "20270101T000000.000000-w0-1.jsonl") -> None:
+    """A finished segment."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / name).write_bytes(b"".join(line + b"\n" for line in lines))

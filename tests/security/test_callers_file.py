@@ -1,0 +1,146 @@
+"""The callers file: what is refused, with what remedy; and what is in force."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from riskd.cli.main import main
+from riskd.server.callers import KNOWN, ROLES, TOKEN_BYTES, Callers, UnknownCaller, in_full, new_token, token_hash
+from riskd.server.callers_file import InvalidCallers, read_callers
+
+DIGEST = "ab" * 32
+GOOD = f'token_sha256 = ["{DIGEST}"]\nmethods = ["assessor"]\ntenants = ["acme"]\n'
+MISTAKES: dict[str, tuple[str, str]] = {
+    "not TOML": ("[web\n", "write TOML"),
+    "nobody": ("", "names nobody (`riskd caller new NAME` prints an entry)"),
+    "no table": ("web = 1\n", "[web]: is no table (write [web], and keys below it)"),
+    "no name": (f"[Web]\n{GOOD}", "[Web]: is no name (letters in lower case"),
+    "unknown key": (f"[web]\n{GOOD}tenant = []\n", "[web]: there is no key 'tenant' (did you mean tenants?)"),
+    "no identity": ('[web]\nmethods = ["assessor"]\ntenants = [""]\n', "[web]: has no identity (give token_sha256"),
+    "a token in place of its hash": (
+        f"[web]\n{GOOD}".replace(DIGEST, "riskd_secret"),
+        "[web] token_sha256: 12 characters is no SHA-256 (64 hexadecimal digits",
+    ),
+    "no methods": (f'[web]\ntoken_sha256 = ["{DIGEST}"]\ntenants = [""]\n', "[web] methods: is missing (list roles"),
+    "no tenants": (f'[web]\ntoken_sha256 = ["{DIGEST}"]\nmethods = ["assessor"]\n', "[web] tenants: is missing"),
+    "a misspelt role": (
+        f"[web]\n{GOOD}".replace("assessor", "asessor"),
+        "no 'asessor' (did you mean assessor?)",
+    ),
+    "no list": (f"[web]\n{GOOD}".replace('["acme"]', '"acme"'), "[web] tenants: is no list of texts (write tenants = "),
+    "releases for some tenants": (
+        f"[web]\n{GOOD}".replace("assessor", "releaser"),
+        '[web] tenants: releases decide for every tenant, and this caller is bound to some (write ["*"]',
+    ),
+    "one token of two": (f"[web]\n{GOOD}[app]\n{GOOD}", "token_sha256: one is of web, app (each identity is of one"),
+    "certificates that nobody asks for": (
+        f'[web]\n{GOOD}certificates = ["web.example.org"]\n',
+        "[web]: no client is asked for a certificate (set server.tls_client_ca)",
+    ),
+}
+
+
+def put(folder: Path, text: str) -> Path:
+    path = folder / "callers.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_each_mistake_is_told_with_its_remedy(case: str, tmp_path: Path) -> None:
+    """Whoever wrote the file learns where, what, and how to mend it."""
+    text, told = MISTAKES[case]
+    with pytest.raises(InvalidCallers) as caught:
+        read_callers(put(tmp_path, text), mutual=False)
+    (problem,) = caught.value.problems
+    assert told in str(problem)
+    assert "riskd_secret" not in str(problem)
+
+
+def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
+    """A file with several mistakes is mended in one round."""
+    with pytest.raises(InvalidCallers) as caught:
+        read_callers(put(tmp_path, f"[Web]\n{GOOD}".replace("assessor", "x") + "[b]\n"), mutual=False)
+    assert len(caught.value.problems) == 5
+
+
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
+    """A file that is not there, or no text, is a problem with a place, not a crash."""
+    for path in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(InvalidCallers, match=r"check server\.callers"):
+            read_callers(path, mutual=False)
+    (tmp_path / "raw").write_bytes(b"\xff")
+    with pytest.raises(InvalidCallers, match="not UTF-8"):
+        read_callers(tmp_path / "raw", mutual=False)
+
+
+def test_roles_are_lists_of_methods_and_privacy_and_releases_are_apart() -> None:
+    """Each role is made of methods that there are; together they leave none out; whoever assesses or tells outcomes
+    neither reads nor erases subjects, nor changes what decides."""
+    assert all(in_full(role) for role in ROLES)
+    assert {method for role in ROLES for method in in_full(role)} == set(KNOWN)
+    everyday = {method for role in ("assessor", "outcome_reporter", "batch") for method in in_full(role)}
+    assert all(method.startswith("riskd.v1.RiskService/") for method in everyday)
+    assert in_full("riskd.v1.RiskService/Assess") == in_full("RiskService/Assess") == in_full("assessor")
+    assert in_full("RiskService/Nothing") == ()
+
+
+def test_tokens_are_random_and_only_their_hash_is_kept(tmp_path: Path) -> None:
+    """A token has 256 random bits; the file has nothing from which it could be had back."""
+    tokens = {new_token() for _ in range(100)}
+    assert len(tokens) == 100
+    assert all(len(token) >= len("riskd_") + TOKEN_BYTES * 4 // 3 for token in tokens)
+    token = tokens.pop()
+    callers = read_callers(put(tmp_path, f"[web]\n{GOOD}".replace(DIGEST, token_hash(token))), mutual=False)
+    assert callers.by_token(token).name == "web"
+    for wrong in ("", token[:-1], token + "x", token_hash(token), token.upper()):
+        with pytest.raises(UnknownCaller) as caught:
+            callers.by_token(wrong)
+        assert not wrong or wrong not in str(caught.value)
+
+
+def test_a_certificate_of_two_callers_is_of_none(tmp_path: Path) -> None:
+    """Where the names of one certificate belong to several callers, nobody is let in by it."""
+    names = "".join(
+        f'[{name}]\ncertificates = ["{name}.example.org"]\nmethods = ["assessor"]\ntenants = [""]\n' for name in "ab"
+    )
+    callers: Callers = read_callers(put(tmp_path, names), mutual=True)
+    assert callers.by_certificate(["other", "a.example.org"]).name == "a"
+    for shown in ([], ["c.example.org"], ["a.example.org", "b.example.org"]):
+        with pytest.raises(UnknownCaller):
+            callers.by_certificate(shown)
+
+
+def test_the_command_line_makes_and_checks_entries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`riskd caller new` prints a token and an entry that `list` accepts and that knows the token."""
+    assert main(["caller", "new", "web", "--method", "assessor", "--tenant", "acme", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert main(["caller", "new", "app"]) == 0
+    shown = capsys.readouterr().out
+    token = shown.splitlines()[0].rpartition(" ")[2]
+    entry = made["entry"]["web"]
+    text = "[web]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in entry.items())
+    file = put(tmp_path, text + shown[shown.index("[app]") :])
+    callers = read_callers(file, mutual=False)
+    assert callers.by_token(made["token"]).name == "web"
+    assert callers.by_token(token).name == "app"
+    assert main(["caller", "list", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["web"]["tenants"] == ["acme"]
+    assert main(["caller", "list", str(file)]) == 0
+    assert "RiskService/Assess" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["new", "Web"], ["new", "web", "--method", "nothing"], ["list"], ["list", "nowhere.toml"]]
+)
+def test_the_command_line_refuses_what_the_file_would_refuse(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bad input exits with 2, with a remedy and without a token."""
+    assert main(["caller", *arguments]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("riskd: ")

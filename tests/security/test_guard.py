@@ -1,0 +1,202 @@
+"""Who may call what, for whom: over the wire, with the engine that keeps what it was asked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status.rpc_status import from_call
+
+from riskd._proto.riskd.v1 import risk_pb2, subject_pb2, subject_pb2_grpc
+from riskd.core.dossier import Summary
+from riskd.server.callers import Caller, Callers, in_full, token_hash
+from riskd.server.grpc_server import build_server, subject_service
+from riskd.server.guard import TELL_SECONDS, Guard
+from riskd.subjects import Erased, Page, Subject
+from tests.server.world import ANYWHERE, FakeEngine, ListMeter, Running, served
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+SECRET = "riskd_the-token-of-somebody"
+OTHER = "riskd_the-token-of-somebody-else"
+
+
+def caller(name: str, token: str, *words: str, tenants: tuple[str, ...] = ("acme",)) -> Caller:
+    methods = frozenset(method for word in words for method in in_full(word))
+    return Caller(name=name, methods=methods, tenants=frozenset(tenants), token_sha256=(token_hash(token),))
+
+
+WEB = caller("web", SECRET, "assessor", "batch")
+TELLER = caller("teller", OTHER, "outcome_reporter", tenants=("*",))
+
+
+@pytest.fixture
+def guard() -> Guard:
+    return Guard(Callers([WEB, TELLER]))
+
+
+@pytest.fixture
+def running(guard: Guard) -> Iterator[Running]:
+    with served(guard=guard) as running:
+        yield running
+
+
+def shows(token: str) -> Metadata:
+    return (("authorization", f"Bearer {token}"),)
+
+
+def refused(call: Callable[[], object]) -> tuple[str, str]:
+    """Code and reason of a call that fails."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    status, info = from_call(caught.value), ErrorInfo()
+    assert any(each.Unpack(info) for each in status.details)
+    assert info.domain == "riskd.dev"
+    return caught.value.code().name, info.reason
+
+
+ATTEMPT = risk_pb2.AssessRequest(tenant="acme", subject="kim")
+NOBODY: list[Metadata] = [
+    (),
+    (("authorization", ""),),
+    (("authorization", SECRET),),
+    (("authorization", f"Basic {SECRET}"),),
+    shows(""),
+    shows("wrong"),
+    shows(SECRET[:-1]),
+    shows(token_hash(SECRET)),
+    shows("x" * 5000),
+    (*shows("wrong"), *shows(SECRET)),
+]
+
+
+@pytest.mark.parametrize("metadata", NOBODY, ids=range(len(NOBODY)))
+def test_nobody_is_let_in_without_a_token_that_is_known(running: Running, metadata: Metadata) -> None:
+    """UNAUTHENTICATED, counted under its code; the engine hears of nothing."""
+    told = refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=metadata))
+    assert told == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
+    assert not running.engine.attempts
+    assert running.meter.codes == [("riskd.v1.RiskService/Assess", "unary", "UNAUTHENTICATED")]
+
+
+def test_what_is_of_nobody_is_not_even_parsed(running: Running) -> None:
+    """Bytes that are no message are answered with UNAUTHENTICATED: strangers do not reach the parser."""
+    send: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/riskd.v1.RiskService/Assess")
+    assert refused(lambda: send(b"\xff", timeout=5)) == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
+
+
+def test_a_caller_does_what_is_its_own(running: Running) -> None:
+    """A token of a known caller, its methods, its tenants: answered; the scheme's case does not matter (RFC 9110)."""
+    running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET))
+    running.stub.Assess(ATTEMPT, timeout=5, metadata=(("authorization", f"bEARER  {SECRET} "),))
+    batch = risk_pb2.BatchAssessRequest(requests=[ATTEMPT, ATTEMPT])
+    running.stub.BatchAssess(batch, timeout=5, metadata=shows(SECRET))
+    assert [attempt.tenant for attempt, _ in running.engine.attempts] == ["acme"] * 4
+    told = risk_pb2.RecordOutcomeRequest(assessment_id="0" * 32, tenant="whoever")
+    running.stub.RecordOutcome(told, timeout=5, metadata=shows(OTHER))
+    assert len(running.engine.outcomes) == 1
+
+
+def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
+    """Whoever assesses does not thereby tell outcomes, nor the other way round."""
+    told = risk_pb2.RecordOutcomeRequest(assessment_id="0" * 32, tenant="acme")
+    denied = ("PERMISSION_DENIED", "NOT_ALLOWED")
+    assert refused(lambda: running.stub.RecordOutcome(told, timeout=5, metadata=shows(SECRET))) == denied
+    assert refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(OTHER))) == denied
+    assert not running.engine.attempts
+    assert not running.engine.outcomes
+
+
+@pytest.mark.parametrize("tenant", ["", "Acme", "acme ", "other", "*"])
+def test_another_s_tenant_is_denied(running: Running, tenant: str) -> None:
+    """A caller bound to one tenant cannot name another, nor none, nor all; nothing reaches the engine."""
+    request = risk_pb2.AssessRequest(tenant=tenant, subject="kim")
+    told = refused(lambda: running.stub.Assess(request, timeout=5, metadata=shows(SECRET)))
+    assert told == ("PERMISSION_DENIED", "NOT_ALLOWED")
+    mixed = risk_pb2.BatchAssessRequest(requests=[ATTEMPT, request, ATTEMPT])
+    told = refused(lambda: running.stub.BatchAssess(mixed, timeout=5, metadata=shows(SECRET)))
+    assert told == ("PERMISSION_DENIED", "NOT_ALLOWED")
+    assert not running.engine.attempts
+
+
+class FakeSubjects:
+    """Keeps who was asked about."""
+
+    def __init__(self) -> None:
+        self.asked: list[Subject] = []
+
+    def summary(self, subject: Subject) -> Summary:
+        raise AssertionError(subject)
+
+    def export(self, subject: Subject, size: int, token: bytes) -> Page:
+        raise AssertionError(subject)
+
+    def erase(self, subject: Subject, timeout: float) -> Erased:
+        self.asked.append(subject)
+        return Erased({}, 0.0)
+
+
+def test_an_assessor_erases_nobody_and_an_officer_does(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
+    """On the port, SubjectService is for those who have it among their methods, in their tenants; each call of theirs
+    is an event that says who, and nothing of whom."""
+    caplog.set_level(logging.INFO)
+    officer = caller("officer", "riskd_officer", "privacy_officer")
+    guard.install(Callers([WEB, TELLER, officer]))
+    meter, subjects = ListMeter(), FakeSubjects()
+    beside = [subject_service(subjects, meter, guard)]
+    service = build_server(FakeEngine(), meter, ANYWHERE, None, beside, guard=guard)
+    service.server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        erase = subject_pb2_grpc.SubjectServiceStub(channel).EraseSubject
+        request = subject_pb2.EraseSubjectRequest(tenant="acme", subject="kim")
+        for token in (SECRET, OTHER):
+            told = refused(lambda: erase(request, timeout=5, metadata=shows(token)))  # noqa: B023 - called at once
+            assert told == ("PERMISSION_DENIED", "NOT_ALLOWED")
+        other = subject_pb2.EraseSubjectRequest(tenant="other", subject="kim")
+        told = refused(lambda: erase(other, timeout=5, metadata=shows("riskd_officer")))
+        assert told == ("PERMISSION_DENIED", "NOT_ALLOWED")
+        assert not subjects.asked
+        erase(request, timeout=5, metadata=shows("riskd_officer"))
+    service.server.stop(0).wait()
+    assert [subject.tenant for subject in subjects.asked] == ["acme"]
+    events = [record.__dict__["fields"] for record in caplog.records if record.msg == "administration"]
+    assert events[-1] == {"caller": "officer", "method": "riskd.v1.SubjectService/EraseSubject"}
+    assert "kim" not in caplog.text
+
+
+def test_probes_need_no_token(running: Running) -> None:
+    """Health is for balancers and kubelets, which have none; it tells nothing of anybody."""
+    answer = health_pb2_grpc.HealthStub(running.channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+    assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_another_set_of_callers_holds_from_the_next_call(running: Running, guard: Guard) -> None:
+    """Whoever was taken out is a stranger at once, on connections that are open already."""
+    running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET))
+    guard.install(Callers([TELLER]))
+    told = refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET)))
+    assert told == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
+
+
+def test_who_was_turned_away_is_told_in_one_line(
+    running: Running, guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many calls were refused, a line says how many, of which caller and method: without token or tenant."""
+    for _ in range(20):
+        refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows("riskd_wrong-token")))
+    elsewhere = risk_pb2.AssessRequest(tenant="elsewhere", subject="kim")
+    refused(lambda: running.stub.Assess(elsewhere, timeout=5, metadata=shows(SECRET)))
+    guard.tell()
+    assert not caplog.records
+    later = guard._told + TELL_SECONDS
+    guard.tell(lambda: later)
+    guard.tell(lambda: later + TELL_SECONDS)
+    (line,) = caplog.records
+    assert line.__dict__["fields"]["refused"] == [
+        {"reason": "UNKNOWN_CALLER", "method": "riskd.v1.RiskService/Assess", "caller": "unknown", "calls": 20},
+        {"reason": "NOT_ALLOWED", "method": "riskd.v1.RiskService/Assess", "caller": "web", "calls": 1},
+    ]
+    assert not [word for word in ("wrong-token", SECRET, "elsewhere", "kim") if word in str(line.__dict__)]

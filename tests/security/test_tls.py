@@ -1,0 +1,265 @@
+"""Transport security of a running service: who is let in, and how certificates and callers are replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import grpc
+import pytest
+
+from riskd._proto.riskd.v1 import risk_pb2_grpc
+from riskd.config import load
+from riskd.core.errors import InvalidSettings
+from riskd.server.callers import token_hash
+from riskd.server.tls import read_identity
+from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, serving
+from tests.security.authority import Authority, Issued
+
+HOST = ["127.0.0.1"]
+SPIFFE = "spiffe://example.org/web"
+TOKEN = "riskd_the-token-of-a-test"
+WEB = f"""
+[web]
+certificates = ["{SPIFFE}"]
+token_sha256 = ["{token_hash(TOKEN)}"]
+methods = ["assessor"]
+tenants = [""]
+"""
+ASSESS = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", "81.2.69.142")
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+def settings(folder: Path, shown: Issued, ours: Authority, callers: str = "") -> dict[str, str]:
+    """A server with this certificate, for clients of this authority."""
+    certificate, key = shown.put(folder, "server")
+    (folder / "ca.pem").write_bytes(ours.certificate)
+    values = {"TLS_CERT": certificate, "TLS_KEY": key}
+    if callers:
+        (folder / "callers.toml").write_text(callers)
+        values |= {"CALLERS": str(folder / "callers.toml"), "TLS_CLIENT_CA": str(folder / "ca.pem")}
+    return {f"RISKD_SERVER__{name}": value for name, value in values.items()}
+
+
+@pytest.fixture(scope="module")
+def mutual(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Service]:
+    """A service that asks clients for certificates, and knows one caller."""
+    folder = tmp_path_factory.mktemp("mutual")
+    made = settings(folder, authority.issue("riskd", hosts=HOST), authority, WEB)
+    with serving(folder / "state", settings=made) as service:
+        yield service
+
+
+def code(service: Service, credentials: grpc.ChannelCredentials, metadata: Mapping[str, str] | None = None) -> str:
+    """What a call over a connection of its own is answered with."""
+    with service.stub(credentials) as stub:
+        try:
+            stub.Assess(attempt(), timeout=5, metadata=tuple((metadata or {}).items()))
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"
+
+
+def serial(service: Service) -> bytes:
+    """The certificate that a new connection is shown."""
+    host, _, port = service.address.rpartition(":")
+    return ssl.get_server_certificate((host, int(port)), timeout=5).encode()
+
+
+def test_a_certificate_names_its_caller(mutual: Service, authority: Authority) -> None:
+    """By a SPIFFE id among the subject alternative names (X.509-SVID): no token is needed."""
+    assert code(mutual, authority.trusted_by(authority.issue("anything", uris=[SPIFFE]))) == "OK"
+
+
+def test_a_common_name_counts_only_without_other_names(mutual: Service, authority: Authority) -> None:
+    """A certificate for another name does not become a caller's by its common name (RFC 9525)."""
+    shown = authority.issue(SPIFFE, uris=["spiffe://example.org/other"])
+    assert code(mutual, authority.trusted_by(shown)) == "UNAUTHENTICATED"
+    assert code(mutual, authority.trusted_by(authority.issue(SPIFFE))) == "UNAUTHENTICATED"
+
+
+def test_a_certificate_of_nobody_needs_a_token(mutual: Service, authority: Authority) -> None:
+    """A client that the authority vouches for and that is no caller is known by its token alone; and a wrong token is
+    not made good by a right certificate."""
+    stranger = authority.trusted_by(authority.issue("stranger"))
+    assert code(mutual, stranger) == "UNAUTHENTICATED"
+    assert code(mutual, stranger, {"authorization": f"Bearer {TOKEN}"}) == "OK"
+    known = authority.trusted_by(authority.issue("web", uris=[SPIFFE]))
+    assert code(mutual, known, {"authorization": "Bearer wrong"}) == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize("flaw", ["none", "of another authority", "expired", "not valid yet"])
+def test_without_a_good_certificate_there_is_no_connection(mutual: Service, authority: Authority, flaw: str) -> None:
+    """None, one of another authority, an expired one, one of tomorrow: the handshake fails; a token does not help."""
+    shown = {
+        "none": None,
+        "of another authority": Authority("elsewhere").issue("web", uris=[SPIFFE]),
+        "expired": authority.issue("web", uris=[SPIFFE], days=(-3, -1)),
+        "not valid yet": authority.issue("web", uris=[SPIFFE], days=(1, 3)),
+    }[flaw]
+    before = mutual.metric("grpc_server_started_total")
+    assert code(mutual, authority.trusted_by(shown), {"authorization": f"Bearer {TOKEN}"}) == "UNAVAILABLE"
+    assert mutual.metric("grpc_server_started_total") == before
+
+
+def test_refusals_are_counted_by_code(mutual: Service, authority: Authority) -> None:
+    """Dashboards see who knocks: UNAUTHENTICATED and PERMISSION_DENIED are codes of calls as others are."""
+    before = mutual.metric("grpc_server_handled_total", grpc_code="Unauthenticated")
+    assert code(mutual, authority.trusted_by(authority.issue("stranger"))) == "UNAUTHENTICATED"
+    assert mutual.metric("grpc_server_handled_total", grpc_code="Unauthenticated") == before + 1
+    assert mutual.metric("riskd_tls_expiry_timestamp_seconds") > 0
+
+
+def test_the_command_line_shows_certificate_and_token(mutual: Service, authority: Authority, tmp_path: Path) -> None:
+    """`riskd assess` and the others take them by flags or by environment variables; a token goes nowhere in
+    plaintext."""
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    ca, token = str(tmp_path / "ca.pem"), str(tmp_path / "token")
+    to = ("--target", mutual.address)
+    cert, key = authority.issue("stranger").put(tmp_path, "client")
+    flags = ("--ca", ca, "--cert", cert, "--key", key)
+    done = riskd(*ASSESS, *to, *flags, "--token-file", token, state=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    environment = {"CA": ca, "CERT": cert, "KEY": key, "TOKEN_FILE": token}
+    variables = {f"RISKD_CLIENT_{name}": value for name, value in environment.items()}
+    assert riskd(*ASSESS, *to, state=tmp_path, settings=variables).returncode == 0
+    denied = riskd("subject", "show", "kim", "--domain", "customer", *to, state=tmp_path, settings=variables)
+    assert denied.returncode == 1
+    assert "UNIMPLEMENTED" in denied.stderr
+    strange = riskd(*ASSESS, *to, *flags, state=tmp_path)
+    assert strange.returncode == 1
+    assert "UNAUTHENTICATED UNKNOWN_CALLER" in strange.stderr
+    plain = riskd(*ASSESS, "--target", "192.0.2.1:1", "--token-file", token, state=tmp_path)
+    assert plain.returncode == 2
+    assert "plaintext" in plain.stderr
+    assert TOKEN not in plain.stderr + strange.stderr
+
+
+def test_a_new_certificate_is_taken_without_a_restart(tmp_path: Path, authority: Authority) -> None:
+    """New connections are shown it a moment after the files have changed, one after the other as tools change them;
+    open ones go on; bad ones in between are refused, counted and told, and the last good one is shown."""
+    first, second = (authority.issue("riskd", hosts=HOST) for _ in range(2))
+    made = settings(tmp_path, first, authority)
+    cert, key = Path(made["RISKD_SERVER__TLS_CERT"]), Path(made["RISKD_SERVER__TLS_KEY"])
+    with serving(tmp_path / "state", settings=made) as service, service.stub(authority.trusted_by()) as stub:
+        stub.Assess(attempt(), timeout=5)
+        assert serial(service) == first.certificate
+        old = service.workers()
+
+        cert.write_bytes(second.certificate)
+        eventually(lambda: service.metric("riskd_failures_total", part="tls") == 1)
+        assert serial(service) == first.certificate
+        key.write_bytes(second.key)
+        eventually(lambda: serial(service) == second.certificate)
+        stub.Assess(attempt(), timeout=5)
+        assert code(service, authority.trusted_by()) == "OK"
+
+        expired = authority.issue("riskd", hosts=HOST, days=(-3, -1))
+        for content in (b"nonsense", expired.certificate):
+            failures = service.metric("riskd_failures_total", part="tls")
+            cert.write_bytes(content)
+            key.write_bytes(expired.key)
+            eventually(lambda: service.metric("riskd_failures_total", part="tls") > failures)  # noqa: B023 - called at once
+            assert serial(service) == second.certificate
+        cert.unlink()
+        service.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "No such file" in str([e for e in service.events() if e["event"] == "files_refused"][-1]))
+        assert serial(service) == second.certificate
+        assert service.workers() == old
+        stub.Assess(attempt(), timeout=5)
+
+
+def test_callers_are_replaced_without_a_restart(tmp_path: Path) -> None:
+    """A new file holds from the next call, on open connections too; a bad one is refused, counted and told, and whoever
+    was known still is."""
+    file = tmp_path / "callers.toml"
+    file.write_text(WEB.replace(f'certificates = ["{SPIFFE}"]\n', ""))
+    other = "riskd_another-token"
+    metadata = {name: (("authorization", f"Bearer {name}"),) for name in (TOKEN, other)}
+    with (
+        serving(tmp_path / "s", workers=2, settings={"RISKD_SERVER__CALLERS": str(file)}) as service,
+        grpc.insecure_channel(service.address, EAGER) as channel,
+    ):
+        stub = risk_pb2_grpc.RiskServiceStub(channel)
+
+        def answered(token: str) -> bool:
+            try:
+                stub.Assess(attempt(), timeout=5, metadata=metadata[token])
+            except grpc.RpcError as error:
+                return error.code() is not grpc.StatusCode.UNAUTHENTICATED
+            return True
+
+        assert answered(TOKEN)
+        assert not answered(other)
+        file.write_text(file.read_text().replace(token_hash(TOKEN), token_hash(other)))
+        eventually(lambda: answered(other))
+        assert not answered(TOKEN)
+        replaced = tmp_path / "bad"
+        replaced.write_text("[web]\n")
+        os.replace(replaced, file)  # noqa: PTH105 - atomically, as tools do
+        eventually(lambda: service.metric("riskd_failures_total", part="callers") == 2)
+        assert answered(other)
+        told = [event for event in service.events() if event["event"] == "files_refused"]
+        assert "has no identity" in str(told[-1]["problems"])
+        assert other not in str(service.events())
+
+
+CASES = {
+    "plaintext beyond loopback": ({"HOST": "0.0.0.0"}, "server.host: 0.0.0.0 would be served in plaintext"),
+    "plaintext for all of IPv6": ({"HOST": "::"}, "server.host: :: would be served in plaintext"),
+    "a name": ({"HOST": "riskd.example.org"}, "server.host: riskd.example.org would be served in plaintext"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_plaintext_beyond_loopback_is_refused_at_the_start(case: str, tmp_path: Path) -> None:
+    """Whoever does not know about TLS is told before anything is served, and how to have it otherwise."""
+    given, told = CASES[case]
+    environ = {f"RISKD_SERVER__{name}": value for name, value in given.items()}
+    done = riskd("serve", "--port", "0", state=tmp_path, settings=environ)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "server.insecure = true" in done.stderr
+    assert load(None, {**environ, "RISKD_SERVER__INSECURE": "true"}).server.insecure
+
+
+def test_callers_make_the_port_fit_for_administration() -> None:
+    """With callers, subjects and releases may be served on the port beyond loopback; without, they may not."""
+    environ = {"RISKD_SERVER__HOST": "0.0.0.0", "RISKD_SERVER__INSECURE": "true", "RISKD_SUBJECTS__SERVE": "port"}
+    with pytest.raises(InvalidSettings, match=r"subjects\.serve"):
+        load(None, environ)
+    assert load(None, {**environ, "RISKD_SERVER__CALLERS": __file__}).subjects.serve == "port"
+
+
+@pytest.mark.parametrize("flaw", ["not PEM", "the key of another", "expired", "not valid yet"])
+def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, authority: Authority) -> None:
+    """It is tried out before it is shown to anybody; the remedy names the setting."""
+    good, other = (authority.issue("riskd", hosts=HOST) for _ in range(2))
+    shown, told = {
+        "not PEM": (Issued(b"nonsense", b"nonsense"), "not PEM"),
+        "the key of another": (Issued(good.certificate, other.key), "key values mismatch"),
+        "expired": (authority.issue("riskd", days=(-3, -1)), "certificate has expired"),
+        "not valid yet": (authority.issue("riskd", days=(1, 3)), "certificate is not yet valid"),
+    }[flaw]
+    made = load(None, settings(tmp_path, shown, authority))
+    with pytest.raises(InvalidSettings) as caught:
+        read_identity(made)
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.what) == ("server.tls_cert", f"cannot be served: {told}")
+    assert "nonsense" not in str(problem)
+
+
+def test_bad_authorities_are_refused(tmp_path: Path, authority: Authority) -> None:
+    """A file of client authorities without a certificate would let nobody in, or everybody: neither is served."""
+    made = settings(tmp_path, authority.issue("riskd", hosts=HOST), authority, WEB)
+    (tmp_path / "ca.pem").write_text("nonsense")
+    with pytest.raises(InvalidSettings, match=r"server\.tls_client_ca: holds no authorities"):
+        read_identity(load(None, made))
