@@ -30,11 +30,25 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--no-geo", action="store_true", help="run without geo databases")
     parser.add_argument("--workers", default="2", help="worker processes (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the service running at the end, until interrupted")
+    train = parser.add_argument_group(
+        "training",
+        "With --train instead of the story: simulate two worlds, train a model, judge it, promote it, swap it into the "
+        "running service and score with it; needs the extra `train`, and some minutes.",
+    )
+    train.add_argument("--train", action="store_true", help="train a model")
+    train.add_argument(
+        "--out", type=Path, default=Path("train-demo"), metavar="DIR", help="new directory for all of it"
+    )
+    train.add_argument("--users", type=int, default=600, metavar="N", help="people of a world (default: %(default)s)")
+    train.add_argument("--days", type=float, default=60.0, metavar="N", help="days they live (default: %(default)g)")
     parser.set_defaults(handler=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.cli import story
+
+    if args.train:
+        return _train(args)
 
     with tempfile.TemporaryDirectory(prefix="riskd-demo-") as state:
         environment = {"RISKD_STATE__DIR": state}
@@ -49,6 +63,21 @@ def _run(args: argparse.Namespace) -> int:
             if args.keep:
                 input("Press Enter to stop the service. ")
     print("Stopped clean.")
+    return code
+
+
+def _train(args: argparse.Namespace) -> int:
+    from riskd.cli import train_demo
+    from riskd.core.errors import InvalidSettings, Problem
+
+    try:
+        _install_geo()
+        code = train_demo.run(args.out.absolute(), train_demo.Size(users=args.users, days=args.days), _service)
+    except OSError as error:
+        remedy = "give --out a directory that is not there yet"
+        raise InvalidSettings([Problem("--out", f"{args.out}: {error.strerror}", remedy)]) from error
+    if not code:
+        print("Stopped clean.")
     return code
 
 
