@@ -28,7 +28,7 @@ from riskd.core.errors import RiskdError
 from riskd.core.features import NAMES
 
 LOOK_BYTES: Final = 4 << 20
-"""Most that a look reads: about 3000 lines."""
+"""Most that a look reads: about 1300 lines."""
 HALF_LIFE: Final = 86_400.0
 """Seconds after which a row counts half."""
 LEAST: Final = 1000.0
