@@ -82,9 +82,8 @@ def _simulate(out: Path, size: Size, environment: dict[str, str]) -> None:
             _riskd(environment, "simulate", "--out", out / "learn", "--seed", 1, *wanted)
             _tell(judge)
             said = beside.communicate()[0].decode()
-        except BaseException:
-            beside.kill()
-            raise
+        finally:
+            beside.kill()  # if it has not ended, the first one has failed
     if beside.returncode:
         _say(said)
         raise Failed(beside.returncode)
