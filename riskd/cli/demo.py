@@ -27,7 +27,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "databases first if they are not there and can be had; without them it runs too, and says what is missing. "
         "Keeps its histories in a temporary directory. Exit code 0 when every call was answered.",
     )
-    parser.add_argument("--no-geo", action="store_true", help="run without geo databases")
+    parser.add_argument(
+        "--no-geo",
+        action="store_true",
+        help="run without geo databases; with --train: get none, take those of the settings",
+    )
     parser.add_argument("--workers", default="2", help="worker processes (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the service running at the end, until interrupted")
     train = parser.add_argument_group(
@@ -41,6 +45,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     train.add_argument("--users", type=int, default=600, metavar="N", help="people of a world (default: %(default)s)")
     train.add_argument("--days", type=float, default=60.0, metavar="N", help="days they live (default: %(default)g)")
+    train.add_argument("--attack-share", type=float, default=0.06, metavar="P", help="of all attempts (default: 0.06)")
     parser.set_defaults(handler=_run)
 
 
@@ -71,8 +76,10 @@ def _train(args: argparse.Namespace) -> int:
     from riskd.core.errors import InvalidSettings, Problem
 
     try:
-        _install_geo()
-        code = train_demo.run(args.out.absolute(), train_demo.Size(users=args.users, days=args.days), _service)
+        if not args.no_geo:
+            _install_geo()
+        size = train_demo.Size(users=args.users, days=args.days, attack_share=args.attack_share)
+        code = train_demo.run(args.out.absolute(), size, _service)
     except OSError as error:
         remedy = "give --out a directory that is not there yet"
         raise InvalidSettings([Problem("--out", f"{args.out}: {error.strerror}", remedy)]) from error

@@ -29,6 +29,7 @@ class Size(Struct, frozen=True, kw_only=True):
 
     users: int = 600
     days: float = 60.0
+    attack_share: float = 0.06
 
 
 class Failed(Exception):
@@ -73,7 +74,16 @@ def run(out: Path, size: Size, service: Service) -> int:
 
 def _simulate(out: Path, size: Size, environment: dict[str, str]) -> None:
     """Both worlds at once; the progress of the first is shown."""
-    wanted = ("--domain", DOMAIN, "--users", size.users, "--days", f"{size.days:g}")
+    wanted = (
+        "--domain",
+        DOMAIN,
+        "--users",
+        size.users,
+        "--days",
+        f"{size.days:g}",
+        "--attack-share",
+        size.attack_share,
+    )
     judge = _command("simulate", "--out", out / "judge", "--seed", 2, *wanted)
     with subprocess.Popen(
         judge, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
