@@ -22,6 +22,11 @@ venv: $(DEV) ## Install riskd, its tests and its tools into .venv, from hash-loc
 demo: $(RUN) ## Start riskd with a real geo database, score real sign-ins over gRPC, print the answers
 	@$(BIN)/riskd demo
 
+.PHONY: train-demo
+train-demo: $(DEV) ## Simulate two worlds, train a model, judge it, promote it, swap it into a running service
+	@rm -rf build/train-demo && mkdir -p build
+	@$(BIN)/riskd demo --train --out build/train-demo
+
 .PHONY: test
 test: lint servers ## Run every gate, then every test
 	@echo "pytest"

@@ -27,6 +27,7 @@ PARTS: Final[dict[str, str]] = {
     "decision_log": "The decision log",
     "pepper": "Layers of the pepper",
     "shadow": "A release in shadow",
+    "drift": "Watching drift",
     "turns": "Bounded waits",
     "imports": "Importing past sign-ins",
     "metrics": "Metrics",

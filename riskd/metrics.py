@@ -373,6 +373,21 @@ METRICS: Final = (
         ("release", "domain", "model", "role"),
         merge="live",
     ),
+    Metric(
+        "riskd_drift_psi",
+        "gauge",
+        "Population stability index of a feature, or of the `score`, between what the active model expects and a "
+        "sample of the decision log, whose weight halves every day. From 0.1 on worth a look, from 0.25 on large.",
+        ("domain", "feature"),
+        merge="live",
+    ),
+    Metric(
+        "riskd_drift_rows",
+        "gauge",
+        "Rows that `riskd_drift_psi` rests on, older ones in part; below 1000 there is none.",
+        ("domain",),
+        merge="live",
+    ),
     Metric("riskd_build_info", "gauge", "1, with the version that runs.", ("version", "python"), merge="live"),
     Metric("riskd_workers", "gauge", "Workers that should serve.", merge="live"),
     Metric("riskd_workers_serving", "gauge", "Workers that do serve.", merge="live"),

@@ -19,13 +19,14 @@ from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
-from riskd.adapters.model_file import MANIFEST, SIGNATURE, Registry, load_model
+from riskd.adapters.model_file import MANIFEST, SIGNATURE, load_model
+from riskd.adapters.model_registry import Registry
 from riskd.adapters.policy_file import load_policy
 from riskd.adapters.rekeying import read_mark
 from riskd.adapters.release_store import FileReleases
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
-from riskd.config import Settings, obtain_peppers
+from riskd.config import Settings, data_directory, obtain_peppers, release_folders
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
 from riskd.core.context import Place
@@ -51,21 +52,6 @@ from riskd.sweeper import Sweeper
 _LOG: Final = logging.getLogger("riskd.wiring")
 DUE_SECONDS: Final = 30.0
 """Time between two looks whether the log is due for compaction."""
-
-
-def data_directory(name: str) -> Path:
-    """A file or folder of data that comes with riskd: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    packaged = package / "_data" / name
-    if packaged.exists():
-        return packaged
-    return package.parent / name if name == "models" else package.parent / "data" / name
-
-
-def release_folders(settings: Settings) -> tuple[Path, Path]:
-    """The directories of policies and of models that the settings name."""
-    chosen = settings.release
-    return Path(chosen.policies or data_directory("policies")), Path(chosen.models or data_directory("models"))
 
 
 def open_releases(settings: Settings) -> Releases:

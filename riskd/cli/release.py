@@ -64,8 +64,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
+    from riskd.config import release_folders
     from riskd.releases import Follow
-    from riskd.wiring import open_releases, release_folders
+    from riskd.wiring import open_releases
 
     made = args.action in ("create", "shadow")
     short = {"release.policies": args.policies, "release.models": args.models} if made else {}
@@ -116,7 +117,7 @@ def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Names
     """A release of the challengers, in shadow. Raises InvalidModel when there is none, and as `Releases.activate`."""
     from tempfile import TemporaryDirectory
 
-    from riskd.adapters.model_file import stage
+    from riskd.adapters.model_registry import stage
     from riskd.core.lineup import Wish
 
     policies, models = folders

@@ -121,6 +121,15 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(min_length=1, description="Address of the HTTP endpoint.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port of the HTTP endpoint; 0 takes a free one.")] = 9464
+    drift_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Time between two looks of the monitor at the decision log, for `riskd_drift_psi`, seconds; 0: "
+            "none.",
+        ),
+    ] = 60.0
 
 
 class Store(Struct, frozen=True, kw_only=True):

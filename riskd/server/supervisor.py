@@ -88,16 +88,19 @@ def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report
 
 def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board, report: Report) -> None:
     from riskd.adapters.prometheus_page import PrometheusPage
+    from riskd.drift_watch import watching
     from riskd.server.http import Endpoint, Server, failing, readings
 
     page = PrometheusPage(memory, version)
     workers = [name for name in board.names if name != MONITOR]
-    endpoint = Endpoint(
-        lambda accept: page.render(accept, readings(board)),
-        lambda: all(board.serving(name) for name in workers),
-        lambda: failing(memory),
-    )
-    with Server(settings.metrics.host, settings.metrics.port, endpoint) as server:
+    with contextlib.ExitStack() as running:
+        watch = running.enter_context(watching(settings))
+        endpoint = Endpoint(
+            lambda accept: page.render(accept, {**readings(board), **watch.readings}),
+            lambda: all(board.serving(name) for name in workers),
+            lambda: failing(memory),
+        )
+        server = running.enter_context(Server(settings.metrics.host, settings.metrics.port, endpoint))
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
         host = f"[{server.server_name}]" if ":" in server.server_name else server.server_name
         report.send(Serving({"metrics": f"http://{host}:{server.server_port}/metrics"}))
