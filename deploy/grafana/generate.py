@@ -1,4 +1,4 @@
-"""Make what Grafana imports, and docs/dashboards.md, of dashboards.yaml: `python deploy/grafana/generate.py [--check]`."""
+"""What Grafana imports, and docs/dashboards.md, made of dashboards.yaml: `python deploy/grafana/generate.py`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ SCHEMA: Final = 39
 """Grafana's version of the format: that of Grafana 10.4; later ones migrate it."""
 COLUMNS: Final = 24
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+
+
+_HEAD: Final = """\
+# Dashboards
+
+Three, for three readers, in `deploy/grafana`. They are made of `deploy/grafana/dashboards.yaml`, and so is this page
+(`make dashboards`). Import the JSON files into Grafana 10 or later and choose the data source; the queries that begin
+with `riskd:` need `deploy/prometheus/recording.rules.yaml` ([monitoring](monitoring.md)). `make panels` runs every
+query against a real Prometheus that watches a service under load, and prints how many series each returned.
+"""
 
 
 class Query(Struct, forbid_unknown_fields=True):
@@ -122,7 +132,9 @@ def placed(panels: list[Panel]) -> Iterator[dict[str, object]]:
 def panel(made: Panel, number: int, position: dict[str, int]) -> dict[str, object]:
     """A panel as Grafana imports it."""
     steps: list[dict[str, object]] = [{"color": "green", "value": None}]
-    steps += [{"color": color, "value": at} for color, at in (("orange", made.warn), ("red", made.bad)) if at is not None]
+    steps += [
+        {"color": color, "value": at} for color, at in (("orange", made.warn), ("red", made.bad)) if at is not None
+    ]
     custom: dict[str, object] = {}
     if made.kind == "timeseries":
         custom = {"fillOpacity": 60 if made.stack else 0, "stacking": {"mode": "normal" if made.stack else "none"}}
@@ -130,7 +142,7 @@ def panel(made: Panel, number: int, position: dict[str, int]) -> dict[str, objec
     defaults: dict[str, object] = {"unit": made.unit, "thresholds": {"mode": "absolute", "steps": steps}}
     if custom:
         defaults["custom"] = custom
-    return {
+    made_of: dict[str, object] = {
         "id": number,
         "type": made.kind,
         "title": made.title,
@@ -140,8 +152,10 @@ def panel(made: Panel, number: int, position: dict[str, int]) -> dict[str, objec
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": options(made),
         "targets": [target(made, query, chr(ord("A") + at)) for at, query in enumerate(made.queries)],
-        **({"transformations": [{"id": "organize", "options": {"excludeByName": {"Time": True}}}]} if made.kind == "table" else {}),
     }
+    if made.kind == "table":
+        made_of["transformations"] = [{"id": "organize", "options": {"excludeByName": {"Time": True}}}]
+    return made_of
 
 
 def options(made: Panel) -> dict[str, object]:
@@ -172,14 +186,7 @@ def target(made: Panel, query: Query, ref: str) -> dict[str, object]:
 
 def page(found: list[Dashboard]) -> str:
     """docs/dashboards.md."""
-    lines = [
-        "# Dashboards\n",
-        "Three, for three readers, in `deploy/grafana`. They are made of `deploy/grafana/dashboards.yaml`, and so is "
-        "this page (`make dashboards`). Import the JSON files into Grafana 10 or later and choose the data source; "
-        "the queries that begin with `riskd:` need `deploy/prometheus/recording.rules.yaml` ([monitoring](monitoring.md)). "
-        "`make panels` runs every query against a real Prometheus that watches a service under load, and prints how "
-        "many series each returned.\n",
-    ]
+    lines = [_HEAD]
     for made in found:
         lines.append(f"## {made.title.removeprefix('riskd: ').capitalize()}\n\n{made.reader}\n")
         lines.append("| panel | what it tells | unit | query |\n|---|---|---|---|")

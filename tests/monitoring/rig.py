@@ -70,7 +70,9 @@ class Prometheus:
     @contextmanager
     def running(self) -> Iterator[Prometheus]:
         """From when it answers to its end."""
-        with subprocess.Popen(self._command, stderr=subprocess.DEVNULL, env={**os.environ, "GOMAXPROCS": "1"}) as process:
+        with subprocess.Popen(
+            self._command, stderr=subprocess.DEVNULL, env={**os.environ, "GOMAXPROCS": "1"}
+        ) as process:
             try:
                 eventually(self.ready)
                 yield self
@@ -101,7 +103,7 @@ class Prometheus:
 
 
 def policies(directory: Path) -> Path:
-    """The shipped policies, but machines are being learned, and customers may use text messages and must not recover."""
+    """The shipped policies, but machines are being learned; customers may use text messages, and may not recover."""
     shutil.copytree(data_directory("policies"), directory)
     changes = (
         ("machine", "domain: machine\n", "domain: machine\nlearning_until: 2099-01-01\n"),
@@ -170,7 +172,7 @@ class Load(threading.Thread):
                     self.answered += 1
                     for outcome in outcomes(answer.assessment_id, attempt, random):
                         stub.RecordOutcome(outcome_request(outcome), timeout=10)
-        except BaseException as error:  # noqa: BLE001 - told to the test, which fails by it
+        except BaseException as error:
             self.error = error
 
     def end(self) -> None:
