@@ -96,6 +96,12 @@ class NoMeter:
     def started(self, method: str, kind: str, /) -> None:
         """Nothing."""
 
+    def queued(self, method: str, seconds: float, /) -> None:
+        """Nothing."""
+
+    def refused(self, method: str, why: str, /) -> None:
+        """Nothing."""
+
     def handled(self, method: str, kind: str, code: str, seconds: float, /) -> None:
         """Nothing."""
 

@@ -21,16 +21,17 @@ from grpc_status.rpc_status import to_status
 from riskd.core.errors import Problem, RiskdError
 from riskd.server.faults import InvalidRequest
 from riskd.server.guard import Guard
+from riskd.server.handlers import QueueMeter, take_turn
 from riskd.server.status import internal, status
 
 _LOG: Final = logging.getLogger(__name__)
 _CODES: Final = {code.value[0]: code.name for code in StatusCode}
-_UNARY: Final = "unary"
+UNARY: Final = "unary"
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
 
-class RpcMeter(Protocol):
+class RpcMeter(QueueMeter, Protocol):
     """What the boundary counts, under the names that gRPC dashboards know. Must not raise or block."""
 
     def started(self, method: str, kind: str, /) -> None:
@@ -61,14 +62,15 @@ def unary(
 
     def handle(message: bytes, context: ServicerContext) -> bytes:
         begun = perf_counter()
-        meter.started(method, _UNARY)
+        meter.started(method, UNARY)
         try:
+            take_turn()
             answer = behaviour(read(message, context), context).SerializeToString()
         except Exception as error:
             fault = status(error) if isinstance(error, RiskdError) else _bug(method, error)
-            meter.handled(method, _UNARY, _CODES[fault.code], perf_counter() - begun)
+            meter.handled(method, UNARY, _CODES[fault.code], perf_counter() - begun)
             context.abort_with_status(to_status(fault))
-        meter.handled(method, _UNARY, "OK", perf_counter() - begun)
+        meter.handled(method, UNARY, "OK", perf_counter() - begun)
         return answer
 
     return unary_unary_rpc_method_handler(handle)
