@@ -29,7 +29,7 @@ FULL: Final = "full"
 WAITED: Final = "waited"
 GONE: Final = "gone"
 SMOOTH: Final = 16
-"""Calls over which the usual time of one is taken."""
+"""Calls over which the usual time of one is taken. One call counts as twice that at most: a pause is no trend."""
 _NAP: Final = 0.0005
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -150,7 +150,7 @@ class Lane(ThreadPoolExecutor):
         self._meter = meter
         self._calls: deque[tuple[Callable[[], object], float]] = deque()
         self._empty = monotonic()
-        self._usual_s = 0.0
+        self._usual_s = 0.001
 
     @property
     def waiting(self) -> int:
@@ -190,5 +190,6 @@ class Lane(ThreadPoolExecutor):
         elif _TURN.late:
             self._meter.refused(self._method, WAITED)
         else:
-            self._usual_s += (monotonic() - begun - self._usual_s) / SMOOTH
+            took = min(monotonic() - begun, 2 * self._usual_s)
+            self._usual_s += (took - self._usual_s) / SMOOTH
         return True
