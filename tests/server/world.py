@@ -34,7 +34,7 @@ ASSESSMENT = Assessment(
 )
 
 
-ANYWHERE = Options(address="127.0.0.1:0")
+ANYWHERE = Options(address="127.0.0.1:0", queue_s=20.0, standing_queue_s=20.0)
 
 
 class Taught(Struct, frozen=True):
