@@ -18,6 +18,7 @@ PARTS: Final[dict[str, str]] = {
     "batch": "Attempts in batches, beside one by one",
     "peers": "Freeman's formula over the log, beside riskd",
     "handlers": "Handler threads",
+    "overload": "More than can be done",
     "forest": "The forest, beside scikit-learn",
     "features": "The feature vector, by group",
     "rules": "Rules and the ruling",

@@ -149,6 +149,22 @@ METRICS: Final = (
         bounds=_CALL_SECONDS,
     ),
     Metric(
+        "riskd_queue_seconds",
+        "histogram",
+        "Time that a call waited in the worker for its turn.",
+        ("method",),
+        _rows(tuple(method for _, _, method in METHODS if method != OTHER)),
+        bounds=_CALL_SECONDS,
+    ),
+    Metric(
+        "riskd_refused_total",
+        "counter",
+        "Calls that were not begun: too many waited (`full`), this one too long (`waited`), or its caller had left or "
+        "its deadline had passed (`gone`).",
+        ("method", "why"),
+        _rows(tuple(method for _, _, method in METHODS if method != OTHER), ("full", "waited", "gone")),
+    ),
+    Metric(
         "riskd_assessments_total",
         "counter",
         "Assessments answered, by the tier required, and whether the attempt satisfied it already: the others are "

@@ -92,6 +92,8 @@ class PrometheusMeter:
         self._failure = self._named("riskd_failures_total")
         self._failed_at = self._named("riskd_failure_timestamp_seconds")
         self._common = self._named("riskd_store_common_reads_total")
+        self._queue = self._named("riskd_queue_seconds")
+        self._refused = self._places("riskd_refused_total")
         self._calls = self._call_places()
         self._handled = {
             (f"{service}/{method}", _grpcio_name(code)): place
@@ -227,6 +229,18 @@ class PrometheusMeter:
             self._slots[sent] += code == "OK"
             self._slots[bucket] += 1.0
             self._slots[handling + self._call_sum] += seconds
+
+    def queued(self, method: str, seconds: float) -> None:
+        """A call of this method (`riskd.v1.RiskService/Assess`) had waited so long when its turn came."""
+        place = self._queue.get(method.rpartition("/")[2], self._queue[OTHER])
+        bucket = place + bisect_left(self._call_bounds, seconds)
+        with self._lock:
+            self._slots[bucket] += 1.0
+            self._slots[place + self._call_sum] += seconds
+
+    def refused(self, method: str, why: str) -> None:
+        """A call was not begun."""
+        self._add(_place(self._refused, (method.rpartition("/")[2], why)))
 
     def stored(self, records: int, size: int) -> None:
         """The history store holds this many records in this many bytes."""

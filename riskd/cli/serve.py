@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from resource import RLIMIT_CORE, setrlimit
 from typing import Final
 
 from riskd.cli.settings import add_arguments, given
@@ -45,6 +46,8 @@ def _run(args: argparse.Namespace) -> int:
     }
     settings = given(args, short).settings
     json_log.configure(settings.server.log_level)
+    # The memory of a worker holds what no file may: subjects, addresses, peppers.
+    setrlimit(RLIMIT_CORE, (0, 0))
     if not settings.server.tls_cert and not is_loopback(settings.server.host):
         _LOG.warning("plaintext", extra={"fields": {"host": settings.server.host, "remedy": "set server.tls_cert"}})
     return supervise(settings, version(), partial(_announce, settings))

@@ -50,8 +50,30 @@ class Server(Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     max_concurrent_rpcs: Annotated[
-        int, Meta(ge=1, le=100_000, description="Calls a worker holds before it sheds load with RESOURCE_EXHAUSTED.")
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Sign-ins, or outcomes, that may wait in a worker; further ones are refused at once.",
+        ),
     ] = 256
+    queue_ms: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=60_000,
+            description="Longest wait for a turn, ms: a burst is worked off, what waits longer is refused.",
+        ),
+    ] = 100
+    standing_queue_ms: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=60_000,
+            description="The same for sign-ins once calls have been waiting for `queue_ms` without a break, ms: more "
+            "come than can be done, and a long queue would only make all of them late.",
+        ),
+    ] = 10
     default_timeout_ms: Annotated[
         int,
         Meta(ge=1, le=60_000, description="Longest time for one call, ms; deadlines of clients can shorten it."),

@@ -105,6 +105,8 @@ def _options(settings: Settings, port: int) -> Options:
         threads=server.threads,
         timeout_s=server.default_timeout_ms / 1000,
         max_concurrent_rpcs=server.max_concurrent_rpcs,
+        queue_s=server.queue_ms / 1000,
+        standing_queue_s=server.standing_queue_ms / 1000,
         max_message_bytes=server.max_message_kb * 1024,
         reuse_port=True,
         max_connection_age_s=server.max_connection_age_s,
