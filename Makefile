@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.run-$(shell cksum <requirements/run.txt | cut -d" " -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements/run.txt requirements/dev.txt | cksum | cut -d" " -f1)
+PROMETHEUS := $(shell command -v promtool >/dev/null && command -v prometheus >/dev/null || echo $(VENV)/prometheus)
 COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-config \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --group
 
@@ -22,14 +23,20 @@ venv: $(DEV) ## Install riskd, its tests and its tools into .venv, from hash-loc
 demo: $(RUN) ## Start riskd with a real geo database, score real sign-ins over gRPC, print the answers
 	@$(BIN)/riskd demo
 
+.PHONY: train-demo
+train-demo: $(DEV) ## Simulate two worlds, train a model, judge it, promote it, swap it into a running service
+	@rm -rf build/train-demo && mkdir -p build
+	@$(BIN)/riskd demo --train --out build/train-demo
+
 .PHONY: test
 test: lint servers ## Run every gate, then every test
 	@echo "pytest"
 	@$(BIN)/pytest -n 2 --quiet
 
-# Tests start servers of their own; Valkey comes with the requirements.
+# Tests start servers of their own; Valkey comes with the requirements. Prometheus is unpacked and not installed: its
+# package would start a service, and put a user and a web interface on the machine.
 .PHONY: servers
-servers:
+servers: $(PROMETHEUS)
 	@command -v redis-server >/dev/null && exit; \
 	echo "installing redis-server"; \
 	if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
@@ -38,6 +45,13 @@ servers:
 		{ apt-get update --quiet --quiet && apt-get install --quiet --quiet --yes --no-install-recommends redis-server >/dev/null; }; \
 	fi; \
 	command -v redis-server >/dev/null || { echo "redis-server is missing, and the tests need it (Debian: apt-get install redis-server)"; exit 1; }
+
+$(VENV)/prometheus: | $(VENV)
+	@echo "unpacking prometheus"
+	@cd $(VENV) && { apt-get download --quiet --quiet prometheus 2>/dev/null || \
+		{ apt-get update --quiet --quiet && apt-get download --quiet --quiet prometheus; }; } && \
+	dpkg-deb --extract prometheus_*.deb prometheus && rm prometheus_*.deb || \
+	{ echo "prometheus and promtool are missing, and the tests need them (https://prometheus.io/download)"; exit 1; }
 
 .PHONY: lint
 lint: $(DEV) ## Check style, types, architecture and the wire contract
@@ -62,6 +76,15 @@ docs: $(RUN) ## Regenerate the reference pages from the code
 	@$(BIN)/riskd history --markdown >docs/history.md
 	@$(BIN)/riskd metrics --markdown >docs/metrics.md
 	@$(BIN)/riskd errors --markdown >docs/errors.md
+	@$(BIN)/riskd simulate --markdown >docs/simulation.md
+
+.PHONY: dashboards
+dashboards: $(DEV) ## Make the dashboards of Grafana, and their page, of deploy/grafana/dashboards.yaml
+	@$(BIN)/python deploy/grafana/generate.py
+
+.PHONY: panels
+panels: $(DEV) servers ## Run every query of every dashboard under load, and count the series
+	@$(BIN)/python -m tests.monitoring.panels
 
 .PHONY: bench
 bench: $(DEV) ## Print every figure that the docs name
@@ -70,6 +93,14 @@ bench: $(DEV) ## Print every figure that the docs name
 .PHONY: bench-large
 bench-large: $(DEV) ## Compare ten thousand subjects with ten million (half an hour, 20 GB of disk)
 	@$(BIN)/python -m benchmarks.scale --only times --subjects 10000 10000000
+
+.PHONY: chaos
+chaos: $(DEV) ## Kill processes 200 times under load, flood it, and load it for 10 minutes (20 minutes)
+	@$(BIN)/python -m benchmarks.chaos
+
+.PHONY: soak
+soak: $(DEV) ## Load it for an hour, or MINUTES=N, and say whether memory stays flat
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60)
 
 .PHONY: lock
 lock: ## Resolve the requirements anew (needs uv)

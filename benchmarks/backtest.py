@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from benchmarks.traffic import attempts
 from riskd.adapters.decision_log import SUFFIX, read_segments
-from riskd.config import load
+from riskd.config import data_directory, load
 from riskd.core import record
 from riskd.core.attempt import JOURNEYS, Attempt, Federation, Session
 from riskd.core.features import NAMES
@@ -27,7 +27,7 @@ from riskd.core.policy import Policy
 from riskd.offline.backtest import Source, run
 from riskd.offline.replay import replay
 from riskd.offline.segments import size
-from riskd.wiring import data_directory, open_engine
+from riskd.wiring import open_engine
 
 DECISIONS: Final = 100_000
 REAL: Final = 5_000

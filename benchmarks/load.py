@@ -49,6 +49,8 @@ class Tally:
         self.seconds: list[float] = []
         self.errors: dict[str, int] = {}
         self.degraded = 0
+        self.refused: list[float] = []
+        self.bare = 0
 
     def answered(self, answer: bytes, seconds: float) -> None:
         """Check one answer: it must parse, name a tier, and hold a probability."""
@@ -63,9 +65,14 @@ class Tally:
         """Count a call that gave no answer."""
         self.errors[why] = self.errors.get(why, 0) + 1
 
-    def percentile(self, share: float) -> float:
-        """Milliseconds below which `share` of the answered calls lie."""
-        ranked = sorted(self.seconds)
+    def shed(self, error: grpc.aio.AioRpcError, seconds: float) -> None:
+        """Count a call that was refused for overload, and whether that says when to come again."""
+        self.refused.append(seconds)
+        self.bare += not any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
+
+    def percentile(self, share: float, of: list[float] | None = None) -> float:
+        """Milliseconds below which `share` of the answered calls lie, or of other ones."""
+        ranked = sorted(self.seconds if of is None else of)
         return ranked[min(len(ranked) - 1, int(share * len(ranked)))] * 1e3 if ranked else float("nan")
 
 
@@ -73,7 +80,10 @@ async def _call(call: _Call, body: bytes, since: float, tally: Tally) -> None:
     try:
         answer = await call(body, timeout=2.0)
     except grpc.aio.AioRpcError as error:
-        tally.failed(error.code().name)
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            tally.shed(error, time.perf_counter() - since)
+        else:
+            tally.failed(error.code().name)
     else:
         tally.answered(answer, time.perf_counter() - since)
 
@@ -110,6 +120,8 @@ async def load(options: argparse.Namespace) -> dict[str, object]:
         await _closed(call, bodies, time.perf_counter() + options.warm_up, 4, Tally())
         cpu, start = cpu_seconds(options.pid), time.perf_counter()
         if options.rate:
+            await _open(call, bodies, start + options.settle, options.rate, Tally())
+            cpu, start = cpu_seconds(options.pid), time.perf_counter()
             await _open(call, bodies, start + options.seconds, options.rate, tally)
         else:
             await _closed(call, bodies, start + options.seconds, options.concurrency, tally)
@@ -119,6 +131,9 @@ async def load(options: argparse.Namespace) -> dict[str, object]:
         "answered": answered,
         "errors": tally.errors,
         "degraded": tally.degraded,
+        "refused_per_second": round(len(tally.refused) / elapsed, 1),
+        "refused_p99_ms": round(tally.percentile(0.99, tally.refused), 3),
+        "refused_bare": tally.bare,
         "per_second": round(answered / elapsed, 1),
         "server_cpu_us_per_call": round(used / answered * 1e6, 1) if answered and options.pid else None,
         "p50_ms": round(tally.percentile(0.5), 3),
@@ -135,6 +150,7 @@ def main() -> int:
     parser.add_argument("--concurrency", type=int, default=16, help="closed loop with this many callers")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long to measure")
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds of load before measuring")
+    parser.add_argument("--settle", type=float, default=0.0, help="seconds of the open loop before measuring")
     parser.add_argument("--subjects", type=int, default=10_000, help="how many different subjects sign in")
     parser.add_argument("--requests", type=int, default=20_000, help="distinct requests to cycle through")
     parser.add_argument("--seed", type=int, default=1)
@@ -142,7 +158,7 @@ def main() -> int:
     options = parser.parse_args()
     result = asyncio.run(load(options))
     sys.stdout.write(json.dumps(result) + "\n")
-    return 1 if result["errors"] else 0
+    return 1 if result["errors"] or (result["refused_per_second"] and not options.rate) else 0
 
 
 if __name__ == "__main__":

@@ -96,6 +96,12 @@ class NoMeter:
     def started(self, method: str, kind: str, /) -> None:
         """Nothing."""
 
+    def queued(self, method: str, seconds: float, /) -> None:
+        """Nothing."""
+
+    def refused(self, method: str, why: str, /) -> None:
+        """Nothing."""
+
     def handled(self, method: str, kind: str, code: str, seconds: float, /) -> None:
         """Nothing."""
 
@@ -135,7 +141,9 @@ def no_op_server(*interceptors: grpc.ServerInterceptor) -> tuple[grpc.Server, in
 
 def assess_server(guard: Guard | None = None) -> tuple[grpc.Server, int]:
     """RiskService as it is served, over the fixed engine."""
-    service = build_server(FixedEngine(), NoMeter(), Options(address="127.0.0.1:0"), guard=guard)
+    service = build_server(
+        FixedEngine(), NoMeter(), Options(address="127.0.0.1:0", queue_s=5.0, standing_queue_s=5.0), guard=guard
+    )
     return service.server, service.port
 
 

@@ -6,6 +6,7 @@ Sizes take turns, call by call, so that a busy machine slows both. Run: python -
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -122,16 +123,27 @@ def times(subjects: list[int], calls: int) -> None:
 
 
 def starts(state: str, subjects: int) -> None:
-    """From start to ready, and the memory that a worker shares with nobody: the mapped store is the kernel's."""
+    """From start to ready, beside a start on nothing, and the memory that a worker shares with nobody: the mapped
+    store is the kernel's. CPU time does not grow while others use the machine."""
     command = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", "2"]
-    seconds, memory = [], []
-    for _ in range(3):
-        begun = perf_counter()
-        with serving("riskd", command, {"RISKD_STATE__DIR": state}) as served:
-            seconds.append(perf_counter() - begun)
-            memory += [_anonymous(pid) for pid in served.pids]
-    print(f"start to ready on {subjects} subjects: {statistics.median(seconds):.1f} s")
+    memory = []
+    with tempfile.TemporaryDirectory(prefix="riskd-bench-") as empty:
+        spent: dict[str, list[tuple[float, float]]] = {empty: [], state: []}
+        for where in [empty, *[empty, state] * 3]:
+            begun = perf_counter()
+            with serving("riskd", command, {"RISKD_STATE__DIR": where}) as served:
+                spent[where].append((perf_counter() - begun, sum(map(_cpu, served.pids))))
+                memory += [_anonymous(pid) for pid in served.pids]
+        for where, count in ((empty, 0), (state, subjects)):
+            seconds, cpu = (statistics.median(each) for each in zip(*spent[where], strict=True))
+            print(f"start to ready on {count:>9} subjects: {seconds:.1f} s, {cpu:.1f} s of CPU in two workers and all")
     print(f"memory of its largest process that no other shares: {max(memory) / 1024:.0f} MiB")
+
+
+def _cpu(pid: int) -> float:
+    """Seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _anonymous(pid: int) -> int:

@@ -167,7 +167,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state:
         with open_engine(load(flags={"state.dir": state})) as engine:
             seed(engine.parts, options.subjects, time.time())
-        environment = {"RISKD_STATE__DIR": state}
+        # Callers in a closed loop are always as many as they are: that is no overload.
+        patient = {f"RISKD_SERVER__{name}QUEUE_MS": "1000" for name in ("", "STANDING_")}
+        environment = {"RISKD_STATE__DIR": state, **patient}
         riskd = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0"]
         riskd += ["--workers", str(options.workers)]
         nothing = [sys.executable, "-c", "from benchmarks.served import no_op; no_op()"]

@@ -115,14 +115,13 @@ class Engine:
         """What this engine is made of."""
         return self._parts
 
-    def install(self, lineup: Lineup, geo: GeoLookup | None = None) -> None:
-        """Decide by other releases, and other geo databases if given, from the next attempt on.
-
-        Attempts under way finish with theirs: the old databases close when the last of them has.
-        """
+    def install(self, lineup: Lineup) -> None:
+        """Decide by other releases from the next attempt on; attempts under way finish with theirs."""
         self._lineup = lineup
-        if geo is not None:
-            self._parts = replace(self._parts, geo=geo)
+
+    def locate_by(self, geo: GeoLookup) -> None:
+        """Use other geo databases from the next attempt on; the old ones close when the last under way has finished."""
+        self._parts = replace(self._parts, geo=geo)
 
     def assess(self, attempt: Attempt, timeout: float = 0.1, *, explain: bool = False) -> Assessment:
         """Assess one attempt within `timeout` seconds.

@@ -23,6 +23,7 @@ OTHER: Final = "other"
 STAGES: Final = ("gather", "store_read", "decide", "record", "store_write", "shadow")
 PARTS: Final = (
     "store",
+    "store_damaged",
     "decision_log",
     "decision_log_slow",
     "decision_log_sync",
@@ -33,6 +34,8 @@ PARTS: Final = (
     "tls",
     "callers",
 )
+NEEDED: Final = ("store", "decision_log")
+"""Parts without which an answer lacks something."""
 CAUSES: Final = (*SOURCES, "rule", "store", "decision_log")
 """What a degraded answer may lack: facts that riskd could not read, rules that broke, what could not be kept."""
 DATABASES: Final = ("city", "asn", "anonymous")
@@ -144,6 +147,22 @@ METRICS: Final = (
         _RPC,
         METHODS,
         bounds=_CALL_SECONDS,
+    ),
+    Metric(
+        "riskd_queue_seconds",
+        "histogram",
+        "Time that a call waited in the worker for its turn.",
+        ("method",),
+        _rows(tuple(method for _, _, method in METHODS if method != OTHER)),
+        bounds=_CALL_SECONDS,
+    ),
+    Metric(
+        "riskd_refused_total",
+        "counter",
+        "Calls that were not begun: too many waited (`full`), this one too long (`waited`), or its caller had left or "
+        "its deadline had passed (`gone`).",
+        ("method", "why"),
+        _rows(tuple(method for _, _, method in METHODS if method != OTHER), ("full", "waited", "gone")),
     ),
     Metric(
         "riskd_assessments_total",
@@ -294,6 +313,27 @@ METRICS: Final = (
         sparse=False,
     ),
     Metric(
+        "riskd_failure_timestamp_seconds",
+        "gauge",
+        "When a part last failed or was slow, Unix time.",
+        ("part",),
+        _rows(PARTS),
+        merge="max",
+    ),
+    Metric(
+        "riskd_reload_failed",
+        "gauge",
+        "1 while a worker goes on with older files because those on disk were refused; the log says why.",
+        sparse=False,
+        merge="max",
+    ),
+    Metric(
+        "riskd_reload_timestamp_seconds",
+        "gauge",
+        "When the worker that did so first last read all files that decide, and found them good, Unix time.",
+        merge="min",
+    ),
+    Metric(
         "riskd_store_common_reads_total",
         "counter",
         "Histories of common values (a country, a browser, an ASN) read, by who had them: a worker's memory, where "
@@ -347,6 +387,21 @@ METRICS: Final = (
         "1 for each release and model that a worker has now: to decide by (`active`; `candidate` for a share of the "
         "subjects) or in `shadow`.",
         ("release", "domain", "model", "role"),
+        merge="live",
+    ),
+    Metric(
+        "riskd_drift_psi",
+        "gauge",
+        "Population stability index of a feature, or of the `score`, between what the active model expects and a "
+        "sample of the decision log, whose weight halves every day. From 0.1 on worth a look, from 0.25 on large.",
+        ("domain", "feature"),
+        merge="live",
+    ),
+    Metric(
+        "riskd_drift_rows",
+        "gauge",
+        "Rows that `riskd_drift_psi` rests on, older ones in part; below 1000 there is none.",
+        ("domain",),
         merge="live",
     ),
     Metric("riskd_build_info", "gauge", "1, with the version that runs.", ("version", "python"), merge="live"),

@@ -187,6 +187,10 @@ class Meter(Protocol):
         """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use; 0: none is."""
         ...
 
+    def reloaded(self, *, good: bool) -> None:
+        """The files that decide were read again, and were good, or some were refused."""
+        ...
+
     def friction_budget(self, domain: str, journey: str, share: float) -> None:
         """The policy in use allows this share of good attempts to be challenged; 0: it does not say."""
         ...

@@ -30,6 +30,8 @@ LOADED: Final = 4
 """Releases that a process keeps loaded: those with a role, and one that is being prepared."""
 SECONDS: Final = 30.0
 """Time for all processes to load a release, where nobody says otherwise."""
+DIRECTORIES: Final = "release.policies, release.models"
+"""Who activates what the directories of the settings hold."""
 _LOG: Final = logging.getLogger("riskd.releases")
 
 
@@ -38,6 +40,17 @@ class Activated(Struct, frozen=True):
 
     activation: Activation
     late: tuple[str, ...] = ()
+
+
+class Follow(Struct, frozen=True, kw_only=True):
+    """How the directories of the settings are followed: by themselves, or because somebody wants it again."""
+
+    resume: bool = False
+    actor: str = DIRECTORIES
+    reason: str = ""
+
+
+BY_THEMSELVES: Final = Follow()
 
 
 class Releases:
@@ -55,10 +68,29 @@ class Releases:
 
         def about(policies: Path, models: Path) -> Kept:
             release = self._load(policies, models)
+            with self._lock:
+                self._known[release.id] = release
             versions = {domain: scorer.version for domain, scorer in release.scorers.items()}
             return Kept(id=release.id, created=time.time(), actor=actor, reason=reason, models=versions)
 
         return self.files.add(policies, models, about)
+
+    def follow(self, policies: Path, models: Path, wish: Follow = BY_THEMSELVES, timeout: float = SECONDS) -> Activated:
+        """Let what these directories hold decide, in every process or in none.
+
+        Somebody's own activation stays, unless the wish is to `resume`. Raises InvalidFile with the problems of the
+        directories, RefusedRelease, Unavailable; then nothing has changed.
+        """
+        with self.files.turn(timeout):
+            active = self.active()
+            if active is not None and not active.follows and not wish.resume:
+                return Activated(active)
+            kept = self.create(policies, models, wish.actor, wish.reason)
+            if active is not None and active.follows and active.release == kept.id:
+                return Activated(active)
+            whole = Wish(release=kept.id, actor=wish.actor, reason=wish.reason)
+            planned_now = planned(self.files.activations(), whole, secrets.token_hex(8), time.time())
+            return self._agree(replace(planned_now, follows=True), timeout)
 
     def find(self, release: str) -> Kept:
         """One release. Raises UnknownRelease, Unavailable."""

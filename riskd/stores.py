@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from riskd.adapters.caching import CachingStore
-from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.lmdb_store import LmdbStore, open_or_begin
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.rekeying import Mark, RekeyingStore, read_mark, write_mark
@@ -16,14 +18,27 @@ from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms
 from riskd.ports import HistoryStore, Meter
 
+_LOG: Final = logging.getLogger("riskd.stores")
 
-def open_store(settings: Settings) -> HistoryStore:
-    """The history store that the settings name. Raises InvalidStore, InvalidSettings."""
+
+def open_store(settings: Settings, meter: Meter | None = None) -> HistoryStore:
+    """The history store that the settings name. Raises InvalidStore, InvalidSettings.
+
+    For a service, which has a `meter`, a damaged one is set aside and another begun: sign-ins of people whose history
+    is lost are answered, as those of new ones.
+    """
     if settings.store.kind == "memory":
         return MemoryStore()
     if settings.store.kind == "redis":
         return _redis_store(settings)
-    return LmdbStore(Path(settings.store.path), map_size=settings.store.map_size_mb * 1_048_576)
+    path, map_size = Path(settings.store.path), settings.store.map_size_mb * 1_048_576
+    if meter is None:
+        return LmdbStore(path, map_size)
+    store, damage = open_or_begin(path, map_size)
+    if damage is not None:
+        meter.failed("store_damaged")
+        _LOG.critical("store_set_aside", extra={"fields": {"problems": [str(each) for each in damage.problems]}})
+    return store
 
 
 def _redis_store(settings: Settings) -> RedisStore:

@@ -19,13 +19,14 @@ from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
-from riskd.adapters.model_file import MANIFEST, SIGNATURE, Registry, load_model
+from riskd.adapters.model_file import MANIFEST, SIGNATURE, load_model
+from riskd.adapters.model_registry import Registry
 from riskd.adapters.policy_file import load_policy
 from riskd.adapters.rekeying import read_mark
 from riskd.adapters.release_store import FileReleases
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
-from riskd.config import Settings, obtain_peppers
+from riskd.config import Settings, data_directory, obtain_peppers, release_folders
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
 from riskd.core.context import Place
@@ -51,21 +52,6 @@ from riskd.sweeper import Sweeper
 _LOG: Final = logging.getLogger("riskd.wiring")
 DUE_SECONDS: Final = 30.0
 """Time between two looks whether the log is due for compaction."""
-
-
-def data_directory(name: str) -> Path:
-    """A file or folder of data that comes with riskd: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    packaged = package / "_data" / name
-    if packaged.exists():
-        return packaged
-    return package.parent / name if name == "models" else package.parent / "data" / name
-
-
-def release_folders(settings: Settings) -> tuple[Path, Path]:
-    """The directories of policies and of models that the settings name."""
-    chosen = settings.release
-    return Path(chosen.policies or data_directory("policies")), Path(chosen.models or data_directory("models"))
 
 
 def open_releases(settings: Settings) -> Releases:
@@ -118,12 +104,17 @@ def load_release(settings: Settings) -> Release:
 
 def open_geo(settings: Settings) -> GeoIp:
     """The geo databases that are there. Raises InvalidGeo for those that are there and bad."""
+    return open_databases(geo_files(settings))
+
+
+def geo_files(settings: Settings) -> list[Path]:
+    """The geo databases that the settings name, and those that lie in their directory."""
     geo = settings.geo
     named = {"city": geo.city, "asn": geo.asn, "anonymous": geo.anonymous}
     replaced = [kind for kind, path in named.items() if path]
     installed = sorted(Path(geo.dir).glob("*.mmdb"))
     chosen = [path for path in installed if not any(kind in path.name for kind in replaced)]
-    return open_databases([*chosen, *(Path(path) for path in named.values() if path)])
+    return [*chosen, *(Path(path) for path in named.values() if path)]
 
 
 def open_databases(paths: Sequence[Path]) -> GeoIp:
@@ -132,22 +123,32 @@ def open_databases(paths: Sequence[Path]) -> GeoIp:
 
 
 @contextmanager
-def open_engine(settings: Settings, meter: Meter | None = None, worker: int = 0) -> Iterator[Engine]:
+def open_engine(
+    settings: Settings,
+    meter: Meter | None = None,
+    worker: int = 0,
+    releases: Releases | None = None,
+    geo: GeoIp | None = None,
+) -> Iterator[Engine]:
     """An engine with everything that the settings name, and its housekeeping; closed on leaving.
 
-    Raises InvalidFile (policy, model, geo, settings) with every problem before anything is opened for writing.
+    `releases` and `geo`, where they are open already. Raises InvalidFile (policy, model, geo, settings) with every
+    problem before anything is opened for writing.
     """
     with (
-        following(open_releases(settings), f"worker-{worker}") as follower,
-        _followed(settings, meter or NullMeter(), worker, follower) as engine,
+        following(releases or open_releases(settings), f"worker-{worker}") as follower,
+        _followed(settings, meter or NullMeter(), worker, follower, geo) as engine,
     ):
         yield engine
 
 
 @contextmanager
-def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower) -> Iterator[Engine]:
+def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower, geo: GeoIp | None) -> Iterator[Engine]:
     active = follower.releases.active()
-    lineup, geo = _load(settings, follower.releases)
+    if geo is None:
+        lineup, geo = _load(settings, follower.releases)
+    else:
+        lineup = _lineup(settings, follower.releases)
     peppers = obtain_peppers(settings)
     bounds = Bounds(
         segment_bytes=settings.log.segment_mb * 1_048_576,
@@ -156,7 +157,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower)
         keep_seconds=settings.log.keep_days * 86_400,
         slow_seconds=settings.log.slow_ms / 1000,
     )
-    base = open_store(settings)
+    base = open_store(settings, meter)
     mark = first_mark(base, peppers)
     store, pseudonyms = keyed(base, peppers, mark, meter)
     parts = Parts(
@@ -171,7 +172,8 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower)
         edge=_edge(settings),
         signals=settings.log.signals == "granted",
     )
-    _announce(lineup, geo, meter)
+    announce_geo(geo, meter)
+    _announce_roles(lineup, meter)
     meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
     engine, stop = Engine(parts, lineup.active), threading.Event()
     engine.install(lineup)
@@ -249,20 +251,8 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
         engine.close()
 
 
-def reload(settings: Settings, engine: Engine, meter: Meter) -> None:
-    """Decide by the releases and geo databases that are on disk now.
-
-    Raises InvalidFile with the problems of all of them; then nothing has changed.
-    """
-    releases, state = open_releases(settings), None
-    while state != (state := releases.files.state()):  # an activation meanwhile comes later
-        lineup, geo = _load(settings, releases)
-        engine.install(lineup, geo)
-        _announce(lineup, geo, meter)
-
-
 def _load(settings: Settings, releases: Releases) -> tuple[Lineup, GeoIp]:
-    """What SIGHUP reads again. Raises InvalidFile with every problem."""
+    """Raises InvalidFile with every problem."""
     try:
         lineup = _lineup(settings, releases)
     except InvalidFile as error:
@@ -283,12 +273,11 @@ def _geo_problems(settings: Settings) -> Sequence[Problem]:
     return ()
 
 
-def _announce(lineup: Lineup, geo: GeoIp, meter: Meter) -> None:
+def announce_geo(geo: GeoIp, meter: Meter) -> None:
     """Tell what is in use. Of several databases of one kind the oldest counts; a kind that is gone is 0."""
     for kind in DATABASES:
         built = [database.build_epoch for database in geo.databases() if database.kind == kind]
         meter.geo_built(kind, min(built, default=0))
-    _announce_roles(lineup, meter)
 
 
 def _announce_roles(lineup: Lineup, meter: Meter) -> None:
@@ -339,8 +328,9 @@ def _keep(
                 engine.rekey(*keyed(base, peppers, mark, meter))
                 known = mark.layers, peppers
                 _LOG.info("pepper", extra={"fields": {"layers": len(peppers) - 1, "moved": mark.layers}})
-        except Unavailable:
+        except Unavailable as error:
             meter.failed("store")
+            _LOG.error("store_failed", extra={"fields": {"problems": [str(each) for each in error.problems]}})
         except InvalidSettings as error:
             meter.failed("reload")
             _LOG.error("pepper_refused", extra={"fields": {"problems": [str(each) for each in error.problems]}})

@@ -156,10 +156,11 @@ def test_an_answer_that_is_not_stored_says_so(parts: Parts, release: Release) ->
 
 
 def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts: Parts, release: Release) -> None:
-    """What is not given stays."""
+    """Each stays until it is replaced."""
     engine = Engine(parts, release)
     engine.assess(replace(LOGIN, request_id=""))
-    engine.install(Lineup(Release("other", release.policies, release.scorers)), OnePlace(LONDON))
+    engine.install(Lineup(Release("other", release.policies, release.scorers)))
+    engine.locate_by(OnePlace(LONDON))
     engine.assess(replace(LOGIN, request_id=""))
     engine.install(Lineup(release))
     engine.assess(replace(LOGIN, request_id=""))

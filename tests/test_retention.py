@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import load_policy
+from riskd.config import data_directory
 from riskd.core.attempt import DOMAINS
 from riskd.core.features import NAMES
 from riskd.core.history import DAY, HOUR, WEEK
@@ -17,7 +18,6 @@ from riskd.core.lineup import Lineup
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.retention import BOUNDS, USUAL, Retention
 from riskd.core.stored import expiry
-from riskd.wiring import data_directory
 from tests.cases.world import NOW
 from tests.test_subjects import RELEASE, Office, pseudonym
 

@@ -160,6 +160,9 @@ class NullMeter:
     def geo_built(self, database: str, timestamp: float) -> None:
         """See `Meter`."""
 
+    def reloaded(self, *, good: bool) -> None:
+        """See `Meter`."""
+
     def friction_budget(self, domain: str, journey: str, share: float) -> None:
         """See `Meter`."""
 

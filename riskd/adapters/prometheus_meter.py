@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -89,7 +90,10 @@ class PrometheusMeter:
         self._shadowed = self._places("riskd_shadow_assessments_total")
         self._roles: dict[str, list[list[str]]] = {}
         self._failure = self._named("riskd_failures_total")
+        self._failed_at = self._named("riskd_failure_timestamp_seconds")
         self._common = self._named("riskd_store_common_reads_total")
+        self._queue = self._named("riskd_queue_seconds")
+        self._refused = self._places("riskd_refused_total")
         self._calls = self._call_places()
         self._handled = {
             (f"{service}/{method}", _grpcio_name(code)): place
@@ -197,6 +201,13 @@ class PrometheusMeter:
     def failed(self, part: str) -> None:
         """A part failed, and the answer went out without it."""
         self._add(self._failure[part])
+        self._slots[self._failed_at[part]] = time.time()
+
+    def reloaded(self, *, good: bool) -> None:
+        """The files that decide were read again, and were good, or some were refused."""
+        self._set("riskd_reload_failed", (), float(not good))
+        if good:
+            self._set("riskd_reload_timestamp_seconds", (), time.time())
 
     def started(self, method: str, type: str) -> None:  # noqa: A002 - the label's name
         """A call and its message came in. `method` is `riskd.v1.RiskService/Assess`, whose type the table knows."""
@@ -218,6 +229,18 @@ class PrometheusMeter:
             self._slots[sent] += code == "OK"
             self._slots[bucket] += 1.0
             self._slots[handling + self._call_sum] += seconds
+
+    def queued(self, method: str, seconds: float) -> None:
+        """A call of this method (`riskd.v1.RiskService/Assess`) had waited so long when its turn came."""
+        place = self._queue.get(method.rpartition("/")[2], self._queue[OTHER])
+        bucket = place + bisect_left(self._call_bounds, seconds)
+        with self._lock:
+            self._slots[bucket] += 1.0
+            self._slots[place + self._call_sum] += seconds
+
+    def refused(self, method: str, why: str) -> None:
+        """A call was not begun."""
+        self._add(_place(self._refused, (method.rpartition("/")[2], why)))
 
     def stored(self, records: int, size: int) -> None:
         """The history store holds this many records in this many bytes."""

@@ -27,14 +27,33 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "databases first if they are not there and can be had; without them it runs too, and says what is missing. "
         "Keeps its histories in a temporary directory. Exit code 0 when every call was answered.",
     )
-    parser.add_argument("--no-geo", action="store_true", help="run without geo databases")
+    parser.add_argument(
+        "--no-geo",
+        action="store_true",
+        help="run without geo databases; with --train: get none, take those of the settings",
+    )
     parser.add_argument("--workers", default="2", help="worker processes (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the service running at the end, until interrupted")
+    train = parser.add_argument_group(
+        "training",
+        "With --train instead of the story: simulate two worlds, train a model, judge it, promote it, swap it into the "
+        "running service and score with it; needs the extra `train`, and some minutes.",
+    )
+    train.add_argument("--train", action="store_true", help="train a model")
+    train.add_argument(
+        "--out", type=Path, default=Path("train-demo"), metavar="DIR", help="new directory for all of it"
+    )
+    train.add_argument("--users", type=int, default=600, metavar="N", help="people of a world (default: %(default)s)")
+    train.add_argument("--days", type=float, default=60.0, metavar="N", help="days they live (default: %(default)g)")
+    train.add_argument("--attack-share", type=float, default=0.06, metavar="P", help="of all attempts (default: 0.06)")
     parser.set_defaults(handler=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.cli import story
+
+    if args.train:
+        return _train(args)
 
     with tempfile.TemporaryDirectory(prefix="riskd-demo-") as state:
         environment = {"RISKD_STATE__DIR": state}
@@ -49,6 +68,23 @@ def _run(args: argparse.Namespace) -> int:
             if args.keep:
                 input("Press Enter to stop the service. ")
     print("Stopped clean.")
+    return code
+
+
+def _train(args: argparse.Namespace) -> int:
+    from riskd.cli import train_demo
+    from riskd.core.errors import InvalidSettings, Problem
+
+    try:
+        if not args.no_geo:
+            _install_geo()
+        size = train_demo.Size(users=args.users, days=args.days, attack_share=args.attack_share)
+        code = train_demo.run(args.out.absolute(), size, _service)
+    except OSError as error:
+        remedy = "give --out a directory that is not there yet"
+        raise InvalidSettings([Problem("--out", f"{args.out}: {error.strerror}", remedy)]) from error
+    if not code:
+        print("Stopped clean.")
     return code
 
 

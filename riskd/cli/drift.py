@@ -13,7 +13,7 @@ from riskd.core.attempt import DOMAINS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from riskd.adapters.model_file import Registry
+    from riskd.adapters.model_registry import Registry
     from riskd.cli.policy_log import Begin
     from riskd.core.drift import Reference
     from riskd.offline.drift.compare import Drift

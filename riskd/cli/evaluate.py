@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from riskd.cli import policy_log, rows
 
 if TYPE_CHECKING:
-    from riskd.adapters.model_file import Registry
+    from riskd.adapters.model_registry import Registry
     from riskd.cli.policy_log import Begin
     from riskd.offline.evaluating import Question
 
@@ -119,14 +119,15 @@ def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
 def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Question:
     import msgspec
 
-    from riskd.adapters.model_file import Registry, load_model, read_training
+    from riskd.adapters.model_file import load_model, read_training
+    from riskd.adapters.model_registry import Registry
     from riskd.cli.version import version
+    from riskd.config import data_directory
     from riskd.core.features import FEATURES
     from riskd.offline.evaluating import Contender, Question
     from riskd.offline.rows import joined
     from riskd.offline.training.recipe import Recipe, Training
     from riskd.offline.training.train import prepare
-    from riskd.wiring import data_directory
 
     definitions = {feature.name: feature.definition for feature in FEATURES}
     registry = Registry(data_directory("models"))

@@ -65,7 +65,7 @@ def _who(parser: argparse.ArgumentParser) -> None:
 
 
 def _promote(args: argparse.Namespace) -> int:
-    from riskd.adapters.model_file import Act
+    from riskd.adapters.model_registry import Act
 
     settings, registry = model_registry.opened(args)
     path = registry.path(args.domain, args.version)
@@ -147,7 +147,7 @@ def _evaluation(file: Path | None, bundle: Path) -> Evaluation | None:
 
 
 def _rollback(args: argparse.Namespace) -> int:
-    from riskd.adapters.model_file import Act
+    from riskd.adapters.model_registry import Act
 
     settings, registry = model_registry.opened(args)
     held, target = registry.holder(args.domain, args.role), registry.before(args.domain, args.role)

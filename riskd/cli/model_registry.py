@@ -15,7 +15,7 @@ from riskd.core.attempt import DOMAINS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from riskd.adapters.model_file import Act, Registry
+    from riskd.adapters.model_registry import Act, Registry
     from riskd.config import Settings
     from riskd.core.forest import Forest
 
@@ -76,8 +76,8 @@ def name(parser: argparse.ArgumentParser, default: str) -> None:
 
 def opened(args: argparse.Namespace) -> tuple[Settings, Registry]:
     """The settings, and the models that they name."""
-    from riskd.adapters.model_file import Registry
-    from riskd.wiring import release_folders
+    from riskd.adapters.model_registry import Registry
+    from riskd.config import release_folders
 
     settings = given(args, {"release.models": args.models}).settings
     return settings, Registry(release_folders(settings)[1])

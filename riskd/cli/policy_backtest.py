@@ -71,7 +71,7 @@ def _backtest(args: argparse.Namespace) -> int:
 
 
 def _rules(args: argparse.Namespace) -> int:
-    from riskd.wiring import data_directory
+    from riskd.config import data_directory
 
     found, seconds = _replayed(args, args.policies or data_directory("policies"))
     if args.json:

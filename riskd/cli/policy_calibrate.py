@@ -46,9 +46,9 @@ def _budget(text: str) -> float:
 def _run(args: argparse.Namespace) -> int:
     import msgspec
 
+    from riskd.config import data_directory
     from riskd.offline.backtest import passes
     from riskd.offline.calibrate import Samples, calibrate, collect
-    from riskd.wiring import data_directory
 
     given = args.policies or data_directory("policies")
     with policy_log.progress() as begin:

@@ -34,8 +34,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _run(args: argparse.Namespace) -> int:
     import msgspec
 
+    from riskd.config import data_directory
     from riskd.offline.policy_cases import run_cases
-    from riskd.wiring import data_directory
 
     begun = time.perf_counter()
     report = run_cases(_load(args.paths or [data_directory("policies") / "tests"], args.policies))

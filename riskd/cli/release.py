@@ -23,6 +23,7 @@ _ACTIONS: Final = {
     "show": "tell of one release, and of its activations",
     "shadow": "score the challengers of the models in shadow, as one release that is made of them",
     "activate": "let a release decide, in every process of this host or in none",
+    "follow": "let the directories of the settings decide again, now and whenever they change",
     "rollback": "bring back what decided before the latest activation",
     "diff": "say what changed between the policies of two releases, and between their models",
 }
@@ -55,21 +56,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     for name in ("create", "shadow"):
         made[name].add_argument("--policies", metavar="DIR", help="directory of policies (release.policies)")
         made[name].add_argument("--models", metavar="DIR", help="directory of models (release.models)")
-    for name in ("create", "shadow", "activate", "rollback"):
+    for name in ("create", "shadow", "activate", "follow", "rollback"):
         made[name].add_argument("--reason", default="", help="why, for those who look later")
         made[name].add_argument("--actor", default="", help="who wants it (default: the user of this process)")
-    for name in ("shadow", "activate", "rollback"):
+    for name in ("shadow", "activate", "follow", "rollback"):
         made[name].add_argument("--timeout", type=float, default=30.0, help="seconds for all processes to load it")
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.wiring import open_releases, release_folders
+    from riskd.config import release_folders
+    from riskd.releases import Follow
+    from riskd.wiring import open_releases
 
     made = args.action in ("create", "shadow")
     short = {"release.policies": args.policies, "release.models": args.models} if made else {}
     settings = given(args, short).settings
     releases = open_releases(settings)
-    if args.action in ("create", "shadow", "activate", "rollback"):
+    if args.action in ("create", "shadow", "activate", "follow", "rollback"):
         args.actor = args.actor or getpass.getuser()
     if args.action == "create":
         _print_release(releases, releases.create(*release_folders(settings), args.actor, args.reason), args)
@@ -81,6 +84,9 @@ def _run(args: argparse.Namespace) -> int:
         _show(releases, args)
     elif args.action == "activate":
         _activate(releases, args)
+    elif args.action == "follow":
+        wish = Follow(resume=True, actor=args.actor, reason=args.reason)
+        _told(releases.follow(*release_folders(settings), wish, args.timeout), args)
     elif args.action == "rollback":
         _told(releases.rollback(args.actor, args.reason, args.timeout), args)
     else:
@@ -111,7 +117,7 @@ def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Names
     """A release of the challengers, in shadow. Raises InvalidModel when there is none, and as `Releases.activate`."""
     from tempfile import TemporaryDirectory
 
-    from riskd.adapters.model_file import stage
+    from riskd.adapters.model_registry import stage
     from riskd.core.lineup import Wish
 
     policies, models = folders

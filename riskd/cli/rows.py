@@ -127,9 +127,10 @@ def _read(log: Log, domain: str, labels: Labels) -> Rows:
 
 def base_at(given: str, domain: str) -> tuple[str, ForestDocument | None]:
     """Version and forest of the bundle that `given` names: a directory, '' for the domain's champion, or `none`."""
-    from riskd.adapters.model_file import Registry, load_model, read_forest
+    from riskd.adapters.model_file import load_model, read_forest
+    from riskd.adapters.model_registry import Registry
+    from riskd.config import data_directory
     from riskd.core.features import FEATURES
-    from riskd.wiring import data_directory
 
     if given == "none":
         return "", None

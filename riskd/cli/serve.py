@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from resource import RLIMIT_CORE, setrlimit
 from typing import Final
 
 from riskd.cli.settings import add_arguments, given
@@ -20,10 +21,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `serve`."""
     parser = commands.add_parser(
         "serve",
-        description="Serve assessments over gRPC. Runs until SIGTERM or SIGINT; a second one stops at once. SIGHUP "
-        "reads geo databases again, and policies and models while no release was activated; if one is refused, all "
-        "stay as they were. Events go to stderr as JSON lines. Exit code 2: settings, or a file that they name, were "
-        "refused.",
+        description="Serve assessments over gRPC. Runs until SIGTERM or SIGINT; a second one stops at once. SIGHUP, "
+        "or a change of them, reads policies, models and geo databases again; what is refused stays as it was. Where "
+        "somebody activated a release, that decides instead: `riskd release`. Events go to stderr as JSON lines. "
+        "Exit code 2: settings, or a file that they name, were refused.",
     )
     parser.add_argument("--host", help="address of the gRPC service (server.host)")
     parser.add_argument("--port", help="port of the gRPC service; 0 takes a free one (server.port)")
@@ -45,6 +46,8 @@ def _run(args: argparse.Namespace) -> int:
     }
     settings = given(args, short).settings
     json_log.configure(settings.server.log_level)
+    # The memory of a worker holds what no file may: subjects, addresses, peppers.
+    setrlimit(RLIMIT_CORE, (0, 0))
     if not settings.server.tls_cert and not is_loopback(settings.server.host):
         _LOG.warning("plaintext", extra={"fields": {"host": settings.server.host, "remedy": "set server.tls_cert"}})
     return supervise(settings, version(), partial(_announce, settings))

@@ -29,6 +29,8 @@ def report(findings: Sequence[Finding], *, as_json: bool) -> int:
         told = ", ".join(each.telling)
         table.add_row(each.domain, each.attack, each.group, str(each.rows), f"{each.auc:.3f}", low, told)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
     console.print(table)
     few = sorted({f"{each.attack} in {each.domain} ({each.rows})" for each in findings if each.auc != each.auc})
     if few:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from riskd.config.pepper import add_pepper, obtain_peppers, pepper_file
+from riskd.config.places import data_directory, release_folders
 from riskd.config.settings import FIELDS, Field, Secret, Settings
 from riskd.config.sources import Loaded, explain, is_loopback, load
 from riskd.config.store_url import read_url
@@ -14,10 +15,12 @@ __all__ = [
     "Secret",
     "Settings",
     "add_pepper",
+    "data_directory",
     "explain",
     "is_loopback",
     "load",
     "obtain_peppers",
     "pepper_file",
     "read_url",
+    "release_folders",
 ]

@@ -50,8 +50,30 @@ class Server(Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     max_concurrent_rpcs: Annotated[
-        int, Meta(ge=1, le=100_000, description="Calls a worker holds before it sheds load with RESOURCE_EXHAUSTED.")
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Sign-ins, or outcomes, that may wait in a worker; further ones are refused at once.",
+        ),
     ] = 256
+    queue_ms: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=60_000,
+            description="Longest wait for a turn, ms: a burst is worked off, what waits longer is refused.",
+        ),
+    ] = 100
+    standing_queue_ms: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=60_000,
+            description="The same for sign-ins once calls have been waiting for `queue_ms` without a break, ms: more "
+            "come than can be done, and a long queue would only make all of them late.",
+        ),
+    ] = 10
     default_timeout_ms: Annotated[
         int,
         Meta(ge=1, le=60_000, description="Longest time for one call, ms; deadlines of clients can shorten it."),
@@ -70,6 +92,15 @@ class Server(Struct, frozen=True, kw_only=True):
     grace_s: Annotated[
         float, Meta(ge=0, le=600, description="Time for calls under way to finish when the service stops.")
     ] = 10.0
+    watch_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Time between two looks whether policies, models, lists or geo databases changed, seconds. "
+            "What changed and has come to rest is read as at SIGHUP. 0: never.",
+        ),
+    ] = 5.0
     tls_cert: Annotated[str, Meta(description="PEM certificate chain; empty: plaintext.", extra={"reads": "file"})] = ""
     tls_key: Annotated[str, Meta(description="PEM private key of `tls_cert`.", extra={"reads": "file"})] = ""
     tls_client_ca: Annotated[
@@ -112,6 +143,15 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(min_length=1, description="Address of the HTTP endpoint.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port of the HTTP endpoint; 0 takes a free one.")] = 9464
+    drift_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Time between two looks of the monitor at the decision log, for `riskd_drift_psi`, seconds; 0: "
+            "none.",
+        ),
+    ] = 60.0
 
 
 class Store(Struct, frozen=True, kw_only=True):

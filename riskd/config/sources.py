@@ -254,6 +254,9 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
         yield Problem("server.tls_cert", "a certificate and its key come together", "set tls_cert and tls_key, or none")
     if server.tls_client_ca and not server.tls_cert:
         yield Problem("server.tls_client_ca", "clients cannot be asked for certificates in plaintext", "set tls_cert")
+    if server.standing_queue_ms > server.queue_ms:
+        what = f"{server.standing_queue_ms} ms is longer than the longest wait"
+        yield Problem("server.standing_queue_ms", what, f"set it to {server.queue_ms} or less")
     yield from _exposed(settings)
     edge = settings.geo.edge
     if edge and not (len(edge) == 2 and abs(edge[0]) <= 90):

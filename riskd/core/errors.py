@@ -107,6 +107,10 @@ class InvalidStore(InvalidFile):
     reason = "INVALID_STORE"
 
 
+class DamagedStore(InvalidStore):
+    """A history store of riskd's own that cannot be opened because what it holds is damaged."""
+
+
 class InvalidSettings(InvalidFile):
     """Settings with mistakes; all of them are listed."""
 

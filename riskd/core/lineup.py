@@ -58,7 +58,8 @@ class Activation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which releases have which role since `time` (Unix time), who wanted it, and why.
 
     `number` grows by one. `key` is unique, also among those that came to nothing. A rollback says in `restores`
-    which one it brought back.
+    which one it brought back. `follows`: it is what the directories of the settings held, and gives way to what they
+    hold next; somebody's own activation stays.
     """
 
     number: int
@@ -71,6 +72,7 @@ class Activation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     time: float
     restores: int = 0
+    follows: bool = False
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -142,4 +144,5 @@ def restored(past: Sequence[Activation], actor: str, reason: str, key: str, time
         reason=reason,
         time=time,
         restores=target.restores or target.number,
+        follows=False,
     )

@@ -28,6 +28,12 @@ class DeadlinePassed(RiskdError):
     reason = "DEADLINE_PASSED"
 
 
+class Overloaded(RiskdError):
+    """More calls than can be done: this one waited too long, or found too many waiting. It was not begun."""
+
+    reason = "OVERLOADED"
+
+
 class Fault(Struct, frozen=True):
     """How a reason crosses the wire, and what to do about it."""
 
@@ -104,7 +110,15 @@ FAULTS: Final = {
         StatusCode.DEADLINE_EXCEEDED,
         "The deadline passed before the work was begun.",
         "Do what your flow does without an answer. A repeat with the same `request_id` counts once.",
-        "Requests queue: add workers, or shed load with fewer concurrent calls.",
+        "Requests queue: add workers, or shed load with a shorter `server.queue_ms`.",
+    ),
+    "OVERLOADED": Fault(
+        StatusCode.RESOURCE_EXHAUSTED,
+        "More calls came than the worker can do. This one was not begun: it waited longer than `server.queue_ms` (or "
+        "`server.standing_queue_ms`, in a queue that lasts), or found `server.max_concurrent_rpcs` waiting.",
+        "Do what your flow does without an answer; retry after `RetryInfo`, with growing pauses.",
+        "Add workers or machines; `riskd_refused_total` and `riskd_queue_seconds` say how many. Look for callers that "
+        "retry without pauses.",
     ),
     "UNAVAILABLE": Fault(
         StatusCode.UNAVAILABLE,
@@ -162,9 +176,9 @@ FAULTS: Final = {
 _TRANSPORT: Final = (
     (
         "RESOURCE_EXHAUSTED",
-        "As many calls as `max_concurrent_rpcs` were under way, or the message is over `max_message_kb`.",
+        "The message is over `max_message_kb`; or so many calls come that not even refusals keep up with them.",
         "Do what your flow does without an answer; retry later, with growing pauses.",
-        "Add workers or machines; look for a caller without deadlines.",
+        "As for `OVERLOADED`.",
     ),
     (
         "DEADLINE_EXCEEDED",
@@ -177,6 +191,12 @@ _TRANSPORT: Final = (
         "No connection, or the server is draining.",
         "Retry: gRPC clients do it by themselves, on another server.",
         "Expected while a server drains; else look at the network.",
+    ),
+    (
+        "CANCELLED",
+        "The call arrived at the moment in which the server stopped; nothing was counted.",
+        "As for `UNAVAILABLE`, but gRPC clients do not do it by themselves. Who heeds health hardly meets it.",
+        "Set `lame_duck_s` to longer than balancers and clients take to notice.",
     ),
     (
         "UNIMPLEMENTED",
@@ -194,7 +214,7 @@ To deny is an answer, not an error: its status is `OK`. So is an answer with gap
 An error of riskd carries a `google.rpc.Status`, whose `ErrorInfo` has the domain `{domain}` and one of
 the reasons below. Match on the reason; texts may change. `INVALID_ARGUMENT` lists the violations in
 `BadRequest.field_violations`, up to 3 KiB of them; `violations` in the metadata says how many there
-are. `UNAVAILABLE` says in `RetryInfo` when to try again.
+are. `UNAVAILABLE` and `RESOURCE_EXHAUSTED` say in `RetryInfo` when to try again.
 
 | code | reason | meaning | what the caller does | what the operator does |
 |---|---|---|---|---|

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
+from riskd.server.admission import By, Gate, Method, method
 from riskd.server.guard import Guard
-from riskd.server.handlers import Handlers
+from riskd.server.handlers import Handlers, Limits
 from riskd.server.interceptors import RpcMeter, unary
 from riskd.server.release_servicer import Releases, ReleaseServicer
 from riskd.server.servicer import Engine, RiskServicer
@@ -31,6 +33,13 @@ ATTEMPT_BYTES: Final = 128 * 1024
 """Largest request about one attempt: with every field at its bound it has 73 KiB, usually 250 bytes."""
 HELD_UP: Final = 1.5
 """Times its timeout that a call may take before its handler counts as held up."""
+REFUSALS: Final = 4
+"""Times `max_concurrent_rpcs` that gRPC holds calls, those being refused among them; beyond it does so itself."""
+ASIDE: Final = 16
+"""Calls of a batch or an administrative method that may wait for the one before, `ASIDE_SECONDS` each."""
+ASIDE_SECONDS: Final = 60.0
+WAY_SECONDS: Final = 0.02
+"""Longest that each attempt of a batch waits for sign-ins and outcomes, so that it comes to its end, too."""
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
@@ -45,7 +54,11 @@ class Options(Struct, frozen=True, kw_only=True):
     timeout_s: float = 0.1
     """For one attempt or outcome, where the caller's deadline leaves that much."""
     max_concurrent_rpcs: int = 256
-    """Under way and queued; beyond it calls get RESOURCE_EXHAUSTED at once. 256 queue for some 60 ms."""
+    """Calls of one method that may wait; beyond it they are refused at once."""
+    queue_s: float = 0.1
+    """Longest wait of a sign-in or an outcome for its turn."""
+    standing_queue_s: float = 0.01
+    """The same for a sign-in, where calls have been waiting for `queue_s` without a break."""
     max_message_bytes: int = 1024 * 1024
     """Largest request of all: a batch of 500 attempts with every usual signal, at 2 KiB each."""
     reuse_port: bool = False
@@ -54,6 +67,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """Connections are closed kindly after this time (gRPC varies it by a tenth), so that clients spread."""
     max_connection_idle_s: int = 600
     """Idle connections are closed after this time."""
+    max_connection_streams: int = 100
+    """Calls under way on one connection, those that were taken back and are not yet over included."""
     connection_grace_s: int = 30
     """Time for the calls on a connection that is closed for its age."""
     min_ping_interval_s: int = 30
@@ -91,9 +106,9 @@ def build_server(
     cannot be bound.
     """
     server = grpc.server(
-        Handlers(options.threads, "rpc", held_up_s=HELD_UP * options.timeout_s),
+        ThreadPoolExecutor(1, thread_name_prefix="probe"),
         options=channel_arguments(options),
-        maximum_concurrent_rpcs=options.max_concurrent_rpcs,
+        maximum_concurrent_rpcs=REFUSALS * options.max_concurrent_rpcs,
     )
     server.add_generic_rpc_handlers([_risk_service(engine, meter, options, guard)])
     states = health.HealthServicer()
@@ -133,15 +148,26 @@ def set_serving(states: health.HealthServicer, serving: bool) -> None:
 
 
 def _risk_service(engine: Engine, meter: RpcMeter, options: Options, guard: Guard | None) -> grpc.GenericRpcHandler:
-    servicer = RiskServicer(engine, options.timeout_s)
+    handlers = Handlers(options.threads, "rpc", held_up_s=HELD_UP * options.timeout_s)
+    servicer = RiskServicer(engine, options.timeout_s, partial(handlers.give_way, WAY_SECONDS))
     several = options.max_message_bytes
     one = min(ATTEMPT_BYTES, several)
     rpc = partial(unary, meter=meter, guard=guard)
-    assess = rpc(f"{SERVICE}/Assess", risk_pb2.AssessRequest, servicer.assess, max_bytes=one)
-    batch = rpc(f"{SERVICE}/BatchAssess", risk_pb2.BatchAssessRequest, servicer.batch_assess, max_bytes=several)
-    record = rpc(f"{SERVICE}/RecordOutcome", risk_pb2.RecordOutcomeRequest, servicer.record_outcome, max_bytes=one)
-    methods = {"Assess": assess, "BatchAssess": _aside(batch, "batch"), "RecordOutcome": record}
-    return grpc.method_handlers_generic_handler(SERVICE, methods)
+    names = {name: f"{SERVICE}/{name}" for name in ("Assess", "RecordOutcome", "BatchAssess")}
+    assess = rpc(names["Assess"], risk_pb2.AssessRequest, servicer.assess, max_bytes=one)
+    record = rpc(names["RecordOutcome"], risk_pb2.RecordOutcomeRequest, servicer.record_outcome, max_bytes=one)
+    batch = rpc(names["BatchAssess"], risk_pb2.BatchAssessRequest, servicer.batch_assess, max_bytes=several)
+    brisk = Limits(calls=options.max_concurrent_rpcs, burst_s=options.queue_s, standing_s=options.standing_queue_s)
+    patient = replace(brisk, standing_s=options.queue_s)
+    # The order of the lanes is the order of the turns: somebody waits for a sign-in, nobody for what came of it.
+    sign_ins = handlers.lane(names["Assess"], brisk, meter)
+    outcomes = handlers.lane(names["RecordOutcome"], patient, meter)
+    methods = {
+        "Assess": method(names["Assess"], sign_ins, assess, meter),
+        "RecordOutcome": method(names["RecordOutcome"], outcomes, record, meter),
+        "BatchAssess": _aside(names["BatchAssess"], batch, meter),
+    }
+    return Gate(SERVICE, methods)
 
 
 def subject_service(subjects: Subjects, meter: RpcMeter, guard: Guard | None = None) -> Administration:
@@ -154,7 +180,7 @@ def subject_service(subjects: Subjects, meter: RpcMeter, guard: Guard | None = N
         "ExportSubject": rpc(f"{SUBJECTS}/ExportSubject", subject_pb2.ExportSubjectRequest, export),
         "EraseSubject": rpc(f"{SUBJECTS}/EraseSubject", subject_pb2.EraseSubjectRequest, erase),
     }
-    return _administration(SUBJECTS, methods)
+    return _administration(SUBJECTS, methods, meter)
 
 
 def release_service(releases: Releases, meter: RpcMeter, guard: Guard | None = None) -> Administration:
@@ -169,38 +195,29 @@ def release_service(releases: Releases, meter: RpcMeter, guard: Guard | None = N
         "ActivateRelease": rpc(f"{RELEASES}/ActivateRelease", release_pb2.ActivateReleaseRequest, activate),
         "RollbackRelease": rpc(f"{RELEASES}/RollbackRelease", release_pb2.RollbackReleaseRequest, rollback),
     }
-    return _administration(RELEASES, methods)
+    return _administration(RELEASES, methods, meter)
 
 
-def _administration(service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]]) -> Administration:
-    name = service.rpartition(".")[2]
-    apart = {method: _aside(handler, name) for method, handler in methods.items()}
-    return Administration(service, grpc.method_handlers_generic_handler(service, apart))
+def _administration(
+    service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]], meter: RpcMeter
+) -> Administration:
+    apart = {name: _aside(f"{service}/{name}", handler, meter) for name, handler in methods.items()}
+    return Administration(service, Gate(service, apart))
 
 
-class _Aside(Generic[Request, Response]):
-    """A behaviour on a thread of its own, by the attribute that grpcio looks for.
-
-    A batch takes up to 0.2 s, a reflection stream as long as its client likes: sign-ins do not
-    wait behind them.
-    """
-
-    def __init__(self, behaviour: Callable[[Request, grpc.ServicerContext], Response], name: str) -> None:
-        self._behaviour = behaviour
-        self.experimental_thread_pool = ThreadPoolExecutor(1, thread_name_prefix=name)
-
-    def __call__(self, request: Request, context: grpc.ServicerContext) -> Response:
-        return self._behaviour(request, context)
-
-
-def _aside(handler: grpc.RpcMethodHandler[Request, Response], name: str) -> grpc.RpcMethodHandler[Request, Response]:
-    assert handler.unary_unary is not None
-    return grpc.unary_unary_rpc_method_handler(_Aside(handler.unary_unary, name))
+def _aside(name: str, handler: grpc.RpcMethodHandler[bytes, bytes], meter: RpcMeter) -> Method:
+    """On a thread of its own: a batch takes up to 0.2 s, an erasure longer, and sign-ins do not wait behind them."""
+    handlers = Handlers(1, name.rpartition("/")[2], held_up_s=ASIDE_SECONDS)
+    limits = Limits(calls=ASIDE, burst_s=ASIDE_SECONDS, standing_s=ASIDE_SECONDS)
+    return method(name, handlers.lane(name, limits, meter), handler, meter)
 
 
 def _add_reflection(server: grpc.Server, services: tuple[str, ...]) -> None:
+    """On a thread of its own: a stream stays open as long as its client likes."""
     servicer = reflection.ReflectionServicer((*services, health.SERVICE_NAME, reflection.SERVICE_NAME))
-    servicer.ServerReflectionInfo = _Aside(servicer.ServerReflectionInfo, "reflection")
+    servicer.ServerReflectionInfo = By(
+        ThreadPoolExecutor(1, thread_name_prefix="reflection"), servicer.ServerReflectionInfo
+    )
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
 
 
@@ -208,6 +225,7 @@ def channel_arguments(options: Options) -> list[tuple[str, int]]:
     """The server's channel arguments, as grpc names them."""
     return [
         ("grpc.so_reuseport", int(options.reuse_port)),
+        ("grpc.max_concurrent_streams", options.max_connection_streams),
         ("grpc.max_receive_message_length", options.max_message_bytes),
         ("grpc.max_connection_age_ms", options.max_connection_age_s * 1000),
         ("grpc.max_connection_age_grace_ms", options.connection_grace_s * 1000),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,23 +15,35 @@ from socketserver import ThreadingMixIn
 from typing import Final
 
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.meter_memory import Readings
+from riskd.meter_memory import MeterMemory, Readings
+from riskd.metrics import METRICS, NEEDED
 from riskd.server.processes import Board
 
 CONNECTIONS: Final = 16
 """Served at a time; more wait in the kernel's queue."""
 SECONDS: Final = 5.0
 """For a client to send its request and take the answer."""
+LATELY_SECONDS: Final = 30.0
+"""After a part's last failure `/readyz` names it for so long."""
+_FAILED_AT: Final = next(metric for metric in METRICS if metric.name == "riskd_failure_timestamp_seconds")
 Answer = tuple[HTTPStatus, str, bytes]
 TEXT: Final = "text/plain; charset=utf-8"
 
 
 class Endpoint:
-    """What each path answers. `page` renders the metrics for an Accept header; `ready` says whether all serve."""
+    """What each path answers. `page` renders the metrics for an Accept header; `ready` says whether all serve, and
+    `failing` which parts failed lately.
 
-    def __init__(self, page: Callable[[str], tuple[str, bytes]], ready: Callable[[], bool]) -> None:
+    Parts that fail leave it ready: it still answers, by the policy's postures, and says what it lacks. Were it taken
+    out of the balancer, so would all others that share the store, and sign-ins would have no answer at all.
+    """
+
+    def __init__(
+        self, page: Callable[[str], tuple[str, bytes]], ready: Callable[[], bool], failing: Callable[[], Sequence[str]]
+    ) -> None:
         self._page = page
         self._ready = ready
+        self._failing = failing
         self._lock = threading.Lock()
 
     def answer(self, path: str, accept: str) -> Answer:
@@ -43,7 +56,8 @@ class Endpoint:
             return HTTPStatus.OK, TEXT, b"ok\n"
         if path == "/readyz":
             if self._ready():
-                return HTTPStatus.OK, TEXT, b"ready\n"
+                failing = ", ".join(self._failing())
+                return HTTPStatus.OK, TEXT, f"ready, without: {failing}\n".encode() if failing else b"ready\n"
             return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"not every worker serves\n"
         return HTTPStatus.NOT_FOUND, TEXT, b"there is /metrics, /healthz and /readyz\n"
 
@@ -60,6 +74,7 @@ class Server(ThreadingMixIn, HTTPServer):
         self.endpoint = endpoint
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self._begun: dict[object, float] = {}
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
@@ -76,8 +91,18 @@ class Server(ThreadingMixIn, HTTPServer):
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         """A thread a connection, once there is a place for it."""
-        self._places.acquire()
+        while not self._places.acquire(timeout=SECONDS / 10):
+            self._hang_up()
+        self._begun[request] = time.monotonic()
         super().process_request(request, client_address)
+
+    def _hang_up(self) -> None:
+        """On whoever drips: each byte would have its own time."""
+        late = time.monotonic() - SECONDS
+        for request, begun in list(self._begun.items()):
+            if begun < late and isinstance(request, socket.socket):
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
@@ -86,6 +111,7 @@ class Server(ThreadingMixIn, HTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._begun.pop(request, None)
             self._places.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -113,6 +139,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Scrapes and probes are not logged."""
+
+
+def failing(memory: MeterMemory) -> list[str]:
+    """The parts of an answer that failed lately."""
+    since, first = time.time() - LATELY_SECONDS, memory.first[_FAILED_AT.name]
+    return [
+        part
+        for place, (part,) in enumerate(_FAILED_AT.rows, first)
+        if part in NEEDED and any(memory.slots(worker)[place] > since for worker in range(memory.workers))
+    ]
 
 
 def readings(board: Board) -> Readings:

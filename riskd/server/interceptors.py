@@ -7,7 +7,6 @@ every call, and sees requests only after they were parsed (docs/decisions/0014).
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final, Protocol, TypeVar
@@ -21,16 +20,18 @@ from grpc_status.rpc_status import to_status
 from riskd.core.errors import Problem, RiskdError
 from riskd.server.faults import InvalidRequest
 from riskd.server.guard import Guard
+from riskd.server.handlers import QueueMeter, take_turn
+from riskd.server.json_log import told
 from riskd.server.status import internal, status
 
 _LOG: Final = logging.getLogger(__name__)
 _CODES: Final = {code.value[0]: code.name for code in StatusCode}
-_UNARY: Final = "unary"
+UNARY: Final = "unary"
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
 
-class RpcMeter(Protocol):
+class RpcMeter(QueueMeter, Protocol):
     """What the boundary counts, under the names that gRPC dashboards know. Must not raise or block."""
 
     def started(self, method: str, kind: str, /) -> None:
@@ -61,14 +62,17 @@ def unary(
 
     def handle(message: bytes, context: ServicerContext) -> bytes:
         begun = perf_counter()
-        meter.started(method, _UNARY)
+        meter.started(method, UNARY)
+        request: Request | None = None
         try:
-            answer = behaviour(read(message, context), context).SerializeToString()
+            take_turn()
+            request = read(message, context)
+            answer = behaviour(request, context).SerializeToString()
         except Exception as error:
-            fault = status(error) if isinstance(error, RiskdError) else _bug(method, error)
-            meter.handled(method, _UNARY, _CODES[fault.code], perf_counter() - begun)
+            fault = status(error) if isinstance(error, RiskdError) else _bug(method, error, request)
+            meter.handled(method, UNARY, _CODES[fault.code], perf_counter() - begun)
             context.abort_with_status(to_status(fault))
-        meter.handled(method, _UNARY, "OK", perf_counter() - begun)
+        meter.handled(method, UNARY, "OK", perf_counter() - begun)
         return answer
 
     return unary_unary_rpc_method_handler(handle)
@@ -115,10 +119,12 @@ def _parser(request_type: type[Request], max_bytes: int) -> Callable[[bytes], Re
     return parse
 
 
-def _bug(method: str, error: Exception) -> Status:
-    """Logs the kind and the place. Messages of exceptions may quote the request, so they are left out."""
+def _bug(method: str, error: Exception, request: Message | None) -> Status:
+    """Logs the kind and the place, and which request it was. Messages of exceptions may quote it, so they are left
+    out."""
     error_id = uuid4().hex
-    place = [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_tb(error.__traceback__)]
-    fields = {"error_id": error_id, "method": method, "kind": type(error).__qualname__, "place": place}
+    fields = {"error_id": error_id, "method": method, **told(error)}
+    if request_id := getattr(request, "request_id", ""):
+        fields["request_id"] = request_id
     _LOG.error("internal_error", extra={"fields": fields})
     return internal(error_id)

@@ -1,13 +1,23 @@
-"""Events on stderr: one JSON object a line. Subjects, addresses and secrets never belong in one."""
+"""Events on stderr: one JSON object a line. Subjects, addresses and secrets never belong in one.
+
+So texts that others wrote are left out, for they may quote what they were given: of an exception the kind and the
+places in the code are told, and of what a library logs the place.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
 import time
+import traceback
+from types import TracebackType
 from typing import Final
 
 _SHIFT: Final = 1000
+_OURS: Final = ("riskd", "__main__")
+_LOG: Final = logging.getLogger("riskd.process")
 
 
 class JsonFormatter(logging.Formatter):
@@ -19,18 +29,50 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, object] = {
             "time": f"{stamp}.{int(record.created * _SHIFT) % _SHIFT:03d}Z",
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
         }
-        fields = getattr(record, "fields", None)
-        if isinstance(fields, dict):
-            line.update(fields)
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.name.partition(".")[0] in _OURS:
+            line["event"] = record.getMessage()
+            fields = getattr(record, "fields", None)
+            if isinstance(fields, dict):
+                line.update(fields)
+        else:
+            line |= {"event": "library", "logger": record.name, "at": f"{record.pathname}:{record.lineno}"}
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = told(record.exc_info[1])
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+def told(error: BaseException) -> dict[str, object]:
+    """The kind of an exception, and its places in the code, the innermost last."""
+    place = [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_tb(error.__traceback__)]
+    return {"kind": type(error).__qualname__, "place": place}
+
+
 def configure(level: str) -> None:
-    """Send every event of `level` or worse to stderr, and nothing elsewhere."""
+    """Send every event of `level` or worse to stderr, and nothing elsewhere; of libraries, warnings and worse.
+
+    Exceptions that nobody catches, in threads too, and Python's warnings become events.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
+    sys.unraisablehook = _unraisable
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _LOG.error("uncaught", exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None:
+        _LOG.error("uncaught", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
+
+
+def _unraisable(args: sys.UnraisableHookArgs) -> None:
+    if args.exc_value is not None:
+        _LOG.error("uncaught", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))

@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import Problem, RiskdError
+from riskd.server.file_changes import FileChanges
 
 REFUSED: Final = 2
 """Exit code where the configuration was refused; problems were reported."""
@@ -62,8 +63,10 @@ _DECODER: Final = msgspec.json.Decoder(Serving | Stopping | Refused)
 class Report:
     """A child's side of its pipe, and the orders that it gets."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, again: bool = False) -> None:
+        """`again`: the tree was ready before, so this child takes the place of one that died."""
         self._descriptor = descriptor
+        self.again = again
 
     def send(self, message: Serving | Stopping | Refused) -> None:
         """Tell the supervisor. Does nothing when there is none any more."""
@@ -135,13 +138,21 @@ class ProcessTree:
     """Keeps tasks running until it is told to stop. One use; `run` belongs to the main thread."""
 
     def __init__(
-        self, tasks: Sequence[Task], board: Board, grace: float, ready: Callable[[Mapping[str, str]], None]
+        self,
+        tasks: Sequence[Task],
+        board: Board,
+        grace: float,
+        ready: Callable[[Mapping[str, str]], None],
+        changes: FileChanges | None = None,
     ) -> None:
-        """`grace`: seconds for a drain. `ready` is called once, with the facts of all, when all serve."""
+        """`grace`: seconds for a drain. `ready` is called once, with the facts of all, when all serve. What `changes`
+        notices is told to all as SIGHUP is.
+        """
         self._children = [_Child(index, task) for index, task in enumerate(tasks)]
         self._board = board
         self._grace = grace
         self._ready = ready
+        self._changes = changes
         self._facts: dict[str, str] = {}
         self._was_ready = False
         self._code = 0
@@ -163,6 +174,7 @@ class ProcessTree:
             while not self._done():
                 self._start_due()
                 self._listen()
+                self._look()
                 self._drain()
         finally:
             signal.set_wakeup_fd(-1)
@@ -189,7 +201,7 @@ class ProcessTree:
         pid = os.fork()
         if pid == 0:
             os.close(heard)
-            self._become(child.task, Report(tell), parent)
+            self._become(child.task, Report(tell, again=self._was_ready), parent)
         os.close(tell)
         child.pid, child.pipe, child.heard, child.born, child.due = pid, heard, b"", now, None
         self._board.post(child.index, pid, serving=False)
@@ -205,7 +217,7 @@ class ProcessTree:
         for child in self._children:
             if child.pid:
                 os.close(child.pipe)
-        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
         code = CRASHED
         try:
             if os.getppid() == parent:
@@ -223,7 +235,8 @@ class ProcessTree:
     def _listen(self) -> None:
         now = time.monotonic()
         moments = [child.due for child in self._children if child.due is not None and not self._stopping]
-        soonest = min([*moments, self._kill_at], default=float("inf"))
+        look = self._changes.due if self._changes and not self._stopping else float("inf")
+        soonest = min([*moments, self._kill_at, look])
         timeout = None if soonest == float("inf") else max(0.0, soonest - now)
         for key, _ in self._selector.select(timeout):
             child = key.data
@@ -235,6 +248,11 @@ class ProcessTree:
                     self._hear(child, _DECODER.decode(line))
             else:
                 self._bury(child)
+
+    def _look(self) -> None:
+        if self._changes and not self._stopping and self._was_ready and self._changes.changed(time.monotonic()):
+            _LOG.info("files_changed")
+            self._signal(signal.SIGHUP, self._children)
 
     def _obey(self, orders: bytes) -> None:
         for order in orders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from riskd._proto.riskd.v1 import risk_pb2
@@ -45,12 +46,18 @@ class Call(Protocol):
         ...
 
 
+def _go_on() -> None:
+    """Give way to nobody."""
+
+
 class RiskServicer:
     """RiskService over an engine."""
 
-    def __init__(self, engine: Engine, timeout: float) -> None:
-        """`timeout`: seconds for one attempt or outcome, where the caller's deadline leaves that much."""
+    def __init__(self, engine: Engine, timeout: float, give_way: Callable[[], None] = _go_on) -> None:
+        """`timeout`: seconds for one attempt or outcome, where the caller's deadline leaves that much. `give_way` lets
+        those go first for whom somebody waits."""
         self._engine = engine
+        self._give_way = give_way
         self._timeout = timeout
         self._answers = translate.Answers()
 
@@ -64,7 +71,10 @@ class RiskServicer:
         count = len(request.requests)
         if not 0 < count <= BATCH:
             raise InvalidRequest([Problem("requests", f"{count} attempts", f"send 1 to {BATCH}")])
-        results = [self._result(each, self._allowed(call)) for each in request.requests]
+        results = []
+        for each in request.requests:
+            self._give_way()
+            results.append(self._result(each, self._allowed(call)))
         return risk_pb2.BatchAssessResponse(results=results)
 
     def record_outcome(self, request: risk_pb2.RecordOutcomeRequest, call: Call) -> risk_pb2.RecordOutcomeResponse:

@@ -10,13 +10,16 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.meter_memory import MeterMemory
+from riskd.server.file_changes import FileChanges
 from riskd.server.processes import Board, ProcessTree, Report, Serving, Task
 
 MONITOR: Final = "monitor"
@@ -38,7 +41,7 @@ def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, st
             Task(MONITOR, partial(_monitor, settings, version, memory, board), last=True),
         ]
         grace = settings.server.lame_duck_s + settings.server.grace_s
-        tree = ProcessTree(tasks, board, grace, ready)
+        tree = ProcessTree(tasks, board, grace, ready, _watch(settings))
         code = tree.run()
     if tree.problems:
         raise InvalidSettings(tree.problems)
@@ -69,7 +72,15 @@ def reserved(host: str, port: int) -> Iterator[int]:
         yield port
 
 
+def _watch(settings: Settings) -> FileChanges | None:
+    """Over the files that workers read again; those that come with riskd do not change."""
+    geo, release, seconds = settings.geo, settings.release, settings.server.watch_s
+    named = (release.policies, release.models, geo.dir, geo.city, geo.asn, geo.anonymous)
+    return FileChanges([Path(path) for path in named if path], seconds, time.monotonic()) if seconds else None
+
+
 def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would write beside the JSON lines, whatever a client makes it
     from riskd.server.worker import work
 
     work(settings, index, port, memory, report)
@@ -77,14 +88,19 @@ def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report
 
 def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board, report: Report) -> None:
     from riskd.adapters.prometheus_page import PrometheusPage
-    from riskd.server.http import Endpoint, Server, readings
+    from riskd.drift_watch import watching
+    from riskd.server.http import Endpoint, Server, failing, readings
 
     page = PrometheusPage(memory, version)
     workers = [name for name in board.names if name != MONITOR]
-    endpoint = Endpoint(
-        lambda accept: page.render(accept, readings(board)), lambda: all(board.serving(name) for name in workers)
-    )
-    with Server(settings.metrics.host, settings.metrics.port, endpoint) as server:
+    with contextlib.ExitStack() as running:
+        watch = running.enter_context(watching(settings))
+        endpoint = Endpoint(
+            lambda accept: page.render(accept, {**readings(board), **watch.readings}),
+            lambda: all(board.serving(name) for name in workers),
+            lambda: failing(memory),
+        )
+        server = running.enter_context(Server(settings.metrics.host, settings.metrics.port, endpoint))
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
         host = f"[{server.server_name}]" if ":" in server.server_name else server.server_name
         report.send(Serving({"metrics": f"http://{host}:{server.server_port}/metrics"}))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gc
-import logging
 import time
 from pathlib import Path
-from typing import Final
 
 import grpc
 from msgspec import Struct
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
-from riskd.core.errors import InvalidSettings, Problem, RiskdError
+from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
 from riskd.meter_memory import MeterMemory
 from riskd.server.callers import Callers
@@ -30,17 +28,17 @@ from riskd.server.grpc_server import (
 )
 from riskd.server.guard import Guard
 from riskd.server.processes import Report, Serving, Stopping
+from riskd.server.reloading import load, reload
 from riskd.server.tls import Tls
 from riskd.server.watch import Watched, watching
-from riskd.wiring import open_engine, open_releases, open_subjects, reload
-
-_LOG: Final = logging.getLogger("riskd.worker")
+from riskd.wiring import open_engine, open_releases, open_subjects
 
 
 def work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
     """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
     meter = PrometheusMeter(memory, index)
-    with open_engine(settings, meter, index) as engine:
+    releases, geo = load(settings, meter, again=report.again)
+    with open_engine(settings, meter, index, releases, geo) as engine:
         guard = _guard(settings)
         tls = Tls(settings) if settings.server.tls_cert else None
         watched = _watched(settings, meter, guard, tls)
@@ -58,7 +56,7 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
         report.send(Serving(_facts(settings, engine, service)))
         with watching(watched, guard.tell if guard else _nothing):
             for _ in report.reloads():
-                _reload(settings, engine, meter)
+                reload(settings, engine, releases, meter, speaks=not index)
                 for each in watched:
                     each.take()
         report.send(Stopping())
@@ -107,6 +105,8 @@ def _options(settings: Settings, port: int) -> Options:
         threads=server.threads,
         timeout_s=server.default_timeout_ms / 1000,
         max_concurrent_rpcs=server.max_concurrent_rpcs,
+        queue_s=server.queue_ms / 1000,
+        standing_queue_s=server.standing_queue_ms / 1000,
         max_message_bytes=server.max_message_kb * 1024,
         reuse_port=True,
         max_connection_age_s=server.max_connection_age_s,
@@ -148,17 +148,6 @@ def _nothing() -> None:
 
 def _facts(settings: Settings, engine: Engine, service: Service) -> dict[str, str]:
     return {"address": _address(settings.server.host, service.port), "release": engine.release.id}
-
-
-def _reload(settings: Settings, engine: Engine, meter: PrometheusMeter) -> None:
-    """Decide by what is on disk now; if that is refused, go on with what there is."""
-    try:
-        reload(settings, engine, meter)
-    except RiskdError as error:
-        meter.failed("reload")
-        _LOG.error("reload_refused", extra={"fields": {"problems": [str(problem) for problem in error.problems]}})
-        return
-    _LOG.info("reloaded", extra={"fields": {"release": engine.release.id}})
 
 
 def _drain(settings: Settings, service: Service) -> None:

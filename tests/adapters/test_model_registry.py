@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskd.adapters.model_file import Act, Registry, load_model, read_signature, seal, sign, stage, verified
+from riskd.adapters.model_file import load_model, read_signature, seal, sign, verified
+from riskd.adapters.model_registry import Act, Registry, stage
+from riskd.config import data_directory
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidModel
-from riskd.wiring import data_directory
 from tests.models.stories import DEFINITIONS
 
 VERSIONS = ("a", "b", "c")

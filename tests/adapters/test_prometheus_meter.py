@@ -383,7 +383,7 @@ def test_openmetrics_for_who_asks() -> None:
 
 
 def test_page_is_empty_of_what_never_happened() -> None:
-    """A fresh service shows the zeros that `rate()` needs, and no others."""
+    """A fresh service shows the zeros that `rate()` and alerts need, and no others."""
     shown = {name for name, _ in samples(MeterMemory(1))}
     assert shown == {
         "grpc_server_started_total",
@@ -392,6 +392,7 @@ def test_page_is_empty_of_what_never_happened() -> None:
         "grpc_server_msg_sent_total",
         "riskd_causes_total",
         "riskd_failures_total",
+        "riskd_reload_failed",
         "riskd_signal_arrivals_total",
         "riskd_store_common_reads_total",
         "riskd_build_info",

@@ -18,9 +18,9 @@ from msgspec.structs import replace
 
 from benchmarks.traffic import attempts
 from riskd.cli.main import main
-from riskd.config import load
+from riskd.config import data_directory, load
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Federation, Outcome, Session
-from riskd.wiring import data_directory, open_engine
+from riskd.wiring import open_engine
 
 ATTRIBUTE_RULE: Final = """
   - name: large_amount

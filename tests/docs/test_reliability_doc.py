@@ -12,6 +12,7 @@ ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line
 UNTOLD = {
     "test_a_line_that_hangs_holds_up_its_own_thread_alone",  # what the log does of `test_a_log_on_a_disk_that_hangs`
     "test_a_clock_that_is_set_back_opens_the_next_segment",  # names of files
+    "test_stderr_stays_json_lines",  # of every client
 }
 """Tests of faults that only say more of what another row says."""
 

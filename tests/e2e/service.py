@@ -41,10 +41,12 @@ EAGER: Final = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.use_local_subc
 
 
 def environment(state: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a riskd that sees nothing of this machine's: its own state, the tests' geo databases."""
+    """The environment of a riskd that sees nothing of this machine's: its own state, the tests' geo databases; and
+    that refuses nobody because the machine is busy with other tests."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("RISKD_", "XDG_"))}
     geo = {"RISKD_GEO__DIR": f"{state}/geo", "RISKD_GEO__CITY": str(CITY), "RISKD_GEO__ASN": str(ASN)}
-    return {**ours, "PYTHONPATH": str(ROOT), "RISKD_STATE__DIR": str(state), **geo, **(settings or {})}
+    patience = {f"RISKD_SERVER__{name}QUEUE_MS": "20000" for name in ("", "STANDING_")}
+    return {**ours, "PYTHONPATH": str(ROOT), "RISKD_STATE__DIR": str(state), **geo, **patience, **(settings or {})}
 
 
 def riskd(*arguments: str, state: Path, settings: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

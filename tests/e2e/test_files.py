@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -34,6 +35,7 @@ def settings(files: Path) -> dict[str, str]:
         "RISKD_GEO__DIR": str(files / "geo"),
         "RISKD_GEO__CITY": "",
         "RISKD_GEO__ASN": "",
+        "RISKD_SERVER__WATCH_S": "0",
     }
 
 
@@ -184,3 +186,74 @@ def test_reloads(files: Path) -> None:
         seen = [line.facts.place for line in service.decisions() if isinstance(line, record.AssessmentRecord)]
         assert [place is not None for place in seen] == [True] * 4 + [False, True]
         assert service.stop() == 0
+
+
+WATCHED = {"RISKD_SERVER__WATCH_S": "0.2"}
+"""Files are looked at so often that a test need not wait."""
+
+
+def decided_by(service: Service) -> set[str]:
+    """The releases that many answers name, of all workers."""
+    return {service.assess(attempt()).release for _ in range(12)}
+
+
+def failed(service: Service) -> bool:
+    """Whether the service says that files on disk were refused."""
+    return service.metric("riskd_reload_failed") == 1
+
+
+@pytest.mark.slow
+def test_what_changes_is_taken_by_all_workers_and_what_is_bad_by_none(files: Path) -> None:
+    """Without a signal, a good policy is taken by every worker; a bad one is refused, told and counted, and a worker
+    that dies meanwhile is replaced by one that goes on with the last good files, databases left out that are bad."""
+    with serving(files / "state", workers=2, settings={**settings(files), **WATCHED}) as service:
+        (first,) = decided_by(service)
+        policy, city = files / "policies" / "customer.yaml", files / "geo" / "city.mmdb"
+        good, database = policy.read_text(encoding="utf-8"), city.read_bytes()
+        replace(policy, "version: ", "# reviewed again\nversion: ")
+        eventually(lambda: first not in decided_by(service))
+        (second,) = decided_by(service)
+        assert not failed(service)
+
+        type_error(files)
+        eventually(lambda: failed(service))
+        corrupt_database(files)
+        eventually(lambda: "city.mmdb" in str(service.events()[-1].get("problems")))
+        before = service.workers()
+        for worker in before:
+            os.kill(worker, signal.SIGKILL)
+        eventually(lambda: not set(before) & set(service.workers()))
+        eventually(lambda: service.get("/readyz")[0] == 200)
+        assert decided_by(service) == {second}
+        assert failed(service)
+        assert "place" in gaps(service)
+
+        install(city, database)
+        install(policy, good.encode())
+        eventually(lambda: decided_by(service) == {first})
+        eventually(lambda: not failed(service))
+        eventually(lambda: "place" not in gaps(service))
+        assert service.metric("riskd_reload_timestamp_seconds") > 1e9
+        assert service.stop() == 0
+
+
+def gaps(service: Service) -> set[str]:
+    """The sources of an answer's gaps."""
+    return {gap.source for gap in service.assess(attempt(LONDON)).gaps}
+
+
+def test_what_somebody_activated_stays_until_the_files_are_followed_again(files: Path) -> None:
+    """An activation ends the following of files; `riskd release follow` begins it again, with what they hold now."""
+    chosen = {**settings(files), **WATCHED}
+    with serving(files / "state", settings=chosen) as service:
+        first = service.assess(attempt()).release
+        assert riskd("release", "activate", first, state=files / "state", settings=chosen).returncode == 0
+        replace(files / "policies" / "customer.yaml", "version: ", "# reviewed again\nversion: ")
+        eventually(lambda: any(event["event"] == "reloaded" for event in service.events()))
+        assert service.assess(attempt()).release == first
+        done = riskd("release", "follow", "--reason", "back to files", state=files / "state", settings=chosen)
+        assert done.returncode == 0, done.stderr
+        second = service.assess(attempt()).release
+        assert second != first
+        replace(files / "policies" / "customer.yaml", "version: ", "# and again\nversion: ")
+        eventually(lambda: service.assess(attempt()).release not in (first, second))

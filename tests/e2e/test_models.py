@@ -11,14 +11,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.model_file import read_forest, read_signature, seal
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
+from riskd.core.features import NAMES
 from riskd.core.lineup import Wish
 from riskd.core.record import ShadowRecord
 from tests.e2e.service import attempt, eventually, riskd, serving
 from tests.e2e.test_files import START, reload, told
 from tests.models.stories import DEFINITIONS, MODELS
+from tests.offline.drift.world import rows, write
 from tests.releases.candidates import policies, releases
 
 
@@ -115,3 +118,22 @@ def test_a_challenger_is_scored_in_shadow_by_one_command(models: Path, tmp_path:
         assert created["id"] == activation["shadow"]
         run("release", "activate", str(created["id"]))
         assert service.assess(attempt()).model == "candidate"
+
+
+def test_a_service_tells_of_drift(models: Path, tmp_path: Path) -> None:
+    """The page has an index for every feature of a model that says what it expects, and for its score; none for others;
+    what nobody sends any more has a large one."""
+    bundle = models / "customer" / "hand-set-2"
+    done = riskd("model", "reference", str(bundle), "--log", str(write(tmp_path / "usual", rows(1))), state=tmp_path)
+    assert done.returncode == 0, done.stderr
+    settings = {"RISKD_RELEASE__MODELS": str(models), "RISKD_METRICS__DRIFT_S": "0.2"}
+    with serving(tmp_path / "state", workers=2, settings=settings) as service:
+        with service.stub() as stub:
+            for number in range(11):
+                batch = [attempt(subject=f"{number}-{each}") for each in range(100)]
+                stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=batch), timeout=20)
+        eventually(lambda: len(service.samples("riskd_drift_psi")) == len(NAMES) + 1)
+        assert service.metric("riskd_drift_rows", domain="customer") == pytest.approx(1100, rel=1e-3)
+        assert service.metric("riskd_drift_psi", feature="device_llr") > 1
+        assert all(value >= 0 for value in service.samples("riskd_drift_psi").values())
+        assert service.metric("riskd_drift_rows", domain="machine") == 0

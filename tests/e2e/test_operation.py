@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def test_health_says_so_before_calls_are_refused(tmp_path: Path) -> None:
         assert service.assess(attempt()).assessment_id
         states.cancel()
         assert service.process.wait(20) == 0
+
+
+def test_without_its_store_it_stays_ready_and_says_so(tmp_path: Path) -> None:
+    """It still answers, by the policy's postures: taken out of the balancer, sign-ins would have no answer at all."""
+    nobody = {"RISKD_STORE__KIND": "redis", "RISKD_STORE__URL": "redis://127.0.0.1:1"}
+    with serving(tmp_path, settings=nobody) as service:
+        assert "store:not_written" in service.assess(attempt()).causes
+        assert service.get("/readyz") == (200, "ready, without: store\n")
+        assert time.time() - service.metric("riskd_failure_timestamp_seconds", part="store") < 30
 
 
 def test_reflection_tells_every_method(service: Service) -> None:

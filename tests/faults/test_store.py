@@ -8,15 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from random import Random
 from statistics import median
 
 import lmdb
 import pytest
 
-from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.lmdb_store import LmdbStore, open_or_begin
 from riskd.core.errors import InvalidStore, Unavailable
 from riskd.core.history import DAY
 from riskd.core.stored import Swap
@@ -149,22 +150,83 @@ def test_a_store_with_a_damaged_page(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
-    """To read beyond the end of a mapped file kills the process. The next one checks the file, says what is wrong and
-    does not serve, until the file is mended or moved away: then it serves, by itself."""
-    with serving(tmp_path) as service, service.stub() as stub:
+    """To read beyond the end of a mapped file kills the process. The next one checks the file, sets it aside, says so
+    and serves, by itself; what is acknowledged from then on is found."""
+    with serving(tmp_path, workers=2) as service, service.stub() as stub:
         caller = Witness(service, stub)
         caller.sign_in(5.0)
         caller.several(30)
-        store = tmp_path / "store"
-        with (store / "data.mdb").open("r+b") as file:
+        with (tmp_path / "store" / "data.mdb").open("r+b") as file:
             file.truncate(2 * 4096)
         eventually(caller.is_unconnected)
-        eventually(lambda: any("beyond EOF" in str(event.get("problems")) for event in service.events()))
-        assert service.metric("riskd_failures_total") == 0
-        assert service.metric("riskd_worker_restarts_total") > 0
-        store.rename(tmp_path / "cut off")
         eventually(lambda: not caller.is_unconnected())
-        caller.recovered()
+        eventually(lambda: service.get("/readyz")[0] == 200)
+        is_begun_anew(service, caller)
+        (aside,) = tmp_path.glob("store.corrupt-*")
+        assert (aside / "data.mdb").stat().st_size >= 2 * 4096
+
+
+def is_begun_anew(service: Service, caller: Witness) -> None:
+    """Once, whoever else found the damage; told and counted; and the new store keeps what it acknowledges."""
+    told = [event for event in service.events() if event["event"] == "store_set_aside"]
+    assert len(told) == service.metric("riskd_failures_total", part="store_damaged") >= 1
+    assert "riskd store rebuild" in str(told[0]["problems"])
+    assert told[0]["level"] == "critical"
+    caller.acknowledged.clear()
+    caller.recovered()
+    eventually(lambda: is_found(service, caller.sign_in().answer.assessment_id))
+    caller.acknowledged.clear()
+    caller.several(10)
+    caller.finds_everything()
+
+
+DAMAGES = {
+    "noise": lambda data: data.write_bytes(Random(1).randbytes(data.stat().st_size)),
+    "zeros": lambda data: data.write_bytes(bytes(data.stat().st_size)),
+    "half": lambda data: os.truncate(data, data.stat().st_size // 2),
+    "a hundred bytes": lambda data: os.truncate(data, 100),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    """Two workers that find it damaged set it aside once, and begin anew; nothing of it is deleted."""
+    with serving(tmp_path) as service, witness(service) as caller:
+        caller.several(30)
+    data = tmp_path / "store" / "data.mdb"
+    damage(data)
+    spoiled = data.read_bytes()
+    with serving(tmp_path, workers=2) as service, service.stub() as stub:
+        is_begun_anew(service, Witness(service, stub))
+    (aside,) = tmp_path.glob("store.corrupt-*")
+    assert (aside / "data.mdb").read_bytes() == spoiled
+
+
+def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
+    """Another program's file, a file of another format, and the fourth damaged one are refused, and stay."""
+    other, format_, ours = tmp_path / "other", tmp_path / "format", tmp_path / "ours"
+    other.mkdir()
+    (other / "data.mdb").write_bytes(b"somebody's" * 1000)
+    LmdbStore(format_).close()
+    with lmdb.open(str(format_)) as env, env.begin(write=True) as transaction:
+        transaction.put(b"\0format", b"riskd 99")
+    for path in (other, format_):
+        with pytest.raises(InvalidStore):
+            open_or_begin(path, 16 << 20)
+        assert list(tmp_path.glob(f"{path.name}.corrupt-*")) == []
+    for number in range(4):
+        LmdbStore(ours, 16 << 20).close()
+        (ours / "data.mdb").write_bytes(b"noise" * 5000)
+        if number == 3:
+            with pytest.raises(InvalidStore, match="3 damaged ones lie beside it"):
+                open_or_begin(ours, 16 << 20)
+        else:
+            store, found = open_or_begin(ours, 16 << 20)
+            store.close()
+            assert found is not None
+            next(tmp_path.glob("ours.corrupt-2*")).rename(tmp_path / f"ours.corrupt-{number}")
+    assert (ours / "data.mdb").read_bytes() == b"noise" * 5000
 
 
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:

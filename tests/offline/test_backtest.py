@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import load_policy
+from riskd.config import data_directory
 from riskd.core import record
 from riskd.core.attempt import JOURNEYS
 from riskd.core.context import Agent, Missing, Place, Route
@@ -28,7 +29,6 @@ from riskd.offline.outcomes import GOOD, LABELS
 from riskd.offline.replay import replay
 from riskd.offline.report import report
 from riskd.offline.tally import Tally
-from riskd.wiring import data_directory
 
 FILE: Final = data_directory("policies") / "customer.yaml"
 TEXT: Final = FILE.read_text(encoding="utf-8")

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from riskd.config import Settings, load
+from riskd.config import Settings, data_directory, load
 from riskd.releases import Releases
-from riskd.wiring import data_directory, open_releases
+from riskd.wiring import open_releases
 
 MODELS: Final = data_directory("models")
 

@@ -13,7 +13,7 @@ from grpc import StatusCode
 from grpc_status.rpc_status import to_status
 
 from riskd.core.errors import InvalidAttempt, Problem, RiskdError, Unavailable, UnknownAssessment
-from riskd.server import faults
+from riskd.server import callers_file, faults
 from riskd.server.status import internal, status
 
 Detail = TypeVar("Detail", bound=Message)
@@ -52,6 +52,7 @@ def test_every_error_has_its_row(kind: type[RiskdError]) -> None:
 
 def test_every_row_has_its_error() -> None:
     """No reason is documented that nothing gives."""
+    assert callers_file.InvalidCallers in set(kinds(RiskdError))
     assert {kind.reason for kind in kinds(RiskdError)} == set(faults.FAULTS)
 
 

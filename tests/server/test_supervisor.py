@@ -173,8 +173,8 @@ def test_not_ready_while_a_worker_drains() -> None:
 
 
 def test_workers_die_with_a_killed_supervisor() -> None:
-    """SIGKILL of the parent leaves nobody behind."""
-    with running("serve", "serve") as tree:
+    """SIGKILL of the parent leaves nobody behind, not even who hears no signal that could be blocked."""
+    with running("serve", "hang") as tree:
         tree.wait_ready()
         tree.process.kill()
         tree.process.wait()

@@ -34,7 +34,7 @@ ASSESSMENT = Assessment(
 )
 
 
-ANYWHERE = Options(address="127.0.0.1:0")
+ANYWHERE = Options(address="127.0.0.1:0", queue_s=20.0, standing_queue_s=20.0)
 
 
 class Taught(Struct, frozen=True):
@@ -66,9 +66,16 @@ class ListMeter:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
         self.codes: list[tuple[str, str, str]] = []
+        self.refusals: list[tuple[str, str]] = []
 
     def started(self, method: str, kind: str) -> None:
         self.calls.append((method, kind))
+
+    def queued(self, method: str, seconds: float) -> None:
+        assert seconds >= 0
+
+    def refused(self, method: str, why: str) -> None:
+        self.refusals.append((method, why))
 
     def handled(self, method: str, kind: str, code: str, seconds: float) -> None:
         assert seconds >= 0

@@ -11,7 +11,7 @@ import lmdb
 import msgspec
 from lmdb.verify import VerifyError, verify
 
-from riskd.core.errors import InvalidStore, Problem
+from riskd.core.errors import DamagedStore, InvalidStore, Problem
 
 DATA: Final = "data.mdb"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -30,13 +30,13 @@ def check_mounted(path: Path, device: int) -> None:
 
 def check_length(path: Path, pages: int, page_bytes: int) -> None:
     """To touch a page that was cut off kills the process. Pages at the end may never have been written, so a file that
-    is too short for all of them is checked whole. Raises InvalidStore, VerifyError, OSError."""
+    is too short for all of them is checked whole. Raises DamagedStore, VerifyError, OSError."""
     if (path / DATA).stat().st_size < pages * page_bytes:
         _verify(path)
 
 
 def check_since_boot(path: Path) -> None:
-    """Check the whole file, once after each start of the machine. Raises InvalidStore, VerifyError, OSError."""
+    """Check the whole file, once after each start of the machine. Raises DamagedStore, VerifyError, OSError."""
     boot = _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
     data, mark = path / DATA, path / _CHECKED
     mark.touch(mode=0o600)
@@ -54,7 +54,7 @@ def check_since_boot(path: Path) -> None:
 def _verify(path: Path) -> None:
     found: list[str] = verify(str(path))  # type: ignore[no-untyped-call]  # published without types
     if found:
-        raise InvalidStore([_damaged(path, what) for what in found[:_TELL]])
+        raise DamagedStore([_damaged(path, what) for what in found[:_TELL]])
 
 
 DAMAGE: Final = (
@@ -66,6 +66,12 @@ DAMAGE: Final = (
     msgspec.DecodeError,
     struct.error,
 )
+
+
+def refused(path: Path, error: Exception) -> InvalidStore:
+    """What to raise when a store cannot be opened. Another version of LMDB's format is no damage."""
+    damaged = isinstance(error, DAMAGE) and not isinstance(error, lmdb.VersionMismatchError)
+    return (DamagedStore if damaged else InvalidStore)([problem(path, error)])
 
 
 def problem(path: Path, error: Exception) -> Problem:

@@ -15,7 +15,7 @@ import lmdb
 import msgspec
 from lmdb.verify import VerifyError
 
-from riskd.adapters.lmdb_store.file import DATA, check_length, check_mounted, check_since_boot, problem
+from riskd.adapters.lmdb_store.file import DATA, check_length, check_mounted, check_since_boot, problem, refused
 from riskd.adapters.lmdb_store.turn import Turn
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
@@ -40,7 +40,7 @@ _DELETIONS: Final = 64
 _PATIENCE_S: Final = 2.0
 """Longest wait for the turn where no caller waits: to open, to sweep, to erase."""
 _TRIES: Final = 3
-_TURN: Final = "turn"
+TURN: Final = "turn"
 """File beside the data whose lock is the turn to write."""
 
 _Transaction: TypeAlias = "lmdb.Transaction[bytes]"
@@ -72,7 +72,7 @@ class LmdbStore:
     def __init__(
         self, path: Path, map_size: int = MAP_SIZE, *, max_readers: int = MAX_READERS, sync_seconds: float = 1.0
     ) -> None:
-        """Open, or create with access for this user only. Raises InvalidStore.
+        """Open, or create with access for this user only. Raises InvalidStore, DamagedStore.
 
         `map_size`: bytes that the file may take; the largest that a process has asked for counts.
         """
@@ -213,11 +213,11 @@ class LmdbStore:
     def _open(self) -> None:
         """Check, open and recognise what lies at the path; it takes the place of what was open. Raises InvalidStore."""
         path = self._path
-        with ExitStack() as refused:
+        with ExitStack() as opened:
             try:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 check_since_boot(path)
-                turn = Turn(path / _TURN)
+                turn = Turn(path / TURN)
                 # meminit stays on: without it, scraps of this process's memory would be written to the file.
                 env = lmdb.open(
                     str(path),
@@ -228,14 +228,14 @@ class LmdbStore:
                     readahead=False,
                     max_readers=self._max_readers,
                 )
-                refused.callback(env.close)
+                opened.callback(env.close)
                 found = (path / DATA).stat()
                 check_length(path, env.info()["last_pgno"] + 1, env.stat()["psize"])
             except (lmdb.Error, VerifyError, OSError) as error:
-                raise InvalidStore([problem(path, error)]) from error
+                raise refused(path, error) from error
             self._env, self._turn, self._file = env, turn, (found.st_dev, found.st_ino)
             self._recognise()
-            refused.pop_all()
+            opened.pop_all()
 
     def _recognise(self) -> None:
         """Refuse what another program or another version wrote; mark what is new as ours."""
@@ -249,10 +249,12 @@ class LmdbStore:
             with self._patiently():
                 found = self._run(mark, write=True, spare=_SPARE)
             self._env.reader_check()
-        except (Unavailable, lmdb.Error) as error:
-            raise InvalidStore(
-                error.problems if isinstance(error, Unavailable) else [problem(self._path, error)]
-            ) from error
+        except Unavailable as error:
+            if isinstance(error.__cause__, Exception):
+                raise refused(self._path, error.__cause__) from error
+            raise InvalidStore(error.problems) from error
+        except lmdb.Error as error:
+            raise refused(self._path, error) from error
         if found != _FORMAT:
             what = "an LMDB file of another program" if found is None else f"of the format {found!r}, not {_FORMAT!r}"
             raise InvalidStore(

@@ -1,4 +1,4 @@
-"""Models on disk: bundles that are read, sealed and signed, and which of them has which role."""
+"""Models on disk: bundles that are read, sealed and signed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ from riskd.adapters.model_file.bundle import (
     seal,
     write_bundle,
 )
-from riskd.adapters.model_file.registry import CHALLENGER, CHAMPION, Act, Registry, stage
 from riskd.adapters.model_file.signature import SIGNATURE, Signature, read_signature, sign, verified
 
 __all__ = [
     "CARD",
-    "CHALLENGER",
-    "CHAMPION",
     "EVALUATION",
     "FOREST",
     "MANIFEST",
@@ -36,9 +33,7 @@ __all__ = [
     "REFERENCE",
     "SIGNATURE",
     "TRAINING",
-    "Act",
     "Manifest",
-    "Registry",
     "Signature",
     "load_model",
     "read_card",
@@ -51,7 +46,6 @@ __all__ = [
     "render",
     "seal",
     "sign",
-    "stage",
     "verified",
     "write_bundle",
 ]

@@ -79,6 +79,9 @@ class ListReader:
         if name is None or (name, kind) in self._read:
             return self._read.get((name, kind)) if name else None
         path, content = self._directory / name, b""
+        if any(part.startswith(("/", ".")) for part in Path(name).parts):  # a release is the copy of one directory
+            document.wrong(node, "list_unreadable", file=name, why="it does not lie beside the policy")
+            return None
         try:
             with path.open("rb") as file:
                 content = file.read(LARGEST + 1)

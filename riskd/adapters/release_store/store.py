@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from riskd.core.errors import InvalidFile, Problem, Unavailable, UnknownRelease
 from riskd.core.lineup import Activation, Kept
@@ -40,6 +41,8 @@ _PROPOSED: Final = "proposed.json"
 _ABOUT: Final = "release.json"
 _DRAFT: Final = ".draft-"
 _LOCK: Final = ".activation"
+_AGAIN: Final = 0.01
+"""Seconds between two tries for the turn."""
 _Document = TypeVar("_Document")
 
 
@@ -69,7 +72,10 @@ class FileReleases:
             draft.mkdir(mode=0o700, parents=True)
             for source, name in ((policies, "policies"), (models, "models")):
                 shutil.copytree(source, draft / name, ignore=shutil.ignore_patterns(".*"))
-            kept = about(draft / "policies", draft / "models")
+            try:
+                kept = about(draft / "policies", draft / "models")
+            except InvalidFile as error:
+                raise InvalidFile([_at_home(problem, draft, policies, models) for problem in error.problems]) from error
             if self._path(kept.id).is_dir():
                 return self.find(kept.id)
             _write(draft / _ABOUT, kept)
@@ -126,18 +132,20 @@ class FileReleases:
         return tuple(found)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """The one activation at a time. Raises Unavailable while another is under way."""
+    def turn(self, patience: float = 0.0) -> Iterator[None]:
+        """The one activation at a time. Raises Unavailable while another is under way for `patience` seconds."""
+        deadline = time.monotonic() + patience
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Unavailable([_disk(self.directory, error)]) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not _locked(descriptor):
+                if time.monotonic() >= deadline:
+                    raise Unavailable([Problem("release", "another activation is under way", "try again")])
+                time.sleep(_AGAIN)
             yield
-        except BlockingIOError as error:
-            raise Unavailable([Problem("release", "another activation is under way", "try again")]) from error
         finally:
             os.close(descriptor)
 
@@ -173,6 +181,14 @@ class FileReleases:
                 shutil.rmtree(gone, ignore_errors=True)
 
 
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _unfit(source: Path) -> Iterator[Problem]:
     """What is too large is not copied."""
     if not source.is_dir():
@@ -182,6 +198,12 @@ def _unfit(source: Path) -> Iterator[Problem]:
     if len(sizes) > FILES or sum(sizes) > BYTES:
         what = f"{len(sizes)} files with {sum(sizes) >> 20} MiB"
         yield Problem(str(source), what, f"a release has at most {FILES} files and {BYTES >> 20} MiB")
+
+
+def _at_home(problem: Problem, draft: Path, policies: Path, models: Path) -> Problem:
+    """Problems of the copy, where whoever mends them looks."""
+    where = problem.where.replace(f"{draft}/policies", str(policies)).replace(f"{draft}/models", str(models))
+    return replace(problem, where=where)
 
 
 def _replace(path: Path, document: Activation | Sequence[Activation]) -> None:

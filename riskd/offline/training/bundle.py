@@ -119,7 +119,7 @@ def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report
         DEFINITIONS,
         beside={
             TRAINING: msgspec.json.format(msgspec.json.encode(training), indent=2) + b"\n",
-            REFERENCE: msgspec.json.encode(_reference(trained, origin.domain)) + b"\n",
+            REFERENCE: msgspec.json.encode(expected(trained, origin.domain)) + b"\n",
         },
     )
     return Report(
@@ -131,9 +131,9 @@ def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report
     )
 
 
-def _reference(trained: Trained, domain: str) -> Reference:
-    """How features and scores were distributed in what the model was made from, for whoever looks for drift."""
-    parts = (trained.material.train, trained.material.tuning)
+def expected(trained: Trained, domain: str) -> Reference:
+    """What is to come, if nothing changes: the latest rows, those to calibrate and to judge by."""
+    parts = (trained.material.tuning, trained.material.holdout)
     batches = (Batch(rows.times, rows.subjects.tolist(), rows.vectors) for rows in parts)
     names = trained.material.train.names
     return reference(domain, names, Forest(trained.document, names), thinned(batches, REFERENCE_ROWS))

@@ -1,26 +1,27 @@
 """Does anything give an attacker away that must not? A small boosted model for each class and each group of numbers.
 
-What defines a class is declared in `DEFINED`; everything else has to look as it does of owners. A group fails where
+What defines a class is declared in `defined`; everything else has to look as it does of owners. A group fails where
 its cross-validated AUC is above `WORST` and the lower end of its 95 % bootstrap interval, people resampled, is above
 `SURELY`: of hundreds of groups some would pass the first line by chance, none passes both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
-from riskd.core.features import NAMES
 from riskd.offline.rows import HONEST
 from riskd.offline.world.attacks import ATTACKS, NOBODY, Attack
+from riskd.offline.world.defined import DEFINED, JOURNEYS
 from riskd.offline.world.sample import Sample
 
 WORST: Final = 0.6
@@ -30,79 +31,6 @@ FEWEST: Final = 30
 MOST: Final = 3000
 """Attempts of owners that are compared with."""
 _FOLDS, _RESAMPLED, _TOLD = 3, 200, 3
-_FRESH: Final = "a line and a device on which nobody was just seen"
-_LINE: Final = {
-    "sharing": "a line that nobody of this service is known on",
-    **{name: _FRESH for name in NAMES if name.startswith(("address_", "network_", "device_"))},
-    "workforce:motion": "a crowded office says nothing of anybody's place, and a line beside it does",
-    "workforce:address_digits": "colleagues share the few addresses of their offices",
-}
-_HAND: Final = {"typing_deviation": "somebody else types"}
-_ELSEWHERE: Final = {
-    "familiarity": "another device and another line than the owner's",
-    "novelty": "another device and another line than the owner's",
-    "motion": "another place than the owner's",
-    **_LINE,
-    **_HAND,
-}
-_WRONG: Final = {
-    "credential": "most of its passwords are wrong",
-    "federation": "no assertion without the password",
-}
-_HIDDEN: Final = {
-    "infrastructure": "it comes through rented addresses",
-    "rarity": "few people come through these operators",
-    "velocity": "attackers share the few addresses that are rented out",
-    "rtt_ms": "a detour takes time",
-    "address_digits": "the networks that are rented out are few",
-}
-DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
-    "stuffing_naive": {
-        **_ELSEWHERE,
-        **_WRONG,
-        **_HIDDEN,
-        "consistency": "its clocks and languages know nothing of its addresses",
-        "outside": "the list was leaked, so others have it",
-        "user_agent": "some of it are scripts that say so",
-        "order": "it comes in bursts",
-        "behaviour": "scripts claim devices whose pointer nobody can read",
-    },
-    "stuffing_residential": {**_ELSEWHERE, **_WRONG, "outside": "the list was leaked, so others have it"},
-    "spraying": {**_ELSEWHERE, **_WRONG, **_HIDDEN, "order": "it comes in series"},
-    "vpn_in_country": {**_ELSEWHERE, **_HIDDEN, "credential": "some phished passwords are old"},
-    "targeted": {
-        "familiarity": "a device and a line that look like the owner's and are not",
-        "novelty": "a device and a line that look like the owner's and are not",
-        "credential": "some phished passwords are old",
-        **_LINE,
-        **_HAND,
-    },
-    "stolen_cookie": _ELSEWHERE,
-    "recovery_takeover": _ELSEWHERE,
-    "registration_bots": {
-        "velocity": "many accounts from few devices",
-        "novelty": "accounts that share a device",
-        "familiarity": "accounts that share a device",
-        "sharing": "accounts that share a line",
-        "order": "it comes in bursts",
-    },
-    "machine_key_theft": {
-        "familiarity": "another node at another cloud",
-        "novelty": "another node at another cloud",
-        "motion": "another data centre",
-        **_LINE,
-        "rarity": "clients and clouds that others use",
-        "attestation": "the platform vouches for no copy",
-    },
-}
-"""By class, the groups and single numbers that may tell it (`domain:` before one that may in that domain alone), and
-why. Everything else is audited."""
-JOURNEYS: Final = {
-    "stolen_cookie": "session",
-    "recovery_takeover": "recovery",
-    "registration_bots": "registration",
-}
-"""What an attack begins with; all others with a login."""
 _BY_CAMPAIGN: Final = {each.name: bool(each.days) for each in ATTACKS}
 """Whether one attacker makes many attempts of a class: then these stay together in a fold."""
 Progress = Callable[[int], None]
@@ -126,10 +54,12 @@ class Finding(Struct, frozen=True, kw_only=True):
         return self.auc > WORST and self.low > SURELY
 
 
-def audit(sample: Sample, progress: Progress = lambda _: None) -> Iterator[Finding]:
+def audit(
+    sample: Sample, progress: Progress = lambda _: None, attacks: Sequence[Attack] = ATTACKS
+) -> Iterator[Finding]:
     """Every class against the owners of its domain, group by group, but for those that define it."""
     with threadpool_limits(1, user_api="openmp"):  # models this small spend more on waiting for each other
-        for attack in ATTACKS:
+        for attack in attacks:
             for domain in attack.domains:
                 yield from _audited(sample, attack, domain)
             progress(1)
@@ -166,26 +96,24 @@ def _audited(sample: Sample, attack: Attack, domain: str) -> Iterator[Finding]:
         columns = [
             at
             for at, (name, of) in enumerate(zip(sample.names, sample.groups, strict=True))
-            if of == group and defined.isdisjoint((group, name, f"{domain}:{group}"))
+            if of == group and defined.isdisjoint((group, name, f"{domain}:{group}", f"{domain}:{name}"))
         ]
-        values = sample.values[np.ix_(chosen, columns)]
+        values = sample.values[chosen][:, columns]
         columns = [column for at, column in enumerate(columns) if len(np.unique(values[:, at])) > 1]
         if not columns:
             continue
-        one = {"domain": domain, "attack": attack.name, "group": group}
-        if few:
-            yield Finding(**one, rows=int(attacked.sum()), auc=np.nan, low=np.nan)
-            continue
-        yield _told(sample, one, columns, (chosen, attacked))
+        unjudged = Finding(
+            domain=domain, attack=attack.name, group=group, rows=int(attacked.sum()), auc=np.nan, low=np.nan
+        )
+        yield unjudged if few else _judged(sample, unjudged, columns, (chosen, attacked))
 
 
-def _told(
-    sample: Sample, one: dict[str, str], columns: list[int], rows: tuple[NDArray[np.intp], NDArray[np.bool_]]
+def _judged(
+    sample: Sample, one: Finding, columns: list[int], rows: tuple[NDArray[np.intp], NDArray[np.bool_]]
 ) -> Finding:
     chosen, attacked = rows
-    batches = np.char.startswith(sample.campaigns[chosen], one["attack"]) & _BY_CAMPAIGN[one["attack"]]
-    people = np.where(batches, sample.campaigns[chosen], sample.subjects[chosen])
-    values = sample.values[np.ix_(chosen, columns)]
+    people = np.where(attacked & _BY_CAMPAIGN[one.attack], sample.campaigns[chosen], sample.subjects[chosen])
+    values = sample.values[chosen][:, columns]
     ranks = _ranked(values, attacked, people)
     auc = float(roc_auc_score(attacked, ranks))
     low, telling = np.nan, tuple[str, ...]()
@@ -193,7 +121,7 @@ def _told(
         low = _low(attacked, ranks, people)
         alone = sorted((_alone(values[:, at], attacked), sample.names[column]) for at, column in enumerate(columns))
         telling = tuple(f"{name} {told:.2f}" for told, name in alone[::-1][:_TOLD])
-    return Finding(**one, rows=int(attacked.sum()), auc=auc, low=low, telling=telling)
+    return replace(one, auc=auc, low=low, telling=telling)
 
 
 def _ranked(values: NDArray[np.float64], attacked: NDArray[np.bool_], people: NDArray[np.str_]) -> NDArray[np.float64]:

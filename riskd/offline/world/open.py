@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from riskd.adapters.geoip import GeoIp
-from riskd.config import Settings
+from riskd.config import Settings, data_directory
 from riskd.core.errors import InvalidGeo, Problem
 from riskd.offline.world.addresses import draw_pools
 from riskd.offline.world.assumptions import Values
 from riskd.offline.world.tables import read_tables
 from riskd.offline.world.world import Settings as Wanted
 from riskd.offline.world.world import World
-from riskd.wiring import data_directory, open_geo
+from riskd.wiring import open_geo
 
 
 def open_world(settings: Settings, wanted: Wanted, values: Values) -> tuple[World, GeoIp]:

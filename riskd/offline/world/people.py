@@ -143,6 +143,11 @@ class Town:
             machines={},
         )
 
+    def slot(self, random: Random, person: Person) -> int:
+        """Which of somebody's devices is at hand: more often than not the first."""
+        others, second, which = len(person.slots) - 1, random.random() >= 0.6, random.random()
+        return 1 + int(which * others) if others and second else 0
+
     def machine(self, person: Person, slot: int, time: float) -> Machine:
         """The device that somebody uses in a slot now: another one once the last has had its time."""
         life = self.values["device_days"] * DAY
@@ -162,7 +167,8 @@ class Town:
         trip = next((trip for trip in person.trips if trip.start <= time < trip.end), None)
         spot = trip.spot if trip else person.home
         if person.domain == "workforce" and trip is None and draws[0] < values["office_share"]:
-            return self.linked(random, "office", self.office(person.office, int(draws[1] * 2)), spot)
+            address = self.office(person.office, int(draws[1] * 2))
+            return self.linked(random, "office", address, self.pools.spots[address & ~255])
         if person.domain == "workforce" and draws[2] < values["egress_share"]:
             return self.linked(random, "egress", self.egress(int(draws[1] * EGRESSES)), spot)
         if person.vpn and draws[2] < values["vpn_on"]:

@@ -237,16 +237,14 @@ class World:
     def _owner(self, random: Random, person: Person, time: float) -> Hand:
         """Somebody at their own device."""
         town, values = self.town, self.values
-        slot = (
-            0 if len(person.slots) == 1 or random.random() < 0.6 else 1 + int(random.random() * (len(person.slots) - 1))
-        )
+        slot = town.slot(random, person)
         machine = town.machine(person, slot, time)
         link = town.link(random, person, time, machine.category)
         private, fingerprinted = random.random() < values["private"], random.random() < values["sends_fingerprint"]
         device = town.shop.seen(machine, person.languages, link.spot.timezone, time, private=private)
         if not fingerprinted:
             device = replace(device, fingerprint="")
-        away = link.spot is not person.home
+        away = any(trip.start <= time < trip.end for trip in person.trips)
         told = {
             "traveller": away,
             "vpn": link.kind == "vpn",

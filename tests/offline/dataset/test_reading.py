@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.adapters.decision_log import FileLogArchive
+from riskd.cli.rows import read
 from riskd.core import record
 from riskd.core.attempt import OUTCOMES
 from riskd.core.errors import InvalidFile
@@ -145,3 +146,12 @@ def test_all_labels_at_once_follow_the_rule_of_one(told: list[tuple[int, float, 
     labels, known = labelled(4, rows, times, kinds)
     each = [label((time, kind) for row, time, kind in told if row == number) for number in range(4)]
     assert list(zip(labels.tolist(), known.tolist(), strict=True)) == each
+
+
+def test_whoever_trains_gets_the_same_rows_from_either(kept: Kept) -> None:
+    """The commands that train and judge read a log and its dataset alike, to the last bit."""
+    log, dataset = kept.target.name.replace("set", "log"), kept.target.name
+    rows, names, labels = read([Path(log), Path(dataset)], None, None, "customer", lambda _step, _total: lambda _: None)
+    assert labels == "outcomes"
+    assert rows[0].digest() == rows[1].digest()
+    assert names == ["log", "set"]

@@ -11,11 +11,11 @@ import numpy as np
 from msgspec import Struct
 
 from riskd.adapters.model_file import load_model
+from riskd.config import data_directory
 from riskd.core import record
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.offline.drift.bins import DAY, Batch
-from riskd.wiring import data_directory
 
 BEGIN: Final = 20_000 * DAY
 BUNDLE: Final = data_directory("models") / "customer" / "hand-set-2"

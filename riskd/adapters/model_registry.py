@@ -5,7 +5,8 @@
     models/customer/challenger    the version that is scored in shadow, where there is one
     models/customer/history.jsonl who gave which role to whom, one line an act, never rewritten
 
-An act is written before the role changes, so that nothing changes without a trace.
+An act is written before the role changes, so that nothing changes without a trace. Nothing here loads a model, so that
+whoever only wants to know who decides stays light.
 """
 
 from __future__ import annotations

@@ -1,0 +1,212 @@
+"""What Grafana imports, and docs/dashboards.md, made of dashboards.yaml: `python deploy/grafana/generate.py`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+HERE: Final = Path(__file__).parent
+PAGE: Final = HERE.parents[1] / "docs" / "dashboards.md"
+ON: Final = 'job=~"$job", instance=~"$instance"'
+JOB: Final = 'job=~"$job"'
+SCHEMA: Final = 39
+"""Grafana's version of the format: that of Grafana 10.4; later ones migrate it."""
+COLUMNS: Final = 24
+SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+
+
+_HEAD: Final = """\
+# Dashboards
+
+Three, for three readers, in `deploy/grafana`. They are made of `deploy/grafana/dashboards.yaml`, and so is this page
+(`make dashboards`). Import the JSON files into Grafana 10 or later and choose the data source; the queries that begin
+with `riskd:` need `deploy/prometheus/recording.rules.yaml` ([monitoring](monitoring.md)). `make panels` runs every
+query against a real Prometheus that watches a service under load, and prints how many series each returned.
+"""
+
+
+class Query(Struct, forbid_unknown_fields=True):
+    """A query in PromQL, with $on and $job, and the name of its series."""
+
+    expr: str
+    legend: str = ""
+
+    def full(self) -> str:
+        """As Grafana sends it, its own variables aside."""
+        return self.expr.replace("$on", ON).replace("{$job", "{" + JOB)
+
+
+class Panel(Struct, forbid_unknown_fields=True):
+    """One picture. `unit` is Grafana's name of it; colours change at `warn` and `bad`."""
+
+    title: str
+    tells: str
+    unit: str
+    queries: list[Query]
+    kind: Literal["timeseries", "stat", "table", "heatmap"] = "timeseries"
+    warn: float | None = None
+    bad: float | None = None
+    stack: bool = False
+
+
+class Dashboard(Struct, forbid_unknown_fields=True):
+    """The panels for one reader."""
+
+    file: str
+    title: str
+    reader: str
+    panels: list[Panel]
+
+
+def dashboards() -> list[Dashboard]:
+    """What dashboards.yaml says. Raises msgspec.ValidationError."""
+    return msgspec.yaml.decode((HERE / "dashboards.yaml").read_bytes(), type=list[Dashboard])
+
+
+def rendered() -> dict[Path, str]:
+    """Every file that is made, and what belongs into it."""
+    found = dashboards()
+    files = {HERE / f"{each.file}.json": json.dumps(dashboard(each), indent=2) + "\n" for each in found}
+    return {**files, PAGE: page(found)}
+
+
+def dashboard(made: Dashboard) -> dict[str, object]:
+    """A dashboard as Grafana imports it."""
+    return {
+        "uid": f"riskd-{made.file}",
+        "title": made.title,
+        "description": made.reader,
+        "tags": ["riskd"],
+        "schemaVersion": SCHEMA,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {"list": [*variables()]},
+        "links": [{"type": "dashboards", "tags": ["riskd"], "title": "riskd", "asDropdown": False}],
+        "panels": [*placed(made.panels)],
+    }
+
+
+def variables() -> Iterator[dict[str, object]]:
+    """Data source, job and instances."""
+    yield {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"}
+    for name, query in (
+        ("job", "label_values(riskd_build_info, job)"),
+        ("instance", 'label_values(riskd_build_info{job=~"$job"}, instance)'),
+    ):
+        yield {
+            "name": name,
+            "type": "query",
+            "label": name.capitalize(),
+            "datasource": SOURCE,
+            "definition": query,
+            "query": {"query": query, "refId": name},
+            "refresh": 2,
+            "sort": 1,
+            "multi": True,
+            "includeAll": True,
+            "allValue": ".*",
+            "current": {"text": "All", "value": "$__all"},
+        }
+
+
+def placed(panels: list[Panel]) -> Iterator[dict[str, object]]:
+    """Panels from left to right and down, six figures or three pictures in a row."""
+    across = down = tall = 0
+    for number, each in enumerate(panels, 1):
+        width, height = (4, 4) if each.kind == "stat" else (8, 8)
+        if across + width > COLUMNS or height != tall:
+            across, down = 0, down + tall
+        tall = height
+        yield panel(each, number, {"x": across, "y": down, "w": width, "h": height})
+        across += width
+
+
+def panel(made: Panel, number: int, position: dict[str, int]) -> dict[str, object]:
+    """A panel as Grafana imports it."""
+    steps: list[dict[str, object]] = [{"color": "green", "value": None}]
+    steps += [
+        {"color": color, "value": at} for color, at in (("orange", made.warn), ("red", made.bad)) if at is not None
+    ]
+    custom: dict[str, object] = {}
+    if made.kind == "timeseries":
+        custom = {"fillOpacity": 60 if made.stack else 0, "stacking": {"mode": "normal" if made.stack else "none"}}
+        custom["thresholdsStyle"] = {"mode": "off" if made.warn is None else "dashed"}
+    defaults: dict[str, object] = {"unit": made.unit, "thresholds": {"mode": "absolute", "steps": steps}}
+    if custom:
+        defaults["custom"] = custom
+    made_of: dict[str, object] = {
+        "id": number,
+        "type": made.kind,
+        "title": made.title,
+        "description": made.tells,
+        "datasource": SOURCE,
+        "gridPos": position,
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": options(made),
+        "targets": [target(made, query, chr(ord("A") + at)) for at, query in enumerate(made.queries)],
+    }
+    if made.kind == "table":
+        made_of["transformations"] = [{"id": "organize", "options": {"excludeByName": {"Time": True}}}]
+    return made_of
+
+
+def options(made: Panel) -> dict[str, object]:
+    """What is particular to a kind of panel."""
+    if made.kind == "stat":
+        return {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value", "graphMode": "area"}
+    if made.kind == "heatmap":
+        return {"calculate": False, "yAxis": {"unit": made.unit}, "color": {"scheme": "Oranges", "mode": "scheme"}}
+    if made.kind == "table":
+        return {"showHeader": True, "sortBy": [{"displayName": "Value", "desc": True}]}
+    return {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}}
+
+
+def target(made: Panel, query: Query, ref: str) -> dict[str, object]:
+    """A query as Grafana imports it."""
+    now = made.kind == "table"
+    form = {"table": "table", "heatmap": "heatmap"}.get(made.kind, "time_series")
+    return {
+        "refId": ref,
+        "datasource": SOURCE,
+        "expr": query.full(),
+        "legendFormat": query.legend or "__auto",
+        "format": form,
+        "instant": now,
+        "range": not now,
+    }
+
+
+def page(found: list[Dashboard]) -> str:
+    """docs/dashboards.md."""
+    lines = [_HEAD]
+    for made in found:
+        lines.append(f"## {made.title.removeprefix('riskd: ').capitalize()}\n\n{made.reader}\n")
+        lines.append("| panel | what it tells | unit | query |\n|---|---|---|---|")
+        for each in made.panels:
+            queries = "<br>".join(f"`` {query.expr.replace('|', chr(92) + '|')} ``" for query in each.queries)
+            lines.append(f"| {each.title} | {each.tells} | {each.unit} | {queries} |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> int:
+    """Write the files, or with --check say which are not as they would be written; 1 if any."""
+    stale = [path for path, text in rendered().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if "--check" in sys.argv[1:]:
+            print(f"{path.name} is not made of dashboards.yaml: make dashboards")
+        else:
+            path.write_text(rendered()[path], encoding="utf-8")
+    return bool(stale) and "--check" in sys.argv[1:]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""Drift as it happens: the newest lines of the decision log beside what the active models were trained on.
+
+It runs in the monitor, which answers nothing but scrapes, and costs the workers nothing: they write the log anyway.
+A look reads a bounded part of the log's end, so that its cost does not grow with the traffic.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from math import nan
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from riskd.adapters.decision_log import PACKED, segments
+from riskd.adapters.model_registry import Registry
+from riskd.adapters.release_store import FileReleases
+from riskd.config import Settings, release_folders
+from riskd.core.attempt import DOMAINS
+from riskd.core.drift import Histogram, Reference, stability_index
+from riskd.core.errors import RiskdError
+from riskd.core.features import NAMES
+
+LOOK_BYTES: Final = 4 << 20
+"""Most that a look reads: about 1300 lines."""
+HALF_LIFE: Final = 86_400.0
+"""Seconds after which a row counts half."""
+LEAST: Final = 1000.0
+"""Rows below which an index is mostly chance, and none is told."""
+SCORE: Final = "score"
+REFERENCE: Final = "reference.json"
+Bundles = Mapping[str, Path]
+"""The bundle that decides, by identity domain."""
+_SOURCE: Final = b'{"type":"assessment"'
+
+
+class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=False):
+    domain: str
+    vector: tuple[float | None, ...]
+    log_odds: float
+    model: str
+
+
+_DECODER: Final = msgspec.json.Decoder(_Assessed)
+
+
+class _Watched:
+    """One domain's rows on the bins of its reference."""
+
+    def __init__(self, reference: Reference, version: str) -> None:
+        self.version = version
+        self.rows = 0.0
+        columns = {name: column for column, name in enumerate(NAMES)}
+        known = {name: each for name, each in reference.features.items() if name in columns}
+        self._features = [(columns[name], name, each) for name, each in known.items()]
+        self._score = reference.score
+        self._counts = {name: [0.0] * len(each.counts) for name, each in (known | {SCORE: reference.score}).items()}
+
+    def add(self, row: _Assessed) -> None:
+        """Count a row; its score where it is this model's."""
+        self.rows += 1.0
+        for column, name, histogram in self._features:
+            value = row.vector[column]
+            self._counts[name][histogram.place(nan if value is None else value)] += 1.0
+        if row.model == self.version:
+            self._counts[SCORE][self._score.place(row.log_odds)] += 1.0
+
+    def fade(self, by: float) -> None:
+        """Let all rows so far count for less."""
+        self.rows *= by
+        for counts in self._counts.values():
+            counts[:] = [count * by for count in counts]
+
+    def indices(self) -> Iterator[tuple[str, float]]:
+        """The index of each signal that there are enough rows of."""
+        for name, histogram in self._histograms():
+            counts = self._counts[name]
+            if sum(counts) >= LEAST:
+                yield name, stability_index(histogram.counts, counts)
+
+    def _histograms(self) -> Iterator[tuple[str, Histogram]]:
+        yield from ((name, histogram) for _, name, histogram in self._features)
+        yield SCORE, self._score
+
+
+class DriftWatch:
+    """Looks at a decision log from time to time. One thread looks; any may read what it found."""
+
+    def __init__(self, log: Path, bundles: Callable[[], Bundles]) -> None:
+        """`bundles` says who decides now; it may raise RiskdError."""
+        self._log = log
+        self._bundles = bundles
+        self._places: dict[Path, int] = {}
+        self._watched: dict[str, _Watched] = {}
+        self._sources: dict[str, tuple[Path, int]] = {}
+        self._looked: float | None = None
+        self.readings: dict[str, dict[tuple[str, ...], float]] = {}
+
+    def look(self, now: float) -> None:
+        """Count what was written since the last look, at `now` (seconds that never go back), and tell the indices.
+
+        What cannot be read is left out until the next look.
+        """
+        self._refer()
+        if self._looked is not None:
+            for watched in self._watched.values():
+                watched.fade(0.5 ** ((now - self._looked) / HALF_LIFE))
+        self._looked = now
+        for line in self._news():
+            self._count(line)
+        self.readings = {
+            "riskd_drift_psi": {
+                (domain, name): index for domain, each in self._watched.items() for name, index in each.indices()
+            },
+            "riskd_drift_rows": {(domain,): each.rows for domain, each in self._watched.items()},
+        }
+
+    def _refer(self) -> None:
+        """Begin anew with the domains whose reference is another one."""
+        try:
+            bundles = self._bundles()
+        except RiskdError:
+            return
+        for domain, bundle in bundles.items():
+            file = bundle / REFERENCE
+            try:
+                source = file, file.stat().st_mtime_ns
+                if source == self._sources.get(domain):
+                    continue
+                reference = msgspec.json.decode(file.read_bytes(), type=Reference)
+            except (OSError, msgspec.DecodeError):
+                self._watched.pop(domain, None)
+                self._sources.pop(domain, None)
+                continue
+            self._watched[domain], self._sources[domain] = _Watched(reference, bundle.name), source
+
+    def _count(self, line: bytes) -> None:
+        if not line.startswith(_SOURCE):
+            return
+        try:
+            row = _DECODER.decode(line)
+        except msgspec.DecodeError:
+            return
+        watched = self._watched.get(row.domain)
+        if watched is not None and len(row.vector) == len(NAMES):
+            watched.add(row)
+
+    def _news(self) -> Iterator[bytes]:
+        """The whole lines that were written since the last look, the newest where they are too many."""
+        open_ones = [path for path in segments(self._log) if path.suffix != PACKED]
+        grown = []
+        for path in open_ones:
+            try:
+                size = path.stat().st_size
+            except OSError:
+                continue
+            if size > self._places.get(path, 0):
+                grown.append((path, size))
+        self._places = {path: self._places[path] for path in open_ones if path in self._places}
+        if not self._watched:
+            self._places.update(grown)
+            return
+        for path, size in reversed(grown):
+            yield from self._tail(path, size, LOOK_BYTES // len(grown))
+
+    def _tail(self, path: Path, size: int, most: int) -> Iterator[bytes]:
+        begin = max(self._places.get(path, 0), size - most)
+        try:
+            with path.open("rb") as segment:
+                segment.seek(begin)
+                content = segment.read(size - begin)
+        except OSError:
+            return
+        whole = content.rfind(b"\n") + 1
+        lines = content[:whole].splitlines()
+        # Where the beginning was left out, the first line is half a line; it decodes as nothing.
+        yield from lines
+        self._places[path] = begin + whole
+
+
+def active_bundles(settings: Settings) -> Bundles:
+    """The bundles that decide on this host now. Raises RiskdError where nobody can tell."""
+    releases = FileReleases(Path(settings.release.dir), settings.release.keep)
+    past = releases.activations()
+    registry = Registry(releases.folders(past[-1].release)[1] if past else release_folders(settings)[1])
+    return {domain: registry.champion(domain) for domain in DOMAINS}
+
+
+@contextmanager
+def watching(settings: Settings) -> Iterator[DriftWatch]:
+    """A watch that looks every `metrics.drift_s` seconds until this is left; never, if that is 0."""
+    watch = DriftWatch(Path(settings.log.dir), partial(active_bundles, settings))
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(settings.metrics.drift_s):
+            watch.look(time.monotonic())
+
+    thread = threading.Thread(target=run, name="drift", daemon=True)
+    if settings.metrics.drift_s:
+        thread.start()
+    try:
+        yield watch
+    finally:
+        stop.set()
+        if settings.metrics.drift_s:
+            thread.join()

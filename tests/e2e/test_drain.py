@@ -1,0 +1,82 @@
+"""A service is stopped under load: whatever was begun is answered, and what was answered is found."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from msgspec import Struct
+
+from riskd._proto.riskd.v1 import risk_pb2_grpc
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.core import record
+from tests.e2e.service import EAGER, Service, attempt, serving
+
+CALLERS = 4
+BEFORE = 30
+"""Answers to each caller before the service is told to stop."""
+
+
+class Way(Struct, frozen=True):
+    """How callers watch a service, and how their last call may end."""
+
+    settings: dict[str, str]
+    channel: tuple[tuple[str, str], ...]
+    ends: frozenset[grpc.StatusCode]
+
+
+HEALTH = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": "riskd.v1.RiskService"}}
+WAYS = {
+    "heeding health": Way(
+        {"RISKD_SERVER__LAME_DUCK_S": "1"},
+        (("grpc.service_config", json.dumps(HEALTH)),),
+        frozenset({grpc.StatusCode.UNAVAILABLE}),
+    ),
+    # gRPC cancels what arrives while it stops: https://github.com/grpc/grpc/issues/41785
+    "not": Way({}, (), frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})),
+}
+
+
+def call(service: Service, number: int, warm: threading.Semaphore, way: Way) -> list[str]:
+    """Sign in until nobody answers; the ids of all answers. An error that is not to be expected is raised."""
+    answered: list[str] = []
+    with grpc.insecure_channel(service.address, (*EAGER, *way.channel)) as channel:
+        stub = risk_pb2_grpc.RiskServiceStub(channel)
+        while True:
+            try:
+                answer = stub.Assess(attempt(subject=f"{number} {len(answered)}"), timeout=10)
+            except grpc.RpcError as error:
+                if error.code() not in way.ends:
+                    raise
+                return answered
+            assert not answer.degraded
+            answered.append(answer.assessment_id)
+            if len(answered) == BEFORE:
+                warm.release()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_sigterm_under_load_loses_nothing(way: Way, tmp_path: Path) -> None:
+    """Callers are answered until new calls are refused, as UNAVAILABLE where they heed health; log and store have
+    exactly what was answered, and the exit code is 0."""
+    with serving(tmp_path, workers=2, settings=way.settings) as service, ThreadPoolExecutor(CALLERS) as pool:
+        warm = threading.Semaphore(0)
+        calls = [pool.submit(call, service, number, warm, way) for number in range(CALLERS)]
+        for _ in calls:
+            assert warm.acquire(timeout=30)
+        assert service.stop() == 0
+        answered = [each for one in calls for each in one.result()]
+        assert len(answered) == len(set(answered)) >= CALLERS * BEFORE
+        assert {line.id for line in service.decisions() if isinstance(line, record.AssessmentRecord)} == set(answered)
+    store = LmdbStore(tmp_path / "store")
+    try:
+        now = 0.0
+        found = [any(key.endswith(b"R") for key in store.held(bytes.fromhex(one[:16]), now, 99)) for one in answered]
+    finally:
+        store.close()
+    assert all(found)

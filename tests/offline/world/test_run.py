@@ -1,0 +1,129 @@
+"""A world lived through the real engine: what it leaves, and that the tiers decide how visits go on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from riskd.adapters.decision_log import read_segments
+from riskd.cli.main import main
+from riskd.config import Settings
+from riskd.config.places import data_directory
+from riskd.core import record
+from riskd.core.errors import InvalidSettings
+from riskd.core.requirement import Tier, accepts
+from riskd.offline.decision_rows import read_rows
+from riskd.offline.rows import FRAUD, GOOD
+from riskd.offline.truth import FILE as TRUTH
+from riskd.offline.truth import read_truth
+from riskd.offline.world.run import DECISIONS, Made, read_made, run
+from riskd.wiring import load_release
+from tests.offline.world.small import SmallGeo, world
+
+RELEASE: Final = load_release(Settings())
+WANTED: Final = {"users": 60, "days": 30, "seed": 11, "attack_share": 0.15}
+
+
+def lived(out: Path, **wanted: object) -> Made:
+    made, _ = run(world(**wanted), RELEASE, SmallGeo(), out, lambda _: None, version="test", varied=None)
+    return made
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("worlds") / "one"
+    lived(out, **WANTED)
+    return out
+
+
+def test_the_same_seed_leaves_the_same_bytes(directory: Path, tmp_path: Path) -> None:
+    """Every file of two runs is the same, names included; another seed leaves others."""
+
+    def files(out: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    lived(tmp_path / "again", **WANTED)
+    lived(tmp_path / "other", **WANTED | {"seed": 12})
+    assert files(tmp_path / "again") == files(directory)
+    assert files(tmp_path / "other")["truth.jsonl"] != files(directory)["truth.jsonl"]
+
+
+def test_the_truth_covers_every_assessment_once(directory: Path) -> None:
+    """One line for each assessment of the log, in its order, and none besides."""
+    logged = [
+        line.id
+        for line in map(record.decode, read_segments(directory / DECISIONS))
+        if isinstance(line, record.AssessmentRecord)
+    ]
+    told = (directory / TRUTH).read_bytes().count(b"\n")
+    assert list(read_truth(directory / TRUTH)) == logged
+    assert told == len(logged) == sum(read_made(directory).assessments.values())
+
+
+def test_nobody_is_let_in_against_what_is_required(directory: Path) -> None:
+    """A session begins where nothing is asked for, or after what was asked for was passed by methods that count."""
+    asked: dict[str, record.AssessmentRecord] = {}
+    passed: set[str] = set()
+    for line in map(record.decode, read_segments(directory / DECISIONS)):
+        if isinstance(line, record.AssessmentRecord):
+            asked[line.id] = line
+        elif isinstance(line, record.OutcomeRecord):
+            one = asked[line.assessment_id]
+            ladder = RELEASE.policies[one.domain].ladder
+            if line.kind == "challenge_passed":
+                assert one.tier not in ("BASELINE", "DENY")
+                assert accepts(tuple(tuple(each) for each in ladder[Tier[one.tier]].combinations), line.amr)
+                passed.add(one.id)
+            elif line.kind in ("session_established", "recovery_completed"):
+                assert one.satisfied or one.tier == "BASELINE" or one.id in passed
+                assert one.credential_result != "failed"
+            elif line.kind.startswith(("challenge", "recovery")):
+                assert one.id not in passed
+
+
+def test_fraud_is_reported_of_attackers_alone_and_days_later(directory: Path) -> None:
+    """Owners who were shut out are confirmed, takeovers are reported, and never the other way round."""
+    truths = read_truth(directory / TRUTH)
+    told: dict[str, list[bool]] = defaultdict(list)
+    for line in map(record.decode, read_segments(directory / DECISIONS)):
+        if isinstance(line, record.OutcomeRecord):
+            told[line.kind].append(bool(truths[line.assessment_id].attack))
+    assert told["confirmed_fraud"]
+    assert all(told["confirmed_fraud"])
+    assert told["confirmed_legitimate"]
+    assert not any(told["confirmed_legitimate"])
+
+
+def test_its_log_is_read_as_rows(directory: Path) -> None:
+    """Labels come late, from outcomes; attacks and segments from the truth."""
+    rows = read_rows(directory / DECISIONS, "customer", truth=directory / TRUTH)
+    assert {GOOD, FRAUD} < set(rows.labels.tolist())
+    assert "" not in rows.attacks[rows.labels == FRAUD]
+    assert (rows.known[rows.labels == FRAUD] > rows.times[rows.labels == FRAUD] + 3600).all()
+    assert {"mobile", "new_user"} <= {each for told in rows.segments for each in str(told).split()}
+
+
+def test_a_backtest_decides_its_log_as_the_engine_did(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The shipped policies, replayed over the simulated log, change nothing."""
+    policies, log = str(data_directory("policies")), str(directory / DECISIONS)
+    assert main(["policy", "backtest", policies, "--log", log, "--processes", "1", "--exit-code"]) == 0
+    assert capsys.readouterr().out
+
+
+def test_what_is_there_already_is_not_written_over(directory: Path) -> None:
+    """A directory that is not empty is refused, and stays as it was."""
+    with pytest.raises(InvalidSettings, match="not empty"):
+        lived(directory, **WANTED)
+
+
+def test_the_command_refuses_what_makes_no_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every wrong argument at once; and no world without databases, with what to do."""
+    assert main(["simulate", "--users", "0", "--days", "0", "--attack-share", "2"]) == 2
+    said = capsys.readouterr().err
+    assert all(flag in said for flag in ("--users", "--days", "--attack-share", "--out"))
+    none = ["--set", f"geo.dir={tmp_path}", "--set", "geo.city=", "--set", "geo.asn="]
+    assert main(["simulate", "--out", str(tmp_path / "out"), *none]) == 2
+    assert "riskd geo install" in capsys.readouterr().err

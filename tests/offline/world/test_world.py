@@ -1,0 +1,200 @@
+"""Laws of the world: attackers differ from owners by their class, and by nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from math import isnan
+from typing import Final
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from scipy.stats import ks_2samp
+
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import DOMAINS, Attempt
+from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.core.validation import violations
+from riskd.offline.world.assumptions import DEFAULTS, TABLE, varied
+from riskd.offline.world.attacks import ATTACKS, CLASSES, NOBODY
+from riskd.offline.world.devices import updated
+from riskd.offline.world.traits import TRAITS
+from riskd.offline.world.world import OpenDoor
+from tests.offline.world.small import TABLES, attempts, world
+
+LIVED: Final = attempts(users=150, days=40, seed=5, attack_share=0.25)
+PEOPLE: Final = [each.name for each in ATTACKS if each.visit != "machine"]
+NUISANCE: Final = {
+    trait.name: trait.of
+    for trait in TRAITS
+    if trait.name in ("second", "thousandth", "last_octet", "request_id_digits", "key_spread", "rtt_tenth")
+}
+
+
+def fields(value: object, path: str = "") -> Iterator[str]:
+    """Every field that is set, by its path."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            found = getattr(value, name)
+            if found not in (None, "", (), {}):
+                yield from fields(found, f"{path}.{name}")
+    else:
+        yield path
+
+
+def test_every_attempt_is_one_that_riskd_accepts() -> None:
+    """Nothing that anybody sends is refused; times never run backwards."""
+    before = 0.0
+    for attempt, _ in LIVED:
+        assert attempt.time is not None
+        assert attempt.time >= before
+        before = attempt.time
+        assert violations(attempt, attempt.time, address_known=True, declared=frozenset()) == []
+
+
+def test_attackers_carry_no_field_that_owners_never_carry() -> None:
+    """By identity domain, outside of sessions and in them: whatever an attacker sets some owner sets as well."""
+    seen: dict[tuple[str, bool, bool], set[str]] = defaultdict(set)
+    for attempt, truth in LIVED:
+        inside = attempt.journey in ("session", "payment", "profile_update")
+        seen[attempt.domain, inside, bool(truth.attack)].update(fields(attempt))
+    for (domain, inside, attacked), found in list(seen.items()):
+        if attacked:
+            assert found <= seen[domain, inside, False], (domain, inside)
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+@pytest.mark.parametrize("trait", NUISANCE)
+def test_what_no_class_is_made_of_is_distributed_alike(name: str, trait: str) -> None:
+    """Kolmogorov and Smirnov find no difference between a class and the owners (p above 0.0001: 60 are asked)."""
+    values = {
+        attacked: [
+            NUISANCE[trait](attempt)
+            for attempt, truth in LIVED
+            if truth.attack == (name if attacked else "") and attempt.domain == "customer"
+        ]
+        for attacked in (True, False)
+    }
+    known = {attacked: [each for each in found if not isnan(each)] for attacked, found in values.items()}
+    assert len(known[True]) > 5
+    assert ks_2samp(known[True], known[False]).pvalue > 1e-4
+
+
+def test_attacks_replace_visits_and_never_add_any() -> None:
+    """Every account is visited at the same moments, however many of the visits are attackers'."""
+
+    def moments(share: float) -> set[tuple[str, float | None]]:
+        told = attempts(users=60, days=30, seed=2, attack_share=share)
+        return {
+            (attempt.subject, attempt.time)
+            for attempt, truth in told
+            if truth.step == 0 and NOBODY not in truth.segments and truth.attack != "registration_bots"
+        }
+
+    assert moments(0.0) == moments(0.3)
+
+
+def test_every_class_is_there_where_it_belongs() -> None:
+    """Each class appears, in its own domains alone; campaigns name their class, and owners have none."""
+    seen = Counter((attempt.domain, truth.attack) for attempt, truth in LIVED)
+    assert {attack for _, attack in seen} == {*CLASSES, ""}
+    for attack in ATTACKS:
+        assert {domain for domain, name in seen if name == attack.name} <= set(attack.domains)
+    assert all(
+        truth.campaign.startswith(f"{truth.attack}-") if truth.attack else not truth.campaign for _, truth in LIVED
+    )
+
+
+def test_the_share_of_attacks_is_about_what_was_asked_for() -> None:
+    """Within a factor of two, and none at all for none."""
+    share = sum(bool(truth.attack) for _, truth in LIVED) / len(LIVED)
+    assert 0.125 < share < 0.5
+    assert not any(truth.attack for _, truth in attempts(users=20, days=20, attack_share=0.0))
+
+
+@given(st.sampled_from(DOMAINS), st.integers(0, 2**32))
+def test_only_the_domains_asked_for_are_there(domain: str, seed: int) -> None:
+    """Everybody belongs to one of them."""
+    told = attempts(users=4, days=2, seed=seed, domains=(domain,))
+    assert {attempt.domain for attempt, _ in told} <= {domain}
+
+
+def test_the_same_seed_is_the_same_world_and_another_is_another() -> None:
+    """Attempt for attempt."""
+    one = attempts(users=20, days=10, seed=3)
+    assert one == attempts(users=20, days=10, seed=3)
+    assert one != attempts(users=20, days=10, seed=4)
+
+
+def test_memory_grows_with_the_users_and_not_with_the_days() -> None:
+    """What is waiting to happen is one visit of each person, and the visits under way with reports to come."""
+
+    def waiting(days: float) -> int:
+        made = world(users=60, days=days, seed=1, attack_share=0.1)
+        return max(len(made._queue) for _ in made.play(OpenDoor()))
+
+    assert waiting(60) < waiting(15) + 60
+
+
+def test_a_worlds_people_look_alike_wherever_they_are_asked_for() -> None:
+    """A person depends on the seed and the index alone."""
+    town = world(users=1, days=30, seed=9).town
+    first = town.person(7, "customer")
+    town.person(8, "customer")
+    assert town.person(7, "customer") == first
+
+
+@given(st.integers(0, 2**32))
+def test_varied_worlds_stay_within_the_ranges(seed: int) -> None:
+    """Every assumption, and the same again for the same seed; each default lies within its range, too."""
+    values = varied(seed)
+    assert values == varied(seed)
+    for each in TABLE:
+        assert each.low <= values[each.name] <= each.high
+        assert each.low <= each.value <= each.high
+
+
+class Gate(OpenDoor):
+    """Asks everybody for a code."""
+
+    def assess(self, attempt: Attempt, time: float) -> Assessment:
+        return replace(super().assess(attempt, time), requirement=Requirement(Tier.STEP_UP, Terms(2), satisfied=False))
+
+
+def test_every_assumption_is_used() -> None:
+    """One that nothing asks for says nothing about the world."""
+    asked: set[str] = set()
+
+    class Watched(dict[str, float]):
+        def __getitem__(self, name: str) -> float:
+            asked.add(name)
+            return super().__getitem__(name)
+
+    made = world(users=1)
+    for seed in range(3):
+        lived = type(made)(
+            replace(made.settings, users=40, days=30, seed=seed, attack_share=0.3),
+            Watched(DEFAULTS),
+            TABLES,
+            made.town.pools,
+        )
+        for _ in lived.play(Gate()):
+            pass
+    assert {each.name for each in TABLE} - asked == set()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Mozilla/5.0 Chrome/148.0.0.0 Safari/537.36", "Mozilla/5.0 Chrome/150.0.0.0 Safari/537.36"),
+        ("Mozilla/5.0 (X11; rv:140.0) Firefox/140.0", "Mozilla/5.0 (X11; rv:142.0) Firefox/142.0"),
+        ("Version/26.6 Mobile/15E148 Safari/604.1", "Version/26.6 Mobile/15E148 Safari/604.1"),
+    ],
+)
+def test_browsers_update_their_own_version_alone(before: str, after: str) -> None:
+    """What names an engine or a system stays."""
+    assert updated(before, 2) == after
+    assert updated(before, 0) == before

@@ -1,0 +1,138 @@
+"""Drift as it happens: what the monitor tells of a log that is being written, and what it costs at most."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from shutil import copytree, rmtree
+
+import msgspec
+import numpy as np
+import pytest
+
+from riskd.config import load
+from riskd.core.drift import Reference
+from riskd.core.features import NAMES
+from riskd.core.lineup import Wish
+from riskd.drift_watch import HALF_LIFE, LEAST, LOOK_BYTES, DriftWatch, active_bundles
+from riskd.offline.drift.bins import bins_for, reference
+from riskd.offline.drift.compare import compare
+from tests.offline.drift.world import BUNDLE, MODEL, Shift, rows, write
+from tests.releases.candidates import policies, releases
+
+
+@pytest.fixture(scope="module")
+def expected() -> Reference:
+    return reference("customer", NAMES, MODEL, [rows(1, 4000)])
+
+
+@pytest.fixture
+def bundle(expected: Reference, tmp_path: Path) -> Path:
+    """A bundle that says what it expects."""
+    bundle = copytree(BUNDLE, tmp_path / "models" / "customer" / "hand-set-2")
+    (bundle / "reference.json").write_bytes(msgspec.json.encode(expected))
+    return bundle
+
+
+@pytest.fixture
+def watch(bundle: Path, tmp_path: Path) -> DriftWatch:
+    return DriftWatch(tmp_path / "log", lambda: {"customer": bundle})
+
+
+def indices(watch: DriftWatch) -> dict[str, float]:
+    return {feature: index for (_, feature), index in watch.readings["riskd_drift_psi"].items()}
+
+
+def test_it_tells_what_the_command_tells(watch: DriftWatch, expected: Reference, tmp_path: Path) -> None:
+    """The same index for every feature; of the score too, where the log's scores are of this model."""
+    batch = rows(2, 1500, shift=Shift("device_llr", 0, by=1.0))
+    write(tmp_path / "log", batch, segments=1)
+    watch.look(0.0)
+    bins = bins_for(expected, NAMES)
+    bins.add(batch, np.zeros(len(batch.times)))
+    told = {signal.name: signal.index for signal in compare(expected, bins, "").signals}
+
+    assert indices(watch) == pytest.approx(told)
+    assert told["device_llr"] > 0.25
+    assert watch.readings["riskd_drift_rows"] == {("customer",): 1500}
+
+
+def test_each_line_counts_once(watch: DriftWatch, tmp_path: Path) -> None:
+    """However often it looks, and although a line is half written when it does."""
+    log = write(tmp_path / "log", rows(2, 400), segments=1)
+    (segment,) = log.iterdir()
+    whole = segment.read_bytes()
+    for end in (0, 10_000, 10_001, len(whole) // 2, len(whole) - 1, len(whole), len(whole)):
+        segment.write_bytes(whole[:end])
+        watch.look(0.0)
+
+    assert watch.readings["riskd_drift_rows"] == {("customer",): 400}
+
+
+def test_what_is_little_is_not_told(watch: DriftWatch, tmp_path: Path) -> None:
+    """Below `LEAST` rows an index is mostly chance."""
+    write(tmp_path / "log", rows(2, int(LEAST) - 1), segments=1)
+    watch.look(0.0)
+
+    assert watch.readings["riskd_drift_psi"] == {}
+    assert watch.readings["riskd_drift_rows"] == {("customer",): LEAST - 1}
+
+
+def test_old_rows_fade(watch: DriftWatch, tmp_path: Path) -> None:
+    """After a half-life they count half."""
+    write(tmp_path / "log", rows(2, 1200), segments=1)
+    watch.look(0.0)
+    watch.look(HALF_LIFE)
+
+    assert watch.readings["riskd_drift_rows"] == {("customer",): pytest.approx(600)}
+    assert watch.readings["riskd_drift_psi"] == {}
+
+
+def test_a_look_is_bounded(watch: DriftWatch, tmp_path: Path) -> None:
+    """Of a log that grew by more it reads the end, whole lines of it."""
+    batch = rows(2, 6000)
+    log = write(tmp_path / "log", batch, segments=3)
+    size = sum(path.stat().st_size for path in log.iterdir())
+    watch.look(0.0)
+
+    assert size > 1.5 * LOOK_BYTES
+    assert watch.readings["riskd_drift_rows"][("customer",)] == pytest.approx(6000 * LOOK_BYTES / size, rel=0.01)
+
+
+def test_another_model_begins_anew(watch: DriftWatch, bundle: Path, tmp_path: Path) -> None:
+    """So does one without a reference: it has no index."""
+    write(tmp_path / "log", rows(2, 1200), segments=1)
+    watch.look(0.0)
+    (bundle / "reference.json").write_bytes(msgspec.json.encode(reference("customer", NAMES, MODEL, [rows(9, 500)])))
+    watch.look(1.0)
+    assert watch.readings["riskd_drift_rows"] == {("customer",): 0}
+    (bundle / "reference.json").unlink()
+    watch.look(2.0)
+    assert watch.readings == {"riskd_drift_psi": {}, "riskd_drift_rows": {}}
+
+
+def test_what_cannot_be_read_is_left_out(watch: DriftWatch, tmp_path: Path) -> None:
+    """No log yet, packed segments, lines of others and of other features: it goes on."""
+    watch.look(0.0)
+    log = write(tmp_path / "log", rows(2, 30), segments=1)
+    with gzip.open(log / "20230101T000000.000000-0.jsonl.gz", "wb") as packed:
+        packed.write(b"{}\n")
+    other = b'{"type":"assessment","domain":"customer","vector":[1],"log_odds":0,"model":""}\n'
+    (log / "20240102T000000.000000-0.jsonl").write_bytes(b"\xff\n{}\n" + other)
+    watch.look(1.0)
+    assert watch.readings["riskd_drift_rows"] == {("customer",): 30}
+    rmtree(log)
+    watch.look(2.0)
+    assert watch.readings["riskd_drift_rows"][("customer",)] == pytest.approx(30, rel=1e-3)
+
+
+def test_what_decides_is_found(tmp_path: Path) -> None:
+    """Before the first activation the directories of the settings, then the active release."""
+    state = tmp_path / "state"
+    settings = load(environ={}, flags={"state.dir": str(state)})
+    assert active_bundles(settings)["customer"] == BUNDLE
+    host = releases(state)
+    kept = host.create(policies(tmp_path / "policies", "2m"), BUNDLE.parents[1], "test", "")
+    host.activate(Wish(release=kept.id, actor="test"))
+
+    assert active_bundles(settings)["customer"] == host.files.folders(kept.id)[1] / "customer" / "hand-set-2"
