@@ -63,13 +63,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--without", metavar="CLASS", action="append", default=[], help="class of attack to leave out; repeatable"
     )
-    parser.add_argument(
-        "--free",
-        metavar="FEATURE",
-        action="append",
-        default=[],
-        help="feature that may move the score in either direction; repeatable",
-    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=_run)
 
@@ -80,7 +73,6 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     names = ("trees", "leaves", "learning_rate", "l2", "min_rows", "fraud_share", "holdout", "tuning", "embargo_days")
     return checked(
         **{name: getattr(args, name) for name in (*names, "prior", "seed")},
-        free=tuple(sorted(set(args.free))),
         without=tuple(sorted(set(args.without))),
     )
 

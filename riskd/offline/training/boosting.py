@@ -54,9 +54,9 @@ def boost(
 ) -> HistGradientBoostingClassifier:
     """Fit the trees of a recipe to rows that weigh something, on top of `given` log-odds.
 
-    A feature whose direction the feature table is sure of moves the log-odds in no other, unless the recipe frees it.
+    A feature whose direction the feature table is sure of moves the log-odds in no other.
     """
-    direction = {feature.name: feature.direction for feature in FEATURES if feature.name not in recipe.free}
+    direction = {feature.name: feature.direction for feature in FEATURES}
     estimator = HistGradientBoostingClassifier(
         loss=_OnTop(given),
         max_iter=recipe.trees,

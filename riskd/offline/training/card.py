@@ -60,7 +60,7 @@ def _made(trained: Trained, training: Training) -> Iterator[str]:
         f"- **Methods and techniques.** {recipe.trees} boosted trees of at most {recipe.leaves} leaves{on_top}"
         f" ({training.library}), learning rate {recipe.learning_rate:g}, L2 {recipe.l2:g}, at least"
         f" {recipe.min_rows} rows a leaf. A feature moves the score in the direction that the feature table gives it,"
-        f" and in no other{_freed(recipe.free)}. All fraud together has {recipe.fraud_share:.0%} of the weight, in every"
+        f" and in no other. All fraud together has {recipe.fraud_share:.0%} of the weight, in every"
         f" journey, and its classes equal parts of it."
     )
     counts = ", ".join(f"{part} {count:,}" for part, count in training.rows.items())
@@ -81,10 +81,6 @@ def _made(trained: Trained, training: Training) -> Iterator[str]:
     if training.attacks:
         classes = ", ".join(f"{name} {count:,}" for name, count in training.attacks.items())
         yield f"- **Attacks trained on.** {classes}."
-
-
-def _freed(names: tuple[str, ...]) -> str:
-    return f", except for {', '.join(f'`{name}`' for name in names)}" if names else ""
 
 
 def _delay(trained: Trained) -> str:

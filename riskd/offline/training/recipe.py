@@ -8,7 +8,6 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.core.features import NAMES
 from riskd.core.model import MAX_LEAVES, MAX_TREES
 
 
@@ -34,8 +33,6 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Left out before the tuning and before the holdout rows: counts of the last day reach over the border."""
     prior: float | None = None
     """The share of attempts that is fraud where the model will serve; None: as in the rows."""
-    free: tuple[str, ...] = ()
-    """Features that may move the score in either direction, whatever the feature table is sure of."""
     without: tuple[str, ...] = ()
     """Classes of attack that are left out of training."""
     seed: int = 0
@@ -68,8 +65,6 @@ def _problems(recipe: Recipe) -> Iterator[Problem]:
         value = getattr(recipe, name)
         if value is not None and not low <= value <= high:
             yield Problem(f"--{name.replace('_', '-')}", f"{value:g} is out of bounds", f"from {low:g} to {high:g}")
-    for name in sorted(set(recipe.free) - set(NAMES)):
-        yield Problem("--free", f"no feature is called '{name}'", "riskd features lists them")
     if recipe.holdout + recipe.tuning > 0.9:
         what = f"{recipe.holdout:g} and {recipe.tuning:g} leave nothing to train on"
         yield Problem("--holdout and --tuning", what, "together at most 0.9")
