@@ -46,6 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="look for what gives attackers away and must not, in the world of an earlier --out, or in one made for it "
         "and thrown away; exit code 1 when there is something",
     )
+    parser.add_argument("--markdown", action="store_true", help="print the page docs/simulation.md, and do no more")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_arguments(parser)
     parser.set_defaults(handler=_run)
@@ -55,6 +56,11 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.world.assumptions import DEFAULTS, varied
 
     values = DEFAULTS if args.vary is None else varied(args.vary)
+    if args.markdown:
+        from riskd.cli.simulate_page import page
+
+        print(page(), end="")
+        return 0
     if args.assumptions:
         _assumptions(values, as_json=args.json)
         return 0
