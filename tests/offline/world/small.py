@@ -17,7 +17,7 @@ from riskd.offline.world.assumptions import DEFAULTS
 from riskd.offline.world.run import truth_of
 from riskd.offline.world.tables import Tables, read_tables
 from riskd.offline.world.world import Asked, OpenDoor, Settings, World
-from riskd.wiring import data_directory
+from riskd.config.places import data_directory
 
 TABLES: Final[Tables] = read_tables(data_directory("world"))
 ZONES: Final = ("Europe/Oslo", "America/New_York", "Asia/Bangkok")
