@@ -50,7 +50,7 @@ ATTACKS: Final = (
         visit="login",
         weight=0.2,
         domains=("customer",),
-        active=0.06,
+        active=0.15,
         days=0.5,
         nobody=3.0,
     ),

@@ -11,6 +11,7 @@ import pytest
 from riskd.adapters.decision_log import read_segments
 from riskd.cli.main import main
 from riskd.config import Settings
+from riskd.config.places import data_directory
 from riskd.core import record
 from riskd.core.errors import InvalidSettings
 from riskd.core.requirement import Tier, accepts
@@ -19,7 +20,6 @@ from riskd.offline.rows import FRAUD, GOOD
 from riskd.offline.truth import FILE as TRUTH
 from riskd.offline.truth import read_truth
 from riskd.offline.world.run import DECISIONS, Made, read_made, run
-from riskd.config.places import data_directory
 from riskd.wiring import load_release
 from tests.offline.world.small import SmallGeo, world
 
