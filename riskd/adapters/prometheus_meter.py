@@ -240,7 +240,7 @@ class PrometheusMeter:
 
     def refused(self, method: str, why: str) -> None:
         """A call was not begun."""
-        self._add(_place(self._refused, (method.rpartition("/")[2], why)))
+        self._add(self._refused[method.rpartition("/")[2], why])
 
     def stored(self, records: int, size: int) -> None:
         """The history store holds this many records in this many bytes."""

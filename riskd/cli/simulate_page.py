@@ -87,8 +87,8 @@ def _classes() -> Iterator[str]:
     for each in ATTACKS:
         yield f"| `{each.name}` | {', '.join(each.domains)} | {each.weight:g} | {each.what} |\n"
     yield (
-        "\nOf each domain's assessments about `riskd simulate --attack-share` are attacks, by the classes that are there,\n"
-        "in proportion to their weights.\n\n"
+        "\nOf each domain's assessments about `riskd simulate --attack-share` are attacks, by the classes that are\n"
+        "there, in proportion to their weights.\n\n"
     )
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from riskd.adapters.geoip import GeoIp
-from riskd.config import Settings
+from riskd.config import Settings, release_folders
 from riskd.core.errors import InvalidFile, InvalidGeo, Problem, RiskdError, Unavailable
 from riskd.engine import Engine
 from riskd.ports import Meter
 from riskd.releases import Releases
-from riskd.wiring import announce_geo, geo_files, open_databases, open_geo, open_releases, release_folders
+from riskd.wiring import announce_geo, geo_files, open_databases, open_geo, open_releases
 
 SECONDS: Final = 10.0
 """For all workers to load what the directories hold."""

@@ -22,10 +22,10 @@ import yaml
 from msgspec.structs import replace
 
 from riskd.cli.client import outcome_request
+from riskd.config import data_directory
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, Session
 from riskd.core.lineup import Wish
 from riskd.server.translate import request
-from riskd.wiring import data_directory
 from tests.core.builders import LAPTOP, sign_in
 from tests.e2e.service import ROOT, Service, eventually, riskd, serving
 from tests.redis_servers import free_port
