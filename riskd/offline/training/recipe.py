@@ -23,8 +23,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_rows: int = 20
     """Of a leaf."""
     fraud_share: float = 0.2
-    """The share of the weight that all fraud has together, whatever its share of the rows. Classes of attack share it
-    equally where they are known, so that a loud class does not drown a skilled one."""
+    """The share of the weight that all fraud has together, in every journey, whatever its share of the rows."""
     holdout: float = 0.25
     """The share of the rows, the latest, that the model is judged by."""
     tuning: float = 0.15
