@@ -32,6 +32,7 @@ PARTS: Final = (
     "clock",
     "tls",
     "callers",
+    "tracing",
 )
 CAUSES: Final = (*SOURCES, "rule", "store", "decision_log")
 """What a degraded answer may lack: facts that riskd could not read, rules that broke, what could not be kept."""

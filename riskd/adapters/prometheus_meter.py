@@ -223,7 +223,7 @@ class PrometheusMeter:
 
     def queued(self, method: str, seconds: float) -> None:
         """A call of this method (`riskd.v1.RiskService/Assess`) had waited so long when its turn came."""
-        place = self._queue.get(method.rpartition("/")[2], self._queue[OTHER])
+        place = self._queue[method.rpartition("/")[2]]
         bucket = place + bisect_left(self._call_bounds, seconds)
         with self._lock:
             self._slots[bucket] += 1.0
@@ -231,7 +231,7 @@ class PrometheusMeter:
 
     def refused(self, method: str, why: str) -> None:
         """A call was not begun."""
-        self._add(_place(self._refused, (method.rpartition("/")[2], why)))
+        self._add(self._refused[method.rpartition("/")[2], why])
 
     def stored(self, records: int, size: int) -> None:
         """The history store holds this many records in this many bytes."""
