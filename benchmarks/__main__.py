@@ -32,6 +32,7 @@ PARTS: Final[dict[str, str]] = {
     "imports": "Importing past sign-ins",
     "metrics": "Metrics",
     "rpc": "The RPC edge alone",
+    "tracing": "Spans",
     "backtest": "A backtest, by one process and by two",
 }
 """Module of this package to its title."""

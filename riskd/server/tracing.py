@@ -56,15 +56,19 @@ class _Current(threading.local):
 _CURRENT: Final = _Current()
 
 
-class Tracer:
-    """Sends the spans of one worker to an OTLP/HTTP endpoint. Never waits for it."""
+def to(endpoint: str) -> SpanExporter:
+    """Sends spans by OTLP/HTTP. Its other settings are the `OTEL_EXPORTER_OTLP_*` variables, headers among them."""
+    return OTLPSpanExporter(endpoint, timeout=CLOSE_SECONDS)
 
-    def __init__(self, endpoint: str, ratio: float, meter: FailureMeter) -> None:
+
+class Tracer:
+    """Makes the spans of one worker. Never waits for whoever takes them."""
+
+    def __init__(self, exporter: SpanExporter, ratio: float, meter: FailureMeter) -> None:
         """`ratio`: share of the calls that are traced where the caller has not decided about it."""
-        exporter = CountingExporter(OTLPSpanExporter(endpoint, timeout=CLOSE_SECONDS), meter)
         resource = Resource({"service.name": "riskd"})
         self._provider = TracerProvider(ParentBasedTraceIdRatio(ratio), resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BoundedProcessor(exporter))
+        self._provider.add_span_processor(BoundedProcessor(CountingExporter(exporter, meter)))
         self._tracer = self._provider.get_tracer("riskd")
         self._propagator = TraceContextTextMapPropagator()
 

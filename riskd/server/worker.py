@@ -84,7 +84,7 @@ def _metered(settings: Settings, memory: MeterMemory, index: int) -> tuple[Prome
         what = f"spans need what is not installed: {error.name}"
         raise InvalidSettings([Problem("tracing.endpoint", what, "install riskd[trace]")]) from error
     meter = tracing.TracedMeter(memory, index)
-    meter.tracer = tracing.Tracer(chosen.endpoint, chosen.ratio, meter)
+    meter.tracer = tracing.Tracer(tracing.to(chosen.endpoint), chosen.ratio, meter)
     return meter, meter.tracer
 
 
