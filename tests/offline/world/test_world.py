@@ -30,7 +30,7 @@ PEOPLE: Final = [each.name for each in ATTACKS if each.visit != "machine"]
 NUISANCE: Final = {
     trait.name: trait.of
     for trait in TRAITS
-    if trait.name in ("second", "thousandth", "last_octet", "request_id_digits", "key_spread", "rtt_tenth")
+    if trait.name in ("second", "thousandth", "request_id_digits", "key_spread", "rtt_tenth")
 }
 
 
