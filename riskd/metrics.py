@@ -175,7 +175,7 @@ METRICS: Final = (
     Metric(
         "riskd_assessment_seconds",
         "histogram",
-        "Time from an attempt to its answer inside riskd, repeated answers included.",
+        "Time from an attempt to its answer inside riskd.",
         ("domain", "journey"),
         _rows(DOMAINS, JOURNEYS),
         bounds=_CALL_SECONDS,
