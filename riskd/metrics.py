@@ -128,6 +128,7 @@ METRICS: Final = (
         "its deadline had passed (`gone`).",
         ("method", "why"),
         _rows(tuple(method for _, _, method in METHODS if method != OTHER), ("full", "waited", "gone")),
+        sparse=False,
     ),
     Metric(
         "riskd_assessments_total",
