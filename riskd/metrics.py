@@ -32,6 +32,7 @@ PARTS: Final = (
     "clock",
     "tls",
     "callers",
+    "tracing",
 )
 NEEDED: Final = ("store", "decision_log")
 """Parts without which an answer lacks something."""

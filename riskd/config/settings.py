@@ -324,6 +324,22 @@ class Subjects(Struct, frozen=True, kw_only=True):
     socket: Annotated[str, Meta(description="Path of the Unix socket; empty: subjects.sock, in `state.dir`.")] = DERIVED
 
 
+class Tracing(Struct, frozen=True, kw_only=True):
+    """Spans for OpenTelemetry, with the extra `trace`. Attributes name nobody."""
+
+    endpoint: Annotated[
+        str,
+        Meta(
+            description="URL that takes OTLP/HTTP, as `http://127.0.0.1:4318/v1/traces`; empty: no spans.",
+            extra={"accepts": "a URL"},
+        ),
+    ] = ""
+    ratio: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Share of the calls that are traced; a caller that sends `traceparent` decides."),
+    ] = 0.01
+
+
 class Secrets(Struct, frozen=True, kw_only=True):
     """What must not leak; also given whole as `RISKD_PEPPER` and `RISKD_STORE_PASSWORD`."""
 
@@ -371,6 +387,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     models: Models = Models()
     log: Log = Log()
     subjects: Subjects = Subjects()
+    tracing: Tracing = Tracing()
     secrets: Secrets = Secrets()
     attributes: Attributes = Attributes()
 

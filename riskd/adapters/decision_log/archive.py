@@ -1,9 +1,9 @@
 """What becomes of the decision log after it was written: a subject is found in it, and what may no longer be kept goes.
 
 An erasure is a file in `erasures`: whose lines, and how far they go. Compaction rewrites finished segments without
-those lines, and without lines older than their identity domain keeps them. What is done with moves to `done`, until no
-copy of the log may have such lines either. One process compacts at a time; one that
-dies leaves each segment whole, old or new, and its work to the next.
+those lines, and without lines older than their identity domain keeps them. Where copies of the log are made, what is
+done with moves to `done`, until no copy may have such lines either. One process compacts at a time; one that dies
+leaves each segment whole, old or new, and its work to the next.
 """
 
 from __future__ import annotations
@@ -179,6 +179,11 @@ class FileLogArchive:
                     yield line[:-1]
                 at += len(line)
 
+    def remember(self) -> None:
+        """From now on keep erasures that are done with, for as long as lines would be kept: a copy of the log is made,
+        which has to hear of them. Without one nothing is left of whoever was erased. Raises OSError."""
+        (self._directory / ERASURES / DONE).mkdir(mode=0o700, parents=True, exist_ok=True)
+
     def erased(self) -> list[Erasure]:
         """Every erasure that a copy of the log may not have seen, those that are done with included. Raises OSError."""
         return [entry for _, entry in (*self._erasures(), *self._erasures(DONE))]
@@ -338,8 +343,10 @@ def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
         _put(file, msgspec.json.encode(replace(entry, written=left, settled=True)))
     elif not missed:
         done = file.parent / DONE
-        done.mkdir(mode=0o700, exist_ok=True)
-        file.replace(done / file.name)
+        if done.is_dir():
+            file.replace(done / file.name)
+        else:
+            file.unlink()
         _sync(file.parent)
     return not (left or missed)
 

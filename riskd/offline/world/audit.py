@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -97,24 +98,22 @@ def _audited(sample: Sample, attack: Attack, domain: str) -> Iterator[Finding]:
             for at, (name, of) in enumerate(zip(sample.names, sample.groups, strict=True))
             if of == group and defined.isdisjoint((group, name, f"{domain}:{group}", f"{domain}:{name}"))
         ]
-        values = sample.values[np.ix_(chosen, columns)]
+        values = sample.values[chosen][:, columns]
         columns = [column for at, column in enumerate(columns) if len(np.unique(values[:, at])) > 1]
         if not columns:
             continue
-        one = {"domain": domain, "attack": attack.name, "group": group}
-        if few:
-            yield Finding(**one, rows=int(attacked.sum()), auc=np.nan, low=np.nan)
-            continue
-        yield _told(sample, one, columns, (chosen, attacked))
+        unjudged = Finding(
+            domain=domain, attack=attack.name, group=group, rows=int(attacked.sum()), auc=np.nan, low=np.nan
+        )
+        yield unjudged if few else _judged(sample, unjudged, columns, (chosen, attacked))
 
 
-def _told(
-    sample: Sample, one: dict[str, str], columns: list[int], rows: tuple[NDArray[np.intp], NDArray[np.bool_]]
+def _judged(
+    sample: Sample, one: Finding, columns: list[int], rows: tuple[NDArray[np.intp], NDArray[np.bool_]]
 ) -> Finding:
     chosen, attacked = rows
-    batches = np.char.startswith(sample.campaigns[chosen], one["attack"]) & _BY_CAMPAIGN[one["attack"]]
-    people = np.where(batches, sample.campaigns[chosen], sample.subjects[chosen])
-    values = sample.values[np.ix_(chosen, columns)]
+    people = np.where(attacked & _BY_CAMPAIGN[one.attack], sample.campaigns[chosen], sample.subjects[chosen])
+    values = sample.values[chosen][:, columns]
     ranks = _ranked(values, attacked, people)
     auc = float(roc_auc_score(attacked, ranks))
     low, telling = np.nan, tuple[str, ...]()
@@ -122,7 +121,7 @@ def _told(
         low = _low(attacked, ranks, people)
         alone = sorted((_alone(values[:, at], attacked), sample.names[column]) for at, column in enumerate(columns))
         telling = tuple(f"{name} {told:.2f}" for told, name in alone[::-1][:_TOLD])
-    return Finding(**one, rows=int(attacked.sum()), auc=auc, low=low, telling=telling)
+    return replace(one, auc=auc, low=low, telling=telling)
 
 
 def _ranked(values: NDArray[np.float64], attacked: NDArray[np.bool_], people: NDArray[np.str_]) -> NDArray[np.float64]:

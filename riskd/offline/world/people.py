@@ -143,6 +143,11 @@ class Town:
             machines={},
         )
 
+    def slot(self, random: Random, person: Person) -> int:
+        """Which of somebody's devices is at hand: more often than not the first."""
+        others, second, which = len(person.slots) - 1, random.random() >= 0.6, random.random()
+        return 1 + int(which * others) if others and second else 0
+
     def machine(self, person: Person, slot: int, time: float) -> Machine:
         """The device that somebody uses in a slot now: another one once the last has had its time."""
         life = self.values["device_days"] * DAY

@@ -237,9 +237,7 @@ class World:
     def _owner(self, random: Random, person: Person, time: float) -> Hand:
         """Somebody at their own device."""
         town, values = self.town, self.values
-        slot = (
-            0 if len(person.slots) == 1 or random.random() < 0.6 else 1 + int(random.random() * (len(person.slots) - 1))
-        )
+        slot = town.slot(random, person)
         machine = town.machine(person, slot, time)
         link = town.link(random, person, time, machine.category)
         private, fingerprinted = random.random() < values["private"], random.random() < values["sends_fingerprint"]
