@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import PACKED, finished, opened, segments, stamp, whole
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
@@ -41,25 +42,6 @@ DONE: Final = "done"
 _STATE: Final = "compaction.json"
 _LOCK: Final = "compaction.lock"
 _DRAFT: Final = ".draft"
-
-
-class Erasure(Struct, frozen=True):
-    """Lines to erase: those of `place` (hexadecimal, what the subject's assessment ids begin with) that were written
-    before `asked`, Unix time. `written` has the segments under way at that moment, with the bytes that they had.
-    Once `settled`, only those are left.
-    """
-
-    place: str
-    asked: float
-    written: dict[str, int]
-    settled: bool = False
-
-    def reach(self, segment: str) -> int | None:
-        """Bytes from the beginning of a segment in which lines are to be erased; None: in all of it."""
-        segment = segment.removesuffix(PACKED)
-        if segment in self.written:
-            return self.written[segment]
-        return 0 if self.settled or segment > stamp(self.asked) else None
 
 
 class State(Struct, frozen=True, kw_only=True):
