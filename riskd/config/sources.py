@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.config.fields import FIELDS, Field
 from riskd.config.pepper import pepper_problems, split
-from riskd.config.settings import FIELDS, Field, Secret, Settings, Store
+from riskd.config.settings import Secret, Settings, Store
 from riskd.config.store_url import url_problems
 from riskd.core.errors import InvalidSettings, Problem
 

@@ -13,29 +13,23 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-import msgspec
 import yaml
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2
-from riskd.adapters.model_file import REFERENCE, load_model, seal
-from riskd.adapters.model_registry import Registry
 from riskd.cli.client import outcome_request
 from riskd.config import data_directory
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, Session
-from riskd.core.features import NAMES
 from riskd.core.lineup import Wish
-from riskd.offline.drift.bins import reference
 from riskd.server.translate import request
 from tests.core.builders import LAPTOP, sign_in
 from tests.e2e.service import ROOT, Service, eventually, riskd, serving
-from tests.models.stories import DEFINITIONS
-from tests.offline.drift.world import rows
+from tests.offline.drift.world import rows, write
 from tests.redis_servers import free_port
 from tests.releases.candidates import MODELS, created, releases
 
@@ -44,6 +38,9 @@ UNPACKED: Final = ROOT / ".venv" / "prometheus" / "usr" / "bin"
 MISSING: Final = "prometheus and promtool are missing: make servers (or apt-get install prometheus)"
 SECONDS: Final = 40.0
 """Of load: a worker tells of its decision log every half minute."""
+CUSTOMERS: Final = 1100
+"""In batches, before: drift is told of a thousand rows."""
+NOTHING: Final[dict[str, None]] = dict.fromkeys(("session", "federation", "outside", "behaviour", "place"))
 RATE: Final = 60.0
 """Attempts a second: enough for every series, and little of a machine."""
 
@@ -129,22 +126,13 @@ def policies(directory: Path) -> Path:
     return directory
 
 
-def expecting(directory: Path) -> Path:
-    """The shipped models, of which the customers' says what it expects: something else than comes."""
-    shutil.copytree(MODELS, directory)
-    bundle = Registry(directory).champion("customer")
-    expected = reference("customer", NAMES, load_model(bundle, DEFINITIONS), [rows(1)])
-    seal(bundle, DEFINITIONS, beside={REFERENCE: msgspec.json.encode(expected)})
-    return directory
-
-
-def many(service: Service) -> None:
-    """As many logins as an index of drift needs."""
-    found = attempts(seed=3)
-    logins = [request(one) for one in islice((one for one in found if one.domain == "customer"), 1100)]
-    with service.stub() as stub:
-        for at in range(0, len(logins), 100):
-            stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=logins[at : at + 100]), timeout=30)
+def models(directory: Path) -> Path:
+    """The shipped models, of which the customers' says what it expects."""
+    shutil.copytree(MODELS, directory / "models")
+    bundle = directory / "models" / "customer" / "hand-set-2"
+    done = riskd("model", "reference", str(bundle), "--log", str(write(directory / "usual", rows(1))), state=directory)
+    assert done.returncode == 0, done.stderr
+    return directory / "models"
 
 
 def attempts(seed: int = 1) -> Iterator[Attempt]:
@@ -215,16 +203,19 @@ def watched(directory: Path, seconds: float = SECONDS) -> Iterator[Prometheus]:
     state = directory / "state"
     state.mkdir(parents=True)
     host = releases(state)
-    base = host.create(policies(directory / "policies"), expecting(directory / "models"), "test", "base").id
+    base = host.create(policies(directory / "policies"), models(directory), "test", "base").id
     host.activate(Wish(release=base, actor="test"))
     with ExitStack() as stack:
-        service = stack.enter_context(serving(state, workers=2, settings={"RISKD_METRICS__DRIFT_S": "2"}))
+        service = stack.enter_context(serving(state, workers=2, settings={"RISKD_METRICS__DRIFT_S": "1"}))
         others = [created(state, "2m"), created(state, "3m")]
         host.activate(Wish(release=others[0], percent=50.0, actor="test"), 20.0)
         host.activate(Wish(release=others[1], shadow=True, actor="test"), 20.0)
         target = urllib.parse.urlsplit(service.metrics).netloc
         prometheus = stack.enter_context(Prometheus(directory / "prometheus", target).running())
-        many(service)
+        with service.stub() as stub:
+            for begin in range(0, CUSTOMERS, 100):
+                batch = [request(sign_in(subject=f"customer-{begin + each}", **NOTHING)) for each in range(100)]
+                stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=batch), timeout=20)
         load = Load(service)
         load.start()
         stack.callback(load.end)
