@@ -76,6 +76,7 @@ docs: $(RUN) ## Regenerate the reference pages from the code
 	@$(BIN)/riskd history --markdown >docs/history.md
 	@$(BIN)/riskd metrics --markdown >docs/metrics.md
 	@$(BIN)/riskd errors --markdown >docs/errors.md
+	@$(BIN)/riskd simulate --markdown >docs/simulation.md
 
 .PHONY: dashboards
 dashboards: $(DEV) ## Make the dashboards of Grafana, and their page, of deploy/grafana/dashboards.yaml

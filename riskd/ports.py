@@ -146,7 +146,7 @@ class Meter(Protocol):
         ...
 
     def answered(self, domain: str, journey: str, seconds: float) -> None:
-        """An assessment took this long, from the attempt to the answer; repeated answers count, too."""
+        """An assessment took this long, from the attempt to the answer."""
         ...
 
     def assessed(

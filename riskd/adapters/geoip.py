@@ -8,7 +8,7 @@ and Anonymous IP. Records are checked as they are read, so a damaged one is a ga
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
@@ -32,6 +32,7 @@ ANYWHERE_KM: Final = 20_038.0
 
 _SAMPLE: Final = 1000
 """Networks of each family that are read before a file is used; a tenth of a second."""
+_MULTICAST: Final = 224 << 24
 _FIRST_GLOBAL_IPV6: Final = 0x2000 << 112
 _REMEDY: Final = "download it again, or run `riskd geo install`; replace files by renaming, never in place"
 _DAMAGED: Final = (InvalidDatabaseError, UnicodeDecodeError, ValidationError)
@@ -161,6 +162,7 @@ _KINDS: Final[tuple[tuple[str, frozenset[str], _PlaceReader | None], ...]] = (
 class _File(Struct, frozen=True):
     database: Database
     get: Callable[[str], object]
+    get_with_length: Callable[[str], tuple[object, int]]
     read_place: _PlaceReader | None
 
 
@@ -218,6 +220,23 @@ class GeoIp:
             return _UNROUTABLE
         return self._locate_place(address, time), self._locate_route(address)
 
+    def networks(self, asns: Collection[int]) -> Iterator[tuple[int, int, int]]:
+        """AS number, first address and number of addresses of every IPv4 network of these operators, in order.
+
+        Walks the whole ASN database, which takes seconds. Records that cannot be read are left out.
+        """
+        walked = next(
+            (file for file in self._files if file.database.kind == "asn" and 4 in file.database.families), None
+        )
+        number = 1 << 24
+        while walked is not None and number < _MULTICAST:
+            record, length = walked.get_with_length(str(IPv4Address(number)))
+            size = 1 << 32 - length
+            asn = record.get("autonomous_system_number") if isinstance(record, dict) else None
+            if isinstance(asn, int) and asn in asns:
+                yield asn, number, size
+            number = (number // size + 1) * size
+
     def _locate_place(self, address: Address, time: float) -> Place | Missing:
         file = self._city.get(address.version)
         if file is None or file.read_place is None:
@@ -273,7 +292,7 @@ def _open(path: Path) -> _File:
         if fields & telling:
             families = tuple(family for family, records in found.items() if records)
             database = Database(kind, path.name, meta.database_type, families, meta.build_epoch, meta.node_count)
-            return _File(database, reader.get, read_place)
+            return _File(database, reader.get, reader.get_with_prefix_len, read_place)
     what = f"holds {meta.database_type!r} with fields {', '.join(sorted(fields)) or '(none)'}"
     raise InvalidGeo([Problem(str(path), what, "give a city, country, ASN or Anonymous IP database")])
 

@@ -70,7 +70,8 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.evaluation_table import markdown
 
     with policy_log.progress() as begin:
-        question = _question(args, begin)
+        with rows.logs(args, begin) as logs:
+            question = _question(args, logs, begin)
         found = evaluate(question, begin)
     raw = msgspec.json.format(msgspec.json.encode(found), indent=2)
     if args.keep:
@@ -115,7 +116,7 @@ def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
     return beside if beside.is_dir() else registry.path(domain, version)
 
 
-def _question(args: argparse.Namespace, begin: Begin) -> Question:
+def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Question:
     import msgspec
 
     from riskd.adapters.model_file import load_model, read_training
@@ -136,7 +137,7 @@ def _question(args: argparse.Namespace, begin: Begin) -> Question:
     training = msgspec.json.decode(raw, type=Training) if raw else None
     recipe = training.recipe if training else Recipe()
     base = _base(args.bundle, registry, args.domain, training.base) if training and training.base else None
-    parts, _, labels = rows.read(args.log, args.truth, args.labels, args.domain, begin)
+    parts, _, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)
     seen = parts
     if args.trained_on:
         seen, _, _ = rows.read(args.trained_on, None, args.labels, args.domain, begin)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from riskd.cli.extras import require
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from riskd.offline.sources import Labels, Log
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that choose rows."""
     parser.add_argument("--domain", choices=DOMAINS, required=True, help="identity domain: they are never pooled")
     parser.add_argument(
@@ -27,17 +29,66 @@ def add_arguments(parser: argparse.ArgumentParser, *, needed: bool = True) -> No
         type=Path,
         action="append",
         default=[],
-        required=needed,
         help="directory of a decision log, of its dataset, or of what `riskd simulate` wrote; repeatable",
     )
     parser.add_argument(
         "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log that lies elsewhere than beside it"
     )
     parser.add_argument(
+        "--rba-dataset",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="CSV file of the public RBA data set, lived through by the engine; repeatable",
+    )
+    parser.add_argument("--rba-rows", metavar="N", type=_count, help="rows of each such file (default: all)")
+    parser.add_argument(
         "--labels",
         choices=("truth", "outcomes"),
         help="whose word labels are (default: the truth of simulated logs, outcomes of live ones)",
     )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows: write 1 or more")
+    return int(text)
+
+
+@contextmanager
+def logs(args: argparse.Namespace, begin: Begin) -> Iterator[list[Path]]:
+    """The logs of the flags; those of data sets are made here, and gone afterwards.
+
+    Raises InvalidSettings without any.
+    """
+    from riskd.core.errors import InvalidSettings, Problem
+
+    if not args.log and not args.rba_dataset:
+        raise InvalidSettings([Problem("--log", "is missing", "name a decision log, or a data set")])
+    with TemporaryDirectory(prefix="riskd-") as name:
+        yield [
+            *args.log,
+            *(_lived(file, Path(name) / str(at), args, begin) for at, file in enumerate(args.rba_dataset)),
+        ]
+
+
+def _lived(file: Path, out: Path, args: argparse.Namespace, begin: Begin) -> Path:
+    """A data set as a log, in a directory that has its name."""
+    import sys
+
+    from riskd.config import Settings
+    from riskd.offline.rba_log import live_through
+    from riskd.wiring import load_release
+
+    directory = out / file.name
+    directory.mkdir(parents=True)
+    done = begin(f"living through {file.name}", file.stat().st_size if file.is_file() else 1)
+    release = load_release(Settings())
+    counts = live_through(file, release, directory, domain=args.domain, limit=args.rba_rows, progress=done)
+    told = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+    print(f"{file.name}: {told}", file=sys.stderr)
+    return directory
 
 
 def read(

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
 from riskd.core.attempt import DOMAINS
 
@@ -46,6 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="look for what gives attackers away and must not, in the world of an earlier --out, or in one made for it "
         "and thrown away; exit code 1 when there is something",
     )
+    parser.add_argument("--markdown", action="store_true", help="print the page docs/simulation.md, and do no more")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_arguments(parser)
     parser.set_defaults(handler=_run)
@@ -55,6 +57,11 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.world.assumptions import DEFAULTS, varied
 
     values = DEFAULTS if args.vary is None else varied(args.vary)
+    if args.markdown:
+        from riskd.cli.simulate_page import page
+
+        print(page(), end="")
+        return 0
     if args.assumptions:
         _assumptions(values, as_json=args.json)
         return 0
@@ -74,6 +81,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _audit(args: argparse.Namespace, values: Values) -> int:
+    require("sklearn", "the audit fits small models")
     if args.audit != Path():
         return _audited(args, args.audit)
     with TemporaryDirectory(prefix="riskd-world-") as name:
@@ -84,14 +92,8 @@ def _audit(args: argparse.Namespace, values: Values) -> int:
 def _audited(args: argparse.Namespace, directory: Path) -> int:
     from riskd.cli.policy_log import progress
     from riskd.cli.simulate_audit import report
+    from riskd.offline.world.audits import CLASSES, audited
 
-    try:
-        from riskd.offline.world.audits import CLASSES, audited
-    except ImportError as error:
-        from riskd.core.errors import InvalidSettings, Problem
-
-        remedy = "install riskd with its extra `train`"
-        raise InvalidSettings([Problem("--audit", f"{error.name} is not installed", remedy)]) from error
     with progress() as begin:
         findings = audited(given(args).settings, directory, begin("audit", 4 * len(CLASSES)))
     return report(findings, as_json=args.json)

@@ -72,7 +72,8 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
     names = ("trees", "leaves", "learning_rate", "l2", "min_rows", "fraud_share", "holdout", "tuning", "embargo_days")
     return checked(
-        **{name: getattr(args, name) for name in (*names, "prior", "seed")}, without=tuple(sorted(set(args.without)))
+        **{name: getattr(args, name) for name in (*names, "prior", "seed")},
+        without=tuple(sorted(set(args.without))),
     )
 
 
@@ -88,8 +89,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.out.exists():
         raise InvalidModel([Problem(str(args.out), "already there", "give the model a new version")])
     base, under = rows.base_at(args.base, args.domain)
-    with policy_log.progress() as begin:
-        parts, names, labels = rows.read(args.log, args.truth, args.labels, args.domain, begin)
+    with policy_log.progress() as begin, rows.logs(args, begin) as logs:
+        parts, names, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)
         try:
             trained = train(parts, recipe, under, begin)
         except InvalidModel as error:

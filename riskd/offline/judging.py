@@ -26,6 +26,8 @@ CURVE: Final = tuple(float(rate) for rate in np.round(np.geomspace(1e-4, 1.0, 41
 BINS: Final = 15
 ANY: Final = "fraud"
 """The class of attacks whose class nobody knows."""
+Counts = NDArray[np.uint8]
+"""How often each row was drawn: a byte, since 200 draws of a million rows are to be held at once."""
 _LEVEL: Final = (0.025, 0.975)
 
 
@@ -83,7 +85,7 @@ def _counterpart(found: Mapping[_Key, Floats], key: _Key) -> Floats:
     return found[key] if key in found else found[_Key("class", key.name, key.rate)]
 
 
-def _parts(frame: _Frame, one: Scored, draws: list[Floats]) -> list[dict[_Key, Floats]]:
+def _parts(frame: _Frame, one: Scored, draws: list[Counts]) -> list[dict[_Key, Floats]]:
     found = [frame.figures(one.scores, draws, frame.keys)]
     for attack, scores in one.left_out.items():
         if attack in frame.attacks:
@@ -128,18 +130,18 @@ class _Frame:
         """Rows that a figure is a share of."""
         return int(self._groups[key.part][key.name].sum())
 
-    def everybody(self) -> Floats:
+    def everybody(self) -> Counts:
         """Each row once."""
-        return np.ones(len(self.subjects))
+        return np.ones(len(self.subjects), dtype=np.uint8)
 
-    def draw(self, seed: int, number: int) -> Floats:
+    def draw(self, seed: int, number: int) -> Counts:
         """How often each row is there when as many subjects are drawn as there are, each with all its rows."""
         count = int(self.subjects.max()) + 1
         drawn = np.random.default_rng((seed, number)).integers(count, size=count)
-        found: Floats = np.bincount(drawn, minlength=count)[self.subjects].astype(np.float64)
-        return found
+        often: Counts = np.minimum(np.bincount(drawn, minlength=count), 255).astype(np.uint8)[self.subjects]
+        return often
 
-    def figures(self, scores: Floats, draws: list[Floats], keys: list[_Key]) -> dict[_Key, Floats]:
+    def figures(self, scores: Floats, draws: list[Counts], keys: list[_Key]) -> dict[_Key, Floats]:
         """Each figure over each draw."""
         good, fraud = scores[self.good], scores[self.fraud]
         ranked = Ranked(good)
@@ -152,9 +154,10 @@ class _Frame:
                 if not chosen:
                     continue
                 groups = np.stack([self._groups[key.part][key.name] for key in chosen])
-                for number, weights in enumerate(draws):
-                    chances = ranked.threshold(share, weights[self.good]).challenged(values)
-                    for key, value in zip(chosen, shares(chances, weights[rows], groups), strict=True):
+                for number, often in enumerate(draws):
+                    chances = ranked.threshold(share, often[self.good].astype(np.float64)).challenged(values)
+                    told = shares(chances, often[rows].astype(np.float64), groups)
+                    for key, value in zip(chosen, told, strict=True):
                         found[key][number] = value
         return found
 

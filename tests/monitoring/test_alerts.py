@@ -81,3 +81,12 @@ def test_a_runbook_has_its_sections(runbook: Path) -> None:
     about = set(re.findall(r"`(Riskd\w+)`", parts[0]))
     where = f"docs/runbooks/{runbook.name}"
     assert about == {name for name, alert in ALERTS.items() if alert["annotations"]["runbook"] == where}
+
+
+def test_the_page_lists_every_alert() -> None:
+    """docs/monitoring.md: name, severity and runbook, in the order of the rules."""
+    rows = re.findall(
+        r"^\| `(Riskd\w+)` \| (\w+) \| \[[\w-]+\]\((.*)\) \|$", (ROOT / "docs/monitoring.md").read_text(), re.MULTILINE
+    )
+    expected = [(name, rule["labels"]["severity"], rule["annotations"]["runbook"]) for name, rule in ALERTS.items()]
+    assert [(name, severity, f"docs/{runbook}") for name, severity, runbook in rows] == expected

@@ -86,6 +86,7 @@ class Dataset:
             raise InvalidFile([Problem(str(self._log), what, "copy it again, or set it aside")]) from error
 
     def _compacted(self, keep: Mapping[str, float], progress: Progress, workers: int | None, now: float) -> Filed:
+        self._archive.remember()
         self._manifest = read(self._target) or self._new
         self._clear()
         new = self.new_segments()

@@ -15,12 +15,12 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Two trainings by the same recipe, of the same rows, by the same version of riskd, give the same bytes."""
 
     trees: int = 60
-    leaves: int = 16
+    leaves: int = 32
     """At most, of each tree."""
-    learning_rate: float = 0.1
-    l2: float = 10.0
+    learning_rate: float = 0.2
+    l2: float = 5.0
     """Hessians that a leaf is drawn towards zero by."""
-    min_rows: int = 40
+    min_rows: int = 20
     """Of a leaf."""
     fraud_share: float = 0.2
     """The share of the weight that all fraud has together, whatever its share of the rows. Classes of attack share it

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from itertools import accumulate
-from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
-import maxminddb
 from msgspec import Struct
 
 from riskd.core.address import parse
@@ -24,7 +22,6 @@ BLOCKS: Final = 240
 """/24 networks that are drawn of each operator."""
 GATEWAYS: Final = 48
 """Addresses behind which a carrier keeps its subscribers."""
-_LAST: Final = 224 << 24
 _REMEDY: Final = "run `riskd geo install`, or name databases in the settings"
 
 
@@ -129,17 +126,28 @@ class Pools:
         return hashed.hexdigest()
 
 
-def draw_pools(asn_database: Path, geo: GeoLookup, operators: Sequence[Operator], time: float) -> Pools:
+class Atlas(GeoLookup, Protocol):
+    """Databases that also know which networks an operator has."""
+
+    def networks(self, asns: Collection[int]) -> Iterable[tuple[int, int, int]]:
+        """AS number, first address and number of addresses of every IPv4 network of these operators."""
+        ...
+
+
+def draw_pools(geo: Atlas, operators: Sequence[Operator], time: float) -> Pools:
     """Networks of every operator, as the databases have them; `time` is for nothing but the places' offsets.
 
-    Reads the whole IPv4 part of the database, some seconds. Raises InvalidGeo where it has none of a country's.
+    Walks a whole database, some seconds. Raises InvalidGeo where it has no network of a kind in a country.
     """
-    wanted = {each.asn for each in operators}
     local: dict[int, set[str]] = defaultdict(set)
     for each in operators:
         local[each.asn].add(each.country)
     found: list[tuple[int, int, Spot]] = []
-    for asn, ranges in sorted(_ranges(asn_database, wanted).items()):
+    held: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for asn, first, size in geo.networks(local.keys()):
+        if size >= 256:
+            held[asn].append((first, size // 256))
+    for asn, ranges in sorted(held.items()):
         random = Random(f"blocks {asn}")
         bounds = list(accumulate(size for _, size in ranges))
         drawn = dict.fromkeys(_drawn(random, ranges, bounds) for _ in range(BLOCKS))
@@ -150,21 +158,6 @@ def draw_pools(asn_database: Path, geo: GeoLookup, operators: Sequence[Operator]
                 spot = Spot(place.country, place.city, place.latitude, place.longitude, place.timezone)
                 found.append((asn, first, spot))
     return Pools(operators, found)
-
-
-def _ranges(path: Path, wanted: set[int]) -> dict[int, list[tuple[int, int]]]:
-    """First /24 and how many, of every network of these operators. Walked by look-ups, as `adapters.geoip` does."""
-    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    with maxminddb.open_database(path) as reader:
-        look_up, number = reader.get_with_prefix_len, 1 << 24
-        while number < _LAST:
-            entry, length = look_up(text(number))
-            size = 1 << max(32 - length, 0)
-            asn = entry.get("autonomous_system_number") if isinstance(entry, dict) else None
-            if isinstance(asn, int) and asn in wanted and size >= 256:
-                found[asn].append((number, size // 256))
-            number = (number & -size) + size
-    return found
 
 
 def _drawn(random: Random, ranges: Sequence[tuple[int, int]], bounds: Sequence[int]) -> int:

@@ -50,7 +50,7 @@ ATTACKS: Final = (
         visit="login",
         weight=0.2,
         domains=("customer",),
-        active=0.06,
+        active=0.15,
         days=0.5,
         nobody=3.0,
     ),
@@ -187,7 +187,7 @@ def hand(random: Random, town: Town, scene: Scene) -> Hand:
     tool = random.getrandbits(2) if attack.name == "registration_bots" else random.getrandbits(32)
     local = attack.name in _LOCAL or random.random() < 0.7
     person = town.person(f"{campaign} {tool}", account.domain, account.country if local else "")
-    machine = town.machine(person, int(random.random() * len(person.slots)), scene.time)
+    machine = town.machine(person, town.slot(random, person), scene.time)
     link = _link(random, town, scene, person, machine.category)
     draws = random.random(), random.random()
     zone = person.home.timezone if attack.name == "stuffing_naive" else link.spot.timezone

@@ -1,8 +1,8 @@
 """Does anything give an attacker away that must not? A small boosted model for each class and each group of numbers.
 
 What defines a class is declared in `defined`; everything else has to look as it does of owners. A group fails where
-its cross-validated AUC is above `WORST` and the lower end of its 95 % bootstrap interval, people resampled, is above
-`SURELY`: of hundreds of groups some would pass the first line by chance, none passes both.
+its cross-validated AUC is above `WORST`, and above `SURELY` by three of its standard errors (bootstrap, people
+resampled): nearly two hundred comparisons are made, and of fifty attackers some pass the first line by chance.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -97,24 +98,22 @@ def _audited(sample: Sample, attack: Attack, domain: str) -> Iterator[Finding]:
             for at, (name, of) in enumerate(zip(sample.names, sample.groups, strict=True))
             if of == group and defined.isdisjoint((group, name, f"{domain}:{group}", f"{domain}:{name}"))
         ]
-        values = sample.values[np.ix_(chosen, columns)]
+        values = sample.values[chosen][:, columns]
         columns = [column for at, column in enumerate(columns) if len(np.unique(values[:, at])) > 1]
         if not columns:
             continue
-        one = {"domain": domain, "attack": attack.name, "group": group}
-        if few:
-            yield Finding(**one, rows=int(attacked.sum()), auc=np.nan, low=np.nan)
-            continue
-        yield _told(sample, one, columns, (chosen, attacked))
+        unjudged = Finding(
+            domain=domain, attack=attack.name, group=group, rows=int(attacked.sum()), auc=np.nan, low=np.nan
+        )
+        yield unjudged if few else _judged(sample, unjudged, columns, (chosen, attacked))
 
 
-def _told(
-    sample: Sample, one: dict[str, str], columns: list[int], rows: tuple[NDArray[np.intp], NDArray[np.bool_]]
+def _judged(
+    sample: Sample, one: Finding, columns: list[int], rows: tuple[NDArray[np.intp], NDArray[np.bool_]]
 ) -> Finding:
     chosen, attacked = rows
-    batches = np.char.startswith(sample.campaigns[chosen], one["attack"]) & _BY_CAMPAIGN[one["attack"]]
-    people = np.where(batches, sample.campaigns[chosen], sample.subjects[chosen])
-    values = sample.values[np.ix_(chosen, columns)]
+    people = np.where(attacked & _BY_CAMPAIGN[one.attack], sample.campaigns[chosen], sample.subjects[chosen])
+    values = sample.values[chosen][:, columns]
     ranks = _ranked(values, attacked, people)
     auc = float(roc_auc_score(attacked, ranks))
     low, telling = np.nan, tuple[str, ...]()
@@ -122,7 +121,7 @@ def _told(
         low = _low(attacked, ranks, people)
         alone = sorted((_alone(values[:, at], attacked), sample.names[column]) for at, column in enumerate(columns))
         telling = tuple(f"{name} {told:.2f}" for told, name in alone[::-1][:_TOLD])
-    return Finding(**one, rows=int(attacked.sum()), auc=auc, low=low, telling=telling)
+    return replace(one, auc=auc, low=low, telling=telling)
 
 
 def _ranked(values: NDArray[np.float64], attacked: NDArray[np.bool_], people: NDArray[np.str_]) -> NDArray[np.float64]:
@@ -143,7 +142,7 @@ def _ranked(values: NDArray[np.float64], attacked: NDArray[np.bool_], people: ND
 
 
 def _low(attacked: NDArray[np.bool_], ranks: NDArray[np.float64], people: NDArray[np.str_]) -> float:
-    """Lower end of the 95 % interval of the AUC, people resampled with all of their rows."""
+    """The AUC less three of its standard errors, people resampled with all of their rows."""
     random = np.random.default_rng(0)
     _, who = np.unique(people, return_inverse=True)
     rows = np.split(np.argsort(who, kind="stable"), np.cumsum(np.bincount(who))[:-1])
@@ -152,7 +151,7 @@ def _low(attacked: NDArray[np.bool_], ranks: NDArray[np.float64], people: NDArra
         drawn = np.concatenate([rows[at] for at in random.integers(len(rows), size=len(rows))])
         if 0 < attacked[drawn].sum() < len(drawn):
             found.append(roc_auc_score(attacked[drawn], ranks[drawn]))
-    return float(np.quantile(found, 0.025)) if found else 0.0
+    return float(roc_auc_score(attacked, ranks) - 3 * np.std(found)) if found else 0.0
 
 
 def _alone(values: NDArray[np.float64], attacked: NDArray[np.bool_]) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from riskd.adapters.geoip import GeoIp
 from riskd.config import Settings, data_directory
 from riskd.core.errors import InvalidGeo, Problem
@@ -18,16 +16,10 @@ from riskd.wiring import open_geo
 def open_world(settings: Settings, wanted: Wanted, values: Values) -> tuple[World, GeoIp]:
     """The world, and the databases that know its addresses. Raises InvalidGeo without a city and an ASN database."""
     geo = open_geo(settings)
-    tables = read_tables(data_directory("world"))
-    pools = draw_pools(_asn(settings, geo), geo, tables.operators, wanted.start)
-    return World(wanted, values, tables, pools), geo
-
-
-def _asn(settings: Settings, geo: GeoIp) -> Path:
-    kinds = {database.kind: database.name for database in geo.databases()}
+    kinds = {database.kind for database in geo.databases()}
     absent = [kind for kind in ("city", "asn") if kind not in kinds]
     if absent:
         what = f"no {' and no '.join(absent)} database is installed, and a world's addresses are real ones"
         raise InvalidGeo([Problem("geo databases", what, "run `riskd geo install`, then simulate again")])
-    named = Path(settings.geo.asn)
-    return named if named.name == kinds["asn"] else Path(settings.geo.dir) / kinds["asn"]
+    tables = read_tables(data_directory("world"))
+    return World(wanted, values, tables, draw_pools(geo, tables.operators, wanted.start)), geo

@@ -119,6 +119,23 @@ def test_a_good_row_weighs_what_its_age_tells() -> None:
     assert found.sum() == pytest.approx((good | fraud).sum())
 
 
+def test_every_journey_has_the_same_odds_and_one_without_fraud_teaches_nothing() -> None:
+    """However often a journey is attacked, its fraud has the same share of its weight; without any, it has none."""
+    whole = rows(3_000, delay_days=0.0)
+    fraud = whole.labels == FRAUD
+    lots = np.random.default_rng(99).random(3_000)
+    busy = np.where(fraud, lots < 0.9, lots < 0.3)
+    journeys = np.where(busy, "login", np.where((lots < 0.95) | fraud, "session", "payment"))
+    whole = replace(whole, journeys=journeys)
+    found = weights(whole, np.zeros(3_000), Delay(), 0.2)
+
+    for journey in ("login", "session"):
+        here = journeys == journey
+        assert found[here & fraud].sum() / found[here].sum() == pytest.approx(0.2)
+    assert (journeys == "payment").any()
+    assert found[journeys == "payment"].sum() == 0.0
+
+
 def test_no_delay_takes_no_weight() -> None:
     """Where labels are known at once, all good rows weigh the same."""
     at_once = rows(2_000, delay_days=0.0)

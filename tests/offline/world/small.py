@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from riskd.adapters.timezones import Timezones
+from riskd.config.places import data_directory
 from riskd.core.address import Address
 from riskd.core.attempt import Attempt
 from riskd.core.context import Missing, Place, Route
@@ -17,7 +18,6 @@ from riskd.offline.world.assumptions import DEFAULTS
 from riskd.offline.world.run import truth_of
 from riskd.offline.world.tables import Tables, read_tables
 from riskd.offline.world.world import Asked, OpenDoor, Settings, World
-from riskd.wiring import data_directory
 
 TABLES: Final[Tables] = read_tables(data_directory("world"))
 ZONES: Final = ("Europe/Oslo", "America/New_York", "Asia/Bangkok")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from riskd.adapters.geoip import GeoIp
+from riskd.adapters.timezones import Timezones
 from riskd.core.address import Address
 from riskd.core.context import Missing, Place, Route
 from riskd.core.errors import InvalidGeo
@@ -25,7 +28,14 @@ RANGES = {"20.0.0.0/16": 64500, "20.1.0.0/20": 64501, "30.0.0.0/20": 64502, "40.
 
 
 class Cities:
-    """Norway below 25.0.0.0, Germany above; two cities in each."""
+    """Norway below 25.0.0.0, Germany above; two cities in each. Operators as a real file has them."""
+
+    def __init__(self, asn: Path) -> None:
+        self._asn = GeoIp.open([asn], {}, Timezones())
+
+    def networks(self, asns: Collection[int]) -> Iterable[tuple[int, int, int]]:
+        """See `GeoIp`."""
+        return self._asn.networks(asns)
 
     def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
         """See `GeoLookup`."""
@@ -51,8 +61,8 @@ def database(tmp_path: Path) -> Path:
 
 def test_addresses_are_the_operators_own(database: Path) -> None:
     """Whatever is drawn of an operator lies in its networks; near means the same city; the same draw comes twice."""
-    pools = draw_pools(database, Cities(), OPERATORS, 0.0)
-    assert pools.digest() == draw_pools(database, Cities(), OPERATORS, 0.0).digest()
+    pools = draw_pools(Cities(database), OPERATORS, 0.0)
+    assert pools.digest() == draw_pools(Cities(database), OPERATORS, 0.0).digest()
     random = Random(1)
     for kind, network in (("access", "20.0.0.0/16"), ("mobile", "20.1.0.0/20")):
         asn = pools.operator(random, "NO", kind)
@@ -63,10 +73,19 @@ def test_addresses_are_the_operators_own(database: Path) -> None:
     assert IPv4Address(text(pools.rented(random, "hosting", "NO"))) in IPv4Network("30.0.0.0/20")
 
 
+def test_every_network_of_an_operator_is_walked(database: Path) -> None:
+    """The networks of a file are those that were written into it, whole, and no other operator's."""
+    found: dict[int, int] = {}
+    for asn, first, size in Cities(database).networks({64500, 64502}):
+        assert IPv4Address(first) in IPv4Network(next(text for text, of in RANGES.items() if of == asn))
+        found[asn] = found.get(asn, 0) + size
+    assert found == {64500: 1 << 16, 64502: 1 << 12}
+
+
 def test_a_country_without_addresses_is_refused(database: Path) -> None:
     """Databases that know nobody in a country make no world, and the error says which."""
     with pytest.raises(InvalidGeo, match="access operators in SE"):
-        draw_pools(database, Cities(), (*OPERATORS, Operator("SE", "access", 64503, 1.0)), 0.0)
+        draw_pools(Cities(database), (*OPERATORS, Operator("SE", "access", 64503, 1.0)), 0.0)
 
 
 def test_carriers_keep_their_subscribers_behind_the_same_gateways() -> None:

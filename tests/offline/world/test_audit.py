@@ -15,7 +15,8 @@ from riskd.core.features import FEATURES
 from riskd.offline.truth import Truth
 from riskd.offline.world.addresses import text
 from riskd.offline.world.attacks import ATTACKS, CLASSES, Attack
-from riskd.offline.world.audit import DEFINED, FEWEST, Finding, audit, compared
+from riskd.offline.world.audit import FEWEST, Finding, audit, compared
+from riskd.offline.world.defined import DEFINED
 from riskd.offline.world.sample import Sample
 from riskd.offline.world.traits import GROUPS, NAMES, traits
 from tests.offline.world.small import attempts

@@ -1,0 +1,84 @@
+"""What each class of attack is made of: the groups and numbers by which it may be told from owners, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from riskd.core.features import NAMES
+
+_FRESH: Final = "a line and a device on which nobody was just seen"
+_LINE: Final = {
+    "sharing": "a line that nobody of this service is known on",
+    **{name: _FRESH for name in NAMES if name.startswith(("address_", "network_", "device_"))},
+    "workforce:motion": "a crowded office says nothing of anybody's place, and a line beside it does",
+    "workforce:address_digits": "colleagues share the few addresses of their offices",
+}
+_HAND: Final = {"typing_deviation": "somebody else types"}
+_ELSEWHERE: Final = {
+    "familiarity": "another device and another line than the owner's",
+    "novelty": "another device and another line than the owner's",
+    "motion": "another place than the owner's",
+    "workforce:rarity": "most of the staff come through the operators of their offices",
+    "workforce:asn_failure_ratio_24h": "another operator than that of the offices",
+    **_LINE,
+    **_HAND,
+}
+_WRONG: Final = {
+    "credential": "most of its passwords are wrong",
+    "federation": "no assertion without the password",
+}
+_HIDDEN: Final = {
+    "infrastructure": "it comes through rented addresses",
+    "rarity": "few people come through these operators",
+    "velocity": "attackers share the few addresses that are rented out",
+    "rtt_ms": "a detour takes time",
+    "address_digits": "the networks that are rented out are few",
+}
+DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
+    "stuffing_naive": {
+        **_ELSEWHERE,
+        **_WRONG,
+        **_HIDDEN,
+        "consistency": "its clocks and languages know nothing of its addresses",
+        "outside": "the list was leaked, so others have it",
+        "user_agent": "some of it are scripts that say so",
+        "order": "it comes in bursts",
+        "behaviour": "scripts claim devices whose pointer nobody can read",
+    },
+    "stuffing_residential": {**_ELSEWHERE, **_WRONG, "outside": "the list was leaked, so others have it"},
+    "spraying": {**_ELSEWHERE, **_WRONG, **_HIDDEN, "order": "it comes in series"},
+    "vpn_in_country": {**_ELSEWHERE, **_HIDDEN, "credential": "some phished passwords are old"},
+    "targeted": {
+        "familiarity": "a device and a line that look like the owner's and are not",
+        "novelty": "a device and a line that look like the owner's and are not",
+        "credential": "some phished passwords are old",
+        **_LINE,
+        **_HAND,
+    },
+    "stolen_cookie": _ELSEWHERE,
+    "recovery_takeover": _ELSEWHERE,
+    "registration_bots": {
+        "velocity": "many accounts from few devices",
+        "novelty": "accounts that share a device",
+        "familiarity": "accounts that share a device",
+        "sharing": "accounts that share a line",
+        "order": "it comes in bursts",
+    },
+    "machine_key_theft": {
+        "familiarity": "another node at another cloud",
+        "novelty": "another node at another cloud",
+        "motion": "another data centre",
+        **_LINE,
+        "rarity": "clients and clouds that others use",
+        "attestation": "the platform vouches for no copy",
+    },
+}
+"""By class, the groups and single numbers that may tell it (`domain:` before one that may in that domain alone), and
+why. Everything else is audited."""
+JOURNEYS: Final = {
+    "stolen_cookie": "session",
+    "recovery_takeover": "recovery",
+    "registration_bots": "registration",
+}
+"""What an attack begins with; all others with a login."""

@@ -1,0 +1,123 @@
+"""What an engine's work comes to on the page of metrics, counted by the real meter."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
+
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.adapters.prometheus_page import PrometheusPage
+from riskd.config import Settings
+from riskd.core import record
+from riskd.core.assess import Release
+from riskd.core.attempt import Attempt, Outcome
+from riskd.core.context import SOURCES
+from riskd.engine import Engine, Parts
+from riskd.meter_memory import MeterMemory
+from riskd.ports import HistoryStore
+from riskd.wiring import load_release
+from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt
+from tests.doubles import FailingStore, ListLog
+
+LOGIN = attempt({})
+CHANGE = replace(LOGIN, journey="profile_update")
+"""Asks for more than a password, whoever it is."""
+
+
+@pytest.fixture(scope="module")
+def release() -> Release:
+    return load_release(Settings())
+
+
+class Bench:
+    """An engine with the meter of a worker, and its page."""
+
+    def __init__(self, release: Release, store: HistoryStore | None = None, log: ListLog | None = None) -> None:
+        self._memory = MeterMemory(1)
+        parts = Parts(
+            store=store or MemoryStore(),
+            geo=TableGeo({}),
+            agents=AGENTS,
+            log=log or ListLog(),
+            meter=PrometheusMeter(self._memory, 0),
+            pseudonyms=PSEUDONYMS,
+            clock=lambda: NOW,
+        )
+        self.engine = Engine(parts, release)
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of a metric's series that have these labels."""
+        _, page = PrometheusPage(self._memory, "test").render("", {})
+        families = text_string_to_metric_families(page.decode())
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    def tell(self, one: Attempt, *kinds: str, amr: tuple[str, ...] = ()) -> str:
+        """Assess it, tell the outcomes, and say which tier was required."""
+        answer = self.engine.assess(one, 10.0)
+        for kind in kinds:
+            self.engine.record(Outcome(assessment_id=answer.id, kind=kind, amr=amr), 10.0)
+        return answer.requirement.tier.name
+
+
+def test_a_session_without_what_was_required_is_below_its_requirement(release: Release) -> None:
+    """A caller that ignores an answer is seen; one that does as it says is not."""
+    bench = Bench(release)
+    required = bench.tell(CHANGE, "session_established")
+    assert required != "BASELINE"
+    below = {
+        "domain": CHANGE.domain,
+        "journey": CHANGE.journey,
+        "required": required,
+        "achieved": "NONE",
+        "met": "false",
+    }
+    assert bench.total("riskd_sign_ins_total") == bench.total("riskd_sign_ins_total", **below) == 1
+    bench.tell(replace(CHANGE, subject="other"), "challenge_passed", "session_established")
+    assert bench.total("riskd_sign_ins_total", met="true") == 1
+    assert bench.total("riskd_sign_ins_total") == 2
+
+
+def test_an_outcome_told_twice_counts_once(release: Release) -> None:
+    """Callers repeat what they are not sure was heard."""
+    bench = Bench(release)
+    bench.tell(LOGIN, "challenge_abandoned", "challenge_abandoned", "sign_in_abandoned")
+    assert bench.total("riskd_outcomes_total", kind="challenge_abandoned") == 1
+    assert bench.total("riskd_outcomes_total") == 2
+
+
+def test_a_repeated_request_counts_once(release: Release) -> None:
+    """The first answer stands, and nothing of it is counted again."""
+    bench = Bench(release)
+    asked = replace(LOGIN, request_id="once")
+    bench.engine.assess(asked, 10.0)
+    counters = ("riskd_assessments_total", "riskd_gaps_total", "riskd_coverage_count", "riskd_signal_arrivals_total")
+    once = [bench.total(name) for name in counters]
+    bench.engine.assess(asked, 10.0)
+    assert [bench.total(name) for name in counters] == once
+
+
+def test_a_degraded_answer_counts_once_and_each_of_its_causes(release: Release) -> None:
+    """With a store that neither reads nor writes and a full log: one degraded answer, four causes, no history."""
+    bench = Bench(release, FailingStore(), ListLog(full=True))
+    answer = bench.engine.assess(LOGIN, 10.0)
+    assert bench.total("riskd_degraded_total") == bench.total("riskd_degraded_total", journey="login") == 1
+    assert bench.total("riskd_causes_total") == len(answer.causes) == 4
+    for cause in ("history", "reputation", "store", "decision_log"):
+        assert bench.total("riskd_causes_total", cause=cause) == 1
+    assert bench.total("riskd_signal_arrivals_total", source="history") == 0
+
+
+def test_a_signal_arrives_unless_it_is_missing(release: Release) -> None:
+    """What the decision log calls missing did not arrive, and all else did."""
+    log = ListLog()
+    bench = Bench(release, log=log)
+    bench.engine.assess(LOGIN, 10.0)
+    line = record.decode(log.lines[0])
+    assert isinstance(line, record.AssessmentRecord)
+    arrived = {source for source in SOURCES if bench.total("riskd_signal_arrivals_total", source=source)}
+    assert arrived == SOURCES.keys() - {gap.source for gap in line.facts.missing}
+    for source in arrived:
+        assert bench.total("riskd_signal_arrived_timestamp_seconds", source=source) == NOW
