@@ -33,6 +33,7 @@ PARTS: Final[dict[str, str]] = {
     "imports": "Importing past sign-ins",
     "metrics": "Metrics",
     "rpc": "The RPC edge alone",
+    "tracing": "Spans",
     "backtest": "A backtest, by one process and by two",
     "workshop": "The log into a dataset, rows, and another log",
 }

@@ -11,12 +11,11 @@ import itertools
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec import Struct
-
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
 from riskd.core.context import SOURCES, WHYS
 from riskd.core.lineup import ACTIVE, CANDIDATE
 from riskd.core.requirement import UNMET, Tier
+from riskd.series import CALL_SECONDS, SCORES, SHARES, STAGE_SECONDS, Metric
 
 OTHER: Final = "other"
 """Stands for every label value outside the vocabulary."""
@@ -33,6 +32,7 @@ PARTS: Final = (
     "clock",
     "tls",
     "callers",
+    "tracing",
 )
 NEEDED: Final = ("store", "decision_log")
 """Parts without which an answer lacks something."""
@@ -73,40 +73,6 @@ METHODS: Final = (
     (OTHER, OTHER, OTHER),
 )
 _RPC: Final = ("grpc_type", "grpc_service", "grpc_method")
-_CALL_SECONDS: Final = (
-    *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075),
-    *(0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
-)
-_STAGE_SECONDS: Final = (
-    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001),
-    *(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
-)
-_SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
-_SCORES: Final = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-
-
-class Metric(Struct, frozen=True):
-    """One metric. `rows` are its label values; `sparse` series show once they are not 0.
-
-    `merge` says how the workers' values become one: sum, max, min (of those set), or `live` where the
-    value is read at the scrape and has no slot.
-    """
-
-    name: str
-    kind: str
-    doc: str
-    labels: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ((),)
-    bounds: tuple[float, ...] = ()
-    sparse: bool = True
-    merge: str = "sum"
-
-    @property
-    def width(self) -> int:
-        """Slots of a row: a histogram has one for each bucket, one for +Inf and one for the sum."""
-        return len(self.bounds) + 2 if self.kind == "histogram" else 1
-
-
 _TIERS: Final = tuple(tier.name for tier in Tier)
 _BOOLEANS: Final = ("true", "false")
 
@@ -146,7 +112,7 @@ METRICS: Final = (
         "Time from a call's arrival in the worker to its end.",
         _RPC,
         METHODS,
-        bounds=_CALL_SECONDS,
+        bounds=CALL_SECONDS,
     ),
     Metric(
         "riskd_queue_seconds",
@@ -154,7 +120,7 @@ METRICS: Final = (
         "Time that a call waited in the worker for its turn.",
         ("method",),
         _rows(tuple(method for _, _, method in METHODS if method != OTHER)),
-        bounds=_CALL_SECONDS,
+        bounds=CALL_SECONDS,
     ),
     Metric(
         "riskd_refused_total",
@@ -163,6 +129,7 @@ METRICS: Final = (
         "its deadline had passed (`gone`).",
         ("method", "why"),
         _rows(tuple(method for _, _, method in METHODS if method != OTHER), ("full", "waited", "gone")),
+        sparse=False,
     ),
     Metric(
         "riskd_assessments_total",
@@ -178,7 +145,7 @@ METRICS: Final = (
         "Time from an attempt to its answer inside riskd.",
         ("domain", "journey"),
         _rows(DOMAINS, JOURNEYS),
-        bounds=_CALL_SECONDS,
+        bounds=CALL_SECONDS,
     ),
     Metric(
         "riskd_degraded_total",
@@ -232,7 +199,7 @@ METRICS: Final = (
         "Scores answered: probability that the attempt is not the owner's.",
         ("domain",),
         _rows(DOMAINS),
-        bounds=_SCORES,
+        bounds=SCORES,
     ),
     Metric(
         "riskd_gaps_total",
@@ -247,7 +214,7 @@ METRICS: Final = (
         "Share of the sources that the policy expects which an attempt had.",
         ("domain", "journey"),
         _rows(DOMAINS, JOURNEYS),
-        bounds=_SHARES,
+        bounds=SHARES,
     ),
     Metric(
         "riskd_signal_arrivals_total",
@@ -280,7 +247,7 @@ METRICS: Final = (
         "Time of one stage of an assessment; `shadow` comes after the answer.",
         ("stage",),
         _rows(STAGES),
-        bounds=_STAGE_SECONDS,
+        bounds=STAGE_SECONDS,
     ),
     Metric(
         "riskd_outcomes_total",

@@ -37,7 +37,8 @@ Role = Literal["champion", "challenger"]
 class Act(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A role that was given: at `time` (Unix time), by whom and why. `version` '' means that nobody has it any more.
 
-    `before` had the role until then. `forced` names the checks of the gate that had failed.
+    `before` had the role until then. `forced` names the checks of the gate that had failed, `evaluation` is the SHA-256
+    of the document that it judged by.
     """
 
     time: float
@@ -48,6 +49,7 @@ class Act(Struct, frozen=True, kw_only=True, omit_defaults=True):
     before: str
     reason: str = ""
     forced: tuple[str, ...] = ()
+    evaluation: str = ""
 
 
 class Registry:

@@ -232,7 +232,7 @@ class PrometheusMeter:
 
     def queued(self, method: str, seconds: float) -> None:
         """A call of this method (`riskd.v1.RiskService/Assess`) had waited so long when its turn came."""
-        place = self._queue.get(method.rpartition("/")[2], self._queue[OTHER])
+        place = self._queue[method.rpartition("/")[2]]
         bucket = place + bisect_left(self._call_bounds, seconds)
         with self._lock:
             self._slots[bucket] += 1.0

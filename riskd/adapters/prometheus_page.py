@@ -14,7 +14,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from riskd.meter_memory import MeterMemory, Readings
-from riskd.metrics import METRICS, Metric
+from riskd.metrics import METRICS
+from riskd.series import Metric
 
 
 class PrometheusPage(Collector):

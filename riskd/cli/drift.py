@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli import model_registry, policy_log
+from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments
 from riskd.core.attempt import DOMAINS
 
@@ -34,7 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog="exit codes: 0 nothing has drifted; 1 something has; 2 refused: no log, no reference, no such model",
     )
     add_arguments(parser)
-    policy_log.add_span(parser)
+    policy_log.add_span(parser, stored=True)
     parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
     parser.add_argument(
         "--model",
@@ -42,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="version whose scores and reference count, of one --domain (default: champions)",
     )
     parser.add_argument(
-        "--against", metavar="DIR", type=Path, help="take this decision log as the reference; may be the same as --log"
+        "--against", metavar="DIR", help="take this decision log or dataset as the reference; may be the same as --log"
     )
     parser.add_argument(
         "--against-since", metavar="DATE", type=policy_log.moment, default=0.0, help="decisions of it from this day on"
@@ -67,6 +68,9 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.drift.log import Source, Span, count
 
     settings, registry = model_registry.opened(args)
+    sources = [Source(log=log, span=Span(domains=())) for log in (args.log, args.against) if log]
+    if any(source.stored for source in sources):
+        require("pyarrow", "datasets are Parquet files")
     with policy_log.progress() as begin:
         against = _against(args, registry, begin)
         for each in against.values():
@@ -83,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.html:
         from riskd.offline.drift.page import page
 
-        policy_log.save(args.html, page(str(args.log), found))
+        policy_log.save(args.html, page(args.log, found))
     if args.json:
         model_registry.print_json({"domains": found, "left_out": counted.left_out})
     else:

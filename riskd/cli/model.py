@@ -39,7 +39,7 @@ def _add_reference(actions: argparse._SubParsersAction[argparse.ArgumentParser])
     purpose = "take a decision log as what a model expects: its reference for drift; seals the bundle"
     parser = actions.add_parser("reference", help=purpose, description=purpose)
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a bundle")
-    parser.add_argument("--log", metavar="DIR", type=Path, required=True, help="directory of the decision log")
+    parser.add_argument("--log", metavar="DIR", required=True, help="decision log, or its dataset (directory or URL)")
     parser.add_argument(
         "--since", metavar="DATE", type=policy_log.moment, default=0.0, help="decisions from 2026-11-01 on (UTC)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import hashlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -74,7 +75,8 @@ def _promote(args: argparse.Namespace) -> int:
         raise _refused(f"{args.version} is {args.role} already")
     if args.role == "challenger" and registry.holder(args.domain, "champion") == args.version:
         raise _refused(f"{args.version} is the champion: it cannot stand beside itself")
-    checks = _checks(args, settings.models.trusted_keys, path, registry.champion(args.domain))
+    document = _evaluation(args.evaluation, path) if args.role == "champion" else None
+    checks = _checks(args, settings.models.trusted_keys, path, registry.champion(args.domain), document)
     failed = tuple(check.name for check in checks if not check.passed)
     done = not args.dry_run and (not failed or bool(args.force))
     act = Act(
@@ -86,6 +88,7 @@ def _promote(args: argparse.Namespace) -> int:
         before=held,
         reason=args.force or args.reason,
         forced=failed if args.force else (),
+        evaluation=hashlib.sha256(document).hexdigest() if document else "",
     )
     if done:
         registry.give(args.domain, act)
@@ -106,7 +109,9 @@ def _promote(args: argparse.Namespace) -> int:
     return NOT_PASSED if failed and not done else 0
 
 
-def _checks(args: argparse.Namespace, trusted: Sequence[str], path: Path, champion: Path) -> list[Check]:
+def _checks(
+    args: argparse.Namespace, trusted: Sequence[str], path: Path, champion: Path, document: bytes | None
+) -> list[Check]:
     """Every check of the gate. Raises InvalidModel for a candidate that would not be served."""
     from riskd.adapters.model_file import read_signature
     from riskd.offline.evaluation import RATES
@@ -121,29 +126,36 @@ def _checks(args: argparse.Namespace, trusted: Sequence[str], path: Path, champi
         Check("signature", True, signed + ("" if trusted else "; models.trusted_keys asks for none")),
     ]
     if args.role == "champion":
-        checks += judged(_evaluation(args.evaluation, path), path.name, champion.name, args.rate)
+        checks += judged(_decoded(args.evaluation, document), path.name, champion.name, args.rate)
     checks.append(quick(candidate, model_registry.loaded((), champion, args.domain)))
     return checks
 
 
-def _evaluation(file: Path | None, bundle: Path) -> Evaluation | None:
+def _evaluation(file: Path | None, bundle: Path) -> bytes | None:
     """The document in a file, else in the bundle. Raises InvalidModel for one that cannot be read."""
+    from riskd.adapters.model_file import read_evaluation
+
+    try:
+        return file.read_bytes() if file else read_evaluation(bundle)
+    except OSError as error:
+        raise _no_evaluation(file, f"cannot be read: {error.strerror}") from error
+
+
+def _decoded(file: Path | None, document: bytes | None) -> Evaluation | None:
     import msgspec
 
-    from riskd.adapters.model_file import EVALUATION, read_evaluation
-    from riskd.core.errors import InvalidModel, Problem
     from riskd.offline.evaluation import Evaluation
 
-    where = file or bundle / EVALUATION
     try:
-        content = file.read_bytes() if file else read_evaluation(bundle)
-        return msgspec.json.decode(content, type=Evaluation) if content is not None else None
-    except OSError as error:
-        raise InvalidModel(
-            [Problem(str(where), f"cannot be read: {error.strerror}", "riskd evaluate makes one")]
-        ) from error
+        return msgspec.json.decode(document, type=Evaluation) if document is not None else None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidModel([Problem(str(where), f"is no evaluation: {error}", "riskd evaluate makes one")]) from error
+        raise _no_evaluation(file, f"is no evaluation: {error}") from error
+
+
+def _no_evaluation(file: Path | None, what: str) -> RiskdError:
+    from riskd.core.errors import InvalidModel, Problem
+
+    return InvalidModel([Problem(str(file or "evaluation.json"), what, "riskd evaluate --out DIR makes one")])
 
 
 def _rollback(args: argparse.Namespace) -> int:

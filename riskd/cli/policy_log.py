@@ -35,9 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", metavar="ID", default="", help="decisions of this release alone")
 
 
-def add_span(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose the decisions of some domains and of a time, and who reads them."""
-    parser.add_argument("--log", metavar="DIR", type=Path, required=True, help="directory of the decision log")
+def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
+    """The flags that choose the decisions of some domains and of a time, and who reads them.
+
+    `stored`: of datasets, too, which may have a URL.
+    """
+    if stored:
+        parser.add_argument(
+            "--log", metavar="DIR", required=True, help="decision log, or its dataset (directory or URL)"
+        )
+    else:
+        parser.add_argument("--log", metavar="DIR", type=Path, required=True, help="directory of the decision log")
     parser.add_argument(
         "--domain",
         choices=DOMAINS,

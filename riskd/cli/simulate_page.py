@@ -55,8 +55,9 @@ _AUDIT: Final = """\
 For every class, a small boosted model tries to tell its first attempts from those of owners by one group of numbers
 at a time: each group of features, and traits that no engine sees (`presence` of optional fields, `address_digits`,
 `user_agent`, `clock`, `lengths`, `order`, `hand`). What the class is made of may tell it, and is declared here;
-anything else must not. A group **fails** where the cross-validated AUC, people and campaigns kept together, is above
-0.6 and the lower end of its 95 % bootstrap interval is above 0.55. Then the command names class, group and numbers,
+anything else must not. A group **fails** where
+the cross-validated AUC, people and campaigns kept together, is above 0.6, and above 0.55 by three of its standard
+errors (bootstrap over people). Then the command names class, group and numbers,
 and its exit code is 1. Classes with fewer than 30 attempts are named as not judged. It needs the extra `train`.
 
 | Class | May be told by | Because |

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from riskd.config.fields import FIELDS, Field
 from riskd.config.pepper import add_pepper, obtain_peppers, pepper_file
 from riskd.config.places import data_directory, release_folders
-from riskd.config.settings import FIELDS, Field, Secret, Settings
+from riskd.config.settings import Secret, Settings
 from riskd.config.sources import Loaded, explain, is_loopback, load
 from riskd.config.store_url import read_url
 

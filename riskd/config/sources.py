@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.config.fields import FIELDS, Field
 from riskd.config.pepper import pepper_problems, split
-from riskd.config.settings import FIELDS, Field, Secret, Settings, Store
+from riskd.config.settings import Secret, Settings, Store
 from riskd.config.store_url import url_problems
 from riskd.core.errors import InvalidSettings, Problem
 
@@ -257,6 +258,9 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
     if server.standing_queue_ms > server.queue_ms:
         what = f"{server.standing_queue_ms} ms is longer than the longest wait"
         yield Problem("server.standing_queue_ms", what, f"set it to {server.queue_ms} or less")
+    if settings.tracing.endpoint and not re.fullmatch(r"https?://[^/\s]+/\S*", settings.tracing.endpoint):
+        remedy = "write it with scheme and path, as http://127.0.0.1:4318/v1/traces"
+        yield Problem("tracing.endpoint", f"{settings.tracing.endpoint} is no URL", remedy)
     yield from _exposed(settings)
     edge = settings.geo.edge
     if edge and not (len(edge) == 2 and abs(edge[0]) <= 90):

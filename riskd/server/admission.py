@@ -15,6 +15,7 @@ from riskd.core.errors import Problem
 from riskd.server.faults import Overloaded
 from riskd.server.handlers import FULL, Lane
 from riskd.server.interceptors import UNARY, RpcMeter
+from riskd.server.reception import Reception
 from riskd.server.status import status
 
 Request = TypeVar("Request")
@@ -68,7 +69,7 @@ class Gate(grpc.ServiceRpcHandler):
 def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter) -> Method:
     """A method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane."""
     assert handler.unary_unary is not None
-    waiting: Handler = grpc.unary_unary_rpc_method_handler(By(lane, handler.unary_unary))
+    waiting: Handler = grpc.unary_unary_rpc_method_handler(By(Reception(lane), handler.unary_unary))
     return Method(lane, waiting, _refusal(name, meter))
 
 

@@ -19,7 +19,7 @@ from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
 from riskd.server.admission import By, Gate, Method, method
 from riskd.server.guard import Guard
 from riskd.server.handlers import Handlers, Limits
-from riskd.server.interceptors import RpcMeter, unary
+from riskd.server.interceptors import RpcMeter, Tracer, unary
 from riskd.server.release_servicer import Releases, ReleaseServicer
 from riskd.server.servicer import Engine, RiskServicer
 from riskd.server.subject_servicer import Subjects, SubjectServicer
@@ -98,6 +98,7 @@ def build_server(
     beside: Sequence[Administration] = (),
     *,
     guard: Guard | None = None,
+    tracer: Tracer | None = None,
 ) -> Service:
     """A bound server with RiskService, health (NOT_SERVING until told) and reflection; and what is served `beside`.
 
@@ -110,7 +111,9 @@ def build_server(
         options=channel_arguments(options),
         maximum_concurrent_rpcs=REFUSALS * options.max_concurrent_rpcs,
     )
-    server.add_generic_rpc_handlers([_risk_service(engine, meter, options, guard)])
+    server.add_generic_rpc_handlers(
+        [_risk_service(engine, options, meter, partial(unary, meter=meter, guard=guard, tracer=tracer))]
+    )
     states = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
     server.add_generic_rpc_handlers([each.handler for each in beside])
@@ -147,12 +150,13 @@ def set_serving(states: health.HealthServicer, serving: bool) -> None:
         states.set(service, state)
 
 
-def _risk_service(engine: Engine, meter: RpcMeter, options: Options, guard: Guard | None) -> grpc.GenericRpcHandler:
+def _risk_service(
+    engine: Engine, options: Options, meter: RpcMeter, rpc: partial[grpc.RpcMethodHandler[bytes, bytes]]
+) -> grpc.GenericRpcHandler:
     handlers = Handlers(options.threads, "rpc", held_up_s=HELD_UP * options.timeout_s)
     servicer = RiskServicer(engine, options.timeout_s, partial(handlers.give_way, WAY_SECONDS))
     several = options.max_message_bytes
     one = min(ATTEMPT_BYTES, several)
-    rpc = partial(unary, meter=meter, guard=guard)
     names = {name: f"{SERVICE}/{name}" for name in ("Assess", "RecordOutcome", "BatchAssess")}
     assess = rpc(names["Assess"], risk_pb2.AssessRequest, servicer.assess, max_bytes=one)
     record = rpc(names["RecordOutcome"], risk_pb2.RecordOutcomeRequest, servicer.record_outcome, max_bytes=one)
@@ -170,10 +174,12 @@ def _risk_service(engine: Engine, meter: RpcMeter, options: Options, guard: Guar
     return Gate(SERVICE, methods)
 
 
-def subject_service(subjects: Subjects, meter: RpcMeter, guard: Guard | None = None) -> Administration:
+def subject_service(
+    subjects: Subjects, meter: RpcMeter, guard: Guard | None = None, tracer: Tracer | None = None
+) -> Administration:
     """Off the threads of sign-ins: an export reads for up to a second, an erasure as long as it must."""
     servicer = SubjectServicer(subjects)
-    rpc = partial(unary, meter=meter, max_bytes=ADMINISTRATION_BYTES, guard=guard)
+    rpc = partial(unary, meter=meter, max_bytes=ADMINISTRATION_BYTES, guard=guard, tracer=tracer)
     show, export, erase = servicer.get_subject_summary, servicer.export_subject, servicer.erase_subject
     methods = {
         "GetSubjectSummary": rpc(f"{SUBJECTS}/GetSubjectSummary", subject_pb2.GetSubjectSummaryRequest, show),
@@ -183,10 +189,12 @@ def subject_service(subjects: Subjects, meter: RpcMeter, guard: Guard | None = N
     return _administration(SUBJECTS, methods, meter)
 
 
-def release_service(releases: Releases, meter: RpcMeter, guard: Guard | None = None) -> Administration:
+def release_service(
+    releases: Releases, meter: RpcMeter, guard: Guard | None = None, tracer: Tracer | None = None
+) -> Administration:
     """Off the threads of sign-ins: an activation waits for all processes."""
     servicer = ReleaseServicer(releases)
-    rpc = partial(unary, meter=meter, max_bytes=ADMINISTRATION_BYTES, guard=guard)
+    rpc = partial(unary, meter=meter, max_bytes=ADMINISTRATION_BYTES, guard=guard, tracer=tracer)
     find, all_ = servicer.get_release, servicer.list_releases
     activate, rollback = servicer.activate_release, servicer.rollback_release
     methods = {

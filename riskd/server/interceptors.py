@@ -43,6 +43,16 @@ class RpcMeter(QueueMeter, Protocol):
         ...
 
 
+class Tracer(Protocol):
+    """Puts spans round calls."""
+
+    def traced(
+        self, method: str, behaviour: Callable[[Request, ServicerContext], Response]
+    ) -> Callable[[Request, ServicerContext], Response]:
+        """The behaviour, with a span round each call."""
+        ...
+
+
 def unary(
     method: str,
     request_type: type[Request],
@@ -51,6 +61,7 @@ def unary(
     max_bytes: int,
     *,
     guard: Guard | None = None,
+    tracer: Tracer | None = None,
 ) -> RpcMethodHandler[bytes, bytes]:
     """A handler that takes and gives bytes, so that parsing is timed, bounded and its errors are ours.
 
@@ -58,6 +69,8 @@ def unary(
     become their status; anything else becomes INTERNAL with an id, and a log line that tells the place in the code but
     nothing of the message.
     """
+    if tracer is not None:
+        behaviour = tracer.traced(method, behaviour)
     read = _reader(method, _parser(request_type, max_bytes), _tenants(request_type), guard)
 
     def handle(message: bytes, context: ServicerContext) -> bytes:

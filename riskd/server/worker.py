@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 from msgspec import Struct
@@ -27,25 +28,29 @@ from riskd.server.grpc_server import (
     subject_service,
 )
 from riskd.server.guard import Guard
+from riskd.server.interceptors import Tracer
 from riskd.server.processes import Report, Serving, Stopping
 from riskd.server.reloading import load, reload
 from riskd.server.tls import Tls
 from riskd.server.watch import Watched, watching
 from riskd.wiring import open_engine, open_releases, open_subjects
 
+if TYPE_CHECKING:
+    from riskd.server import tracing
+
 
 def work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
     """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
-    meter = PrometheusMeter(memory, index)
+    meter, tracer = _metered(settings, memory, index)
     releases, geo = load(settings, meter, again=report.again)
     with open_engine(settings, meter, index, releases, geo) as engine:
         guard = _guard(settings)
         tls = Tls(settings) if settings.server.tls_cert else None
         watched = _watched(settings, meter, guard, tls)
-        offered = _offered(settings, engine, meter, guard)
+        offered = _offered(settings, engine, meter, guard, tracer)
         beside = [each.administration for each in offered if each.serve == "port"]
         credentials = tls.credentials() if tls else None
-        service = build_server(engine, meter, _options(settings, port), credentials, beside, guard=guard)
+        service = build_server(engine, meter, _options(settings, port), credentials, beside, guard=guard, tracer=tracer)
         # A path has one listener: the first worker is it.
         apart = [_apart(each) for each in offered if each.serve == "socket" and not index]
         service.server.start()
@@ -63,6 +68,23 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
         _drain(settings, service)
         for stopped in [server.stop(settings.server.grace_s) for server in apart]:
             stopped.wait()
+        if tracer is not None:
+            tracer.close()
+
+
+def _metered(settings: Settings, memory: MeterMemory, index: int) -> tuple[PrometheusMeter, tracing.Tracer | None]:
+    """The meter of a worker, and its tracer where the settings ask for one. Raises InvalidSettings."""
+    chosen = settings.tracing
+    if not chosen.endpoint:
+        return PrometheusMeter(memory, index), None
+    try:
+        from riskd.server import tracing  # noqa: PLC0415 - an extra, and 0.3 s
+    except ImportError as error:
+        what = f"spans need what is not installed: {error.name}"
+        raise InvalidSettings([Problem("tracing.endpoint", what, "install riskd[trace]")]) from error
+    meter = tracing.TracedMeter(memory, index)
+    meter.tracer = tracing.Tracer(tracing.to(chosen.endpoint), chosen.ratio, meter)
+    return meter, meter.tracer
 
 
 class _Offered(Struct, frozen=True):
@@ -74,13 +96,14 @@ class _Offered(Struct, frozen=True):
     administration: Administration
 
 
-def _offered(settings: Settings, engine: Engine, meter: PrometheusMeter, guard: Guard | None) -> tuple[_Offered, ...]:
+def _offered(
+    settings: Settings, engine: Engine, meter: PrometheusMeter, guard: Guard | None, tracer: Tracer | None
+) -> tuple[_Offered, ...]:
     """On a socket the file system says who may call, so there is no guard."""
     subjects, release = settings.subjects, settings.release
-    about_subjects = subject_service(
-        open_subjects(settings, engine), meter, guard if subjects.serve == "port" else None
-    )
-    about_releases = release_service(open_releases(settings), meter, guard if release.serve == "port" else None)
+    of_subjects, of_releases = (guard if serve == "port" else None for serve in (subjects.serve, release.serve))
+    about_subjects = subject_service(open_subjects(settings, engine), meter, of_subjects, tracer)
+    about_releases = release_service(open_releases(settings), meter, of_releases, tracer)
     return (
         _Offered("subjects", subjects.serve, subjects.socket, about_subjects),
         _Offered("release", release.serve, release.socket, about_releases),

@@ -393,6 +393,7 @@ def test_page_is_empty_of_what_never_happened() -> None:
         "riskd_causes_total",
         "riskd_failures_total",
         "riskd_reload_failed",
+        "riskd_refused_total",
         "riskd_signal_arrivals_total",
         "riskd_store_common_reads_total",
         "riskd_build_info",

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.bytecodes import COUNTED, Cost, count
 
-BYTECODES: Final = {(3, 11): 13_620}
-"""By version of Python, which compiles the same code to others."""
-CALLS: Final = 367
+BYTECODES: Final = 13_780
+"""Of Python 3.11."""
+CALLS: Final = 370
 TOLERANCE: Final = 0.02
 """Assessments differ: one in sixteen is explained. What costs more than this is a choice: raise the figure in the
 commit that makes it, and say there what it buys. Lower it with what costs less."""
@@ -24,11 +24,9 @@ def cost() -> Cost:
 
 def test_an_assessment_runs_through_so_many_bytecodes(cost: Cost) -> None:
     """A step that makes every assessment dearer by a fiftieth does not go unnoticed."""
-    expected = BYTECODES.get(sys.version_info[:2])
-    if expected is None:
-        pytest.skip(f"no figure for Python {sys.version_info.major}.{sys.version_info.minor}")
-
-    assert cost.bytecodes == pytest.approx(expected, rel=TOLERANCE), cost.modules
+    if sys.version_info[:2] == (3, 11):
+        assert cost.bytecodes == pytest.approx(BYTECODES, rel=TOLERANCE), cost.modules
+    assert cost.bytecodes < 1.2 * BYTECODES, "no other Python compiles the same code to a fifth more"
 
 
 def test_an_assessment_calls_so_many_functions(cost: Cost) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -123,6 +124,8 @@ def test_force_leaves_a_trace(cli: Cli, models: Path) -> None:
 
     assert champion(models) == "candidate"
     assert (act["reason"], act["forced"]) == ("incident 4711", ["recall class spraying"])
+    document = (models / "customer" / "candidate" / EVALUATION).read_bytes()
+    assert act["evaluation"] == hashlib.sha256(document).hexdigest()
     assert "[forced past: recall class spraying]" in cli("show", "customer", "candidate")[1]
 
 

@@ -195,9 +195,9 @@ def test_make_docs_changes_nothing(command: str, file: str, capsys: pytest.Captu
 
 
 def test_make_docs_writes_every_page_that_says_so() -> None:
-    """Features, what is kept, settings, metrics, errors."""
+    """Features, what is kept, settings, metrics, errors, the simulated world."""
     assert {file for _, file in REGENERATED} == {
-        f"docs/{page}.md" for page in ("features", "history", "settings", "metrics", "errors")
+        f"docs/{page}.md" for page in ("features", "history", "settings", "metrics", "errors", "simulation")
     }
 
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 import yaml
 from msgspec.structs import replace
 
+from riskd._proto.riskd.v1 import risk_pb2
 from riskd.cli.client import outcome_request
 from riskd.config import data_directory
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, Session
@@ -28,6 +29,7 @@ from riskd.core.lineup import Wish
 from riskd.server.translate import request
 from tests.core.builders import LAPTOP, sign_in
 from tests.e2e.service import ROOT, Service, eventually, riskd, serving
+from tests.offline.drift.world import rows, write
 from tests.redis_servers import free_port
 from tests.releases.candidates import MODELS, created, releases
 
@@ -36,6 +38,9 @@ UNPACKED: Final = ROOT / ".venv" / "prometheus" / "usr" / "bin"
 MISSING: Final = "prometheus and promtool are missing: make servers (or apt-get install prometheus)"
 SECONDS: Final = 40.0
 """Of load: a worker tells of its decision log every half minute."""
+CUSTOMERS: Final = 1100
+"""In batches, before: drift is told of a thousand rows."""
+NOTHING: Final[dict[str, None]] = dict.fromkeys(("session", "federation", "outside", "behaviour", "place"))
 RATE: Final = 60.0
 """Attempts a second: enough for every series, and little of a machine."""
 
@@ -121,6 +126,15 @@ def policies(directory: Path) -> Path:
     return directory
 
 
+def models(directory: Path) -> Path:
+    """The shipped models, of which the customers' says what it expects."""
+    shutil.copytree(MODELS, directory / "models")
+    bundle = directory / "models" / "customer" / "hand-set-2"
+    done = riskd("model", "reference", str(bundle), "--log", str(write(directory / "usual", rows(1))), state=directory)
+    assert done.returncode == 0, done.stderr
+    return directory / "models"
+
+
 def attempts(seed: int = 1) -> Iterator[Attempt]:
     """Everybody, on every journey; now and then with less to say, with a text message, from elsewhere."""
     random = Random(seed)
@@ -189,15 +203,19 @@ def watched(directory: Path, seconds: float = SECONDS) -> Iterator[Prometheus]:
     state = directory / "state"
     state.mkdir(parents=True)
     host = releases(state)
-    base = host.create(policies(directory / "policies"), MODELS, "test", "base").id
+    base = host.create(policies(directory / "policies"), models(directory), "test", "base").id
     host.activate(Wish(release=base, actor="test"))
     with ExitStack() as stack:
-        service = stack.enter_context(serving(state, workers=2))
+        service = stack.enter_context(serving(state, workers=2, settings={"RISKD_METRICS__DRIFT_S": "1"}))
         others = [created(state, "2m"), created(state, "3m")]
         host.activate(Wish(release=others[0], percent=50.0, actor="test"), 20.0)
         host.activate(Wish(release=others[1], shadow=True, actor="test"), 20.0)
         target = urllib.parse.urlsplit(service.metrics).netloc
         prometheus = stack.enter_context(Prometheus(directory / "prometheus", target).running())
+        with service.stub() as stub:
+            for begin in range(0, CUSTOMERS, 100):
+                batch = [request(sign_in(subject=f"customer-{begin + each}", **NOTHING)) for each in range(100)]
+                stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=batch), timeout=20)
         load = Load(service)
         load.start()
         stack.callback(load.end)

@@ -34,7 +34,6 @@ CANARIES = {
     "user agent": "CanaryAgent/7.5 (of the browser)",
     "device id": "canary-of-the-device",
     "fingerprint": "canary-of-the-fingerprint",
-    "ja4": "canary-of-the-ja4",
     "session": "canary-of-the-session",
     "token": TOKEN,
     "wrong token": "riskd_canary-of-a-token-that-is-wrong",
@@ -96,7 +95,9 @@ def attempt(**words: str) -> risk_pb2.AssessRequest:
         journey=attempt_pb2.JOURNEY_LOGIN,
         credential_result=attempt_pb2.CREDENTIAL_RESULT_SUCCEEDED,
         network=attempt_pb2.Network(
-            client_ip=words.get("ip", ADDRESS), forwarded=[FORWARDED, ADDRESS], ja4=CANARIES["ja4"]
+            client_ip=words.get("ip", ADDRESS),
+            forwarded=[FORWARDED, ADDRESS],
+            ja4="t13d1516h2_8daaf6152771_b0da82dd1658",
         ),
         device=attempt_pb2.Device(
             user_agent=CANARIES["user agent"], device_id=CANARIES["device id"], fingerprint=CANARIES["fingerprint"]

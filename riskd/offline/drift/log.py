@@ -1,4 +1,4 @@
-"""The rows of a decision log, counted segment by segment in bounded memory, by several processes."""
+"""The rows of a decision log, or of its dataset, counted in bounded memory; a log's by several processes."""
 
 from __future__ import annotations
 
@@ -46,13 +46,25 @@ class Span(Struct, frozen=True, kw_only=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """A log to be read, by how many processes. `begin` is told each step and its bytes, and returns who is told of the
+    """Where rows are: a decision log, a directory of `riskd simulate` with one in it, or a dataset (a directory or a
+    URL). By how many processes a log is read; `begin` is told each step and its size, and returns who is told of the
     progress."""
 
-    log: Path
+    log: str
     span: Span
     workers: int | None = None
     begin: Callable[[str, int], Progress] = unseen
+
+    @property
+    def directory(self) -> Path:
+        """Of the decision log."""
+        inside = Path(self.log) / "decisions"
+        return inside if inside.is_dir() else Path(self.log)
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is a dataset."""
+        return "://" in self.log or (Path(self.log) / "manifest.json").is_file()
 
 
 class Against(Struct, frozen=True, kw_only=True):
@@ -71,8 +83,12 @@ class Counted(Struct, frozen=True):
 
 def count(source: Source, against: Mapping[str, Against]) -> Counted:
     """Count the rows of each domain on the bins of its reference. Raises InvalidFile as `segments_of`, InvalidModel."""
-    paths = segments_of(source.log)
     total = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counter())
+    if source.stored:
+        for domain, batch in _stored(source, "decisions"):
+            total.bins[domain].add(batch, scored(forest(against[domain].bundle), batch.vectors))
+        return total
+    paths = segments_of(source.directory)
     with crew(source.workers, paths) as pool:
         work = partial(_count_segment, source.span, against)
         for part in each_segment(paths, work, pool, source.begin("decisions", size(paths))):
@@ -84,16 +100,34 @@ def count(source: Source, against: Mapping[str, Against]) -> Counted:
 
 def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
     """At most so many rows of each domain, drawn from the whole log. Raises InvalidFile as `segments_of`."""
-    paths, left_out = segments_of(source.log), Counter[str]()
-    progress = source.begin("reference", size(paths))
     kept: dict[str, Batch] = {}
-    for path in paths:
-        found: dict[str, list[Batch]] = {domain: [batch] for domain, batch in kept.items()}
-        for domain, batch in batches(path, source.span, left_out):
-            found.setdefault(domain, []).append(batch)
-        kept = {domain: next(thinned(each, most)) for domain, each in found.items()}
-        progress(path.stat().st_size)
+    waiting: dict[str, list[Batch]] = {}
+    for domain, batch in _stored(source, "reference") if source.stored else _read(source):
+        few = waiting.setdefault(domain, [])
+        few.append(batch)
+        if sum(len(each.times) for each in few) > most:
+            kept[domain] = next(thinned([*([kept[domain]] if domain in kept else []), *few], most))
+            few.clear()
+    for domain, few in waiting.items():
+        if few:
+            kept[domain] = next(thinned([*([kept[domain]] if domain in kept else []), *few], most))
     return kept
+
+
+def _stored(source: Source, step: str) -> Iterator[tuple[str, Batch]]:
+    from riskd.offline.drift import stored  # noqa: PLC0415 - Arrow is an extra, which logs do without
+
+    progress = source.begin(step, stored.rows(source.log))
+    span = source.span
+    yield from stored.batches(source.log, span.domains, span.since, span.until, progress)
+
+
+def _read(source: Source) -> Iterator[tuple[str, Batch]]:
+    paths, left_out = segments_of(source.directory), Counter[str]()
+    progress = source.begin("reference", size(paths))
+    for path in paths:
+        yield from batches(path, source.span, left_out)
+        progress(path.stat().st_size)
 
 
 def batches(path: Path, span: Span, left_out: Counter[str]) -> Iterator[tuple[str, Batch]]:

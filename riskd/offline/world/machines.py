@@ -20,7 +20,7 @@ RELEASED_DAYS: Final = 30
 def next_run(town: Town, person: Person, after: float) -> float:
     """When a job runs next: on its schedule, with some jitter."""
     period = PERIODS_H[mix(person.subject, "period") % len(PERIODS_H)] * 3600
-    jitter = Random(mix(town.seed, person.subject, "run", person.visits)).expovariate(1 / 20)
+    jitter = Random(mix(town.seed, person.subject, "run", person.life.visits)).expovariate(1 / 20)
     phase = person.phase * period
     return ((after - phase) // period + 1) * period + phase + min(jitter, period / 4)
 

@@ -40,8 +40,21 @@ class Link(Struct, frozen=True, gc=False):
     rtt_ms: float
 
 
-class Person(Struct, kw_only=True):
-    """Somebody. The last fields change as they live; all others are habits."""
+class Life:
+    """What changes while somebody lives: how often they came, the session that they have, the devices in use."""
+
+    def __init__(self, *, registered: bool) -> None:
+        self.registered = registered
+        self.visits = 0
+        self.session = self.authenticated = 0.0
+        """When the live session began, 0 for none, and when its owner last proved to be there."""
+        self.amr: tuple[str, ...] = ()
+        self.machines: dict[int, Machine] = {}
+        """By slot."""
+
+
+class Person(Struct, frozen=True, kw_only=True):
+    """Somebody: habits, and the life that they lead by them."""
 
     index: int
     subject: str
@@ -70,14 +83,7 @@ class Person(Struct, kw_only=True):
     joined: float
     office: int
     issuer: str
-    registered: bool = True
-    visits: int = 0
-    session: float = 0.0
-    """When the live session began, 0 for none."""
-    authenticated: float = 0.0
-    amr: tuple[str, ...] = ()
-    machines: dict[int, Machine] = {}
-    """By slot: what is in use now."""
+    life: Life
 
 
 class Town:
@@ -139,8 +145,7 @@ class Town:
             joined=joined,
             office=int(draws[11] * OFFICES),
             issuer=ISSUERS[draws[11] > 0.9] if domain == "workforce" else "",
-            registered=joined == self.start,
-            machines={},
+            life=Life(registered=joined == self.start),
         )
 
     def slot(self, random: Random, person: Person) -> int:
@@ -153,11 +158,11 @@ class Town:
         life = self.values["device_days"] * DAY
         phase = mix(self.seed, person.subject, slot) % 1_000_000 / 1e6 * life
         generation = int((time + phase) // life)
-        known = person.machines.get(slot)
+        known = person.life.machines.get(slot)
         born = generation * life - phase
         if known is None or known.born != born:
             key = mix(self.seed, person.subject, slot, generation)
-            known = person.machines[slot] = self.shop.machine(key, person.slots[slot], born)
+            known = person.life.machines[slot] = self.shop.machine(key, person.slots[slot], born)
         return known
 
     def link(self, random: Random, person: Person, time: float, category: str) -> Link:
@@ -214,7 +219,7 @@ class Town:
 
     def next_visit(self, person: Person, after: float) -> float:
         """When somebody comes next: days apart by their rate, at an hour and weekday that people have."""
-        random = Random(mix(self.seed, person.subject, "wake", person.visits))
+        random = Random(mix(self.seed, person.subject, "wake", person.life.visits))
         time = after
         for _ in range(60):
             time += max(random.expovariate(person.rate), 0.01) * DAY

@@ -86,7 +86,7 @@ class Visit:
 
     def __init__(self, random: Random, account: Person, hand: Hand, powers: Powers, values: Values) -> None:
         self.random, self.account, self.hand, self.powers, self.values = random, account, hand, powers, values
-        self.session = (account.session, account.authenticated, account.amr)
+        self.session = (account.life.session, account.life.authenticated, account.life.amr)
         self.let_in: list[str] = []
         self.shut_out: list[str] = []
         self.amr: tuple[str, ...] = ("pwd",)
@@ -129,7 +129,7 @@ class Visit:
     def register(self, time: float) -> Moves:
         """A new account, and its first session."""
         passed, time = yield from self._through(time, "registration", "not_checked", 0)
-        self.account.registered = passed or self.random.random() < 0.5
+        self.account.life.registered = passed or self.random.random() < 0.5
         if passed:
             self._begin(time)
             yield from self._inside(time)
@@ -278,7 +278,8 @@ class Visit:
         """A new session: the account's where the owner has it, and the attacker's own where not."""
         self.session = (time, time, self.amr)
         if not self.hand.attack:
-            self.account.session, self.account.authenticated, self.account.amr = self.session
+            life = self.account.life
+            life.session, life.authenticated, life.amr = self.session
 
     def _federation(self, time: float, draw: float) -> Federation | None:
         if not self.account.issuer:

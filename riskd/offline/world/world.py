@@ -134,8 +134,8 @@ class World:
         return chosen[-1]
 
     def _first(self, person: Person) -> float:
-        if not person.registered:
-            return self._next(replace(person, visits=-1), person.joined)
+        if not person.life.registered:
+            return self._next(person, person.joined)
         random = Random(mix(self.settings.seed, person.subject, "first"))
         return self._next(person, person.joined - random.random() * DAY)
 
@@ -160,12 +160,12 @@ class World:
 
     def _wake(self, person: Person, time: float) -> None:
         """A visit begins: its owner's, or an attacker's in its place."""
-        random = Random(mix(self.settings.seed, person.subject, "visit", person.visits))
-        person.visits += 1
+        random = Random(mix(self.settings.seed, person.subject, "visit", person.life.visits))
+        person.life.visits += 1
         fate = Random(random.getrandbits(64))
         if person.domain == "machine":
             self._run(fate, person, time)
-        elif not person.registered:
+        elif not person.life.registered:
             self._register(fate, person, time)
         else:
             self._visit(fate, person, time)
@@ -197,7 +197,7 @@ class World:
                 self._stranger(Random(random.getrandbits(64)), drawn, person.domain, time + random.random() * 7200)
 
     def _visit(self, random: Random, person: Person, time: float) -> None:
-        resumed = 0 < person.session > time - RESUMABLE_DAYS * DAY and random.random() < self.values["resumed"]
+        resumed = 0 < person.life.session > time - RESUMABLE_DAYS * DAY and random.random() < self.values["resumed"]
         owner = self._owner(random, person, time)
         drawn = self._campaigns.drawn(random, person.domain, "session" if resumed else "login", time)
         hand, powers = owner, self._powers(person)

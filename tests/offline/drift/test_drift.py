@@ -12,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from riskd.adapters.decision_log import FileLogArchive
 from riskd.core.drift import Histogram, Reference, stability_index
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
+from riskd.offline.dataset.compact import Dataset
+from riskd.offline.dataset.target import Target
 from riskd.offline.drift.bins import DAY, SCORE, Batch, Bins, bins_for, cuts_of, reference, scored, thinned
 from riskd.offline.drift.compare import Drift, compare
 from riskd.offline.drift.log import Against, Source, Span, count, sample
@@ -196,18 +199,36 @@ def test_a_log_is_read_as_its_rows(usual: Reference, tmp_path: Path) -> None:
         torn.write(b'{"type":"assessment","id":1}\n{"type":"outcome"}\n')
     against = {"customer": Against(reference=usual, bundle=BUNDLE)}
     for workers in (1, 2):
-        counted = count(Source(log=log, span=CUSTOMERS, workers=workers), against)
+        counted = count(Source(log=str(log), span=CUSTOMERS, workers=workers), against)
         found = compare(usual, counted.bins["customer"], "hand-set-2")
 
         assert found == drift(usual, batch)
         assert counted.left_out == {"other_domain": 50, "unreadable": 1}
 
 
+def test_a_dataset_is_read_as_its_log(usual: Reference, tmp_path: Path) -> None:
+    """Compacted to Parquet files, the same rows; a simulation's directory is read as the log in it."""
+    log = write(tmp_path / "decisions", rows(31, 1500))
+    archive = FileLogArchive(log, 1.0, 1.0)
+    Dataset(Target.open(str(tmp_path / "set")), log, archive, 4).compact({}, lambda _: None)
+    against = {"customer": Against(reference=usual, bundle=BUNDLE)}
+    span = Span(domains=("customer",), since=BEGIN + DAY, until=BEGIN + 9 * DAY)
+    found = [
+        count(Source(log=str(place), span=span), against).bins["customer"]
+        for place in (log, tmp_path, tmp_path / "set")
+    ]
+    drawn = [sample(Source(log=str(place), span=span), 300)["customer"] for place in (log, tmp_path / "set")]
+
+    assert found[0].rows == found[1].rows == found[2].rows > 700
+    assert found[0].histograms() == found[1].histograms() == found[2].histograms()
+    assert sorted(drawn[0].times.tolist()) == sorted(drawn[1].times.tolist())
+
+
 def test_a_span_of_days_is_a_span_of_days(usual: Reference, tmp_path: Path) -> None:
     """Rows before `since` and from `until` on are left out, and counted as such."""
     log = write(tmp_path / "log", rows(33, 1400))
     span = Span(domains=("customer",), since=BEGIN + 3 * DAY, until=BEGIN + 5 * DAY)
-    counted = count(Source(log=log, span=span), {"customer": Against(reference=usual, bundle=BUNDLE)})
+    counted = count(Source(log=str(log), span=span), {"customer": Against(reference=usual, bundle=BUNDLE)})
 
     assert sorted(counted.bins["customer"].days) == [20_003, 20_004]
     assert counted.left_out["not_chosen"] + counted.bins["customer"].rows == 1400
@@ -217,7 +238,7 @@ def test_a_sample_is_bounded_and_the_same(tmp_path: Path) -> None:
     """No more rows than asked for, spread over all days, the same ones however they came."""
     batch = rows(34, 3000)
     log = write(tmp_path / "log", batch, segments=4)
-    found = sample(Source(log=log, span=CUSTOMERS), 500)["customer"]
+    found = sample(Source(log=str(log), span=CUSTOMERS), 500)["customer"]
     again = next(thinned([batch], 500))
 
     assert len(found.times) == 500
@@ -228,7 +249,7 @@ def test_a_sample_is_bounded_and_the_same(tmp_path: Path) -> None:
 def test_a_log_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """With its name."""
     with pytest.raises(InvalidFile, match="not a directory"):
-        count(Source(log=tmp_path / "gone", span=CUSTOMERS), {})
+        count(Source(log=str(tmp_path / "gone"), span=CUSTOMERS), {})
 
 
 def test_the_reference_is_small(usual: Reference) -> None:

@@ -30,7 +30,7 @@ PEOPLE: Final = [each.name for each in ATTACKS if each.visit != "machine"]
 NUISANCE: Final = {
     trait.name: trait.of
     for trait in TRAITS
-    if trait.name in ("second", "thousandth", "last_octet", "request_id_digits", "key_spread", "rtt_tenth")
+    if trait.name in ("second", "thousandth", "request_id_digits", "key_spread", "rtt_tenth")
 }
 
 
@@ -144,7 +144,7 @@ def test_a_worlds_people_look_alike_wherever_they_are_asked_for() -> None:
     town = world(users=1, days=30, seed=9).town
     first = town.person(7, "customer")
     town.person(8, "customer")
-    assert town.person(7, "customer") == first
+    assert replace(town.person(7, "customer"), life=first.life) == first
 
 
 @given(st.integers(0, 2**32))

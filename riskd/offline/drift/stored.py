@@ -1,0 +1,47 @@
+"""The rows of a dataset, some thousands at a time: those of a log that was compacted to Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow.dataset as ds
+
+from riskd.core.features import NAMES
+from riskd.offline.dataset.manifest import required
+from riskd.offline.dataset.reading import BATCH, table
+from riskd.offline.dataset.target import Target
+from riskd.offline.drift.bins import Batch
+from riskd.offline.segments import Progress
+
+
+def rows(name: str) -> int:
+    """Rows of a dataset, of all tables. Raises InvalidFile, InvalidSettings."""
+    return sum(part.rows for part in required(Target.open(name)).of("assessments"))
+
+
+def batches(
+    name: str, domains: tuple[str, ...], since: float, until: float, progress: Progress
+) -> Iterator[tuple[str, Batch]]:
+    """The assessments of these domains in the dataset at `name`, from `since` on and before `until`.
+
+    A feature that a file has no column of is missing there. Raises InvalidFile, InvalidSettings.
+    """
+    target = Target.open(name)
+    manifest = required(target)
+    kept = [feature for feature in NAMES if feature in manifest.features]
+    found = table(target, manifest, "assessments")
+    for domain in domains:
+        chosen = (ds.field("domain") == domain) & ds.field("has_features")
+        chosen &= (ds.field("time") >= since) & (ds.field("time") < until)
+        for batch in found.to_batches(
+            columns=["time", "subject", *kept], filter=chosen, batch_size=BATCH, batch_readahead=2, fragment_readahead=1
+        ):
+            vectors = np.full((batch.num_rows, len(NAMES)), np.nan)
+            for column, feature in enumerate(NAMES):
+                if feature in manifest.features:
+                    vectors[:, column] = batch[feature].to_numpy(zero_copy_only=False)
+            times = np.asarray(batch["time"].to_numpy(zero_copy_only=False), dtype=np.float64)
+            if len(times):
+                yield domain, Batch(times, batch["subject"].to_pylist(), vectors)
+            progress(batch.num_rows)

@@ -1,0 +1,40 @@
+"""The form of a metric, and the bounds of the histograms."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+CALL_SECONDS: Final = (
+    *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075),
+    *(0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+)
+STAGE_SECONDS: Final = (
+    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001),
+    *(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
+)
+SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
+SCORES: Final = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+
+class Metric(Struct, frozen=True):
+    """One metric. `rows` are its label values; `sparse` series show once they are not 0.
+
+    `merge` says how the workers' values become one: sum, max, min (of those set), or `live` where the
+    value is read at the scrape and has no slot.
+    """
+
+    name: str
+    kind: str
+    doc: str
+    labels: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ((),)
+    bounds: tuple[float, ...] = ()
+    sparse: bool = True
+    merge: str = "sum"
+
+    @property
+    def width(self) -> int:
+        """Slots of a row: a histogram has one for each bucket, one for +Inf and one for the sum."""
+        return len(self.bounds) + 2 if self.kind == "histogram" else 1

@@ -1,0 +1,69 @@
+"""Calls are handled once their message is here: who sends half a call keeps nobody waiting.
+
+gRPC's synchronous server waits for the message in the thread that is to handle the call, without a limit but the
+caller's own. Five calls begun and never sent then hold up a worker for as long as their connection lives. What follows
+does as `grpc._server` does, in the thread in which it would have heard of the message anyway (docs/decisions/0075).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, ParamSpec, TypeVar
+
+from grpc import _server
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
+
+_NO_FLAGS: Final = 0
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+
+
+class Reception(ThreadPoolExecutor):
+    """What gRPC takes for the pool of a method. It hands each call on to a pool, in gRPC's thread, once its message is
+    here, or its caller has ended it without one. A call that was cancelled before goes nowhere.
+
+    gRPC wants an instance of this base; none of its own threads is ever started.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        super().__init__(1)
+        self._pool = pool
+
+    def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
+        """Take a call as `grpc._server` gives it. The future is done: gRPC would count by it, and asks no more."""
+        _when_received(self._pool, fn, *args)
+        done: Future[_Result] = Future()
+        done.cancel()
+        return done
+
+
+def _when_received(pool: ThreadPoolExecutor, run: Callable[..., object], *args: object) -> None:
+    finish, event, state, behaviour, _, deserializer, serializer = args
+    assert isinstance(event, cygrpc.BaseEvent)
+    assert isinstance(state, _server._RPCState)
+    assert deserializer is None
+    received = _server._receive_message(state, event.call, None)
+
+    def unless_gone() -> bytes | None:
+        with state.condition:
+            return message if _server._is_rpc_state_active(state) else None
+
+    message: bytes | None = None
+
+    def arrived(completed: object) -> object:
+        nonlocal message
+        done = received(completed)
+        with state.condition:
+            message, state.request = state.request, None
+            active = _server._is_rpc_state_active(state)
+        if message is not None:
+            pool.submit(run, finish, event, state, behaviour, unless_gone, deserializer, serializer)
+        elif active:  # which gRPC answers with an error, at once
+            pool.submit(run, *args)
+        return done
+
+    with state.condition:
+        if _server._is_rpc_state_active(state):
+            event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), arrived)
+            state.due.add(_server._RECEIVE_MESSAGE_TOKEN)  # type: ignore[arg-type, call-arg]  # a wrong stub

@@ -1,0 +1,196 @@
+"""Spans of OpenTelemetry: one for each call, below the caller's own, and one for each of its stages.
+
+Needs the extra `trace`, so only a worker that is told where to send spans loads it. Attributes have bounded
+vocabularies and name nobody.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from time import time_ns
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
+from grpc import ServicerContext
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd._proto.riskd.v1.assessment_pb2 import Tier
+from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.core.errors import RiskdError
+from riskd.meter_memory import MeterMemory
+from riskd.server.watch import FailureMeter
+
+QUEUE: Final = 2048
+"""Spans that wait to be sent; further ones are dropped and counted."""
+BATCH: Final = 256
+CLOSE_SECONDS: Final = 2.0
+"""For the last spans to be sent, when a worker ends."""
+STAGES: Final = 32
+"""Stages of one call that get a span; a batch has more."""
+GAPS: Final = 16
+PART: Final = "tracing"
+SCORES: Final = (0.01, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95, 1.0)
+"""A score is told as the first of these that is not below it."""
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+_HEADERS: Final = ("traceparent", "tracestate")
+
+
+class _Current(threading.local):
+    """The call that this thread handles, while it is traced."""
+
+    context: Context | None = None
+    stages = 0
+
+
+_CURRENT: Final = _Current()
+
+
+def to(endpoint: str) -> SpanExporter:
+    """Sends spans by OTLP/HTTP. Its other settings are the `OTEL_EXPORTER_OTLP_*` variables, headers among them."""
+    return OTLPSpanExporter(endpoint, timeout=CLOSE_SECONDS)
+
+
+class Tracer:
+    """Makes the spans of one worker. Never waits for whoever takes them."""
+
+    def __init__(self, exporter: SpanExporter, ratio: float, meter: FailureMeter) -> None:
+        """`ratio`: share of the calls that are traced where the caller has not decided about it."""
+        resource = Resource({"service.name": "riskd"})
+        self._provider = TracerProvider(ParentBasedTraceIdRatio(ratio), resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BoundedProcessor(CountingExporter(exporter, meter)))
+        self._tracer = self._provider.get_tracer("riskd")
+        self._propagator = TraceContextTextMapPropagator()
+
+    def traced(
+        self, method: str, behaviour: Callable[[Request, ServicerContext], Response]
+    ) -> Callable[[Request, ServicerContext], Response]:
+        """The behaviour, with a span round each call."""
+        service, _, name = method.rpartition("/")
+        fixed = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+
+        def call(request: Request, context: ServicerContext) -> Response:
+            parent = self._propagator.extract(_carrier(context))
+            span = self._tracer.start_span(method, parent, SpanKind.SERVER, fixed)
+            _CURRENT.context, _CURRENT.stages = set_span_in_context(span) if span.is_recording() else None, 0
+            try:
+                answer = behaviour(request, context)
+                if span.is_recording() and isinstance(answer, risk_pb2.AssessResponse):
+                    _describe(span, answer)
+                return answer
+            except RiskdError as error:
+                span.set_status(StatusCode.ERROR, error.reason)
+                raise
+            finally:
+                _CURRENT.context = None
+                span.end()
+
+        return call
+
+    def stage(self, name: str, seconds: float) -> None:
+        """A stage of the call that this thread handles has just ended."""
+        context = _CURRENT.context
+        if context is not None and _CURRENT.stages < STAGES:
+            _CURRENT.stages += 1
+            ended = time_ns()
+            span = self._tracer.start_span(name, context, start_time=ended - int(seconds * 1e9))
+            span.end(ended)
+
+    def close(self) -> None:
+        """Send what waits, within `CLOSE_SECONDS`."""
+        closing = threading.Thread(target=self._provider.shutdown, name="tracing", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+
+
+def _carrier(context: ServicerContext) -> dict[str, str]:
+    return {key: str(value) for key, value in context.invocation_metadata() or () if key in _HEADERS}
+
+
+def _describe(span: Span, answer: risk_pb2.AssessResponse) -> None:
+    span.set_attributes(
+        {
+            "riskd.tier": Tier.Name(answer.requirement.tier).removeprefix("TIER_"),
+            "riskd.satisfied": answer.requirement.satisfied,
+            "riskd.score_to": SCORES[min(bisect_left(SCORES, answer.score), len(SCORES) - 1)],
+            "riskd.gaps": list(_gaps(answer)),
+            "riskd.degraded": answer.degraded,
+            "riskd.release": answer.release,
+            "riskd.model": answer.model,
+        }
+    )
+
+
+def _gaps(answer: risk_pb2.AssessResponse) -> Iterator[str]:
+    for gap in answer.gaps[:GAPS]:
+        yield f"{gap.source}:{gap.why}"
+
+
+class TracedMeter(PrometheusMeter):
+    """The meter of a worker that traces: stages are spans as well."""
+
+    def __init__(self, memory: MeterMemory, worker: int) -> None:
+        super().__init__(memory, worker)
+        self.tracer: Tracer | None = None
+
+    def stage(self, name: str, seconds: float) -> None:
+        """One stage of a request took this long."""
+        super().stage(name, seconds)
+        if self.tracer is not None:
+            self.tracer.stage(name, seconds)
+
+
+class CountingExporter(SpanExporter):
+    """Knows how many spans wait, and counts those that are lost."""
+
+    def __init__(self, exporter: SpanExporter, meter: FailureMeter) -> None:
+        self._exporter = exporter
+        self._meter = meter
+        self._lock = threading.Lock()
+        self._waiting = 0
+
+    def admits(self) -> bool:
+        """Whether one span more may wait; it is counted as lost if not."""
+        with self._lock:
+            admitted = self._waiting < QUEUE
+            self._waiting += admitted
+        if not admitted:
+            self._meter.failed(PART)
+        return admitted
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send them, in the thread of the processor."""
+        sent = self._exporter.export(spans)
+        with self._lock:
+            self._waiting -= len(spans)
+        if sent is not SpanExportResult.SUCCESS:
+            for _ in spans:
+                self._meter.failed(PART)
+        return sent
+
+    def shutdown(self) -> None:
+        """Give up what is under way."""
+        self._exporter.shutdown()
+
+
+class BoundedProcessor(BatchSpanProcessor):
+    """Drops a span that finds the queue full, instead of an older one, so that each loss is known."""
+
+    def __init__(self, exporter: CountingExporter) -> None:
+        super().__init__(exporter, max_queue_size=QUEUE, max_export_batch_size=BATCH, schedule_delay_millis=1000)
+        self._admits = exporter.admits
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """See `SpanProcessor`."""
+        if span.context is not None and span.context.trace_flags.sampled and self._admits():
+            super().on_end(span)

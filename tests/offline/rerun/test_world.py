@@ -1,0 +1,30 @@
+"""A simulated world lived through again: every domain, journey and class of attack, through the real writer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from riskd.adapters.decision_log import read_segments
+from riskd.config import load
+from riskd.offline.buckets import Share
+from riskd.offline.rerun.order import LogSource
+from riskd.offline.rerun.run import Plan
+from riskd.offline.rerun.run import run as rerun
+from riskd.offline.world.run import DECISIONS, run
+from tests.offline.town import RELEASE
+from tests.offline.world.small import SmallGeo, world
+
+
+@pytest.mark.slow
+def test_a_simulated_log_comes_out_byte_for_byte(tmp_path: Path) -> None:
+    """By the release that decided, the log of a whole world is the same log."""
+    wanted = {"users": 40, "days": 20, "seed": 7, "attack_share": 0.15}
+    run(world(**wanted), RELEASE, SmallGeo(), tmp_path / "world", lambda _: None, version="test", varied=None)
+    log = tmp_path / "world" / DECISIONS
+    settings = load(environ={}, flags={"log.dir": str(log), "state.dir": str(tmp_path / "state")})
+    plan = Plan(source=LogSource(settings), settings=settings, out=tmp_path / "again")
+    counts = rerun(plan, [Share()], lambda _: None)
+    assert counts["assessed"] > 300
+    assert list(read_segments(tmp_path / "again")) == list(read_segments(log))

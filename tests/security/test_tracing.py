@@ -1,0 +1,191 @@
+"""Traces: what a real receiver gets of a running service, and what is never sent."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.config import load
+from riskd.core.errors import InvalidSettings
+from riskd.server.tracing import QUEUE, CountingExporter
+from tests.e2e.service import ROOT, Service, attempt, eventually, serving
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+"""The example of W3C Trace Context, section 3.2."""
+STAGES = {"gather", "store_read", "decide", "record", "store_write"}
+
+
+class Receiver(ThreadingHTTPServer):
+    """Takes OTLP/HTTP; with `slow` seconds of patience it takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Take)
+        self.raw: list[bytes] = []
+        self.slow = 0.0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1/traces"
+
+    def spans(self) -> list[Span]:
+        return [
+            span
+            for raw in self.raw
+            for resource in ExportTraceServiceRequest.FromString(raw).resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def of(self, method: str) -> list[Span]:
+        return [span for span in self.spans() if span.name.endswith(f"/{method}")]
+
+
+class _Take(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(self.server.slow)
+        self.server.raw.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Quiet."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def traced(endpoint: str, ratio: float = 1.0) -> dict[str, str]:
+    return {"RISKD_TRACING__ENDPOINT": endpoint, "RISKD_TRACING__RATIO": str(ratio)}
+
+
+def called(service: Service, traceparent: str = "", request: risk_pb2.AssessRequest | None = None) -> None:
+    with service.stub() as stub:
+        metadata = (("traceparent", traceparent),) if traceparent else ()
+        stub.Assess(request or attempt(), timeout=5, metadata=metadata)
+
+
+def attributes(span: Span) -> Mapping[str, object]:
+    return {each.key: getattr(each.value, str(each.value.WhichOneof("value"))) for each in span.attributes}
+
+
+def test_a_call_is_a_span_below_its_caller_s_with_a_span_for_each_stage(tmp_path: Path, receiver: Receiver) -> None:
+    """A real receiver gets the trace id and the parent of the caller's `traceparent`; stages lie within the call; the
+    answer is told by tier, bucket of the score, gaps and release, and by nothing that names anybody."""
+    with serving(tmp_path, settings=traced(receiver.url)) as service:
+        called(service, f"00-{TRACE}-{PARENT}-01", attempt(subject="canary-of-a-subject", request_id="canary-of-an-id"))
+        called(service)
+        with service.stub() as stub, pytest.raises(grpc.RpcError):
+            stub.Assess(attempt("bad"), timeout=5)
+        eventually(lambda: len(receiver.of("Assess")) == 3)
+        answers, failed = receiver.of("Assess")[:2], receiver.of("Assess")[2]
+        assert service.stop() == 0
+    first = next(span for span in answers if span.trace_id.hex() == TRACE)
+    assert first.parent_span_id.hex() == PARENT
+    stages = [span for span in receiver.spans() if span.parent_span_id == first.span_id]
+    assert {span.name for span in stages} == STAGES
+    for span in stages:
+        assert span.trace_id == first.trace_id
+        assert first.start_time_unix_nano <= span.end_time_unix_nano <= first.end_time_unix_nano
+    known = attributes(first)
+    assert set(known) == {
+        *("rpc.system", "rpc.service", "rpc.method", "riskd.tier", "riskd.satisfied", "riskd.score_to"),
+        *("riskd.gaps", "riskd.degraded", "riskd.release", "riskd.model"),
+    }
+    assert known["riskd.tier"] in ("BASELINE", "STEP_UP")
+    assert failed.status.code == Status.STATUS_CODE_ERROR
+    assert failed.status.message == "INVALID_ATTEMPT"
+    assert not [raw for raw in receiver.raw if b"canary" in raw or b"81.2.69" in raw]
+
+
+def test_the_caller_decides_whether_its_call_is_traced(tmp_path: Path, receiver: Receiver) -> None:
+    """With a ratio of 0, a call is traced where its caller's trace is; with 1 it is not where its caller's is not."""
+    other = TRACE[::-1]
+    for ratio, flags, kept in ((0.0, "01", TRACE), (1.0, "00", other)):
+        with serving(tmp_path / str(ratio), settings=traced(receiver.url, ratio)) as service:
+            called(service, f"00-{TRACE if flags == '01' else other}-{PARENT}-{flags}")
+            if ratio == 0.0:
+                called(service)
+            assert service.stop() == 0
+        assert all((span.trace_id.hex() == TRACE) for span in receiver.spans()), kept
+    assert len(receiver.of("Assess")) == 1
+
+
+@pytest.mark.parametrize("flaw", ["nobody there", "slow"])
+def test_nobody_waits_for_a_receiver(flaw: str, tmp_path: Path, receiver: Receiver) -> None:
+    """With a receiver that does not answer, calls are answered as ever, what is lost is counted, and the end is in
+    time."""
+    receiver.slow = 30.0
+    endpoint = receiver.url if flaw == "slow" else "http://127.0.0.1:9/v1/traces"
+    with serving(tmp_path, settings=traced(endpoint)) as service:
+        begun = time.monotonic()
+        for _ in range(20):
+            called(service)
+        assert time.monotonic() - begun < 10
+        eventually(lambda: service.metric("riskd_failures_total", part="tracing") >= 20)
+        begun = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - begun < 10
+        assert not [event for event in service.events() if event["event"] == "uncaught"]
+
+
+class Deaf(SpanExporter):
+    """Takes nothing."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return SpanExportResult.FAILURE
+
+
+class Losses:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def failed(self, part: str) -> None:
+        self.count += part == "tracing"
+
+
+def test_what_is_lost_is_counted_span_by_span() -> None:
+    """Spans beyond the queue, and those that the receiver refused, are each counted; then there is room again."""
+    losses = Losses()
+    exporter = CountingExporter(Deaf(), losses)
+    assert sum(exporter.admits() for _ in range(QUEUE + 7)) == QUEUE
+    assert losses.count == 7
+    exporter.export([ReadableSpan("x")] * 10)
+    assert losses.count == 17
+    assert sum(exporter.admits() for _ in range(20)) == 10
+
+
+def test_without_an_endpoint_nothing_of_it_is_loaded() -> None:
+    """A worker that does not trace imports none of OpenTelemetry."""
+    code = "import sys, riskd.server.worker; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "ftp://a/b", "http://collector", "http:// /x"])
+def test_an_endpoint_is_a_url(endpoint: str) -> None:
+    """A mistake is told at the start, with an example, and not by silence in the tracing system."""
+    with pytest.raises(InvalidSettings, match=r"tracing\.endpoint: .* is no URL \(write it with scheme and path"):
+        load(None, {"RISKD_TRACING__ENDPOINT": endpoint})

@@ -1,0 +1,133 @@
+"""Half a call keeps nobody waiting; a whole one is handled as gRPC would, and ends as it would."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from riskd.server.admission import By
+from riskd.server.reception import Reception
+from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Peer, frame, literal
+
+METHOD = "/laws/Echo"
+CALL = b"".join(
+    literal(name, value)
+    for name, value in (
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", METHOD.encode()),
+        (b":authority", b"laws"),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+    )
+)
+MESSAGE = b"\0" + struct.pack(">I", 5) + b"hello"
+
+
+class Counted(ThreadPoolExecutor):
+    """One thread, and how many calls it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.given = 0
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]  # as the base
+        self.given += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def serving() -> Iterator[tuple[str, Counted]]:
+    """A server with one method that gives back what it gets, and with one thread for it."""
+    pool = Counted()
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+        By(Reception(pool), lambda request, _: request)
+    )
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("laws", {"Echo": handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}", pool
+    finally:
+        server.stop(0).wait()
+
+
+def echo(channel: grpc.Channel, message: bytes = b"m") -> bytes:
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+    return call(message, timeout=10)
+
+
+def test_whole_calls_are_answered() -> None:
+    """One after another and many at once, empty messages and large ones."""
+    with serving() as (address, pool), grpc.insecure_channel(address) as channel, ThreadPoolExecutor(8) as crowd:
+        messages = [b"", b"m", b"x" * 1_000_000, *(b"%d" % number for number in range(200))]
+        assert list(crowd.map(lambda message: echo(channel, message), messages)) == messages
+        assert pool.given == len(messages)
+
+
+def test_calls_without_their_message_hold_up_nobody() -> None:
+    """However many there are; when their message comes, they are answered, too."""
+    with serving() as (address, pool), grpc.insecure_channel(address) as channel:
+        peer = Peer(address)
+        for stream in range(1, 101, 2):
+            peer.socket.sendall(frame(HEADERS, END_HEADERS, stream, CALL))
+        assert [echo(channel) for _ in range(5)] == [b"m"] * 5
+        assert pool.given == 5
+        peer.socket.sendall(frame(DATA, END_STREAM, 1, MESSAGE))
+        assert heard(peer.socket, b"hello")
+        assert pool.given == 6
+        peer.close()
+
+
+def test_a_call_that_ends_without_a_message_is_told_so() -> None:
+    """UNIMPLEMENTED, as gRPC has it; the thread is free again."""
+    with serving() as (address, _), grpc.insecure_channel(address) as channel:
+        peer = Peer(address)
+        peer.socket.sendall(frame(HEADERS, END_HEADERS | END_STREAM, 1, CALL))
+        assert heard(peer.socket, b"requires exactly one request message")
+        assert echo(channel) == b"m"
+        peer.close()
+
+
+@pytest.mark.parametrize("cut", ["reset", "connection"])
+def test_calls_that_are_taken_back_hold_up_nobody(cut: str) -> None:
+    """Neither others nor the server, which stops at once when told to."""
+    with serving() as (address, _), grpc.insecure_channel(address) as channel:
+        for _ in range(20):
+            peer = Peer(address)
+            for stream in range(1, 41, 2):
+                peer.socket.sendall(frame(HEADERS, END_HEADERS, stream, CALL))
+                if cut == "reset":
+                    peer.socket.sendall(frame(RST_STREAM, 0, stream, struct.pack(">I", 8)))
+            peer.close()
+        assert echo(channel) == b"m"
+
+
+def test_a_stop_waits_for_nobody_who_sent_half_a_call() -> None:
+    """The grace is for calls under way; one that was never sent is cancelled at its end."""
+    with serving() as (address, _):
+        peer = Peer(address)
+        peer.socket.sendall(frame(HEADERS, END_HEADERS, 1, CALL))
+        stopper = threading.Event()
+        assert not stopper.wait(0.2)
+    peer.close()
+
+
+def heard(one: socket.socket, words: bytes) -> bool:
+    """Whether the server says this, sooner or later."""
+    one.settimeout(10)
+    got = b""
+    while words not in got:
+        more = one.recv(65_536)
+        if not more:
+            return False
+        got += more
+    return True
