@@ -213,6 +213,17 @@ def test_calibration_improves_the_brier_score(trained: Trained) -> None:
     assert brier(Forest(document, NAMES)) < brier(Forest(replace(document, calibration=()), NAMES))
 
 
+def test_honest_rows_beyond_the_bound_are_drawn_by_lot_and_fraud_is_kept() -> None:
+    """So many rows without fraud, all fraud, in order of time, the same for the same seed."""
+    bounded = replace(SMALL, most_rows=1_000)
+    whole, less = (prepare([rows()], recipe, None).train for recipe in (SMALL, bounded))
+
+    assert np.count_nonzero(less.labels != FRAUD) == 1_000
+    assert np.count_nonzero(less.labels == FRAUD) == np.count_nonzero(whole.labels == FRAUD)
+    assert (np.diff(less.times) >= 0).all()
+    assert less.digest() == prepare([rows()], bounded, None).train.digest()
+
+
 def test_a_class_left_out_is_not_seen() -> None:
     """Training without a class is training on a log that has none of it."""
     whole = rows(delay_days=0.0)
