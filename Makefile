@@ -98,6 +98,10 @@ bench-large: $(DEV) ## Compare ten thousand subjects with ten million (half an h
 chaos: $(DEV) ## Kill processes 200 times under load, flood it, and load it for 10 minutes (20 minutes)
 	@$(BIN)/python -m benchmarks.chaos
 
+.PHONY: fuzz
+fuzz: $(DEV) ## Fuzz all that reads bytes of others, for an hour, or SECONDS=N for each of ten targets
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),360)
+
 .PHONY: soak
 soak: $(DEV) ## Load it for an hour, or MINUTES=N, and say whether memory stays flat
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60)

@@ -1,13 +1,16 @@
 """The workshop from end to end, by the size of the log: `python -m benchmarks.workshop [LINES ...]`.
 
 A log of so many assessments (100,000, 300,000 and a million, unless told) and outcomes of most of them goes through
-compaction into a dataset, reading into rows, and replay by a process for each processor; each step is a process of its
-own, and its time, peak memory and ratio to linear are told. The log is real: a real engine lived through some ten
-thousand attempts, which are written again under other subjects, devices and addresses until there are enough.
+compaction into a dataset, reading into rows, replay by a process for each processor, training and judging; each step is
+a process of its own, and its time, peak memory and ratio to linear are told. The log is real: a real engine lived
+through some ten thousand attempts, which are written again under other subjects, devices and addresses until there are
+enough.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import multiprocessing
 import os
 import re
@@ -28,6 +31,7 @@ from benchmarks.traffic import attempts
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.user_agent import AgentParser
+from riskd.cli.main import main as command
 from riskd.config import Settings, load
 from riskd.core.attempt import Outcome
 from riskd.core.pseudonym import Pseudonyms
@@ -104,8 +108,34 @@ def rerun(place: Path) -> None:
     assert counts["assessed"]
 
 
-STEPS: Final[dict[str, Callable[[Path], None]]] = {"compact": compact, "read": read, "replay": rerun}
-"""In order. What trains and judges models comes after them."""
+def train(place: Path) -> None:
+    """A model from the dataset, by the labels of outcomes."""
+    riskd("train", "--domain", "customer", "--log", str(place / "dataset"), "--out", str(model(place)))
+
+
+def evaluate(place: Path) -> None:
+    """The model beside all others, on the later rows."""
+    riskd("evaluate", str(model(place)), "--domain", "customer", "--log", str(place / "dataset"))
+
+
+def riskd(*arguments: str) -> None:
+    """A command, as an analyst gives it."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert command([*arguments, "--json"]) == 0, said.getvalue()
+
+
+def model(place: Path) -> Path:
+    return place / "models" / "customer" / "workshop"
+
+
+STEPS: Final[dict[str, Callable[[Path], None]]] = {
+    "compact": compact,
+    "read": read,
+    "replay": rerun,
+    "train": train,
+    "evaluate": evaluate,
+}
+"""In order."""
 
 
 def measured(work: Callable[[Path], None], place: Path) -> Step:
@@ -161,7 +191,7 @@ def lived(count: int = REAL) -> list[bytes]:
         now[0] += SPAN / count
         answer = engine.assess(one, 10.0)
         if random.random() < 0.8:
-            kind = "confirmed_fraud" if random.random() < 0.01 else "challenge_passed"
+            kind = "confirmed_fraud" if random.random() < 0.03 else "challenge_passed"
             engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0)
     return log.lines
 

@@ -121,7 +121,10 @@ def encode(history: History) -> bytes:
 
 def decode(stored: bytes | memoryview) -> History:
     """Back from `encode`. Raises msgspec.DecodeError on anything else."""
-    return _DECODER.decode(stored)
+    try:
+        return _DECODER.decode(stored)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def inverse(delta: Delta) -> Delta:

@@ -84,7 +84,13 @@ def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt
 
     Raises msgspec.DecodeError on anything else.
     """
-    slip = _DECODER.decode(stored)
+    try:
+        return _back(_DECODER.decode(stored), place, pseudonyms)
+    except (ValueError, LookupError, TypeError) as error:  # no UTF-8, or no word of a vocabulary
+        raise msgspec.DecodeError(f"not a receipt: {error}") from error
+
+
+def _back(slip: _Slip, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, str]:
     tenant, domain = slip.tenant, DOMAINS[slip.domain]
     values = {table: value for table, value in zip(VALUES, slip.values, strict=True) if value is not None}
     subject, half = place + slip.subject, len(slip.shared) // 2

@@ -238,7 +238,10 @@ def encode(record: Record) -> bytes:
 
 def decode(line: bytes) -> Record:
     """Back from `encode`; a missing feature is None. Raises msgspec.DecodeError."""
-    return _DECODER.decode(line)
+    try:
+        return _DECODER.decode(line)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 _REPLY_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
@@ -270,4 +273,7 @@ def encode_reply(assessment: Assessment, seal: bytes) -> bytes:
 
 def decode_reply(stored: bytes) -> Assessment:
     """The answer of `encode_reply`. Raises msgspec.DecodeError."""
-    return _REPLY_DECODER.decode(stored[SEAL_BYTES:])
+    try:
+        return _REPLY_DECODER.decode(stored[SEAL_BYTES:])
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error

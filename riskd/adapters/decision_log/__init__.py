@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from riskd.adapters.decision_log.archive import Compacted, Erasure, FileLogArchive, State
+from riskd.adapters.decision_log.archive import Compacted, FileLogArchive, State
+from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import PACKED, SUFFIX, finished, read_segment, read_segments, segments
 from riskd.adapters.decision_log.writer import PATIENCE_S, Bounds, FileDecisionLog
 

@@ -1,9 +1,8 @@
 """What becomes of the decision log after it was written: a subject is found in it, and what may no longer be kept goes.
 
 An erasure is a file in `erasures`: whose lines, and how far they go. Compaction rewrites finished segments without
-those lines, and without lines older than their identity domain keeps them. Where copies of the log are made, what is
-done with moves to `done`, until no copy may have such lines either. One process compacts at a time; one that dies
-leaves each segment whole, old or new, and its work to the next.
+those lines, and without lines older than their identity domain keeps them. Where the log is copied, what is done with
+moves to `done`. One process compacts at a time; one that dies leaves each segment whole, and its work to the next.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import PACKED, finished, opened, segments, stamp, whole
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
@@ -41,25 +41,6 @@ DONE: Final = "done"
 _STATE: Final = "compaction.json"
 _LOCK: Final = "compaction.lock"
 _DRAFT: Final = ".draft"
-
-
-class Erasure(Struct, frozen=True):
-    """Lines to erase: those of `place` (hexadecimal, what the subject's assessment ids begin with) that were written
-    before `asked`, Unix time. `written` has the segments under way at that moment, with the bytes that they had.
-    Once `settled`, only those are left.
-    """
-
-    place: str
-    asked: float
-    written: dict[str, int]
-    settled: bool = False
-
-    def reach(self, segment: str) -> int | None:
-        """Bytes from the beginning of a segment in which lines are to be erased; None: in all of it."""
-        segment = segment.removesuffix(PACKED)
-        if segment in self.written:
-            return self.written[segment]
-        return 0 if self.settled or segment > stamp(self.asked) else None
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -165,8 +146,7 @@ class FileLogArchive:
         return found, b""
 
     def lines(self, path: Path) -> Iterator[bytes]:
-        """Every whole record of one segment, without newline, but those that are to be erased. Raises as
-        `files.read_segment`."""
+        """As `files.read_segment`, but without what is to be erased."""
         due: dict[str, list[Erasure]] = {}
         for _, entry in self._erasures():
             if entry.reach(path.name) != 0:
@@ -180,8 +160,7 @@ class FileLogArchive:
                 at += len(line)
 
     def remember(self) -> None:
-        """From now on keep erasures that are done with, for as long as lines would be kept: a copy of the log is made,
-        which has to hear of them. Without one nothing is left of whoever was erased. Raises OSError."""
+        """Keep erasures that are done with from now on, as long as lines: a copy must hear of them. Raises OSError."""
         (self._directory / ERASURES / DONE).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def erased(self) -> list[Erasure]:
@@ -343,10 +322,7 @@ def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
         _put(file, msgspec.json.encode(replace(entry, written=left, settled=True)))
     elif not missed:
         done = file.parent / DONE
-        if done.is_dir():
-            file.replace(done / file.name)
-        else:
-            file.unlink()
+        file.replace(done / file.name) if done.is_dir() else file.unlink()
         _sync(file.parent)
     return not (left or missed)
 

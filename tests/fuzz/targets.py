@@ -1,0 +1,234 @@
+"""What reads bytes that others made: each target takes any bytes and raises nothing but what it says that it does."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from google.protobuf.message import DecodeError
+from msgspec import Struct
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.adapters.asn_table import read_asn_table
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.decision_log.files import read_segment
+from riskd.adapters.geoip import GeoIp
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.model_file.bundle import _compile, _decode
+from riskd.adapters.policy_file.reader import read_policy
+from riskd.adapters.timezones import Timezones
+from riskd.adapters.user_agent import AgentParser
+from riskd.config import Settings, load
+from riskd.config.places import data_directory
+from riskd.core import receipts, record, stored
+from riskd.core.address import parse
+from riskd.core.errors import RiskdError
+from riskd.core.features import FEATURES, NAMES
+from riskd.core.model import ForestDocument
+from riskd.core.pseudonym import Pseudonyms
+from riskd.server import translate
+from riskd.server.callers_file import read_callers
+from riskd.wiring import load_release
+from tests.cases.world import NOW, attempt
+from tests.test_engine import LOGIN, Bench
+
+ROOT: Final = Path(__file__).parents[2]
+DAMAGED: Final = (msgspec.DecodeError, struct.error, DecodeError)
+"""What a codec says of bytes that are not its own; whoever reads a store or a log takes it for damage."""
+_SCRATCH: Final = Path(tempfile.mkdtemp(prefix="riskd-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+Read = Callable[[bytes], object]
+
+
+class Target(Struct, frozen=True):
+    """Something that reads bytes. `seeds` are good ones; `raises` says what it may raise beside RiskdError."""
+
+    read: Read
+    seeds: Callable[[], list[bytes]]
+    raises: tuple[type[Exception], ...] = ()
+
+    def __call__(self, data: bytes) -> None:
+        """Read them."""
+        with suppress(RiskdError, *self.raises):
+            self.read(data)
+
+
+@cache
+def bench() -> Bench:
+    """An engine with a store in memory."""
+    return Bench(load_release(Settings()), MemoryStore())
+
+
+def assess(data: bytes) -> None:
+    """A request, from its bytes to its answer, as far as a handler goes."""
+    request = risk_pb2.AssessRequest.FromString(data)
+    answer = bench().engine.assess(translate.attempt(request), 10.0)
+    _responses().response(answer).SerializeToString()
+
+
+@cache
+def _responses() -> translate.Answers:
+    return translate.Answers()
+
+
+def tell(data: bytes) -> None:
+    """An outcome, likewise."""
+    bench().engine.record(translate.outcome(risk_pb2.RecordOutcomeRequest.FromString(data)), 10.0)
+
+
+def requests() -> list[bytes]:
+    """One with little in it, one with much."""
+    full = attempt({"request_id": "r-1", "attributes": {"plan": "gold"}})
+    return [translate.request(each).SerializeToString() for each in (LOGIN, full)]
+
+
+def outcomes() -> list[bytes]:
+    """Of an assessment that there is."""
+    told = risk_pb2.RecordOutcomeRequest(assessment_id=bench().assess(LOGIN).id)
+    told.confirmed_legitimate.SetInParent()
+    return [told.SerializeToString()]
+
+
+@cache
+def compiler() -> CelCompiler:
+    """Of conditions."""
+    return CelCompiler(NAMES)
+
+
+def policy(data: bytes) -> None:
+    """A policy, with its conditions compiled."""
+    read_policy(str(_SCRATCH / "customer.yaml"), data.decode("utf-8", "replace"), compiler(), now=NOW)
+
+
+def policies() -> list[bytes]:
+    """Those that are shipped."""
+    return [path.read_bytes() for path in sorted(data_directory("policies").glob("*.yaml"))]
+
+
+_DEFINITIONS: Final = {feature.name: feature.definition for feature in FEATURES}
+
+
+def model(data: bytes) -> None:
+    """A forest, and a score of it."""
+    forest = _compile(_SCRATCH, _decode(_SCRATCH / "forest.json", data, ForestDocument), _DEFINITIONS, "fuzz")
+    forest.score([0.0] * len(NAMES))
+
+
+def models() -> list[bytes]:
+    """Those that are shipped."""
+    return [path.read_bytes() for path in sorted(data_directory("models").glob("*/*/forest.json"))]
+
+
+@cache
+def _geography() -> tuple[dict[int, str], Timezones]:
+    return dict(read_asn_table(data_directory("asns.csv"))), Timezones()
+
+
+_ADDRESSES: Final = tuple(address for text in ("81.2.69.142", "2001:218::1", "1.128.0.1") if (address := parse(text)))
+
+
+def geo(data: bytes) -> None:
+    """A database: opened, and asked."""
+    path = _SCRATCH / "fuzz.mmdb"
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    lookup = GeoIp.open([path], *_geography())
+    for address in _ADDRESSES:
+        lookup.locate(address, NOW)
+
+
+def databases() -> list[bytes]:
+    """Small ones of each kind, and the smallest bad ones."""
+    folder = ROOT / "tests" / "data" / "maxmind"
+    good = sorted(folder.glob("*.mmdb"), key=lambda path: path.stat().st_size)[:2]
+    bad = sorted((folder / "bad").glob("*.mmdb"), key=lambda path: path.stat().st_size)[:8]
+    return [path.read_bytes() for path in (*good, *bad)]
+
+
+def settings(data: bytes) -> None:
+    """A TOML file."""
+    path = _SCRATCH / "riskd.toml"
+    path.write_bytes(data)
+    load(str(path), {}, {"state.dir": str(_SCRATCH)})
+
+
+def callers(data: bytes) -> None:
+    """The file of callers."""
+    path = _SCRATCH / "callers.toml"
+    path.write_bytes(data)
+    read_callers(path, mutual=True)
+
+
+def segment(data: bytes) -> None:
+    """A segment of the decision log: each of its lines is read; a bad one is no reason to stop."""
+    path = _SCRATCH / "20260101T000000.000000-w0-1.jsonl"
+    path.write_bytes(data)
+    for line in read_segment(path):
+        with suppress(*DAMAGED):
+            record.decode(line)
+
+
+@cache
+def lines() -> bytes:
+    """A decision and its outcome."""
+    one = Bench(load_release(Settings()), MemoryStore())
+    one.tell(one.assess(LOGIN), "confirmed_legitimate")
+    return b"".join(line + b"\n" for line in one.log.lines)
+
+
+_PSEUDONYMS: Final = Pseudonyms(b"p" * 32)
+
+
+def kept(data: bytes) -> None:
+    """A record of the store, read as each kind."""
+    for read in (
+        lambda: stored.history(data, 0.0),
+        lambda: stored.document(data, 0.0),
+        lambda: receipts.decode(stored.payload(data), b"x" * 8, _PSEUDONYMS),
+        lambda: record.decode_reply(stored.payload(data)),
+    ):
+        with suppress(*DAMAGED):
+            read()
+
+
+def records() -> list[bytes]:
+    """Those that one sign-in and its outcome leave."""
+    store = MemoryStore()
+    one = Bench(load_release(Settings()), store)
+    one.tell(one.assess(LOGIN), "confirmed_legitimate")
+    keys, _ = store.walk(b"", 100)
+    return [found for found in store.load(keys) if found]
+
+
+def text(data: bytes) -> None:
+    """Texts of clients: an address, a user agent."""
+    said = data.decode("utf-8", "replace")
+    parse(said)
+    _agents().parse(said, said[:16], None)
+
+
+@cache
+def _agents() -> AgentParser:
+    return AgentParser()
+
+
+_CALLERS: Final = b'[gateway]\ntoken_sha256 = ["' + b"0" * 64 + b'"]\ntenants = ["*"]\nmethods = ["assessor"]\n'
+
+TARGETS: Final[dict[str, Target]] = {
+    "requests": Target(assess, requests, DAMAGED),
+    "outcomes": Target(tell, outcomes, DAMAGED),
+    "policies": Target(policy, policies),
+    "models": Target(model, models),
+    "geo": Target(geo, databases),
+    "settings": Target(settings, lambda: [b'[server]\nport = 1\nhost = "::1"\n[attributes]\nnames = ["a"]\n']),
+    "callers": Target(callers, lambda: [_CALLERS]),
+    "log": Target(segment, lambda: [lines()]),
+    "store": Target(kept, records),
+    "texts": Target(text, lambda: [b"81.2.69.142", b"2001:db8::1", b"Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"]),
+}
+"""Everything that riskd reads and did not write itself a moment before."""

@@ -1,0 +1,99 @@
+"""Whatever bytes come, riskd says what is wrong, or reads them; `make fuzz` tries millions."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from random import Random
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskd._proto.riskd.v1 import risk_pb2
+from tests.fuzz.mutate import mutants
+from tests.fuzz.targets import TARGETS, Target
+
+COUNT = 400
+SLOWEST = 2.0
+"""Seconds for one input, on a busy machine."""
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_good_bytes_are_read(target: Target) -> None:
+    """The first of a target's seeds is good: it raises nothing at all."""
+    target.read(target.seeds()[0])
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_nearly_good_bytes_raise_what_is_said(target: Target) -> None:
+    """Nothing but the errors of riskd, and none takes long."""
+    for data in islice(mutants(target.seeds(), Random(2)), COUNT):
+        begun = time.monotonic()
+        target(data)
+        assert time.monotonic() - begun < SLOWEST, data[:100]
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+@settings(max_examples=60)
+@given(data=st.binary(max_size=300))
+def test_any_bytes_raise_what_is_said(target: Target, data: bytes) -> None:
+    """Bytes that were never good."""
+    target(data)
+
+
+NUMBERS = {
+    FieldDescriptor.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_INT64: st.integers(-(2**63), 2**63 - 1),
+    FieldDescriptor.CPPTYPE_UINT32: st.integers(0, 2**32 - 1),
+    FieldDescriptor.CPPTYPE_UINT64: st.integers(0, 2**64 - 1),
+    FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
+    FieldDescriptor.CPPTYPE_FLOAT: st.floats(width=32),
+    FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
+    FieldDescriptor.CPPTYPE_ENUM: st.integers(-1, 20),
+}
+TEXTS = st.sampled_from(["", "81.2.69.142", "::", "en-GB", "Europe/London", "0" * 32, "\0", "é" * 300]) | st.text(
+    max_size=40
+)
+
+
+def filled(message: Message, data: st.DataObject) -> None:
+    """Any subset of the fields, each with any value that the wire can carry."""
+    for field in message.DESCRIPTOR.fields:
+        if not data.draw(st.booleans(), label=field.name):
+            continue
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            getattr(message, field.name).update(data.draw(st.dictionaries(TEXTS, TEXTS, max_size=3)))
+        elif field.message_type is not None:
+            if field.is_repeated:
+                filled(getattr(message, field.name).add(), data)
+            else:
+                getattr(message, field.name).SetInParent()
+                filled(getattr(message, field.name), data)
+        else:
+            kinds = {FieldDescriptor.TYPE_STRING: TEXTS, FieldDescriptor.TYPE_BYTES: st.binary(max_size=80)}
+            values = kinds[field.type] if field.type in kinds else NUMBERS[field.cpp_type]
+            if field.is_repeated:
+                getattr(message, field.name).extend(data.draw(st.lists(values, max_size=5)))
+            else:
+                setattr(message, field.name, data.draw(values))
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_any_request_is_answered_or_told_what_is_wrong(data: st.DataObject) -> None:
+    """Whatever its fields hold."""
+    request = risk_pb2.AssessRequest()
+    filled(request, data)
+    TARGETS["requests"](request.SerializeToString())
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_any_outcome_is_taken_or_told_what_is_wrong(data: st.DataObject) -> None:
+    """Likewise."""
+    request = risk_pb2.RecordOutcomeRequest()
+    filled(request, data)
+    TARGETS["outcomes"](request.SerializeToString())
