@@ -50,6 +50,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("--holdout", usual.holdout, float, "share of the rows, the latest, to judge by"),
         ("--tuning", usual.tuning, float, "share of the rows, before those, to calibrate by"),
         ("--embargo-days", usual.embargo_days, float, "days left out before either"),
+        ("--most-rows", usual.most_rows, int, "rows without fraud to train on, drawn by lot, at most"),
         (
             "--prior",
             usual.prior,
@@ -72,7 +73,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
     names = ("trees", "leaves", "learning_rate", "l2", "min_rows", "fraud_share", "holdout", "tuning", "embargo_days")
     return checked(
-        **{name: getattr(args, name) for name in (*names, "prior", "seed")},
+        **{name: getattr(args, name) for name in (*names, "most_rows", "prior", "seed")},
         without=tuple(sorted(set(args.without))),
     )
 

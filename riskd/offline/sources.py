@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -16,8 +17,23 @@ from riskd.offline.rows import Rows
 from riskd.offline.truth import FILE as TRUTH
 
 Labels = Literal["truth", "outcomes"]
+MADE: Final = "world.json"
+"""What a simulation says of itself."""
 DECISIONS: Final = "decisions"
 """Where a simulation keeps its decision log."""
+
+
+class _Settings(Struct, frozen=True):
+    seed: int
+    users: int
+    days: float
+
+
+class _Made(Struct, frozen=True):
+    """The part of `world.json` that names a world."""
+
+    settings: _Settings
+    varied: int | None = None
 
 
 class Log(Struct, frozen=True):
@@ -28,8 +44,15 @@ class Log(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What a bundle says of it: no directory of the machine it was trained on."""
-        return self.directory.parent.name if self.directory.name == DECISIONS else self.directory.name
+        """What a bundle says of it: how a world was made, else its own name, and no directory of the machine."""
+        directory = self.directory.parent if self.directory.name == DECISIONS else self.directory
+        try:
+            made = msgspec.json.decode((directory / MADE).read_bytes(), type=_Made)
+        except (OSError, msgspec.DecodeError):
+            return directory.name
+        settings, varied = made.settings, made.varied
+        size = f"{settings.users:,} users, {settings.days:g} days"
+        return f"simulated world {settings.seed} ({size}{'' if varied is None else f', assumptions drawn by {varied}'})"
 
 
 def log_at(path: Path, truth: Path | None = None) -> Log:

@@ -61,7 +61,7 @@ def _made(trained: Trained, training: Training) -> Iterator[str]:
         f" ({training.library}), learning rate {recipe.learning_rate:g}, L2 {recipe.l2:g}, at least"
         f" {recipe.min_rows} rows a leaf. A feature moves the score in the direction that the feature table gives it,"
         f" and in no other. All fraud together has {recipe.fraud_share:.0%} of the weight, in every"
-        f" journey, and its classes equal parts of it."
+        f" journey, divided among its classes by the square root of their rows."
     )
     counts = ", ".join(f"{part} {count:,}" for part, count in training.rows.items())
     yield (

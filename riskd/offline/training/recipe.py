@@ -23,14 +23,15 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_rows: int = 20
     """Of a leaf."""
     fraud_share: float = 0.2
-    """The share of the weight that all fraud has together, whatever its share of the rows. Classes of attack share it
-    equally where they are known, so that a loud class does not drown a skilled one."""
+    """The share of the weight that all fraud has together, in every journey, whatever its share of the rows."""
     holdout: float = 0.25
     """The share of the rows, the latest, that the model is judged by."""
     tuning: float = 0.15
     """The share of the rows, those before the holdout, that the calibration is fitted to."""
     embargo_days: float = 2.0
     """Left out before the tuning and before the holdout rows: counts of the last day reach over the border."""
+    most_rows: int = 300_000
+    """Rows without fraud that are trained on, drawn by lot: more of them tell little and cost time and memory."""
     prior: float | None = None
     """The share of attempts that is fraud where the model will serve; None: as in the rows."""
     without: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ def _problems(recipe: Recipe) -> Iterator[Problem]:
         ("holdout", 0.05, 0.9),
         ("tuning", 0.02, 0.9),
         ("embargo_days", 0.0, 366.0),
+        ("most_rows", 1_000, 1e9),
         ("prior", 1e-9, 0.5),
         ("seed", 0, 2**32 - 1),
     )

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from riskd.core.model import ForestDocument, Split, Tree
@@ -87,10 +88,12 @@ def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None
     """Split, join, and ask the base. Raises InvalidFile."""
     parts = [split(rows, recipe) for rows in sources]
     learnt, tuning = joined([part.train for part in parts]), joined([part.tuning for part in parts])
-    names = learnt.names
+    names, ages = learnt.names, np.concatenate([part.trained - part.train.times for part in parts])
+    if (kept := _drawn(learnt, recipe)) is not None:
+        learnt, ages = learnt.where(kept), ages[kept]
     return Material(
         train=learnt,
-        train_ages=np.concatenate([part.trained - part.train.times for part in parts]),
+        train_ages=ages,
         train_given=given(base, names, learnt.vectors),
         tuning=tuning,
         tuning_ages=np.concatenate([part.tuned - part.tuning.times for part in parts]),
@@ -99,6 +102,16 @@ def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None
         delay=reporting_delay([(part.train, part.trained) for part in parts]),
         base=base,
     )
+
+
+def _drawn(rows: Rows, recipe: Recipe) -> NDArray[np.intp] | None:
+    """Positions of all fraud and of as many other rows as the recipe allows, in order; None where that is all."""
+    others = np.flatnonzero(rows.labels != FRAUD)
+    if len(others) <= recipe.most_rows:
+        return None
+    drawn = np.random.default_rng(recipe.seed).choice(others, recipe.most_rows, replace=False)
+    found: NDArray[np.intp] = np.sort(np.concatenate([np.flatnonzero(rows.labels == FRAUD), drawn]))
+    return found
 
 
 def given(base: ForestDocument | None, names: Sequence[str], vectors: Floats) -> Floats:

@@ -55,8 +55,9 @@ def weights(rows: Rows, ages: Floats, delay: Delay, fraud_share: float | None) -
     share of fraud that is known by that age: so many frauds of its day are told apart from it already, and the odds
     of fraud among what is weighed are those of an old day.
 
-    All fraud together has `fraud_share` of the weight, divided equally among the classes of attack, and the same share
-    of each journey's: how often a journey is attacked is the fashion of a season, and no model should learn that a
+    All fraud together has `fraud_share` of the weight, divided among the classes of attack by the square root of their
+    rows: a loud class does not drown a skilled one, and two rows do not weigh like five hundred. The share is the same
+    in each journey: how often a journey is attacked is the fashion of a season, and no model should learn that a
     session is safe because nobody has stolen one yet. Of a journey without fraud nothing is learnt. With None these
     shares are left as they are.
     """
@@ -67,7 +68,7 @@ def weights(rows: Rows, ages: Floats, delay: Delay, fraud_share: float | None) -
         found[fraud] = 1.0
         return found
     _, classes, counts = np.unique(rows.attacks[fraud], return_inverse=True, return_counts=True)
-    found[fraud] = 1.0 / len(counts) / counts[classes]
+    found[fraud] = 1.0 / np.sqrt(counts[classes])
     _, journeys = np.unique(rows.journeys, return_inverse=True)
     masses = [np.bincount(journeys, found * chosen) for chosen in (good, fraud)]
     odds = masses[1] * (1 - fraud_share) / fraud_share

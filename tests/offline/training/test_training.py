@@ -101,7 +101,7 @@ def test_delays_are_estimated_although_late_ones_are_unseen() -> None:
 
 
 def test_a_good_row_weighs_what_its_age_tells() -> None:
-    """Weights are the share of fraud that is known by a row's age; unlabelled rows weigh nothing, classes the same."""
+    """Weights are the share of fraud that is known by a row's age; the unlabelled nothing, classes their root."""
     whole = rows(2_000)
     whole = replace(whole, labels=np.where(np.arange(2_000) % 10 == 0, UNKNOWN, whole.labels).astype(np.int8))
     ages = whole.times.max() - whole.times
@@ -114,8 +114,9 @@ def test_a_good_row_weighs_what_its_age_tells() -> None:
     old, middle = found[good & (ages >= 5 * DAY)], found[good & (ages >= DAY) & (ages < 5 * DAY)]
     np.testing.assert_allclose(middle, 0.3 * old[0])
     assert found[fraud].sum() / found.sum() == pytest.approx(0.2)
-    masses = [found[fraud & (whole.attacks == attack)].sum() for attack in ATTACKS]
-    np.testing.assert_allclose(masses, masses[0])
+    each = [found[fraud & (whole.attacks == attack)] for attack in ATTACKS]
+    parts = [weighed.sum() / np.sqrt(len(weighed)) for weighed in each]
+    np.testing.assert_allclose(parts, parts[0])
     assert found.sum() == pytest.approx((good | fraud).sum())
 
 
@@ -210,6 +211,17 @@ def test_calibration_improves_the_brier_score(trained: Trained) -> None:
         return float(np.mean((said - fraud) ** 2))
 
     assert brier(Forest(document, NAMES)) < brier(Forest(replace(document, calibration=()), NAMES))
+
+
+def test_honest_rows_beyond_the_bound_are_drawn_by_lot_and_fraud_is_kept() -> None:
+    """So many rows without fraud, all fraud, in order of time, the same for the same seed."""
+    bounded = replace(SMALL, most_rows=1_000)
+    whole, less = (prepare([rows()], recipe, None).train for recipe in (SMALL, bounded))
+
+    assert np.count_nonzero(less.labels != FRAUD) == 1_000
+    assert np.count_nonzero(less.labels == FRAUD) == np.count_nonzero(whole.labels == FRAUD)
+    assert (np.diff(less.times) >= 0).all()
+    assert less.digest() == prepare([rows()], bounded, None).train.digest()
 
 
 def test_a_class_left_out_is_not_seen() -> None:

@@ -1,0 +1,140 @@
+"""The trained models that are shipped: what they are, what they are held to, and what they were found to be worth."""
+
+from __future__ import annotations
+
+from math import isnan, nan
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskd.adapters.model_file import (
+    load_model,
+    read_card,
+    read_evaluation,
+    read_forest,
+    read_manifest,
+    read_reference,
+    read_training,
+)
+from riskd.core.features import FEATURES, NAMES
+from riskd.core.forest import Forest
+from riskd.offline.evaluation import CANDIDATE, CHAMPION, FREEMAN, MODELS, RULES, Evaluation
+from riskd.offline.training.recipe import Training
+from tests.models.stories import DEFINITIONS, bundle
+
+SHIPPED = sorted(
+    path.parent
+    for path in (Path(__file__).parents[2] / "models").glob("*/*/manifest.json")
+    if read_manifest(path.parent).kind == "trained"
+)
+LARGEST = 1 << 20
+"""Bytes of a bundle: it is in every checkout and every wheel."""
+
+
+def evaluation(path: Path) -> Evaluation:
+    raw = read_evaluation(path)
+    assert raw is not None
+    return msgspec.json.decode(raw, type=Evaluation)
+
+
+def training(path: Path) -> Training:
+    raw = read_training(path)
+    assert raw is not None
+    return msgspec.json.decode(raw, type=Training)
+
+
+def test_there_is_one() -> None:
+    """The tests below are not of nothing."""
+    assert SHIPPED
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_it_is_served_and_small_and_decides_nothing(path: Path) -> None:
+    """It loads for its domain, says what was expected of its features, and is not the champion."""
+    domain = path.parent.name
+    assert load_model(path, DEFINITIONS, domain=domain).version == path.name
+    assert read_reference(path) is not None
+    assert bundle(domain) != path
+    assert (path.parent / "challenger").read_text().strip() == path.name
+    assert sum(file.stat().st_size for file in path.iterdir()) < LARGEST
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_it_keeps_every_weight_of_its_base(path: Path) -> None:
+    """The step functions are those of the hand-set model below, and the trees stand on top."""
+    base = read_forest(path.parent / training(path).base)
+    document = read_forest(path)
+
+    assert document.steps == base.steps
+    assert len(document.trees) == training(path).recipe.trees
+    assert {name: document.references[name] for name in base.references} == base.references
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_its_card_says_what_it_is_not(path: Path) -> None:
+    """Whoever reads the card reads first that its attackers were simulated."""
+    card = read_card(path)
+    assert training(path).labels == "truth"
+    assert card.split("\n")[2].startswith("**Trained on a simulation.**")
+    assert "docs/training.md" in card
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_value_goes_against_its_direction(path: Path, data: st.DataObject) -> None:
+    """Whatever else is told, a riskier value of a feature with a direction never lowers the score."""
+    document = read_forest(path)
+    forest = Forest(document, NAMES)
+    row = [nan] * len(NAMES)
+    for name, usual in document.references.items():
+        at = NAMES.index(name)
+        row[at] = data.draw(st.sampled_from([nan, nan if usual is None else usual, -5.0, 0.0, 1.0, 4.0, 300.0]))
+    feature = data.draw(
+        st.sampled_from([each for each in FEATURES if each.direction and each.name in document.references])
+    )
+    low, high = sorted(data.draw(st.tuples(st.floats(-10, 2_000), st.floats(-10, 2_000))))
+    safer, riskier = list(row), list(row)
+    at = NAMES.index(feature.name)
+    safer[at], riskier[at] = (low, high) if feature.direction > 0 else (high, low)
+
+    assert not isnan(forest.score(safer)[0])
+    assert forest.score(safer)[0] <= forest.score(riskier)[0] + 1e-9
+    assert forest.score(safer)[1] <= forest.score(riskier)[1] + 1e-12
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_what_it_is_worth_is_told_beside_all_others(path: Path) -> None:
+    """Its evaluation is of it and of the champion, on worlds that it was not trained on, with every class left out."""
+    found = evaluation(path)
+    assert tuple(found.models) == MODELS
+    assert found.models[CANDIDATE].version == path.name
+    assert found.models[CHAMPION].version == bundle(path.parent.name).name
+    assert found.data.sha256 != training(path).data
+    assert {each.name for each in found.models[CANDIDATE].left_out} == set(found.data.attacks)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_it_is_worth_shipping(path: Path) -> None:
+    """At 1 % false positives it is nowhere surely worse than Freeman and the rules of thumb, classes left out included,
+    and better than the champion over all."""
+    found = evaluation(path)
+    lost = [
+        (each.other, each.part, each.name)
+        for each in found.differences
+        if each.rate == "1%"
+        and each.other in (FREEMAN, RULES)
+        and each.part in ("overall", "class", "left_out")
+        and each.difference.high is not None
+        and each.difference.high < 0
+    ]
+    overall = next(
+        each for each in found.differences if (each.other, each.part, each.rate) == (CHAMPION, "overall", "1%")
+    )
+
+    assert lost == []
+    assert overall.difference.low is not None
+    assert overall.difference.low > 0
