@@ -38,7 +38,8 @@ def documents() -> list[dict[str, object]]:
         "metadata": {"name": "riskd", "labels": labels},
         "spec": {"groups": groups},
     }
-    return [monitor, rule]
+    made: list[dict[str, object]] = [{**monitor}, {**rule}]
+    return made
 
 
 def page() -> str:
