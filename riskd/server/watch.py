@@ -37,12 +37,13 @@ class Watched:
         self._meter = meter
 
     def look(self) -> None:
-        """Reload what has changed and has come to rest: a pair of files is replaced one by one."""
+        """Reload what has changed and is the same as at the last look: a pair of files is replaced one by one."""
         if self._changes.changed(monotonic()):
             self.take()
 
     def take(self) -> None:
         """Reload now. What is refused is told once, and tried again when the files change again."""
+        self._changes.settle()
         try:
             self._reload()
         except RiskdError as error:
