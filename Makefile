@@ -106,6 +106,17 @@ fuzz: $(DEV) ## Fuzz all that reads bytes of others, for an hour, or SECONDS=N f
 soak: $(DEV) ## Load it for an hour, or MINUTES=N, and say whether memory stays flat
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60)
 
+.PHONY: licences
+licences: $(DEV) ## List the licence of every package that riskd runs with
+	@$(BIN)/pip-licenses --from=mixed --format=markdown \
+		--packages $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements/run.txt | sort -u)
+
+.PHONY: sbom
+sbom: $(DEV) ## Write build/sbom.json: what riskd runs with, and its hashes (CycloneDX)
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON --output-file build/sbom.json requirements/run.txt
+	@echo build/sbom.json
+
 .PHONY: lock
 lock: ## Resolve the requirements anew (needs uv)
 	@$(COMPILE) build --output-file requirements/run.txt --upgrade

@@ -94,7 +94,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200.0, help="sign-ins a second of the soak")
     parser.add_argument("--seed", type=int, default=1, help="of the moments and victims")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="riskd-chaos-") as name:
+    with tempfile.TemporaryDirectory(prefix="riskd-chaos-", ignore_cleanup_errors=True) as name:
         state = Path(name)
         results = [kills(state / "kills", options.kills, options.seed), floods(state / "floods")]
         if options.minutes:

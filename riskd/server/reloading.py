@@ -14,7 +14,7 @@ from typing import Final
 
 from riskd.adapters.geoip import GeoIp
 from riskd.config import Settings, release_folders
-from riskd.core.errors import InvalidFile, InvalidGeo, Problem, RiskdError, Unavailable
+from riskd.core.errors import InvalidFile, InvalidGeo, Problem, RefusedRelease, RiskdError, Unavailable
 from riskd.engine import Engine
 from riskd.ports import Meter
 from riskd.releases import Releases
@@ -35,14 +35,14 @@ def load(settings: Settings, meter: Meter, *, again: bool) -> tuple[Releases, Ge
     problems: list[Problem] = []
     try:
         releases.follow(*release_folders(settings), timeout=SECONDS)
-    except Unavailable as error:  # a full disk keeps nobody from deciding
+    except (Unavailable, RefusedRelease) as error:  # a full disk, or another program, keeps nobody from deciding
         _LOG.warning("release_not_kept", extra={"fields": {"problems": _texts(error.problems)}})
     except RiskdError as error:
         problems += error.problems
-    kept = releases.active() is not None if problems and again else not problems
+    has_release = not problems or releases.active() is not None
     geo, bad = _sound(settings)
     problems += bad
-    if problems and not (again and kept):
+    if problems and not (again and has_release):
         raise InvalidFile(problems)
     _tell(meter, problems)
     return releases, geo

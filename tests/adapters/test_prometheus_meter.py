@@ -293,6 +293,7 @@ def test_histogram_is_that_of_prometheus(times: list[float]) -> None:
     assert found == expected
 
 
+@settings(max_examples=30)
 @given(st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
 def test_unknown_values_count_as_other(one: str, two: str, three: str) -> None:
     """No value can add a series, and none is lost."""

@@ -26,6 +26,8 @@ from tests.e2e.service import EAGER, Service, attempt, eventually, serving
 
 CALLERS: Final = 4
 WORKERS: Final = 2
+BACK_S: Final = 120.0
+"""For a worker to come back: who dies often waits for up to 10 s, and then starts on a busy machine."""
 PAUSE_S: Final = 0.02
 """Of a caller between two sign-ins: the machine has other things to do."""
 _Answer = TypeVar("_Answer")
@@ -110,8 +112,10 @@ class Killer:
         time.sleep(self._random.random() * 0.3)
         victim = self._random.choice(self.service.workers())
         os.kill(victim, signal.SIGKILL)
-        eventually(lambda: victim not in self.service.workers())
-        eventually(self._ready)
+        deadline = time.monotonic() + BACK_S
+        while victim in self.service.workers() or not self._ready():
+            assert time.monotonic() < deadline, "a worker did not come back"
+            time.sleep(0.05)
 
     def supervisor(self) -> None:
         """Kill the parent of all, see that nobody outlives it, and start anew on what it left."""
@@ -129,6 +133,11 @@ class Killer:
     def end(self) -> None:
         """Stop it as an operator would."""
         assert self.service.stop() == 0
+
+    def __enter__(self) -> Killer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _started(self) -> Service:
@@ -169,16 +178,17 @@ def campaign(
     state: Path, workers: int, supervisors: int, seed: int, told: Callable[[int], None] = lambda _: None
 ) -> Found:
     """Kill so many of each, mixed, under load, telling how many were; then look for all that was acknowledged."""
-    begun, killer = time.monotonic(), Killer(state, seed)
-    order = [killer.worker] * workers + [killer.supervisor] * supervisors
-    Random(seed).shuffle(order)
-    with callers(lambda: killer.service.address) as crew:
-        for count, kill in enumerate(order, 1):
-            kill()
-            told(count)
-        goal = [len(caller.settled) + 3 for caller in crew]
-        eventually(lambda: all(len(caller.settled) >= enough for caller, enough in zip(crew, goal, strict=True)))
-    killer.end()
+    begun = time.monotonic()
+    with Killer(state, seed) as killer:
+        order = [killer.worker] * workers + [killer.supervisor] * supervisors
+        Random(seed).shuffle(order)
+        with callers(lambda: killer.service.address) as crew:
+            for count, kill in enumerate(order, 1):
+                kill()
+                told(count)
+            goal = [len(caller.settled) + 3 for caller in crew]
+            eventually(lambda: all(len(caller.settled) >= enough for caller, enough in zip(crew, goal, strict=True)))
+        killer.end()
     assessed = {each for caller in crew for each in caller.assessed}
     settled = {each for caller in crew for each in caller.settled}
     lost_in_log, lost_in_store = _lost(state, assessed, settled)

@@ -170,7 +170,7 @@ def is_begun_anew(service: Service, caller: Witness) -> None:
     """Once, whoever else found the damage; told and counted; and the new store keeps what it acknowledges."""
     told = [event for event in service.events() if event["event"] == "store_set_aside"]
     assert len(told) == service.metric("riskd_failures_total", part="store_damaged") >= 1
-    assert "riskd store rebuild" in str(told[0]["problems"])
+    assert "riskd import" in str(told[0]["problems"])
     assert told[0]["level"] == "critical"
     caller.acknowledged.clear()
     caller.recovered()

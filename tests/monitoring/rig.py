@@ -40,7 +40,7 @@ SECONDS: Final = 40.0
 """Of load: a worker tells of its decision log every half minute."""
 CUSTOMERS: Final = 1100
 """In batches, before: drift is told of a thousand rows."""
-NOTHING: Final[dict[str, None]] = dict.fromkeys(("session", "federation", "outside", "behaviour", "place"))
+NOTHING: Final[dict[str, Any]] = dict.fromkeys(("session", "federation", "outside", "behaviour", "place"))
 RATE: Final = 60.0
 """Attempts a second: enough for every series, and little of a machine."""
 

@@ -47,7 +47,9 @@ def _set_aside(path: Path, seen: int, error: DamagedStore) -> DamagedStore | Non
             remedy = "look at the disk, and remove those that nobody needs"
             raise DamagedStore([*error.problems, Problem(str(path), f"{MOST} damaged ones lie beside it", remedy)])
         path.rename(aside)
-        return DamagedStore([*error.problems, Problem(str(path), f"set aside as {aside.name}", "riskd store rebuild")])
+        return DamagedStore(
+            [*error.problems, Problem(str(path), f"set aside as {aside.name}", "bring back a copy, or riskd import")]
+        )
     except OSError as failure:
         raise DamagedStore([*error.problems, Problem(str(path), f"cannot be set aside: {failure}")]) from failure
     finally:

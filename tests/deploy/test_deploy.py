@@ -1,0 +1,213 @@
+"""What is deployed agrees with what is built: settings, ports, paths and rules are those that there are."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from riskd.cli.main import build_parser
+from riskd.config import FIELDS, Settings
+
+ROOT = Path(__file__).parents[2]
+CONTAINER = (ROOT / "deploy" / "container" / "Containerfile").read_text(encoding="utf-8")
+UNIT_FILE = ROOT / "deploy" / "systemd" / "riskd.service"
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+MANIFESTS = sorted(path for path in KUBERNETES.glob("*.yaml") if path.name != "kustomization.yaml")
+OBJECTS: list[dict[str, Any]] = [
+    each for path in MANIFESTS for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+]
+VARIABLES = {field.variable for field in FIELDS.values()}
+ACCEPTABLE = re.compile(r"MIT|BSD|Apache|Python Software Foundation|PSF|OLDAP|ISC|Zlib|CC0|0BSD|MPL|Mozilla|Unlicense")
+"""Licences that ask of those who use riskd no more than to keep notices. MPL binds changes to its own files."""
+BINDING = re.compile(r"\b(A|L)?GPL|GNU|SSPL|BUSL|Business Source|EUPL|CPAL|Commons Clause")
+SAID_ELSEWHERE = {"atheris": "Apache-2.0"}
+"""Packages whose metadata do not say, with what their repositories do."""
+
+
+def one(kind: str, name: str = "riskd") -> dict[str, Any]:
+    """The object of a kind."""
+    (found,) = [each for each in OBJECTS if each["kind"] == kind and each["metadata"]["name"] == name]
+    return found
+
+
+POD = one("StatefulSet")["spec"]["template"]
+(RISKD,) = POD["spec"]["containers"]
+GIVEN = tomllib.loads(one("ConfigMap", "riskd-settings")["data"]["riskd.toml"])
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Of the Containerfile: word and rest, comments left out, lines joined."""
+    text = re.sub(r"^#.*\n", "", CONTAINER, flags=re.MULTILINE).replace("\\\n", " ")
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line.strip())]
+
+
+def test_the_container_is_small_and_not_root() -> None:
+    """Two stages, packages by their hashes, a user by number, and the last stage has no compiler and no pip."""
+    words = [word for word, _ in instructions()]
+    assert words.count("FROM") == 2
+    last = instructions()[len(words) - words[::-1].index("FROM") - 1 :]
+    assert ("USER", "10001:10001") in last
+    assert last.index(("USER", "10001:10001")) < [word for word, _ in last].index("ENTRYPOINT")
+    assert "--require-hashes" in CONTAINER
+    assert "pip uninstall --yes pip" in CONTAINER
+    assert not [rest for word, rest in last if word == "RUN" and "pip" in rest]
+    assert "ADD" not in words
+
+
+def test_what_the_container_copies_is_there_and_not_ignored() -> None:
+    """Every source exists and is let through; geo databases alone are as it happens."""
+    ignored = (ROOT / "deploy" / "container" / ".containerignore").read_text(encoding="utf-8").split()
+    assert ignored[0] == "*"
+    for word, rest in instructions():
+        if word == "COPY" and "--from" not in rest:
+            for source in rest.split()[:-1]:
+                assert (
+                    f"!{source.split('/')[0]}" in ignored or f"!{source.replace('[', '').replace(']', '')}" in ignored
+                )
+                assert "[" in source or (ROOT / source).exists(), source
+
+
+def test_the_container_says_what_riskd_understands() -> None:
+    """Its variables are settings, its ports the defaults, its command is one, and its health is asked where it is."""
+    said = [rest for word, rest in instructions() if word == "ENV"]
+    assert set(re.findall(r"RISKD_\w+", " ".join(said))) <= VARIABLES
+    ports = next(rest for word, rest in instructions() if word == "EXPOSE").split()
+    assert ports == [str(Settings().server.port), str(Settings().metrics.port)]
+    assert f"127.0.0.1:{Settings().metrics.port}/readyz" in CONTAINER
+    command = json.loads(next(rest for word, rest in instructions() if word == "CMD"))
+    assert build_parser().parse_args(command).handler.__module__ == "riskd.cli.serve"
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_manifests_are_listed(path: Path) -> None:
+    """kustomize applies each, or leaves it to those who have the operator; every object has name and label."""
+    listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
+    assert path.name in listed or path.name == "monitoring.yaml"
+    for each in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        assert each["metadata"]["labels"] == {"app.kubernetes.io/name": "riskd"}
+        assert "namespace" not in each["metadata"]
+
+
+def test_pods_have_no_rights() -> None:
+    """Not root, nothing written but volumes, no capability, no token, the runtime's filter of system calls."""
+    spec, container = POD["spec"], RISKD["securityContext"]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["automountServiceAccountToken"] is False
+    assert f"{spec['securityContext']['runAsUser']}:{spec['securityContext']['runAsGroup']}" in CONTAINER
+
+
+def test_the_settings_in_kubernetes_are_settings() -> None:
+    """Each key is one, and every file that they name is on a volume of the pod."""
+    keys = {f"{section}.{name}": value for section, table in GIVEN.items() for name, value in table.items()}
+    assert set(keys) <= set(FIELDS)
+    mounts = {mount["mountPath"] for mount in RISKD["volumeMounts"]}
+    files = [str(value) for value in keys.values() if str(value).startswith("/")]
+    assert len(files) == 6
+    assert all(str(Path(file).parent) in mounts for file in files)
+    volumes = {volume["name"] for volume in POD["spec"]["volumes"]}
+    claims = {claim["metadata"]["name"] for claim in one("StatefulSet")["spec"]["volumeClaimTemplates"]}
+    assert {mount["name"] for mount in RISKD["volumeMounts"]} == volumes | claims
+    assert build_parser().parse_args(RISKD["args"]).handler.__module__ == "riskd.cli.serve"
+
+
+def test_there_is_time_to_drain() -> None:
+    """Kubernetes and systemd wait for longer than a drain may take, its last seconds included."""
+    server = GIVEN["server"]
+    assert POD["spec"]["terminationGracePeriodSeconds"] > server["lame_duck_s"] + server["grace_s"] + 5
+    defaults = Settings().server
+    assert int(unit()["Service"]["TimeoutStopSec"]) > defaults.lame_duck_s + defaults.grace_s + 5
+
+
+def test_ports_and_probes_are_those_of_riskd() -> None:
+    """Names lead to the ports that riskd listens on, probes to pages that it has."""
+    ports = {port["name"]: port["containerPort"] for port in RISKD["ports"]}
+    assert ports == {"grpc": Settings().server.port, "metrics": Settings().metrics.port}
+    probes = {kind: RISKD[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
+    assert {probe["port"] for probe in probes.values()} == {"metrics"}
+    assert {kind: probe["path"] for kind, probe in probes.items()} == {
+        "startup": "/readyz",
+        "readiness": "/readyz",
+        "liveness": "/healthz",
+    }
+    (port,) = one("Service")["spec"]["ports"]
+    assert port["targetPort"] in ports
+    named = [port["port"] for rule in one("NetworkPolicy")["spec"]["ingress"] for port in rule["ports"]]
+    assert named == ["grpc", "metrics"]
+
+
+def test_everything_selects_the_same_pods() -> None:
+    """Service, budget, policy and set; the autoscaler names the set, and pods ask for the CPU that it measures."""
+    labels = POD["metadata"]["labels"]
+    assert one("Service")["spec"]["selector"] == labels
+    for kind in ("StatefulSet", "PodDisruptionBudget"):
+        assert one(kind)["spec"]["selector"]["matchLabels"] == labels
+    assert one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == labels
+    assert one("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == one("StatefulSet")["metadata"]["name"]
+    assert one("HorizontalPodAutoscaler")["spec"]["minReplicas"] == one("StatefulSet")["spec"]["replicas"]
+    assert RISKD["resources"]["requests"]["cpu"] == str(GIVEN["server"]["workers"])
+
+
+def test_the_rules_are_those_of_prometheus() -> None:
+    """The file for the operator is made of the plain rule files, and is current: deploy/kubernetes/generate.py."""
+    made = runpy.run_path(str(KUBERNETES / "generate.py"))
+    assert (KUBERNETES / "monitoring.yaml").read_text(encoding="utf-8") == made["page"]()
+
+
+def unit() -> configparser.ConfigParser:
+    """The unit; of keys that come again the last one counts here."""
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment]  # keys of systemd have capitals
+    parser.read(UNIT_FILE)
+    return parser
+
+
+def test_the_unit_starts_what_there_is() -> None:
+    """Its command and its variables are riskd's; a reload is SIGHUP; the supervisor alone is told to stop."""
+    service = unit()["Service"]
+    program, *arguments = shlex.split(service["ExecStart"])
+    assert program == "/opt/riskd/bin/riskd"
+    assert build_parser().parse_args(arguments).handler.__module__ == "riskd.cli.serve"
+    variables = re.findall(r"^Environment=(RISKD_\w+)=", UNIT_FILE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert variables
+    assert set(variables) <= VARIABLES
+    assert (service["ExecReload"], service["KillMode"]) == ("/bin/kill -HUP $MAINPID", "mixed")
+    assert service["User"] == "riskd"
+
+
+def packages(*names: str) -> dict[str, str]:
+    """Licences of what the locked requirements name and this machine has, by package."""
+    locked = {
+        name
+        for file in names
+        for name in re.findall(
+            r"^([\w.-]+)==", (ROOT / "requirements" / file).read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    command = [Path(sys.executable).with_name("pip-licenses"), "--from=mixed", "--format=json", "--packages", *locked]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {each["Name"]: SAID_ELSEWHERE.get(each["Name"], each["License"]) for each in json.loads(done.stdout)}
+
+
+def test_no_licence_binds_those_who_use_riskd() -> None:
+    """Of all that is installed to run, train or test: known, and none that reaches beyond its own files."""
+    found = packages("run.txt", "dev.txt")
+    assert len(found) > 60
+    assert {name: text for name, text in found.items() if not ACCEPTABLE.search(text)} == {}
+    assert {name: text for name, text in found.items() if BINDING.search(text)} == {}
