@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 
 import msgspec
 import pytest
@@ -33,7 +33,7 @@ def act(version: str, before: str, **changes: object) -> Act:
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """Every domain with a champion, and customers with versions to choose from."""
-    copytree(data_directory("models"), tmp_path / "models")
+    copytree(data_directory("models"), tmp_path / "models", ignore=ignore_patterns("challenger", "simulated-*"))
     for version in VERSIONS:
         copytree(tmp_path / "models" / "customer" / "hand-set-2", tmp_path / "models" / "customer" / version)
     return tmp_path / "models"

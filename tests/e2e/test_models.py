@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 
 import msgspec
 import pytest
@@ -27,7 +27,7 @@ from tests.releases.candidates import policies, releases
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    return copytree(MODELS, tmp_path / "models")
+    return copytree(MODELS, tmp_path / "models", ignore=ignore_patterns("challenger", "simulated-*"))
 
 
 def signed(models: Path, state: Path) -> str:
