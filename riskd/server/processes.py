@@ -167,10 +167,11 @@ class ProcessTree:
         grace: float,
         ready: Callable[[Mapping[str, str]], None],
         changes: FileChanges | None = None,
+        *,
         hung: float = HUNG_SECONDS,
     ) -> None:
         """`grace`: seconds for a drain. `ready` is called once, with the facts of all, when all serve. What `changes`
-        notices is told to all as SIGHUP is.
+        notices is told to all as SIGHUP is. `hung`: seconds without a sign of life.
         """
         self._children = [_Child(index, task) for index, task in enumerate(tasks)]
         self._board = board
