@@ -97,7 +97,7 @@ def _promote(args: argparse.Namespace) -> int:
             {"checks": checks, "passed": not failed, "promoted": done, "act": act if done else None}
         )
     else:
-        marks = {True: "[green]ok[/]", False: "[red]NO[/]"}
+        marks = {True: "ok", False: "NO"}
         model_registry.print_table(
             ("", "check", "figures"), [(marks[check.passed], check.name, check.said) for check in checks]
         )

@@ -59,12 +59,12 @@ def run(out: Path, size: Size, service: Service) -> int:
             _riskd(environment, "train", *learn, "--out", models / DOMAIN / VERSION)
         with _step(3, "Judged on the other world, beside champion, Freeman, rules of thumb and larger models"):
             judged = ("--log", out / "judge", "--trained-on", out / "learn", "--domain", DOMAIN)
-            beside = ("--champion", champion, "--no-left-out", "--out", report)
+            beside = ("--champion", champion, "--no-left-out", "--keep", "--out", report)
             _riskd(environment, "evaluate", models / DOMAIN / VERSION, *judged, *beside, quiet=True)
         with service("2", environment) as (target, _, line):
             _say(f"\n{line}")
             with _step(4, "The champion decides, the gate looks at the candidate, and the service swaps under load"):
-                _swap(environment, target, report / "evaluation.json")
+                _swap(environment, target)
     except Failed as failed:
         return failed.code
     _say(f"\n{time.monotonic() - begun:.0f} s in all. Report: {report / 'evaluation.html'}")
@@ -100,13 +100,13 @@ def _simulate(out: Path, size: Size, environment: dict[str, str]) -> None:
     _say("\n".join(said.splitlines()[-3:]))
 
 
-def _swap(environment: dict[str, str], target: str, evaluation: Path) -> None:
+def _swap(environment: dict[str, str], target: str) -> None:
     """Promote, then let another release take over while callers do not stop."""
     from riskd.cli import swap
 
     _release(environment, "what the directories hold")
     before = swap.score(target)
-    checked = ("model", "promote", DOMAIN, VERSION, "--evaluation", evaluation)
+    checked = ("model", "promote", DOMAIN, VERSION)
     if _riskd(environment, *checked, fails=True):
         _say("The gate refuses. In a demonstration it is overruled, which the history of the model tells for ever:")
         _riskd(environment, *checked, "--force", "a demonstration", quiet=True)

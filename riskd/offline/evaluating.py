@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import schema
 from riskd.core.forest import Forest
 from riskd.offline import baselines
@@ -61,8 +62,12 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 def evaluate(question: Question, begin: Begin) -> Evaluation:
-    """Judge everything on the rows of the question."""
+    """Judge everything on the rows of the question. Raises InvalidFile when they lack good or fraudulent ones."""
     rows = question.rows
+    lacking = [word for word, label in (("good", GOOD), ("fraudulent", FRAUD)) if not (rows.labels == label).any()]
+    if lacking:
+        remedy = "judge by a longer log, or report more outcomes"
+        raise InvalidFile([Problem("rows to judge by", f"none is {word}", remedy) for word in lacking])
     attacks = sorted({str(each) for each in rows.attacks[rows.labels == FRAUD]} - {HONEST})
     left_out = attacks if question.recipe else []
     done = begin("scoring", 6 + len(left_out))

@@ -188,7 +188,7 @@ _TRANSPORT: Final = (
     ),
     (
         "UNAVAILABLE",
-        "No connection, or the server is draining; or a worker has no CPU to take the calls that come (`RST_STREAM`).",
+        "No connection, or the server is draining; or a worker lacks CPU to take what comes, and streams are reset.",
         "Retry: gRPC clients do it by themselves, on another server.",
         "Expected while a server drains; else look at the network.",
     ),

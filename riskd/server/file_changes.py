@@ -38,6 +38,10 @@ class FileChanges:
         self._told = self._before
         return True
 
+    def settle(self) -> None:
+        """What is there now is known: somebody reads it anyway."""
+        self._told = self._look()
+
     def _look(self) -> Seen:
         found = []
         for path in sorted(islice(_files(self._paths), MOST)):

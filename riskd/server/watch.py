@@ -1,20 +1,21 @@
-"""Looks whether files have changed, and has what they say taken once they hold still."""
+"""Has callers and certificates read again in a worker when their files have changed and come to rest."""
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
 from typing import Final, Protocol
 
 from riskd.core.errors import RiskdError
+from riskd.server.file_changes import FileChanges
 
 LOOK_SECONDS: Final = 1.0
 """Time between two looks."""
 _LOG: Final = logging.getLogger("riskd.watch")
-State = tuple[tuple[int, int, int], ...]
 
 
 class FailureMeter(Protocol):
@@ -31,20 +32,18 @@ class Watched:
     def __init__(self, part: str, files: Sequence[str], reload: Callable[[], None], meter: FailureMeter) -> None:
         """`reload` raises RiskdError when it refuses what it finds; what there was then goes on."""
         self._part = part
-        self._files = tuple(file for file in files if file)
+        self._changes = FileChanges([Path(file) for file in files if file], 0.0, monotonic())
         self._reload = reload
         self._meter = meter
-        self._taken = self._seen = self._state()
 
     def look(self) -> None:
         """Reload what has changed and is the same as at the last look: a pair of files is replaced one by one."""
-        before, self._seen = self._seen, self._state()
-        if self._seen == before and self._seen != self._taken:
+        if self._changes.changed(monotonic()):
             self.take()
 
     def take(self) -> None:
         """Reload now. What is refused is told once, and tried again when the files change again."""
-        self._taken = self._state()
+        self._changes.settle()
         try:
             self._reload()
         except RiskdError as error:
@@ -53,18 +52,6 @@ class Watched:
             _LOG.error("files_refused", extra={"fields": fields})
         else:
             _LOG.info("files_taken", extra={"fields": {"part": self._part}})
-
-    def _state(self) -> State:
-        return tuple(_stamp(file) for file in self._files)
-
-
-def _stamp(file: str) -> tuple[int, int, int]:
-    """Follows links: a mounted secret is replaced by pointing a link elsewhere."""
-    try:
-        found = os.stat(file)  # noqa: PTH116 - of each file once a second, as cheaply as it goes
-    except OSError:
-        return (0, 0, 0)
-    return (found.st_mtime_ns, found.st_ino, found.st_size)
 
 
 @contextmanager

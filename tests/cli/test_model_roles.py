@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 from typing import Any
 
 import msgspec
@@ -28,8 +28,8 @@ RELEASED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ  promote candidate as champio
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """The shipped models, and a candidate for customers with one weight changed."""
-    models = copytree(MODELS, tmp_path / "models")
+    """The hand-set models, and a candidate for customers with one weight changed."""
+    models = copytree(MODELS, tmp_path / "models", ignore=ignore_patterns("challenger", "simulated-*"))
     candidate = copytree(models / "customer" / "hand-set-2", models / "customer" / "candidate")
     document = read_forest(candidate)
     tor, *others = sorted(document.steps, key=lambda steps: steps.feature != "tor")

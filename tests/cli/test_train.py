@@ -157,3 +157,14 @@ def test_other_logs_are_judged_whole(
 
     assert found.data.rows == 400
     assert found.models["candidate"].left_out == ()
+
+
+def test_a_log_without_fraud_judges_nothing(
+    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Recall of no attack is no figure: refused, with what to do."""
+    honest = rows(200, seed=8)
+    quiet = write(tmp_path / "quiet", honest.where(honest.labels == 0))
+    arguments = ["--domain", "customer", "--log", str(quiet), "--trained-on", str(log), "--resamples", "0"]
+    assert main(["evaluate", str(bundle), *arguments]) == 2
+    assert "rows to judge by: none is fraudulent" in capsys.readouterr().err
