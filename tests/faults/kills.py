@@ -31,7 +31,14 @@ BACK_S: Final = 120.0
 PAUSE_S: Final = 0.02
 """Of a caller between two sign-ins: the machine has other things to do."""
 _Answer = TypeVar("_Answer")
-_AGAIN: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED})
+_AGAIN: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,  # one worker does for two meanwhile
+    }
+)
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -170,8 +177,8 @@ def callers(where: Callable[[], str]) -> Iterator[list[Caller]]:
         stop.set()
         for thread in threads:
             thread.join()
-    if failures:
-        raise failures[0]
+        if failures:
+            raise failures[0]
 
 
 def campaign(
