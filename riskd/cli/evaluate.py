@@ -62,7 +62,7 @@ def _count(text: str) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    rows.patient()
+    rows.prepare()
     import msgspec
 
     from riskd.offline.evaluating import evaluate

@@ -139,9 +139,11 @@ def base_at(given: str, domain: str) -> tuple[str, ForestDocument | None]:
     return path.name, read_forest(path)
 
 
-def patient() -> None:
-    """Have the learner's threads sleep while they wait for each other.
+def prepare() -> None:
+    """Before the learner is loaded: see that it is there, and have its threads sleep while they wait for each other.
 
-    They spin by default, which makes training many times slower on processors that have other work, too.
+    They spin by default, which makes training many times slower on processors that have other work, too. Raises
+    InvalidSettings without the extra `train`.
     """
+    require("sklearn", "models are trained and judged with scikit-learn")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

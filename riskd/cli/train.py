@@ -80,7 +80,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 def _run(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
-    rows.patient()
+    rows.prepare()
     from riskd.cli.version import version
     from riskd.core.errors import InvalidModel, Problem
     from riskd.offline.sources import digest

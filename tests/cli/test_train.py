@@ -168,3 +168,13 @@ def test_a_log_without_fraud_judges_nothing(
     arguments = ["--domain", "customer", "--log", str(quiet), "--trained-on", str(log), "--resamples", "0"]
     assert main(["evaluate", str(bundle), *arguments]) == 2
     assert "rows to judge by: none is fraudulent" in capsys.readouterr().err
+
+
+def test_without_the_learner_the_extra_is_named(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An installation that only serves says what to install, and nothing else happens."""
+    monkeypatch.setattr("riskd.cli.extras.find_spec", lambda _: None)
+    for command in (["train", "--out", str(tmp_path / "t1")], ["evaluate", str(tmp_path / "t1")]):
+        assert main([*command, "--domain", "customer", "--log", str(log)]) == 2
+        assert "pip install 'riskd[train]'" in capsys.readouterr().err
