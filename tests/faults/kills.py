@@ -63,6 +63,7 @@ class Caller:
         self.assessed: list[str] = []
         self.settled: list[str] = []
         self.tries = 0
+        self._begun = 0
         self._number = number
         self._where = where
         self._stop = stop
@@ -82,7 +83,8 @@ class Caller:
         def moved() -> bool:
             return address != self._where()
 
-        name = f"{self._number}-{len(self.assessed)}"
+        self._begun += 1  # never the same again: a repeat gets the first answer, and its causes
+        name = f"{self._number}-{self._begun}"
         answer = self._insist(lambda: stub.Assess(attempt(subject=name, request_id=name), timeout=5), moved)
         if answer is None or answer.degraded:
             return
