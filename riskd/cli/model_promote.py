@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 NOT_PASSED: Final = 1
 ROLES: Final = ("champion", "challenger")
 _NEXT: Final = """\
-A service decides by this after SIGHUP; where releases are activated, after `riskd release create` and
-`riskd release activate`."""
+A service that follows its files decides by this within seconds; where somebody has activated a release, after
+`riskd release create` and `riskd release activate`."""
 _SHADOW: Final = "Score it beside what decides: `riskd release shadow`."
 
 

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, NoReturn
 
 import msgspec
@@ -32,6 +33,10 @@ TRIES: Final = 3
 BACKOFF_SECONDS: Final = (0.1, 10.0)
 SETTLED_SECONDS: Final = 60.0
 """A process that lived this long starts its back-off anew."""
+BEAT_SECONDS: Final = 1.0
+"""Between two signs of life of a process that serves."""
+HUNG_SECONDS: Final = 60.0
+"""A process that serves and gave no sign for so long is killed, and so replaced."""
 LAST_SECONDS: Final = 2.0
 """Time for the processes that stop last, and beyond `grace` for the others to tidy up."""
 
@@ -63,9 +68,12 @@ _DECODER: Final = msgspec.json.Decoder(Serving | Stopping | Refused)
 class Report:
     """A child's side of its pipe, and the orders that it gets."""
 
-    def __init__(self, descriptor: int, *, again: bool = False) -> None:
-        """`again`: the tree was ready before, so this child takes the place of one that died."""
+    def __init__(self, descriptor: int, beat: Callable[[], None], *, again: bool = False) -> None:
+        """`again`: the tree was ready before, so this child takes the place of one that died. `beat` says that it
+        lives; who does not for long is taken for hung.
+        """
         self._descriptor = descriptor
+        self._beat = beat
         self.again = again
 
     def send(self, message: Serving | Stopping | Refused) -> None:
@@ -77,8 +85,13 @@ class Report:
 
     def reloads(self) -> Iterator[None]:
         """Yields at each order to reload (SIGHUP), and ends at the order to stop (SIGTERM)."""
-        while signal.sigwait({signal.SIGTERM, signal.SIGHUP}) == signal.SIGHUP:
-            yield
+        while True:
+            self._beat()
+            order = signal.sigtimedwait({signal.SIGTERM, signal.SIGHUP}, BEAT_SECONDS)
+            if order is not None:
+                if order.si_signo == signal.SIGTERM:
+                    return
+                yield
 
 
 class Task(Struct, frozen=True):
@@ -94,12 +107,21 @@ class Board:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._cells = memoryview(mmap.mmap(-1, 8 * (2 * len(names) + 1))).cast("q")
+        self._cells = memoryview(mmap.mmap(-1, 8 * (3 * len(names) + 1))).cast("q")
 
     def post(self, index: int, pid: int, serving: bool) -> None:
         """The state of one process; pid 0 when it is dead."""
-        self._cells[2 * index] = pid
-        self._cells[2 * index + 1] = serving
+        self._cells[3 * index] = pid
+        self._cells[3 * index + 1] = serving
+        self.beat(index)
+
+    def beat(self, index: int) -> None:
+        """A process lives: its main thread does what it should."""
+        self._cells[3 * index + 2] = round(time.monotonic())
+
+    def silent(self, index: int) -> float:
+        """Seconds since a process last said that it lives."""
+        return time.monotonic() - self._cells[3 * index + 2]
 
     def replaced(self) -> None:
         """One more process was replaced."""
@@ -112,11 +134,11 @@ class Board:
 
     def pids(self) -> dict[str, int]:
         """Names and pids of the living."""
-        return {name: self._cells[2 * i] for i, name in enumerate(self.names) if self._cells[2 * i]}
+        return {name: self._cells[3 * i] for i, name in enumerate(self.names) if self._cells[3 * i]}
 
     def serving(self, name: str) -> bool:
         """Whether this process serves."""
-        return bool(self._cells[2 * self.names.index(name) + 1])
+        return bool(self._cells[3 * self.names.index(name) + 1])
 
 
 class _Child:
@@ -132,6 +154,7 @@ class _Child:
         self.born = 0.0
         self.deaths = 0
         self.due: float | None = 0.0
+        self.suspect = False
 
 
 class ProcessTree:
@@ -144,15 +167,19 @@ class ProcessTree:
         grace: float,
         ready: Callable[[Mapping[str, str]], None],
         changes: FileChanges | None = None,
+        *,
+        hung: float = HUNG_SECONDS,
     ) -> None:
         """`grace`: seconds for a drain. `ready` is called once, with the facts of all, when all serve. What `changes`
-        notices is told to all as SIGHUP is.
+        notices is told to all as SIGHUP is. `hung`: seconds without a sign of life.
         """
         self._children = [_Child(index, task) for index, task in enumerate(tasks)]
         self._board = board
         self._grace = grace
         self._ready = ready
         self._changes = changes
+        self._hung = hung
+        self._look_at = 0.0
         self._facts: dict[str, str] = {}
         self._was_ready = False
         self._code = 0
@@ -201,7 +228,9 @@ class ProcessTree:
         pid = os.fork()
         if pid == 0:
             os.close(heard)
-            self._become(child.task, Report(tell, again=self._was_ready), parent)
+            self._become(
+                child.task, Report(tell, partial(self._board.beat, child.index), again=self._was_ready), parent
+            )
         os.close(tell)
         child.pid, child.pipe, child.heard, child.born, child.due = pid, heard, b"", now, None
         self._board.post(child.index, pid, serving=False)
@@ -235,8 +264,8 @@ class ProcessTree:
     def _listen(self) -> None:
         now = time.monotonic()
         moments = [child.due for child in self._children if child.due is not None and not self._stopping]
-        look = self._changes.due if self._changes and not self._stopping else float("inf")
-        soonest = min([*moments, self._kill_at, look])
+        changes = self._changes.due if self._changes else float("inf")
+        soonest = min([*moments, self._kill_at, float("inf") if self._stopping else min(changes, self._look_at)])
         timeout = None if soonest == float("inf") else max(0.0, soonest - now)
         for key, _ in self._selector.select(timeout):
             child = key.data
@@ -250,9 +279,24 @@ class ProcessTree:
                 self._bury(child)
 
     def _look(self) -> None:
-        if self._changes and not self._stopping and self._was_ready and self._changes.changed(time.monotonic()):
+        now = time.monotonic()
+        if self._stopping:
+            return
+        if self._changes and self._was_ready and self._changes.changed(now):
             _LOG.info("files_changed")
             self._signal(signal.SIGHUP, self._children)
+        if now >= self._look_at:
+            self._look_at = now + self._hung / 6
+            self._end_hung()
+
+    def _end_hung(self) -> None:
+        """Twice in a row: after a pause of the whole machine all are silent at first, and none of them hangs."""
+        for child in self._children:
+            silent = child.serving and self._board.silent(child.index) > self._hung
+            if silent and child.suspect:
+                _LOG.error("process_hung", extra={"fields": {"process": child.task.name, "pid": child.pid}})
+                os.kill(child.pid, signal.SIGKILL)
+            child.suspect = silent
 
     def _obey(self, orders: bytes) -> None:
         for order in orders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copytree
 
 import msgspec
 import pytest
@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from riskd.adapters.model_file import load_model, read_signature, seal, sign, verified
 from riskd.adapters.model_registry import Act, Registry, stage
-from riskd.config import data_directory
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidModel
-from tests.models.stories import DEFINITIONS
+from tests.models.stories import DEFINITIONS, champions
 
 VERSIONS = ("a", "b", "c")
 
@@ -33,7 +32,7 @@ def act(version: str, before: str, **changes: object) -> Act:
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """Every domain with a champion, and customers with versions to choose from."""
-    copytree(data_directory("models"), tmp_path / "models", ignore=ignore_patterns("challenger", "simulated-*"))
+    champions(tmp_path / "models")
     for version in VERSIONS:
         copytree(tmp_path / "models" / "customer" / "hand-set-2", tmp_path / "models" / "customer" / version)
     return tmp_path / "models"

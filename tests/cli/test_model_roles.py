@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copytree
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from riskd.cli.main import main
 from riskd.core.features import NAMES
 from riskd.core.model import ForestDocument
 from riskd.offline.drift.bins import DAY
-from tests.models.stories import DEFINITIONS, MODELS
+from tests.models.stories import DEFINITIONS, champions
 from tests.offline.drift.world import BEGIN, Shift, rows, write
 from tests.offline.test_promotion import LOST, difference, evaluation
 
@@ -29,7 +29,7 @@ RELEASED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ  promote candidate as champio
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """The hand-set models, and a candidate for customers with one weight changed."""
-    models = copytree(MODELS, tmp_path / "models", ignore=ignore_patterns("challenger", "simulated-*"))
+    models = champions(tmp_path / "models")
     candidate = copytree(models / "customer" / "hand-set-2", models / "customer" / "candidate")
     document = read_forest(candidate)
     tor, *others = sorted(document.steps, key=lambda steps: steps.feature != "tor")

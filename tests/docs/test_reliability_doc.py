@@ -9,9 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 LENGTHY = re.compile(r"\n## Tried at length\n.*?(?=\n## )", re.DOTALL)
-ROWS = [
-    line for line in LENGTHY.sub("", PAGE).splitlines() if line.startswith("| ") and not line.startswith("| What ")
-]
+ROWS = [line for line in LENGTHY.sub("", PAGE).splitlines() if line.startswith("| ") and not line.startswith("| What ")]
 UNTOLD = {
     "test_a_line_that_hangs_holds_up_its_own_thread_alone",  # what the log does of `test_a_log_on_a_disk_that_hangs`
     "test_a_clock_that_is_set_back_opens_the_next_segment",  # names of files

@@ -67,7 +67,7 @@ def test_a_model_is_trained_judged_promoted_and_decides(tmp_path: Path) -> None:
     assert registry.champion("customer").name == "demo-1"
     (act,) = registry.history("customer")
     assert (act.act, act.version) == ("promote", "demo-1")
-    assert bool(act.forced) == ("The gate refuses" in done.stdout)
+    assert (act.reason == "a demonstration") == ("The gate refuses" in done.stdout)
     assert load_model(registry.champion("customer"), DEFINITIONS).version == "demo-1"
     reference = read_reference(registry.champion("customer"))
     assert reference is not None

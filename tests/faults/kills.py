@@ -31,7 +31,14 @@ BACK_S: Final = 120.0
 PAUSE_S: Final = 0.02
 """Of a caller between two sign-ins: the machine has other things to do."""
 _Answer = TypeVar("_Answer")
-_AGAIN: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED})
+_AGAIN: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,  # one worker does for two meanwhile
+    }
+)
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -56,6 +63,7 @@ class Caller:
         self.assessed: list[str] = []
         self.settled: list[str] = []
         self.tries = 0
+        self._begun = 0
         self._number = number
         self._where = where
         self._stop = stop
@@ -75,7 +83,8 @@ class Caller:
         def moved() -> bool:
             return address != self._where()
 
-        name = f"{self._number}-{len(self.assessed)}"
+        self._begun += 1  # never the same again: a repeat gets the first answer, and its causes
+        name = f"{self._number}-{self._begun}"
         answer = self._insist(lambda: stub.Assess(attempt(subject=name, request_id=name), timeout=5), moved)
         if answer is None or answer.degraded:
             return
@@ -170,8 +179,8 @@ def callers(where: Callable[[], str]) -> Iterator[list[Caller]]:
         stop.set()
         for thread in threads:
             thread.join()
-    if failures:
-        raise failures[0]
+        if failures:
+            raise failures[0]
 
 
 def campaign(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from math import nan
 from pathlib import Path
+from shutil import copytree
 from typing import Final
 
 import msgspec
@@ -53,6 +54,14 @@ class World(Struct, frozen=True, forbid_unknown_fields=True):
 def _possible(change: Values, deployment: Values) -> Values:
     """A change without what a deployment can never know: where nothing can be rare, nothing is."""
     return {name: value for name, value in change.items() if deployment.get(name, 0.0) is not None}
+
+
+def champions(target: Path) -> Path:
+    """A copy of the shipped models in which nobody but the champions is."""
+    for domain in DOMAINS:
+        copytree(bundle(domain), target / domain / bundle(domain).name)
+        (target / domain / "champion").write_text(f"{bundle(domain).name}\n", encoding="utf-8")
+    return target
 
 
 def read(domain: str) -> World:

@@ -55,8 +55,8 @@ class Tree:
 
 
 @contextmanager
-def running(*kinds: str, grace: float = 5.0) -> Iterator[Tree]:
-    command = [sys.executable, str(ROOT / "tests/server/tree.py"), str(grace), *kinds]
+def running(*kinds: str, grace: float = 5.0, hung: float = 60.0) -> Iterator[Tree]:
+    command = [sys.executable, str(ROOT / "tests/server/tree.py"), f"{grace}/{hung}", *kinds]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=ROOT
@@ -150,6 +150,30 @@ def test_worker_that_does_not_drain_is_killed_after_grace() -> None:
         tree.process.send_signal(signal.SIGTERM)
         assert tree.end()[0] == 0
         assert not alive(tree.facts["pids"]["worker-0"])
+
+
+def test_a_hung_worker_is_replaced_and_no_other() -> None:
+    """Who serves and gives no sign of life is killed, whatever it waits for; who does is left alone."""
+    with running("serve", "hang", hung=3.0) as tree:
+        tree.wait_ready()
+        pids = tree.facts["pids"]
+        eventually(lambda: not alive(pids["worker-1"]))
+        eventually(lambda: tree.metric("riskd_worker_restarts_total") >= 1)
+        assert alive(pids["worker-0"])
+        assert alive(pids["monitor"])
+
+
+def test_a_pause_of_the_whole_tree_is_no_hang() -> None:
+    """Stopped and continued together (a frozen virtual machine, a debugger), all go on."""
+    with running("serve", "serve", hung=3.0) as tree:
+        tree.wait_ready()
+        everybody = [*tree.facts["pids"].values(), tree.process.pid]
+        for order in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in everybody:
+                os.kill(pid, order)
+            time.sleep(5.0)
+        assert all(alive(pid) for pid in everybody)
+        assert tree.metric("riskd_worker_restarts_total") == 0
 
 
 def test_second_signal_stops_at_once() -> None:

@@ -1,4 +1,4 @@
-"""A process tree to be tested from outside: `tree.py GRACE KIND...`, a worker of each kind and the real monitor.
+"""A process tree to be tested from outside: `tree.py GRACE[/HUNG] KIND...`, a worker of each kind and the real monitor.
 
 Prints `ready FACTS` once, `problem TEXT` for each problem, and exits with the tree's code.
 """
@@ -17,7 +17,7 @@ from riskd.config import Settings
 from riskd.config.settings import Metrics
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.meter_memory import MeterMemory
-from riskd.server.processes import Board, ProcessTree, Report, Serving, Stopping, Task
+from riskd.server.processes import HUNG_SECONDS, Board, ProcessTree, Report, Serving, Stopping, Task
 from riskd.server.supervisor import MONITOR, _monitor
 
 
@@ -73,7 +73,8 @@ def main(grace: str, *kinds: str) -> int:
         sys.stdout.write(f"ready {json.dumps({**facts, 'pids': board.pids()})}\n")
         sys.stdout.flush()
 
-    tree = ProcessTree(tasks, board, float(grace), announce)
+    drain, _, hung = grace.partition("/")
+    tree = ProcessTree(tasks, board, float(drain), announce, hung=float(hung or HUNG_SECONDS))
     code = tree.run()
     for problem in tree.problems:
         sys.stdout.write(f"problem {problem}\n")
