@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, read_segments
 from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.core.errors import InvalidSettings
 from riskd.meter_memory import MeterMemory
 
@@ -85,6 +86,7 @@ import itertools, sys
 from pathlib import Path
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.meter_memory import MeterMemory
 log = FileDecisionLog(Path(sys.argv[1]), 0, PrometheusMeter(MeterMemory(1), 0), Bounds(segment_bytes=4096))
 for n in itertools.count():
@@ -191,7 +193,9 @@ def test_slow_write_is_counted(tmp_path: Path) -> None:
     memory = MeterMemory(1)
     with closing(opened(tmp_path, Bounds(slow_seconds=-1.0), PrometheusMeter(memory, 0))) as log:
         assert log.append(b"slow")
-    assert sum(memory.slots(0)) == 1.0
+    _, page = PrometheusPage(memory, "1").render("", {})
+    assert b'riskd_failures_total{part="decision_log_slow"} 1.0' in page
+    assert b'riskd_failures_total{part="decision_log"} 0.0' in page
 
 
 def test_closed_log_takes_nothing(tmp_path: Path) -> None:
