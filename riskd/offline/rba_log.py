@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog
+from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog
 from riskd.adapters.memory import NullMeter
 from riskd.core.address import Address
 from riskd.core.assess import Release
@@ -31,9 +31,6 @@ TAKEOVER, ATTACKING_ADDRESS = "account_takeover", "attacking_address"
 """Classes of attack that the data set knows."""
 NOWHERE_KM: Final = 20_040.0
 """Half of the earth's circumference: no two places are further apart."""
-_ALL: Final = Bounds(
-    segment_bytes=64 << 20, segment_seconds=float("inf"), keep_bytes=1 << 62, keep_seconds=float("inf")
-)
 _EVERY: Final = 1_000
 
 
@@ -64,7 +61,7 @@ def live_through(
     time, as published. Raises InvalidFile for a file that cannot be opened or has no row that could be assessed.
     """
     geo, now = Columns(), 0.0
-    log = FileDecisionLog(out / DECISIONS, 0, NullMeter(), _ALL, lambda: now)
+    log = FileDecisionLog(out / DECISIONS, 0, NullMeter(), UNBOUNDED, lambda: now)
     service = Engined(release, geo, log, 0)
     counts: Counter[str] = Counter()
     read_so_far = 0

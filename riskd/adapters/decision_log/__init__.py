@@ -5,12 +5,13 @@ from __future__ import annotations
 from riskd.adapters.decision_log.archive import Compacted, FileLogArchive, State
 from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import PACKED, SUFFIX, finished, read_segment, read_segments, segments
-from riskd.adapters.decision_log.writer import PATIENCE_S, Bounds, FileDecisionLog
+from riskd.adapters.decision_log.writer import PATIENCE_S, UNBOUNDED, Bounds, FileDecisionLog
 
 __all__ = [
     "PACKED",
     "PATIENCE_S",
     "SUFFIX",
+    "UNBOUNDED",
     "Bounds",
     "Compacted",
     "Erasure",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import threading
 import time
@@ -39,6 +40,14 @@ class Bounds(Struct, frozen=True, kw_only=True):
     keep_bytes: int = 4096 << 20
     keep_seconds: float = 365 * 86400.0
     slow_seconds: float = 0.02
+    patience_seconds: float = PATIENCE_S
+    """How long a record waits while another is written."""
+
+
+UNBOUNDED: Final = Bounds(
+    segment_seconds=math.inf, keep_bytes=1 << 62, keep_seconds=math.inf, slow_seconds=math.inf, patience_seconds=60.0
+)
+"""For a log that nobody waits for: nothing goes, segments end by size alone, and a busy machine loses no line."""
 
 
 class FileDecisionLog:
@@ -48,7 +57,7 @@ class FileDecisionLog:
     so names sort by time. Its writer holds a lock on it, and whoever finishes a segment deletes the
     oldest unlocked ones beyond the bounds. A write that fails is undone and reported as False; the next
     try comes after a back-off, and a full disk needs no restart once it has room. While a write hangs in a disk
-    that does not answer, other threads' records are refused, the first after `PATIENCE_S` and the rest at once.
+    that does not answer, other threads' records are refused, the first after its patience and the rest at once.
     `append` returning False is counted by its caller; slow writes and failed syncs are counted here.
     """
 
@@ -84,7 +93,7 @@ class FileDecisionLog:
     def append(self, record: bytes) -> bool:
         """Hand one JSON line (without newline) to the operating system; False when it could not be."""
         line = record + b"\n"
-        if not self._lock.acquire(timeout=PATIENCE_S if self._moves else 0.0):
+        if not self._lock.acquire(timeout=self._bounds.patience_seconds if self._moves else 0.0):
             self._moves = False
             return False
         try:

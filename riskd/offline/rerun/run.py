@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog
+from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog
 from riskd.adapters.memory import NullMeter
 from riskd.config import Settings
 from riskd.core import record
@@ -24,9 +24,6 @@ from riskd.offline.rerun.fold import Fold
 from riskd.offline.rerun.order import Line
 from riskd.offline.segments import Progress
 from riskd.wiring import active_release, load_release, open_releases
-
-UNBOUNDED: Final = Bounds(keep_bytes=1 << 62, keep_seconds=1e12, segment_seconds=1e12, slow_seconds=1e12)
-"""Nothing of what is written goes, and segments end by size alone."""
 
 
 class Source(Protocol):

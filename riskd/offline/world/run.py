@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import SUFFIX, Bounds, FileDecisionLog, segments
+from riskd.adapters.decision_log import SUFFIX, UNBOUNDED, FileDecisionLog, segments
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.user_agent import AgentParser
 from riskd.core.assess import Release
@@ -33,7 +33,6 @@ PATIENCE: Final = 60.0
 """Seconds that a call may take: a busy machine makes a world slower, never another one."""
 SWEPT: Final = 512
 """Calls between two looks for records that have expired, each at as many records as were written meanwhile."""
-_SEGMENT: Final = 64 << 20
 
 Progress = Callable[[float], None]
 """Told the part that is done, from 0 to 1."""
@@ -108,9 +107,8 @@ def run(
     settings, began = world.settings, system.perf_counter()
     truth = _begin(out)
     wall = settings.start
-    bounds = Bounds(segment_bytes=_SEGMENT, segment_seconds=float("inf"), keep_bytes=1 << 62, keep_seconds=float("inf"))
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("assessments", "attacks", "tiers", "outcomes")}
-    log = FileDecisionLog(out / DECISIONS, 0, NullMeter(), bounds, lambda: wall)
+    log = FileDecisionLog(out / DECISIONS, 0, NullMeter(), UNBOUNDED, lambda: wall)
     service = Engined(release, geo, log, settings.seed)
     span = settings.days * 86_400.0
     try:
