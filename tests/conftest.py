@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import settings
 
 # A busy machine is not a broken law: pytest's own timeout ends what hangs.
 settings.register_profile("riskd", deadline=None)
 settings.load_profile("riskd")
+
+# Tests run two at a time: threads of scikit-learn that wait for each other would only be in the way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
