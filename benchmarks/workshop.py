@@ -22,7 +22,6 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Final
 
 from msgspec import Struct
@@ -51,6 +50,7 @@ SEGMENT: Final = 64 << 20
 SPAN: Final = 30 * 86_400.0
 """Seconds that the real attempts take; their copies lie between them."""
 BEGUN: Final = 1_790_000_000.0
+LOOK_SECONDS: Final = 0.05
 PROCESSES: Final = len(os.sched_getaffinity(0))
 _PSEUDONYM: Final = re.compile(rb'"(?:id|assessment_id|subject)":"([0-9a-f]{16})'
                                rb'|"(?:address|network|device|fingerprint)":"([A-Za-z0-9+/]{8})"')  # fmt: skip
@@ -145,19 +145,31 @@ def measured(work: Callable[[Path], None], place: Path) -> Step:
     process = context.Process(target=_measured, args=(work, place, writer.send))
     process.start()
     writer.close()
-    step = reader.recv()
+    assert process.pid is not None
+    most = 0.0
+    while not reader.poll(LOOK_SECONDS):
+        most = max(most, resident(process.pid))
+    seconds, cpu = reader.recv()
     process.join()
-    assert isinstance(step, Step)
-    return step
+    return Step(seconds, cpu, most)
 
 
-def _measured(work: Callable[[Path], None], place: Path, tell: Callable[[Step], None]) -> None:
+def _measured(work: Callable[[Path], None], place: Path, tell: Callable[[tuple[float, float]], None]) -> None:
     begun = time.perf_counter()
     work(place)
-    took = time.perf_counter() - begun
-    own, child = (getrusage(who).ru_maxrss / 1024 for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
-    cpu = sum(os.times()[:4])
-    tell(Step(took, cpu, own + child * PROCESSES))
+    tell((time.perf_counter() - begun, sum(os.times()[:4])))
+
+
+def resident(pid: int) -> float:
+    """MiB of a process and all below it; what has ended meanwhile counts nothing."""
+    found = 0.0
+    with contextlib.suppress(OSError):
+        place = Path(f"/proc/{pid}")
+        pages = int((place / "statm").read_text(encoding="ascii").split()[1])
+        found = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        for child in (place / "task" / str(pid) / "children").read_text(encoding="ascii").split():
+            found += resident(int(child))
+    return found
 
 
 class _Lines:
