@@ -91,7 +91,10 @@ class Samples:
             suspect = name == "session" and tier > journey.floor
             met = satisfied(policy, attempt, context.now, policy.ladder[tier], suspect=suspect)
             if tier > without.tier and not met:
-                scores.append(score)
+                if score < 1.0:
+                    scores.append(score)
+                else:
+                    sample.asked += 1  # beyond every band
                 return
 
 
