@@ -48,7 +48,7 @@ def histories(state: Path) -> dict[bytes, object]:
     store = LmdbStore(state / "store")
     try:
         with store._env.begin() as transaction:
-            kept = {key: record for key, record in transaction.cursor() if key[-1:] in b"PCA" and key[:1] != b"\0"}
+            kept = {key: record for key, record in transaction.cursor() if key[:1] in b"PCAD"}
     finally:
         store.close()
     return {key: history(record, time.time()) for key, record in kept.items()}
