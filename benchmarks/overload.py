@@ -37,7 +37,8 @@ def compare(servers: list[Served], options: argparse.Namespace) -> None:
     for number in range(options.rounds):
         for name, rate in rates.items():
             for server in servers:
-                one = load_once(server, *shape, "--rate", str(rate), "--settle", "1", "--seed", str(number))
+                pace = ("--rate", str(rate), "--settle", "1", "--seed", str(number))
+                one = load_once(server, *shape, *pace, errors=name == "overload")
                 rounds.setdefault((server.name, name), []).append(one)
                 print(f"  round {number + 1}: {server.name}, {name} {one}", file=sys.stderr, flush=True)
 
