@@ -188,10 +188,11 @@ def _turn(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InvalidModel([Problem(str(folder), "another role is being given", "try again")]) from error
         yield
-    except BlockingIOError as error:
-        raise InvalidModel([Problem(str(folder), "another role is being given", "try again")]) from error
     finally:
         os.close(descriptor)
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskd.adapters.decision_log import Bounds, Compacted, FileDecisionLog, FileLogArchive, archive, read_segments
-from riskd.adapters.decision_log.files import finished, segments
+from riskd.adapters.decision_log.files import alone, finished, segments
 from riskd.adapters.memory import NullMeter
 from riskd.core.errors import Unavailable
 
@@ -223,8 +223,8 @@ def test_one_process_compacts_at_a_time(desk: Desk) -> None:
     """While another is at it there is nothing to do, and that is said."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
-    with desk.archive._alone() as alone:
-        assert alone
+    with alone(desk.directory / archive.LOCK) as ours:
+        assert ours
         assert desk.archive.compact({}, Event()) is None
     assert desk.compact() == Compacted(1, 1, 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from riskd.adapters.decision_log.archive import Compacted, FileLogArchive, State
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import PACKED, SUFFIX, finished, read_segment, read_segments, segments
+from riskd.adapters.decision_log.files import PACKED, SUFFIX, alone, finished, read_segment, read_segments, segments
 from riskd.adapters.decision_log.writer import PATIENCE_S, UNBOUNDED, Bounds, FileDecisionLog
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "FileDecisionLog",
     "FileLogArchive",
     "State",
+    "alone",
     "finished",
     "read_segment",
     "read_segments",

@@ -7,14 +7,13 @@ moves to `done`. One process compacts at a time; one that dies leaves each segme
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import os
 import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Final, TypeVar
@@ -24,7 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import PACKED, finished, opened, segments, stamp, whole
+from riskd.adapters.decision_log.files import PACKED, alone, finished, opened, segments, stamp, whole
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
 
@@ -39,7 +38,7 @@ SLACK: Final = 60.0
 ERASURES: Final = "erasures"
 DONE: Final = "done"
 _STATE: Final = "compaction.json"
-_LOCK: Final = "compaction.lock"
+LOCK: Final = "compaction.lock"
 _DRAFT: Final = ".draft"
 
 
@@ -161,7 +160,9 @@ class FileLogArchive:
 
     def remember(self) -> None:
         """Keep erasures that are done with from now on, as long as lines: a copy must hear of them. Raises OSError."""
-        (self._directory / ERASURES / DONE).mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = self._directory / ERASURES
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / DONE).mkdir(mode=0o700, exist_ok=True)
 
     def erased(self) -> list[Erasure]:
         """Every erasure that a copy of the log may not have seen, those that are done with included. Raises OSError."""
@@ -177,8 +178,9 @@ class FileLogArchive:
         is kept, and nothing else has changed.
         """
         try:
-            with self._alone() as alone:
-                return self._compacted(keep, stop, progress) if alone else None
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with alone(self._directory / LOCK) as ours:
+                return self._compacted(keep, stop, progress) if ours else None
         except _UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
 
@@ -243,19 +245,6 @@ class FileLogArchive:
             return _decoded(self._directory / _STATE, _Kept)
         except FileNotFoundError:
             return _Kept()
-
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._directory / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-        finally:
-            os.close(descriptor)
 
 
 def _due(erasures: list[Erasure], segment: str, at: int) -> bool:

@@ -7,14 +7,11 @@ next run deletes; no line comes twice, and none is lost.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,7 +21,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import Erasure, FileLogArchive, segments
+from riskd.adapters.decision_log import Erasure, FileLogArchive, alone, segments
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.offline.buckets import bucket
@@ -36,7 +33,7 @@ from riskd.offline.segments import Progress, crew
 
 GROUP: Final = 256 << 20
 """Bytes of segments that come in together."""
-_LOCK: Final = "dataset.lock"
+LOCK: Final = "dataset.lock"
 FEW: Final = 8
 """Files of one date and bucket; more become one."""
 _ORDER: Final = [("written", "ascending"), ("segment", "ascending"), ("row", "ascending")]
@@ -79,8 +76,8 @@ class Dataset:
         None when another process is at it. Raises InvalidFile; what was committed before stays.
         """
         try:
-            with self._alone() as alone:
-                return self._compacted(keep, progress, workers, now()) if alone else None
+            with alone(self._log / LOCK) as ours:
+                return self._compacted(keep, progress, workers, now()) if ours else None
         except (OSError, EOFError, zlib.error) as error:
             what = f"cannot be read: {error}"
             raise InvalidFile([Problem(str(self._log), what, "copy it again, or set it aside")]) from error
@@ -104,18 +101,6 @@ class Dataset:
             rows={table: sum(part.rows for part in held.of(table)) for table in TABLES},
             files=len(held.parts),
         )
-
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        descriptor = os.open(self._log / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-        finally:
-            os.close(descriptor)
 
     def new_segments(self) -> list[Path]:
         """Those that are not in the dataset yet."""

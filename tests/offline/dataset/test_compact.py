@@ -16,14 +16,14 @@ import pytest
 from msgspec.structs import replace
 from pyarrow.fs import SubTreeFileSystem, _MockFileSystem
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive, alone
 from riskd.adapters.memory import NullMeter
 from riskd.core import record
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord, OutcomeRecord
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset import compact as compaction
-from riskd.offline.dataset.compact import Dataset, Filed
+from riskd.offline.dataset.compact import LOCK, Dataset, Filed
 from riskd.offline.dataset.manifest import commit, required
 from riskd.offline.dataset.target import Target
 from tests.doubles import ListLog
@@ -284,7 +284,7 @@ def test_a_killed_run_neither_doubles_nor_loses_a_line(desk: Desk, lines: list[b
 
 def test_one_process_at_a_time(desk: Desk) -> None:
     """A run beside another does nothing, and says so."""
-    with desk.open()._alone() as alone:
-        assert alone
+    with alone(desk.log / LOCK) as ours:
+        assert ours
         assert desk.open().compact({}, lambda _: None) is None
     assert desk.compact().segments == 3
