@@ -1,26 +1,17 @@
-"""The lines of a log in the order of their writing, whoever wrote them.
-
-A segment has one writer, and its lines are in order. Those of several writers are merged by the service's clock at
-each line. Where two workers wrote within the same moment, the store may have seen them the other way round.
-"""
+"""A decision log of segments, as something to live through."""
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import FileLogArchive, read_segment
 from riskd.config import Settings
-from riskd.core.record import AssessmentRecord, OutcomeRecord, RepeatRecord, decode, written
 from riskd.offline.segments import Progress, segments_of, size
+from riskd.rebuild.order import Line, in_order
 from riskd.wiring import open_archive
-
-Line = tuple[bytes, AssessmentRecord | OutcomeRecord]
 
 
 class LogSource(Struct, frozen=True):
@@ -35,60 +26,3 @@ class LogSource(Struct, frozen=True):
     def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
         """See `Source`."""
         return in_order(open_archive(self.settings), segments_of(Path(self.settings.log.dir)), counts, progress)
-
-
-def in_order(
-    archive: FileLogArchive, paths: Sequence[Path], counts: Counter[str], progress: Progress
-) -> Iterator[Line]:
-    """Every assessment and outcome that is not to be erased; every other line is counted for what it is.
-
-    `progress` is told how many bytes more are done. A segment is open from its first line on to its last. Raises
-    OSError, EOFError, zlib.error.
-    """
-    waiting = [(_begins(path), number) for number, path in enumerate(paths)]
-    heapq.heapify(waiting)
-    under_way: list[tuple[float, int, Line, Iterator[tuple[float, Line]]]] = []
-
-    def advance(number: int, rest: Iterator[tuple[float, Line]]) -> None:
-        following = next(rest, None)
-        if following is None:
-            progress(paths[number].stat().st_size)
-        else:
-            heapq.heappush(under_way, (following[0], number, following[1], rest))
-
-    while waiting or under_way:
-        while waiting and (not under_way or waiting[0] <= under_way[0][:2]):
-            _, number = heapq.heappop(waiting)
-            advance(number, _stamped(archive, paths[number], counts))
-        if under_way:
-            _, number, line, rest = heapq.heappop(under_way)
-            yield line
-            advance(number, rest)
-
-
-def _stamped(archive: FileLogArchive, path: Path, counts: Counter[str]) -> Iterator[tuple[float, Line]]:
-    """Threads of a worker may overtake each other between clock and file: the file decides."""
-    latest = 0.0
-    for line in archive.lines(path):
-        try:
-            record = decode(line)
-        except msgspec.DecodeError:
-            counts["unreadable"] += 1
-            continue
-        if isinstance(record, AssessmentRecord | OutcomeRecord):
-            latest = max(latest, written(record))
-            yield latest, (line, record)
-        else:
-            counts["repeats" if isinstance(record, RepeatRecord) else "shadow"] += 1
-
-
-def _begins(path: Path) -> float:
-    """When the first line was written that is an attempt's or an outcome's; 0 where none is."""
-    for line in read_segment(path):
-        try:
-            record = decode(line)
-        except msgspec.DecodeError:
-            continue
-        if isinstance(record, AssessmentRecord | OutcomeRecord):
-            return written(record)
-    return 0.0

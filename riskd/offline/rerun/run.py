@@ -21,8 +21,8 @@ from riskd.core.errors import InvalidFile, InvalidSettings, Problem
 from riskd.core.record import OutcomeRecord, written
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
-from riskd.offline.rerun.order import Line
 from riskd.offline.segments import Progress
+from riskd.rebuild.order import Line
 from riskd.wiring import active_release, load_release, open_releases
 
 
