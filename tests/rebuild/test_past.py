@@ -7,8 +7,8 @@ import pytest
 from riskd.adapters.memory import MemoryStore
 from riskd.core import record
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.record import AssessmentRecord, OutcomeRecord
 from riskd.core.recall import REPLY
+from riskd.core.record import AssessmentRecord, OutcomeRecord
 from riskd.core.stored import expired
 from riskd.ports import HistoryStore
 from riskd.rebuild.past import Past
