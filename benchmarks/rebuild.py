@@ -25,7 +25,7 @@ from riskd.core.stored import NOBODY, expired
 from riskd.engine import Engine, Parts
 from riskd.ports import HistoryStore
 from riskd.rebuild.order import LogSource
-from riskd.rebuild.run import RECORDS, rebuild
+from riskd.rebuild.run import RECORDS, beside, rebuild
 from riskd.wiring import load_release, open_geo
 
 DAYS = 30
@@ -42,11 +42,12 @@ def main(arguments: list[str]) -> None:
         with closing(LmdbStore(Path(settings.store.path))) as store:
             before = kept(store, until)
         Path(settings.store.path).rename(place / "lost")
-        began, halfway = time.process_time(), 0.0
+        began, halfway, staged = time.process_time(), 0.0, 0
 
         def report(half: str, *_: int) -> None:
-            nonlocal halfway
-            halfway = halfway or (time.process_time() if half == RECORDS else 0.0)
+            nonlocal halfway, staged
+            if half == RECORDS and not halfway:
+                halfway, staged = time.process_time(), (beside(settings) / "store" / "data.mdb").stat().st_size
 
         summary = rebuild(settings, LogSource(settings), until, report)
         ended = time.process_time()
@@ -59,7 +60,8 @@ def main(arguments: list[str]) -> None:
     print(f"the lines          {first:7.1f} s  {lines / first:9,.0f} a second, {first / took:.2f} of the engine's time")
     print(f"the records        {second:7.1f} s  {summary.records / second:9,.0f} a second, of {summary.records:,}")
     print(f"together           {first + second:7.1f} s  {lines / (first + second):9,.0f} lines a second")
-    print(f"a million lines    {1e6 / (lines / (first + second)) / 60:7.1f} min")
+    minutes, gigabytes = 1e6 / (lines / (first + second)) / 60, staged / lines * 1e6 / 2**30
+    print(f"a million lines    {minutes:7.1f} min  {gigabytes:9.2f} GiB beside the store meanwhile")
     print("the store is what it was" if before == again else "THE STORE IS ANOTHER ONE")
 
 

@@ -372,27 +372,10 @@ METRICS: Final = (
         merge="live",
     ),
     Metric(
-        "riskd_store_rebuild_pending",
-        "gauge",
-        "1 while histories of a store that was damaged are not back yet; 0 where nothing is missing.",
-        merge="live",
+        "riskd_store_rebuild_pending", "gauge", "1 while a damaged store's histories are not back yet.", merge="live"
     ),
-    Metric(
-        "riskd_store_rebuild_ratio",
-        "gauge",
-        "How much of each half of a rebuild is done: of the `lines` of the decision log, then of the `records` made of "
-        "them.",
-        ("half",),
-        merge="live",
-    ),
-    Metric(
-        "riskd_store_rebuild_lines",
-        "gauge",
-        "Lines of the decision log that the latest rebuild met, by what became of them: `attempts` and `outcomes` were "
-        "lived through, the others left out for the reason that is named.",
-        ("kind",),
-        merge="live",
-    ),
+    Metric("riskd_store_rebuild_ratio", "gauge", "Share of a rebuild that is done, by half.", ("half",), merge="live"),
+    Metric("riskd_store_rebuild_lines", "gauge", "Lines that the latest rebuild met.", ("line",), merge="live"),
     Metric("riskd_build_info", "gauge", "1, with the version that runs.", ("version", "python"), merge="live"),
     Metric("riskd_workers", "gauge", "Workers that should serve.", merge="live"),
     Metric("riskd_workers_serving", "gauge", "Workers that do serve.", merge="live"),

@@ -202,7 +202,7 @@ def comes_back(service: Service, before: dict[bytes, bytes]) -> None:
     assert "store_rebuild_failed" not in events
     after = remembered(service.state / "store")
     assert before.items() <= after.items()
-    assert service.metric("riskd_store_rebuild_lines", kind="attempts") >= 30
+    assert service.metric("riskd_store_rebuild_lines", line="attempts") >= 30
     assert service.metric("riskd_store_rebuild_ratio", half="records") == 1.0
     assert not (service.state / "store.rebuilding").exists()
 
