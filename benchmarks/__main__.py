@@ -31,6 +31,7 @@ PARTS: Final[dict[str, str]] = {
     "drift": "Watching drift",
     "turns": "Bounded waits",
     "imports": "Importing past sign-ins",
+    "rebuild": "A lost store, made again of its log",
     "metrics": "Metrics",
     "rpc": "The RPC edge alone",
     "tracing": "Spans",

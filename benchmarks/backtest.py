@@ -26,7 +26,7 @@ from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.offline.backtest import Source, run
 from riskd.offline.replay import replay
-from riskd.offline.segments import size
+from riskd.rebuild.order import size
 from riskd.wiring import open_engine
 
 DECISIONS: Final = 100_000

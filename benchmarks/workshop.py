@@ -39,8 +39,8 @@ from riskd.offline.buckets import Share
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
-from riskd.offline.rerun.order import LogSource
 from riskd.offline.rerun.run import Plan, run
+from riskd.rebuild.order import LogSource
 from riskd.wiring import load_release, open_geo
 
 SIZES: Final = (100_000, 300_000, 1_000_000)

@@ -371,6 +371,11 @@ METRICS: Final = (
         ("domain",),
         merge="live",
     ),
+    Metric(
+        "riskd_store_rebuild_pending", "gauge", "1 while a damaged store's histories are not back yet.", merge="live"
+    ),
+    Metric("riskd_store_rebuild_ratio", "gauge", "Share of a rebuild that is done, by half.", ("half",), merge="live"),
+    Metric("riskd_store_rebuild_lines", "gauge", "Lines that the latest rebuild met.", ("line",), merge="live"),
     Metric("riskd_build_info", "gauge", "1, with the version that runs.", ("version", "python"), merge="live"),
     Metric("riskd_workers", "gauge", "Workers that should serve.", merge="live"),
     Metric("riskd_workers_serving", "gauge", "Workers that do serve.", merge="live"),

@@ -14,7 +14,8 @@ from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import Layer
-from riskd.core.rekey import MARK, layers
+from riskd.core.rekey import layers
+from riskd.core.stored import NOBODY
 from riskd.ports import HistoryStore
 from riskd.stores import checks, keyed, open_store
 
@@ -40,7 +41,7 @@ def status(settings: Settings) -> Status:
         mark, records, left, cursor = read_mark(store), 0, 0, b""
         while True:
             keys, cursor = store.walk(cursor, 10_000)
-            ours = [key for key in keys if key != MARK]
+            ours = [key for key in keys if not key.startswith(NOBODY)]
             records += len(ours)
             left += sum(layers(key) != count % 2 for key in ours)
             if not cursor:

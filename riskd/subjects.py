@@ -29,6 +29,7 @@ OPEN: Final = 100
 TRIES: Final = 100
 """Attempts at changing a device's record that others change at the same moment."""
 _STORE, _LOG = b"s", b"l"
+_PATIENCE: Final = 60.0
 _ALWAYS: Final = float("-inf")
 """A moment at which nothing has expired: what waits for the sweep is erased, too."""
 
@@ -157,6 +158,11 @@ def _exported(parts: Parts, keys: list[bytes], now: float) -> list[Exported]:
 
 def _plain(kind: str, key: bytes, record: bytes, pseudonyms: Pseudonyms) -> Exported:
     return Exported(kind, key.hex(), expiry(record), msgspec.json.encode(described(key, record, pseudonyms)))
+
+
+def empty(store: HistoryStore, place: bytes) -> None:
+    """Erase all that lies in a place, and its shares where others have theirs. Raises Unavailable."""
+    _empty(store, place, Counter(), perf_counter() + _PATIENCE)
 
 
 def _empty(store: HistoryStore, place: bytes, gone: Counter[str], deadline: float) -> None:

@@ -14,7 +14,7 @@ from riskd.core.history import Delta, History
 from riskd.core.pseudonym import Layer, Origins
 from riskd.core.recall import RECEIPT
 from riskd.core.rekey import MARK, PAPERS, WHOLE, layers, merged, moved, moved_key, named
-from riskd.core.stored import PLACE, Change, Swap, document, pack
+from riskd.core.stored import NOBODY, PLACE, Change, Swap, document, pack
 from riskd.ports import HistoryStore
 
 TRIES: Final = 100
@@ -82,7 +82,7 @@ def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progre
                 keys, cursor = store.walk(cursor, STEP)
                 first = False
                 for key in keys:
-                    if key != MARK and layers(key) != parity and (key[-1:] in PAPERS) == papers:
+                    if not key.startswith(NOBODY) and layers(key) != parity and (key[-1:] in PAPERS) == papers:
                         count += move(store, key, layer)
                 progress(count)
         if count == before:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.rebuild import add_source
 from riskd.cli.settings import add_arguments, given
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile, Problem, Unavailable
@@ -33,11 +34,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     parser = commands.add_parser(
         "import",
-        description="Teach histories from what an identity provider has logged. Works beside a running service.",
+        description="Teach histories from what an identity provider, or riskd itself, has logged. Works beside a "
+        "running service.",
     )
     sources = parser.add_subparsers(required=True, metavar="SOURCE")
     for source in SOURCES.values():
         _add_source(sources, source)
+    add_source(sources, _moment)
 
 
 def _add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser], source: Source) -> None:

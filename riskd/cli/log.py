@@ -110,7 +110,7 @@ def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) 
     from riskd.offline.buckets import MOST
     from riskd.offline.dataset.compact import Dataset
     from riskd.offline.dataset.target import Target
-    from riskd.offline.segments import size
+    from riskd.rebuild.order import size
     from riskd.wiring import open_archive
 
     target, log = Target.open(settings.log.dataset), Path(settings.log.dir)

@@ -15,7 +15,7 @@ from riskd.cli.settings import add_arguments, given
 if TYPE_CHECKING:
     from riskd.config import Settings
     from riskd.offline.buckets import Share
-    from riskd.offline.rerun.run import Source
+    from riskd.rebuild.order import Source
 
 INCOMPLETE = 1
 COUNTED = {
@@ -75,7 +75,7 @@ def _run(args: argparse.Namespace) -> int:
     many = max(1, min(args.processes, MOST))
     shares = [args.bucket] if args.bucket else [Share(index, many) for index in range(many)]
     plan = Plan(
-        source=_source(args.log, settings),
+        source=source_of(args.log, settings),
         settings=settings,
         out=args.out,
         release=args.release,
@@ -93,9 +93,10 @@ def _run(args: argparse.Namespace) -> int:
     return INCOMPLETE if left else 0
 
 
-def _source(log: str, settings: Settings) -> Source:
+def source_of(log: str, settings: Settings) -> Source:
+    """A log to live through: of segments, or a dataset. `log.dir` of the settings is the same."""
     if "://" not in log and not (Path(log) / "manifest.json").exists():
-        from riskd.offline.rerun.order import LogSource
+        from riskd.rebuild.order import LogSource
 
         return LogSource(settings)
     require("pyarrow", "a dataset is Parquet files")

@@ -200,6 +200,13 @@ class Store(Struct, frozen=True, kw_only=True):
     sweep_s: Annotated[
         float, Meta(ge=1, le=86_400, description="Time between two looks for expired records, seconds.")
     ] = 10.0
+    rebuild: Annotated[
+        bool,
+        Meta(
+            description="After a damaged LMDB store was set aside, bring back what the decision log has of its "
+            "histories, in the background; else `riskd import decision-log` does it.",
+        ),
+    ] = True
 
 
 class Geo(Struct, frozen=True, kw_only=True):

@@ -205,11 +205,18 @@ def settle(
        confirmed by a person) teaches once; a stronger proof later tops it up.
     3. A failed challenge or recovery counts as a failure, once. An abandoned one changes nothing.
     """
-    if outcome.kind == "challenge_passed" and _meets(kept, outcome.amr):
-        kept = msgspec.structs.replace(kept, satisfied=True, amr=())
+    kept = answered(kept, outcome.kind, outcome.amr)
     fraud = kept.fraud or outcome.kind == "confirmed_fraud"
     units = 0 if fraud else max(kept.taught, _units(kept, outcome))
     return concluded(kept, outcome.kind, units, now, retention)
+
+
+def answered(kept: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:
+    """The receipt after a challenge, if this outcome is one that was passed, by these methods: its requirement may be
+    met now."""
+    if kind == "challenge_passed" and _meets(kept, amr):
+        return msgspec.structs.replace(kept, satisfied=True, amr=())
+    return kept
 
 
 def concluded(

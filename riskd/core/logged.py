@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from binascii import a2b_base64
 from typing import Final
 
 from riskd.core import record
@@ -12,7 +11,7 @@ from riskd.core.attempt import PURPOSES, Attempt, Behaviour, Device, Federation,
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.features import NAMES
 from riskd.core.features.consistency import systems
-from riskd.core.pseudonym import POPULARITY, Keys, Pseudonyms
+from riskd.core.pseudonym import ENTITIES, POPULARITY, Keys, Pseudonyms
 from riskd.core.record import AssessmentRecord, Authentication, Facts, Signals
 from riskd.core.signals import unremembered
 
@@ -194,20 +193,20 @@ _GONE: Final = {source: Missing(source, "not_found") for source in ("place", "ro
 
 
 def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
-    """Where the attempt's histories lie in a store of their own, under any pepper.
-
-    Address, network, device and fingerprint are known by the 48 bits of their pseudonyms that histories know them by:
-    of a hundred million of them some ten pairs are taken for one. What is common is known by its value.
-    """
+    """Where the attempt's histories lie: under the pepper that the line was written with, in its own store; under any
+    other in a store that is made of the log."""
     tenant, domain, values, common = line.tenant, line.domain, line.facts.values, pseudonyms.common
     asn = values.get("asn")
+    address, network, device, fingerprint = (
+        pseudonyms.known(tenant, domain, table, values[table]) if table in values else b"" for table in ENTITIES
+    )
     return Keys(
         subject=bytes.fromhex(line.subject),
         domain=common(tenant, domain, "domain", ""),
-        address=a2b_base64(values["address"]),
-        network=a2b_base64(values["network"]),
-        device=a2b_base64(values.get("device", "")),
-        fingerprint=a2b_base64(values.get("fingerprint", "")),
+        address=address,
+        network=network,
+        device=device,
+        fingerprint=fingerprint,
         asn=common(tenant, domain, "asn", asn) if asn else b"",
         popularity={
             table: common(tenant, domain, table, value)

@@ -1,7 +1,9 @@
 """Pseudonyms: histories are kept under keyed hashes, so that a stolen store names nobody.
 
 BLAKE2b (RFC 7693), keyed with the deployment's pepper, over tenant, identity domain, kind and value:
-the same person in two tenants or two domains has two unrelated pseudonyms.
+the same person in two tenants or two domains has two unrelated pseudonyms. What accounts share (`ENTITIES`) lies under
+the 48 bits by which their histories and the decision log know it, so that histories can be made again of the log
+(decision 0080).
 
 A pepper that is changed becomes a layer over the pseudonyms that were there: they are hashed once more, under the new
 pepper. So what is stored can be given its new pseudonyms without anybody's raw identifier, and whoever has the old
@@ -26,6 +28,8 @@ PEPPER_BYTES: Final = 16
 SEAL_BYTES: Final = 8
 _BOUND: Final = 4096
 _SHORT: Final = 6
+ENTITIES: Final = ("address", "network", "device", "fingerprint")
+"""What has a pseudonym of `PLACE` bytes: the short one, and two that say tenant, domain and table."""
 
 POPULARITY: Final = ("country", "agent", "browser", "os", "device_class", "language", "timezone", "screen")
 """Tables whose values have a popularity record of their own. Addresses, networks and ASNs are entities."""
@@ -59,7 +63,11 @@ class Layer:
         )
 
     def over(self, digest: bytes) -> bytes:
-        """A pseudonym under one more layer: 17 bytes where it had 16, 16 where it had 17, so that it shows."""
+        """A pseudonym under one more layer: 17 bytes where it had 16, 16 where it had 17, so that it shows; and so
+        with the 8 and 9 of an entity, whose two parts get their layers apart."""
+        if len(digest) < 2 * PLACE:
+            mark = b"\0" if len(digest) == PLACE else b""
+            return _hashed(self._short, digest[:_SHORT]) + _hashed(self._place, digest[_SHORT:PLACE]) + mark
         first, second = self._short.copy(), self._place.copy()
         rest = (self._odd if len(digest) == 16 else self._even).copy()
         first.update(digest[:_SHORT])
@@ -111,12 +119,15 @@ class Pseudonyms:
         self._layers = tuple([Layer(layer) for layer in layers])
         self._origins = origins
         self._common: dict[tuple[str, str, str, str], bytes] = {}
+        self._tags: dict[tuple[str, str, str], bytes] = {}
 
     def digest(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
-        """16 bytes, 17 under an odd number of layers. The parts are length-delimited, so no two quadruples collide by
-        concatenation."""
+        """16 bytes, of `ENTITIES` 8; under an odd number of layers one more. The parts are length-delimited, so no two
+        quadruples collide by concatenation."""
         text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
         found = _hashed(self._keyed, text.encode("utf-8", "surrogatepass"))
+        if kind in ENTITIES:
+            found = found[:_SHORT] + (self._tags.get((tenant, domain, kind)) or self._tag(tenant, domain, kind))
         if self._origins is not None:
             return self._layered(found)[-1]
         for layer in self._layers:
@@ -126,7 +137,35 @@ class Pseudonyms:
     def ages(self, tenant: str, domain: str, kind: str, value: str) -> list[bytes]:
         """The pseudonym under each number of layers, the oldest first: what was written before has not changed."""
         text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
-        return self._layered(_hashed(self._keyed, text.encode("utf-8", "surrogatepass")))
+        found = _hashed(self._keyed, text.encode("utf-8", "surrogatepass"))
+        return self._layered(found[:_SHORT] + self._tag(tenant, domain, kind) if kind in ENTITIES else found)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The peppers that came later, the oldest first."""
+        return self._layers
+
+    def age(self, tenant: str, domain: str, kind: str, value: str, text: str) -> int | None:
+        """Under how many of the layers a short pseudonym is that of a value; None: it never was."""
+        shorts = [short(digest) for digest in self.ages(tenant, domain, kind, value)]
+        return shorts.index(text) if text in shorts else None
+
+    def known(self, tenant: str, domain: str, kind: str, text: str) -> bytes:
+        """The pseudonym of one of `ENTITIES` by its short one, as both are now."""
+        tag = bytes(_SHORT) + self._tag(tenant, domain, kind)
+        for layer in self._layers:
+            tag = layer.over(tag)
+        return a2b_base64(text) + tag[_SHORT:]
+
+    def _tag(self, tenant: str, domain: str, kind: str) -> bytes:
+        """What keeps entities of two tenants, domains or tables apart whose short pseudonyms are the same."""
+        found = self._tags.get((tenant, domain, kind))
+        if found is None:
+            if len(self._tags) >= _BOUND:
+                self._tags.clear()
+            text = f"{len(tenant)}:{tenant}{domain}:table:{kind}".encode("utf-8", "surrogatepass")
+            found = self._tags[tenant, domain, kind] = _hashed(self._keyed, text)[: PLACE - _SHORT]
+        return found
 
     def _first(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
         """The pseudonym without layers, of what many share and nobody is known by: it names a popularity record, whose
@@ -155,7 +194,8 @@ class Pseudonyms:
             ages.append(layer.over(ages[-1]))
         if self._origins is not None and self._layers:
             self._origins.note(ages[-1], ages[-2])
-            self._origins.note(ages[-1][:PLACE], ages[-2][:PLACE])
+            if len(ages[0]) > PLACE:
+                self._origins.note(ages[-1][:PLACE], ages[-2][:PLACE])
         return ages
 
     def seal(self, content: bytes) -> bytes:

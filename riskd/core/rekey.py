@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from riskd.core import receipts
 from riskd.core.history import SKETCH, TABLES, Delta, decode, encode, fold
 from riskd.core.pseudonym import Layer
 from riskd.core.recall import ACTIVITY, COMMON, IMPORT, PROFILE, RECEIPT, REPLY, SHARE
-from riskd.core.stored import PLACE, expiry, pack, payload
+from riskd.core.record import AssessmentRecord
+from riskd.core.stored import NOBODY, PLACE, expiry, pack, payload
 
 SHORT: Final = ("address", "network", "device", "fingerprint", "issuer")
 """Tables whose values are short pseudonyms that get layers. User agents keep theirs: many share them."""
@@ -18,8 +20,17 @@ WHOLE: Final = (PROFILE, ACTIVITY, COMMON, IMPORT)
 """Records whose key is one pseudonym; that of others is a place and a pseudonym."""
 PAPERS: Final = (RECEIPT, REPLY, IMPORT)
 """Records that follow when the histories that they name have moved."""
-MARK: Final = bytes(PLACE) + b"layers"
-"""Key of the document that says how many layers all records have. It is nobody's, and never moves."""
+MARK: Final = NOBODY + b"layers"
+"""Key of the document that says how many layers all records have."""
+
+
+def lifted(line: AssessmentRecord, later: Sequence[Layer]) -> AssessmentRecord:
+    """What the log says of a decision, under the layers that came later. Its id is the one that was given out."""
+    subject, values = bytes.fromhex(line.subject), line.facts.values
+    for layer in later:
+        subject = layer.over(subject)
+        values = {table: layer.over_short(text) if table in SHORT else text for table, text in values.items()}
+    return replace(line, subject=subject.hex(), facts=replace(line.facts, values=values))
 
 
 def layers(key: bytes) -> int:

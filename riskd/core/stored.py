@@ -14,11 +14,13 @@ from msgspec import Struct
 
 from riskd.core.history import EMPTY, Delta, History, decode, encode, fold
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 """Which records these are; stores keep those of other formats apart. It rises when what is stored changes."""
 PLACE: Final = 8
 """Bytes that every key begins with, and that all records of one entity share: its histories, receipts and replies
 change together, and are found together."""
+NOBODY: Final = bytes(PLACE)
+"""Place of documents about the store itself. They are nobody's, expire never, and stay where they are."""
 _EXPIRY: Final = Layout(">d")
 _HEAD: Final = _EXPIRY.size
 _unpack: Final = _EXPIRY.unpack_from

@@ -22,8 +22,9 @@ from riskd.core.record import AssessmentRecord, OutcomeRecord, ShadowRecord, dec
 from riskd.core.requirement import Tier
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.replay import replay
-from riskd.offline.segments import Progress, crew, each_segment, segments_of, size
+from riskd.offline.segments import crew, each_segment
 from riskd.offline.tally import Tally
+from riskd.rebuild.order import Progress, segments_of, size
 
 Part = TypeVar("Part")
 _OUTCOME: Final = b'{"type":"outcome"'

@@ -19,8 +19,8 @@ from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.offline.labels import label
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
-from riskd.offline.segments import segments_of
 from riskd.offline.truth import Truth, read_truth
+from riskd.rebuild.order import segments_of
 
 _CHUNK: Final = 4096
 _OF_NOBODY: Final = Truth(assessment_id="")

@@ -17,7 +17,7 @@ from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.core.record import AssessmentRecord
-from riskd.offline.segments import segments_of
+from riskd.rebuild.order import segments_of
 
 _SOURCE: Final = b'{"type":"assessment"'
 _DECODER: Final = msgspec.json.Decoder(AssessmentRecord)

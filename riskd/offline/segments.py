@@ -12,28 +12,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, TypeVar
 
-from riskd.adapters.decision_log import segments
 from riskd.core.errors import InvalidFile, Problem
+from riskd.rebuild.order import Progress, size
 
 Part = TypeVar("Part")
-Progress = Callable[[int], None]
-"""Told how many bytes more are done."""
 SMALL: Final = 8 << 20
 """Bytes of a log for which starting processes costs more than they save."""
-
-
-def segments_of(directory: Path) -> list[Path]:
-    """The segments of a log, in order. Raises InvalidFile when there are none."""
-    found = segments(directory)
-    if not found:
-        why = "has no segments of a decision log" if directory.is_dir() else "is not a directory"
-        raise InvalidFile([Problem(str(directory), why, "name the directory of the setting log.dir")])
-    return found
-
-
-def size(paths: Sequence[Path]) -> int:
-    """Bytes of all of them."""
-    return sum(path.stat().st_size for path in paths)
 
 
 @contextmanager

@@ -89,14 +89,16 @@ def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report
 def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board, report: Report) -> None:
     from riskd.adapters.prometheus_page import PrometheusPage
     from riskd.drift_watch import watching
+    from riskd.rebuild.watch import rebuilding
     from riskd.server.http import Endpoint, Server, failing, readings
 
     page = PrometheusPage(memory, version)
     workers = [name for name in board.names if name != MONITOR]
     with contextlib.ExitStack() as running:
         watch = running.enter_context(watching(settings))
+        rebuild = running.enter_context(rebuilding(settings))
         endpoint = Endpoint(
-            lambda accept: page.render(accept, {**readings(board), **watch.readings}),
+            lambda accept: page.render(accept, {**readings(board), **watch.readings, **rebuild.readings}),
             lambda: all(board.serving(name) for name in workers),
             lambda: failing(memory),
         )

@@ -54,6 +54,9 @@ def test_parts_get_the_layer_of_the_whole(digest: bytes) -> None:
     assert once[:PLACE] == layer.over_place(digest[:PLACE])
     assert (len(once), len(Layer(THIRD).over(once))) == (17, 16)
     assert (layers(digest + b"P"), layers(once + b"P"), layers(once[:PLACE] + once + b"R")) == (0, 1, 1)
+    entity = layer.over(digest[:PLACE])
+    assert short(entity) == short(once)
+    assert (len(entity), len(Layer(THIRD).over(entity)), layers(entity + b"A")) == (9, 8, 1)
 
 
 def test_every_age_of_a_pseudonym_is_known() -> None:

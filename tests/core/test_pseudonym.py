@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from riskd.core.address import parse
 from riskd.core.attempt import DOMAINS, Attempt, Device, Network
-from riskd.core.pseudonym import Keys, Pseudonyms, short
+from riskd.core.pseudonym import ENTITIES, Keys, Pseudonyms, short
 
 law = settings(deadline=None, max_examples=100)
 PEPPER = bytes(range(32))
@@ -101,13 +101,32 @@ def test_histories_lie_apart_by_tenant_domain_and_kind() -> None:
         for tenant in ("", "acme")
         for domain in ("customer", "workforce")
     ]
-    flat: list[bytes] = []
-    for one in several:
-        flat += [one.subject, one.domain, one.address, one.network, one.device, one.fingerprint, one.asn]
-        flat += one.popularity.values()
+    own = [key for one in several for key in (one.subject, one.domain, one.asn, *one.popularity.values())]
+    entities = [key for one in several for key in (one.address, one.network, one.device, one.fingerprint)]
 
-    assert len(set(flat)) == len(flat) == 4 * 8
-    assert all(len(key) == 16 for key in flat)
+    assert len({*own, *entities}) == 4 * 8
+    assert {len(key) for key in own} == {16}
+    assert {len(key) for key in entities} == {8}
+
+
+@given(st.lists(st.binary(min_size=16, max_size=64), max_size=3), st.sampled_from(ENTITIES), st.text(), st.text())
+def test_what_accounts_share_is_found_by_what_the_log_says_of_it(
+    layers: list[bytes], kind: str, tenant: str, value: str
+) -> None:
+    """Under any number of layers, its pseudonym is its short one and what says tenant, domain and table."""
+    many = Pseudonyms(PEPPER, layers)
+    found = many.digest(tenant, "customer", kind, value)
+    plain = Pseudonyms(PEPPER).ages(tenant, "customer", kind, value)
+
+    assert many.known(tenant, "customer", kind, short(found)) == found
+    assert (len(found), plain) == (8 + len(layers) % 2, [ONE.digest(tenant, "customer", kind, value)])
+
+
+def test_entities_of_the_same_short_pseudonym_lie_apart() -> None:
+    """Whatever the other 48 bits: tenants, domains and tables differ in 16 more."""
+    scopes = [(tenant, domain, kind) for tenant in ("", "acme", "a") for domain in DOMAINS for kind in ENTITIES]
+
+    assert len({ONE.known(*scope, "AAAAAAAA") for scope in scopes}) == len(scopes) == 36
 
 
 def test_absent_things_have_no_history() -> None:

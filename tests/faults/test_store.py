@@ -20,7 +20,8 @@ import pytest
 from riskd.adapters.lmdb_store import LmdbStore, open_or_begin
 from riskd.core.errors import InvalidStore, Unavailable
 from riskd.core.history import DAY
-from riskd.core.stored import Swap
+from riskd.core.recall import RECEIPT
+from riskd.core.stored import PLACE, Swap
 from tests.adapters.test_decision_log import largest_file
 from tests.contract.hammer import NOW, SHARED, counted
 from tests.e2e.service import ROOT, Service, eventually, serving
@@ -151,17 +152,19 @@ def test_a_store_with_a_damaged_page(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
     """To read beyond the end of a mapped file kills the process. The next one checks the file, sets it aside, says so
-    and serves, by itself; what is acknowledged from then on is found."""
+    and serves, by itself; what is acknowledged from then on is found, and soon what was acknowledged before, too."""
     with serving(tmp_path, workers=2) as service, service.stub() as stub:
         caller = Witness(service, stub)
         caller.sign_in(5.0)
         caller.several(30)
+        before = remembered(tmp_path / "store")
         with (tmp_path / "store" / "data.mdb").open("r+b") as file:
             file.truncate(2 * 4096)
         eventually(caller.is_unconnected)
         eventually(lambda: not caller.is_unconnected())
         eventually(lambda: service.get("/readyz")[0] == 200)
         is_begun_anew(service, caller)
+        comes_back(service, before)
         (aside,) = tmp_path.glob("store.corrupt-*")
         assert (aside / "data.mdb").stat().st_size >= 2 * 4096
 
@@ -170,7 +173,7 @@ def is_begun_anew(service: Service, caller: Witness) -> None:
     """Once, whoever else found the damage; told and counted; and the new store keeps what it acknowledges."""
     told = [event for event in service.events() if event["event"] == "store_set_aside"]
     assert len(told) == service.metric("riskd_failures_total", part="store_damaged") >= 1
-    assert "riskd import" in str(told[0]["problems"])
+    assert "set aside as store.corrupt-" in str(told[0]["problems"])
     assert told[0]["level"] == "critical"
     caller.acknowledged.clear()
     caller.recovered()
@@ -178,6 +181,30 @@ def is_begun_anew(service: Service, caller: Witness) -> None:
     caller.acknowledged.clear()
     caller.several(10)
     caller.finds_everything()
+
+
+def remembered(path: Path) -> dict[bytes, bytes]:
+    """What is kept of those who signed in, and of nobody else, as it lies."""
+    with closing(LmdbStore(path, 16 << 20)) as store:
+        keys, cursor = store.walk(b"", 100_000)
+        assert not cursor
+        places = {key[:PLACE] for key in keys if key[-1:] == RECEIPT}
+        own = [key for key in keys if key[:PLACE] in places]
+        return {key: record for key, record in zip(own, store.load(own), strict=True) if record is not None}
+
+
+def comes_back(service: Service, before: dict[bytes, bytes]) -> None:
+    """By itself, and it is told: every record of those who signed in before is what it was."""
+    eventually(lambda: "store_rebuild_finished" in [event["event"] for event in service.events()])
+    eventually(lambda: service.metric("riskd_store_rebuild_pending") == 0.0)
+    events = [event["event"] for event in service.events()]
+    assert events.count("store_rebuild_finished") == 1
+    assert "store_rebuild_failed" not in events
+    after = remembered(service.state / "store")
+    assert before.items() <= after.items()
+    assert service.metric("riskd_store_rebuild_lines", line="attempts") >= 30
+    assert service.metric("riskd_store_rebuild_ratio", half="records") == 1.0
+    assert not (service.state / "store.rebuilding").exists()
 
 
 DAMAGES = {
@@ -191,14 +218,18 @@ DAMAGES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path: Path) -> None:
-    """Two workers that find it damaged set it aside once, and begin anew; nothing of it is deleted."""
+    """Two workers that find it damaged set it aside once, and begin anew; nothing of it is deleted, and all that it
+    held comes back out of the log."""
     with serving(tmp_path) as service, witness(service) as caller:
-        caller.several(30)
+        for seen in caller.several(30):
+            caller.tell(seen.answer.assessment_id)
+    before = remembered(tmp_path / "store")
     data = tmp_path / "store" / "data.mdb"
     damage(data)
     spoiled = data.read_bytes()
     with serving(tmp_path, workers=2) as service, service.stub() as stub:
-        is_begun_anew(service, Witness(service, stub))
+        is_begun_anew(service, Witness(service, stub, "another"))
+        comes_back(service, before)
     (aside,) = tmp_path.glob("store.corrupt-*")
     assert (aside / "data.mdb").read_bytes() == spoiled
 

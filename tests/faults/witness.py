@@ -40,8 +40,9 @@ class Seen(Struct, frozen=True):
 class Witness:
     """Signs in again and again, as somebody else each time."""
 
-    def __init__(self, service: Service, stub: risk_pb2_grpc.RiskServiceStub) -> None:
+    def __init__(self, service: Service, stub: risk_pb2_grpc.RiskServiceStub, name: str = "witness") -> None:
         self.service = service
+        self.name = name
         self.stub = stub
         self.acknowledged: list[str] = []
         self._calls = 0
@@ -50,7 +51,7 @@ class Witness:
         """One attempt, kept as acknowledged when nothing is said to the contrary."""
         self._calls += 1
         started = time.monotonic()
-        answer = self.stub.Assess(attempt(subject=f"witness {self._calls}"), timeout=timeout)
+        answer = self.stub.Assess(attempt(subject=f"{self.name} {self._calls}"), timeout=timeout)
         seen = Seen(answer, time.monotonic() - started)
         if not answer.degraded:
             self.acknowledged.append(answer.assessment_id)

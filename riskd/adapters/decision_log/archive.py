@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import os
 import secrets
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -158,11 +159,21 @@ class FileLogArchive:
                     yield line[:-1]
                 at += len(line)
 
-    def remember(self) -> None:
-        """Keep erasures that are done with from now on, as long as lines: a copy must hear of them. Raises OSError."""
+    def remember(self) -> bool:
+        """Keep erasures that are done with from now on, as long as lines: a copy must hear of them. Whether that was
+        not so before. Raises OSError."""
         folder = self._directory / ERASURES
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / DONE).mkdir(mode=0o700, exist_ok=True)
+        try:
+            (folder / DONE).mkdir(mode=0o700)
+        except FileExistsError:
+            return False
+        return True
+
+    def remember_no_more(self) -> None:
+        """Forget those that are done with, and keep none from now on: there is no copy. Raises OSError."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._directory / ERASURES / DONE)
 
     def erased(self) -> list[Erasure]:
         """Every erasure that a copy of the log may not have seen, those that are done with included. Raises OSError."""

@@ -1,12 +1,17 @@
-"""A store that is damaged is set aside when it is opened, and another one begun in its place."""
+"""A store that is damaged is set aside when it is opened, and another one begun in its place, with a note that its
+histories are to be brought back."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+import msgspec
+from msgspec import Struct
 
 from riskd.adapters.lmdb_store.file import DATA
 from riskd.adapters.lmdb_store.store import TURN, LmdbStore
@@ -14,7 +19,29 @@ from riskd.core.errors import DamagedStore, InvalidStore, Problem
 
 MOST: Final = 3
 """Damaged stores that are kept beside; a disk that spoils more is not to be filled with them."""
+NOTE: Final = "rebuild.json"
+"""File beside the data of a store that took the place of a damaged one, until what that one held is back."""
 _TRIES: Final = 3
+
+
+class _Note(Struct, frozen=True):
+    """`until`: when the store began, epoch seconds: what the log says of before is not in it."""
+
+    until: float
+
+
+def is_due(path: Path) -> float | None:
+    """When the store at a path took the place of a damaged one whose histories are not back yet, epoch seconds."""
+    try:
+        return msgspec.json.decode((path / NOTE).read_bytes(), type=_Note).until
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def settle(path: Path) -> None:
+    """The histories are back."""
+    with suppress(FileNotFoundError):
+        (path / NOTE).unlink()
 
 
 def open_or_begin(path: Path, map_size: int) -> tuple[LmdbStore, DamagedStore | None]:
@@ -46,14 +73,26 @@ def _set_aside(path: Path, seen: int, error: DamagedStore) -> DamagedStore | Non
         if len(list(path.parent.glob(f"{path.name}.corrupt-*"))) >= MOST:
             remedy = "look at the disk, and remove those that nobody needs"
             raise DamagedStore([*error.problems, Problem(str(path), f"{MOST} damaged ones lie beside it", remedy)])
+        began = time.time()
         path.rename(aside)
-        return DamagedStore(
-            [*error.problems, Problem(str(path), f"set aside as {aside.name}", "bring back a copy, or riskd import")]
-        )
+        path.mkdir(mode=0o700, exist_ok=True)
+        _leave(path / NOTE, msgspec.json.encode(_Note(began)))
+        remedy = "what the decision log has of its histories comes back by itself, if store.rebuild is on"
+        return DamagedStore([*error.problems, Problem(str(path), f"set aside as {aside.name}", remedy)])
     except OSError as failure:
         raise DamagedStore([*error.problems, Problem(str(path), f"cannot be set aside: {failure}")]) from failure
     finally:
         os.close(parent)
+
+
+def _leave(note: Path, content: bytes) -> None:
+    """Write it whole."""
+    draft = note.with_suffix(".draft")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(note)
 
 
 def _inode(path: Path) -> int:

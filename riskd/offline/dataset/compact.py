@@ -29,7 +29,8 @@ from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, read
 from riskd.offline.dataset.tables import schema
 from riskd.offline.dataset.target import Target
-from riskd.offline.segments import Progress, crew
+from riskd.offline.segments import crew
+from riskd.rebuild.order import Progress
 
 GROUP: Final = 256 << 20
 """Bytes of segments that come in together."""

@@ -23,10 +23,9 @@ from riskd.offline.dataset.manifest import Manifest, required
 from riskd.offline.dataset.tables import ORIGIN, schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.labels import labelled
-from riskd.offline.rerun.order import Line
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
-from riskd.offline.segments import Progress
 from riskd.offline.truth import Truth, read_truth
+from riskd.rebuild.order import Line, Progress
 
 STREAM: Final = 1024
 """Rows of each file of one date that are read at a time, where lines are merged."""

@@ -19,7 +19,8 @@ from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.offline.backtest import unseen
 from riskd.offline.drift.bins import Batch, Bins, bins_for, scored, thinned
-from riskd.offline.segments import Progress, crew, each_segment, segments_of, size
+from riskd.offline.segments import crew, each_segment
+from riskd.rebuild.order import Progress, segments_of, size
 
 SAMPLE: Final = 100_000
 """Rows that a reference is made of."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec import Struct
 
@@ -21,22 +21,8 @@ from riskd.core.errors import InvalidFile, InvalidSettings, Problem
 from riskd.core.record import OutcomeRecord, written
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
-from riskd.offline.rerun.order import Line
-from riskd.offline.segments import Progress
+from riskd.rebuild.order import Progress, Source
 from riskd.wiring import active_release, load_release, open_releases
-
-
-class Source(Protocol):
-    """A log to live through. It crosses to other processes."""
-
-    def size(self) -> int:
-        """How much it is, in units of its own. Raises InvalidFile where there is nothing."""
-        ...
-
-    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
-        """Every assessment and outcome in the order of its writing; other lines are counted. `progress` is told how
-        much more is done. Raises InvalidFile, OSError, EOFError, zlib.error."""
-        ...
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -8,19 +8,35 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import FileLogArchive, read_segment
+from riskd.adapters.decision_log import FileLogArchive, read_segment, segments
 from riskd.config import Settings
+from riskd.core.errors import InvalidFile, Problem
 from riskd.core.record import AssessmentRecord, OutcomeRecord, RepeatRecord, decode, written
-from riskd.offline.segments import Progress, segments_of, size
 from riskd.wiring import open_archive
 
 Line = tuple[bytes, AssessmentRecord | OutcomeRecord]
+Progress = Callable[[int], None]
+"""Told how much more is done: bytes of segments."""
+
+
+class Source(Protocol):
+    """A log to live through. It crosses to other processes."""
+
+    def size(self) -> int:
+        """How much it is, in units of its own. Raises InvalidFile where there is nothing."""
+        ...
+
+    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+        """Every assessment and outcome in the order of its writing; other lines are counted. `progress` is told how
+        much more is done. Raises InvalidFile, OSError, EOFError, zlib.error."""
+        ...
 
 
 class LogSource(Struct, frozen=True):
@@ -35,6 +51,20 @@ class LogSource(Struct, frozen=True):
     def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
         """See `Source`."""
         return in_order(open_archive(self.settings), segments_of(Path(self.settings.log.dir)), counts, progress)
+
+
+def segments_of(directory: Path) -> list[Path]:
+    """The segments of a log, in order. Raises InvalidFile when there are none."""
+    found = segments(directory)
+    if not found:
+        why = "has no segments of a decision log" if directory.is_dir() else "is not a directory"
+        raise InvalidFile([Problem(str(directory), why, "name the directory of the setting log.dir")])
+    return found
+
+
+def size(paths: Sequence[Path]) -> int:
+    """Bytes of all of them."""
+    return sum(path.stat().st_size for path in paths)
 
 
 def in_order(

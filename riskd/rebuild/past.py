@@ -1,0 +1,95 @@
+"""The past, lived through: recorded attempts and outcomes become histories by the engine's own core, and nobody is
+judged.
+
+What was learned is what the log says was learned, by whatever policy decided then; the policies of now say how long it
+is kept. A line that comes twice changes nothing: an attempt finds its receipt, an outcome that it was told already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from riskd.core import learn, receipts
+from riskd.core.context import NOTHING, Memory, Missing, Remembered
+from riskd.core.history import EMPTY, Delta
+from riskd.core.learn import Receipt
+from riskd.core.logged import keys_of, relived, surroundings
+from riskd.core.policy import Policy
+from riskd.core.pseudonym import Keys, Pseudonyms
+from riskd.core.recall import PROFILE, RECEIPT, recall, wanted
+from riskd.core.record import AssessmentRecord, OutcomeRecord, Signals, written
+from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.core.stored import PLACE, Swap
+from riskd.ports import HistoryStore
+
+NOT_WRITTEN: Final = "store:not_written"
+"""The cause that an answer has of which no history knows."""
+PATIENCE: Final = 60.0
+_UNREAD: Final = Missing("history", "unavailable")
+_ANY: Final = Terms(aal=0)
+_NOTHING: Final = Signals()
+
+
+class Past:
+    """Lives through lines, in the order of their writing, into a store. What a line finds is what it found then."""
+
+    def __init__(self, store: HistoryStore, pseudonyms: Pseudonyms, policies: Mapping[str, Policy]) -> None:
+        self._store = store
+        self._pseudonyms = pseudonyms
+        self._policies = policies
+
+    def attempt(self, line: AssessmentRecord, paper: bytes = b"") -> bool:
+        """What a recorded attempt changed; False where it is in the store already. `paper`: where its receipt lies, if
+        not where its id says. Without signals nobody knows how it was typed, and that alone is not learned."""
+        said = line.signals or _NOTHING
+        attempt, keys = relived(line, said), keys_of(line, self._pseudonyms)
+        context = surroundings(line.facts, self.remembered(line, keys, whole=False), said)
+        policy = self._policies[line.domain].of(line.tenant)
+        tier = Tier[line.tier]
+        met = Requirement(tier, _ANY, satisfied=line.satisfied)
+        accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()
+        receipt = learn.receipt(attempt, context, keys, met, accepted)
+        return self.write(line, learn.attempted(attempt, keys, context.now, policy.retention), receipt, paper)
+
+    def remembered(self, line: AssessmentRecord, keys: Keys, *, whole: bool) -> Remembered | Missing:
+        """The histories that it found; not the `whole` of them: what a lesson depends on."""
+        if _UNREAD in line.facts.missing:
+            return _UNREAD
+        now = written(line)
+        if whole:
+            histories, _ = self._store.read(wanted(keys), (), now, PATIENCE)
+            return recall(keys, histories)
+        own, address = keys.subject + PROFILE, keys.address + PROFILE
+        (subject, place), _ = self._store.read((own, address), (), now, PATIENCE)
+        return Remembered(
+            subject=Memory(subject) if subject else NOTHING, address=Memory(place) if place else NOTHING, domain=EMPTY
+        )
+
+    def write(self, line: AssessmentRecord, deltas: tuple[Delta, ...], receipt: Receipt, paper: bytes = b"") -> bool:
+        """Make the changes of an attempt, unless the store did not get them then, or has them."""
+        if NOT_WRITTEN in line.causes:
+            return True
+        now, keep = written(line), self._policies[line.domain].retention.receipt
+        document = receipts.encode(receipt, line.tenant)
+        swap = Swap((paper or bytes.fromhex(line.id)) + RECEIPT, None, document, now + keep)
+        return self._store.write(deltas, (swap,), now, PATIENCE)
+
+    def outcome(self, line: OutcomeRecord) -> bool:
+        """What a recorded outcome taught or took back; False where nothing is known of its assessment."""
+        now = written(line)
+        for paper in self._pseudonyms.papers(line.assessment_id):
+            _, (document,) = self._store.read((), (paper + RECEIPT,), now, PATIENCE)
+            if document is not None:
+                self._settle(line, paper, document, now)
+                return True
+        return False
+
+    def _settle(self, line: OutcomeRecord, paper: bytes, document: bytes, now: float) -> None:
+        before, tenant = receipts.decode(document, paper[:PLACE], self._pseudonyms)
+        retention = self._policies[before.domain].retention
+        answered = learn.answered(before, line.kind, line.amr)
+        kept, deltas = learn.concluded(answered, line.kind, line.taught, now, retention)
+        expires = kept.lesson.time + retention.receipt
+        swap = Swap(paper + RECEIPT, document, receipts.encode(kept, tenant), expires)
+        self._store.write(deltas, (swap,), now, PATIENCE)

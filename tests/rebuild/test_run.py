@@ -1,0 +1,375 @@
+"""Laws of a store that is made again of the log: everything comes back, once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.adapters.decision_log import FileLogArchive
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.rekeying import Mark, move_all, write_mark
+from riskd.config import Settings, load
+from riskd.core import record
+from riskd.core.attempt import Outcome
+from riskd.core.errors import InvalidSettings, RiskdError
+from riskd.core.history import DAY, TABLES, Delta, History, decode
+from riskd.core.pseudonym import Layer, Pseudonyms
+from riskd.core.recall import RECEIPT
+from riskd.core.record import AssessmentRecord, OutcomeRecord, written
+from riskd.core.rekey import merged
+from riskd.core.stored import NOBODY, PLACE, Swap, expiry, payload
+from riskd.engine import Engine
+from riskd.rebuild import run
+from riskd.rebuild.order import Line, LogSource, Progress, Source
+from riskd.rebuild.past import Past
+from riskd.rebuild.run import RECORDS, Report, Summary, beside, rebuild
+from riskd.stores import checks
+from riskd.subjects import Subject, Subjects
+from tests.cases.world import NOW
+from tests.doubles import ListLog
+from tests.offline.town import PEPPER, RELEASE, Town, lived, write
+from tests.rebuild.test_past import live_through, records
+
+ATTEMPTS = 300
+UNTIL = NOW + 400 * DAY
+
+
+class Killed(BaseException):
+    """The process died."""
+
+
+def deployment(tmp_path: Path, peppers: Sequence[bytes] = (PEPPER,)) -> Settings:
+    """Settings with a state of their own, and these peppers."""
+    (tmp_path / "pepper").write_bytes(b"\n".join(peppers) + b"\n")
+    (tmp_path / "pepper").chmod(0o600)
+    flags = {"state.dir": str(tmp_path), "store.map_size_mb": "64", "secrets.pepper_file": str(tmp_path / "pepper")}
+    return load(environ={}, flags=flags)
+
+
+def logged(settings: Settings, lines: list[bytes], writers: int = 3) -> None:
+    """The lines, as so many workers would have written them, each an assessment and its outcomes or some of them."""
+    for writer in range(writers):
+        mine = [line for number, line in enumerate(lines) if number % writers == writer]
+        write(Path(settings.log.dir), mine, f"20260101T00000{writer}.000000-w{writer}-1.jsonl")
+
+
+def rebuilt(
+    settings: Settings, report: Report = lambda *_: None, until: float | None = UNTIL, source: Source | None = None
+) -> Summary:
+    return rebuild(settings, source or LogSource(settings), until, report)
+
+
+def held(settings: Settings, now: float) -> dict[bytes, bytes]:
+    """What is in the store that was made again, without what it says of itself."""
+    with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
+        return {key: kept for key, kept in records(store, now).items() if not key.startswith(NOBODY)}
+
+
+@pytest.fixture(scope="module")
+def town() -> tuple[Town, list[bytes]]:
+    log = ListLog()
+    return lived(log, ATTEMPTS), log.lines
+
+
+def test_every_record_comes_back(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Of a log of several workers the store is what it was, bit for bit; what was done is counted line by line, and
+    nothing is left beside. A second time there is nothing to do."""
+    before, lines = town
+    settings = deployment(tmp_path)
+    logged(settings, lines)
+    seen: list[tuple[str, int, int]] = []
+    summary = rebuilt(settings, lambda *said: seen.append(said))
+
+    assert held(settings, time.time()) == records(before.store, time.time())
+    told = sum(isinstance(record.decode(line), OutcomeRecord) for line in lines)
+    assert summary.counts == {"attempts": ATTEMPTS, "outcomes": told, "erased": 0}
+    assert {half: (done, total) for half, done, total in seen} == {half: (total, total) for half, _, total in seen}, (
+        "progress ends at its whole"
+    )
+    assert not beside(settings).exists()
+    assert not (Path(settings.log.dir) / "erasures" / "done").exists()
+    again = rebuilt(settings, until=None)
+    assert (again.done_before, again.records) == (True, 0)
+    assert held(settings, time.time()) == records(before.store, time.time())
+    with pytest.raises(InvalidSettings, match="already, and has served since"):
+        rebuilt(settings, until=UNTIL + 1)
+
+
+class Dying(Struct, frozen=True):
+    """A log whose reader dies after so many lines."""
+
+    settings: Settings
+    after: int
+
+    def size(self) -> int:
+        return LogSource(self.settings).size()
+
+    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+        yield from islice(LogSource(self.settings).lines(counts, progress), self.after)
+        raise Killed
+
+
+@pytest.mark.parametrize("first", [0, 1, 77, 150, 399])
+def test_killed_among_the_lines_it_goes_on(
+    tmp_path: Path, town: tuple[Town, list[bytes]], first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after some lines, and after some more, between two bookmarks or at one, it ends with the same store and
+    has counted every line once."""
+    monkeypatch.setattr(run, "EVERY", 50)
+    before, lines = town
+    settings = deployment(tmp_path)
+    logged(settings, lines)
+    for after in (first, first + 13):
+        with pytest.raises(Killed):
+            rebuilt(settings, source=Dying(settings, after))
+    summary = rebuilt(settings)
+    assert summary.resumed == (first + 13 >= 50)
+    assert summary.counts == {"attempts": ATTEMPTS, "outcomes": len(lines) - ATTEMPTS, "erased": 0}
+    assert held(settings, time.time()) == records(before.store, time.time())
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_killed_among_the_records_it_goes_on(tmp_path: Path, town: tuple[Town, list[bytes]], steps: int) -> None:
+    """Killed after some records were added to the store, again and again, each is added once."""
+    before, lines = town
+    settings = deployment(tmp_path)
+    logged(settings, lines)
+    for _ in range(3):
+        left = steps
+
+        def die(half: str, *_: int) -> None:
+            nonlocal left
+            left -= half == RECORDS
+            if not left:
+                raise Killed
+
+        with pytest.raises(Killed):
+            rebuilt(settings, die)
+    assert rebuilt(settings).resumed
+    assert held(settings, time.time()) == records(before.store, time.time())
+
+
+class Shared(LmdbStore):
+    """The store of a service, which a process cannot open twice: the rebuild gets this one, and leaves it open.
+
+    Notes what is written by way of an engine.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(Path(settings.store.path), 64 << 20)
+        self.writes: list[tuple[Sequence[Delta], Sequence[Swap], float]] = []
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        done = super().write(deltas, swaps, now, timeout)
+        if done:
+            self.writes.append((deltas, swaps, now))
+        return done
+
+    def close(self) -> None:
+        """Not yet."""
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
+    store = Shared(deployment(tmp_path))
+    monkeypatch.setattr(run, "open_store", lambda _: store)
+    yield store
+    LmdbStore.close(store)
+
+
+def test_who_serves_meanwhile_is_added_up(tmp_path: Path, town: tuple[Town, list[bytes]], shared: Shared) -> None:
+    """While sign-ins and outcomes go on by threads, every history ends as the sum of what it was and what they did."""
+    before, lines = town
+    settings = deployment(tmp_path)
+    logged(settings, lines)
+    living, stop = Town(ListLog(), seed=2), threading.Event()
+    living.engine = Engine(replace(living.engine.parts, store=shared), RELEASE)
+    living.now = before.now
+
+    def live() -> None:
+        while not stop.is_set():
+            living.now += 60.0
+            one = living.attempt()
+            answer = living.engine.assess(one, 10.0)
+            told = Outcome(assessment_id=answer.id, tenant=one.tenant, kind="session_established")
+            living.engine.record(told, 10.0)
+
+    with ThreadPoolExecutor(1) as pool:
+        served = pool.submit(live)
+        try:
+            rebuilt(settings)
+        finally:
+            stop.set()
+        served.result()
+    assert len(shared.writes) > 20
+    apart = MemoryStore()
+    for deltas, swaps, then in shared.writes:
+        for swap in swaps:
+            assert apart.write((), (replace(swap, expected=apart.read((), (swap.key,), then, 1.0)[1][0]),), then, 1.0)
+        apart.write(deltas, (), then, 1.0)
+    now = time.time()
+    was, came = records(before.store, now), records(apart, now)
+    both = {key for key in was.keys() & came.keys() if key[-1:] != RECEIPT}
+    expected = was | came | {key: merged(was[key], came[key]) for key in both}
+    found = {key: kept for key, kept in records(shared, now).items() if not key.startswith(NOBODY)}
+    assert plain(found) == plain(expected)
+
+
+def plain(held: dict[bytes, bytes]) -> dict[bytes, object]:
+    """Records as values: in which order a table got its values does not matter."""
+    return {
+        key: kept if key[-1:] == RECEIPT else (expiry(kept), ordered(decode(payload(kept))))
+        for key, kept in held.items()
+    }
+
+
+def ordered(history: History) -> tuple[object, ...]:
+    tables = {table: dict(history.tallies.of(table)) for table in TABLES}
+    return tables, history.marks, history.sketches
+
+
+def test_who_is_erased_meanwhile_stays_erased(tmp_path: Path, town: tuple[Town, list[bytes]], shared: Shared) -> None:
+    """Erased after the lines, among the records, or at their end, and gone from the log by then: of the subject
+    nothing is left in the store, and it is not remembered that it was erased. Others are there."""
+    settings = deployment(tmp_path)
+    logged(settings, town[1])
+    archive = FileLogArchive(Path(settings.log.dir), 1.0, 1.0)
+    victims = [f"person {who}" for who in (1, 2, 3)]
+    coming = iter(victims)
+    living = Town(ListLog())
+    subjects = Subjects(Engine(replace(living.engine.parts, store=shared), RELEASE), archive)
+
+    def erase(half: str, done: int, total: int) -> None:
+        if (half == RECORDS and done < total / 2) or done == total:
+            for who in islice(coming, 1):
+                subjects.erase(Subject("", "customer", who), 10.0)
+                archive.compact({}, threading.Event())
+
+    rebuilt(settings, erase)
+    assert next(coming, None) is None
+    for who in victims:
+        assert shared.held(place_of(who), 0.0, 10) == []
+        assert subjects.export(Subject("", "customer", who), 10, b"l").records == ()
+    assert shared.held(place_of("person 6"), 0.0, 10)
+    assert not (Path(settings.log.dir) / "erasures" / "done").exists()
+
+
+def place_of(who: str) -> bytes:
+    return Pseudonyms(PEPPER).digest("", "customer", "subject", who)[:PLACE]
+
+
+def test_lines_of_before_a_rotation_come_back_under_the_last_pepper(tmp_path: Path) -> None:
+    """A log whose pepper was rotated twice gives the histories of a store whose records were moved twice: the same
+    keys, the same counts; and an id that was given out before the first rotation still finds its receipt."""
+    layers = [b"the second of the peppers", b"the third of the peppers."]
+    log = ListLog()
+    town = Town(log)
+    for count in range(3):
+        pseudonyms = Pseudonyms(PEPPER, layers[:count])
+        if count:
+            move_all(town.store, Layer(layers[count - 1]), count % 2, threading.Event(), lambda _: None)
+        town.engine.rekey(town.store, pseudonyms)
+        town.live(80)
+    settings = deployment(tmp_path, (PEPPER, *layers))
+    logged(settings, log.lines)
+    summary = rebuilt(settings)
+    assert summary.counts == {"attempts": 240, "outcomes": len(log.lines) - 240, "erased": 0}
+    now = time.time()
+    again, was = held(settings, now), records(town.store, now)
+    assert again.keys() == was.keys()
+    assert counts(again) == counts(was)
+    first = record.decode(log.lines[0])
+    assert isinstance(first, AssessmentRecord)
+    with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
+        engine = Engine(replace(town.engine.parts, store=store), RELEASE)
+        engine.record(Outcome(assessment_id=first.id, tenant=first.tenant, kind="sign_in_abandoned"), 10.0)
+
+
+def counts(held: dict[bytes, bytes]) -> dict[bytes, object]:
+    """Records without sketches: bits that were set before a rotation are of pseudonyms as they were."""
+    return {key: found[:1] + found[1][:2] if isinstance(found, tuple) else found for key, found in plain(held).items()}
+
+
+def test_another_pepper_teaches_nothing(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Lines of a log that was written under another pepper are counted as that, and leave nothing."""
+    settings = deployment(tmp_path, (b"another pepper altogether",))
+    logged(settings, town[1])
+    summary = rebuilt(settings)
+    assert summary.counts == {"other_pepper": ATTEMPTS, "outcomes_of_nothing": len(town[1]) - ATTEMPTS, "erased": 0}
+    assert held(settings, time.time()) == {}
+
+
+def test_what_the_service_has_seen_for_itself_is_left_out(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Of lines written at the time that is given, and later, nothing is taught; without a time nothing begins."""
+    lines = town[1]
+    settings = deployment(tmp_path)
+    logged(settings, lines)
+    with pytest.raises(InvalidSettings, match="since when"):
+        rebuilt(settings, until=None)
+    until = written(record.decode(lines[200]))
+    summary = rebuilt(settings, until=until)
+    store = MemoryStore()
+    live_through(Past(store, Pseudonyms(PEPPER), RELEASE.policies), lines[:200])
+    assert summary.counts["later"] == len(lines) - 200
+    assert held(settings, time.time()) == records(store, time.time())
+
+
+def test_without_signals_all_but_the_typing_comes_back(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Where `log.signals` is off, everything is as it was but the rhythm of typing."""
+    before, lines = town
+    settings = deployment(tmp_path)
+    ones = [record.decode(line) for line in lines]
+    silent = [replace(one, signals=None) if isinstance(one, AssessmentRecord) else one for one in ones]
+    logged(settings, [record.encode(one) for one in silent])
+    rebuilt(settings)
+    now = time.time()
+    assert untyped(held(settings, now)) == untyped(records(before.store, now))
+
+
+def untyped(held: dict[bytes, bytes]) -> dict[bytes, object]:
+    found = plain({key: kept for key, kept in held.items() if key[-1:] != RECEIPT})
+    for value in found.values():
+        assert isinstance(value, tuple)
+        value[1][0].pop("typing")
+    return found
+
+
+def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Where what was made of the log is gone when half of it is in the store, it is refused, and says what to do; and
+    a second rebuild at the same time is, too."""
+    settings = deployment(tmp_path)
+    logged(settings, town[1])
+
+    def twice(half: str, *_: int) -> None:
+        with pytest.raises(RiskdError, match="another rebuild is under way"):
+            rebuilt(settings)
+        if half == RECORDS:
+            raise Killed
+
+    with pytest.raises(Killed):
+        rebuilt(settings, twice)
+    shutil.rmtree(beside(settings) / "store")
+    with pytest.raises(InvalidSettings, match="begin with an empty one"):
+        rebuilt(settings)
+
+
+def test_while_the_pepper_is_rotated_it_waits(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Records that are being moved are not added to."""
+    settings = deployment(tmp_path, (PEPPER, b"the second of the peppers"))
+    logged(settings, town[1])
+    with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
+        write_mark(store, Mark(0, checks([PEPPER])))
+    with pytest.raises(RiskdError, match="being rotated"):
+        rebuilt(settings)
