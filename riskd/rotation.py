@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from typing import Final
 
 from msgspec import Struct
 
+from riskd.adapters.lmdb_store import NOTE, beside, is_due
 from riskd.adapters.memory import NullMeter
 from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
@@ -61,6 +63,7 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
 
     Raises InvalidSettings, InvalidStore, Unavailable. What was moved stays moved.
     """
+    _unless_rebuilt(settings)
     with _opened(settings) as store:
         mark, peppers = read_mark(store), obtain_peppers(settings)
         keyed(store, peppers, mark, NullMeter())
@@ -74,6 +77,15 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
         write_mark(store, Mark(len(peppers) - 1, checks(peppers)))
         pause(settings.store.sweep_s + HEAR_SECONDS)
         return count + move_all(store, layer, parity, Event(), lambda more: progress(count + more))  # (4)
+
+
+def _unless_rebuilt(settings: Settings) -> None:
+    """Records that are being made of the log have the pseudonyms of when that began."""
+    path = Path(settings.store.path)
+    place = beside(path)
+    if is_due(path) is not None or place.exists():
+        remedy = f"wait for it; or, to do without, remove {path / NOTE} and {place}"
+        raise InvalidSettings([Problem("store", "its histories are being made again of the decision log", remedy)])
 
 
 def _add(settings: Settings) -> None:

@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log import FileLogArchive, alone
-from riskd.adapters.lmdb_store import LmdbStore, is_due, settle
+from riskd.adapters.lmdb_store import LmdbStore, beside, is_due, settle
 from riskd.adapters.memory import NullMeter
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, Unavailable
@@ -97,7 +97,7 @@ def rebuild(settings: Settings, source: Source, until: float | None, report: Rep
     Raises InvalidSettings, InvalidStore, InvalidFile for a log that cannot be read; Unavailable when a store cannot be
     written, or another rebuild is under way. What was done is kept: the next call goes on.
     """
-    place = beside(settings)
+    place = beside(Path(settings.store.path))
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone(place / "lock") as ours:
         if not ours:
@@ -110,12 +110,6 @@ def rebuild(settings: Settings, source: Source, until: float | None, report: Rep
         shutil.rmtree(place)
     settle(Path(settings.store.path))
     return summary
-
-
-def beside(settings: Settings) -> Path:
-    """Where the store of its own lies."""
-    path = Path(settings.store.path)
-    return path.with_name(f"{path.name}.rebuilding")
 
 
 class _Rebuild:

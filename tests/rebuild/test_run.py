@@ -17,8 +17,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log import FileLogArchive
-from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.lmdb_store import LmdbStore, beside
 from riskd.adapters.memory import MemoryStore
+from riskd.adapters.redis_store import Access, RedisStore
 from riskd.adapters.rekeying import Mark, move_all, write_mark
 from riskd.config import Settings, load
 from riskd.core import record
@@ -29,18 +30,20 @@ from riskd.core.pseudonym import Layer, Pseudonyms
 from riskd.core.recall import RECEIPT
 from riskd.core.record import AssessmentRecord, OutcomeRecord, written
 from riskd.core.rekey import merged
-from riskd.core.stored import NOBODY, PLACE, Swap, expiry, payload
+from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
 from riskd.engine import Engine
 from riskd.rebuild import run
 from riskd.rebuild.order import Line, LogSource, Progress, Source
 from riskd.rebuild.past import Past
-from riskd.rebuild.run import RECORDS, Report, Summary, beside, rebuild
+from riskd.rebuild.run import RECORDS, Report, Summary, rebuild
+from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects
 from tests.cases.world import NOW
 from tests.doubles import ListLog
 from tests.offline.town import PEPPER, RELEASE, Town, lived, write
 from tests.rebuild.test_past import live_through, records
+from tests.redis_servers import RedisServer, running
 
 ATTEMPTS = 300
 UNTIL = NOW + 400 * DAY
@@ -98,13 +101,55 @@ def test_every_record_comes_back(tmp_path: Path, town: tuple[Town, list[bytes]])
     assert {half: (done, total) for half, done, total in seen} == {half: (total, total) for half, _, total in seen}, (
         "progress ends at its whole"
     )
-    assert not beside(settings).exists()
+    assert not beside(Path(settings.store.path)).exists()
     assert not (Path(settings.log.dir) / "erasures" / "done").exists()
     again = rebuilt(settings, until=None)
     assert (again.done_before, again.records) == (True, 0)
     assert held(settings, time.time()) == records(before.store, time.time())
     with pytest.raises(InvalidSettings, match="already, and has served since"):
         rebuilt(settings, until=UNTIL + 1)
+
+
+def test_assessments_afterwards_are_answered_alike(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """By the store that was made again and by the one that was lost: score, tier, reasons, gaps, request by request."""
+    before, lines = town
+    settings = deployment(tmp_path)
+    logged(settings, lines)
+    rebuilt(settings)
+    kept = MemoryStore()
+    assert kept.replace([Change(key, None, one) for key, one in records(before.store, before.now).items()])
+    asker = Town(ListLog(), seed=3)
+    asker.now = before.now + 60.0
+    with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
+        engines = [Engine(replace(asker.engine.parts, store=each), RELEASE) for each in (kept, store)]
+        for number in range(60):
+            asker.now += 600.0
+            one = replace(asker.attempt(), request_id=f"{number}")
+            lost, again = (engine.assess(one, 10.0) for engine in engines)
+            assert again == lost
+            for engine in engines:
+                engine.record(Outcome(assessment_id=lost.id, tenant=one.tenant, kind="session_established"), 10.0)
+
+
+def test_it_comes_back_on_redis(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Histories on servers that were lost are made again alike."""
+    before, lines = town
+    server = RedisServer(tmp_path / "redis")
+    with running(server):
+        chosen = deployment(tmp_path)
+        url = f"redis://127.0.0.1:{server.port}"
+        settings = replace(chosen, store=replace(chosen.store, kind="redis", url=url))
+        logged(settings, lines)
+        rebuilt(settings)
+        with closing(RedisStore([server.address], Access())) as store:
+            keys, cursor = list[bytes](), b""
+            while not keys or cursor:
+                more, cursor = store.walk(cursor, 1000)
+                keys += more
+            own = [key for key in keys if not key.startswith(NOBODY)]
+            found = {key: kept for key, kept in zip(own, store.load(own), strict=True) if kept is not None}
+    now = time.time()
+    assert found == records(before.store, now)
 
 
 class Dying(Struct, frozen=True):
@@ -347,8 +392,8 @@ def untyped(held: dict[bytes, bytes]) -> dict[bytes, object]:
 
 
 def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Where what was made of the log is gone when half of it is in the store, it is refused, and says what to do; and
-    a second rebuild at the same time is, too."""
+    """A second one at the same time is refused, and so is a rotation until it is done. Where what was made of the log
+    is gone when half of it is in the store, it is refused, and says what to do."""
     settings = deployment(tmp_path)
     logged(settings, town[1])
 
@@ -360,7 +405,9 @@ def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, l
 
     with pytest.raises(Killed):
         rebuilt(settings, twice)
-    shutil.rmtree(beside(settings) / "store")
+    with pytest.raises(InvalidSettings, match="being made again"):
+        rotate(settings, lambda _: None, lambda _: None)
+    shutil.rmtree(beside(Path(settings.store.path)) / "store")
     with pytest.raises(InvalidSettings, match="begin with an empty one"):
         rebuilt(settings)
 

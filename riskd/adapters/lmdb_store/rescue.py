@@ -38,6 +38,11 @@ def is_due(path: Path) -> float | None:
         return None
 
 
+def beside(path: Path) -> Path:
+    """Directory of what is made for a store at a path, to bring its histories back; there while it is."""
+    return path.with_name(f"{path.name}.rebuilding")
+
+
 def settle(path: Path) -> None:
     """The histories are back."""
     with suppress(FileNotFoundError):

@@ -1,0 +1,57 @@
+"""Laws of `riskd import decision-log`, from outside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+from riskd._proto.riskd.v1 import risk_pb2
+from tests.e2e.service import attempt, riskd, serving
+from tests.faults.test_store import remembered
+
+COMMAND = ("import", "decision-log")
+
+
+def lived(state: Path) -> None:
+    """A service in which twelve people sign in."""
+    with serving(state) as service, service.stub() as stub:
+        for number in range(12):
+            answer = stub.Assess(attempt(subject=f"person {number}"), timeout=20)
+            outcome = risk_pb2.RecordOutcomeRequest(assessment_id=answer.assessment_id)
+            outcome.session_established.SetInParent()
+            stub.RecordOutcome(outcome, timeout=20)
+
+
+def test_a_store_that_was_deleted_comes_back_by_the_command(tmp_path: Path) -> None:
+    """Without a time it is refused, with one everything is there again, once more there is nothing to do; a line that
+    is none is left out and told by the exit code, and an empty directory refused."""
+    lived(tmp_path)
+    before = remembered(tmp_path / "store")
+    shutil.rmtree(tmp_path / "store")
+    refused = riskd(*COMMAND, state=tmp_path)
+    assert refused.returncode == 2
+    assert "--until" in refused.stderr
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
+    done = riskd(*COMMAND, "--until", until, "--json", state=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["counts"] == {"attempts": 12, "outcomes": 12, "erased": 0}
+    assert remembered(tmp_path / "store") == before
+    again = riskd(*COMMAND, state=tmp_path)
+    assert (again.returncode, "nothing to do" in again.stdout) == (0, True)
+
+    shutil.rmtree(tmp_path / "store")
+    log = tmp_path / "decisions"
+    with next(log.glob("*.jsonl")).open("ab") as segment:
+        segment.write(b"no record\n")
+    partly = riskd(*COMMAND, str(log), "--until", until, state=tmp_path)
+    assert partly.returncode == 1, partly.stderr
+    assert "1  lines that are no records" in partly.stdout
+    assert "12  attempts" in partly.stdout
+    assert remembered(tmp_path / "store") == before
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "empty").mkdir()
+    nothing = riskd(*COMMAND, str(tmp_path / "empty"), "--until", until, state=tmp_path)
+    assert (nothing.returncode, "has no segments" in nothing.stderr) == (2, True)
