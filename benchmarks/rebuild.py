@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> None:
         def report(half: str, *_: int) -> None:
             nonlocal halfway, staged
             if half == RECORDS and not halfway:
-                halfway, staged = time.process_time(), (beside(Path(settings.store.path)) / "store" / "data.mdb").stat().st_size
+                halfway = time.process_time()
+                staged = (beside(Path(settings.store.path)) / "store" / "data.mdb").stat().st_size
 
         summary = rebuild(settings, LogSource(settings), until, report)
         ended = time.process_time()
