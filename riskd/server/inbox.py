@@ -70,6 +70,10 @@ class Inbox:
             self._over = self._over or why
             self._state.condition.notify_all()
 
+    def cancel(self) -> None:
+        """End the call, whatever it waits for."""
+        self._call.cancel()  # type: ignore[attr-defined]  # of cygrpc, published without types
+
     def _ask(self) -> None:
         """Have gRPC receive the next message, where there is room for it. With the state's condition held."""
         full = len(self._waiting) >= MESSAGES or self._bytes >= BYTES
@@ -77,7 +81,7 @@ class Inbox:
             return
         self._asked = True
         receive = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
-        self._call.start_server_batch(receive, self._arrived)  # type: ignore[attr-defined]  # of cygrpc, as above
+        self._call.start_server_batch(receive, self._arrived)  # type: ignore[attr-defined]  # of cygrpc, published without types
         self._state.due.add(_server._RECEIVE_MESSAGE_TOKEN)  # type: ignore[arg-type, call-arg]  # a wrong stub
 
     def _arrived(self, completed: object) -> object:

@@ -24,20 +24,26 @@ class Streams(ThreadPoolExecutor):
         self._most = most
         self._silent_s = silent_s
         self._age_s = age_s
-        self._open: set[Inbox] = set()
+        self._open: dict[Inbox, float] = {}
         self.turn = threading.Lock()
 
     def admits(self) -> bool:
-        """Whether one more may be opened."""
-        return len(self._open) < self._most
+        """Whether one more may be opened. If not, those end that should have: their clients do not read."""
+        if len(self._open) < self._most:
+            return True
+        overdue = monotonic() - 2 * self._age_s
+        for inbox, since in list(self._open.items()):
+            if since < overdue:
+                inbox.cancel()
+        return False
 
     def submit(self, fn: Callable[..., object], /, *args: object, **_: object) -> Future[object]:  # type: ignore[override]  # as gRPC calls it
         """Take a stream as `grpc._server` gives it, in the thread that then receives its messages."""
         finish, event, state, behaviour, _requests, *codecs = args
         inbox = Inbox(event.call, state)  # type: ignore[attr-defined]  # of cygrpc, published without types
-        self._open.add(inbox)
+        self._open[inbox] = monotonic()
         done = super().submit(fn, finish, event, state, behaviour, lambda: inbox, *codecs)
-        done.add_done_callback(lambda _: self._open.discard(inbox))
+        done.add_done_callback(lambda _: self._open.pop(inbox))
         return done
 
     def groups(self, inbox: Inbox) -> Iterator[list[bytes]]:

@@ -303,6 +303,33 @@ def test_an_old_stream_ends_however_busy_it_is() -> None:
         assert len(heard) == len(running.engine.attempts) > 0
 
 
+def test_who_does_not_read_keeps_no_place_for_ever() -> None:
+    """A stream that cannot end because its client takes no answer is cancelled when its place is needed."""
+    with served(replace(ANYWHERE, max_streams=1, stream_age_s=0.3)) as running:
+        running.engine.answer = lambda _: replace(ASSESSMENT, causes=("x" * 100_000,))
+        flood = running.stub.StreamAssess(
+            (risk_pb2.StreamAssessRequest(request=login("x")) for _ in range(100_000)), timeout=60
+        )
+        assert until(lambda: bool(running.engine.attempts))
+        refused = 0
+
+        def taken() -> bool:
+            nonlocal refused
+            sender = Sender(running)
+            sender.say(login("y"))
+            sender.end()
+            try:
+                return sender.hear(1)[0].request_id == "y"
+            except grpc.RpcError as error:
+                refused += error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                time.sleep(0.1)
+                return False
+
+        assert until(taken)
+        assert refused
+        flood.cancel()
+
+
 def test_streams_end_when_the_service_stops(running: Running, sender: Sender) -> None:
     """What was received is answered, then STREAM_OVER; no new stream is taken. Whatever was assessed has an answer."""
     held = threading.Event()
