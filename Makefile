@@ -90,6 +90,10 @@ panels: $(DEV) servers ## Run every query of every dashboard under load, and cou
 bench: $(DEV) ## Print every figure that the docs name
 	@$(BIN)/python -m benchmarks
 
+.PHONY: flame
+flame: $(DEV) ## Make a flame graph (SVG) of a worker under load; ARGS="--in-process" of an engine alone, "--native" with C
+	@$(BIN)/python -m benchmarks.flame $(ARGS)
+
 .PHONY: bench-large
 bench-large: $(DEV) ## Compare ten thousand subjects with ten million (half an hour, 20 GB of disk)
 	@$(BIN)/python -m benchmarks.scale --only times --subjects 10000 10000000

@@ -1,4 +1,4 @@
-"""Attempts in a batch beside attempts one by one, over gRPC on the same server: rate and CPU of each attempt."""
+"""Attempts in batches and on streams beside attempts one by one, on one server: rate and CPU of each attempt."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import argparse
 import statistics
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from contextlib import contextmanager
+from itertools import cycle, islice
 from typing import Final
 
 import grpc
@@ -26,6 +29,8 @@ from riskd.wiring import open_engine
 SIZE: Final = 100
 CALLERS: Final = 2
 """One batch is computed while the next one is on its way."""
+WINDOW: Final = 64
+"""Attempts under way on a stream."""
 
 
 class Rate(Struct, frozen=True):
@@ -39,8 +44,7 @@ def batches(server: Served, subjects: int, seconds: float, number: int) -> Rate:
     """Closed loop of batches; checks that each attempt was answered."""
     stream = attempts(subjects, number)
     ready = [risk_pb2.BatchAssessRequest(requests=map(request, islice(stream, SIZE))) for _ in range(60)]
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        stub = risk_pb2_grpc.RiskServiceStub(channel)
+    with stub_of(server) as stub:
 
         def caller(which: int) -> int:
             answered, until = 0, time.perf_counter() + seconds
@@ -50,10 +54,47 @@ def batches(server: Served, subjects: int, seconds: float, number: int) -> Rate:
                 answered, which = answered + len(answer.results), which + CALLERS
             return answered
 
-        cpu, begun = cpu_seconds(list(server.pids)), time.perf_counter()
-        with ThreadPoolExecutor(CALLERS) as pool:
-            answered = sum(pool.map(caller, range(CALLERS)))
-        elapsed, used = time.perf_counter() - begun, cpu_seconds(list(server.pids)) - cpu
+        return measured(server, caller)
+
+
+def streams(server: Served, subjects: int, seconds: float, number: int) -> Rate:
+    """As many streams as there are callers of batches, each with `WINDOW` attempts under way."""
+    stream = attempts(subjects, number)
+    ready = [risk_pb2.StreamAssessRequest(request=request(each)) for each in islice(stream, 60 * SIZE)]
+    with stub_of(server) as stub:
+
+        def caller(which: int) -> int:
+            answered, until, room = 0, time.perf_counter() + seconds, threading.Semaphore(WINDOW)
+
+            def sent() -> Iterator[risk_pb2.StreamAssessRequest]:
+                for each in cycle(ready[which::CALLERS]):
+                    room.acquire()
+                    if time.perf_counter() > until:
+                        return
+                    yield each
+
+            for answer in stub.StreamAssess(sent(), timeout=seconds + 10):
+                assert all(result.HasField("response") for result in answer.results)
+                answered += len(answer.results)
+                room.release(len(answer.results))
+            return answered
+
+        return measured(server, caller)
+
+
+@contextmanager
+def stub_of(server: Served) -> Iterator[risk_pb2_grpc.RiskServiceStub]:
+    """One connection."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield risk_pb2_grpc.RiskServiceStub(channel)
+
+
+def measured(server: Served, caller: Callable[[int], int]) -> Rate:
+    """All callers at once; each returns how many attempts were answered."""
+    cpu, begun = cpu_seconds(list(server.pids)), time.perf_counter()
+    with ThreadPoolExecutor(CALLERS) as pool:
+        answered = sum(pool.map(caller, range(CALLERS)))
+    elapsed, used = time.perf_counter() - begun, cpu_seconds(list(server.pids)) - cpu
     return Rate(answered / elapsed, used / answered * 1e6)
 
 
@@ -70,7 +111,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one load")
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds")
     options = parser.parse_args()
-    ways = {"one by one": one_by_one, f"batches of {SIZE}": batches}
+    ways = {"one by one": one_by_one, f"batches of {SIZE}": batches, f"streams of {WINDOW}": streams}
     rates: dict[str, list[Rate]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state:
         with open_engine(load(flags={"state.dir": state})) as engine:
@@ -87,9 +128,10 @@ def main() -> int:
     print(f"\n{'':<18}{'attempts/s':>12}{'CPU us/attempt':>17}")
     for name, rate in zip(ways, middles, strict=True):
         print(f"{name:<18}{rate.per_second:>12.0f}{rate.cpu:>17.0f}")
-    one, many = middles
-    faster, cheaper = many.per_second / one.per_second, one.cpu / many.cpu
-    print(f"in batches: {faster:.2f} times as many a second, {cheaper:.2f} times as many for the same CPU")
+    one = middles[0]
+    for name, many in zip(ways, middles, strict=True):
+        faster, cheaper = many.per_second / one.per_second, one.cpu / many.cpu
+        print(f"{name}: {faster:.2f} times as many a second, {cheaper:.2f} times as many for the same CPU")
     return 0
 
 

@@ -1,7 +1,9 @@
-"""What a score costs as the past grows: Freeman's formula counted over the log of sign-ins, beside riskd.
+"""What others take for the same work: Freeman's formula over the log, scikit-learn's forest, rules by cel-python.
 
 The formula is the authors' (see `core/familiarity`), scored as their code does it: everything is counted anew over the
-log at each score. riskd keeps what it needs by entity. Both get the same sign-ins; rounds take turns.
+log at each score. riskd keeps what it needs by entity. Both get the same sign-ins. The forest is one that scikit-learn
+has trained, with the vectors of `benchmarks.forest`; the rules are the conditions of `benchmarks.rules`, which riskd
+has Google's evaluator evaluate, fused. Rounds take turns, and the CPU time of one thread counts.
 """
 
 from __future__ import annotations
@@ -12,11 +14,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
-from time import perf_counter_ns
-from typing import Final
+from time import thread_time_ns
+from typing import Final, TypeVar
 
+import celpy
+import numpy as np
+from celpy import celtypes
+from threadpoolctl import threadpool_limits
+
+from benchmarks.forest import boosted
+from benchmarks.rules import ATTEMPT, CONTEXT, FEATURES, LOGIN, conditions, rules
 from benchmarks.seeding import SIGN_INS, seed
 from benchmarks.traffic import attempts
 from riskd.adapters.memory import NullMeter
@@ -24,6 +35,7 @@ from riskd.config import load
 from riskd.core.address import parse
 from riskd.core.attempt import Attempt
 from riskd.core.familiarity import global_term, ratio, user_term
+from riskd.core.rules import Facts
 from riskd.engine import Engine, observe
 from riskd.wiring import open_engine
 
@@ -38,6 +50,7 @@ LEVELS: Final = (
 )
 """As published: das-group/rba-algorithm."""
 Row = dict[str, str]
+Given = TypeVar("Given")
 
 
 def scored(log: list[Row], subject: str, now: Row) -> float:
@@ -59,6 +72,11 @@ def scored(log: list[Row], subject: str, now: Row) -> float:
     return score
 
 
+def told(what: str, theirs: float, ours: float) -> None:
+    """A line of the table."""
+    print(f"{what:<44}{theirs:>12.0f}{ours:>12.1f}{theirs / ours:>9.1f}", flush=True)
+
+
 def row(engine: Engine, attempt: Attempt, now: float) -> Row:
     """What the formula sees of an attempt."""
     address = parse(attempt.network.client_ip)
@@ -66,14 +84,59 @@ def row(engine: Engine, attempt: Attempt, now: float) -> Row:
     return {**observe(engine.parts, attempt, address, now).values, "subject": attempt.subject}
 
 
+def in_turns(theirs: Callable[[int], object], ours: Callable[[int], object], rounds: int) -> tuple[float, float]:
+    """Microseconds of CPU, medians of single calls, one of theirs and fifty of ours in turns."""
+    taken: tuple[list[int], list[int]] = ([], [])
+    for number in range(rounds):
+        for call, kept, times in ((theirs, taken[0], 1), (ours, taken[1], 50)):
+            for each in range(times):
+                start = thread_time_ns()
+                call(number * times + each)
+                kept.append(thread_time_ns() - start)
+    return statistics.median(taken[0]) / 1e3, statistics.median(taken[1]) / 1e3
+
+
+def forest(rounds: int) -> tuple[float, float]:
+    """One row by scikit-learn's `predict_proba`, and by the masks that it is exported to."""
+    calls = boosted(60, 32, 72)
+    x = np.random.default_rng(3).normal(size=(200, 72))
+    x[np.random.default_rng(4).random(x.shape) < 0.1] = np.nan
+    rows = [tuple(row) for row in x.tolist()]
+    theirs, ours = (partial(_at, calls[name], rows) for name in ("predict_proba", "score"))
+    with threadpool_limits(1):  # several threads of scikit-learn take longer for one row
+        return in_turns(theirs, ours, rounds)
+
+
+def rulings(rounds: int) -> tuple[float, float]:
+    """Twenty conditions about values that are new each time: by cel-python one by one, by riskd as one."""
+    environment = celpy.Environment()
+    programs = [environment.program(environment.compile(condition)) for condition in conditions(20)]
+    vectors = [[at / 5000] + [0.5] * (len(FEATURES) - 1) for at in range(5000)]
+    asked: list[dict[str, celpy.celtypes.Value]] = [
+        {"country": celtypes.StringType("NO")}
+        | {name: celtypes.DoubleType(value) for name, value in zip(FEATURES, each, strict=True)}
+        for each in vectors
+    ]
+    facts = [Facts(ATTEMPT, CONTEXT, vector, 0.01, LOGIN.postures) for vector in vectors]
+
+    def theirs(number: int) -> object:
+        return [program.evaluate(asked[number % len(asked)]) for program in programs]
+
+    return in_turns(theirs, partial(_at, rules(20), facts), rounds)
+
+
+def _at(call: Callable[[Given], object], given: Sequence[Given], number: int) -> object:
+    return call(given[number % len(given)])
+
+
 def main() -> int:
-    """Both at each size, then what they have grown by."""
+    """Freeman at each size, then what it has grown by; then the others."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__.splitlines()[0])
     parser.add_argument("--sign-ins", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="sizes of the past")
     parser.add_argument("--scores", type=int, default=20, help="scores by the formula at each size")
     options = parser.parse_args()
     now, found = time.time(), []
-    print(f"\n{'sign-ins':>10}{'Freeman over the log, us':>26}{'Engine.assess, us':>19}{'ratio':>9}")
+    print(f"\n{'':<44}{'theirs, us':>12}{'riskd, us':>12}{'ratio':>9}")
     for size in options.sign_ins:
         subjects = max(size // SIGN_INS, 1)
         with ExitStack() as stack:
@@ -83,19 +146,15 @@ def main() -> int:
             log = [row(engine, one, now) for one in islice(attempts(subjects, seed=1), size)]
             sample = list(islice(attempts(subjects, seed=3), 50 * options.scores))
             rows = [row(engine, one, now) for one in sample[: options.scores]]
-            theirs: list[int] = []
-            ours: list[int] = []
-            for number, seen in enumerate(rows):
-                start = perf_counter_ns()
-                scored(log, seen["subject"], seen)
-                theirs.append(perf_counter_ns() - start)
-                for one in sample[50 * number : 50 * number + 50]:
-                    start = perf_counter_ns()
-                    engine.assess(one)
-                    ours.append(perf_counter_ns() - start)
-            formula, whole = statistics.median(theirs) / 1e3, statistics.median(ours) / 1e3
+            formula, whole = in_turns(
+                lambda number, log=log, rows=rows: scored(log, rows[number]["subject"], rows[number]),  # type: ignore[misc]
+                lambda number, engine=engine, sample=sample: engine.assess(sample[number]),  # type: ignore[misc]
+                options.scores,
+            )
             found.append((formula, whole))
-            print(f"{size:>10}{formula:>26.0f}{whole:>19.0f}{formula / whole:>9.1f}", flush=True)
+            told(f"a sign-in, {size:,} before it: Freeman", formula, whole)
+    told("60 x 32 forest, one row: scikit-learn", *forest(options.scores * 10))
+    told("20 rules, new values: cel-python", *rulings(options.scores))
     (first, ours_first), (last, ours_last) = found[0], found[-1]
     grown = options.sign_ins[-1] / options.sign_ins[0]
     print(

@@ -105,6 +105,9 @@ class NoMeter:
     def handled(self, method: str, kind: str, code: str, seconds: float, /) -> None:
         """Nothing."""
 
+    def exchanged(self, method: str, received: int, sent: int, /) -> None:
+        """Nothing."""
+
 
 class PassThrough(grpc.ServerInterceptor):
     """What an interceptor costs that only wraps the handler, as metrics interceptors do."""

@@ -64,16 +64,20 @@ POLICY: Final = Policy(
 VECTOR: Final = [0.5] * len(FEATURES)
 
 
-def rules(count: int) -> Evaluate:
-    """Compiled rules over at most fifteen features; none hits."""
-    conditions = (
+def conditions(count: int) -> list[str]:
+    """Conditions over at most fifteen features; none is true."""
+    return [
         f'feature_{at % 15} > {at}.5 && (feature_{(at + 3) % 15} >= 2.0 || country in ["XX", "YY"])'
         for at in range(count)
-    )
+    ]
+
+
+def rules(count: int) -> Evaluate:
+    """Compiled rules; none hits."""
     compiled = CelCompiler(FEATURES)(
         [
             Rule(name=f"r{at}", when=when, tier=Tier.STEP_UP, reason="CODE", text="Text.", journeys=JOURNEYS)
-            for at, when in enumerate(conditions)
+            for at, when in enumerate(conditions(count))
         ]
     )
     assert not isinstance(compiled, list), compiled

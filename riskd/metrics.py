@@ -62,6 +62,7 @@ CODES: Final = (
 METHODS: Final = (
     ("unary", "riskd.v1.RiskService", "Assess"),
     ("unary", "riskd.v1.RiskService", "BatchAssess"),
+    ("bidi_stream", "riskd.v1.RiskService", "StreamAssess"),
     ("unary", "riskd.v1.RiskService", "RecordOutcome"),
     ("unary", "riskd.v1.SubjectService", "GetSubjectSummary"),
     ("unary", "riskd.v1.SubjectService", "ExportSubject"),

@@ -210,14 +210,21 @@ class PrometheusMeter:
             self._set("riskd_reload_timestamp_seconds", (), time.time())
 
     def started(self, method: str, type: str) -> None:  # noqa: A002 - the label's name
-        """A call and its message came in. `method` is `riskd.v1.RiskService/Assess`, whose type the table knows."""
+        """A call came in, a unary one with its message. `method` is `riskd.v1.RiskService/Assess`."""
         started, received, _, _ = self._call(method)
         with self._lock:
             self._slots[started] += 1.0
-            self._slots[received] += 1.0
+            self._slots[received] += type == _UNARY
+
+    def exchanged(self, method: str, received: int, sent: int) -> None:
+        """A stream has received and sent so many messages more."""
+        _, came, went, _ = self._call(method)
+        with self._lock:
+            self._slots[came] += received
+            self._slots[went] += sent
 
     def handled(self, method: str, type: str, code: str, seconds: float) -> None:  # noqa: A002 - the label's name
-        """A call ended with `code`, as grpcio spells it (`NOT_FOUND`); OK sent one message."""
+        """A call ended with `code`, as grpcio spells it (`NOT_FOUND`); a unary one that is OK sent one message."""
         _, _, sent, handling = self._call(method)
         handled = self._handled.get((method, code))
         if handled is None:
@@ -226,7 +233,7 @@ class PrometheusMeter:
         bucket = handling + bisect_left(self._call_bounds, seconds)
         with self._lock:
             self._slots[handled] += 1.0
-            self._slots[sent] += code == "OK"
+            self._slots[sent] += code == "OK" and type == _UNARY
             self._slots[bucket] += 1.0
             self._slots[handling + self._call_sum] += seconds
 
@@ -314,6 +321,7 @@ class PrometheusMeter:
         self._slots[self._places(name)[row]] = value
 
 
+_UNARY: Final = "unary"
 _NO_CALL: Final = f"{OTHER}/{OTHER}"
 
 

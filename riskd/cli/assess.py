@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -46,10 +48,16 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "assess",
         description="Ask a running service to assess one attempt. The attempt comes from flags, from a file in the "
-        "JSON form of riskd.v1.AssessRequest, or from both: flags win.",
+        "JSON form of riskd.v1.AssessRequest, or from both: flags win. With --stream, many.",
         epilog=_EXIT_CODES,
     )
     parser.add_argument("file", nargs="?", help="JSON file, or - for standard input")
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="each line of the file is an attempt; print an answer a line, as JSON, in the same order. Exits with 2 if "
+        "one was refused; --timeout is the longest wait for an answer",
+    )
     for flag, (path, meaning) in FLAGS.items():
         parser.add_argument(f"--{flag}", dest=path, metavar="TEXT", help=meaning)
     parser.add_argument(
@@ -96,7 +104,13 @@ def _assess(args: argparse.Namespace) -> int:
     from riskd.cli import client
 
     fields = [(path, value) for path, _ in FLAGS.values() if (value := vars(args)[path]) is not None]
-    request = client.assess_request(_read(args.file), [*fields, *(_pair(each) for each in args.set)])
+    fields += [_pair(each) for each in args.set]
+    if args.stream:
+        from riskd.cli import stream
+
+        with _lines(args.file) as lines:
+            return stream.run(args, lines, fields)
+    request = client.assess_request(_read(args.file), fields)
     shown = client.bearer(args)
     return client.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=shown))
 
@@ -120,6 +134,20 @@ def _read(file: str | None) -> str:
         return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidAttempt([Problem(file, f"cannot be read: {error}")]) from error
+
+
+@contextmanager
+def _lines(file: str | None) -> Iterator[Iterable[str]]:
+    """The lines of a document that may be long, or still being written. Raises InvalidAttempt."""
+    if file is None or file == "-":
+        yield sys.stdin
+        return
+    try:
+        opened = Path(file).open(encoding="utf-8", errors="replace")  # noqa: SIM115 - below
+    except OSError as error:
+        raise InvalidAttempt([Problem(file, f"cannot be read: {error}")]) from error
+    with opened:
+        yield opened
 
 
 def _pair(text: str) -> tuple[str, str]:

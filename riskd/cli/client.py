@@ -33,6 +33,7 @@ _EXIT: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: BAD_INPUT,
     grpc.StatusCode.UNAVAILABLE: NO_ANSWER,
     grpc.StatusCode.DEADLINE_EXCEEDED: NO_ANSWER,
+    grpc.StatusCode.CANCELLED: NO_ANSWER,
     grpc.StatusCode.RESOURCE_EXHAUSTED: NO_ANSWER,
 }
 Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse

@@ -57,6 +57,7 @@ class Server(Struct, frozen=True, kw_only=True):
             description="Sign-ins, or outcomes, that may wait in a worker; further ones are refused at once.",
         ),
     ] = 256
+    max_streams: Annotated[int, Meta(ge=0, le=1000, description="Streams of attempts open in a worker at a time.")] = 32
     queue_ms: Annotated[
         int,
         Meta(

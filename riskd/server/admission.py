@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
-from typing import Final, Generic, ParamSpec, TypeAlias, TypeVar
+from typing import Final, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import grpc
 from grpc_status.rpc_status import to_status
@@ -14,9 +14,11 @@ from msgspec import Struct
 from riskd.core.errors import Problem
 from riskd.server.faults import Overloaded
 from riskd.server.handlers import FULL, Lane
-from riskd.server.interceptors import UNARY, RpcMeter
+from riskd.server.inbox import Inbox
+from riskd.server.interceptors import STREAM, UNARY, RpcMeter
 from riskd.server.reception import Reception
 from riskd.server.status import status
+from riskd.server.streams import Streams
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -39,10 +41,18 @@ class By(Generic[Request, Response]):
         return self._behaviour(request, context)
 
 
-class Method(Struct, frozen=True):
-    """A method: its calls wait in the lane, or are refused."""
+class Admission(Protocol):
+    """Decides about each call of a method as it arrives."""
 
-    lane: Lane
+    def admits(self) -> bool:
+        """Whether one that comes now is taken."""
+        ...
+
+
+class Method(Struct, frozen=True):
+    """A method: its calls are handled, after a wait perhaps, or refused."""
+
+    admission: Admission
     handler: Handler
     refusal: Handler
 
@@ -63,7 +73,7 @@ class Gate(grpc.ServiceRpcHandler):
         found = self._methods.get(handler_call_details.method)
         if found is None:
             return None
-        return found.handler if found.lane.admits() else found.refusal
+        return found.handler if found.admission.admits() else found.refusal
 
 
 def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter) -> Method:
@@ -73,7 +83,18 @@ def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter) -> Method:
     return Method(lane, waiting, _refusal(name, meter))
 
 
-def _refusal(name: str, meter: RpcMeter) -> Handler:
+def stream_method(
+    name: str,
+    streams: Streams,
+    behaviour: Callable[[Inbox, grpc.ServicerContext], Iterator[bytes]],
+    meter: RpcMeter,
+) -> Method:
+    """A method whose calls are streams both ways."""
+    handler: Handler = grpc.stream_stream_rpc_method_handler(By(streams, behaviour))
+    return Method(streams, handler, _refusal(name, meter, STREAM))
+
+
+def _refusal(name: str, meter: RpcMeter, kind: str = UNARY) -> Handler:
     """Answers RESOURCE_EXHAUSTED with RetryInfo, as cheaply as it goes: what refuses must keep up with what comes.
 
     It takes a stream, which on the wire is what a single message is, too: so nobody waits for the message. And it runs
@@ -83,9 +104,9 @@ def _refusal(name: str, meter: RpcMeter) -> Handler:
 
     def refuse(_: object, context: grpc.ServicerContext) -> bytes:
         begun = perf_counter()
-        meter.started(name, UNARY)
+        meter.started(name, kind)
         meter.refused(name, FULL)
-        meter.handled(name, UNARY, "RESOURCE_EXHAUSTED", perf_counter() - begun)
+        meter.handled(name, kind, "RESOURCE_EXHAUSTED", perf_counter() - begun)
         context.abort_with_status(told)
 
     return grpc.stream_unary_rpc_method_handler(By(_Here(1), refuse))

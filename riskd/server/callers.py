@@ -30,6 +30,7 @@ ROLES: Final = {
     "assessor": ("RiskService/Assess",),
     "outcome_reporter": ("RiskService/RecordOutcome",),
     "batch": ("RiskService/BatchAssess",),
+    "stream": ("RiskService/StreamAssess",),
     "support": ("SubjectService/GetSubjectSummary",),
     "privacy_officer": (
         "SubjectService/GetSubjectSummary",

@@ -34,6 +34,12 @@ class Overloaded(RiskdError):
     reason = "OVERLOADED"
 
 
+class StreamOver(RiskdError):
+    """A stream that riskd ends by itself: for its age, a long silence, or because the service stops."""
+
+    reason = "STREAM_OVER"
+
+
 class Fault(Struct, frozen=True):
     """How a reason crosses the wire, and what to do about it."""
 
@@ -115,10 +121,18 @@ FAULTS: Final = {
     "OVERLOADED": Fault(
         StatusCode.RESOURCE_EXHAUSTED,
         "More calls came than the worker can do. This one was not begun: it waited longer than `server.queue_ms` (or "
-        "`server.standing_queue_ms`, in a queue that lasts), or found `server.max_concurrent_rpcs` waiting.",
+        "`server.standing_queue_ms`, in a queue that lasts), or found `server.max_concurrent_rpcs` waiting, or "
+        "`server.max_streams` open.",
         "Do what your flow does without an answer; retry after `RetryInfo`, with growing pauses.",
         "Add workers or machines; `riskd_refused_total` and `riskd_queue_seconds` say how many. Look for callers that "
         "retry without pauses.",
+    ),
+    "STREAM_OVER": Fault(
+        StatusCode.ABORTED,
+        "riskd ends the stream: for its age, because no attempt came for a while, or because it stops. What it had "
+        "received was answered, unless it stops at once.",
+        "Open another stream, and send again what has no answer; with a `request_id` it counts once.",
+        "Nothing: streams end so every minute.",
     ),
     "UNAVAILABLE": Fault(
         StatusCode.UNAVAILABLE,

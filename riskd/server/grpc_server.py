@@ -16,12 +16,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
-from riskd.server.admission import By, Gate, Method, method
+from riskd.server.admission import By, Gate, Method, method, stream_method
 from riskd.server.guard import Guard
 from riskd.server.handlers import Handlers, Limits
 from riskd.server.interceptors import RpcMeter, Tracer, unary
 from riskd.server.release_servicer import Releases, ReleaseServicer
 from riskd.server.servicer import Engine, RiskServicer
+from riskd.server.streaming import streaming
+from riskd.server.streams import Streams
 from riskd.server.subject_servicer import Subjects, SubjectServicer
 
 SERVICE: Final = risk_pb2.DESCRIPTOR.services_by_name["RiskService"].full_name
@@ -55,6 +57,12 @@ class Options(Struct, frozen=True, kw_only=True):
     """For one attempt or outcome, where the caller's deadline leaves that much."""
     max_concurrent_rpcs: int = 256
     """Calls of one method that may wait; beyond it they are refused at once."""
+    max_streams: int = 32
+    """Streams of attempts that are open at a time; beyond it they are refused at once."""
+    stream_silent_s: float = 30.0
+    """Longest wait for the next attempt of a stream."""
+    stream_age_s: float = 60.0
+    """Time after which a stream takes no more."""
     queue_s: float = 0.1
     """Longest wait of a sign-in or an outcome for its turn."""
     standing_queue_s: float = 0.01
@@ -69,18 +77,19 @@ class Options(Struct, frozen=True, kw_only=True):
     """Idle connections are closed after this time."""
     max_connection_streams: int = 100
     """Calls under way on one connection, those that were taken back and are not yet over included."""
-    connection_grace_s: int = 30
-    """Time for the calls on a connection that is closed for its age."""
+    connection_grace_s: int = 70
+    """Time for the calls on a connection that is closed for its age: more than a stream takes."""
     min_ping_interval_s: int = 30
     """Shortest interval of clients' keepalive pings that is tolerated."""
 
 
 class Service(Struct, frozen=True):
-    """A server, not yet started, its health, and the port that it has bound."""
+    """A server, not yet started, its health, the port that it has bound, and the streams that will be open."""
 
     server: grpc.Server
     health: health.HealthServicer
     port: int
+    streams: Streams
 
 
 class Administration(Struct, frozen=True):
@@ -111,9 +120,8 @@ def build_server(
         options=channel_arguments(options),
         maximum_concurrent_rpcs=REFUSALS * options.max_concurrent_rpcs,
     )
-    server.add_generic_rpc_handlers(
-        [_risk_service(engine, options, meter, partial(unary, meter=meter, guard=guard, tracer=tracer))]
-    )
+    streams = Streams(options.max_streams, silent_s=options.stream_silent_s, age_s=options.stream_age_s)
+    server.add_generic_rpc_handlers([_risk_service(engine, options, meter, streams, guard=guard, tracer=tracer)])
     states = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
     server.add_generic_rpc_handlers([each.handler for each in beside])
@@ -123,7 +131,7 @@ def build_server(
         port = server.add_insecure_port(options.address)
     else:
         port = server.add_secure_port(options.address, credentials)
-    return Service(server, states, port)
+    return Service(server, states, port, streams)
 
 
 def build_administrative_server(administration: Administration, path: Path) -> grpc.Server:
@@ -151,16 +159,19 @@ def set_serving(states: health.HealthServicer, serving: bool) -> None:
 
 
 def _risk_service(
-    engine: Engine, options: Options, meter: RpcMeter, rpc: partial[grpc.RpcMethodHandler[bytes, bytes]]
+    engine: Engine, options: Options, meter: RpcMeter, streams: Streams, *, guard: Guard | None, tracer: Tracer | None
 ) -> grpc.GenericRpcHandler:
+    rpc = partial(unary, meter=meter, guard=guard, tracer=tracer)
     handlers = Handlers(options.threads, "rpc", held_up_s=HELD_UP * options.timeout_s)
     servicer = RiskServicer(engine, options.timeout_s, partial(handlers.give_way, WAY_SECONDS))
     several = options.max_message_bytes
     one = min(ATTEMPT_BYTES, several)
-    names = {name: f"{SERVICE}/{name}" for name in ("Assess", "RecordOutcome", "BatchAssess")}
+    names = {name: f"{SERVICE}/{name}" for name in ("Assess", "RecordOutcome", "BatchAssess", "StreamAssess")}
     assess = rpc(names["Assess"], risk_pb2.AssessRequest, servicer.assess, max_bytes=one)
     record = rpc(names["RecordOutcome"], risk_pb2.RecordOutcomeRequest, servicer.record_outcome, max_bytes=one)
     batch = rpc(names["BatchAssess"], risk_pb2.BatchAssessRequest, servicer.batch_assess, max_bytes=several)
+    name = names["StreamAssess"]
+    stream = streaming(name, servicer.assess_aside, streams, meter, one, guard=guard, tracer=tracer)
     brisk = Limits(calls=options.max_concurrent_rpcs, burst_s=options.queue_s, standing_s=options.standing_queue_s)
     patient = replace(brisk, standing_s=options.queue_s)
     # The order of the lanes is the order of the turns: somebody waits for a sign-in, nobody for what came of it.
@@ -170,6 +181,7 @@ def _risk_service(
         "Assess": method(names["Assess"], sign_ins, assess, meter),
         "RecordOutcome": method(names["RecordOutcome"], outcomes, record, meter),
         "BatchAssess": _aside(names["BatchAssess"], batch, meter),
+        "StreamAssess": stream_method(name, streams, stream, meter),
     }
     return Gate(SERVICE, methods)
 

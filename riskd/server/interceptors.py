@@ -25,21 +25,29 @@ from riskd.server.json_log import told
 from riskd.server.status import internal, status
 
 _LOG: Final = logging.getLogger(__name__)
-_CODES: Final = {code.value[0]: code.name for code in StatusCode}
+CODES: Final = {code.value[0]: code.name for code in StatusCode}
+"""gRPC's name of each number."""
 UNARY: Final = "unary"
+STREAM: Final = "bidi_stream"
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
 
 
 class RpcMeter(QueueMeter, Protocol):
     """What the boundary counts, under the names that gRPC dashboards know. Must not raise or block."""
 
     def started(self, method: str, kind: str, /) -> None:
-        """A call and its message came in. `method` is `riskd.v1.RiskService/Assess`, `kind` is `unary`."""
+        """A call came in, `UNARY` with its message. `method` is `riskd.v1.RiskService/Assess`."""
         ...
 
     def handled(self, method: str, kind: str, code: str, seconds: float, /) -> None:
-        """The call was answered with `code` (`OK`, `INVALID_ARGUMENT`); OK sent one message."""
+        """The call ended with `code` (`OK`, `INVALID_ARGUMENT`); where it is `UNARY`, OK sent one message."""
+        ...
+
+    def exchanged(self, method: str, received: int, sent: int, /) -> None:
+        """A stream has received and sent so many messages more."""
         ...
 
 
@@ -47,8 +55,8 @@ class Tracer(Protocol):
     """Puts spans round calls."""
 
     def traced(
-        self, method: str, behaviour: Callable[[Request, ServicerContext], Response]
-    ) -> Callable[[Request, ServicerContext], Response]:
+        self, method: str, behaviour: Callable[[Asked, ServicerContext], Told]
+    ) -> Callable[[Asked, ServicerContext], Told]:
         """The behaviour, with a span round each call."""
         ...
 
@@ -71,7 +79,7 @@ def unary(
     """
     if tracer is not None:
         behaviour = tracer.traced(method, behaviour)
-    read = _reader(method, _parser(request_type, max_bytes), _tenants(request_type), guard)
+    read = _reader(method, parser(request_type, max_bytes), _tenants(request_type), guard)
 
     def handle(message: bytes, context: ServicerContext) -> bytes:
         begun = perf_counter()
@@ -82,8 +90,8 @@ def unary(
             request = read(message, context)
             answer = behaviour(request, context).SerializeToString()
         except Exception as error:
-            fault = status(error) if isinstance(error, RiskdError) else _bug(method, error, request)
-            meter.handled(method, UNARY, _CODES[fault.code], perf_counter() - begun)
+            fault = status(error) if isinstance(error, RiskdError) else bug(method, error, request)
+            meter.handled(method, UNARY, CODES[fault.code], perf_counter() - begun)
             context.abort_with_status(to_status(fault))
         meter.handled(method, UNARY, "OK", perf_counter() - begun)
         return answer
@@ -117,7 +125,7 @@ def _tenants(request_type: type[Request]) -> Callable[[Request], tuple[str, ...]
     return lambda _: ()
 
 
-def _parser(request_type: type[Request], max_bytes: int) -> Callable[[bytes], Request]:
+def parser(request_type: type[Request], max_bytes: int) -> Callable[[bytes], Request]:
     """Bytes to message. Raises InvalidRequest."""
     from_string, name = request_type.FromString, request_type.DESCRIPTOR.full_name
 
@@ -132,7 +140,7 @@ def _parser(request_type: type[Request], max_bytes: int) -> Callable[[bytes], Re
     return parse
 
 
-def _bug(method: str, error: Exception, request: Message | None) -> Status:
+def bug(method: str, error: Exception, request: Message | None) -> Status:
     """Logs the kind and the place, and which request it was. Messages of exceptions may quote it, so they are left
     out."""
     error_id = uuid4().hex

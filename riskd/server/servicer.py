@@ -66,6 +66,11 @@ class RiskServicer:
         timeout = self._allowed(call)
         return self._answers.response(self._engine.assess(translate.attempt(request), timeout))
 
+    def assess_aside(self, request: risk_pb2.AssessRequest, call: Call) -> risk_pb2.AssessResponse:
+        """Assess one of many for which nobody waits."""
+        self._give_way()
+        return self.assess(request, call)
+
     def batch_assess(self, request: risk_pb2.BatchAssessRequest, call: Call) -> risk_pb2.BatchAssessResponse:
         """Assess several attempts in order; a refused one fails no other."""
         count = len(request.requests)

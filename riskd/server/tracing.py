@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from time import time_ns
 from typing import Final, TypeVar
 
-from google.protobuf.message import Message
 from grpc import ServicerContext
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -41,8 +40,8 @@ GAPS: Final = 16
 PART: Final = "tracing"
 SCORES: Final = (0.01, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95, 1.0)
 """A score is told as the first of these that is not below it."""
-Request = TypeVar("Request", bound=Message)
-Response = TypeVar("Response", bound=Message)
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 _HEADERS: Final = ("traceparent", "tracestate")
 
 

@@ -128,6 +128,7 @@ def _options(settings: Settings, port: int) -> Options:
         threads=server.threads,
         timeout_s=server.default_timeout_ms / 1000,
         max_concurrent_rpcs=server.max_concurrent_rpcs,
+        max_streams=server.max_streams,
         queue_s=server.queue_ms / 1000,
         standing_queue_s=server.standing_queue_ms / 1000,
         max_message_bytes=server.max_message_kb * 1024,
@@ -177,4 +178,5 @@ def _drain(settings: Settings, service: Service) -> None:
     """Say NOT_SERVING, give balancers time to notice, refuse new calls, finish those under way."""
     set_serving(service.health, False)
     time.sleep(settings.server.lame_duck_s)
+    service.streams.end()
     service.server.stop(settings.server.grace_s).wait()

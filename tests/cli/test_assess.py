@@ -6,18 +6,22 @@ import argparse
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from msgspec.structs import replace
 
 from riskd.cli import assess, client
+from riskd.core.assessment import Assessment
 from riskd.core.attempt import OUTCOMES, Attempt, Behaviour, Outcome
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, RiskdError
 from riskd.core.requirement import Tier
 from riskd.server import translate
-from tests.server.world import ASSESSMENT, Running, served
+from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 
 LOGIN = ("assess", "--domain", "customer", "--subject", "u-1", "--journey", "login", "--ip", "192.0.2.7")
 
@@ -185,3 +189,78 @@ def test_the_parser_loads_no_grpc() -> None:
     """`riskd --help`, and the process that forks workers, never load grpc."""
     program = "import sys, riskd.cli.assess; sys.exit('grpc' in sys.modules or 'google.protobuf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode == 0
+
+
+def lines(*subjects: str) -> str:
+    return "".join(json.dumps({"subject": subject, "request_id": f"r-{subject}"}) + "\n" for subject in subjects)
+
+
+def test_a_stream_answers_every_line_in_order(
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One answer a line, under the name of its attempt; flags hold for all; who is refused makes the exit code 2."""
+
+    def judge(attempt: Attempt) -> Assessment:
+        if attempt.subject == "7":
+            raise InvalidAttempt([Problem("subject", "is unlucky")])
+        return replace(ASSESSMENT, id=attempt.subject)
+
+    running.engine.answer = judge
+    file = tmp_path / "attempts.jsonl"
+    file.write_text(lines(*map(str, range(1000))) + "\n")
+    assert run("assess", "--stream", str(file), "--domain", "customer", *target(running)) == client.BAD_INPUT
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["requestId"] for each in told] == [f"r-{number}" for number in range(1000)]
+    assert [each["response"]["assessmentId"] for each in told if "response" in each] == [
+        str(number) for number in range(1000) if number != 7
+    ]
+    assert "is unlucky" in told[7]["error"]["message"]
+    assert {attempt.domain for attempt, _ in running.engine.attempts} == {"customer"}
+
+
+def test_a_stream_that_ends_by_itself_is_followed_by_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every line has one answer, whichever stream it came by; an attempt without an id has one made up."""
+    with served(replace(ANYWHERE, stream_age_s=0.1)) as running:
+
+        def slow(attempt: Attempt) -> Assessment:
+            time.sleep(0.001)
+            return replace(ASSESSMENT, id=attempt.subject)
+
+        running.engine.answer = slow
+        file = tmp_path / "attempts.jsonl"
+        file.write_text("".join(json.dumps({"subject": str(number)}) + "\n" for number in range(1000)))
+        assert run("assess", "--stream", str(file), *target(running)) == 0
+        assert len(running.meter.calls) > 2
+        assert all(attempt.request_id for attempt, _ in running.engine.attempts)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["response"]["assessmentId"] for each in told] == [str(number) for number in range(1000)]
+
+
+def test_a_stream_stops_at_a_line_that_is_no_attempt(
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those before it are answered; the line is named."""
+    file = tmp_path / "attempts.jsonl"
+    file.write_text(lines("1", "2") + "{\n" + lines("3"))
+    assert run("assess", "--stream", str(file), *target(running)) == client.BAD_INPUT
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 2
+    assert "line 3" in told.err
+
+
+def test_a_stream_without_answers_is_given_up(running: Running, tmp_path: Path) -> None:
+    """After --timeout seconds, with the exit code of no answer; as without a server."""
+    held = threading.Event()
+
+    def never(_: Attempt) -> Assessment:
+        assert held.wait(10)
+        return ASSESSMENT
+
+    running.engine.answer = never
+    file = tmp_path / "attempts.jsonl"
+    file.write_text(lines("1"))
+    assert run("assess", "--stream", str(file), "--timeout", "0.3", *target(running)) == client.NO_ANSWER
+    held.set()
+    assert run("assess", "--stream", str(file), "--target", "127.0.0.1:1") == client.NO_ANSWER

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status.rpc_status import from_call
 from msgspec import Struct
 
-from riskd._proto.riskd.v1 import risk_pb2_grpc
+from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.core import record
 from tests.e2e.service import EAGER, Service, attempt, serving
@@ -57,6 +61,44 @@ def call(service: Service, number: int, warm: threading.Semaphore, way: Way) -> 
             answered.append(answer.assessment_id)
             if len(answered) == BEFORE:
                 warm.release()
+
+
+def talk(service: Service, number: int, warm: threading.Semaphore, over: list[str]) -> list[str]:
+    """Sign in on streams, one after another, until the service ends one for good; the ids of all answers."""
+    answered: list[str] = []
+
+    def requests() -> Iterator[risk_pb2.StreamAssessRequest]:
+        for sent in count():
+            yield risk_pb2.StreamAssessRequest(request=attempt(subject=f"{number} {sent}"))
+
+    with grpc.insecure_channel(service.address, EAGER) as channel:
+        try:
+            for answer in risk_pb2_grpc.RiskServiceStub(channel).StreamAssess(requests(), timeout=60):
+                for result in answer.results:
+                    assert not result.response.degraded
+                    answered.append(result.response.assessment_id)
+                    if len(answered) == BEFORE:
+                        warm.release()
+        except grpc.RpcError as error:
+            info, status = ErrorInfo(), from_call(error)
+            over.append(info.reason if status and status.details[0].Unpack(info) else error.code().name)
+        return answered
+
+
+@pytest.mark.slow
+def test_sigterm_ends_streams_and_loses_nothing(tmp_path: Path) -> None:
+    """Streams at full speed end as STREAM_OVER; the log has exactly what was answered, and the exit code is 0."""
+    over: list[str] = []
+    with serving(tmp_path, workers=2) as service, ThreadPoolExecutor(CALLERS) as pool:
+        warm = threading.Semaphore(0)
+        streams = [pool.submit(talk, service, number, warm, over) for number in range(CALLERS)]
+        for _ in streams:
+            assert warm.acquire(timeout=30)
+        assert service.stop() == 0
+        answered = [each for one in streams for each in one.result()]
+        assert over == ["STREAM_OVER"] * CALLERS
+        assert len(answered) == len(set(answered)) >= CALLERS * BEFORE
+        assert {line.id for line in service.decisions() if isinstance(line, record.AssessmentRecord)} == set(answered)
 
 
 @pytest.mark.slow

@@ -82,6 +82,9 @@ def test_counters_say_what_was_done(tmp_path: Path) -> None:
             stub.Assess(attempt(subject="8", request_id="r"), timeout=5)
             stub.Assess(attempt(subject="8", request_id="r"), timeout=5)
             stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=[attempt(), attempt("bad")]), timeout=5)
+            sent = [risk_pb2.StreamAssessRequest(request=each) for each in (attempt(subject="9"), attempt("bad"))]
+            told_of = list(stub.StreamAssess(iter(sent), timeout=5))
+            assert [each.WhichOneof("result") for one in told_of for each in one.results] == ["response", "error"]
             told = risk_pb2.RecordOutcomeRequest(assessment_id=answers[0].assessment_id)
             told.session_established.SetInParent()
             stub.RecordOutcome(told, timeout=5)
@@ -98,16 +101,19 @@ def test_counters_say_what_was_done(tmp_path: Path) -> None:
             ("Assess", "OK"): 9,
             ("Assess", "InvalidArgument"): 2,
             ("BatchAssess", "OK"): 1,
+            ("StreamAssess", "OK"): 1,
             ("RecordOutcome", "OK"): 1,
         }
         for name in ("grpc_server_started_total", "grpc_server_handling_seconds_count"):
-            assert service.metric(name) == 13
+            assert service.metric(name) == 14
+        assert service.metric("grpc_server_msg_received_total", grpc_type="bidi_stream") == 2
+        assert service.metric("grpc_server_msg_sent_total", grpc_type="bidi_stream") == len(told_of)
         assert not [name for name in ("grpc_method", "grpc_service", "domain", "tier") if _other(service, name)]
-        assert service.metric("riskd_assessments_total", domain="customer", journey="login") == 9
-        assert service.metric("riskd_score_count") == 9
+        assert service.metric("riskd_assessments_total", domain="customer", journey="login") == 10
+        assert service.metric("riskd_score_count") == 10
         assert service.metric("riskd_outcomes_total", kind="session_established") == 1
         logged = Counter(type(line) for line in service.decisions())
-        assert logged == {record.AssessmentRecord: 9, record.RepeatRecord: 1, record.OutcomeRecord: 1}
+        assert logged == {record.AssessmentRecord: 10, record.RepeatRecord: 1, record.OutcomeRecord: 1}
         assert service.stop() == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
-from riskd._proto.riskd.v1 import risk_pb2
+from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd.core import record
 from tests.e2e.service import Service, attempt, serving
 
@@ -58,3 +58,33 @@ def test_another_attempt_under_the_same_id(service: Service, tmp_path: Path) -> 
         batch = stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=[asked, other, asked]), timeout=5)
     assert [result.WhichOneof("result") for result in batch.results] == ["response", "error", "response"]
     assert batch.results[0].response == batch.results[2].response == first
+
+
+def test_one_request_by_any_method(service: Service, tmp_path: Path) -> None:
+    """Whichever of Assess, BatchAssess and StreamAssess had it first, the others give the same answer, bit for bit;
+    twice on one stream is once, and the log has one assessment of each."""
+    asked = [attempt(subject=f"{tmp_path.name} {number}", request_id="any") for number in range(3)]
+
+    def single(stub: risk_pb2_grpc.RiskServiceStub) -> list[risk_pb2.AssessResponse]:
+        return [stub.Assess(each, timeout=5) for each in asked]
+
+    def batched(stub: risk_pb2_grpc.RiskServiceStub) -> list[risk_pb2.AssessResponse]:
+        results = stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=asked), timeout=5).results
+        return [result.response for result in results]
+
+    def streamed(stub: risk_pb2_grpc.RiskServiceStub) -> list[risk_pb2.AssessResponse]:
+        sent = [risk_pb2.StreamAssessRequest(request=each) for each in [*asked, *asked]]
+        results = [result for answer in stub.StreamAssess(iter(sent), timeout=5) for result in answer.results]
+        assert [result.response for result in results[:3]] == [result.response for result in results[3:]]
+        return [result.response for result in results[:3]]
+
+    ways = (single, batched, streamed)
+    before = sum(isinstance(line, record.AssessmentRecord) for line in service.decisions())
+    with service.stub() as stub:
+        for turn in range(3):
+            for number, each in enumerate(asked):
+                each.request_id = f"any {turn} {number}"
+            first, *rest = [way(stub) for way in (*ways[turn:], *ways[:turn])]
+            assert all(answer.assessment_id for answer in first)
+            assert rest == [first, first]
+    assert sum(isinstance(line, record.AssessmentRecord) for line in service.decisions()) == before + 9

@@ -120,6 +120,12 @@ def drive(service: Service, callers: Path) -> list[str]:
         stub.Assess(attempt(request_id="r1"), timeout=10, metadata=shown(TOKEN))
         batch = risk_pb2.BatchAssessRequest(requests=[attempt(), attempt(ip="999." + ADDRESS), attempt()])
         stub.BatchAssess(batch, timeout=10, metadata=shown(TOKEN))
+        sent = [*batch.requests, attempt(tenant=CANARIES["foreign tenant"])]
+        messages = [risk_pb2.StreamAssessRequest(request=each).SerializeToString() for each in sent]
+        stream: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            "/riskd.v1.RiskService/StreamAssess"
+        )
+        list(stream(iter([*messages, CANARIES["garbage"].encode()]), timeout=10, metadata=shown(TOKEN)))
         for number, assessment in enumerate([*ids, "0" * 32, CANARIES["subject"]]):
             told = risk_pb2.RecordOutcomeRequest(assessment_id=assessment, tenant="acme")
             getattr(told, ("confirmed_legitimate", "confirmed_fraud", "session_established")[number % 3]).SetInParent()
@@ -175,7 +181,7 @@ def test_nobody_is_named_in_anything_that_is_written(tmp_path: Path) -> None:
     callers, scratch = tmp_path / "callers.toml", tmp_path / "s" / "tmp"
     callers.write_text(
         f'[web]\ntoken_sha256 = ["{token_hash(TOKEN)}"]\ntenants = ["acme"]\n'
-        'methods = ["assessor", "outcome_reporter", "batch"]\n'
+        'methods = ["assessor", "outcome_reporter", "batch", "stream"]\n'
     )
     scratch.mkdir(parents=True)
     settings = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import grpc
 import pytest
@@ -120,6 +121,25 @@ def test_another_s_tenant_is_denied(running: Running, tenant: str) -> None:
     told = refused(lambda: running.stub.BatchAssess(mixed, timeout=5, metadata=shows(SECRET)))
     assert told == ("PERMISSION_DENIED", "NOT_ALLOWED")
     assert not running.engine.attempts
+
+
+def test_a_stream_is_of_its_caller(running: Running, guard: Guard) -> None:
+    """A stream of nobody, or of a caller that has not the method, ends before anything of it is read; an attempt in
+    another's tenant is answered with PERMISSION_DENIED, and the stream goes on."""
+    requests = [risk_pb2.StreamAssessRequest(request=ATTEMPT)] * 2
+    requests.insert(1, risk_pb2.StreamAssessRequest(request=risk_pb2.AssessRequest(tenant="other")))
+    for metadata, told in (
+        ((), ("UNAUTHENTICATED", "UNKNOWN_CALLER")),
+        (shows(SECRET), ("PERMISSION_DENIED", "NOT_ALLOWED")),
+    ):
+        stream = running.stub.StreamAssess(iter(requests), timeout=5, metadata=metadata)
+        assert refused(partial(list, stream)) == told
+    assert not running.engine.attempts
+    guard.install(Callers([caller("web", SECRET, "stream")]))
+    answers = running.stub.StreamAssess(iter(requests), timeout=5, metadata=shows(SECRET))
+    results = [result for answer in answers for result in answer.results]
+    assert [result.error.code for result in results] == [0, grpc.StatusCode.PERMISSION_DENIED.value[0], 0]
+    assert [attempt.tenant for attempt, _ in running.engine.attempts] == ["acme"] * 2
 
 
 class FakeSubjects:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -117,6 +118,22 @@ def test_a_call_is_a_span_below_its_caller_s_with_a_span_for_each_stage(tmp_path
     assert known["riskd.tier"] in ("BASELINE", "STEP_UP")
     assert failed.status.code == Status.STATUS_CODE_ERROR
     assert failed.status.message == "INVALID_ATTEMPT"
+    assert not [raw for raw in receiver.raw if b"canary" in raw or b"81.2.69" in raw]
+
+
+def test_answers_of_a_stream_are_spans_below_its_caller_s(tmp_path: Path, receiver: Receiver) -> None:
+    """A span for each message that answers, with the stages of its attempts; it names nobody."""
+    sent = [risk_pb2.StreamAssessRequest(request=attempt(subject="canary-of-a-subject"))] * 3
+    with serving(tmp_path, settings=traced(receiver.url)) as service:
+        with service.stub() as stub:
+            metadata = (("traceparent", f"00-{TRACE}-{PARENT}-01"),)
+            answers = list(stub.StreamAssess(iter(sent), timeout=5, metadata=metadata))
+        eventually(lambda: len(receiver.of("StreamAssess")) == len(answers))
+        assert service.stop() == 0
+    spans = receiver.of("StreamAssess")
+    assert {(span.trace_id.hex(), span.parent_span_id.hex()) for span in spans} == {(TRACE, PARENT)}
+    below = Counter(span.name for span in receiver.spans() if span.parent_span_id in {each.span_id for each in spans})
+    assert below == dict.fromkeys(STAGES, 3)
     assert not [raw for raw in receiver.raw if b"canary" in raw or b"81.2.69" in raw]
 
 

@@ -67,9 +67,13 @@ class ListMeter:
         self.calls: list[tuple[str, str]] = []
         self.codes: list[tuple[str, str, str]] = []
         self.refusals: list[tuple[str, str]] = []
+        self.messages: list[tuple[str, int, int]] = []
 
     def started(self, method: str, kind: str) -> None:
         self.calls.append((method, kind))
+
+    def exchanged(self, method: str, received: int, sent: int) -> None:
+        self.messages.append((method, received, sent))
 
     def queued(self, method: str, seconds: float) -> None:
         assert seconds >= 0

@@ -29,7 +29,7 @@ from riskd._proto.riskd.v1 import assessment_pb2 as riskd_dot_v1_dot_assessment_
 from riskd._proto.riskd.v1 import attempt_pb2 as riskd_dot_v1_dot_attempt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13riskd/v1/risk.proto\x12\x08riskd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x19riskd/v1/assessment.proto\x1a\x16riskd/v1/attempt.proto\"\x95\x05\n\rAssessRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12(\n\x06\x64omain\x18\x03 \x01(\x0e\x32\x18.riskd.v1.IdentityDomain\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\"\n\x07journey\x18\x05 \x01(\x0e\x32\x11.riskd.v1.Journey\x12.\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x63redential_result\x18\x07 \x01(\x0e\x32\x1a.riskd.v1.CredentialResult\x12 \n\x06\x64\x65vice\x18\x08 \x01(\x0b\x32\x10.riskd.v1.Device\x12\"\n\x07network\x18\t \x01(\x0b\x32\x11.riskd.v1.Network\x12&\n\x05place\x18\n \x01(\x0b\x32\x17.riskd.v1.ReportedPlace\x12&\n\tbehaviour\x18\x0b \x01(\x0b\x32\x13.riskd.v1.Behaviour\x12\"\n\x07session\x18\x0c \x01(\x0b\x32\x11.riskd.v1.Session\x12(\n\nfederation\x18\r \x01(\x0b\x32\x14.riskd.v1.Federation\x12\"\n\x07outside\x18\x0e \x01(\x0b\x32\x11.riskd.v1.Outside\x12\"\n\x07\x63onsent\x18\x0f \x01(\x0b\x32\x11.riskd.v1.Consent\x12;\n\nattributes\x18\x10 \x03(\x0b\x32\'.riskd.v1.AssessRequest.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe6\x02\n\x0e\x41ssessResponse\x12\x15\n\rassessment_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\"\n\x05level\x18\x03 \x01(\x0e\x32\x13.riskd.v1.RiskLevel\x12*\n\x0brequirement\x18\x04 \x01(\x0b\x32\x15.riskd.v1.Requirement\x12!\n\x07reasons\x18\x05 \x03(\x0b\x32\x10.riskd.v1.Reason\x12\x1b\n\x04gaps\x18\x06 \x03(\x0b\x32\r.riskd.v1.Gap\x12\x10\n\x08\x63overage\x18\x07 \x01(\x01\x12\x10\n\x08\x64\x65graded\x18\x08 \x01(\x08\x12\x0e\n\x06\x63\x61uses\x18\t \x03(\t\x12\x14\n\x0cnext_signals\x18\n \x03(\t\x12\x0f\n\x07release\x18\x0b \x01(\t\x12\r\n\x05model\x18\x0c \x01(\t\x12\x34\n\x10valid_until_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x12\x42\x61tchAssessRequest\x12)\n\x08requests\x18\x01 \x03(\x0b\x32\x17.riskd.v1.AssessRequest\"C\n\x13\x42\x61tchAssessResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.riskd.v1.BatchAssessResult\"p\n\x11\x42\x61tchAssessResult\x12,\n\x08response\x18\x01 \x01(\x0b\x32\x18.riskd.v1.AssessResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xb3\x03\n\x14RecordOutcomeRequest\x12\x15\n\rassessment_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\tchallenge\x18\x04 \x01(\x0b\x32\x13.riskd.v1.ChallengeH\x00\x12;\n\x13session_established\x18\x05 \x01(\x0b\x32\x1c.riskd.v1.SessionEstablishedH\x00\x12\x36\n\x11sign_in_abandoned\x18\x06 \x01(\x0b\x32\x19.riskd.v1.SignInAbandonedH\x00\x12\x33\n\x0f\x63onfirmed_fraud\x18\x07 \x01(\x0b\x32\x18.riskd.v1.ConfirmedFraudH\x00\x12=\n\x14\x63onfirmed_legitimate\x18\x08 \x01(\x0b\x32\x1d.riskd.v1.ConfirmedLegitimateH\x00\x12&\n\x08recovery\x18\t \x01(\x0b\x32\x12.riskd.v1.RecoveryH\x00\x42\t\n\x07outcome\"\xcf\x01\n\tChallenge\x12*\n\x06result\x18\x01 \x01(\x0e\x32\x1a.riskd.v1.Challenge.Result\x12\x0b\n\x03\x61mr\x18\x02 \x03(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\\\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x11\n\rRESULT_PASSED\x10\x01\x12\x11\n\rRESULT_FAILED\x10\x02\x12\x14\n\x10RESULT_ABANDONED\x10\x03\"\x14\n\x12SessionEstablished\"\x11\n\x0fSignInAbandoned\"\x10\n\x0e\x43onfirmedFraud\"\x15\n\x13\x43onfirmedLegitimate\"\x80\x01\n\x08Recovery\x12)\n\x06result\x18\x01 \x01(\x0e\x32\x19.riskd.v1.Recovery.Result\"I\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x14\n\x10RESULT_COMPLETED\x10\x01\x12\x11\n\rRESULT_FAILED\x10\x02\"-\n\x15RecordOutcomeResponse\x12\x14\n\x0ctaught_units\x18\x01 \x01(\x05\x32\xe8\x01\n\x0bRiskService\x12;\n\x06\x41ssess\x12\x17.riskd.v1.AssessRequest\x1a\x18.riskd.v1.AssessResponse\x12J\n\x0b\x42\x61tchAssess\x12\x1c.riskd.v1.BatchAssessRequest\x1a\x1d.riskd.v1.BatchAssessResponse\x12P\n\rRecordOutcome\x12\x1e.riskd.v1.RecordOutcomeRequest\x1a\x1f.riskd.v1.RecordOutcomeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13riskd/v1/risk.proto\x12\x08riskd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x19riskd/v1/assessment.proto\x1a\x16riskd/v1/attempt.proto\"\x95\x05\n\rAssessRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12(\n\x06\x64omain\x18\x03 \x01(\x0e\x32\x18.riskd.v1.IdentityDomain\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\"\n\x07journey\x18\x05 \x01(\x0e\x32\x11.riskd.v1.Journey\x12.\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x63redential_result\x18\x07 \x01(\x0e\x32\x1a.riskd.v1.CredentialResult\x12 \n\x06\x64\x65vice\x18\x08 \x01(\x0b\x32\x10.riskd.v1.Device\x12\"\n\x07network\x18\t \x01(\x0b\x32\x11.riskd.v1.Network\x12&\n\x05place\x18\n \x01(\x0b\x32\x17.riskd.v1.ReportedPlace\x12&\n\tbehaviour\x18\x0b \x01(\x0b\x32\x13.riskd.v1.Behaviour\x12\"\n\x07session\x18\x0c \x01(\x0b\x32\x11.riskd.v1.Session\x12(\n\nfederation\x18\r \x01(\x0b\x32\x14.riskd.v1.Federation\x12\"\n\x07outside\x18\x0e \x01(\x0b\x32\x11.riskd.v1.Outside\x12\"\n\x07\x63onsent\x18\x0f \x01(\x0b\x32\x11.riskd.v1.Consent\x12;\n\nattributes\x18\x10 \x03(\x0b\x32\'.riskd.v1.AssessRequest.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe6\x02\n\x0e\x41ssessResponse\x12\x15\n\rassessment_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\"\n\x05level\x18\x03 \x01(\x0e\x32\x13.riskd.v1.RiskLevel\x12*\n\x0brequirement\x18\x04 \x01(\x0b\x32\x15.riskd.v1.Requirement\x12!\n\x07reasons\x18\x05 \x03(\x0b\x32\x10.riskd.v1.Reason\x12\x1b\n\x04gaps\x18\x06 \x03(\x0b\x32\r.riskd.v1.Gap\x12\x10\n\x08\x63overage\x18\x07 \x01(\x01\x12\x10\n\x08\x64\x65graded\x18\x08 \x01(\x08\x12\x0e\n\x06\x63\x61uses\x18\t \x03(\t\x12\x14\n\x0cnext_signals\x18\n \x03(\t\x12\x0f\n\x07release\x18\x0b \x01(\t\x12\r\n\x05model\x18\x0c \x01(\t\x12\x34\n\x10valid_until_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x12\x42\x61tchAssessRequest\x12)\n\x08requests\x18\x01 \x03(\x0b\x32\x17.riskd.v1.AssessRequest\"C\n\x13\x42\x61tchAssessResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.riskd.v1.BatchAssessResult\"p\n\x11\x42\x61tchAssessResult\x12,\n\x08response\x18\x01 \x01(\x0b\x32\x18.riskd.v1.AssessResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"?\n\x13StreamAssessRequest\x12(\n\x07request\x18\x01 \x01(\x0b\x32\x17.riskd.v1.AssessRequest\"E\n\x14StreamAssessResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.riskd.v1.StreamAssessResult\"\x85\x01\n\x12StreamAssessResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x08response\x18\x02 \x01(\x0b\x32\x18.riskd.v1.AssessResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xb3\x03\n\x14RecordOutcomeRequest\x12\x15\n\rassessment_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\tchallenge\x18\x04 \x01(\x0b\x32\x13.riskd.v1.ChallengeH\x00\x12;\n\x13session_established\x18\x05 \x01(\x0b\x32\x1c.riskd.v1.SessionEstablishedH\x00\x12\x36\n\x11sign_in_abandoned\x18\x06 \x01(\x0b\x32\x19.riskd.v1.SignInAbandonedH\x00\x12\x33\n\x0f\x63onfirmed_fraud\x18\x07 \x01(\x0b\x32\x18.riskd.v1.ConfirmedFraudH\x00\x12=\n\x14\x63onfirmed_legitimate\x18\x08 \x01(\x0b\x32\x1d.riskd.v1.ConfirmedLegitimateH\x00\x12&\n\x08recovery\x18\t \x01(\x0b\x32\x12.riskd.v1.RecoveryH\x00\x42\t\n\x07outcome\"\xcf\x01\n\tChallenge\x12*\n\x06result\x18\x01 \x01(\x0e\x32\x1a.riskd.v1.Challenge.Result\x12\x0b\n\x03\x61mr\x18\x02 \x03(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\\\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x11\n\rRESULT_PASSED\x10\x01\x12\x11\n\rRESULT_FAILED\x10\x02\x12\x14\n\x10RESULT_ABANDONED\x10\x03\"\x14\n\x12SessionEstablished\"\x11\n\x0fSignInAbandoned\"\x10\n\x0e\x43onfirmedFraud\"\x15\n\x13\x43onfirmedLegitimate\"\x80\x01\n\x08Recovery\x12)\n\x06result\x18\x01 \x01(\x0e\x32\x19.riskd.v1.Recovery.Result\"I\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x14\n\x10RESULT_COMPLETED\x10\x01\x12\x11\n\rRESULT_FAILED\x10\x02\"-\n\x15RecordOutcomeResponse\x12\x14\n\x0ctaught_units\x18\x01 \x01(\x05\x32\xbb\x02\n\x0bRiskService\x12;\n\x06\x41ssess\x12\x17.riskd.v1.AssessRequest\x1a\x18.riskd.v1.AssessResponse\x12J\n\x0b\x42\x61tchAssess\x12\x1c.riskd.v1.BatchAssessRequest\x1a\x1d.riskd.v1.BatchAssessResponse\x12Q\n\x0cStreamAssess\x12\x1d.riskd.v1.StreamAssessRequest\x1a\x1e.riskd.v1.StreamAssessResponse(\x01\x30\x01\x12P\n\rRecordOutcome\x12\x1e.riskd.v1.RecordOutcomeRequest\x1a\x1f.riskd.v1.RecordOutcomeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,26 +50,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHASSESSRESPONSE']._serialized_end=1331
   _globals['_BATCHASSESSRESULT']._serialized_start=1333
   _globals['_BATCHASSESSRESULT']._serialized_end=1445
-  _globals['_RECORDOUTCOMEREQUEST']._serialized_start=1448
-  _globals['_RECORDOUTCOMEREQUEST']._serialized_end=1883
-  _globals['_CHALLENGE']._serialized_start=1886
-  _globals['_CHALLENGE']._serialized_end=2093
-  _globals['_CHALLENGE_RESULT']._serialized_start=2001
-  _globals['_CHALLENGE_RESULT']._serialized_end=2093
-  _globals['_SESSIONESTABLISHED']._serialized_start=2095
-  _globals['_SESSIONESTABLISHED']._serialized_end=2115
-  _globals['_SIGNINABANDONED']._serialized_start=2117
-  _globals['_SIGNINABANDONED']._serialized_end=2134
-  _globals['_CONFIRMEDFRAUD']._serialized_start=2136
-  _globals['_CONFIRMEDFRAUD']._serialized_end=2152
-  _globals['_CONFIRMEDLEGITIMATE']._serialized_start=2154
-  _globals['_CONFIRMEDLEGITIMATE']._serialized_end=2175
-  _globals['_RECOVERY']._serialized_start=2178
-  _globals['_RECOVERY']._serialized_end=2306
-  _globals['_RECOVERY_RESULT']._serialized_start=2233
-  _globals['_RECOVERY_RESULT']._serialized_end=2306
-  _globals['_RECORDOUTCOMERESPONSE']._serialized_start=2308
-  _globals['_RECORDOUTCOMERESPONSE']._serialized_end=2353
-  _globals['_RISKSERVICE']._serialized_start=2356
-  _globals['_RISKSERVICE']._serialized_end=2588
+  _globals['_STREAMASSESSREQUEST']._serialized_start=1447
+  _globals['_STREAMASSESSREQUEST']._serialized_end=1510
+  _globals['_STREAMASSESSRESPONSE']._serialized_start=1512
+  _globals['_STREAMASSESSRESPONSE']._serialized_end=1581
+  _globals['_STREAMASSESSRESULT']._serialized_start=1584
+  _globals['_STREAMASSESSRESULT']._serialized_end=1717
+  _globals['_RECORDOUTCOMEREQUEST']._serialized_start=1720
+  _globals['_RECORDOUTCOMEREQUEST']._serialized_end=2155
+  _globals['_CHALLENGE']._serialized_start=2158
+  _globals['_CHALLENGE']._serialized_end=2365
+  _globals['_CHALLENGE_RESULT']._serialized_start=2273
+  _globals['_CHALLENGE_RESULT']._serialized_end=2365
+  _globals['_SESSIONESTABLISHED']._serialized_start=2367
+  _globals['_SESSIONESTABLISHED']._serialized_end=2387
+  _globals['_SIGNINABANDONED']._serialized_start=2389
+  _globals['_SIGNINABANDONED']._serialized_end=2406
+  _globals['_CONFIRMEDFRAUD']._serialized_start=2408
+  _globals['_CONFIRMEDFRAUD']._serialized_end=2424
+  _globals['_CONFIRMEDLEGITIMATE']._serialized_start=2426
+  _globals['_CONFIRMEDLEGITIMATE']._serialized_end=2447
+  _globals['_RECOVERY']._serialized_start=2450
+  _globals['_RECOVERY']._serialized_end=2578
+  _globals['_RECOVERY_RESULT']._serialized_start=2505
+  _globals['_RECOVERY_RESULT']._serialized_end=2578
+  _globals['_RECORDOUTCOMERESPONSE']._serialized_start=2580
+  _globals['_RECORDOUTCOMERESPONSE']._serialized_end=2625
+  _globals['_RISKSERVICE']._serialized_start=2628
+  _globals['_RISKSERVICE']._serialized_end=2943
 # @@protoc_insertion_point(module_scope)

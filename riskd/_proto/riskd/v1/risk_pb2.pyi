@@ -107,6 +107,28 @@ class BatchAssessResult(_message.Message):
     error: _status_pb2.Status
     def __init__(self, response: _Optional[_Union[AssessResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
+class StreamAssessRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: AssessRequest
+    def __init__(self, request: _Optional[_Union[AssessRequest, _Mapping]] = ...) -> None: ...
+
+class StreamAssessResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[StreamAssessResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[StreamAssessResult, _Mapping]]] = ...) -> None: ...
+
+class StreamAssessResult(_message.Message):
+    __slots__ = ("request_id", "response", "error")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    response: AssessResponse
+    error: _status_pb2.Status
+    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[AssessResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
 class RecordOutcomeRequest(_message.Message):
     __slots__ = ("assessment_id", "tenant", "event_time", "challenge", "session_established", "sign_in_abandoned", "confirmed_fraud", "confirmed_legitimate", "recovery")
     ASSESSMENT_ID_FIELD_NUMBER: _ClassVar[int]

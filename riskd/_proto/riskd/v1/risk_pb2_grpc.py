@@ -50,6 +50,11 @@ class RiskServiceStub:
                 request_serializer=riskd_dot_v1_dot_risk__pb2.BatchAssessRequest.SerializeToString,
                 response_deserializer=riskd_dot_v1_dot_risk__pb2.BatchAssessResponse.FromString,
                 _registered_method=True)
+        self.StreamAssess = channel.stream_stream(
+                '/riskd.v1.RiskService/StreamAssess',
+                request_serializer=riskd_dot_v1_dot_risk__pb2.StreamAssessRequest.SerializeToString,
+                response_deserializer=riskd_dot_v1_dot_risk__pb2.StreamAssessResponse.FromString,
+                _registered_method=True)
         self.RecordOutcome = channel.unary_unary(
                 '/riskd.v1.RiskService/RecordOutcome',
                 request_serializer=riskd_dot_v1_dot_risk__pb2.RecordOutcomeRequest.SerializeToString,
@@ -83,6 +88,19 @@ class RiskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamAssess(self, request_iterator, context):
+        """Assesses attempts as they come, for callers that have them continuously: gateways, backfills. It answers in the
+        order in which they were sent, and several at once where several had come. A refused attempt is answered and ends
+        nothing. Read while you write: with 256 attempts unread by riskd or an answer unread by you, it stops reading.
+        Sign-ins that somebody waits for go first. End your side, and the rest is answered before the status, OK. ABORTED
+        with the reason STREAM_OVER comes after 60 s, after 30 s without an attempt, and when the service stops: open
+        another stream, and send again what has no answer. With a `request_id` in each nothing is then counted twice. A
+        deadline is that of the whole stream; each attempt has what the service allows one call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecordOutcome(self, request, context):
         """Tells what happened after an assessment: the only thing that riskd learns from. An attempt teaches
         when its requirement proves to have been met, never before.
@@ -103,6 +121,11 @@ def add_RiskServiceServicer_to_server(servicer, server):
                     servicer.BatchAssess,
                     request_deserializer=riskd_dot_v1_dot_risk__pb2.BatchAssessRequest.FromString,
                     response_serializer=riskd_dot_v1_dot_risk__pb2.BatchAssessResponse.SerializeToString,
+            ),
+            'StreamAssess': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamAssess,
+                    request_deserializer=riskd_dot_v1_dot_risk__pb2.StreamAssessRequest.FromString,
+                    response_serializer=riskd_dot_v1_dot_risk__pb2.StreamAssessResponse.SerializeToString,
             ),
             'RecordOutcome': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordOutcome,
@@ -170,6 +193,33 @@ class RiskService:
             '/riskd.v1.RiskService/BatchAssess',
             riskd_dot_v1_dot_risk__pb2.BatchAssessRequest.SerializeToString,
             riskd_dot_v1_dot_risk__pb2.BatchAssessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamAssess(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/riskd.v1.RiskService/StreamAssess',
+            riskd_dot_v1_dot_risk__pb2.StreamAssessRequest.SerializeToString,
+            riskd_dot_v1_dot_risk__pb2.StreamAssessResponse.FromString,
             options,
             channel_credentials,
             insecure,

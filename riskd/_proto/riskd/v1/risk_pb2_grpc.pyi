@@ -33,6 +33,15 @@ class RiskServiceStub:
     backfills and tests; sign-in flows call Assess. When the deadline passes midway the whole call
     fails, although some attempts were counted: set `request_id` in each, and repeat the call.
     """
+    StreamAssess: _grpc.StreamStreamMultiCallable[_risk_pb2.StreamAssessRequest, _risk_pb2.StreamAssessResponse]
+    """Assesses attempts as they come, for callers that have them continuously: gateways, backfills. It answers in the
+    order in which they were sent, and several at once where several had come. A refused attempt is answered and ends
+    nothing. Read while you write: with 256 attempts unread by riskd or an answer unread by you, it stops reading.
+    Sign-ins that somebody waits for go first. End your side, and the rest is answered before the status, OK. ABORTED
+    with the reason STREAM_OVER comes after 60 s, after 30 s without an attempt, and when the service stops: open
+    another stream, and send again what has no answer. With a `request_id` in each nothing is then counted twice. A
+    deadline is that of the whole stream; each attempt has what the service allows one call.
+    """
     RecordOutcome: _grpc.UnaryUnaryMultiCallable[_risk_pb2.RecordOutcomeRequest, _risk_pb2.RecordOutcomeResponse]
     """Tells what happened after an assessment: the only thing that riskd learns from. An attempt teaches
     when its requirement proves to have been met, never before.
@@ -66,6 +75,21 @@ class RiskServiceServicer(metaclass=_abc_1.ABCMeta):
         """Assesses up to 500 attempts in order, each by itself: one refused attempt fails no other. Meant for
         backfills and tests; sign-in flows call Assess. When the deadline passes midway the whole call
         fails, although some attempts were counted: set `request_id` in each, and repeat the call.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamAssess(
+        self,
+        request_iterator: _abc.Iterator[_risk_pb2.StreamAssessRequest],
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_risk_pb2.StreamAssessResponse]:
+        """Assesses attempts as they come, for callers that have them continuously: gateways, backfills. It answers in the
+        order in which they were sent, and several at once where several had come. A refused attempt is answered and ends
+        nothing. Read while you write: with 256 attempts unread by riskd or an answer unread by you, it stops reading.
+        Sign-ins that somebody waits for go first. End your side, and the rest is answered before the status, OK. ABORTED
+        with the reason STREAM_OVER comes after 60 s, after 30 s without an attempt, and when the service stops: open
+        another stream, and send again what has no answer. With a `request_id` in each nothing is then counted twice. A
+        deadline is that of the whole stream; each attempt has what the service allows one call.
         """
 
     @_abc_1.abstractmethod
