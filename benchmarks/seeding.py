@@ -20,9 +20,9 @@ from benchmarks.traffic import attempt
 from riskd.core import learn, signals
 from riskd.core.address import parse
 from riskd.core.context import Remembered
-from riskd.core.history import MARKS, WEEK, Delta, History, encode
+from riskd.core.history import MARKS, OWNERS, WEEK, Delta, History, encode
 from riskd.core.stored import Change, pack
-from riskd.core.tallies import Tallies
+from riskd.core.tallies import SEEN, Tallies, Values
 from riskd.engine import Parts, observe
 
 SIGN_INS: Final = 3
@@ -73,9 +73,9 @@ def records(parts: Parts, subjects: int, now: float) -> Iterator[tuple[bytes, by
     for key, tally in tallies.items():
         counts = tuple((table, value, n) for (table, value), n in tally.items())
         history = _repeated(Delta(key, first, expires, counts), first)
-        for sketch in ("owner",):
-            if union := seen.get((key, sketch)):
-                history.sketches[sketch] = {int(first // WEEK) + week: union for week in range(SIGN_INS)}
+        if union := seen.get((key, "owner")):
+            week = int(last // WEEK)
+            history.sketches["owner"] = {slot: week for slot in range(OWNERS.capacity) if union >> slot & 1}
         yield key, pack(expires, encode(history))
 
 
@@ -93,9 +93,11 @@ def _lesson(parts: Parts, who: int, random: Random, when: float) -> learn.Lesson
 def _repeated(delta: Delta, first: float) -> History:
     """What remains of a delta that comes every week for `SIGN_INS` weeks: hour and weekday are the same each time."""
     week = int(first // WEEK)
-    tables: dict[str, dict[str, list[int]]] = {}
+    tables: dict[str, Values] = {}
+    (account,) = (n for table, _, n in delta.counts if table == "sign_in")
     for table, value, n in delta.counts:
-        tables.setdefault(table, {})[value] = [week, *(n,) * SIGN_INS]
+        own = table not in SEEN or n != account
+        tables.setdefault(table, {})[value] = [week, *(n,) * SIGN_INS] if own else []
     marks = {
         kind: [(mark[0] + weeks * WEEK, *mark[1:]) for weeks in range(SIGN_INS - 1, -1, -1)][:MARKS]
         for kind, mark in delta.marks
