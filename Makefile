@@ -91,7 +91,7 @@ bench: $(DEV) ## Print every figure that the docs name
 	@$(BIN)/python -m benchmarks
 
 .PHONY: bench-large
-bench-large: $(DEV) ## Compare ten thousand subjects with ten million (half an hour, 20 GB of disk)
+bench-large: $(DEV) ## Compare ten thousand subjects with ten million (twenty minutes, 12 GB of disk)
 	@$(BIN)/python -m benchmarks.scale --only times --subjects 10000 10000000
 
 .PHONY: chaos
