@@ -95,7 +95,7 @@ flame: $(DEV) ## Make a flame graph (SVG) of a worker under load; ARGS="--in-pro
 	@$(BIN)/python -m benchmarks.flame $(ARGS)
 
 .PHONY: bench-large
-bench-large: $(DEV) ## Compare ten thousand subjects with ten million (half an hour, 20 GB of disk)
+bench-large: $(DEV) ## Compare ten thousand subjects with ten million (twenty minutes, 12 GB of disk)
 	@$(BIN)/python -m benchmarks.scale --only times --subjects 10000 10000000
 
 .PHONY: chaos

@@ -20,9 +20,10 @@ import lmdb
 
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
-from riskd.core.history import ACTIVITY_SECONDS, DAY, Delta, slot
+from riskd.core.history import ACTIVITY_SECONDS, DAY, Delta, placed, slot
 from riskd.core.learn import Lesson, taught
 from riskd.core.pseudonym import short
+from riskd.core.recall import ACTIVITY, COMMON, PROFILE, RECEIPT
 from riskd.ports import HistoryStore, Swap
 
 NOW: Final = 1_800_000_000.0
@@ -51,7 +52,7 @@ class World:
         if self._random.random() < 0.2:
             device, address = self._random.randbytes(16), self._random.randbytes(16)
         shared = tuple(own.choices(self._shared, k=10))
-        place = (time, 48.857, 2.352, 20.0)
+        place = placed(time, 48.857, 2.352, 20.0)
         values = VALUES | {
             "address": short(address), "network": short(shared[0]), "device": short(device),
             "fingerprint": short(address), "hour": str(self._random.randrange(7, 23)),
@@ -79,19 +80,18 @@ class World:
 def velocity(lesson: Lesson) -> list[Delta]:
     """The five deltas of an assessment."""
     counts = (("attempt", "", 1), ("attempt_day", "", 1))
-    keys = (lesson.subject, *lesson.owners[:1], lesson.address, *lesson.common[:2])
-    return [
-        Delta(b"A" + key, lesson.time, lesson.time + ACTIVITY_SECONDS, counts, (), (("who", slot(key)),))
-        for key in keys
-    ]
+    keys = (lesson.subject, *lesson.owners[:1], lesson.address, lesson.network, *lesson.common[:1])
+    seen = (("subject", slot(lesson.subject)),)
+    return [Delta(key + ACTIVITY, lesson.time, lesson.time + ACTIVITY_SECONDS, counts, (), seen) for key in keys]
 
 
 def wanted(lesson: Lesson) -> list[bytes]:
-    """The 21 records that an assessment reads."""
-    profiles = [
-        b"P" + key for key in (lesson.subject, *lesson.owners, lesson.address, *lesson.common[:2], lesson.domain)
-    ]
-    return profiles + [b"A" + key for key in (lesson.subject, *lesson.owners, lesson.address, *lesson.common[:2])]
+    """The records that an assessment reads."""
+    device, fingerprint = lesson.owners
+    entities = (lesson.subject, lesson.address, lesson.network, device)
+    own = [key + kind for key in entities for kind in (PROFILE, ACTIVITY)]
+    shared = [key + COMMON for key in (*lesson.common, lesson.domain)]
+    return [*own, fingerprint + PROFILE, lesson.common[0] + ACTIVITY, *shared]
 
 
 def timed(call: Callable[..., object], *arguments: object) -> float:
@@ -119,9 +119,9 @@ def warm(store: HistoryStore, world: World) -> None:
 def measure(store: HistoryStore, world: World, rounds: int) -> None:
     """Each operation on its own, for random subjects."""
     lessons = list(islice(world.lessons(NOW), rounds))
-    keys = [b"R" + random.Random(seed).randbytes(16) for seed in range(rounds)]
+    keys = [random.Random(seed).randbytes(16) + RECEIPT for seed in range(rounds)]
     reads = [(wanted(lesson), (key,)) for lesson, key in zip(lessons, keys, strict=True)]
-    show("read 21 histories and 1 document", [timed(store.read, *read, NOW, 1.0) for read in reads])
+    show(f"read {len(reads[0][0])} histories and 1 document", [timed(store.read, *read, NOW, 1.0) for read in reads])
     velocities = [velocity(lesson) for lesson in lessons]
     show("write 5 activity deltas", [timed(store.write, deltas, (), NOW, 1.0) for deltas in velocities])
     receipts = [(Swap(key, None, bytes(600), NOW + DAY),) for key in keys]

@@ -44,7 +44,8 @@ ENTRY: Final = 10
 def live(subjects: int, sign_ins: int, state: str) -> None:
     """So many sign-ins of each, assessed, proven and swept like real ones; the last of them an hour ago."""
     random, now, end = Random(1), [0.0], time.time()
-    with open_engine(load(flags={"state.dir": state}), NullMeter()) as opened:
+    flags = {"state.dir": state, "store.sweep_s": "86400"}  # by today's clock the first receipts are over
+    with open_engine(load(flags=flags), NullMeter()) as opened:
         engine = Engine(replace(opened.parts, clock=lambda: now[0]), opened.release)
         for number in range(sign_ins):
             for who in random.sample(range(subjects), subjects):

@@ -1,28 +1,37 @@
 """Histories in bulk: the records that the outcomes of everybody's sign-ins would have written, without living them.
 
-A million subjects take a minute or two instead of half an hour. Every record is made once, spilled to a file by the
-first byte of its key, and put in the order of the keys.
+A million subjects take a minute or two instead of half an hour. Every record is made once, by a process on each core,
+spilled to a file by the first byte of its key, and put in the order of the keys.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 from struct import Struct as Layout
 from typing import Final
 
+import msgspec
+
 from benchmarks.traffic import attempt
 from riskd.core import learn, signals
 from riskd.core.address import parse
 from riskd.core.context import Remembered
-from riskd.core.history import MARKS, WEEK, Delta, History, encode
+from riskd.core.history import MARKS, OWNERS, WEEK, Delta, History, encode
+from riskd.core.rekey import merged
+from riskd.core.retention import USUAL
 from riskd.core.stored import Change, pack
-from riskd.core.tallies import Tallies
+from riskd.core.tallies import SEEN, Tallies, Values
 from riskd.engine import Parts, observe
 
 SIGN_INS: Final = 3
@@ -30,53 +39,98 @@ SIGN_INS: Final = 3
 BATCH: Final = 2_000
 _LENGTHS: Final = Layout(">BH")
 _EVERY: Final = 100_000
+"""Subjects between two signs of life; so many are worth a process for each core."""
+_COMMON: Final = "common"
+_Counts = tuple[tuple[str, str, int], ...]
+_TAUGHT: Final = msgspec.msgpack.Decoder(tuple[list[tuple[bytes, _Counts, int]], list[tuple[bytes, int]]])
 
 
 def seed(parts: Parts, subjects: int, now: float) -> None:
     """Give the customers of `traffic.attempts` a history of `SIGN_INS`, in an empty store. Shows its progress."""
     with tempfile.TemporaryDirectory(prefix="riskd-seed-") as directory:
-        spilled = _spill(records(parts, subjects, now), Path(directory))
+        hands = (os.cpu_count() or 1) if subjects >= _EVERY else 1
+        shares = [Path(directory, str(number)) for number in range(hands)]
+        work = [(parts, range(number, subjects, hands), now, share) for number, share in enumerate(shares)]
+        if hands == 1:
+            _share(*work[0])
+        else:
+            _together([get_context("fork").Process(target=_share, args=each) for each in work])
+        common = Path(directory, "common")
+        _spill(_common(shares, now), common)
         batch: list[Change] = []
-        for path in spilled:
-            for key, record in sorted(_read(path)):
-                batch.append(Change(key, None, record))
+        for byte in range(256):
+            found: dict[bytes, bytes] = {}
+            for key, record in chain(*[_read(share / f"{byte:02x}") for share in (*shares, common)]):
+                found[key] = merged(found[key], record) if key in found else record
+            for key in sorted(found):
+                batch.append(Change(key, None, found[key]))
                 if len(batch) == BATCH:
                     assert parts.store.replace(batch)
                     batch.clear()
         assert parts.store.replace(batch)
 
 
-def records(parts: Parts, subjects: int, now: float) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and records, in no order, each key once."""
-    random, shared = Random(7), Counter[tuple[bytes, tuple[tuple[str, str, int], ...]]]()
-    seen: dict[tuple[bytes, str], int] = {}
-    first, last = now - SIGN_INS * WEEK, now - WEEK
-    expires = 0.0
-    for who in range(subjects):
+def _together(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+
+
+def _share(parts: Parts, subjects: range, now: float, directory: Path) -> None:
+    """What some of the subjects have of their own, spilled, and what they taught what all share."""
+    taught: Counter[tuple[bytes, _Counts]] = Counter()
+    seen: dict[bytes, int] = {}
+    _spill(_own(parts, subjects, now, taught, seen), directory)
+    lines = [(key, counts, times) for (key, counts), times in taught.items()]
+    (directory / _COMMON).write_bytes(msgspec.msgpack.encode((lines, list(seen.items()))))
+
+
+def _own(
+    parts: Parts, subjects: range, now: float, taught: Counter[tuple[bytes, _Counts]], seen: dict[bytes, int]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and records, in no order. `taught` counts what is not theirs alone, `seen` has the slots of its owners."""
+    random, (first, last) = Random(7), _span(now)
+    for number, who in enumerate(subjects, 1):
         lesson = _lesson(parts, who, random, first)
         place = lesson.subject[:8]
         for delta in learn.taught(lesson, 1):
-            expires = delta.expires + last - first
             if delta.key.startswith(place) or delta.key[:-1] in lesson.owners:
-                yield delta.key, pack(expires, encode(_repeated(delta, first)))
+                yield delta.key, pack(delta.expires + last - first, encode(_repeated(delta, first)))
             else:
-                shared[delta.key, delta.counts] += 1
-                for sketch, bit in delta.seen:
-                    seen[delta.key, sketch] = seen.get((delta.key, sketch), 0) | 1 << bit
-        if who % _EVERY == _EVERY - 1:
-            print(f"  {who + 1} subjects with history", file=sys.stderr, flush=True)
+                taught[delta.key, delta.counts] += 1
+                for _, bit in delta.seen:
+                    seen[delta.key] = seen.get(delta.key, 0) | 1 << bit
+        if number % _EVERY == 0:
+            print(f"  {number} of {len(subjects)} subjects with history", file=sys.stderr, flush=True)
+
+
+def _common(shares: Sequence[Path], now: float) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and records of what all taught, each key once."""
+    first, last = _span(now)
     tallies: dict[bytes, Counter[tuple[str, str]]] = {}
-    for (key, counts), times in shared.items():
-        tally = tallies.setdefault(key, Counter())
-        for table, value, n in counts:
-            tally[table, value] += n * times
+    seen: dict[bytes, int] = {}
+    for share in shares:
+        lines, bits = _TAUGHT.decode((share / _COMMON).read_bytes())
+        for key, counts, times in lines:
+            tally = tallies.setdefault(key, Counter())
+            for table, value, n in counts:
+                tally[table, value] += n * times
+        for key, union in bits:
+            seen[key] = seen.get(key, 0) | union
     for key, tally in tallies.items():
         counts = tuple((table, value, n) for (table, value), n in tally.items())
-        history = _repeated(Delta(key, first, expires, counts), first)
-        for sketch in ("owner",):
-            if union := seen.get((key, sketch)):
-                history.sketches[sketch] = {int(first // WEEK) + week: union for week in range(SIGN_INS)}
-        yield key, pack(expires, encode(history))
+        history = _repeated(Delta(key, first, math.inf, counts), first)
+        if union := seen.get(key, 0):
+            week = int(last // WEEK)
+            history.sketches["owner"] = {slot: week for slot in range(OWNERS.capacity) if union >> slot & 1}
+        yield key, pack(last + USUAL.profile, encode(history))
+
+
+def _span(now: float) -> tuple[float, float]:
+    """Of everybody's first and last sign-in."""
+    return now - SIGN_INS * WEEK, now - WEEK
 
 
 def _lesson(parts: Parts, who: int, random: Random, when: float) -> learn.Lesson:
@@ -93,9 +147,11 @@ def _lesson(parts: Parts, who: int, random: Random, when: float) -> learn.Lesson
 def _repeated(delta: Delta, first: float) -> History:
     """What remains of a delta that comes every week for `SIGN_INS` weeks: hour and weekday are the same each time."""
     week = int(first // WEEK)
-    tables: dict[str, dict[str, list[int]]] = {}
+    tables: dict[str, Values] = {}
+    (account,) = (n for table, _, n in delta.counts if table == "sign_in")
     for table, value, n in delta.counts:
-        tables.setdefault(table, {})[value] = [week, *(n,) * SIGN_INS]
+        own = table not in SEEN or n != account
+        tables.setdefault(table, {})[value] = [week, *(n,) * SIGN_INS] if own else []
     marks = {
         kind: [(mark[0] + weeks * WEEK, *mark[1:]) for weeks in range(SIGN_INS - 1, -1, -1)][:MARKS]
         for kind, mark in delta.marks
@@ -103,14 +159,13 @@ def _repeated(delta: Delta, first: float) -> History:
     return History(Tallies(**tables), marks)
 
 
-def _spill(entries: Iterable[tuple[bytes, bytes]], directory: Path) -> list[Path]:
+def _spill(entries: Iterable[tuple[bytes, bytes]], directory: Path) -> None:
     """Records into 256 files, by the first byte of their keys."""
-    paths = [directory / f"{byte:02x}" for byte in range(256)]
+    directory.mkdir()
     with ExitStack() as opened:
-        files = [opened.enter_context(path.open("wb")) for path in paths]
+        files = [opened.enter_context((directory / f"{byte:02x}").open("wb")) for byte in range(256)]
         for key, record in entries:
             files[key[0]].write(_LENGTHS.pack(len(key), len(record)) + key + record)
-    return paths
 
 
 def _read(path: Path) -> Iterator[tuple[bytes, bytes]]:

@@ -156,7 +156,7 @@ def _form(one: Kept, content: Content) -> str:
         return f"the newest {MARKS} moments"
     if content.form == "distinct":
         held = sketch(content.name)
-        return f"sets of {held.capacity} slots, by {_span(held.period)}, {held.keep} of them"
+        return f"{held.capacity} slots, each with when it was last seen, by {_span(held.period)}, {held.keep} of them"
     if content.form == "count":
         bound = TABLES[content.name]
         values = "counts" if bound.capacity == 1 else f"counts of {bound.capacity} values"

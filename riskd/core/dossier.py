@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from riskd.core import receipts
 from riskd.core.history import (
     DAY,
     EMPTY,
     PROFILE_TABLES,
+    TABLES,
     WEEK,
     Delta,
     History,
     decode,
     encode,
     fold,
-    newest,
+    last_visit,
     trusted,
     window,
 )
@@ -29,9 +30,8 @@ from riskd.core.recall import RECEIPT, REPLY
 from riskd.core.record import decode_reply
 from riskd.core.requirement import Tier
 from riskd.core.stored import PLACE, expiry, pack, payload
+from riskd.core.tallies import SEEN, Tallies
 
-_UNSEEN: Final = ("sign_in", "typing", "hour", "weekday")
-"""Tables of a profile that are counts and rhythms, not values seen."""
 _STEPS: Final = ("recovery", "recovered", "profile_update", "payment", "registration")
 
 
@@ -82,12 +82,10 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 def summary(profile: History, activity: History, papers: Sequence[tuple[Receipt, float]], now: float) -> Summary:
     """A subject's histories and receipts (with their expiries) in words, the newest first."""
-    sign_ins = profile.tallies.of("sign_in").get("", [])
-    visit = newest(profile, "visit", now)
+    sign_ins = profile.tallies.account
     seen = [
         Seen(table, value, tally[0] * WEEK, (tally[0] + len(tally) - 2) * WEEK, sum(tally[1:]), trusted(tally, now))
-        for table in PROFILE_TABLES
-        if table not in _UNSEEN
+        for table in SEEN
         for value, tally in sorted(profile.tallies.of(table).items(), key=lambda item: -sum(item[1][1:]))
     ]
     steps = [Step(kind, mark[0]) for kind in _STEPS for mark in activity.marks.get(kind, ())]
@@ -97,7 +95,7 @@ def summary(profile: History, activity: History, papers: Sequence[tuple[Receipt,
     ]
     return Summary(
         since=sign_ins[0] * WEEK if sign_ins else 0.0,
-        last=visit[0] if visit else 0.0,
+        last=last_visit(profile, now) or 0.0,
         units=sum(sign_ins[1:]),
         attempts=window("attempt_day", now, DAY).count(activity, "attempt_day"),
         failures=window("failure_day", now, DAY).count(activity, "failure_day"),
@@ -117,7 +115,9 @@ def described(key: bytes, record: bytes, pseudonyms: Pseudonyms) -> dict[str, ob
         return _plain(receipts.decode(document, key[:PLACE], pseudonyms)[0])
     if kind == REPLY:
         return _plain(decode_reply(document))
-    return _plain(decode(document))
+    history = decode(document)
+    tallies = {table: values for table in TABLES if (values := history.tallies.of(table))}
+    return _plain(replace(history, tallies=Tallies(**tallies)))
 
 
 def _plain(value: Struct) -> dict[str, object]:

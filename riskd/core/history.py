@@ -3,10 +3,11 @@
 Everything is a sum, a bounded set or a union, so deltas commute and a taught delta can be taken back exactly:
 
 - **tallies**: per table and value, how often in each period (`[first period, n, n, ...]`). Whole numbers only;
-  decay happens when they are read, so that nothing is lost by being read or written in another order.
-- **marks**: the newest few moments of a kind, each a tuple of floats that begins with its time.
-- **sketches**: per period a set of hashed values, one bit each, for counting distinct ones (linear counting,
-  Whang et al. 1990; saturates near 205). 52 bits, so that it is a whole number wherever numbers are doubles.
+  decay happens when they are read, so that nothing is lost by being read or written in another order. A value
+  that came with every sign-in (of the tables `SEEN`) has the tally of `sign_in` and none of its own: `[]`.
+- **marks**: the newest few moments of a kind, each a tuple of numbers that begins with its time, in whole seconds.
+- **sketches**: hashed values, each one of 52 slots, with the latest period in which it was seen, for counting distinct
+  ones (linear counting, Whang et al. 1990; saturates near 205).
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(History)
 
 
 def encode(history: History) -> bytes:
-    """The stored form: MessagePack of `[{letter: {value: tally}}, {kind: marks}, {sketch: {period: set}}]`.
+    """The stored form: MessagePack of `[{letter: {value: tally}}, {kind: marks}, {sketch: {slot: period}}]`.
 
     Tables have the order of `LETTERS`, what is in them that in which it came.
     """
@@ -145,8 +146,14 @@ def fold(history: History, delta: Delta) -> None:
     used longer ago than the table keeps, seen from the one that comes), then those used in one period only, then
     those used in several; among these the least recently used, then the rarest, then by the bytes of its UTF-8.
     """
-    for table, value, n in delta.counts:
-        _count(history.tallies, table, value, int(delta.time // TABLES[table].period), n)
+    tallies, counts = history.tallies, delta.counts
+    several = tallies.sign_in is not None and tallies.seen()
+    if several:
+        tallies.separate()
+    for table, value, n in counts:
+        _count(tallies, table, value, int(delta.time // TABLES[table].period), n)
+    if tallies.sign_in is not None and (several or len(counts) > 1):
+        tallies.unite()
     for kind, mark in delta.marks:
         _mark(history.marks, kind, mark, remove=delta.undo)
     for name, bit in delta.seen:
@@ -239,17 +246,17 @@ def sketch(name: str) -> Table:
     return OWNERS if name == "owner" else SKETCH
 
 
-def _see(sketch: dict[int, int], table: Table, time: float, bit: int) -> None:
+def _see(last: dict[int, int], table: Table, time: float, slot: int) -> None:
     period = int(time // table.period)
-    if period in sketch:
-        sketch[period] |= 1 << bit
+    if not last or last.get(slot) == period:
+        last[slot] = period
         return
-    newest = max(sketch, default=period)
-    if period <= newest - table.keep:
-        return
-    sketch[period] = 1 << bit
-    for old in [p for p in sketch if p <= period - table.keep]:
-        del sketch[old]
+    newest = max(last.values())
+    if last.get(slot, newest - table.keep) < period:
+        last[slot] = period
+    if period > newest and min(last.values()) <= (oldest := period - table.keep):
+        for old in [old for old, at in last.items() if at <= oldest]:
+            del last[old]
 
 
 WEEKLY_CAP: Final = 10
@@ -334,36 +341,29 @@ def window(table: str, now: float, seconds: float) -> Window:
 
 def distinct(history: History, sketch: str, now: float, seconds: float) -> float:
     """Estimated distinct values in the last `seconds`, rounded up to whole periods of two hours."""
-    periods = history.sketches.get(sketch)
-    if not periods:
+    last = history.sketches.get(sketch)
+    if not last:
         return 0.0
     oldest = int((now - seconds) // SKETCH.period)
-    union = 0
-    for at, mask in periods.items():
-        if at >= oldest:
-            union |= mask
-    return cardinality(union)
+    return cardinality(sum(map(oldest.__le__, last.values())))
 
 
 def owners(history: History, now: float) -> float:
     """Estimated accounts that were proven to come from here in the last weeks that `OWNERS` keeps."""
-    weeks = history.sketches.get("owner")
-    if not weeks:
+    last = history.sketches.get("owner")
+    if not last:
         return 0.0
-    oldest, union = int(now // WEEK) - OWNERS.keep, 0
-    for week, mask in weeks.items():
-        if week > oldest:
-            union |= mask
-    return cardinality(union)
+    oldest = int(now // WEEK) - OWNERS.keep
+    return cardinality(sum(map(oldest.__lt__, last.values())))
 
 
-def cardinality(union: int) -> float:
-    """Linear counting over a set of m slots: -m ln(share of zeros)."""
-    return _CARDINALITY[union.bit_count()]
+def cardinality(taken: int) -> float:
+    """Linear counting over a set of m slots: -m ln(share of slots that nothing has taken)."""
+    return _CARDINALITY[taken]
 
 
 _SLOTS: Final = SKETCH.capacity
-_CARDINALITY: Final = tuple(-_SLOTS * math.log(max(_SLOTS - ones, 1) / _SLOTS) for ones in range(_SLOTS + 1))
+_CARDINALITY: Final = tuple(-_SLOTS * math.log(max(_SLOTS - taken, 1) / _SLOTS) for taken in range(_SLOTS + 1))
 
 
 def slot(pseudonym: bytes) -> int:
@@ -371,14 +371,14 @@ def slot(pseudonym: bytes) -> int:
     return (pseudonym[0] << 8 | pseudonym[1]) % _SLOTS
 
 
-PlaceMark = tuple[float, int, int, int]
-"""A time, thousandths of a degree of latitude and longitude, and tenths of a kilometre that they are uncertain by:
+PlaceMark = tuple[int, int, int, int]
+"""Seconds, thousandths of a degree of latitude and longitude, and tenths of a kilometre that these are uncertain by:
 whole numbers take three to five bytes where they are stored, and floats nine."""
 
 
 def placed(time: float, latitude: float, longitude: float, radius_km: float) -> PlaceMark:
     """The mark of having been somewhere."""
-    return (time, round(latitude * 1000), round(longitude * 1000), round(radius_km * 10))
+    return (int(time), round(latitude * 1000), round(longitude * 1000), round(radius_km * 10))
 
 
 def where(mark: tuple[float, ...]) -> tuple[float, float, float]:
@@ -393,3 +393,8 @@ def newest(history: History, kind: str, now: float) -> tuple[float, ...] | None:
         if mark[0] <= now:
             return mark
     return None
+
+
+def last_visit(history: History, now: float) -> float | None:
+    """When the subject last proved to be there, not after `now`: a sign-in marks its place, or that it had none."""
+    return max([mark[0] for kind in ("place", "visit") if (mark := newest(history, kind, now))], default=None)

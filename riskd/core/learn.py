@@ -76,7 +76,7 @@ def attempted(attempt: Attempt, keys: Keys, now: float, retention: Retention = U
     journey, often = attempt.journey, _BOTH[failed]
     if journey in SEQUENCE:
         step = (*often, ("journey_day", journey, 1))
-        own = Delta(keys.subject + ACTIVITY, now, now + longest, step, ((journey, (now,)),), whence, keep=longest)
+        own = Delta(keys.subject + ACTIVITY, now, now + longest, step, ((journey, (int(now),)),), whence, keep=longest)
     else:
         own = Delta(keys.subject + ACTIVITY, now, expires, often, (), whence, keep=longest)
     deltas = [
@@ -157,7 +157,7 @@ def taught(lesson: Lesson, units: int, retention: Retention = USUAL) -> tuple[De
     mean, square = lesson.typing
     if mean:
         counts += [("typing", "n", units), ("typing", "sum", mean * units), ("typing", "square", square * units)]
-    marks = (("visit", (time,)), ("place", lesson.place)) if lesson.place else (("visit", (time,)),)
+    marks = (("place", lesson.place),) if lesson.place else (("visit", (int(time),)),)
     once = (("sign_in", "", units),)
     hour = lesson.values.get("hour")
     rhythm = (("hour", hour, units),) if hour else ()
@@ -256,4 +256,4 @@ def _units(kept: Receipt, outcome: Outcome) -> int:
 
 def recovered(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
     """A recovery was completed: remembered with the subject's sensitive steps."""
-    return Delta(subject + ACTIVITY, now, now + retention.sequence, (), (("recovered", (now,)),))
+    return Delta(subject + ACTIVITY, now, now + retention.sequence, (), (("recovered", (int(now),)),))

@@ -110,7 +110,7 @@ def _back(slip: _Slip, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, s
         common=tuple(common.values()),
         domain=pseudonyms.common(tenant, domain, "domain", ""),
         values=values | rhythm(slip.time) | {table: short(key) for table, key in entities.items() if key},
-        place=(slip.time, *slip.place) if slip.place else (),
+        place=(int(slip.time), *slip.place) if slip.place else (),
         typing=slip.typing,
     )
     receipt = Receipt(

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec.structs import force_setattr, replace
 
 from riskd.core import receipts
-from riskd.core.history import SKETCH, TABLES, Delta, decode, encode, fold
+from riskd.core.history import TABLES, Delta, decode, encode, fold, sketch
 from riskd.core.pseudonym import Layer
 from riskd.core.recall import ACTIVITY, COMMON, IMPORT, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.record import AssessmentRecord
@@ -62,7 +62,7 @@ def moved(key: bytes, record: bytes, layer: Layer) -> bytes:
         return pack(expiry(record), receipts.layered(payload(record), key[:PLACE], layer))
     history = decode(payload(record))
     for table in SHORT:
-        values = history.tallies.of(table)
+        values = getattr(history.tallies, table)
         if values:
             again = {layer.over_short(value): tally for value, tally in values.items()}
             force_setattr(history.tallies, table, again)
@@ -96,10 +96,9 @@ def merged(one: bytes, other: bytes) -> bytes:
                 fold(into, _at(period * form.period, counts=((table, value, n),)))
     for kind, marks in more.marks.items():
         fold(into, _at(0, marks=tuple((kind, tuple(mark)) for mark in marks)))
-    for sketch, periods in more.sketches.items():
-        for period, bits in periods.items():
-            seen = tuple((sketch, slot) for slot in range(SKETCH.capacity) if bits >> slot & 1)
-            fold(into, _at(period * SKETCH.period, seen=seen))
+    for name, last in more.sketches.items():
+        for slot, period in last.items():
+            fold(into, _at(period * sketch(name).period, seen=((name, slot),)))
     return pack(max(expiry(one), expiry(other)), encode(into))
 
 

@@ -1,12 +1,13 @@
 """The stored form of histories and documents, and what a write makes of it: one meaning for every store.
 
-A record is its expiry (epoch seconds, IEEE 754, big-endian) followed by its payload: an encoded history
-or the bytes of a document.
+A record is its expiry (epoch seconds, whole ones, 32 bits without a sign, big-endian) followed by its payload: an
+encoded history or the bytes of a document.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import ceil
 from struct import Struct as Layout
 from typing import Final
 
@@ -21,8 +22,10 @@ PLACE: Final = 8
 change together, and are found together."""
 NOBODY: Final = bytes(PLACE)
 """Place of documents about the store itself. They are nobody's, expire never, and stay where they are."""
-_EXPIRY: Final = Layout(">d")
+_EXPIRY: Final = Layout(">I")
 _HEAD: Final = _EXPIRY.size
+_NEVER: Final = 2**32 - 1
+"""Seconds, in 2106: later than this nothing ends."""
 _unpack: Final = _EXPIRY.unpack_from
 
 
@@ -47,13 +50,13 @@ class Change(Struct, frozen=True):
 
 
 def pack(expires: float, payload: bytes) -> bytes:
-    """A record."""
-    return _EXPIRY.pack(expires) + payload
+    """A record. It ends with the second in which it is to: never early, and less than a second late."""
+    return _EXPIRY.pack(ceil(min(expires, _NEVER))) + payload
 
 
-def expiry(record: bytes) -> float:
+def expiry(record: bytes) -> int:
     """Epoch seconds from which a record is gone. Raises struct.error on scraps."""
-    expires: float = _unpack(record)[0]
+    expires: int = _unpack(record)[0]
     return expires
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct
 
 Values = dict[str, list[int]]
-"""What a table counted: by value, `[first period, n, n, ...]`."""
+"""What a table counted: by value, `[first period, n, n, ...]`; `[]` of what came with every sign-in, for its tally is
+that of `sign_in`."""
 UNCOUNTED: Final[Values] = {}
 """What a table holds of which nothing was counted."""
+SEEN: Final = (
+    *("address", "network", "asn", "country", "agent", "browser", "os", "device_class"),
+    *("device", "fingerprint", "language", "timezone", "screen", "issuer"),
+)
+"""Tables of a profile whose values say what sign-ins had; the others are counts and rhythms."""
 LETTERS: Final = {
     "sign_in": "s",
     "address": "a",
@@ -66,5 +73,37 @@ class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     journey_day: Values | None = None
 
     def of(self, table: str) -> Values:
-        """What a table counted, by the name of the table."""
-        return getattr(self, table) or UNCOUNTED
+        """What a table counted, by the name of the table, each value with its tally."""
+        account, values = self.account, getattr(self, table) or UNCOUNTED
+        return {value: tally or account for value, tally in values.items() if tally or account}
+
+    @property
+    def account(self) -> list[int]:
+        """The tally of all sign-ins, empty where there was none."""
+        return (self.sign_in or UNCOUNTED).get("", [])
+
+    def seen(self) -> bool:
+        """Whether a table of `SEEN` counted anything."""
+        return _seen(self) != _NOTHING
+
+    def separate(self) -> None:
+        """Give every value of `SEEN` a tally of its own. For `history.fold`."""
+        account = self.account
+        if account:
+            for values in filter(None, _seen(self)):
+                for value, tally in values.items():
+                    if not tally:
+                        values[value] = account.copy()
+
+    def unite(self) -> None:
+        """Leave the values that came with every sign-in without one. For `history.fold`."""
+        account = self.account
+        if account:
+            for values in filter(None, _seen(self)):
+                for value, tally in values.items():
+                    if tally == account:
+                        values[value] = []
+
+
+_seen: Final = attrgetter(*SEEN)
+_NOTHING: Final = (None,) * len(SEEN)

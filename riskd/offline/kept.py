@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Final
 
 from msgspec import Struct
@@ -36,7 +37,7 @@ NOW: Final = 1_800_007_200.0
 _WEEKS: Final = 6
 _OTHERS: Final = 40
 """Other people's sign-ins: below 30 in a domain nothing is rare."""
-_HOME, _AWAY = "192.0.2.7", "198.51.100.9"
+_HOME, _AWAY, _NOWHERE = "192.0.2.7", "198.51.100.9", "203.0.113.11"
 _FIREFOX: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 _SAFARI: Final = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
@@ -69,10 +70,9 @@ _LOGIN: Final = Attempt(
     behaviour=Behaviour(typing_intervals_ms=(110.0, 95.0, 130.0, 105.0, 120.0, 98.0, 111.0, 127.0)),
     federation=Federation(issuer="https://id.example", protocol="oidc"),
 )
-_RECOVERY: Final = replace(
-    _LOGIN, journey="recovery", session=Session(authentication_time=NOW - 60, acr="phrh", amr=("hwk",))
-)
+_PROOF: Final = Session(authentication_time=NOW - 60, acr="phrh", amr=("hwk",))
 _STRANGER: Final = replace(_LOGIN, network=Network(client_ip=_AWAY), device=_PHONE, request_id="")
+_PLACELESS: Final = replace(_LOGIN, subject="robin", network=Network(client_ip=_NOWHERE), request_id="")
 _EVENTS: Final = {
     Outcome(assessment_id="", kind=kind, amr=("hwk",) if kind == "challenge_passed" else ()) for kind in OUTCOMES
 }
@@ -161,11 +161,13 @@ def _without(history: History | None, content: Content) -> History | None:
 
 
 class _TwoPlaces:
-    """Home, and everything else."""
+    """Home, and everything else that has a place."""
 
     def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
         if address.text == _HOME:
             return Place("GB", 51.5, -0.1, 20.0, timezone="Europe/London", utc_offset_min=0), Route(64500, "Home")
+        if address.text == _NOWHERE:
+            return Missing("place", "not_found"), Route(64502, "Nowhere")
         return Place("ES", 40.4, -3.7, 20.0, timezone="Europe/Madrid", utc_offset_min=60), Route(64501, "Away")
 
     def offset(self, timezone: str, time: float) -> int | None:
@@ -246,9 +248,11 @@ def _changes(release: Release) -> _Seen:
             watch = _Watch(release)
             watch.assess(replace(_LOGIN, journey=journey, credential_result=result))
             _note(watch, ATTEMPT, seen)
-    for outcome in sorted(_EVENTS, key=lambda event: OUTCOMES.index(event.kind)):
+    outcomes = sorted(_EVENTS, key=lambda event: OUTCOMES.index(event.kind))
+    for outcome, login in product(outcomes, (_LOGIN, _PLACELESS)):
         watch = _Watch(release)
-        answer = watch.assess(_RECOVERY if "recovery" in outcome.kind else _LOGIN)
+        recovering = "recovery" in outcome.kind
+        answer = watch.assess(replace(login, journey="recovery", session=_PROOF) if recovering else login)
         if outcome.kind == "confirmed_fraud":
             watch.tell(answer, Outcome(assessment_id="", kind="confirmed_legitimate"))
         watch.store.written.clear()
@@ -286,6 +290,7 @@ def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict
         _STRANGER,
         replace(_STRANGER, device=_LAPTOP),
         replace(_LOGIN, device=_PHONE, request_id="", journey="payment"),
+        _PLACELESS,
     ]
     found: dict[tuple[_Owner, Content], list[str]] = defaultdict(list)
     watch.store.keep()
@@ -310,7 +315,7 @@ def _lived(release: Release) -> _Watch:
     others = [replace(_STRANGER if n % 2 else _LOGIN, subject=f"other {n}", request_id="") for n in range(_OTHERS)]
     for week in range(_WEEKS, 0, -1):
         watch.now = NOW - week * WEEK
-        for attempt in (_LOGIN, *others[week::_WEEKS]):
+        for attempt in (_LOGIN, _PLACELESS, *others[week::_WEEKS]):
             watch.tell(watch.assess(replace(attempt, request_id="")), legitimate)
     watch.now = NOW - DAY / 12
     for journey in JOURNEYS:

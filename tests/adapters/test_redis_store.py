@@ -109,6 +109,21 @@ def test_a_record_of_somebody_else_is_unavailable(server: RedisServer, store: Re
             store.read((SUBJECT,), (), NOW, 1.0)
 
 
+def test_what_no_buffer_holds_arrives_whole(store: RedisStore) -> None:
+    """A command, and its answer, of many times what the system takes at once; a deadline ends it in the middle."""
+    whole_megabytes(store)
+    with pytest.raises(Unavailable):
+        store.write([], [Swap(PAPER, None, bytes(200 << 20), LATER)], NOW, 0.02)
+    assert store.write([attempts(SUBJECT)], (), NOW, 5.0), "on another connection"
+
+
+def whole_megabytes(store: RedisStore) -> None:
+    document = Random(3).randbytes(8 << 20)
+    assert store.write([], [Swap(PAPER, None, document, LATER)], NOW, 20.0)
+    assert store.read((), (PAPER,), NOW, 20.0) == ([], [document])
+    assert store.erase([PAPER]) == 1
+
+
 def test_swaps_of_two_places_are_a_mistake_of_the_program(store: RedisStore) -> None:
     """They could not change together in a cluster."""
     swaps = [Swap(place + b"R", None, b"text", LATER) for place in PLACES[:2]]
@@ -192,6 +207,7 @@ def test_tls_user_and_password(tmp_path: Path) -> None:
         address, password = Address("127.0.0.1", tls_port), b"hush"
         trusted = Access(username="risk", password=password, tls=create_default_context(cafile=str(certificate)))
         store = RedisStore([address], trusted)
+        whole_megabytes(store)
         assert store.write([attempts(SUBJECT)], (Swap(PAPER, None, b"text", LATER),), NOW, 2.0)
         assert store.held(PLACES[0], NOW, 9) == [SUBJECT, PAPER]
         assert store.size()[0] == 1

@@ -359,7 +359,7 @@ def test_one_record_stays_small(store: HistoryStore) -> None:
     for name, table in PROFILE_TABLES.items():
         assert len(found.tallies.of(name)) <= table.capacity
     assert len(found.marks["place"]) == MARKS
-    assert len(found.sketches["address"]) <= SKETCH.keep
+    assert len(found.sketches["address"]) <= SKETCH.capacity
     assert store.size()[0] == 1
 
 
@@ -478,6 +478,8 @@ def drawn_delta(random: Random, now: float) -> Delta:
     )
     tables = random.sample(sorted(TABLES), 6)
     counts = tuple((table, drawn_value(random, TABLES[table].capacity), random.randint(1, 3)) for table in tables)
+    if random.random() < 0.5:  # a sign-in, at which some tables have the same tally
+        counts = (("sign_in", "", 1), *((table, value, random.choice([1, 1, n])) for table, value, n in counts))
     mark = (time,) if random.random() < 0.5 else (time, random.choice([0.5, 2.0]), 1 / 3)
     delta = Delta(
         random.choice(PROFILES),

@@ -393,7 +393,7 @@ def test_a_receipt_keeps_what_outcomes_need() -> None:
 
 def test_visits_are_few() -> None:
     """However often somebody signs in, the newest moments alone are kept."""
-    lessons = [replace(receipt().lesson, time=NOW + number) for number in range(20)]
+    lessons = [replace(receipt().lesson, time=NOW + number, place=()) for number in range(20)]
     history = profiles(delta for lesson in lessons for delta in taught(lesson, 1))[SUBJECT + PROFILE]
 
     assert history.marks["visit"] == [(NOW + number,) for number in range(19, 19 - MARKS, -1)]

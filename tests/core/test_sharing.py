@@ -89,7 +89,7 @@ def test_accounts_that_share_are_those_proven_lately() -> None:
         world.prove(sign_in(GATEWAY, subject=subject), NOW)
     two = {name: features(world, sign_in(GATEWAY))[name] for name in ("address_accounts", "network_accounts")}
 
-    assert two == {"address_accounts": cardinality(0b11), "network_accounts": cardinality(0b11)}
+    assert two == {"address_accounts": cardinality(2), "network_accounts": cardinality(2)}
     assert features(world, sign_in(GATEWAY), NOW + 5 * WEEK)["address_accounts"] == 0.0
 
 

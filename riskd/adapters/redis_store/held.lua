@@ -3,6 +3,6 @@
 local cursor, found = unpack(redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', 500))
 local fields, now = {}, tonumber(ARGV[2])
 for i = 1, #found, 2 do
-  if struct.unpack('>d', found[i + 1]) > now then fields[#fields + 1] = found[i] end
+  if struct.unpack('>I4', found[i + 1]) > now then fields[#fields + 1] = found[i] end
 end
 return {cursor, fields}

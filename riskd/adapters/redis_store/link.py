@@ -16,8 +16,7 @@ from msgspec import Struct
 Reply = bytes | int | None | hiredis.ReplyError | list["Reply"]
 _MISSING: Final = object()
 _CHUNK: Final = 65_536
-_TICK: Final = 0.001
-"""Seconds after sending for which the wait that was set then is as good as exact."""
+_NOT_YET: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _LATE: Final = "no answer in time"
 
 
@@ -64,6 +63,7 @@ class Link:
                 failed.callback(self._socket.close)
                 self._socket.do_handshake()
             failed.pop_all()
+        self._socket.setblocking(False)  # waiting is `poll`'s: to set a timeout costs a system call each time
         self._reader = hiredis.Reader(notEnoughData=_MISSING)
         self._buffer = bytearray(_CHUNK)
         self._poll = select.poll()
@@ -76,28 +76,35 @@ class Link:
     def send(self, packed: bytes, deadline: float) -> None:
         """Hand all of it to the operating system."""
         self.begun = monotonic()
-        self._socket.settimeout(_left(deadline))
-        self._socket.sendall(packed)
+        if self.begun >= deadline:
+            raise TimeoutError(_LATE)
+        try:
+            sent = self._socket.send(packed)
+        except _NOT_YET:
+            sent = 0
+        if sent < len(packed):
+            self._socket.settimeout(_left(deadline))
+            self._socket.sendall(memoryview(packed)[sent:])
+            self._socket.setblocking(False)
 
     def receive(self, number: int, deadline: float) -> list[Reply]:
         """The next replies, in order; errors of the server among them as values. What came by the deadline counts."""
         replies: list[Reply] = []
-        gets, buffer = self._reader.gets, self._buffer
-        while True:
-            while (reply := gets()) is not _MISSING:
-                replies.append(reply)
-                if len(replies) == number:
-                    return replies
-            now = monotonic()
-            if now - self.begun > _TICK:
-                self._socket.settimeout(max(deadline - now, 0))
+        reader, buffer = self._reader, self._buffer
+        while len(replies) < number:
+            if not self._poll.poll(max(deadline - monotonic(), 0) * 1000):
+                raise TimeoutError(_LATE)
             try:
                 received = self._socket.recv_into(buffer)
-            except (BlockingIOError, ssl.SSLWantReadError) as error:
-                raise TimeoutError(_LATE) from error
+            except _NOT_YET:
+                continue
             if not received:
                 raise ConnectionResetError("the server closed the connection")
-            self._reader.feed(buffer, 0, received)  # type: ignore[arg-type]  # any buffer; its stub says bytes
+            reader.feed(buffer, 0, received)  # type: ignore[arg-type]  # any buffer; its stub says bytes
+            replies += iter(reader.gets, _MISSING)
+        if len(replies) > number:
+            raise hiredis.ProtocolError("more replies than commands")
+        return replies
 
     def ask(self, commands: Sequence[tuple[bytes, ...]], deadline: float) -> list[Reply]:
         """Send the commands at once and return their replies."""

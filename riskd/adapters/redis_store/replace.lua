@@ -15,7 +15,7 @@ for i = 1, #ARGV, 4 do
     redis.call('HDEL', key, field)
   else
     redis.call('HSET', key, field, record)
-    local left = math.max(struct.unpack('>d', record) - now, HOUR)
+    local left = math.max(struct.unpack('>I4', record) - now, HOUR)
     local milliseconds = math.min(math.ceil(left * 1000), LONGEST)
     if redis.call('PTTL', key) < milliseconds then
       redis.call('PEXPIRE', key, string.format('%.0f', milliseconds))

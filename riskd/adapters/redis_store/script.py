@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.history import MARKS, OWNERS, SKETCH, TABLES, Table
-from riskd.core.tallies import LETTERS
+from riskd.core.tallies import LETTERS, SEEN
 
 
 class Script(Struct, frozen=True):
@@ -33,6 +33,7 @@ _NUMBERS: Final = (
     "local TABLES = {",
     *(f"  {name} = {{letter = '{LETTERS[name]}', {_spec(table)}}}," for name, table in TABLES.items()),
     "}",
+    f"local SEEN = {{{', '.join([repr(LETTERS[name]) for name in SEEN])}}}",
     f"local SKETCH, OWNERS, MARKS = {{{_spec(SKETCH)}}}, {{{_spec(OWNERS)}}}, {MARKS}",
 )
 WRITE: Final = _script("write.lua", *_NUMBERS)

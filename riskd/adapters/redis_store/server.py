@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from threading import Condition, Event, Thread
+from threading import Condition, Event, Lock, Thread
 from time import monotonic
 from typing import Final
 
@@ -35,7 +35,8 @@ class Server:
         self.address = address
         self._connect = connect
         self._limit = limit
-        self._changed = Condition()
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
         self._idle: list[Link] = []
         self._held = 0
         self._opening = 0
@@ -51,24 +52,34 @@ class Server:
 
     def take(self, deadline: float) -> Link:
         """A connection for one call; `give` it back or `discard` it. Raises Unavailable."""
-        begun = monotonic()
-        with self._changed:
+        with self._lock:
+            link = self._rested()
+            if link is not None:
+                return link
+            begun = monotonic()
             self._waiting += 1
             try:
                 return self._taken(begun, deadline)
             finally:
                 self._waiting -= 1
 
+    def _rested(self) -> Link | None:
+        """An idle connection that is still of use."""
+        while self._idle and self._fault is None:
+            link = self._idle.pop()
+            if link.idle():
+                return link
+            link.close()
+            self._held -= 1
+        return None
+
     def _taken(self, begun: float, deadline: float) -> Link:
         while True:
             if self._fault is not None or self._closed.is_set():
                 raise Unavailable([self._fault or late(self.address)])
-            while self._idle:
-                link = self._idle.pop()
-                if link.idle():
-                    return link
-                link.close()
-                self._held -= 1
+            link = self._rested()
+            if link is not None:
+                return link
             if self._held < self._limit and self._opening < self._waiting:
                 self._open()
             if not self._changed.wait(max(deadline - monotonic(), 0)) and monotonic() >= deadline:
@@ -78,14 +89,15 @@ class Server:
 
     def give(self, link: Link) -> None:
         """Back after a whole answer."""
-        with self._changed:
+        with self._lock:
             self._silences = 0
             if self._closed.is_set():
                 self._held -= 1
                 link.close()
             else:
                 self._idle.append(link)
-                self._changed.notify()
+                if self._waiting:
+                    self._changed.notify()
 
     def discard(self, link: Link, error: Exception) -> Unavailable:
         """Close a connection that failed in the middle of a call; what to raise."""

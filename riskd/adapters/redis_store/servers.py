@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from binascii import crc32, crc_hqx
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import itemgetter
 from threading import Condition, Event, Thread
 from time import monotonic
 from typing import Final
@@ -94,25 +95,42 @@ class Servers:
             raise Unavailable([Problem("redis", "a slot without a server", "see `redis-cli --cluster check`")])
         return server
 
-    def call(self, commands: Sequence[tuple[Server, bytes]], deadline: float) -> list[Reply]:
+    def call(self, commands: Sequence[tuple[bytes, bytes]], deadline: float) -> list[Reply]:
+        """Replies to packed commands, each from the server of the key that stands before it. As `ask`."""
+        if not commands:
+            return []
+        if self.clustered(deadline):
+            return self.ask([(self.owner(key), packed) for key, packed in commands], deadline)
+        server = self._owners[0]
+        assert server is not None
+        link = server.take(deadline)
+        try:
+            link.send(b"".join(map(_packed, commands)), deadline)
+            replies = link.receive(len(commands), deadline)
+        except (OSError, hiredis.HiredisError) as error:
+            raise server.discard(link, error) from error
+        server.give(link)
+        if hiredis.ReplyError in map(type, replies):
+            self._follow([(server, packed) for _, packed in commands], replies, deadline)
+        return replies
+
+    def ask(self, commands: Sequence[tuple[Server, bytes]], deadline: float) -> list[Reply]:
         """Replies to packed commands, in order. All servers are sent theirs before the first is listened to.
 
         Raises Unavailable when one of them fails, refuses or is late; others may have done their part.
         """
-        if not commands:
-            return []
-        if len(self._owners) == 1:
-            replies = self._trip(commands[0][0], [packed for _, packed in commands], deadline)
-            if hiredis.ReplyError not in map(type, replies):
-                return replies
-            errands = _errands(commands)
-        else:
-            replies, errands = [None] * len(commands), _errands(commands)
-            self._exchange(errands, replies, deadline)
+        replies: list[Reply] = [None] * len(commands)
+        self._exchange(_errands(commands), replies, deadline)
+        self._follow(commands, replies, deadline)
+        return replies
+
+    def _follow(self, commands: Sequence[tuple[Server, bytes]], replies: list[Reply], deadline: float) -> None:
+        """Send again what was refused because it has to go elsewhere, until nothing is. Raises Unavailable."""
+        errands = _errands(commands)
         for _ in range(REDIRECTIONS):
             refused = [errand for errand in errands if isinstance(replies[errand.number], hiredis.ReplyError)]
             if not refused:
-                return replies
+                return
             errands = list(self._redirected(refused, commands, replies))
             self._exchange(errands, replies, deadline)
         raise Unavailable([Problem("redis", "the slot kept moving under us", "try again")])
@@ -123,17 +141,6 @@ class Servers:
         with self._known:
             for server in self._servers.values():
                 server.close()
-
-    def _trip(self, server: Server, packed: Sequence[bytes], deadline: float) -> list[Reply]:
-        """There and back where there is one server: two thirds of the Python that `_exchange` takes."""
-        link = server.take(deadline)
-        try:
-            link.send(b"".join(packed), deadline)
-            replies = link.receive(len(packed), deadline)
-        except (OSError, hiredis.HiredisError) as error:
-            raise server.discard(link, error) from error
-        server.give(link)
-        return replies
 
     def _exchange(self, errands: Sequence[_Errand], replies: list[Reply], deadline: float) -> None:
         shares: dict[Server, list[_Errand]] = {}
@@ -278,6 +285,9 @@ class Servers:
             for address in gone:
                 self._servers.pop(address).close()
         return None
+
+
+_packed: Final = itemgetter(1)
 
 
 def _errands(commands: Sequence[tuple[Server, bytes]]) -> list[_Errand]:

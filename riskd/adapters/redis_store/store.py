@@ -10,7 +10,8 @@ import re
 import struct
 from binascii import hexlify
 from collections.abc import Iterable, Sequence
-from itertools import chain, starmap
+from itertools import chain, groupby, starmap
+from operator import attrgetter, itemgetter
 from time import monotonic
 from typing import Final
 
@@ -18,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.adapters.redis_store.greeting import Access
-from riskd.adapters.redis_store.link import Address, Reply, pack
+from riskd.adapters.redis_store.link import Address, pack
 from riskd.adapters.redis_store.script import HELD, REPLACE, WRITE
 from riskd.adapters.redis_store.servers import Servers
 from riskd.core import stored
@@ -82,7 +83,11 @@ class RedisStore:
         3. Unavailable means that some places may have changed and others not.
         """
         deadline = _deadline(timeout)
-        first, *others = self._parts(deltas, swaps, deadline) or [_Part([], [])]
+        if len(swaps) > 1 and len({swap.key[:PLACE] for swap in swaps}) > 1:
+            raise ValueError("the swaps of one write share a place")
+        if not self._servers.clustered(deadline):
+            return self._changed([_Part(swaps, deltas)], now, deadline)
+        first, *others = _places(deltas, swaps) or [_Part((), ())]
         if not (first.swaps and others):
             return self._changed([first, *others], now, deadline)
         if any(swap.expected is not None for swap in swaps):
@@ -96,8 +101,8 @@ class RedisStore:
         """See `HistoryStore`. Looks at every record of the place, a few hundred at a time."""
         deadline, found, cursor = _deadline(PATIENCE), set[bytes](), b"0"
         while True:
-            step = (b"EVALSHA", HELD.sha, b"1", _key(place), cursor, _number(now))
-            (reply,) = self._call([(_key(place), step)], deadline)
+            step = pack(b"EVALSHA", HELD.sha, b"1", _key(place), cursor, repr(now).encode())
+            (reply,) = self._servers.call([(_key(place), step)], deadline)
             cursor, fields = msgspec.convert(reply, tuple[bytes, list[bytes]])
             found.update(fields)
             if cursor == b"0":
@@ -109,11 +114,12 @@ class RedisStore:
         for key in keys:
             places.setdefault(key[:PLACE], []).append(key[PLACE:])
         commands = [
-            (_key(place), (b"HDEL", _key(place), *fields[start : start + _DELETIONS]))
+            (_key(place), pack(b"HDEL", _key(place), *fields[start : start + _DELETIONS]))
             for place, fields in places.items()
             for start in range(0, len(fields), _DELETIONS)
         ]
-        return sum(reply for reply in self._call(commands, _deadline(PATIENCE)) if isinstance(reply, int))
+        replies = self._servers.call(commands, _deadline(PATIENCE))
+        return sum(reply for reply in replies if isinstance(reply, int))
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
         """See `HistoryStore`. Some `limit` places, whole. Raises Unavailable when slots moved since it began: then some
@@ -130,9 +136,9 @@ class RedisStore:
         while not found and number < len(masters):
             master = masters[number]
             scan = pack(b"SCAN", position, b"MATCH", _KEY + b"*", b"COUNT", b"%d" % limit)
-            (reply,) = self._servers.call([(master, scan)], deadline)
+            (reply,) = self._servers.ask([(master, scan)], deadline)
             position, keys = msgspec.convert(reply, tuple[bytes, list[bytes]])
-            replies = self._servers.call([(master, pack(b"HKEYS", key)) for key in keys], deadline)
+            replies = self._servers.ask([(master, pack(b"HKEYS", key)) for key in keys], deadline)
             for key, fields in zip(keys, replies, strict=True):
                 found += [_place(key) + field for field in msgspec.convert(fields, list[bytes])]
             number += position == b"0"
@@ -154,9 +160,9 @@ class RedisStore:
             parts.setdefault(change.key[:PLACE] if spread else b"", []).append(change)
         done: list[list[Change]] = []
         for part in parts.values():
-            if 0 in self._call([_replacement(part)], deadline):
+            if 0 in self._servers.call([_replacement(part)], deadline):
                 back = [[Change(one.key, one.record, one.expected) for one in undone] for undone in reversed(done)]
-                self._call([_replacement(undone) for undone in back], deadline)
+                self._servers.call([_replacement(undone) for undone in back], deadline)
                 return False
             done.append(part)
         return True
@@ -170,7 +176,7 @@ class RedisStore:
         deadline = _deadline(PATIENCE)
         self._servers.clustered(deadline)
         asked = [(master, command) for master in self._servers.masters() for command in _SIZE]
-        replies = self._servers.call(asked, deadline)
+        replies = self._servers.ask(asked, deadline)
         places = sum(reply for reply in replies if isinstance(reply, int))
         used = [_USED.search(reply) for reply in replies if isinstance(reply, bytes)]
         return places, sum(int(found[1]) for found in used if found)
@@ -181,73 +187,60 @@ class RedisStore:
 
     def _records(self, keys: Sequence[bytes], deadline: float) -> list[bytes | None]:
         """As they lie, in order; one command a place."""
-        fields: dict[bytes, list[bytes]] = {}
-        order: dict[bytes, list[int]] = {}
-        for number, key in enumerate(keys):
-            place = key[:PLACE]
-            if place in order:
-                fields[place].append(key[PLACE:])
-                order[place].append(number)
-            else:
-                fields[place], order[place] = [b"HMGET", _key(place), key[PLACE:]], [number]
-        replies = self._call([(command[1], command) for command in fields.values()], deadline)
-        found = msgspec.convert(replies, list[list[bytes | None]])
-        records: list[bytes | None] = [None] * len(keys)
-        for number, record in zip(chain.from_iterable(order.values()), chain.from_iterable(found), strict=True):
-            records[number] = record
-        return records
-
-    def _parts(self, deltas: Sequence[Delta], swaps: Sequence[Swap], deadline: float) -> list[_Part]:
-        """By what changes in one script: all of it on one server, else each place; that of the swaps first."""
-        if len(swaps) > 1 and len({swap.key[:PLACE] for swap in swaps}) > 1:
-            raise ValueError("the swaps of one write share a place")
-        spread = self._servers.clustered(deadline)
-        if not spread:
-            return [_Part(swaps, deltas)]
-        parts: dict[bytes, tuple[list[Swap], list[Delta]]] = {}
-        for swap in swaps:
-            parts.setdefault(swap.key[:PLACE], ([], []))[0].append(swap)
-        for delta in deltas:
-            parts.setdefault(delta.key[:PLACE], ([], []))[1].append(delta)
-        return list(starmap(_Part, parts.values()))
+        ordered, commands = sorted(keys), []
+        for place, near in groupby(ordered, _place_of):
+            name = _KEY + hexlify(place)
+            commands.append((name, pack(b"HMGET", name, *map(_field_of, near))))
+        replies = self._servers.call(commands, deadline)
+        found = chain.from_iterable(msgspec.convert(replies, list[list[bytes | None]]))
+        return list(map(dict(zip(ordered, found, strict=True)).get, keys))
 
     def _changed(self, parts: Iterable[_Part], now: float, deadline: float) -> bool:
-        replies = self._call([_script(part, now) for part in parts if part.swaps or part.deltas], deadline)
-        return 0 not in replies
-
-    def _call(self, commands: Sequence[tuple[bytes, Sequence[bytes]]], deadline: float) -> list[Reply]:
-        """Each command to the server of its key. Raises Unavailable."""
-        servers = self._servers
-        servers.clustered(deadline)
-        return servers.call([(servers.owner(key), pack(*words)) for key, words in commands], deadline)
+        scripts = [_script(part.swaps, part.deltas, now) for part in parts if part.swaps or part.deltas]
+        return 0 not in self._servers.call(scripts, deadline)
 
 
 _USED: Final = re.compile(rb"^used_memory:(\d+)", re.MULTILINE)
 _SIZE: Final = (pack(b"DBSIZE"), pack(b"INFO", b"memory"))
 
 
-def _script(part: _Part, now: float) -> tuple[bytes, tuple[bytes, ...]]:
-    """The call of write.lua that makes these changes, and its first key."""
-    shared = part.swaps[0].key[:PLACE] if part.swaps else b""
-    places = {shared: None} if part.swaps else {}
-    places |= dict.fromkeys([delta.key[:PLACE] for delta in part.deltas])
-    keys = [_key(place) for place in places]
-    deltas = [(one.time, one.expires, one.counts, one.marks, one.seen, one.undo, one.keep) for one in part.deltas]
-    arguments = [_number(now), shared, _ENCODE(deltas), *[delta.key for delta in part.deltas]]
-    for swap in part.swaps:
+_key_of: Final = attrgetter("key")
+_told: Final = attrgetter("time", "expires", "counts", "marks", "seen", "undo", "keep")
+_place_of: Final = itemgetter(slice(PLACE))
+_field_of: Final = itemgetter(slice(PLACE, None))
+
+
+def _places(deltas: Sequence[Delta], swaps: Sequence[Swap]) -> list[_Part]:
+    """By what changes in one script of a cluster: each place; that of the swaps first."""
+    parts: dict[bytes, tuple[list[Swap], list[Delta]]] = {}
+    for swap in swaps:
+        parts.setdefault(swap.key[:PLACE], ([], []))[0].append(swap)
+    for delta in deltas:
+        parts.setdefault(delta.key[:PLACE], ([], []))[1].append(delta)
+    return list(starmap(_Part, parts.values()))
+
+
+def _script(swaps: Sequence[Swap], deltas: Sequence[Delta], now: float) -> tuple[bytes, bytes]:
+    """The call of write.lua that makes these changes, after its first key."""
+    changed = list(map(_key_of, deltas))
+    shared = swaps[0].key[:PLACE] if swaps else b""
+    places = dict.fromkeys(map(_place_of, [shared, *changed] if swaps else changed))
+    keys = [_KEY + hexlify(place) for place in places]
+    arguments = [repr(now).encode(), shared, _ENCODE(list(map(_told, deltas))), *changed]
+    for swap in swaps:
         arguments += (swap.key[PLACE:], _given(swap.expected), stored.pack(swap.expires, swap.document))
-    return keys[0], (b"EVALSHA", WRITE.sha, b"%d" % len(keys), *keys, *arguments)
+    return keys[0], pack(b"EVALSHA", WRITE.sha, b"%d" % len(keys), *keys, *arguments)
 
 
-def _replacement(changes: Sequence[Change]) -> tuple[bytes, tuple[bytes, ...]]:
-    """The call of replace.lua that makes these changes, and its first key."""
+def _replacement(changes: Sequence[Change]) -> tuple[bytes, bytes]:
+    """The call of replace.lua that makes these changes, after its first key."""
     places: dict[bytes, bytes] = {}
     arguments: list[bytes] = []
     for change in changes:
         at = places.setdefault(change.key[:PLACE], b"%d" % (len(places) + 1))
         arguments += (at, change.key[PLACE:], _given(change.expected), _given(change.record))
     keys = [_key(place) for place in places]
-    return keys[0], (b"EVALSHA", REPLACE.sha, b"%d" % len(keys), *keys, *arguments)
+    return keys[0], pack(b"EVALSHA", REPLACE.sha, b"%d" % len(keys), *keys, *arguments)
 
 
 def _given(content: bytes | None) -> bytes:
@@ -261,10 +254,6 @@ def _place(key: bytes) -> bytes:
 
 def _key(place: bytes) -> bytes:
     return _KEY + hexlify(place)
-
-
-def _number(number: float) -> bytes:
-    return repr(number).encode()
 
 
 def _deadline(timeout: float) -> float:

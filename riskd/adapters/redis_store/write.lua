@@ -1,5 +1,5 @@
 -- One write on the server: swaps, then deltas, or nothing. It mirrors `riskd.core.history.fold` and
--- `riskd.core.stored.changes`, whose numbers (TABLES, SKETCH, OWNERS, MARKS) are put before it when it is loaded.
+-- `riskd.core.stored.changes`, whose numbers (TABLES, SEEN, SKETCH, OWNERS, MARKS) are put before it when it is loaded.
 -- KEYS: the hashes of the places, that of the swaps first, then as the deltas come to them; a field is a record.
 -- ARGV: now; the place of the swaps, if there are any; the deltas, as MessagePack of
 -- [[time, expires, counts, marks, seen, undo, keep], ...]; for each delta its key; for each swap its field, '=' and the
@@ -7,10 +7,10 @@
 -- Returns 1, or 0 when a document is not as expected.
 
 local now = tonumber(ARGV[1])
-local HEAD, PLACE, SAMPLE, LONGEST = 8, 8, 4, 1e14
+local HEAD, PLACE, SAMPLE, LONGEST, NEVER = 4, 8, 4, 1e14, 2 ^ 32 - 1
 
 local function expiry(record)
-  return (struct.unpack('>d', record))
+  return (struct.unpack('>I4', record))
 end
 
 local function living(key, field)
@@ -123,25 +123,58 @@ end
 
 local function see(sketches, name, time, slot)
   local spec = name == 'owner' and OWNERS or SKETCH
-  local sketch, period = sketches[name] or {}, period_of(time, spec.period)
-  sketches[name] = sketch
-  local set = sketch[period]
-  if set then
-    if math.floor(set / 2 ^ slot) % 2 == 0 then sketch[period] = set + 2 ^ slot end
-    return
+  local last, period = sketches[name] or {}, period_of(time, spec.period)
+  local newest = period
+  for _, at in pairs(last) do newest = math.max(newest, at) end
+  last[slot] = math.max(last[slot] or period, period)
+  for old, at in pairs(last) do
+    if at <= newest - spec.keep then last[old] = nil end
   end
-  for old in pairs(sketch) do
-    if period <= old - spec.keep then return end
+  sketches[name] = last
+end
+
+-- The tally of all sign-ins, for which `[]` stands where a value has the same.
+local function account(tallies)
+  local values = tallies[TABLES.sign_in.letter]
+  return values and values['']
+end
+
+local function separate(tallies)
+  local shared = account(tallies)
+  for _, letter in ipairs(shared and SEEN or {}) do
+    for value, tally in pairs(tallies[letter] or {}) do
+      if not tally[1] then tallies[letter][value] = shared end
+    end
   end
-  for old in pairs(sketch) do
-    if old <= period - spec.keep then sketch[old] = nil end
+end
+
+local function unite(tallies)
+  local shared = account(tallies)
+  for _, letter in ipairs(shared and SEEN or {}) do
+    for value, tally in pairs(tallies[letter] or {}) do
+      if compare(tally, shared) == 0 then tallies[letter][value] = {} end
+    end
   end
-  sketch[period] = 2 ^ slot
 end
 
 -- An empty table would be packed as an array.
 local function packed(map)
   return next(map) and cmsgpack.pack(map) or '\128'
+end
+
+-- Whole numbers from 1 on as keys would be packed as an array.
+local function mapped(map, pack)
+  local parts, n = {''}, 0
+  for key, value in pairs(map) do
+    n = n + 1
+    parts[n + 1] = cmsgpack.pack(key) .. pack(value)
+  end
+  parts[1] = n < 16 and string.char(128 + n) or struct.pack('>BH', 222, n)
+  return table.concat(parts)
+end
+
+local function slots(last)
+  return mapped(last, cmsgpack.pack)
 end
 
 -- The record after deltas, one after another; nil when nothing is left to keep.
@@ -150,6 +183,7 @@ local function folded(record, deltas)
   if record then
     expires = expiry(record)
     tallies, moments, sketches = unpack(cmsgpack.unpack(record:sub(HEAD + 1)))
+    separate(tallies)
   end
   for _, delta in ipairs(deltas) do
     local time, latest, counts, marks, seen, undo, keep = unpack(delta)
@@ -165,7 +199,9 @@ local function folded(record, deltas)
     end
   end
   if not tallies then return nil end
-  return struct.pack('>d', expires) .. '\147' .. packed(tallies) .. packed(moments) .. packed(sketches)
+  unite(tallies)
+  local head = struct.pack('>I4', math.min(math.ceil(expires), NEVER))
+  return head .. '\147' .. packed(tallies) .. packed(moments) .. mapped(sketches, slots)
 end
 
 -- A place lives as long as the longest of its records.

@@ -52,7 +52,7 @@ def recollect(context: Context) -> Past | None:
     popularity["asn"] = _sign_ins(remembered.asn.profile, since)
     popularity["device"] = _sign_ins(remembered.device.profile, since)
     popularity["fingerprint"] = _sign_ins(remembered.fingerprint.profile, since)
-    account = tally(profile.tallies, "sign_in", "") or []
+    account = profile.tallies.account
     total = units(account, now)
     settled, probation = _trust(profile.tallies, context.values, account, total, now) if total else ({}, {})
     everyone = _sign_ins(domain, since)
@@ -60,11 +60,6 @@ def recollect(context: Context) -> Past | None:
     return Past(
         profile, account, total, settled, probation, domain.tallies, everyone, popularity, since, at_address, at_network
     )
-
-
-def tally(tallies: Tallies, table: str, value: str) -> list[int] | None:
-    """The tally of one value, None when it has none."""
-    return (getattr(tallies, table) or UNCOUNTED).get(value)
 
 
 def _sign_ins(history: History, since: int) -> int:
@@ -79,9 +74,9 @@ def _trust(
     found, probation = {}, {}
     for table, value in values.items():
         known = (getattr(tallies, table) or UNCOUNTED).get(value)
-        if not known:
+        if known is None:
             found[table] = 0.0
-        elif known == account:
+        elif not known:
             found[table] = total
         elif table not in RHYTHM:
             own, settled = standing(known, account, now)

@@ -10,8 +10,8 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.familiarity import bounded, smoothed
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import SETTLED, Past, standing, tally
-from riskd.core.history import DAY, WEEK, counted_since, newest
+from riskd.core.features.past import SETTLED, Past, standing
+from riskd.core.history import DAY, WEEK, counted_since, last_visit
 from riskd.core.tallies import UNCOUNTED
 
 FEATURES: Final = (
@@ -78,11 +78,11 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
         return _NONE
     tallies, now = past.profile.tallies, context.now
     hour, weekday = context.values.get("hour"), context.values.get("weekday")
-    visit = newest(past.profile, "visit", now)
+    visit = last_visit(past.profile, now)
     return (
         _hour(past, hour, now) if hour else math.nan,
-        _llr([tally(tallies, "weekday", weekday)], past, now, 1 / 7) if weekday else math.nan,
-        (now - visit[0]) / DAY if visit else math.nan,
+        _llr([(tallies.weekday or UNCOUNTED).get(weekday)], past, now, 1 / 7) if weekday else math.nan,
+        (now - visit) / DAY if visit else math.nan,
         past.total,
         float(max(int(now // WEEK) - past.account[0], 0)),
     )
