@@ -12,7 +12,8 @@ from riskd.cli.replay import source_of
 from riskd.cli.settings import add_arguments, given
 
 if TYPE_CHECKING:
-    from riskd.rebuild.run import Report, Summary
+    from riskd.rebuild.run import Report
+    from riskd.rebuild.told import Summary
 
 OK: Final = 0
 LEFT_OUT: Final = 1

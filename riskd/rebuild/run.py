@@ -33,6 +33,7 @@ from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.order import Source
 from riskd.rebuild.past import Past
+from riskd.rebuild.told import Summary
 from riskd.stores import checks, first_mark, keyed, open_store
 from riskd.subjects import empty
 from riskd.wiring import active_release, open_archive
@@ -62,19 +63,6 @@ Report = Callable[[str, int, int], None]
 _KEY: Final = NOBODY + b"staged"
 _MAPS: Final = 4
 """The store of its own keeps what has expired, and may grow to so many times what the store may."""
-
-
-class Summary(Struct, frozen=True, kw_only=True):
-    """What was done: lines by what became of them, records added to the store, and until which moment (epoch
-    seconds) the log is in the store now. `resumed`: an earlier run had begun it; `done_before`: and ended it."""
-
-    until: float
-    counts: dict[str, int]
-    records: int
-    seconds: float
-    lines_per_second: float
-    resumed: bool = False
-    done_before: bool = False
 
 
 class _Staged(Struct, frozen=True, kw_only=True):

@@ -35,7 +35,8 @@ from riskd.engine import Engine
 from riskd.rebuild import run
 from riskd.rebuild.order import Line, LogSource, Progress, Source
 from riskd.rebuild.past import Past
-from riskd.rebuild.run import RECORDS, Report, Summary, rebuild
+from riskd.rebuild.run import RECORDS, Report, rebuild
+from riskd.rebuild.told import Summary
 from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects

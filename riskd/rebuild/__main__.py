@@ -1,0 +1,48 @@
+"""The process that the watch begins: settings on standard input, messages on standard output, a line each."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from typing import Final
+
+from riskd.core.errors import RiskdError
+from riskd.rebuild.order import LogSource
+from riskd.rebuild.run import rebuild
+from riskd.rebuild.told import Ended, Message, Progress, Refused, line, unpacked
+
+NICE: Final = 15
+TELL_SECONDS: Final = 0.5
+_SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, prctl(2)
+
+
+def _tell(message: Message) -> None:
+    sys.stdout.buffer.write(line(message))
+    sys.stdout.buffer.flush()
+
+
+def main(parent: int) -> None:
+    """Rebuild, unless the process that began this has ended."""
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    os.nice(NICE)
+    settings, told = unpacked(sys.stdin.buffer.read()), 0.0
+
+    def report(half: str, done: int, total: int) -> None:
+        nonlocal told
+        if done >= total or time.monotonic() >= told + TELL_SECONDS:
+            told = time.monotonic()
+            _tell(Progress(half, done, total))
+
+    try:
+        _tell(Ended(rebuild(settings, LogSource(settings), None, report)))
+    except RiskdError as error:
+        _tell(Refused(tuple(error.problems)))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

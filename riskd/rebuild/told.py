@@ -1,0 +1,68 @@
+"""What the watch and the process that rebuilds tell each other: the settings, and line by line what becomes of it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+from msgspec import Struct
+
+from riskd.config import Secret, Settings
+from riskd.core.errors import Problem
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What was done: lines by what became of them, records added to the store, and until which moment (epoch
+    seconds) the log is in the store now. `resumed`: an earlier run had begun it; `done_before`: and ended it."""
+
+    until: float
+    counts: dict[str, int]
+    records: int
+    seconds: float
+    lines_per_second: float
+    resumed: bool = False
+    done_before: bool = False
+
+
+class Progress(Struct, frozen=True, tag=True):
+    """So much of a half is done."""
+
+    half: str
+    done: int
+    total: int
+
+
+class Ended(Struct, frozen=True, tag=True):
+    """The histories are back."""
+
+    summary: Summary
+
+
+class Refused(Struct, frozen=True, tag=True):
+    """It cannot be done now."""
+
+    problems: tuple[Problem, ...]
+
+
+Message = Progress | Ended | Refused
+
+
+@lru_cache(1)
+def decoder() -> msgspec.json.Decoder[Message]:
+    """Of a line."""
+    return msgspec.json.Decoder(Message)
+
+
+def line(message: Message) -> bytes:
+    """A message, as the other side reads it."""
+    return msgspec.json.encode(message) + b"\n"
+
+
+def packed(settings: Settings) -> bytes:
+    """The settings, secrets included: for a pipe, and for nothing that is kept."""
+    return msgspec.msgpack.encode(settings, enc_hook=Secret.reveal)
+
+
+def unpacked(message: bytes) -> Settings:
+    """The settings again. Raises msgspec.MsgspecError."""
+    return msgspec.msgpack.decode(message, type=Settings, dec_hook=lambda _, value: Secret(value))
