@@ -109,9 +109,11 @@ def judged(attempt: Attempt) -> Assessment:
 def until(holds: Callable[[], bool]) -> bool:
     """Whether it comes to hold."""
     end = time.monotonic() + 10
-    while not holds() and time.monotonic() < end:
+    while not holds():
+        if time.monotonic() > end:
+            return False
         time.sleep(0.002)
-    return holds()
+    return True
 
 
 def failed(call: Callable[[], object]) -> grpc.RpcError:
