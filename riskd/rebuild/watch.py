@@ -50,7 +50,7 @@ class RebuildWatch:
         until = is_due(self._path)
         if self._process is not None:
             self._listen(now)
-        elif until is not None and now >= self._due:
+        elif until is not None and self._settings.store.rebuild and now >= self._due:
             self._begin(until, now)
         pending = float(until is not None or self._process is not None)
         self.readings = {**self.readings, "riskd_store_rebuild_pending": {(): pending}}
@@ -118,7 +118,7 @@ class RebuildWatch:
 
 @contextmanager
 def rebuilding(settings: Settings) -> Iterator[RebuildWatch]:
-    """A watch that looks until this is left; never, unless `store.rebuild` asks for it and the store is a file."""
+    """A watch that looks until this is left, where the store is a file; it begins nothing unless `store.rebuild`."""
     watch = RebuildWatch(settings)
     stop = threading.Event()
 
@@ -128,12 +128,12 @@ def rebuilding(settings: Settings) -> Iterator[RebuildWatch]:
         watch.close()
 
     thread = threading.Thread(target=run, name="rebuild", daemon=True)
-    wanted = settings.store.rebuild and settings.store.kind == "lmdb"
-    if wanted:
+    embedded = settings.store.kind == "lmdb"
+    if embedded:
         thread.start()
     try:
         yield watch
     finally:
         stop.set()
-        if wanted:
+        if embedded:
             thread.join()

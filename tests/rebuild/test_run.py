@@ -287,8 +287,9 @@ def ordered(history: History) -> tuple[object, ...]:
 
 
 def test_who_is_erased_meanwhile_stays_erased(tmp_path: Path, town: tuple[Town, list[bytes]], shared: Shared) -> None:
-    """Erased after the lines, among the records, or at their end, and gone from the log by then: of the subject
-    nothing is left in the store, and it is not remembered that it was erased. Others are there."""
+    """Erased before, when the log has the lines still; after the lines, among the records, or at their end, and gone
+    from the log by then: of the subject nothing is left in the store, and it is not remembered that it was erased.
+    Others are there."""
     settings = deployment(tmp_path)
     logged(settings, town[1])
     archive = FileLogArchive(Path(settings.log.dir), 1.0, 1.0)
@@ -303,9 +304,10 @@ def test_who_is_erased_meanwhile_stays_erased(tmp_path: Path, town: tuple[Town, 
                 subjects.erase(Subject("", "customer", who), 10.0)
                 archive.compact({}, threading.Event())
 
+    subjects.erase(Subject("", "customer", "person 7"), 10.0)
     rebuilt(settings, erase)
     assert next(coming, None) is None
-    for who in victims:
+    for who in (*victims, "person 7"):
         assert shared.held(place_of(who), 0.0, 10) == []
         assert subjects.export(Subject("", "customer", who), 10, b"l").records == ()
     assert shared.held(place_of("person 6"), 0.0, 10)

@@ -115,12 +115,12 @@ def test_a_log_that_cannot_be_read_is_told_and_tried_again(watched: Watched, cap
 
 
 def test_switched_off_nothing_is_begun(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`store.rebuild` false: the note stays for whoever gives the command."""
+    """`store.rebuild` false: it is told that it is due, and the note stays for whoever gives the command."""
     monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
     settings: Settings = replace(watched.settings, store=replace(watched.settings.store, rebuild=False))
     with rebuilding(settings) as watch:
         time.sleep(0.2)
-        assert watch.readings == {}
+        assert watch.readings == {"riskd_store_rebuild_pending": {(): 1.0}}
     assert (Path(settings.store.path) / NOTE).exists()
     assert watched.events() == []
 
