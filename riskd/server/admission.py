@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from time import perf_counter
-from typing import Final, Generic, ParamSpec, TypeAlias, TypeVar
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import grpc
 from grpc_status.rpc_status import to_status
-from msgspec import Struct
 
 from riskd.core.errors import Problem
 from riskd.server.faults import Overloaded
@@ -21,8 +19,6 @@ from riskd.server.status import status
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-_Given = ParamSpec("_Given")
-_Result = TypeVar("_Result")
 _PROBLEM: Final = Problem("server", "too many calls wait", "retry after the time given, with growing pauses")
 
 
@@ -39,62 +35,18 @@ class By(Generic[Request, Response]):
         return self._behaviour(request, context)
 
 
-class Method(Struct, frozen=True):
-    """A method: its calls wait in the lane, or are refused."""
-
-    lane: Lane
-    handler: Handler
-    refusal: Handler
-
-
-class Gate(grpc.ServiceRpcHandler):
-    """The methods of a service. gRPC asks it for each call as it arrives, in the thread in which it then submits it."""
-
-    def __init__(self, name: str, methods: Mapping[str, Method]) -> None:
-        self._name = name
-        self._methods = {f"/{name}/{method}": found for method, found in methods.items()}
-
-    def service_name(self) -> str:
-        """As in the proto."""
-        return self._name
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        """Who handles this call; None where there is no such method."""
-        found = self._methods.get(handler_call_details.method)
-        if found is None:
-            return None
-        return found.handler if found.lane.admits() else found.refusal
-
-
-def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter) -> Method:
-    """A method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane."""
+def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter) -> Handler:
+    """A method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane, or are refused with RESOURCE_EXHAUSTED and
+    RetryInfo, as cheaply as it goes: what refuses must keep up with what comes."""
     assert handler.unary_unary is not None
-    waiting: Handler = grpc.unary_unary_rpc_method_handler(By(Reception(lane), handler.unary_unary))
-    return Method(lane, waiting, _refusal(name, meter))
+    told: grpc.Status = to_status(status(Overloaded([_PROBLEM])))
 
-
-def _refusal(name: str, meter: RpcMeter) -> Handler:
-    """Answers RESOURCE_EXHAUSTED with RetryInfo, as cheaply as it goes: what refuses must keep up with what comes.
-
-    It takes a stream, which on the wire is what a single message is, too: so nobody waits for the message. And it runs
-    in the thread of gRPC that asks, for it waits for nothing.
-    """
-    told = to_status(status(Overloaded([_PROBLEM])))
-
-    def refuse(_: object, context: grpc.ServicerContext) -> bytes:
-        begun = perf_counter()
+    def refusal() -> grpc.Status | None:
+        if lane.admits():
+            return None
         meter.started(name, UNARY)
         meter.refused(name, FULL)
-        meter.handled(name, UNARY, "RESOURCE_EXHAUSTED", perf_counter() - begun)
-        context.abort_with_status(told)
+        meter.handled(name, UNARY, told.code.name, 0.0)
+        return told
 
-    return grpc.stream_unary_rpc_method_handler(By(_Here(1), refuse))
-
-
-class _Here(ThreadPoolExecutor):
-    """Runs what it is given at once, in the thread that gives it."""
-
-    def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
-        done: Future[_Result] = Future()
-        done.set_result(fn(*args, **kwargs))
-        return done
+    return grpc.unary_unary_rpc_method_handler(By(Reception(lane, refusal), handler.unary_unary))

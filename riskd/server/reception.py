@@ -9,14 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Protocol
 
+import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 
 _NO_FLAGS: Final = 0
 _Given = ParamSpec("_Given")
-_Result = TypeVar("_Result")
+
+
+class Pool(Protocol):
+    """Who runs calls."""
+
+    def submit(self, fn: Callable[_Given, object], /, *args: _Given.args, **kwargs: _Given.kwargs) -> object:
+        """Have the call run, sooner or later."""
+        ...
+
+
+class _Over(Future[Any]):
+    """Of a call that is none of gRPC's any more: it counts by futures, and asks no more of them."""
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        fn(self)
+
+
+_OVER: Final = _Over()
 
 
 class Reception(ThreadPoolExecutor):
@@ -26,19 +44,32 @@ class Reception(ThreadPoolExecutor):
     gRPC wants an instance of this base; none of its own threads is ever started.
     """
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, pool: Pool, refusal: Callable[[], grpc.Status | None] = lambda: None) -> None:
+        """`refusal` is asked for each call as it comes, before anything of it is read: the status with which it is
+        refused, or None."""
         super().__init__(1)
         self._pool = pool
+        self._refusal = refusal
 
-    def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
-        """Take a call as `grpc._server` gives it. The future is done: gRPC would count by it, and asks no more."""
-        _when_received(self._pool, fn, *args)
-        done: Future[_Result] = Future()
-        done.cancel()
-        return done
+    def submit(self, fn: Callable[_Given, Any], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[Any]:
+        """Take a call as `grpc._server` gives it."""
+        refused = self._refusal()
+        if refused is None:
+            _when_received(self._pool, fn, *args)
+        else:
+            _refuse(refused, *args)
+        return _OVER
 
 
-def _when_received(pool: ThreadPoolExecutor, run: Callable[..., object], *args: object) -> None:
+def _refuse(told: grpc.Status, *args: object) -> None:
+    _, event, state, *_ = args
+    assert isinstance(event, cygrpc.BaseEvent)
+    assert isinstance(state, _server._RPCState)
+    state.code, state.trailing_metadata = told.code, told.trailing_metadata
+    _server._abort(state, event.call, cygrpc.StatusCode.unknown, told.details.encode())
+
+
+def _when_received(pool: Pool, run: Callable[..., object], *args: object) -> None:
     finish, event, state, behaviour, _, deserializer, serializer = args
     assert isinstance(event, cygrpc.BaseEvent)
     assert isinstance(state, _server._RPCState)
