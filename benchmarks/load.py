@@ -98,7 +98,8 @@ async def _closed(call: _Call, bodies: Iterator[bytes], until: float, concurrenc
     await asyncio.gather(*(one() for _ in range(concurrency)))
 
 
-async def _open(call: _Call, bodies: Iterator[bytes], until: float, rate: float, tally: Tally) -> None:
+async def open_loop(call: _Call, bodies: Iterator[bytes], until: float, rate: float, tally: Tally) -> None:
+    """Calls at a steady rate until then, however long their answers take."""
     running: set[asyncio.Task[None]] = set()
     intended = time.perf_counter()
     while intended < until:
@@ -122,9 +123,9 @@ async def load(options: argparse.Namespace) -> dict[str, object]:
         await _closed(call, bodies, time.perf_counter() + options.warm_up, 4, Tally())
         cpu, start = cpu_seconds(options.pid), time.perf_counter()
         if options.rate:
-            await _open(call, bodies, start + options.settle, options.rate, Tally())
+            await open_loop(call, bodies, start + options.settle, options.rate, Tally())
             cpu, start = cpu_seconds(options.pid), time.perf_counter()
-            await _open(call, bodies, start + options.seconds, options.rate, tally)
+            await open_loop(call, bodies, start + options.seconds, options.rate, tally)
         else:
             await _closed(call, bodies, start + options.seconds, options.concurrency, tally)
         elapsed, used = time.perf_counter() - start, cpu_seconds(options.pid) - cpu

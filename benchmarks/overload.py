@@ -1,85 +1,224 @@
-"""Three times as many sign-ins as one worker can do: what becomes of those it takes, and of those it refuses.
+"""Three times as many sign-ins as one worker can do: how many it takes, and how long those wait.
 
-Open loop, latency from the intended start of each call. Beside the default stands the same service with no limit for
-a standing queue, as a queue bounded by `server.queue_ms` alone. The first second of each load, in which a burst is
-worked off, is not counted. Rounds alternate; compare within one run only.
+The flood is h2load's (Debian: nghttp2-client), which needs a tenth of the CPU of a client in Python. Latencies are
+those of a light client beside it, in an open loop, from the intended start of each call, calm and overloaded in turns;
+and beside them what the worker says itself of the calls that it took, from their arrival in it to their answer: the
+rest is the client's, the network's and gRPC's own. Compare within one run only.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import asyncio
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Final
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Final
 
+import grpc
+from msgspec import Struct
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.load import METHOD, Tally, cpu_seconds, messages, open_loop
 from benchmarks.seeding import seed
-from benchmarks.served import Served, load_once, serving
-from riskd.config import load
+from benchmarks.served import Served, serving
+from riskd import config
 from riskd.wiring import open_engine
 
 CALM: Final = 0.4
 """Share of the capacity at which calls seldom meet."""
-SERVERS: Final[dict[str, dict[str, str]]] = {
-    "default": {},
-    "burst limit only": {"RISKD_SERVER__STANDING_QUEUE_MS": "100"},
-}
-"""The capacity is that of the last."""
+PROBE: Final = 0.1
+"""Share of the capacity that the client takes whose latencies count."""
+FLOODERS: Final = 4
+"""Processes of h2load: each sends one message again and again, over two connections."""
+GOAL: Final = 3.0
+"""Times the p99 of calm that of the calls taken may have."""
+QUEUE: Final = "riskd_queue_seconds_bucket"
+HANDLED: Final = "grpc_server_handled_total"
+SETTLE: Final = 1.0
+"""Seconds of a load before its calls count: a burst is worked off, connections are made."""
 
 
-def compare(servers: list[Served], options: argparse.Namespace) -> None:
-    """Capacity first, then rounds of calm and of overload in turns, and the table."""
-    shape = ["--seconds", str(options.seconds), "--subjects", str(options.subjects)]
-    capacity = float(load_once(servers[-1], *shape, "--concurrency", "4")["per_second"])
-    rates = {"calm": CALM * capacity, "overload": options.times * capacity}
-    rounds: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for number in range(options.rounds):
-        for name, rate in rates.items():
-            for server in servers:
-                pace = ("--rate", str(rate), "--settle", "1", "--seed", str(number))
-                one = load_once(server, *shape, *pace, errors=name == "overload")
-                rounds.setdefault((server.name, name), []).append(one)
-                print(f"  round {number + 1}: {server.name}, {name} {one}", file=sys.stderr, flush=True)
+class Seen(Struct):
+    """What one kind of load did to a server, in all rounds: `queue` by upper bounds in seconds, the rest in seconds."""
 
-    def usual(server: str, name: str, figure: str) -> float:
-        return float(statistics.median(one[figure] for one in rounds[server, name]))
+    tally: Tally
+    codes: Counter[str]
+    queue: Counter[float]
+    elapsed: float = 0.0
+    service_cpu: float = 0.0
+    flood_cpu: float = 0.0
 
-    print(f"capacity {capacity:.0f} calls/s; calm is {rates['calm']:.0f}, overload {rates['overload']:.0f}\n")
-    print(f"{'':<18}{'':<10}{'taken/s':>9}{'refused/s':>11}{'p50 ms':>8}{'p99 ms':>8}{'refusal p99':>13}{'bare':>6}")
-    for (server_name, name), taken in rounds.items():
-        kept, shed, p50, p99, refusal = (
-            statistics.median(one[figure] for one in taken)
-            for figure in ("per_second", "refused_per_second", "p50_ms", "p99_ms", "refused_p99_ms")
+    def rate(self, code: str) -> float:
+        """Calls a second that ended so."""
+        return self.codes[code] / self.elapsed
+
+    def queue_p99_ms(self) -> float:
+        """Milliseconds below which 99 % of the calls waited in the worker: linear within a bucket of its histogram."""
+        ranked = sorted(self.queue.items())
+        below, since, wanted = 0, 0.0, 0.99 * max(self.queue.values())
+        for bound, count in ranked:
+            if count >= wanted:
+                return 1e3 * (since + (bound - since) * (wanted - below) / (count - below))
+            below, since = count, bound
+        return float("nan")
+
+
+def scrape(server: Served) -> tuple[Counter[str], Counter[float]]:
+    """Calls so far by status; calls so far that had waited for at most so many seconds when their turn came."""
+    assert server.metrics
+    with urllib.request.urlopen(server.metrics, timeout=5) as page:
+        families = list(text_string_to_metric_families(page.read().decode()))
+    codes: Counter[str] = Counter()
+    queue: Counter[float] = Counter()
+    for sample in (sample for family in families for sample in family.samples):
+        if sample.name == HANDLED and sample.labels["grpc_method"] == "Assess":
+            codes[sample.labels["grpc_code"]] += int(sample.value)
+        elif sample.name == QUEUE and sample.labels["method"] == "Assess":
+            queue[float(sample.labels["le"])] += int(sample.value)
+    return codes, queue
+
+
+@contextmanager
+def flood(server: Served, shape: list[str], bodies: list[Path]) -> Iterator[list[int]]:
+    """Calls by as many processes as there are bodies, of which each is one message; their pids."""
+    tool = shutil.which("h2load")
+    assert tool, "h2load is missing (Debian: apt-get install nghttp2-client)"
+    headers = ["-H", "te: trailers", "-H", "content-type: application/grpc"]
+    url = f"http://127.0.0.1:{server.port}{METHOD}"
+    running = [
+        subprocess.Popen(
+            [tool, url, "-d", str(body), *headers, *shape], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        bare = sum(one["refused_bare"] for one in taken)
-        print(f"{server_name:<18}{name:<10}{kept:>9.0f}{shed:>11.0f}{p50:>8.1f}{p99:>8.1f}{refusal:>13.1f}{bare:>6}")
+        for body in bodies
+    ]
+    try:
+        yield [one.pid for one in running]
+    finally:
+        for one in running:
+            one.terminate()
+            one.wait()
+
+
+def capacity(server: Served, bodies: list[Path], seconds: float) -> float:
+    """Calls a second that it answers to as many callers as there are bodies, each of which waits for its answers."""
+    with flood(server, ["-c", "1", "-m", "1", "-D", str(int(SETTLE + seconds) + 5)], bodies):
+        time.sleep(SETTLE)
+        before, begun = scrape(server)[0], time.perf_counter()
+        time.sleep(seconds)
+        after, ended = scrape(server)[0], time.perf_counter()
+    return (after["OK"] - before["OK"]) / (ended - begun)
+
+
+class Load(Struct, frozen=True):
+    """Calls a second of the flood and of the client, for so long."""
+
+    flood: float
+    probe: float
+    seconds: float
+
+
+async def probe(server: Served, load: Load, bodies: Iterator[bytes], tally: Tally) -> None:
+    """The calls whose latencies count."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        await asyncio.wait_for(channel.channel_ready(), 10)
+        until = time.perf_counter() + load.seconds
+        await open_loop(channel.unary_unary(METHOD), bodies, until, load.probe, tally)
+
+
+def load_once(server: Served, load: Load, floods: list[Path], probes: Iterator[bytes], seen: Seen) -> None:
+    """One round."""
+    each = max(1, round(load.flood / FLOODERS / 2))
+    shape = ["-c", "2", "-m", "100", f"--rps={each}", "-D", str(int(SETTLE + load.seconds) + 5)]
+    with flood(server, shape, floods) as flooders:
+        time.sleep(SETTLE)
+        codes, queue = scrape(server)
+        service, flooded, begun = cpu_seconds(list(server.pids)), cpu_seconds(flooders), time.perf_counter()
+        asyncio.run(probe(server, load, probes, seen.tally))
+        seen.elapsed += time.perf_counter() - begun
+        seen.service_cpu += cpu_seconds(list(server.pids)) - service
+        seen.flood_cpu += cpu_seconds(flooders) - flooded
+        codes_after, queue_after = scrape(server)
+    seen.codes += codes_after - codes
+    for bound, count in queue_after.items():
+        seen.queue[bound] += count - queue[bound]
+
+
+def compare(servers: list[Served], floods: list[Path], options: argparse.Namespace) -> None:
+    """Capacity first, then rounds of calm and of overload in turns, and the table."""
+    able = max(capacity(server, floods, options.seconds) for server in servers)
+    loads = {
+        name: Load((times - PROBE) * able, PROBE * able, options.seconds)
+        for name, times in (("calm", CALM), ("overload", options.times))
+    }
+    probes = cycle(messages(5_000, options.subjects, seed=1))
+    seen = {(server.name, name): Seen(Tally(), Counter(), Counter()) for server in servers for name in loads}
+    for number in range(options.rounds):
+        for name, load in loads.items():
+            for server in servers:
+                load_once(server, load, floods, probes, seen[server.name, name])
+                print(f"  round {number + 1} of {options.rounds}: {server.name}, {name}", file=sys.stderr, flush=True)
+    print(f"capacity {able:.0f} calls/s; calm is {CALM * able:.0f}, overload {options.times * able:.0f}\n")
+    print(
+        f"{'':<10}{'':<10}{'taken/s':>9}{'refused/s':>11}{'p50 ms':>8}{'p99 ms':>8}{'queue p99':>11}"
+        f"{'refusal p99':>13}{'bare':>6}{'lost':>6}{'cores':>7}{'flood cores':>13}"
+    )
+    for (server_name, name), one in seen.items():
+        tally = one.tally
+        print(
+            f"{server_name:<10}{name:<10}{one.rate('OK'):>9.0f}{one.rate('ResourceExhausted'):>11.0f}"
+            f"{tally.percentile(0.5):>8.1f}{tally.percentile(0.99):>8.1f}{one.queue_p99_ms():>11.1f}"
+            f"{tally.percentile(0.99, tally.refused):>13.1f}{tally.bare:>6}{sum(tally.errors.values()):>6}"
+            f"{one.service_cpu / one.elapsed:>7.2f}{one.flood_cpu / one.elapsed:>13.2f}"
+        )
     for server in servers:
-        ratio = usual(server.name, "overload", "p99_ms") / usual(server.name, "calm", "p99_ms")
-        kept = usual(server.name, "overload", "per_second") / capacity
-        print(f"{server.name}: p99 of accepted calls {ratio:.1f} times that of calm; {kept:.2f} of the capacity kept")
-    print("bare: refusals without RetryInfo, by gRPC itself")
+        calm, full = seen[server.name, "calm"], seen[server.name, "overload"]
+        ratio = full.tally.percentile(0.99) / calm.tally.percentile(0.99)
+        print(
+            f"{server.name}: p99 of calls taken {ratio:.1f} times that of calm (goal: {GOAL:.0f});"
+            f" {full.rate('OK') / able:.2f} of the capacity kept; {len(full.tally.seconds)} of the client's calls taken"
+        )
+    print(
+        "queue p99: wait for a turn in the worker, as it counts it itself; bare: refusals of the client's calls without"
+    )
+    print("RetryInfo, by gRPC itself; lost: those that ended otherwise; cores: CPU of the service, of the flood")
 
 
 def main() -> int:
-    """Seed a store, start both services, compare."""
+    """Seed a store, start the service, compare."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=5_000, help="customers with a history")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of one load")
-    parser.add_argument("--rounds", type=int, default=3, help="alternating rounds")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of one load")
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds")
     parser.add_argument("--times", type=float, default=3.0, help="overload, in capacities")
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        help="checkout of another version whose records are the same; its service takes turns, too",
+    )
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state:
-        with open_engine(load(flags={"state.dir": state})) as engine:
+    with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state, ExitStack() as stack:
+        with open_engine(config.load(flags={"state.dir": state})) as engine:
             seed(engine.parts, options.subjects, time.time())
+        bodies = []
+        for number, message in enumerate(messages(FLOODERS, options.subjects, seed=4711)):
+            bodies.append(Path(state) / f"body-{number}")
+            bodies[-1].write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
         command = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", "1"]
         environment = {"RISKD_STATE__DIR": state, "RISKD_SUBJECTS__SERVE": "off", "RISKD_RELEASE__SERVE": "off"}
-        (first, one), (second, other) = SERVERS.items()
-        with (
-            serving(first, command, environment | one) as default,
-            serving(second, command, environment | other) as burst,
-        ):
-            compare([default, burst], options)
+        servers = [stack.enter_context(serving("this", command, environment))]
+        if options.beside:
+            path = {"PYTHONPATH": str(options.beside.resolve()), "PYTHONSAFEPATH": "1"}
+            servers.append(stack.enter_context(serving("beside", command, environment | path)))
+        compare(servers, bodies, options)
     return 0
 
 

@@ -37,15 +37,16 @@ from riskd.server.grpc_server import Options, channel_arguments
 from riskd.server.translate import Answers, request
 from riskd.wiring import open_engine
 
-READY: Final = re.compile(r"serves \S+?:(\d+)(?:;|$)")
+READY: Final = re.compile(r"serves \S+?:(\d+)(?:; metrics (\S+);|$)")
 
 
 class Served(Struct, frozen=True):
-    """A running server: its port, and the processes whose CPU counts as its own."""
+    """A running server: its port, the processes whose CPU counts as its own, and where its metrics are, if anywhere."""
 
     name: str
     port: int
     pids: tuple[int, ...]
+    metrics: str | None
 
 
 def no_op(port: int = 0) -> None:
@@ -85,7 +86,7 @@ def serving(name: str, command: list[str], environment: dict[str, str]) -> Itera
         assert process.stdout is not None
         ready = READY.search(process.stdout.readline())
         assert ready is not None, f"{name} did not start"
-        yield Served(name, int(ready[1]), tuple(_family(process.pid)))
+        yield Served(name, int(ready[1]), tuple(_family(process.pid)), ready[2])
     finally:
         process.terminate()
         process.communicate(timeout=15)

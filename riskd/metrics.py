@@ -118,7 +118,7 @@ METRICS: Final = (
     Metric(
         "riskd_queue_seconds",
         "histogram",
-        "Time that a call waited in the worker for its turn.",
+        "Time that a call waited for its turn, from when the worker heard of it.",
         ("method",),
         _rows(tuple(method for _, _, method in METHODS if method != OTHER)),
         bounds=CALL_SECONDS,

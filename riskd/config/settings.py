@@ -71,10 +71,10 @@ class Server(Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=60_000,
-            description="The same for sign-ins once calls have been waiting for `queue_ms` without a break, ms: more "
-            "come than can be done, and a long queue would only make all of them late.",
+            description="The same for sign-ins once more came than could be done in `queue_ms`, the refused included, "
+            "and until that is made up for, ms: a long queue would only make all of them late.",
         ),
-    ] = 10
+    ] = 5
     default_timeout_ms: Annotated[
         int,
         Meta(ge=1, le=60_000, description="Longest time for one call, ms; deadlines of clients can shorten it."),

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from time import perf_counter
-from typing import Final, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 import grpc
 from grpc_status.rpc_status import to_status
-from msgspec import Struct
 
 from riskd.core.errors import Problem
 from riskd.server.faults import Overloaded
 from riskd.server.handlers import FULL, Lane
 from riskd.server.inbox import Inbox
 from riskd.server.interceptors import STREAM, UNARY, RpcMeter
-from riskd.server.reception import Reception
+from riskd.server.reception import Reception, once_received
 from riskd.server.status import status
 from riskd.server.streams import Streams
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-_Given = ParamSpec("_Given")
-_Result = TypeVar("_Result")
 _PROBLEM: Final = Problem("server", "too many calls wait", "retry after the time given, with growing pauses")
 
 
@@ -49,38 +45,11 @@ class Admission(Protocol):
         ...
 
 
-class Method(Struct, frozen=True):
-    """A method: its calls are handled, after a wait perhaps, or refused."""
-
-    admission: Admission
-    handler: Handler
-    refusal: Handler
-
-
-class Gate(grpc.ServiceRpcHandler):
-    """The methods of a service. gRPC asks it for each call as it arrives, in the thread in which it then submits it."""
-
-    def __init__(self, name: str, methods: Mapping[str, Method]) -> None:
-        self._name = name
-        self._methods = {f"/{name}/{method}": found for method, found in methods.items()}
-
-    def service_name(self) -> str:
-        """As in the proto."""
-        return self._name
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        """Who handles this call; None where there is no such method."""
-        found = self._methods.get(handler_call_details.method)
-        if found is None:
-            return None
-        return found.handler if found.admission.admits() else found.refusal
-
-
-def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter) -> Method:
-    """A method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane."""
+def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter) -> Handler:
+    """A method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane, or are refused."""
     assert handler.unary_unary is not None
-    waiting: Handler = grpc.unary_unary_rpc_method_handler(By(Reception(lane), handler.unary_unary))
-    return Method(lane, waiting, _refusal(name, meter))
+    reception = Reception(once_received(lane), _refusal(name, UNARY, lane, meter))
+    return grpc.unary_unary_rpc_method_handler(By(reception, handler.unary_unary))
 
 
 def stream_method(
@@ -88,34 +57,23 @@ def stream_method(
     streams: Streams,
     behaviour: Callable[[Inbox, grpc.ServicerContext], Iterator[bytes]],
     meter: RpcMeter,
-) -> Method:
-    """A method whose calls are streams both ways."""
-    handler: Handler = grpc.stream_stream_rpc_method_handler(By(streams, behaviour))
-    return Method(streams, handler, _refusal(name, meter, STREAM))
+) -> Handler:
+    """A method whose calls are streams both ways, or are refused."""
+    reception = Reception(streams.submit, _refusal(name, STREAM, streams, meter))
+    return grpc.stream_stream_rpc_method_handler(By(reception, behaviour))
 
 
-def _refusal(name: str, meter: RpcMeter, kind: str = UNARY) -> Handler:
-    """Answers RESOURCE_EXHAUSTED with RetryInfo, as cheaply as it goes: what refuses must keep up with what comes.
+def _refusal(name: str, kind: str, admission: Admission, meter: RpcMeter) -> Callable[[], grpc.Status | None]:
+    """RESOURCE_EXHAUSTED with RetryInfo for each call that is not admitted, as cheaply as it goes: what refuses must
+    keep up with what comes."""
+    told: grpc.Status = to_status(status(Overloaded([_PROBLEM])))
 
-    It takes a stream, which on the wire is what a single message is, too: so nobody waits for the message. And it runs
-    in the thread of gRPC that asks, for it waits for nothing.
-    """
-    told = to_status(status(Overloaded([_PROBLEM])))
-
-    def refuse(_: object, context: grpc.ServicerContext) -> bytes:
-        begun = perf_counter()
+    def refusal() -> grpc.Status | None:
+        if admission.admits():
+            return None
         meter.started(name, kind)
         meter.refused(name, FULL)
-        meter.handled(name, kind, "RESOURCE_EXHAUSTED", perf_counter() - begun)
-        context.abort_with_status(told)
+        meter.handled(name, kind, told.code.name, 0.0)
+        return told
 
-    return grpc.stream_unary_rpc_method_handler(By(_Here(1), refuse))
-
-
-class _Here(ThreadPoolExecutor):
-    """Runs what it is given at once, in the thread that gives it."""
-
-    def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
-        done: Future[_Result] = Future()
-        done.set_result(fn(*args, **kwargs))
-        return done
+    return refusal

@@ -121,8 +121,8 @@ FAULTS: Final = {
     "OVERLOADED": Fault(
         StatusCode.RESOURCE_EXHAUSTED,
         "More calls came than the worker can do. This one was not begun: it waited longer than `server.queue_ms` (or "
-        "`server.standing_queue_ms`, in a queue that lasts), or found `server.max_concurrent_rpcs` waiting, or "
-        "`server.max_streams` open.",
+        "`server.standing_queue_ms`, where more came than can be done), or found `server.max_concurrent_rpcs` waiting, "
+        "or `server.max_streams` open.",
         "Do what your flow does without an answer; retry after `RetryInfo`, with growing pauses.",
         "Add workers or machines; `riskd_refused_total` and `riskd_queue_seconds` say how many. Look for callers that "
         "retry without pauses.",

@@ -16,9 +16,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
-from riskd.server.admission import By, Gate, Method, method, stream_method
+from riskd.server import loop
+from riskd.server.admission import By, method, stream_method
 from riskd.server.guard import Guard
-from riskd.server.handlers import Handlers, Limits
+from riskd.server.handlers import Handlers, Limits, Turns
 from riskd.server.interceptors import RpcMeter, Tracer, unary
 from riskd.server.release_servicer import Releases, ReleaseServicer
 from riskd.server.servicer import Engine, RiskServicer
@@ -65,8 +66,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """Time after which a stream takes no more."""
     queue_s: float = 0.1
     """Longest wait of a sign-in or an outcome for its turn."""
-    standing_queue_s: float = 0.01
-    """The same for a sign-in, where calls have been waiting for `queue_s` without a break."""
+    standing_queue_s: float = 0.005
+    """The same for a sign-in, where more came than could be done in `queue_s`, and until that is made up for."""
     max_message_bytes: int = 1024 * 1024
     """Largest request of all: a batch of 500 attempts with every usual signal, at 2 KiB each."""
     reuse_port: bool = False
@@ -120,8 +121,13 @@ def build_server(
         options=channel_arguments(options),
         maximum_concurrent_rpcs=REFUSALS * options.max_concurrent_rpcs,
     )
+    held_up_s = HELD_UP * options.timeout_s
+    turns = Turns() if options.threads == 1 else Handlers(options.threads, "rpc", held_up_s=held_up_s)
+    if options.threads == 1:
+        loop.install(server, turns, held_up_s)
     streams = Streams(options.max_streams, silent_s=options.stream_silent_s, age_s=options.stream_age_s)
-    server.add_generic_rpc_handlers([_risk_service(engine, options, meter, streams, guard=guard, tracer=tracer)])
+    handler = _risk_service(engine, options, meter, turns, streams, guard=guard, tracer=tracer)
+    server.add_generic_rpc_handlers([handler])
     states = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
     server.add_generic_rpc_handlers([each.handler for each in beside])
@@ -159,11 +165,17 @@ def set_serving(states: health.HealthServicer, serving: bool) -> None:
 
 
 def _risk_service(
-    engine: Engine, options: Options, meter: RpcMeter, streams: Streams, *, guard: Guard | None, tracer: Tracer | None
+    engine: Engine,
+    options: Options,
+    meter: RpcMeter,
+    turns: Turns,
+    streams: Streams,
+    *,
+    guard: Guard | None,
+    tracer: Tracer | None,
 ) -> grpc.GenericRpcHandler:
     rpc = partial(unary, meter=meter, guard=guard, tracer=tracer)
-    handlers = Handlers(options.threads, "rpc", held_up_s=HELD_UP * options.timeout_s)
-    servicer = RiskServicer(engine, options.timeout_s, partial(handlers.give_way, WAY_SECONDS))
+    servicer = RiskServicer(engine, options.timeout_s, partial(turns.give_way, WAY_SECONDS))
     several = options.max_message_bytes
     one = min(ATTEMPT_BYTES, several)
     names = {name: f"{SERVICE}/{name}" for name in ("Assess", "RecordOutcome", "BatchAssess", "StreamAssess")}
@@ -175,15 +187,15 @@ def _risk_service(
     brisk = Limits(calls=options.max_concurrent_rpcs, burst_s=options.queue_s, standing_s=options.standing_queue_s)
     patient = replace(brisk, standing_s=options.queue_s)
     # The order of the lanes is the order of the turns: somebody waits for a sign-in, nobody for what came of it.
-    sign_ins = handlers.lane(names["Assess"], brisk, meter)
-    outcomes = handlers.lane(names["RecordOutcome"], patient, meter)
+    sign_ins = turns.lane(names["Assess"], brisk, meter)
+    outcomes = turns.lane(names["RecordOutcome"], patient, meter)
     methods = {
         "Assess": method(names["Assess"], sign_ins, assess, meter),
         "RecordOutcome": method(names["RecordOutcome"], outcomes, record, meter),
         "BatchAssess": _aside(names["BatchAssess"], batch, meter),
         "StreamAssess": stream_method(name, streams, stream, meter),
     }
-    return Gate(SERVICE, methods)
+    return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
 def subject_service(
@@ -222,10 +234,12 @@ def _administration(
     service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]], meter: RpcMeter
 ) -> Administration:
     apart = {name: _aside(f"{service}/{name}", handler, meter) for name, handler in methods.items()}
-    return Administration(service, Gate(service, apart))
+    return Administration(service, grpc.method_handlers_generic_handler(service, apart))
 
 
-def _aside(name: str, handler: grpc.RpcMethodHandler[bytes, bytes], meter: RpcMeter) -> Method:
+def _aside(
+    name: str, handler: grpc.RpcMethodHandler[bytes, bytes], meter: RpcMeter
+) -> grpc.RpcMethodHandler[bytes, bytes]:
     """On a thread of its own: a batch takes up to 0.2 s, an erasure longer, and sign-ins do not wait behind them."""
     handlers = Handlers(1, name.rpartition("/")[2], held_up_s=ASIDE_SECONDS)
     limits = Limits(calls=ASIDE, burst_s=ASIDE_SECONDS, standing_s=ASIDE_SECONDS)

@@ -9,36 +9,73 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, Final, ParamSpec, Protocol
 
+import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 
 _NO_FLAGS: Final = 0
 _Given = ParamSpec("_Given")
-_Result = TypeVar("_Result")
+
+
+class Pool(Protocol):
+    """Who runs calls."""
+
+    def submit(self, fn: Callable[_Given, object], /, *args: _Given.args, **kwargs: _Given.kwargs) -> object:
+        """Have the call run, sooner or later."""
+        ...
+
+
+class _Over(Future[Any]):
+    """Of a call that is none of gRPC's any more: it counts by futures, and asks no more of them."""
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        fn(self)
+
+
+_OVER: Final = _Over()
 
 
 class Reception(ThreadPoolExecutor):
-    """What gRPC takes for the pool of a method. It hands each call on to a pool, in gRPC's thread, once its message is
-    here, or its caller has ended it without one. A call that was cancelled before goes nowhere.
+    """What gRPC takes for the pool of a method. In gRPC's thread it refuses each call, or has it taken.
 
     gRPC wants an instance of this base; none of its own threads is ever started.
     """
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, take: Callable[..., object], refusal: Callable[[], grpc.Status | None] = lambda: None) -> None:
+        """`take` gets each call as `grpc._server` submits it. Before, and before anything of it is read, `refusal` is
+        asked: the status with which it is refused, or None."""
         super().__init__(1)
-        self._pool = pool
+        self._take = take
+        self._refusal = refusal
 
-    def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
-        """Take a call as `grpc._server` gives it. The future is done: gRPC would count by it, and asks no more."""
-        _when_received(self._pool, fn, *args)
-        done: Future[_Result] = Future()
-        done.cancel()
-        return done
+    def submit(self, fn: Callable[_Given, Any], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[Any]:
+        """Take a call as `grpc._server` gives it."""
+        refused = self._refusal()
+        if refused is None:
+            self._take(fn, *args)
+        else:
+            _refuse(refused, *args)
+        return _OVER
 
 
-def _when_received(pool: ThreadPoolExecutor, run: Callable[..., object], *args: object) -> None:
+def once_received(pool: Pool) -> Callable[..., object]:
+    """Has a pool run each call once its message is here, or its caller has ended it without one. A call that was
+    cancelled before goes nowhere."""
+    return partial(_when_received, pool)
+
+
+def _refuse(told: grpc.Status, *args: object) -> None:
+    _, event, state, *_ = args
+    assert isinstance(event, cygrpc.BaseEvent)
+    assert isinstance(state, _server._RPCState)
+    state.code, state.trailing_metadata = told.code, told.trailing_metadata
+    _server._abort(state, event.call, cygrpc.StatusCode.unknown, told.details.encode())
+
+
+def _when_received(pool: Pool, run: Callable[..., object], *args: object) -> None:
     finish, event, state, behaviour, _, deserializer, serializer = args
     assert isinstance(event, cygrpc.BaseEvent)
     assert isinstance(state, _server._RPCState)

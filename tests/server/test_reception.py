@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from riskd.server.admission import By
-from riskd.server.reception import Reception
+from riskd.server.reception import Reception, once_received
 from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Peer, frame, literal
 
 METHOD = "/laws/Echo"
@@ -48,7 +48,7 @@ def serving() -> Iterator[tuple[str, Counted]]:
     """A server with one method that gives back what it gets, and with one thread for it."""
     pool = Counted()
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-        By(Reception(pool), lambda request, _: request)
+        By(Reception(once_received(pool)), lambda request, _: request)
     )
     server = grpc.server(ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("laws", {"Echo": handler})])

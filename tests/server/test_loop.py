@@ -1,0 +1,149 @@
+"""One thread hears of calls and runs them: what has arrived comes first, and nothing holds it up for long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import grpc
+import pytest
+from msgspec.structs import replace
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt
+from riskd.server.handlers import SPARES
+from riskd.server.loop import EVENTS
+from tests.faults.floods import Peer, calls
+from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
+
+Pending: TypeAlias = "grpc._CallFuture[risk_pb2.AssessResponse]"
+HELD_UP = replace(ANYWHERE, timeout_s=0.1)
+PATIENT = replace(ANYWHERE, timeout_s=60.0)
+"""No thread counts as held up."""
+
+
+@contextmanager
+def held(running: Running, *names: str) -> Iterator[Callable[[str], Pending]]:
+    """Calls of these subjects stay in the engine until the end. Gives what makes a call and waits until it is there."""
+    begun, go = {name: threading.Event() for name in names}, threading.Event()
+
+    def answer(attempt: Attempt) -> Assessment:
+        if attempt.subject in names:
+            begun[attempt.subject].set()
+            assert go.wait(10)
+        return ASSESSMENT
+
+    def call(name: str) -> Pending:
+        made = sign_in(running, name)
+        assert begun[name].wait(5)
+        return made
+
+    running.engine.answer = answer
+    try:
+        yield call
+    finally:
+        go.set()
+
+
+def sign_in(running: Running, name: str) -> Pending:
+    return running.stub.Assess.future(risk_pb2.AssessRequest(subject=name), timeout=10)
+
+
+def threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name in ("watch", "spare")}
+
+
+def ended(name: str) -> None:
+    """Wait until there is no such thread."""
+    until = time.monotonic() + 10
+    while any(thread.name == name for thread in threads()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_thread_that_is_held_up_is_made_up_for() -> None:
+    """While calls hang in a disk, later ones are answered, as often as there are spare threads; in the end the first
+    are, too."""
+    with served(HELD_UP) as running:
+        names = [str(number) for number in range(SPARES)]
+        with held(running, *names) as call:
+            hanging = []
+            for name in names:
+                hanging.append(call(name))
+                assert sign_in(running, "other").result(5).assessment_id
+            assert not any(one.done() for one in hanging)
+        assert all(one.result(5).assessment_id for one in hanging)
+        ended("spare")
+        assert sign_in(running, "other").result(5).assessment_id
+
+
+def test_its_threads_end() -> None:
+    """Those that stand in soon after they are needed no more, the others with the server."""
+    before = threads()
+    for _ in range(3):
+        with served(HELD_UP) as running:
+            with held(running, "first") as call:
+                call("first")
+                assert sign_in(running, "other").result(5).assessment_id
+                assert {thread.name for thread in threads() - before} == {"watch", "spare"}
+            ended("spare")
+    ended("watch")
+    assert threads() - before == set()
+
+
+def test_a_thread_that_is_busy_is_not_made_up_for() -> None:
+    """Two threads that compute would only slow each other."""
+    before = threads()
+    with served(PATIENT) as running, held(running, "first") as call:
+        call("first")
+        with pytest.raises(grpc.FutureTimeoutError):
+            sign_in(running, "other").result(0.3)
+        assert {thread.name for thread in threads() - before} == {"watch"}
+
+
+def test_what_has_come_is_heard_of_before_the_next_turn() -> None:
+    """Of outcomes and sign-ins that came in this order during a turn, the sign-ins are run first; one outcome may have
+    been heard of before them."""
+    with served(PATIENT) as running:
+        with held(running, "first") as call:
+            sign_ins = [call("first")]
+            request = risk_pb2.RecordOutcomeRequest(assessment_id=ASSESSMENT.id)
+            outcomes = [running.stub.RecordOutcome.future(request, timeout=10) for _ in range(5)]
+            time.sleep(0.1)
+            sign_ins += [sign_in(running, "later") for _ in range(5)]
+            time.sleep(0.9)
+        assert all(one.result(10) for one in sign_ins)
+        assert all(one.result(10) for one in outcomes)
+        ended = [method.rpartition("/")[2] for method, _, code in running.meter.codes if code == "OK"]
+        assert ended[:7].count("RecordOutcome") <= 1
+
+
+def test_something_is_answered_however_much_comes() -> None:
+    """Between two turns the thread hears of some calls, not of all that wait to be refused."""
+    with served(replace(PATIENT, max_concurrent_rpcs=4)) as running:
+        refused_before: list[int] = []
+        peers = [Peer(f"127.0.0.1:{running.service.port}") for _ in range(6)]
+        message = risk_pb2.AssessRequest(subject="many").SerializeToString()
+        with held(running, "first") as call:
+            first = call("first")
+            for peer in peers:
+                peer.flood(calls(message), 64, reads=False)
+            time.sleep(0.5)
+            answer = running.engine.answer
+
+            def counting(attempt: Attempt) -> Assessment:
+                refused_before.append(len(running.meter.refusals))
+                return answer(attempt)
+
+            running.engine.answer = counting
+        assert first.result(5).assessment_id
+        until = time.monotonic() + 10
+        while len(running.meter.refusals) <= 2 * EVENTS and time.monotonic() < until:
+            time.sleep(0.01)
+        for peer in peers:
+            peer.close()
+        assert 0 < refused_before[0] <= EVENTS < len(running.meter.refusals) / 2
