@@ -115,6 +115,17 @@ def test_the_share_of_attacks_is_about_what_was_asked_for() -> None:
     assert not any(truth.attack for _, truth in attempts(users=20, days=20, attack_share=0.0))
 
 
+def test_a_class_comes_as_often_as_its_weight_says() -> None:
+    """None of what weighs nothing, more of what weighs more, and about as many attacks as before."""
+    told = {"users": 150, "days": 40.0, "seed": 5, "domains": ("customer",), "attack_share": 0.25}
+    usual = Counter(truth.attack for _, truth in attempts(**told))
+    other = Counter(truth.attack for _, truth in attempts(**told, weights={"targeted": 0.0, "stolen_cookie": 0.5}))
+    assert usual["targeted"] > 0
+    assert other["targeted"] == 0
+    assert other["stolen_cookie"] > 1.3 * usual["stolen_cookie"]
+    assert 0.6 < (other.total() - other[""]) / (usual.total() - usual[""]) < 1.6
+
+
 @given(st.sampled_from(DOMAINS), st.integers(0, 2**32))
 def test_only_the_domains_asked_for_are_there(domain: str, seed: int) -> None:
     """Everybody belongs to one of them."""
