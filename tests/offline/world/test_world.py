@@ -106,7 +106,8 @@ def test_a_new_line_is_as_crowded_whoever_comes() -> None:
     Over all kinds they were not: most new lines of owners are a carrier's gateways, most of attackers are homes.
     """
     crowds: dict[tuple[str, bool], list[bool]] = defaultdict(list)
-    lines, networks = defaultdict(set), defaultdict(set)
+    lines: dict[str, set[int]] = defaultdict(set)
+    networks: dict[int, set[str]] = defaultdict(set)
     sellers = {each.asn: each.kind for each in TABLES.operators}
     for attempt, truth in attempts(users=300, days=40, seed=6, attack_share=0.3, domains=("customer",)):
         address = parse(attempt.network.client_ip)
