@@ -71,7 +71,9 @@ _LIMITS: Final = """\
 - All customers live in the proportions of one published service, most of them in Norway; there is no IPv6.
 - Histories start empty: the first weeks are everybody's cold start. Split by time, and judge on the later part.
 - Small worlds have small attacks: at the defaults a stuffing campaign is dozens of tries, not millions.
-- Attackers do not learn from what they meet, and none comes back for more.
+- Attackers do not learn from what they meet, and none comes back for more. Nearly all hide in their victims' country
+  and try an account once, so a model that is held to no directions learns that a rare country and a second failure
+  are safe ([decision 0078](decisions/0078-what-is-kept-of-the-base.md)).
 - Outcomes are as careful callers send them. Real ones forget some.
 - Staff and machines have no published rates at all: their numbers are assumptions.
 """
