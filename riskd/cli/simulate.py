@@ -13,8 +13,11 @@ from riskd.cli.settings import add_arguments, given
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
+    from riskd.core.errors import Problem
     from riskd.offline.world.assumptions import Values
     from riskd.offline.world.run import Made
+
+MOST_WEIGHT = 1000
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,6 +38,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--attack-share", metavar="P", type=float, default=0.06, help="of all attempts, about (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--weight",
+        metavar="CLASS=N",
+        action="append",
+        default=[],
+        help="weight of a class of attack among those of its domain, instead of its own in the table of attackers: 0 "
+        "for none; repeatable",
     )
     parser.add_argument("--vary", metavar="SEED", type=int, help="draw every assumption from its range")
     parser.add_argument("--assumptions", action="store_true", help="print the table of assumptions, and do no more")
@@ -108,7 +119,8 @@ def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tu
     from riskd.offline.world.world import Settings
     from riskd.wiring import active_release
 
-    wrong = [
+    weights, wrong = _weights(args.weight)
+    wrong += [
         Problem(name, f"{value:g} is not {what}", f"give {what}")
         for name, value, fits, what in (
             ("--users", args.users, args.users >= 1, "a number of users"),
@@ -122,7 +134,14 @@ def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tu
     if wrong or out is None:
         raise InvalidSettings(wrong)
     chosen = tuple(domain for domain in DOMAINS if not args.domain or domain in args.domain)
-    wanted = Settings(users=args.users, days=args.days, seed=args.seed, domains=chosen, attack_share=args.attack_share)
+    wanted = Settings(
+        users=args.users,
+        days=args.days,
+        seed=args.seed,
+        domains=chosen,
+        attack_share=args.attack_share,
+        weights=weights,
+    )
     settings = given(args).settings
     release = active_release(settings)
     with progress() as begin:
@@ -136,6 +155,28 @@ def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tu
             done = reached
 
         return run(world, release, geo, out, report, version=version(), varied=args.vary)
+
+
+def _weights(told: list[str]) -> tuple[dict[str, float], list[Problem]]:
+    """The weights by class, and what is wrong with those that are none."""
+    from riskd.core.errors import Problem
+    from riskd.offline.world.attacks import CLASSES
+
+    found: dict[str, float] = {}
+    wrong: list[Problem] = []
+    for each in told:
+        name, _, number = each.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = -1.0
+        if name not in CLASSES:
+            wrong.append(Problem("--weight", f"{name!r} is no class of attack", f"one of {', '.join(CLASSES)}"))
+        elif not 0 <= found[name] <= MOST_WEIGHT:
+            wrong.append(
+                Problem("--weight", f"{each!r} is no weight", f"{name}=N with a number from 0 to {MOST_WEIGHT}")
+            )
+    return found, wrong
 
 
 def _print(made: Made, count: int, events: int, seconds: float, out: Path) -> None:

@@ -33,8 +33,9 @@ what gives attackers away ([below](#the-audit)). This page is `riskd simulate --
   later, or never; some owners who were shut out are heard. `riskd.offline.world` makes the same attempts without an
   engine, too.
 - **People have habits**: hours, homes whose addresses change, carriers behind shared gateways, offices, trips, VPNs,
-  privacy relays, devices that are replaced and browsers that update, rhythms of typing, consent that is withheld,
-  typing errors. Staff come through an issuer. Machines run jobs on nodes of a cloud, and are deployed and rotated.
+  privacy relays, devices that are replaced and browsers that update, computers that are put to another screen, rhythms
+  of typing, consent that is withheld, typing errors. Staff come through an issuer. Machines run jobs on nodes of a
+  cloud, and are deployed and rotated.
 - **Addresses are real ones**, drawn from the installed databases by operator and country; devices are the commonest
   of a published list, by their weights. Without databases nothing is simulated.
 - **An attack replaces a visit** that the owner would have made. The hour, the weekday, the time since the last visit
@@ -70,7 +71,9 @@ _LIMITS: Final = """\
 - All customers live in the proportions of one published service, most of them in Norway; there is no IPv6.
 - Histories start empty: the first weeks are everybody's cold start. Split by time, and judge on the later part.
 - Small worlds have small attacks: at the defaults a stuffing campaign is dozens of tries, not millions.
-- Attackers do not learn from what they meet, and none comes back for more.
+- Attackers do not learn from what they meet, and none comes back for more. Nearly all hide in their victims' country
+  and try an account once, so a model that is held to no directions learns that a rare country and a second failure
+  are safe ([decision 0078](decisions/0078-what-is-kept-of-the-base.md)).
 - Outcomes are as careful callers send them. Real ones forget some.
 - Staff and machines have no published rates at all: their numbers are assumptions.
 """
@@ -89,7 +92,8 @@ def _classes() -> Iterator[str]:
         yield f"| `{each.name}` | {', '.join(each.domains)} | {each.weight:g} | {each.what} |\n"
     yield (
         "\nOf each domain's assessments about `riskd simulate --attack-share` are attacks, by the classes that are\n"
-        "there, in proportion to their weights.\n\n"
+        "there, in proportion to their weights. `--weight registration_bots=0.2` gives a class another weight: to\n"
+        "have enough rows of a rare one to train on, or none at all of one.\n\n"
     )
 
 

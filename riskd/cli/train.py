@@ -41,6 +41,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="model that the trees are boosted on top of, or none (default: the champion that comes with riskd)",
     )
     for flag, value, kind, meaning in (
+        ("--base-share", usual.base_share, float, "what is kept of each weight of the base"),
         ("--trees", usual.trees, int, "boosted trees"),
         ("--leaves", usual.leaves, int, "leaves of a tree, at most"),
         ("--learning-rate", usual.learning_rate, float, "share of each tree's step that is taken"),
@@ -73,7 +74,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
     names = ("trees", "leaves", "learning_rate", "l2", "min_rows", "fraud_share", "holdout", "tuning", "embargo_days")
     return checked(
-        **{name: getattr(args, name) for name in (*names, "most_rows", "prior", "seed")},
+        **{name: getattr(args, name) for name in (*names, "base_share", "most_rows", "prior", "seed")},
         without=tuple(sorted(set(args.without))),
     )
 

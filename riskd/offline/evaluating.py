@@ -119,14 +119,18 @@ def _large(question: Question) -> Scored:
 
 
 def _left_out(question: Question, attacks: Sequence[str], done: Callable[[int], None]) -> dict[str, Floats]:
-    """The scores by the candidate's recipe, trained without each class in turn."""
+    """The scores by the candidate's recipe, trained without each class in turn; where no other is left to learn from,
+    the base stands."""
     if question.recipe is None:
         return {}
-    rows, found = question.rows, {}
-    said = given(question.material.base, rows.names, rows.vectors)
+    rows, material, found = question.rows, question.material, {}
+    said = given(material.base, rows.names, rows.vectors)
     for attack in attacks:
-        fitted: Fitted = fit(question.material, replace(question.recipe, without=(attack,)))
-        found[attack] = fitted.log_odds(rows.vectors, said)
+        if all(((part.labels == FRAUD) & (part.attacks != attack)).any() for part in (material.train, material.tuning)):
+            fitted: Fitted = fit(material, replace(question.recipe, without=(attack,)))
+            found[attack] = fitted.log_odds(rows.vectors, said)
+        else:
+            found[attack] = said
         done(1)
     return found
 

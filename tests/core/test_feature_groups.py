@@ -125,6 +125,39 @@ def test_an_update_is_not_a_new_browser() -> None:
     assert (other["new_browser"], other["new_os"]) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("what", "device", "copied", "imitated"),
+    [
+        ("the owner's own", LAPTOP, 0, 0),
+        ("one that changed its looks a little", replace(LAPTOP, fingerprint="f-2"), 1, 0),
+        ("a strange one with the owner's cookie", replace(LAPTOP, fingerprint="f-2", screen="390x844"), 2, 0),
+        ("one whose cookie was cleared", replace(LAPTOP, device_id="new"), 0, 0),
+        ("an imitation", replace(LAPTOP, device_id="new", fingerprint="f-2"), 0, 3),
+        ("an imitation in a private window", replace(LAPTOP, device_id="", fingerprint="f-2"), None, 3),
+        ("an imitation of less", replace(LAPTOP, device_id="new", fingerprint="f-2", screen="390x844"), 0, 2),
+        ("one that tells little", replace(LAPTOP, fingerprint="", screen=""), 0, None),
+    ],
+)
+def test_known_identifiers_and_known_looks_go_together(
+    what: str, device: Device, copied: int | None, imitated: int | None
+) -> None:
+    """Strange looks count where the identifier is known, known looks where neither identifier nor fingerprint is."""
+    found = seen(settled(crowd()), sign_in(device=device))
+
+    for name, expected in (("copied_device", copied), ("imitated_device", imitated)):
+        assert math.isnan(found[name]) if expected is None else found[name] == expected, what
+
+
+def test_another_browser_with_the_owners_cookie_is_a_copy() -> None:
+    """Everything that can be strange on a known device is, and nothing of it on an unknown one."""
+    world = settled(crowd())
+    agent, device = Agent("Firefox", "153", "Linux", "11", "desktop"), replace(LAPTOP, fingerprint="f-2", screen="1x1")
+    copied, other = seen(world, sign_in(device=device), agent=agent), seen(world, stolen(), agent=agent, **AWAY)
+
+    assert (copied["copied_device"], copied["imitated_device"]) == (4, 0)
+    assert (other["copied_device"], other["imitated_device"]) == (0, 1)
+
+
 def test_strong_proof_settles_at_once() -> None:
     """A pass with a key in hardware (six units) makes a new phone the owner's."""
     world = settled(crowd())

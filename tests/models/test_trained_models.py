@@ -23,6 +23,7 @@ from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.offline.evaluation import CANDIDATE, CHAMPION, FREEMAN, MODELS, RULES, Evaluation
 from riskd.offline.training.recipe import Training
+from riskd.offline.training.train import scaled
 from tests.models.stories import DEFINITIONS, bundle
 
 SHIPPED = sorted(
@@ -64,8 +65,9 @@ def test_it_is_served_and_small_and_decides_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_it_keeps_every_weight_of_its_base(path: Path) -> None:
-    """The step functions are those of the hand-set model below, and the trees stand on top."""
-    base = read_forest(path.parent / training(path).base)
+    """The step functions are the hand-set model's below, by the share that the recipe keeps; the trees stand on top."""
+    recipe = training(path).recipe
+    base = scaled(read_forest(path.parent / training(path).base), recipe.base_share)
     document = read_forest(path)
 
     assert document.steps == base.steps

@@ -1,4 +1,8 @@
-"""Novelty: whether the subject was ever proven to have used this before."""
+"""Novelty: whether the subject was ever proven to have used this before, and whether what is new goes together.
+
+A known identifier on a strange device was copied; known looks on a strange device are an imitation. No sum of
+directions can say either: a new device is riskier than a known one, but a strange screen is riskier on the known one.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ def _feature(what: str, *, article: str, source: str, purpose: str = "security",
     )
 
 
-FEATURES: Final = (
+_NEW: Final = (
     _feature("country", article="a country", source="place"),
     _feature("asn", article="a network operator", source="route", word="network operator"),
     _feature("network", article="a network", source="history", word="/24 or /48 network"),
@@ -35,7 +39,35 @@ FEATURES: Final = (
     _feature("browser", article="a browser", source="agent", word="browser, in any version,"),
     _feature("os", article="an operating system", source="agent", word="system, in any version,"),
 )
-_TABLES: Final = tuple(feature.name.removeprefix("new_") for feature in FEATURES)
+FEATURES: Final = (
+    *_NEW,
+    Feature(
+        name="copied_device",
+        group="novelty",
+        unit="0 to 4",
+        direction=1,
+        reason="COPIED_DEVICE",
+        why="how many of fingerprint, screen, browser and system are not the account's own on a device of which the "
+        "identifier is: a cookie that was taken along; 0 on a device whose identifier is not",
+        text="the device has an identifier that the account knows, and does not look like what it belongs to",
+        sources=("history", "device_id"),
+        purpose="device",
+    ),
+    Feature(
+        name="imitated_device",
+        group="novelty",
+        unit="0 to 3",
+        direction=1,
+        reason="IMITATED_DEVICE",
+        why="how many of screen, browser and system are the account's own though neither the device identifier nor the "
+        "fingerprint is: who knows what the owner uses dresses up; 0 where either is",
+        text="the browser looks like one that the account is used with, on a device that it is not used on",
+        sources=("history", "fingerprint"),
+        purpose="device",
+    ),
+)
+_TABLES: Final = tuple(feature.name.removeprefix("new_") for feature in _NEW)
+_DEVICE, _BROWSER, _OS = (_TABLES.index(table) for table in ("device", "browser", "os"))
 _VERSIONED: Final = ("browser", "os")
 _NONE: Final = (math.nan,) * len(FEATURES)
 
@@ -45,7 +77,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     if past is None or not past.settled:
         return _NONE
     settled, values = past.settled, context.values
-    return [
+    found = [
         math.nan
         if table not in settled
         else 0.0
@@ -53,6 +85,20 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
         else float(not (table in _VERSIONED and _upgraded(past, table, values[table], context.now)))
         for table in _TABLES
     ]
+    found += _together(settled, found[_BROWSER], found[_OS])
+    return found
+
+
+def _together(settled: dict[str, float], browser: float, os: float) -> tuple[float, float]:
+    """`copied_device` and `imitated_device`. What was not sent is neither strange nor the account's own."""
+    device, looks, screen = settled.get("device"), settled.get("fingerprint"), settled.get("screen")
+    copied = math.nan if device is None else 0.0
+    imitated = math.nan if looks is None else 0.0
+    if device:
+        copied = float((looks == 0.0) + (screen == 0.0) + (browser == 1.0) + (os == 1.0))
+    elif looks == 0.0:
+        imitated = float(bool(screen) + (browser == 0.0) + (os == 0.0))
+    return copied, imitated
 
 
 def _upgraded(past: Past, table: str, value: str, now: float) -> bool:

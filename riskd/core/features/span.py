@@ -39,6 +39,7 @@ def _count(unusual: float = math.nan) -> Span:
 SPANS: Final[Mapping[str, Span]] = {
     "0 or 1": _of(0.0, 1.0, unusual=1.0),
     "0 to 3": _of(0.0, 1.0, 2.0, 3.0),
+    "0 to 4": _of(0.0, 1.0, 2.0, 3.0, 4.0, unusual=2.0),
     "0 none, 1 one factor, 2 two factors, 3 phishing-resistant": _of(0.0, 1.0, 2.0, 3.0),
     "0 low, 1 medium, 2 high": _of(0.0, 1.0, 2.0),
     "nats, -10 to 10": Span(-10.0, 10.0, unusual=3.0),  # twenty times likelier of a stranger

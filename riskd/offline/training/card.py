@@ -55,7 +55,10 @@ def card(
 
 def _made(trained: Trained, training: Training) -> Iterator[str]:
     recipe, material = training.recipe, trained.material
-    on_top = f", on top of {training.base}, whose weights it keeps" if training.base else ""
+    kept = (
+        "whose weights it keeps" if recipe.base_share == 1.0 else f"of whose weights it keeps {recipe.base_share:.0%}"
+    )
+    on_top = f", on top of {training.base}, {kept}" if training.base else ""
     yield (
         f"- **Methods and techniques.** {recipe.trees} boosted trees of at most {recipe.leaves} leaves{on_top}"
         f" ({training.library}), learning rate {recipe.learning_rate:g}, L2 {recipe.l2:g}, at least"

@@ -22,6 +22,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Hessians that a leaf is drawn towards zero by."""
     min_rows: int = 20
     """Of a leaf."""
+    base_share: float = 1.0
+    """What is kept of each weight of the base. Trees that are held to directions can add to a weight, never take."""
     fraud_share: float = 0.2
     """The share of the weight that all fraud has together, in every journey, whatever its share of the rows."""
     holdout: float = 0.25
@@ -55,6 +57,7 @@ def _problems(recipe: Recipe) -> Iterator[Problem]:
         ("learning_rate", 1e-4, 1.0),
         ("l2", 0.0, 1e9),
         ("min_rows", 1, 1e9),
+        ("base_share", 0.0, 1.0),
         ("fraud_share", 1e-6, 0.9),
         ("holdout", 0.05, 0.9),
         ("tuning", 0.02, 0.9),

@@ -40,6 +40,7 @@ class Material(Struct, frozen=True, kw_only=True):
     holdout: Rows
     delay: Delay
     base: ForestDocument | None
+    """What the recipe keeps of it."""
 
 
 class Fitted(Struct, frozen=True, kw_only=True):
@@ -87,6 +88,8 @@ def train(
 def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None) -> Material:
     """Split, join, and ask the base. Raises InvalidFile."""
     parts = [split(rows, recipe) for rows in sources]
+    if base is not None:
+        base = scaled(base, recipe.base_share)
     learnt, tuning = joined([part.train for part in parts]), joined([part.tuning for part in parts])
     names, ages = learnt.names, np.concatenate([part.trained - part.train.times for part in parts])
     if (kept := _drawn(learnt, recipe)) is not None:
@@ -112,6 +115,22 @@ def _drawn(rows: Rows, recipe: Recipe) -> NDArray[np.intp] | None:
     drawn = np.random.default_rng(recipe.seed).choice(others, recipe.most_rows, replace=False)
     found: NDArray[np.intp] = np.sort(np.concatenate([np.flatnonzero(rows.labels == FRAUD), drawn]))
     return found
+
+
+def scaled(document: ForestDocument, share: float) -> ForestDocument:
+    """The forest with this share of its log-odds; not calibrated, unless it keeps them all."""
+    if share == 1.0:
+        return document
+    steps = [
+        msgspec.structs.replace(
+            each, values=tuple([share * value for value in each.values]), missing=share * each.missing
+        )
+        for each in document.steps
+    ]
+    trees = [tuple([node if isinstance(node, Split) else share * node for node in tree]) for tree in document.trees]
+    return msgspec.structs.replace(
+        document, baseline=share * document.baseline, calibration=(), steps=tuple(steps), trees=tuple(trees)
+    )
 
 
 def given(base: ForestDocument | None, names: Sequence[str], vectors: Floats) -> Floats:

@@ -63,6 +63,8 @@ TABLE: Final = (
     Assumption("browser_days", 28, 21, 42, _DAYS, "between versions of a browser"),
     Assumption("fingerprint_days", 54.5, 20, 100, _DAYS, "that a fingerprint lasts on average", _FPSTALKER),
     Assumption("cookie_days", 150, 60, 300, _DAYS, "between two clearings of cookies"),
+    Assumption("docks", 0.25, 0.1, 0.4, "share", "of computers that are put to another screen on some days"),
+    Assumption("docked", 0.4, 0.2, 0.7, _P, "it is one of those days"),
     Assumption("private", 0.03, 0.01, 0.08, _P, "a visit is in a private window, with no device identifier"),
     Assumption("english", 0.12, 0.05, 0.3, _P, "a device speaks English first, wherever it is"),
     # What is sent.

@@ -6,6 +6,7 @@ are the owner's. Device, typing, consent and settings come from people made as e
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Final
 
@@ -129,6 +130,11 @@ VISITS: Final = {
 CLASSES: Final = tuple(each.name for each in ATTACKS)
 
 
+def weighed(weights: Mapping[str, float]) -> tuple[Attack, ...]:
+    """Every class, with the weight that is given by its name instead of its own."""
+    return tuple(replace(each, weight=weights.get(each.name, each.weight)) for each in ATTACKS)
+
+
 TRIES: Final = 1.4
 """Assessments that one visit of an attacker leads to."""
 
@@ -136,14 +142,14 @@ TRIES: Final = 1.4
 class Campaigns:
     """Which attacks are under way, and how likely each is to replace a visit."""
 
-    def __init__(self, seed: int, share: float, values: Values) -> None:
+    def __init__(self, seed: int, share: float, values: Values, attacks: Sequence[Attack] = ATTACKS) -> None:
         """`share`: of attacks among all assessments."""
-        self._seed, self._share, self._values = seed, share, values
+        self._seed, self._share, self._values, self._attacks = seed, share, values, attacks
 
     def drawn(self, random: Random, domain: str, visit: str, time: float) -> tuple[Attack, str] | None:
         """The attack that replaces a visit of this kind, and its campaign; None for none, which is usual."""
         at = random.random()
-        for attack in ATTACKS:
+        for attack in self._attacks:
             if attack.visit != visit or domain not in attack.domains:
                 continue
             campaign = self.campaign(attack, time)
@@ -156,10 +162,10 @@ class Campaigns:
 
     def probability(self, attack: Attack, domain: str) -> float:
         """That it replaces one visit while it is under way."""
-        total = sum(each.weight for each in ATTACKS if domain in each.domains)
+        total = sum(each.weight for each in self._attacks if domain in each.domains)
         rows = TRIES * (1 + attack.nobody * self._values["nobody"] + attack.batch)
         visits = VISITS[domain][attack.visit] * rows * attack.active
-        return min(self._share * attack.weight / total / visits, 0.5)
+        return min(self._share * attack.weight / (total or 1.0) / visits, 0.5)
 
     def campaign(self, attack: Attack, time: float) -> str:
         """The campaign of a class that is under way; '' for none. Attacks on single accounts are each their own."""

@@ -38,6 +38,8 @@ class Machine(Struct, frozen=True):
     """Whether the service is used in its app, whose platform attests it."""
     born: float
     """Epoch seconds since when it is used."""
+    docked: str
+    """Size of the other screen that a computer is put to on some days; '' where there is none."""
 
 
 def mix(*parts: int | str) -> int:
@@ -65,7 +67,9 @@ class Shop:
         late = random.random() * self._values["browser_days"] * DAY
         english = random.random() < self._values["english"]
         app = category == "mobile" and random.random() < self._values["sends_attestation"]
-        return Machine(key, category, model, late, english, app, born)
+        docked = category == "desktop" and random.random() < self._values["docks"]
+        other = self._of[category][bisect(weights, random.random() * weights[-1])].screen
+        return Machine(key, category, model, late, english, app, born, other if docked else "")
 
     def seen(
         self, machine: Machine, languages: tuple[str, ...], timezone: str, time: float, *, private: bool
@@ -78,16 +82,18 @@ class Shop:
         cookie = int((time + machine.key % 1000 * DAY) // (values["cookie_days"] * DAY))
         spoken = ("en-US", "en") if machine.english and languages[0] != "en-US" else languages
         chromium = "Chrome/" in agent
+        docked = machine.docked and mix(machine.key, "docked", int(time // DAY)) % 1000 < 1000 * values["docked"]
+        screen = machine.docked if docked else machine.model.screen
         # Telephones of one model look much alike; computers are told apart by what is installed.
         variety = mix(machine.key, fingerprint_age) % (40 if machine.category == "mobile" else 4000)
-        looks = mix(agent, machine.model.screen, spoken[0], timezone, variety)
+        looks = mix(agent, screen, spoken[0], timezone, variety)
         return Device(
             user_agent=agent,
             platform=platform(agent) if chromium else "",
             mobile="Mobile" in agent if chromium else None,
             device_id="" if private else f"{mix(machine.key, cookie, 'id'):016x}",
             fingerprint=f"{looks:016x}",
-            screen=machine.model.screen,
+            screen=screen,
             languages=spoken,
             timezone=timezone,
             attestation="hardware" if machine.app else "",

@@ -16,7 +16,7 @@ from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.offline.world import attacks, machines
 from riskd.offline.world.addresses import Pools
 from riskd.offline.world.assumptions import Values
-from riskd.offline.world.attacks import NOBODY, Attack, Campaigns, Scene
+from riskd.offline.world.attacks import NOBODY, Attack, Campaigns, Scene, weighed
 from riskd.offline.world.devices import DAY, Shop, mix
 from riskd.offline.world.people import Person, Town
 from riskd.offline.world.tables import Tables
@@ -38,6 +38,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     attack_share: float = 0.06
     """Of all assessments, about."""
     start: float = START
+    weights: dict[str, float] = {}
+    """By class of attack, its weight instead of its own; 0 for none."""
 
 
 class Service(Protocol):
@@ -96,7 +98,7 @@ class World:
         self.town = Town(
             settings.seed, (settings.start, end), countries=tables.countries, pools=pools, shop=shop, values=values
         )
-        self._campaigns = Campaigns(settings.seed, settings.attack_share, values)
+        self._campaigns = Campaigns(settings.seed, settings.attack_share, values, weighed(settings.weights))
         self._end = end
         self._queue: list[tuple[float, int, Person | tuple[Moves, Ask | Tell]]] = []
         self._pushed = 0

@@ -157,6 +157,20 @@ def test_the_served_forest_says_what_was_trained(trained: Trained) -> None:
     assert len(trained.document.trees) == SMALL.trees
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_so_much_of_the_base_is_kept_as_the_recipe_says(share: float) -> None:
+    """The served log-odds are that share of the base's plus the trees', whose own base it was."""
+    recipe = replace(SMALL, base_share=share)
+    material = prepare([rows()], recipe, BASE)
+    unseen = rows(seed=9).vectors
+    kept = share * training.given(BASE, NAMES, unseen)
+    fitted = fit(material, recipe)
+
+    np.testing.assert_allclose(
+        log_odds(training.exported(fitted, material), NAMES, unseen), fitted.log_odds(unseen, kept), rtol=0, atol=1e-9
+    )
+
+
 def test_an_export_that_was_tampered_with_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leaf that is off by a millionth is found before anybody gets the forest."""
     from riskd.offline import export

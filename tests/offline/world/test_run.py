@@ -27,6 +27,9 @@ RELEASE: Final = load_release(Settings())
 WANTED: Final = {"users": 60, "days": 30, "seed": 11, "attack_share": 0.15}
 
 
+WEIGHTS = [part for wrong in ("theft=1", "targeted=much", "spraying=-1") for part in ("--weight", wrong)]
+
+
 def lived(out: Path, **wanted: object) -> Made:
     made, _ = run(world(**wanted), RELEASE, SmallGeo(), out, lambda _: None, version="test", varied=None)
     return made
@@ -121,9 +124,10 @@ def test_what_is_there_already_is_not_written_over(directory: Path) -> None:
 
 def test_the_command_refuses_what_makes_no_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every wrong argument at once; and no world without databases, with what to do."""
-    assert main(["simulate", "--users", "0", "--days", "0", "--attack-share", "2"]) == 2
+    assert main(["simulate", "--users", "0", "--days", "0", "--attack-share", "2", *WEIGHTS]) == 2
     said = capsys.readouterr().err
     assert all(flag in said for flag in ("--users", "--days", "--attack-share", "--out"))
+    assert all(flaw in said for flaw in ("'theft'", "'targeted=much'", "'spraying=-1'"))
     none = ["--set", f"geo.dir={tmp_path}", "--set", "geo.city=", "--set", "geo.asn="]
     assert main(["simulate", "--out", str(tmp_path / "out"), *none]) == 2
     assert "riskd geo install" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from scipy.stats import ks_2samp
 
+from riskd.core.address import parse
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import DOMAINS, Attempt
 from riskd.core.requirement import Requirement, Terms, Tier
@@ -23,9 +24,11 @@ from riskd.offline.world.attacks import ATTACKS, CLASSES, NOBODY
 from riskd.offline.world.devices import updated
 from riskd.offline.world.traits import TRAITS
 from riskd.offline.world.world import OpenDoor
-from tests.offline.world.small import TABLES, attempts, world
+from tests.offline.world.small import POOLS, TABLES, attempts, world
 
 LIVED: Final = attempts(users=150, days=40, seed=5, attack_share=0.25)
+BESIDE: Final = ("targeted", "stolen_cookie", "recovery_takeover")
+"""Classes that come through lines of the country as owners do."""
 PEOPLE: Final = [each.name for each in ATTACKS if each.visit != "machine"]
 NUISANCE: Final = {
     trait.name: trait.of
@@ -97,6 +100,31 @@ def test_attacks_replace_visits_and_never_add_any() -> None:
     assert moments(0.0) == moments(0.3)
 
 
+def test_a_new_line_is_as_crowded_whoever_comes() -> None:
+    """On lines of one kind that an account never used, as many others were seen before an attacker as before an owner.
+
+    Over all kinds they were not: most new lines of owners are a carrier's gateways, most of attackers are homes.
+    """
+    crowds: dict[tuple[str, bool], list[bool]] = defaultdict(list)
+    lines: dict[str, set[int]] = defaultdict(set)
+    networks: dict[int, set[str]] = defaultdict(set)
+    sellers = {each.asn: each.kind for each in TABLES.operators}
+    for attempt, truth in attempts(users=300, days=40, seed=6, attack_share=0.3, domains=("customer",)):
+        address = parse(attempt.network.client_ip)
+        assert address is not None
+        block, who = address.value & ~255, attempt.subject
+        if truth.step == 0 and lines[who] and address.value not in lines[who] and truth.attack in ("", *BESIDE):
+            kind = sellers[POOLS.owner(block)[0]]
+            crowds[kind, bool(truth.attack)].append(bool(networks[block] - {who}))
+        if not truth.attack:
+            lines[who].add(address.value)
+            networks[block].add(who)
+    for kind in ("access", "mobile"):
+        owners, attackers = crowds[kind, False], crowds[kind, True]
+        assert min(len(owners), len(attackers)) > 60
+        assert abs(sum(owners) / len(owners) - sum(attackers) / len(attackers)) < 0.15
+
+
 def test_every_class_is_there_where_it_belongs() -> None:
     """Each class appears, in its own domains alone; campaigns name their class, and owners have none."""
     seen = Counter((attempt.domain, truth.attack) for attempt, truth in LIVED)
@@ -113,6 +141,17 @@ def test_the_share_of_attacks_is_about_what_was_asked_for() -> None:
     share = sum(bool(truth.attack) for _, truth in LIVED) / len(LIVED)
     assert 0.125 < share < 0.5
     assert not any(truth.attack for _, truth in attempts(users=20, days=20, attack_share=0.0))
+
+
+def test_a_class_comes_as_often_as_its_weight_says() -> None:
+    """None of what weighs nothing, more of what weighs more, and about as many attacks as before."""
+    told = {"users": 150, "days": 40.0, "seed": 5, "domains": ("customer",), "attack_share": 0.25}
+    usual = Counter(truth.attack for _, truth in attempts(**told))
+    other = Counter(truth.attack for _, truth in attempts(**told, weights={"targeted": 0.0, "stolen_cookie": 0.5}))
+    assert usual["targeted"] > 0
+    assert other["targeted"] == 0
+    assert other["stolen_cookie"] > 1.3 * usual["stolen_cookie"]
+    assert 0.6 < (other.total() - other[""]) / (usual.total() - usual[""]) < 1.6
 
 
 @given(st.sampled_from(DOMAINS), st.integers(0, 2**32))
