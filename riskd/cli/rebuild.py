@@ -56,8 +56,9 @@ def add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser], mom
 def _run(args: argparse.Namespace) -> int:
     from riskd.rebuild.run import rebuild
 
-    settings = given(args, {"log.dir": args.log}).settings
-    source = source_of(args.log or settings.log.dir, settings)
+    settings = given(args).settings
+    # Who is erased meanwhile is noted beside the service's own log, wherever the lines come from.
+    source = source_of(args.log or settings.log.dir, given(args, {"log.dir": args.log}).settings)
     with _progress() as report:
         summary = rebuild(settings, source, args.until, report)
     if args.json:

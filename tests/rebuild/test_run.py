@@ -32,6 +32,9 @@ from riskd.core.record import AssessmentRecord, OutcomeRecord, written
 from riskd.core.rekey import merged
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
 from riskd.engine import Engine
+from riskd.offline.dataset.compact import Dataset
+from riskd.offline.dataset.reading import DatasetSource
+from riskd.offline.dataset.target import Target
 from riskd.rebuild import run
 from riskd.rebuild.order import Line, LogSource, Progress, Source
 from riskd.rebuild.past import Past
@@ -151,6 +154,20 @@ def test_it_comes_back_on_redis(tmp_path: Path, town: tuple[Town, list[bytes]]) 
             found = {key: kept for key, kept in zip(own, store.load(own), strict=True) if kept is not None}
     now = time.time()
     assert found == records(before.store, now)
+
+
+def test_it_comes_back_out_of_a_dataset(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """What compaction made of the segments gives the same histories as they did."""
+    before, lines = town
+    settings = deployment(tmp_path)
+    logged(settings, lines)
+    target = str(tmp_path / "dataset")
+    log = Path(settings.log.dir)
+    Dataset(Target.open(target), log, FileLogArchive(log, 1.0, 1.0)).compact({}, lambda _: None, 1)
+    shutil.rmtree(log)
+    summary = rebuilt(settings, source=DatasetSource(target))
+    assert summary.counts == {"attempts": ATTEMPTS, "outcomes": len(lines) - ATTEMPTS, "erased": 0}
+    assert held(settings, time.time()) == records(before.store, time.time())
 
 
 class Dying(Struct, frozen=True):
