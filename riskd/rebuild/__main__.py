@@ -14,7 +14,8 @@ from riskd.rebuild.order import LogSource
 from riskd.rebuild.run import rebuild
 from riskd.rebuild.told import Ended, Message, Progress, Refused, line, unpacked
 
-NICE: Final = 15
+NICE: Final = 10
+"""A tenth of the share of a worker, where both want the processor."""
 TELL_SECONDS: Final = 0.5
 _SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, prctl(2)
 

@@ -1,6 +1,6 @@
 """A damaged store's histories come back by themselves: the monitor looks for one, and has a process rebuild it.
 
-The process has the lowest priority but one, is alone, and dies with the monitor. One that dies goes on after a while.
+The process has a low priority, is alone, and dies with the monitor. One that dies goes on after a while.
 """
 
 from __future__ import annotations
