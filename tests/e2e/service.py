@@ -49,7 +49,9 @@ def environment(state: Path, settings: Mapping[str, str] | None = None) -> dict[
     return {**ours, "PYTHONPATH": str(ROOT), "RISKD_STATE__DIR": str(state), **geo, **patience, **(settings or {})}
 
 
-def riskd(*arguments: str, state: Path, settings: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def riskd(
+    *arguments: str, state: Path, settings: Mapping[str, str] | None = None, patience: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
     """One command, to its end."""
     return subprocess.run(
         [sys.executable, "-m", "riskd", *arguments],
@@ -57,7 +59,7 @@ def riskd(*arguments: str, state: Path, settings: Mapping[str, str] | None = Non
         cwd=state,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
     )
 

@@ -7,6 +7,8 @@ import shutil
 import time
 from pathlib import Path
 
+import pytest
+
 from riskd._proto.riskd.v1 import risk_pb2
 from tests.e2e.service import attempt, riskd, serving
 from tests.faults.test_store import remembered
@@ -24,34 +26,35 @@ def lived(state: Path) -> None:
             stub.RecordOutcome(outcome, timeout=20)
 
 
+@pytest.mark.timeout(300)
 def test_a_store_that_was_deleted_comes_back_by_the_command(tmp_path: Path) -> None:
     """Without a time it is refused, with one everything is there again, once more there is nothing to do; a line that
     is none is left out and told by the exit code, and an empty directory refused."""
     lived(tmp_path)
     before = remembered(tmp_path / "store")
     shutil.rmtree(tmp_path / "store")
-    refused = riskd(*COMMAND, state=tmp_path)
+    refused = riskd(*COMMAND, state=tmp_path, patience=60.0)
     assert refused.returncode == 2
     assert "--until" in refused.stderr
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
-    done = riskd(*COMMAND, "--until", until, "--json", state=tmp_path)
+    done = riskd(*COMMAND, "--until", until, "--json", state=tmp_path, patience=60.0)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["counts"] == {"attempts": 12, "outcomes": 12, "erased": 0}
     assert remembered(tmp_path / "store") == before
-    again = riskd(*COMMAND, state=tmp_path)
+    again = riskd(*COMMAND, state=tmp_path, patience=60.0)
     assert (again.returncode, "nothing to do" in again.stdout) == (0, True)
 
     shutil.rmtree(tmp_path / "store")
     log = tmp_path / "decisions"
     with next(log.glob("*.jsonl")).open("ab") as segment:
         segment.write(b"no record\n")
-    partly = riskd(*COMMAND, str(log), "--until", until, state=tmp_path)
+    partly = riskd(*COMMAND, str(log), "--until", until, state=tmp_path, patience=60.0)
     assert partly.returncode == 1, partly.stderr
     assert "1  lines that are no records" in partly.stdout
     assert "12  attempts" in partly.stdout
     assert remembered(tmp_path / "store") == before
     shutil.rmtree(tmp_path / "store")
     (tmp_path / "empty").mkdir()
-    nothing = riskd(*COMMAND, str(tmp_path / "empty"), "--until", until, state=tmp_path)
+    nothing = riskd(*COMMAND, str(tmp_path / "empty"), "--until", until, state=tmp_path, patience=60.0)
     assert (nothing.returncode, "has no segments" in nothing.stderr) == (2, True)
