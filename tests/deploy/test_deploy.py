@@ -31,7 +31,7 @@ VARIABLES = {field.variable for field in FIELDS.values()}
 ACCEPTABLE = re.compile(r"MIT|BSD|Apache|Python Software Foundation|PSF|OLDAP|ISC|Zlib|CC0|0BSD|MPL|Mozilla|Unlicense")
 """Licences that ask of those who use riskd no more than to keep notices. MPL binds changes to its own files."""
 BINDING = re.compile(r"\b(A|L)?GPL|GNU|SSPL|BUSL|Business Source|EUPL|CPAL|Commons Clause")
-SAID_ELSEWHERE = {"atheris": "Apache-2.0"}
+SAID_ELSEWHERE = {"atheris": "Apache-2.0", "cel-python": "Apache-2.0"}
 """Packages whose metadata do not say, with what their repositories do."""
 
 
