@@ -363,7 +363,7 @@ def cardinality(taken: int) -> float:
 
 
 _SLOTS: Final = SKETCH.capacity
-_CARDINALITY: Final = tuple(-_SLOTS * math.log(max(_SLOTS - taken, 1) / _SLOTS) for taken in range(_SLOTS + 1))
+_CARDINALITY: Final = tuple(0.0 - _SLOTS * math.log(max(_SLOTS - taken, 1) / _SLOTS) for taken in range(_SLOTS + 1))
 
 
 def slot(pseudonym: bytes) -> int:

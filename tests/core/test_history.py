@@ -500,7 +500,7 @@ def test_sketches_estimate_distinct_values(count: int) -> None:
 def test_sketches_saturate() -> None:
     """A full sketch answers 205, never infinity."""
     assert cardinality(52) == pytest.approx(52 * math.log(52))
-    assert cardinality(0) == 0.0
+    assert str(cardinality(0)) == "0.0"
 
 
 def test_pseudonyms_fill_all_slots_alike() -> None:
