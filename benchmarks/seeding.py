@@ -27,7 +27,7 @@ from benchmarks.traffic import attempt
 from riskd.core import learn, signals
 from riskd.core.address import parse
 from riskd.core.context import Remembered
-from riskd.core.history import MARKS, OWNERS, WEEK, Delta, History, encode
+from riskd.core.history import MARKS, SLOTS, WEEK, Delta, History, encode
 from riskd.core.rekey import merged
 from riskd.core.retention import USUAL
 from riskd.core.stored import Change, pack
@@ -101,7 +101,7 @@ def _own(
             else:
                 taught[delta.key, delta.counts] += 1
                 for _, bit in delta.seen:
-                    seen[delta.key] = seen.get(delta.key, 0) | 1 << bit
+                    seen[delta.key] = seen.get(delta.key, 0) | 1 << SLOTS.index(bit)
         if number % _EVERY == 0:
             print(f"  {number} of {len(subjects)} subjects with history", file=sys.stderr, flush=True)
 
@@ -124,7 +124,7 @@ def _common(shares: Sequence[Path], now: float) -> Iterator[tuple[bytes, bytes]]
         history = _repeated(Delta(key, first, math.inf, counts), first)
         if union := seen.get(key, 0):
             week = int(last // WEEK)
-            history.sketches["owner"] = {slot: week for slot in range(OWNERS.capacity) if union >> slot & 1}
+            history.sketches["owner"] = {slot: week for at, slot in enumerate(SLOTS) if union >> at & 1}
         yield key, pack(last + USUAL.profile, encode(history))
 
 

@@ -6,8 +6,8 @@ Everything is a sum, a bounded set or a union, so deltas commute and a taught de
   decay happens when they are read, so that nothing is lost by being read or written in another order. A value
   that came with every sign-in (of the tables `SEEN`) has the tally of `sign_in` and none of its own: `[]`.
 - **marks**: the newest few moments of a kind, each a tuple of numbers that begins with its time, in whole seconds.
-- **sketches**: hashed values, each one of 52 slots, with the latest period in which it was seen, for counting distinct
-  ones (linear counting, Whang et al. 1990; saturates near 205).
+- **sketches**: 52 slots that values hash to, each with the latest period in which it was seen, for counting distinct
+  values (linear counting, Whang et al. 1990; saturates near 205).
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ ACTIVITY_TABLES: Final = {
 """Counted at every assessment. Fine periods see an hour back, coarse ones a day."""
 
 TABLES: Final = PROFILE_TABLES | ACTIVITY_TABLES
-SKETCH: Final = Table(period=2 * HOUR, keep=13, capacity=52)
+SLOTS: Final = range(64, 116)
+"""Of a sketch. Not from 1 on, for then Lua would make an array of the map that it is."""
+SKETCH: Final = Table(period=2 * HOUR, keep=13, capacity=len(SLOTS))
 OWNERS: Final = Table(period=WEEK, keep=5, capacity=SKETCH.capacity)
 """The sketch `owner`: who was proven to come from an address or a network, week by week."""
 MARKS: Final = 4
@@ -92,7 +94,7 @@ class History(Struct, frozen=True, array_like=True):
 class Delta(Struct, frozen=True, array_like=True):
     """A change to the history under `key`, as data. `time` chooses the periods; epoch seconds.
 
-    `counts` are (table, value, n), `marks` are (kind, mark), `seen` are (sketch, `slot` 0..51). With
+    `counts` are (table, value, n), `marks` are (kind, mark), `seen` are (sketch, one of `SLOTS`). With
     `undo` the marks are removed instead of added; sketches are never taken back.
     """
 
@@ -113,10 +115,8 @@ _DECODER: Final = msgspec.msgpack.Decoder(History)
 
 
 def encode(history: History) -> bytes:
-    """The stored form: MessagePack of `[{letter: {value: tally}}, {kind: marks}, {sketch: {slot: period}}]`.
-
-    Tables have the order of `LETTERS`, what is in them that in which it came.
-    """
+    """The stored form: MessagePack of `[{letter: {value: tally}}, {kind: marks}, {sketch: {slot: period}}]`. Tables
+    have the order of `LETTERS`, what is in them that in which it came."""
     return _ENCODER.encode(history)
 
 
@@ -362,13 +362,13 @@ def cardinality(taken: int) -> float:
     return _CARDINALITY[taken]
 
 
-_SLOTS: Final = SKETCH.capacity
-_CARDINALITY: Final = tuple(0.0 - _SLOTS * math.log(max(_SLOTS - taken, 1) / _SLOTS) for taken in range(_SLOTS + 1))
+_M: Final = len(SLOTS)
+_CARDINALITY: Final = tuple(0.0 - _M * math.log(max(_M - taken, 1) / _M) for taken in range(_M + 1))
 
 
 def slot(pseudonym: bytes) -> int:
     """Where a sketch has the bit of a value, by the first two bytes of its pseudonym."""
-    return (pseudonym[0] << 8 | pseudonym[1]) % _SLOTS
+    return SLOTS[(pseudonym[0] << 8 | pseudonym[1]) % _M]
 
 
 PlaceMark = tuple[int, int, int, int]

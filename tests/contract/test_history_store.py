@@ -11,7 +11,7 @@ import pytest
 
 from riskd.core import stored
 from riskd.core.errors import Unavailable
-from riskd.core.history import HOUR, MARKS, PROFILE_TABLES, SKETCH, TABLES, WEEK, Delta, History, fold, inverse
+from riskd.core.history import HOUR, MARKS, PROFILE_TABLES, SKETCH, SLOTS, TABLES, WEEK, Delta, History, fold, inverse
 from riskd.core.tallies import Tallies
 from riskd.ports import Change, HistoryStore, Swap
 
@@ -64,7 +64,8 @@ def test_records_of_one_place_are_found_together(store: HistoryStore) -> None:
 
 def test_writes_are_read_back(store: HistoryStore) -> None:
     """A history is the fold of its deltas, in the order asked for; a document is the bytes that were put."""
-    deltas = [attempts(KEY), attempts(OTHER, 3), Delta(KEY, NOW, LATER, (), (("visit", (NOW, 1.5)),), (("who", 51),))]
+    visited = Delta(KEY, NOW, LATER, (), (("visit", (NOW, 1.5)),), (("who", SLOTS[0]),))
+    deltas = [attempts(KEY), attempts(OTHER, 3), visited]
     assert store.write(deltas, (Swap(PAPER, None, b"\0text\xff", LATER),), NOW, SOON)
 
     expected = History()
@@ -352,7 +353,7 @@ def test_one_record_stays_small(store: HistoryStore) -> None:
         time = NOW - 3 * WEEK + number * HOUR / 4
         counts = tuple((table, f"{number}-{'x' * 20}", 1) for table in PROFILE_TABLES)
         marks = (("place", (time, 1.0, 2.0, 3.0)),)
-        store.write([Delta(KEY, time, LATER, counts, marks, (("address", number % 52),))], (), NOW, SOON)
+        store.write([Delta(KEY, time, LATER, counts, marks, (("address", SLOTS[number % len(SLOTS)]),))], (), NOW, SOON)
 
     found = history(store, KEY)
     assert found is not None
@@ -487,7 +488,7 @@ def drawn_delta(random: Random, now: float) -> Delta:
         expires,
         counts,
         (("visit", mark),),
-        ((random.choice(["who", "owner"]), random.randrange(52)),),
+        ((random.choice(["who", "owner"]), random.choice(SLOTS)),),
     )
     return inverse(delta) if random.random() < 0.2 else delta
 

@@ -15,7 +15,7 @@ from riskd.core.attempt import DOMAINS, Attempt
 from riskd.core.context import Place, Route
 from riskd.core.features import NAMES, vector
 from riskd.core.features.sharing import CROWD
-from riskd.core.history import DAY, HOUR, OWNERS, WEEK, Delta, cardinality
+from riskd.core.history import DAY, HOUR, SLOTS, WEEK, Delta, cardinality
 from riskd.core.recall import PROFILE
 from tests.core.builders import HOME, LAPTOP, NOW, OSLO, SYDNEY, World, keys_of, settled, sign_in
 from tests.models.stories import model
@@ -32,7 +32,7 @@ def share(world: World, address: str, accounts: int, now: float = NOW - DAY) -> 
     """Others are proven to come from an address; each fills a slot of its own as long as there are any."""
     network = address.rpartition(".")[0]
     for key in (f"address:{address}", f"network:{network}"):
-        seen = tuple(("owner", at % OWNERS.capacity) for at in range(accounts))
+        seen = tuple(("owner", SLOTS[at % len(SLOTS)]) for at in range(accounts))
         world.apply(Delta(key.encode() + PROFILE, now, now + 26 * WEEK, (("sign_in", "", accounts),), (), seen))
 
 

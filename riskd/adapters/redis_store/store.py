@@ -191,9 +191,9 @@ class RedisStore:
         for place, near in groupby(ordered, _place_of):
             name = _KEY + hexlify(place)
             commands.append((name, pack(b"HMGET", name, *map(_field_of, near))))
-        replies = self._servers.call(commands, deadline)
-        found = chain.from_iterable(msgspec.convert(replies, list[list[bytes | None]]))
-        return list(map(dict(zip(ordered, found, strict=True)).get, keys))
+        replies = [reply for reply in self._servers.call(commands, deadline) if isinstance(reply, list)]
+        found = dict(zip(ordered, chain.from_iterable(replies), strict=True))
+        return [record if isinstance(record, bytes) else None for record in map(found.get, keys)]
 
     def _changed(self, parts: Iterable[_Part], now: float, deadline: float) -> bool:
         scripts = [_script(part.swaps, part.deltas, now) for part in parts if part.swaps or part.deltas]

@@ -7,7 +7,7 @@
 -- Returns 1, or 0 when a document is not as expected.
 
 local now = tonumber(ARGV[1])
-local HEAD, PLACE, SAMPLE, LONGEST, NEVER = 4, 8, 4, 1e14, 2 ^ 32 - 1
+local HEAD, PLACE, SAMPLE, LONGEST, NEVER, NONE = 4, 8, 4, 1e14, 2 ^ 32 - 1, {}
 
 local function expiry(record)
   return (struct.unpack('>I4', record))
@@ -123,14 +123,19 @@ end
 
 local function see(sketches, name, time, slot)
   local spec = name == 'owner' and OWNERS or SKETCH
-  local last, period = sketches[name] or {}, period_of(time, spec.period)
+  local last, period = sketches[name], period_of(time, spec.period)
+  if not last then
+    sketches[name] = {[slot] = period}
+    return
+  end
   local newest = period
-  for _, at in pairs(last) do newest = math.max(newest, at) end
-  last[slot] = math.max(last[slot] or period, period)
+  for _, at in pairs(last) do
+    if at > newest then newest = at end
+  end
+  if period > (last[slot] or newest - spec.keep) then last[slot] = period end
   for old, at in pairs(last) do
     if at <= newest - spec.keep then last[old] = nil end
   end
-  sketches[name] = last
 end
 
 -- The tally of all sign-ins, for which `[]` stands where a value has the same.
@@ -141,8 +146,9 @@ end
 
 local function separate(tallies)
   local shared = account(tallies)
-  for _, letter in ipairs(shared and SEEN or {}) do
-    for value, tally in pairs(tallies[letter] or {}) do
+  if not shared then return end
+  for _, letter in ipairs(SEEN) do
+    for value, tally in pairs(tallies[letter] or NONE) do
       if not tally[1] then tallies[letter][value] = shared end
     end
   end
@@ -150,8 +156,9 @@ end
 
 local function unite(tallies)
   local shared = account(tallies)
-  for _, letter in ipairs(shared and SEEN or {}) do
-    for value, tally in pairs(tallies[letter] or {}) do
+  if not shared then return end
+  for _, letter in ipairs(SEEN) do
+    for value, tally in pairs(tallies[letter] or NONE) do
       if compare(tally, shared) == 0 then tallies[letter][value] = {} end
     end
   end
@@ -160,21 +167,6 @@ end
 -- An empty table would be packed as an array.
 local function packed(map)
   return next(map) and cmsgpack.pack(map) or '\128'
-end
-
--- Whole numbers from 1 on as keys would be packed as an array.
-local function mapped(map, pack)
-  local parts, n = {''}, 0
-  for key, value in pairs(map) do
-    n = n + 1
-    parts[n + 1] = cmsgpack.pack(key) .. pack(value)
-  end
-  parts[1] = n < 16 and string.char(128 + n) or struct.pack('>BH', 222, n)
-  return table.concat(parts)
-end
-
-local function slots(last)
-  return mapped(last, cmsgpack.pack)
 end
 
 -- The record after deltas, one after another; nil when nothing is left to keep.
@@ -201,7 +193,7 @@ local function folded(record, deltas)
   if not tallies then return nil end
   unite(tallies)
   local head = struct.pack('>I4', math.min(math.ceil(expires), NEVER))
-  return head .. '\147' .. packed(tallies) .. packed(moments) .. mapped(sketches, slots)
+  return head .. '\147' .. packed(tallies) .. packed(moments) .. packed(sketches)
 end
 
 -- A place lives as long as the longest of its records.
