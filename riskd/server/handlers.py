@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import get_ident
@@ -84,6 +84,12 @@ def take_turn() -> None:
         raise Overloaded([Problem("server", what, "retry after the time given, with growing pauses")])
 
 
+def held_up(since: Mapping[int, float], threads: int, seconds: float) -> bool:
+    """Whether so many threads are away, each for longer than that. `since`: when each began."""
+    begun = list(since.values())
+    return len(begun) >= threads and max(begun) < monotonic() - seconds
+
+
 class Turns:
     """Lanes, whose turn it is, and which calls are under way. Whoever has a thread for a call runs `next_turn`."""
 
@@ -101,11 +107,6 @@ class Turns:
     def due(self) -> bool:
         """Whether a call waits for its turn."""
         return any(lane.waiting for lane in self._lanes)
-
-    @property
-    def under_way(self) -> int:
-        """How many calls are under way."""
-        return len(self._begun)
 
     def lane(self, method: str, limits: Limits, meter: QueueMeter) -> Lane:
         """A lane for the calls of a method, behind those that were made before."""
@@ -131,11 +132,6 @@ class Turns:
             return fn(*args, **kwargs)
         finally:
             del self._begun[thread]
-
-    def held_up(self, threads: int, seconds: float) -> bool:
-        """Whether so many calls are under way, and each for longer than that."""
-        begun = list(self._begun.values())
-        return len(begun) >= threads and max(begun) < monotonic() - seconds
 
     def give_way(self, most_s: float) -> None:
         """Wait until no call is under way or waits, `most_s` seconds at most: for what can wait."""
@@ -169,7 +165,7 @@ class Handlers(ThreadPoolExecutor, Turns):
 
     def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
         """See `Executor`."""
-        if self._max_workers < self._most and self.held_up(self._max_workers, self._held_up_s):
+        if self._max_workers < self._most and held_up(self._begun, self._max_workers, self._held_up_s):
             self._max_workers += 1
         return super().submit(self.timed, fn, *args, **kwargs)
 

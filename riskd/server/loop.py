@@ -9,14 +9,15 @@ gRPC's thread itself takes a turn whenever nothing has arrived.
 from __future__ import annotations
 
 import threading
-from time import time
+from threading import get_ident
+from time import monotonic, time
 from typing import Final
 
 import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 
-from riskd.server.handlers import SPARES, Turns
+from riskd.server.handlers import SPARES, Turns, held_up
 
 EVENTS: Final = 64
 """Most events between two turns: some twenty refusals. However much comes, something is answered."""
@@ -28,7 +29,9 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
     """The queue that gRPC's thread asks for the next event. While there is none, that thread runs the calls that wait.
 
     A thread in a call to a disk that does not answer cannot be called back, and nobody would hear of any call. While it
-    is held up, another stands in for it; `SPARES` at a time may.
+    is held up, another stands in for it; `SPARES` at a time may. An event can hold it up, too: the health servicer
+    waits, under its lock, until a message has gone, of which this thread has to hear, while the end of another watcher
+    waits in this thread for the lock.
     """
 
     def __new__(cls, *_: object) -> Loop:
@@ -36,12 +39,13 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         return made
 
     def __init__(self, state: _server._ServerState, turns: Turns, held_up_s: float) -> None:
-        """`held_up_s`: seconds after which one call's thread counts as held up."""
+        """`held_up_s`: seconds after which a thread that is away counts as held up."""
         self._state = state
         self._turns = turns
         self._held_up_s = held_up_s
         self._watched = False
         self._spares = 0
+        self._away: dict[int, float] = {}
         self._events = 0
 
     def poll(self, deadline: float | None = None) -> cygrpc.BaseEvent:
@@ -49,34 +53,42 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         if not self._watched:
             self._watched = True
             threading.Thread(target=self._watch, name="watch", daemon=True).start()
-        turns = self._turns
+        turns, thread = self._turns, get_ident()
         while turns.due:
             if self._events < EVENTS:
                 event = super().poll(_AT_ONCE)
                 if event.completion_type is not cygrpc.CompletionType.queue_timeout:
                     self._events += 1
+                    self._away[thread] = monotonic()
                     return event
             self._events = 0
+            self._away[thread] = monotonic()
             turns.timed(turns.next_turn)
         if self._state.termination_event.is_set():
             raise SystemExit  # of a thread that was held up until another had heard of the end
-        return super().poll(deadline)
+        self._away.pop(thread, None)
+        event = super().poll(deadline)
+        self._away[thread] = monotonic()
+        return event
 
     def _watch(self) -> None:
         while not self._state.termination_event.wait(self._held_up_s / 2):
-            if self._spares < SPARES and self._turns.held_up(1 + self._spares, self._held_up_s):
+            if self._spares < SPARES and held_up(self._away, 1 + self._spares, self._held_up_s):
                 self._spares += 1
                 threading.Thread(target=self._stand_in, args=(self._spares,), name="spare", daemon=True).start()
 
     def _stand_in(self, number: int) -> None:
-        """Do as gRPC's thread does, as long as so many others are in a call; and leave no call that this thread has
-        heard of to one that sleeps."""
-        while self._turns.due or self._turns.under_way >= number:
+        """Do as gRPC's thread does, as long as so many others are away; and leave no call that this thread has heard of
+        to one that sleeps."""
+        thread = get_ident()
+        while self._turns.due or sum(other != thread for other in list(self._away)) >= number:
             if self._state.termination_event.is_set():
                 break
             event = self.poll(time() + _POLL_SECONDS)
             if event.completion_type is not cygrpc.CompletionType.queue_timeout:
                 _server._process_event_and_continue(self._state, event)
+            del event  # of a call that is over, it would keep the queue awake: as in `grpc._server`
+        self._away.pop(thread, None)
         self._spares -= 1
 
 

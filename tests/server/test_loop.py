@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2
@@ -77,6 +78,21 @@ def test_a_thread_that_is_held_up_is_made_up_for() -> None:
                 assert sign_in(running, "other").result(5).assessment_id
             assert not any(one.done() for one in hanging)
         assert all(one.result(5).assessment_id for one in hanging)
+        ended("spare")
+        assert sign_in(running, "other").result(5).assessment_id
+
+
+def test_an_event_that_waits_is_made_up_for() -> None:
+    """The end of a health stream waits in gRPC's thread for a lock that others hold until that thread has heard of
+    their messages: calls are answered meanwhile, and so those messages go out."""
+    with served(HELD_UP) as running:
+        with grpc.insecure_channel(f"127.0.0.1:{running.service.port}") as watching:
+            stream = health_pb2_grpc.HealthStub(watching).Watch(health_pb2.HealthCheckRequest(), timeout=10)
+            assert next(stream).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            with running.service.health._lock:
+                stream.cancel()
+                time.sleep(0.2)
+                assert sign_in(running, "other").result(5).assessment_id
         ended("spare")
         assert sign_in(running, "other").result(5).assessment_id
 
