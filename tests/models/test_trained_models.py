@@ -52,7 +52,7 @@ def test_there_is_one() -> None:
     assert SHIPPED
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_it_is_served_and_small_and_decides_nothing(path: Path) -> None:
     """It loads for its domain, says what was expected of its features, and is not the champion."""
     domain = path.parent.name
@@ -63,7 +63,7 @@ def test_it_is_served_and_small_and_decides_nothing(path: Path) -> None:
     assert sum(file.stat().st_size for file in path.iterdir()) < LARGEST
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_it_keeps_every_weight_of_its_base(path: Path) -> None:
     """The step functions are the hand-set model's below, by the share that the recipe keeps; the trees stand on top."""
     recipe = training(path).recipe
@@ -75,7 +75,7 @@ def test_it_keeps_every_weight_of_its_base(path: Path) -> None:
     assert {name: document.references[name] for name in base.references} == base.references
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_its_card_says_what_it_is_not(path: Path) -> None:
     """Whoever reads the card reads first that its attackers were simulated."""
     card = read_card(path)
@@ -84,7 +84,7 @@ def test_its_card_says_what_it_is_not(path: Path) -> None:
     assert "docs/training.md" in card
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_no_value_goes_against_its_direction(path: Path, data: st.DataObject) -> None:
@@ -108,7 +108,7 @@ def test_no_value_goes_against_its_direction(path: Path, data: st.DataObject) ->
     assert forest.score(safer)[1] <= forest.score(riskier)[1] + 1e-12
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_what_it_is_worth_is_told_beside_all_others(path: Path) -> None:
     """Its evaluation is of it and of the champion, on worlds that it was not trained on, with every class left out."""
     found = evaluation(path)
@@ -119,7 +119,7 @@ def test_what_it_is_worth_is_told_beside_all_others(path: Path) -> None:
     assert {each.name for each in found.models[CANDIDATE].left_out} == set(found.data.attacks)
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_it_is_worth_shipping(path: Path) -> None:
     """At 1 % false positives it is nowhere surely worse than Freeman and the rules of thumb, classes left out included,
     and better than the champion over all."""

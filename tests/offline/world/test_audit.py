@@ -60,6 +60,16 @@ def longer(attempt: Attempt) -> Attempt:
     return replace(attempt, device=replace(attempt.device, fingerprint=f"{attempt.device.fingerprint}00"))
 
 
+def test_what_one_person_alone_tells_is_audited_as_well() -> None:
+    """A number that is missing from all others, and so from a whole fold, tells nobody apart and stops nothing."""
+    sample = traits(LIVED)
+    whose = sample.subjects == sample.subjects[np.flatnonzero(sample.attacks == "targeted")[0]]
+    values = sample.values.copy()
+    values[:, 0] = np.where(whose, np.arange(len(values)), np.nan)
+
+    assert not [each for each in found(replace(sample, values=values)) if each.fails]
+
+
 @pytest.mark.parametrize(
     ("change", "group", "trait"),
     [
