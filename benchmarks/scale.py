@@ -94,16 +94,25 @@ def sizes() -> None:
         print(row, flush=True)
 
 
-def times(subjects: list[int], calls: int) -> None:
-    """p50 of an assessment among few and among many, then what a service needs that starts on the largest store."""
+def times(subjects: list[int], calls: int, keep: Path | None) -> None:
+    """p50 of an assessment among few and among many, then what a service needs that starts on the largest store.
+
+    Stores that were seeded before are found in `keep`, and stay there.
+    """
     with ExitStack() as stack:
-        states = [stack.enter_context(tempfile.TemporaryDirectory(prefix="riskd-bench-")) for _ in subjects]
-        engines = []
-        for count, state in zip(subjects, states, strict=True):
-            engine = stack.enter_context(open_engine(load(flags={"state.dir": state}), NullMeter()))
-            begun = perf_counter()
-            seed(engine.parts, count, time.time())
-            print(f"{count} subjects seeded in {perf_counter() - begun:.0f} s", flush=True)
+        states, engines = [], []
+        for count in subjects:
+            base = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="riskd-bench-")))
+            state = base / str(count)
+            state.mkdir(parents=True, exist_ok=True)
+            engine = stack.enter_context(open_engine(load(flags={"state.dir": str(state)}), NullMeter()))
+            done = state / "seeded"
+            if not done.exists():
+                begun = perf_counter()
+                seed(engine.parts, count, time.time())
+                done.touch()
+                print(f"{count} subjects seeded in {perf_counter() - begun:.0f} s", flush=True)
+            states.append(str(state))
             engines.append(engine)
         streams = [islice(attempts(count, seed=3), calls) for count in subjects]
         spent: list[list[int]] = [[] for _ in subjects]
@@ -158,12 +167,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, nargs="+", default=[10_000, 1_000_000], help="sizes to compare")
     parser.add_argument("--calls", type=int, default=4_000, help="assessments to time at each size")
+    parser.add_argument("--keep", type=Path, help="directory of stores that are seeded once and stay")
     parser.add_argument("--only", choices=("sizes", "times"), help="one half of it")
     options = parser.parse_args()
     if options.only != "times":
         sizes()
     if options.only != "sizes":
-        times(options.subjects, options.calls)
+        times(options.subjects, options.calls, options.keep)
     return 0
 
 
