@@ -39,6 +39,8 @@ APART: Final = 1.7 * DAY
 """Seconds between two sign-ins of a subject: a hundred take as long as histories remember."""
 ENTRY: Final = 10
 """Bytes that LMDB needs for a key and a record beside both."""
+WALK: Final = 10_000
+"""Keys read at a time."""
 
 
 def live(subjects: int, sign_ins: int, state: str) -> None:
@@ -100,36 +102,47 @@ def times(subjects: list[int], calls: int, keep: Path | None) -> None:
     Stores that were seeded before are found in `keep`, and stay there.
     """
     with ExitStack() as stack:
-        states, engines = [], []
-        for count in subjects:
-            base = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="riskd-bench-")))
-            state = base / str(count)
-            state.mkdir(parents=True, exist_ok=True)
-            engine = stack.enter_context(open_engine(load(flags={"state.dir": str(state)}), NullMeter()))
-            done = state / "seeded"
+        bases = [
+            keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="riskd-bench-"))) for _ in subjects
+        ]
+        states = [str(base / str(count)) for base, count in zip(bases, subjects, strict=True)]
+        assessments(dict(zip(subjects, states, strict=True)), calls)
+        starts(states[-1], subjects[-1])
+
+
+def assessments(states: dict[int, str], calls: int) -> None:
+    """The same stream of attempts to each store, call by call in turns; those that are empty are seeded first.
+
+    Every page is read once before: a process that has served for a while has the store mapped, and the first touch of a
+    page costs more than reading what is on it.
+    """
+    with ExitStack() as stack:
+        engines = []
+        for count, state in states.items():
+            engine = stack.enter_context(open_engine(load(flags={"state.dir": state}), NullMeter()))
+            done = Path(state, "seeded")
             if not done.exists():
                 begun = perf_counter()
                 seed(engine.parts, count, time.time())
                 done.touch()
                 print(f"{count} subjects seeded in {perf_counter() - begun:.0f} s", flush=True)
-            states.append(str(state))
+            cursor = engine.parts.store.walk(b"", WALK)[1]
+            while cursor:
+                cursor = engine.parts.store.walk(cursor, WALK)[1]
             engines.append(engine)
-        streams = [islice(attempts(count, seed=3), calls) for count in subjects]
-        spent: list[list[int]] = [[] for _ in subjects]
+        streams = [islice(attempts(count, seed=3), calls) for count in states]
+        spent: list[list[int]] = [[] for _ in states]
         for turn in zip(*streams, strict=True):
             for engine, one, each in zip(engines, turn, spent, strict=True):
                 start = perf_counter_ns()
                 engine.assess(one)
                 each.append(perf_counter_ns() - start)
         middles = []
-        for count, each in zip(subjects, spent, strict=True):
+        for count, each in zip(states, spent, strict=True):
             middle, tail = percentiles(each[calls // 10 :])
             middles.append(middle)
             print(f"Engine.assess among {count:>9} subjects: p50 {middle:6.1f} us, p99 {tail:6.1f} us")
         print(f"largest to smallest: {middles[-1] / middles[0]:.2f}")
-        for engine in engines:
-            engine.close()
-        starts(states[-1], subjects[-1])
 
 
 def starts(state: str, subjects: int) -> None:
