@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
 
 from riskd.server.inbox import LONG, Inbox
@@ -13,6 +13,9 @@ from riskd.server.inbox import LONG, Inbox
 GROUP: Final = 16
 """Attempts answered by one message, at most: the first waits for the last, some 0.4 ms for each."""
 STOPPING: Final = "the service stops"
+LOOK_SECONDS: Final = 0.01
+HEARD_SECONDS: Final = 0.3
+"""For clients to hear that their streams are over, and to stop sending."""
 
 
 class Streams(ThreadPoolExecutor):
@@ -58,8 +61,15 @@ class Streams(ThreadPoolExecutor):
                 return
             yield messages
 
-    def end(self) -> None:
-        """Receive no more in any of them; what was received is answered yet."""
+    def end(self, patience_s: float) -> None:
+        """Receive no more in any of them; what was received is answered yet, for so long at most. Then their clients
+        have a moment to hear of it: a connection that is closed while they still send takes the last answer with it."""
         self._most = 0
-        for inbox in list(self._open):
+        told = list(self._open)
+        for inbox in told:
             inbox.close(STOPPING)
+        until = monotonic() + patience_s
+        while self._open and monotonic() < until:
+            sleep(LOOK_SECONDS)
+        if told:
+            sleep(HEARD_SECONDS)

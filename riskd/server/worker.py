@@ -178,5 +178,6 @@ def _drain(settings: Settings, service: Service) -> None:
     """Say NOT_SERVING, give balancers time to notice, refuse new calls, finish those under way."""
     set_serving(service.health, False)
     time.sleep(settings.server.lame_duck_s)
-    service.streams.end()
-    service.server.stop(settings.server.grace_s).wait()
+    begun, grace_s = time.monotonic(), settings.server.grace_s
+    service.streams.end(grace_s / 2)
+    service.server.stop(max(grace_s - (time.monotonic() - begun), 0.0)).wait()

@@ -339,7 +339,7 @@ def test_streams_end_when_the_service_stops(running: Running, sender: Sender) ->
     sender.say(*[login(str(number)) for number in range(3 * GROUP)])
     assert until(lambda: len(running.engine.attempts) >= 1)
     time.sleep(0.1)
-    running.service.streams.end()
+    running.service.streams.end(0.0)
     held.set()
     assert [result.request_id for result in sender.hear(3 * GROUP)] == [str(number) for number in range(3 * GROUP)]
     assert reason(failed(sender.rest)) == "STREAM_OVER"
