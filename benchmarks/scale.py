@@ -39,6 +39,8 @@ APART: Final = 1.7 * DAY
 """Seconds between two sign-ins of a subject: a hundred take as long as histories remember."""
 ENTRY: Final = 10
 """Bytes that LMDB needs for a key and a record beside both."""
+MAP_MB: Final = "16384"
+"""Room for ten million subjects and what they do."""
 WALK: Final = 10_000
 """Keys read at a time."""
 
@@ -119,7 +121,9 @@ def assessments(states: dict[int, str], calls: int) -> None:
     with ExitStack() as stack:
         engines = []
         for count, state in states.items():
-            engine = stack.enter_context(open_engine(load(flags={"state.dir": state}), NullMeter()))
+            engine = stack.enter_context(
+                open_engine(load(flags={"state.dir": state, "store.map_size_mb": MAP_MB}), NullMeter())
+            )
             done = Path(state, "seeded")
             if not done.exists():
                 begun = perf_counter()
@@ -135,8 +139,9 @@ def assessments(states: dict[int, str], calls: int) -> None:
         for turn in zip(*streams, strict=True):
             for engine, one, each in zip(engines, turn, spent, strict=True):
                 start = perf_counter_ns()
-                engine.assess(one)
+                answer = engine.assess(one)
                 each.append(perf_counter_ns() - start)
+                assert "store:not_written" not in answer.causes, "the store did not take it"
         middles = []
         for count, each in zip(states, spent, strict=True):
             middle, tail = percentiles(each[calls // 10 :])
@@ -154,7 +159,7 @@ def starts(state: str, subjects: int) -> None:
         spent: dict[str, list[tuple[float, float]]] = {empty: [], state: []}
         for where in [empty, *[empty, state] * 3]:
             begun = perf_counter()
-            with serving("riskd", command, {"RISKD_STATE__DIR": where}) as served:
+            with serving("riskd", command, {"RISKD_STATE__DIR": where, "RISKD_STORE__MAP_SIZE_MB": MAP_MB}) as served:
                 spent[where].append((perf_counter() - begun, sum(map(_cpu, served.pids))))
                 memory += [_anonymous(pid) for pid in served.pids]
         for where, count in ((empty, 0), (state, subjects)):
