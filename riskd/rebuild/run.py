@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log import FileLogArchive, alone
-from riskd.adapters.lmdb_store import LmdbStore, beside, is_due, settle
+from riskd.adapters.lmdb_store import LmdbStore, beside, due_until, settle
 from riskd.adapters.memory import NullMeter
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, Unavailable
@@ -152,7 +152,7 @@ class _Rebuild:
                 what = f"has the log's lines until {_moment(known.until)} already, and has served since"
                 raise InvalidSettings([Problem("--until", what, "leave it out: later lines would count twice")])
             return known.until
-        chosen = until if until is not None else is_due(Path(self._settings.store.path))
+        chosen = until if until is not None else due_until(Path(self._settings.store.path))
         if chosen is None:
             what = "nobody knows since when the service has seen for itself what the log says"
             remedy = "say when it began with this store, as --until 2026-01-31T12:00Z; now, where it has not yet"

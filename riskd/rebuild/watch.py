@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec.structs import asdict
 
-from riskd.adapters.lmdb_store import is_due
+from riskd.adapters.lmdb_store import due_until
 from riskd.config import Settings
 from riskd.rebuild.told import Ended, Message, Progress, Refused, decoder, packed
 
@@ -47,7 +47,7 @@ class RebuildWatch:
 
     def look(self, now: float) -> None:
         """Begin what is due, hear what is told, end what has ended, at `now` (seconds that never go back)."""
-        until = is_due(self._path)
+        until = due_until(self._path)
         if self._process is not None:
             self._listen(now)
         elif until is not None and self._settings.store.rebuild and now >= self._due:

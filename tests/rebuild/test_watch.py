@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from riskd.adapters.lmdb_store import NOTE, is_due, open_or_begin
+from riskd.adapters.lmdb_store import NOTE, due_until, open_or_begin
 from riskd.config import Settings
 from riskd.rebuild import watch as watching
 from riskd.rebuild.watch import RebuildWatch, rebuilding
@@ -76,7 +76,7 @@ def test_what_is_due_is_done_and_told(watched: Watched) -> None:
     watched.until(lambda: "store_rebuild_finished" in watched.events())
     watched.watch.look(watched.now)
     assert held(watched.settings, time.time()) == records(watched.town.store, time.time())
-    assert is_due(Path(watched.settings.store.path)) is None
+    assert due_until(Path(watched.settings.store.path)) is None
     readings = watched.watch.readings
     assert readings["riskd_store_rebuild_pending"] == {(): 0.0}
     assert readings["riskd_store_rebuild_ratio"] == {("lines",): 1.0, ("records",): 1.0}

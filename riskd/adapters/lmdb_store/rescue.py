@@ -30,7 +30,7 @@ class _Note(Struct, frozen=True):
     until: float
 
 
-def is_due(path: Path) -> float | None:
+def due_until(path: Path) -> float | None:
     """When the store at a path took the place of a damaged one whose histories are not back yet, epoch seconds."""
     try:
         return msgspec.json.decode((path / NOTE).read_bytes(), type=_Note).until
