@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -47,10 +47,8 @@ class Refused(Struct, frozen=True, tag=True):
 Message = Progress | Ended | Refused
 
 
-@lru_cache(1)
-def decoder() -> msgspec.json.Decoder[Message]:
-    """Of a line."""
-    return msgspec.json.Decoder(Message)
+DECODER: Final = msgspec.json.Decoder(Message)
+"""Of a line."""
 
 
 def line(message: Message) -> bytes:

@@ -20,7 +20,7 @@ from msgspec.structs import asdict
 
 from riskd.adapters.lmdb_store import due_until
 from riskd.config import Settings
-from riskd.rebuild.told import Ended, Message, Progress, Refused, decoder, packed
+from riskd.rebuild.told import DECODER, Ended, Message, Progress, Refused, packed
 
 LOOK_SECONDS: Final = 0.5
 TOLD_SECONDS: Final = 30.0
@@ -77,7 +77,7 @@ class RebuildWatch:
         assert self._process.stdout is not None
         while (more := self._process.stdout.read(_CHUNK)) is not None:
             *lines, self._heard = (self._heard + more).split(b"\n")
-            for said in map(decoder().decode, lines):
+            for said in map(DECODER.decode, lines):
                 if isinstance(said, Progress):
                     self._progress(now, said)
                 else:
