@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
 import os
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, read_segments
+from riskd.adapters.decision_log.files import finished
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.core.errors import InvalidSettings
@@ -145,6 +147,23 @@ def test_oldest_segments_go_when_there_are_too_many(tmp_path: Path) -> None:
         kept = list(read_segments(tmp_path))
     assert kept[0] == b"y" * 500
     assert kept[-1][:3] == b"039"
+
+
+def test_segment_is_locked_before_anyone_can_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds a segment without a lock may delete it or call it read; so one that is begun is never without."""
+    seen, lock = list[list[Path]](), fcntl.flock
+
+    def locked(descriptor: int, how: int) -> None:
+        seen.append(segments(tmp_path))
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", locked)
+    with closing(opened(tmp_path)) as log:
+        assert log.append(b"line")
+        monkeypatch.undo()
+        with finished(segments(tmp_path)[0]) as done:
+            assert not done
+    assert seen == [[]]
 
 
 def test_segments_beyond_their_days_go(tmp_path: Path) -> None:

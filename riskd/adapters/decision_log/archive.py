@@ -24,7 +24,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import PACKED, alone, finished, opened, segments, stamp, whole
+from riskd.adapters.decision_log.files import DRAFT, PACKED, alone, finished, opened, segments, stamp, whole
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
 
@@ -40,7 +40,6 @@ ERASURES: Final = "erasures"
 DONE: Final = "done"
 _STATE: Final = "compaction.json"
 LOCK: Final = "compaction.lock"
-_DRAFT: Final = ".draft"
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -214,7 +213,7 @@ class FileLogArchive:
         """1. Learn what is asked. 2. Rewrite each finished segment that concerns. 3. Remember what is done with."""
         asked = self._erasures()  # (1)
         now, before = self._wall(), self._kept().cutoffs
-        for draft in self._directory.rglob(f"*{_DRAFT}"):
+        for draft in self._directory.rglob(f"*{DRAFT}"):
             if draft.stat().st_mtime < now - SLACK:
                 draft.unlink(missing_ok=True)
         cutoffs = {domain: max(now - seconds, before.get(domain, 0.0)) for domain, seconds in keep.items()}
@@ -280,7 +279,7 @@ def _rewritten(path: Path, erasures: list[Erasure], old: set[str], stop: Event) 
     gone = sum(goes(line, at) for line, at in _lines(path, stop))
     if not gone:
         return 0
-    status, draft = path.stat(), path.with_suffix(_DRAFT)
+    status, draft = path.stat(), path.with_suffix(DRAFT)
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
         left = (line for line, at in _lines(path, stop) if not goes(line, at))
         if path.suffix == PACKED:
@@ -359,7 +358,7 @@ def _decoded(file: Path, kind: type[_Document]) -> _Document:
 
 def _put(path: Path, content: bytes) -> None:
     """Write a file whole: whoever reads sees the old one or the new one, whenever the machine dies."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_DRAFT}")
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}{DRAFT}")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
         file.write(content)
         file.flush()

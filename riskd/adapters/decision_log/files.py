@@ -15,6 +15,8 @@ from typing import Final
 SUFFIX: Final = ".jsonl"
 PACKED: Final = ".gz"
 """Of a segment that somebody packed after it was finished. The writer leaves those alone."""
+DRAFT: Final = ".draft"
+"""Of a file that is not yet what its name will say. A compaction deletes what a dead process left of them."""
 
 
 def stamp(moment: float) -> str:

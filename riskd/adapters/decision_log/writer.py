@@ -19,7 +19,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.adapters.decision_log.files import SUFFIX, finished, segments, stamp
+from riskd.adapters.decision_log.files import DRAFT, SUFFIX, finished, segments, stamp
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.ports import Meter
 
@@ -137,8 +137,10 @@ class FileDecisionLog:
         """Start the next segment. The old one is synced and closed by the keeper, off the hot path."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{stamp(self._wall())}-w{self._worker}-{os.getpid()}{SUFFIX}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        draft = path.with_name(path.name + DRAFT)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.rename(path)  # Locked before anyone can find it: a segment without a lock is a finished one.
         self._finish()
         self._path, self._descriptor, self._size, self._born = path, descriptor, 0, time.monotonic()
 
@@ -211,9 +213,9 @@ class FileDecisionLog:
             found = [(path, path.stat()) for path in segments(self._directory)]
             total = sum(status.st_size for _, status in found)
             for path, status in found:
-                # An empty segment may be one that another process is about to lock.
+                # One that was begun just now may have its first lines when it is deleted.
                 empty = not status.st_size and status.st_mtime < now - PRUNE_SECONDS
-                beyond = total > self._bounds.keep_bytes or status.st_mtime < oldest
+                beyond = status.st_size and (total > self._bounds.keep_bytes or status.st_mtime < oldest)
                 if (empty or beyond) and _unlink_finished(path):
                     total -= status.st_size
 
