@@ -16,6 +16,7 @@ PARTS: Final[dict[str, str]] = {
     "scale": "What grows with what is remembered",
     "served": "Assess over gRPC, beside a no-op call",
     "batch": "Attempts in batches and on a stream, beside one by one",
+    "workers": "Two workers beside one",
     "peers": "Freeman's formula, scikit-learn and cel-python, beside riskd",
     "handlers": "Handler threads",
     "overload": "More than can be done",

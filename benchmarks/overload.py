@@ -87,6 +87,14 @@ def scrape(server: Served) -> tuple[Counter[str], Counter[float]]:
     return codes, queue
 
 
+def written(directory: Path, subjects: int) -> Iterator[Path]:
+    """A file for each process of h2load, with one message as gRPC frames it."""
+    for number, message in enumerate(messages(FLOODERS, subjects, seed=4711)):
+        path = directory / f"body-{number}"
+        path.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+        yield path
+
+
 @contextmanager
 def flood(server: Served, shape: list[str], bodies: list[Path]) -> Iterator[list[int]]:
     """Calls by as many processes as there are bodies, of which each is one message; their pids."""
@@ -208,10 +216,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state, ExitStack() as stack:
         with open_engine(config.load(flags={"state.dir": state})) as engine:
             seed(engine.parts, options.subjects, time.time())
-        bodies = []
-        for number, message in enumerate(messages(FLOODERS, options.subjects, seed=4711)):
-            bodies.append(Path(state) / f"body-{number}")
-            bodies[-1].write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+        bodies = list(written(Path(state), options.subjects))
         command = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", "1"]
         environment = {"RISKD_STATE__DIR": state, "RISKD_SUBJECTS__SERVE": "off", "RISKD_RELEASE__SERVE": "off"}
         servers = [stack.enter_context(serving("this", command, environment))]

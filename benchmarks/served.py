@@ -163,7 +163,6 @@ def main() -> int:
     parser.add_argument("--subjects", type=int, default=20_000, help="customers with a history")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one load")
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds")
-    parser.add_argument("--workers", type=int, default=1, help="workers of riskd")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state:
         with open_engine(load(flags={"state.dir": state})) as engine:
@@ -171,8 +170,7 @@ def main() -> int:
         # Callers in a closed loop are always as many as they are: that is no overload.
         patient = {f"RISKD_SERVER__{name}QUEUE_MS": "1000" for name in ("", "STANDING_")}
         environment = {"RISKD_STATE__DIR": state, **patient}
-        riskd = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0"]
-        riskd += ["--workers", str(options.workers)]
+        riskd = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", "1"]
         nothing = [sys.executable, "-c", "from benchmarks.served import no_op; no_op()"]
         with serving("no-op", nothing, {}) as one, serving("Assess", riskd, environment) as other:
             compare([one, other], options)
