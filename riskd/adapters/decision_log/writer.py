@@ -8,6 +8,7 @@ reader leaves a torn line out. Nobody waits for the disk to sync.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import math
 import os
@@ -137,6 +138,8 @@ class FileDecisionLog:
         """Start the next segment. The old one is synced and closed by the keeper, off the hot path."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{stamp(self._wall())}-w{self._worker}-{os.getpid()}{SUFFIX}"
+        if path.exists():  # its own, of a clock that was set back: renaming would replace it
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         draft = path.with_name(path.name + DRAFT)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
