@@ -264,7 +264,7 @@ class ProcessTree:
     def _listen(self) -> None:
         now = time.monotonic()
         moments = [child.due for child in self._children if child.due is not None and not self._stopping]
-        changes = self._changes.due if self._changes else float("inf")
+        changes = self._changes.due if self._changes and self._was_ready else float("inf")
         soonest = min([*moments, self._kill_at, float("inf") if self._stopping else min(changes, self._look_at)])
         timeout = None if soonest == float("inf") else max(0.0, soonest - now)
         for key, _ in self._selector.select(timeout):

@@ -100,6 +100,13 @@ def test_ready_once_all_serve_and_drained_at_sigterm() -> None:
         assert not any(alive(pid) for pid in tree.facts["pids"].values())
 
 
+def test_nobody_looks_at_files_until_all_serve() -> None:
+    """What they hold is being loaded. The supervisor sleeps meanwhile, however long that takes."""
+    with running("serve") as tree:
+        tree.wait_ready()
+        assert tree.facts["asked"] == 0
+
+
 def test_killed_worker_is_replaced_and_its_counters_go_on() -> None:
     """After SIGKILL there is a new process in its place, and what the old one had counted is kept."""
     with running("serve", "serve") as tree:

@@ -11,14 +11,19 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Final
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.config.settings import Metrics
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.meter_memory import MeterMemory
+from riskd.server.file_changes import FileChanges
 from riskd.server.processes import HUNG_SECONDS, Board, ProcessTree, Report, Serving, Stopping, Task
 from riskd.server.supervisor import MONITOR, _monitor
+
+WATCH: Final = 0.1
+"""Seconds between two looks at files: less than the monitor takes to serve."""
 
 
 def serve(meter: PrometheusMeter, report: Report) -> None:
@@ -47,6 +52,21 @@ def hang(_: PrometheusMeter, report: Report) -> None:
         time.sleep(60)
 
 
+class Changes(FileChanges):
+    """Nothing changes; counts how often somebody asks when to look."""
+
+    asked = 0
+
+    @property
+    def due(self) -> float:
+        self.asked += 1
+        return self._due
+
+    @due.setter
+    def due(self, moment: float) -> None:
+        self._due = moment
+
+
 KINDS: Mapping[str, Callable[[PrometheusMeter, Report], None]] = {
     "serve": serve,
     "refuse": refuse,
@@ -68,13 +88,14 @@ def main(grace: str, *kinds: str) -> int:
     settings = Settings(metrics=Metrics(port=0))
     tasks = [Task(names[index], partial(work, kind, memory, index)) for index, kind in enumerate(kinds)]
     tasks.append(Task(MONITOR, partial(_monitor, settings, "test", memory, board), last=True))
+    changes = Changes((), WATCH, time.monotonic())
 
     def announce(facts: Mapping[str, str]) -> None:
-        sys.stdout.write(f"ready {json.dumps({**facts, 'pids': board.pids()})}\n")
+        sys.stdout.write(f"ready {json.dumps({**facts, 'pids': board.pids(), 'asked': changes.asked})}\n")
         sys.stdout.flush()
 
     drain, _, hung = grace.partition("/")
-    tree = ProcessTree(tasks, board, float(drain), announce, hung=float(hung or HUNG_SECONDS))
+    tree = ProcessTree(tasks, board, float(drain), announce, changes, hung=float(hung or HUNG_SECONDS))
     code = tree.run()
     for problem in tree.problems:
         sys.stdout.write(f"problem {problem}\n")
