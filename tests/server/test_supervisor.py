@@ -55,8 +55,8 @@ class Tree:
 
 
 @contextmanager
-def running(*kinds: str, grace: float = 5.0, hung: float = 60.0) -> Iterator[Tree]:
-    command = [sys.executable, str(ROOT / "tests/server/tree.py"), f"{grace}/{hung}", *kinds]
+def running(*kinds: str, grace: float = 5.0, hung: float = 60.0, refused: int = 0) -> Iterator[Tree]:
+    command = [sys.executable, str(ROOT / "tests/server/tree.py"), f"{grace}/{hung}/{refused or ''}", *kinds]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=ROOT
@@ -117,6 +117,19 @@ def test_killed_worker_is_replaced_and_its_counters_go_on() -> None:
         eventually(lambda: tree.get("/readyz")[0] == 200)
         assert tree.metric("riskd_worker_restarts_total") == 1
         assert tree.metric("riskd_workers") == 2
+
+
+@pytest.mark.parametrize("times", [1, 1100])
+def test_a_system_without_a_process_to_give_is_asked_again(times: int) -> None:
+    """For as long as it takes; those that live go on meanwhile."""
+    with running("serve", "serve", refused=times) as tree:
+        tree.wait_ready()
+        pids = tree.facts["pids"]
+        os.kill(pids["worker-0"], signal.SIGKILL)
+        eventually(lambda: tree.metric("riskd_worker_restarts_total") == times + 1)
+        eventually(lambda: tree.get("/readyz")[0] == 200)
+        assert alive(pids["worker-1"])
+        assert len(children(tree.process.pid)) == 3
 
 
 def test_killed_monitor_is_replaced() -> None:

@@ -1,11 +1,14 @@
-"""A process tree to be tested from outside: `tree.py GRACE[/HUNG] KIND...`, a worker of each kind and the real monitor.
+"""A process tree to be tested from outside: `tree.py GRACE[/HUNG[/REFUSED]] KIND...`, a worker of each kind and the
+real monitor. Once all serve, so many new processes are refused by the system.
 
 Prints `ready FACTS` once, `problem TEXT` for each problem, and exits with the tree's code.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import sys
 import time
@@ -18,6 +21,7 @@ from riskd.config import Settings
 from riskd.config.settings import Metrics
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.meter_memory import MeterMemory
+from riskd.server import processes
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes import HUNG_SECONDS, Board, ProcessTree, Report, Serving, Stopping, Task
 from riskd.server.supervisor import MONITOR, _monitor
@@ -67,6 +71,19 @@ class Changes(FileChanges):
         self._due = moment
 
 
+def refusing(times: int) -> Callable[[], int]:
+    """`os.fork` of a system that has no process to give, so many times."""
+    fork, left = os.fork, [times]
+
+    def forked() -> int:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    return forked
+
+
 KINDS: Mapping[str, Callable[[PrometheusMeter, Report], None]] = {
     "serve": serve,
     "refuse": refuse,
@@ -94,7 +111,10 @@ def main(grace: str, *kinds: str) -> int:
         sys.stdout.write(f"ready {json.dumps({**facts, 'pids': board.pids(), 'asked': changes.asked})}\n")
         sys.stdout.flush()
 
-    drain, _, hung = grace.partition("/")
+        if refused:
+            os.fork, processes.BACKOFF_SECONDS = refusing(int(refused)), (1e-6, 1e-5)  # type: ignore[misc]
+
+    drain, hung, refused, *_ = f"{grace}//".split("/")
     tree = ProcessTree(tasks, board, float(drain), announce, changes, hung=float(hung or HUNG_SECONDS))
     code = tree.run()
     for problem in tree.problems:
