@@ -20,6 +20,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.adapters.decision_log.files import DRAFT, SUFFIX, finished, segments, stamp
+from riskd.clock import Clock
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.ports import Meter
 
@@ -69,7 +70,7 @@ class FileDecisionLog:
         self._worker = worker
         self._meter = meter
         self._bounds = bounds
-        self._wall = wall
+        self._clock = Clock(wall)
         self._lock = threading.Lock()
         self._moves = True
         self._path = directory
@@ -136,7 +137,7 @@ class FileDecisionLog:
     def _open(self) -> None:
         """Start the next segment. The old one is synced and closed by the keeper, off the hot path."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._directory / f"{stamp(self._wall())}-w{self._worker}-{os.getpid()}{SUFFIX}"
+        path = self._directory / f"{stamp(self._clock.wall())}-w{self._worker}-{os.getpid()}{SUFFIX}"
         draft = path.with_name(path.name + DRAFT)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -207,8 +208,8 @@ class FileDecisionLog:
 
     def _prune(self) -> None:
         """Delete empty finished segments, and the oldest beyond the bounds. Other processes do the same."""
-        now = self._wall()
-        oldest = now - self._bounds.keep_seconds
+        now = self._clock.wall()
+        oldest = now - self._bounds.keep_seconds if self._clock.trusted(now) else -math.inf
         with contextlib.suppress(OSError):
             found = [(path, path.stat()) for path in segments(self._directory)]
             total = sum(status.st_size for _, status in found)
