@@ -211,6 +211,8 @@ class ProcessTree:
             self._selector.close()
             os.close(self._wake)
             os.close(wake)
+        if not self._code:
+            self.problems.clear()  # of one that was taking the place of another when it was told to stop
         return self._code
 
     def _done(self) -> bool:

@@ -157,6 +157,16 @@ def test_refused_configuration_ends_the_start() -> None:
         assert tree.end() == (2, "problem store.kind: is wrong (mend it)\n")
 
 
+def test_who_is_told_to_stop_is_not_refused() -> None:
+    """Although a worker just then takes another's place, and refuses a configuration that has become bad."""
+    with running("refuse_again") as tree:
+        tree.wait_ready()
+        os.kill(tree.facts["pids"]["worker-0"], signal.SIGKILL)
+        eventually(lambda: tree.metric('riskd_failures_total{part="callers"}') == 1)
+        tree.process.send_signal(signal.SIGTERM)
+        assert tree.end() == (0, "")
+
+
 def test_crash_at_every_start_ends_the_start() -> None:
     """A worker that never comes up is tried again, but not for ever."""
     with running("crash") as tree:

@@ -44,6 +44,15 @@ def refuse(_: PrometheusMeter, report: Report) -> None:
     raise InvalidSettings([Problem("store.kind", "is wrong", "mend it")])
 
 
+def refuse_again(meter: PrometheusMeter, report: Report) -> None:
+    """Is a good worker once; whoever takes its place looks at the configuration for a while, and refuses it."""
+    if not report.again:
+        return serve(meter, report)
+    meter.failed("callers")
+    time.sleep(1)
+    return refuse(meter, report)
+
+
 def crash(_: PrometheusMeter, report: Report) -> None:
     """Has a bug."""
     raise ValueError(report)
@@ -87,6 +96,7 @@ def refusing(times: int) -> Callable[[], int]:
 KINDS: Mapping[str, Callable[[PrometheusMeter, Report], None]] = {
     "serve": serve,
     "refuse": refuse,
+    "refuse_again": refuse_again,
     "crash": crash,
     "hang": hang,
 }
