@@ -40,7 +40,7 @@ class RebuildWatch:
         self._process: subprocess.Popen[bytes] | None = None
         self._heard = b""
         self._answer: Message | None = None
-        self._failures = 0
+        self._pause = 0.0
         self._due = 0.0
         self._told = 0.0
         self.readings: dict[str, dict[tuple[str, ...], float]] = {}
@@ -101,7 +101,7 @@ class RebuildWatch:
         code = self._process.wait()
         answer, self._process = self._answer, None
         if isinstance(answer, Ended):
-            self._failures = 0
+            self._pause = 0.0
             lines: dict[tuple[str, ...], float] = {
                 (kind,): float(count) for kind, count in answer.summary.counts.items()
             }
@@ -109,11 +109,11 @@ class RebuildWatch:
             _LOG.warning("store_rebuild_finished", extra={"fields": asdict(answer.summary)})
             return
         first, most = BACKOFF_SECONDS
-        pause = min(first * 2**self._failures, most)
-        self._failures, self._due = self._failures + 1, now + pause
+        self._pause = min(2 * self._pause, most) or first
+        self._due = now + self._pause
         refused = answer.problems if isinstance(answer, Refused) else ()
         problems = [str(problem) for problem in refused] or [f"its process ended with code {code}"]
-        _LOG.error("store_rebuild_failed", extra={"fields": {"problems": problems, "again_in_s": pause}})
+        _LOG.error("store_rebuild_failed", extra={"fields": {"problems": problems, "again_in_s": self._pause}})
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class FileChanges:
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     """Hidden ones are drafts, or what Kubernetes mounts behind links that are seen."""
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - of what cannot be looked at, `is_dir` raises
             for folder, folders, names in os.walk(path, followlinks=True):
                 folders[:] = [name for name in folders if not name.startswith(".")]
                 yield from (Path(folder, name) for name in names if not name.startswith("."))

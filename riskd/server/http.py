@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +28,7 @@ SECONDS: Final = 5.0
 LATELY_SECONDS: Final = 30.0
 """After a part's last failure `/readyz` names it for so long."""
 _FAILED_AT: Final = next(metric for metric in METRICS if metric.name == "riskd_failure_timestamp_seconds")
+_LOG: Final = logging.getLogger("riskd.http")
 Answer = tuple[HTTPStatus, str, bytes]
 TEXT: Final = "text/plain; charset=utf-8"
 
@@ -94,7 +97,11 @@ class Server(ThreadingMixIn, HTTPServer):
         while not self._places.acquire(timeout=SECONDS / 10):
             self._hang_up()
         self._begun[request] = time.monotonic()
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the system has no thread to give
+            self._leave(request)
+            raise
 
     def _hang_up(self) -> None:
         """On whoever drips: each byte would have its own time."""
@@ -111,11 +118,16 @@ class Server(ThreadingMixIn, HTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._begun.pop(request, None)
-            self._places.release()
+            self._leave(request)
+
+    def _leave(self, request: object) -> None:
+        self._begun.pop(request, None)
+        self._places.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news."""
+        """A client that went away is no news; all else is."""
+        if not isinstance(sys.exception(), OSError):
+            _LOG.error("page_failed", exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):

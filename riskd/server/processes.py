@@ -153,6 +153,7 @@ class _Child:
         self.serving = False
         self.born = 0.0
         self.deaths = 0
+        self.pause = 0.0
         self.due: float | None = 0.0
         self.suspect = False
 
@@ -210,6 +211,8 @@ class ProcessTree:
             self._selector.close()
             os.close(self._wake)
             os.close(wake)
+        if not self._code:
+            self.problems.clear()  # of one that was taking the place of another when it was told to stop
         return self._code
 
     def _done(self) -> bool:
@@ -222,17 +225,25 @@ class ProcessTree:
                 self._start(child, now)
 
     def _start(self, child: _Child, now: float) -> None:
+        child.born = now
         heard, tell = os.pipe()
         parent = os.getpid()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ORDERS)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no process more for this user or group, or no memory: it may pass
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.close(heard)
+            os.close(tell)
+            self._again(child, CRASHED, {"process": child.task.name, "error": str(error)})
+            return
         if pid == 0:
             os.close(heard)
             self._become(
                 child.task, Report(tell, partial(self._board.beat, child.index), again=self._was_ready), parent
             )
         os.close(tell)
-        child.pid, child.pipe, child.heard, child.born, child.due = pid, heard, b"", now, None
+        child.pid, child.pipe, child.heard, child.due = pid, heard, b"", None
         self._board.post(child.index, pid, serving=False)
         self._selector.register(heard, selectors.EVENT_READ, child)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -264,7 +275,7 @@ class ProcessTree:
     def _listen(self) -> None:
         now = time.monotonic()
         moments = [child.due for child in self._children if child.due is not None and not self._stopping]
-        changes = self._changes.due if self._changes else float("inf")
+        changes = self._changes.due if self._changes and self._was_ready else float("inf")
         soonest = min([*moments, self._kill_at, float("inf") if self._stopping else min(changes, self._look_at)])
         timeout = None if soonest == float("inf") else max(0.0, soonest - now)
         for key, _ in self._selector.select(timeout):
@@ -329,20 +340,23 @@ class ProcessTree:
         fields = {"process": child.task.name, "pid": child.pid, "code": code}
         child.pid, child.serving = 0, False
         self._board.post(child.index, 0, serving=False)
-        if self._stopping:
-            return
+        if not self._stopping:
+            self._again(child, code, fields)
+
+    def _again(self, child: _Child, code: int, fields: Mapping[str, object]) -> None:
+        """Have another take the place of one that died, or end a start that does not succeed."""
         now = time.monotonic()
         child.deaths = child.deaths + 1 if now - child.born < SETTLED_SECONDS else 1
         if not self._was_ready and (code == REFUSED or child.deaths >= TRIES):
             self._stop(REFUSED if code == REFUSED else CRASHED)
             return
         first, most = BACKOFF_SECONDS
-        delay = min(first * 2 ** (child.deaths - 1), most)
-        child.due = now + delay
+        child.pause = min(2 * child.pause, most) if child.deaths > 1 else first
+        child.due = now + child.pause
         self._board.replaced()
         problems = [str(problem) for problem in self.problems]
         self.problems.clear()
-        _LOG.error("process_died", extra={"fields": {**fields, "restart_in_s": delay, "problems": problems}})
+        _LOG.error("process_died", extra={"fields": {**fields, "restart_in_s": child.pause, "problems": problems}})
 
     def _stop(self, code: int) -> None:
         self._stopping, self._code = True, code

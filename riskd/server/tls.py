@@ -42,7 +42,7 @@ def read_identity(settings: Settings) -> Identity:
         what = f"cannot be served: {_why(error)}"
         remedy = "put a valid certificate and its own key there, PEM, the key without a password"
         raise InvalidSettings([Problem("server.tls_cert", what, remedy)]) from None
-    if authorities:
+    if server.tls_client_ca:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authorities.decode("ascii"))
         except (ssl.SSLError, ValueError) as error:

@@ -35,6 +35,7 @@ class Watched:
         self._changes = FileChanges([Path(file) for file in files if file], 0.0, monotonic())
         self._reload = reload
         self._meter = meter
+        self._lock = threading.Lock()
 
     def look(self) -> None:
         """Reload what has changed and is the same as at the last look: a pair of files is replaced one by one."""
@@ -43,15 +44,16 @@ class Watched:
 
     def take(self) -> None:
         """Reload now. What is refused is told once, and tried again when the files change again."""
-        self._changes.settle()
-        try:
-            self._reload()
-        except RiskdError as error:
-            self._meter.failed(self._part)
-            fields = {"part": self._part, "problems": [str(problem) for problem in error.problems]}
-            _LOG.error("files_refused", extra={"fields": fields})
-        else:
-            _LOG.info("files_taken", extra={"fields": {"part": self._part}})
+        with self._lock:  # an order to reload comes in another thread than looks do
+            self._changes.settle()
+            try:
+                self._reload()
+            except RiskdError as error:
+                self._meter.failed(self._part)
+                fields = {"part": self._part, "problems": [str(problem) for problem in error.problems]}
+                _LOG.error("files_refused", extra={"fields": fields})
+            else:
+                _LOG.info("files_taken", extra={"fields": {"part": self._part}})
 
 
 @contextmanager

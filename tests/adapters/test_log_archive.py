@@ -40,8 +40,8 @@ class Desk:
     """A directory with segments, an archive of it, and the hands of its clock."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory, self.now = directory, BEGUN
-        self.archive = FileLogArchive(directory, 3600.0, 3600.0, lambda: self.now)
+        self.directory, self.now, self.ahead = directory, BEGUN, 0.0
+        self.archive = FileLogArchive(directory, 3600.0, 3600.0, lambda: self.now, lambda: self.now - self.ahead)
 
     def written(self, *lines: bytes) -> None:
         """A finished segment with these lines."""
@@ -50,6 +50,9 @@ class Desk:
                 assert writer.append(each)
         os.utime(segments(self.directory)[-1], (self.now, self.now))
         self.now += 1
+
+    def set_clock(self, ahead: float) -> None:
+        self.now, self.ahead = self.now + ahead - self.ahead, ahead
 
     def writer(self) -> FileDecisionLog:
         return FileDecisionLog(self.directory, 0, NullMeter(), Bounds(keep_seconds=1e10), lambda: self.now)
@@ -97,6 +100,23 @@ def test_an_erased_subject_is_in_no_line(desk: Desk) -> None:
     assert segments(desk.directory)[1].stat().st_ino == inode, "a segment without such lines is not touched"
     assert desk.pending() == 0
     assert desk.compact() == Compacted(0, 0, 0)
+
+
+def test_a_clock_that_was_set_wrong_takes_no_line_out(desk: Desk) -> None:
+    """A year ahead by mistake every line is too old; what was erased goes, and no other until the clock had an hour to
+    be set right. Then the compaction that ended in the future is none, and age counts as if it had not been."""
+    desk.written(line(ANNE, 1), line(BERT, 1))
+    desk.archive.forget([ANNE])
+    desk.set_clock(365 * DAY)
+    desk.now += 1
+    assert desk.compact(customer=90 * DAY) == Compacted(1, 1, 0)
+    assert desk.lines() == [line(BERT, 1)]
+    assert desk.archive.state().compacted == desk.now
+    desk.set_clock(0.0)
+    assert desk.archive.state().compacted == 0.0
+    assert desk.compact(customer=90 * DAY) == Compacted(0, 0, 0)
+    desk.now += 91 * DAY
+    assert desk.compact(customer=90 * DAY) == Compacted(1, 1, 0)
 
 
 def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, read_segments
 from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.clock import CLOCK_REST
 from riskd.core.assess import Release
 from riskd.core.history import DAY, HOUR
 from riskd.core.learn import UNITS
 from riskd.ports import HistoryStore
-from riskd.sweeper import CLOCK_REST, Sweeper
+from riskd.sweeper import Sweeper
 from tests.cases.world import NOW
 from tests.contract.hammer import SHARED, counted
 from tests.test_engine import LOGIN, Bench, release, store
@@ -72,3 +75,14 @@ def test_nothing_is_swept_after_a_step_until_it_had_time_to_be_mended() -> None:
     sweeper.sweep()
     assert store.size()[0] == 0
     assert meter.seen["clock"] == 1
+
+
+def test_no_segment_is_too_old_after_a_step(tmp_path: Path) -> None:
+    """A year ahead by mistake, every segment is beyond `log.keep_days`: none goes while the mistake can be mended."""
+    wall = [NOW]
+    log = FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(keep_seconds=90 * DAY), lambda: wall[0])
+    assert log.append(b"{}")
+    log.close()
+    wall[0] += 365 * DAY
+    log._prune()
+    assert list(read_segments(tmp_path)) == [b"{}"]

@@ -89,7 +89,7 @@ def test_a_changed_release_is_refused(host: tuple[Path, str, str]) -> None:
 
 
 def test_bad_candidates_are_refused_whole(tmp_path: Path) -> None:
-    """Every problem of every file is told at once, and nothing is kept."""
+    """Every problem of every file is told at once, and nothing is kept; what cannot be looked at is one of them."""
     folder = policies(tmp_path / "bad", "2m")
     (folder / "customer.yaml").write_text("domain: customer\n")
     (folder / "machine.yaml").unlink()
@@ -98,6 +98,10 @@ def test_bad_candidates_are_refused_whole(tmp_path: Path) -> None:
     assert {Path(problem.where).name for problem in refused.value.problems} == {"customer.yaml", "machine.yaml"}
     with pytest.raises(InvalidFile, match="is not a directory"):
         releases(tmp_path).create(tmp_path / "nowhere", MODELS, "test", "")
+    (folder / "workforce.yaml").unlink()
+    (folder / "workforce.yaml").symlink_to("x" * 300)
+    with pytest.raises(InvalidFile, match=r"workforce\.yaml: File name too long"):
+        releases(tmp_path).create(folder, MODELS, "test", "")
     assert releases(tmp_path).files.all() == []
     assert [path for path in (tmp_path / "releases").iterdir() if path.is_dir()] == []
 

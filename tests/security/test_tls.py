@@ -257,9 +257,10 @@ def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, au
     assert "nonsense" not in str(problem)
 
 
-def test_bad_authorities_are_refused(tmp_path: Path, authority: Authority) -> None:
+@pytest.mark.parametrize("content", ["nonsense", "\n", ""])
+def test_bad_authorities_are_refused(content: str, tmp_path: Path, authority: Authority) -> None:
     """A file of client authorities without a certificate would let nobody in, or everybody: neither is served."""
     made = settings(tmp_path, authority.issue("riskd", hosts=HOST), authority, WEB)
-    (tmp_path / "ca.pem").write_text("nonsense")
+    (tmp_path / "ca.pem").write_text(content)
     with pytest.raises(InvalidSettings, match=r"server\.tls_client_ca: holds no authorities"):
         read_identity(load(None, made))

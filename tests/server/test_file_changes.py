@@ -79,3 +79,16 @@ def test_drafts_and_loops_are_not_looked_at(folder: Path) -> None:
     one = watch(folder)
     (folder / ".customer.yaml.swp").write_text("b")
     assert [one.changed(EVERY), one.changed(EVERY * 2)] == [False, False]
+
+
+def test_what_cannot_be_looked_at_is_as_if_it_were_gone(folder: Path) -> None:
+    """Whoever watches outlives a directory that may not be entered any more, and a mount that is dead: here a link to
+    a name that is too long for any."""
+    (folder / "models").symlink_to(folder / ".models")
+    one = FileChanges([folder / "models"], EVERY, 0.0)
+    (folder / "models").unlink()
+    (folder / "models").symlink_to("x" * 300)
+    assert [one.changed(EVERY), one.changed(EVERY * 2)] == [False, False]
+    (folder / "models").unlink()
+    (folder / "models").write_text("a")
+    assert [one.changed(EVERY * 3), one.changed(EVERY * 4)] == [False, True]

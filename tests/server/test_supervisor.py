@@ -55,8 +55,8 @@ class Tree:
 
 
 @contextmanager
-def running(*kinds: str, grace: float = 5.0, hung: float = 60.0) -> Iterator[Tree]:
-    command = [sys.executable, str(ROOT / "tests/server/tree.py"), f"{grace}/{hung}", *kinds]
+def running(*kinds: str, grace: float = 5.0, hung: float = 60.0, refused: int = 0) -> Iterator[Tree]:
+    command = [sys.executable, str(ROOT / "tests/server/tree.py"), f"{grace}/{hung}/{refused or ''}", *kinds]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=ROOT
@@ -100,6 +100,13 @@ def test_ready_once_all_serve_and_drained_at_sigterm() -> None:
         assert not any(alive(pid) for pid in tree.facts["pids"].values())
 
 
+def test_nobody_looks_at_files_until_all_serve() -> None:
+    """What they hold is being loaded. The supervisor sleeps meanwhile, however long that takes."""
+    with running("serve") as tree:
+        tree.wait_ready()
+        assert tree.facts["asked"] == 0
+
+
 def test_killed_worker_is_replaced_and_its_counters_go_on() -> None:
     """After SIGKILL there is a new process in its place, and what the old one had counted is kept."""
     with running("serve", "serve") as tree:
@@ -110,6 +117,19 @@ def test_killed_worker_is_replaced_and_its_counters_go_on() -> None:
         eventually(lambda: tree.get("/readyz")[0] == 200)
         assert tree.metric("riskd_worker_restarts_total") == 1
         assert tree.metric("riskd_workers") == 2
+
+
+@pytest.mark.parametrize("times", [1, 1100])
+def test_a_system_without_a_process_to_give_is_asked_again(times: int) -> None:
+    """For as long as it takes; those that live go on meanwhile."""
+    with running("serve", "serve", refused=times) as tree:
+        tree.wait_ready()
+        pids = tree.facts["pids"]
+        os.kill(pids["worker-0"], signal.SIGKILL)
+        eventually(lambda: tree.metric("riskd_worker_restarts_total") == times + 1)
+        eventually(lambda: tree.get("/readyz")[0] == 200)
+        assert alive(pids["worker-1"])
+        assert len(children(tree.process.pid)) == 3
 
 
 def test_killed_monitor_is_replaced() -> None:
@@ -135,6 +155,16 @@ def test_refused_configuration_ends_the_start() -> None:
     """When workers refuse the configuration the tree ends with code 2, and each problem is told once."""
     with running("refuse", "refuse", "serve") as tree:
         assert tree.end() == (2, "problem store.kind: is wrong (mend it)\n")
+
+
+def test_who_is_told_to_stop_is_not_refused() -> None:
+    """Although a worker just then takes another's place, and refuses a configuration that has become bad."""
+    with running("refuse_again") as tree:
+        tree.wait_ready()
+        os.kill(tree.facts["pids"]["worker-0"], signal.SIGKILL)
+        eventually(lambda: tree.metric('riskd_failures_total{part="callers"}') == 1)
+        tree.process.send_signal(signal.SIGTERM)
+        assert tree.end() == (0, "")
 
 
 def test_crash_at_every_start_ends_the_start() -> None:

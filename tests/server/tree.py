@@ -1,24 +1,33 @@
-"""A process tree to be tested from outside: `tree.py GRACE[/HUNG] KIND...`, a worker of each kind and the real monitor.
+"""A process tree to be tested from outside: `tree.py GRACE[/HUNG[/REFUSED]] KIND...`, a worker of each kind and the
+real monitor. Once all serve, so many new processes are refused by the system.
 
 Prints `ready FACTS` once, `problem TEXT` for each problem, and exits with the tree's code.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Final
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.config.settings import Metrics
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.meter_memory import MeterMemory
+from riskd.server import processes
+from riskd.server.file_changes import FileChanges
 from riskd.server.processes import HUNG_SECONDS, Board, ProcessTree, Report, Serving, Stopping, Task
 from riskd.server.supervisor import MONITOR, _monitor
+
+WATCH: Final = 0.1
+"""Seconds between two looks at files: less than the monitor takes to serve."""
 
 
 def serve(meter: PrometheusMeter, report: Report) -> None:
@@ -35,6 +44,15 @@ def refuse(_: PrometheusMeter, report: Report) -> None:
     raise InvalidSettings([Problem("store.kind", "is wrong", "mend it")])
 
 
+def refuse_again(meter: PrometheusMeter, report: Report) -> None:
+    """Is a good worker once; whoever takes its place looks at the configuration for a while, and refuses it."""
+    if not report.again:
+        return serve(meter, report)
+    meter.failed("callers")
+    time.sleep(1)
+    return refuse(meter, report)
+
+
 def crash(_: PrometheusMeter, report: Report) -> None:
     """Has a bug."""
     raise ValueError(report)
@@ -47,9 +65,38 @@ def hang(_: PrometheusMeter, report: Report) -> None:
         time.sleep(60)
 
 
+class Changes(FileChanges):
+    """Nothing changes; counts how often somebody asks when to look."""
+
+    asked = 0
+
+    @property
+    def due(self) -> float:
+        self.asked += 1
+        return self._due
+
+    @due.setter
+    def due(self, moment: float) -> None:
+        self._due = moment
+
+
+def refusing(times: int) -> Callable[[], int]:
+    """`os.fork` of a system that has no process to give, so many times."""
+    fork, left = os.fork, [times]
+
+    def forked() -> int:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    return forked
+
+
 KINDS: Mapping[str, Callable[[PrometheusMeter, Report], None]] = {
     "serve": serve,
     "refuse": refuse,
+    "refuse_again": refuse_again,
     "crash": crash,
     "hang": hang,
 }
@@ -68,13 +115,17 @@ def main(grace: str, *kinds: str) -> int:
     settings = Settings(metrics=Metrics(port=0))
     tasks = [Task(names[index], partial(work, kind, memory, index)) for index, kind in enumerate(kinds)]
     tasks.append(Task(MONITOR, partial(_monitor, settings, "test", memory, board), last=True))
+    changes = Changes((), WATCH, time.monotonic())
 
     def announce(facts: Mapping[str, str]) -> None:
-        sys.stdout.write(f"ready {json.dumps({**facts, 'pids': board.pids()})}\n")
+        sys.stdout.write(f"ready {json.dumps({**facts, 'pids': board.pids(), 'asked': changes.asked})}\n")
         sys.stdout.flush()
 
-    drain, _, hung = grace.partition("/")
-    tree = ProcessTree(tasks, board, float(drain), announce, hung=float(hung or HUNG_SECONDS))
+        if refused:
+            os.fork, processes.BACKOFF_SECONDS = refusing(int(refused)), (1e-6, 1e-5)  # type: ignore[misc]
+
+    drain, hung, refused, *_ = f"{grace}//".split("/")
+    tree = ProcessTree(tasks, board, float(drain), announce, changes, hung=float(hung or HUNG_SECONDS))
     code = tree.run()
     for problem in tree.problems:
         sys.stdout.write(f"problem {problem}\n")

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import DRAFT, PACKED, alone, finished, opened, segments, stamp, whole
+from riskd.clock import Clock, since_boot
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
 
@@ -91,13 +92,20 @@ class FileLogArchive:
     """A `LogArchive` of the segments in a directory. Safe between threads and processes of one machine."""
 
     def __init__(
-        self, directory: Path, segment_seconds: float, every: float, wall: Callable[[], float] = time.time
+        self,
+        directory: Path,
+        segment_seconds: float,
+        every: float,
+        wall: Callable[[], float] = time.time,
+        since_boot: Callable[[], float] = since_boot,
     ) -> None:
-        """`segment_seconds`: age at which writers finish a segment; `every`: seconds between two compactions."""
+        """`segment_seconds`: age at which writers finish a segment; `every`: seconds between two compactions. Two
+        clocks: see `Clock`."""
         self._directory = directory
         self._segment_seconds = segment_seconds
         self._every = every
         self._wall = wall
+        self._clock = Clock(wall, since_boot)
 
     def forget(self, subjects: Sequence[bytes]) -> float:
         """See `LogArchive`."""
@@ -182,7 +190,8 @@ class FileLogArchive:
         self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None] = lambda _done, _all: None
     ) -> Compacted | None:
         """Rewrite finished segments without what is to be erased, and without lines that are older than `keep`, the
-        seconds of their domain; age counts from when a segment was last written.
+        seconds of their domain; age counts from when a segment was last written. For an hour after the clock was set
+        no line is too old: it may be set right yet.
 
         None when another process is at it. Raises Unavailable when a file cannot be read or written; what was done
         is kept, and nothing else has changed.
@@ -195,16 +204,18 @@ class FileLogArchive:
             raise _unwritable(self._directory, error) from error
 
     def state(self) -> State:
-        """How the log stands. Raises Unavailable."""
+        """How the log stands. Raises Unavailable. A compaction that ended in the future, by a clock that was set right
+        since, is none."""
         try:
             sizes, erasures = list(_sizes(self._directory)), [entry for _, entry in self._erasures()]
+            compacted = self._kept().compacted
             return State(
                 segments=len(sizes),
                 size=sum(size for _, size in sizes),
                 oldest=sizes[0][0].name if sizes else "",
                 erasures=len(erasures),
                 asked=min((entry.asked for entry in erasures), default=0.0),
-                compacted=self._kept().compacted,
+                compacted=compacted if compacted <= self._wall() else 0.0,
             )
         except _UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
@@ -216,6 +227,8 @@ class FileLogArchive:
         for draft in self._directory.rglob(f"*{DRAFT}"):
             if draft.stat().st_mtime < now - SLACK:
                 draft.unlink(missing_ok=True)
+        if not self._clock.trusted(now):
+            keep = {}
         cutoffs = {domain: max(now - seconds, before.get(domain, 0.0)) for domain, seconds in keep.items()}
         paths, rewritten, lines = [each for each in _sizes(self._directory) if each[1]], 0, 0
         open_since, writing = now, set[str]()

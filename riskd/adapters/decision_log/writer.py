@@ -21,6 +21,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.adapters.decision_log.files import DRAFT, SUFFIX, finished, segments, stamp
+from riskd.clock import Clock
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.ports import Meter
 
@@ -70,7 +71,7 @@ class FileDecisionLog:
         self._worker = worker
         self._meter = meter
         self._bounds = bounds
-        self._wall = wall
+        self._clock = Clock(wall)
         self._lock = threading.Lock()
         self._moves = True
         self._path = directory
@@ -137,7 +138,7 @@ class FileDecisionLog:
     def _open(self) -> None:
         """Start the next segment. The old one is synced and closed by the keeper, off the hot path."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._directory / f"{stamp(self._wall())}-w{self._worker}-{os.getpid()}{SUFFIX}"
+        path = self._directory / f"{stamp(self._clock.wall())}-w{self._worker}-{os.getpid()}{SUFFIX}"
         if path.exists():  # its own, of a clock that was set back: renaming would replace it
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         draft = path.with_name(path.name + DRAFT)
@@ -210,8 +211,8 @@ class FileDecisionLog:
 
     def _prune(self) -> None:
         """Delete empty finished segments, and the oldest beyond the bounds. Other processes do the same."""
-        now = self._wall()
-        oldest = now - self._bounds.keep_seconds
+        now = self._clock.wall()
+        oldest = now - self._bounds.keep_seconds if self._clock.trusted(now) else -math.inf
         with contextlib.suppress(OSError):
             found = [(path, path.stat()) for path in segments(self._directory)]
             total = sum(status.st_size for _, status in found)

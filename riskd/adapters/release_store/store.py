@@ -190,11 +190,15 @@ def _locked(descriptor: int) -> bool:
 
 
 def _unfit(source: Path) -> Iterator[Problem]:
-    """What is too large is not copied."""
-    if not source.is_dir():
-        yield Problem(str(source), "is not a directory", "name the directory of policies, and that of models")
+    """What is too large is not copied, nor what cannot be looked at."""
+    try:
+        if not source.is_dir():
+            yield Problem(str(source), "is not a directory", "name the directory of policies, and that of models")
+            return
+        sizes = [path.stat().st_size for path in source.rglob("*") if path.is_file()]
+    except OSError as error:
+        yield Problem(str(error.filename or source), error.strerror or "cannot be read", "let riskd's user read it")
         return
-    sizes = [path.stat().st_size for path in source.rglob("*") if path.is_file()]
     if len(sizes) > FILES or sum(sizes) > BYTES:
         what = f"{len(sizes)} files with {sum(sizes) >> 20} MiB"
         yield Problem(str(source), what, f"a release has at most {FILES} files and {BYTES >> 20} MiB")

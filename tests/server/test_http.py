@@ -1,0 +1,64 @@
+"""The monitor's endpoint goes on whatever happens to single requests."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from riskd.server.http import CONNECTIONS, TEXT, Endpoint, Server
+from riskd.server.json_log import JsonFormatter
+
+
+def page(accept: str) -> tuple[str, bytes]:
+    """The page, for whoever does not ask for what breaks it."""
+    if accept == "broken":
+        raise LookupError("a secret that a message quotes")
+    return TEXT, b"ok\n"
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """An endpoint that is asked over HTTP; its address."""
+    with Server("127.0.0.1", 0, Endpoint(page, lambda: True, list)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
+        server.shutdown()
+        thread.join()
+
+
+def asked(address: str, accept: str = "*/*") -> bytes:
+    request = urllib.request.Request(address, headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def test_a_thread_that_cannot_be_begun_holds_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many connections the system has no thread for, the next one is answered."""
+    with served() as address:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("no thread")))
+            for _ in range(CONNECTIONS + 1):
+                with pytest.raises((urllib.error.URLError, OSError)):
+                    asked(address)
+        assert asked(address) == b"ok\n"
+
+
+def test_a_page_that_breaks_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """By its kind and place, for a scrape that fails says nothing of why; and the next request is answered."""
+    with served() as address, caplog.at_level(logging.ERROR):
+        with pytest.raises((urllib.error.URLError, OSError)):
+            asked(address, "broken")
+        assert asked(address) == b"ok\n"
+    (event,) = caplog.records
+    assert event.message == "page_failed"
+    told = JsonFormatter().format(event)
+    assert "LookupError" in told
+    assert "secret" not in told
