@@ -238,6 +238,7 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("subject", {"subject": ""}),
     ("subject", {"subject": LONG}),
     ("subject", {"subject": "a\0b"}),
+    ("subject", {"subject": "a\ud800b"}),
     ("tenant", {"tenant": LONG}),
     ("request_id", {"request_id": LONG}),
     *(("network.client_ip", {"network": Network(client_ip=ip)}) for ip in ("", "localhost", "1.2.3", "1.2.3.256")),
@@ -247,6 +248,7 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("network.ja4", {"network": Network(client_ip="192.0.2.1", ja4=WORD)}),
     *(("network.rtt_ms", {"network": Network(client_ip="192.0.2.1", rtt_ms=ms)}) for ms in (*BAD, -1.0, 60_001.0)),
     ("device.user_agent", {"device": Device(user_agent=LONGER)}),
+    ("device.user_agent", {"device": Device(user_agent="\udfff")}),
     ("device.platform", {"device": Device(platform=WORD)}),
     ("device.device_id", {"device": Device(device_id=LONG)}),
     ("device.fingerprint", {"device": Device(fingerprint=LONG)}),
@@ -279,6 +281,7 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("federation.issue_time", {"federation": Federation(issue_time=NOW * 1000)}),
     ("outside.risk_level", {"outside": Outside(risk_level="grave")}),
     ("consent[1]", {"consent": ("device", "fun")}),
+    ("consent", {"consent": ("device",) * 17}),
     ("attributes", {"attributes": {f"a{number}": "" for number in range(10_000)}}),
     ("attributes[colour]", {"attributes": {"colour": "red"}}),
     ("attributes[plan]", {"attributes": {"plan": LONG}}),
@@ -359,7 +362,8 @@ def test_limits_are_inclusive(release: Release) -> None:
         device=Device(user_agent="u" * 1024, device_id="d" * 256, languages=("en",) * 16),
         place=ReportedPlace(latitude=-90.0, longitude=180.0, accuracy_m=0.0),
         behaviour=Behaviour(typing_intervals_ms=(0.0,) * 512),
-        attributes={"plan": "p" * 256},
+        consent=("device",) * 16,
+        attributes={"plan": "\u00fc" * 256},
     )
     bench = Bench(release, MemoryStore())
     bench.assess(full)
@@ -378,8 +382,9 @@ def test_limits_are_inclusive(release: Release) -> None:
         ({"seconds": math.nan}, InvalidOutcome),
         ({"time": NOW + 301}, InvalidOutcome),
         ({"amr": (WORD,)}, InvalidOutcome),
+        ({"amr": ("\ud800",)}, InvalidOutcome),
     ],
-    ids=["another tenant", "unknown", "no id", "empty", "kind", "seconds", "future", "amr"],
+    ids=["another tenant", "unknown", "no id", "empty", "kind", "seconds", "future", "amr", "no UTF-8"],
 )
 def test_nobody_else_can_report_an_outcome(
     release: Release, store: HistoryStore, fields: dict[str, Any], error: type[Exception]
