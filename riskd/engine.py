@@ -186,7 +186,7 @@ class Engine:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
             policy = self._lineup.active.policies[before.domain]
             kept, deltas = learn.settle(before, outcome, now, policy.retention)
-            swap = Swap(key, document, receipts.encode(kept, tenant), kept.lesson.time + policy.retention.receipt)
+            swap = Swap(key, document, receipts.encode(kept, tenant), kept.until(policy.retention))
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
                 achieved = through(before, kept, outcome, policy.of(tenant).ladder)
                 parts.meter.outcome(before, kept, outcome, achieved)
@@ -249,7 +249,7 @@ class Engine:
         answer, parts = decision.assessment, gathered.parts
         retention = gathered.release.policies[attempt.domain].retention
         receipt_key = parts.pseudonyms.papers(answer.id)[0] + RECEIPT
-        receipt = receipts.encode(decision.receipt, attempt.tenant)
+        receipt = receipts.encode(learn.told(decision.receipt, now), attempt.tenant)
         swaps = [Swap(receipt_key, None, receipt, now + retention.receipt)]
         reply = None
         if attempt.request_id:

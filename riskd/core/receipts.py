@@ -46,6 +46,8 @@ class _Slip(Struct, frozen=True, array_like=True, gc=False):
     taught: int
     fraud: bool
     reported: tuple[int, ...]
+    late: int = 0
+    """Receipts of before it was kept end without."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -75,6 +77,7 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
         receipt.taught,
         receipt.fraud,
         [OUTCOMES.index(kind) for kind in receipt.reported],
+        receipt.late,
     )
     return _ENCODER.encode(slip)  # in the order of `_Slip`, without the making of one
 
@@ -124,6 +127,7 @@ def _back(slip: _Slip, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, s
         taught=slip.taught,
         fraud=slip.fraud,
         reported=tuple([OUTCOMES[at] for at in slip.reported]),
+        late=slip.late,
     )
     return receipt, tenant
 
