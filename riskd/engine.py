@@ -10,7 +10,7 @@ from hashlib import blake2b
 from time import perf_counter
 from typing import Final
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.structs import replace
 
 from riskd.core import learn, receipts, record, signals
@@ -145,7 +145,10 @@ class Engine:
         attempt = signals.consented(attempt, explicit=release.policy(attempt).explicit_consent)
         gathered = self._gather(parts, attempt, release, address, now, deadline=started + READ_BY * timeout)
         if gathered.reply is not None:
-            return self._again(attempt, gathered, gathered.reply, now)
+            try:
+                return self._again(attempt, gathered, gathered.reply, now)
+            except Unavailable:
+                parts.meter.failed("store")
         decided_from = perf_counter()
         parts.meter.stage("gather", decided_from - started)
         explain = explain or gathered.assessment_id.endswith("0")  # a sample of one in sixteen
@@ -181,7 +184,10 @@ class Engine:
             key, document = next((pair for pair in zip(keys, documents, strict=True) if pair[1] is not None), _NOWHERE)
             if document is None:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
-            before, tenant = receipts.decode(document, key[:PLACE], parts.pseudonyms)
+            try:
+                before, tenant = receipts.decode(document, key[:PLACE], parts.pseudonyms)
+            except DecodeError as error:
+                raise Unavailable([_damaged("receipt", error)]) from error
             if tenant != outcome.tenant:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
             policy = self._lineup.active.policies[before.domain]
@@ -300,11 +306,14 @@ class Engine:
     def _again(self, attempt: Attempt, gathered: _Gathered, reply: bytes, now: float) -> Assessment:
         """The first answer to a request id, once more. It is logged: whoever gave it first may have died before.
 
-        Raises InvalidAttempt when it was the answer to something else.
+        Raises InvalidAttempt when it was the answer to something else, Unavailable when it is damaged.
         """
         if not reply.startswith(gathered.seal):
             raise InvalidAttempt([_REUSED])
-        answer = record.decode_reply(reply)
+        try:
+            answer = record.decode_reply(reply)
+        except DecodeError as error:
+            raise Unavailable([_damaged("first answer", error)]) from error
         return self._logged(record.repeated(attempt, answer, now), answer)
 
     def _logged(self, line: Record, answer: Assessment) -> Assessment:
@@ -360,6 +369,10 @@ def _reply_key(pseudonyms: Pseudonyms, attempt: Attempt, subject: bytes) -> byte
     """Beside the subject's histories; the same however many layers there were when the answer was given."""
     asked = f"{attempt.subject}\0{attempt.request_id}"
     return subject[:PLACE] + pseudonyms.digest(attempt.tenant, attempt.domain, "reply", asked) + REPLY
+
+
+def _damaged(what: str, error: DecodeError) -> Problem:
+    return Problem("store", f"the {what} is damaged: {error}", "see what befell the store's disk")
 
 
 def _unknown(assessment_id: str) -> Problem:

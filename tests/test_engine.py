@@ -33,7 +33,9 @@ from riskd.core.context import Memory, Missing, Remembered
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, UnknownAssessment
 from riskd.core.history import History
 from riskd.core.lineup import Lineup
+from riskd.core.recall import RECEIPT, REPLY
 from riskd.core.retention import REPLY_SECONDS
+from riskd.core.stored import Change
 from riskd.engine import Engine, Parts
 from riskd.ports import HistoryStore
 from riskd.wiring import load_release
@@ -399,6 +401,38 @@ def test_nobody_else_can_report_an_outcome(
     assert bench.learned() == History()
     assert bench.logged() == 1
     assert bench.tell(answer, "confirmed_legitimate") == learn.UNITS
+
+
+def damage(store: HistoryStore, kind: bytes) -> None:
+    """The end of every record of a kind is lost."""
+    keys, _ = store.walk(b"", 1000)
+    for key, record_ in zip(keys, store.load(keys), strict=True):
+        if key.endswith(kind) and record_ is not None:
+            assert store.replace([Change(key, record_, record_[:-4])])
+
+
+def test_a_damaged_first_answer_is_answered_anew(release: Release, store: HistoryStore) -> None:
+    """Whoever repeats a request is told that it was not kept, and not that riskd has a bug."""
+    bench = Bench(release, store)
+    first = bench.assess(ASKED)
+    damage(store, REPLY)
+    again = bench.assess(ASKED)
+
+    assert again.requirement == first.requirement
+    assert again.causes == ("store:not_written",)
+    assert bench.tries() == 1
+    assert bench.meter.told["failed", "store"] == 2
+
+
+def test_an_outcome_of_a_damaged_receipt_is_unavailable(release: Release, store: HistoryStore) -> None:
+    """It says what is damaged; nothing is taught."""
+    bench = Bench(release, store)
+    answer = bench.assess(LOGIN)
+    damage(store, RECEIPT)
+
+    with pytest.raises(Unavailable, match="the receipt is damaged"):
+        bench.tell(answer, "confirmed_legitimate")
+    assert bench.learned() == History()
 
 
 def test_concurrent_outcomes_teach_once(release: Release, store: HistoryStore) -> None:

@@ -16,7 +16,7 @@ from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES, Attempt, Behaviour, 
 from riskd.core.context import Agent, Missing, Place, Remembered, Route
 from riskd.core.history import PROFILE_TABLES
 from riskd.core.learn import Receipt
-from riskd.core.pseudonym import Pseudonyms
+from riskd.core.pseudonym import Layer, Pseudonyms
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.signals import context, values
 from riskd.core.stored import PLACE
@@ -138,8 +138,12 @@ def test_every_learned_value_is_kept_or_derived() -> None:
     assert set(receipts.VALUES) | derived | counted == set(PROFILE_TABLES)
 
 
-@pytest.mark.parametrize("scrap", [b"", b"\x90", b"\xc1", bytes(40)])
+@pytest.mark.parametrize("scrap", [b"", b"\x90", b"\xc1", bytes(40), b"\xdc\x00\x12\xa1\xff"])
 def test_anything_else_is_refused(scrap: bytes) -> None:
-    """A damaged record is an error with a name."""
+    """A damaged record is an error with a name, whatever is asked of it."""
     with pytest.raises(msgspec.DecodeError):
         receipts.decode(scrap, bytes(PLACE), PSEUDONYMS)
+    with pytest.raises(msgspec.DecodeError):
+        receipts.named(scrap, bytes(PLACE))
+    with pytest.raises(msgspec.DecodeError):
+        receipts.layered(scrap, bytes(PLACE), Layer(bytes(16)))
