@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
 from time import perf_counter
 from typing import Final
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.structs import replace
 
 from riskd.core import learn, receipts, record, signals
@@ -85,6 +86,8 @@ def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Ob
 
 
 class _Gathered(Struct, frozen=True):
+    parts: Parts
+    """Those of this attempt, to its end: its keys are of these pseudonyms."""
     release: Release
     """Decides this attempt."""
     address: Address
@@ -102,6 +105,7 @@ class Engine:
 
     def __init__(self, parts: Parts, release: Release) -> None:
         self._parts = parts
+        self._swapping = threading.Lock()
         self._lineup = Lineup(release)
         self._shadow = Shadow(parts.log, parts.meter)
 
@@ -121,7 +125,8 @@ class Engine:
 
     def locate_by(self, geo: GeoLookup) -> None:
         """Use other geo databases from the next attempt on; the old ones close when the last under way has finished."""
-        self._parts = replace(self._parts, geo=geo)
+        with self._swapping:
+            self._parts = replace(self._parts, geo=geo)
 
     def assess(self, attempt: Attempt, timeout: float = 0.1, *, explain: bool = False) -> Assessment:
         """Assess one attempt within `timeout` seconds.
@@ -138,9 +143,12 @@ class Engine:
             raise InvalidAttempt(found)
         release = lineup.chosen(attempt, parts.pseudonyms)
         attempt = signals.consented(attempt, explicit=release.policy(attempt).explicit_consent)
-        gathered = self._gather(attempt, release, address, now, started + READ_BY * timeout)
+        gathered = self._gather(parts, attempt, release, address, now, deadline=started + READ_BY * timeout)
         if gathered.reply is not None:
-            return self._again(attempt, gathered, gathered.reply, now)
+            try:
+                return self._again(attempt, gathered, gathered.reply, now)
+            except Unavailable:
+                parts.meter.failed("store")
         decided_from = perf_counter()
         parts.meter.stage("gather", decided_from - started)
         explain = explain or gathered.assessment_id.endswith("0")  # a sample of one in sixteen
@@ -176,12 +184,15 @@ class Engine:
             key, document = next((pair for pair in zip(keys, documents, strict=True) if pair[1] is not None), _NOWHERE)
             if document is None:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
-            before, tenant = receipts.decode(document, key[:PLACE], parts.pseudonyms)
+            try:
+                before, tenant = receipts.decode(document, key[:PLACE], parts.pseudonyms)
+            except DecodeError as error:
+                raise Unavailable([_damaged("receipt", error)]) from error
             if tenant != outcome.tenant:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
             policy = self._lineup.active.policies[before.domain]
             kept, deltas = learn.settle(before, outcome, now, policy.retention)
-            swap = Swap(key, document, receipts.encode(kept, tenant), kept.lesson.time + policy.retention.receipt)
+            swap = Swap(key, document, receipts.encode(kept, tenant), kept.until(policy.retention))
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
                 achieved = through(before, kept, outcome, policy.of(tenant).ladder)
                 parts.meter.outcome(before, kept, outcome, achieved)
@@ -196,11 +207,13 @@ class Engine:
 
     def rekey(self, store: HistoryStore, pseudonyms: Pseudonyms) -> None:
         """Keep histories under other pseudonyms from the next attempt on, in a store that knows of them."""
-        self._parts = replace(self._parts, store=store, pseudonyms=pseudonyms)
+        with self._swapping:
+            self._parts = replace(self._parts, store=store, pseudonyms=pseudonyms)
 
-    def _gather(self, attempt: Attempt, release: Release, address: Address, now: float, deadline: float) -> _Gathered:
+    def _gather(
+        self, parts: Parts, attempt: Attempt, release: Release, address: Address, now: float, *, deadline: float
+    ) -> _Gathered:
         """Every fact, the histories in one batched read. What cannot be had is Missing."""
-        parts = self._parts
         when = attempt.time if attempt.time is not None else now
         device = attempt.device or _UNKNOWN
         observed = observe(parts, attempt, address, when)
@@ -232,17 +245,17 @@ class Engine:
             measured_from=parts.edge,
         )
         return _Gathered(
-            release, address, keys, assessment_id, context, reply_key, seal, documents[0] if documents else None
+            parts, release, address, keys, assessment_id, context, reply_key, seal, documents[0] if documents else None
         )
 
     def _record(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
     ) -> Assessment:
         """Apply the deltas and append to the log; what fails is named in the answer, its repeats, and counted."""
-        answer, parts = decision.assessment, self._parts
+        answer, parts = decision.assessment, gathered.parts
         retention = gathered.release.policies[attempt.domain].retention
         receipt_key = parts.pseudonyms.papers(answer.id)[0] + RECEIPT
-        receipt = receipts.encode(decision.receipt, attempt.tenant)
+        receipt = receipts.encode(learn.told(decision.receipt, now), attempt.tenant)
         swaps = [Swap(receipt_key, None, receipt, now + retention.receipt)]
         reply = None
         if attempt.request_id:
@@ -281,8 +294,8 @@ class Engine:
         """Somebody answered the same request id while we did, and theirs stands; or longer ago than answers are
         kept, and this is another request. Its id follows from the time, so that of several at once one counts. Raises
         Unavailable."""
-        taken = decision.assessment.id
-        _, (document,) = self._parts.store.read((), (gathered.reply_key,), now, max(deadline - perf_counter(), 0.001))
+        taken, store = decision.assessment.id, gathered.parts.store
+        _, (document,) = store.read((), (gathered.reply_key,), now, max(deadline - perf_counter(), 0.001))
         if document is not None:
             return self._again(attempt, gathered, document, now)
         period = now // gathered.release.policies[attempt.domain].retention.reply
@@ -293,11 +306,14 @@ class Engine:
     def _again(self, attempt: Attempt, gathered: _Gathered, reply: bytes, now: float) -> Assessment:
         """The first answer to a request id, once more. It is logged: whoever gave it first may have died before.
 
-        Raises InvalidAttempt when it was the answer to something else.
+        Raises InvalidAttempt when it was the answer to something else, Unavailable when it is damaged.
         """
         if not reply.startswith(gathered.seal):
             raise InvalidAttempt([_REUSED])
-        answer = record.decode_reply(reply)
+        try:
+            answer = record.decode_reply(reply)
+        except DecodeError as error:
+            raise Unavailable([_damaged("first answer", error)]) from error
         return self._logged(record.repeated(attempt, answer, now), answer)
 
     def _logged(self, line: Record, answer: Assessment) -> Assessment:
@@ -353,6 +369,10 @@ def _reply_key(pseudonyms: Pseudonyms, attempt: Attempt, subject: bytes) -> byte
     """Beside the subject's histories; the same however many layers there were when the answer was given."""
     asked = f"{attempt.subject}\0{attempt.request_id}"
     return subject[:PLACE] + pseudonyms.digest(attempt.tenant, attempt.domain, "reply", asked) + REPLY
+
+
+def _damaged(what: str, error: DecodeError) -> Problem:
+    return Problem("store", f"the {what} is damaged: {error}", "see what befell the store's disk")
 
 
 def _unknown(assessment_id: str) -> Problem:

@@ -33,7 +33,9 @@ from riskd.core.context import Memory, Missing, Remembered
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, UnknownAssessment
 from riskd.core.history import History
 from riskd.core.lineup import Lineup
+from riskd.core.recall import RECEIPT, REPLY
 from riskd.core.retention import REPLY_SECONDS
+from riskd.core.stored import Change
 from riskd.engine import Engine, Parts
 from riskd.ports import HistoryStore
 from riskd.wiring import load_release
@@ -238,6 +240,7 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("subject", {"subject": ""}),
     ("subject", {"subject": LONG}),
     ("subject", {"subject": "a\0b"}),
+    ("subject", {"subject": "a\ud800b"}),
     ("tenant", {"tenant": LONG}),
     ("request_id", {"request_id": LONG}),
     *(("network.client_ip", {"network": Network(client_ip=ip)}) for ip in ("", "localhost", "1.2.3", "1.2.3.256")),
@@ -247,6 +250,7 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("network.ja4", {"network": Network(client_ip="192.0.2.1", ja4=WORD)}),
     *(("network.rtt_ms", {"network": Network(client_ip="192.0.2.1", rtt_ms=ms)}) for ms in (*BAD, -1.0, 60_001.0)),
     ("device.user_agent", {"device": Device(user_agent=LONGER)}),
+    ("device.user_agent", {"device": Device(user_agent="\udfff")}),
     ("device.platform", {"device": Device(platform=WORD)}),
     ("device.device_id", {"device": Device(device_id=LONG)}),
     ("device.fingerprint", {"device": Device(fingerprint=LONG)}),
@@ -279,6 +283,7 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("federation.issue_time", {"federation": Federation(issue_time=NOW * 1000)}),
     ("outside.risk_level", {"outside": Outside(risk_level="grave")}),
     ("consent[1]", {"consent": ("device", "fun")}),
+    ("consent", {"consent": ("device",) * 17}),
     ("attributes", {"attributes": {f"a{number}": "" for number in range(10_000)}}),
     ("attributes[colour]", {"attributes": {"colour": "red"}}),
     ("attributes[plan]", {"attributes": {"plan": LONG}}),
@@ -359,7 +364,8 @@ def test_limits_are_inclusive(release: Release) -> None:
         device=Device(user_agent="u" * 1024, device_id="d" * 256, languages=("en",) * 16),
         place=ReportedPlace(latitude=-90.0, longitude=180.0, accuracy_m=0.0),
         behaviour=Behaviour(typing_intervals_ms=(0.0,) * 512),
-        attributes={"plan": "p" * 256},
+        consent=("device",) * 16,
+        attributes={"plan": "\u00fc" * 256},
     )
     bench = Bench(release, MemoryStore())
     bench.assess(full)
@@ -378,8 +384,9 @@ def test_limits_are_inclusive(release: Release) -> None:
         ({"seconds": math.nan}, InvalidOutcome),
         ({"time": NOW + 301}, InvalidOutcome),
         ({"amr": (WORD,)}, InvalidOutcome),
+        ({"amr": ("\ud800",)}, InvalidOutcome),
     ],
-    ids=["another tenant", "unknown", "no id", "empty", "kind", "seconds", "future", "amr"],
+    ids=["another tenant", "unknown", "no id", "empty", "kind", "seconds", "future", "amr", "no UTF-8"],
 )
 def test_nobody_else_can_report_an_outcome(
     release: Release, store: HistoryStore, fields: dict[str, Any], error: type[Exception]
@@ -394,6 +401,38 @@ def test_nobody_else_can_report_an_outcome(
     assert bench.learned() == History()
     assert bench.logged() == 1
     assert bench.tell(answer, "confirmed_legitimate") == learn.UNITS
+
+
+def damage(store: HistoryStore, kind: bytes) -> None:
+    """The end of every record of a kind is lost."""
+    keys, _ = store.walk(b"", 1000)
+    for key, record_ in zip(keys, store.load(keys), strict=True):
+        if key.endswith(kind) and record_ is not None:
+            assert store.replace([Change(key, record_, record_[:-4])])
+
+
+def test_a_damaged_first_answer_is_answered_anew(release: Release, store: HistoryStore) -> None:
+    """Whoever repeats a request is told that it was not kept, and not that riskd has a bug."""
+    bench = Bench(release, store)
+    first = bench.assess(ASKED)
+    damage(store, REPLY)
+    again = bench.assess(ASKED)
+
+    assert again.requirement == first.requirement
+    assert again.causes == ("store:not_written",)
+    assert bench.tries() == 1
+    assert bench.meter.told["failed", "store"] == 2
+
+
+def test_an_outcome_of_a_damaged_receipt_is_unavailable(release: Release, store: HistoryStore) -> None:
+    """It says what is damaged; nothing is taught."""
+    bench = Bench(release, store)
+    answer = bench.assess(LOGIN)
+    damage(store, RECEIPT)
+
+    with pytest.raises(Unavailable, match="the receipt is damaged"):
+        bench.tell(answer, "confirmed_legitimate")
+    assert bench.learned() == History()
 
 
 def test_concurrent_outcomes_teach_once(release: Release, store: HistoryStore) -> None:

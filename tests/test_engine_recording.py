@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import msgspec
@@ -168,6 +169,28 @@ def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts
     seen = [line for line in log(engine).records() if isinstance(line, record.AssessmentRecord)]
     assert [line.release for line in seen] == [release.id, "other", release.id]
     assert [line.facts.place for line in seen] == [OSLO, LONDON, LONDON]
+
+
+def test_what_is_swapped_at_once_is_all_in_force(
+    parts: Parts, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New geo databases, and pseudonyms that another thread brings in the middle of their exchange: neither undoes the
+    other."""
+    engine, place, pseudonyms = Engine(parts, release), OnePlace(LONDON), Pseudonyms(b"another pepper of 16")
+    other = threading.Thread(target=lambda: engine.rekey(parts.store, pseudonyms))
+
+    def slow(before: Parts, **changes: object) -> Parts:
+        if "geo" in changes:
+            other.start()
+            other.join(0.2)
+        return replace(before, **changes)
+
+    monkeypatch.setattr("riskd.engine.replace", slow)
+    engine.locate_by(place)
+    other.join()
+
+    assert engine.parts.geo is place
+    assert engine.parts.pseudonyms is pseudonyms
 
 
 @pytest.mark.parametrize(("edge", "known"), [(None, False), (LONDON, True)])

@@ -18,7 +18,7 @@ from riskd.core.lineup import Lineup
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.retention import BOUNDS, USUAL, Retention
 from riskd.core.stored import expiry
-from tests.cases.world import NOW
+from tests.cases.world import NOW, attempt
 from tests.test_subjects import RELEASE, Office, pseudonym
 
 BRIEF: Final = Retention(profile=WEEK, activity=HOUR, sequence=2 * DAY, receipt=3 * DAY, reply=600, log=DAY)
@@ -50,6 +50,20 @@ def test_each_kind_of_record_ends_as_the_policy_says(office: Office, retention: 
         assert ends(office, kind) == {float(retention.profile)}
     assert ends(office, ACTIVITY) == {float(retention.activity), float(retention.sequence)}
     assert (ends(office, RECEIPT), ends(office, REPLY)) == ({float(retention.receipt)}, {float(retention.reply)})
+
+
+@pytest.mark.parametrize("days", [1, 100])
+def test_outcomes_of_an_attempt_that_was_told_late_are_accepted_for_as_long(office: Office, days: int) -> None:
+    """A receipt ends so long after it was written, before an outcome came and after: fraud takes back what a backfill
+    taught."""
+    told_late = attempt({"subject": "anne"})
+    answer = office.engine.assess(replace(told_late, time=NOW - days * DAY), 10.0)
+    assert ends(office, RECEIPT) == {float(USUAL.receipt)}
+    assert office.tell(answer, "session_established") == 1
+    assert ends(office, RECEIPT) == {float(USUAL.receipt)}
+    office.now += USUAL.receipt - 1
+
+    assert office.tell(answer, "confirmed_fraud") == 0
 
 
 def test_a_shorter_end_holds_from_the_next_touch(office: Office) -> None:

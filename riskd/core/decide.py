@@ -122,8 +122,8 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
       which counts as a password entered now unless the session names its methods. Each is judged by itself:
       two half-met authentications do not add up, and a session is never better than the event that it rests
       on (NIST SP 800-63B-4, section 5.1).
-    - With `suspect`, the session itself raised the tier: what it carries was proven before it was doubted, and
-      cannot clear it. A thief of a cookie shows the owner's methods.
+    - With `suspect`, the session itself raised the tier: what it carries was proven before it was doubted, the
+      assertion that it rests on included, and cannot clear it. A thief of a cookie shows the owner's methods.
     - It must be at most `max_age_s` old (reauthentication, sections 2.1.3, 2.2.3, 2.3.3); of unknown age,
       it meets only a tier without a limit.
     - It must carry an accepted `acr`, or methods that include an accepted combination (see `counted`).
@@ -137,7 +137,7 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
     session, federation = attempt.session, attempt.federation
     if session is not None and not suspect and _meets(rung, _OWN, session, now):
         return True
-    issuer = None if federation is None else policy.trusted_issuers.get(federation.issuer)
+    issuer = None if federation is None or suspect else policy.trusted_issuers.get(federation.issuer)
     if federation is not None and issuer is not None and _meets(rung, issuer, federation, now):
         return True
     if credential != "succeeded":

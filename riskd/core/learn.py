@@ -64,6 +64,12 @@ class Receipt(Struct, frozen=True):
     fraud: bool = False
     reported: tuple[str, ...] = ()
     """Kinds of outcomes so far: one that comes again changes nothing more."""
+    late: int = 0
+    """Seconds by which the attempt was told late, as backfills do."""
+
+    def until(self, retention: Retention) -> float:
+        """When it ends: its time is counted from when it was written, whenever the attempt was."""
+        return self.lesson.time + self.late + retention.receipt
 
 
 def attempted(attempt: Attempt, keys: Keys, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
@@ -193,6 +199,12 @@ def receipt(
         satisfied=requirement.satisfied,
         activity=tuple([key for key in (keys.subject, keys.address, keys.network, keys.asn, keys.device) if key]),
     )
+
+
+def told(kept: Receipt, now: float) -> Receipt:
+    """The receipt, with by how much the attempt is told late at `now`."""
+    late = round(now - kept.lesson.time)
+    return msgspec.structs.replace(kept, late=late) if late > 0 else kept
 
 
 def settle(

@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.core.attempt import Attempt
-from riskd.core.context import Context
+from riskd.core.context import Context, Missing
 from riskd.core.decide import Ruling, decide
 from riskd.core.features import FEATURES
 from riskd.core.policy import Evidence, Policy, evaluate
@@ -84,11 +84,13 @@ def prospects(
     """Each missing signal that could move the score, a rule or a gap."""
     expected = policy.journeys[attempt.journey].postures
     absent = {gap.source for gap in context.missing}
+    said = evidence.context
+    disregarded = {fact.source for fact in (said.place, said.route) if isinstance(fact, Missing)}
     for gap in context.missing:
         source = gap.source
         if source not in SUGGESTIBLE:
             continue
-        others = absent - {source}
+        others = (absent | disregarded) - {source}
         moved = [
             at
             for at in _COLUMNS[source]

@@ -46,6 +46,8 @@ class _Slip(Struct, frozen=True, array_like=True, gc=False):
     taught: int
     fraud: bool
     reported: tuple[int, ...]
+    late: int = 0
+    """Receipts of before it was kept end without."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -75,6 +77,7 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
         receipt.taught,
         receipt.fraud,
         [OUTCOMES.index(kind) for kind in receipt.reported],
+        receipt.late,
     )
     return _ENCODER.encode(slip)  # in the order of `_Slip`, without the making of one
 
@@ -85,9 +88,16 @@ def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt
     Raises msgspec.DecodeError on anything else.
     """
     try:
-        return _back(_DECODER.decode(stored), place, pseudonyms)
-    except (ValueError, LookupError, TypeError) as error:  # no UTF-8, or no word of a vocabulary
+        return _back(_slip(stored), place, pseudonyms)
+    except (ValueError, LookupError, TypeError) as error:  # no word of a vocabulary
         raise msgspec.DecodeError(f"not a receipt: {error}") from error
+
+
+def _slip(stored: bytes) -> _Slip:
+    try:
+        return _DECODER.decode(stored)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def _back(slip: _Slip, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, str]:
@@ -124,6 +134,7 @@ def _back(slip: _Slip, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, s
         taught=slip.taught,
         fraud=slip.fraud,
         reported=tuple([OUTCOMES[at] for at in slip.reported]),
+        late=slip.late,
     )
     return receipt, tenant
 
@@ -133,7 +144,7 @@ def named(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[
 
     Raises msgspec.DecodeError.
     """
-    slip = _DECODER.decode(stored)
+    slip = _slip(stored)
     half = len(slip.shared) // 2
     owners = tuple([key for key in (slip.device, slip.fingerprint) if key])
     return place + slip.subject, owners, (slip.shared[:half], slip.shared[half:])
@@ -141,7 +152,7 @@ def named(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[
 
 def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
     """A receipt under one more layer; `place` is what its key began with before. Raises msgspec.DecodeError."""
-    slip = _DECODER.decode(stored)
+    slip = _slip(stored)
     subject, _, shared = named(stored, place)
     values = tuple(
         layer.over_short(value) if table == "issuer" and value is not None else value

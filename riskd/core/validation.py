@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -25,6 +26,7 @@ FUTURE_S: Final = 300
 """Clock skew tolerated."""
 EARLIEST: Final = 946_684_800
 """2000-01-01: anything older is a unit mistake (milliseconds, days), not a sign-in."""
+_HALF: Final = re.compile("[\ud800-\udfff]").search
 
 
 class _Findings(list[Problem]):
@@ -38,6 +40,8 @@ class _Findings(list[Problem]):
             self.add(where, f"{len(value)} characters", f"send at most {limit}")
         elif "\0" in value:
             self.add(where, "contains a NUL character", "remove it")
+        elif not value.isascii() and _HALF(value):
+            self.add(where, "contains half a surrogate pair", "send Unicode that UTF-8 can write")
 
     def choice(self, where: str, value: str, known: Iterable[str]) -> None:
         if value not in known:
@@ -105,10 +109,8 @@ def violations(attempt: Attempt, now: float, *, address_known: bool, declared: f
         _federation(found, attempt.federation, now)
     if attempt.outside is not None:
         found.choice("outside.risk_level", attempt.outside.risk_level, words.RISK_LEVELS)
-    for at, purpose in enumerate(attempt.consent or ()):
-        found.choice(f"consent[{at}]", purpose, words.PURPOSES)
-        if at == ITEMS:
-            break
+    if attempt.consent:
+        _consent(found, attempt.consent)
     if attempt.attributes:
         _attributes(found, attempt.attributes, declared)
     return found
@@ -181,6 +183,14 @@ def _federation(found: _Findings, federation: Federation, now: float) -> None:
     found.items("federation.amr", federation.amr)
     found.moment("federation.authentication_time", federation.authentication_time, now)
     found.moment("federation.issue_time", federation.issue_time, now)
+
+
+def _consent(found: _Findings, purposes: tuple[str, ...]) -> None:
+    if len(purposes) > ITEMS:
+        found.add("consent", f"{len(purposes)} entries", f"send at most {ITEMS}")
+        return
+    for at, purpose in enumerate(purposes):
+        found.choice(f"consent[{at}]", purpose, words.PURPOSES)
 
 
 def _attributes(found: _Findings, attributes: dict[str, str], declared: frozenset[str]) -> None:

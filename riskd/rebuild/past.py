@@ -71,7 +71,7 @@ class Past:
         if NOT_WRITTEN in line.causes:
             return True
         now, keep = written(line), self._policies[line.domain].retention.receipt
-        document = receipts.encode(receipt, line.tenant)
+        document = receipts.encode(learn.told(receipt, now), line.tenant)
         swap = Swap((paper or bytes.fromhex(line.id)) + RECEIPT, None, document, now + keep)
         return self._store.write(deltas, (swap,), now, PATIENCE)
 
@@ -90,6 +90,5 @@ class Past:
         retention = self._policies[before.domain].retention
         answered = learn.answered(before, line.kind, line.amr)
         kept, deltas = learn.concluded(answered, line.kind, line.taught, now, retention)
-        expires = kept.lesson.time + retention.receipt
-        swap = Swap(paper + RECEIPT, document, receipts.encode(kept, tenant), expires)
+        swap = Swap(paper + RECEIPT, document, receipts.encode(kept, tenant), kept.until(retention))
         self._store.write(deltas, (swap,), now, PATIENCE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.rekeying import RekeyingStore, move, move_all
 from riskd.core.assessment import Assessment
 from riskd.core.errors import UnknownAssessment
-from riskd.core.history import decode
+from riskd.core.history import History, decode
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
 from riskd.core.recall import IMPORT, PROFILE, RECEIPT
@@ -24,6 +24,7 @@ from riskd.core.rekey import layers
 from riskd.core.stored import PLACE, Swap, payload
 from riskd.core.tallies import Tallies
 from riskd.ports import HistoryStore
+from tests.cases.world import attempt
 from tests.test_subjects import PEOPLE, Office, lived, named, steps, total
 
 FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."
@@ -217,6 +218,34 @@ def test_a_worker_that_has_not_heard_loses_no_count(office: Office) -> None:
     assert office.subjects.summary(named("anne")).units == 3 * UNITS
     assert {layers(key) for key in office.records()} == {1}
     stale.log.close()
+
+
+def test_an_attempt_under_way_keeps_the_pseudonyms_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that hears of a pepper between an attempt's reading and writing: its receipt moves with the account's
+    histories, teaches them, and goes when they are erased."""
+    store = MemoryStore()
+    office = Office(tmp_path, store)
+    read = store.read
+
+    def hearing(
+        histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        found = read(histories, documents, now, timeout)
+        monkeypatch.undo()
+        rotating(office, store, (), SECOND)
+        return found
+
+    monkeypatch.setattr(store, "read", hearing)
+    answer = office.engine.assess(attempt({"subject": "anne"}), 10.0)
+    moved_all(store, SECOND, 1)
+    rotated(office, store, SECOND)
+
+    assert office.tell(answer, "confirmed_legitimate") == UNITS
+    assert office.subjects.summary(named("anne")).units == UNITS
+    assert office.erase("anne")["receipt"] == 1
+    assert not [key for key in office.records() if key[-1:] == RECEIPT]
 
 
 def test_many_threads_during_the_move_lose_no_count(office: Office) -> None:

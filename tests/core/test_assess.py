@@ -21,8 +21,9 @@ from riskd.core.assessment import Hit
 from riskd.core.attempt import DOMAINS, JOURNEYS, PURPOSES, Attempt, Device, Outside, Session
 from riskd.core.context import SOURCES, Agent, Context, Missing, Place, Route
 from riskd.core.decide import decide
-from riskd.core.features import FEATURES
+from riskd.core.features import FEATURES, vector
 from riskd.core.history import DAY, HOUR
+from riskd.core.lists import of_networks
 from riskd.core.next_signals import SUGGESTIBLE, WORTH_ASKING, doubt, prospects
 from riskd.core.policy import ladder, weigh
 from riskd.core.requirement import HUMAN, Terms, Tier
@@ -356,6 +357,22 @@ def test_a_next_signal_helps_when_it_is_as_usual() -> None:
 def test_no_signal_is_asked_for_when_none_would_help(attempt: Attempt) -> None:
     """A tier that rests on something else is not lowered by anything that the client could send."""
     assert Scene(attempt, settled().context(attempt)).decide().assessment.next_signals == ()
+
+
+def test_no_signal_is_asked_for_that_would_speak_of_a_trusted_network() -> None:
+    """What a signal says of the address is disregarded there, so it is no reason to ask."""
+    attempt = sign_in(place=None)
+    context, policy = settled().context(attempt), shipped().policies["customer"]
+    office = {"office": of_networks([(4, 0xC0000200, 0xC00002FF)])}
+    asked = {}
+    for trusted in (frozenset[str](), frozenset(office)):
+        here = replace(policy, lists=office, trusted_networks=trusted)
+        evidence = weigh(here, attempt, context, vector(attempt, context))
+        scorer = shipped().scorers["customer"]
+        found = prospects(here, scorer, attempt, context, evidence=evidence, score=0.5)
+        asked[trusted] = [prospect.source for prospect in found]
+
+    assert list(asked.values()) == [["reported_place"], []]
 
 
 @law

@@ -274,11 +274,17 @@ def test_questions_are_no_factor(attempt: Attempt, tier: Tier) -> None:
 @pytest.mark.parametrize(
     ("journey", "score", "expected"), [("session", 0.03, False), ("session", 0.0, True), ("login", 0.03, True)]
 )
-def test_a_session_under_suspicion_does_not_vouch_for_itself(journey: str, score: float, expected: bool) -> None:
-    """A tier that was raised while looking at a session is not met by what that session carries."""
+@pytest.mark.parametrize("federated", [False, True])
+def test_a_session_under_suspicion_does_not_vouch_for_itself(
+    journey: str, score: float, expected: bool, federated: bool
+) -> None:
+    """A tier that was raised while looking at a session is not met by what that session carries, nor by the assertion
+    that it rests on: a cookie that was stolen brings both."""
     session = Session(amr=("hwk", "pin"), acr="phrh", authentication_time=RECENT)
+    assertion = Federation(issuer="trusted", amr=session.amr, acr=session.acr, authentication_time=RECENT)
     policy = policy_of(login())
     policy = replace(policy, journeys={**policy.journeys, "session": policy.journeys["login"]})
-    attempt = replace(attempt_of(session), journey=journey)
+    attempt = attempt_of(None, assertion) if federated else attempt_of(session)
 
-    assert decide(policy, attempt, context_of(), score, []).requirement.satisfied is expected
+    ruling = decide(policy, replace(attempt, journey=journey), context_of(), score, [])
+    assert ruling.requirement.satisfied is expected

@@ -16,7 +16,7 @@ from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES, Attempt, Behaviour, 
 from riskd.core.context import Agent, Missing, Place, Remembered, Route
 from riskd.core.history import PROFILE_TABLES
 from riskd.core.learn import Receipt
-from riskd.core.pseudonym import Pseudonyms
+from riskd.core.pseudonym import Layer, Pseudonyms
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.signals import context, values
 from riskd.core.stored import PLACE
@@ -75,7 +75,8 @@ def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
     facts = (draw(places), draw(routes), draw(agents))
     first = kept(attempt, now, facts, requirement, draw(st.sampled_from(ACCEPTED)))
     reported = draw(st.lists(st.sampled_from(OUTCOMES), unique=True).map(tuple))
-    return replace(first, taught=draw(st.integers(0, 9)), fraud=draw(st.booleans()), reported=reported), attempt.tenant
+    left = replace(first, taught=draw(st.integers(0, 9)), fraud=draw(st.booleans()), reported=reported)
+    return learn.told(left, now + draw(st.floats(-300, 1e9))), attempt.tenant
 
 
 @law
@@ -99,6 +100,17 @@ def test_a_receipt_names_nobody(one: tuple[Receipt, str]) -> None:
     assert receipt.lesson.subject not in stored
     assert elsewhere.lesson.domain != receipt.lesson.domain
     assert set(elsewhere.lesson.common).isdisjoint(receipt.lesson.common)
+
+
+@law
+@given(issued())
+def test_a_receipt_of_before_lateness_was_kept_is_read(one: tuple[Receipt, str]) -> None:
+    """It ends without, and was told in time."""
+    receipt, tenant = one
+    fields = msgspec.msgpack.decode(receipts.encode(receipt, tenant))
+    stored = msgspec.msgpack.encode(fields[:-1])
+
+    assert receipts.decode(stored, receipt.lesson.subject[:PLACE], PSEUDONYMS) == (replace(receipt, late=0), tenant)
 
 
 def test_a_usual_receipt_is_small() -> None:
@@ -126,8 +138,12 @@ def test_every_learned_value_is_kept_or_derived() -> None:
     assert set(receipts.VALUES) | derived | counted == set(PROFILE_TABLES)
 
 
-@pytest.mark.parametrize("scrap", [b"", b"\x90", b"\xc1", bytes(40)])
+@pytest.mark.parametrize("scrap", [b"", b"\x90", b"\xc1", bytes(40), b"\xdc\x00\x12\xa1\xff"])
 def test_anything_else_is_refused(scrap: bytes) -> None:
-    """A damaged record is an error with a name."""
+    """A damaged record is an error with a name, whatever is asked of it."""
     with pytest.raises(msgspec.DecodeError):
         receipts.decode(scrap, bytes(PLACE), PSEUDONYMS)
+    with pytest.raises(msgspec.DecodeError):
+        receipts.named(scrap, bytes(PLACE))
+    with pytest.raises(msgspec.DecodeError):
+        receipts.layered(scrap, bytes(PLACE), Layer(bytes(16)))
