@@ -18,7 +18,9 @@ from riskd.server.translate import wire_path
 
 VIOLATIONS_BYTES: Final = 3072
 """Violations are listed up to this size: clients accept 8 KiB of headers, and these travel as base64."""
-_MESSAGE_CHARACTERS: Final = 160
+_SUMMARY_CHARACTERS: Final = 160
+_MESSAGE_BYTES: Final = 1024
+"""Of a message that stands alone: it travels twice, as percent-encoded text and inside the status as base64."""
 _RETRY: Final = {StatusCode.UNAVAILABLE: 1, StatusCode.RESOURCE_EXHAUSTED: 1}
 """Seconds to wait before a retry; other codes are not to be retried (AIP-194)."""
 
@@ -28,12 +30,14 @@ def status(error: RiskdError) -> Status:
     reason = error.reason if error.reason in FAULTS else "INTERNAL"
     code = FAULTS[reason].code
     details: list[Message] = [ErrorInfo(reason=reason, domain=DOMAIN)]
+    message = _whole(error.problems)
     if code is StatusCode.INVALID_ARGUMENT:
         details[0] = ErrorInfo(reason=reason, domain=DOMAIN, metadata={"violations": str(len(error.problems))})
         details.append(_violations(error.problems))
+        message = _summary(error.problems)
     if code in _RETRY:
         details.append(RetryInfo(retry_delay=Duration(seconds=_RETRY[code])))
-    return _status(code, _summary(error.problems), details)
+    return _status(code, message, details)
 
 
 def internal(error_id: str) -> Status:
@@ -66,9 +70,17 @@ def _text(problem: Problem) -> str:
     return f"{problem.what}; {problem.remedy}" if problem.remedy else problem.what
 
 
+def _line(problem: Problem) -> str:
+    return f"{wire_path(problem.where)}: {_text(problem)}"
+
+
 def _summary(problems: tuple[Problem, ...]) -> str:
-    if not problems:
-        return ""
-    problem = problems[0]
-    first = f"{wire_path(problem.where)}: {_text(problem)}"[:_MESSAGE_CHARACTERS]
+    """A line, beside violations that say all."""
+    first = "".join(_line(problem) for problem in problems[:1])[:_SUMMARY_CHARACTERS]
     return f"{first}, and {len(problems) - 1} more" if len(problems) > 1 else first
+
+
+def _whole(problems: tuple[Problem, ...]) -> str:
+    """A line for each problem: nothing else on the wire tells them."""
+    said = "\n".join(_line(problem) for problem in problems).encode()
+    return said[:_MESSAGE_BYTES].decode(errors="ignore") + (" ..." if len(said) > _MESSAGE_BYTES else "")

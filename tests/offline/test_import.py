@@ -392,7 +392,7 @@ def units(store: MemoryStore) -> int:
 def test_events_of_one_sign_in_teach_once(
     release: Release, tmp_path: Path, limit: int | None, *, newest_first: bool
 ) -> None:
-    """A session and the key that opened it are one sign-in: three units and one attempt, also over a restart."""
+    """A session and the key that opened it are one sign-in: six units and one attempt, also over a restart."""
     events = [okta("user.authentication.auth_via_mfa", "s1", 2, **FACTOR), okta("user.session.start", "s1", 1)]
     file, store = tmp_path / "export", MemoryStore()
     file.write_text("\n".join(events[::-1] if newest_first else events), encoding="utf-8")

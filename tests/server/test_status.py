@@ -12,7 +12,7 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from grpc_status.rpc_status import to_status
 
-from riskd.core.errors import InvalidAttempt, Problem, RiskdError, Unavailable, UnknownAssessment
+from riskd.core.errors import InvalidAttempt, InvalidFile, Problem, RiskdError, Unavailable, UnknownAssessment
 from riskd.server import callers_file, faults
 from riskd.server.status import internal, status
 
@@ -80,6 +80,25 @@ def test_the_worst_request_still_gets_its_answer() -> None:
     assert info.metadata["violations"] == "500"
     assert bad is not None
     assert 5 < len(bad.field_violations) < 500
+
+
+def test_an_error_without_violations_is_told_whole() -> None:
+    """Nothing else says what was wrong and what to do: neither the end of a problem nor the next problem is left out."""
+    remedy = "outcomes are accepted for as long as the policy keeps receipts: 90 days, unless it says otherwise"
+    unknown = Problem("assessment_id", f"no assessment {'0' * 32} of this tenant", remedy)
+    assert status(UnknownAssessment([unknown])).message.endswith(f"of this tenant; {remedy}")
+    problems = [Problem(f"customer.yaml:{line}:1", "unknown tier 'MORE'", "use one of: BASELINE") for line in range(9)]
+    assert status(InvalidFile(problems)).message.splitlines() == [
+        f"{problem.where}: {problem.what}; {problem.remedy}" for problem in problems
+    ]
+
+
+def test_the_worst_file_still_gets_its_answer() -> None:
+    """What does not fit into a header is cut, and says so."""
+    sent = to_status(made := status(InvalidFile([Problem("不" * 60, "不" * 60)] * 500)))
+    header = sum(len(value) * 4 / 3 for _, value in sent.trailing_metadata)
+    assert header + 3 * len(sent.details.encode()) < HEADER_BYTES
+    assert made.message.endswith("不 ...")
 
 
 @pytest.mark.parametrize("kind", [Unavailable, UnknownAssessment])
