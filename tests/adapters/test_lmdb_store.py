@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import lmdb
 import pytest
 
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.lmdb_store.store import _inside
+from riskd.adapters.lmdb_store.layout import inside
 from riskd.core.errors import InvalidStore, Unavailable
 from riskd.core.history import WEEK, Delta
 from riskd.ports import Swap
@@ -147,8 +148,8 @@ def test_a_damaged_record_is_unavailable(tmp_path: Path) -> None:
     """A record that cannot be decoded ends in Unavailable, for readers and for writers, and can be erased."""
     store = LmdbStore(tmp_path)
     with store._env.begin(write=True) as transaction:
-        transaction.put(_inside(KEY), b"\x7f" * 20)
-        transaction.put(_inside(b"Pscrap"), b"x")
+        transaction.put(inside(KEY), b"\x7f" * 20)
+        transaction.put(inside(b"Pscrap"), b"x")
 
     for key in (KEY, b"Pscrap"):
         with pytest.raises(Unavailable, match="damaged"):
@@ -172,6 +173,43 @@ def test_a_full_store_says_so_and_can_still_forget(tmp_path: Path) -> None:
     assert store.read((), (b"R000000",), NOW, 1.0)[1] == [bytes(3000)]
     assert store.erase([paper(number).key for number in range(held)]) == held
     assert store.write((), [paper(number) for number in range(50)], NOW, 1.0)
+    store.close()
+
+
+def test_writers_to_a_full_store_stand_in_nobodys_way(tmp_path: Path) -> None:
+    """Whatever is refused beside them, no read of a full store fails, and no sweep; nor is anything left unsynced."""
+    store = LmdbStore(tmp_path, map_size=1 << 20, sync_seconds=0.001)
+    held = fill(store)
+    refused: list[str] = []
+    full = threading.Event()
+
+    def until_told(call: Callable[[], object]) -> None:
+        while not full.wait(0.0005):
+            try:
+                call()
+            except Unavailable as error:
+                refused.append(str(error))
+
+    beside = [
+        lambda: store.read((KEY,), (b"R000000",), NOW, 1.0),
+        lambda: store.sweep(NOW, 1000),
+        lambda: store.held(b"R0000", NOW, 10),
+        store.size,
+    ]
+    threads = [threading.Thread(target=until_told, args=(call,)) for call in beside]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(50):
+            with pytest.raises(Unavailable, match="the store is full"):
+                store.write((), [paper(held + number, 30_000)], NOW, 1.0)
+            store._look_at = 0.0  # as after a second
+    finally:
+        full.set()
+        for thread in threads:
+            thread.join()
+
+    assert refused == []
     store.close()
 
 

@@ -68,6 +68,12 @@ DAMAGE: Final = (
 )
 
 
+def cut_off(error: Exception) -> bool:
+    """Whether another thread mapped the file anew, or opened another, in the middle of a transaction: it changed
+    nothing."""
+    return type(error) is lmdb.Error or isinstance(error, lmdb.InvalidParameterError)
+
+
 def refused(path: Path, error: Exception) -> InvalidStore:
     """What to raise when a store cannot be opened. Another version of LMDB's format is no damage."""
     damaged = isinstance(error, DAMAGE) and not isinstance(error, lmdb.VersionMismatchError)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import islice, takewhile
 from pathlib import Path
 from threading import Event, RLock, Thread
-from typing import Final, TypeAlias, TypeVar
+from time import monotonic
+from typing import Final, TypeVar
 
 import lmdb
 import msgspec
 from lmdb.verify import VerifyError
 
-from riskd.adapters.lmdb_store.file import DATA, check_length, check_mounted, check_since_boot, problem, refused
+from riskd.adapters.lmdb_store.file import (
+    DATA,
+    check_length,
+    check_mounted,
+    check_since_boot,
+    cut_off,
+    problem,
+    refused,
+)
+from riskd.adapters.lmdb_store.layout import Transaction, apply, begins, inside, outside
 from riskd.adapters.lmdb_store.turn import Turn
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
@@ -39,11 +49,13 @@ _DELETIONS: Final = 64
 """Deletions under one hold of the write lock."""
 _PATIENCE_S: Final = 2.0
 """Longest wait for the turn where no caller waits: to open, to sweep, to erase."""
-_TRIES: Final = 3
+_TRIES: Final = (True, True, False)
+"""Of one transaction: whether another follows."""
+_LOOK_S: Final = 1.0
+"""Seconds between two looks, in a full store, for room that another process made."""
 TURN: Final = "turn"
 """File beside the data whose lock is the turn to write."""
 
-_Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 _Result = TypeVar("_Result")
 
 
@@ -87,6 +99,7 @@ class LmdbStore:
         self._broken = False
         self._fault: Unavailable | None = None
         self._position = _FIRST
+        self._look_at = 0.0
         self._open()
 
     def read(
@@ -94,7 +107,7 @@ class LmdbStore:
     ) -> tuple[list[History | None], list[bytes | None]]:
         """See `HistoryStore`."""
 
-        def fetch(transaction: _Transaction) -> tuple[list[History | None], list[bytes | None]]:
+        def fetch(transaction: Transaction) -> tuple[list[History | None], list[bytes | None]]:
             get = transaction.get
             return (
                 stored.histories([get(key[-1:] + key[:-1]) for key in histories], now),
@@ -108,10 +121,10 @@ class LmdbStore:
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""
 
-        def change(transaction: _Transaction) -> bool:
+        def change(transaction: Transaction) -> bool:
             get = transaction.get
             changed = stored.changes(lambda key: get(key[-1:] + key[:-1]), deltas, swaps, now)
-            _apply(transaction, changed or ())
+            apply(transaction, changed or ())
             return changed is not None
 
         turn = self._turn
@@ -130,14 +143,14 @@ class LmdbStore:
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
         """See `HistoryStore`."""
 
-        def find(transaction: _Transaction) -> list[bytes]:
+        def find(transaction: Transaction) -> list[bytes]:
             cursor, found, kind = transaction.cursor(), list[bytes](), _AFTER_FORMAT
             while cursor.set_range(kind):
                 kind = cursor.key()[:1]
                 first = kind + place
                 rest = cursor.iternext() if cursor.set_range(first) else iter(())
-                near = takewhile(partial(_begins, first), rest)
-                found += [_outside(key) for key, record in near if not stored.expired(record, now)]
+                near = takewhile(partial(begins, first), rest)
+                found += [outside(key) for key, record in near if not stored.expired(record, now)]
                 kind = bytes((kind[0] + 1,))
             return sorted(found)[:limit]
 
@@ -145,30 +158,30 @@ class LmdbStore:
 
     def erase(self, keys: Sequence[bytes]) -> int:
         """See `HistoryStore`. Works on a full store, too."""
-        return sum(self._delete([_inside(key) for key in keys], lambda _: True))
+        return sum(self._delete([inside(key) for key in keys], lambda _: True))
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
         """See `HistoryStore`. Kind by kind."""
 
-        def find(transaction: _Transaction) -> list[bytes]:
+        def find(transaction: Transaction) -> list[bytes]:
             at = transaction.cursor()
             rest = at.iternext(values=False) if at.set_range(cursor + _FIRST) else iter(())
             return list(islice((key for key in rest if key != _FORMAT_KEY), limit))
 
         found = self._run(find)
-        return [_outside(key) for key in found], found[-1] if len(found) == limit else b""
+        return [outside(key) for key in found], found[-1] if len(found) == limit else b""
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `HistoryStore`."""
-        return self._run(lambda transaction: [transaction.get(_inside(key)) for key in keys])
+        return self._run(lambda transaction: [transaction.get(inside(key)) for key in keys])
 
     def replace(self, changes: Sequence[Change]) -> bool:
         """See `HistoryStore`. Works on a full store, too."""
 
-        def change(transaction: _Transaction) -> bool:
-            if any(transaction.get(_inside(one.key)) != one.expected for one in changes):
+        def change(transaction: Transaction) -> bool:
+            if any(transaction.get(inside(one.key)) != one.expected for one in changes):
                 return False
-            _apply(transaction, [(one.key, one.record) for one in changes])
+            apply(transaction, [(one.key, one.record) for one in changes])
             return True
 
         with self._patiently():
@@ -180,7 +193,7 @@ class LmdbStore:
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`. Also gives back the slots of readers that died. Works on a full store, too."""
 
-        def find(transaction: _Transaction) -> list[bytes]:
+        def find(transaction: Transaction) -> list[bytes]:
             cursor = transaction.cursor()
             rest = cursor.iternext() if cursor.set_range(self._position) else iter(())
             gone = [key for key, record in islice(rest, limit) if key != _FORMAT_KEY and stored.expired(record, now)]
@@ -240,7 +253,7 @@ class LmdbStore:
     def _recognise(self) -> None:
         """Refuse what another program or another version wrote; mark what is new as ours."""
 
-        def mark(transaction: _Transaction) -> bytes | None:
+        def mark(transaction: Transaction) -> bytes | None:
             if transaction.stat()["entries"] == 0:
                 transaction.put(_FORMAT_KEY, _FORMAT)
             return transaction.get(_FORMAT_KEY)
@@ -265,7 +278,7 @@ class LmdbStore:
         """Delete the records for which the condition still holds, few at a time, so that others get their turn."""
         deleted: list[bool] = []
 
-        def drop(transaction: _Transaction) -> list[bool]:
+        def drop(transaction: Transaction) -> list[bool]:
             return [
                 (record := transaction.get(key)) is not None and condition(record) and transaction.delete(key)
                 for key in batch
@@ -291,19 +304,17 @@ class LmdbStore:
         finally:
             turn.give()
 
-    def _run(self, work: Callable[[_Transaction], _Result], *, write: bool = False, spare: int = 0) -> _Result:
+    def _run(self, work: Callable[[Transaction], _Result], *, write: bool = False, spare: int = 0) -> _Result:
         """Run `work` in a transaction, again if what was in its way could be mended. Raises Unavailable."""
-        for _ in range(_TRIES):
+        for again in _TRIES:
             try:
                 with self._env.begin(write=write) as transaction:
-                    result = work(transaction)
+                    return work(transaction)
             except (lmdb.Error, OSError, msgspec.DecodeError, struct.error) as error:
-                if not self._mended(error, spare):
+                if not (again and self._mended(error, spare)):
                     self._broken = self._broken or isinstance(error, lmdb.PanicError)
                     raise Unavailable([problem(self._path, error)]) from error
-            else:
-                return result
-        raise Unavailable([Problem(str(self._path), "the file keeps growing under us", "try again")])
+        raise AssertionError("the last try returns or raises")
 
     def _mended(self, error: Exception, spare: int) -> bool:
         """Whether it is worth another try: the file is mapped anew, or dead readers have given back their slots."""
@@ -311,10 +322,24 @@ class LmdbStore:
             if isinstance(error, lmdb.ReadersFullError):
                 return self._env.reader_check() > 0
             if isinstance(error, lmdb.MapFullError):
-                return self._remap(0) or (spare > 0 and self._remap(spare))
+                return self._larger() or (spare > 0 and self._remap(spare))
             if isinstance(error, lmdb.MapResizedError):
                 self._remap(0)
-        return isinstance(error, lmdb.MapResizedError)
+            if cut_off(error):
+                self._mapping.acquire()
+                self._mapping.release()
+        return cut_off(error) or isinstance(error, lmdb.MapResizedError)
+
+    def _larger(self) -> bool:
+        """Whether another process made the file larger. Looked for now and then, as it takes the map from all reads,
+        and while nobody has the mapping: a caller waits for no disk."""
+        if monotonic() < self._look_at or not self._mapping.acquire(blocking=False):
+            return False
+        try:
+            self._look_at = monotonic() + _LOOK_S
+            return self._remap(0)
+        finally:
+            self._mapping.release()
 
     def _remap(self, spare: int) -> bool:
         """Take over the size that another process gave the file, or grow it; whether it is larger now."""
@@ -343,7 +368,8 @@ class LmdbStore:
             return
         self._dirty = False
         try:
-            self._env.sync(True)
+            with self._mapping:
+                self._env.sync(True)
             self._fault = None
         except lmdb.Error as error:
             self._dirty = True
@@ -372,26 +398,3 @@ class LmdbStore:
 
     def _late(self) -> Unavailable:
         return Unavailable([Problem(str(self._path), "no answer in time", "allow the call more time")])
-
-
-def _begins(first: bytes, entry: tuple[bytes, bytes]) -> bool:
-    return entry[0].startswith(first)
-
-
-def _inside(key: bytes) -> bytes:
-    """A key as the file has it: the kind of record first. What is tried lately then lies in a small part of the tree,
-    and a commit writes an eighth fewer pages than where all of an entity lies together."""
-    return key[-1:] + key[:-1]
-
-
-def _outside(key: bytes) -> bytes:
-    """Back from `_inside`."""
-    return key[1:] + key[:1]
-
-
-def _apply(transaction: _Transaction, changed: Iterable[tuple[bytes, bytes | None]]) -> None:
-    for key, record in changed:
-        if record is None:
-            transaction.delete(_inside(key))
-        else:
-            transaction.put(_inside(key), record)
