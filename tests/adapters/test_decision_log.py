@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import json
@@ -13,14 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, read_segments
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, read_segments, writer
 from riskd.adapters.decision_log.files import finished
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
@@ -164,6 +165,64 @@ def test_segment_is_locked_before_anyone_can_find_it(tmp_path: Path, monkeypatch
         with finished(segments(tmp_path)[0]) as done:
             assert not done
     assert seen == [[]]
+
+
+def test_line_that_comes_before_pruning_gets_there_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment that was empty for long, and got its first line after it was looked at and before it was locked."""
+    quiet = tmp_path / "20200101T000000.000000-w1-1.jsonl"
+    with quiet.open("ab", buffering=0) as other:
+        os.utime(quiet, (1.0, 1.0))
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        def late(path: Path) -> AbstractContextManager[bool]:
+            if path == quiet:
+                other.write(b"acknowledged\n")
+                fcntl.flock(other, fcntl.LOCK_UN)
+            return finished(path)
+
+        monkeypatch.setattr(writer, "finished", late)
+        with closing(opened(tmp_path)):
+            eventually(lambda: quiet.stat().st_size > 0)
+            time.sleep(0.1)
+
+    assert list(read_segments(tmp_path)) == [b"acknowledged"]
+
+
+def test_process_without_descriptors_syncs_and_rotates_again_once_it_has_some(tmp_path: Path) -> None:
+    """The thread that keeps the log outlives a second in which the process had no file descriptor left."""
+    meter = PrometheusMeter(MeterMemory(1), 0)
+    with closing(opened(tmp_path, Bounds(segment_seconds=3.0), meter)) as log:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            assert log.append(b"one")
+            time.sleep(1.5)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+        eventually(lambda: finishes(tmp_path))
+        assert log._keeper.is_alive()
+
+
+def finishes(directory: Path) -> bool:
+    with finished(segments(directory)[0]) as done:
+        return done
+
+
+def test_segment_that_cannot_be_begun_costs_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that takes files but no locks or names, each try lets go of what it had opened."""
+
+    def refused(_: Path, __: Path) -> None:
+        raise OSError(errno.EIO, "refused")
+
+    with closing(opened(tmp_path, Bounds(segment_bytes=1))) as log:
+        assert log.append(b"one")
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        monkeypatch.setattr(Path, "rename", refused)
+        for _ in range(5):
+            log._retry_at = 0.0
+            assert not log.append(b"two")
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_segments_beyond_their_days_go(tmp_path: Path) -> None:

@@ -143,8 +143,12 @@ class FileDecisionLog:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         draft = path.with_name(path.name + DRAFT)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        draft.rename(path)  # Locked before anyone can find it: a segment without a lock is a finished one.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.rename(path)  # Locked before anyone can find it: a segment without a lock is a finished one.
+        except OSError:
+            os.close(descriptor)
+            raise
         self._finish()
         self._path, self._descriptor, self._size, self._born = path, descriptor, 0, time.monotonic()
 
@@ -196,8 +200,7 @@ class FileDecisionLog:
             if self._size and self._aged(time.monotonic()):
                 self._finish()
             done, self._finished = self._finished, []
-            current = os.dup(self._descriptor) if self._dirty and self._descriptor >= 0 else -1
-            self._dirty = False
+            current = self._current()
             if current >= 0 and self._lost():
                 self._finish()
         for descriptor in (*done, current):
@@ -208,6 +211,16 @@ class FileDecisionLog:
                     self._meter.failed("decision_log_sync")
                 os.close(descriptor)
         return bool(done)
+
+    def _current(self) -> int:
+        """A descriptor of what is to be synced, -1 where nothing is, or where the process has none left: next time."""
+        try:
+            current = os.dup(self._descriptor) if self._dirty and self._descriptor >= 0 else -1
+        except OSError:
+            self._meter.failed("decision_log_sync")
+            return -1
+        self._dirty = False
+        return current
 
     def _prune(self) -> None:
         """Delete empty finished segments, and the oldest beyond the bounds. Other processes do the same."""
@@ -220,12 +233,14 @@ class FileDecisionLog:
                 # One that was begun just now may have its first lines when it is deleted.
                 empty = not status.st_size and status.st_mtime < now - PRUNE_SECONDS
                 beyond = status.st_size and (total > self._bounds.keep_bytes or status.st_mtime < oldest)
-                if (empty or beyond) and _unlink_finished(path):
+                if (empty or beyond) and _unlink_finished(path, status.st_size):
                     total -= status.st_size
 
 
-def _unlink_finished(path: Path) -> bool:
+def _unlink_finished(path: Path, size: int) -> bool:
+    """Delete a segment that is finished, unless lines have come since it had this size."""
     with finished(path) as done:
-        if done:
+        goes = done and path.stat().st_size == size
+        if goes:
             path.unlink()
-        return done
+        return goes
