@@ -239,6 +239,61 @@ def test_torn_lines_go_along(desk: Desk) -> None:
     assert segments(desk.directory)[0].read_bytes() == line(BERT, 2) + b"\n"
 
 
+def test_what_a_dead_compaction_left_is_in_nobodys_way(desk: Desk) -> None:
+    """The next one, however soon, rewrites the segment whose copy was not finished."""
+    desk.written(line(ANNE, 1), line(BERT, 2))
+    draft = segments(desk.directory)[0].with_suffix(".draft")
+    draft.write_bytes(b"half")
+    os.utime(draft, (desk.now, desk.now))
+    desk.archive.forget([ANNE])
+
+    desk.compact()
+
+    assert list(read_segments(desk.directory)) == [line(BERT, 2)]
+    assert not list(desk.directory.glob("*.draft"))
+
+
+def test_drafts_come_and_go_while_it_compacts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A draft that has got its name, or was deleted, since it was listed is no error."""
+    desk.written(line(ANNE, 1))
+    listed = Path.rglob
+
+    def late(path: Path, pattern: str) -> list[Path]:
+        return [*listed(path, pattern), path / "gone.draft"]
+
+    monkeypatch.setattr(Path, "rglob", late)
+
+    assert desk.compact().rewritten == 0
+
+
+def test_a_clock_that_was_ahead_once_does_not_end_retention(desk: Desk) -> None:
+    """What was compacted while the clock was a year ahead is no reason to keep what comes afterwards."""
+    desk.written(line(ANNE, 1))
+    desk.now += 365 * DAY
+    desk.compact(customer=30 * DAY)
+    desk.now -= 365 * DAY
+    desk.written(line(ANNE, 2))
+    desk.compact(customer=30 * DAY)
+    desk.now += 31 * DAY
+
+    desk.compact(customer=30 * DAY)
+
+    assert list(read_segments(desk.directory)) == []
+
+
+def test_an_erasure_reaches_segments_of_a_clock_that_was_set_back(desk: Desk) -> None:
+    """Lines that lie in a finished segment are erased, though its name says that it began later than the wish."""
+    desk.now += 300
+    desk.written(line(ANNE, 1), line(BERT, 2))
+    desk.now -= 300
+    desk.archive.forget([ANNE])
+    assert desk.archive.find([ANNE], b"", 10) == ([], b"")
+
+    desk.compact()
+
+    assert list(read_segments(desk.directory)) == [line(BERT, 2)]
+
+
 def test_one_process_compacts_at_a_time(desk: Desk) -> None:
     """While another is at it there is nothing to do, and that is said."""
     desk.written(line(ANNE, 1))

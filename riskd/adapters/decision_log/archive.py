@@ -111,7 +111,12 @@ class FileLogArchive:
         """See `LogArchive`."""
         asked = self._wall()
         try:
-            written = {path.name: size for path, size in _sizes(self._directory) if not size or _writing(path)}
+            # A clock that was set back has left segments whose names lie ahead of it.
+            written = {
+                path.name: size
+                for path, size in _sizes(self._directory)
+                if not size or path.name > stamp(asked) or _writing(path)
+            }
             folder = self._directory / ERASURES
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for subject in subjects:
@@ -225,11 +230,12 @@ class FileLogArchive:
         asked = self._erasures()  # (1)
         now, before = self._wall(), self._kept().cutoffs
         for draft in self._directory.rglob(f"*{DRAFT}"):
-            if draft.stat().st_mtime < now - SLACK:
-                draft.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if draft.stat().st_mtime < now - SLACK:
+                    draft.unlink()
         if not self._clock.trusted(now):
             keep = {}
-        cutoffs = {domain: max(now - seconds, before.get(domain, 0.0)) for domain, seconds in keep.items()}
+        cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
         paths, rewritten, lines = [each for each in _sizes(self._directory) if each[1]], 0, 0
         open_since, writing = now, set[str]()
         for done, (path, _) in enumerate(paths):  # (2)
@@ -293,7 +299,7 @@ def _rewritten(path: Path, erasures: list[Erasure], old: set[str], stop: Event) 
     if not gone:
         return 0
     status, draft = path.stat(), path.with_suffix(DRAFT)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
         left = (line for line, at in _lines(path, stop) if not goes(line, at))
         if path.suffix == PACKED:
             with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
