@@ -16,7 +16,7 @@ from random import Random
 
 import pytest
 
-from riskd.adapters.release_store import Member, Statement, members
+from riskd.adapters.release_store import FileReleases, Member, Statement, members
 from riskd.core.errors import (
     InvalidFile,
     InvalidRelease,
@@ -26,7 +26,7 @@ from riskd.core.errors import (
     Unavailable,
     UnknownRelease,
 )
-from riskd.core.lineup import Lineup, Wish
+from riskd.core.lineup import Activation, Kept, Lineup, Wish
 from riskd.releases import Follower, following
 from tests.e2e.service import environment
 from tests.releases.candidates import MODELS, created, policies, releases
@@ -210,6 +210,21 @@ def test_old_releases_go(tmp_path: Path) -> None:
     kept = releases(tmp_path).files.all()
     assert [each.reason for each in kept] == ["more-6", "3m", "2m"]
     assert releases(tmp_path).rollback("test", "").activation.release == ids[0]
+
+
+def test_a_release_that_is_being_activated_does_not_go(host: tuple[Path, str, str]) -> None:
+    """Whatever is created while processes prepare for an old release, it is there when it is activated."""
+    state, first, second = host
+    releases(state).activate(whole(second))
+
+    def propose(_: Path, __: Path) -> Kept:
+        keeper.propose(Activation(number=2, key="k", release=first, actor="test", reason="", time=0.0))
+        return Kept(id="c" * 16, created=2e9, actor="test", reason="", models={})
+
+    keeper = FileReleases(state / "releases", 1)
+    keeper.add(state / f"releases/{first}/policies", state / f"releases/{first}/models", propose)
+
+    assert keeper.find(first).id == first
 
 
 def test_statements_outlive_nobody(tmp_path: Path) -> None:

@@ -167,8 +167,9 @@ class FileReleases:
         return self.directory / release
 
     def _prune(self) -> None:
-        """Let go of the oldest releases that have no role, nor had one before the last activation."""
-        needed = {name for activation in self.activations()[-2:] for name in activation.named}
+        """Let go of the oldest releases that have no role, nor had one before the last activation, nor are to have."""
+        roles = (*self.activations()[-2:], self.proposed())
+        needed = {name for activation in roles if activation is not None for name in activation.named}
         for draft in self.directory.glob(f"{_DRAFT}*"):
             with suppress(OSError):
                 if draft.stat().st_mtime < time.time() - ABANDONED:
