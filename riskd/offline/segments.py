@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from riskd.core.errors import InvalidFile, Problem
-from riskd.rebuild.order import Progress, size
+from riskd.rebuild.order import Progress, size, size_of
 
 Part = TypeVar("Part")
 SMALL: Final = 8 << 20
@@ -42,7 +42,7 @@ def each_segment(
 
     Raises InvalidFile for a segment that cannot be read.
     """
-    sizes = {path: path.stat().st_size for path in paths}
+    sizes = {path: size_of(path) for path in paths}
     if pool is None:
         for path in paths:
             yield _tried(partial(work, path), path)

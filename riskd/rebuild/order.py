@@ -64,7 +64,15 @@ def segments_of(directory: Path) -> list[Path]:
 
 def size(paths: Sequence[Path]) -> int:
     """Bytes of all of them."""
-    return sum(path.stat().st_size for path in paths)
+    return sum(map(size_of, paths))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a segment; none of one that a service that writes there has let go."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def in_order(
@@ -72,9 +80,10 @@ def in_order(
 ) -> Iterator[Line]:
     """Every assessment and outcome that is not to be erased; every other line is counted for what it is.
 
-    `progress` is told how many bytes more are done. A segment is open from its first line on to its last. Raises
-    OSError, EOFError, zlib.error.
+    `progress` is told how many bytes more are done. A segment is open from its first line on to its last, whoever
+    deletes it meanwhile. Raises OSError, EOFError, zlib.error.
     """
+    sizes = [size_of(path) for path in paths]
     waiting = [(_begins(path), number) for number, path in enumerate(paths)]
     heapq.heapify(waiting)
     under_way: list[tuple[float, int, Line, Iterator[tuple[float, Line]]]] = []
@@ -82,7 +91,7 @@ def in_order(
     def advance(number: int, rest: Iterator[tuple[float, Line]]) -> None:
         following = next(rest, None)
         if following is None:
-            progress(paths[number].stat().st_size)
+            progress(sizes[number])
         else:
             heapq.heappush(under_way, (following[0], number, following[1], rest))
 

@@ -114,6 +114,24 @@ def test_every_record_comes_back(tmp_path: Path, town: tuple[Town, list[bytes]])
         rebuilt(settings, until=UNTIL + 1)
 
 
+def test_a_segment_that_is_let_go_while_it_is_read_is_read_to_its_end(
+    tmp_path: Path, town: tuple[Town, list[bytes]]
+) -> None:
+    """A service whose log is full deletes its oldest segments, which are the ones that are being read."""
+    settings = deployment(tmp_path)
+    logged(settings, town[1])
+    done: list[int] = []
+    source = LogSource(settings)
+    whole = source.size()
+    lines = source.lines(Counter(), done.append)
+    begun = list(islice(lines, ATTEMPTS // 2))
+    for segment in Path(settings.log.dir).glob("*.jsonl"):
+        segment.unlink()
+
+    assert len([*begun, *lines]) == len(town[1])
+    assert sum(done) == whole
+
+
 def test_assessments_afterwards_are_answered_alike(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
     """By the store that was made again and by the one that was lost: score, tier, reasons, gaps, request by request."""
     before, lines = town

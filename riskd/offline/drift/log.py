@@ -20,7 +20,7 @@ from riskd.core.forest import Forest
 from riskd.offline.backtest import unseen
 from riskd.offline.drift.bins import Batch, Bins, bins_for, scored, thinned
 from riskd.offline.segments import crew, each_segment
-from riskd.rebuild.order import Progress, segments_of, size
+from riskd.rebuild.order import Progress, segments_of, size, size_of
 
 SAMPLE: Final = 100_000
 """Rows that a reference is made of."""
@@ -126,9 +126,9 @@ def _stored(source: Source, step: str) -> Iterator[tuple[str, Batch]]:
 def _read(source: Source) -> Iterator[tuple[str, Batch]]:
     paths, left_out = segments_of(source.directory), Counter[str]()
     progress = source.begin("reference", size(paths))
-    for path in paths:
+    for path, bytes_ in [(path, size_of(path)) for path in paths]:
         yield from batches(path, source.span, left_out)
-        progress(path.stat().st_size)
+        progress(bytes_)
 
 
 def batches(path: Path, span: Span, left_out: Counter[str]) -> Iterator[tuple[str, Batch]]:
