@@ -46,6 +46,8 @@ OVERTAKEN: Final = 60.0
 """Seconds by which lines may be written out of their order, at most."""
 SETTLE: Final = 1.0
 """Seconds that an erasure may take between the store and the log."""
+LOOK: Final = 1.0
+"""Seconds between two looks for erasures while records are added: there may be thousands, and a file each."""
 COUNTED: Final = {
     "attempts": "attempts",
     "outcomes": "outcomes",
@@ -230,14 +232,17 @@ class _Rebuild:
         gone = self._erase(staged, staging, *([self._store] if known else []))
         self._counts["erased"] = len(gone)
         so_far = known or Rebuilt(until=staged.until, origin=staged.origin)
-        total, done = staging.size()[0], so_far.records
+        total, done, looked = staging.size()[0], so_far.records, time.monotonic()
 
         def told(more: int) -> None:
-            nonlocal done, gone
+            nonlocal done, gone, looked
             done += more
             self._report(RECORDS, done, total)
+            if time.monotonic() < looked + LOOK:
+                return
             if self._erased(staged) - gone:
                 gone = self._erase(staged, staging, self._store)
+            looked = time.monotonic()
 
         so_far = merge(staging, self._store, so_far, time.time(), told)
         time.sleep(SETTLE)

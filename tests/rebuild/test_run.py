@@ -16,7 +16,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import FileLogArchive
+from riskd.adapters.decision_log import Erasure, FileLogArchive
 from riskd.adapters.lmdb_store import LmdbStore, beside
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, RedisStore
@@ -35,7 +35,7 @@ from riskd.engine import Engine
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import DatasetSource
 from riskd.offline.dataset.target import Target
-from riskd.rebuild import run
+from riskd.rebuild import merge, run
 from riskd.rebuild.order import Line, LogSource, Progress, Source
 from riskd.rebuild.past import Past
 from riskd.rebuild.run import RECORDS, Report, rebuild
@@ -347,6 +347,27 @@ def test_who_is_erased_meanwhile_stays_erased(tmp_path: Path, town: tuple[Town, 
         assert subjects.export(Subject("", "customer", who), 10, b"l").records == ()
     assert shared.held(place_of("person 6"), 0.0, 10)
     assert not (Path(settings.log.dir) / "erasures" / "done").exists()
+
+
+def test_erasures_are_looked_for_now_and_then(
+    tmp_path: Path, town: tuple[Town, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many records there are: each look reads every erasure that a copy of the log must hear of."""
+    settings = deployment(tmp_path)
+    logged(settings, town[1])
+    looks = list[float]()
+    erased = FileLogArchive.erased
+
+    def look(archive: FileLogArchive) -> list[Erasure]:
+        looks.append(time.monotonic())
+        return erased(archive)
+
+    monkeypatch.setattr(FileLogArchive, "erased", look)
+    monkeypatch.setattr(merge, "STEP", 4)
+    summary = rebuilt(settings)
+
+    assert summary.records > 100
+    assert len(looks) <= 3 + 2 * (looks[-1] - looks[0])
 
 
 def place_of(who: str) -> bytes:
