@@ -10,7 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +22,8 @@ from riskd.core.record import AssessmentRecord, OutcomeRecord, RepeatRecord, dec
 from riskd.wiring import open_archive
 
 Line = tuple[bytes, AssessmentRecord | OutcomeRecord]
+DATASET: Final = "dataset.lock"
+"""File beside the segments of a log that has a dataset, which must hear of erasures."""
 Progress = Callable[[int], None]
 """Told how much more is done: bytes of segments."""
 

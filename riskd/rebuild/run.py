@@ -31,7 +31,7 @@ from riskd.core.rekey import lifted
 from riskd.core.stored import NOBODY, Change, document, pack
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
-from riskd.rebuild.order import Source
+from riskd.rebuild.order import DATASET, Source
 from riskd.rebuild.past import Past
 from riskd.rebuild.told import Summary
 from riskd.stores import checks, first_mark, keyed, open_store
@@ -266,7 +266,7 @@ class _Rebuild:
         return places
 
     def _forget(self, staged: _Staged) -> None:
-        if staged.remembers:
+        if staged.remembers and not (Path(self._settings.log.dir) / DATASET).exists():
             self._archive.remember_no_more()
 
 

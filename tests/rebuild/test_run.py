@@ -349,6 +349,27 @@ def test_who_is_erased_meanwhile_stays_erased(tmp_path: Path, town: tuple[Town, 
     assert not (Path(settings.log.dir) / "erasures" / "done").exists()
 
 
+def test_a_dataset_that_is_begun_meanwhile_hears_of_erasures(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Who is erased from the log while it is rebuilt leaves a dataset that was first made of it in that time."""
+    settings = deployment(tmp_path)
+    logged(settings, town[1])
+    log, archive = Path(settings.log.dir), FileLogArchive(Path(settings.log.dir), 1.0, 1.0)
+    target, erased = Target.open(str(tmp_path / "set")), place_of("person 1")
+    steps = iter(range(10))
+
+    def begin(half: str, done: int, total: int) -> None:
+        if half == RECORDS and next(steps, None) == 0:
+            assert Dataset(target, log, archive).compact({}, lambda _: None)
+            archive.forget([erased])
+            archive.compact({}, threading.Event())
+
+    rebuilt(settings, begin)
+    filed = Dataset(target, log, archive).compact({}, lambda _: None)
+
+    assert filed is not None
+    assert filed.gone > 0
+
+
 def test_erasures_are_looked_for_now_and_then(
     tmp_path: Path, town: tuple[Town, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,11 +30,10 @@ from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, comm
 from riskd.offline.dataset.tables import schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.segments import crew
-from riskd.rebuild.order import Progress
+from riskd.rebuild.order import DATASET, Progress
 
 GROUP: Final = 256 << 20
 """Bytes of segments that come in together."""
-LOCK: Final = "dataset.lock"
 FEW: Final = 8
 """Files of one date and bucket; more become one."""
 _ORDER: Final = [("written", "ascending"), ("segment", "ascending"), ("row", "ascending")]
@@ -77,7 +76,7 @@ class Dataset:
         None when another process is at it. Raises InvalidFile; what was committed before stays.
         """
         try:
-            with alone(self._log / LOCK) as ours:
+            with alone(self._log / DATASET) as ours:
                 return self._compacted(keep, progress, workers, now()) if ours else None
         except (OSError, EOFError, zlib.error) as error:
             what = f"cannot be read: {error}"

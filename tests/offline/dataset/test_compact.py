@@ -23,9 +23,10 @@ from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord, OutcomeRecord
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset import compact as compaction
-from riskd.offline.dataset.compact import LOCK, Dataset, Filed
+from riskd.offline.dataset.compact import Dataset, Filed
 from riskd.offline.dataset.manifest import commit, required
 from riskd.offline.dataset.target import Target
+from riskd.rebuild.order import DATASET
 from tests.doubles import ListLog
 from tests.offline.town import lived, write
 
@@ -284,7 +285,7 @@ def test_a_killed_run_neither_doubles_nor_loses_a_line(desk: Desk, lines: list[b
 
 def test_one_process_at_a_time(desk: Desk) -> None:
     """A run beside another does nothing, and says so."""
-    with alone(desk.log / LOCK) as ours:
+    with alone(desk.log / DATASET) as ours:
         assert ours
         assert desk.open().compact({}, lambda _: None) is None
     assert desk.compact().segments == 3
