@@ -38,7 +38,7 @@ _STEPS: Final = ("recovery", "recovered", "profile_update", "payment", "registra
 class Seen(Struct, frozen=True):
     """A value of a subject's history. Times are Unix times at which weeks begin: nothing finer is kept.
 
-    `value` is a short pseudonym where riskd keeps no more. `trust` is in units: a pass is 1, a strong one 3.
+    `value` is a short pseudonym where riskd keeps no more. `trust` is in units: a pass is 1, a strong one 6.
     """
 
     table: str

@@ -134,6 +134,15 @@ def test_shipped_policies(domain: str) -> None:
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
+def test_a_rule_asks_for_gaps_that_its_journey_knows(domain: str) -> None:
+    """`"x" in gaps` is false for ever where the journey does not expect x: whoever leaves x out would be let off."""
+    for name, journey in shipped(domain).journeys.items():
+        for rule in journey.rules:
+            asked = set(re.findall(r'"(\w+)" in gaps', rule.when))
+            assert asked <= set(journey.postures), f"{rule.name} in {name}"
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
 def test_every_number_of_a_shipped_policy_has_its_reason(domain: str) -> None:
     """Beside each band and each time limit stands why it is what it is."""
     text = (POLICIES / f"{domain}.yaml").read_text()

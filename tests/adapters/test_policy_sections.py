@@ -98,6 +98,17 @@ def test_conditions_ask_about_lists_by_name(policy: Policy) -> None:
     assert hits(policy, place=Missing("place", "not_found")) == {"office"}
 
 
+@pytest.mark.parametrize("entry", ["::ffff:192.0.2.0/120", "::ffff:c000:20a", "64:ff9b::192.0.2.0/120", "192.0.2.10"])
+def test_a_list_holds_an_ipv4_client_however_its_network_is_written(tmp_path: Path, entry: str) -> None:
+    """Mapped and translated (NAT64), as the addresses of attempts are read; a dual-stack server writes them so."""
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace("networks: [192.0.2.0/24]", f'networks: ["{entry}"]'))
+    office = load_policy(path, COMPILER)
+
+    assert "office" in hits(office) & hits(office, "::ffff:192.0.2.10")
+    assert "office" not in hits(office, "203.0.113.1") | hits(office, "2001:db8::1")
+
+
 def test_a_list_file_is_part_of_the_release(tmp_path: Path) -> None:
     """Another entry in a file beside the policy is another policy: another digest, and another release."""
     before = load_policy(write(tmp_path), COMPILER)

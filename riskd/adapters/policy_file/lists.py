@@ -12,6 +12,7 @@ from typing import Final
 import yaml
 
 from riskd.adapters.policy_file.document import Document
+from riskd.core.address import parse
 from riskd.core.errors import Problem
 from riskd.core.lists import KINDS, NamedList, of_networks
 
@@ -148,8 +149,12 @@ def _network(text: str) -> tuple[int, int, int] | None:
         network = ip_network(text)
     except ValueError:
         return None
-    first = int(network.network_address)
-    return network.version, first, first + network.num_addresses - 1
+    first, version, extent = int(network.network_address), network.version, network.num_addresses
+    if version == 6 and extent <= 2**32:
+        client = parse(str(network.network_address))
+        if client is not None and client.version == 4:
+            first, version = client.value, 4
+    return version, first, first + extent - 1
 
 
 def _lines(text: str, where: str) -> Iterator[tuple[str, tuple[str, int, int]]]:

@@ -12,7 +12,7 @@ from riskd.core.tallies import UNCOUNTED, Tallies
 
 RHYTHM = ("hour", "weekday")
 SETTLED: Final = 2.0
-"""Trusted units from which a value is the subject's own: one pass with a key, or several weaker ones in weeks."""
+"""Trusted units from which a value is the subject's own: one pass with a key, or six weaker ones, fewer over weeks."""
 
 
 class Past(Struct, frozen=True):
