@@ -58,12 +58,16 @@ class RebuildWatch:
     def close(self) -> None:
         """End the process; what it has done is kept."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            with self._process as process:
+                process.kill()
 
     def _begin(self, until: float, now: float) -> None:
         command = [sys.executable, "-m", "riskd.rebuild", str(os.getpid())]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        except OSError as error:  # no process more for this user or group, or no memory: it may pass
+            self._failed(now, [str(error)])
+            return
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(BrokenPipeError), self._process.stdin as tell:
@@ -108,11 +112,13 @@ class RebuildWatch:
             self.readings = {**self.readings, "riskd_store_rebuild_lines": lines}
             _LOG.warning("store_rebuild_finished", extra={"fields": asdict(answer.summary)})
             return
+        refused = answer.problems if isinstance(answer, Refused) else ()
+        self._failed(now, [str(problem) for problem in refused] or [f"its process ended with code {code}"])
+
+    def _failed(self, now: float, problems: list[str]) -> None:
         first, most = BACKOFF_SECONDS
         self._pause = min(2 * self._pause, most) or first
         self._due = now + self._pause
-        refused = answer.problems if isinstance(answer, Refused) else ()
-        problems = [str(problem) for problem in refused] or [f"its process ended with code {code}"]
         _LOG.error("store_rebuild_failed", extra={"fields": {"problems": problems, "again_in_s": self._pause}})
 
 

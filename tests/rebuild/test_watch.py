@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -101,6 +102,23 @@ def test_one_that_is_killed_is_begun_again_after_a_while(watched: Watched, caplo
         watched.now += 0.2
     watched.until(lambda: "store_rebuild_finished" in watched.events())
     assert held(watched.settings, time.time()) == records(watched.town.store, time.time())
+
+
+def test_a_system_without_a_process_to_give_is_asked_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it had been begun and had died: told, and after a while tried again."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", refused)
+        watched.watch.look(watched.now)
+    assert watched.events() == ["store_rebuild_failed"]
+    assert watched.watch.readings["riskd_store_rebuild_pending"] == {(): 1.0}
+    watched.now += 1.1
+    watched.watch.look(watched.now)
+    assert watched.events() == ["store_rebuild_failed", "store_rebuild_started"]
+    watched.watch.close()
 
 
 def test_a_log_that_cannot_be_read_is_told_and_tried_again(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
