@@ -192,7 +192,7 @@ def _explain(error: grpc.RpcError) -> Iterator[str]:
         else f"{error.code().name}: {error.details()}"
     )
     if error.code() is grpc.StatusCode.UNAVAILABLE and not info.reason:
-        yield "  `riskd serve` says `riskd serves` and where, once it does; --target says where to ask, --ca is for TLS"
+        yield "  `riskd serve` says where it serves once it does; --target names another place, --ca is for TLS"
     for violation in bad.field_violations:
         yield f"  {violation.field}: {violation.description}"
 
