@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToJson, Parse, ParseDict, ParseError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status.rpc_status import from_call
@@ -61,10 +61,14 @@ def assess_request(document: str, fields: Iterable[tuple[str, str]]) -> risk_pb2
     """The request that a JSON document and (path, text) fields say. Raises InvalidAttempt with all mistakes."""
     request, problems = risk_pb2.AssessRequest(), []
     described = risk_pb2.DESCRIPTOR.message_types_by_name["AssessRequest"]
-    try:
-        Parse(document, request)
-    except ParseError as error:
-        problems.append(Problem("file", str(error), "write the JSON form of riskd.v1.AssessRequest"))
+    remedy = "write the JSON form of riskd.v1.AssessRequest"
+    if not document.lstrip().startswith("{"):
+        problems.append(Problem("file", "is no JSON object", remedy))
+    else:
+        try:
+            Parse(document, request)
+        except ParseError as error:
+            problems.append(Problem("file", str(error), remedy))
     for path, text in fields:
         try:
             ParseDict(_tree(described, path, text), request)
@@ -98,9 +102,17 @@ def _value(field: FieldDescriptor, text: str) -> object:
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return {"true": True, "false": False}.get(text, text)
     if field.enum_type is not None:
-        known = [value.name for value in field.enum_type.values]
-        return next((name for name in known if name.endswith(f"_{text.upper()}")), text)
+        return _enum(field.enum_type, text)
     return text
+
+
+def _enum(kind: EnumDescriptor, text: str) -> str:
+    """The name of an enum's value, which may be written short. Raises ParseError with all of them where it is none."""
+    unspecified, *names = [value.name for value in kind.values]
+    prefix = unspecified.removesuffix("UNSPECIFIED")
+    if (wanted := prefix + text.upper().removeprefix(prefix)) in names:
+        return wanted
+    raise ParseError(f"{text!r} is none of {', '.join(name.removeprefix(prefix).lower() for name in names)}")
 
 
 def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
@@ -179,6 +191,8 @@ def _explain(error: grpc.RpcError) -> Iterator[str]:
         if info.reason
         else f"{error.code().name}: {error.details()}"
     )
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not info.reason:
+        yield "  `riskd serve` says where it serves once it does; --target names another place, --ca is for TLS"
     for violation in bad.field_violations:
         yield f"  {violation.field}: {violation.description}"
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SHOWN: Final = 200
 """Rows of a table on a terminal; `--json` and `--csv` print all."""
+NARROW: Final = 8
+"""Characters that a column needs, borders included, to say something; else each row is printed as a list."""
 EXAMPLES: Final = {
     "How strict was each week, and on whom?": """\
 SELECT date_trunc('week', moment) AS week, domain, tier, count(*) AS assessments,
@@ -109,13 +111,19 @@ def _print(answer: Answer) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table, more = Table(*[escape(name) for name in answer.columns]), 0
+    console, more = Console(), 0
+    wide = len(answer.columns) * NARROW > console.width
+    table = Table("column", "value") if wide else Table(*[escape(name) for name in answer.columns])
     for number, row in enumerate(answer.rows):
-        if number < SHOWN:
-            table.add_row(*[Text("" if value is None else str(value)) for value in row])
-        else:
+        cells = [Text("" if value is None else str(value)) for value in row]
+        if number >= SHOWN:
             more += 1
-    console = Console()
+        elif wide:
+            for name, cell in zip(answer.columns, cells, strict=True):
+                table.add_row(Text(name), cell)
+            table.add_section()
+        else:
+            table.add_row(*cells)
     console.print(table)
     if more:
         console.print(f"and {more:,} rows more: --json and --csv print all")

@@ -37,6 +37,8 @@ from riskd.core.errors import RiskdError
 
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
+UNREAD: Final = 141
+"""What a shell says of a program that SIGPIPE ended: no verdict, since nobody read it."""
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, policy, model, release, caller, imports)),
@@ -90,8 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read has gone; nothing is left to flush to.
+    except (BrokenPipeError, SystemExit) as error:
+        # Whoever read has gone; nothing is left to flush to. rich makes SystemExit(1) of it, which is a verdict here.
+        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return UNREAD
     return code

@@ -166,7 +166,9 @@ def _list(releases: Releases, args: argparse.Namespace) -> None:
     if not kept:
         print("No release is kept here yet: riskd release create. What decides is in the directories of the settings.")
         return
-    table = Table("release", "role", "created", "by", "models", "why", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("release", "role", "created", "by", "models", "why"):
+        table.add_column(head, no_wrap=head == "release", overflow="fold")
     for each in kept:
         models = ", ".join(f"{domain} {version}" for domain, version in each.models.items())
         table.add_row(each.id, _role(active, each.id), _when(each.created), each.actor, models, each.reason)

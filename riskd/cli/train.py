@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli import policy_log, rows
 
 if TYPE_CHECKING:
+    from riskd.offline.rows import Rows
     from riskd.offline.training.bundle import Report
     from riskd.offline.training.recipe import Recipe
 
@@ -93,6 +95,7 @@ def _run(args: argparse.Namespace) -> int:
     base, under = rows.base_at(args.base, args.domain)
     with policy_log.progress() as begin, rows.logs(args, begin) as logs:
         parts, names, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)
+        _refuse_unknown(recipe.without, parts)
         try:
             trained = train(parts, recipe, under, begin)
         except InvalidModel as error:
@@ -110,6 +113,19 @@ def _run(args: argparse.Namespace) -> int:
         report = save(args.out, trained, recipe, origin)
     _print(report, as_json=args.json)
     return 0
+
+
+def _refuse_unknown(without: Sequence[str], parts: Sequence[Rows]) -> None:
+    """A class that no row has cannot be left out: the name is a slip, or the log tells no classes."""
+    from riskd.core.errors import InvalidSettings, Problem
+    from riskd.offline.sources import attacks_of
+
+    known = sorted({name for part in parts for name in attacks_of(part)})
+    remedy = f"one of {', '.join(known)}" if known else "only logs with a truth, and data sets, tell classes of attack"
+    if problems := [
+        Problem("--without", f"no row is of class {name!r}", remedy) for name in without if name not in known
+    ]:
+        raise InvalidSettings(problems)
 
 
 def _print(report: Report, *, as_json: bool) -> None:

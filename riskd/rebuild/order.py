@@ -56,8 +56,10 @@ class LogSource(Struct, frozen=True):
 
 
 def segments_of(directory: Path) -> list[Path]:
-    """The segments of a log, in order. Raises InvalidFile when there are none."""
-    found = segments(directory)
+    """The segments of a log, in order; of a simulation's directory, which has more in it than its log, those of its
+    `decisions`. Raises InvalidFile when there are none."""
+    inside = directory / "decisions"
+    found = segments(inside if inside.is_dir() else directory)
     if not found:
         why = "has no segments of a decision log" if directory.is_dir() else "is not a directory"
         raise InvalidFile([Problem(str(directory), why, "name the directory of the setting log.dir")])

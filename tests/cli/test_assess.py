@@ -110,6 +110,7 @@ def test_scripts_can_branch_on_the_tier(running: Running) -> None:
         (("--set", "subject.first=x"), "subject.first"),
         (("--set", "device=x"), "device"),
         (("--set", "journey=logon"), "journey"),
+        (("--credential", "checked"), "credential_result"),
         (("--set", "device.mobile=perhaps"), "device.mobile"),
         (("--set", "event_time=yesterday"), "event_time"),
         (("--set", "subject"), "--set"),
@@ -121,6 +122,24 @@ def test_bad_input_is_refused_before_anything_is_sent(arguments: tuple[str, ...]
     with pytest.raises(InvalidAttempt) as caught:
         run("assess", *arguments)
     assert [problem.where for problem in caught.value.problems] == [where]
+
+
+@pytest.mark.parametrize("word", ["checked", "fail", "unspecified", ""])
+def test_a_word_that_is_none_is_told_with_those_that_are(word: str) -> None:
+    """Half a word is not guessed at: `checked` once meant `not_checked`."""
+    with pytest.raises(InvalidAttempt) as caught:
+        run(*LOGIN, "--credential", word)
+    assert caught.value.problems[0].what == f"{word!r} is none of not_checked, succeeded, failed"
+
+
+@pytest.mark.parametrize("document", ["[]", "", '"login"', "null"])
+def test_a_file_without_an_object_is_no_empty_attempt(document: str, tmp_path: Path) -> None:
+    """A list of attempts, or an empty file, is the mistake; not every field that is then missing."""
+    file = tmp_path / "attempt.json"
+    file.write_text(document)
+    with pytest.raises(InvalidAttempt) as caught:
+        run("assess", str(file))
+    assert [problem.what for problem in caught.value.problems] == ["is no JSON object"]
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -149,7 +168,9 @@ def test_violations_are_listed_and_exit_2(running: Running, capsys: pytest.Captu
 def test_no_answer_in_time_exits_3(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody listening is told apart from a mistake."""
     assert run(*LOGIN, "--target", "127.0.0.1:1") == client.NO_ANSWER
-    assert capsys.readouterr().err.startswith("riskd: UNAVAILABLE:")
+    said = capsys.readouterr().err
+    assert said.startswith("riskd: UNAVAILABLE:")
+    assert "`riskd serve`" in said
 
 
 def test_other_errors_exit_1(running: Running) -> None:

@@ -137,6 +137,18 @@ def test_a_candidate_is_told_in_text_json_and_pictures(
     assert sum(sum(row.values()) for row in domain["moves"].values()) == domain["total"]["decisions"]
 
 
+def test_a_directory_with_a_log_and_more_is_read_for_its_log(
+    written: Written, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `riskd simulate` leaves it: lines that lie beside `decisions` are no lines of the log."""
+    (written.log.parent / "truth.jsonl").write_text('{"assessment_id":"0"}\n', encoding="utf-8")
+    code, report = run(capsys, "backtest", written.policies, "--log", written.log.parent, "--json")
+    assert code == 0
+    counts = json.loads(report)["counts"]
+    assert counts["replayed"] == ATTEMPTS
+    assert not counts.get("unreadable")
+
+
 def test_rules_are_told_by_what_they_did(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
     """Acting ones, shadow ones, and those that never hit."""
     words = ("rules", "--policies", written.policies / "customer.yaml", "--log", written.log)
@@ -197,6 +209,11 @@ def test_a_log_that_is_too_small_is_refused(written: Written, capsys: pytest.Cap
     ("words", "told"),
     [
         (["backtest", "{policies}", "--log", "{tmp}"], "has no segments of a decision log"),
+        (
+            ["backtest", "{policies}", "--log", "{log}", "--since", "2099-01-01", "--exit-code"],
+            "no decision to replay: ",
+        ),
+        (["rules", "--log", "{log}", "--release", "ffffffffffffffff"], "no decision to replay: "),
         (["backtest", "{tmp}/none.yaml", "--log", "{log}"], "cannot be read"),
         (["rules", "--policies", "{policies}/customer.yaml", "--domain", "machine", "--log", "{log}"], "no policy of"),
         (

@@ -170,6 +170,16 @@ def test_a_log_without_fraud_judges_nothing(
     assert "rows to judge by: none is fraudulent" in capsys.readouterr().err
 
 
+def test_a_class_that_no_row_has_cannot_be_left_out(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip of the name is told with the classes that there are, and nothing is trained."""
+    arguments = ["train", *SMALL, "--log", str(log), "--out", str(tmp_path / "t1"), "--without"]
+    assert main([*arguments, "targetted"]) == 2
+    assert f"no row is of class 'targetted' (one of {', '.join(sorted(ATTACKS))})" in capsys.readouterr().err
+    assert not (tmp_path / "t1").exists()
+
+
 def test_without_the_learner_the_extra_is_named(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from riskd.core.attempt import OUTCOMES
-from tests.e2e.service import LONDON, Service, riskd
+from tests.e2e.service import LONDON, Service, environment, riskd
 
 LOGIN = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", LONDON)
 
@@ -58,6 +60,17 @@ def test_exit_codes(arguments: tuple[str, ...], code: int, said: str, service: S
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
+def test_a_reader_that_leaves_hears_no_verdict(words: tuple[str, ...], tmp_path: Path) -> None:
+    """As any program that SIGPIPE ends: 141, in silence; neither 0 nor 1, which mean something."""
+    command = [sys.executable, "-m", "riskd", *words]
+    with subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as left:
+        assert left.stdout is not None
+        assert left.stderr is not None
+        left.stdout.close()
+        assert (left.wait(30), left.stderr.read()) == (141, b"")
 
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_worst_request_still_gets_its_answer() -> None:
 
 
 def test_an_error_without_violations_is_told_whole() -> None:
-    """Nothing else says what was wrong and what to do: neither the end of a problem nor the next problem is left out."""
+    """Nothing else says what was wrong and what to do: neither the end of a problem nor the next one is left out."""
     remedy = "outcomes are accepted for as long as the policy keeps receipts: 90 days, unless it says otherwise"
     unknown = Problem("assessment_id", f"no assessment {'0' * 32} of this tenant", remedy)
     assert status(UnknownAssessment([unknown])).message.endswith(f"of this tenant; {remedy}")

@@ -173,6 +173,14 @@ def test_a_question_may_come_from_standard_input(
     assert said(capsys) == [{"n": 100}]
 
 
+def test_more_columns_than_a_line_has_are_told_one_by_one(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of a hundred columns in eighty characters would be borders alone."""
+    assert asked.query("SELECT * FROM assessments LIMIT 2") == 0
+    told = capsys.readouterr().out
+    assert told.count("│ journey ") == 2
+    assert "│ customer " in told
+
+
 def test_no_dataset_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --from and the setting there is nothing to ask."""
     assert main(["log", "query", "SELECT 1", "--set", f"state.dir={tmp_path}"]) == 2
