@@ -81,7 +81,7 @@ class Server(Struct, frozen=True, kw_only=True):
     ] = 100
     max_message_kb: Annotated[
         int, Meta(ge=16, le=65_536, description="Largest request accepted, KiB (a batch is one request).")
-    ] = 1024
+    ] = 256
     max_connection_age_s: Annotated[
         int,
         Meta(ge=1, le=86_400, description="Age at which a connection is asked to reconnect, so that load rebalances."),

@@ -68,7 +68,7 @@ class Options(Struct, frozen=True, kw_only=True):
     """Longest wait of a sign-in or an outcome for its turn."""
     standing_queue_s: float = 0.005
     """The same for a sign-in, where more came than could be done in `queue_s`, and until that is made up for."""
-    max_message_bytes: int = 1024 * 1024
+    max_message_bytes: int = 256 * 1024
     """Largest request of all: a batch of 500 attempts with every usual signal, at 2 KiB each."""
     reuse_port: bool = False
     """Share the port with other workers (SO_REUSEPORT)."""

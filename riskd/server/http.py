@@ -34,11 +34,12 @@ TEXT: Final = "text/plain; charset=utf-8"
 
 
 class Endpoint:
-    """What each path answers. `page` renders the metrics for an Accept header; `ready` says whether all serve, and
-    `failing` which parts failed lately.
+    """What each path answers. `page` renders the metrics for an Accept header; `ready` says whether calls are to come,
+    and `failing` which parts failed lately, or are missing.
 
     Parts that fail leave it ready: it still answers, by the policy's postures, and says what it lacks. Were it taken
-    out of the balancer, so would all others that share the store, and sign-ins would have no answer at all.
+    out of the balancer, so would all others that share the store, and sign-ins would have no answer at all. So does a
+    worker that is missing: the others take its calls, and what kills workers here may kill them everywhere.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Endpoint:
             if self._ready():
                 failing = ", ".join(self._failing())
                 return HTTPStatus.OK, TEXT, f"ready, without: {failing}\n".encode() if failing else b"ready\n"
-            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"not every worker serves\n"
+            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"no worker serves, or some begin, or it stops\n"
         return HTTPStatus.NOT_FOUND, TEXT, b"there is /metrics, /healthz and /readyz\n"
 
 

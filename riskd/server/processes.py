@@ -107,7 +107,7 @@ class Board:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._cells = memoryview(mmap.mmap(-1, 8 * (3 * len(names) + 1))).cast("q")
+        self._cells = memoryview(mmap.mmap(-1, 8 * (3 * len(names) + 2))).cast("q")
 
     def post(self, index: int, pid: int, serving: bool) -> None:
         """The state of one process; pid 0 when it is dead."""
@@ -122,6 +122,15 @@ class Board:
     def silent(self, index: int) -> float:
         """Seconds since a process last said that it lives."""
         return time.monotonic() - self._cells[3 * index + 2]
+
+    def open(self, *, takes_calls: bool) -> None:
+        """From when all serve until the stop begins."""
+        self._cells[-2] = takes_calls
+
+    @property
+    def opened(self) -> bool:
+        """Whether calls are to come, as long as anybody serves."""
+        return bool(self._cells[-2])
 
     def replaced(self) -> None:
         """One more process was replaced."""
@@ -330,6 +339,7 @@ class ProcessTree:
             self._facts.update(message.facts)
             if not self._was_ready and all(other.serving for other in self._children):
                 self._was_ready = True
+                self._board.open(takes_calls=True)
                 self._ready(self._facts)
 
     def _bury(self, child: _Child) -> None:
@@ -360,6 +370,7 @@ class ProcessTree:
 
     def _stop(self, code: int) -> None:
         self._stopping, self._code = True, code
+        self._board.open(takes_calls=False)
         self._kill_at = time.monotonic() + self._grace + LAST_SECONDS
         self._signal(signal.SIGTERM, [child for child in self._children if not child.task.last])
 

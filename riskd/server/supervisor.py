@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import filterfalse
 from pathlib import Path
 from typing import Final
 
@@ -99,8 +100,8 @@ def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board
         rebuild = running.enter_context(rebuilding(settings))
         endpoint = Endpoint(
             lambda accept: page.render(accept, {**readings(board), **watch.readings, **rebuild.readings}),
-            lambda: all(board.serving(name) for name in workers),
-            lambda: failing(memory),
+            lambda: board.opened and any(map(board.serving, workers)),
+            lambda: [*failing(memory), *filterfalse(board.serving, workers)],
         )
         server = running.enter_context(Server(settings.metrics.host, settings.metrics.port, endpoint))
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()

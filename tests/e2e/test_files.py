@@ -223,7 +223,7 @@ def test_what_changes_is_taken_by_all_workers_and_what_is_bad_by_none(files: Pat
         for worker in before:
             os.kill(worker, signal.SIGKILL)
         eventually(lambda: not set(before) & set(service.workers()))
-        eventually(lambda: service.get("/readyz")[0] == 200)
+        eventually(lambda: service.metric("riskd_workers_serving") == 2)
         assert decided_by(service) == {second}
         assert failed(service)
         assert "place" in gaps(service)

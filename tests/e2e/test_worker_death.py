@@ -75,7 +75,7 @@ def test_what_was_answered_is_found_after_a_worker_was_killed(tmp_path: Path) ->
         ids = {answer.assessment_id for answer in answers}
         assert len(ids) == len(answers) >= CLIENTS * (BEFORE + AFTER)
 
-        eventually(lambda: service.get("/readyz")[0] == 200)
+        eventually(lambda: service.metric("riskd_workers_serving") == 2)
         assert service.metric("riskd_worker_restarts_total") == 1
         assert service.metric("riskd_failures_total") == 0
         tries = sum(client.tries for client in clients)

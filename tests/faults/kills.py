@@ -154,7 +154,7 @@ class Killer:
 
     def _ready(self) -> bool:
         with suppress(OSError):
-            return self.service.get("/readyz")[0] == 200
+            return self.service.metric("riskd_workers_serving") == WORKERS
         return False
 
 

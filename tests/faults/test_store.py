@@ -165,7 +165,7 @@ def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
             file.truncate(2 * 4096)
         eventually(caller.is_unconnected)
         eventually(lambda: not caller.is_unconnected())
-        eventually(lambda: service.get("/readyz")[0] == 200)
+        eventually(lambda: service.metric("riskd_workers_serving") == 2)
         is_begun_anew(service, caller)
         comes_back(service, before)
         (aside,) = tmp_path.glob("store.corrupt-*")

@@ -114,7 +114,7 @@ def test_killed_worker_is_replaced_and_its_counters_go_on() -> None:
         assert tree.metric('riskd_failures_total{part="store"}') == 2
         os.kill(tree.facts["pids"]["worker-0"], signal.SIGKILL)
         eventually(lambda: tree.metric('riskd_failures_total{part="store"}') == 3)
-        eventually(lambda: tree.get("/readyz")[0] == 200)
+        eventually(lambda: tree.metric("riskd_workers_serving") == 2)
         assert tree.metric("riskd_worker_restarts_total") == 1
         assert tree.metric("riskd_workers") == 2
 
@@ -127,7 +127,7 @@ def test_a_system_without_a_process_to_give_is_asked_again(times: int) -> None:
         pids = tree.facts["pids"]
         os.kill(pids["worker-0"], signal.SIGKILL)
         eventually(lambda: tree.metric("riskd_worker_restarts_total") == times + 1)
-        eventually(lambda: tree.get("/readyz")[0] == 200)
+        eventually(lambda: tree.metric("riskd_workers_serving") == 2)
         assert alive(pids["worker-1"])
         assert len(children(tree.process.pid)) == 3
 
@@ -215,8 +215,18 @@ def test_second_signal_stops_at_once() -> None:
         assert tree.end()[0] == 0
 
 
+def test_ready_as_long_as_any_worker_serves() -> None:
+    """The others take the calls of one that is missing, which is named; what killed it may kill it anywhere."""
+    with running("serve", "serve", refused=10**9) as tree:
+        tree.wait_ready()
+        os.kill(tree.facts["pids"]["worker-0"], signal.SIGKILL)
+        eventually(lambda: tree.get("/readyz") == (200, "ready, without: store, worker-0\n"))
+        os.kill(tree.facts["pids"]["worker-1"], signal.SIGKILL)
+        eventually(lambda: tree.get("/readyz")[0] == 503)
+
+
 def test_not_ready_while_a_worker_drains() -> None:
-    """The monitor outlives the workers, and says that not all of them serve."""
+    """The monitor outlives the workers, and says that no call is to come."""
     with running("serve", "hang", grace=600.0) as tree:
         tree.wait_ready()
         tree.process.send_signal(signal.SIGTERM)
