@@ -31,6 +31,7 @@ from riskd.core.attempt import (
 )
 from riskd.core.context import Memory, Missing, Remembered
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, UnknownAssessment
+from riskd.core.features import NAMES
 from riskd.core.history import History
 from riskd.core.lineup import Lineup
 from riskd.core.recall import RECEIPT, REPLY
@@ -401,6 +402,23 @@ def test_nobody_else_can_report_an_outcome(
     assert bench.learned() == History()
     assert bench.logged() == 1
     assert bench.tell(answer, "confirmed_legitimate") == learn.UNITS
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 299])
+def test_a_recovery_is_remembered_whichever_clock_told_it(release: Release, ahead: float) -> None:
+    """Of two machines one runs ahead, by no more than is tolerated: who recovers an account on it and changes its
+    details on the other, at once, is not let off."""
+    bench = Bench(release, MemoryStore())
+    recovery = bench.assess(replace(LOGIN, journey="recovery"))
+    bench.now = NOW + 60 + ahead
+    bench.tell(recovery, "recovery_completed")
+    bench.now = NOW + 60
+    bench.assess(replace(LOGIN, journey="profile_update"))
+    update = record.decode(bench.log.lines[-1])
+
+    assert isinstance(update, record.AssessmentRecord)
+    assert "recovery_then_update" in update.hits
+    assert update.vector[NAMES.index("hours_since_recovery")] == 0.0
 
 
 def damage(store: HistoryStore, kind: bytes) -> None:

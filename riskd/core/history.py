@@ -77,6 +77,8 @@ OWNERS: Final = Table(period=WEEK, keep=5, capacity=SKETCH.capacity)
 """The sketch `owner`: who was proven to come from an address or a network, week by week."""
 MARKS: Final = 4
 """Moments kept of each kind."""
+AHEAD: Final = 300
+"""Seconds that one clock may run ahead of another, as `validation` tolerates."""
 PROFILE_SECONDS: Final = 26 * WEEK
 ACTIVITY_SECONDS: Final = 26 * HOUR
 SEQUENCE_SECONDS: Final = 30 * DAY
@@ -388,11 +390,8 @@ def where(mark: tuple[float, ...]) -> tuple[float, float, float]:
 
 
 def newest(history: History, kind: str, now: float) -> tuple[float, ...] | None:
-    """The latest mark of a kind that is not after `now`."""
-    for mark in history.marks.get(kind, ()):
-        if mark[0] <= now:
-            return mark
-    return None
+    """The latest mark of a kind that is not after `now`, by more than clocks may differ."""
+    return next((mark for mark in history.marks.get(kind, ()) if mark[0] <= now + AHEAD), None)
 
 
 def last_visit(history: History, now: float) -> float | None:

@@ -91,5 +91,6 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
 
 
 def _hours(activity: History, kind: str, now: float) -> float:
+    """Hours ago; what a clock that runs ahead has marked counts as now."""
     mark = newest(activity, kind, now) if activity.marks else None
-    return min((now - mark[0]) / HOUR, LONG_AGO_H) if mark else LONG_AGO_H
+    return min(max((now - mark[0]) / HOUR, 0.0), LONG_AGO_H) if mark else LONG_AGO_H
