@@ -80,6 +80,6 @@ def _list(args: argparse.Namespace) -> int:
     for each in callers:
         known = [*each.certificates, *([f"{len(each.token_sha256)} token"] if each.token_sha256 else [])]
         print(f"{each.name}: known by {', '.join(known)}")
-        print(f"  tenants  {', '.join(tenant or '(none)' for tenant in sorted(each.tenants))}")
+        print(f"  tenants  {', '.join(tenant or 'none named' for tenant in sorted(each.tenants))}")
         print(f"  methods  {', '.join(method.removeprefix('riskd.v1.') for method in sorted(each.methods))}")
     return 0

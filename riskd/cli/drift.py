@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DRIFTED: Final = 1
 _ROWS: Final = 8
+_ASKED: Final = "that were asked for, with the features of this riskd"
 """Signals of a domain that people are told without asking."""
 
 
@@ -83,7 +84,7 @@ def _run(args: argparse.Namespace) -> int:
         if counted.bins[domain].rows
     ]
     if not found:
-        raise _refused(args.log, f"has no decisions of {', '.join(against)} that were asked for")
+        raise _refused(args.log, f"has no decisions of {', '.join(against)} {_ASKED}")
     if args.html:
         from riskd.offline.drift.page import page
 
@@ -118,7 +119,7 @@ def _against(args: argparse.Namespace, registry: Registry, begin: Begin) -> dict
     known = {domain: Against(reference=each, bundle=bundles[domain]) for domain, each in references.items() if each}
     lacking = [domain for domain in args.domain or () if domain not in known] or (not known and [*domains])
     if lacking:
-        said = f"of {', '.join(lacking)}" + (" that were asked for" if args.against else "")
+        said = f"of {', '.join(lacking)}" + (f" {_ASKED}" if args.against else "")
         what = f"has no decisions {said}" if args.against else f"the model {said} says not what it was trained on"
         raise _refused(args.against or "reference.json", what)
     return known
@@ -146,5 +147,7 @@ def _print(args: argparse.Namespace, found: Sequence[Drift], left_out: Mapping[s
 def _refused(where: object, what: str) -> Exception:
     from riskd.core.errors import InvalidFile, Problem
 
-    remedy = "riskd model reference BUNDLE --log DIR, or riskd drift --against DIR" if "trained" in what else ""
+    remedy = "`riskd replay` gives a log of another version these features"
+    if "trained" in what:
+        remedy = "riskd model reference BUNDLE --log DIR, or riskd drift --against DIR"
     return InvalidFile([Problem(str(where), what, remedy)])

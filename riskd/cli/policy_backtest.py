@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from riskd.offline.report import DomainReport, Group, Report
-    from riskd.offline.tally import Tally
 
 _COLUMNS: Final = (
     "decisions", "stricter", "laxer", "challenged", "friction on good", "recall of fraud", "precision"
@@ -53,21 +52,8 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
     with policy_log.progress() as begin:
         source, policies = policy_log.source(args, [given], begin)
         tally = run(source)
-    _refuse_nothing(args.log, tally)
+    policy_log.refuse_nothing(args.log, tally)
     return report(str(args.log), tally, policies), time.perf_counter() - begun
-
-
-def _refuse_nothing(log: Path, tally: Tally) -> None:
-    """No decision that differs is a verdict; no decision at all is none."""
-    from riskd.core.errors import InvalidFile, Problem
-
-    if tally.counts["replayed"]:
-        return
-    left = ", ".join(
-        f"{tally.counts[name]:,} {what}" for name, what in policy_log.LEFT_OUT.items() if tally.counts[name]
-    )
-    what = "has no decision to replay" + (f": {left}" if left else "")
-    raise InvalidFile([Problem(str(log), what, "name another log, domain or time")])
 
 
 def _backtest(args: argparse.Namespace) -> int:

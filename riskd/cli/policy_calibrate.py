@@ -58,6 +58,7 @@ def _run(args: argparse.Namespace) -> int:
         samples = Samples()
         for part in passes(source, partial(collect, presumed=args.presume_good)):
             samples += part
+    policy_log.refuse_nothing(args.log, samples.tally)
     found = [calibrate(samples, policy, name, budget) for policy, name, budget in chosen]
     if args.json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())

@@ -15,6 +15,7 @@ from riskd.core.attempt import DOMAINS, JOURNEYS
 if TYPE_CHECKING:
     from riskd.core.policy import Policy
     from riskd.offline.backtest import Source
+    from riskd.offline.tally import Tally
 
 Begin = Callable[[str, int], Callable[[int], None]]
 
@@ -77,6 +78,25 @@ def count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, 1 or more")
     return int(text)
+
+
+def refuse_nothing(log: Path, tally: Tally) -> None:
+    """No decision that differs is a verdict; no decision at all is none. Raises InvalidFile."""
+    from riskd.core.errors import InvalidFile, Problem
+
+    if tally.counts["replayed"]:
+        return
+    left = ", ".join(f"{tally.counts[name]:,} {what}" for name, what in LEFT_OUT.items() if tally.counts[name])
+    what = "has no decision to replay" + (f": {left}" if left else "")
+    raise InvalidFile(
+        [
+            Problem(
+                str(log),
+                what,
+                "name another log, domain or time; `riskd replay` gives a log the features of this version",
+            )
+        ]
+    )
 
 
 def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tuple[Source, list[Policy]]:

@@ -121,7 +121,9 @@ def _read(log: Log, domain: str, labels: Labels) -> Rows:
     wanted = Wanted(domain=domain, truth=log.truth, by_truth=labels == "truth")
     rows = read_rows(Target.open(str(log.directory)), wanted)
     if not len(rows):
-        raise InvalidFile([Problem(str(log.directory), f"has no assessment of domain {domain}", "name another log")])
+        what = f"has no assessment of domain {domain} with the features of this riskd"
+        remedy = "name another log; `riskd replay` makes one with them of a log of another version"
+        raise InvalidFile([Problem(str(log.directory), what, remedy)])
     return rows
 
 

@@ -96,7 +96,9 @@ class _Columns:
         """One assessment; a line that was written twice counts once."""
         if len(record.vector) != len(NAMES):
             what = f"has vectors of {len(record.vector)} features, and this riskd has {len(NAMES)}"
-            raise InvalidFile([Problem(str(path), what, "read the log with the version that wrote it")])
+            raise InvalidFile(
+                [Problem(str(path), what, "`riskd replay LOG --out DIR` makes a log with the features of this one")]
+            )
         if record.id in self._seen:
             return
         self._seen[record.id] = record.subject, record.time, record.journey

@@ -214,6 +214,7 @@ def test_a_log_that_is_too_small_is_refused(written: Written, capsys: pytest.Cap
             "no decision to replay: ",
         ),
         (["rules", "--log", "{log}", "--release", "ffffffffffffffff"], "no decision to replay: "),
+        (["calibrate", "--log", "{log}", "--budget", "1%", "--since", "2099-01-01"], "no decision to replay: "),
         (["backtest", "{tmp}/none.yaml", "--log", "{log}"], "cannot be read"),
         (["rules", "--policies", "{policies}/customer.yaml", "--domain", "machine", "--log", "{log}"], "no policy of"),
         (
