@@ -303,3 +303,21 @@ def test_closing_ends_the_threads(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(Unavailable):
         write(store)
+
+
+def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's limit of threads, reached for a moment, makes a call unavailable, and not the store for good."""
+
+    def none(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    server = RedisServer(tmp_path)
+    with running(server):
+        store = RedisStore([server.address], Access())
+        with monkeypatch.context() as poor:
+            poor.setattr(Thread, "start", none)
+            for _ in range(SILENCES + 1):
+                with pytest.raises(Unavailable):
+                    store.read((KEY,), (), NOW, DEADLINE)
+        until(lambda: works(store))
+        store.close()

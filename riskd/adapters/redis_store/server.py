@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Condition, Event, Lock, Thread
 from time import monotonic
 from typing import Final
@@ -80,8 +81,9 @@ class Server:
             link = self._rested()
             if link is not None:
                 return link
-            if self._held < self._limit and self._opening < self._waiting:
-                self._open()
+            if self._held < self._limit and self._opening < self._waiting and not self._open():
+                remedy = "let the process have more threads: the limit is the user's, or the container's"
+                raise Unavailable([Problem(f"redis {self.address}", "no thread to connect with", remedy)])
             if not self._changed.wait(max(deadline - monotonic(), 0)) and monotonic() >= deadline:
                 if self._opening:
                     self._silent(begun)
@@ -120,15 +122,13 @@ class Server:
             self._fail(problem)
 
     def _fail(self, problem: Problem) -> None:
-        if self._fault is not None:
-            return
+        if self._fault is not None or not (self._opening or self._open()):
+            return  # Nobody would find out that it is back: callers go on asking.
         self._fault = problem
         for link in self._idle:
             link.close()
         self._held -= len(self._idle)
         self._idle.clear()
-        if not self._opening:
-            self._open()
         self._changed.notify_all()
 
     def close(self) -> None:
@@ -141,10 +141,14 @@ class Server:
             self._idle.clear()
             self._changed.notify_all()
 
-    def _open(self) -> None:
-        self._held += 1
-        self._opening += 1
-        Thread(target=self._keep_trying, name=f"riskd-redis {self.address}", daemon=True).start()
+    def _open(self) -> bool:
+        """Have a thread connect; False where the process can have none."""
+        with suppress(RuntimeError):
+            Thread(target=self._keep_trying, name=f"riskd-redis {self.address}", daemon=True).start()
+            self._held += 1
+            self._opening += 1
+            return True
+        return False
 
     def _keep_trying(self) -> None:
         pause = PAUSE

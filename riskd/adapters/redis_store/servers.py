@@ -224,7 +224,10 @@ class Servers:
             if self._looking or len(self._owners) == 1 or self._closed.is_set():
                 return
             self._looking = True
-        Thread(target=self._keep_looking, name="riskd-redis", daemon=True).start()
+        try:
+            Thread(target=self._keep_looking, name="riskd-redis", daemon=True).start()
+        except RuntimeError:  # no thread to be had: the next caller tries
+            self._looking = False
 
     def _keep_looking(self) -> None:
         pause = PAUSE
