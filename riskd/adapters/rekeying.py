@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from threading import Event
 from typing import Final
@@ -49,7 +50,8 @@ def write_mark(store: HistoryStore, mark: Mark) -> None:
 def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
     """Give a record its new key and pseudonyms, after the histories that it names; how many moved.
 
-    Raises Unavailable. Where a record lies under both keys, they become one.
+    Raises Unavailable. Where a record lies under both keys, they become one. One that cannot be read is let go: it
+    would keep its old pseudonym for good.
     """
     count = 0
     for _ in range(TRIES):
@@ -57,9 +59,14 @@ def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
         if record is None:
             return count
         kind, target = key[-1:], moved_key(key, layer)
-        for other in named(key, record):
+        try:
+            others, again = named(key, record), moved(key, record, layer)
+        except (msgspec.DecodeError, struct.error):
+            store.replace([Change(key, record, None)])
+            continue
+        for other in others:
             count += move(store, other, layer)
-        again, (there,) = moved(key, record, layer), store.load((target,))
+        (there,) = store.load((target,))
         if there is not None:
             again = there if kind in PAPERS else merged(there, again)
         if store.replace([Change(target, there, again), Change(key, record, None)]):

@@ -21,7 +21,7 @@ from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
 from riskd.core.recall import IMPORT, PROFILE, RECEIPT
 from riskd.core.rekey import layers
-from riskd.core.stored import PLACE, Swap, payload
+from riskd.core.stored import PLACE, Change, Swap, payload
 from riskd.core.tallies import Tallies
 from riskd.ports import HistoryStore
 from tests.cases.world import attempt
@@ -294,3 +294,16 @@ def test_told_to_stop_it_goes_on_later(office: Office) -> None:
     held = len(office.records())
     assert moved_all(office.store, SECOND, 1) == held
     assert moved_all(office.store, SECOND, 1) == 0
+
+
+@pytest.mark.parametrize("kind", [PROFILE, RECEIPT])
+@pytest.mark.parametrize("left", [0, 3, 12])
+def test_what_cannot_be_read_holds_up_nobody(office: Office, kind: bytes, left: int) -> None:
+    """A damaged record goes, for it cannot be moved and would lie under its old pseudonym for good; all others move."""
+    office.sign_in("anne")
+    before = office.records()
+    key = next(key for key in before if key.endswith(kind))
+    assert office.store.replace([Change(key, before[key], before[key][:left])])
+
+    assert moved_all(office.store, SECOND, 1) == len(before) - 1
+    assert all(layers(key) == 1 for key in office.records())

@@ -82,7 +82,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     return (
         _hour(past, hour, now) if hour else math.nan,
         _llr([(tallies.weekday or UNCOUNTED).get(weekday)], past, now, 1 / 7) if weekday else math.nan,
-        (now - visit) / DAY if visit else math.nan,
+        max((now - visit) / DAY, 0.0) if visit else math.nan,
         past.total,
         float(max(int(now // WEEK) - past.account[0], 0)),
     )
