@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -85,13 +86,23 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(handler=_outcome)
 
 
+def _deadline(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to answer in: write seconds, such as 0.5")
+    return seconds
+
+
 def add_connection(
     parser: argparse.ArgumentParser, target: str | None = "127.0.0.1:50551", timeout: float = 1.0
 ) -> None:
     """The flags with which a command reaches a running service. `target` None: the command finds it by itself."""
     where = "host and port (default: %(default)s)" if target else "host and port, or unix:PATH (default: the socket)"
     parser.add_argument("--target", default=target, help=where)
-    parser.add_argument("--timeout", type=float, default=timeout, help="deadline in seconds (default: %(default)s)")
+    parser.add_argument("--timeout", type=_deadline, default=timeout, help="deadline in seconds (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the JSON form of the response")
     for flag, meaning in CONNECTION.items():
         variable = f"RISKD_CLIENT_{flag}".upper().replace("-", "_")

@@ -36,6 +36,12 @@ _EXIT: Final = {
     grpc.StatusCode.CANCELLED: NO_ANSWER,
     grpc.StatusCode.RESOURCE_EXHAUSTED: NO_ANSWER,
 }
+_HINTS: Final = {
+    grpc.StatusCode.UNAVAILABLE: "`riskd serve` says where it serves once it does; --target names another place, "
+    "--ca is for TLS",
+    grpc.StatusCode.UNIMPLEMENTED: "that is not served there: `subjects.serve` and `release.serve` say where it is",
+}
+"""What to look at after an error that gRPC itself makes."""
 Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse
 
 
@@ -191,8 +197,8 @@ def _explain(error: grpc.RpcError) -> Iterator[str]:
         if info.reason
         else f"{error.code().name}: {error.details()}"
     )
-    if error.code() is grpc.StatusCode.UNAVAILABLE and not info.reason:
-        yield "  `riskd serve` says where it serves once it does; --target names another place, --ca is for TLS"
+    if not info.reason and (hint := _HINTS.get(error.code())):
+        yield f"  {hint}"
     for violation in bad.field_violations:
         yield f"  {violation.field}: {violation.description}"
 

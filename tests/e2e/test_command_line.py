@@ -47,6 +47,7 @@ def test_an_answer_for_programs(service: Service, tmp_path: Path) -> None:
         ((*LOGIN, "--ip", "nowhere"), 2, "  network.client_ip: 'nowhere' is not an address"),
         ((*LOGIN, "--set", "device.colour=red"), 2, "riskd: device.colour: "),
         ((*LOGIN, "--journey", "logon"), 2, "riskd: journey: "),
+        ((*LOGIN, "--timeout", "0"), 2, "'0' is no time to answer in"),
         (("outcome", "123", OUTCOMES[0]), 2, "  assessment_id: not an assessment id"),
         (("outcome", "0" * 32, OUTCOMES[0]), 1, "NOT_FOUND UNKNOWN_ASSESSMENT"),
         ((*LOGIN, "--target", "127.0.0.1:1"), 3, "riskd: UNAVAILABLE"),
@@ -60,6 +61,13 @@ def test_exit_codes(arguments: tuple[str, ...], code: int, said: str, service: S
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_served_elsewhere_is_said_to_be(service: Service, tmp_path: Path) -> None:
+    """The rights of subjects have a socket of their own; whoever asks at the port is told which setting says so."""
+    done = riskd("subject", "show", "--domain", "customer", "alex", "--target", service.address, state=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "`subjects.serve`" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
