@@ -7,6 +7,7 @@ next run deletes; no line comes twice, and none is lost.
 
 from __future__ import annotations
 
+import secrets
 import time
 import zlib
 from collections import Counter, defaultdict
@@ -84,7 +85,7 @@ class Dataset:
 
     def _compacted(self, keep: Mapping[str, float], progress: Progress, workers: int | None, now: float) -> Filed:
         self._archive.remember()
-        self._manifest = read(self._target) or self._new
+        self._manifest = self._ours(read(self._target) or self._new)
         self._clear()
         new = self.new_segments()
         with crew(workers, new) as pool:
@@ -101,6 +102,16 @@ class Dataset:
             rows={table: sum(part.rows for part in held.of(table)) for table in TABLES},
             files=len(held.parts),
         )
+
+    def _ours(self, held: Manifest) -> Manifest:
+        """The dataset, if it is of this log. Another's would take in these segments at every run, as if new."""
+        file = self._log / DATASET
+        log = file.read_text(encoding="ascii") or secrets.token_hex(8)
+        if held.log not in ("", log):
+            remedy = f"give each log a directory of its own; if that log is gone, write {held.log} into {file}"
+            raise InvalidFile([Problem(self._target.name, "holds the decisions of another log", remedy)])
+        file.write_text(log, encoding="ascii")
+        return replace(held, log=log)
 
     def new_segments(self) -> list[Path]:
         """Those that are not in the dataset yet."""

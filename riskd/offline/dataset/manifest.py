@@ -30,10 +30,11 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """A whole dataset. `segments`: those that are in it and still in the log; `erased`: erasures that were applied;
-    `features`: every feature that a file has a column of."""
+    """A whole dataset. `log`: what tells its log from others; `segments`: those that are in it and still in the log;
+    `erased`: erasures that were applied; `features`: every feature that a file has a column of."""
 
     format: int = FORMAT
+    log: str = ""
     buckets: int = BUCKETS
     features: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()

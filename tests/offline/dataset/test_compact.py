@@ -19,6 +19,7 @@ from pyarrow.fs import SubTreeFileSystem, _MockFileSystem
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive, alone
 from riskd.adapters.memory import NullMeter
 from riskd.core import record
+from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord, OutcomeRecord
 from riskd.offline.buckets import bucket
@@ -289,3 +290,17 @@ def test_one_process_at_a_time(desk: Desk) -> None:
         assert ours
         assert desk.open().compact({}, lambda _: None) is None
     assert desk.compact().segments == 3
+
+
+def test_a_dataset_is_of_one_log(desk: Desk, lines: list[bytes], tmp_path: Path) -> None:
+    """A second log, another machine's, is refused with what to do, and nothing changes; the first goes on."""
+    desk.compact()
+    other = Desk(tmp_path / "other", lines, desk.target)
+    with pytest.raises(InvalidFile, match="holds the decisions of another log") as refused:
+        other.compact()
+    assert desk.compact().counts == {}
+    assert desk.ids() == ids(lines)
+
+    (other.log / DATASET).write_text(required(desk.target).log)
+    assert required(desk.target).log in str(refused.value)
+    assert other.compact().segments == 0
