@@ -171,6 +171,25 @@ def test_so_much_of_the_base_is_kept_as_the_recipe_says(share: float) -> None:
     )
 
 
+def test_what_the_rows_say_nothing_of_is_kept_whole() -> None:
+    """A feature of which the rows that are trained on know one value, or none, keeps its weight whatever the share: the
+    trees cannot learn it. With a share of nothing the weights of all others are left out."""
+    made = rows()
+    vectors = made.vectors.copy()
+    once, never, often = (NAMES.index(name) for name in ("proxy", "reported_risk", "new_device"))
+    vectors[::2, once], vectors[1::2, once], vectors[:, never] = 0.0, np.nan, np.nan
+    vectors[:, often] = np.arange(len(vectors)) % 2
+    weights_of = {each.feature: each for each in BASE.steps}
+
+    kept = prepare([replace(made, vectors=vectors)], replace(SMALL, base_share=0.0), BASE).base
+    assert kept is not None
+    found = {each.feature: each for each in kept.steps}
+    for name in ("proxy", "reported_risk"):
+        assert found[name] == weights_of[name]
+    assert "new_device" in weights_of
+    assert "new_device" not in found
+
+
 def test_an_export_that_was_tampered_with_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leaf that is off by a millionth is found before anybody gets the forest."""
     from riskd.offline import export
