@@ -56,9 +56,13 @@ class Fitted(Struct, frozen=True, kw_only=True):
 
 
 class Trained(Struct, frozen=True, kw_only=True):
-    """A served forest, how it was calibrated, and the rows that it was made from and held out from."""
+    """A served forest, how it was calibrated, and the rows that it was made from and held out from.
+
+    `base`: what it was boosted on top of, before the recipe's share was taken of it.
+    """
 
     document: ForestDocument
+    base: ForestDocument | None
     curve: Curve
     material: Material
 
@@ -82,7 +86,7 @@ def train(
     done(2)
     document = exported(fitted, material)  # (4)
     done(1)
-    return Trained(document=document, curve=fitted.curve, material=material)
+    return Trained(document=document, base=base, curve=fitted.curve, material=material)
 
 
 def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None) -> Material:
