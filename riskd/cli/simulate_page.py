@@ -85,7 +85,8 @@ _LIMITS: Final = """\
 - All customers live in the proportions of one published service, most of them in Norway; there is no IPv6.
 - Histories start empty: the first weeks are everybody's cold start. Split by time, and judge on the later part.
 - Small worlds have small attacks: at the defaults a stuffing campaign is dozens of tries, not millions.
-- Attackers do not learn from what they meet, and none comes back for more.
+- Attackers do not learn from what they meet, and none comes back for more. Whether one is careful is drawn anew for
+  country, clock and line: real ones may well be careful in all of it, or in nothing.
 - Outcomes are as careful callers send them. Real ones forget some.
 - Staff and machines have no published rates at all: their numbers are assumptions.
 """

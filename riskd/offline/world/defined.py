@@ -24,9 +24,11 @@ _ELSEWHERE: Final = {
     **_LINE,
     **_HAND,
 }
-_WRONG: Final = {
-    "credential": "most of its passwords are wrong",
-    "federation": "no assertion without the password",
+_NO_ASSERTION: Final = "no assertion without the password"
+_WRONG: Final = {"credential": "most of its passwords are wrong", "federation": _NO_ASSERTION}
+_PHISHED: Final = {
+    "credential": "some phished passwords are old, and variants are tried",
+    "federation": _NO_ASSERTION,
 }
 _HIDDEN: Final = {
     "infrastructure": "it comes through rented addresses",
@@ -60,11 +62,11 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "stuffing_residential": {**_ELSEWHERE, **_CARELESS, **_WRONG, "outside": "the list was leaked, so others have it"},
     "spraying": {**_ELSEWHERE, **_HOME, **_WRONG, **_HIDDEN, "order": "it comes in series"},
-    "vpn_in_country": {**_ELSEWHERE, **_HOME, **_HIDDEN, "credential": "some phished passwords are old"},
+    "vpn_in_country": {**_ELSEWHERE, **_HOME, **_HIDDEN, **_PHISHED},
     "targeted": {
         "familiarity": "a device and a line that look like the owner's and are not",
         "novelty": "a device and a line that look like the owner's and are not",
-        "credential": "some phished passwords are old",
+        **_PHISHED,
         **_LINE,
         **_HAND,
     },
@@ -110,7 +112,8 @@ SAFER: Final[Mapping[str, Mapping[str, str]]] = {
         **_PART,
         "asn_rarity": _FEW,
         **dict.fromkeys(
-            ("new_country", "country_rarity", "distance_last_km", "distance_known_km", "speed_kmh"), _STAYS
+            ("address_llr", "new_country", "country_rarity", "distance_last_km", "distance_known_km", "speed_kmh"),
+            _STAYS,
         ),
     },
 }
