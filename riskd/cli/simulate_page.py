@@ -62,7 +62,7 @@ at a time: each group of features, and traits that no engine sees (`presence` of
 `user_agent`, `clock`, `lengths`, `order`, `hand`). What the class is made of may tell it, and is declared here;
 anything else must not. A group **fails** where
 the cross-validated AUC, people and campaigns kept together, is above 0.6, and above 0.55 by three of its standard
-errors (bootstrap over people). Then the command names class, group and numbers,
+errors (bootstrap over people), on average over five ways to fold. Then the command names class, group and numbers,
 and its exit code is 1. Classes with fewer than 30 attempts are named as not judged. It needs the extra `train`.
 
 **Looking riskier must not prove honesty.** For every class and every feature with a direction, the command also
