@@ -13,6 +13,8 @@ from riskd.cli.settings import add_arguments, given
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from riskd.core.errors import Problem
     from riskd.offline.world.assumptions import Values
     from riskd.offline.world.run import Made
@@ -53,10 +55,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--audit",
         metavar="DIR",
         type=Path,
-        nargs="?",
-        const=Path(),
-        help="look for what gives attackers away and must not, in the world of an earlier --out, or in one made for it "
-        "and thrown away; exit code 1 when there is something",
+        nargs="*",
+        help="look for what gives attackers away and must not, and for where looking riskier proves honesty, in the "
+        "worlds of an earlier --out, or in one made for it and thrown away; exit code 1 when there is something",
     )
     parser.add_argument("--markdown", action="store_true", help="print the page docs/simulation.md, and do no more")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -93,21 +94,22 @@ def _run(args: argparse.Namespace) -> int:
 
 def _audit(args: argparse.Namespace, values: Values) -> int:
     require("sklearn", "the audit fits small models")
-    if args.audit != Path():
+    if args.audit:
         return _audited(args, args.audit)
     with TemporaryDirectory(prefix="riskd-world-") as name:
         _simulated(args, values, Path(name))
-        return _audited(args, Path(name))
+        return _audited(args, [Path(name)])
 
 
-def _audited(args: argparse.Namespace, directory: Path) -> int:
+def _audited(args: argparse.Namespace, directories: Sequence[Path]) -> int:
     from riskd.cli.policy_log import progress
     from riskd.cli.simulate_audit import report
     from riskd.offline.world.audits import CLASSES, audited
 
     with progress() as begin:
-        findings = audited(given(args).settings, directory, begin("audit", 4 * len(CLASSES)))
-    return report(findings, as_json=args.json)
+        advance = begin("audit", 4 * len(CLASSES) * len(directories))
+        findings, turned = audited(given(args).settings, directories, advance)
+    return report(findings, turned, as_json=args.json)
 
 
 def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tuple[Made, float]:

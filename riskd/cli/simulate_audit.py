@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from riskd.offline.world.audit import Finding
+    from riskd.offline.world.directions import Turned
 
 LEAKS: Final = 1
 _SHOWN: Final = 12
 
 
-def report(findings: Sequence[Finding], *, as_json: bool) -> int:
-    """Print the findings, worst first; 1 where one of them is a leak."""
+def report(findings: Sequence[Finding], turned: Sequence[Turned], *, as_json: bool) -> int:
+    """Print the findings, worst first; 1 where one of them is a leak, or where looking riskier is safer."""
     leaks = [each for each in findings if each.fails]
+    wrong = [each for each in turned if each.fails]
     if as_json:
-        print(json.dumps([_plain(each) for each in findings]))
-        return LEAKS if leaks else 0
+        found = {"groups": [_plain(each) for each in findings], "directions": [_direction(each) for each in turned]}
+        print(json.dumps(found))
+        return LEAKS if leaks or wrong else 0
     from rich.console import Console
     from rich.table import Table
 
@@ -37,7 +40,32 @@ def report(findings: Sequence[Finding], *, as_json: bool) -> int:
         console.print(f"Too few attempts to judge: {', '.join(few)}. More users, days or --attack-share would help.")
     verdict = f"{len(leaks)} of {len(judged)} comparisons LEAK" if leaks else f"no leak in {len(judged)} comparisons"
     console.print(f"{verdict}: the worst are above.")
-    return LEAKS if leaks else 0
+    table = Table(
+        "domain", "class", "riskier", "of attempts", "attacks", "of owners", "of attackers", "at most", box=None
+    )
+    for one in sorted(turned, key=lambda each: (not each.fails, each.high))[: max(_SHOWN, len(wrong))]:
+        came, high = "that failed" if one.failed else "not failed", f"{one.high:.2f} times"
+        shares = f"{one.owners:.1%}", f"{one.attackers:.1%}"
+        table.add_row(one.domain, one.attack, one.feature, came, str(one.rows), *shares, high)
+    console.print(table)
+    verdict = f"{len(wrong)} of {len(turned)} comparisons" if wrong else f"in none of {len(turned)} comparisons"
+    console.print(f"Looking riskier proves honesty {'in ' if wrong else ''}{verdict}: the least are above.")
+    return LEAKS if leaks or wrong else 0
+
+
+def _direction(one: Turned) -> dict[str, object]:
+    return {
+        "domain": one.domain,
+        "attack": one.attack,
+        "feature": one.feature,
+        "failed": one.failed,
+        "rows": one.rows,
+        "cut": one.cut,
+        "owners": one.owners,
+        "attackers": one.attackers,
+        "high": one.high,
+        "turned": one.fails,
+    }
 
 
 def _plain(finding: Finding) -> dict[str, object]:

@@ -38,11 +38,15 @@ what gives attackers away ([below](#the-audit)). This page is `riskd simulate --
   cloud, and are deployed and rotated.
 - **Addresses are real ones**, drawn from the installed databases by operator and country; devices are the commonest
   of a published list, by their weights. Without databases nothing is simulated.
-- **An attack replaces a visit** that the owner would have made. The hour, the weekday, the time since the last visit
-  and the tries that fail are the owner's; device, hand and consent come from people made as everybody is made; a
-  residential proxy is a line where somebody will be on another day. What else would tell is a bug, and the audit
-  finds it. Tries of accounts that are not there (segment `nobody`) and registrations are the two kinds that come on
-  top.
+- **An attack replaces a visit** that the owner would have made. The hour, the weekday and the time since the last
+  visit are the owner's; device, hand and consent come from people made as everybody is made; a residential proxy is a
+  line where somebody will be on another day. What else would tell is a bug, and the audit finds it. Tries of accounts
+  that are not there (segment `nobody`) and registrations are the two kinds that come on top.
+- **Attackers are careful or careless**, in every class (decision
+  [0085](decisions/0085-careful-and-careless-attackers.md)): they mistype as owners do and try variants of a password
+  on top, so that a form has failed more often before they are in; some come out in another country than the victim's
+  (`matched`), keep the clock, the language and the coordinates of home (`disguised`), or rent a server where others
+  take somebody's line (`rented`). Only those who aim at one person, `targeted`, have all of it right.
 - Everything that is drawn depends on the seed and on whom and when it is about, and on nothing that happened: under
   another policy the same people come at the same moments.
 
@@ -58,8 +62,18 @@ at a time: each group of features, and traits that no engine sees (`presence` of
 `user_agent`, `clock`, `lengths`, `order`, `hand`). What the class is made of may tell it, and is declared here;
 anything else must not. A group **fails** where
 the cross-validated AUC, people and campaigns kept together, is above 0.6, and above 0.55 by three of its standard
-errors (bootstrap over people). Then the command names class, group and numbers,
+errors (bootstrap over people), on average over five ways to fold. Then the command names class, group and numbers,
 and its exit code is 1. Classes with fewer than 30 attempts are named as not judged. It needs the extra `train`.
+
+**Looking riskier must not prove honesty.** For every class and every feature with a direction, the command also
+compares how frequent the riskier values are among attackers and owners who came as far: in the journey that the class
+begins with, credentials that failed with others that failed. It is a fault where a riskier value (beyond the owners'
+median, 80th or 95th percentile) is less than 0.6 times as frequent among attackers, and surely less than 0.8 times
+(three standard errors of each). Whoever knew a model of such a world would look riskier on purpose; a model that is
+held to the directions cannot learn it, and is measured short. What must be so is declared: fresh lines are quiet, a
+copied device is one whose identifier is known, exits in the owner's country never travel and their operators are few.
+Few owners travel, so that one world of some hundred people shows little: name several, `--audit worlds/1 worlds/2`, and
+they are compared together.
 
 | Class | May be told by | Because |
 |---|---|---|
@@ -71,9 +85,8 @@ _LIMITS: Final = """\
 - All customers live in the proportions of one published service, most of them in Norway; there is no IPv6.
 - Histories start empty: the first weeks are everybody's cold start. Split by time, and judge on the later part.
 - Small worlds have small attacks: at the defaults a stuffing campaign is dozens of tries, not millions.
-- Attackers do not learn from what they meet, and none comes back for more. Nearly all hide in their victims' country
-  and try an account once, so a model that is held to no directions learns that a rare country and a second failure
-  are safe ([decision 0078](decisions/0078-what-is-kept-of-the-base.md)).
+- Attackers do not learn from what they meet, and none comes back for more. Whether one is careful is drawn anew for
+  country, clock and line: real ones may well be careful in all of it, or in nothing.
 - Outcomes are as careful callers send them. Real ones forget some.
 - Staff and machines have no published rates at all: their numbers are assumptions.
 """

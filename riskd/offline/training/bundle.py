@@ -78,7 +78,7 @@ def training_of(trained: Trained, recipe: Recipe, origin: Origin) -> Training:
 def on_holdout(trained: Trained, seed: int) -> dict[str, Judged]:
     """The candidate and its base, by their served forests, on the rows held out."""
     rows = trained.material.holdout
-    documents = {CANDIDATE: trained.document} | ({CHAMPION: trained.material.base} if trained.material.base else {})
+    documents = {CANDIDATE: trained.document} | ({CHAMPION: trained.base} if trained.base else {})
     scored = {name: served(document, rows) for name, document in documents.items()}
     return judge(rows, scored, seed=seed, resamples=RESAMPLES, candidate=CANDIDATE)[0]
 

@@ -56,7 +56,10 @@ def card(
 def _made(trained: Trained, training: Training) -> Iterator[str]:
     recipe, material = training.recipe, trained.material
     kept = (
-        "whose weights it keeps" if recipe.base_share == 1.0 else f"of whose weights it keeps {recipe.base_share:.0%}"
+        "whose weights it keeps"
+        if recipe.base_share == 1.0
+        else f"of whose weights it keeps {recipe.base_share:.0%}, and all where its rows know but one value of a"
+        " feature"
     )
     on_top = f", on top of {training.base}, {kept}" if training.base else ""
     yield (

@@ -23,7 +23,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_rows: int = 20
     """Of a leaf."""
     base_share: float = 1.0
-    """What is kept of each weight of the base. Trees that are held to directions can add to a weight, never take."""
+    """What is kept of each weight of the base: all of it where the rows know one value of a feature at most. Trees that
+    are held to directions can add to a weight, never take."""
     fraud_share: float = 0.2
     """The share of the weight that all fraud has together, in every journey, whatever its share of the rows."""
     holdout: float = 0.25

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -56,9 +56,13 @@ class Fitted(Struct, frozen=True, kw_only=True):
 
 
 class Trained(Struct, frozen=True, kw_only=True):
-    """A served forest, how it was calibrated, and the rows that it was made from and held out from."""
+    """A served forest, how it was calibrated, and the rows that it was made from and held out from.
+
+    `base`: what it was boosted on top of, before the recipe's share was taken of it.
+    """
 
     document: ForestDocument
+    base: ForestDocument | None
     curve: Curve
     material: Material
 
@@ -82,15 +86,15 @@ def train(
     done(2)
     document = exported(fitted, material)  # (4)
     done(1)
-    return Trained(document=document, curve=fitted.curve, material=material)
+    return Trained(document=document, base=base, curve=fitted.curve, material=material)
 
 
 def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None) -> Material:
     """Split, join, and ask the base. Raises InvalidFile."""
     parts = [split(rows, recipe) for rows in sources]
-    if base is not None:
-        base = scaled(base, recipe.base_share)
     learnt, tuning = joined([part.train for part in parts]), joined([part.tuning for part in parts])
+    if base is not None:
+        base = scaled(base, recipe.base_share, unvaried(learnt))
     names, ages = learnt.names, np.concatenate([part.trained - part.train.times for part in parts])
     if (kept := _drawn(learnt, recipe)) is not None:
         learnt, ages = learnt.where(kept), ages[kept]
@@ -117,15 +121,31 @@ def _drawn(rows: Rows, recipe: Recipe) -> NDArray[np.intp] | None:
     return found
 
 
-def scaled(document: ForestDocument, share: float) -> ForestDocument:
-    """The forest with this share of its log-odds; not calibrated, unless it keeps them all."""
+def unvaried(rows: Rows) -> set[str]:
+    """Names of the features of which the rows know one value at most, and so nothing of what another would mean."""
+    missing = np.isnan(rows.vectors)
+    most, least = (
+        np.where(missing, -np.inf, rows.vectors).max(axis=0),
+        np.where(missing, np.inf, rows.vectors).min(axis=0),
+    )
+    return {name for name, alike in zip(rows.names, most <= least, strict=True) if alike}
+
+
+def scaled(document: ForestDocument, share: float, whole: Collection[str] = ()) -> ForestDocument:
+    """The forest with this share of its log-odds; not calibrated, unless it keeps them all.
+
+    The step functions of features in `whole` are kept as they are: nobody could learn them anew. Those of which nothing
+    is kept are left out.
+    """
     if share == 1.0:
         return document
+    kept = [(each, 1.0 if each.feature in whole else share) for each in document.steps]
     steps = [
         msgspec.structs.replace(
-            each, values=tuple([share * value for value in each.values]), missing=share * each.missing
+            each, values=tuple([part * value for value in each.values]), missing=part * each.missing
         )
-        for each in document.steps
+        for each, part in kept
+        if part
     ]
     trees = [tuple([node if isinstance(node, Split) else share * node for node in tree]) for tree in document.trees]
     return msgspec.structs.replace(

@@ -2,6 +2,9 @@
 
 An attack on an account REPLACES a visit that its owner would have made: hour, weekday and the time since the last visit
 are the owner's. Device, typing, consent and settings come from people made as everybody is made.
+
+Every class has its careful and its careless: whose address is in another country, whose clock and language are those of
+home, who fails first. Otherwise looking riskier would prove honesty.
 """
 
 from __future__ import annotations
@@ -20,8 +23,12 @@ from riskd.offline.world.visits import Hand, Powers
 
 NOBODY: Final = "nobody"
 """Segment of attempts on accounts that are not there."""
-_LOCAL: Final = ("spraying", "targeted", "vpn_in_country", "stolen_cookie", "recovery_takeover")
-"""Classes that look as if they came from the country of their victims."""
+_NEAR: Final = ("targeted", "vpn_in_country")
+"""Classes that always come out in the country of their victims; of the others as many as are `matched`."""
+_RENTING: Final = ("stolen_cookie", "recovery_takeover", "registration_bots")
+"""Classes that come through residential proxies, but for those that are `rented`."""
+_GUESSING: Final = ("stuffing_naive", "stuffing_residential", "spraying", "vpn_in_country", "targeted")
+"""Classes that have passwords, and so variants of them."""
 SCRIPTS: Final = ("python-requests/2.32.3", "Go-http-client/2.0", "okhttp/4.12.0", "curl/8.9.1")
 
 
@@ -57,7 +64,7 @@ ATTACKS: Final = (
     ),
     Attack(
         name="stuffing_residential",
-        what="a list sold as checked, tried once an account through residential proxies",
+        what="a list sold as checked, tried through residential proxies, a few variants an account",
         visit="login",
         weight=0.2,
         domains=("customer",),
@@ -135,7 +142,7 @@ def weighed(weights: Mapping[str, float]) -> tuple[Attack, ...]:
     return tuple(replace(each, weight=weights.get(each.name, each.weight)) for each in ATTACKS)
 
 
-TRIES: Final = 1.4
+TRIES: Final = 1.7
 """Assessments that one visit of an attacker leads to."""
 
 
@@ -191,14 +198,20 @@ def hand(random: Random, town: Town, scene: Scene) -> Hand:
     attack, account, owner = scene.attack, scene.account, scene.owner
     campaign = scene.campaign if attack.days else f"{attack.name}-{random.getrandbits(40):010x}"
     tool = random.getrandbits(2) if attack.name == "registration_bots" else random.getrandbits(32)
-    local = attack.name in _LOCAL or random.random() < 0.7
-    person = town.person(f"{campaign} {tool}", account.domain, account.country if local else "")
+    near = attack.name in _NEAR or random.random() < town.values["matched"]
+    country = account.country if near else town.elsewhere(random, account.country)
+    person = town.person(f"{campaign} {tool}", account.domain, country)
     machine = town.machine(person, town.slot(random, person), scene.time)
     link = _link(random, town, scene, person, machine.category)
     draws = random.random(), random.random()
-    zone = person.home.timezone if attack.name == "stuffing_naive" else link.spot.timezone
+    if attack.name == "stuffing_naive":
+        link = town.linked(random, link.kind, link.address, person.home)
+    elif attack.name != "targeted" and random.random() >= town.values["disguised"]:
+        home = town.person(f"{campaign} at home", account.domain, town.elsewhere(Random(mix(campaign)), ""))
+        person = replace(person, languages=home.languages)
+        link = town.linked(random, link.kind, link.address, home.home)
     private = not owner.device.device_id
-    device = town.shop.seen(machine, person.languages, zone, scene.time, private=private)
+    device = town.shop.seen(machine, person.languages, link.spot.timezone, scene.time, private=private)
     if not owner.device.fingerprint:
         device = replace(device, fingerprint="")
     if attack.name == "targeted":
@@ -245,6 +258,7 @@ def powers(attack: Attack, values: Values, account: Person) -> Powers:
             "IDENTITY_PROOF": values["forged_proof"] if code else 0.0,
         },
         breached=0.4 if known else values["breached"],
+        slips=values["typo"] + (values["variants"] if attack.name in _GUESSING else 0.0),
         pays=0.5 if account.domain == "customer" else 0.15,
         updates=0.3,
         told=values["reported"],
@@ -254,16 +268,16 @@ def powers(attack: Attack, values: Values, account: Person) -> Powers:
 
 def _link(random: Random, town: Town, scene: Scene, person: Person, category: str) -> Link:
     """Where an attacker comes from."""
-    pools, name, account = town.pools, scene.attack.name, scene.account
+    pools, name = town.pools, scene.attack.name
     if name == "targeted":
         return _beside(random, town, scene)
-    few = Random(mix(scene.campaign, int(random.random() * 5)))
+    few = Random(mix(scene.campaign, int(random.random() * 5))) if scene.attack.days else random
     if name == "stuffing_naive":
         address = pools.rented(few, "hosting")
     elif name == "spraying":
-        address = pools.rented(few, "vpn", account.country)
-    elif name == "vpn_in_country":
-        address = pools.rented(random, "vpn" if random.random() < 0.6 else "hosting", account.country)
+        address = pools.rented(few, "vpn", person.country)
+    elif name == "vpn_in_country" or (name in _RENTING and random.random() < town.values["rented"]):
+        address = pools.rented(few, "vpn" if few.random() < 0.6 else "hosting", person.country)
     else:
         # A residential proxy is somebody's line: where that person will be on a later day.
         later = scene.time + (1 + random.random() * 30) * DAY

@@ -1,8 +1,9 @@
-"""The audit of a world on disk: what its engine made of it, and its attempts as they were, made again."""
+"""The audit of worlds on disk: what their engines made of them, and their attempts as they were, made again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from riskd.config import Settings
@@ -11,33 +12,38 @@ from riskd.core.errors import InvalidSettings, Problem
 from riskd.offline.truth import FILE, Truth
 from riskd.offline.world.attacks import CLASSES
 from riskd.offline.world.audit import Finding, Progress, audit
+from riskd.offline.world.directions import Turned, directions
 from riskd.offline.world.open import open_world
 from riskd.offline.world.run import DECISIONS, read_made, truth_of
-from riskd.offline.world.sample import features
+from riskd.offline.world.sample import Sample, features, pooled
 from riskd.offline.world.traits import traits
 from riskd.offline.world.world import Asked, OpenDoor, World
 
 __all__ = ["CLASSES", "attempts", "audited"]
 
 
-def audited(settings: Settings, directory: Path, progress: Progress) -> list[Finding]:
-    """Every finding. Tells `progress` of one class at a time, once for each domain and once for the raw attempts.
+def audited(settings: Settings, directories: Sequence[Path], progress: Progress) -> tuple[list[Finding], list[Turned]]:
+    """What tells the classes of each world, and where looking riskier is safer in all of them together: a single one
+    has too few travellers to show it. Tells `progress` of one class at a time: of each world, once for
+    each domain and once for the raw attempts.
 
     Raises InvalidFile and InvalidSettings for what is no world, or one that these databases do not make again.
     """
-    made = read_made(directory)
-    world, _ = open_world(settings, made.settings, made.assumptions)
-    if world.town.pools.digest() != made.addresses:
-        what = "was made with other geo databases than those installed, so its attempts cannot be made again"
-        raise InvalidSettings([Problem(str(directory), what, "simulate it again, then audit it")])
     found: list[Finding] = []
-    for domain in made.settings.domains:
-        sample = features(directory / DECISIONS, directory / FILE, domain)
-        found += [each for each in audit(sample, progress) if each.domain == domain]
-    return [
-        *found,
-        *(each for each in audit(traits(attempts(world)), progress) if each.domain in made.settings.domains),
-    ]
+    lived: dict[str, list[Sample]] = defaultdict(list)
+    for directory in directories:
+        made = read_made(directory)
+        world, _ = open_world(settings, made.settings, made.assumptions)
+        if world.town.pools.digest() != made.addresses:
+            what = "was made with other geo databases than those installed, so its attempts cannot be made again"
+            raise InvalidSettings([Problem(str(directory), what, "simulate it again, then audit it")])
+        for domain in made.settings.domains:
+            sample = features(directory / DECISIONS, directory / FILE, domain)
+            lived[domain].append(sample)
+            found += [each for each in audit(sample, progress) if each.domain == domain]
+        raw = audit(traits(attempts(world)), progress)
+        found += [each for each in raw if each.domain in made.settings.domains]
+    return found, [each for samples in lived.values() for each in directions(pooled(samples))]
 
 
 def attempts(world: World) -> Iterator[tuple[Attempt, Truth]]:

@@ -24,15 +24,29 @@ _ELSEWHERE: Final = {
     **_LINE,
     **_HAND,
 }
-_WRONG: Final = {
-    "credential": "most of its passwords are wrong",
-    "federation": "no assertion without the password",
+_NO_ASSERTION: Final = "no assertion without the password"
+_WRONG: Final = {"credential": "most of its passwords are wrong", "federation": _NO_ASSERTION}
+_PHISHED: Final = {
+    "credential": "some phished passwords are old, and variants are tried",
+    "federation": _NO_ASSERTION,
 }
 _HIDDEN: Final = {
     "infrastructure": "it comes through rented addresses",
     "rarity": "few people come through these operators",
     "velocity": "attackers share the few addresses that are rented out",
     "rtt_ms": "a detour takes time",
+    "address_digits": "the networks that are rented out are few",
+}
+_HOME: Final = {
+    "consistency": "some keep the clock and the language of home",
+    "languages": "some keep the clock and the language of home",
+}
+_CARELESS: Final = {
+    **_HOME,
+    **dict.fromkeys(("rarity", "asn_failure_ratio_24h"), "some come out in another country"),
+}
+_RENTED: Final = {
+    "infrastructure": "some come through rented addresses",
     "address_digits": "the networks that are rented out are few",
 }
 DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
@@ -46,19 +60,21 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         "order": "it comes in bursts",
         "behaviour": "scripts claim devices whose pointer nobody can read",
     },
-    "stuffing_residential": {**_ELSEWHERE, **_WRONG, "outside": "the list was leaked, so others have it"},
-    "spraying": {**_ELSEWHERE, **_WRONG, **_HIDDEN, "order": "it comes in series"},
-    "vpn_in_country": {**_ELSEWHERE, **_HIDDEN, "credential": "some phished passwords are old"},
+    "stuffing_residential": {**_ELSEWHERE, **_CARELESS, **_WRONG, "outside": "the list was leaked, so others have it"},
+    "spraying": {**_ELSEWHERE, **_HOME, **_WRONG, **_HIDDEN, "order": "it comes in series"},
+    "vpn_in_country": {**_ELSEWHERE, **_HOME, **_HIDDEN, **_PHISHED},
     "targeted": {
         "familiarity": "a device and a line that look like the owner's and are not",
         "novelty": "a device and a line that look like the owner's and are not",
-        "credential": "some phished passwords are old",
+        **_PHISHED,
         **_LINE,
         **_HAND,
     },
-    "stolen_cookie": _ELSEWHERE,
-    "recovery_takeover": _ELSEWHERE,
+    "stolen_cookie": {**_ELSEWHERE, **_CARELESS, **_RENTED},
+    "recovery_takeover": {**_ELSEWHERE, **_CARELESS, **_RENTED},
     "registration_bots": {
+        **_CARELESS,
+        **_RENTED,
         "velocity": "many accounts from few devices",
         "novelty": "accounts that share a device",
         "familiarity": "accounts that share a device",
@@ -76,6 +92,32 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """By class, the groups and single numbers that may tell it (`domain:` before one that may in that domain alone), and
 why. Everything else is audited."""
+_PART: Final = {
+    "copied_device": "it speaks of devices whose identifier is known, and an unknown one has features of its own",
+    "imitated_device": "it speaks of devices that are not known, and of what they share with those that are",
+    "shared_accounts": "it speaks of addresses that are known, and an unknown one has features of its own",
+    **{
+        name: _FRESH
+        for name in NAMES
+        if name.startswith(("address_", "network_", "device_")) and not name.endswith("_llr")
+    },
+}
+_FEW: Final = "few operators rent out exits, and owners come through them, too"
+_STAYS: Final = "its exits are in the owner's country always, and owners travel"
+SAFER: Final[Mapping[str, Mapping[str, str]]] = {
+    **dict.fromkeys(DEFINED, _PART),
+    "stuffing_naive": {**_PART, "vpn": "its servers are rented, and its exits are not"},
+    "spraying": {**_PART, "asn_rarity": _FEW},
+    "vpn_in_country": {
+        **_PART,
+        "asn_rarity": _FEW,
+        **dict.fromkeys(
+            ("address_llr", "new_country", "country_rarity", "distance_last_km", "distance_known_km", "speed_kmh"),
+            _STAYS,
+        ),
+    },
+}
+"""By class, the directed features of which it may have fewer of the riskier values than owners have, and why."""
 JOURNEYS: Final = {
     "stolen_cookie": "session",
     "recovery_takeover": "recovery",

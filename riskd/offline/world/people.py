@@ -148,6 +148,10 @@ class Town:
             life=Life(registered=joined == self.start),
         )
 
+    def elsewhere(self, random: Random, country: str) -> str:
+        """Another country, any of them alike."""
+        return random.choice([each.code for each in self._countries if each.code != country])
+
     def slot(self, random: Random, person: Person) -> int:
         """Which of somebody's devices is at hand: more often than not the first."""
         others, second, which = len(person.slots) - 1, random.random() >= 0.6, random.random()
@@ -261,8 +265,7 @@ class Town:
             time += random.expovariate(values["trips"] / 90) * DAY
             if time >= self.end:
                 return tuple(found)
-            others = [each.code for each in self._countries if each.code != country]
-            there = random.choice(others) if random.random() < values["abroad"] else country
+            there = self.elsewhere(random, country) if random.random() < values["abroad"] else country
             asn = self.pools.operator(random, there, "access")
             spot = self.pools.spots[self.pools.block(random, there, asn)]
             end = time + (0.5 + random.expovariate(1 / values["trip_days"])) * DAY

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from riskd.core.features import FEATURES
@@ -50,6 +51,12 @@ def sampled(
         steps=np.array([truth.step for *_, truth in rows], dtype=np.int64),
         segments=np.array([" ".join(truth.segments) for *_, truth in rows], dtype=np.str_),
     )
+
+
+def pooled(samples: Sequence[Sample]) -> Sample:
+    """The rows of several worlds, of the same numbers."""
+    first, rest = samples[0], Sample.__struct_fields__[2:]
+    return replace(first, **{name: np.concatenate([getattr(each, name) for each in samples]) for name in rest})
 
 
 def features(decisions: Path, truth: Path, domain: str) -> Sample:

@@ -74,6 +74,8 @@ class Powers(Struct, frozen=True, kw_only=True):
     password: float
     passes: dict[str, float]
     breached: float
+    slips: float
+    """Probability that a try is wrong and another follows: mistyped, or one of an attacker's variants."""
     pays: float
     updates: float
     told: float
@@ -96,11 +98,11 @@ class Visit:
         """A login with its tries, and what follows where it succeeds."""
         random, powers = self.random, self.powers
         known = random.random() < powers.password
-        time, _ = yield from self._mistype(time)
+        time, tries = yield from self._slip(time)
         if not known:
-            yield self._ask(time, "login", "failed", 0)
+            yield self._ask(time, "login", "failed", tries)
             return
-        passed, time = yield from self._through(time, "login", "succeeded", 0)
+        passed, time = yield from self._through(time, "login", "succeeded", tries)
         if passed:
             self._begin(time)
             yield from self._inside(time)
@@ -116,7 +118,7 @@ class Visit:
     def recover(self, time: float) -> Moves:
         """A password that was forgotten: perhaps tried first, then recovered."""
         if self.random.random() < 0.5:
-            time, tries = yield from self._mistype(time)
+            time, tries = yield from self._slip(time)
             if not tries:
                 yield self._ask(time, "login", "failed", 0)
                 time += 20 + self.random.expovariate(1 / 30)
@@ -135,10 +137,10 @@ class Visit:
             yield from self._inside(time)
         yield from self._aftermath(time)
 
-    def _mistype(self, time: float) -> Generator[Ask | Tell, Assessment | None, tuple[float, int]]:
-        """Tries that fail before the one that counts."""
+    def _slip(self, time: float) -> Generator[Ask | Tell, Assessment | None, tuple[float, int]]:
+        """Tries that fail before the one that counts: its form has counted them."""
         tries = 0
-        while self.random.random() < self.values["typo"] and tries < 4:
+        while self.random.random() < self.powers.slips and tries < 4:
             yield self._ask(time, "login", "failed", tries)
             tries += 1
             time += 4 + self.random.expovariate(1 / 15)

@@ -279,6 +279,7 @@ class World:
             password=1.0,
             passes=passes,
             breached=values["breached"],
+            slips=values["typo"],
             pays=pays,
             updates=values["updates"],
             told=told,

@@ -15,10 +15,11 @@ from riskd.adapters.model_file import load_model, read_forest, read_manifest, re
 from riskd.core.errors import InvalidFile, InvalidModel, InvalidSettings
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
+from riskd.offline.evaluation import CHAMPION
 from riskd.offline.export import log_odds
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows, joined
 from riskd.offline.training import train as training
-from riskd.offline.training.bundle import DEFINITIONS, Origin, save
+from riskd.offline.training.bundle import DEFINITIONS, Origin, on_holdout, save
 from riskd.offline.training.recipe import Recipe, Training, checked
 from riskd.offline.training.split import as_of, split
 from riskd.offline.training.train import Trained, fit, prepare, train
@@ -171,6 +172,25 @@ def test_so_much_of_the_base_is_kept_as_the_recipe_says(share: float) -> None:
     )
 
 
+def test_what_the_rows_say_nothing_of_is_kept_whole() -> None:
+    """A feature of which the rows that are trained on know one value, or none, keeps its weight whatever the share: the
+    trees cannot learn it. With a share of nothing the weights of all others are left out."""
+    made = rows()
+    vectors = made.vectors.copy()
+    once, never, often = (NAMES.index(name) for name in ("proxy", "reported_risk", "new_device"))
+    vectors[::2, once], vectors[1::2, once], vectors[:, never] = 0.0, np.nan, np.nan
+    vectors[:, often] = np.arange(len(vectors)) % 2
+    weights_of = {each.feature: each for each in BASE.steps}
+
+    kept = prepare([replace(made, vectors=vectors)], replace(SMALL, base_share=0.0), BASE).base
+    assert kept is not None
+    found = {each.feature: each for each in kept.steps}
+    for name in ("proxy", "reported_risk"):
+        assert found[name] == weights_of[name]
+    assert "new_device" in weights_of
+    assert "new_device" not in found
+
+
 def test_an_export_that_was_tampered_with_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leaf that is off by a millionth is found before anybody gets the forest."""
     from riskd.offline import export
@@ -184,6 +204,13 @@ def test_an_export_that_was_tampered_with_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(export, "_tree", tampered)
     with pytest.raises(InvalidModel, match="log-odds away from the estimator"):
         train([rows()], SMALL, BASE)
+
+
+def test_the_base_is_judged_as_it_is_served_whatever_is_kept_of_it(trained: Trained) -> None:
+    """Beside a model the whole base is judged, and not the share of it that the trees stand on."""
+    none = train([rows()], replace(SMALL, base_share=0.0), BASE)
+
+    assert on_holdout(none, 0)[CHAMPION] == on_holdout(trained, 0)[CHAMPION]
 
 
 def test_boosting_on_nothing_needs_no_base() -> None:

@@ -14,7 +14,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Missing, Place, Route
 from riskd.offline.truth import Truth
 from riskd.offline.world.addresses import Pools, Spot
-from riskd.offline.world.assumptions import DEFAULTS
+from riskd.offline.world.assumptions import DEFAULTS, Values
 from riskd.offline.world.run import truth_of
 from riskd.offline.world.tables import Tables, read_tables
 from riskd.offline.world.world import Asked, OpenDoor, Settings, World
@@ -57,10 +57,19 @@ class SmallGeo:
 
 def world(**wanted: object) -> World:
     """A world of these settings."""
-    return World(msgspec.convert(wanted, Settings), DEFAULTS, TABLES, POOLS)
+    return assumed(DEFAULTS, msgspec.convert(wanted, Settings))
+
+
+def assumed(values: Values, settings: Settings) -> World:
+    """A world of other assumptions."""
+    return World(settings, values, TABLES, POOLS)
 
 
 def attempts(**wanted: object) -> list[tuple[Attempt, Truth]]:
+    """What the people of a world of these settings would try if they were all let in."""
+    return tried(world(**wanted))
+
+
+def tried(made: World) -> list[tuple[Attempt, Truth]]:
     """What its people would try if they were all let in."""
-    played = world(**wanted).play(OpenDoor())
-    return [(event.ask.attempt, truth_of(event)) for event in played if isinstance(event, Asked)]
+    return [(event.ask.attempt, truth_of(event)) for event in made.play(OpenDoor()) if isinstance(event, Asked)]

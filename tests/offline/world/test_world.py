@@ -37,6 +37,22 @@ NUISANCE: Final = {
 }
 
 
+def _block(attempt: Attempt) -> int:
+    address = parse(attempt.network.client_ip)
+    assert address is not None
+    return address.value & ~255
+
+
+OWN: Final = {
+    subject: Counter(countries).most_common(1)[0][0]
+    for subject, countries in (
+        (who, [POOLS.owner(_block(one))[1].country for one, truth in LIVED if one.subject == who and not truth.attack])
+        for who in {attempt.subject for attempt, truth in LIVED if not truth.attack}
+    )
+}
+"""Where each account's owner mostly is."""
+
+
 def fields(value: object, path: str = "") -> Iterator[str]:
     """Every field that is set, by its path."""
     if isinstance(value, msgspec.Struct):
@@ -100,24 +116,58 @@ def test_attacks_replace_visits_and_never_add_any() -> None:
     assert moments(0.0) == moments(0.3)
 
 
+def test_a_form_counts_its_failures_until_it_succeeds() -> None:
+    """Whoever signs in, the try that counts carries every one that failed before it in the same visit."""
+    failed: Counter[str] = Counter()
+    carried = 0
+    for attempt, truth in LIVED:
+        if truth.step == 0:
+            failed[attempt.subject] = 0
+        if attempt.journey != "login" or attempt.domain == "machine":
+            continue
+        if attempt.behaviour:
+            assert attempt.behaviour.form_failures == failed[attempt.subject]
+            carried += attempt.credential_result == "succeeded" and failed[attempt.subject] > 0
+        failed[attempt.subject] += attempt.credential_result == "failed"
+    assert carried > 50
+
+
+@pytest.mark.parametrize("name", ["stuffing_residential", "spraying", "stolen_cookie", "recovery_takeover"])
+def test_there_are_careful_and_careless_of_a_class(name: str) -> None:
+    """Some come out where their victims live and some elsewhere; the clocks of some fit, and those of others do not."""
+    met = [
+        (spot.country == OWN[attempt.subject], attempt.device.timezone == spot.timezone)
+        for attempt, truth in LIVED
+        if truth.attack == name and attempt.device and attempt.subject in OWN
+        for spot in [POOLS.owner(_block(attempt))[1]]
+    ]
+    for at in (0, 1):
+        share = sum(each[at] for each in met) / len(met)
+        assert 0.4 < share < 0.95, (name, at, share)
+
+
 def test_a_new_line_is_as_crowded_whoever_comes() -> None:
-    """On lines of one kind that an account never used, as many others were seen before an attacker as before an owner.
+    """On lines of one kind that an account never used, in a country where it was, as many others were seen before an
+    attacker as before an owner.
 
     Over all kinds they were not: most new lines of owners are a carrier's gateways, most of attackers are homes.
     """
     crowds: dict[tuple[str, bool], list[bool]] = defaultdict(list)
     lines: dict[str, set[int]] = defaultdict(set)
+    countries: dict[str, set[str]] = defaultdict(set)
     networks: dict[int, set[str]] = defaultdict(set)
     sellers = {each.asn: each.kind for each in TABLES.operators}
     for attempt, truth in attempts(users=300, days=40, seed=6, attack_share=0.3, domains=("customer",)):
         address = parse(attempt.network.client_ip)
         assert address is not None
         block, who = address.value & ~255, attempt.subject
-        if truth.step == 0 and lines[who] and address.value not in lines[who] and truth.attack in ("", *BESIDE):
-            kind = sellers[POOLS.owner(block)[0]]
-            crowds[kind, bool(truth.attack)].append(bool(networks[block] - {who}))
+        asn, spot = POOLS.owner(block)
+        fresh = address.value not in lines[who] and spot.country in countries[who]
+        if truth.step == 0 and fresh and truth.attack in ("", *BESIDE):
+            crowds[sellers[asn], bool(truth.attack)].append(bool(networks[block] - {who}))
         if not truth.attack:
             lines[who].add(address.value)
+            countries[who].add(spot.country)
             networks[block].add(who)
     for kind in ("access", "mobile"):
         owners, attackers = crowds[kind, False], crowds[kind, True]

@@ -1,0 +1,124 @@
+"""Does looking riskier prove honesty? Each directed feature, class by class, against the owners.
+
+In the field whoever knew such a model would look riskier on purpose; and a model that is held to the directions of the
+feature table cannot learn it. So it is a fault of the world, where `SAFER` does not say why a class must be so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from riskd.core.features import FEATURES
+from riskd.offline.rows import HONEST
+from riskd.offline.world.attacks import ATTACKS, NOBODY, Attack
+from riskd.offline.world.defined import JOURNEYS, SAFER
+from riskd.offline.world.sample import Sample
+
+TURNED: Final = 0.6
+"""Riskier values may be so many times as frequent among attackers as among owners, and not less."""
+SURELY_TURNED: Final = 0.8
+FEWEST_EXPECTED: Final = 10
+"""Attackers beyond a cut, were they as owners, below which nothing can be said."""
+CUTS: Final = (0.5, 0.8, 0.95)
+"""Quantiles of owners beyond which a value is called riskier."""
+_ERRORS: Final = 3.0
+_DIRECTION: Final = {feature.name: feature.direction for feature in FEATURES if feature.direction}
+
+
+class Turned(Struct, frozen=True, kw_only=True):
+    """How frequent a feature's riskier values, those beyond `cut`, are among owners and attackers.
+
+    `failed`: of attempts whose credential failed, or of all others. `high`: the ratio of the shares at its highest,
+    within three standard errors of each.
+    """
+
+    domain: str
+    attack: str
+    feature: str
+    failed: bool
+    rows: int
+    cut: float
+    owners: float
+    attackers: float
+    high: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as frequent as among owners."""
+        return self.attackers / self.owners
+
+    @property
+    def fails(self) -> bool:
+        """Whether riskier values prove honesty."""
+        return self.ratio < TURNED and self.high < SURELY_TURNED
+
+
+def directions(sample: Sample, attacks: Sequence[Attack] = ATTACKS) -> Iterator[Turned]:
+    """Of every class, in the journey that it begins with, each directed feature at its worst cut.
+
+    Attempts are compared with those that came as far: failed ones with failed ones, visits that begin in a session with
+    one another. What is missing is not compared.
+    """
+    told = dict(zip(sample.names, sample.values.T, strict=True))
+    wrong = told.get("credential_failed", np.zeros(len(sample.times))) == 1
+    there = np.char.find(sample.segments, NOBODY) < 0
+    for attack in attacks:
+        begins = JOURNEYS.get(attack.name, "login")
+        begun = (sample.journeys == begins) & ((begins != "session") | (sample.steps == 0))
+        for domain in attack.domains:
+            here = there & begun & (sample.domains == domain) & np.isin(sample.attacks, (HONEST, attack.name))
+            for failed in (False, True):
+                rows = here & (wrong == failed)
+                for name, direction in _DIRECTION.items():
+                    if name in told and name != "credential_failed" and name not in SAFER[attack.name]:
+                        chosen = np.flatnonzero(rows & np.isfinite(told[name]))
+                        yield from _worst(sample, (attack, domain, name, failed), direction * told[name], chosen)
+
+
+def _worst(
+    sample: Sample, what: tuple[Attack, str, str, bool], risk: NDArray[np.float64], chosen: NDArray[np.intp]
+) -> Iterator[Turned]:
+    attack, domain, name, failed = what
+    attacked = sample.attacks[chosen] == attack.name
+    owners, thieves = chosen[~attacked], chosen[attacked]
+    if not len(owners) or not len(thieves):
+        return
+    by = sample.campaigns if attack.days else sample.subjects
+    found: list[Turned] = []
+    for cut in np.unique(np.quantile(risk[owners], CUTS)):
+        common, _, least = _share(risk[owners] > cut, sample.subjects[owners])
+        if common * len(thieves) < FEWEST_EXPECTED or not least:
+            continue
+        share, most, _ = _share(risk[thieves] > cut, by[thieves])
+        found.append(
+            Turned(
+                domain=domain,
+                attack=attack.name,
+                feature=name,
+                failed=failed,
+                rows=len(thieves),
+                cut=abs(float(cut)),
+                owners=common,
+                attackers=share,
+                high=most / least,
+            )
+        )
+    if found:
+        yield min(found, key=lambda each: (not each.fails, each.ratio))
+
+
+def _share(beyond: NDArray[np.bool_], who: NDArray[np.str_]) -> tuple[float, float, float]:
+    """A share, the most and the least that it may be: three errors of the root of a count (Anscombe, Biometrika 1948),
+    wider as rows of one person resemble each other."""
+    rows, count = len(beyond), float(beyond.sum())
+    _, each = np.unique(who, return_inverse=True)
+    off = np.bincount(each, weights=beyond - count / rows)
+    alike = max(float((off**2).sum()) / count, 1.0) if count else 1.0
+    root, error = math.sqrt(count + 3 / 8), _ERRORS / 2 * math.sqrt(alike)
+    return count / rows, (root + error) ** 2 / rows, max(root - error, 0.0) ** 2 / rows

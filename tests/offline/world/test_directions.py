@@ -1,0 +1,156 @@
+"""Looking riskier never proves honesty: the audit finds worlds where it does, and passes the one that is shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from riskd.cli.simulate_audit import report
+from riskd.core.address import parse
+from riskd.core.attempt import Attempt
+from riskd.core.features import FEATURES
+from riskd.offline.truth import Truth
+from riskd.offline.world.assumptions import DEFAULTS
+from riskd.offline.world.attacks import ATTACKS, CLASSES
+from riskd.offline.world.defined import SAFER
+from riskd.offline.world.directions import Turned, directions
+from riskd.offline.world.sample import Sample, pooled, sampled
+from riskd.offline.world.world import Settings
+from tests.offline.world.small import POOLS, assumed, tried, world
+
+NAMES: Final = ("form_failures", "new_country", "timezone_gap_h", "credential_failed")
+STUFFING, SPRAYING, EXITS = (
+    next(each for each in ATTACKS if each.name == name)
+    for name in ("stuffing_residential", "spraying", "vpn_in_country")
+)
+TRAVELLING: Final = {**DEFAULTS, "trips": 4.0, "trip_days": 8.0, "vpn_users": 0.6, "typo": 0.3, "checked_right": 0.5}
+"""People who are away often enough, and mistype, for a small world to show what attackers lack."""
+PEOPLE: Final = [world(seed=4).town.person(index, "customer") for index in range(400)]
+HOMES: Final = {person.subject: person.country for person in PEOPLE}
+Told = list[tuple[Attempt, Truth]]
+
+
+def lived(**values: float) -> Told:
+    settings = Settings(
+        users=len(PEOPLE),
+        days=40,
+        seed=4,
+        attack_share=0.4,
+        domains=("customer",),
+        weights={each: 0.0 for each in CLASSES if each not in (STUFFING.name, SPRAYING.name)},
+    )
+    return tried(assumed({**TRAVELLING, **values}, settings))
+
+
+def seen(told: Told) -> Sample:
+    """What an engine would make of them, as far as these features go."""
+    spots = [POOLS.owner(at.value & ~255)[1] for one, _ in told if (at := parse(one.network.client_ip))]
+    values = np.array(
+        [
+            (
+                one.behaviour.form_failures if one.behaviour else np.nan,
+                spot.country != HOMES.get(one.subject, spot.country),
+                bool(one.device and one.device.timezone != spot.timezone),
+                one.credential_result == "failed",
+            )
+            for (one, _), spot in zip(told, spots, strict=True)
+        ],
+        dtype=np.float64,
+    )
+    rows = [(one.subject, one.time or 0.0, one.domain, one.journey, truth) for one, truth in told]
+    return sampled(NAMES, ("behaviour", "novelty", "consistency", "credential"), values, rows)
+
+
+def turned(told: Told) -> set[str]:
+    return {each.feature for each in directions(seen(told), (STUFFING, SPRAYING)) if each.fails}
+
+
+def forgetful(attempt: Attempt) -> Attempt:
+    if attempt.behaviour is None:
+        return attempt
+    return replace(attempt, behaviour=replace(attempt.behaviour, form_failures=0))
+
+
+def test_no_riskier_value_proves_honesty_in_the_world_as_it_is() -> None:
+    """Every feature is compared, and none is turned; nor does the command complain."""
+    found = list(directions(seen(lived()), (STUFFING, SPRAYING)))
+    assert {each.feature for each in found} == set(NAMES[:3])
+    assert not [each for each in found if each.fails]
+    assert report((), found, as_json=False) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "feature"),
+    [({"matched": 1.0, "vpn_users": 0.0}, "new_country"), ({"disguised": 1.0, "matched": 1.0}, "timezone_gap_h")],
+)
+def test_attackers_who_are_all_careful_are_found(fault: dict[str, float], feature: str) -> None:
+    """Where all of them hide in the country of the victim, or set their clocks, being abroad proves honesty."""
+    assert feature in turned(lived(**fault))
+
+
+@pytest.mark.parametrize(
+    "change", [forgetful, lambda attempt: forgetful(attempt) if attempt.credential_result == "failed" else attempt]
+)
+def test_attackers_who_never_fail_first_are_found(change: Callable[[Attempt], Attempt]) -> None:
+    """Where only owners have failed on the form before, failing first proves honesty; and the command says so."""
+    told = [(change(attempt) if truth.attack else attempt, truth) for attempt, truth in lived()]
+    found = list(directions(seen(told), (STUFFING,)))
+    assert "form_failures" in {each.feature for each in found if each.fails}
+    assert report((), found, as_json=True) == 1
+
+
+def test_what_a_class_must_be_is_not_held_against_it() -> None:
+    """A feature of the declared table is not compared."""
+    sample = seen(lived(matched=1.0))
+    same = replace(sample, attacks=np.where(sample.attacks == SPRAYING.name, EXITS.name, sample.attacks))
+    assert "new_country" not in {each.feature for each in directions(same, (EXITS,))}
+
+
+def test_the_declared_table_speaks_of_directed_features() -> None:
+    """Every class is there, and every name has a direction or none to be compared, and a reason."""
+    assert set(SAFER) == set(CLASSES)
+    names = {feature.name for feature in FEATURES}
+    for declared in SAFER.values():
+        assert set(declared) <= names
+        assert all(declared.values())
+
+
+def test_few_attackers_turn_nothing() -> None:
+    """Of so few that chance alone would do it nothing is said."""
+    told = lived(matched=1.0)
+    few = [one for number, one in enumerate(told) if not one[1].attack or number % 60 == 0]
+    assert not [each for each in directions(seen(few), (STUFFING, SPRAYING)) if each.fails]
+
+
+def test_worlds_are_compared_together() -> None:
+    """What three worlds show is what one of three times as many people would: the shares stay, and what chance allows
+    shrinks."""
+    sample = seen(lived())
+    one = {(each.attack, each.feature, each.failed): each for each in directions(sample, (STUFFING,))}
+    for each in directions(pooled([sample] * 3), (STUFFING,)):
+        alone = one.get((each.attack, each.feature, each.failed))
+        if alone:
+            assert each.rows == 3 * alone.rows
+            assert each.ratio == pytest.approx(alone.ratio)
+
+
+def test_a_difference_is_told_by_its_shares() -> None:
+    """Of 100 owners 20 and of 100 attackers 5 beyond the cut: a ratio of a quarter."""
+    one = Turned(
+        domain="customer",
+        attack="targeted",
+        feature="new_asn",
+        failed=False,
+        rows=100,
+        cut=0.0,
+        owners=0.2,
+        attackers=0.05,
+        high=0.7,
+    )
+    assert one.ratio == pytest.approx(0.25)
+    assert one.fails
+    assert not replace(one, high=0.9).fails
