@@ -54,7 +54,7 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         **_ELSEWHERE,
         **_WRONG,
         **_HIDDEN,
-        "consistency": "its clocks and languages know nothing of its addresses",
+        **dict.fromkeys(("consistency", "languages"), "its clocks and languages know nothing of its addresses"),
         "outside": "the list was leaked, so others have it",
         "user_agent": "some of it are scripts that say so",
         "order": "it comes in bursts",
