@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,7 +204,8 @@ def test_writers_to_a_full_store_stand_in_nobodys_way(tmp_path: Path) -> None:
         for number in range(50):
             with pytest.raises(Unavailable, match="the store is full"):
                 store.write((), [paper(held + number, 30_000)], NOW, 1.0)
-            store._look_at = 0.0  # as after a second
+            time.sleep(0.02)
+            store._look_at = 0.0  # as after a second: a thread that was cut off has long gone again
     finally:
         full.set()
         for thread in threads:

@@ -207,7 +207,8 @@ class LmdbStore:
     def size(self) -> tuple[int, int]:
         """See `HistoryStore`. Bytes: how far the file reaches, pages free for reuse included."""
         try:
-            entries, info = self._env.stat(), self._env.info()
+            with self._mapping:
+                entries, info = self._env.stat(), self._env.info()
         except lmdb.Error as error:
             raise Unavailable([problem(self._path, error)]) from error
         return entries["entries"] - 1, (info["last_pgno"] + 1) * entries["psize"]
@@ -325,8 +326,7 @@ class LmdbStore:
                 return self._larger() or (spare > 0 and self._remap(spare))
             if isinstance(error, lmdb.MapResizedError):
                 self._remap(0)
-            if cut_off(error):
-                self._mapping.acquire()
+            if cut_off(error) and self._mapping.acquire():
                 self._mapping.release()
         return cut_off(error) or isinstance(error, lmdb.MapResizedError)
 
