@@ -72,6 +72,11 @@ def scored(log: list[Row], subject: str, now: Row) -> float:
     return score
 
 
+def scored_in(log: list[Row], now: Row) -> float:
+    """One of its subjects, beside all that the log has."""
+    return scored(log, now["subject"], now)
+
+
 def told(what: str, theirs: float, ours: float) -> None:
     """A line of the table."""
     print(f"{what:<44}{theirs:>12.0f}{ours:>12.1f}{theirs / ours:>9.1f}", flush=True)
@@ -147,8 +152,8 @@ def main() -> int:
             sample = list(islice(attempts(subjects, seed=3), 50 * options.scores))
             rows = [row(engine, one, now) for one in sample[: options.scores]]
             formula, whole = in_turns(
-                lambda number, log=log, rows=rows: scored(log, rows[number]["subject"], rows[number]),  # type: ignore[misc]
-                lambda number, engine=engine, sample=sample: engine.assess(sample[number]),  # type: ignore[misc]
+                partial(_at, partial(scored_in, log), rows),
+                partial(_at, engine.assess, sample),
                 options.scores,
             )
             found.append((formula, whole))

@@ -66,7 +66,7 @@ def open_engine(config: str | None = None) -> Iterator[Engine]:
     Raises InvalidSettings, InvalidPolicy, InvalidModel or InvalidGeo with every problem found.
     """
     from riskd.config import load  # noqa: PLC0415 - `import riskd` alone loads no vendor
-    from riskd.wiring import open_engine as wired  # noqa: PLC0415
+    from riskd.wiring import open_engine as wired  # noqa: PLC0415 - likewise
 
     with wired(load(config)) as engine:
         yield engine

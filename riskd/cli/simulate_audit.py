@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import asdict
 
 if TYPE_CHECKING:
     from riskd.offline.world.audit import Finding
@@ -54,29 +57,12 @@ def report(findings: Sequence[Finding], turned: Sequence[Turned], *, as_json: bo
 
 
 def _direction(one: Turned) -> dict[str, object]:
-    return {
-        "domain": one.domain,
-        "attack": one.attack,
-        "feature": one.feature,
-        "failed": one.failed,
-        "rows": one.rows,
-        "cut": one.cut,
-        "owners": one.owners,
-        "attackers": one.attackers,
-        "high": one.high,
-        "turned": one.fails,
-    }
+    return {**asdict(one), "turned": one.fails}
 
 
 def _plain(finding: Finding) -> dict[str, object]:
     """JSON has no NaN: what could not be judged is null."""
-    return {
-        "domain": finding.domain,
-        "attack": finding.attack,
-        "group": finding.group,
-        "rows": finding.rows,
-        "auc": finding.auc if finding.auc == finding.auc else None,
-        "low": finding.low if finding.low == finding.low else None,
-        "telling": finding.telling,
-        "leak": finding.fails,
+    figures = {
+        name: None if math.isnan(value) else value for name, value in (("auc", finding.auc), ("low", finding.low))
     }
+    return {**asdict(finding), **figures, "leak": finding.fails}

@@ -122,7 +122,7 @@ def main(grace: str, *kinds: str) -> int:
         sys.stdout.flush()
 
         if refused:
-            os.fork, processes.BACKOFF_SECONDS = refusing(int(refused)), (1e-6, 1e-5)  # type: ignore[misc]
+            os.fork, processes.BACKOFF_SECONDS = refusing(int(refused)), (1e-6, 1e-5)  # type: ignore[misc]  # final, but here
 
     drain, hung, refused, *_ = f"{grace}//".split("/")
     tree = ProcessTree(tasks, board, float(drain), announce, changes, hung=float(hung or HUNG_SECONDS))

@@ -24,7 +24,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import DRAFT, PACKED, alone, finished, opened, segments, stamp, whole
+from riskd.adapters.decision_log.files import DRAFT, PACKED, alone, finished, opened, private, segments, stamp, whole
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
@@ -299,7 +299,7 @@ def _rewritten(path: Path, erasures: list[Erasure], old: set[str], stop: Event) 
     if not gone:
         return 0
     status, draft = path.stat(), path.with_suffix(DRAFT)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
+    with private(draft) as file:
         left = (line for line, at in _lines(path, stop) if not goes(line, at))
         if path.suffix == PACKED:
             with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
@@ -378,7 +378,7 @@ def _decoded(file: Path, kind: type[_Document]) -> _Document:
 def _put(path: Path, content: bytes) -> None:
     """Write a file whole: whoever reads sees the old one or the new one, whenever the machine dies."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}{DRAFT}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
+    with private(draft) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 SUFFIX: Final = ".jsonl"
 PACKED: Final = ".gz"
@@ -33,6 +33,11 @@ def segments(directory: Path) -> list[Path]:
 def opened(path: Path) -> gzip.GzipFile | BufferedReader:
     """A segment to read, as it was written. Reading raises OSError, EOFError, zlib.error (a packed one)."""
     return gzip.open(path) if path.suffix == PACKED else path.open("rb")
+
+
+def private(path: Path) -> BinaryIO:
+    """An empty file to write, for riskd's user alone."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
 
 @contextmanager

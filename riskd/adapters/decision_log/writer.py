@@ -230,10 +230,8 @@ class FileDecisionLog:
             found = [(path, path.stat()) for path in segments(self._directory)]
             total = sum(status.st_size for _, status in found)
             for path, status in found:
-                # One that was begun just now may have its first lines when it is deleted.
-                empty = not status.st_size and status.st_mtime < now - PRUNE_SECONDS
-                beyond = status.st_size and (total > self._bounds.keep_bytes or status.st_mtime < oldest)
-                if (empty or beyond) and _unlink_finished(path, status.st_size):
+                beyond = total > self._bounds.keep_bytes or status.st_mtime < oldest
+                if (beyond or not status.st_size) and _unlink_finished(path, status.st_size):
                     total -= status.st_size
 
 
