@@ -20,8 +20,9 @@ import lmdb
 
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
-from riskd.core.history import ACTIVITY_SECONDS, DAY, Delta, placed, slot
+from riskd.core.history import ACTIVITY_SECONDS, DAY, Delta, slot
 from riskd.core.learn import Lesson, taught
+from riskd.core.marks import placed
 from riskd.core.pseudonym import short
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE, RECEIPT
 from riskd.ports import HistoryStore, Swap

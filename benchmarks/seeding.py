@@ -27,7 +27,8 @@ from benchmarks.traffic import attempt
 from riskd.core import learn, signals
 from riskd.core.address import parse
 from riskd.core.context import Remembered
-from riskd.core.history import MARKS, SLOTS, WEEK, Delta, History, encode
+from riskd.core.history import SLOTS, WEEK, Delta, History, encode
+from riskd.core.marks import MARKS
 from riskd.core.rekey import merged
 from riskd.core.retention import USUAL
 from riskd.core.stored import Change, pack

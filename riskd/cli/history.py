@@ -9,8 +9,9 @@ from typing import Final
 
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import OUTCOMES
-from riskd.core.history import DAY, HOUR, MARKS, TABLES, WEEK, sketch
+from riskd.core.history import DAY, HOUR, TABLES, WEEK, sketch
 from riskd.core.learn import Lesson, Receipt
+from riskd.core.marks import MARKS
 from riskd.offline.kept import ATTEMPT, Content, Kept, observe
 
 _INTRODUCTION: Final = """\

@@ -19,7 +19,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from riskd.core.tallies import UNCOUNTED, Tallies, Values
+from riskd.core import marks
+from riskd.core.marks import Mark, Marks
+from riskd.core.tallies import UNCOUNTED, Tallies, Values, trim
 
 HOUR: Final = 3600
 DAY: Final = 24 * HOUR
@@ -75,8 +77,6 @@ SLOTS: Final = range(64, 116)
 SKETCH: Final = Table(period=2 * HOUR, keep=13, capacity=len(SLOTS))
 OWNERS: Final = Table(period=WEEK, keep=5, capacity=SKETCH.capacity)
 """The sketch `owner`: who was proven to come from an address or a network, week by week."""
-MARKS: Final = 4
-"""Moments kept of each kind."""
 AHEAD: Final = 300
 """Seconds that one clock may run ahead of another, as `validation` tolerates."""
 PROFILE_SECONDS: Final = 26 * WEEK
@@ -89,7 +89,7 @@ class History(Struct, frozen=True, array_like=True):
     """What is remembered of one entity. Stores hold it encoded; readers must not change it."""
 
     tallies: Tallies = msgspec.field(default_factory=Tallies)
-    marks: dict[str, list[tuple[int | float, ...]]] = {}
+    marks: Marks = {}
     sketches: dict[str, dict[int, int]] = {}
 
 
@@ -104,11 +104,12 @@ class Delta(Struct, frozen=True, array_like=True):
     time: float
     expires: float
     counts: tuple[tuple[str, str, int], ...] = ()
-    marks: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    marks: tuple[tuple[str, Mark], ...] = ()
     seen: tuple[tuple[str, int], ...] = ()
     undo: bool = False
     keep: float = math.inf
-    """Seconds from now that the history is kept after this; a longer life that was promised before ends sooner."""
+    """Seconds that the history is kept after this; a longer life that was promised before ends sooner, and what is in
+    it from longer ago is forgotten."""
 
 
 EMPTY: Final = History()
@@ -139,10 +140,12 @@ def inverse(delta: Delta) -> Delta:
 def fold(history: History, delta: Delta) -> None:
     """Apply one delta in place.
 
-    Counts and sketches commute with every other delta as long as no table overflows and no period is
-    older than its table keeps. Marks are sets. Taking back, of counts and of marks, must follow what it takes back.
+    Counts and sketches commute with every other delta as long as no table overflows and nothing is older than its
+    table or a delta keeps. Marks are sets. Taking back, of counts and of marks, must follow what it takes back.
     It takes from the value and the period that were taught, and no more than is there: of what was forgotten
     meanwhile nothing is left to take, and nothing is ever below zero.
+
+    What was before all that the delta keeps is forgotten: marks, and of a profile whole weeks.
 
     A value that comes to a full table is always admitted, and an older one goes: first those that are dead (last
     used longer ago than the table keeps, seen from the one that comes), then those used in one period only, then
@@ -154,10 +157,15 @@ def fold(history: History, delta: Delta) -> None:
         tallies.separate()
     for table, value, n in counts:
         _count(tallies, table, value, int(delta.time // TABLES[table].period), n)
+    change = marks.remove if delta.undo else marks.add
+    for kind, mark in delta.marks:
+        change(history.marks, kind, mark)
+    if history.marks and not delta.undo:
+        marks.forget(history.marks, delta.time - delta.keep)
+    if tallies.sign_in is not None and delta.keep < math.inf and not delta.undo:
+        tallies.forget(PROFILE_TABLES, int((delta.time - delta.keep) // WEEK))
     if tallies.sign_in is not None and (several or len(counts) > 1):
         tallies.unite()
-    for kind, mark in delta.marks:
-        _mark(history.marks, kind, mark, remove=delta.undo)
     for name, bit in delta.seen:
         _see(history.sketches.setdefault(name, {}), sketch(name), delta.time, bit)
 
@@ -179,7 +187,7 @@ def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None
         tally[at] = 0
     elif n > 0:
         _extend(tally, period, n, TABLES[name].keep)
-    _trim(tally)
+    trim(tally)
     if len(tally) == 1:
         del values[value]
         if not values:
@@ -216,31 +224,6 @@ def _extend(tally: list[int], period: int, n: int, keep: int) -> None:
         tally[0] += excess
     elif length - offset <= keep:
         tally[:1] = [period, n, *[0] * (-offset - 1)]
-
-
-def _trim(tally: list[int]) -> None:
-    """Drop the zeros at both ends."""
-    while len(tally) > 1 and tally[-1] == 0:
-        tally.pop()
-    lead = 1
-    while lead < len(tally) and tally[lead] == 0:
-        lead += 1
-    if lead > 1:
-        tally[0] += lead - 1
-        del tally[1:lead]
-
-
-def _mark(marks: dict[str, list[tuple[float, ...]]], kind: str, mark: tuple[float, ...], *, remove: bool) -> None:
-    kept = marks.setdefault(kind, [])
-    if remove:
-        if mark in kept:
-            kept.remove(mark)
-        if not kept:
-            del marks[kind]
-    elif mark not in kept:
-        kept.append(mark)
-        kept.sort(reverse=True)
-        del kept[MARKS:]
 
 
 def sketch(name: str) -> Table:
@@ -373,23 +356,7 @@ def slot(pseudonym: bytes) -> int:
     return SLOTS[(pseudonym[0] << 8 | pseudonym[1]) % _M]
 
 
-PlaceMark = tuple[int, int, int, int]
-"""Seconds, thousandths of a degree of latitude and longitude, and tenths of a kilometre that these are uncertain by:
-whole numbers take three to five bytes where they are stored, and floats nine."""
-
-
-def placed(time: float, latitude: float, longitude: float, radius_km: float) -> PlaceMark:
-    """The mark of having been somewhere."""
-    return (int(time), round(latitude * 1000), round(longitude * 1000), round(radius_km * 10))
-
-
-def where(mark: tuple[float, ...]) -> tuple[float, float, float]:
-    """Latitude, longitude and radius in kilometres of a place's mark."""
-    _, latitude, longitude, radius = mark
-    return latitude / 1000, longitude / 1000, radius / 10
-
-
-def newest(history: History, kind: str, now: float) -> tuple[float, ...] | None:
+def newest(history: History, kind: str, now: float) -> Mark | None:
     """The latest mark of a kind that is not after `now`, by more than clocks may differ."""
     return next((mark for mark in history.marks.get(kind, ()) if mark[0] <= now + AHEAD), None)
 

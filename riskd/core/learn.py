@@ -11,7 +11,8 @@ from riskd.core.attempt import Attempt, Outcome
 from riskd.core.context import Context, Place, Remembered, Route
 from riskd.core.features.behaviour import TYPING_SCALE, typing_habit, typing_rhythm
 from riskd.core.features.sharing import crowded
-from riskd.core.history import OLDEST, WEEK, Delta, inverse, placed, slot
+from riskd.core.history import OLDEST, WEEK, Delta, inverse, slot
+from riskd.core.marks import placed
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE, SHARE
 from riskd.core.requirement import Requirement, Tier, accepts
@@ -58,7 +59,7 @@ class Receipt(Struct, frozen=True):
     """What would meet the requirement; of one that was met already nothing is kept."""
     satisfied: bool
     activity: tuple[bytes, ...]
-    """Histories that count a failure."""
+    """Whose histories count a failure: the subject, its address and network, and the operator where it is known."""
     taught: int = 0
     """Units learned so far, 0 when nothing was."""
     fraud: bool = False
@@ -98,7 +99,12 @@ def attempted(attempt: Attempt, keys: Keys, now: float, retention: Retention = U
 
 
 _Counts = tuple[tuple[str, str, int], ...]
-_FAILURE: Final[_Counts] = (("failure", "", 1), ("failure_day", "", 1))
+_FAILURES: Final[tuple[_Counts, ...]] = (
+    *[(("failure", "", 1), ("failure_day", "", 1))] * 2,
+    (("failure", "", 1),),
+    (("failure_day", "", 1),),
+)
+"""What is counted of a failure that becomes known later, of a subject, an address, a network and an operator."""
 _FINE: Final[dict[bool, _Counts]] = {
     False: (("attempt", "", 1),),
     True: (("attempt", "", 1), ("failure", "", 1)),
@@ -197,7 +203,7 @@ def receipt(
         tier=requirement.tier,
         amr=() if requirement.satisfied else accepted,
         satisfied=requirement.satisfied,
-        activity=tuple([key for key in (keys.subject, keys.address, keys.network, keys.asn, keys.device) if key]),
+        activity=tuple([key for key in (keys.subject, keys.address, keys.network, keys.asn) if key]),
     )
 
 
@@ -244,7 +250,10 @@ def concluded(
         return msgspec.structs.replace(kept, taught=0, fraud=True), taken
     deltas: tuple[Delta, ...] = ()
     if kind in ("challenge_failed", "recovery_failed") and not again:
-        deltas = tuple(Delta(key + ACTIVITY, now, now + retention.activity, _FAILURE) for key in kept.activity)
+        deltas = tuple(
+            Delta(key + ACTIVITY, now, now + retention.activity, counts)
+            for key, counts in zip(kept.activity, _FAILURES, strict=False)
+        )
     if kind == "recovery_completed" and not again:
         deltas = (recovered(kept.lesson.subject, now, retention),)
     if gain <= 0 or kept.fraud:

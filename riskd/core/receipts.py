@@ -130,7 +130,7 @@ def _back(slip: _Slip, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, s
         tier=Tier(slip.tier),
         amr=slip.amr,
         satisfied=slip.satisfied,
-        activity=tuple([key for key in (subject, address, network, common.get("asn"), slip.device) if key]),
+        activity=tuple([key for key in (subject, address, network, common.get("asn")) if key]),
         taught=slip.taught,
         fraud=slip.fraud,
         reported=tuple([OUTCOMES[at] for at in slip.reported]),

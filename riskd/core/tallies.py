@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 Values = dict[str, list[int]]
 """What a table counted: by value, `[first period, n, n, ...]`; `[]` of what came with every sign-in, for its tally is
@@ -82,6 +84,22 @@ class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         """The tally of all sign-ins, empty where there was none."""
         return (self.sign_in or UNCOUNTED).get("", [])
 
+    def forget(self, tables: Iterable[str], week: int) -> None:
+        """Drop the periods before this one, and values that have none left. For `history.fold`, where values have
+        tallies of their own."""
+        for table in tables:
+            values = getattr(self, table)
+            if values:
+                for value in [value for value, tally in values.items() if tally[0] < week]:
+                    tally = values[value]
+                    del tally[1 : 1 + week - tally[0]]
+                    tally[0] = week
+                    trim(tally)
+                    if len(tally) == 1:
+                        del values[value]
+                if not values:
+                    force_setattr(self, table, None)
+
     def seen(self) -> bool:
         """Whether a table of `SEEN` counted anything."""
         return _seen(self) != _NOTHING
@@ -103,6 +121,18 @@ class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
                 for value, tally in values.items():
                     if tally == account:
                         values[value] = []
+
+
+def trim(tally: list[int]) -> None:
+    """Drop the zeros at both ends of a tally."""
+    while len(tally) > 1 and tally[-1] == 0:
+        tally.pop()
+    lead = 1
+    while lead < len(tally) and tally[lead] == 0:
+        lead += 1
+    if lead > 1:
+        tally[0] += lead - 1
+        del tally[1:lead]
 
 
 _seen: Final = attrgetter(*SEEN)

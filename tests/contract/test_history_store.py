@@ -11,7 +11,8 @@ import pytest
 
 from riskd.core import stored
 from riskd.core.errors import Unavailable
-from riskd.core.history import HOUR, MARKS, PROFILE_TABLES, SKETCH, SLOTS, TABLES, WEEK, Delta, History, fold, inverse
+from riskd.core.history import DAY, HOUR, PROFILE_TABLES, SKETCH, SLOTS, TABLES, WEEK, Delta, History, fold, inverse
+from riskd.core.marks import MARKS
 from riskd.core.tallies import Tallies
 from riskd.ports import Change, HistoryStore, Swap
 
@@ -124,6 +125,34 @@ def test_a_shorter_keeping_ends_what_was_promised_longer(store: HistoryStore) ->
         assert history(store, KEY, end) is None
     store.write([Delta(KEY, NOW, NOW + 30, (("attempt", "", 1),), keep=1.0)], (), NOW, SOON)
     assert history(store, KEY, NOW + 29) is not None
+
+
+def test_what_is_older_than_it_is_kept_is_forgotten(store: HistoryStore) -> None:
+    """A delta that says how long to keep ends moments from before, and of a profile whole weeks: of every table, also
+    of those that it does not touch."""
+    began, weeks = int(NOW // WEEK), 20
+    for week in range(weeks):
+        time = (began + week) * WEEK + HOUR
+        country = ("country", "SE" if week == 2 else "NO", 2)
+        typed = (("typing", "n", 1),) if week < 4 else ()
+        counts = (("sign_in", "", 1), country, *typed)
+        store.write([Delta(KEY, time, LATER, counts, (("visit", (time,)),))], (), NOW, SOON)
+    marked = Delta(OTHER, NOW, LATER, (), (("payment", (NOW,)), ("recovered", (NOW + 2 * WEEK,))))
+    store.write([marked], (), NOW, SOON)
+    for keep, gone in ((math.inf, 0), (18 * WEEK, 1), (17 * WEEK, 2), (15 * WEEK + DAY, 3), (15 * WEEK, 4)):
+        time = (began + weeks - 1) * WEEK + 2 * HOUR
+        store.write([Delta(KEY, time, LATER, (("sign_in", "", 1),), keep=keep)], (), NOW, SOON)
+        found = history(store, KEY)
+        assert found is not None
+        assert found.tallies.of("sign_in")[""][0] == began + gone
+        assert found.tallies.of("typing").get("n", [began + 4, 1])[0] == began + gone
+        assert ("SE" in found.tallies.of("country")) == (gone < 3)
+        assert len(found.marks["visit"]) == MARKS
+
+    store.write([Delta(OTHER, NOW + 2 * WEEK, LATER, (("attempt", "", 1),), keep=WEEK)], (), NOW, SOON)
+    left = history(store, OTHER)
+    assert left is not None
+    assert left.marks == {"recovered": [(NOW + 2 * WEEK,)]}
 
 
 def test_a_delta_that_has_expired_begins_nothing(store: HistoryStore) -> None:
@@ -489,6 +518,7 @@ def drawn_delta(random: Random, now: float) -> Delta:
         counts,
         (("visit", mark),),
         ((random.choice(["who", "owner"]), random.choice(SLOTS)),),
+        keep=random.choice([*[math.inf] * 40, HOUR, WEEK, 5 * WEEK, 26 * WEEK]),
     )
     return inverse(delta) if random.random() < 0.2 else delta
 

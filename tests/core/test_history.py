@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from riskd.core.history import (
     ACTIVITY_TABLES,
     HOUR,
-    MARKS,
     OLDEST,
     OWNERS,
     PROFILE_TABLES,
@@ -35,13 +34,12 @@ from riskd.core.history import (
     inverse,
     newest,
     owners,
-    placed,
     slot,
     trusted,
     units,
-    where,
     window,
 )
+from riskd.core.marks import MARKS, placed, where
 from riskd.core.tallies import LETTERS, SEEN, Tallies
 
 law = settings(deadline=None, max_examples=60)

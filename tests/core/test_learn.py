@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from riskd.core import learn
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES, Attempt, Behaviour, Network, Outcome
 from riskd.core.context import Context, Missing, Place, Route
-from riskd.core.history import DAY, MARKS, Delta, History, fold, inverse, placed, slot
+from riskd.core.history import DAY, Delta, History, fold, inverse, slot
 from riskd.core.learn import Lesson, Receipt, settle, taught
+from riskd.core.marks import MARKS, placed
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import ACTIVITY, PROFILE
 from riskd.core.requirement import Requirement, Terms, Tier
@@ -387,7 +388,7 @@ def test_a_receipt_keeps_what_outcomes_need() -> None:
     kept = learn.receipt(attempt(), context(Route(2119)), KEYS, requirement, accepted)
 
     assert (kept.tier, kept.amr, kept.satisfied) == (Tier.STEP_UP, accepted, False)
-    assert kept.activity == (SUBJECT, PLACE, NETWORK, DEVICE)
+    assert kept.activity == (SUBJECT, PLACE, NETWORK)
     assert kept.taught == 0
 
 

@@ -17,10 +17,6 @@ from riskd.wiring import load_release
 UNREAD = {
     ("subject", "recovery"),  # the step itself: what is asked is when it was completed
     ("subject", "payment"),
-    ("network", "failure_day"),  # a failed challenge counts over an hour and a day, whoever counts which
-    ("asn", "failure"),
-    ("device", "failure"),
-    ("device", "failure_day"),
     ("subject", "sign_in"),  # its share in a device: so that an erasure takes it out of the device's record
 }
 """What no feature reads. Nothing may come to it: data that nobody needs is not to be kept."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha1
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
-from riskd.core.history import MARKS, OWNERS, SKETCH, TABLES, Table
+from riskd.core.history import OWNERS, PROFILE_TABLES, SKETCH, TABLES, Table
+from riskd.core.marks import MARKS
 from riskd.core.tallies import LETTERS, SEEN
 
 
@@ -29,11 +31,16 @@ def _spec(table: Table) -> str:
     return f"period = {table.period}, keep = {table.keep}, capacity = {table.capacity}"
 
 
+def _letters(tables: Iterable[str]) -> str:
+    return f"{{{', '.join([repr(LETTERS[name]) for name in tables])}}}"
+
+
 _NUMBERS: Final = (
     "local TABLES = {",
     *(f"  {name} = {{letter = '{LETTERS[name]}', {_spec(table)}}}," for name, table in TABLES.items()),
     "}",
-    f"local SEEN = {{{', '.join([repr(LETTERS[name]) for name in SEEN])}}}",
+    f"local PROFILE = {_letters(PROFILE_TABLES)}",
+    f"local SEEN = {_letters(SEEN)}",
     f"local SKETCH, OWNERS, MARKS = {{{_spec(SKETCH)}}}, {{{_spec(OWNERS)}}}, {MARKS}",
 )
 WRITE: Final = _script("write.lua", *_NUMBERS)

@@ -1,5 +1,5 @@
 -- One write on the server: swaps, then deltas, or nothing. It mirrors `riskd.core.history.fold` and
--- `riskd.core.stored.changes`, whose numbers (TABLES, SEEN, SKETCH, OWNERS, MARKS) are put before it when it is loaded.
+-- `riskd.core.stored.changes`, whose numbers (TABLES, PROFILE, SEEN, SKETCH, OWNERS, MARKS) are put before it when it is loaded.
 -- KEYS: the hashes of the places, that of the swaps first, then as the deltas come to them; a field is a record.
 -- ARGV: now; the place of the swaps, if there are any; the deltas, as MessagePack of
 -- [[time, expires, counts, marks, seen, undo, keep], ...]; for each delta its key; for each swap its field, '=' and the
@@ -96,6 +96,16 @@ local function added(tally, period, n, keep)
   return sum
 end
 
+-- The tally from a week on; nil when nothing is left.
+local function since_week(tally, week)
+  local from, last = week, tally[1] + #tally - 2
+  while from <= last and tally[from - tally[1] + 2] == 0 do from = from + 1 end
+  if from > last then return nil end
+  local left = {from}
+  for p = from, last do left[#left + 1] = tally[p - tally[1] + 2] end
+  return left
+end
+
 local function count(tallies, name, value, time, n)
   local spec = TABLES[name]
   local values = tallies[spec.letter] or {}
@@ -119,6 +129,23 @@ local function mark(marks, kind, moment, undo)
     kept[MARKS + 1] = nil
   end
   marks[kind] = next(kept) and kept or nil
+end
+
+-- What a policy keeps no longer: moments from before, and of a profile the weeks that were over by then.
+local function forget(tallies, moments, since)
+  for kind, kept in pairs(moments) do
+    while kept[1] and kept[#kept][1] < since do kept[#kept] = nil end
+    if not kept[1] then moments[kind] = nil end
+  end
+  if not tallies[TABLES.sign_in.letter] or since == -math.huge then return end
+  local week = period_of(since, TABLES.sign_in.period)
+  for _, letter in ipairs(PROFILE) do
+    local values = tallies[letter] or NONE
+    for value, tally in pairs(values) do
+      if tally[1] < week then values[value] = since_week(tally, week) end
+    end
+    if values ~= NONE and not next(values) then tallies[letter] = nil end
+  end
 end
 
 local function see(sketches, name, time, slot)
@@ -186,6 +213,7 @@ local function folded(record, deltas)
       expires = math.max(latest, math.min(expires, now + keep))
       for _, c in ipairs(counts) do count(tallies, c[1], c[2], time, c[3]) end
       for _, m in ipairs(marks) do mark(moments, m[1], m[2], undo) end
+      if not undo then forget(tallies, moments, time - keep) end
       for _, s in ipairs(seen) do see(sketches, s[1], time, s[2]) end
       if not (next(tallies) or next(moments) or next(sketches)) then tallies = nil end
     end

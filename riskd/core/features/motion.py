@@ -12,7 +12,8 @@ from riskd.core.features.feature import Feature
 from riskd.core.features.geodesy import distance_km
 from riskd.core.features.past import Past
 from riskd.core.features.sharing import CROWD
-from riskd.core.history import HOUR, where
+from riskd.core.history import HOUR
+from riskd.core.marks import where
 
 LEAST_HOURS: Final = 1 / 6
 """Shorter intervals count as ten minutes: a division by nearly nothing is no evidence."""
