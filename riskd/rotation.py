@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.adapters.lmdb_store import NOTE, beside, due_until
+from riskd.adapters.lmdb_store import beside, due_until, note
 from riskd.adapters.memory import NullMeter
 from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
@@ -84,7 +84,7 @@ def _unless_rebuilt(settings: Settings) -> None:
     path = Path(settings.store.path)
     place = beside(path)
     if due_until(path) is not None or place.exists():
-        remedy = f"wait for it; or, to do without, remove {path / NOTE} and {place}"
+        remedy = f"wait for it; or, to do without, remove {note(path)} and {place}"
         raise InvalidSettings([Problem("store", "its histories are being made again of the decision log", remedy)])
 
 

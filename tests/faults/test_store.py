@@ -17,7 +17,7 @@ from statistics import median
 import lmdb
 import pytest
 
-from riskd.adapters.lmdb_store import LmdbStore, open_or_begin
+from riskd.adapters.lmdb_store import LmdbStore, due_until, open_or_begin
 from riskd.core.errors import InvalidStore, Unavailable
 from riskd.core.history import DAY
 from riskd.core.recall import RECEIPT
@@ -265,6 +265,29 @@ def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
             assert found is not None
             next(tmp_path.glob("ours.corrupt-2*")).rename(tmp_path / f"ours.corrupt-{number}")
     assert (ours / "data.mdb").read_bytes() == b"noise" * 5000
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_kill_while_a_damaged_store_is_set_aside_forgets_no_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    """Before the old one has moved nothing is due; from then on it is, also where the new one was not begun."""
+    path, rename = tmp_path / "store", Path.rename
+    LmdbStore(path, 16 << 20).close()
+    (path / "data.mdb").write_bytes(b"noise" * 5000)
+
+    def killed(source: Path, target: Path) -> Path:
+        if moved:
+            rename(source, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_or_begin(path, 16 << 20)
+    assert (due_until(path) is None) == (not moved)
+    open_or_begin(path, 16 << 20)[0].close()
+    assert due_until(path) == pytest.approx(time.time(), abs=60)
 
 
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from riskd.adapters.lmdb_store import NOTE, due_until, open_or_begin
+from riskd.adapters.lmdb_store import due_until, note, open_or_begin
 from riskd.config import Settings
 from riskd.rebuild import watch as watching
 from riskd.rebuild.watch import RebuildWatch, rebuilding
@@ -141,7 +141,7 @@ def test_switched_off_nothing_is_begun(watched: Watched, monkeypatch: pytest.Mon
     with rebuilding(settings) as watch:
         time.sleep(0.2)
         assert watch.readings == {"riskd_store_rebuild_pending": {(): 1.0}}
-    assert (Path(settings.store.path) / NOTE).exists()
+    assert note(Path(settings.store.path)).exists()
     assert watched.events() == []
 
 

@@ -19,23 +19,29 @@ from riskd.core.errors import DamagedStore, InvalidStore, Problem
 
 MOST: Final = 3
 """Damaged stores that are kept beside; a disk that spoils more is not to be filled with them."""
-NOTE: Final = "rebuild.json"
-"""File beside the data of a store that took the place of a damaged one, until what that one held is back."""
 _TRIES: Final = 3
 
 
 class _Note(Struct, frozen=True):
-    """`until`: when the store began, epoch seconds: what the log says of before is not in it."""
+    """`until`: when the store began, epoch seconds: what the log says of before is not in it. `damaged`: inode of the
+    data of the one before, for this is written before that is moved."""
 
     until: float
+    damaged: int
+
+
+def note(path: Path) -> Path:
+    """File that is beside a store which took the place of a damaged one, until what that one held is back."""
+    return path.with_name(f"{path.name}.rebuild.json")
 
 
 def due_until(path: Path) -> float | None:
     """When the store at a path took the place of a damaged one whose histories are not back yet, epoch seconds."""
     try:
-        return msgspec.json.decode((path / NOTE).read_bytes(), type=_Note).until
+        left = msgspec.json.decode(note(path).read_bytes(), type=_Note)
     except (OSError, msgspec.DecodeError):
         return None
+    return None if left.damaged == _inode(path / DATA) else left.until
 
 
 def beside(path: Path) -> Path:
@@ -46,7 +52,7 @@ def beside(path: Path) -> Path:
 def settle(path: Path) -> None:
     """The histories are back."""
     with suppress(FileNotFoundError):
-        (path / NOTE).unlink()
+        note(path).unlink()
 
 
 def open_or_begin(path: Path, map_size: int) -> tuple[LmdbStore, DamagedStore | None]:
@@ -78,10 +84,8 @@ def _set_aside(path: Path, seen: int, error: DamagedStore) -> DamagedStore | Non
         if len(list(path.parent.glob(f"{path.name}.corrupt-*"))) >= MOST:
             remedy = "look at the disk, and remove those that nobody needs"
             raise DamagedStore([*error.problems, Problem(str(path), f"{MOST} damaged ones lie beside it", remedy)])
-        began = time.time()
+        _leave(note(path), msgspec.json.encode(_Note(time.time(), seen)))
         path.rename(aside)
-        path.mkdir(mode=0o700, exist_ok=True)
-        _leave(path / NOTE, msgspec.json.encode(_Note(began)))
         remedy = "what the decision log has of its histories comes back by itself, if store.rebuild is on"
         return DamagedStore([*error.problems, Problem(str(path), f"set aside as {aside.name}", remedy)])
     except OSError as failure:
@@ -90,14 +94,14 @@ def _set_aside(path: Path, seen: int, error: DamagedStore) -> DamagedStore | Non
         os.close(parent)
 
 
-def _leave(note: Path, content: bytes) -> None:
+def _leave(file: Path, content: bytes) -> None:
     """Write it whole."""
-    draft = note.with_suffix(".draft")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(note)
+    draft = file.with_suffix(".draft")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:  # noqa: PTH123
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(file)
 
 
 def _inode(path: Path) -> int:
