@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.terminal import print_json
+
 if TYPE_CHECKING:
     from riskd.adapters.geoip import GeoIp
     from riskd.core.errors import RiskdError
@@ -61,16 +63,10 @@ def _run(work: Callable[[argparse.Namespace, Path], int], args: argparse.Namespa
 
 def _failed(args: argparse.Namespace, error: RiskdError, code: int) -> int:
     if args.json:
-        _print_json({"reason": error.reason, "problems": error.problems})
+        print_json({"reason": error.reason, "problems": error.problems})
     else:
         print(f"riskd geo: {error}", file=sys.stderr)
     return code
-
-
-def _print_json(answer: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
 
 
 def _install(args: argparse.Namespace, directory: Path) -> int:
@@ -81,7 +77,7 @@ def _install(args: argparse.Namespace, directory: Path) -> int:
         _install_visibly(directory)
     if args.json:
         files = [str(directory / name) for name in FREE.files()]
-        _print_json({"directory": str(directory), "already_there": there, "files": files, "attribution": ATTRIBUTION})
+        print_json({"directory": str(directory), "already_there": there, "files": files, "attribution": ATTRIBUTION})
     else:
         print(
             f"{'Already there' if there else 'Installed'}: {', '.join(FREE.files())} in {directory}\n\n{ATTRIBUTION}",
@@ -116,7 +112,7 @@ def _status(args: argparse.Namespace, directory: Path) -> int:
 
     databases = _open(directory).databases()
     if args.json:
-        _print_json({"directory": str(directory), "databases": databases})
+        print_json({"directory": str(directory), "databases": databases})
         return OK
     table = Table("file", "kind", "answers", "type", "built", "age", title=str(directory), title_justify="left")
     for database in databases:
@@ -145,7 +141,7 @@ def _lookup(args: argparse.Namespace, directory: Path) -> int:
         return MISUSED
     place, route = _open(directory).locate(address, time.time())
     if args.json:
-        _print_json({"address": address, "place": place, "route": route})
+        print_json({"address": address, "place": place, "route": route})
         return OK
     table = Table("fact", "value", title=address.text, title_justify="left")
     for fact in (place, route):

@@ -10,11 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from riskd.cli.arguments import whole_number
 from riskd.cli.extras import require
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
-    from riskd.cli.policy_log import Begin
+    from riskd.cli.terminal import Begin
     from riskd.core.model import ForestDocument
     from riskd.offline.rows import Rows
     from riskd.offline.sources import Labels, Log
@@ -42,18 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="CSV file of the public RBA data set, lived through by the engine; repeatable",
     )
-    parser.add_argument("--rba-rows", metavar="N", type=_count, help="rows of each such file (default: all)")
+    parser.add_argument("--rba-rows", metavar="N", type=whole_number, help="rows of each such file (default: all)")
     parser.add_argument(
         "--labels",
         choices=("truth", "outcomes"),
         help="whose word labels are (default: the truth of simulated logs, outcomes of live ones)",
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows: write 1 or more")
-    return int(text)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import yaml
 from msgspec import Struct
 
 from riskd.adapters.model_file import load_model, read_card, seal
-from riskd.cli.model import written
+from riskd.cli.model.command import written
 from riskd.core.attempt import DOMAINS
 from riskd.core.features import FEATURES
 from riskd.core.forest import Forest

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.arguments import moment
 from riskd.cli.extras import require
-from riskd.cli.policy_log import moment
 from riskd.cli.settings import add_arguments, given
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Tier
-from riskd.cli.client import outcome_request
+from riskd.cli.client.assess import outcome_request
 from riskd.config import data_directory
 from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.server.translate import request

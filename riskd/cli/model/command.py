@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli import model_explain, model_promote, model_registry, policy_log
+from riskd.cli.arguments import moment
+from riskd.cli.model import explain, listing, promote
+from riskd.cli.terminal import progress
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument, Steps
@@ -22,9 +24,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     purpose += "directory of forest.json, card.md and manifest.json."
     model = commands.add_parser("model", description=purpose)
     actions = model.add_subparsers(required=True, metavar="ACTION")
-    model_registry.add_actions(actions)
-    model_promote.add_actions(actions)
-    model_explain.add_actions(actions)
+    for group in (listing, promote, explain):
+        group.add_actions(actions)
     _add_reference(actions)
     for name, work, purpose in (
         ("weights", _weights, "print the step functions of a hand-set model as a Markdown table"),
@@ -40,13 +41,11 @@ def _add_reference(actions: argparse._SubParsersAction[argparse.ArgumentParser])
     parser = actions.add_parser("reference", help=purpose, description=purpose)
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a bundle")
     parser.add_argument("--log", metavar="DIR", required=True, help="decision log, or its dataset (directory or URL)")
-    parser.add_argument(
-        "--since", metavar="DATE", type=policy_log.moment, default=0.0, help="decisions from 2026-11-01 on (UTC)"
-    )
+    parser.add_argument("--since", metavar="DATE", type=moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
     parser.add_argument(
         "--until",
         metavar="DATE",
-        type=policy_log.moment,
+        type=moment,
         default=float("inf"),
         help="decisions before 2026-12-01 (UTC)",
     )
@@ -63,7 +62,7 @@ def _reference(args: argparse.Namespace) -> int:
     from riskd.offline.drift.log import Source, Span, forest, sample
 
     domain = read_manifest(args.bundle).domain
-    with policy_log.progress() as begin:
+    with progress() as begin:
         span = Span(domains=(domain,), since=args.since, until=args.until)
         rows = sample(Source(log=args.log, span=span, begin=begin))
     if domain not in rows:

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from riskd.cli import policy_log
+from riskd.cli.policy import log
+from riskd.cli.terminal import print_json, progress, save
 
 if TYPE_CHECKING:
     from riskd.core.policy import Policy
@@ -19,7 +20,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     purpose = "set the bands from a friction budget; exit code 1 if the log is too small for one of them"
     parser = actions.add_parser("calibrate", help=purpose, description=f"Calibrate policies: {purpose}.")
     parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (default: riskd's own)")
-    policy_log.add_arguments(parser)
+    log.add_arguments(parser)
     parser.add_argument(
         "--budget",
         metavar="SHARE",
@@ -44,24 +45,22 @@ def _budget(text: str) -> float:
 
 
 def _run(args: argparse.Namespace) -> int:
-    import msgspec
-
     from riskd.config import data_directory
     from riskd.offline.backtest import passes
     from riskd.offline.calibrate import Samples, calibrate, collect
 
     given = args.policies or data_directory("policies")
-    with policy_log.progress() as begin:
-        source, policies = policy_log.source(args, [given], begin)
+    with progress() as begin:
+        source, policies = log.source(args, [given], begin)
         _refuse_to_write(args.write, policies)
         chosen = _chosen(args, policies)
         samples = Samples()
         for part in passes(source, partial(collect, presumed=args.presume_good)):
             samples += part
-    policy_log.refuse_nothing(args.log, samples.tally)
+    log.refuse_nothing(args.log, samples.tally)
     found = [calibrate(samples, policy, name, budget) for policy, name, budget in chosen]
     if args.json:
-        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        print_json(found)
     else:
         _print(found, samples.tally.counts["replayed"], samples.tally.counts["without_verdict"])
     if args.write and any(one.new for one in found):
@@ -102,7 +101,7 @@ def _write(file: Path, policy: tuple[str, str], found: list[Calibration]) -> Non
 
     text = with_bands(*policy, {one.journey: one.new for one in found if one.new})
     read_policy(policy[0], text, CelCompiler(NAMES))
-    policy_log.save(file, text)
+    save(file, text)
 
 
 def _print(found: list[Calibration], known: int, unknown: int) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from riskd.cli.settings import add_arguments, given
+from riskd.cli.model.opening import add_action, add_name, loaded, opened
+from riskd.cli.terminal import print_json, print_table, when
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from riskd.adapters.model_registry import Act, Registry
-    from riskd.config import Settings
-    from riskd.core.forest import Forest
+    from riskd.adapters.model_registry import Act
 
 
 class Listed(Struct, frozen=True, kw_only=True):
@@ -37,59 +35,23 @@ class Listed(Struct, frozen=True, kw_only=True):
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the actions."""
     purpose = "list the models of every identity domain, and who has which role"
-    listed = action(actions, "list", purpose, _list)
+    listed = add_action(actions, "list", purpose, _list)
     listed.add_argument("--domain", choices=DOMAINS, action="append", help="identity domain; repeatable (default: all)")
-    show = action(actions, "show", "tell of one model: figures, features, signature, and how it got its roles", _show)
-    name(show, "the champion")
+    show = add_action(
+        actions, "show", "tell of one model: figures, features, signature, and how it got its roles", _show
+    )
+    add_name(show, "the champion")
     purpose = "load models as a service would: hashes, features, bounds, and a trusted signature where one is asked for"
-    verify = action(actions, "verify", purpose, _verify, epilog="exit codes: 0 all would be served; 2 one would not")
+    verify = add_action(
+        actions, "verify", purpose, _verify, epilog="exit codes: 0 all would be served; 2 one would not"
+    )
     verify.add_argument("domain", choices=DOMAINS, nargs="?", metavar="DOMAIN", help="identity domain (default: all)")
     verify.add_argument("version", metavar="VERSION", nargs="?", help="version (default: all of the domain)")
-    sign = action(actions, "sign", "sign bundles, and print the public key for models.trusted_keys", _sign)
+    sign = add_action(actions, "sign", "sign bundles, and print the public key for models.trusted_keys", _sign)
     sign.add_argument(
         "--key", metavar="FILE", type=Path, required=True, help="Ed25519 private key, PEM without a password"
     )
     sign.add_argument("bundles", metavar="BUNDLE", type=Path, nargs="+", help="directory of a bundle")
-
-
-def action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    purpose: str,
-    work: object,
-    epilog: str | None = None,
-) -> argparse.ArgumentParser:
-    """An action on models, with the flags that all of them have."""
-    parser = actions.add_parser(name, help=purpose, description=purpose, epilog=epilog)
-    add_arguments(parser)
-    parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(handler=work)
-    return parser
-
-
-def name(parser: argparse.ArgumentParser, default: str) -> None:
-    """Let a command name one model."""
-    parser.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
-    parser.add_argument("version", metavar="VERSION", nargs="?", help=f"version (default: {default})")
-
-
-def opened(args: argparse.Namespace) -> tuple[Settings, Registry]:
-    """The settings, and the models that they name."""
-    from riskd.adapters.model_registry import Registry
-    from riskd.config import release_folders
-
-    settings = given(args, {"release.models": args.models}).settings
-    return settings, Registry(release_folders(settings)[1])
-
-
-def loaded(trusted: Sequence[str], path: Path, domain: str = "") -> Forest:
-    """A bundle as a service that trusts these keys would load it. Raises InvalidModel."""
-    from riskd.adapters.model_file import load_model
-    from riskd.core.features import FEATURES
-
-    definitions = {feature.name: feature.definition for feature in FEATURES}
-    return load_model(path, definitions, domain=domain, trusted=trusted)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -224,33 +186,3 @@ def _sign(args: argparse.Namespace) -> int:
     for name, signature in signed.items():
         print(f"{name}: signed with {signature.key}")
     return 0
-
-
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table for people, as wide as it needs to be where nobody says how wide the terminal is."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in head:
-        table.add_column(name, no_wrap=name in ("domain", "version", "role"), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
-    console = Console(highlight=False)
-    (console if console.is_terminal else Console(highlight=False, width=200)).print(table)
-
-
-_STYLES: Final = {"ok": "green", "NO": "bold red"}
-
-
-def print_json(value: object) -> None:
-    """Print a value for scripts."""
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def when(moment: float) -> str:
-    """A moment for people: 2026-11-26 14:05Z."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%MZ")

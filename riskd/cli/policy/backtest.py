@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli import policy_log
+from riskd.cli.policy import log
+from riskd.cli.terminal import console, print_json, progress, save
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +22,6 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _EXAMPLE: Final = ("assessment", "journey", "country", "score", "tier", "why", "outcome")
 _ROWS: Final = 8
-_WIDE: Final = 160
-"""Columns where nobody says how many there are: in a pipe or a file."""
 _EXAMPLES: Final = 12
 
 
@@ -31,7 +30,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     purpose = "replay a decision log against a candidate policy, and say who would have been challenged"
     backtest = actions.add_parser("backtest", help=purpose, description=f"Backtest a policy: {purpose}.")
     backtest.add_argument("candidate", metavar="CANDIDATE", type=Path, help="policy file, or a directory of them")
-    policy_log.add_arguments(backtest)
+    log.add_arguments(backtest)
     backtest.add_argument("--html", metavar="FILE", type=Path, help="write a report with pictures")
     backtest.add_argument(
         "--exit-code", action="store_true", help="exit code 1 if a decision differs from the recorded one"
@@ -40,7 +39,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     purpose = "say what each rule of a policy does on a decision log: hits, use, overlap"
     rules = actions.add_parser("rules", help=purpose, description=f"Judge rules: {purpose}.")
     rules.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (default: riskd's own)")
-    policy_log.add_arguments(rules)
+    log.add_arguments(rules)
     rules.set_defaults(handler=_rules)
 
 
@@ -49,10 +48,10 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
     from riskd.offline.report import report
 
     begun = time.perf_counter()
-    with policy_log.progress() as begin:
-        source, policies = policy_log.source(args, [given], begin)
+    with progress() as begin:
+        source, policies = log.source(args, [given], begin)
         tally = run(source)
-    policy_log.refuse_nothing(args.log, tally)
+    log.refuse_nothing(args.log, tally)
     return report(str(args.log), tally, policies), time.perf_counter() - begun
 
 
@@ -61,9 +60,9 @@ def _backtest(args: argparse.Namespace) -> int:
     if args.html:
         from riskd.offline.page import page
 
-        policy_log.save(args.html, page(found))
+        save(args.html, page(found))
     if args.json:
-        _print_json(found)
+        print_json(found)
     else:
         _print(found, seconds)
         if args.html:
@@ -76,65 +75,50 @@ def _rules(args: argparse.Namespace) -> int:
 
     found, seconds = _replayed(args, args.policies or data_directory("policies"))
     if args.json:
-        _print_json({domain.domain: {"rules": domain.rules, "overlaps": domain.overlaps} for domain in found.domains})
+        print_json({domain.domain: {"rules": domain.rules, "overlaps": domain.overlaps} for domain in found.domains})
         return 0
-    console = _console()
-    _heading(console, found, seconds)
+    out = console()
+    _heading(out, found, seconds)
     for domain in found.domains:
         if domain.total.decisions:
-            _print_rules(console, domain)
+            _print_rules(out, domain)
     return 0
 
 
-def _print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDE)
-
-
-def _heading(console: Console, found: Report, seconds: float) -> None:
+def _heading(out: Console, found: Report, seconds: float) -> None:
     counts = found.counts
     replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)
     first, last = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (found.first, found.last))
     span = f" from {first} to {last}" if replayed else ""
-    console.print(f"{found.log}: {replayed:,} decisions{span}, {outcomes:,} outcomes")
-    console.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
-    for name, what in policy_log.LEFT_OUT.items():
+    out.print(f"{found.log}: {replayed:,} decisions{span}, {outcomes:,} outcomes")
+    out.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
+    for name, what in log.LEFT_OUT.items():
         if counts.get(name):
-            console.print(f"left out: {counts[name]:,} {what}", style="yellow")
+            out.print(f"left out: {counts[name]:,} {what}", style="yellow")
 
 
 def _print(found: Report, seconds: float) -> None:
-    console = _console()
-    _heading(console, found, seconds)
-    console.print(f"{found.differences:,} decisions differ from the recorded ones", style="bold")
+    out = console()
+    _heading(out, found, seconds)
+    out.print(f"{found.differences:,} decisions differ from the recorded ones", style="bold")
     for domain in found.domains:
         if domain.total.decisions:
-            _print_domain(console, domain)
+            _print_domain(out, domain)
 
 
-def _print_domain(console: Console, domain: DomainReport) -> None:
+def _print_domain(out: Console, domain: DomainReport) -> None:
     from rich.table import Table
 
     if len(domain.releases) > 1:
-        console.print(
-            f"{domain.domain}: {len(domain.releases)} releases decided; --release chooses one", style="yellow"
-        )
+        out.print(f"{domain.domain}: {len(domain.releases)} releases decided; --release chooses one", style="yellow")
     table = _table(f"{domain.domain}, candidate {domain.version}", "journey", *_COLUMNS)
     for group in (*domain.journeys, domain.total):
         table.add_row(*_row(group.value, group))
-    console.print(table)
+    out.print(table)
     moves = _table("tiers", "recorded \\ candidate", *_tiers(domain))
     for tier, row in domain.moves.items():
         moves.add_row(tier, *(f"{row[other]:,}" if other in row else "" for other in _tiers(domain)))
-    console.print(moves)
+    out.print(moves)
     moved = sorted(
         (
             (f"{name}: {group.value}", group)
@@ -150,18 +134,18 @@ def _print_domain(console: Console, domain: DomainReport) -> None:
         for name, group in rows[:_ROWS]:
             table.add_row(*_row(name, group))
         if rows and domain.total.stricter + domain.total.laxer:
-            console.print(table)
-    _print_rules(console, domain)
+            out.print(table)
+    _print_rules(out, domain)
     examples = Table(*_EXAMPLE, title="examples of moves", title_justify="left")
     for example in domain.examples[:_EXAMPLES]:
         tiers, why = f"{example.recorded} -> {example.candidate}", ", ".join(example.why)
         score = f"{example.score:.4f}"
         examples.add_row(example.id, example.journey, example.country, score, tiers, why, example.label)
     if domain.examples:
-        console.print(examples)
+        out.print(examples)
 
 
-def _print_rules(console: Console, domain: DomainReport) -> None:
+def _print_rules(out: Console, domain: DomainReport) -> None:
     columns = ("tier", "hits", "alone", "good", "fraud", "unproven", "precision", "recall")
     table = _table(f"rules of {domain.domain}", "rule", *columns)
     for rule in domain.rules:
@@ -169,13 +153,13 @@ def _print_rules(console: Console, domain: DomainReport) -> None:
         numbers = [f"{number:,}" for number in (rule.hits, rule.alone, *known)]
         if rule.hits:
             table.add_row(name, rule.tier, *numbers, str(rule.precision), str(rule.recall))
-    console.print(table)
+    out.print(table)
     never = [rule.name for rule in domain.rules if not rule.hits]
     if never:
-        console.print(f"never hit: {', '.join(never)}", style="yellow")
+        out.print(f"never hit: {', '.join(never)}", style="yellow")
     for overlap in domain.overlaps[:_ROWS]:
         share = f"{overlap.share:.0%} of the rarer one's"
-        console.print(f"together: {overlap.rule} and {overlap.other}, {overlap.together:,} hits, {share}", style="dim")
+        out.print(f"together: {overlap.rule} and {overlap.other}, {overlap.together:,} hits, {share}", style="dim")
 
 
 def _table(title: str, first: str, *columns: str) -> Table:

@@ -20,8 +20,9 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status.rpc_status import from_call
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.cli import client
-from riskd.cli.backlog import Backlog
+from riskd.cli.client.assess import assess_request
+from riskd.cli.client.backlog import Backlog
+from riskd.cli.client.call import BAD_INPUT, bearer, connect, failed
 from riskd.core.errors import InvalidAttempt, Problem
 
 
@@ -38,10 +39,10 @@ class Stream(Protocol):
 def run(args: argparse.Namespace, lines: Iterable[str], fields: list[tuple[str, str]]) -> int:
     """Assess every line, print every answer; the exit code."""
     backlog = Backlog()
-    shown = client.bearer(args)
+    shown = bearer(args)
     begun, error = time.monotonic(), None
     threading.Thread(target=backlog.fill, args=(_requests(lines, fields),), daemon=True).start()
-    with client.connect(args) as channel:
+    with connect(args) as channel:
         stub = risk_pb2_grpc.RiskServiceStub(channel)
         while backlog.more() and (error is None or _over(error)):
             error = _one_stream(stub.StreamAssess(backlog.requests(), metadata=shown), backlog, args.timeout)
@@ -51,8 +52,8 @@ def run(args: argparse.Namespace, lines: Iterable[str], fields: list[tuple[str, 
     for problem in backlog.problems:
         print(f"riskd: {problem}", file=sys.stderr)
     if error is not None and not _over(error):
-        return client.failed(error)
-    return client.BAD_INPUT if refused or backlog.problems else 0
+        return failed(error)
+    return BAD_INPUT if refused or backlog.problems else 0
 
 
 def _one_stream(stream: Stream, backlog: Backlog, patience: float) -> grpc.RpcError | None:
@@ -100,7 +101,7 @@ def _requests(lines: Iterable[str], fields: list[tuple[str, str]]) -> Iterator[r
         if not line.strip():
             continue
         try:
-            request = client.assess_request(line, fields)
+            request = assess_request(line, fields)
         except InvalidAttempt as error:
             raise InvalidAttempt([Problem(f"line {number}", str(each)) for each in error.problems]) from None
         request.request_id = request.request_id or uuid4().hex

@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli import model_registry
+from riskd.cli.model.listing import told
+from riskd.cli.model.opening import add_action, loaded, opened
+from riskd.cli.terminal import print_json, print_table
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ _SHADOW: Final = "Score it beside what decides: `riskd release shadow`."
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the actions."""
-    promote = model_registry.action(
+    promote = add_action(
         actions,
         "promote",
         "make a model champion, if it is no worse than the champion; or challenger, to be scored in shadow",
@@ -50,7 +52,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _role(promote)
     _who(promote)
     purpose = "give a role back to the version that had it before; again, and it goes one further back"
-    back = model_registry.action(actions, "rollback", purpose, _rollback)
+    back = add_action(actions, "rollback", purpose, _rollback)
     back.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
     _role(back)
     _who(back)
@@ -68,7 +70,7 @@ def _who(parser: argparse.ArgumentParser) -> None:
 def _promote(args: argparse.Namespace) -> int:
     from riskd.adapters.model_registry import Act
 
-    settings, registry = model_registry.opened(args)
+    settings, registry = opened(args)
     path = registry.path(args.domain, args.version)
     held = registry.holder(args.domain, args.role)
     if held == args.version:
@@ -93,16 +95,12 @@ def _promote(args: argparse.Namespace) -> int:
     if done:
         registry.give(args.domain, act)
     if args.json:
-        model_registry.print_json(
-            {"checks": checks, "passed": not failed, "promoted": done, "act": act if done else None}
-        )
+        print_json({"checks": checks, "passed": not failed, "promoted": done, "act": act if done else None})
     else:
         marks = {True: "ok", False: "NO"}
-        model_registry.print_table(
-            ("", "check", "figures"), [(marks[check.passed], check.name, check.said) for check in checks]
-        )
+        print_table(("", "check", "figures"), [(marks[check.passed], check.name, check.said) for check in checks])
         if done:
-            print(model_registry.told(act))
+            print(told(act))
             print(_SHADOW if args.role == "challenger" else _NEXT)
         elif failed:
             print(f"{len(failed)} of {len(checks)} checks did not pass; nothing has changed. --force REASON overrides.")
@@ -119,7 +117,7 @@ def _checks(
 
     if args.rate not in RATES:
         raise _refused(f"--rate {args.rate!r} is none: one of {', '.join(RATES)}")
-    candidate, signature = model_registry.loaded(trusted, path, args.domain), read_signature(path)
+    candidate, signature = loaded(trusted, path, args.domain), read_signature(path)
     signed = f"by {signature.key}" if signature else "not signed"
     checks = [
         Check("features", True, f"all known, defined as here; schema {candidate.schema}"),
@@ -127,7 +125,7 @@ def _checks(
     ]
     if args.role == "champion":
         checks += judged(_decoded(args.evaluation, document), path.name, champion.name, args.rate)
-    checks.append(quick(candidate, model_registry.loaded((), champion, args.domain)))
+    checks.append(quick(candidate, loaded((), champion, args.domain)))
     return checks
 
 
@@ -161,10 +159,10 @@ def _no_evaluation(file: Path | None, what: str) -> RiskdError:
 def _rollback(args: argparse.Namespace) -> int:
     from riskd.adapters.model_registry import Act
 
-    settings, registry = model_registry.opened(args)
+    settings, registry = opened(args)
     held, target = registry.holder(args.domain, args.role), registry.before(args.domain, args.role)
     if target:
-        model_registry.loaded(settings.models.trusted_keys, registry.path(args.domain, target), args.domain)
+        loaded(settings.models.trusted_keys, registry.path(args.domain, target), args.domain)
     act = Act(
         time=time.time(),
         actor=args.actor or getpass.getuser(),
@@ -176,9 +174,9 @@ def _rollback(args: argparse.Namespace) -> int:
     )
     registry.give(args.domain, act)
     if args.json:
-        model_registry.print_json(act)
+        print_json(act)
     else:
-        print(model_registry.told(act))
+        print(told(act))
         print(_SHADOW if args.role == "challenger" else _NEXT)
     return 0
 

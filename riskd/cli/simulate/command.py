@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from msgspec.structs import asdict
+
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import console, print_json, progress
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def _run(args: argparse.Namespace) -> int:
 
     values = DEFAULTS if args.vary is None else varied(args.vary)
     if args.markdown:
-        from riskd.cli.simulate_page import page
+        from riskd.cli.simulate.page import page
 
         print(page(), end="")
         return 0
@@ -83,10 +85,8 @@ def _run(args: argparse.Namespace) -> int:
     count = sum(made.assessments.values())
     events = count + sum(made.outcomes.values())
     if args.json:
-        from msgspec import to_builtins
-
         rate = {"seconds": round(seconds, 3), "events_per_second": round(events / seconds)}
-        print(json.dumps(to_builtins(made) | rate))
+        print_json(asdict(made) | rate)
     else:
         _print(made, count, events, seconds, args.out)
     return 0
@@ -102,8 +102,7 @@ def _audit(args: argparse.Namespace, values: Values) -> int:
 
 
 def _audited(args: argparse.Namespace, directories: Sequence[Path]) -> int:
-    from riskd.cli.policy_log import progress
-    from riskd.cli.simulate_audit import report
+    from riskd.cli.simulate.audit import report
     from riskd.offline.world.audits import CLASSES, audited
 
     with progress() as begin:
@@ -113,7 +112,6 @@ def _audited(args: argparse.Namespace, directories: Sequence[Path]) -> int:
 
 
 def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tuple[Made, float]:
-    from riskd.cli.policy_log import progress
     from riskd.cli.version import version
     from riskd.core.errors import InvalidSettings, Problem
     from riskd.offline.world.open import open_world
@@ -182,37 +180,34 @@ def _weights(told: list[str]) -> tuple[dict[str, float], list[Problem]]:
 
 
 def _print(made: Made, count: int, events: int, seconds: float, out: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    shown = console()
     table = Table("domain", "journey", "assessments", box=None)
     for name, number in made.assessments.items():
         table.add_row(*name.split(" "), f"{number:,}")
-    console.print(table)
+    shown.print(table)
     table = Table("domain", "attack", "assessments", box=None)
     for name, number in made.attacks.items():
         table.add_row(*name.split(" "), f"{number:,}")
-    console.print(table)
+    shown.print(table)
     share = sum(made.attacks.values()) / max(count, 1)
-    console.print(
+    shown.print(
         f"{count:,} assessments, {share:.1%} of them attacks, and {events - count:,} outcomes in {seconds:.1f} s: "
         f"{events / seconds:,.0f} events/s.\n{out}: decisions/ (the log), truth.jsonl (who it was), world.json (how)."
     )
 
 
 def _assumptions(values: Values, *, as_json: bool) -> None:
-    from msgspec import to_builtins
-    from rich.console import Console
     from rich.table import Table
 
     from riskd.offline.world.assumptions import TABLE
 
     if as_json:
-        print(json.dumps([to_builtins(each) | {"value": values[each.name]} for each in TABLE]))
+        print_json([asdict(each) | {"value": values[each.name]} for each in TABLE])
         return
     table = Table("name", "value", "range", "unit", "what", "source", box=None)
     for each in TABLE:
         spread = f"{each.low:g} to {each.high:g}"
         table.add_row(each.name, f"{values[each.name]:g}", spread, each.unit, each.what, each.source)
-    Console(highlight=False, width=180).print(table)
+    console().print(table)

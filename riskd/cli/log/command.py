@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from riskd.cli import log_query
 from riskd.cli.extras import require
-from riskd.cli.policy_log import progress
+from riskd.cli.log import query
 from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import print_json, progress
 
 if TYPE_CHECKING:
     from riskd.config import Settings
@@ -45,7 +44,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     compact.add_argument("--buckets", metavar="N", type=int, default=4, help="of a new dataset, 1 to 256 (default: 4)")
     compact.add_argument("--processes", metavar="N", type=int, help="that read (default: one for each processor)")
     compact.set_defaults(handler=_compact)
-    log_query.add_parser(actions)
+    query.add_parser(actions)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +60,7 @@ def _state(args: argparse.Namespace) -> int:
     settings = given(args).settings
     state = open_archive(settings).state()
     if args.json:
-        print(json.dumps({"directory": settings.log.dir, **asdict(state)}, indent=2))
+        print_json({"directory": settings.log.dir, **asdict(state)})
         return 0
     print(f"directory   {settings.log.dir}")
     print(
@@ -98,7 +97,7 @@ def _compact(args: argparse.Namespace) -> int:
         print("null" if args.json else "Another process is compacting the log.")
         return BUSY
     if args.json:
-        print(json.dumps({**asdict(done), "dataset": asdict(filed) if filed else None}))
+        print_json({**asdict(done), "dataset": filed})
     return 0
 
 

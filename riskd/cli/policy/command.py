@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from riskd.cli import policy_backtest, policy_calibrate, policy_diff, policy_test, policy_variables
+from riskd.cli.policy import backtest, calibrate, diff, test, variables
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,7 +18,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check = actions.add_parser("check", help=purpose, description=purpose)
     check.add_argument("files", metavar="FILE", type=Path, nargs="+", help="policy file, or a directory of them")
     check.set_defaults(handler=_check)
-    for action in (policy_test, policy_diff, policy_backtest, policy_calibrate, policy_variables):
+    for action in (test, diff, backtest, calibrate, variables):
         action.add_action(actions)
 
 

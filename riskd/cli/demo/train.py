@@ -102,7 +102,7 @@ def _simulate(out: Path, size: Size, environment: dict[str, str]) -> None:
 
 def _swap(environment: dict[str, str], target: str) -> None:
     """Promote, then let another release take over while callers do not stop."""
-    from riskd.cli import swap
+    from riskd.cli.client import swap
 
     _release(environment, "what the directories hold")
     before = swap.score(target)

@@ -50,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.cli import story
+    from riskd.cli.client import story
 
     if args.train:
         return _train(args)
@@ -72,14 +72,14 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from riskd.cli import train_demo
+    from riskd.cli.demo import train
     from riskd.core.errors import InvalidSettings, Problem
 
     try:
         if not args.no_geo:
             _install_geo()
-        size = train_demo.Size(users=args.users, days=args.days, attack_share=args.attack_share)
-        code = train_demo.run(args.out.absolute(), size, _service)
+        size = train.Size(users=args.users, days=args.days, attack_share=args.attack_share)
+        code = train.run(args.out.absolute(), size, _service)
     except OSError as error:
         remedy = "give --out a directory that is not there yet"
         raise InvalidSettings([Problem("--out", f"{args.out}: {error.strerror}", remedy)]) from error

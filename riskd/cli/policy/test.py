@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from riskd.cli.terminal import print_json
+
 if TYPE_CHECKING:
     from riskd.adapters.policy_file import Case
     from riskd.core.policy import Policy
@@ -32,15 +34,13 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    import msgspec
-
     from riskd.config import data_directory
     from riskd.offline.policy_cases import run_cases
 
     begun = time.perf_counter()
     report = run_cases(_load(args.paths or [data_directory("policies") / "tests"], args.policies))
     if args.json:
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print_json(report)
     else:
         _print(report, time.perf_counter() - begun)
     return 1 if report.failed else 0

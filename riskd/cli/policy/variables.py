@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
+
+from riskd.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from riskd.core.policy import Policy
@@ -62,9 +63,7 @@ def _run(args: argparse.Namespace) -> int:
         policy = load_policy(args.file, CelCompiler(NAMES))
     found = list(rows(policy))
     if args.json:
-        from msgspec import to_builtins
-
-        print(json.dumps(to_builtins(found), indent=2))
+        print_json(found)
     elif args.markdown:
         print(page(found), end="")
     else:

@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli import model_registry, policy_log
+from riskd.cli.arguments import whole_number
+from riskd.cli.model.opening import add_action, add_name, loaded, opened
+from riskd.cli.terminal import print_json, print_table
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
@@ -27,30 +29,30 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "show what moved a score: exact contributions and reasons, of an assessment (--log --id) or of features in a "
         "file (--vector); or, with --log alone, what moves the scores of a log on the whole"
     )
-    explain = model_registry.action(actions, "explain", purpose, _explain)
-    model_registry.name(explain, "the champion")
+    explain = add_action(actions, "explain", purpose, _explain)
+    add_name(explain, "the champion")
     explain.add_argument("--log", metavar="DIR", type=Path, help="directory of a decision log")
     explain.add_argument("--id", metavar="ASSESSMENT", help="assessment id, 32 hexadecimal digits")
     explain.add_argument(
         "--vector", metavar="FILE", type=Path, help='JSON object of features, as {"new_device": 1}; others are as usual'
     )
-    diff = model_registry.action(actions, "diff", "say in words what changed between two models", _diff)
+    diff = add_action(actions, "diff", "say in words what changed between two models", _diff)
     diff.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
     diff.add_argument("old", metavar="OLD", help="version")
     diff.add_argument("new", metavar="NEW", help="version")
     diff.add_argument("--log", metavar="DIR", type=Path, help="decision log over which to compare scores")
     for parser in (explain, diff):
         parser.add_argument(
-            "--rows", metavar="N", type=policy_log.count, default=SAMPLE, help=f"rows of the log (default: {SAMPLE})"
+            "--rows", metavar="N", type=whole_number, default=SAMPLE, help=f"rows of the log (default: {SAMPLE})"
         )
 
 
 def _explain(args: argparse.Namespace) -> int:
     from riskd.offline.explanation import explained, find, importance, sample, vector_of
 
-    settings, registry = model_registry.opened(args)
+    settings, registry = opened(args)
     path = registry.path(args.domain, args.version) if args.version else registry.champion(args.domain)
-    forest = model_registry.loaded(settings.models.trusted_keys, path, args.domain)
+    forest = loaded(settings.models.trusted_keys, path, args.domain)
     if args.vector and not args.log and not args.id:
         _print(explained(forest, _vector(args.vector, forest)), args)
     elif args.log and args.id and not args.vector:
@@ -59,10 +61,10 @@ def _explain(args: argparse.Namespace) -> int:
     elif args.log and not args.id and not args.vector:
         found = importance(forest, [vector_of(record) for record in sample(args.log, args.domain, args.rows)])
         if args.json:
-            model_registry.print_json(found)
+            print_json(found)
         else:
             rows = [(each.feature, f"{each.moves:.3f}", f"{each.mean:+.3f}", f"{each.share:.1%}") for each in found]
-            model_registry.print_table(("feature", "moves log-odds by", "mean", "of rows"), rows)
+            print_table(("feature", "moves log-odds by", "mean", "of rows"), rows)
     else:
         raise _usage("give --log with --id, or --vector, or --log alone")
     return 0
@@ -90,7 +92,7 @@ def _vector(file: Path, forest: Forest) -> list[float]:
 
 def _print(found: Explained, args: argparse.Namespace) -> None:
     if args.json:
-        model_registry.print_json(found)
+        print_json(found)
         return
     print(f"{args.domain} {found.model}: score {found.score:.4f}, log-odds {found.log_odds:+.3f}")
     if found.recorded is not None:
@@ -100,7 +102,7 @@ def _print(found: Explained, args: argparse.Namespace) -> None:
         (part.feature, _value(part.value), _value(part.usual), part.unit, f"{part.contribution:+.3f}")
         for part in strong
     ]
-    model_registry.print_table(("feature", "value", "usual", "unit", "log-odds"), rows)
+    print_table(("feature", "value", "usual", "unit", "log-odds"), rows)
     if len(strong) < len(found.parts):
         print(f"and {len(found.parts) - len(strong)} that moved it by less than {_WEAKEST:g}")
     for reason in found.reasons:
@@ -112,7 +114,7 @@ def _diff(args: argparse.Namespace) -> int:
     from riskd.offline.explanation import sample, vector_of
     from riskd.offline.model_diff import changes, shift
 
-    _, registry = model_registry.opened(args)
+    _, registry = opened(args)
     old, new = (registry.path(args.domain, version) for version in (args.old, args.new))
     told = [*changes(read_forest(old), read_forest(new))]
     before, after = read_manifest(old).metrics, read_manifest(new).metrics
@@ -123,11 +125,11 @@ def _diff(args: argparse.Namespace) -> int:
     }
     moved = None
     if args.log:
-        forests = [model_registry.loaded((), path, args.domain) for path in (old, new)]
+        forests = [loaded((), path, args.domain) for path in (old, new)]
         rows = [(record.id, vector_of(record)) for record in sample(args.log, args.domain, args.rows)]
         moved = shift(forests[0], forests[1], rows)
     if args.json:
-        model_registry.print_json({"changes": told, "metrics": metrics, "scores": moved})
+        print_json({"changes": told, "metrics": metrics, "scores": moved})
         return 0
     print(f"{args.domain}: {args.new} beside {args.old}: {len(told) or 'no'} change{'s' * (len(told) != 1)}")
     for sentence in told:

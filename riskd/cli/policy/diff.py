@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli import policy_log
+from riskd.cli.policy.log import read_policies
+from riskd.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from riskd.offline.policy_diff import Comparison
@@ -38,11 +39,9 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    import msgspec
-
     found = compared(args.old, args.new)
     if args.json:
-        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        print_json(found)
     else:
         show(found)
     if args.tighten_only and any(one.way in ("loosens", "either") for one in found):
@@ -56,8 +55,7 @@ def compared(old_files: Path, new_files: Path) -> list[Comparison]:
     from riskd.offline.policy_diff import pair
 
     old, new = (
-        {policy.domain: policy for policy in policy_log.read_policies([given], None)[0]}
-        for given in (old_files, new_files)
+        {policy.domain: policy for policy in read_policies([given], None)[0]} for given in (old_files, new_files)
     )
     lone = sorted(old.keys() ^ new.keys())
     if lone:

@@ -1,24 +1,20 @@
-"""What the commands that read a decision log share: which log, which decisions of it, by which policies, how far."""
+"""What the commands that decide a log again share: which decisions of which log, by which policies."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from calendar import timegm
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.arguments import add_span
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
 if TYPE_CHECKING:
+    from riskd.cli.terminal import Begin
     from riskd.core.policy import Policy
     from riskd.offline.backtest import Source
     from riskd.offline.tally import Tally
-
-Begin = Callable[[str, int], Callable[[int], None]]
-
 
 LEFT_OUT: Final = {
     "not_chosen": "decisions that were not asked for",
@@ -34,50 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_span(parser)
     parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
     parser.add_argument("--release", metavar="ID", default="", help="decisions of this release alone")
-
-
-def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
-    """The flags that choose the decisions of some domains and of a time, and who reads them.
-
-    `stored`: of datasets, too, which may have a URL.
-    """
-    if stored:
-        parser.add_argument(
-            "--log", metavar="DIR", required=True, help="decision log, or its dataset (directory or URL)"
-        )
-    else:
-        parser.add_argument("--log", metavar="DIR", type=Path, required=True, help="directory of the decision log")
-    parser.add_argument(
-        "--domain",
-        choices=DOMAINS,
-        action="append",
-        help="identity domain; repeatable (default: all that there is something for)",
-    )
-    parser.add_argument("--since", metavar="DATE", type=moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
-    parser.add_argument(
-        "--until", metavar="DATE", type=moment, default=float("inf"), help="decisions before 2026-12-01 (UTC)"
-    )
-    parser.add_argument(
-        "--processes", metavar="N", type=count, help="processes that read (default: one for each processor)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def moment(text: str) -> float:
-    """A date of the command line as epoch seconds."""
-    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"):
-        try:
-            return float(timegm(time.strptime(text, form)))
-        except ValueError:
-            continue
-    raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-01")
-
-
-def count(text: str) -> int:
-    """A number of the command line, 1 or more."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number, 1 or more")
-    return int(text)
 
 
 def refuse_nothing(log: Path, tally: Tally) -> None:
@@ -141,30 +93,3 @@ def read_policies(
     if problems:
         raise InvalidPolicy(problems)
     return [found[domain][0] for domain in chosen], tuple(found[domain][1] for domain in chosen)
-
-
-def save(path: Path, text: str) -> None:
-    """Write a file. Raises InvalidSettings when it cannot be written."""
-    from riskd.core.errors import InvalidSettings, Problem
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidSettings([Problem(str(path), f"cannot be written: {error.strerror}")]) from error
-
-
-@contextmanager
-def progress() -> Iterator[Begin]:
-    """A bar for each step on a terminal, on stderr; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-
-        def begin(step: str, total: int) -> Callable[[int], None]:
-            task = bars.add_task(step, total=max(total, 1))
-            return lambda done: bars.advance(task, done)
-
-        yield begin

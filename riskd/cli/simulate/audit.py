@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import asdict
+
+from riskd.cli.terminal import console, print_json
 
 if TYPE_CHECKING:
     from riskd.offline.world.audit import Finding
@@ -23,9 +24,8 @@ def report(findings: Sequence[Finding], turned: Sequence[Turned], *, as_json: bo
     wrong = [each for each in turned if each.fails]
     if as_json:
         found = {"groups": [_plain(each) for each in findings], "directions": [_direction(each) for each in turned]}
-        print(json.dumps(found))
+        print_json(found)
         return LEAKS if leaks or wrong else 0
-    from rich.console import Console
     from rich.table import Table
 
     judged = sorted((each for each in findings if each.auc == each.auc), key=lambda each: -each.auc)
@@ -34,15 +34,13 @@ def report(findings: Sequence[Finding], turned: Sequence[Turned], *, as_json: bo
         low = f"{each.low:.3f}" if each.low == each.low else ""
         told = ", ".join(each.telling)
         table.add_row(each.domain, each.attack, each.group, str(each.rows), f"{each.auc:.3f}", low, told)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 160
-    console.print(table)
+    out = console()
+    out.print(table)
     few = sorted({f"{each.attack} in {each.domain} ({each.rows})" for each in findings if each.auc != each.auc})
     if few:
-        console.print(f"Too few attempts to judge: {', '.join(few)}. More users, days or --attack-share would help.")
+        out.print(f"Too few attempts to judge: {', '.join(few)}. More users, days or --attack-share would help.")
     verdict = f"{len(leaks)} of {len(judged)} comparisons LEAK" if leaks else f"no leak in {len(judged)} comparisons"
-    console.print(f"{verdict}: the worst are above.")
+    out.print(f"{verdict}: the worst are above.")
     table = Table(
         "domain", "class", "riskier", "of attempts", "attacks", "of owners", "of attackers", "at most", box=None
     )
@@ -50,9 +48,9 @@ def report(findings: Sequence[Finding], turned: Sequence[Turned], *, as_json: bo
         came, high = "that failed" if one.failed else "not failed", f"{one.high:.2f} times"
         shares = f"{one.owners:.1%}", f"{one.attackers:.1%}"
         table.add_row(one.domain, one.attack, one.feature, came, str(one.rows), *shares, high)
-    console.print(table)
+    out.print(table)
     verdict = f"{len(wrong)} of {len(turned)} comparisons" if wrong else f"in none of {len(turned)} comparisons"
-    console.print(f"Looking riskier proves honesty {'in ' if wrong else ''}{verdict}: the least are above.")
+    out.print(f"Looking riskier proves honesty {'in ' if wrong else ''}{verdict}: the least are above.")
     return LEAKS if leaks or wrong else 0
 
 
