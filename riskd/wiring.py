@@ -39,7 +39,7 @@ from riskd.core.errors import (
     Problem,
     Unavailable,
 )
-from riskd.core.features import FEATURES, NAMES, schema
+from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine, Parts
 from riskd.metrics import DATABASES
@@ -79,7 +79,7 @@ def load_release(settings: Settings) -> Release:
     """
     policies_dir, models_dir = release_folders(settings)
     registry = Registry(models_dir)
-    compiler, definitions = CelCompiler(NAMES), {feature.name: feature.definition for feature in FEATURES}
+    compiler = CelCompiler(NAMES)
     digest = blake2b(schema().encode(), digest_size=8)
     problems: list[Problem] = []
     policies, scorers = {}, {}
@@ -92,7 +92,7 @@ def load_release(settings: Settings) -> Release:
             problems += error.problems
         try:
             bundle = registry.champion(domain)
-            scorers[domain] = load_model(bundle, definitions, domain=domain, trusted=settings.models.trusted_keys)
+            scorers[domain] = load_model(bundle, DEFINITIONS, domain=domain, trusted=settings.models.trusted_keys)
             digest.update((bundle / MANIFEST).read_bytes())
             digest.update(signature.read_bytes() if (signature := bundle / SIGNATURE).exists() else b"")
         except InvalidModel as error:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from riskd.adapters.model_registry import Registry
-    from riskd.cli.terminal import Begin
     from riskd.core.drift import Reference
     from riskd.offline.drift.compare import Drift
     from riskd.offline.drift.log import Against
+    from riskd.progress import Begin
 
 DRIFTED: Final = 1
 _ROWS: Final = 8

@@ -13,8 +13,8 @@ from riskd.cli.terminal import progress, save
 
 if TYPE_CHECKING:
     from riskd.adapters.model_registry import Registry
-    from riskd.cli.terminal import Begin
     from riskd.offline.evaluating import Question
+    from riskd.progress import Begin
 
 MISSED = 1
 _from_0 = partial(whole_number, least=0)
@@ -98,10 +98,10 @@ def _keep(bundle: Path, raw: bytes) -> None:
     """Raises InvalidModel for a bundle that cannot be written."""
     from riskd.adapters.model_file import EVALUATION, seal
     from riskd.core.errors import InvalidModel, Problem
-    from riskd.core.features import FEATURES
+    from riskd.core.features import DEFINITIONS
 
     try:
-        seal(bundle, {feature.name: feature.definition for feature in FEATURES}, beside={EVALUATION: raw + b"\n"})
+        seal(bundle, DEFINITIONS, beside={EVALUATION: raw + b"\n"})
     except OSError as error:
         raise InvalidModel(
             [Problem(str(bundle), f"cannot be written: {error.strerror}", "copy it elsewhere")]
@@ -121,16 +121,15 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     from riskd.adapters.model_registry import Registry
     from riskd.cli.version import version
     from riskd.config import data_directory
-    from riskd.core.features import FEATURES
+    from riskd.core.features import DEFINITIONS
     from riskd.offline.evaluating import Contender, Question
     from riskd.offline.rows import joined
     from riskd.offline.training.recipe import Recipe, Training
     from riskd.offline.training.train import prepare
 
-    definitions = {feature.name: feature.definition for feature in FEATURES}
     registry = Registry(data_directory("models"))
     champion = Path(args.champion) if args.champion else registry.champion(args.domain)
-    forests = [load_model(path, definitions, domain=args.domain) for path in (args.bundle, champion)]
+    forests = [load_model(path, DEFINITIONS, domain=args.domain) for path in (args.bundle, champion)]
     raw = read_training(args.bundle)
     training = msgspec.json.decode(raw, type=Training) if raw else None
     recipe = training.recipe if training else Recipe()

@@ -15,10 +15,10 @@ from riskd.cli.extras import require
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
-    from riskd.cli.terminal import Begin
     from riskd.core.model import ForestDocument
     from riskd.offline.rows import Rows
     from riskd.offline.sources import Labels, Log
+    from riskd.progress import Begin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,12 +127,12 @@ def base_at(given: str, domain: str) -> tuple[str, ForestDocument | None]:
     from riskd.adapters.model_file import load_model, read_forest
     from riskd.adapters.model_registry import Registry
     from riskd.config import data_directory
-    from riskd.core.features import FEATURES
+    from riskd.core.features import DEFINITIONS
 
     if given == "none":
         return "", None
     path = Path(given) if given else Registry(data_directory("models")).champion(domain)
-    load_model(path, {feature.name: feature.definition for feature in FEATURES}, domain=domain)
+    load_model(path, DEFINITIONS, domain=domain)
     return path.name, read_forest(path)
 
 

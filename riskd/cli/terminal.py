@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from riskd.progress import Begin, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 WIDE: Final = 160
 """Columns where nobody says how many there are: in a pipe or a file."""
-Begin = Callable[[str, int], Callable[[int], None]]
-"""Begins a step of so many parts; yields what counts those that are done."""
 _STYLES: Final = {"ok": "green", "NO": "bold red"}
 
 
@@ -65,13 +65,14 @@ def save(path: Path, text: str) -> None:
 def progress() -> Iterator[Begin]:
     """A bar for each step on a terminal, on stderr; nothing elsewhere."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     told = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=told, disable=not told.is_terminal) as bars:
+    with Bars(*columns, console=told, disable=not told.is_terminal) as bars:
 
-        def begin(step: str, total: int) -> Callable[[int], None]:
+        def begin(step: str, total: int) -> Progress:
             task = bars.add_task(step, total=max(total, 1))
             return lambda done: bars.advance(task, done)
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.adapters.cel_rules import CelCompiler
-from riskd.adapters.decision_log import read_segment
+from riskd.adapters.decision_log import read_segment, segments_of, size
 from riskd.adapters.policy_file import read_policy
 from riskd.core.attempt import JOURNEYS
 from riskd.core.features import NAMES
@@ -24,20 +24,11 @@ from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.replay import replay
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.tally import Tally
-from riskd.rebuild.order import Progress, segments_of, size
+from riskd.progress import Begin, unseen
 
 Part = TypeVar("Part")
 _OUTCOME: Final = b'{"type":"outcome"'
 """How the line of an outcome begins: whoever looks for nothing else need not decode the others."""
-
-
-def unseen(step: str, total: int) -> Progress:  # noqa: ARG001 - the shape of `Source.begin`
-    """Progress that nobody looks at."""
-    return _ignored
-
-
-def _ignored(done: int) -> None:
-    """Nobody looks."""
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -58,16 +49,13 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """What to replay, by which policies (each the name and the text of its file), with how many processes.
-
-    `begin` is told each step and its bytes, and returns who is told of the progress.
-    """
+    """What to replay, by which policies (each the name and the text of its file), with how many processes."""
 
     log: Path
     policies: tuple[tuple[str, str], ...]
     choice: Choice = Choice()
     workers: int | None = None
-    begin: Callable[[str, int], Progress] = unseen
+    begin: Begin = unseen
 
 
 class Plan(Struct, frozen=True, kw_only=True):

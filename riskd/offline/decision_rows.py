@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,13 +13,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from riskd.adapters.decision_log import read_segment
+from riskd.adapters.decision_log import read_segment, readable, segments_of
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.offline.labels import label
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
 from riskd.offline.truth import Truth, read_truth
-from riskd.rebuild.order import segments_of
 
 _CHUNK: Final = 4096
 _OF_NOBODY: Final = Truth(assessment_id="")
@@ -76,12 +74,11 @@ def read_rows(
 
 def _records(path: Path) -> Iterator[_Assessed | _Told | _Repeat | _Shadow]:
     try:
-        for line in read_segment(path):
-            yield _DECODER.decode(line)
+        with readable(path):
+            for line in read_segment(path):
+                yield _DECODER.decode(line)
     except msgspec.DecodeError as error:
         raise InvalidFile([Problem(str(path), f"has a line that is no record: {error}", "set it aside")]) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidFile([Problem(str(path), f"cannot be read: {error}", "copy it again, or set it aside")]) from error
 
 
 class _Columns:

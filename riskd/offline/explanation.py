@@ -10,14 +10,13 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import read_segment
+from riskd.adapters.decision_log import read_segment, readable, segments_of
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.core.record import AssessmentRecord
-from riskd.rebuild.order import segments_of
 
 _SOURCE: Final = b'{"type":"assessment"'
 _DECODER: Final = msgspec.json.Decoder(AssessmentRecord)
@@ -145,12 +144,10 @@ def _fits(record: AssessmentRecord, domain: str) -> bool:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    try:
+    with readable(path):
         for line in read_segment(path):
             if line.startswith(_SOURCE):
                 yield line
-    except (OSError, EOFError) as error:
-        raise InvalidFile([Problem(str(path), f"cannot be read: {error}", "copy it again, or set it aside")]) from error
 
 
 def _decoded(line: bytes) -> AssessmentRecord | None:

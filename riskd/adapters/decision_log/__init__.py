@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from riskd.adapters.decision_log.archive import Compacted, FileLogArchive, State
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import PACKED, SUFFIX, alone, finished, read_segment, read_segments, segments
+from riskd.adapters.decision_log.files import (
+    PACKED,
+    SUFFIX,
+    alone,
+    finished,
+    read_segment,
+    read_segments,
+    readable,
+    segments,
+    segments_of,
+    size,
+    size_of,
+)
 from riskd.adapters.decision_log.writer import PATIENCE_S, UNBOUNDED, Bounds, FileDecisionLog
 
 __all__ = [
@@ -22,5 +34,9 @@ __all__ = [
     "finished",
     "read_segment",
     "read_segments",
+    "readable",
     "segments",
+    "segments_of",
+    "size",
+    "size_of",
 ]

@@ -6,11 +6,14 @@ import fcntl
 import gzip
 import os
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from riskd.core.errors import InvalidFile, Problem
 
 SUFFIX: Final = ".jsonl"
 PACKED: Final = ".gz"
@@ -28,6 +31,40 @@ def stamp(moment: float) -> str:
 def segments(directory: Path) -> list[Path]:
     """Every segment in a directory, packed ones included, in the order in which they were begun."""
     return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
+
+
+def segments_of(directory: Path) -> list[Path]:
+    """The segments of a log, in order; of a simulation's directory, which has more in it than its log, those of its
+    `decisions`. Raises InvalidFile when there are none."""
+    inside = directory / "decisions"
+    found = segments(inside if inside.is_dir() else directory)
+    if not found:
+        why = "has no segments of a decision log" if directory.is_dir() else "is not a directory"
+        raise InvalidFile([Problem(str(directory), why, "name the directory of the setting log.dir")])
+    return found
+
+
+def size(paths: Sequence[Path]) -> int:
+    """Bytes of all of them."""
+    return sum(map(size_of, paths))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a segment; none of one that a service that writes there has let go."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+@contextmanager
+def readable(where: object) -> Iterator[None]:
+    """For reading what lies there. Raises InvalidFile where it cannot be read, or be unpacked."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        why = (isinstance(error, OSError) and error.strerror) or error
+        raise InvalidFile([Problem(str(where), f"cannot be read: {why}", "copy it again, or set it aside")]) from error
 
 
 def opened(path: Path) -> gzip.GzipFile | BufferedReader:

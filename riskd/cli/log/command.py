@@ -109,13 +109,12 @@ def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) 
     from riskd.offline.buckets import MOST
     from riskd.offline.dataset.compact import Dataset
     from riskd.offline.dataset.target import Target
-    from riskd.rebuild.order import size
     from riskd.wiring import open_archive
 
     target, log = Target.open(settings.log.dataset), Path(settings.log.dir)
     dataset = Dataset(target, log, open_archive(settings), min(max(args.buckets, 1), MOST))
     with progress() as begin:
-        filed = dataset.compact(keep, begin("dataset", size(dataset.new_segments())), args.processes)
+        filed = dataset.compact(keep, begin("dataset", dataset.waiting()), args.processes)
     if filed and not args.json:
         came = ", ".join(f"{count:,} {kind}" for kind, count in sorted(filed.counts.items())) or "nothing"
         held = " and ".join(f"{count:,} {table}" for table, count in filed.rows.items())

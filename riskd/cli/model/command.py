@@ -57,7 +57,7 @@ def _reference(args: argparse.Namespace) -> int:
 
     from riskd.adapters.model_file import REFERENCE, read_manifest, seal
     from riskd.core.errors import InvalidFile, Problem
-    from riskd.core.features import FEATURES, NAMES
+    from riskd.core.features import DEFINITIONS, NAMES
     from riskd.offline.drift.bins import reference
     from riskd.offline.drift.log import Source, Span, forest, sample
 
@@ -68,8 +68,7 @@ def _reference(args: argparse.Namespace) -> int:
     if domain not in rows:
         raise InvalidFile([Problem(str(args.log), f"has no decisions of {domain} that were asked for")])
     found = reference(domain, NAMES, forest(args.bundle), [rows[domain]])
-    definitions = {feature.name: feature.definition for feature in FEATURES}
-    seal(args.bundle, definitions, beside={REFERENCE: msgspec.json.encode(found)})
+    seal(args.bundle, DEFINITIONS, beside={REFERENCE: msgspec.json.encode(found)})
     print(f"{args.bundle}: expects what {found.rows:,} decisions of {args.log} were like")
     return 0
 
@@ -84,12 +83,11 @@ def _weights(args: argparse.Namespace) -> int:
 
 def _seal(args: argparse.Namespace) -> int:
     from riskd.adapters.model_file import read_card, read_forest, seal
-    from riskd.core.features import FEATURES
+    from riskd.core.features import DEFINITIONS
 
-    definitions = {feature.name: feature.definition for feature in FEATURES}
     for path in args.bundles:
         card = written(read_card(path), WEIGHTS, table(read_forest(path)))
-        manifest = seal(path, definitions, card=card)
+        manifest = seal(path, DEFINITIONS, card=card)
         print(f"{path}: {manifest.domain} {manifest.version}, {len(manifest.features)} features")
     return 0
 

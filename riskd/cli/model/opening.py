@@ -51,7 +51,6 @@ def opened(args: argparse.Namespace) -> tuple[Settings, Registry]:
 def loaded(trusted: Sequence[str], path: Path, domain: str = "") -> Forest:
     """A bundle as a service that trusts these keys would load it. Raises InvalidModel."""
     from riskd.adapters.model_file import load_model
-    from riskd.core.features import FEATURES
+    from riskd.core.features import DEFINITIONS
 
-    definitions = {feature.name: feature.definition for feature in FEATURES}
-    return load_model(path, definitions, domain=domain, trusted=trusted)
+    return load_model(path, DEFINITIONS, domain=domain, trusted=trusted)

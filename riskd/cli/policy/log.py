@@ -11,10 +11,10 @@ from riskd.cli.arguments import add_span
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
 if TYPE_CHECKING:
-    from riskd.cli.terminal import Begin
     from riskd.core.policy import Policy
     from riskd.offline.backtest import Source
     from riskd.offline.tally import Tally
+    from riskd.progress import Begin
 
 LEFT_OUT: Final = {
     "not_chosen": "decisions that were not asked for",

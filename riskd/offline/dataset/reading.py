@@ -25,7 +25,8 @@ from riskd.offline.dataset.target import Target
 from riskd.offline.labels import labelled
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
 from riskd.offline.truth import Truth, read_truth
-from riskd.rebuild.order import Line, Progress
+from riskd.progress import Progress
+from riskd.rebuild.order import Line
 
 STREAM: Final = 1024
 """Rows of each file of one date that are read at a time, where lines are merged."""

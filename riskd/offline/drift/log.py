@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
@@ -12,15 +12,14 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from riskd.adapters.decision_log import read_segment
+from riskd.adapters.decision_log import read_segment, readable, segments_of, size, size_of
 from riskd.adapters.model_file import load_model
 from riskd.core.drift import Reference
-from riskd.core.features import FEATURES, NAMES
+from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
-from riskd.offline.backtest import unseen
 from riskd.offline.drift.bins import Batch, Bins, bins_for, scored, thinned
 from riskd.offline.segments import crew, each_segment
-from riskd.rebuild.order import Progress, segments_of, size, size_of
+from riskd.progress import Begin, unseen
 
 SAMPLE: Final = 100_000
 """Rows that a reference is made of."""
@@ -48,13 +47,12 @@ class Span(Struct, frozen=True, kw_only=True):
 
 class Source(Struct, frozen=True, kw_only=True):
     """Where rows are: a decision log, a directory of `riskd simulate` with one in it, or a dataset (a directory or a
-    URL). By how many processes a log is read; `begin` is told each step and its size, and returns who is told of the
-    progress."""
+    URL), and by how many processes a log is read."""
 
     log: str
     span: Span
     workers: int | None = None
-    begin: Callable[[str, int], Progress] = unseen
+    begin: Begin = unseen
 
     @property
     def directory(self) -> Path:
@@ -127,7 +125,8 @@ def _read(source: Source) -> Iterator[tuple[str, Batch]]:
     paths, left_out = segments_of(source.directory), Counter[str]()
     progress = source.begin("reference", size(paths))
     for path, bytes_ in [(path, size_of(path)) for path in paths]:
-        yield from batches(path, source.span, left_out)
+        with readable(path):
+            yield from batches(path, source.span, left_out)
         progress(bytes_)
 
 
@@ -177,4 +176,4 @@ def _count_segment(span: Span, against: Mapping[str, Against], path: Path) -> Co
 @lru_cache(8)
 def forest(bundle: Path) -> Forest:
     """The model of a bundle, read once in each process. Raises InvalidModel."""
-    return load_model(bundle, {feature.name: feature.definition for feature in FEATURES})
+    return load_model(bundle, DEFINITIONS)

@@ -13,13 +13,13 @@ from msgspec.structs import replace
 
 from riskd.adapters.model_file import load_model, read_forest, read_manifest, read_reference, read_training
 from riskd.core.errors import InvalidFile, InvalidModel, InvalidSettings
-from riskd.core.features import FEATURES, NAMES
+from riskd.core.features import DEFINITIONS, FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.offline.evaluation import CHAMPION
 from riskd.offline.export import log_odds
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows, joined
 from riskd.offline.training import train as training
-from riskd.offline.training.bundle import DEFINITIONS, Origin, on_holdout, save
+from riskd.offline.training.bundle import Origin, on_holdout, save
 from riskd.offline.training.recipe import Recipe, Training, checked
 from riskd.offline.training.split import as_of, split
 from riskd.offline.training.train import Trained, fit, prepare, train
