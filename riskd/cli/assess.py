@@ -79,7 +79,7 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _assess(args: argparse.Namespace) -> int:
-    from riskd.cli.client import assess, call
+    from riskd.cli.client import assess, connection
 
     fields = [(path, value) for path, _ in FLAGS.values() if (value := vars(args)[path]) is not None]
     fields += [_pair(each) for each in args.set]
@@ -89,18 +89,18 @@ def _assess(args: argparse.Namespace) -> int:
         with _lines(args.file) as lines:
             return stream.run(args, lines, fields)
     request = assess.assess_request(_read(args.file), fields)
-    shown = call.bearer(args)
+    shown = connection.bearer(args)
     return assess.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=shown))
 
 
 def _outcome(args: argparse.Namespace) -> int:
-    from riskd.cli.client import assess, call
+    from riskd.cli.client import assess, connection
 
     amr = tuple(method for method in args.amr.split(",") if method)
     request = assess.outcome_request(
         Outcome(assessment_id=args.assessment_id, kind=args.kind, tenant=args.tenant, amr=amr, seconds=args.seconds)
     )
-    shown = call.bearer(args)
+    shown = connection.bearer(args)
     return assess.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=shown))
 
 

@@ -16,8 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.cli import assess
-from riskd.cli.client.assess import outcome_request
-from riskd.cli.client.call import BAD_INPUT, FAILED, NO_ANSWER
+from riskd.cli.client.assess import BAD_INPUT, FAILED, NO_ANSWER, outcome_request
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import OUTCOMES, Attempt, Behaviour, Outcome
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, RiskdError

@@ -1,14 +1,17 @@
-"""The client half of `riskd assess` and `riskd outcome`."""
+"""The client half of `riskd assess` and `riskd outcome`, and how every client of the command line tells errors."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import grpc
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToJson, Parse, ParseDict, ParseError
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc_status.rpc_status import from_call
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,11 +19,27 @@ from rich.text import Text
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Reason, Tier
 from riskd._proto.riskd.v1.attempt_pb2 import RiskLevel
-from riskd.cli.client.call import connect, failed, listed
+from riskd.cli.client.connection import connect
 from riskd.core.attempt import Outcome
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem
 
+BAD_INPUT: Final = 2
+NO_ANSWER: Final = 3
+FAILED: Final = 1
 TIERS_FROM: Final = 10
+_EXIT: Final = {
+    grpc.StatusCode.INVALID_ARGUMENT: BAD_INPUT,
+    grpc.StatusCode.UNAVAILABLE: NO_ANSWER,
+    grpc.StatusCode.DEADLINE_EXCEEDED: NO_ANSWER,
+    grpc.StatusCode.CANCELLED: NO_ANSWER,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: NO_ANSWER,
+}
+_HINTS: Final = {
+    grpc.StatusCode.UNAVAILABLE: "`riskd serve` says where it serves once it does; --target names another place, "
+    "--ca is for TLS",
+    grpc.StatusCode.UNIMPLEMENTED: "that is not served there: `subjects.serve` and `release.serve` say where it is",
+}
+"""What to look at after an error that gRPC itself makes."""
 Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse
 
 
@@ -118,6 +137,30 @@ def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
     return request
 
 
+def failed(error: grpc.RpcError) -> int:
+    """Tell why a call failed; the exit code."""
+    for line in _explain(error):
+        print(f"riskd: {line}", file=sys.stderr)
+    return _EXIT.get(error.code(), FAILED)
+
+
+def _explain(error: grpc.RpcError) -> Iterator[str]:
+    """The status of a call that failed: a line for it, and one for each violation."""
+    status, info, bad = from_call(error), ErrorInfo(), BadRequest()
+    for detail in status.details if status is not None else ():
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    yield (
+        f"{error.code().name} {info.reason}: {error.details()}"
+        if info.reason
+        else f"{error.code().name}: {error.details()}"
+    )
+    if not info.reason and (hint := _HINTS.get(error.code())):
+        yield f"  {hint}"
+    for violation in bad.field_violations:
+        yield f"  {violation.field}: {violation.description}"
+
+
 def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
     """An answer for people: the requirement first, then why, then what was missing."""
     needed = response.requirement
@@ -148,3 +191,13 @@ def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
 
 def _reason(reason: Reason) -> tuple[str, str, str]:
     return reason.code, f"{reason.contribution:+.2f}" if reason.contribution else "", reason.text
+
+
+def listed(console: Console, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print a table, if it has rows."""
+    if rows:
+        table = Table(*heads, box=None, padding=(0, 2, 0, 0))
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print()
+        console.print(table)

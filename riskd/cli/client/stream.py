@@ -20,9 +20,9 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status.rpc_status import from_call
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.cli.client.assess import assess_request
+from riskd.cli.client.assess import BAD_INPUT, assess_request, failed
 from riskd.cli.client.backlog import Backlog
-from riskd.cli.client.call import BAD_INPUT, bearer, connect, failed
+from riskd.cli.client.connection import bearer, connect
 from riskd.core.errors import InvalidAttempt, Problem
 
 

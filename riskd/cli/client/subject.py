@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from riskd._proto.riskd.v1 import subject_pb2, subject_pb2_grpc
-from riskd.cli.client.call import bearer, connect, failed, listed
+from riskd.cli.client.assess import failed, listed
+from riskd.cli.client.connection import bearer, connect
 
 
 def run(args: argparse.Namespace) -> int:
