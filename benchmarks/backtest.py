@@ -24,8 +24,8 @@ from riskd.core import record
 from riskd.core.attempt import JOURNEYS, Attempt, Federation, Session
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.offline.backtest import Source, run
-from riskd.offline.replay import replay
+from riskd.offline.policies.backtest import Source, run
+from riskd.offline.policies.replay import replay
 from riskd.wiring import open_engine
 
 DECISIONS: Final = 100_000

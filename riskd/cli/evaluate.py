@@ -64,8 +64,8 @@ def _run(args: argparse.Namespace) -> int:
     import msgspec
 
     from riskd.offline.evaluating import evaluate
-    from riskd.offline.evaluation import CANDIDATE
-    from riskd.offline.evaluation_table import markdown
+    from riskd.offline.evaluation.document import CANDIDATE
+    from riskd.offline.evaluation.table import markdown
 
     with progress() as begin:
         with rows.logs(args, begin) as logs:
@@ -75,8 +75,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.keep:
         _keep(args.bundle, raw)
     if args.out:
-        from riskd.offline.evaluation_page import page
-        from riskd.offline.examples import examples, importances
+        from riskd.offline.evaluation.examples import examples, importances
+        from riskd.offline.evaluation.page import page
 
         args.out.mkdir(parents=True, exist_ok=True)
         save(args.out / "evaluation.json", raw.decode() + "\n")

@@ -51,7 +51,7 @@ def _action(
 
 def _run(work: Callable[[argparse.Namespace, Path], int], args: argparse.Namespace) -> int:
     from riskd.core.errors import InvalidGeo, Unavailable
-    from riskd.offline.geo_install import default_directory
+    from riskd.offline.geo.install import default_directory
 
     try:
         return work(args, args.dir or default_directory(os.environ))
@@ -70,7 +70,7 @@ def _failed(args: argparse.Namespace, error: RiskdError, code: int) -> int:
 
 
 def _install(args: argparse.Namespace, directory: Path) -> int:
-    from riskd.offline.geo_install import ATTRIBUTION, FREE, is_installed
+    from riskd.offline.geo.install import ATTRIBUTION, FREE, is_installed
 
     there = is_installed(directory) and not args.force
     if not there:
@@ -90,7 +90,7 @@ def _install_visibly(directory: Path) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    from riskd.offline.geo_install import install
+    from riskd.offline.geo.install import install
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
@@ -130,7 +130,7 @@ def _lookup(args: argparse.Namespace, directory: Path) -> int:
 
     from riskd.core.address import parse
     from riskd.core.context import Missing
-    from riskd.offline.geo_install import ATTRIBUTION_FILE
+    from riskd.offline.geo.install import ATTRIBUTION_FILE
 
     address = parse(args.address)
     if address is None:

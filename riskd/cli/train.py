@@ -133,7 +133,7 @@ def _print(report: Report, *, as_json: bool) -> None:
     if as_json:
         print_json(report)
         return
-    from riskd.offline.evaluation_table import recalls
+    from riskd.offline.evaluation.table import recalls
 
     training = report.training
     counts = ", ".join(f"{count:,} {part}" for part, count in training.rows.items() if count)

@@ -14,7 +14,7 @@ from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import schema
 from riskd.core.forest import Forest
 from riskd.offline import baselines
-from riskd.offline.evaluation import (
+from riskd.offline.evaluation.document import (
     CANDIDATE,
     CHAMPION,
     FREEMAN,
@@ -27,8 +27,8 @@ from riskd.offline.evaluation import (
     Goal,
     Judged,
 )
-from riskd.offline.judging import ANY, Scored, judge
-from riskd.offline.operating import Floats
+from riskd.offline.evaluation.judging import ANY, Scored, judge
+from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.train import Fitted, Material, fit, given

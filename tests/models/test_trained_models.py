@@ -22,7 +22,7 @@ from riskd.adapters.model_file import (
 from riskd.core.features import DEFINITIONS, FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.core.model import Split
-from riskd.offline.evaluation import CANDIDATE, CHAMPION, FREEMAN, MODELS, RULES, Evaluation
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, FREEMAN, MODELS, RULES, Evaluation
 from riskd.offline.training.recipe import Training
 from riskd.offline.training.train import scaled
 from tests.models.stories import bundle

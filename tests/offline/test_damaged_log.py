@@ -11,8 +11,10 @@ import pytest
 
 from riskd.config import data_directory
 from riskd.core.errors import InvalidFile
-from riskd.offline import backtest, decision_rows, explanation
+from riskd.offline import decision_rows
 from riskd.offline.drift import log as drift
+from riskd.offline.models import explanation
+from riskd.offline.policies import backtest
 
 PACKED: Final = gzip.compress(b"\0\n" * 1000)
 DAMAGED: Final = {

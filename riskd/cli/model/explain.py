@@ -14,8 +14,8 @@ from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
     from riskd.core.forest import Forest
-    from riskd.offline.explanation import Explained
-    from riskd.offline.model_diff import Shift
+    from riskd.offline.models.diff import Shift
+    from riskd.offline.models.explanation import Explained
 
 SAMPLE: Final = 5_000
 """Rows of a log that importance and shifts are told from."""
@@ -48,7 +48,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from riskd.offline.explanation import explained, find, importance, sample, vector_of
+    from riskd.offline.models.explanation import explained, find, importance, sample, vector_of
 
     settings, registry = opened(args)
     path = registry.path(args.domain, args.version) if args.version else registry.champion(args.domain)
@@ -111,8 +111,8 @@ def _print(found: Explained, args: argparse.Namespace) -> None:
 
 def _diff(args: argparse.Namespace) -> int:
     from riskd.adapters.model_file import read_forest, read_manifest
-    from riskd.offline.explanation import sample, vector_of
-    from riskd.offline.model_diff import changes, shift
+    from riskd.offline.models.diff import changes, shift
+    from riskd.offline.models.explanation import sample, vector_of
 
     _, registry = opened(args)
     old, new = (registry.path(args.domain, version) for version in (args.old, args.new))

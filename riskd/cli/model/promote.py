@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from riskd.core.errors import RiskdError
-    from riskd.offline.evaluation import Evaluation
-    from riskd.offline.promotion import Check
+    from riskd.offline.evaluation.document import Evaluation
+    from riskd.offline.models.promotion import Check
 
 NOT_PASSED: Final = 1
 ROLES: Final = ("champion", "challenger")
@@ -112,8 +112,8 @@ def _checks(
 ) -> list[Check]:
     """Every check of the gate. Raises InvalidModel for a candidate that would not be served."""
     from riskd.adapters.model_file import read_signature
-    from riskd.offline.evaluation import RATES
-    from riskd.offline.promotion import Check, judged, quick
+    from riskd.offline.evaluation.document import RATES
+    from riskd.offline.models.promotion import Check, judged, quick
 
     if args.rate not in RATES:
         raise _refused(f"--rate {args.rate!r} is none: one of {', '.join(RATES)}")
@@ -142,7 +142,7 @@ def _evaluation(file: Path | None, bundle: Path) -> bytes | None:
 def _decoded(file: Path | None, document: bytes | None) -> Evaluation | None:
     import msgspec
 
-    from riskd.offline.evaluation import Evaluation
+    from riskd.offline.evaluation.document import Evaluation
 
     try:
         return msgspec.json.decode(document, type=Evaluation) if document is not None else None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from riskd.offline.report import DomainReport, Group, Report
+    from riskd.offline.policies.report import DomainReport, Group, Report
 
 _COLUMNS: Final = (
     "decisions", "stricter", "laxer", "challenged", "friction on good", "recall of fraud", "precision"
@@ -44,8 +44,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
-    from riskd.offline.backtest import run
-    from riskd.offline.report import report
+    from riskd.offline.policies.backtest import run
+    from riskd.offline.policies.report import report
 
     begun = time.perf_counter()
     with progress() as begin:
@@ -58,7 +58,7 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
 def _backtest(args: argparse.Namespace) -> int:
     found, seconds = _replayed(args, args.candidate)
     if args.html:
-        from riskd.offline.page import page
+        from riskd.offline.policies.page import page
 
         save(args.html, page(found))
     if args.json:

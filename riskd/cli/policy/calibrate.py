@@ -12,7 +12,7 @@ from riskd.cli.terminal import print_json, progress, save
 
 if TYPE_CHECKING:
     from riskd.core.policy import Policy
-    from riskd.offline.calibrate import Calibration
+    from riskd.offline.policies.calibrate import Calibration
 
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -46,8 +46,8 @@ def _budget(text: str) -> float:
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.config import data_directory
-    from riskd.offline.backtest import passes
-    from riskd.offline.calibrate import Samples, calibrate, collect
+    from riskd.offline.policies.backtest import passes
+    from riskd.offline.policies.calibrate import Samples, calibrate, collect
 
     given = args.policies or data_directory("policies")
     with progress() as begin:

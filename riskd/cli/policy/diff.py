@@ -11,7 +11,7 @@ from riskd.cli.policy.log import read_policies
 from riskd.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from riskd.offline.policy_diff import Comparison
+    from riskd.offline.policies.diff import Comparison
 
 _WORDS: Final = {
     "tightens": "can only tighten",
@@ -52,7 +52,7 @@ def _run(args: argparse.Namespace) -> int:
 def compared(old_files: Path, new_files: Path) -> list[Comparison]:
     """The policies of two files or directories, compared. Raises InvalidPolicy."""
     from riskd.core.errors import InvalidPolicy, Problem
-    from riskd.offline.policy_diff import pair
+    from riskd.offline.policies.diff import pair
 
     old, new = (
         {policy.domain: policy for policy in read_policies([given], None)[0]} for given in (old_files, new_files)

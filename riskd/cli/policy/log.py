@@ -12,8 +12,8 @@ from riskd.core.attempt import DOMAINS, JOURNEYS
 
 if TYPE_CHECKING:
     from riskd.core.policy import Policy
-    from riskd.offline.backtest import Source
-    from riskd.offline.tally import Tally
+    from riskd.offline.policies.backtest import Source
+    from riskd.offline.policies.tally import Tally
     from riskd.progress import Begin
 
 LEFT_OUT: Final = {
@@ -53,7 +53,7 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
 
 def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tuple[Source, list[Policy]]:
     """What to replay, and the policies read. Raises InvalidPolicy with every mistake of every file."""
-    from riskd.offline.backtest import Choice, Source
+    from riskd.offline.policies.backtest import Choice, Source
 
     policies, texts = read_policies(given, args.domain)
     choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))

@@ -12,7 +12,7 @@ from riskd.cli.terminal import print_json
 if TYPE_CHECKING:
     from riskd.adapters.policy_file import Case
     from riskd.core.policy import Policy
-    from riskd.offline.policy_cases import CaseReport, Result
+    from riskd.offline.policies.cases import CaseReport, Result
 
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,7 +35,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.config import data_directory
-    from riskd.offline.policy_cases import run_cases
+    from riskd.offline.policies.cases import run_cases
 
     begun = time.perf_counter()
     report = run_cases(_load(args.paths or [data_directory("policies") / "tests"], args.policies))

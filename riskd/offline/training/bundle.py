@@ -16,8 +16,8 @@ from riskd.core.features import DEFINITIONS
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
 from riskd.offline.drift.bins import Batch, reference, thinned
-from riskd.offline.evaluation import CANDIDATE, CHAMPION, RATES, Judged
-from riskd.offline.judging import Scored, judge
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Judged
+from riskd.offline.evaluation.judging import Scored, judge
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from riskd.offline.sources import Labels, attacks_of
 from riskd.offline.training.card import card

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from riskd.core.model import ForestDocument, Split, Tree
-from riskd.offline.export import export_forest, log_odds
-from riskd.offline.operating import Floats
+from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import FRAUD, GOOD, Rows, joined
 from riskd.offline.training.boosting import boost
 from riskd.offline.training.calibration import Curve, fit_curve, knots, shifted
+from riskd.offline.training.export import export_forest, log_odds
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.split import split
 from riskd.offline.training.weights import Delay, reporting_delay, weights

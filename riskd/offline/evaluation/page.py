@@ -8,9 +8,9 @@ from html import escape
 from typing import Final
 
 from riskd.offline.charts import WIDTH, date, figure, text
-from riskd.offline.evaluation import CANDIDATE, CHAMPION, RATES, Evaluation, Judged, Point, Recall
-from riskd.offline.evaluation_table import NAMES, share
-from riskd.offline.examples import Example, Importance
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Evaluation, Judged, Point, Recall
+from riskd.offline.evaluation.examples import Example, Importance
+from riskd.offline.evaluation.table import NAMES, share
 from riskd.offline.page import document, table, tiles
 
 _LEFT: Final = 190

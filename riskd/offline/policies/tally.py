@@ -21,7 +21,7 @@ from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord
 from riskd.core.requirement import Tier
 from riskd.offline.outcomes import LABELS
-from riskd.offline.replay import Replayed
+from riskd.offline.policies.replay import Replayed
 
 STATES: Final = 2 * len(Tier)
 """A tier, and whether it is satisfied already."""

@@ -14,7 +14,7 @@ from riskd.core.features import NAMES
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split
 from riskd.core.score import Scorer
-from riskd.offline.evaluation import CANDIDATE, CHAMPION, Difference, Evaluation, Judged, Recall, StepUp
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, Difference, Evaluation, Judged, Recall, StepUp
 
 MISCALIBRATED: Final = 0.01
 """Expected calibration error that is always good enough."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from riskd.offline.charts import date
-from riskd.offline.evaluation import CANDIDATE, CHAMPION, RATES, Estimate, Evaluation, Judged, Recall
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Estimate, Evaluation, Judged, Recall
 
 NAMES: Final = {
     "candidate": "candidate",

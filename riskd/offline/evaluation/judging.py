@@ -13,9 +13,19 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from riskd.offline.evaluation import RATES, Difference, Estimate, Judged, Part, Point, Recall, Reliability, StepUp
-from riskd.offline.evaluation import Reauthentication as Cost
-from riskd.offline.operating import Floats, Ranked, shares
+from riskd.offline.evaluation.document import (
+    RATES,
+    Difference,
+    Estimate,
+    Judged,
+    Part,
+    Point,
+    Recall,
+    Reliability,
+    StepUp,
+)
+from riskd.offline.evaluation.document import Reauthentication as Cost
+from riskd.offline.evaluation.operating import Floats, Ranked, shares
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
 
 DEPTHS: Final = {"none": 0.0, "1 to 4": 5.0, "5 to 19": 20.0, "20 and more": np.inf}

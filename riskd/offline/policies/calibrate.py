@@ -24,11 +24,11 @@ from msgspec.structs import replace
 from riskd.core.decide import decide, satisfied
 from riskd.core.policy import Journey, Policy
 from riskd.core.record import AssessmentRecord
-from riskd.offline.backtest import Plan, decisions_of, ready
 from riskd.offline.intervals import LEVEL, Share, enough, lower, most_hits, share
 from riskd.offline.outcomes import FRAUD, GOOD, UNKNOWN
-from riskd.offline.replay import Replayed, replay
-from riskd.offline.tally import BELOW, Tally
+from riskd.offline.policies.backtest import Plan, decisions_of, ready
+from riskd.offline.policies.replay import Replayed, replay
+from riskd.offline.policies.tally import BELOW, Tally
 
 TAIL: Final = 1 - LEVEL
 """Chance that the true friction exceeds the budget."""

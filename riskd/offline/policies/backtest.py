@@ -21,9 +21,9 @@ from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, OutcomeRecord, ShadowRecord, decode
 from riskd.core.requirement import Tier
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
-from riskd.offline.replay import replay
+from riskd.offline.policies.replay import replay
+from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
-from riskd.offline.tally import Tally
 from riskd.progress import Begin, unseen
 
 Part = TypeVar("Part")

@@ -13,7 +13,7 @@ from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.offline.intervals import Share, share
 from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN
-from riskd.offline.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
+from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
 
 VALUES: Final = 20
 """Values of a segment that a report names, the most frequent first; the rest are added up."""
