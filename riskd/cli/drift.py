@@ -70,10 +70,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(args: argparse.Namespace) -> int:
     from riskd.offline.drift.compare import compare
     from riskd.offline.drift.log import Source, Span, count
+    from riskd.offline.sources import is_dataset
 
     settings, registry = opened(args)
-    sources = [Source(log=log, span=Span(domains=())) for log in (args.log, args.against) if log]
-    if any(source.stored for source in sources):
+    if any(is_dataset(log) for log in (args.log, args.against) if log):
         require("pyarrow", "datasets are Parquet files")
     with progress() as begin:
         against = _against(args, registry, begin)

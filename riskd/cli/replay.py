@@ -94,7 +94,9 @@ def _run(args: argparse.Namespace) -> int:
 
 def source_of(log: str, settings: Settings) -> Source:
     """A log to live through: of segments, or a dataset. `log.dir` of the settings is the same."""
-    if "://" not in log and not (Path(log) / "manifest.json").exists():
+    from riskd.offline.sources import is_dataset
+
+    if not is_dataset(log):
         from riskd.rebuild.order import LogSource
 
         return LogSource(settings)

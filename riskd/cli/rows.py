@@ -104,9 +104,9 @@ def read(
 
 def _read(log: Log, domain: str, labels: Labels) -> Rows:
     """Rows of segments, or of the dataset that they became."""
-    from riskd.offline.sources import read_log
+    from riskd.offline.sources import is_dataset, read_log
 
-    if not (log.directory / "manifest.json").is_file():
+    if not is_dataset(str(log.directory)):
         return read_log(log, domain, labels)
     require("pyarrow", "a dataset is Parquet files")
     from riskd.core.errors import InvalidFile, Problem

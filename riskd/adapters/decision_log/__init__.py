@@ -5,10 +5,12 @@ from __future__ import annotations
 from riskd.adapters.decision_log.archive import Compacted, FileLogArchive, State
 from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import (
+    DECISIONS,
     PACKED,
     SUFFIX,
     alone,
     finished,
+    log_in,
     read_segment,
     read_segments,
     readable,
@@ -20,6 +22,7 @@ from riskd.adapters.decision_log.files import (
 from riskd.adapters.decision_log.writer import PATIENCE_S, UNBOUNDED, Bounds, FileDecisionLog
 
 __all__ = [
+    "DECISIONS",
     "PACKED",
     "PATIENCE_S",
     "SUFFIX",
@@ -32,6 +35,7 @@ __all__ = [
     "State",
     "alone",
     "finished",
+    "log_in",
     "read_segment",
     "read_segments",
     "readable",

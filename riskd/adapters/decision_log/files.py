@@ -15,6 +15,8 @@ from typing import BinaryIO, Final
 
 from riskd.core.errors import InvalidFile, Problem
 
+DECISIONS: Final = "decisions"
+"""Where a log lies in a directory that has more in it."""
 SUFFIX: Final = ".jsonl"
 PACKED: Final = ".gz"
 """Of a segment that somebody packed after it was finished. The writer leaves those alone."""
@@ -33,11 +35,15 @@ def segments(directory: Path) -> list[Path]:
     return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
 
 
+def log_in(directory: Path) -> Path:
+    """The directory of the log that a directory has in it, as that of a simulation has; else that is the log's own."""
+    inside = directory / DECISIONS
+    return inside if inside.is_dir() else directory
+
+
 def segments_of(directory: Path) -> list[Path]:
-    """The segments of a log, in order; of a simulation's directory, which has more in it than its log, those of its
-    `decisions`. Raises InvalidFile when there are none."""
-    inside = directory / "decisions"
-    found = segments(inside if inside.is_dir() else directory)
+    """The segments of `log_in`, in order. Raises InvalidFile when there are none."""
+    found = segments(log_in(directory))
     if not found:
         why = "has no segments of a decision log" if directory.is_dir() else "is not a directory"
         raise InvalidFile([Problem(str(directory), why, "name the directory of the setting log.dir")])

@@ -19,6 +19,7 @@ from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
 from riskd.offline.drift.bins import Batch, Bins, bins_for, scored, thinned
 from riskd.offline.segments import crew, each_segment
+from riskd.offline.sources import is_dataset
 from riskd.progress import Begin, unseen
 
 SAMPLE: Final = 100_000
@@ -54,17 +55,6 @@ class Source(Struct, frozen=True, kw_only=True):
     workers: int | None = None
     begin: Begin = unseen
 
-    @property
-    def directory(self) -> Path:
-        """Of the decision log."""
-        inside = Path(self.log) / "decisions"
-        return inside if inside.is_dir() else Path(self.log)
-
-    @property
-    def stored(self) -> bool:
-        """Whether it is a dataset."""
-        return "://" in self.log or (Path(self.log) / "manifest.json").is_file()
-
 
 class Against(Struct, frozen=True, kw_only=True):
     """What a domain's rows are held against: a reference, and the bundle of the model whose scores count."""
@@ -83,11 +73,11 @@ class Counted(Struct, frozen=True):
 def count(source: Source, against: Mapping[str, Against]) -> Counted:
     """Count the rows of each domain on the bins of its reference. Raises InvalidFile as `segments_of`, InvalidModel."""
     total = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counter())
-    if source.stored:
+    if is_dataset(source.log):
         for domain, batch in _stored(source, "decisions"):
             total.bins[domain].add(batch, scored(forest(against[domain].bundle), batch.vectors))
         return total
-    paths = segments_of(source.directory)
+    paths = segments_of(Path(source.log))
     with crew(source.workers, paths) as pool:
         work = partial(_count_segment, source.span, against)
         for part in each_segment(paths, work, pool, source.begin("decisions", size(paths))):
@@ -101,7 +91,7 @@ def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
     """At most so many rows of each domain, drawn from the whole log. Raises InvalidFile as `segments_of`."""
     kept: dict[str, Batch] = {}
     waiting: dict[str, list[Batch]] = {}
-    for domain, batch in _stored(source, "reference") if source.stored else _read(source):
+    for domain, batch in _stored(source, "reference") if is_dataset(source.log) else _read(source):
         few = waiting.setdefault(domain, [])
         few.append(batch)
         if sum(len(each.times) for each in few) > most:
@@ -122,7 +112,7 @@ def _stored(source: Source, step: str) -> Iterator[tuple[str, Batch]]:
 
 
 def _read(source: Source) -> Iterator[tuple[str, Batch]]:
-    paths, left_out = segments_of(source.directory), Counter[str]()
+    paths, left_out = segments_of(Path(source.log)), Counter[str]()
     progress = source.begin("reference", size(paths))
     for path, bytes_ in [(path, size_of(path)) for path in paths]:
         with readable(path):
