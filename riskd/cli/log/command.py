@@ -80,7 +80,8 @@ def _compact(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from riskd.wiring import active_release, kept_seconds, open_archive
+    from riskd.housekeeping import kept_seconds
+    from riskd.wiring import active_release, open_archive
 
     settings = given(args, {"log.dataset": args.to}).settings
     keep = kept_seconds(active_release(settings))
