@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import FileLogArchive, alone, readable
+from riskd.adapters.decision_log import FileLogArchive, readable
 from riskd.adapters.lmdb_store import LmdbStore, beside, due_until, settle
 from riskd.adapters.memory import NullMeter
 from riskd.config import Settings, obtain_peppers
@@ -28,6 +28,7 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, OutcomeRecord, written
 from riskd.core.rekey import lifted
 from riskd.core.stored import NOBODY, Change, document, pack
+from riskd.locks import alone
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.order import DATASET, Source

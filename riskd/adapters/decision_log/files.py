@@ -101,20 +101,6 @@ def finished(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-@contextmanager
-def alone(lock: Path) -> Iterator[bool]:
-    """Whether nobody else holds this lock, a file that is made if need be; if so, nobody can until this is left."""
-    descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)
-
-
 def whole(line: bytes) -> bool:
     """False for a line that a power loss tore: no newline, or zeros where data never reached the disk."""
     return line.endswith(b"\n") and b"\0" not in line
