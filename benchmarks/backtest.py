@@ -18,15 +18,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from benchmarks.traffic import attempts
-from riskd.adapters.decision_log import SUFFIX, read_segments
+from riskd.adapters.decision_log import SUFFIX, read_segments, size
 from riskd.config import data_directory, load
 from riskd.core import record
 from riskd.core.attempt import JOURNEYS, Attempt, Federation, Session
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.offline.backtest import Source, run
-from riskd.offline.replay import replay
-from riskd.rebuild.order import size
+from riskd.offline.policies.backtest import Source, run
+from riskd.offline.policies.replay import replay
 from riskd.wiring import open_engine
 
 DECISIONS: Final = 100_000

@@ -25,7 +25,7 @@ from riskd._proto.riskd.v1 import risk_pb2_grpc
 from riskd.adapters.decision_log import segments
 from riskd.adapters.model_file import REFERENCE, load_model, seal
 from riskd.config import data_directory
-from riskd.core.features import FEATURES, NAMES
+from riskd.core.features import DEFINITIONS, NAMES
 from riskd.drift_watch import LOOK_BYTES, DriftWatch
 from riskd.offline.drift.bins import Batch, reference
 from riskd.server.translate import request
@@ -39,13 +39,12 @@ def models(folder: Path) -> Path:
     """The shipped models, of which the customers' says what it expects."""
     copied = copytree(data_directory("models"), folder / "models")
     bundle = copied / "customer" / "hand-set-2"
-    definitions = {feature.name: feature.definition for feature in FEATURES}
     dice = np.random.default_rng(1)
     vectors = dice.normal(size=(2000, len(NAMES)))
     subjects = [str(each) for each in range(2000)]
     batch = Batch(np.zeros(2000), subjects, vectors)
-    found = reference("customer", NAMES, load_model(bundle, definitions), [batch])
-    seal(bundle, definitions, beside={REFERENCE: msgspec.json.encode(found)})
+    found = reference("customer", NAMES, load_model(bundle, DEFINITIONS), [batch])
+    seal(bundle, DEFINITIONS, beside={REFERENCE: msgspec.json.encode(found)})
     return copied
 
 

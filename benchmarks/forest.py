@@ -18,7 +18,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Steps
-from riskd.offline.export import export_forest
+from riskd.offline.training.export import export_forest
 
 ROWS = 6000
 

@@ -19,7 +19,7 @@ from riskd.adapters.geoip import GeoIp
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
 from riskd.core.address import Address, parse
-from riskd.offline.geo_install import default_directory
+from riskd.offline.geo.install import default_directory
 
 COUNT = 20_000
 NOW = 1_783_000_000.0

@@ -6,7 +6,6 @@ A look reads a bounded part of the log's end, so that its cost does not grow wit
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from msgspec import Struct
 from riskd.adapters.decision_log import PACKED, segments
 from riskd.adapters.model_registry import Registry
 from riskd.adapters.release_store import FileReleases
+from riskd.background import every
 from riskd.config import Settings, release_folders
 from riskd.core.attempt import DOMAINS
 from riskd.core.drift import Histogram, Reference, stability_index
@@ -196,18 +196,5 @@ def active_bundles(settings: Settings) -> Bundles:
 def watching(settings: Settings) -> Iterator[DriftWatch]:
     """A watch that looks every `metrics.drift_s` seconds until this is left; never, if that is 0."""
     watch = DriftWatch(Path(settings.log.dir), partial(active_bundles, settings))
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.wait(settings.metrics.drift_s):
-            watch.look(time.monotonic())
-
-    thread = threading.Thread(target=run, name="drift", daemon=True)
-    if settings.metrics.drift_s:
-        thread.start()
-    try:
+    with every(settings.metrics.drift_s, lambda _: watch.look(time.monotonic()), "drift"):
         yield watch
-    finally:
-        stop.set()
-        if settings.metrics.drift_s:
-            thread.join()

@@ -37,7 +37,7 @@ def open_store(settings: Settings, meter: Meter | None = None) -> HistoryStore:
     store, damage = open_or_begin(path, map_size)
     if damage is not None:
         meter.failed("store_damaged")
-        _LOG.critical("store_set_aside", extra={"fields": {"problems": [str(each) for each in damage.problems]}})
+        _LOG.critical("store_set_aside", extra={"fields": {"problems": damage.problems}})
     return store
 
 

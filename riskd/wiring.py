@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
 from riskd.adapters.model_file import MANIFEST, SIGNATURE, load_model
 from riskd.adapters.model_registry import Registry
 from riskd.adapters.policy_file import load_policy
-from riskd.adapters.rekeying import read_mark
 from riskd.adapters.release_store import FileReleases
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
@@ -37,21 +35,18 @@ from riskd.core.errors import (
     InvalidPolicy,
     InvalidSettings,
     Problem,
-    Unavailable,
 )
-from riskd.core.features import FEATURES, NAMES, schema
+from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine, Parts
+from riskd.housekeeping import Keyed, housekeeping
 from riskd.metrics import DATABASES
-from riskd.ports import HistoryStore, Meter
+from riskd.ports import Meter
 from riskd.releases import Follower, Releases, following
 from riskd.stores import first_mark, keyed, open_store
 from riskd.subjects import Subjects
-from riskd.sweeper import Sweeper
 
 _LOG: Final = logging.getLogger("riskd.wiring")
-DUE_SECONDS: Final = 30.0
-"""Time between two looks whether the log is due for compaction."""
 
 
 def open_releases(settings: Settings) -> Releases:
@@ -79,7 +74,7 @@ def load_release(settings: Settings) -> Release:
     """
     policies_dir, models_dir = release_folders(settings)
     registry = Registry(models_dir)
-    compiler, definitions = CelCompiler(NAMES), {feature.name: feature.definition for feature in FEATURES}
+    compiler = CelCompiler(NAMES)
     digest = blake2b(schema().encode(), digest_size=8)
     problems: list[Problem] = []
     policies, scorers = {}, {}
@@ -92,7 +87,7 @@ def load_release(settings: Settings) -> Release:
             problems += error.problems
         try:
             bundle = registry.champion(domain)
-            scorers[domain] = load_model(bundle, definitions, domain=domain, trusted=settings.models.trusted_keys)
+            scorers[domain] = load_model(bundle, DEFINITIONS, domain=domain, trusted=settings.models.trusted_keys)
             digest.update((bundle / MANIFEST).read_bytes())
             digest.update(signature.read_bytes() if (signature := bundle / SIGNATURE).exists() else b"")
         except InvalidModel as error:
@@ -175,7 +170,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
     announce_geo(geo, meter)
     _announce_roles(lineup, meter)
     meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
-    engine, stop = Engine(parts, lineup.active), threading.Event()
+    engine = Engine(parts, lineup.active)
     engine.install(lineup)
 
     def install(lineup: Lineup) -> None:
@@ -184,24 +179,13 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
 
     def refuse(problems: Sequence[Problem]) -> None:
         meter.failed("reload")
-        _LOG.error("release_refused", extra={"fields": {"problems": [str(problem) for problem in problems]}})
+        _LOG.error("release_refused", extra={"fields": {"problems": problems}})
 
     follower.follow(active, install, refuse)
-    keeper = threading.Thread(
-        target=_keep,
-        args=(settings, engine, base, (mark.layers, peppers), stop),
-        name="housekeeping",
-        daemon=True,
-    )
-    keeper.start()
-    compactor = threading.Thread(target=_compact, args=(settings, engine, meter, stop), name="compaction", daemon=True)
-    compactor.start()
     try:
-        yield engine
+        with housekeeping(settings, engine, open_archive(settings), base, Keyed(mark.layers, peppers)):
+            yield engine
     finally:
-        stop.set()
-        keeper.join()
-        compactor.join()
         engine.close()
 
 
@@ -214,11 +198,6 @@ def open_archive(settings: Settings) -> FileLogArchive:
 def open_subjects(settings: Settings, engine: Engine) -> Subjects:
     """Whoever answers for the subjects of an engine."""
     return Subjects(engine, open_archive(settings))
-
-
-def kept_seconds(release: Release) -> dict[str, float]:
-    """Seconds that each identity domain keeps its lines of the decision log."""
-    return {domain: float(policy.retention.log) for domain, policy in release.policies.items()}
 
 
 @contextmanager
@@ -292,45 +271,3 @@ def _announce_roles(lineup: Lineup, meter: Meter) -> None:
 def _edge(settings: Settings) -> Place | None:
     edge = settings.geo.edge
     return Place("", edge[0], edge[1], 0.0) if edge else None
-
-
-def _compact(settings: Settings, engine: Engine, meter: Meter, stop: threading.Event) -> None:
-    """Compact the log whenever nobody has for `log.compact_minutes`, until told to stop."""
-    archive, began = open_archive(settings), time.time()
-    while not stop.wait(DUE_SECONDS):
-        try:
-            state = archive.state()
-            meter.logged(state.segments, state.size, state.compacted or began, state.asked)
-            if state.compacted + settings.log.compact_minutes * 60 <= time.time():
-                archive.compact(kept_seconds(engine.release), stop)
-        except Unavailable:
-            meter.failed("compaction")
-
-
-def _keep(
-    settings: Settings,
-    engine: Engine,
-    base: HistoryStore,
-    known: tuple[int, list[bytes]],
-    stop: threading.Event,
-) -> None:
-    """Sweep expired records, and look for a rotation of the pepper, until told to stop.
-
-    `known`: how many layers the store had, and the peppers.
-    """
-    meter = engine.parts.meter
-    sweeper = Sweeper(base, meter)
-    while not stop.wait(settings.store.sweep_s):
-        try:
-            sweeper.sweep()
-            mark, peppers = read_mark(base), obtain_peppers(settings)
-            if known != (mark.layers, peppers):
-                engine.rekey(*keyed(base, peppers, mark, meter))
-                known = mark.layers, peppers
-                _LOG.info("pepper", extra={"fields": {"layers": len(peppers) - 1, "moved": mark.layers}})
-        except Unavailable as error:
-            meter.failed("store")
-            _LOG.error("store_failed", extra={"fields": {"problems": [str(each) for each in error.problems]}})
-        except InvalidSettings as error:
-            meter.failed("reload")
-            _LOG.error("pepper_refused", extra={"fields": {"problems": [str(each) for each in error.problems]}})

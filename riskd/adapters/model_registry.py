@@ -11,12 +11,11 @@ whoever only wants to know who decides stays light.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -25,6 +24,7 @@ from msgspec import Struct
 
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidModel, Problem, Unavailable
+from riskd.locks import alone
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -183,20 +183,14 @@ def stage(models: Path, target: Path) -> dict[str, str]:
 @contextmanager
 def _turn(folder: Path) -> Iterator[None]:
     """One act at a time. Raises InvalidModel while another is under way."""
-    try:
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InvalidModel([Problem(str(folder), "another role is being given", "try again")]) from error
+            ours = held.enter_context(alone(folder / _LOCK))
+        except OSError as error:
+            what = f"cannot be written: {error.strerror}"
+            raise Unavailable(
+                [Problem(str(folder), what, "be the owner of the models, or give --models DIR")]
+            ) from error
+        if not ours:
+            raise InvalidModel([Problem(str(folder), "another role is being given", "try again")])
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _unwritable(folder: Path, error: OSError) -> Unavailable:
-    what = f"cannot be written: {error.strerror}"
-    return Unavailable([Problem(str(folder), what, "be the owner of the models, or give --models DIR")])

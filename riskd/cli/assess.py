@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from riskd.cli.arguments import add_connection
 from riskd.core.attempt import OUTCOMES, Outcome
 from riskd.core.errors import InvalidAttempt, Problem
 
@@ -26,13 +25,6 @@ FLAGS: Final = {
     "request-id": ("request_id", "makes a repeat harmless"),
 }
 """Fields of riskd.v1.AssessRequest that have a flag of their own."""
-CONNECTION: Final = {
-    "ca": "PEM authorities of the server's certificate; without it, plaintext",
-    "cert": "PEM certificate of the client, where the server asks for one",
-    "key": "PEM private key of --cert",
-    "token-file": "file with the token of the caller",
-}
-"""How a client is secured: flags, each with an environment variable that stands for it."""
 _EXIT_CODES: Final = """\
 exit codes: 0 answered; 2 bad input, or refused as invalid; 3 no answer in time (unavailable, deadline
 passed, overloaded); 1 any other error. With --exit-tier an answer exits with 10 plus the tier: BASELINE 11,
@@ -86,55 +78,30 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(handler=_outcome)
 
 
-def _deadline(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time to answer in: write seconds, such as 0.5")
-    return seconds
-
-
-def add_connection(
-    parser: argparse.ArgumentParser, target: str | None = "127.0.0.1:50551", timeout: float = 1.0
-) -> None:
-    """The flags with which a command reaches a running service. `target` None: the command finds it by itself."""
-    where = "host and port (default: %(default)s)" if target else "host and port, or unix:PATH (default: the socket)"
-    parser.add_argument("--target", default=target, help=where)
-    parser.add_argument("--timeout", type=_deadline, default=timeout, help="deadline in seconds (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print the JSON form of the response")
-    for flag, meaning in CONNECTION.items():
-        variable = f"RISKD_CLIENT_{flag}".upper().replace("-", "_")
-        parser.add_argument(
-            f"--{flag}", metavar="FILE", default=os.environ.get(variable) or None, help=f"{meaning} (${variable})"
-        )
-
-
 def _assess(args: argparse.Namespace) -> int:
-    from riskd.cli import client
+    from riskd.cli.client import assess, connection
 
     fields = [(path, value) for path, _ in FLAGS.values() if (value := vars(args)[path]) is not None]
     fields += [_pair(each) for each in args.set]
     if args.stream:
-        from riskd.cli import stream
+        from riskd.cli.client import stream
 
         with _lines(args.file) as lines:
             return stream.run(args, lines, fields)
-    request = client.assess_request(_read(args.file), fields)
-    shown = client.bearer(args)
-    return client.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=shown))
+    request = assess.assess_request(_read(args.file), fields)
+    shown = connection.bearer(args)
+    return assess.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=shown))
 
 
 def _outcome(args: argparse.Namespace) -> int:
-    from riskd.cli import client
+    from riskd.cli.client import assess, connection
 
     amr = tuple(method for method in args.amr.split(",") if method)
-    request = client.outcome_request(
+    request = assess.outcome_request(
         Outcome(assessment_id=args.assessment_id, kind=args.kind, tenant=args.tenant, amr=amr, seconds=args.seconds)
     )
-    shown = client.bearer(args)
-    return client.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=shown))
+    shown = connection.bearer(args)
+    return assess.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=shown))
 
 
 def _read(file: str | None) -> str:

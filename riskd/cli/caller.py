@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import print_json
 from riskd.core.errors import Problem
 
 
@@ -48,7 +49,7 @@ def _new(args: argparse.Namespace) -> int:
     token = new_token()
     entry = {"token_sha256": [token_hash(token)], "methods": methods, "tenants": tenants}
     if args.json:
-        print(json.dumps({"token": token, "entry": {args.name: entry}}, indent=2))
+        print_json({"token": token, "entry": {args.name: entry}})
         return 0
     print(f"token, shown this once: {token}\n\nfor the callers file:\n\n[{args.name}]")
     for key, texts in entry.items():
@@ -75,7 +76,7 @@ def _list(args: argparse.Namespace) -> int:
             }
             for each in callers
         }
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
         return 0
     for each in callers:
         known = [*each.certificates, *([f"{len(each.token_sha256)} token"] if each.token_sha256 else [])]

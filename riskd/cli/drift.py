@@ -6,19 +6,22 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli import model_registry, policy_log
+from riskd.cli.arguments import add_span, moment
 from riskd.cli.extras import require
+from riskd.cli.model.opening import loaded, opened
+from riskd.cli.policy.log import LEFT_OUT
 from riskd.cli.settings import add_arguments
+from riskd.cli.terminal import print_json, print_table, progress, save
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from riskd.adapters.model_registry import Registry
-    from riskd.cli.policy_log import Begin
     from riskd.core.drift import Reference
     from riskd.offline.drift.compare import Drift
     from riskd.offline.drift.log import Against
+    from riskd.progress import Begin
 
 DRIFTED: Final = 1
 _ROWS: Final = 8
@@ -36,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog="exit codes: 0 nothing has drifted; 1 something has; 2 refused: no log, no reference, no such model",
     )
     add_arguments(parser)
-    policy_log.add_span(parser, stored=True)
+    add_span(parser, stored=True)
     parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
     parser.add_argument(
         "--model",
@@ -47,12 +50,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--against", metavar="DIR", help="take this decision log or dataset as the reference; may be the same as --log"
     )
     parser.add_argument(
-        "--against-since", metavar="DATE", type=policy_log.moment, default=0.0, help="decisions of it from this day on"
+        "--against-since", metavar="DATE", type=moment, default=0.0, help="decisions of it from this day on"
     )
     parser.add_argument(
         "--against-until",
         metavar="DATE",
-        type=policy_log.moment,
+        type=moment,
         default=float("inf"),
         help="decisions before this day",
     )
@@ -67,15 +70,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(args: argparse.Namespace) -> int:
     from riskd.offline.drift.compare import compare
     from riskd.offline.drift.log import Source, Span, count
+    from riskd.offline.sources import is_dataset
 
-    settings, registry = model_registry.opened(args)
-    sources = [Source(log=log, span=Span(domains=())) for log in (args.log, args.against) if log]
-    if any(source.stored for source in sources):
+    settings, registry = opened(args)
+    if any(is_dataset(log) for log in (args.log, args.against) if log):
         require("pyarrow", "datasets are Parquet files")
-    with policy_log.progress() as begin:
+    with progress() as begin:
         against = _against(args, registry, begin)
         for each in against.values():
-            model_registry.loaded(settings.models.trusted_keys, each.bundle)
+            loaded(settings.models.trusted_keys, each.bundle)
         span = Span(domains=tuple(against), since=args.since, until=args.until)
         counted = count(Source(log=args.log, span=span, workers=args.processes, begin=begin), against)
     found = [
@@ -88,9 +91,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.html:
         from riskd.offline.drift.page import page
 
-        policy_log.save(args.html, page(args.log, found))
+        save(args.html, page(args.log, found))
     if args.json:
-        model_registry.print_json({"domains": found, "left_out": counted.left_out})
+        print_json({"domains": found, "left_out": counted.left_out})
     else:
         _print(args, found, counted.left_out)
     return DRIFTED if any(drift.drifted for drift in found) else 0
@@ -136,8 +139,8 @@ def _print(args: argparse.Namespace, found: Sequence[Drift], left_out: Mapping[s
         span = f"from {date(drift.began)} to {date(drift.ended)}"
         print(f"{drift.rows:,} decisions {span}, beside {drift.reference_rows:,} of the reference")
         told = drift.signals if args.all else drift.signals[: max(len(drift.drifted), _ROWS)]
-        model_registry.print_table(HEAD, [cells(signal) for signal in told])
-    for name, what in policy_log.LEFT_OUT.items():
+        print_table(HEAD, [cells(signal) for signal in told])
+    for name, what in LEFT_OUT.items():
         if left_out.get(name):
             print(f"left out: {left_out[name]:,} {what}")
     if args.html:

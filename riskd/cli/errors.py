@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
+
+from riskd.cli.terminal import print_json
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,7 +31,7 @@ def _run(args: argparse.Namespace) -> int:
             }
             for reason, fault in FAULTS.items()
         }
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         for reason, fault in FAULTS.items():
             print(f"{reason} ({fault.code.name}): {fault.meaning} Caller: {fault.caller} Operator: {fault.operator}\n")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from riskd.cli import policy_log, rows
+from riskd.cli import rows
+from riskd.cli.arguments import whole_number
+from riskd.cli.terminal import progress, save
 
 if TYPE_CHECKING:
     from riskd.adapters.model_registry import Registry
-    from riskd.cli.policy_log import Begin
     from riskd.offline.evaluating import Question
+    from riskd.progress import Begin
 
 MISSED = 1
+_from_0 = partial(whole_number, least=0)
 _EXIT_CODES = """\
 exit codes: 0 judged; 1 judged, and with --exit-code a goal is missed beyond what chance explains; 2 refused: arguments,
 a bundle, a log, or too few labels."""
@@ -43,8 +47,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--champion", metavar="BUNDLE", default="", help="model to compare with (default: the champion of riskd's own)"
     )
-    parser.add_argument("--resamples", metavar="N", type=_count, default=200, help="bootstraps (default: 200)")
-    parser.add_argument("--seed", metavar="N", type=_count, default=0, help="of bootstraps and baselines")
+    parser.add_argument("--resamples", metavar="N", type=_from_0, default=200, help="bootstraps (default: 200)")
+    parser.add_argument("--seed", metavar="N", type=_from_0, default=0, help="of bootstraps and baselines")
     parser.add_argument("--no-left-out", action="store_true", help="train nothing again: leave no class out")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write evaluation.json, .md and .html there")
     parser.add_argument(
@@ -55,21 +59,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(handler=_run)
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
-    return int(text)
-
-
 def _run(args: argparse.Namespace) -> int:
     rows.prepare()
     import msgspec
 
     from riskd.offline.evaluating import evaluate
-    from riskd.offline.evaluation import CANDIDATE
-    from riskd.offline.evaluation_table import markdown
+    from riskd.offline.evaluation.document import CANDIDATE
+    from riskd.offline.evaluation.table import markdown
 
-    with policy_log.progress() as begin:
+    with progress() as begin:
         with rows.logs(args, begin) as logs:
             question = _question(args, logs, begin)
         found = evaluate(question, begin)
@@ -77,19 +75,19 @@ def _run(args: argparse.Namespace) -> int:
     if args.keep:
         _keep(args.bundle, raw)
     if args.out:
-        from riskd.offline.evaluation_page import page
-        from riskd.offline.examples import examples, importances
+        from riskd.offline.evaluation.examples import examples, importances
+        from riskd.offline.evaluation.page import page
 
         args.out.mkdir(parents=True, exist_ok=True)
-        policy_log.save(args.out / "evaluation.json", raw.decode() + "\n")
-        policy_log.save(args.out / "evaluation.md", markdown(found))
+        save(args.out / "evaluation.json", raw.decode() + "\n")
+        save(args.out / "evaluation.md", markdown(found))
         forest, threshold = question.candidate.forest, found.models[CANDIDATE].thresholds["1%"]
         shown = page(
             found,
             importances(forest, question.rows, args.seed),
             examples(forest, question.rows, threshold, args.seed),
         )
-        policy_log.save(args.out / "evaluation.html", shown)
+        save(args.out / "evaluation.html", shown)
     print(raw.decode() if args.json else markdown(found))
     if args.out and not args.json:
         print(f"Report: {args.out / 'evaluation.html'}")
@@ -100,10 +98,10 @@ def _keep(bundle: Path, raw: bytes) -> None:
     """Raises InvalidModel for a bundle that cannot be written."""
     from riskd.adapters.model_file import EVALUATION, seal
     from riskd.core.errors import InvalidModel, Problem
-    from riskd.core.features import FEATURES
+    from riskd.core.features import DEFINITIONS
 
     try:
-        seal(bundle, {feature.name: feature.definition for feature in FEATURES}, beside={EVALUATION: raw + b"\n"})
+        seal(bundle, DEFINITIONS, beside={EVALUATION: raw + b"\n"})
     except OSError as error:
         raise InvalidModel(
             [Problem(str(bundle), f"cannot be written: {error.strerror}", "copy it elsewhere")]
@@ -123,16 +121,15 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     from riskd.adapters.model_registry import Registry
     from riskd.cli.version import version
     from riskd.config import data_directory
-    from riskd.core.features import FEATURES
+    from riskd.core.features import DEFINITIONS
     from riskd.offline.evaluating import Contender, Question
     from riskd.offline.rows import joined
     from riskd.offline.training.recipe import Recipe, Training
     from riskd.offline.training.train import prepare
 
-    definitions = {feature.name: feature.definition for feature in FEATURES}
     registry = Registry(data_directory("models"))
     champion = Path(args.champion) if args.champion else registry.champion(args.domain)
-    forests = [load_model(path, definitions, domain=args.domain) for path in (args.bundle, champion)]
+    forests = [load_model(path, DEFINITIONS, domain=args.domain) for path in (args.bundle, champion)]
     raw = read_training(args.bundle)
     training = msgspec.json.decode(raw, type=Training) if raw else None
     recipe = training.recipe if training else Recipe()

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.terminal import print_json
+
 if TYPE_CHECKING:
     from riskd.adapters.geoip import GeoIp
     from riskd.core.errors import RiskdError
@@ -49,7 +51,7 @@ def _action(
 
 def _run(work: Callable[[argparse.Namespace, Path], int], args: argparse.Namespace) -> int:
     from riskd.core.errors import InvalidGeo, Unavailable
-    from riskd.offline.geo_install import default_directory
+    from riskd.offline.geo.install import default_directory
 
     try:
         return work(args, args.dir or default_directory(os.environ))
@@ -61,27 +63,21 @@ def _run(work: Callable[[argparse.Namespace, Path], int], args: argparse.Namespa
 
 def _failed(args: argparse.Namespace, error: RiskdError, code: int) -> int:
     if args.json:
-        _print_json({"reason": error.reason, "problems": error.problems})
+        print_json({"reason": error.reason, "problems": error.problems})
     else:
         print(f"riskd geo: {error}", file=sys.stderr)
     return code
 
 
-def _print_json(answer: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
-
-
 def _install(args: argparse.Namespace, directory: Path) -> int:
-    from riskd.offline.geo_install import ATTRIBUTION, FREE, is_installed
+    from riskd.offline.geo.install import ATTRIBUTION, FREE, is_installed
 
     there = is_installed(directory) and not args.force
     if not there:
         _install_visibly(directory)
     if args.json:
         files = [str(directory / name) for name in FREE.files()]
-        _print_json({"directory": str(directory), "already_there": there, "files": files, "attribution": ATTRIBUTION})
+        print_json({"directory": str(directory), "already_there": there, "files": files, "attribution": ATTRIBUTION})
     else:
         print(
             f"{'Already there' if there else 'Installed'}: {', '.join(FREE.files())} in {directory}\n\n{ATTRIBUTION}",
@@ -94,7 +90,7 @@ def _install_visibly(directory: Path) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    from riskd.offline.geo_install import install
+    from riskd.offline.geo.install import install
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
@@ -116,7 +112,7 @@ def _status(args: argparse.Namespace, directory: Path) -> int:
 
     databases = _open(directory).databases()
     if args.json:
-        _print_json({"directory": str(directory), "databases": databases})
+        print_json({"directory": str(directory), "databases": databases})
         return OK
     table = Table("file", "kind", "answers", "type", "built", "age", title=str(directory), title_justify="left")
     for database in databases:
@@ -134,7 +130,7 @@ def _lookup(args: argparse.Namespace, directory: Path) -> int:
 
     from riskd.core.address import parse
     from riskd.core.context import Missing
-    from riskd.offline.geo_install import ATTRIBUTION_FILE
+    from riskd.offline.geo.install import ATTRIBUTION_FILE
 
     address = parse(args.address)
     if address is None:
@@ -145,7 +141,7 @@ def _lookup(args: argparse.Namespace, directory: Path) -> int:
         return MISUSED
     place, route = _open(directory).locate(address, time.time())
     if args.json:
-        _print_json({"address": address, "place": place, "route": route})
+        print_json({"address": address, "place": place, "route": route})
         return OK
     table = Table("fact", "value", title=address.text, title_justify="left")
     for fact in (place, route):

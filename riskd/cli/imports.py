@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.arguments import moment, whole_number
 from riskd.cli.rebuild import add_source
 from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import print_json
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile, Problem, Unavailable
 from riskd.core.history import WEEK
@@ -40,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     sources = parser.add_subparsers(required=True, metavar="SOURCE")
     for source in SOURCES.values():
         _add_source(sources, source)
-    add_source(sources, _moment)
+    add_source(sources)
 
 
 def _add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser], source: Source) -> None:
@@ -61,37 +63,22 @@ def _add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser], so
         default=source.subjects[0],
         help="what the sign-in flow sends as subject (default: %(default)s)",
     )
-    parser.add_argument("--since", metavar="TIME", type=_moment, help="skip what happened before, as 2026-01-31T12:00Z")
+    parser.add_argument("--since", metavar="TIME", type=moment, help="skip what happened before, as 2026-01-31T12:00Z")
     parser.add_argument(
         "--until",
         metavar="TIME",
-        type=_moment,
+        type=moment,
         help="skip what happened then and after: when the service began",
     )
     parser.add_argument(
         "--shift-weeks", metavar="N", type=int, default=0, help="move every event N weeks on, to try an old data set"
     )
-    parser.add_argument("--limit", metavar="N", type=_count, help="stop after N records; the next run goes on")
+    parser.add_argument("--limit", metavar="N", type=whole_number, help="stop after N records; the next run goes on")
     parser.add_argument("--dry-run", action="store_true", help="read and count everything, change nothing")
     parser.add_argument("--anew", action="store_true", help="take the files in once more, from the start")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_arguments(parser)
     parser.set_defaults(handler=lambda args: _run(source, args))
-
-
-def _moment(text: str) -> float:
-    from riskd.offline.importers.event import moment
-
-    found = moment(text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a moment: write 2026-01-31 or 2026-01-31T12:00:00Z")
-    return found
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of records: write 1 or more")
-    return int(text)
 
 
 def _run(source: Source, args: argparse.Namespace) -> int:
@@ -120,7 +107,7 @@ def _run(source: Source, args: argparse.Namespace) -> int:
         print("\n".join(f"riskd import: {problem}" for problem in error.problems), file=sys.stderr)
         code = NOT_AVAILABLE
     if args.json:
-        _print_json(summaries)
+        print_json(summaries)
     return code or (DAMAGED if any(summary.tally.unreadable.records for summary in summaries) else OK)
 
 
@@ -192,9 +179,3 @@ def _print(source: Source, summary: Summary, *, dry_run: bool) -> None:
 def _examples(examples: Iterable[tuple[int, str]]) -> str:
     told = "; ".join(f"line {line}: {detail}" if detail else f"line {line}" for line, detail in examples)
     return f" ({told})" if told else ""
-
-
-def _print_json(summaries: list[Summary]) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(summaries), indent=2).decode())

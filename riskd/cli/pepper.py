@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import print_json
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,13 +37,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _status(args: argparse.Namespace) -> int:
-    from msgspec.structs import asdict
-
     from riskd.rotation import status
 
     found = status(given(args).settings)
     if args.json:
-        print(json.dumps(asdict(found), indent=2))
+        print_json(found)
         return 0
     print(f"pepper   {found.file}" + (f", mode {found.mode}" if found.mode else ""))
     print(f"layers   {found.layers}, the store has {found.moved}")
@@ -72,7 +70,7 @@ def _rotate(args: argparse.Namespace) -> int:
 
         moved = rotate(settings, pause, lambda count: bar.update(task, description=f"{count} records moved"))
     if args.json:
-        print(json.dumps({"moved": moved}))
+        print_json({"moved": moved})
     else:
         print(f"{moved} records moved. Keep the whole pepper file: all of its lines are needed.")
     return 0

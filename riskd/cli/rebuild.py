@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.arguments import moment
 from riskd.cli.replay import source_of
 from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from riskd.rebuild.run import Report
@@ -29,8 +31,8 @@ exit codes: 0 done; 1 done, and lines were left out that should not have been, w
 arguments, the log or the store; it is safe to run it again."""
 
 
-def add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser], moment: Callable[[str], float]) -> None:
-    """Register `decision-log` among what can be imported. `moment` reads a time."""
+def add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `decision-log` among what can be imported."""
     parser = sources.add_parser(
         "decision-log",
         help="riskd's own decision log, into a store that was lost",
@@ -62,9 +64,7 @@ def _run(args: argparse.Namespace) -> int:
     with _progress() as report:
         summary = rebuild(settings, source, args.until, report)
     if args.json:
-        import msgspec
-
-        print(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
+        print_json(summary)
     else:
         _print(summary)
     return LEFT_OUT if any(summary.counts.get(kind) for kind in _MISSED) else OK

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import getpass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import print_json, print_table, when
 
 if TYPE_CHECKING:
     from riskd.core.lineup import Activation, Kept
@@ -131,7 +131,7 @@ def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Names
 
 def _told(done: Activated, args: argparse.Namespace) -> None:
     if args.json:
-        _json(done)
+        print_json(done)
         return
     print(_roles(done.activation))
     for name in done.late:
@@ -156,23 +156,18 @@ def _role(activation: Activation | None, release: str) -> str:
 
 
 def _list(releases: Releases, args: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     active, kept = releases.active(), releases.files.all()
     if args.json:
-        _json({"active": active, "releases": kept})
+        print_json({"active": active, "releases": kept})
         return
     if not kept:
         print("No release is kept here yet: riskd release create. What decides is in the directories of the settings.")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for head in ("release", "role", "created", "by", "models", "why"):
-        table.add_column(head, no_wrap=head == "release", overflow="fold")
+    rows = []
     for each in kept:
         models = ", ".join(f"{domain} {version}" for domain, version in each.models.items())
-        table.add_row(each.id, _role(active, each.id), _when(each.created), each.actor, models, each.reason)
-    Console().print(table)
+        rows.append((each.id, _role(active, each.id), when(each.created), each.actor, models, each.reason))
+    print_table(("release", "role", "created", "by", "models", "why"), rows)
 
 
 def _show(releases: Releases, args: argparse.Namespace) -> None:
@@ -185,21 +180,21 @@ def _print_release(releases: Releases, kept: Kept, args: argparse.Namespace) -> 
     past = [activation for activation in releases.files.activations() if kept.id in activation.named]
     policies, models = releases.files.folders(kept.id)
     if args.json:
-        _json({"release": kept, "policies": str(policies), "models": str(models), "activations": past})
+        print_json({"release": kept, "policies": str(policies), "models": str(models), "activations": past})
         return
     print(f"release   {kept.id}")
     print(f"role      {_role(releases.active(), kept.id) or 'none'}")
-    print(f"created   {_when(kept.created)} by {kept.actor}" + (f": {kept.reason}" if kept.reason else ""))
+    print(f"created   {when(kept.created)} by {kept.actor}" + (f": {kept.reason}" if kept.reason else ""))
     print(f"models    {', '.join(f'{domain} {version}' for domain, version in kept.models.items())}")
     print(f"files     {policies}, {models}")
     for each in past:
         why = f": {each.reason}" if each.reason else ""
         back = f", which restores {each.restores}" if each.restores else ""
-        print(f"{_when(each.time)}  {_roles(each)}{back}, by {each.actor}{why}")
+        print(f"{when(each.time)}  {_roles(each)}{back}, by {each.actor}{why}")
 
 
 def _diff(releases: Releases, args: argparse.Namespace) -> None:
-    from riskd.cli import policy_diff
+    from riskd.cli.policy.diff import compared, show
 
     old, new = (releases.files.find(_named(releases, name)) for name in (args.old, args.new))
     models = {
@@ -207,20 +202,10 @@ def _diff(releases: Releases, args: argparse.Namespace) -> None:
         for domain in sorted({*old.models, *new.models})
         if old.models.get(domain) != new.models.get(domain)
     }
-    policies = policy_diff.compared(releases.files.folders(old.id)[0], releases.files.folders(new.id)[0])
+    policies = compared(releases.files.folders(old.id)[0], releases.files.folders(new.id)[0])
     if args.json:
-        _json({"old": old.id, "new": new.id, "models": models, "policies": policies})
+        print_json({"old": old.id, "new": new.id, "models": models, "policies": policies})
         return
     for domain, (before, after) in models.items():
         print(f"{domain}: model {before or 'none'} becomes {after or 'none'}")
-    policy_diff.show(policies)
-
-
-def _json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def _when(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%MZ")
+    show(policies)

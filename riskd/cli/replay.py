@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli.extras import require
-from riskd.cli.policy_log import progress
 from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import print_json, progress
 
 if TYPE_CHECKING:
     from riskd.config import Settings
@@ -84,7 +83,7 @@ def _run(args: argparse.Namespace) -> int:
     with progress() as begin:
         counts = run(plan, shares, begin("lines", plan.source.size() * len(shares)))
     if args.json:
-        print(json.dumps({"out": str(args.out), "counts": {kind: counts[kind] for kind in COUNTED}}, indent=2))
+        print_json({"out": str(args.out), "counts": {kind: counts[kind] for kind in COUNTED}})
     else:
         for kind, meaning in COUNTED.items():
             if counts[kind]:
@@ -95,7 +94,9 @@ def _run(args: argparse.Namespace) -> int:
 
 def source_of(log: str, settings: Settings) -> Source:
     """A log to live through: of segments, or a dataset. `log.dir` of the settings is the same."""
-    if "://" not in log and not (Path(log) / "manifest.json").exists():
+    from riskd.offline.sources import is_dataset
+
+    if not is_dataset(log):
         from riskd.rebuild.order import LogSource
 
         return LogSource(settings)

@@ -10,14 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from riskd.cli.arguments import whole_number
 from riskd.cli.extras import require
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
-    from riskd.cli.policy_log import Begin
     from riskd.core.model import ForestDocument
     from riskd.offline.rows import Rows
     from riskd.offline.sources import Labels, Log
+    from riskd.progress import Begin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,18 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="CSV file of the public RBA data set, lived through by the engine; repeatable",
     )
-    parser.add_argument("--rba-rows", metavar="N", type=_count, help="rows of each such file (default: all)")
+    parser.add_argument("--rba-rows", metavar="N", type=whole_number, help="rows of each such file (default: all)")
     parser.add_argument(
         "--labels",
         choices=("truth", "outcomes"),
         help="whose word labels are (default: the truth of simulated logs, outcomes of live ones)",
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows: write 1 or more")
-    return int(text)
 
 
 @contextmanager
@@ -109,9 +104,9 @@ def read(
 
 def _read(log: Log, domain: str, labels: Labels) -> Rows:
     """Rows of segments, or of the dataset that they became."""
-    from riskd.offline.sources import read_log
+    from riskd.offline.sources import is_dataset, read_log
 
-    if not (log.directory / "manifest.json").is_file():
+    if not is_dataset(str(log.directory)):
         return read_log(log, domain, labels)
     require("pyarrow", "a dataset is Parquet files")
     from riskd.core.errors import InvalidFile, Problem
@@ -132,12 +127,12 @@ def base_at(given: str, domain: str) -> tuple[str, ForestDocument | None]:
     from riskd.adapters.model_file import load_model, read_forest
     from riskd.adapters.model_registry import Registry
     from riskd.config import data_directory
-    from riskd.core.features import FEATURES
+    from riskd.core.features import DEFINITIONS
 
     if given == "none":
         return "", None
     path = Path(given) if given else Registry(data_directory("models")).champion(domain)
-    load_model(path, {feature.name: feature.definition for feature in FEATURES}, domain=domain)
+    load_model(path, DEFINITIONS, domain=domain)
     return path.name, read_forest(path)
 
 

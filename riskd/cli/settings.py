@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from riskd.cli.terminal import print_json
 from riskd.config import FIELDS, Field, Loaded, Settings, explain
 from riskd.core.errors import InvalidSettings, Problem
 
@@ -69,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     loaded = given(args)
     if args.json:
-        print(json.dumps(_rows(loaded), indent=2))
+        print_json(_rows(loaded))
     elif not args.check:
         rows = [(key, json.dumps(row["value"]), row["origin"]) for key, row in _rows(loaded).items()]
         widths = [max(len(str(row[column])) for row in rows) for column in range(2)]

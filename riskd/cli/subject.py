@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Final
 
-from riskd.cli.assess import add_connection
+from riskd.cli.arguments import add_connection
 from riskd.cli.settings import add_arguments, given
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidSubject, Problem
@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.cli import subject_client
+    from riskd.cli.client import subject
 
     named = args.subject
     if args.target is None:
@@ -55,4 +55,4 @@ def _run(args: argparse.Namespace) -> int:
         ):
             print("Nothing was erased.")
             return 1
-    return subject_client.run(args)
+    return subject.run(args)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from riskd.cli import policy_log, rows
+from riskd.cli import rows
+from riskd.cli.terminal import print_json, progress
 
 if TYPE_CHECKING:
     from riskd.offline.rows import Rows
@@ -93,7 +94,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.out.exists():
         raise InvalidModel([Problem(str(args.out), "already there", "give the model a new version")])
     base, under = rows.base_at(args.base, args.domain)
-    with policy_log.progress() as begin, rows.logs(args, begin) as logs:
+    with progress() as begin, rows.logs(args, begin) as logs:
         parts, names, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)
         _refuse_unknown(recipe.without, parts)
         try:
@@ -129,12 +130,10 @@ def _refuse_unknown(without: Sequence[str], parts: Sequence[Rows]) -> None:
 
 
 def _print(report: Report, *, as_json: bool) -> None:
-    import msgspec
-
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print_json(report)
         return
-    from riskd.offline.evaluation_table import recalls
+    from riskd.offline.evaluation.table import recalls
 
     training = report.training
     counts = ", ".join(f"{count:,} {part}" for part, count in training.rows.items() if count)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 
-from riskd.offline.operating import Floats
+from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import Rows
 from riskd.offline.training.boosting import told
 

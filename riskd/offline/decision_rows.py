@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,16 +13,14 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from riskd.adapters.decision_log import read_segment
+from riskd.adapters.decision_log import read_segment, readable, segments_of
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.offline.labels import label
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
-from riskd.offline.truth import Truth, read_truth
-from riskd.rebuild.order import segments_of
+from riskd.offline.truth import truths
 
 _CHUNK: Final = 4096
-_OF_NOBODY: Final = Truth(assessment_id="")
 
 
 class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=False):
@@ -71,17 +68,16 @@ def read_rows(
                     found.add(record, path)
             elif isinstance(record, _Told) and record.domain == domain and record.time < until:
                 told[record.assessment_id].append((record.time, record.kind))
-    return found.rows(told, read_truth(truth) if truth else None, by_truth=by_truth)
+    return found.rows(told, truth, by_truth=by_truth)
 
 
 def _records(path: Path) -> Iterator[_Assessed | _Told | _Repeat | _Shadow]:
     try:
-        for line in read_segment(path):
-            yield _DECODER.decode(line)
+        with readable(path):
+            for line in read_segment(path):
+                yield _DECODER.decode(line)
     except msgspec.DecodeError as error:
         raise InvalidFile([Problem(str(path), f"has a line that is no record: {error}", "set it aside")]) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidFile([Problem(str(path), f"cannot be read: {error}", "copy it again, or set it aside")]) from error
 
 
 class _Columns:
@@ -106,21 +102,15 @@ class _Columns:
         if len(self._waiting) == _CHUNK:
             self._pack()
 
-    def rows(
-        self, told: Mapping[str, list[tuple[float, str]]], truth: Mapping[str, Truth] | None, *, by_truth: bool
-    ) -> Rows:
+    def rows(self, told: Mapping[str, list[tuple[float, str]]], truth: Path | None, *, by_truth: bool) -> Rows:
         """All of them, with what became of them."""
         self._pack()
-        if truth is not None and (untold := self._seen.keys() - truth.keys()):
-            what = f"says nothing of {len(untold)} assessments of the log, as {min(untold)}"
-            raise InvalidFile([Problem("truth", what, "name the truth of the same simulation")])
-        known = truth or {}
-        truths = [known.get(each, _OF_NOBODY) for each in self._seen]
+        made = truths(truth, list(self._seen))
         columns = list(self._seen.values())
         if by_truth:
             labels = [
                 (GOOD if each.attack == HONEST else FRAUD, time)
-                for each, (_, time, _) in zip(truths, columns, strict=True)
+                for each, (_, time, _) in zip(made, columns, strict=True)
             ]
         else:
             labels = [label(told.get(each, ())) for each in self._seen]
@@ -133,8 +123,8 @@ class _Columns:
             vectors=np.concatenate([np.empty((0, len(NAMES))), *self._chunks]),
             labels=np.array([value for value, _ in labels], dtype=np.int8),
             known=np.array([since for _, since in labels], dtype=np.float64),
-            attacks=_text([each.attack for each in truths]),
-            segments=_text([" ".join(each.segments) for each in truths]),
+            attacks=_text([each.attack for each in made]),
+            segments=_text([" ".join(each.segments) for each in made]),
         )
         return unsorted.where(np.lexsort((unsorted.ids, unsorted.times)))
 

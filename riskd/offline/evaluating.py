@@ -14,7 +14,7 @@ from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import schema
 from riskd.core.forest import Forest
 from riskd.offline import baselines
-from riskd.offline.evaluation import (
+from riskd.offline.evaluation.document import (
     CANDIDATE,
     CHAMPION,
     FREEMAN,
@@ -27,14 +27,14 @@ from riskd.offline.evaluation import (
     Goal,
     Judged,
 )
-from riskd.offline.judging import ANY, Scored, judge
-from riskd.offline.operating import Floats
+from riskd.offline.evaluation.judging import ANY, Scored, judge
+from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.train import Fitted, Material, fit, given
 from riskd.offline.training.weights import weights
+from riskd.progress import Begin, Progress
 
-Begin = Callable[[str, int], Callable[[int], None]]
 TOLERANCE: Final = 0.02
 """Recall that a small forest may lose against the large one."""
 
@@ -90,9 +90,7 @@ def evaluate(question: Question, begin: Begin) -> Evaluation:
     )
 
 
-def _makers(
-    question: Question, left_out: Sequence[str], done: Callable[[int], None]
-) -> Iterator[tuple[str, Callable[[], Scored]]]:
+def _makers(question: Question, left_out: Sequence[str], done: Progress) -> Iterator[tuple[str, Callable[[], Scored]]]:
     rows, train = question.rows, question.material.train
     yield CANDIDATE, lambda: replace(_served(question.candidate, rows), left_out=_left_out(question, left_out, done))
     yield CHAMPION, lambda: _served(question.champion, rows)
@@ -118,7 +116,7 @@ def _large(question: Question) -> Scored:
     return Scored(scores=estimator.decision_function(question.rows.vectors))
 
 
-def _left_out(question: Question, attacks: Sequence[str], done: Callable[[int], None]) -> dict[str, Floats]:
+def _left_out(question: Question, attacks: Sequence[str], done: Progress) -> dict[str, Floats]:
     """The scores by the candidate's recipe, trained without each class in turn; where no other is left to learn from,
     the base stands."""
     if question.recipe is None:

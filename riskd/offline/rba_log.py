@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog
+from riskd.adapters.decision_log import DECISIONS, UNBOUNDED, FileDecisionLog
 from riskd.adapters.memory import NullMeter
 from riskd.core.address import Address
 from riskd.core.assess import Release
@@ -23,7 +23,6 @@ from riskd.core.errors import InvalidAttempt, InvalidFile, Problem
 from riskd.offline.importers.event import Event, Row, Skipped, text
 from riskd.offline.importers.rba_dataset import read
 from riskd.offline.importers.records import open_input
-from riskd.offline.sources import DECISIONS
 from riskd.offline.truth import FILE, Truth
 from riskd.offline.world.run import Engined
 

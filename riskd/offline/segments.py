@@ -12,8 +12,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, TypeVar
 
+from riskd.adapters.decision_log import readable, size, size_of
 from riskd.core.errors import InvalidFile, Problem
-from riskd.rebuild.order import Progress, size, size_of
+from riskd.progress import Progress
 
 Part = TypeVar("Part")
 SMALL: Final = 8 << 20
@@ -56,9 +57,7 @@ def each_segment(
 
 def _tried(work: Callable[[], Part], path: Path) -> Part:
     try:
-        return work()
-    except (OSError, EOFError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidFile([Problem(str(path), f"cannot be read: {why}", "copy it again, or set it aside")]) from error
+        with readable(path):
+            return work()
     except BrokenProcessPool as error:
         raise InvalidFile([Problem(str(path), "a process that read it was ended", "try --processes 1")]) from error

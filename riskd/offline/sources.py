@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from riskd.adapters.decision_log import DECISIONS, log_in
 from riskd.core.errors import InvalidFile, Problem
 from riskd.offline.decision_rows import read_rows
 from riskd.offline.rows import Rows
@@ -19,8 +20,6 @@ from riskd.offline.truth import FILE as TRUTH
 Labels = Literal["truth", "outcomes"]
 MADE: Final = "world.json"
 """What a simulation says of itself."""
-DECISIONS: Final = "decisions"
-"""Where a simulation keeps its decision log."""
 
 
 class _Settings(Struct, frozen=True):
@@ -55,13 +54,17 @@ class Log(Struct, frozen=True):
         return f"simulated world {settings.seed} ({size}{'' if varied is None else f', assumptions drawn by {varied}'})"
 
 
+def is_dataset(name: str) -> bool:
+    """Whether a directory, or a URL, is that of a dataset and not of a log. Needs no Arrow."""
+    return "://" in name or (Path(name) / "manifest.json").is_file()
+
+
 def log_at(path: Path, truth: Path | None = None) -> Log:
     """The log in a directory; a simulation's directory has both its log and its truth.
 
     Raises InvalidFile when there is neither.
     """
-    inside, beside = path / DECISIONS, (path / TRUTH, path.parent / TRUTH)
-    directory = inside if inside.is_dir() else path
+    directory, beside = log_in(path), (path / TRUTH, path.parent / TRUTH)
     if not directory.is_dir():
         raise InvalidFile(
             [Problem(str(path), "is not a directory", "name a decision log, or what `riskd simulate` wrote")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,7 @@ class Truth(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How many attempts of the same visit were before it."""
 
 
+_OWN: Final = Truth(assessment_id="")
 _DECODER: Final = msgspec.json.Decoder(Truth)
 
 
@@ -45,3 +47,17 @@ def read_truth(path: Path) -> dict[str, Truth]:
         where = f"{path}:{len(found) + 1}"
         raise InvalidFile([Problem(where, f"is not a line of truth: {error}", "simulate it again")]) from error
     return found
+
+
+def truths(path: Path | None, ids: Sequence[str]) -> list[Truth]:
+    """The truth of each of these assessments; without a file, that of an owner.
+
+    Raises InvalidFile, also where the file says nothing of one of them.
+    """
+    if path is None:
+        return [_OWN] * len(ids)
+    known = read_truth(path)
+    if untold := [one for one in ids if one not in known]:
+        what = f"says nothing of {len(untold)} assessments of the log, as {min(untold)}"
+        raise InvalidFile([Problem(str(path), what, "name the truth of the same simulation")])
+    return [known[one] for one in ids]

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import FileLogArchive, read_segment, segments
+from riskd.adapters.decision_log import FileLogArchive, read_segment, segments_of, size, size_of
 from riskd.config import Settings
-from riskd.core.errors import InvalidFile, Problem
 from riskd.core.record import AssessmentRecord, OutcomeRecord, RepeatRecord, decode, written
+from riskd.progress import Progress
 from riskd.wiring import open_archive
 
 Line = tuple[bytes, AssessmentRecord | OutcomeRecord]
 DATASET: Final = "dataset.lock"
 """File beside the segments of a log that has a dataset, which must hear of erasures."""
-Progress = Callable[[int], None]
-"""Told how much more is done: bytes of segments."""
 
 
 class Source(Protocol):
@@ -53,30 +51,6 @@ class LogSource(Struct, frozen=True):
     def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
         """See `Source`."""
         return in_order(open_archive(self.settings), segments_of(Path(self.settings.log.dir)), counts, progress)
-
-
-def segments_of(directory: Path) -> list[Path]:
-    """The segments of a log, in order; of a simulation's directory, which has more in it than its log, those of its
-    `decisions`. Raises InvalidFile when there are none."""
-    inside = directory / "decisions"
-    found = segments(inside if inside.is_dir() else directory)
-    if not found:
-        why = "has no segments of a decision log" if directory.is_dir() else "is not a directory"
-        raise InvalidFile([Problem(str(directory), why, "name the directory of the setting log.dir")])
-    return found
-
-
-def size(paths: Sequence[Path]) -> int:
-    """Bytes of all of them."""
-    return sum(map(size_of, paths))
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a segment; none of one that a service that writes there has let go."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def in_order(

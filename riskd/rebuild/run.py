@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,7 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import FileLogArchive, alone
+from riskd.adapters.decision_log import FileLogArchive, readable
 from riskd.adapters.lmdb_store import LmdbStore, beside, due_until, settle
 from riskd.adapters.memory import NullMeter
 from riskd.config import Settings, obtain_peppers
@@ -29,6 +28,7 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, OutcomeRecord, written
 from riskd.core.rekey import lifted
 from riskd.core.stored import NOBODY, Change, document, pack
+from riskd.locks import alone
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.order import DATASET, Source
@@ -198,7 +198,7 @@ class _Rebuild:
             done += more
             self._report(LINES, done, total)
 
-        try:
+        with readable("the log"):
             for number, (_, line) in enumerate(self._source.lines(others, progress), 1):
                 latest = max(latest, written(line))
                 if latest < staged.upto - OVERTAKEN:
@@ -208,9 +208,6 @@ class _Rebuild:
                     fresh[kind] += 1
                 if not number % EVERY:
                     _write(staging, replace(staged, upto=latest, counts=dict(before + fresh)))
-        except (OSError, EOFError, zlib.error) as error:
-            what = f"cannot be read: {error}"
-            raise InvalidFile([Problem("the log", what, "copy it again, or set it aside")]) from error
         self._counts = before + fresh + others
         _write(staging, replace(staged, upto=max(latest, staged.upto), counts=dict(before + fresh)))
 

@@ -9,16 +9,16 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from msgspec.structs import asdict
 
 from riskd.adapters.lmdb_store import due_until
+from riskd.background import every
 from riskd.config import Settings
 from riskd.rebuild.told import DECODER, Ended, Message, Progress, Refused, packed
 
@@ -126,20 +126,6 @@ class RebuildWatch:
 def rebuilding(settings: Settings) -> Iterator[RebuildWatch]:
     """A watch that looks until this is left, where the store is a file; it begins nothing unless `store.rebuild`."""
     watch = RebuildWatch(settings)
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.wait(LOOK_SECONDS):
-            watch.look(time.monotonic())
-        watch.close()
-
-    thread = threading.Thread(target=run, name="rebuild", daemon=True)
-    embedded = settings.store.kind == "lmdb"
-    if embedded:
-        thread.start()
-    try:
+    seconds = LOOK_SECONDS if settings.store.kind == "lmdb" else 0.0
+    with closing(watch), every(seconds, lambda _: watch.look(time.monotonic()), "rebuild"):
         yield watch
-    finally:
-        stop.set()
-        if embedded:
-            thread.join()

@@ -36,7 +36,7 @@ def load(settings: Settings, meter: Meter, *, again: bool) -> tuple[Releases, Ge
     try:
         releases.follow(*release_folders(settings), timeout=SECONDS)
     except (Unavailable, RefusedRelease) as error:  # a full disk, or another program, keeps nobody from deciding
-        _LOG.warning("release_not_kept", extra={"fields": {"problems": _texts(error.problems)}})
+        _LOG.warning("release_not_kept", extra={"fields": {"problems": error.problems}})
     except RiskdError as error:
         problems += error.problems
     has_release = not problems or releases.active() is not None
@@ -85,8 +85,4 @@ def _tell(meter: Meter, problems: Sequence[Problem]) -> None:
     meter.reloaded(good=not problems)
     if problems:
         meter.failed("reload")
-        _LOG.error("reload_refused", extra={"fields": {"problems": _texts(problems)}})
-
-
-def _texts(problems: Sequence[Problem]) -> list[str]:
-    return [str(problem) for problem in problems]
+        _LOG.error("reload_refused", extra={"fields": {"problems": problems}})

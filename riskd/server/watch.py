@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, Protocol
 
+from riskd.background import every
 from riskd.core.errors import RiskdError
 from riskd.server.file_changes import FileChanges
 
@@ -50,7 +51,7 @@ class Watched:
                 self._reload()
             except RiskdError as error:
                 self._meter.failed(self._part)
-                fields = {"part": self._part, "problems": [str(problem) for problem in error.problems]}
+                fields = {"part": self._part, "problems": error.problems}
                 _LOG.error("files_refused", extra={"fields": fields})
             else:
                 _LOG.info("files_taken", extra={"fields": {"part": self._part}})
@@ -59,20 +60,11 @@ class Watched:
 @contextmanager
 def watching(watched: Sequence[Watched], tell: Callable[[], None]) -> Iterator[None]:
     """A thread that looks every `LOOK_SECONDS`, and `tell`s; without files there is none."""
-    stop = threading.Event()
 
-    def look() -> None:
-        while not stop.wait(LOOK_SECONDS):
-            for each in watched:
-                each.look()
-            tell()
+    def look(_: threading.Event) -> None:
+        for each in watched:
+            each.look()
+        tell()
 
-    thread = threading.Thread(target=look, name="watch", daemon=True)
-    if watched:
-        thread.start()
-    try:
+    with every(LOOK_SECONDS if watched else 0.0, look, "watch"):
         yield
-    finally:
-        stop.set()
-        if watched:
-            thread.join()

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskd.adapters.decision_log import Bounds, Compacted, FileDecisionLog, FileLogArchive, archive, read_segments
-from riskd.adapters.decision_log.files import alone, finished, segments
+from riskd.adapters.decision_log.files import finished, segments
 from riskd.adapters.memory import NullMeter
 from riskd.core.errors import Unavailable
+from riskd.locks import alone
 
 ANNE, BERT = b"anneanneanneanne", b"bertbertbertbert"
 ROOT = Path(__file__).parents[2]

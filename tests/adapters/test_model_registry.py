@@ -19,7 +19,8 @@ from riskd.adapters.model_file import load_model, read_signature, seal, sign, ve
 from riskd.adapters.model_registry import Act, Registry, stage
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidModel
-from tests.models.stories import DEFINITIONS, champions
+from riskd.core.features import DEFINITIONS
+from tests.models.stories import champions
 
 VERSIONS = ("a", "b", "c")
 

@@ -15,7 +15,8 @@ from typing import NoReturn
 import pytest
 from msgspec.structs import replace
 
-from riskd.cli import assess, client
+from riskd.cli import assess
+from riskd.cli.client.assess import BAD_INPUT, FAILED, NO_ANSWER, outcome_request
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import OUTCOMES, Attempt, Behaviour, Outcome
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, RiskdError
@@ -158,7 +159,7 @@ def test_violations_are_listed_and_exit_2(running: Running, capsys: pytest.Captu
         raise InvalidAttempt([Problem("subject", "missing", "send one"), Problem("network.rtt_ms", "too long")])
 
     running.engine.answer = refuse
-    assert run("assess", *target(running)) == client.BAD_INPUT
+    assert run("assess", *target(running)) == BAD_INPUT
     said = capsys.readouterr().err
     assert "INVALID_ARGUMENT INVALID_ATTEMPT" in said
     assert "  subject: missing; send one" in said
@@ -167,7 +168,7 @@ def test_violations_are_listed_and_exit_2(running: Running, capsys: pytest.Captu
 
 def test_no_answer_in_time_exits_3(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody listening is told apart from a mistake."""
-    assert run(*LOGIN, "--target", "127.0.0.1:1") == client.NO_ANSWER
+    assert run(*LOGIN, "--target", "127.0.0.1:1") == NO_ANSWER
     said = capsys.readouterr().err
     assert said.startswith("riskd: UNAVAILABLE:")
     assert "`riskd serve`" in said
@@ -175,7 +176,7 @@ def test_no_answer_in_time_exits_3(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_other_errors_exit_1(running: Running) -> None:
     """An unknown assessment is neither a mistake of form nor a missing server."""
-    assert run("outcome", "f" * 32, "confirmed_fraud", *target(running)) == client.FAILED
+    assert run("outcome", "f" * 32, "confirmed_fraud", *target(running)) == FAILED
 
 
 def test_an_outcome_is_told(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,13 +192,13 @@ def test_an_outcome_is_told(running: Running, capsys: pytest.CaptureFixture[str]
 def test_every_outcome_can_be_told(kind: str) -> None:
     """What the core knows, the command line can say."""
     outcome = Outcome(assessment_id="a", kind=kind, tenant="t")
-    assert translate.outcome(client.outcome_request(outcome)) == outcome
+    assert translate.outcome(outcome_request(outcome)) == outcome
 
 
 def test_methods_without_a_challenge_are_refused() -> None:
     """Nothing that was said is dropped in silence."""
     with pytest.raises(InvalidOutcome):
-        client.outcome_request(Outcome(assessment_id="a", kind="confirmed_fraud", amr=("pwd",)))
+        outcome_request(Outcome(assessment_id="a", kind="confirmed_fraud", amr=("pwd",)))
 
 
 def test_unreadable_certificates_are_refused() -> None:
@@ -229,7 +230,7 @@ def test_a_stream_answers_every_line_in_order(
     running.engine.answer = judge
     file = tmp_path / "attempts.jsonl"
     file.write_text(lines(*map(str, range(1000))) + "\n")
-    assert run("assess", "--stream", str(file), "--domain", "customer", *target(running)) == client.BAD_INPUT
+    assert run("assess", "--stream", str(file), "--domain", "customer", *target(running)) == BAD_INPUT
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["requestId"] for each in told] == [f"r-{number}" for number in range(1000)]
     assert [each["response"]["assessmentId"] for each in told if "response" in each] == [
@@ -265,7 +266,7 @@ def test_a_stream_stops_at_a_line_that_is_no_attempt(
     """Those before it are answered; the line is named."""
     file = tmp_path / "attempts.jsonl"
     file.write_text(lines("1", "2") + "{\n" + lines("3"))
-    assert run("assess", "--stream", str(file), *target(running)) == client.BAD_INPUT
+    assert run("assess", "--stream", str(file), *target(running)) == BAD_INPUT
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 2
     assert "line 3" in told.err
@@ -282,6 +283,6 @@ def test_a_stream_without_answers_is_given_up(running: Running, tmp_path: Path) 
     running.engine.answer = never
     file = tmp_path / "attempts.jsonl"
     file.write_text(lines("1"))
-    assert run("assess", "--stream", str(file), "--timeout", "0.3", *target(running)) == client.NO_ANSWER
+    assert run("assess", "--stream", str(file), "--timeout", "0.3", *target(running)) == NO_ANSWER
     held.set()
-    assert run("assess", "--stream", str(file), "--target", "127.0.0.1:1") == client.NO_ANSWER
+    assert run("assess", "--stream", str(file), "--target", "127.0.0.1:1") == NO_ANSWER

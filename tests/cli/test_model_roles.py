@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from riskd.adapters.model_file import EVALUATION, load_model, read_forest, read_reference, seal
 from riskd.cli.main import main
-from riskd.core.features import NAMES
+from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.model import ForestDocument
 from riskd.offline.drift.bins import DAY
-from tests.models.stories import DEFINITIONS, champions
+from tests.models.stories import champions
 from tests.offline.drift.world import BEGIN, Shift, rows, write
 from tests.offline.test_promotion import LOST, difference, evaluation
 

@@ -11,9 +11,9 @@ import pytest
 
 from riskd.adapters.model_file import load_model, read_card, read_evaluation, read_manifest
 from riskd.cli.main import main
-from riskd.offline import export
-from riskd.offline.evaluation import MODELS, Evaluation
-from tests.models.stories import DEFINITIONS
+from riskd.core.features import DEFINITIONS
+from riskd.offline.evaluation.document import MODELS, Evaluation
+from riskd.offline.training import export
 from tests.offline.made_log import write
 from tests.offline.made_rows import ATTACKS, rows
 

@@ -26,7 +26,7 @@ from riskd.core import record
 from riskd.core.context import Missing, Place, Route
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.offline.replay import replay
+from riskd.offline.policies.replay import replay
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "policy.md"

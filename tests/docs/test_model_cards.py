@@ -7,7 +7,7 @@ import re
 import pytest
 
 from riskd.adapters.model_file import read_card, read_forest
-from riskd.cli.model import WEIGHTS, table, written
+from riskd.cli.model.command import WEIGHTS, table, written
 from riskd.core.attempt import DOMAINS
 from riskd.core.features import NAMES
 from tests.models.stories import SCORES, bundle, scores

@@ -15,12 +15,12 @@ from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.model_file import read_forest, read_signature, seal
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
-from riskd.core.features import NAMES
+from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.lineup import Wish
 from riskd.core.record import ShadowRecord
 from tests.e2e.service import attempt, eventually, riskd, serving
 from tests.e2e.test_files import START, reload, told
-from tests.models.stories import DEFINITIONS, MODELS, champions
+from tests.models.stories import MODELS, champions
 from tests.offline.drift.world import rows, write
 from tests.releases.candidates import policies, releases
 

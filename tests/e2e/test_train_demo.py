@@ -14,9 +14,9 @@ from netaddr import IPSet  # type: ignore[import-untyped]
 from riskd.adapters.model_file import load_model, read_reference
 from riskd.adapters.model_registry import Registry
 from riskd.config import data_directory
+from riskd.core.features import DEFINITIONS
 from riskd.offline.world.tables import read_tables
 from tests.e2e.service import ROOT, environment
-from tests.models.stories import DEFINITIONS
 
 SMALL = ("--users", "150", "--days", "40", "--attack-share", "0.15")
 

@@ -29,7 +29,7 @@ from riskd.config.places import data_directory
 from riskd.core import receipts, record, stored
 from riskd.core.address import parse
 from riskd.core.errors import RiskdError
-from riskd.core.features import FEATURES, NAMES
+from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.model import ForestDocument
 from riskd.core.pseudonym import Pseudonyms
 from riskd.server import translate
@@ -110,12 +110,9 @@ def policies() -> list[bytes]:
     return [path.read_bytes() for path in sorted(data_directory("policies").glob("*.yaml"))]
 
 
-_DEFINITIONS: Final = {feature.name: feature.definition for feature in FEATURES}
-
-
 def model(data: bytes) -> None:
     """A forest, and a score of it."""
-    forest = _compile(_SCRATCH, _decode(_SCRATCH / "forest.json", data, ForestDocument), _DEFINITIONS, "fuzz")
+    forest = _compile(_SCRATCH, _decode(_SCRATCH / "forest.json", data, ForestDocument), DEFINITIONS, "fuzz")
     forest.score([0.0] * len(NAMES))
 
 

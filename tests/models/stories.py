@@ -15,13 +15,12 @@ import yaml
 from msgspec import Struct
 
 from riskd.adapters.model_file import load_model, read_card, seal
-from riskd.cli.model import written
+from riskd.cli.model.command import written
 from riskd.core.attempt import DOMAINS
-from riskd.core.features import FEATURES
+from riskd.core.features import DEFINITIONS
 from riskd.core.forest import Forest
 
 MODELS: Final = Path(__file__).parents[2] / "models"
-DEFINITIONS: Final = {feature.name: feature.definition for feature in FEATURES}
 SCORES: Final = "scores"
 Values = dict[str, float | None]
 

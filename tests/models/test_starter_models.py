@@ -11,8 +11,8 @@ from msgspec import Struct
 from riskd.adapters.model_file import load_model, read_forest, read_manifest
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidModel
-from riskd.core.features import FEATURES, NAMES
-from tests.models.stories import DEFINITIONS, bundle, model, read
+from riskd.core.features import DEFINITIONS, FEATURES, NAMES
+from tests.models.stories import bundle, model, read
 
 
 class Told(Struct, frozen=True):

@@ -19,13 +19,13 @@ from riskd.adapters.model_file import (
     read_reference,
     read_training,
 )
-from riskd.core.features import FEATURES, NAMES
+from riskd.core.features import DEFINITIONS, FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.core.model import Split
-from riskd.offline.evaluation import CANDIDATE, CHAMPION, FREEMAN, MODELS, RULES, Evaluation
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, FREEMAN, MODELS, RULES, Evaluation
 from riskd.offline.training.recipe import Training
 from riskd.offline.training.train import scaled
-from tests.models.stories import DEFINITIONS, bundle
+from tests.models.stories import bundle
 
 SHIPPED = sorted(
     path.parent

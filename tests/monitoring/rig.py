@@ -22,7 +22,7 @@ import yaml
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2
-from riskd.cli.client import outcome_request
+from riskd.cli.client.assess import outcome_request
 from riskd.config import data_directory
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, Session
 from riskd.core.lineup import Wish

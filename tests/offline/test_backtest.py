@@ -24,11 +24,11 @@ from riskd.core.features import FEATURES, NAMES
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.core.rules import Rule
-from riskd.offline.backtest import Choice, Source, run
 from riskd.offline.outcomes import GOOD, LABELS
-from riskd.offline.replay import replay
-from riskd.offline.report import report
-from riskd.offline.tally import Tally
+from riskd.offline.policies.backtest import Choice, Source, run
+from riskd.offline.policies.replay import replay
+from riskd.offline.policies.report import report
+from riskd.offline.policies.tally import Tally
 
 FILE: Final = data_directory("policies") / "customer.yaml"
 TEXT: Final = FILE.read_text(encoding="utf-8")

@@ -15,11 +15,11 @@ from riskd.adapters.policy_file import read_policy, with_bands
 from riskd.core import record
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.offline.backtest import Source, passes
-from riskd.offline.calibrate import TAIL, Calibration, Samples, calibrate, collect
 from riskd.offline.intervals import most_hits
 from riskd.offline.outcomes import FRAUD, GOOD
-from riskd.offline.replay import replay
+from riskd.offline.policies.backtest import Source, passes
+from riskd.offline.policies.calibrate import TAIL, Calibration, Samples, calibrate, collect
+from riskd.offline.policies.replay import replay
 from tests.offline.test_backtest import COMPILER, SHIPPED, TEXT, assessment, outcome, records, write
 
 

@@ -11,7 +11,7 @@ from riskd.adapters.model_file import read_forest
 from riskd.core.features import NAMES
 from riskd.core.forest import Forest
 from riskd.offline.evaluating import Contender, Question, evaluate
-from riskd.offline.evaluation import CANDIDATE, CHAMPION
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION
 from riskd.offline.rows import HONEST, UNKNOWN
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.train import train

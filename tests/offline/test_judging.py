@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd.offline import baselines
-from riskd.offline.evaluation import RATES, Judged, Recall
-from riskd.offline.judging import DEPTHS, RECALLS, Scored, cost, depth_of, judge, reliability
-from riskd.offline.operating import Floats, Ranked
+from riskd.offline.evaluation.document import RATES, Judged, Recall
+from riskd.offline.evaluation.judging import DEPTHS, RECALLS, Scored, cost, depth_of, judge, reliability
+from riskd.offline.evaluation.operating import Floats, Ranked
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from tests.offline.made_rows import ATTACKS, rows
 

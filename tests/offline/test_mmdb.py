@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskd.offline.mmdb import MmdbWriter
+from riskd.offline.geo.mmdb import MmdbWriter
 
 _TOP = (1 << 128) - 1
 _near_edges = st.integers(0, 2**33) | st.integers(0, _TOP) | st.integers(0, 127).map(lambda bit: 1 << bit)

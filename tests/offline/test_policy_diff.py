@@ -12,10 +12,10 @@ from riskd.adapters.policy_file import read_policy
 from riskd.core import record
 from riskd.core.errors import InvalidPolicy
 from riskd.core.policy import Policy
-from riskd.offline.policy_diff import KINDS, Comparison, compare
-from riskd.offline.replay import replay
-from riskd.offline.report import challenged
-from riskd.offline.tally import state
+from riskd.offline.policies.diff import KINDS, Comparison, compare
+from riskd.offline.policies.replay import replay
+from riskd.offline.policies.report import challenged
+from riskd.offline.policies.tally import state
 from tests.offline.test_backtest import COMPILER, SHIPPED, TEXT, logs
 
 EDITS: Final = {

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Steps
-from riskd.offline.evaluation import (
+from riskd.offline.evaluation.document import (
     CANDIDATE,
     CHAMPION,
     Data,
@@ -24,7 +24,7 @@ from riskd.offline.evaluation import (
     Reliability,
     StepUp,
 )
-from riskd.offline.promotion import Check, clocked, drawn, judged, quick, yardstick
+from riskd.offline.models.promotion import Check, clocked, drawn, judged, quick, yardstick
 from tests.offline.drift.world import MODEL
 
 NOTHING: Final = Estimate(0, None, None, None)

@@ -11,7 +11,7 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.engine import Engine, Parts
-from riskd.offline.replay import replay
+from riskd.offline.policies.replay import replay
 from riskd.wiring import load_release
 from tests.cases.world import AGENTS, HERE, NOW, PSEUDONYMS, Case
 from tests.doubles import ListLog

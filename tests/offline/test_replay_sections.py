@@ -19,7 +19,7 @@ from riskd.core.attempt import Device, Network
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.engine import Engine, Parts
-from riskd.offline.replay import replay
+from riskd.offline.policies.replay import replay
 from riskd.wiring import load_release
 from tests.adapters.test_policy_sections import write
 from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt

@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from riskd.core.errors import InvalidModel
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split
-from riskd.offline.export import export_forest
+from riskd.offline.training.export import export_forest
 
 COLUMNS = 24
 NAMES = tuple(f"f{index:02}" for index in range(COLUMNS))

@@ -35,8 +35,9 @@ from riskd.engine import Engine
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import DatasetSource
 from riskd.offline.dataset.target import Target
+from riskd.progress import Progress
 from riskd.rebuild import merge, run
-from riskd.rebuild.order import Line, LogSource, Progress, Source
+from riskd.rebuild.order import Line, LogSource, Source
 from riskd.rebuild.past import Past
 from riskd.rebuild.run import RECORDS, Report, rebuild
 from riskd.rebuild.told import Summary

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from riskd.adapters.decision_log.archive import Compacted, FileLogArchive, State
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import PACKED, SUFFIX, alone, finished, read_segment, read_segments, segments
+from riskd.adapters.decision_log.files import (
+    DECISIONS,
+    PACKED,
+    SUFFIX,
+    finished,
+    log_in,
+    read_segment,
+    read_segments,
+    readable,
+    segments,
+    segments_of,
+    size,
+    size_of,
+)
 from riskd.adapters.decision_log.writer import PATIENCE_S, UNBOUNDED, Bounds, FileDecisionLog
 
 __all__ = [
+    "DECISIONS",
     "PACKED",
     "PATIENCE_S",
     "SUFFIX",
@@ -18,9 +32,13 @@ __all__ = [
     "FileDecisionLog",
     "FileLogArchive",
     "State",
-    "alone",
     "finished",
+    "log_in",
     "read_segment",
     "read_segments",
+    "readable",
     "segments",
+    "segments_of",
+    "size",
+    "size_of",
 ]

@@ -24,10 +24,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import DRAFT, PACKED, alone, finished, opened, private, segments, stamp, whole
+from riskd.adapters.decision_log.files import DRAFT, PACKED, finished, opened, private, segments, stamp, whole
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
+from riskd.locks import alone
 
 RATE: Final = 16 << 20
 """Bytes a second that compaction reads at most, some 3 % of a core: disk and interpreter belong to the answers."""

@@ -6,12 +6,17 @@ import fcntl
 import gzip
 import os
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from riskd.core.errors import InvalidFile, Problem
+
+DECISIONS: Final = "decisions"
+"""Where a log lies in a directory that has more in it."""
 SUFFIX: Final = ".jsonl"
 PACKED: Final = ".gz"
 """Of a segment that somebody packed after it was finished. The writer leaves those alone."""
@@ -28,6 +33,44 @@ def stamp(moment: float) -> str:
 def segments(directory: Path) -> list[Path]:
     """Every segment in a directory, packed ones included, in the order in which they were begun."""
     return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
+
+
+def log_in(directory: Path) -> Path:
+    """The directory of the log that a directory has in it, as that of a simulation has; else that is the log's own."""
+    inside = directory / DECISIONS
+    return inside if inside.is_dir() else directory
+
+
+def segments_of(directory: Path) -> list[Path]:
+    """The segments of `log_in`, in order. Raises InvalidFile when there are none."""
+    found = segments(log_in(directory))
+    if not found:
+        why = "has no segments of a decision log" if directory.is_dir() else "is not a directory"
+        raise InvalidFile([Problem(str(directory), why, "name the directory of the setting log.dir")])
+    return found
+
+
+def size(paths: Sequence[Path]) -> int:
+    """Bytes of all of them."""
+    return sum(map(size_of, paths))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a segment; none of one that a service that writes there has let go."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+@contextmanager
+def readable(where: object) -> Iterator[None]:
+    """For reading what lies there. Raises InvalidFile where it cannot be read, or be unpacked."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        why = (isinstance(error, OSError) and error.strerror) or error
+        raise InvalidFile([Problem(str(where), f"cannot be read: {why}", "copy it again, or set it aside")]) from error
 
 
 def opened(path: Path) -> gzip.GzipFile | BufferedReader:
@@ -54,20 +97,6 @@ def finished(path: Path) -> Iterator[bool]:
             yield False
         else:
             yield os.fstat(descriptor).st_nlink > 0
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def alone(lock: Path) -> Iterator[bool]:
-    """Whether nobody else holds this lock, a file that is made if need be; if so, nobody can until this is left."""
-    descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
     finally:
         os.close(descriptor)
 

@@ -11,14 +11,13 @@ Files are replaced by renaming, so a reader sees the old or the new, whoever die
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -27,6 +26,7 @@ from msgspec.structs import replace
 
 from riskd.core.errors import InvalidFile, Problem, Unavailable, UnknownRelease
 from riskd.core.lineup import Activation, Kept
+from riskd.locks import alone
 
 REMEMBERED: Final = 100
 """Activations that are remembered."""
@@ -41,8 +41,6 @@ _PROPOSED: Final = "proposed.json"
 _ABOUT: Final = "release.json"
 _DRAFT: Final = ".draft-"
 _LOCK: Final = ".activation"
-_AGAIN: Final = 0.01
-"""Seconds between two tries for the turn."""
 _Document = TypeVar("_Document")
 
 
@@ -134,20 +132,15 @@ class FileReleases:
     @contextmanager
     def turn(self, patience: float = 0.0) -> Iterator[None]:
         """The one activation at a time. Raises Unavailable while another is under way for `patience` seconds."""
-        deadline = time.monotonic() + patience
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise Unavailable([_disk(self.directory, error)]) from error
-        try:
-            while not _locked(descriptor):
-                if time.monotonic() >= deadline:
-                    raise Unavailable([Problem("release", "another activation is under way", "try again")])
-                time.sleep(_AGAIN)
+        with ExitStack() as held:
+            try:
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                ours = held.enter_context(alone(self.directory / _LOCK, patience))
+            except OSError as error:
+                raise Unavailable([_disk(self.directory, error)]) from error
+            if not ours:
+                raise Unavailable([Problem("release", "another activation is under way", "try again")])
             yield
-        finally:
-            os.close(descriptor)
 
     def propose(self, activation: Activation) -> None:
         """Ask processes to prepare. Raises Unavailable."""
@@ -180,14 +173,6 @@ class FileReleases:
             with suppress(OSError):
                 self._path(kept.id).rename(gone)
                 shutil.rmtree(gone, ignore_errors=True)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _unfit(source: Path) -> Iterator[Problem]:

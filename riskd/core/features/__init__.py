@@ -32,7 +32,7 @@ from riskd.core.features import (
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import recollect
 
-__all__ = ["FEATURES", "GROUPS", "NAMES", "Feature", "schema", "vector"]
+__all__ = ["DEFINITIONS", "FEATURES", "GROUPS", "NAMES", "Feature", "schema", "vector"]
 
 _MODULES: Final = (
     familiarity,
@@ -55,6 +55,8 @@ _MODULES: Final = (
 FEATURES: Final[tuple[Feature, ...]] = tuple(feature for module in _MODULES for feature in module.FEATURES)
 """Every feature, in the order of the vector."""
 NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURES)
+DEFINITIONS: Final[dict[str, str]] = {feature.name: feature.definition for feature in FEATURES}
+"""Of every feature by its name: what a model file was made for, and is held to."""
 GROUPS: Final[tuple[str, ...]] = tuple(dict.fromkeys(feature.group for feature in FEATURES))
 _COMPUTE: Final = tuple(module.compute for module in _MODULES)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 import time
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
@@ -22,16 +21,18 @@ import pyarrow.compute as pc
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import Erasure, FileLogArchive, alone, segments
+from riskd.adapters.decision_log import Erasure, FileLogArchive, readable, segments, size
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
+from riskd.locks import alone
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, read
 from riskd.offline.dataset.tables import schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.segments import crew
-from riskd.rebuild.order import DATASET, Progress
+from riskd.progress import Progress
+from riskd.rebuild.order import DATASET
 
 GROUP: Final = 256 << 20
 """Bytes of segments that come in together."""
@@ -76,22 +77,18 @@ class Dataset:
 
         None when another process is at it. Raises InvalidFile; what was committed before stays.
         """
-        try:
-            with alone(self._log / DATASET) as ours:
-                return self._compacted(keep, progress, workers, now()) if ours else None
-        except (OSError, EOFError, zlib.error) as error:
-            what = f"cannot be read: {error}"
-            raise InvalidFile([Problem(str(self._log), what, "copy it again, or set it aside")]) from error
+        with readable(self._log), alone(self._log / DATASET) as ours:
+            return self._compacted(keep, progress, workers, now()) if ours else None
 
     def _compacted(self, keep: Mapping[str, float], progress: Progress, workers: int | None, now: float) -> Filed:
         self._archive.remember()
         self._manifest = self._ours(read(self._target) or self._new)
         self._clear()
-        new = self.new_segments()
+        new = self._new_segments()
         with crew(workers, new) as pool:
-            for taken, size in self._taken(new, pool):
+            for taken, done in self._taken(new, pool):
                 self._commit(taken)
-                progress(size)
+                progress(done)
         gone = self._let_go(keep, now)
         self._join()
         held = self._manifest
@@ -113,8 +110,11 @@ class Dataset:
         file.write_text(log, encoding="ascii")
         return replace(held, log=log)
 
-    def new_segments(self) -> list[Path]:
-        """Those that are not in the dataset yet."""
+    def waiting(self) -> int:
+        """Bytes of the segments that are not in the dataset yet."""
+        return size(self._new_segments())
+
+    def _new_segments(self) -> list[Path]:
         known = set(self._manifest.segments)
         return [path for path in segments(self._log) if name_of(path) not in known]
 
@@ -122,9 +122,9 @@ class Dataset:
         work = partial(_take_in, self._target.name if pool else self._target, self._archive, self._manifest.buckets)
         groups = list(_groups(new))
         if pool is None:
-            yield from ((work(paths), size) for paths, size in groups)
+            yield from ((work(paths), whole) for paths, whole in groups)
             return
-        waiting = {pool.submit(work, paths): size for paths, size in groups}
+        waiting = {pool.submit(work, paths): whole for paths, whole in groups}
         for done in as_completed(waiting):
             yield done.result(), waiting[done]
 
@@ -212,13 +212,13 @@ def _groups(paths: Sequence[Path]) -> Iterator[tuple[list[Path], int]]:
     total = 0
     for path in paths:
         try:
-            size = path.stat().st_size
+            more = path.stat().st_size
         except FileNotFoundError:
             continue
-        if group and total + size > GROUP:
+        if group and total + more > GROUP:
             yield group, total
             group, total = [], 0
         group.append(path)
-        total += size
+        total += more
     if group:
         yield group, total

@@ -16,7 +16,6 @@ import pyarrow.dataset as ds
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord, OutcomeRecord, decode
 from riskd.offline.dataset.manifest import Manifest, required
@@ -24,8 +23,9 @@ from riskd.offline.dataset.tables import ORIGIN, schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.labels import labelled
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
-from riskd.offline.truth import Truth, read_truth
-from riskd.rebuild.order import Line, Progress
+from riskd.offline.truth import truths
+from riskd.progress import Progress
+from riskd.rebuild.order import Line
 
 STREAM: Final = 1024
 """Rows of each file of one date that are read at a time, where lines are merged."""
@@ -190,12 +190,7 @@ def _truths(path: Path | None, ids: NDArray[np.bytes_]) -> tuple[NDArray[np.str_
     """Attack and segments of each row, out of a file of truth if there is one. Raises InvalidFile."""
     if path is None:
         return np.full(len(ids), HONEST, dtype="U1"), np.full(len(ids), "", dtype="U1")
-    known = read_truth(path)
-    truths = [known.get(one.decode()) for one in ids]
-    if (untold := sum(one is None for one in truths)) != 0:
-        what = f"says nothing of {untold} assessments of the dataset"
-        raise InvalidFile([Problem(str(path), what, "name the truth of the same simulation")])
-    said = [one or Truth(assessment_id="") for one in truths]
+    said = truths(path, [one.decode() for one in ids])
     return (
         np.array([one.attack for one in said], dtype=np.str_),
         np.array([" ".join(one.segments) for one in said], dtype=np.str_),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
@@ -12,15 +12,15 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from riskd.adapters.decision_log import read_segment
+from riskd.adapters.decision_log import read_segment, readable, segments_of, size, size_of
 from riskd.adapters.model_file import load_model
 from riskd.core.drift import Reference
-from riskd.core.features import FEATURES, NAMES
+from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
-from riskd.offline.backtest import unseen
 from riskd.offline.drift.bins import Batch, Bins, bins_for, scored, thinned
 from riskd.offline.segments import crew, each_segment
-from riskd.rebuild.order import Progress, segments_of, size, size_of
+from riskd.offline.sources import is_dataset
+from riskd.progress import Begin, unseen
 
 SAMPLE: Final = 100_000
 """Rows that a reference is made of."""
@@ -48,24 +48,12 @@ class Span(Struct, frozen=True, kw_only=True):
 
 class Source(Struct, frozen=True, kw_only=True):
     """Where rows are: a decision log, a directory of `riskd simulate` with one in it, or a dataset (a directory or a
-    URL). By how many processes a log is read; `begin` is told each step and its size, and returns who is told of the
-    progress."""
+    URL), and by how many processes a log is read."""
 
     log: str
     span: Span
     workers: int | None = None
-    begin: Callable[[str, int], Progress] = unseen
-
-    @property
-    def directory(self) -> Path:
-        """Of the decision log."""
-        inside = Path(self.log) / "decisions"
-        return inside if inside.is_dir() else Path(self.log)
-
-    @property
-    def stored(self) -> bool:
-        """Whether it is a dataset."""
-        return "://" in self.log or (Path(self.log) / "manifest.json").is_file()
+    begin: Begin = unseen
 
 
 class Against(Struct, frozen=True, kw_only=True):
@@ -85,11 +73,11 @@ class Counted(Struct, frozen=True):
 def count(source: Source, against: Mapping[str, Against]) -> Counted:
     """Count the rows of each domain on the bins of its reference. Raises InvalidFile as `segments_of`, InvalidModel."""
     total = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counter())
-    if source.stored:
+    if is_dataset(source.log):
         for domain, batch in _stored(source, "decisions"):
             total.bins[domain].add(batch, scored(forest(against[domain].bundle), batch.vectors))
         return total
-    paths = segments_of(source.directory)
+    paths = segments_of(Path(source.log))
     with crew(source.workers, paths) as pool:
         work = partial(_count_segment, source.span, against)
         for part in each_segment(paths, work, pool, source.begin("decisions", size(paths))):
@@ -103,7 +91,7 @@ def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
     """At most so many rows of each domain, drawn from the whole log. Raises InvalidFile as `segments_of`."""
     kept: dict[str, Batch] = {}
     waiting: dict[str, list[Batch]] = {}
-    for domain, batch in _stored(source, "reference") if source.stored else _read(source):
+    for domain, batch in _stored(source, "reference") if is_dataset(source.log) else _read(source):
         few = waiting.setdefault(domain, [])
         few.append(batch)
         if sum(len(each.times) for each in few) > most:
@@ -124,10 +112,11 @@ def _stored(source: Source, step: str) -> Iterator[tuple[str, Batch]]:
 
 
 def _read(source: Source) -> Iterator[tuple[str, Batch]]:
-    paths, left_out = segments_of(source.directory), Counter[str]()
+    paths, left_out = segments_of(Path(source.log)), Counter[str]()
     progress = source.begin("reference", size(paths))
     for path, bytes_ in [(path, size_of(path)) for path in paths]:
-        yield from batches(path, source.span, left_out)
+        with readable(path):
+            yield from batches(path, source.span, left_out)
         progress(bytes_)
 
 
@@ -177,4 +166,4 @@ def _count_segment(span: Span, against: Mapping[str, Against], path: Path) -> Co
 @lru_cache(8)
 def forest(bundle: Path) -> Forest:
     """The model of a bundle, read once in each process. Raises InvalidModel."""
-    return load_model(bundle, {feature.name: feature.definition for feature in FEATURES})
+    return load_model(bundle, DEFINITIONS)

@@ -12,7 +12,7 @@ from riskd.offline.dataset.manifest import required
 from riskd.offline.dataset.reading import BATCH, table
 from riskd.offline.dataset.target import Target
 from riskd.offline.drift.bins import Batch
-from riskd.rebuild.order import Progress
+from riskd.progress import Progress
 
 
 def rows(name: str) -> int:

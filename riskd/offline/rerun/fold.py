@@ -19,7 +19,7 @@ from riskd.core.logged import assessed, keys_of, relived, surroundings
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, OutcomeRecord, Signals, written
 from riskd.offline.buckets import Share
-from riskd.offline.replay import listed_again
+from riskd.offline.policies.replay import listed_again
 from riskd.rebuild.past import NOT_WRITTEN, Past
 
 _EVERY: Final = 4096

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
-from collections.abc import Callable
+from contextlib import closing
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog
+from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog, readable
 from riskd.adapters.memory import NullMeter
 from riskd.config import Settings
 from riskd.core import record
@@ -21,7 +20,8 @@ from riskd.core.errors import InvalidFile, InvalidSettings, Problem
 from riskd.core.record import OutcomeRecord, written
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
-from riskd.rebuild.order import Progress, Source
+from riskd.progress import Progress
+from riskd.rebuild.order import Source
 from riskd.wiring import active_release, load_release, open_releases
 
 
@@ -105,11 +105,11 @@ def _told(plan: Plan, share: Share, writer: Connection) -> None:
         writer.send(error.problems)
 
 
-def _replay(plan: Plan, share: Share, progress: Callable[[int], None]) -> Counter[str]:
+def _replay(plan: Plan, share: Share, progress: Progress) -> Counter[str]:
     fold = Fold(plan.decides(), share)
     clock = _Clock()
     out = FileDecisionLog(plan.out, share.index, NullMeter(), UNBOUNDED, lambda: clock.now)
-    try:
+    with closing(out), readable("the log"):
         for line, one in plan.source.lines(fold.counts, progress):
             clock.now = written(one)
             if isinstance(one, OutcomeRecord):
@@ -119,10 +119,6 @@ def _replay(plan: Plan, share: Share, progress: Callable[[int], None]) -> Counte
                 again = record.encode(found) if found is not None else b""
             if again and not out.append(again):
                 raise InvalidFile([Problem(str(plan.out), "cannot be written", "see that the disk has room")])
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidFile([Problem("the log", f"cannot be read: {error}", "copy it again, or set it aside")]) from error
-    finally:
-        out.close()
     return fold.counts
 
 

@@ -11,7 +11,7 @@ from sklearn._loss import HalfBinomialLoss
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from riskd.core.features import FEATURES
-from riskd.offline.operating import Floats
+from riskd.offline.evaluation.operating import Floats
 from riskd.offline.training.recipe import Recipe
 
 _NEWTON_STEPS: Final = 50

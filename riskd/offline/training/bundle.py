@@ -12,19 +12,18 @@ from msgspec import Struct
 
 from riskd.adapters.model_file import REFERENCE, TRAINING, Manifest, write_bundle
 from riskd.core.drift import Reference
-from riskd.core.features import FEATURES
+from riskd.core.features import DEFINITIONS
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
 from riskd.offline.drift.bins import Batch, reference, thinned
-from riskd.offline.evaluation import CANDIDATE, CHAMPION, RATES, Judged
-from riskd.offline.judging import Scored, judge
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Judged
+from riskd.offline.evaluation.judging import Scored, judge
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from riskd.offline.sources import Labels, attacks_of
 from riskd.offline.training.card import card
 from riskd.offline.training.recipe import Recipe, Training
 from riskd.offline.training.train import Trained
 
-DEFINITIONS: Final = {feature.name: feature.definition for feature in FEATURES}
 RESAMPLES: Final = 100
 REFERENCE_ROWS: Final = 50_000
 _LABELS: Final = {"good": GOOD, "fraud": FRAUD, "unlabelled": UNKNOWN}

@@ -11,7 +11,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from riskd.core.score import Knots
-from riskd.offline.operating import Floats
+from riskd.offline.evaluation.operating import Floats
 
 ENOUGH: Final = 300
 """Frauds from which on the shape of the curve is taken from the data."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from riskd.offline.charts import date
-from riskd.offline.evaluation import RATES, Estimate, Judged, Recall
+from riskd.offline.evaluation.document import RATES, Estimate, Judged, Recall
 from riskd.offline.training.recipe import Training
 from riskd.offline.training.train import Trained
 

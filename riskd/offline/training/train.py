@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from riskd.core.model import ForestDocument, Split, Tree
-from riskd.offline.export import export_forest, log_odds
-from riskd.offline.operating import Floats
+from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import FRAUD, GOOD, Rows, joined
 from riskd.offline.training.boosting import boost
 from riskd.offline.training.calibration import Curve, fit_curve, knots, shifted
+from riskd.offline.training.export import export_forest, log_odds
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.split import split
 from riskd.offline.training.weights import Delay, reporting_delay, weights
+from riskd.progress import Begin, unseen
 
-Begin = Callable[[str, int], Callable[[int], None]]
 STEPS: Final = 4
 
 
@@ -68,7 +68,7 @@ class Trained(Struct, frozen=True, kw_only=True):
 
 
 def train(
-    sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None = None, begin: Begin | None = None
+    sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None = None, begin: Begin = unseen
 ) -> Trained:
     """Train by a recipe, on top of `base` if there is one.
 
@@ -79,7 +79,7 @@ def train(
 
     Raises InvalidFile for rows that nothing can be learnt from, InvalidModel for an export that does not agree.
     """
-    done = (lambda _: None) if begin is None else begin("training", STEPS)
+    done = begin("training", STEPS)
     material = prepare(sources, recipe, base)  # (1)
     done(1)
     fitted = fit(material, recipe)  # (2), (3)

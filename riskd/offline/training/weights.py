@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
-from riskd.offline.operating import Floats
+from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import FRAUD, GOOD, Rows
 
 

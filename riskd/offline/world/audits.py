@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from riskd.adapters.decision_log import DECISIONS
 from riskd.config import Settings
 from riskd.core.attempt import Attempt
 from riskd.core.errors import InvalidSettings, Problem
@@ -14,7 +15,7 @@ from riskd.offline.world.attacks import CLASSES
 from riskd.offline.world.audit import Finding, Progress, audit
 from riskd.offline.world.directions import Turned, directions
 from riskd.offline.world.open import open_world
-from riskd.offline.world.run import DECISIONS, read_made, truth_of
+from riskd.offline.world.run import read_made, truth_of
 from riskd.offline.world.sample import Sample, features, pooled
 from riskd.offline.world.traits import traits
 from riskd.offline.world.world import Asked, OpenDoor, World

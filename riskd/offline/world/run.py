@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import SUFFIX, UNBOUNDED, FileDecisionLog, segments
+from riskd.adapters.decision_log import DECISIONS, SUFFIX, UNBOUNDED, FileDecisionLog, segments
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.user_agent import AgentParser
 from riskd.core.assess import Release
@@ -22,13 +22,12 @@ from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.features import schema
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine, Parts
+from riskd.offline.sources import MADE
 from riskd.offline.truth import FILE as TRUTH
 from riskd.offline.truth import Truth
 from riskd.offline.world.world import Asked, Settings, World
 from riskd.ports import DecisionLog, GeoLookup
 
-DECISIONS: Final = "decisions"
-MADE: Final = "world.json"
 PATIENCE: Final = 60.0
 """Seconds that a call may take: a busy machine makes a world slower, never another one."""
 SWEPT: Final = 512

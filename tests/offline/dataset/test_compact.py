@@ -16,12 +16,13 @@ import pytest
 from msgspec.structs import replace
 from pyarrow.fs import SubTreeFileSystem, _MockFileSystem
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive, alone
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.memory import NullMeter
 from riskd.core import record
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord, OutcomeRecord
+from riskd.locks import alone
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset import compact as compaction
 from riskd.offline.dataset.compact import Dataset, Filed

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from riskd.cli import extras
-from riskd.cli.log_query import EXAMPLES
+from riskd.cli.log.query import EXAMPLES
 from riskd.cli.main import main
 from riskd.core import record
 from riskd.core.record import AssessmentRecord
@@ -100,7 +100,7 @@ def _date(moment: Any) -> str:  # noqa: ANN401
 
 
 def _moment(date: str) -> float:
-    from riskd.cli.policy_log import moment
+    from riskd.cli.arguments import moment
 
     return moment(date)
 

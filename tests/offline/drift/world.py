@@ -13,13 +13,13 @@ from msgspec import Struct
 from riskd.adapters.model_file import load_model
 from riskd.config import data_directory
 from riskd.core import record
-from riskd.core.features import FEATURES, NAMES
+from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
 from riskd.offline.drift.bins import DAY, Batch
 
 BEGIN: Final = 20_000 * DAY
 BUNDLE: Final = data_directory("models") / "customer" / "hand-set-2"
-MODEL: Final = load_model(BUNDLE, {feature.name: feature.definition for feature in FEATURES})
+MODEL: Final = load_model(BUNDLE, DEFINITIONS)
 _KIND: Final = np.random.default_rng(0).integers(4, size=len(NAMES))
 """Of each signal: a flag, a small count, a measurement, a measurement that is often missing."""
 

@@ -13,13 +13,13 @@ from msgspec.structs import replace
 
 from riskd.adapters.model_file import load_model, read_forest, read_manifest, read_reference, read_training
 from riskd.core.errors import InvalidFile, InvalidModel, InvalidSettings
-from riskd.core.features import FEATURES, NAMES
+from riskd.core.features import DEFINITIONS, FEATURES, NAMES
 from riskd.core.forest import Forest
-from riskd.offline.evaluation import CHAMPION
-from riskd.offline.export import log_odds
+from riskd.offline.evaluation.document import CHAMPION
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows, joined
 from riskd.offline.training import train as training
-from riskd.offline.training.bundle import DEFINITIONS, Origin, on_holdout, save
+from riskd.offline.training.bundle import Origin, on_holdout, save
+from riskd.offline.training.export import log_odds
 from riskd.offline.training.recipe import Recipe, Training, checked
 from riskd.offline.training.split import as_of, split
 from riskd.offline.training.train import Trained, fit, prepare, train
@@ -193,7 +193,7 @@ def test_what_the_rows_say_nothing_of_is_kept_whole() -> None:
 
 def test_an_export_that_was_tampered_with_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leaf that is off by a millionth is found before anybody gets the forest."""
-    from riskd.offline import export
+    from riskd.offline.training import export
 
     honest = export._tree
 

@@ -14,7 +14,7 @@ from riskd.adapters.timezones import Timezones
 from riskd.core.address import Address
 from riskd.core.context import Missing, Place, Route
 from riskd.core.errors import InvalidGeo
-from riskd.offline.mmdb import MmdbWriter
+from riskd.offline.geo.mmdb import MmdbWriter
 from riskd.offline.world.addresses import draw_pools, text
 from riskd.offline.world.tables import Operator
 from tests.offline.world.small import POOLS, TABLES

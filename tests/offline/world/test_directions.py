@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from riskd.cli.simulate_audit import report
+from riskd.cli.simulate.audit import report
 from riskd.core.address import parse
 from riskd.core.attempt import Attempt
 from riskd.core.features import FEATURES

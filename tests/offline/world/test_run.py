@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from riskd.adapters.decision_log import read_segments
+from riskd.adapters.decision_log import DECISIONS, read_segments
 from riskd.cli.main import main
 from riskd.config import Settings
 from riskd.config.places import data_directory
@@ -19,7 +19,7 @@ from riskd.offline.decision_rows import read_rows
 from riskd.offline.rows import FRAUD, GOOD
 from riskd.offline.truth import FILE as TRUTH
 from riskd.offline.truth import read_truth
-from riskd.offline.world.run import DECISIONS, Made, read_made, run
+from riskd.offline.world.run import Made, read_made, run
 from riskd.wiring import load_release
 from tests.offline.world.small import SmallGeo, world
 

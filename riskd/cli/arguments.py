@@ -1,0 +1,88 @@
+"""Flags that several commands have, and what may be said by them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from pathlib import Path
+from typing import Final
+
+from riskd.core.attempt import DOMAINS
+
+CONNECTION: Final = {
+    "ca": "PEM authorities of the server's certificate; without it, plaintext",
+    "cert": "PEM certificate of the client, where the server asks for one",
+    "key": "PEM private key of --cert",
+    "token-file": "file with the token of the caller",
+}
+"""How a client is secured: flags, each with an environment variable that stands for it."""
+
+
+def moment(text: str) -> float:
+    """An ISO 8601 date or moment as epoch seconds, UTC where it names no zone."""
+    from riskd.offline.importers.event import moment as read
+
+    found = read(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a moment: write 2026-01-31 or 2026-01-31T12:00:00Z")
+    return found
+
+
+def whole_number(text: str, least: int = 1) -> int:
+    """A whole number, `least` or more."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
+    return int(text)
+
+
+def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
+    """The flags that choose the decisions of some domains and of a time, and who reads them.
+
+    `stored`: of datasets, too, which may have a URL.
+    """
+    if stored:
+        parser.add_argument(
+            "--log", metavar="DIR", required=True, help="decision log, or its dataset (directory or URL)"
+        )
+    else:
+        parser.add_argument("--log", metavar="DIR", type=Path, required=True, help="directory of the decision log")
+    parser.add_argument(
+        "--domain",
+        choices=DOMAINS,
+        action="append",
+        help="identity domain; repeatable (default: all that there is something for)",
+    )
+    parser.add_argument("--since", metavar="DATE", type=moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
+    parser.add_argument(
+        "--until", metavar="DATE", type=moment, default=float("inf"), help="decisions before 2026-12-01 (UTC)"
+    )
+    parser.add_argument(
+        "--processes", metavar="N", type=whole_number, help="processes that read (default: one for each processor)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_connection(
+    parser: argparse.ArgumentParser, target: str | None = "127.0.0.1:50551", timeout: float = 1.0
+) -> None:
+    """The flags with which a command reaches a running service. `target` None: the command finds it by itself."""
+    where = "host and port (default: %(default)s)" if target else "host and port, or unix:PATH (default: the socket)"
+    parser.add_argument("--target", default=target, help=where)
+    parser.add_argument("--timeout", type=_deadline, default=timeout, help="deadline in seconds (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the JSON form of the response")
+    for flag, meaning in CONNECTION.items():
+        variable = f"RISKD_CLIENT_{flag}".upper().replace("-", "_")
+        parser.add_argument(
+            f"--{flag}", metavar="FILE", default=os.environ.get(variable) or None, help=f"{meaning} (${variable})"
+        )
+
+
+def _deadline(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to answer in: write seconds, such as 0.5")
+    return seconds

@@ -1,0 +1,108 @@
+"""`riskd assess --stream`: attempts as JSON lines in, answers as JSON lines out, over StreamAssess.
+
+A stream that the service ends, which it does every minute, is followed by another, and what has no answer is sent
+again: every attempt has a request id, its own or one that is made up, so nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+from uuid import uuid4
+
+import grpc
+from google.protobuf.json_format import MessageToJson
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status.rpc_status import from_call
+
+from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
+from riskd.cli.client.assess import BAD_INPUT, assess_request, failed
+from riskd.cli.client.backlog import Backlog
+from riskd.cli.client.connection import bearer, connect
+from riskd.core.errors import InvalidAttempt, Problem
+
+
+class Stream(Protocol):
+    """A call under way, and its answers."""
+
+    def __iter__(self) -> Iterator[risk_pb2.StreamAssessResponse]: ...
+
+    def cancel(self) -> object:
+        """Give it up."""
+        ...
+
+
+def run(args: argparse.Namespace, lines: Iterable[str], fields: list[tuple[str, str]]) -> int:
+    """Assess every line, print every answer; the exit code."""
+    backlog = Backlog()
+    shown = bearer(args)
+    begun, error = time.monotonic(), None
+    threading.Thread(target=backlog.fill, args=(_requests(lines, fields),), daemon=True).start()
+    with connect(args) as channel:
+        stub = risk_pb2_grpc.RiskServiceStub(channel)
+        while backlog.more() and (error is None or _over(error)):
+            error = _one_stream(stub.StreamAssess(backlog.requests(), metadata=shown), backlog, args.timeout)
+            backlog.rewind()
+    seconds, answered, refused = time.monotonic() - begun, backlog.answered, backlog.refused
+    print(f"{answered} answered, {refused} of them refused, {answered / seconds:.0f} a second", file=sys.stderr)
+    for problem in backlog.problems:
+        print(f"riskd: {problem}", file=sys.stderr)
+    if error is not None and not _over(error):
+        return failed(error)
+    return BAD_INPUT if refused or backlog.problems else 0
+
+
+def _one_stream(stream: Stream, backlog: Backlog, patience: float) -> grpc.RpcError | None:
+    """Print the answers of a stream until it ends; its error, None where all was answered.
+
+    It is given up when there is none for `patience` seconds.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(min(patience, 1.0) / 4):
+            if backlog.waits() > patience:
+                stream.cancel()
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        for response in stream:
+            backlog.take(response.results)
+            for result in response.results:
+                print(MessageToJson(result, indent=None, always_print_fields_with_no_presence=True))
+            sys.stdout.flush()
+            _tell(backlog)
+    except grpc.RpcError as error:
+        return error
+    finally:
+        done.set()
+    return None
+
+
+def _tell(backlog: Backlog) -> None:
+    """Progress, for whoever looks at it while the answers go elsewhere."""
+    if sys.stderr.isatty() and not sys.stdout.isatty():
+        print(f"  {backlog.answered}\r", end="", file=sys.stderr, flush=True)
+
+
+def _over(error: grpc.RpcError) -> bool:
+    """Whether the service has ended a stream for its age."""
+    status, info = from_call(error), ErrorInfo()
+    return status is not None and any(each.Unpack(info) for each in status.details) and info.reason == "STREAM_OVER"
+
+
+def _requests(lines: Iterable[str], fields: list[tuple[str, str]]) -> Iterator[risk_pb2.AssessRequest]:
+    """An attempt for each line that is not empty, with an id. Raises InvalidAttempt that names the line."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            request = assess_request(line, fields)
+        except InvalidAttempt as error:
+            raise InvalidAttempt([Problem(f"line {number}", str(each)) for each in error.problems]) from None
+        request.request_id = request.request_id or uuid4().hex
+        yield request

@@ -1,0 +1,117 @@
+"""The client half of `riskd subject`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import grpc
+from google.protobuf.json_format import MessageToDict, MessageToJson
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+
+from riskd._proto.riskd.v1 import subject_pb2, subject_pb2_grpc
+from riskd.cli.client.assess import failed, listed
+from riskd.cli.client.connection import bearer, connect
+
+
+def run(args: argparse.Namespace) -> int:
+    """Call, print, and the exit code."""
+    action = {"show": _show, "export": _export, "erase": _erase}[args.action]
+    try:
+        with connect(args) as channel:
+            action(subject_pb2_grpc.SubjectServiceStub(channel), args)
+    except grpc.RpcError as error:
+        return failed(error)
+    return 0
+
+
+def _domain(args: argparse.Namespace) -> str:
+    return f"IDENTITY_DOMAIN_{args.domain.upper()}"
+
+
+def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -> None:
+    request = subject_pb2.GetSubjectSummaryRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
+    known = stub.GetSubjectSummary(request, timeout=args.timeout, metadata=bearer(args))
+    if args.json:
+        print(MessageToJson(known, always_print_fields_with_no_presence=True))
+        return
+    console, grid = Console(), Table.grid(padding=(0, 2))
+    grid.add_row("known since", _day(known.known_since_time) if known.HasField("known_since_time") else "not known")
+    if known.HasField("last_sign_in_time"):
+        grid.add_row("last sign-in", _minute(known.last_sign_in_time))
+    grid.add_row("taught", f"{known.taught_units} units")
+    grid.add_row("last 24 h", f"{known.attempt_count:.0f} attempts, {known.failure_count:.0f} of them failed")
+    for step in known.sensitive_steps:
+        grid.add_row(step.kind, _minute(step.event_time))
+    console.print(grid)
+    listed(
+        console,
+        ("seen", "value", "first week", "last week", "units", "trust"),
+        [
+            (
+                each.table,
+                each.value,
+                _day(each.first_week_time),
+                _day(each.last_week_time),
+                str(each.taught_units),
+                f"{each.trust:.1f}",
+            )
+            for each in known.seen_values
+        ],
+    )
+    listed(
+        console,
+        ("assessed", "journey", "tier", "taught", "outcomes", "open until"),
+        [
+            (
+                _minute(each.event_time),
+                each.journey,
+                each.tier,
+                str(each.taught_units),
+                ", ".join(each.outcomes),
+                _day(each.expire_time),
+            )
+            for each in known.open_receipts
+        ],
+    )
+
+
+def _export(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -> None:
+    """A line for each record; a count on standard error while somebody watches."""
+    request = subject_pb2.ExportSubjectRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
+    count, watched = 0, sys.stderr.isatty() and not sys.stdout.isatty()
+    while True:
+        page = stub.ExportSubject(request, timeout=args.timeout, metadata=bearer(args))
+        for record in page.records:
+            line = MessageToDict(record, preserving_proto_field_name=True)
+            line["content"] = json.loads(line.pop("json"))
+            print(json.dumps(line, ensure_ascii=False))
+        count += len(page.records)
+        if watched:
+            print(f"\r{count} records", end="", file=sys.stderr, flush=True)
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    if watched:
+        print(file=sys.stderr)
+
+
+def _erase(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -> None:
+    request = subject_pb2.EraseSubjectRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
+    erased = stub.EraseSubject(request, timeout=args.timeout, metadata=bearer(args))
+    if args.json:
+        print(MessageToJson(erased, always_print_fields_with_no_presence=True))
+        return
+    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(erased.erased_records.items()))
+    print(f"erased: {counts or 'nothing was kept'}; the decision log by {_minute(erased.log_erase_time)}")
+
+
+def _day(time: Timestamp) -> str:
+    return time.ToJsonString()[:10]
+
+
+def _minute(time: Timestamp) -> str:
+    return f"{time.ToJsonString()[:16]}Z"

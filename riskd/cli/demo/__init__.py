@@ -1,0 +1,7 @@
+"""`riskd demo`: riskd at work, with a story of sign-ins or with a training from its beginning to its end."""
+
+from __future__ import annotations
+
+from riskd.cli.demo.command import add_parser
+
+__all__ = ["add_parser"]

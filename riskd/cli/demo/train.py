@@ -1,0 +1,175 @@
+"""`riskd demo --train`: a model from a simulated world to a running service, each step by the command of its own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from statistics import quantiles
+from typing import Final
+
+from msgspec import Struct
+
+VERSION: Final = "demo-1"
+DOMAIN: Final = "customer"
+SWAP_SECONDS: Final = 1.0
+"""Time for the callers before and after the swap."""
+Service = Callable[[str, dict[str, str]], AbstractContextManager[tuple[str, str, str]]]
+"""Workers and environment; yields address, metrics page and what the service said."""
+
+
+class Size(Struct, frozen=True, kw_only=True):
+    """How large the two worlds are: the one to learn from, and the one to be judged by, which is another."""
+
+    users: int = 600
+    days: float = 60.0
+    attack_share: float = 0.06
+
+
+class Failed(Exception):
+    """A command that ended otherwise than it should have."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+def run(out: Path, size: Size, service: Service) -> int:
+    """Everything, into directory `out`; the exit code. Raises OSError when `out` cannot be made."""
+    from riskd.config import data_directory
+
+    begun = time.monotonic()
+    out.mkdir(parents=True, exist_ok=False)
+    models, report = out / "models", out / "report"
+    shutil.copytree(data_directory("models"), models)
+    environment = {"RISKD_STATE__DIR": str(out / "state"), "RISKD_RELEASE__MODELS": str(models)}
+    (out / "state").mkdir(mode=0o700)
+    champion = models / DOMAIN / (models / DOMAIN / "champion").read_text(encoding="utf-8").strip()
+    try:
+        with _step(1, "Two worlds of people and attackers: one to learn from, one to be judged by"):
+            _simulate(out, size, environment)
+        with _step(2, "Boosted trees on top of the champion, calibrated, exported exactly"):
+            learn = ("--log", out / "learn", "--domain", DOMAIN)
+            _riskd(environment, "train", *learn, "--out", models / DOMAIN / VERSION)
+        with _step(3, "Judged on the other world, beside champion, Freeman, rules of thumb and larger models"):
+            judged = ("--log", out / "judge", "--trained-on", out / "learn", "--domain", DOMAIN)
+            beside = ("--champion", champion, "--no-left-out", "--keep", "--out", report)
+            _riskd(environment, "evaluate", models / DOMAIN / VERSION, *judged, *beside, quiet=True)
+        with service("2", environment) as (target, _, line):
+            _say(f"\n{line}")
+            with _step(4, "The champion decides, the gate looks at the candidate, and the service swaps under load"):
+                _swap(environment, target)
+    except Failed as failed:
+        return failed.code
+    _say(f"\n{time.monotonic() - begun:.0f} s in all. Report: {report / 'evaluation.html'}")
+    _say(f"The model and its card: {models / DOMAIN / VERSION / 'card.md'}")
+    return 0
+
+
+def _simulate(out: Path, size: Size, environment: dict[str, str]) -> None:
+    """Both worlds at once; the progress of the first is shown."""
+    wanted = (
+        "--domain",
+        DOMAIN,
+        "--users",
+        size.users,
+        "--days",
+        f"{size.days:g}",
+        "--attack-share",
+        size.attack_share,
+    )
+    judge = _command("simulate", "--out", out / "judge", "--seed", 2, *wanted)
+    with subprocess.Popen(
+        judge, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as beside:
+        try:
+            _riskd(environment, "simulate", "--out", out / "learn", "--seed", 1, *wanted)
+            _tell(judge)
+            said = beside.communicate()[0].decode()
+        finally:
+            beside.kill()  # if it has not ended, the first one has failed
+    if beside.returncode:
+        _say(said)
+        raise Failed(beside.returncode)
+    _say("\n".join(said.splitlines()[-3:]))
+
+
+def _swap(environment: dict[str, str], target: str) -> None:
+    """Promote, then let another release take over while callers do not stop."""
+    from riskd.cli.client import swap
+
+    _release(environment, "what the directories hold")
+    before = swap.score(target)
+    checked = ("model", "promote", DOMAIN, VERSION)
+    if _riskd(environment, *checked, fails=True):
+        _say("The gate refuses. In a demonstration it is overruled, which the history of the model tells for ever:")
+        _riskd(environment, *checked, "--force", "a demonstration", quiet=True)
+    with swap.calling(target) as told:
+        time.sleep(SWAP_SECONDS)
+        _release(environment, f"{DOMAIN} {VERSION}")
+        swap.until(lambda: told.answers[VERSION] > 0, 10.0)
+        time.sleep(SWAP_SECONDS)
+    after = swap.score(target)
+    by = ", ".join(f"{count:,} by {model}" for model, count in told.answers.items())
+    worst = quantiles(told.seconds, n=100)[-1] * 1e3 if len(told.seconds) > 1 else 0.0
+    _say(f"\n{len(told.seconds):,} calls over gRPC meanwhile: {by}; {len(told.errors)} failed; p99 {worst:.1f} ms")
+    for old, new in zip(before, after, strict=True):
+        was, now = (f"{each.score:.4f} {each.tier:<10} by {each.model}" for each in (old, new))
+        _say(f"  {old.name:<18} {was}  ->  {now}")
+    if told.errors or not told.answers[VERSION] or any(each.model != VERSION for each in after):
+        _say("\n".join(told.errors[:3]))
+        raise Failed(1)
+
+
+def _release(environment: dict[str, str], reason: str) -> None:
+    """Make a release of what the directories hold, and let it decide."""
+    import msgspec
+
+    made = _command("release", "create", "--reason", reason, "--json")
+    _tell(made)
+    done = subprocess.run(made, env=os.environ | environment, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise Failed(done.returncode)
+    release = msgspec.json.decode(done.stdout)["release"]["id"]
+    _riskd(environment, "release", "activate", release)
+
+
+def _riskd(environment: dict[str, str], *words: object, fails: bool = False, quiet: bool = False) -> int:
+    """One command, told as one would type it; its exit code. Raises Failed unless it may fail. `quiet` keeps what it
+    prints to its last lines."""
+    command = _command(*words)
+    _tell(command)
+    output = subprocess.PIPE if quiet else None
+    done = subprocess.run(command, env=os.environ | environment, stdout=output, check=False)
+    if quiet:
+        _say("\n".join(done.stdout.decode().splitlines()[-3:]))
+    if done.returncode and not (fails and done.returncode == 1):
+        raise Failed(done.returncode)
+    return done.returncode
+
+
+def _command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "riskd", *map(str, words)]
+
+
+def _say(text: str) -> None:
+    """Before what the next command prints."""
+    print(text, flush=True)
+
+
+def _tell(command: list[str]) -> None:
+    _say(f"$ riskd {shlex.join(command[3:])}")
+
+
+@contextmanager
+def _step(number: int, title: str) -> Iterator[None]:
+    begun = time.monotonic()
+    _say(f"\n{number}. {title}")
+    yield
+    _say(f"   {time.monotonic() - begun:.0f} s")

@@ -1,0 +1,127 @@
+"""`riskd log`: how the decision log stands, its compaction into a dataset, and questions to that."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from riskd.cli.extras import require
+from riskd.cli.log import query
+from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import print_json, progress
+
+if TYPE_CHECKING:
+    from riskd.config import Settings
+    from riskd.offline.dataset.compact import Filed
+
+BUSY = 1
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `log` and its action."""
+    log = commands.add_parser(
+        "log",
+        description="Say how the decision log stands: its segments, and what is still to be erased. It reads files, "
+        "so it needs no running service. Exit code 2: the settings were refused, or the directory cannot be read.",
+    )
+    _add_flags(log)
+    log.set_defaults(handler=_state)
+    actions = log.add_subparsers(metavar="ACTION")
+    compact = actions.add_parser(
+        "compact",
+        help="erase now what is to be erased from finished segments",
+        description="Rewrite finished segments without the lines of erased subjects, and without those older than the "
+        "retention of their policy. A running service does the same every `log.compact_minutes`. Exit code 1: "
+        "another process is at it; 2: the settings, a policy or the directory were refused. With --to, or the setting "
+        "log.dataset, finished segments also come into a dataset of Parquet files, and the erased and outdated leave "
+        "it; that needs riskd[train].",
+    )
+    _add_flags(compact)
+    compact.add_argument(
+        "--to", metavar="TARGET", help="dataset: a directory, s3://bucket/path, gs://bucket/path (log.dataset)"
+    )
+    compact.add_argument("--buckets", metavar="N", type=int, default=4, help="of a new dataset, 1 to 256 (default: 4)")
+    compact.add_argument("--processes", metavar="N", type=int, help="that read (default: one for each processor)")
+    compact.set_defaults(handler=_compact)
+    query.add_parser(actions)
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _state(args: argparse.Namespace) -> int:
+    from msgspec.structs import asdict
+
+    from riskd.wiring import open_archive
+
+    settings = given(args).settings
+    state = open_archive(settings).state()
+    if args.json:
+        print_json({"directory": settings.log.dir, **asdict(state)})
+        return 0
+    print(f"directory   {settings.log.dir}")
+    print(
+        f"segments    {state.segments}, {state.size / 1_048_576:.1f} MiB" + (state.oldest and f" since {state.oldest}")
+    )
+    print(
+        f"erasures    {state.erasures} to do" + (f", the oldest asked {_when(state.asked)}" if state.erasures else "")
+    )
+    print(f"compacted   {_when(state.compacted) if state.compacted else 'never'}")
+    return 0
+
+
+def _compact(args: argparse.Namespace) -> int:
+    from threading import Event
+
+    from msgspec.structs import asdict
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from riskd.housekeeping import kept_seconds
+    from riskd.wiring import active_release, open_archive
+
+    settings = given(args, {"log.dataset": args.to}).settings
+    keep = kept_seconds(active_release(settings))
+    with Progress(console=Console(stderr=True), transient=True, disable=args.json) as bar:
+        task = bar.add_task("segments", total=None)
+        done = open_archive(settings).compact(
+            keep, Event(), lambda at, total: bar.update(task, completed=at, total=total)
+        )
+    if not args.json and done is not None:
+        rest = f"; {done.left} erasures wait for segments that are still being written" if done.left else ""
+        print(f"{done.lines} lines went from {done.rewritten} segments{rest}")
+    filed = _file(args, settings, keep) if done is not None and settings.log.dataset else None
+    if done is None or (settings.log.dataset and filed is None):
+        print("null" if args.json else "Another process is compacting the log.")
+        return BUSY
+    if args.json:
+        print_json({**asdict(done), "dataset": filed})
+    return 0
+
+
+def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) -> Filed | None:
+    """The log into its dataset."""
+    from pathlib import Path
+
+    require("pyarrow", "a dataset is Parquet files")
+    from riskd.offline.buckets import MOST
+    from riskd.offline.dataset.compact import Dataset
+    from riskd.offline.dataset.target import Target
+    from riskd.wiring import open_archive
+
+    target, log = Target.open(settings.log.dataset), Path(settings.log.dir)
+    dataset = Dataset(target, log, open_archive(settings), min(max(args.buckets, 1), MOST))
+    with progress() as begin:
+        filed = dataset.compact(keep, begin("dataset", dataset.waiting()), args.processes)
+    if filed and not args.json:
+        came = ", ".join(f"{count:,} {kind}" for kind, count in sorted(filed.counts.items())) or "nothing"
+        held = " and ".join(f"{count:,} {table}" for table, count in filed.rows.items())
+        print(f"{target.name}: {came} came in from {filed.segments} segments, {filed.gone:,} rows went; it has {held}")
+    return filed
+
+
+def _when(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

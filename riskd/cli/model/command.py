@@ -1,0 +1,120 @@
+"""`riskd model`: look at models, seal and sign them, and give them their roles."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from riskd.cli.arguments import moment
+from riskd.cli.model import explain, listing, promote
+from riskd.cli.terminal import progress
+
+if TYPE_CHECKING:
+    from riskd.core.model import ForestDocument, Steps
+
+WEIGHTS: Final = "weights"
+"""Name of the part of a card that `riskd model seal` writes."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `model` and its actions."""
+    purpose = "Look at models, explain scores, seal and sign bundles, and say which model decides. A bundle is a "
+    purpose += "directory of forest.json, card.md and manifest.json."
+    model = commands.add_parser("model", description=purpose)
+    actions = model.add_subparsers(required=True, metavar="ACTION")
+    for group in (listing, promote, explain):
+        group.add_actions(actions)
+    _add_reference(actions)
+    for name, work, purpose in (
+        ("weights", _weights, "print the step functions of a hand-set model as a Markdown table"),
+        ("seal", _seal, "write that table into the card, and hashes and feature definitions into the manifest"),
+    ):
+        action = actions.add_parser(name, help=purpose, description=purpose)
+        action.add_argument("bundles", metavar="BUNDLE", type=Path, nargs="+", help="directory of a bundle")
+        action.set_defaults(handler=work)
+
+
+def _add_reference(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    purpose = "take a decision log as what a model expects: its reference for drift; seals the bundle"
+    parser = actions.add_parser("reference", help=purpose, description=purpose)
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a bundle")
+    parser.add_argument("--log", metavar="DIR", required=True, help="decision log, or its dataset (directory or URL)")
+    parser.add_argument("--since", metavar="DATE", type=moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
+    parser.add_argument(
+        "--until",
+        metavar="DATE",
+        type=moment,
+        default=float("inf"),
+        help="decisions before 2026-12-01 (UTC)",
+    )
+    parser.set_defaults(handler=_reference)
+
+
+def _reference(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from riskd.adapters.model_file import REFERENCE, read_manifest, seal
+    from riskd.core.errors import InvalidFile, Problem
+    from riskd.core.features import DEFINITIONS, NAMES
+    from riskd.offline.drift.bins import reference
+    from riskd.offline.drift.log import Source, Span, forest, sample
+
+    domain = read_manifest(args.bundle).domain
+    with progress() as begin:
+        span = Span(domains=(domain,), since=args.since, until=args.until)
+        rows = sample(Source(log=args.log, span=span, begin=begin))
+    if domain not in rows:
+        raise InvalidFile([Problem(str(args.log), f"has no decisions of {domain} that were asked for")])
+    found = reference(domain, NAMES, forest(args.bundle), [rows[domain]])
+    seal(args.bundle, DEFINITIONS, beside={REFERENCE: msgspec.json.encode(found)})
+    print(f"{args.bundle}: expects what {found.rows:,} decisions of {args.log} were like")
+    return 0
+
+
+def _weights(args: argparse.Namespace) -> int:
+    from riskd.adapters.model_file import read_forest
+
+    for path in args.bundles:
+        print(table(read_forest(path)), end="")
+    return 0
+
+
+def _seal(args: argparse.Namespace) -> int:
+    from riskd.adapters.model_file import read_card, read_forest, seal
+    from riskd.core.features import DEFINITIONS
+
+    for path in args.bundles:
+        card = written(read_card(path), WEIGHTS, table(read_forest(path)))
+        manifest = seal(path, DEFINITIONS, card=card)
+        print(f"{path}: {manifest.domain} {manifest.version}, {len(manifest.features)} features")
+    return 0
+
+
+def table(document: ForestDocument) -> str:
+    """The step functions of a forest as a Markdown table, in the forest's order."""
+    lines = ["| feature | log-odds (up to and including) | missing | usual | why |\n", "|---|---|---|---|---|\n"]
+    for steps in document.steps:
+        reference = document.references.get(steps.feature)
+        usual = "missing" if reference is None else f"{reference:g}"
+        cells = (f"`{steps.feature}`", _function(steps), _signed(steps.missing), usual, steps.note)
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def _function(steps: Steps) -> str:
+    """`-0.3 (0.5), +0.6`: each value with the cut up to which it holds, the last beyond all."""
+    bounded = [f"{_signed(value)} ({cut:g})" for value, cut in zip(steps.values, steps.cuts, strict=False)]
+    return ", ".join([*bounded, _signed(steps.values[-1])])
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}" if value else "0"
+
+
+def written(card: str, part: str, content: str) -> str:
+    """The card with what stands between `<!-- part -->` and `<!-- /part -->` replaced; without them, as it was."""
+    return re.sub(
+        rf"(?<=<!-- {part} -->\n).*?(?=<!-- /{part} -->)", lambda _: f"\n{content}\n", card, count=1, flags=re.DOTALL
+    )

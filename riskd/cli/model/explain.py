@@ -1,0 +1,161 @@
+"""`riskd model explain` and `riskd model diff`: why a score is what it is, and what another model makes of it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from riskd.cli.arguments import whole_number
+from riskd.cli.model.opening import add_action, add_name, loaded, opened
+from riskd.cli.terminal import print_json, print_table
+from riskd.core.attempt import DOMAINS
+
+if TYPE_CHECKING:
+    from riskd.core.forest import Forest
+    from riskd.offline.models.diff import Shift
+    from riskd.offline.models.explanation import Explained
+
+SAMPLE: Final = 5_000
+"""Rows of a log that importance and shifts are told from."""
+_WEAKEST: Final = 0.005
+"""Log-odds below which the table for people leaves a feature out."""
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the actions."""
+    purpose = (
+        "show what moved a score: exact contributions and reasons, of an assessment (--log --id) or of features in a "
+        "file (--vector); or, with --log alone, what moves the scores of a log on the whole"
+    )
+    explain = add_action(actions, "explain", purpose, _explain)
+    add_name(explain, "the champion")
+    explain.add_argument("--log", metavar="DIR", type=Path, help="directory of a decision log")
+    explain.add_argument("--id", metavar="ASSESSMENT", help="assessment id, 32 hexadecimal digits")
+    explain.add_argument(
+        "--vector", metavar="FILE", type=Path, help='JSON object of features, as {"new_device": 1}; others are as usual'
+    )
+    diff = add_action(actions, "diff", "say in words what changed between two models", _diff)
+    diff.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
+    diff.add_argument("old", metavar="OLD", help="version")
+    diff.add_argument("new", metavar="NEW", help="version")
+    diff.add_argument("--log", metavar="DIR", type=Path, help="decision log over which to compare scores")
+    for parser in (explain, diff):
+        parser.add_argument(
+            "--rows", metavar="N", type=whole_number, default=SAMPLE, help=f"rows of the log (default: {SAMPLE})"
+        )
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from riskd.offline.models.explanation import explained, find, importance, sample, vector_of
+
+    settings, registry = opened(args)
+    path = registry.path(args.domain, args.version) if args.version else registry.champion(args.domain)
+    forest = loaded(settings.models.trusted_keys, path, args.domain)
+    if args.vector and not args.log and not args.id:
+        _print(explained(forest, _vector(args.vector, forest)), args)
+    elif args.log and args.id and not args.vector:
+        record = find(args.log, args.id)
+        _print(explained(forest, vector_of(record), record), args)
+    elif args.log and not args.id and not args.vector:
+        found = importance(forest, [vector_of(record) for record in sample(args.log, args.domain, args.rows)])
+        if args.json:
+            print_json(found)
+        else:
+            rows = [(each.feature, f"{each.moves:.3f}", f"{each.mean:+.3f}", f"{each.share:.1%}") for each in found]
+            print_table(("feature", "moves log-odds by", "mean", "of rows"), rows)
+    else:
+        raise _usage("give --log with --id, or --vector, or --log alone")
+    return 0
+
+
+def _vector(file: Path, forest: Forest) -> list[float]:
+    """The features of a file; those it does not name are as usual. Raises InvalidFile."""
+    import msgspec
+
+    from riskd.core.errors import InvalidFile, Problem
+    from riskd.core.features import NAMES
+
+    try:
+        given = msgspec.json.decode(file.read_bytes(), type=dict[str, float | bool | None])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        remedy = 'write a JSON object, as {"new_device": 1, "distance_km": null}'
+        raise InvalidFile([Problem(str(file), f"is no vector: {error}", remedy)]) from error
+    unknown = sorted(given.keys() - set(NAMES))
+    if unknown:
+        raise InvalidFile([Problem(str(file), f"no feature is called {each!r}", "riskd features") for each in unknown])
+    usual = dict(zip(NAMES, forest.references, strict=True))
+    values = (given.get(name, usual[name]) for name in NAMES)
+    return [math.nan if value is None else float(value) for value in values]
+
+
+def _print(found: Explained, args: argparse.Namespace) -> None:
+    if args.json:
+        print_json(found)
+        return
+    print(f"{args.domain} {found.model}: score {found.score:.4f}, log-odds {found.log_odds:+.3f}")
+    if found.recorded is not None:
+        print(f"recorded: score {found.recorded:.4f} by {found.recorded_model}")
+    strong = [part for part in found.parts if abs(part.contribution) >= _WEAKEST]
+    rows = [
+        (part.feature, _value(part.value), _value(part.usual), part.unit, f"{part.contribution:+.3f}")
+        for part in strong
+    ]
+    print_table(("feature", "value", "usual", "unit", "log-odds"), rows)
+    if len(strong) < len(found.parts):
+        print(f"and {len(found.parts) - len(strong)} that moved it by less than {_WEAKEST:g}")
+    for reason in found.reasons:
+        print(f"{reason.code} {reason.contribution:+.2f}  {reason.text}")
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from riskd.adapters.model_file import read_forest, read_manifest
+    from riskd.offline.models.diff import changes, shift
+    from riskd.offline.models.explanation import sample, vector_of
+
+    _, registry = opened(args)
+    old, new = (registry.path(args.domain, version) for version in (args.old, args.new))
+    told = [*changes(read_forest(old), read_forest(new))]
+    before, after = read_manifest(old).metrics, read_manifest(new).metrics
+    metrics = {
+        name: [before.get(name), after.get(name)]
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    }
+    moved = None
+    if args.log:
+        forests = [loaded((), path, args.domain) for path in (old, new)]
+        rows = [(record.id, vector_of(record)) for record in sample(args.log, args.domain, args.rows)]
+        moved = shift(forests[0], forests[1], rows)
+    if args.json:
+        print_json({"changes": told, "metrics": metrics, "scores": moved})
+        return 0
+    print(f"{args.domain}: {args.new} beside {args.old}: {len(told) or 'no'} change{'s' * (len(told) != 1)}")
+    for sentence in told:
+        print(f"  {sentence}")
+    for name, (was, now) in metrics.items():
+        print(f"  metric {name}: {_value(was)} -> {_value(now)}")
+    if moved:
+        _print_shift(moved)
+    return 0
+
+
+def _print_shift(moved: Shift) -> None:
+    print(
+        f"scores of {moved.rows:,} rows: {moved.rose:,} rise, {moved.fell:,} fall; the change is {moved.median:.4f} in "
+        f"the median, {moved.p99:.4f} at the 99th percentile, {moved.largest:.4f} at most; {moved.order:.1%} of "
+        f"neighbours keep their order"
+    )
+    for name, was, now in moved.examples:
+        print(f"  {name}  {was:.4f} -> {now:.4f}")
+
+
+def _usage(what: str) -> Exception:
+    from riskd.core.errors import InvalidSettings, Problem
+
+    return InvalidSettings([Problem("riskd model explain", "it is not clear what to explain", what)])
+
+
+def _value(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.6g}"

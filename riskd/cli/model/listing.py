@@ -1,0 +1,188 @@
+"""`riskd model list`, `show`, `verify` and `sign`: which models there are, who decides, and who made them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from riskd.cli.model.opening import add_action, add_name, loaded, opened
+from riskd.cli.terminal import print_json, print_table, when
+from riskd.core.attempt import DOMAINS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from riskd.adapters.model_registry import Act
+
+
+class Listed(Struct, frozen=True, kw_only=True):
+    """A model in the list. `since`: Unix time at which it got its role, None where the history does not tell."""
+
+    domain: str
+    version: str
+    role: str
+    since: float | None
+    kind: str
+    created: str
+    features: int
+    schema: str
+    signed_by: str
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the actions."""
+    purpose = "list the models of every identity domain, and who has which role"
+    listed = add_action(actions, "list", purpose, _list)
+    listed.add_argument("--domain", choices=DOMAINS, action="append", help="identity domain; repeatable (default: all)")
+    show = add_action(
+        actions, "show", "tell of one model: figures, features, signature, and how it got its roles", _show
+    )
+    add_name(show, "the champion")
+    purpose = "load models as a service would: hashes, features, bounds, and a trusted signature where one is asked for"
+    verify = add_action(
+        actions, "verify", purpose, _verify, epilog="exit codes: 0 all would be served; 2 one would not"
+    )
+    verify.add_argument("domain", choices=DOMAINS, nargs="?", metavar="DOMAIN", help="identity domain (default: all)")
+    verify.add_argument("version", metavar="VERSION", nargs="?", help="version (default: all of the domain)")
+    sign = add_action(actions, "sign", "sign bundles, and print the public key for models.trusted_keys", _sign)
+    sign.add_argument(
+        "--key", metavar="FILE", type=Path, required=True, help="Ed25519 private key, PEM without a password"
+    )
+    sign.add_argument("bundles", metavar="BUNDLE", type=Path, nargs="+", help="directory of a bundle")
+
+
+def _list(args: argparse.Namespace) -> int:
+    from riskd.adapters.model_file import read_manifest, read_signature
+
+    _, registry = opened(args)
+    rows = []
+    for domain in args.domain or DOMAINS:
+        held = {role: registry.holder(domain, role) for role in ("champion", "challenger")}
+        for version in registry.versions(domain):
+            path = registry.path(domain, version)
+            manifest, signature = read_manifest(path), read_signature(path)
+            role = next((role for role in held if held[role] == version), "")
+            rows.append(
+                Listed(
+                    domain=domain,
+                    version=version,
+                    role=role,
+                    since=_since(registry.history(domain), role, version),
+                    kind=manifest.kind,
+                    created=manifest.created,
+                    features=len(manifest.features),
+                    schema=manifest.schema,
+                    signed_by=signature.key if signature else "",
+                )
+            )
+    if args.json:
+        print_json(rows)
+        return 0
+    cells = [
+        (
+            *(row.domain, row.version, row.role, when(row.since) if row.since else ""),
+            *(row.kind, row.created, str(row.features), row.signed_by[:16]),
+        )
+        for row in rows
+    ]
+    print_table(("domain", "version", "role", "since", "kind", "created", "features", "signed by"), cells)
+    return 0
+
+
+def _since(history: Sequence[Act], role: str, version: str) -> float | None:
+    last = next((act for act in reversed(history) if act.role == role), None)
+    return last.time if last and last.version == version else None
+
+
+def _show(args: argparse.Namespace) -> int:
+    from riskd.adapters.model_file import read_forest, read_manifest, read_signature
+    from riskd.core.score import schema_of
+
+    settings, registry = opened(args)
+    path = registry.path(args.domain, args.version) if args.version else registry.champion(args.domain)
+    manifest, signature, document = read_manifest(path), read_signature(path), read_forest(path)
+    acts = [act for act in registry.history(args.domain) if path.name in (act.version, act.before)]
+    roles = [role for role in ("champion", "challenger") if registry.holder(args.domain, role) == path.name]
+    if args.json:
+        print_json({"path": str(path), "roles": roles, "manifest": manifest, "signature": signature, "history": acts})
+        return 0
+    leaves = sum(isinstance(node, float | int) for tree in document.trees for node in tree)
+    key = signature.key if signature else ""
+    trust = " (trusted)" if key in settings.models.trusted_keys else " (not in models.trusted_keys)"
+    facts = {
+        "model": f"{manifest.name}, {manifest.domain} {manifest.version}, {manifest.kind}, {manifest.created}",
+        "role": ", ".join(roles) or "none",
+        "forest": f"{len(document.steps)} step functions, {len(document.trees)} trees with {leaves} leaves, "
+        f"{len(document.calibration)} knots of calibration",
+        "features": f"{len(manifest.features)}, schema {schema_of(manifest.features)}",
+        "data": manifest.data or "not stated",
+        "code": manifest.code or "not stated",
+        "metrics": ", ".join(f"{name} {value:g}" for name, value in manifest.metrics.items()) or "none",
+        "signed by": key + trust if key else "nobody",
+        "files": ", ".join(sorted([*manifest.files, "manifest.json"])),
+        "path": str(path),
+    }
+    for name, value in facts.items():
+        print(f"{name:<10} {value}")
+    for act in acts:
+        print(told(act))
+    return 0
+
+
+def told(act: Act) -> str:
+    """An act in one line."""
+    what = f"{act.act} {act.version or 'nobody'} as {act.role}, after {act.before or 'nobody'}"
+    why = f": {act.reason}" if act.reason else ""
+    forced = f" [forced past: {', '.join(act.forced)}]" if act.forced else ""
+    return f"{when(act.time)}  {what}, by {act.actor}{why}{forced}"
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from riskd.adapters.model_file import read_signature
+    from riskd.core.errors import InvalidModel, Problem
+
+    settings, registry = opened(args)
+    problems: list[Problem] = []
+    rows = []
+    for domain in [args.domain] if args.domain else DOMAINS:
+        for version in [args.version] if args.version else registry.versions(domain):
+            try:
+                path = registry.path(domain, version)
+                forest = loaded(settings.models.trusted_keys, path, domain)
+                signature = read_signature(path)
+            except InvalidModel as error:
+                problems += error.problems
+                continue
+            by = signature.key if signature else ""
+            checked = bool(by) and bool(settings.models.trusted_keys)
+            rows.append(
+                {"domain": domain, "version": version, "schema": forest.schema, "signed_by": by, "trusted": checked}
+            )
+    if args.json:
+        print_json({"sound": rows, "problems": [str(problem) for problem in problems]})
+    else:
+        for row in rows:
+            by = f"signed by {str(row['signed_by'])[:16]}" if row["signed_by"] else "not signed"
+            asked = " (trusted)" if row["trusted"] else " (models.trusted_keys is empty, so nobody asks)"
+            print(f"{row['domain']} {row['version']}: sound, schema {row['schema']}, {by}{asked}")
+    if problems:
+        raise InvalidModel(problems)
+    return 0
+
+
+def _sign(args: argparse.Namespace) -> int:
+    from riskd.adapters.model_file import MANIFEST, sign
+
+    signed = {}
+    for path in args.bundles:
+        loaded((), path)
+        signed[str(path)] = sign(path, (path / MANIFEST).read_bytes(), args.key)
+    if args.json:
+        print_json(signed)
+        return 0
+    for name, signature in signed.items():
+        print(f"{name}: signed with {signature.key}")
+    return 0

@@ -1,0 +1,56 @@
+"""What the commands on models share: their flags, and how models are opened by them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskd.cli.settings import add_arguments, given
+from riskd.core.attempt import DOMAINS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from riskd.adapters.model_registry import Registry
+    from riskd.config import Settings
+    from riskd.core.forest import Forest
+
+
+def add_action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    purpose: str,
+    work: object,
+    epilog: str | None = None,
+) -> argparse.ArgumentParser:
+    """An action on models, with the flags that all of them have."""
+    parser = actions.add_parser(name, help=purpose, description=purpose, epilog=epilog)
+    add_arguments(parser)
+    parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(handler=work)
+    return parser
+
+
+def add_name(parser: argparse.ArgumentParser, default: str) -> None:
+    """Let a command name one model."""
+    parser.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
+    parser.add_argument("version", metavar="VERSION", nargs="?", help=f"version (default: {default})")
+
+
+def opened(args: argparse.Namespace) -> tuple[Settings, Registry]:
+    """The settings, and the models that they name."""
+    from riskd.adapters.model_registry import Registry
+    from riskd.config import release_folders
+
+    settings = given(args, {"release.models": args.models}).settings
+    return settings, Registry(release_folders(settings)[1])
+
+
+def loaded(trusted: Sequence[str], path: Path, domain: str = "") -> Forest:
+    """A bundle as a service that trusts these keys would load it. Raises InvalidModel."""
+    from riskd.adapters.model_file import load_model
+    from riskd.core.features import DEFINITIONS
+
+    return load_model(path, DEFINITIONS, domain=domain, trusted=trusted)

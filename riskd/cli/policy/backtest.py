@@ -1,0 +1,196 @@
+"""`riskd policy backtest` and `riskd policy rules`: what a policy would do, or its rules did, on a decision log."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from riskd.cli.policy import log
+from riskd.cli.terminal import console, print_json, progress, save
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from riskd.offline.policies.report import DomainReport, Group, Report
+
+_COLUMNS: Final = (
+    "decisions", "stricter", "laxer", "challenged", "friction on good", "recall of fraud", "precision"
+)  # fmt: skip
+_EXAMPLE: Final = ("assessment", "journey", "country", "score", "tier", "why", "outcome")
+_ROWS: Final = 8
+_EXAMPLES: Final = 12
+
+
+def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `policy backtest` and `policy rules`."""
+    purpose = "replay a decision log against a candidate policy, and say who would have been challenged"
+    backtest = actions.add_parser("backtest", help=purpose, description=f"Backtest a policy: {purpose}.")
+    backtest.add_argument("candidate", metavar="CANDIDATE", type=Path, help="policy file, or a directory of them")
+    log.add_arguments(backtest)
+    backtest.add_argument("--html", metavar="FILE", type=Path, help="write a report with pictures")
+    backtest.add_argument(
+        "--exit-code", action="store_true", help="exit code 1 if a decision differs from the recorded one"
+    )
+    backtest.set_defaults(handler=_backtest)
+    purpose = "say what each rule of a policy does on a decision log: hits, use, overlap"
+    rules = actions.add_parser("rules", help=purpose, description=f"Judge rules: {purpose}.")
+    rules.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (default: riskd's own)")
+    log.add_arguments(rules)
+    rules.set_defaults(handler=_rules)
+
+
+def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
+    from riskd.offline.policies.backtest import run
+    from riskd.offline.policies.report import report
+
+    begun = time.perf_counter()
+    with progress() as begin:
+        source, policies = log.source(args, [given], begin)
+        tally = run(source)
+    log.refuse_nothing(args.log, tally)
+    return report(str(args.log), tally, policies), time.perf_counter() - begun
+
+
+def _backtest(args: argparse.Namespace) -> int:
+    found, seconds = _replayed(args, args.candidate)
+    if args.html:
+        from riskd.offline.policies.page import page
+
+        save(args.html, page(found))
+    if args.json:
+        print_json(found)
+    else:
+        _print(found, seconds)
+        if args.html:
+            print(f"Report: {args.html}")
+    return 1 if args.exit_code and found.differences else 0
+
+
+def _rules(args: argparse.Namespace) -> int:
+    from riskd.config import data_directory
+
+    found, seconds = _replayed(args, args.policies or data_directory("policies"))
+    if args.json:
+        print_json({domain.domain: {"rules": domain.rules, "overlaps": domain.overlaps} for domain in found.domains})
+        return 0
+    out = console()
+    _heading(out, found, seconds)
+    for domain in found.domains:
+        if domain.total.decisions:
+            _print_rules(out, domain)
+    return 0
+
+
+def _heading(out: Console, found: Report, seconds: float) -> None:
+    counts = found.counts
+    replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)
+    first, last = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (found.first, found.last))
+    span = f" from {first} to {last}" if replayed else ""
+    out.print(f"{found.log}: {replayed:,} decisions{span}, {outcomes:,} outcomes")
+    out.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
+    for name, what in log.LEFT_OUT.items():
+        if counts.get(name):
+            out.print(f"left out: {counts[name]:,} {what}", style="yellow")
+
+
+def _print(found: Report, seconds: float) -> None:
+    out = console()
+    _heading(out, found, seconds)
+    out.print(f"{found.differences:,} decisions differ from the recorded ones", style="bold")
+    for domain in found.domains:
+        if domain.total.decisions:
+            _print_domain(out, domain)
+
+
+def _print_domain(out: Console, domain: DomainReport) -> None:
+    from rich.table import Table
+
+    if len(domain.releases) > 1:
+        out.print(f"{domain.domain}: {len(domain.releases)} releases decided; --release chooses one", style="yellow")
+    table = _table(f"{domain.domain}, candidate {domain.version}", "journey", *_COLUMNS)
+    for group in (*domain.journeys, domain.total):
+        table.add_row(*_row(group.value, group))
+    out.print(table)
+    moves = _table("tiers", "recorded \\ candidate", *_tiers(domain))
+    for tier, row in domain.moves.items():
+        moves.add_row(tier, *(f"{row[other]:,}" if other in row else "" for other in _tiers(domain)))
+    out.print(moves)
+    moved = sorted(
+        (
+            (f"{name}: {group.value}", group)
+            for name, groups in domain.segments.items()
+            for group in groups
+            if group.decisions < domain.total.decisions
+        ),
+        key=lambda pair: -(pair[1].stricter + pair[1].laxer) / pair[1].decisions,
+    )
+    causes = [(group.value, group) for group in domain.causes]
+    for title, rows in (("what set the candidate's tier", causes), ("whose tiers move most", moved)):
+        table = _table(title, "", *_COLUMNS)
+        for name, group in rows[:_ROWS]:
+            table.add_row(*_row(name, group))
+        if rows and domain.total.stricter + domain.total.laxer:
+            out.print(table)
+    _print_rules(out, domain)
+    examples = Table(*_EXAMPLE, title="examples of moves", title_justify="left")
+    for example in domain.examples[:_EXAMPLES]:
+        tiers, why = f"{example.recorded} -> {example.candidate}", ", ".join(example.why)
+        score = f"{example.score:.4f}"
+        examples.add_row(example.id, example.journey, example.country, score, tiers, why, example.label)
+    if domain.examples:
+        out.print(examples)
+
+
+def _print_rules(out: Console, domain: DomainReport) -> None:
+    columns = ("tier", "hits", "alone", "good", "fraud", "unproven", "precision", "recall")
+    table = _table(f"rules of {domain.domain}", "rule", *columns)
+    for rule in domain.rules:
+        name, known = f"{rule.name}{' (shadow)' if rule.shadow else ''}", (rule.good, rule.fraud, rule.unproven)
+        numbers = [f"{number:,}" for number in (rule.hits, rule.alone, *known)]
+        if rule.hits:
+            table.add_row(name, rule.tier, *numbers, str(rule.precision), str(rule.recall))
+    out.print(table)
+    never = [rule.name for rule in domain.rules if not rule.hits]
+    if never:
+        out.print(f"never hit: {', '.join(never)}", style="yellow")
+    for overlap in domain.overlaps[:_ROWS]:
+        share = f"{overlap.share:.0%} of the rarer one's"
+        out.print(f"together: {overlap.rule} and {overlap.other}, {overlap.together:,} hits, {share}", style="dim")
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(first, title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _row(name: str, group: Group) -> Sequence[str]:
+    recorded, candidate = group.recorded, group.candidate
+    return (
+        name,
+        f"{group.decisions:,}",
+        f"{group.stricter:,}",
+        f"{group.laxer:,}",
+        f"{recorded.challenged:,} -> {candidate.challenged:,}",
+        _both(recorded.friction.share, candidate.friction.share),
+        _both(recorded.recall.share, candidate.recall.share),
+        _both(recorded.precision.share, candidate.precision.share),
+    )
+
+
+def _both(before: float | None, after: float | None) -> str:
+    return "-" if before is None or after is None else f"{before * 100:.3g} % -> {after * 100:.3g} %"
+
+
+def _tiers(domain: DomainReport) -> list[str]:
+    from riskd.core.requirement import Tier
+
+    used = {tier for row in domain.moves.values() for tier in row} | domain.moves.keys()
+    return [tier.name for tier in Tier if tier.name in used]

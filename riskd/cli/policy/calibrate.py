@@ -1,0 +1,131 @@
+"""`riskd policy calibrate`: bands from a friction budget."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskd.cli.policy import log
+from riskd.cli.terminal import print_json, progress, save
+
+if TYPE_CHECKING:
+    from riskd.core.policy import Policy
+    from riskd.offline.policies.calibrate import Calibration
+
+
+def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `policy calibrate`."""
+    purpose = "set the bands from a friction budget; exit code 1 if the log is too small for one of them"
+    parser = actions.add_parser("calibrate", help=purpose, description=f"Calibrate policies: {purpose}.")
+    parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (default: riskd's own)")
+    log.add_arguments(parser)
+    parser.add_argument(
+        "--budget",
+        metavar="SHARE",
+        type=_budget,
+        help="share of good decisions that may be challenged (default: each journey's friction_budget)",
+    )
+    parser.add_argument(
+        "--presume-good", action="store_true", help="count decisions of which no outcome was reported as good"
+    )
+    parser.add_argument("--write", metavar="FILE", type=Path, help="write the policy with the new bands to a new file")
+    parser.set_defaults(handler=_run)
+
+
+def _budget(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1, such as 0.01 or 1%")
+    return share
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.config import data_directory
+    from riskd.offline.policies.backtest import passes
+    from riskd.offline.policies.calibrate import Samples, calibrate, collect
+
+    given = args.policies or data_directory("policies")
+    with progress() as begin:
+        source, policies = log.source(args, [given], begin)
+        _refuse_to_write(args.write, policies)
+        chosen = _chosen(args, policies)
+        samples = Samples()
+        for part in passes(source, partial(collect, presumed=args.presume_good)):
+            samples += part
+    log.refuse_nothing(args.log, samples.tally)
+    found = [calibrate(samples, policy, name, budget) for policy, name, budget in chosen]
+    if args.json:
+        print_json(found)
+    else:
+        _print(found, samples.tally.counts["replayed"], samples.tally.counts["without_verdict"])
+    if args.write and any(one.new for one in found):
+        _write(args.write, source.policies[0], found)
+    return 1 if any(one.refused for one in found) else 0
+
+
+def _chosen(args: argparse.Namespace, policies: list[Policy]) -> list[tuple[Policy, str, float]]:
+    """The journeys to calibrate, each with its budget. Raises InvalidSettings when none has one."""
+    from riskd.core.errors import InvalidSettings, Problem
+
+    chosen = [
+        (policy, name, budget)
+        for policy in policies
+        for name, journey in policy.journeys.items()
+        if (name in args.journey if args.journey else journey.bands.edges)
+        and (budget := args.budget or journey.friction_budget) is not None
+    ]
+    if not chosen:
+        remedy = "give one, such as 1%, or write a friction_budget into the journeys"
+        raise InvalidSettings([Problem("--budget", "no journey has a friction budget", remedy)])
+    return chosen
+
+
+def _refuse_to_write(file: Path | None, policies: list[Policy]) -> None:
+    from riskd.core.errors import InvalidSettings, Problem
+
+    if file is not None and file.exists():
+        raise InvalidSettings([Problem("--write", f"{file} is there already", "name a new file, then compare them")])
+    if file is not None and len(policies) != 1:
+        raise InvalidSettings([Problem("--write", "several policies are calibrated", "choose one with --domain")])
+
+
+def _write(file: Path, policy: tuple[str, str], found: list[Calibration]) -> None:
+    from riskd.adapters.cel_rules import CelCompiler
+    from riskd.adapters.policy_file import read_policy, with_bands
+    from riskd.core.features import NAMES
+
+    text = with_bands(*policy, {one.journey: one.new for one in found if one.new})
+    read_policy(policy[0], text, CelCompiler(NAMES))
+    save(file, text)
+
+
+def _print(found: list[Calibration], known: int, unknown: int) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{known:,} decisions with a verdict, {unknown:,} without")
+    for one in found:
+        head = f"{one.domain} {one.journey}"
+        if one.refused:
+            more = f"; {one.needed:,} more good decisions are needed" if one.needed else ""
+            console.print(Text(f"{head}: refused: {one.refused}{more}", "yellow"))
+            continue
+        assert one.friction
+        assert one.recall
+        limit = f"at most {one.budget * 100:.3g} % of good decisions, with a confidence of 95 %"
+        console.print(Text(f"{head}: challenge {limit}", "bold"))
+        told = {"friction": (one.good, one.friction), "recall": (one.fraud, one.recall)}
+        for name, (total, (old, new)) in told.items():
+            console.print(f"  {name:<8} {old} -> {new} of {total:,}")
+    for domain in dict.fromkeys(one.domain for one in found if one.new):
+        console.print(f"\n# {domain}.yaml\njourneys:")
+        for one in (one for one in found if one.domain == domain and one.new):
+            console.print(f"  {one.journey}:\n    bands:")
+            for tier, edge in (one.new or {}).items():
+                console.print(f"      {tier}: {edge!r} # was {one.old[tier]!r}")

@@ -1,0 +1,47 @@
+"""`riskd policy`: check, test, compare, backtest and calibrate policies before a service reads them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from riskd.cli.policy import backtest, calibrate, diff, test, variables
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `policy` and its action."""
+    policy = commands.add_parser(
+        "policy", description="Check, test, compare, backtest and calibrate policies before a service reads them."
+    )
+    actions = policy.add_subparsers(required=True, metavar="ACTION")
+    purpose = "tell every mistake of these files, with line and column; exit code 2 if there is one"
+    check = actions.add_parser("check", help=purpose, description=purpose)
+    check.add_argument("files", metavar="FILE", type=Path, nargs="+", help="policy file, or a directory of them")
+    check.set_defaults(handler=_check)
+    for action in (test, diff, backtest, calibrate, variables):
+        action.add_action(actions)
+
+
+def _check(args: argparse.Namespace) -> int:
+    import time
+
+    from riskd.adapters.cel_rules import CelCompiler
+    from riskd.adapters.policy_file import load_policy
+    from riskd.core.errors import InvalidPolicy, Problem
+    from riskd.core.features import NAMES
+
+    compiler, problems = CelCompiler(NAMES), []
+    for given in args.files:
+        files = sorted(given.glob("*.yaml")) if given.is_dir() else [given]
+        if not files:
+            problems.append(Problem(str(given), "has no policy files", "name them DOMAIN.yaml"))
+        for file in files:
+            try:
+                policy = load_policy(file, compiler, now=time.time())
+            except InvalidPolicy as error:
+                problems += error.problems
+            else:
+                print(f"{file}: {policy.domain} {policy.version}")
+    if problems:
+        raise InvalidPolicy(problems)
+    return 0

@@ -1,0 +1,95 @@
+"""What the commands that decide a log again share: which decisions of which log, by which policies."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from riskd.cli.arguments import add_span
+from riskd.core.attempt import DOMAINS, JOURNEYS
+
+if TYPE_CHECKING:
+    from riskd.core.policy import Policy
+    from riskd.offline.policies.backtest import Source
+    from riskd.offline.policies.tally import Tally
+    from riskd.progress import Begin
+
+LEFT_OUT: Final = {
+    "not_chosen": "decisions that were not asked for",
+    "other_domain": "decisions of identity domains that were not asked for",
+    "other_features": "decisions of a version with other features, which cannot be decided again",
+    "unreadable": "lines that are no records of riskd",
+}
+"""What is said of lines that were not used."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose decisions of a log, for whom policies decide."""
+    add_span(parser)
+    parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
+    parser.add_argument("--release", metavar="ID", default="", help="decisions of this release alone")
+
+
+def refuse_nothing(log: Path, tally: Tally) -> None:
+    """No decision that differs is a verdict; no decision at all is none. Raises InvalidFile."""
+    from riskd.core.errors import InvalidFile, Problem
+
+    if tally.counts["replayed"]:
+        return
+    left = ", ".join(f"{tally.counts[name]:,} {what}" for name, what in LEFT_OUT.items() if tally.counts[name])
+    what = "has no decision to replay" + (f": {left}" if left else "")
+    raise InvalidFile(
+        [
+            Problem(
+                str(log),
+                what,
+                "name another log, domain or time; `riskd replay` gives a log the features of this version",
+            )
+        ]
+    )
+
+
+def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tuple[Source, list[Policy]]:
+    """What to replay, and the policies read. Raises InvalidPolicy with every mistake of every file."""
+    from riskd.offline.policies.backtest import Choice, Source
+
+    policies, texts = read_policies(given, args.domain)
+    choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))
+    return Source(log=args.log, policies=texts, choice=choice, workers=args.processes, begin=begin), policies
+
+
+def read_policies(
+    given: Sequence[Path], domains: Sequence[str] | None
+) -> tuple[list[Policy], tuple[tuple[str, str], ...]]:
+    """The policies in files, or in directories of them; with their texts, read once. Raises InvalidPolicy."""
+    from riskd.adapters.cel_rules import CelCompiler
+    from riskd.adapters.policy_file import read_policy
+    from riskd.core.errors import InvalidPolicy, Problem
+    from riskd.core.features import NAMES
+
+    compiler = CelCompiler(NAMES)
+    problems: list[Problem] = []
+    found: dict[str, tuple[Policy, tuple[str, str]]] = {}
+    for path in [file for each in given for file in (sorted(each.glob("*.yaml")) if each.is_dir() else [each])]:
+        try:
+            text = path.read_text(encoding="utf-8")
+            policy = read_policy(str(path), text, compiler)
+        except InvalidPolicy as error:
+            problems += error.problems
+        except OSError as error:
+            problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
+        except UnicodeDecodeError as error:
+            problems.append(Problem(str(path), f"cannot be read: byte {error.start} is not UTF-8"))
+        else:
+            if policy.domain in found:
+                what = f"is another policy of {policy.domain}, beside {found[policy.domain][1][0]}"
+                problems.append(Problem(str(path), what, "name one of each identity domain"))
+            found[policy.domain] = policy, (str(path), text)
+    chosen = [domain for domain in DOMAINS if domain in found and (not domains or domain in domains)]
+    if not chosen and not problems:
+        problems.append(Problem(", ".join(map(str, given)), "has no policy of the domains asked for"))
+    if problems:
+        raise InvalidPolicy(problems)
+    return [found[domain][0] for domain in chosen], tuple(found[domain][1] for domain in chosen)

@@ -1,0 +1,106 @@
+"""`riskd policy test`: runs policy cases like a test runner."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskd.cli.terminal import print_json
+
+if TYPE_CHECKING:
+    from riskd.adapters.policy_file import Case
+    from riskd.core.policy import Policy
+    from riskd.offline.policies.cases import CaseReport, Result
+
+
+def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `policy test`."""
+    purpose = "run policy cases; exit code 1 if one fails, 2 if a file is refused"
+    parser = actions.add_parser("test", help=purpose, description=f"Test policies: {purpose}.")
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        type=Path,
+        nargs="*",
+        help="file of cases, or a directory of them (default: riskd's own)",
+    )
+    parser.add_argument(
+        "--policies", metavar="DIR", type=Path, help="judge these policies (default: those above the files of cases)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.config import data_directory
+    from riskd.offline.policies.cases import run_cases
+
+    begun = time.perf_counter()
+    report = run_cases(_load(args.paths or [data_directory("policies") / "tests"], args.policies))
+    if args.json:
+        print_json(report)
+    else:
+        _print(report, time.perf_counter() - begun)
+    return 1 if report.failed else 0
+
+
+def _load(given: list[Path], policies: Path | None) -> list[tuple[Policy, list[Case]]]:
+    """Every file's policy and cases. Raises InvalidPolicy with the mistakes of all of them."""
+    from riskd.adapters.cel_rules import CelCompiler
+    from riskd.adapters.policy_file import load_cases, load_policy
+    from riskd.core.errors import InvalidPolicy, Problem
+    from riskd.core.features import NAMES
+
+    compiler, known, loaded = CelCompiler(NAMES), {}, []
+    problems: dict[Problem, None] = {}
+    for path in given:
+        files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        if not files:
+            problems[Problem(str(path), "has no files of cases", "name them *.yaml")] = None
+        for file in files:
+
+            def policy_of(domain: str, beside: Path = policies or file.parent.parent) -> Policy:
+                source = beside / f"{domain}.yaml"
+                if source not in known:
+                    known[source] = load_policy(source, compiler)
+                return known[source]
+
+            try:
+                loaded.append(load_cases(file, policy_of))
+            except InvalidPolicy as error:
+                problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise InvalidPolicy(list(problems))
+    return loaded
+
+
+def _print(report: CaseReport, seconds: float) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for file in dict.fromkeys(result.file for result in report.results):
+        results = [result for result in report.results if result.file == file]
+        failed = [result for result in results if not result.passed]
+        mark = Text("failed" if failed else "passed", "bold red" if failed else "green")
+        console.print(mark, f"{file}: {len(results) - len(failed)} of {len(results)}")
+        for result in failed:
+            console.print(_explained(result))
+    for domain, rules in report.unproven.items():
+        if rules:
+            console.print(Text(f"{domain}: no case hits {', '.join(rules)}", "yellow"))
+    counts = f"{report.passed} passed, {report.failed} failed in {seconds:.1f} s"
+    console.print(Text(counts, "bold red" if report.failed else "bold green"))
+
+
+def _explained(result: Result) -> str:
+    rows = [f"  {result.file}:{result.line}: {result.journey}: {result.description}"]
+    for difference in result.differences:
+        if difference.expected[:1] in "-+" and difference.got[:1] in "-+":
+            names = " ".join(filter(None, (difference.expected, difference.got)))
+            rows.append(f"    {difference.part:<12} {names}")
+        else:
+            rows.append(f"    {difference.part:<12} expected {difference.expected}, got {difference.got}")
+    return "\n".join(rows)

@@ -1,0 +1,131 @@
+"""`riskd policy variables`: what conditions may name, and the reference page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from riskd.cli.terminal import print_json
+
+if TYPE_CHECKING:
+    from riskd.core.policy import Policy
+
+_INTRODUCTION: Final = """\
+# What conditions may name
+
+Every feature, gap, signal and list is a typed variable of [CEL](https://cel.dev): a misspelt name, a number of the
+wrong type or a comparison that no value meets is told when the policy is read, with line and column. How rules work
+says [policy.md](policy.md); what each feature is good for, [features.md](features.md).
+
+- **double**: write `1.0`, not `1`. **int**: write `1`. **bool**: by itself, or with `!`.
+- **Absence decides nothing.** A condition is true only if it is true whatever its absent facts may be. The last column
+  says which source has to be there; where its absence should count, ask for it: `"place" in gaps`.
+- Operators: `&& || ! == != < <= > >= in + - * / % ?:`; on texts `startsWith endsWith contains matches size`.
+
+This page is `riskd policy variables --markdown`; `--json` prints the same for programs, and `riskd policy variables
+FILE` adds the lists of a policy.
+"""
+
+
+class Row(Struct, frozen=True):
+    """One variable."""
+
+    name: str
+    type: str
+    values: str
+    meaning: str
+    sources: tuple[str, ...]
+    group: str
+
+
+def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `policy variables`."""
+    purpose = "show what conditions may name, with types and ranges"
+    parser = actions.add_parser("variables", help=purpose, description=f"Variables of conditions: {purpose}.")
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="policy file, whose lists are shown, too")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print the reference page docs/rules.md")
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    policy = None
+    if args.file is not None:
+        from riskd.adapters.cel_rules import CelCompiler
+        from riskd.adapters.policy_file import load_policy
+        from riskd.core.features import NAMES
+
+        policy = load_policy(args.file, CelCompiler(NAMES))
+    found = list(rows(policy))
+    if args.json:
+        print_json(found)
+    elif args.markdown:
+        print(page(found), end="")
+    else:
+        widths = [max(len(cells[at]) for cells in map(_cells, found)) for at in range(3)]
+        for cells in map(_cells, found):
+            print("  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=False)), cells[3]]))
+    return 0
+
+
+def rows(policy: Policy | None = None) -> Iterator[Row]:
+    """Every variable: those of the attempt, the sources, the features, and the lists of a policy."""
+    from riskd.core.context import SOURCES
+    from riskd.core.features import FEATURES
+    from riskd.core.lists import KINDS
+    from riskd.core.rules import LISTS, VARIABLES
+
+    for name, variable in VARIABLES.items():
+        values = "0.0 to 1.0" if name == "score" else ""
+        yield Row(name, _TYPES[variable.kind], values, variable.text, variable.sources, "attempt")
+    for source, text in SOURCES.items():
+        yield Row(f'"{source}" in gaps', "bool", "", f"missing: {text}", (), "gaps")
+    for feature in FEATURES:
+        span = str(feature.span)
+        yield Row(feature.name, "double", span, f"{feature.why} ({feature.unit})", feature.sources, feature.group)
+    if policy is None:
+        for kind, text in KINDS.items():
+            yield Row(f"{LISTS}NAME", "bool", kind, f"a list of {text}", _SOURCES[kind], "lists")
+        return
+    for name, each in policy.lists.items():
+        yield Row(f"{LISTS}{name}", "bool", each.kind, f"on the list {name}", _SOURCES[each.kind], "lists")
+
+
+_TYPES: Final = {
+    "double": "double",
+    "int": "int",
+    "bool": "bool",
+    "string": "string",
+    "strings": "list(string)",
+    "table": "map(string, string)",
+}
+_SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
+    "networks": (),
+    "asns": ("route",),
+    "countries": ("place",),
+    "issuers": ("federation",),
+    "device_ids": ("device_id",),
+}
+"""The source that each kind of list is looked up with; the address is always there."""
+
+
+def page(found: Sequence[Row]) -> str:
+    """The reference page."""
+    parts = [_INTRODUCTION]
+    for group in dict.fromkeys(row.group for row in found):
+        parts.append(
+            f"\n## {group.capitalize()}\n\n| variable | type | values | what it is | needs |\n|---|---|---|---|---|\n"
+        )
+        for row in (row for row in found if row.group == group):
+            name, kind, values, meaning = _cells(row)
+            parts.append(f"| `{name}` | {kind} | {values} | {meaning} | {', '.join(row.sources)} |\n")
+    return "".join(parts)
+
+
+def _cells(row: Row) -> tuple[str, str, str, str]:
+    return row.name, row.type, row.values, row.meaning.replace("|", "\\|")

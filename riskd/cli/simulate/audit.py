@@ -1,0 +1,66 @@
+"""What an audit of a world found, for people and for scripts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import asdict
+
+from riskd.cli.terminal import console, print_json
+
+if TYPE_CHECKING:
+    from riskd.offline.world.audit import Finding
+    from riskd.offline.world.directions import Turned
+
+LEAKS: Final = 1
+_SHOWN: Final = 12
+
+
+def report(findings: Sequence[Finding], turned: Sequence[Turned], *, as_json: bool) -> int:
+    """Print the findings, worst first; 1 where one of them is a leak, or where looking riskier is safer."""
+    leaks = [each for each in findings if each.fails]
+    wrong = [each for each in turned if each.fails]
+    if as_json:
+        found = {"groups": [_plain(each) for each in findings], "directions": [_direction(each) for each in turned]}
+        print_json(found)
+        return LEAKS if leaks or wrong else 0
+    from rich.table import Table
+
+    judged = sorted((each for each in findings if each.auc == each.auc), key=lambda each: -each.auc)
+    table = Table("domain", "class", "group", "attacks", "AUC", "at least", "told by", box=None)
+    for each in [*leaks, *(each for each in judged if not each.fails)][: max(_SHOWN, len(leaks))]:
+        low = f"{each.low:.3f}" if each.low == each.low else ""
+        told = ", ".join(each.telling)
+        table.add_row(each.domain, each.attack, each.group, str(each.rows), f"{each.auc:.3f}", low, told)
+    out = console()
+    out.print(table)
+    few = sorted({f"{each.attack} in {each.domain} ({each.rows})" for each in findings if each.auc != each.auc})
+    if few:
+        out.print(f"Too few attempts to judge: {', '.join(few)}. More users, days or --attack-share would help.")
+    verdict = f"{len(leaks)} of {len(judged)} comparisons LEAK" if leaks else f"no leak in {len(judged)} comparisons"
+    out.print(f"{verdict}: the worst are above.")
+    table = Table(
+        "domain", "class", "riskier", "of attempts", "attacks", "of owners", "of attackers", "at most", box=None
+    )
+    for one in sorted(turned, key=lambda each: (not each.fails, each.high))[: max(_SHOWN, len(wrong))]:
+        came, high = "that failed" if one.failed else "not failed", f"{one.high:.2f} times"
+        shares = f"{one.owners:.1%}", f"{one.attackers:.1%}"
+        table.add_row(one.domain, one.attack, one.feature, came, str(one.rows), *shares, high)
+    out.print(table)
+    verdict = f"{len(wrong)} of {len(turned)} comparisons" if wrong else f"in none of {len(turned)} comparisons"
+    out.print(f"Looking riskier proves honesty {'in ' if wrong else ''}{verdict}: the least are above.")
+    return LEAKS if leaks or wrong else 0
+
+
+def _direction(one: Turned) -> dict[str, object]:
+    return {**asdict(one), "turned": one.fails}
+
+
+def _plain(finding: Finding) -> dict[str, object]:
+    """JSON has no NaN: what could not be judged is null."""
+    figures = {
+        name: None if math.isnan(value) else value for name, value in (("auc", finding.auc), ("low", finding.low))
+    }
+    return {**asdict(finding), **figures, "leak": finding.fails}

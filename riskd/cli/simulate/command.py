@@ -1,0 +1,213 @@
+"""`riskd simulate`: a world of people, machines and attackers, lived through the real engine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
+
+from riskd.cli.extras import require
+from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import console, print_json, progress
+from riskd.core.attempt import DOMAINS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from riskd.core.errors import Problem
+    from riskd.offline.world.assumptions import Values
+    from riskd.offline.world.run import Made
+
+MOST_WEIGHT = 1000
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `simulate`."""
+    parser = commands.add_parser(
+        "simulate",
+        description="Let people, machines and attackers sign in to the real engine for some months, and keep its "
+        "decision log with the truth beside it. Addresses are real ones, drawn from the installed geo databases. The "
+        "same seed makes the same files; another number of users makes another world. What the world takes for granted "
+        "is a table (--assumptions). docs/simulation.md says what it is good for, and what not.",
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="empty directory to leave everything in")
+    parser.add_argument("--users", metavar="N", type=int, default=350, help="accounts (default: %(default)s)")
+    parser.add_argument("--days", metavar="N", type=float, default=60.0, help="days to live (default: %(default)g)")
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="which world (default: %(default)s)")
+    parser.add_argument(
+        "--domain", choices=DOMAINS, action="append", help="identity domain; repeatable (default: all three)"
+    )
+    parser.add_argument(
+        "--attack-share", metavar="P", type=float, default=0.06, help="of all attempts, about (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--weight",
+        metavar="CLASS=N",
+        action="append",
+        default=[],
+        help="weight of a class of attack among those of its domain, instead of its own in the table of attackers: 0 "
+        "for none; repeatable",
+    )
+    parser.add_argument("--vary", metavar="SEED", type=int, help="draw every assumption from its range")
+    parser.add_argument("--assumptions", action="store_true", help="print the table of assumptions, and do no more")
+    parser.add_argument(
+        "--audit",
+        metavar="DIR",
+        type=Path,
+        nargs="*",
+        help="look for what gives attackers away and must not, and for where looking riskier proves honesty, in the "
+        "worlds of an earlier --out, or in one made for it and thrown away; exit code 1 when there is something",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print the page docs/simulation.md, and do no more")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_arguments(parser)
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.offline.world.assumptions import DEFAULTS, varied
+
+    values = DEFAULTS if args.vary is None else varied(args.vary)
+    if args.markdown:
+        from riskd.cli.simulate.page import page
+
+        print(page(), end="")
+        return 0
+    if args.assumptions:
+        _assumptions(values, as_json=args.json)
+        return 0
+    if args.audit is not None:
+        return _audit(args, values)
+    made, seconds = _simulated(args, values, args.out)
+    count = sum(made.assessments.values())
+    events = count + sum(made.outcomes.values())
+    if args.json:
+        rate = {"seconds": round(seconds, 3), "events_per_second": round(events / seconds)}
+        print_json(asdict(made) | rate)
+    else:
+        _print(made, count, events, seconds, args.out)
+    return 0
+
+
+def _audit(args: argparse.Namespace, values: Values) -> int:
+    require("sklearn", "the audit fits small models")
+    if args.audit:
+        return _audited(args, args.audit)
+    with TemporaryDirectory(prefix="riskd-world-") as name:
+        _simulated(args, values, Path(name))
+        return _audited(args, [Path(name)])
+
+
+def _audited(args: argparse.Namespace, directories: Sequence[Path]) -> int:
+    from riskd.cli.simulate.audit import report
+    from riskd.offline.world.audits import CLASSES, audited
+
+    with progress() as begin:
+        advance = begin("audit", 4 * len(CLASSES) * len(directories))
+        findings, turned = audited(given(args).settings, directories, advance)
+    return report(findings, turned, as_json=args.json)
+
+
+def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tuple[Made, float]:
+    from riskd.cli.version import version
+    from riskd.core.errors import InvalidSettings, Problem
+    from riskd.offline.world.open import open_world
+    from riskd.offline.world.run import run
+    from riskd.offline.world.world import Settings
+    from riskd.wiring import active_release
+
+    weights, wrong = _weights(args.weight)
+    wrong += [
+        Problem(name, f"{value:g} is not {what}", f"give {what}")
+        for name, value, fits, what in (
+            ("--users", args.users, args.users >= 1, "a number of users"),
+            ("--days", args.days, 0 < args.days <= 3650, "a number of days, at most ten years"),
+            ("--attack-share", args.attack_share, 0 <= args.attack_share <= 0.5, "a share from 0 to 0.5"),
+        )
+        if not fits
+    ]
+    if out is None:
+        wrong.append(Problem("--out", "is missing", "name a directory for the log and the truth"))
+    if wrong or out is None:
+        raise InvalidSettings(wrong)
+    chosen = tuple(domain for domain in DOMAINS if not args.domain or domain in args.domain)
+    wanted = Settings(
+        users=args.users,
+        days=args.days,
+        seed=args.seed,
+        domains=chosen,
+        attack_share=args.attack_share,
+        weights=weights,
+    )
+    settings = given(args).settings
+    release = active_release(settings)
+    with progress() as begin:
+        world, geo = open_world(settings, wanted, values)
+        advance, done = begin("simulate", 1000), 0
+
+        def report(part: float) -> None:
+            nonlocal done
+            reached = int(part * 1000)
+            advance(reached - done)
+            done = reached
+
+        return run(world, release, geo, out, report, version=version(), varied=args.vary)
+
+
+def _weights(told: list[str]) -> tuple[dict[str, float], list[Problem]]:
+    """The weights by class, and what is wrong with those that are none."""
+    from riskd.core.errors import Problem
+    from riskd.offline.world.attacks import CLASSES
+
+    found: dict[str, float] = {}
+    wrong: list[Problem] = []
+    for each in told:
+        name, _, number = each.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = -1.0
+        if name not in CLASSES:
+            wrong.append(Problem("--weight", f"{name!r} is no class of attack", f"one of {', '.join(CLASSES)}"))
+        elif not 0 <= found[name] <= MOST_WEIGHT:
+            wrong.append(
+                Problem("--weight", f"{each!r} is no weight", f"{name}=N with a number from 0 to {MOST_WEIGHT}")
+            )
+    return found, wrong
+
+
+def _print(made: Made, count: int, events: int, seconds: float, out: Path) -> None:
+    from rich.table import Table
+
+    shown = console()
+    table = Table("domain", "journey", "assessments", box=None)
+    for name, number in made.assessments.items():
+        table.add_row(*name.split(" "), f"{number:,}")
+    shown.print(table)
+    table = Table("domain", "attack", "assessments", box=None)
+    for name, number in made.attacks.items():
+        table.add_row(*name.split(" "), f"{number:,}")
+    shown.print(table)
+    share = sum(made.attacks.values()) / max(count, 1)
+    shown.print(
+        f"{count:,} assessments, {share:.1%} of them attacks, and {events - count:,} outcomes in {seconds:.1f} s: "
+        f"{events / seconds:,.0f} events/s.\n{out}: decisions/ (the log), truth.jsonl (who it was), world.json (how)."
+    )
+
+
+def _assumptions(values: Values, *, as_json: bool) -> None:
+    from rich.table import Table
+
+    from riskd.offline.world.assumptions import TABLE
+
+    if as_json:
+        print_json([asdict(each) | {"value": values[each.name]} for each in TABLE])
+        return
+    table = Table("name", "value", "range", "unit", "what", "source", box=None)
+    for each in TABLE:
+        spread = f"{each.low:g} to {each.high:g}"
+        table.add_row(each.name, f"{values[each.name]:g}", spread, each.unit, each.what, each.source)
+    console().print(table)

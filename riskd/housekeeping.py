@@ -1,0 +1,100 @@
+"""What keeps the store and the decision log of a service in order: expiry, a pepper's rotation, compaction."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.adapters.decision_log import FileLogArchive
+from riskd.adapters.rekeying import read_mark
+from riskd.background import every
+from riskd.config import Settings, obtain_peppers
+from riskd.core.assess import Release
+from riskd.core.errors import InvalidSettings, Unavailable
+from riskd.engine import Engine
+from riskd.ports import HistoryStore
+from riskd.stores import keyed
+from riskd.sweeper import Sweeper
+
+DUE_SECONDS: Final = 30.0
+"""Time between two looks whether the log is due for compaction."""
+_LOG: Final = logging.getLogger("riskd.housekeeping")
+
+
+class Keyed(Struct, frozen=True):
+    """The peppers that are in use, and how many layers of them the store has."""
+
+    layers: int
+    peppers: list[bytes]
+
+
+def kept_seconds(release: Release) -> dict[str, float]:
+    """Seconds that each identity domain keeps its lines of the decision log."""
+    return {domain: float(policy.retention.log) for domain, policy in release.policies.items()}
+
+
+@contextmanager
+def housekeeping(
+    settings: Settings, engine: Engine, archive: FileLogArchive, base: HistoryStore, known: Keyed
+) -> Iterator[None]:
+    """Keep house until this is left. `base`: the store below the one that moves records, which has those of `known`."""
+    keeper, compactor = _Keeper(settings, engine, base, known), _Compactor(settings, engine, archive)
+    with every(settings.store.sweep_s, keeper.look, "housekeeping"), every(DUE_SECONDS, compactor.look, "compaction"):
+        yield
+
+
+class _Keeper:
+    """Sweeps expired records, and takes up a rotation of the pepper."""
+
+    def __init__(self, settings: Settings, engine: Engine, base: HistoryStore, known: Keyed) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._base = base
+        self._known = known
+        self._meter = engine.parts.meter
+        self._sweeper = Sweeper(base, self._meter)
+
+    def look(self, stop: threading.Event) -> None:
+        try:
+            self._sweeper.sweep()
+            self._rekey()
+        except Unavailable as error:
+            self._meter.failed("store")
+            _LOG.error("store_failed", extra={"fields": {"problems": error.problems}})
+        except InvalidSettings as error:
+            self._meter.failed("reload")
+            _LOG.error("pepper_refused", extra={"fields": {"problems": error.problems}})
+
+    def _rekey(self) -> None:
+        mark, peppers = read_mark(self._base), obtain_peppers(self._settings)
+        found = Keyed(mark.layers, peppers)
+        if self._known != found:
+            self._engine.rekey(*keyed(self._base, peppers, mark, self._meter))
+            self._known = found
+            _LOG.info("pepper", extra={"fields": {"layers": len(peppers) - 1, "moved": mark.layers}})
+
+
+class _Compactor:
+    """Compacts the log whenever nobody has for `log.compact_minutes`."""
+
+    def __init__(self, settings: Settings, engine: Engine, archive: FileLogArchive) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._archive = archive
+        self._began = time.time()
+
+    def look(self, stop: threading.Event) -> None:
+        meter = self._engine.parts.meter
+        try:
+            state = self._archive.state()
+            meter.logged(state.segments, state.size, state.compacted or self._began, state.asked)
+            if state.compacted + self._settings.log.compact_minutes * 60 <= time.time():
+                self._archive.compact(kept_seconds(self._engine.release), stop)
+        except Unavailable:
+            meter.failed("compaction")

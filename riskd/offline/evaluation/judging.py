@@ -1,0 +1,248 @@
+"""Judges scores on the same rows: recall at a false-positive rate by class and history, step-up of honest segments.
+
+Every figure is computed once over all rows, and again over each bootstrap of their subjects, all models by the same
+draws, so that differences between two models have intervals of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from riskd.offline.evaluation.document import (
+    RATES,
+    Difference,
+    Estimate,
+    Judged,
+    Part,
+    Point,
+    Recall,
+    Reliability,
+    StepUp,
+)
+from riskd.offline.evaluation.document import Reauthentication as Cost
+from riskd.offline.evaluation.operating import Floats, Ranked, shares
+from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
+
+DEPTHS: Final = {"none": 0.0, "1 to 4": 5.0, "5 to 19": 20.0, "20 and more": np.inf}
+"""Names of history depths, in decayed sign-ins, each with where it ends."""
+RECALLS: Final = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+"""Shares of attacks found for which the cost to honest people is told."""
+CURVE: Final = tuple(float(rate) for rate in np.round(np.geomspace(1e-4, 1.0, 41), 6))
+BINS: Final = 15
+ANY: Final = "fraud"
+"""The class of attacks whose class nobody knows."""
+Counts = NDArray[np.uint8]
+"""How often each row was drawn: a byte, since 200 draws of a million rows are to be held at once."""
+_LEVEL: Final = (0.025, 0.975)
+
+
+class Scored(Struct, frozen=True, kw_only=True):
+    """What a model says of the rows: higher is riskier. `probabilities` where it claims any.
+
+    `left_out` has, for a class of attack, the scores by the same recipe trained without it.
+    """
+
+    version: str = ""
+    scores: Floats
+    probabilities: Floats | None = None
+    left_out: dict[str, Floats] = {}
+
+
+class _Key(Struct, frozen=True):
+    part: Part
+    name: str
+    rate: str
+
+
+def judge(
+    rows: Rows, scored: Mapping[str, Scored], *, seed: int, resamples: int, candidate: str
+) -> tuple[dict[str, Judged], tuple[Difference, ...]]:
+    """Figures of each model, and those of `candidate` less those of each other one.
+
+    Rows whose label is unknown are not judged. There must be at least one good and one fraudulent row.
+    """
+    frame = _Frame(rows)
+    draws = [frame.everybody(), *(frame.draw(seed, number) for number in range(resamples))]
+    figures = {
+        name: {key: values for part in _parts(frame, one, draws) for key, values in part.items()}
+        for name, one in scored.items()
+    }
+    models = {name: _judged(frame, one, figures[name]) for name, one in scored.items()}
+    differences = tuple(
+        Difference(
+            other=other,
+            part=key.part,
+            name=key.name,
+            rate=key.rate,
+            difference=_estimate(frame.total(key), values - _counterpart(found, key)),
+        )
+        for other, found in figures.items()
+        if other != candidate
+        for key, values in figures[candidate].items()
+        if key in found or key.part == "left_out"
+    )
+    return models, differences
+
+
+def _counterpart(found: Mapping[_Key, Floats], key: _Key) -> Floats:
+    """The same figure of another model; of a class left out, its recall of that class by all that it knows, unless it
+    was trained without it, too."""
+    return found[key] if key in found else found[_Key("class", key.name, key.rate)]
+
+
+def _parts(frame: _Frame, one: Scored, draws: list[Counts]) -> list[dict[_Key, Floats]]:
+    found = [frame.figures(one.scores, draws, frame.keys)]
+    for attack, scores in one.left_out.items():
+        if attack in frame.attacks:
+            found.append(frame.figures(scores, draws, [_Key("left_out", attack, rate) for rate in RATES]))
+    return found
+
+
+class _Frame:
+    """The rows that are judged, cut into groups once."""
+
+    def __init__(self, rows: Rows) -> None:
+        chosen = rows.labels == GOOD
+        fraud = rows.labels == FRAUD
+        self.good, self.fraud = np.flatnonzero(chosen), np.flatnonzero(fraud)
+        _, subjects = np.unique(rows.subjects, return_inverse=True)
+        self.subjects: NDArray[np.intp] = subjects
+        attacks = np.where(rows.attacks[self.fraud] == HONEST, ANY, rows.attacks[self.fraud])
+        depths = depth_of(rows)[self.fraud]
+        self.attacks = tuple(map(str, np.unique(attacks)))
+        segments = [set(each.split()) for each in rows.segments[self.good]]
+        names = sorted({name for each in segments for name in each})
+        everyone = [("everybody", np.ones(len(self.good), dtype=np.bool_))]
+        self._groups: dict[Part, dict[str, Floats]] = {
+            "overall": {"all": np.ones(len(self.fraud))},
+            "class": {name: (attacks == name).astype(np.float64) for name in self.attacks},
+            "depth": {name: (depths == name).astype(np.float64) for name in DEPTHS},
+            "segment": {
+                name: mask.astype(np.float64)
+                for name, mask in [*everyone, *((name, np.array([name in s for s in segments])) for name in names)]
+            },
+        }
+        self._groups["left_out"] = self._groups["class"]
+        self.keys = [
+            _Key(part, name, rate)
+            for part, groups in self._groups.items()
+            if part != "left_out"
+            for name in groups
+            for rate in RATES
+        ]
+
+    def total(self, key: _Key) -> int:
+        """Rows that a figure is a share of."""
+        return int(self._groups[key.part][key.name].sum())
+
+    def everybody(self) -> Counts:
+        """Each row once."""
+        return np.ones(len(self.subjects), dtype=np.uint8)
+
+    def draw(self, seed: int, number: int) -> Counts:
+        """How often each row is there when as many subjects are drawn as there are, each with all its rows."""
+        count = int(self.subjects.max()) + 1
+        drawn = np.random.default_rng((seed, number)).integers(count, size=count)
+        often: Counts = np.minimum(np.bincount(drawn, minlength=count), 255).astype(np.uint8)[self.subjects]
+        return often
+
+    def figures(self, scores: Floats, draws: list[Counts], keys: list[_Key]) -> dict[_Key, Floats]:
+        """Each figure over each draw."""
+        good, fraud = scores[self.good], scores[self.fraud]
+        ranked = Ranked(good)
+        found = {key: np.full(len(draws), np.nan) for key in keys}
+        for rate, share in RATES.items():
+            of_rate = [key for key in keys if key.rate == rate]
+            honest = [key for key in of_rate if key.part == "segment"]
+            attacks = [key for key in of_rate if key.part != "segment"]
+            for chosen, rows, values in ((honest, self.good, good), (attacks, self.fraud, fraud)):
+                if not chosen:
+                    continue
+                groups = np.stack([self._groups[key.part][key.name] for key in chosen])
+                for number, often in enumerate(draws):
+                    chances = ranked.threshold(share, often[self.good].astype(np.float64)).challenged(values)
+                    told = shares(chances, often[rows].astype(np.float64), groups)
+                    for key, value in zip(chosen, told, strict=True):
+                        found[key][number] = value
+        return found
+
+
+def depth_of(rows: Rows) -> NDArray[np.str_]:
+    """The name in `DEPTHS` of each row's history."""
+    column = rows.vectors[:, rows.names.index("history_depth")]
+    depth = np.nan_to_num(column, nan=0.0)
+    names = np.array(list(DEPTHS))
+    edges = [1e-9, *list(DEPTHS.values())[1:-1]]
+    named: NDArray[np.str_] = names[np.searchsorted(edges, depth, side="right")]
+    return named
+
+
+def _estimate(total: int, values: Floats) -> Estimate:
+    """The figure of all rows, which comes first, between quantiles of the others."""
+    if not total or np.isnan(values[0]):
+        return Estimate(total, None, None, None)
+    low, high = np.nanquantile(values[1:], _LEVEL) if len(values) > 1 else (values[0], values[0])
+    return Estimate(total, *(float(np.round(value, 6)) for value in (values[0], low, high)))
+
+
+def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Floats]) -> Judged:
+    def told(part: Part) -> dict[str, dict[str, Estimate]]:
+        found: dict[str, dict[str, Estimate]] = {}
+        for key, values in figures.items():
+            if key.part == part:
+                found.setdefault(key.name, {})[key.rate] = _estimate(frame.total(key), values)
+        return found
+
+    good, fraud = one.scores[frame.good], one.scores[frame.fraud]
+    ranked, once = Ranked(good), np.ones(len(good))
+    return Judged(
+        version=one.version,
+        thresholds={name: ranked.threshold(rate, once).score for name, rate in RATES.items()},
+        overall=Recall("all", told("overall")["all"]),
+        classes=tuple(Recall(name, at) for name, at in told("class").items()),
+        depths=tuple(Recall(name, at) for name, at in told("depth").items()),
+        left_out=tuple(Recall(name, at) for name, at in told("left_out").items()),
+        segments=tuple(StepUp(name, at) for name, at in told("segment").items()),
+        reauthentications=tuple(cost(good, fraud, frame.subjects[frame.good], recall) for recall in RECALLS),
+        reliability=None
+        if one.probabilities is None
+        else reliability(one.probabilities[frame.good], one.probabilities[frame.fraud]),
+        curve=tuple((rate, round(float(ranked.threshold(rate, once).challenged(fraud).mean()), 6)) for rate in CURVE),
+    )
+
+
+def cost(good: Floats, fraud: Floats, subjects: NDArray[np.intp], recall: float) -> Cost:
+    """Challenges of honest people when `recall` of the attacks is to be found."""
+    chances = Ranked(fraud).threshold(recall, np.ones(len(fraud))).challenged(good)
+    _, compact = np.unique(subjects, return_inverse=True)
+    each = np.bincount(compact, chances)
+    return Cost(
+        recall=recall,
+        median=round(float(np.median(each)), 6),
+        mean=round(float(each.mean()), 6),
+        share=round(float(chances.mean()), 6),
+    )
+
+
+def reliability(good: Floats, fraud: Floats) -> Reliability:
+    """How far probabilities can be taken at their word, in bins of equally many rows."""
+    said = np.concatenate([good, fraud])
+    found = np.concatenate([np.zeros(len(good)), np.ones(len(fraud))])
+    order = np.argsort(said, kind="stable")
+    points = [
+        Point(len(part), float(said[part].mean()), float(found[part].mean()))
+        for part in np.array_split(order, BINS)
+        if len(part)
+    ]
+    base = float(found.mean())
+    return Reliability(
+        ece=sum(point.rows * abs(point.said - point.found) for point in points) / len(said),
+        brier=float(np.mean((said - found) ** 2)),
+        reference=base * (1 - base),
+        points=tuple(points),
+    )

@@ -1,0 +1,156 @@
+"""An evaluation as Markdown, for a terminal, a review or a card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from riskd.offline.charts import date
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Estimate, Evaluation, Judged, Recall
+
+NAMES: Final = {
+    "candidate": "candidate",
+    "champion": "champion",
+    "freeman": "Freeman",
+    "rules": "rules of thumb",
+    "isolation_forest": "isolation forest",
+    "large_boosted": "large boosted trees",
+}
+
+
+def markdown(found: Evaluation) -> str:
+    """The whole evaluation."""
+    data = found.data
+    lines = [
+        f"# {found.models[CANDIDATE].version}, {found.domain}",
+        "",
+        (
+            f"{data.rows:,} assessments of {data.subjects:,} subjects, {date(data.first)} to {date(data.last)}:"
+            f" {data.good:,} good, {data.fraud:,} fraud by {data.labels}, {data.unknown:,} unlabelled and not judged."
+            f" Intervals: 95 %, {found.resamples} bootstraps of the subjects."
+        ),
+        "",
+        *_section("Recall by class of attack", recalls(found.models)),
+        *_section("Recall by depth of history", recalls(found.models, "depths")),
+        *_section("With the class left out of training", _left_out(found)),
+        *_section("Honest attempts above the threshold, by segment", _segments(found)),
+        *_section("What finding more costs: challenges of honest people", _costs(found)),
+        *_section("Probabilities", _reliability(found)),
+        *_section("Goals at 1 % false positives", _goals(found)),
+    ]
+    return "\n".join(lines)
+
+
+def recalls(models: Mapping[str, Judged], part: str = "classes", names: Mapping[str, str] = NAMES) -> str:
+    """Recall of each group of attacks by each model, at each rate."""
+    head = ["attacks", "rows", *(f"{names[name]} {rate}" for rate in RATES for name in models)]
+    first = next(iter(models.values()))
+    groups: list[Sequence[Recall]] = [
+        [(model.overall, *getattr(model, part))[number] for model in models.values()]
+        for number in range(1 + len(getattr(first, part)))
+    ]
+    return table(
+        head,
+        (
+            [group[0].name, f"{_total(group[0]):,}", *(share(each.at[rate]) for rate in RATES for each in group)]
+            for group in groups
+        ),
+    )
+
+
+def table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
+    """A Markdown table whose columns line up; '' without rows."""
+    cells = [list(head), *rows]
+    if len(cells) == 1:
+        return ""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        told = (
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return f"| {' | '.join(told)} |"
+
+    rule = "|" + "|".join("-" * (width + 1) + (":" if at else "-") for at, width in enumerate(widths)) + "|"
+    return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
+
+
+def share(found: Estimate) -> str:
+    """`28.5 % (26.1 to 31.0)`; `-` of nothing."""
+    if found.value is None:
+        return "-"
+    if found.low is None or found.high is None or found.low == found.high == found.value:
+        return f"{found.value * 100:.1f} %"
+    return f"{found.value * 100:.1f} % ({found.low * 100:.1f} to {found.high * 100:.1f})"
+
+
+def _section(title: str, body: str) -> Iterator[str]:
+    if body:
+        yield from (f"## {title}", "", body, "")
+
+
+def _total(each: Recall) -> int:
+    return next(iter(each.at.values())).total
+
+
+def _left_out(found: Evaluation) -> str:
+    candidate = found.models[CANDIDATE]
+    others = [name for name in found.models if name not in (CANDIDATE, CHAMPION, "large_boosted")]
+    head = ["class left out", "rows", "candidate", "champion", *(NAMES[name] for name in others), "trained with it"]
+
+    def row(each: Recall) -> list[str]:
+        known = [found.models[name] for name in (CHAMPION, *others) if name in found.models]
+        told = [share(_of(model, each.name).at["1%"]) for model in (*known, candidate)]
+        return [each.name, f"{_total(each):,}", share(each.at["1%"]), *told]
+
+    return table(head, (row(each) for each in candidate.left_out))
+
+
+def _of(model: Judged, attack: str) -> Recall:
+    return next(each for each in model.classes if each.name == attack)
+
+
+def _segments(found: Evaluation) -> str:
+    shown = {name: found.models[name] for name in (CANDIDATE, CHAMPION, "large_boosted") if name in found.models}
+    head = ["segment", "rows", *(f"{NAMES[name]} {rate}" for rate in RATES for name in shown)]
+
+    def rows() -> Iterator[list[str]]:
+        for number, first in enumerate(found.models[CANDIDATE].segments):
+            each = [model.segments[number] for model in shown.values()]
+            total = next(iter(first.at.values())).total
+            yield [first.name, f"{total:,}", *(share(one.at[rate]) for rate in RATES for one in each)]
+
+    return table(head, rows())
+
+
+def _costs(found: Evaluation) -> str:
+    head = ["attacks found", *(f"{NAMES[name]}, mean (median) a subject" for name in found.models)]
+
+    def rows() -> Iterator[list[str]]:
+        for number, first in enumerate(found.models[CANDIDATE].reauthentications):
+            told = [model.reauthentications[number] for model in found.models.values()]
+            yield [f"{first.recall:.0%}", *(f"{each.mean:.2f} ({each.median:.0f}), {each.share:.1%}" for each in told)]
+
+    return table(head, rows())
+
+
+def _reliability(found: Evaluation) -> str:
+    rows = (
+        [NAMES[name], f"{each.ece:.4f}", f"{each.brier:.5f}", f"{each.reference:.5f}"]
+        for name, model in found.models.items()
+        if (each := model.reliability)
+    )
+    return table(["model", "calibration error", "Brier score", "base rate's Brier score"], rows)
+
+
+def _goals(found: Evaluation) -> str:
+    rows = (
+        [goal.name, goal.attack, f"{goal.margin * 100:+.1f}", _verdict(met=goal.met, sure=goal.sure)]
+        for goal in found.goals
+    )
+    return table(["at least as good", "class", "margin in points", "reached"], rows)
+
+
+def _verdict(*, met: bool, sure: bool) -> str:
+    return ("yes" if met else "no") + ("" if sure else ", within the interval")

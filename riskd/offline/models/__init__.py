@@ -1,0 +1,1 @@
+"""What models say and do: explained, compared, and let decide."""

@@ -1,0 +1,161 @@
+"""What moved a score, and what moves scores on the whole: exact contributions, of one vector and over a log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from riskd.adapters.decision_log import read_segment, readable, segments_of
+from riskd.core.assess import reasons
+from riskd.core.assessment import Reason
+from riskd.core.errors import InvalidFile, Problem
+from riskd.core.features import FEATURES, NAMES
+from riskd.core.forest import Forest
+from riskd.core.record import AssessmentRecord
+
+_SOURCE: Final = b'{"type":"assessment"'
+_DECODER: Final = msgspec.json.Decoder(AssessmentRecord)
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """One feature's part in a score: `contribution` is how much lower the log-odds would be had it been `usual`."""
+
+    feature: str
+    unit: str
+    value: float | None
+    usual: float | None
+    contribution: float
+
+
+class Explained(Struct, frozen=True, kw_only=True):
+    """A score and its parts, the strongest first. `recorded` is the score that the log has, of `recorded_model`."""
+
+    model: str
+    score: float
+    log_odds: float
+    parts: tuple[Part, ...]
+    reasons: tuple[Reason, ...]
+    recorded: float | None = None
+    recorded_model: str = ""
+
+
+class Importance(Struct, frozen=True, kw_only=True):
+    """What a feature does over many rows: how much it moves log-odds (the mean of absolute contributions), in which
+    direction (the plain mean), and the share of rows that it moves at all."""
+
+    feature: str
+    moves: float
+    mean: float
+    share: float
+
+
+def explained(forest: Forest, vector: Sequence[float], record: AssessmentRecord | None = None) -> Explained:
+    """The score of a vector by a model, explained. Features that moved nothing are left out."""
+    found = forest.explain(vector)
+    moved = found.contributions or ()
+    order = sorted(range(len(moved)), key=lambda column: -abs(moved[column]))
+    parts = tuple(
+        Part(
+            feature=NAMES[column],
+            unit=FEATURES[column].unit,
+            value=_known(vector[column]),
+            usual=_known(forest.references[column]),
+            contribution=moved[column],
+        )
+        for column in order
+        if moved[column]
+    )
+    return Explained(
+        model=forest.version,
+        score=found.probability,
+        log_odds=found.log_odds,
+        parts=parts,
+        reasons=reasons((), list(vector), moved),
+        recorded=record.score if record else None,
+        recorded_model=record.model if record else "",
+    )
+
+
+def importance(forest: Forest, vectors: Sequence[Sequence[float]]) -> list[Importance]:
+    """Every feature that moves a score of these, the strongest first."""
+    size = len(NAMES)
+    moves, mean, hits = [0.0] * size, [0.0] * size, [0] * size
+    for vector in vectors:
+        for column, moved in enumerate(forest.contributions(vector)):
+            if moved:
+                moves[column] += abs(moved)
+                mean[column] += moved
+                hits[column] += 1
+    rows = max(len(vectors), 1)
+    found = [
+        Importance(feature=NAMES[at], moves=moves[at] / rows, mean=mean[at] / rows, share=hits[at] / rows)
+        for at in range(size)
+        if hits[at]
+    ]
+    return sorted(found, key=lambda each: -each.moves)
+
+
+def find(log: Path, assessment_id: str) -> AssessmentRecord:
+    """One assessment of a decision log. Raises InvalidFile when it is not there, or is of other features."""
+    wanted = assessment_id.encode()
+    for path in segments_of(log):
+        for line in _lines(path):
+            if wanted in line and (record := _decoded(line)) and record.id == assessment_id:
+                if len(record.vector) != len(NAMES):
+                    what = f"has {len(record.vector)} features, and this riskd has {len(NAMES)}"
+                    raise InvalidFile([Problem(assessment_id, what, "explain it with the version that assessed it")])
+                return record
+    raise InvalidFile([Problem(str(log), f"has no assessment {assessment_id!r:.80}", "riskd log says which log it is")])
+
+
+def sample(log: Path, domain: str, most: int) -> list[AssessmentRecord]:
+    """At most so many assessments of a domain, spread over the log: every second is let go when there are too many.
+
+    Raises InvalidFile for a log that cannot be read, or has none.
+    """
+    kept: list[AssessmentRecord] = []
+    step, at = 1, 0
+    for path in segments_of(log):
+        for line in _lines(path):
+            if domain.encode() not in line:
+                continue
+            at += 1
+            if at % step == 0 and (record := _decoded(line)) and _fits(record, domain):
+                kept.append(record)
+                if len(kept) > most:
+                    kept, step = kept[1::2], 2 * step
+    if not kept:
+        raise InvalidFile([Problem(str(log), f"has no assessment of {domain} with the features of this riskd")])
+    return kept
+
+
+def vector_of(record: AssessmentRecord) -> list[float]:
+    """The features that were assessed, NaN where one was missing."""
+    return [math.nan if value is None else value for value in record.vector]
+
+
+def _fits(record: AssessmentRecord, domain: str) -> bool:
+    return record.domain == domain and len(record.vector) == len(NAMES)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with readable(path):
+        for line in read_segment(path):
+            if line.startswith(_SOURCE):
+                yield line
+
+
+def _decoded(line: bytes) -> AssessmentRecord | None:
+    try:
+        return _DECODER.decode(line)
+    except msgspec.DecodeError:
+        return None
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,171 @@
+"""The gate of `riskd model promote`: what a candidate must not be worse at than the champion."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from math import nan
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.features import NAMES
+from riskd.core.forest import Forest
+from riskd.core.model import ForestDocument, Split
+from riskd.core.score import Scorer
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, Difference, Evaluation, Judged, Recall, StepUp
+
+MISCALIBRATED: Final = 0.01
+"""Expected calibration error that is always good enough."""
+SLOWER: Final = 1.25
+"""How many times the champion's time a score may always take."""
+TREES, LEAVES = 100, 32
+"""Of the forest that a score may always take as long as."""
+VISIBLE: Final = 0.02
+"""A difference of shares from which on it is worth a word although it may be chance."""
+_ROUNDS: Final = 15
+_VECTORS: Final = 200
+
+
+class Check(Struct, frozen=True):
+    """One thing that the candidate must not be worse at, with its figures in words."""
+
+    name: str
+    passed: bool
+    said: str
+
+
+def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: str) -> Iterator[Check]:
+    """What an evaluation of version `candidate` beside `champion` says, at one of `evaluation.RATES`.
+
+    A recall counts as lost, and an honest segment as burdened, where the 95 % interval of the paired difference
+    lies wholly on the wrong side of nothing.
+    """
+    if evaluation is None:
+        yield Check("evaluation", False, "there is none: riskd evaluate --keep writes it into the bundle")
+        return
+    mismatch = _mismatch(evaluation, candidate, champion)
+    data = evaluation.data
+    said = f"{data.rows:,} rows of {data.subjects:,} subjects, {data.fraud:,} frauds, labels from {data.labels}"
+    yield Check("evaluation", not mismatch, mismatch or said)
+    if mismatch:
+        return
+    old, new = evaluation.models[CHAMPION], evaluation.models[CANDIDATE]
+    paired = [each for each in evaluation.differences if each.other == CHAMPION and each.rate == rate]
+    if not paired:
+        yield Check("recall", False, f"the evaluation compares nothing at {rate}")
+    yield from (_compared(each, old, new) for each in paired)
+    yield _calibrated(old, new)
+
+
+def _mismatch(evaluation: Evaluation, candidate: str, champion: str) -> str:
+    """What of the evaluation is of others, '' if nothing is."""
+    for name, version in ((CANDIDATE, candidate), (CHAMPION, champion)):
+        found = evaluation.models.get(name)
+        if found is None:
+            return f"has no {name}"
+        if found.version != version:
+            return f"is of {name} {found.version}, and not {version}"
+    return ""
+
+
+def _compared(each: Difference, old: Judged, new: Judged) -> Check:
+    """Recall must not be surely lower, the share of honest people who are stepped up not surely higher."""
+    worse = 1.0 if each.part == "segment" else -1.0
+    what = "step-ups" if each.part == "segment" else "recall"
+    name = " ".join(filter(None, (what, each.part, each.name if each.name != each.part else "")))
+    figure = each.difference
+    if figure.value is None or figure.low is None or figure.high is None:
+        return Check(name, True, "no rows")
+    lost = figure.high < 0 if worse < 0 else figure.low > 0
+    before, after = (_share(judged, each) for judged in (old, new))
+    moved = f"{_points(figure.value)} ({_points(figure.low)} to {_points(figure.high)})"
+    unsure = not lost and figure.value * worse >= VISIBLE
+    said = f"{before} -> {after} at {each.rate}, {moved} of {figure.total:,}"
+    return Check(name, not lost, said + (": may be chance, more rows would tell" if unsure else ""))
+
+
+def _share(judged: Judged, each: Difference) -> str:
+    parts: dict[str, Sequence[Recall | StepUp]] = {
+        "overall": (judged.overall,),
+        "class": judged.classes,
+        "depth": judged.depths,
+        "left_out": judged.left_out,
+        "segment": judged.segments,
+    }
+    named = (one.at[each.rate] for one in parts[each.part] if each.part == "overall" or one.name == each.name)
+    found = next(named, None)
+    return "-" if found is None or found.value is None else f"{found.value * 100:.1f} %"
+
+
+def _points(value: float) -> str:
+    return f"{value * 100:+.1f}"
+
+
+def _calibrated(old: Judged, new: Judged) -> Check:
+    if new.reliability is None:
+        return Check("calibration", False, "the evaluation does not tell")
+    ece, brier = new.reliability.ece, new.reliability.brier
+    before = old.reliability.ece if old.reliability else MISCALIBRATED
+    limit = max(before, MISCALIBRATED)
+    said = f"expected error {before:.4f} -> {ece:.4f}, at most {limit:.4f}; Brier {brier:.5f}"
+    return Check("calibration", ece <= limit, said)
+
+
+def quick(candidate: Scorer, champion: Scorer) -> Check:
+    """A score takes no longer than the champion's by a quarter, or than one of a forest of 100 trees of 32 leaves.
+
+    All three are timed in turns, so that a busy machine is as busy for each, and of each the fastest round counts: what
+    else the machine does can only make a round slower.
+    """
+    vectors = drawn(candidate, champion)
+    largest = yardstick()
+    new, old, limit = clocked((candidate, champion, largest), vectors)
+    allowed = max(SLOWER * old, limit)
+    said = f"{new * 1e6:.1f} us a score, {new / old:.2f} times the champion's; at most {allowed / old:.2f} times"
+    return Check("latency", new <= allowed, said)
+
+
+def clocked(scorers: Sequence[Scorer], vectors: Sequence[Sequence[float]]) -> list[float]:
+    """Seconds of a score by each, in the fastest of the rounds in which they take turns."""
+    taken: list[list[float]] = [[] for _ in scorers]
+    for _ in range(_ROUNDS):
+        for scorer, times in zip(scorers, taken, strict=True):
+            begun = time.perf_counter()
+            for vector in vectors:
+                scorer.score(vector)
+            times.append((time.perf_counter() - begun) / len(vectors))
+    return [min(times) for times in taken]
+
+
+def drawn(*scorers: Scorer) -> list[list[float]]:
+    """Vectors in which about half of the features are not as usual, the same ones each time."""
+    dice = random.Random(0)  # noqa: S311 - no secret
+    usual = scorers[0].references
+    return [
+        [value if dice.random() < 0.5 else dice.choice((0.0, 0.5, 1.0, 5.0, 40.0, nan)) for value in usual]
+        for _ in range(_VECTORS)
+    ]
+
+
+def yardstick() -> Forest:
+    """A forest of `TREES` balanced trees of `LEAVES` leaves, over all features."""
+    dice = random.Random(1)  # noqa: S311 - no secret
+    trees = tuple(_balanced(dice) for _ in range(TREES))
+    return Forest(ForestDocument(baseline=0.0, references=dict.fromkeys(NAMES, 0.0), trees=trees), NAMES)
+
+
+def _balanced(dice: random.Random) -> tuple[Split | float, ...]:
+    """Level by level: the children of node n are 2n + 1 and 2n + 2."""
+    splits = [
+        Split(
+            feature=dice.choice(NAMES),
+            threshold=dice.uniform(0, 10),
+            missing_left=dice.random() < 0.5,
+            left=2 * at + 1,
+            right=2 * at + 2,
+        )
+        for at in range(LEAVES - 1)
+    ]
+    return (*splits, *(dice.uniform(-0.1, 0.1) for _ in range(LEAVES)))

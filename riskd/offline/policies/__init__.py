@@ -1,0 +1,1 @@
+"""Policies judged by what was decided: replayed, compared, calibrated, tried on cases."""

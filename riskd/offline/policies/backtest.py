@@ -1,0 +1,151 @@
+"""Replays a decision log against candidate policies, segment by segment."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.decision_log import read_segment, segments_of, size
+from riskd.adapters.policy_file import read_policy
+from riskd.core.attempt import JOURNEYS
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
+from riskd.core.record import AssessmentRecord, OutcomeRecord, ShadowRecord, decode
+from riskd.core.requirement import Tier
+from riskd.offline.outcomes import Outcomes, row, write_outcomes
+from riskd.offline.policies.replay import replay
+from riskd.offline.policies.tally import Tally
+from riskd.offline.segments import crew, each_segment
+from riskd.progress import Begin, unseen
+
+Part = TypeVar("Part")
+_OUTCOME: Final = b'{"type":"outcome"'
+"""How the line of an outcome begins: whoever looks for nothing else need not decode the others."""
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """Which decisions to replay: those from `since` on and before `until` (epoch seconds), and of `release` alone."""
+
+    since: float = 0.0
+    until: float = float("inf")
+    release: str = ""
+    journeys: tuple[str, ...] = ()
+
+    def takes(self, record: AssessmentRecord) -> bool:
+        """Whether a decision is among them."""
+        return (
+            self.since <= record.time < self.until
+            and (not self.release or record.release == self.release)
+            and (not self.journeys or record.journey in self.journeys)
+        )
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """What to replay, by which policies (each the name and the text of its file), with how many processes."""
+
+    log: Path
+    policies: tuple[tuple[str, str], ...]
+    choice: Choice = Choice()
+    workers: int | None = None
+    begin: Begin = unseen
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What every process needs: the policies' texts, with the names of their files, and the outcomes' file."""
+
+    policies: tuple[tuple[str, str], ...]
+    outcomes: Path
+    choice: Choice
+
+
+def run(source: Source) -> Tally:
+    """Replay a log. Raises InvalidFile when there is none, or a segment cannot be read."""
+    total = Tally()
+    for part in passes(source, replay_segment):
+        total += part
+    return total
+
+
+def passes(source: Source, work: Callable[[Plan, Path], Part]) -> Iterator[Part]:
+    """Two passes over a log: the outcomes, then what `work` makes of each segment. Raises InvalidFile as `run`."""
+    paths = segments_of(source.log)
+    whole = size(paths)
+    with crew(source.workers, paths) as pool, tempfile.TemporaryDirectory(prefix="riskd-") as directory:
+        plan = Plan(policies=source.policies, outcomes=Path(directory) / "outcomes", choice=source.choice)
+        write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, source.begin("outcomes", whole)))
+        yield from each_segment(paths, partial(work, plan), pool, source.begin("decisions", whole))
+
+
+def outcomes_of(path: Path) -> bytes:
+    """The outcomes of a segment, 18 bytes each."""
+    found = bytearray()
+    for line in read_segment(path):
+        if line.startswith(_OUTCOME):
+            try:
+                outcome = decode(line)
+                assert isinstance(outcome, OutcomeRecord)
+                found += row(outcome.assessment_id, outcome.kind)
+            except (msgspec.DecodeError, ValueError, KeyError):
+                continue  # counted as unreadable by the pass over decisions
+    return bytes(found)
+
+
+def replay_segment(plan: Plan, path: Path) -> Tally:
+    """Replay the decisions of one segment."""
+    policies, outcomes = ready(plan)
+    tally = Tally()
+    for record in decisions_of(path, plan.choice, tally):
+        policy = policies.get(record.domain)
+        if policy is None:
+            tally.counts["other_domain"] += 1
+        else:
+            tally.add(policy, record, replay(policy, record), outcomes.label(record.id))
+    return tally
+
+
+def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[AssessmentRecord]:
+    """The chosen decisions of a segment; every other line is counted for what it is."""
+    for line in read_segment(path):
+        try:
+            record = decode(line)
+        except msgspec.DecodeError:
+            tally.counts["unreadable"] += 1
+            continue
+        if isinstance(record, OutcomeRecord):
+            tally.counts["outcomes"] += 1
+        elif isinstance(record, ShadowRecord):
+            tally.counts["shadow"] += 1
+        elif not isinstance(record, AssessmentRecord):
+            tally.counts["repeats"] += 1
+        elif not _sound(record):
+            tally.counts["unreadable"] += 1
+        elif len(record.vector) != len(NAMES):
+            tally.counts["other_features"] += 1
+        elif not choice.takes(record):
+            tally.counts["not_chosen"] += 1
+        else:
+            yield record
+
+
+def _sound(record: AssessmentRecord) -> bool:
+    """Whether its words are riskd's: what decodes may still be somebody else's, or damaged."""
+    return record.tier in Tier.__members__ and record.journey in JOURNEYS and bool(_ID.fullmatch(record.id))
+
+
+_ID: Final = re.compile("[0-9a-f]{32}")
+
+
+@lru_cache(1)
+def ready(plan: Plan) -> tuple[dict[str, Policy], Outcomes]:
+    """The compiled policies by domain and the outcomes, once in each process."""
+    compiler = CelCompiler(NAMES)
+    policies = [read_policy(where, text, compiler) for where, text in plan.policies]
+    return {policy.domain: policy for policy in policies}, Outcomes(plan.outcomes)

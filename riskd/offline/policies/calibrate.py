@@ -1,0 +1,249 @@
+"""Sets the bands of a journey from a friction budget: the share of good decisions that may be challenged.
+
+The bands keep their distances in log-odds. Each begins at cost / (cost + loss) of its challenge, so the odds of two
+bands differ by the ratio of their costs, which a budget does not change; what it changes is the scale of the scores.
+That leaves one number to find, a threshold, and every good decision has one score of its own to hold against it.
+
+The threshold is an order statistic of those scores. So the share that lies beyond it in truth is within the budget
+with the confidence of the one-sided Clopper-Pearson bound (1934), whatever the distribution of scores: it is the
+tolerance limit of Wilks (1941).
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.core.decide import decide, satisfied
+from riskd.core.policy import Journey, Policy
+from riskd.core.record import AssessmentRecord
+from riskd.offline.intervals import LEVEL, Share, enough, lower, most_hits, share
+from riskd.offline.outcomes import FRAUD, GOOD, UNKNOWN
+from riskd.offline.policies.backtest import Plan, decisions_of, ready
+from riskd.offline.policies.replay import Replayed, replay
+from riskd.offline.policies.tally import BELOW, Tally
+
+TAIL: Final = 1 - LEVEL
+"""Chance that the true friction exceeds the budget."""
+_DIGITS: Final = 3
+
+
+class Sample:
+    """The decisions of one kind on one journey, as bands see them.
+
+    `asked` are challenged whatever the bands, by rules, gaps and cold start. The score of every other lies in the
+    list of the laxest band whose tier it does not meet already; those that meet every tier lie in none.
+    """
+
+    def __init__(self, bands: int) -> None:
+        self.total = 0
+        self.asked = 0
+        self.scores = [array("d") for _ in range(bands)]
+
+    def __iadd__(self, other: Sample) -> Sample:
+        """Both samples."""
+        self.total += other.total
+        self.asked += other.asked
+        for mine, theirs in zip(self.scores, other.scores, strict=True):
+            mine.extend(theirs)
+        return self
+
+    def challenged(self, edges: Sequence[float]) -> Share:
+        """The share that is challenged when the bands begin at these scores; each bound is one-sided at `TAIL`."""
+        beyond = sum(sum(score >= edge for score in scores) for scores, edge in zip(self.scores, edges, strict=True))
+        return share(self.asked + beyond, self.total, 1 - 2 * TAIL)
+
+
+class Samples:
+    """Good and fraudulent decisions by identity domain and journey."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str, int], Sample] = {}
+        self.tally = Tally()
+
+    def __iadd__(self, other: Samples) -> Samples:
+        """Both samples."""
+        for key, sample in other.known.items():
+            mine = self.known.setdefault(key, Sample(len(sample.scores)))
+            mine += sample
+        self.tally += other.tally
+        return self
+
+    def add(self, policy: Policy, replayed: Replayed, score: float, label: int) -> None:
+        """One decision whose outcome is known."""
+        name = replayed.attempt.journey
+        journey = policy.journeys[name]
+        sample = self.known.setdefault((policy.domain, name, label), Sample(len(journey.bands.edges)))
+        sample.total += 1
+        attempt, context = replayed.attempt, replayed.context
+        without = decide(policy, attempt, context, BELOW, replayed.hits)
+        if without.raised and not without.requirement.satisfied:
+            sample.asked += 1
+            return
+        for scores, tier in zip(sample.scores, journey.bands.tiers[1:], strict=True):
+            suspect = name == "session" and tier > journey.floor
+            met = satisfied(policy, attempt, context.now, policy.ladder[tier], suspect=suspect)
+            if tier > without.tier and not met:
+                if score < 1.0:
+                    scores.append(score)
+                else:
+                    sample.asked += 1  # beyond every band
+                return
+
+
+class Calibration(Struct, frozen=True, kw_only=True):
+    """One journey's bands, or why they could not be set. `needed` good decisions are missing, if more would help.
+
+    `friction` and `recall` are shares of good and of fraudulent decisions that are challenged above the floor, by
+    the old bands and by the new ones.
+    """
+
+    domain: str
+    journey: str
+    budget: float
+    good: int
+    fraud: int
+    old: Mapping[str, float]
+    new: Mapping[str, float] | None = None
+    friction: tuple[Share, Share] | None = None
+    recall: tuple[Share, Share] | None = None
+    refused: str = ""
+    needed: int = 0
+
+
+def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
+    """The known decisions of a segment; with `presumed`, those without any outcome count as good.
+
+    A journey that is learning is judged as it will require. Tenants with bands or floors of their own are not
+    decided by the bands in question, and are counted apart.
+    """
+    policies, outcomes = ready(plan)
+    policies = {domain: policy.requiring() for domain, policy in policies.items()}
+    samples = Samples()
+    for record in decisions_of(path, plan.choice, samples.tally):
+        policy, label = policies.get(record.domain), outcomes.label(record.id)
+        label = GOOD if presumed and label == UNKNOWN else label
+        if policy is None:
+            samples.tally.counts["other_domain"] += 1
+        elif not _by_its_bands(policy, record):
+            samples.tally.counts["tenants_own_bands"] += 1
+        elif label in (GOOD, FRAUD):
+            samples.add(policy.of(record.tenant), replay(policy, record), record.score, label)
+            _count(samples.tally, record)
+        else:
+            samples.tally.counts["without_verdict"] += 1
+    return samples
+
+
+def _by_its_bands(policy: Policy, record: AssessmentRecord) -> bool:
+    ours, theirs = policy.journeys[record.journey], policy.of(record.tenant).journeys[record.journey]
+    return (ours.floor, ours.bands) == (theirs.floor, theirs.bands)
+
+
+def _count(tally: Tally, record: AssessmentRecord) -> None:
+    tally.counts["replayed"] += 1
+    tally.first, tally.last = min(tally.first, record.time), max(tally.last, record.time)
+
+
+def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Calibration:
+    """The bands of one journey for a budget between 0 and 1."""
+    journey = policy.journeys[name]
+    good, fraud = (
+        samples.known.get((policy.domain, name, label)) or Sample(len(journey.bands.edges)) for label in (GOOD, FRAUD)
+    )
+    found = Calibration(
+        domain=policy.domain,
+        journey=name,
+        budget=budget,
+        good=good.total,
+        fraud=fraud.total,
+        old=_named(journey, journey.bands.edges),
+    )
+    refused, needed = _refused(good, journey, budget)
+    if refused:
+        return replace(found, refused=refused, needed=needed)
+    edges = _edges(good, journey, most_hits(good.total, budget, TAIL) - good.asked)
+    old = journey.bands.edges
+    return replace(
+        found,
+        new=_named(journey, edges),
+        friction=(good.challenged(old), good.challenged(edges)),
+        recall=(fraud.challenged(old), fraud.challenged(edges)),
+    )
+
+
+def _refused(good: Sample, journey: Journey, budget: float) -> tuple[str, int]:
+    """Why no bands can be set, and how many good decisions more would change that; '' and 0 if they can."""
+    if not journey.bands.edges:
+        return "the journey has no bands", 0
+    fewest = enough(0.0, budget, TAIL)
+    assert fewest is not None, "no hit is within every budget above 0"
+    if good.total < fewest:
+        what = f"{good.total:,} good decisions cannot show that at most {budget * 100:.3g} % of them are challenged"
+        return what, fewest - good.total
+    if good.asked <= most_hits(good.total, budget, TAIL):
+        return "", 0
+    others = share(good.asked, good.total)
+    told = f"rules, gaps and cold start alone challenge {others} of good decisions"
+    total = enough(good.asked / good.total, budget, TAIL)
+    if total is None or lower(good.asked, good.total, TAIL) > budget:
+        return f"{told}, and bands can only add to that: see `riskd policy rules`", 0
+    return f"{told}, which may be within the budget", total - good.total
+
+
+def _edges(good: Sample, journey: Journey, allowed: int) -> tuple[float, ...]:
+    """The laxest bands that challenge at most so many beside those that are challenged anyhow."""
+    old = [_log_odds(edge) for edge in journey.bands.edges]
+    scales = [
+        _log_odds(score) - (edge - old[0]) for scores, edge in zip(good.scores, old, strict=True) for score in scores
+    ]
+    scales.sort()
+    if len(scales) <= allowed:
+        first = _least(0.0, _probability(scales[0])) if scales else journey.bands.edges[0]
+    else:
+        excluded = scales[len(scales) - 1 - allowed]
+        at = bisect_left(scales, math.nextafter(excluded, math.inf))
+        included = scales[at] if at < len(scales) else excluded + 0.1
+        first = _least(_probability(excluded), _probability(included))
+    shift = _log_odds(first) - old[0]
+    edges = [first]
+    for edge in old[1:]:
+        exact = _probability(edge + shift)
+        edges.append(max(_up(exact), math.nextafter(edges[-1], 1.0)))
+    return tuple(min(edge, 1.0) for edge in edges)
+
+
+def _least(above: float, most: float) -> float:
+    """The shortest decimal that is greater than `above` and at most `most`, the smallest of its length."""
+    for digits in range(1, 18):
+        step = 10.0**-digits
+        found = round((math.floor(above / step) + 1) * step, digits)
+        if above < found <= most:
+            return found
+    return most
+
+
+def _up(value: float) -> float:
+    """Rounded up, to `_DIGITS` significant digits of the odds: a band that begins later challenges nobody more."""
+    digits = _DIGITS - 1 - math.floor(math.log10(min(value, 1 - value)))
+    return round(math.ceil(value * 10.0**digits) / 10.0**digits, digits)
+
+
+def _log_odds(probability: float) -> float:
+    kept = min(max(probability, 1e-12), 1 - 1e-12)
+    return math.log(kept) - math.log1p(-kept)
+
+
+def _probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-log_odds))
+
+
+def _named(journey: Journey, edges: Sequence[float]) -> dict[str, float]:
+    return {tier.name: edge for tier, edge in zip(journey.bands.tiers[1:], edges, strict=True)}

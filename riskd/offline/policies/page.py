@@ -1,0 +1,161 @@
+"""The report of a backtest as one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Final
+
+from riskd.core.requirement import Tier
+from riskd.offline.charts import date
+from riskd.offline.intervals import Share
+from riskd.offline.page import Noted, document, table, tiles
+from riskd.offline.policies import charts
+from riskd.offline.policies.report import DomainReport, Group, Report
+
+_HEAD: Final = (
+    "decisions", "stricter", "laxer", "challenged", "refused", "friction on good", "recall of fraud", "precision"
+)  # fmt: skip
+_WORDS: Final = """
+<p><small>A decision is <b>challenged</b> when it is asked for more than BASELINE and has not shown it already.
+<b>Good</b>: confirmed legitimate, or a challenge, a recovery or the sign-in was passed and nobody reported fraud.
+<b>Friction</b> is the share of good ones that are challenged, <b>recall</b> the share of confirmed fraud that is,
+<b>precision</b> the share of fraud among the challenged of whom it is known. Intervals are exact (Clopper and Pearson
+1934) at 95 %. Fraud that nobody reported counts as good, so friction is a little too high and recall a guess about the
+fraud that is found. The scores are those of the log: a candidate policy is judged, not another model.</small></p>
+"""
+
+
+def page(found: Report) -> str:
+    """The report as a document. Everything that comes from the log or a policy is escaped."""
+    counts = found.counts
+    replayed = counts.get("replayed", 0)
+    figures = [
+        (f"{replayed:,}", f"decisions, {date(found.first)} to {date(found.last)}"),
+        (f"{found.differences:,}", f"differ from the recorded ones ({_part(found.differences, replayed)})"),
+        (f"{counts.get('outcomes', 0):,}", "outcomes"),
+        *((f"{count:,}", f"left out: {name.replace('_', ' ')}") for name, count in counts.items() if name in _LEFT_OUT),
+    ]
+    body = "".join(_domain(domain) for domain in found.domains if domain.total.decisions)
+    return document(f"Backtest of {found.log}", f"{tiles(figures)}{_WORDS}{body}")
+
+
+_LEFT_OUT: Final = ("not_chosen", "other_domain", "other_features", "unreadable")
+
+
+def _domain(domain: DomainReport) -> str:
+    total = domain.total
+    good, fraud = total.candidate.friction, total.candidate.recall
+    figures = [
+        (f"{total.recorded.challenged:,} → {total.candidate.challenged:,}", "challenged"),
+        (f"{total.stricter:,} / {total.laxer:,}", "stricter / laxer tiers"),
+        (str(good), f"friction on {total.good:,} good ones"),
+        (str(fraud), f"recall of {total.fraud:,} frauds"),
+    ]
+    used = {tier for row in domain.moves.values() for tier in row} | domain.moves.keys()
+    journeys = domain.journeys
+    keys = '<p><span class="key kr">recorded</span> <span class="key kc">candidate</span></p>'
+    known = '<p><span class="key kg">good</span> <span class="key kf">fraud</span>, each on its own scale</p>'
+    return "".join(
+        [
+            f"<h2>{escape(domain.domain)}: candidate {escape(domain.version)}</h2>",
+            tiles(figures),
+            _releases(domain),
+            keys,
+            charts.shares(
+                "Friction: good decisions that are challenged",
+                [(one.value, one.recorded.friction, one.candidate.friction) for one in journeys],
+            ),
+            charts.shares(
+                "Recall: confirmed fraud that is challenged",
+                [(one.value, one.recorded.recall, one.candidate.recall) for one in journeys],
+            ),
+            charts.days("Share of decisions challenged, by day", domain.days) if domain.days else "",
+            _groups("By journey", (*journeys, total)),
+            "<h3>Tiers</h3>",
+            charts.heat(domain.moves, [tier.name for tier in Tier if tier.name in used]),
+            _groups("What set the candidate's tier", domain.causes),
+            "<h3>Scores, and where the candidate's bands begin</h3>",
+            known,
+            *(charts.scores(f"{one.journey}: score", one) for one in domain.scores),
+            "<h3>Rules</h3>",
+            _rules(domain),
+            "<h3>Whom it meets</h3>",
+            *(_groups(name.capitalize(), groups) for name, groups in domain.segments.items()),
+            _examples(domain),
+        ]
+    )
+
+
+def _releases(domain: DomainReport) -> str:
+    if len(domain.releases) < 2:
+        return ""
+    told = ", ".join(f"{escape(release)} ({count:,})" for release, count in domain.releases.items())
+    return f"<p>Several releases decided then; what differs may be theirs: {told}.</p>"
+
+
+def _rules(domain: DomainReport) -> str:
+    rows = [
+        (
+            rule.name + (" (shadow)" if rule.shadow else ""),
+            rule.tier,
+            *(f"{number:,}" for number in (rule.hits, rule.alone, rule.good, rule.fraud, rule.unproven)),
+            str(rule.precision),
+            str(rule.recall),
+        )
+        for rule in domain.rules
+    ]
+    head = ("rule", "tier", "hits", "alone", "good", "fraud", "unproven", "precision", "recall")
+    overlaps = [
+        (f"{one.rule} and {one.other}", f"{one.together:,}", f"{one.share * 100:.3g} %") for one in domain.overlaps
+    ]
+    caption = "Alone: hits without which the tier would be lower (of a shadow rule: would be higher)"
+    return table(caption, head, rows) + table(
+        "Rules that hit together", ("rules", "together", "of the rarer one's hits"), overlaps
+    )
+
+
+def _groups(title: str, groups: Iterable[Group]) -> str:
+    rows = [
+        (
+            group.value,
+            *(f"{number:,}" for number in (group.decisions, group.stricter, group.laxer)),
+            f"{group.recorded.challenged:,} → {group.candidate.challenged:,}",
+            f"{group.recorded.refused:,} → {group.candidate.refused:,}",
+            _change(group.recorded.friction, group.candidate.friction),
+            _change(group.recorded.recall, group.candidate.recall),
+            _change(group.recorded.precision, group.candidate.precision),
+        )
+        for group in groups
+    ]
+    return table(title, ("", *_HEAD), rows)
+
+
+def _examples(domain: DomainReport) -> str:
+    rows = [
+        (
+            example.id,
+            date(example.time),
+            example.journey,
+            example.country,
+            f"{example.score:.4f}",
+            f"{example.recorded} → {example.candidate}",
+            ", ".join(example.why),
+            example.label,
+        )
+        for example in domain.examples
+    ]
+    head = ("assessment", "day", "journey", "country", "score", "tier", "why", "outcome")
+    return table("Examples of each move, drawn at random", head, rows)
+
+
+def _change(recorded: Share, candidate: Share) -> str | Noted:
+    """Both shares, with their intervals as a note."""
+    if recorded.share is None or candidate.share is None:
+        return "-"
+    note = f"{recorded} → {candidate} of {candidate.total:,}"
+    return Noted(f"{recorded.share * 100:.3g} → {candidate.share * 100:.3g} %", note)
+
+
+def _part(count: int, of: int) -> str:
+    return f"{count / of * 100:.3g} %" if of else "-"

@@ -1,0 +1,287 @@
+"""From a tally to figures: who would have been challenged, how much fraud was caught, what a rule is worth."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.policy import Policy
+from riskd.core.requirement import Tier
+from riskd.offline.intervals import Share, share
+from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN
+from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
+
+VALUES: Final = 20
+"""Values of a segment that a report names, the most frequent first; the rest are added up."""
+_BASELINE: Final = state(Tier.BASELINE, satisfied=True)
+_DENY: Final = state(Tier.DENY, satisfied=False)
+Codes = Mapping[int, int]
+
+
+class Side(Struct, frozen=True, kw_only=True):
+    """One policy's doings among a group of decisions.
+
+    `challenged` were asked for more than BASELINE and had not shown it; `refused` are the DENYs among them.
+    `friction` is the share of good sign-ins that were challenged, `recall` the share of fraud that was, `precision`
+    the share of fraud among the challenged of whom it is known. `unproven` were challenged and did not pass.
+    """
+
+    challenged: int
+    refused: int
+    unproven: int
+    friction: Share
+    recall: Share
+    precision: Share
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """Decisions that have something in common: how many, how many are known, and both policies' doings."""
+
+    value: str
+    decisions: int
+    good: int
+    fraud: int
+    stricter: int
+    laxer: int
+    recorded: Side
+    candidate: Side
+
+
+class RuleUse(Struct, frozen=True, kw_only=True):
+    """What a rule did. `alone`: hits that were the only reason for the tier (of a shadow rule: would be).
+
+    `precision` is the share of fraud among its hits that are known, `recall` the share of all known fraud on its
+    journeys' decisions that it hit.
+    """
+
+    name: str
+    tier: str
+    shadow: bool
+    journeys: tuple[str, ...]
+    hits: int
+    alone: int
+    good: int
+    fraud: int
+    unproven: int
+    precision: Share
+    recall: Share
+
+
+class Overlap(Struct, frozen=True):
+    """Two rules that hit together. `share`: of the hits of the rarer one."""
+
+    rule: str
+    other: str
+    together: int
+    share: float
+
+
+class Scores(Struct, frozen=True):
+    """Good and fraudulent decisions of a journey by score: counts for each bin of log-odds from `low` on."""
+
+    journey: str
+    low: float
+    width: float
+    good: tuple[int, ...]
+    fraud: tuple[int, ...]
+    other: tuple[int, ...]
+    edges: Mapping[str, float]
+
+
+class DomainReport(Struct, frozen=True, kw_only=True):
+    """One identity domain: everything that is told of it. `moves` is recorded tier to candidate tier to count."""
+
+    domain: str
+    version: str
+    total: Group
+    journeys: tuple[Group, ...]
+    moves: Mapping[str, Mapping[str, int]]
+    segments: Mapping[str, tuple[Group, ...]]
+    causes: tuple[Group, ...]
+    rules: tuple[RuleUse, ...]
+    overlaps: tuple[Overlap, ...]
+    days: tuple[Group, ...]
+    scores: tuple[Scores, ...]
+    examples: tuple[Example, ...]
+    releases: Mapping[str, int]
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """A backtest. `differences` counts decisions whose tier or satisfaction is not the recorded one."""
+
+    log: str
+    first: float
+    last: float
+    counts: Mapping[str, int]
+    differences: int
+    domains: tuple[DomainReport, ...]
+
+
+def report(log: str, tally: Tally, policies: Sequence[Policy]) -> Report:
+    """All figures of a tally."""
+    domains = tuple(_domain(tally, policy) for policy in policies)
+    return Report(
+        log=log,
+        first=tally.first if math.isfinite(tally.first) else 0.0,
+        last=tally.last if math.isfinite(tally.last) else 0.0,
+        counts={name: count for name, count in sorted(tally.counts.items()) if count},
+        differences=sum(
+            count
+            for (_, dimension, _, code), count in tally.cells.items()
+            if dimension == "all" and before(code) != after(code)
+        ),
+        domains=domains,
+    )
+
+
+def before(code: int) -> int:
+    """The recorded state of a cell's code."""
+    return code // STATES % STATES
+
+
+def after(code: int) -> int:
+    """The candidate's state of a cell's code."""
+    return code % STATES
+
+
+def label(code: int) -> int:
+    """The index in `LABELS` of a cell's code."""
+    return code // (STATES * STATES)
+
+
+def challenged(state: int) -> bool:
+    """Asked for more than BASELINE, and it is not satisfied already."""
+    return state > _BASELINE and not state % 2
+
+
+def _side(codes: Codes, state_of: Mapping[int, int]) -> Side:
+    asked = {code: count for code, count in codes.items() if challenged(state_of[code])}
+    known = Counter({name: _sum(codes, name) for name in (GOOD, FRAUD)})
+    met = Counter({name: _sum(asked, name) for name in (GOOD, FRAUD, UNPROVEN)})
+    return Side(
+        challenged=sum(asked.values()),
+        refused=sum(count for code, count in asked.items() if state_of[code] == _DENY),
+        unproven=met[UNPROVEN],
+        friction=share(met[GOOD], known[GOOD]),
+        recall=share(met[FRAUD], known[FRAUD]),
+        precision=share(met[FRAUD], met[FRAUD] + met[GOOD]),
+    )
+
+
+def _sum(codes: Codes, wanted: int) -> int:
+    return sum(count for code, count in codes.items() if label(code) == wanted)
+
+
+def group(value: str, codes: Codes) -> Group:
+    """What the cells of one value say."""
+    return Group(
+        value=value,
+        decisions=sum(codes.values()),
+        good=_sum(codes, GOOD),
+        fraud=_sum(codes, FRAUD),
+        stricter=sum(count for code, count in codes.items() if after(code) // 2 > before(code) // 2),
+        laxer=sum(count for code, count in codes.items() if after(code) // 2 < before(code) // 2),
+        recorded=_side(codes, {code: before(code) for code in codes}),
+        candidate=_side(codes, {code: after(code) for code in codes}),
+    )
+
+
+def _domain(tally: Tally, policy: Policy) -> DomainReport:
+    domain = policy.domain
+    cells: dict[str, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
+    for (owner, dimension, value, code), count in tally.cells.items():
+        if owner == domain:
+            cells[dimension][value][code] += count
+    rules = _rules(policy, cells)
+    return DomainReport(
+        domain=domain,
+        version=policy.version,
+        total=group("all", cells["all"][""]),
+        journeys=tuple(group(name, cells["journey"][name]) for name in policy.journeys if name in cells["journey"]),
+        moves=_moves(cells["all"][""]),
+        segments={dimension: _values(cells[dimension]) for dimension in SEGMENTS if cells[dimension]},
+        causes=_values(cells["cause"]),
+        rules=rules,
+        overlaps=_overlaps(tally, domain, {rule.name: rule.hits for rule in rules}),
+        days=tuple(group(day, cells["day"][day]) for day in sorted(cells["day"], key=int)),
+        scores=tuple(_scores(policy, name, cells["score"]) for name in policy.journeys if name in cells["journey"]),
+        examples=tuple(
+            example for move, examples in sorted(tally.examples.items()) if move[0] == domain for example in examples
+        ),
+        releases={release: count for (owner, release), count in tally.releases.most_common() if owner == domain},
+    )
+
+
+def _moves(codes: Codes) -> dict[str, dict[str, int]]:
+    moves: dict[str, Counter[str]] = defaultdict(Counter)
+    for code, count in codes.items():
+        moves[_tier(before(code))][_tier(after(code))] += count
+    return {tier.name: dict(moves[tier.name]) for tier in Tier if tier.name in moves}
+
+
+def _tier(of: int) -> str:
+    return Tier(of // 2 + 1).name
+
+
+def _values(values: Mapping[str, Codes]) -> tuple[Group, ...]:
+    ranked = sorted(values, key=lambda value: (-sum(values[value].values()), value))
+    rest: Counter[int] = Counter()
+    for value in ranked[VALUES:]:
+        rest.update(values[value])
+    found = [group(value, values[value]) for value in ranked[:VALUES]]
+    return tuple([*found, group(f"{len(ranked) - VALUES} others", rest)] if rest else found)
+
+
+def _rules(policy: Policy, cells: Mapping[str, Mapping[str, Codes]]) -> tuple[RuleUse, ...]:
+    """Every rule of the policy, those that never hit included."""
+    rules = {rule.name: rule for journey in policy.journeys.values() for rule in journey.rules}
+    found = []
+    for name, rule in rules.items():
+        hits = cells["rule"].get(name, {})
+        fraud, good = _sum(hits, FRAUD), _sum(hits, GOOD)
+        judged = sum(_sum(cells["journey"].get(journey, {}), FRAUD) for journey in rule.journeys)
+        found.append(
+            RuleUse(
+                name=name,
+                tier=rule.tier.name,
+                shadow=rule.shadow,
+                journeys=rule.journeys,
+                hits=sum(hits.values()),
+                alone=sum(cells["alone"].get(name, {}).values()),
+                good=good,
+                fraud=fraud,
+                unproven=_sum(hits, UNPROVEN),
+                precision=share(fraud, fraud + good),
+                recall=share(fraud, judged),
+            )
+        )
+    return tuple(sorted(found, key=lambda use: -use.hits))
+
+
+def _overlaps(tally: Tally, domain: str, hits: Mapping[str, int]) -> tuple[Overlap, ...]:
+    """Pairs that hit together, the most entangled first."""
+    found = [
+        Overlap(one, other, together, together / min(hits[one], hits[other]))
+        for (owner, one, other), together in tally.pairs.items()
+        if owner == domain
+    ]
+    return tuple(sorted(found, key=lambda overlap: (-overlap.share, -overlap.together))[:VALUES])
+
+
+def _scores(policy: Policy, journey: str, values: Mapping[str, Codes]) -> Scores:
+    bins = [values.get(f"{journey} {number}", {}) for number in range(BINS)]
+    known = [(_sum(codes, GOOD), _sum(codes, FRAUD), sum(codes.values())) for codes in bins]
+    bands = policy.journeys[journey].bands
+    return Scores(
+        journey,
+        LOW,
+        BIN,
+        tuple(good for good, _, _ in known),
+        tuple(fraud for _, fraud, _ in known),
+        tuple(every - good - fraud for good, fraud, every in known),
+        {tier.name: edge for tier, edge in zip(bands.tiers[1:], bands.edges, strict=True)},
+    )

@@ -1,0 +1,212 @@
+"""Counts over replayed decisions: what was decided, what a candidate would decide, and what became of it.
+
+Every count is a cell: identity domain, dimension, value of the dimension, and a code that holds what became of the
+attempt, the recorded state and the candidate's. All figures of the reports are sums of cells, so tallies of
+segments add up, and a new figure needs no new counting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.context import Context
+from riskd.core.decide import decide
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
+from riskd.core.record import AssessmentRecord
+from riskd.core.requirement import Tier
+from riskd.offline.outcomes import LABELS
+from riskd.offline.policies.replay import Replayed
+
+STATES: Final = 2 * len(Tier)
+"""A tier, and whether it is satisfied already."""
+EXAMPLES: Final = 3
+"""Kept of each kind of move."""
+TENANTS: Final = 200
+"""Told apart by one segment; the rest are `other`."""
+BELOW: Final = -1.0
+"""A score below every band, also below one that begins at 0."""
+BIN: Final = 0.25
+"""Width of a bin of scores, in log-odds."""
+BINS: Final = 48
+LOW: Final = -9.0
+"""Log-odds at which the first bin begins: a probability of 0.0001. The last one ends at 0.95."""
+_NEW_DEVICE: Final = NAMES.index("new_device")
+_DEPTH: Final = NAMES.index("history_depth")
+_HOSTING: Final = NAMES.index("hosting")
+_DEPTHS: Final = ((3.0, "below 3"), (10.0, "3 to 10"), (30.0, "10 to 30"), (math.inf, "30 and up"))
+SEGMENTS: Final = ("country", "anonymizer", "hosting", "new device", "history", "device class", "tenant")
+"""The dimensions by which reports tell whom a policy meets."""
+
+
+class Example(Struct, frozen=True, kw_only=True):
+    """A decision that would be another. `why` names what sets the candidate's tier."""
+
+    id: str
+    time: float
+    journey: str
+    country: str
+    score: float
+    recorded: str
+    candidate: str
+    satisfied: bool
+    why: tuple[str, ...]
+    label: str
+
+
+Move = tuple[str, str, str, str]
+"""Domain, journey, recorded tier, candidate tier."""
+
+
+class Tally:
+    """Counts that add up. `counts` are lines of the log by what was done with them."""
+
+    def __init__(self) -> None:
+        self.cells: Counter[tuple[str, str, str, int]] = Counter()
+        self.pairs: Counter[tuple[str, str, str]] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.releases: Counter[tuple[str, str]] = Counter()
+        self.examples: dict[Move, list[Example]] = {}
+        self.first, self.last = math.inf, -math.inf
+        self._tenants: set[str] = set()
+
+    def __iadd__(self, other: Tally) -> Tally:
+        """The counts of both."""
+        self.cells.update(other.cells)
+        self.pairs.update(other.pairs)
+        self.counts.update(other.counts)
+        self.releases.update(other.releases)
+        for move, examples in other.examples.items():
+            self.examples[move] = _fewest([*self.examples.get(move, ()), *examples])
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        return self
+
+    def add(self, policy: Policy, record: AssessmentRecord, replayed: Replayed, label: int) -> None:
+        """Count one decision."""
+        ruling = replayed.ruling
+        after = state(ruling.tier, satisfied=ruling.requirement.satisfied)
+        before = state(Tier[record.tier], satisfied=record.satisfied)
+        code = (label * STATES + before) * STATES + after
+        domain, cells = record.domain, self.cells
+        for dimension, value in self._segments(record, replayed.context):
+            cells[domain, dimension, value, code] += 1
+        causes = _causes(policy, record.score, replayed) if ruling.raised else ()
+        for cause in causes:
+            cells[domain, "cause", cause, code] += 1
+        if replayed.hits:
+            self._rules(domain, policy, record, replayed, code)
+        if before != after:
+            self._example(record, replayed, causes, LABELS[label])
+        names = [hit.rule for hit in replayed.hits if not hit.shadow]
+        self.counts["hits_differ"] += tuple(names) != record.hits
+        self.counts["replayed"] += 1
+        self.releases[domain, record.release] += 1
+        self.first, self.last = min(self.first, record.time), max(self.last, record.time)
+
+    def _segments(self, record: AssessmentRecord, context: Context) -> Iterator[tuple[str, str]]:
+        facts, vector = record.facts, record.vector
+        yield "all", ""
+        yield "journey", record.journey
+        yield "country", (facts.place.country if facts.place else "") or "unknown"
+        yield "anonymizer", (facts.route.anonymizer or "none") if facts.route else "unknown"
+        yield "hosting", _yes_no(vector[_HOSTING])
+        yield "new device", _yes_no(vector[_NEW_DEVICE])
+        yield "history", _depth(vector[_DEPTH], context)
+        yield "device class", facts.agent.device_class if facts.agent else "unknown"
+        yield "day", str(int(record.time // 86_400))
+        yield "score", f"{record.journey} {bin_of(record.score)}"
+        if record.tenant:
+            yield "tenant", self._tenant(record.tenant)
+
+    def _tenant(self, tenant: str) -> str:
+        if tenant in self._tenants:
+            return tenant
+        if len(self._tenants) >= TENANTS:
+            return "other"
+        self._tenants.add(tenant)
+        return tenant
+
+    def _rules(self, domain: str, policy: Policy, record: AssessmentRecord, replayed: Replayed, code: int) -> None:
+        """Each hit; whether it alone raises the tier (of a shadow rule: would); and which rules hit together."""
+        hits, cells = replayed.hits, self.cells
+        acting = [hit for hit in hits if not hit.shadow]
+        without = decide(policy, replayed.attempt, replayed.context, record.score, ()).tier if acting else None
+        for hit in hits:
+            cells[domain, "rule", hit.rule, code] += 1
+            tier = replayed.ruling.tier if hit.shadow or without is None else without
+            others = max([tier, *(other.tier for other in acting if other is not hit)])
+            if hit.tier > others:
+                cells[domain, "alone", hit.rule, code] += 1
+        for at, hit in enumerate(hits):
+            for other in hits[at + 1 :]:
+                self.pairs[domain, hit.rule, other.rule] += 1
+
+    def _example(self, record: AssessmentRecord, replayed: Replayed, why: Sequence[str], label: str) -> None:
+        candidate = replayed.ruling.tier.name
+        move = record.domain, record.journey, record.tier, candidate
+        kept = self.examples.get(move, [])
+        if len(kept) == EXAMPLES and _lot(record.id) >= _lot(kept[-1].id):
+            return
+        example = Example(
+            id=record.id,
+            time=record.time,
+            journey=record.journey,
+            country=record.facts.place.country if record.facts.place else "",
+            score=record.score,
+            recorded=record.tier,
+            candidate=candidate,
+            satisfied=replayed.ruling.requirement.satisfied,
+            why=tuple(why),
+            label=label,
+        )
+        self.examples[move] = _fewest([*kept, example])
+
+
+def state(tier: Tier, *, satisfied: bool) -> int:
+    """A tier and whether it is satisfied, as one number below `STATES`."""
+    return 2 * (tier - 1) + satisfied
+
+
+def bin_of(score: float) -> int:
+    """The bin of a score: equal steps of its log-odds, those beyond in the outermost."""
+    odds = math.log(max(score, 1e-12) / max(1 - score, 1e-12))
+    return min(max(int((odds - LOW) / BIN), 0), BINS - 1)
+
+
+def _causes(policy: Policy, score: float, replayed: Replayed) -> tuple[str, ...]:
+    """Everything that asks for the tier by itself."""
+    policy = policy.of(replayed.attempt.tenant)
+    tier, journey = replayed.ruling.tier, policy.journeys[replayed.attempt.journey]
+    causes = [f"rule {hit.rule}" for hit in replayed.hits if not hit.shadow and hit.tier == tier]
+    if journey.bands.at(score) == tier:
+        causes.append("band")
+    gaps = decide(policy, replayed.attempt, replayed.context, BELOW, ())
+    if gaps.tier == tier:
+        causes += [f"gap {reason.code}" for reason in gaps.reasons]
+    return tuple(causes)
+
+
+def _fewest(examples: Sequence[Example]) -> list[Example]:
+    """Those drawn: the same whatever the order, since the lot is in the id."""
+    return sorted(examples, key=lambda example: _lot(example.id))[:EXAMPLES]
+
+
+def _lot(assessment_id: str) -> str:
+    """The half of an id that is of the request, and as good as random."""
+    return assessment_id[16:]
+
+
+def _yes_no(value: float | None) -> str:
+    return "unknown" if value is None else "yes" if value else "no"
+
+
+def _depth(value: float | None, context: Context) -> str:
+    why = next((gap.why for gap in context.missing if gap.source == "history"), None)
+    if why is not None:
+        return "none yet" if why == "none_yet" else "unreadable"
+    return next(name for edge, name in _DEPTHS if (value or 0.0) < edge)

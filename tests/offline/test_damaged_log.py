@@ -1,0 +1,42 @@
+"""A log of which a segment is damaged, read by everybody who reads logs."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from riskd.config import data_directory
+from riskd.core.errors import InvalidFile
+from riskd.offline import decision_rows
+from riskd.offline.drift import log as drift
+from riskd.offline.models import explanation
+from riskd.offline.policies import backtest
+
+PACKED: Final = gzip.compress(b"\0\n" * 1000)
+DAMAGED: Final = {
+    "no_gzip": b"\x1f\x8b broken",
+    "ends_early": PACKED[:-9],
+    "other_bytes": PACKED[:10] + b"\xff" * 40,
+}
+POLICY: Final = data_directory("policies") / "customer.yaml"
+READERS: Final[dict[str, Callable[[Path], object]]] = {
+    "backtest": lambda log: backtest.run(backtest.Source(log=log, policies=((str(POLICY), POLICY.read_text()),))),
+    "rows": lambda log: decision_rows.read_rows(log, "customer"),
+    "explanation": lambda log: explanation.sample(log, "customer", 10),
+    "drift": lambda log: drift.count(drift.Source(log=str(log), span=drift.Span(domains=())), {}),
+    "reference": lambda log: drift.sample(drift.Source(log=str(log), span=drift.Span(domains=("customer",)))),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+@pytest.mark.parametrize("reader", READERS)
+def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, reader: str, damage: str) -> None:
+    """Whoever reads it, and whatever is wrong with it."""
+    segment = tmp_path / "20260101T000000.000000-w0-1.jsonl.gz"
+    segment.write_bytes(DAMAGED[damage])
+    with pytest.raises(InvalidFile, match=f"{segment}: cannot be read"):
+        READERS[reader](tmp_path)
