@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from riskd._proto.riskd.v1 import release_pb2
 from riskd.core.errors import InvalidRelease, Problem
 from riskd.core.lineup import WHOLE, Activation, Kept, Wish
 from riskd.releases import SECONDS, Activated
-from riskd.server.faults import DeadlinePassed
-from riskd.server.servicer import Call
+from riskd.server.servicer import Call, allowed
+from riskd.server.translate import timestamp
 
 PAGE: Final = 100
 """Most releases of a page."""
@@ -84,7 +82,7 @@ class ReleaseServicer:
             actor=request.actor,
             reason=request.reason,
         )
-        done = self._releases.activate(wish, _allowed(call))
+        done = self._releases.activate(wish, allowed(call, SECONDS, MARGIN))
         return release_pb2.ActivateReleaseResponse(activation=_activation(done.activation), late_processes=done.late)
 
     def rollback_release(
@@ -92,7 +90,7 @@ class ReleaseServicer:
     ) -> release_pb2.RollbackReleaseResponse:
         """Bring back what decided before."""
         _signed(request)
-        done = self._releases.rollback(request.actor, request.reason, _allowed(call))
+        done = self._releases.rollback(request.actor, request.reason, allowed(call, SECONDS, MARGIN))
         return release_pb2.RollbackReleaseResponse(activation=_activation(done.activation), late_processes=done.late)
 
 
@@ -109,18 +107,10 @@ def _unsigned(actor: str, reason: str) -> Iterator[Problem]:
         yield Problem("reason", "is too long", f"{REASON} characters are the most")
 
 
-def _allowed(call: Call) -> float:
-    """Seconds that the caller and this service both allow."""
-    remaining = call.time_remaining() - MARGIN
-    if remaining <= 0:
-        raise DeadlinePassed([Problem("deadline", "passed before the work was begun", "allow more time")])
-    return min(remaining, SECONDS)
-
-
 def _release(kept: Kept) -> release_pb2.Release:
     return release_pb2.Release(
         release_id=kept.id,
-        create_time=_time(kept.created),
+        create_time=timestamp(kept.created),
         actor=kept.actor,
         reason=kept.reason,
         models=kept.models,
@@ -136,12 +126,6 @@ def _activation(activation: Activation) -> release_pb2.Activation:
         shadow_release_id=activation.shadow,
         actor=activation.actor,
         reason=activation.reason,
-        activate_time=_time(activation.time),
+        activate_time=timestamp(activation.time),
         restored_number=activation.restores,
     )
-
-
-def _time(moment: float) -> Timestamp:
-    time = Timestamp()
-    time.FromMilliseconds(round(moment * 1000))
-    return time

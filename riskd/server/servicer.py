@@ -46,6 +46,14 @@ class Call(Protocol):
         ...
 
 
+def allowed(call: Call, most: float, margin: float = 0.0) -> float:
+    """Seconds that the caller allows, less what is left for the answer, and `most` at most. Raises DeadlinePassed."""
+    remaining = call.time_remaining() - margin
+    if remaining <= 0:
+        raise DeadlinePassed([Problem("deadline", "passed before the work was begun", "allow more time")])
+    return min(remaining, most)
+
+
 def _go_on() -> None:
     """Give way to nobody."""
 
@@ -63,7 +71,7 @@ class RiskServicer:
 
     def assess(self, request: risk_pb2.AssessRequest, call: Call) -> risk_pb2.AssessResponse:
         """Assess one attempt."""
-        timeout = self._allowed(call)
+        timeout = allowed(call, self._timeout)
         return self._answers.response(self._engine.assess(translate.attempt(request), timeout))
 
     def assess_aside(self, request: risk_pb2.AssessRequest, call: Call) -> risk_pb2.AssessResponse:
@@ -79,12 +87,12 @@ class RiskServicer:
         results = []
         for each in request.requests:
             self._give_way()
-            results.append(self._result(each, self._allowed(call)))
+            results.append(self._result(each, allowed(call, self._timeout)))
         return risk_pb2.BatchAssessResponse(results=results)
 
     def record_outcome(self, request: risk_pb2.RecordOutcomeRequest, call: Call) -> risk_pb2.RecordOutcomeResponse:
         """Learn from what happened after an assessment."""
-        recorded = self._engine.record(translate.outcome(request), self._allowed(call))
+        recorded = self._engine.record(translate.outcome(request), allowed(call, self._timeout))
         return risk_pb2.RecordOutcomeResponse(taught_units=recorded.taught)
 
     def _result(self, request: risk_pb2.AssessRequest, timeout: float) -> risk_pb2.BatchAssessResult:
@@ -93,10 +101,3 @@ class RiskServicer:
         except RiskdError as error:
             return risk_pb2.BatchAssessResult(error=status(error))
         return risk_pb2.BatchAssessResult(response=self._answers.response(assessment))
-
-    def _allowed(self, call: Call) -> float:
-        """Seconds that the caller and the settings both allow."""
-        remaining = call.time_remaining()
-        if remaining <= 0:
-            raise DeadlinePassed([Problem("deadline", "passed before the work was begun", "allow more time")])
-        return min(remaining, self._timeout)

@@ -6,14 +6,11 @@ from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from typing import Final, Protocol
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from riskd._proto.riskd.v1 import subject_pb2
 from riskd.core.dossier import Open, Seen, Summary
 from riskd.core.errors import InvalidSubject, Problem
-from riskd.server.faults import DeadlinePassed
-from riskd.server.servicer import Call
-from riskd.server.translate import DOMAIN_WORDS
+from riskd.server.servicer import Call, allowed
+from riskd.server.translate import DOMAIN_WORDS, timestamp
 from riskd.subjects import Erased, Exported, Page, Subject
 
 SECONDS: Final = 30.0
@@ -47,14 +44,14 @@ class SubjectServicer:
         self, request: subject_pb2.GetSubjectSummaryRequest, call: Call
     ) -> subject_pb2.GetSubjectSummaryResponse:
         """Tell what is known."""
-        _allowed(call)
+        allowed(call, SECONDS)
         return _summary(self._subjects.summary(_subject(request)))
 
     def export_subject(
         self, request: subject_pb2.ExportSubjectRequest, call: Call
     ) -> subject_pb2.ExportSubjectResponse:
         """Return a page of all that is kept."""
-        _allowed(call)
+        allowed(call, SECONDS)
         page = self._subjects.export(_subject(request), request.page_size, _token(request.page_token))
         return subject_pb2.ExportSubjectResponse(
             records=[_record(record) for record in page.records],
@@ -63,19 +60,11 @@ class SubjectServicer:
 
     def erase_subject(self, request: subject_pb2.EraseSubjectRequest, call: Call) -> subject_pb2.EraseSubjectResponse:
         """Erase all that is kept."""
-        erased = self._subjects.erase(_subject(request), _allowed(call))
+        erased = self._subjects.erase(_subject(request), allowed(call, SECONDS))
         return subject_pb2.EraseSubjectResponse(
             erased_records={kind: count for kind, count in erased.records.items() if count},
-            log_erase_time=_time(erased.log_by),
+            log_erase_time=timestamp(erased.log_by),
         )
-
-
-def _allowed(call: Call) -> float:
-    """Seconds that the caller and this service both allow."""
-    remaining = call.time_remaining()
-    if remaining <= 0:
-        raise DeadlinePassed([Problem("deadline", "passed before the work was begun", "allow more time")])
-    return min(remaining, SECONDS)
 
 
 def _subject(request: Request) -> Subject:
@@ -91,14 +80,14 @@ def _token(text: str) -> bytes:
 
 def _summary(known: Summary) -> subject_pb2.GetSubjectSummaryResponse:
     return subject_pb2.GetSubjectSummaryResponse(
-        known_since_time=_time(known.since),
-        last_sign_in_time=_time(known.last),
+        known_since_time=timestamp(known.since),
+        last_sign_in_time=timestamp(known.last),
         taught_units=known.units,
         attempt_count=known.attempts,
         failure_count=known.failures,
         seen_values=[_seen(value) for value in known.seen],
         sensitive_steps=[
-            subject_pb2.SensitiveStep(kind=step.kind, event_time=_time(step.time)) for step in known.steps
+            subject_pb2.SensitiveStep(kind=step.kind, event_time=timestamp(step.time)) for step in known.steps
         ],
         open_receipts=[_open(receipt) for receipt in known.open],
     )
@@ -108,8 +97,8 @@ def _seen(value: Seen) -> subject_pb2.SeenValue:
     return subject_pb2.SeenValue(
         table=value.table,
         value=value.value,
-        first_week_time=_time(value.first),
-        last_week_time=_time(value.last),
+        first_week_time=timestamp(value.first),
+        last_week_time=timestamp(value.last),
         taught_units=value.units,
         trust=value.trust,
     )
@@ -117,25 +106,16 @@ def _seen(value: Seen) -> subject_pb2.SeenValue:
 
 def _open(receipt: Open) -> subject_pb2.OpenReceipt:
     return subject_pb2.OpenReceipt(
-        event_time=_time(receipt.time),
+        event_time=timestamp(receipt.time),
         journey=receipt.journey,
         tier=receipt.tier,
         taught_units=receipt.units,
         outcomes=receipt.reported,
-        expire_time=_time(receipt.expires),
+        expire_time=timestamp(receipt.expires),
     )
 
 
 def _record(record: Exported) -> subject_pb2.SubjectRecord:
     return subject_pb2.SubjectRecord(
-        kind=record.kind, key=record.key, expire_time=_time(record.expires), json=record.content.decode("utf-8")
+        kind=record.kind, key=record.key, expire_time=timestamp(record.expires), json=record.content.decode("utf-8")
     )
-
-
-def _time(moment: float) -> Timestamp | None:
-    """None for 0, which stands for never."""
-    if not moment:
-        return None
-    time = Timestamp()
-    time.FromMilliseconds(round(moment * 1000))
-    return time

@@ -181,6 +181,15 @@ def outcome(request: risk_pb2.RecordOutcomeRequest) -> Outcome:
     )
 
 
+def timestamp(moment: float) -> Timestamp | None:
+    """Epoch seconds as a message, to the millisecond; None for 0, which stands for never."""
+    if not moment:
+        return None
+    time = Timestamp()
+    time.FromMilliseconds(round(moment * 1000))
+    return time
+
+
 def _moment(time: Timestamp) -> float:
     """Seconds since the Unix epoch, NaN when out of a Timestamp's range."""
     seconds, nanos = time.seconds, time.nanos
