@@ -25,8 +25,8 @@ from riskd.core.attempt import JOURNEYS, Attempt, Federation, Session
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.offline.policies.backtest import Source, run
-from riskd.offline.policies.replay import replay
 from riskd.wiring import open_engine
+from tests.decision_log import decided, outcome
 
 DECISIONS: Final = 100_000
 REAL: Final = 5_000
@@ -75,31 +75,17 @@ def _varied(decisions: int, random: Random) -> Iterator[bytes]:
     for number in range(decisions):
         one, now = real[number % len(real)], latest - SPAN * (1 - number / decisions)
         again = replace(one, id=random.randbytes(16).hex(), time=now)
-        yield record.encode(again) + b"\n" + _outcome(again, random)
+        yield record.encode(again) + b"\n" + _outcome_of(again, random)
 
 
-def _outcome(one: record.AssessmentRecord, random: Random) -> bytes:
+def _outcome_of(one: record.AssessmentRecord, random: Random) -> bytes:
     """What became of every second decision; the line of an outcome, or nothing."""
     if random.random() < 0.5:
         return b""
     fraud = random.random() < min(0.8, 4 * one.score)
     kind = "confirmed_fraud" if fraud else "challenge_passed" if one.tier != "BASELINE" else "session_established"
-    return (
-        record.encode(
-            record.OutcomeRecord(
-                assessment_id=one.id,
-                time=one.time + 60,
-                tenant=one.tenant,
-                domain=one.domain,
-                journey=one.journey,
-                kind=kind,
-                amr=(),
-                seconds=None,
-                taught=0 if fraud else 1,
-            )
-        )
-        + b"\n"
-    )
+    told = outcome(0, one.time + 60, kind, assessment_id=one.id, tenant=one.tenant, domain=one.domain)
+    return record.encode(replace(told, journey=one.journey, taught=0 if fraud else 1)) + b"\n"
 
 
 def _decided(directory: Path) -> list[record.AssessmentRecord]:
@@ -139,14 +125,7 @@ def _aged(policy: Policy, one: record.AssessmentRecord, random: Random) -> recor
         facts=replace(one.facts, missing=missing),
         score=random.betavariate(0.3, 12 if vector[NAMES.index("new_device")] == 0 else 4),
     )
-    replayed = replay(policy, aged)
-    return replace(
-        aged,
-        tier=replayed.ruling.tier.name,
-        satisfied=replayed.ruling.requirement.satisfied,
-        hits=tuple(hit.rule for hit in replayed.hits if not hit.shadow),
-        shadow_hits=tuple(hit.rule for hit in replayed.hits if hit.shadow),
-    )
+    return decided(policy, aged)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from msgspec.structs import replace
-
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import load_policy
 from riskd.cli.main import main
@@ -26,7 +24,7 @@ from riskd.core import record
 from riskd.core.context import Missing, Place, Route
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.offline.policies.replay import replay
+from tests.decision_log import decided, decision, outcome, write
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "policy.md"
@@ -50,10 +48,8 @@ def prepare(directory: Path) -> None:
         assert old in text, old
         text = text.replace(old, new, 1)
     (directory / "candidate.yaml").write_text(text, encoding="utf-8")
-    (directory / "decisions").mkdir()
     policy = load_policy(shipped, CelCompiler(NAMES))
-    lines = b"".join(record.encode(line) + b"\n" for line in decisions(policy, Random(11)))
-    (directory / "decisions" / "20261101T000000.000000-w0-1.jsonl").write_bytes(lines)
+    write(directory / "decisions" / "20261101T000000.000000-w0-1.jsonl", *decisions(policy, Random(11)))
     cases = PAGE.read_text(encoding="utf-8").partition("```yaml\n# tests/")[2].partition("\n")[2].partition("```")[0]
     (directory / "tests").mkdir()
     (directory / "tests" / "customer.yaml").write_text(cases, encoding="utf-8")
@@ -74,32 +70,20 @@ def decisions(policy: Policy, random: Random) -> Iterator[record.Record]:
         yield one
         if random.random() < (0.7 if fraud else 0.9):
             kind = "confirmed_fraud" if fraud else "session_established" if one.satisfied else "challenge_passed"
-            yield record.OutcomeRecord(
-                assessment_id=one.id,
-                time=now + 30,
-                tenant="",
-                domain=one.domain,
-                journey=one.journey,
-                kind=kind,
-                amr=(),
-                seconds=None,
-                taught=0 if fraud else 1,
-            )
+            taught = 0 if fraud else 1
+            yield outcome(0, now + 30, kind, assessment_id=one.id, journey=one.journey, taught=taught)
 
 
 def drawn(name: str, now: float, features: dict[str, float], *, fraud: bool, random: Random) -> record.AssessmentRecord:
     """A decision that is not decided yet."""
     country = random.choice(["NO", "NO", "NO", "GB", "DE"])
     route = Route(2119, anonymizer="tor" if features["tor"] else "", hosting=bool(features["hosting"]))
-    return record.AssessmentRecord(
+    return decision(
+        0,
+        now,
         id=name,
-        time=now,
-        tenant="",
-        domain="customer",
         journey=random.choice(["login", "login", "payment"]),
         subject="00" * 16,
-        request_id="",
-        credential_result="succeeded",
         facts=record.Facts(
             now=now,
             network="192.0.2.0/24",
@@ -110,33 +94,10 @@ def drawn(name: str, now: float, features: dict[str, float], *, fraud: bool, ran
             missing=() if random.random() < 0.98 else (Missing("history", "unavailable"),),
         ),
         vector=tuple(features.get(feature) for feature in NAMES),
-        log_odds=0.0,
         score=random.betavariate(1.2, 8) if fraud else random.betavariate(0.25, 60),
-        level="low",
-        tier="BASELINE",
-        satisfied=True,
-        hits=(),
-        shadow_hits=(),
-        reasons=(),
-        contributions=None,
-        gaps=(),
-        coverage=1.0,
-        causes=(),
         release="5f1c3f6f8a2b7d10",
         model="hand-set-2",
         session=record.Authentication(amr=("pwd",), authentication_time=now - 60),
-    )
-
-
-def decided(policy: Policy, one: record.AssessmentRecord) -> record.AssessmentRecord:
-    """The same as the policy decides it."""
-    found = replay(policy, one)
-    return replace(
-        one,
-        tier=found.ruling.tier.name,
-        satisfied=found.ruling.requirement.satisfied,
-        hits=tuple(hit.rule for hit in found.hits if not hit.shadow),
-        shadow_hits=tuple(hit.rule for hit in found.hits if hit.shadow),
     )
 
 

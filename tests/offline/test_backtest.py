@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from riskd.adapters.cel_rules import CelCompiler
-from riskd.adapters.policy_file import load_policy
-from riskd.config import data_directory
 from riskd.core import record
 from riskd.core.attempt import JOURNEYS
-from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.errors import InvalidFile
-from riskd.core.features import FEATURES, NAMES
+from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.core.rules import Rule
@@ -29,80 +22,8 @@ from riskd.offline.policies.backtest import Choice, Source, run
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.report import report
 from riskd.offline.policies.tally import Tally
-
-FILE: Final = data_directory("policies") / "customer.yaml"
-TEXT: Final = FILE.read_text(encoding="utf-8")
-COMPILER: Final = CelCompiler(NAMES)
-SHIPPED: Final = load_policy(FILE, COMPILER)
-NOW: Final = 1_800_000_000.0
-ASKED: Final = ("tor", "hosting", "new_device", "new_country", "automated_agent", "hours_since_recovery")
-"""Features that the drawn records have; the others are missing."""
-
-authentications = st.none() | st.builds(
-    record.Authentication,
-    acr=st.sampled_from(["", "mfa", "phrh"]),
-    amr=st.sampled_from([(), ("pwd",), ("pwd", "otp"), ("hwk", "pin"), ("kba",)]),
-    authentication_time=st.sampled_from([None, NOW - 60, NOW - 90_000]),
-)
-values = st.fixed_dictionaries({name: st.sampled_from([None, 0.0, 1.0]) for name in ASKED})
-gaps = st.dictionaries(
-    st.sampled_from(["history", "session", "device_id", "reputation"]), st.sampled_from(["not_sent", "none_yet"])
-)
-
-
-@st.composite
-def records(draw: st.DrawFn) -> record.AssessmentRecord:
-    """A decision of the shipped policy, drawn and decided."""
-    given = draw(values)
-    undecided = record.AssessmentRecord(
-        id=draw(st.binary(min_size=16, max_size=16)).hex(),
-        time=NOW,
-        tenant=draw(st.sampled_from(["", "acme"])),
-        domain="customer",
-        journey=draw(st.sampled_from(JOURNEYS)),
-        subject="00",
-        request_id="",
-        credential_result=draw(st.sampled_from(["not_checked", "succeeded", "failed"])),
-        facts=record.Facts(
-            now=NOW,
-            network="192.0.2.0/24",
-            values={},
-            place=draw(st.none() | st.just(Place("NO", 0.0, 0.0, 1.0))),
-            route=draw(st.none() | st.just(Route(64_500, anonymizer="vpn"))),
-            agent=draw(st.none() | st.just(Agent("Firefox"))),
-            missing=tuple(Missing(source, why) for source, why in draw(gaps).items()),
-        ),
-        vector=tuple(given.get(feature.name) for feature in FEATURES),
-        log_odds=0.0,
-        score=draw(st.floats(0, 1)),
-        level="low",
-        tier="BASELINE",
-        satisfied=False,
-        hits=(),
-        shadow_hits=(),
-        reasons=(),
-        contributions=None,
-        gaps=(),
-        coverage=1.0,
-        causes=(),
-        release="r",
-        model="m",
-        session=draw(authentications),
-        federation=draw(authentications),
-    )
-    return decided(undecided)
-
-
-def decided(one: record.AssessmentRecord, policy: Policy = SHIPPED) -> record.AssessmentRecord:
-    """The record, with what the policy makes of it."""
-    found = replay(policy, one)
-    return replace(
-        one,
-        tier=found.ruling.tier.name,
-        satisfied=found.ruling.requirement.satisfied,
-        hits=tuple(hit.rule for hit in found.hits if not hit.shadow),
-        shadow_hits=tuple(hit.rule for hit in found.hits if hit.shadow),
-    )
+from tests.decision_log import outcome, write
+from tests.offline.drawn import COMPILER, NOW, SHIPPED, TEXT, assessment, logs
 
 
 def tallied(policy: Policy, log: Sequence[record.AssessmentRecord]) -> Tally:
@@ -133,7 +54,6 @@ rules = st.builds(
     journeys=st.sets(st.sampled_from(JOURNEYS), min_size=1).map(tuple),
     shadow=st.booleans(),
 )
-logs = st.lists(records(), max_size=4)
 
 
 @settings(max_examples=40)
@@ -196,56 +116,6 @@ def test_tallies_add_up(one: list[record.AssessmentRecord], other: list[record.A
     assert report("log", parts, [candidate]) == report("log", tallied(candidate, [*one, *other]), [candidate])
 
 
-def assessment(number: int, journey: str = "login", **changes: object) -> record.AssessmentRecord:
-    """A decision without anything odd about it; `changes` are fields of the record."""
-    base = record.AssessmentRecord(
-        id=f"{number:032x}",
-        time=NOW + number,
-        tenant="",
-        domain="customer",
-        journey=journey,
-        subject="00",
-        request_id="",
-        credential_result="succeeded",
-        facts=record.Facts(NOW, "192.0.2.0/24", {}, None, None, None, ()),
-        vector=tuple(None if math.isnan(feature.missing) else feature.missing for feature in FEATURES),
-        log_odds=-5.0,
-        score=0.001,
-        level="low",
-        tier="BASELINE",
-        satisfied=True,
-        hits=(),
-        shadow_hits=(),
-        reasons=(),
-        contributions=None,
-        gaps=(),
-        coverage=1.0,
-        causes=(),
-        release="r",
-        model="m",
-    )
-    return decided(replace(base, **changes))
-
-
-def outcome(number: int, kind: str) -> record.OutcomeRecord:
-    return record.OutcomeRecord(
-        assessment_id=f"{number:032x}",
-        time=NOW,
-        tenant="",
-        domain="customer",
-        journey="login",
-        kind=kind,
-        amr=(),
-        seconds=None,
-        taught=0,
-    )
-
-
-def write(file: Path, *lines: record.Record | bytes) -> None:
-    text = b"".join((line if isinstance(line, bytes) else record.encode(line)) + b"\n" for line in lines)
-    file.write_bytes(gzip.compress(text) if file.suffix == ".gz" else text)
-
-
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     """Three segments, one of them packed; outcomes lie in later segments than their decisions."""
@@ -253,13 +123,19 @@ def log(tmp_path: Path) -> Path:
     write(tmp_path / "1.jsonl", *(assessment(number, score=score) for number, score in scores.items()))
     write(
         tmp_path / "2.jsonl.gz",
-        outcome(1, "session_established"),
-        outcome(2, "challenge_passed"),
-        outcome(3, "challenge_failed"),
-        outcome(4, "challenge_passed"),
+        outcome(1, NOW, "session_established"),
+        outcome(2, NOW, "challenge_passed"),
+        outcome(3, NOW, "challenge_failed"),
+        outcome(4, NOW, "challenge_passed"),
         assessment(6, "payment", tenant="acme"),
     )
-    write(tmp_path / "3.jsonl", outcome(4, "confirmed_fraud"), outcome(5, "confirmed_fraud"), b'{"type":"odd"}', b"{")
+    write(
+        tmp_path / "3.jsonl",
+        outcome(4, NOW, "confirmed_fraud"),
+        outcome(5, NOW, "confirmed_fraud"),
+        b'{"type":"odd"}',
+        b"{",
+    )
     return tmp_path
 
 

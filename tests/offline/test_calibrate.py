@@ -20,7 +20,8 @@ from riskd.offline.outcomes import FRAUD, GOOD
 from riskd.offline.policies.backtest import Source, passes
 from riskd.offline.policies.calibrate import TAIL, Calibration, Samples, calibrate, collect
 from riskd.offline.policies.replay import replay
-from tests.offline.test_backtest import COMPILER, SHIPPED, TEXT, assessment, outcome, records, write
+from tests.decision_log import outcome, write
+from tests.offline.drawn import COMPILER, NOW, SHIPPED, TEXT, assessment, records
 
 
 def sampled(log: list[record.AssessmentRecord], policy: Policy = SHIPPED, label: int = GOOD) -> Samples:
@@ -162,9 +163,9 @@ def test_verdicts_are_taken_from_the_log(tmp_path: Path) -> None:
     write(
         tmp_path / "1.jsonl",
         *(assessment(number, score=0.5) for number in range(4)),
-        outcome(0, "challenge_passed"),
-        outcome(1, "confirmed_fraud"),
-        outcome(2, "challenge_failed"),
+        outcome(0, NOW, "challenge_passed"),
+        outcome(1, NOW, "confirmed_fraud"),
+        outcome(2, NOW, "challenge_failed"),
     )
     source = Source(log=tmp_path, policies=(("customer.yaml", TEXT),))
     (samples,) = passes(source, collect)

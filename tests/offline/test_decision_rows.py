@@ -20,63 +20,25 @@ from riskd.offline import outcomes
 from riskd.offline.decision_rows import read_rows
 from riskd.offline.labels import label
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
+from tests.decision_log import decision, outcome, write
 
 LATER: Final = 86_400.0
 
 
 def assessment(number: int, time: float, *, domain: str = "customer", width: int = len(NAMES)) -> record.Record:
-    return record.AssessmentRecord(
-        id=f"{number:032x}",
-        time=time,
-        tenant="",
-        domain=domain,
-        journey="login",
-        subject=f"{number % 3:08x}",
-        request_id="",
-        credential_result="succeeded",
-        facts=record.Facts(time, "192.0.2.0/24", {}, None, None, None, ()),
-        vector=(math.nan, *(float(number),) * (width - 1)),
-        log_odds=0.0,
-        score=0.0,
-        level="low",
-        tier="BASELINE",
-        satisfied=True,
-        hits=(),
-        shadow_hits=(),
-        reasons=(),
-        contributions=None,
-        gaps=(),
-        coverage=1.0,
-        causes=(),
-        release="r",
-        model="m",
-    )
+    vector = (math.nan, *(float(number),) * (width - 1))
+    return decision(number, time, domain=domain, subject=f"{number % 3:08x}", vector=vector)
 
 
-def outcome(number: int, time: float, kind: str) -> record.Record:
-    return record.OutcomeRecord(
-        assessment_id=f"{number:032x}",
-        time=time,
-        tenant="",
-        domain="customer",
-        journey="login",
-        kind=kind,
-        amr=(),
-        seconds=None,
-        taught=0,
-    )
-
-
-def write(directory: Path, *segments: list[record.Record]) -> Path:
-    for number, lines in enumerate(segments):
-        text = b"".join(record.encode(line) + b"\n" for line in lines)
-        (directory / f"2026010{number + 1}T000000.000000-w0-1.jsonl").write_bytes(text)
+def log_of(directory: Path, *segments: list[record.Record]) -> Path:
+    for number, lines in enumerate(segments, 1):
+        write(directory / f"2026010{number}T000000.000000-w0-1.jsonl", *lines)
     return directory
 
 
 def test_rows_are_in_order_of_time_with_the_outcomes_of_any_segment(tmp_path: Path) -> None:
     """Whatever order lines and segments have; a repeated line counts once; another domain's rows are not there."""
-    log = write(
+    log = log_of(
         tmp_path,
         [outcome(1, 5.0, "session_established"), assessment(2, 3.0), assessment(3, 1.0, domain="workforce")],
         [assessment(1, 2.0), assessment(2, 3.0), outcome(2, 3.0 + LATER, "confirmed_fraud")],
@@ -93,7 +55,7 @@ def test_rows_are_in_order_of_time_with_the_outcomes_of_any_segment(tmp_path: Pa
 
 def test_what_was_told_later_is_not_known_yet(tmp_path: Path) -> None:
     """A row read as of a moment has the label of that moment, and later rows are not there."""
-    log = write(
+    log = log_of(
         tmp_path,
         [
             assessment(1, 1.0),
@@ -109,7 +71,7 @@ def test_what_was_told_later_is_not_known_yet(tmp_path: Path) -> None:
 
 def test_the_truth_names_attack_and_segments_and_may_label(tmp_path: Path) -> None:
     """With `by_truth` every row has its label at once; without, outcomes alone give labels."""
-    log = write(tmp_path, [assessment(1, 1.0), assessment(2, 2.0), outcome(1, 2.0, "challenge_failed")])
+    log = log_of(tmp_path, [assessment(1, 1.0), assessment(2, 2.0), outcome(1, 2.0, "challenge_failed")])
     truth = tmp_path / "truth.jsonl.txt"
     truth.write_text(
         f'{{"assessment_id":"{1:032x}","attack":"targeted","campaign":"t1"}}\n'
@@ -140,10 +102,10 @@ def test_a_log_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
     """No segments, another feature table, a line that is no record, a truth of another simulation: each says so."""
     with pytest.raises(InvalidFile, match="no segments"):
         read_rows(tmp_path, "customer")
-    log = write(tmp_path, [assessment(1, 1.0, width=3)])
+    log = log_of(tmp_path, [assessment(1, 1.0, width=3)])
     with pytest.raises(InvalidFile, match="vectors of 3 features"):
         read_rows(log, "customer")
-    write(tmp_path, [assessment(1, 1.0)])
+    log_of(tmp_path, [assessment(1, 1.0)])
     (tmp_path / "truth.txt").write_text('{"assessment_id":"other"}\n')
     with pytest.raises(InvalidFile, match="says nothing of 1 assessments"):
         read_rows(log, "customer", truth=tmp_path / "truth.txt")

@@ -16,7 +16,7 @@ from riskd.offline.policies.diff import KINDS, Comparison, compare
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.report import challenged
 from riskd.offline.policies.tally import state
-from tests.offline.test_backtest import COMPILER, SHIPPED, TEXT, logs
+from tests.offline.drawn import COMPILER, SHIPPED, TEXT, logs
 
 EDITS: Final = {
     "version: \"2026-11\"": ("version: other", "version", "neither"),

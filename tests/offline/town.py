@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -156,9 +155,3 @@ def lived(log: DecisionLog, attempts: int, seed: int = 1) -> Town:
     town = Town(log, seed)
     town.live(attempts)
     return town
-
-
-def write(directory: Path, lines: list[bytes], name: str = "20270101T000000.000000-w0-1.jsonl") -> None:
-    """A finished segment."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / name).write_bytes(b"".join(line + b"\n" for line in lines))

@@ -45,8 +45,9 @@ from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects
 from tests.cases.world import NOW
+from tests.decision_log import write
 from tests.doubles import ListLog
-from tests.offline.town import PEPPER, RELEASE, Town, lived, write
+from tests.offline.town import PEPPER, RELEASE, Town, lived
 from tests.rebuild.test_past import live_through, records
 from tests.redis_servers import RedisServer, running
 
@@ -70,7 +71,7 @@ def logged(settings: Settings, lines: list[bytes], writers: int = 3) -> None:
     """The lines, as so many workers would have written them, each an assessment and its outcomes or some of them."""
     for writer in range(writers):
         mine = [line for number, line in enumerate(lines) if number % writers == writer]
-        write(Path(settings.log.dir), mine, f"20260101T00000{writer}.000000-w{writer}-1.jsonl")
+        write(Path(settings.log.dir) / f"20260101T00000{writer}.000000-w{writer}-1.jsonl", *mine)
 
 
 def rebuilt(

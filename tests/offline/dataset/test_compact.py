@@ -29,8 +29,9 @@ from riskd.offline.dataset.compact import Dataset, Filed
 from riskd.offline.dataset.manifest import commit, required
 from riskd.offline.dataset.target import Target
 from riskd.rebuild.order import DATASET
+from tests.decision_log import write
 from tests.doubles import ListLog
-from tests.offline.town import lived, write
+from tests.offline.town import lived
 
 ROOT = Path(__file__).parents[3]
 LATE = 1.9e9
@@ -44,7 +45,7 @@ class Desk:
         self.log, self.place, self.lines = directory / "log", directory / "set", lines
         third = len(lines) // 3
         for number, part in enumerate((lines[:third], lines[third : 2 * third], lines[2 * third :])):
-            write(self.log, part, f"2027010{number + 1}T000000.000000-w0-7.jsonl")
+            write(self.log / f"2027010{number + 1}T000000.000000-w0-7.jsonl", *part)
         self.archive, self.buckets = FileLogArchive(self.log, 1.0, 1.0, lambda: LATE), 4
         self.target = target or Target.open(str(self.place))
 
@@ -186,7 +187,7 @@ def test_a_subject_that_comes_back_stays(desk: Desk) -> None:
     assert isinstance(first, AssessmentRecord)
     desk.archive.forget([bytes.fromhex(first.subject)])
     again = record.encode(replace(first, id=first.id[:16] + "0" * 16, written=LATE + 10, time=LATE + 10))
-    write(desk.log, [again], "20400101T000000.000000-w0-9.jsonl")
+    write(desk.log / "20400101T000000.000000-w0-9.jsonl", again)
     desk.compact()
     desk.compact()
     assert first.id[:16] + "0" * 16 in desk.ids()
@@ -227,7 +228,7 @@ def test_features_that_come_later_have_columns_from_then_on(desk: Desk) -> None:
     names = ("feature_of_the_future", *NAMES)
     commit(desk.target, replace(older, features=names))
     odd = replace(record.decode(next(line for line in desk.lines if b'"assessment"' in line[:22])), vector=(1.5,))
-    write(desk.log, [record.encode(odd)], "20390101T000000.000000-w0-9.jsonl")
+    write(desk.log / "20390101T000000.000000-w0-9.jsonl", record.encode(odd))
     desk.compact()
     first = record.decode(desk.lines[0])
     assert isinstance(first, AssessmentRecord)

@@ -19,8 +19,9 @@ from riskd.core import record
 from riskd.core.record import AssessmentRecord
 from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
+from tests.decision_log import SEGMENT, write
 from tests.doubles import ListLog
-from tests.offline.town import lived, write
+from tests.offline.town import lived
 
 
 class Asked:
@@ -31,7 +32,7 @@ class Asked:
         log = ListLog()
         lived(log, 100, seed=4)
         self.lines = log.lines
-        write(self.log, log.lines)
+        write(self.log / SEGMENT, *log.lines)
         self.settings = ["--set", f"state.dir={directory}", "--set", f"log.dir={self.log}"]
 
     def compact(self, *more: str) -> int:

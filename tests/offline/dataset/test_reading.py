@@ -23,8 +23,9 @@ from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
 from riskd.offline.labels import label, labelled
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
+from tests.decision_log import SEGMENT, write
 from tests.doubles import ListLog
-from tests.offline.town import lived, write
+from tests.offline.town import lived
 
 
 class Kept:
@@ -34,8 +35,8 @@ class Kept:
         log = ListLog()
         lived(log, 150, seed=8)
         self.lines = log.lines
-        write(directory / "log", log.lines[:70])
-        write(directory / "log", [*log.lines[60:]], "20270102T000000.000000-w0-1.jsonl")  # ten lines twice
+        write(directory / "log" / SEGMENT, *log.lines[:70])
+        write(directory / "log" / "20270102T000000.000000-w0-1.jsonl", *log.lines[60:])  # ten lines twice
         self.target = Target.open(str(directory / "set"))
         archive = FileLogArchive(directory / "log", 1.0, 1.0)
         Dataset(self.target, directory / "log", archive, 4).compact({}, lambda _: None)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,16 +11,20 @@ from msgspec import Struct
 
 from riskd.adapters.model_file import load_model
 from riskd.config import data_directory
-from riskd.core import record
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
 from riskd.offline.drift.bins import DAY, Batch
+from tests import decision_log
+from tests.decision_log import decision
 
 BEGIN: Final = 20_000 * DAY
 BUNDLE: Final = data_directory("models") / "customer" / "hand-set-2"
 MODEL: Final = load_model(BUNDLE, DEFINITIONS)
 _KIND: Final = np.random.default_rng(0).integers(4, size=len(NAMES))
 """Of each signal: a flag, a small count, a measurement, a measurement that is often missing."""
+
+
+SCORED: Final = {"log_odds": 0.0, "score": 0.01}
 
 
 class Shift(Struct, frozen=True):
@@ -52,47 +55,15 @@ def rows(seed: int, size: int = 4000, *, users: int = 400, days: int = 14, shift
 
 def write(directory: Path, batch: Batch, *, domain: str = "customer", segments: int = 2) -> Path:
     """A decision log of these rows, as the service writes it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    lines = [record.encode(each) for each in _records(batch, domain)]
+    lines = [
+        decision(at, time, domain=domain, subject=subject, vector=tuple(vector.tolist()), model="hand-set-2", **SCORED)
+        for at, (time, subject, vector) in enumerate(
+            zip(batch.times.tolist(), batch.subjects, batch.vectors, strict=True)
+        )
+    ]
     for part in range(segments):
-        name = f"20240101T00000{part}.000000-{domain}.jsonl"
-        (directory / name).write_bytes(b"".join(line + b"\n" for line in lines[part::segments]))
+        decision_log.write(directory / f"20240101T00000{part}.000000-{domain}.jsonl", *lines[part::segments])
     return directory
-
-
-def _records(batch: Batch, domain: str) -> Iterator[record.AssessmentRecord]:
-    for at, (time, subject, vector) in enumerate(zip(batch.times.tolist(), batch.subjects, batch.vectors, strict=True)):
-        yield assessed(f"{at:032x}", time, subject, vector.tolist(), domain)
-
-
-def assessed(name: str, time: float, subject: str, vector: list[float], domain: str) -> record.AssessmentRecord:
-    """A decision that nobody asks for anything but its vector."""
-    return record.AssessmentRecord(
-        id=name,
-        time=time,
-        tenant="",
-        domain=domain,
-        journey="login",
-        subject=subject,
-        request_id="",
-        credential_result="succeeded",
-        facts=record.Facts(now=time, network="192.0.2.0/24", values={}, place=None, route=None, agent=None, missing=()),
-        vector=tuple(None if math.isnan(value) else value for value in vector),
-        log_odds=0.0,
-        score=0.01,
-        level="low",
-        tier="BASELINE",
-        satisfied=True,
-        hits=(),
-        shadow_hits=(),
-        reasons=(),
-        contributions=None,
-        gaps=(),
-        coverage=1.0,
-        causes=(),
-        release="r",
-        model="hand-set-2",
-    )
 
 
 def forest() -> Forest:

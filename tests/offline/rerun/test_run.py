@@ -11,8 +11,9 @@ import pytest
 from riskd.adapters.decision_log import FileLogArchive, read_segments, segments
 from riskd.cli.main import main
 from riskd.core import record
+from tests.decision_log import write
 from tests.doubles import ListLog
-from tests.offline.town import lived, write
+from tests.offline.town import lived
 
 
 class Replayed:
@@ -29,7 +30,7 @@ class Replayed:
         for line in self.lines:
             random.choice(desks).append(line)
         for worker, desk in enumerate(desks):
-            write(self.log, desk, f"20270101T00000{worker}.000000-w{worker}-7.jsonl")
+            write(self.log / f"20270101T00000{worker}.000000-w{worker}-7.jsonl", *desk)
 
     def run(self, *arguments: str) -> tuple[int, dict[str, int]]:
         """Exit code and counts."""
@@ -104,7 +105,7 @@ def test_a_bucket_that_is_none_is_refused(replayed: Replayed, bucket: str) -> No
 
 def test_a_line_that_cannot_be_lived_through_is_told(replayed: Replayed) -> None:
     """What is left out is counted, and the exit code says so."""
-    write(replayed.log, [b'{"type":"assessment"}', b"{"], "20280101T000000.000000-w0-9.jsonl")
+    write(replayed.log / "20280101T000000.000000-w0-9.jsonl", b'{"type":"assessment"}', b"{")
     code, counts = replayed.run("--processes", "1")
     assert (code, counts["unreadable"]) == (1, 2)
     assert replayed.written() == replayed.lines

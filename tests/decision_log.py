@@ -1,0 +1,86 @@
+"""A decision log to test with: decisions that nothing speaks against, what became of them, and segments of both."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from riskd.core.features import FEATURES
+from riskd.core.policy import Policy
+from riskd.core.record import AssessmentRecord, Facts, OutcomeRecord, Record, encode
+from riskd.offline.policies.replay import replay
+
+SEGMENT: Final = "20260101T000000.000000-w0-1.jsonl"
+"""The name of a segment, where it does not matter."""
+UNKNOWN: Final = tuple(None if math.isnan(feature.missing) else feature.missing for feature in FEATURES)
+"""The vector of an attempt of which nothing is known."""
+
+
+def decision(number: int, time: float, **changes: object) -> AssessmentRecord:
+    """The decision with a number for its id: a customer's login; `changes` are fields of the record."""
+    usual = AssessmentRecord(
+        id=f"{number:032x}",
+        time=time,
+        tenant="",
+        domain="customer",
+        journey="login",
+        subject="00",
+        request_id="",
+        credential_result="succeeded",
+        facts=Facts(now=time, network="192.0.2.0/24", values={}, place=None, route=None, agent=None, missing=()),
+        vector=UNKNOWN,
+        log_odds=-5.0,
+        score=0.001,
+        level="low",
+        tier="BASELINE",
+        satisfied=True,
+        hits=(),
+        shadow_hits=(),
+        reasons=(),
+        contributions=None,
+        gaps=(),
+        coverage=1.0,
+        causes=(),
+        release="r",
+        model="m",
+    )
+    return replace(usual, **changes)
+
+
+def outcome(number: int, time: float, kind: str, **changes: object) -> OutcomeRecord:
+    """What became of the decision of that number; `changes` are fields of the record."""
+    usual = OutcomeRecord(
+        assessment_id=f"{number:032x}",
+        time=time,
+        tenant="",
+        domain="customer",
+        journey="login",
+        kind=kind,
+        amr=(),
+        seconds=None,
+        taught=0,
+    )
+    return replace(usual, **changes)
+
+
+def decided(policy: Policy, one: AssessmentRecord) -> AssessmentRecord:
+    """The decision as a policy makes it."""
+    found = replay(policy, one)
+    return replace(
+        one,
+        tier=found.ruling.tier.name,
+        satisfied=found.ruling.requirement.satisfied,
+        hits=tuple(hit.rule for hit in found.hits if not hit.shadow),
+        shadow_hits=tuple(hit.rule for hit in found.hits if hit.shadow),
+    )
+
+
+def write(segment: Path, *lines: Record | bytes) -> None:
+    """A finished segment of these lines, packed if its name says so."""
+    text = b"".join((line if isinstance(line, bytes) else encode(line)) + b"\n" for line in lines)
+    segment.parent.mkdir(parents=True, exist_ok=True)
+    segment.write_bytes(gzip.compress(text) if segment.suffix == ".gz" else text)
