@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import pytest
 from msgspec.structs import replace
 
-from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
-from riskd.config import Settings
 from riskd.core import learn, record
 from riskd.core.assess import Release
-from riskd.core.assessment import Assessment
 from riskd.core.attempt import (
     Attempt,
     Behaviour,
@@ -29,7 +22,7 @@ from riskd.core.attempt import (
     ReportedPlace,
     Session,
 )
-from riskd.core.context import Memory, Missing, Remembered
+from riskd.core.context import Missing
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, UnknownAssessment
 from riskd.core.features import NAMES
 from riskd.core.history import History
@@ -37,88 +30,14 @@ from riskd.core.lineup import Lineup
 from riskd.core.recall import RECEIPT, REPLY
 from riskd.core.retention import REPLY_SECONDS
 from riskd.core.stored import Change
-from riskd.engine import Engine, Parts
 from riskd.ports import HistoryStore
-from riskd.wiring import load_release
-from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt, facts
-from tests.doubles import CountingMeter, FailingStore, ListLog
+from tests.bench import ASKED, LOGIN, THREADS, Bench, at_once, release, store
+from tests.cases.world import NOW
+from tests.doubles import FailingStore, ListLog
 
-Result = TypeVar("Result")
-GEO: Final = TableGeo({})
-LOGIN: Final = attempt({})
-ASKED: Final = replace(LOGIN, request_id="r-1")
-THREADS: Final = 8
-STORES: Final[dict[str, Callable[[Path], HistoryStore]]] = {
-    "memory": lambda _: MemoryStore(),
-    "lmdb": lambda directory: LmdbStore(directory / "store", map_size=64 << 20),
-}
+__all__ = ["release", "store"]
 LONG, LONGER, WORD = "x" * 257, "x" * 1025, "x" * 65
 BAD: Final = (math.nan, math.inf, -math.inf)
-
-
-@pytest.fixture(scope="module")
-def release() -> Release:
-    return load_release(Settings())
-
-
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HistoryStore]:
-    opened = STORES[request.param](tmp_path)
-    yield opened
-    opened.close()
-
-
-class Bench:
-    """An engine, and all that it tells."""
-
-    def __init__(self, release: Release, store: HistoryStore, log: ListLog | None = None) -> None:
-        self.store, self.log, self.meter, self.now = store, log or ListLog(), CountingMeter(), NOW
-        parts = Parts(
-            store=store,
-            geo=GEO,
-            agents=AGENTS,
-            log=self.log,
-            meter=self.meter,
-            pseudonyms=PSEUDONYMS,
-            clock=lambda: self.now,
-            attributes=frozenset({"plan"}),
-        )
-        self.engine = Engine(parts, release)
-
-    def assess(self, attempt: Attempt) -> Assessment:
-        return self.engine.assess(attempt, 10.0)
-
-    def tell(self, answer: Assessment, kind: str) -> int:
-        return self.engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0).taught
-
-    def logged(self) -> int:
-        """Assessments in the log; that an answer was given again is a record of its own."""
-        return sum(isinstance(record.decode(line), record.AssessmentRecord) for line in self.log.lines)
-
-    def learned(self) -> History:
-        """What the account of LOGIN was taught."""
-        return self._subject().profile
-
-    def tries(self) -> int:
-        """Attempts counted on the account of LOGIN."""
-        return sum(self._subject().activity.tallies.of("attempt_day").get("", [0])[1:])
-
-    def _subject(self) -> Memory:
-        _, context = facts(LOGIN, GEO, self.now, self.store)
-        assert isinstance(context.remembered, Remembered)
-        return context.remembered.subject
-
-
-def at_once(work: Callable[[int], Result]) -> list[Result]:
-    """The same work on as many threads, begun together."""
-    ready = threading.Barrier(THREADS)
-
-    def begin(number: int) -> Result:
-        ready.wait()
-        return work(number)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(begin, range(THREADS)))
 
 
 def test_a_repeated_request_gets_the_first_answer(release: Release, store: HistoryStore) -> None:

@@ -21,12 +21,13 @@ from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
 from riskd.core.context import Missing, Place, Route
 from riskd.core.requirement import Tier
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.ports import HistoryStore
 from riskd.server.grpc_server import Options
 from riskd.wiring import load_release
-from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt
-from tests.doubles import CountingMeter, ListLog, SlowStore
+from tests.bench import parts
+from tests.cases.world import TableGeo, attempt
+from tests.doubles import CountingMeter, SlowStore
 from tests.server.world import served
 
 TIME: Final = 0.4
@@ -56,16 +57,12 @@ def release() -> Release:
 
 
 def engine(release: Release, store: HistoryStore, geo: TableGeo) -> Engine:
-    parts = Parts(
+    made = parts(
         store=store,
         geo=geo,
-        agents=AGENTS,
-        log=ListLog(),
         meter=CountingMeter(),
-        pseudonyms=PSEUDONYMS,
-        clock=lambda: NOW,
     )
-    return Engine(parts, release)
+    return Engine(made, release)
 
 
 def taken(call: Callable[[], Assessment]) -> tuple[Assessment, float]:

@@ -14,11 +14,12 @@ from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, Outcome
 from riskd.core.context import SOURCES
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.meter_memory import MeterMemory
 from riskd.ports import HistoryStore
 from riskd.wiring import load_release
-from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt
+from tests.bench import parts
+from tests.cases.world import NOW, attempt
 from tests.doubles import FailingStore, ListLog
 
 LOGIN = attempt({})
@@ -36,16 +37,12 @@ class Bench:
 
     def __init__(self, release: Release, store: HistoryStore | None = None, log: ListLog | None = None) -> None:
         self._memory = MeterMemory(1)
-        parts = Parts(
+        made = parts(
             store=store or MemoryStore(),
-            geo=TableGeo({}),
-            agents=AGENTS,
             log=log or ListLog(),
             meter=PrometheusMeter(self._memory, 0),
-            pseudonyms=PSEUDONYMS,
-            clock=lambda: NOW,
         )
-        self.engine = Engine(parts, release)
+        self.engine = Engine(made, release)
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of a metric's series that have these labels."""

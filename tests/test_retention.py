@@ -19,7 +19,7 @@ from riskd.core.recall import ACTIVITY, COMMON, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.retention import BOUNDS, USUAL, Retention
 from riskd.core.stored import expiry
 from tests.cases.world import NOW, attempt
-from tests.test_subjects import RELEASE, Office, pseudonym
+from tests.office import RELEASE, Office, pseudonym
 
 BRIEF: Final = Retention(profile=WEEK, activity=HOUR, sequence=2 * DAY, receipt=3 * DAY, reply=600, log=DAY)
 

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.core.errors import InvalidSettings
 from riskd.meter_memory import MeterMemory
+from tests.faults.disks import largest_file
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 10.0
@@ -54,17 +55,6 @@ def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "this did not come to pass"
         time.sleep(0.02)
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """A disk that is full once a file has `size` bytes: the kernel then writes in part, or not at all."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_was_appended_is_read_in_order(tmp_path: Path) -> None:

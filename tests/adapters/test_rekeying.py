@@ -25,7 +25,7 @@ from riskd.core.stored import PLACE, Change, Swap, payload
 from riskd.core.tallies import Tallies
 from riskd.ports import HistoryStore
 from tests.cases.world import attempt
-from tests.test_subjects import PEOPLE, Office, lived, named, steps, total
+from tests.office import PEOPLE, Office, lived, named, steps, total
 
 FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."
 

@@ -62,6 +62,19 @@ def test_every_test_states_its_law() -> None:
     assert silent == []
 
 
+def test_no_test_is_taken_from_another() -> None:
+    """What several tests need is in a module of its own, and says by its name what it is."""
+    taken = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.module}"
+        for folder in ("tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and "test_" in (node.module or "")
+    ]
+
+    assert taken == []
+
+
 @pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
 def test_locks_are_complete_and_name_no_place(lock: Path) -> None:
     """Each locked version has a hash, and no line says where to fetch it from."""

@@ -10,17 +10,17 @@ import grpc
 import pytest
 
 from riskd._proto.riskd.v1 import assessment_pb2, risk_pb2, risk_pb2_grpc
-from riskd.adapters.memory import NullMeter
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome
-from riskd.engine import Engine, Parts, Recorded
+from riskd.engine import Engine, Recorded
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.translate import Answers, request
 from riskd.wiring import load_release
-from tests.cases.world import AGENTS, HERE, NOW, PSEUDONYMS, Case
+from tests.bench import parts
+from tests.cases.world import HERE, Case
 from tests.doubles import ListLog
 from tests.server.world import ListMeter
 
@@ -68,14 +68,10 @@ def test_case(path: Path, shipped: Release, stage: Stage, wire: risk_pb2_grpc.Ri
     release, store = case.release(shipped), case.store()
     attempt, keys, context = case.judged(release, store)
     stage.engine = Engine(
-        Parts(
+        parts(
             store=store,
             geo=case.geo,
-            agents=AGENTS,
             log=log,
-            meter=NullMeter(),
-            pseudonyms=PSEUDONYMS,
-            clock=lambda: NOW,
         ),
         release,
     )

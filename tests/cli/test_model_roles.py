@@ -21,7 +21,7 @@ from riskd.core.model import ForestDocument
 from riskd.offline.drift.bins import DAY
 from tests.models.stories import champions
 from tests.offline.drift.world import BEGIN, Shift, rows, write
-from tests.offline.test_promotion import LOST, difference, evaluation
+from tests.offline.made_evaluation import LOST, difference, evaluation
 
 RELEASED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ  promote candidate as champion, after hand-set-2, by kim: measured")
 

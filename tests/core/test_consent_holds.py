@@ -10,16 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
 from riskd.core import signals
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import DOMAINS, JOURNEYS, PURPOSES, Attempt, Behaviour, Device, Outcome, Outside, ReportedPlace
 from riskd.core.context import Missing
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.wiring import load_release
-from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt
+from tests.bench import parts
+from tests.cases.world import attempt
 from tests.doubles import ListLog
 
 law = settings(deadline=None, max_examples=120)
@@ -69,14 +70,9 @@ def lived(one: Attempt, release: Release) -> tuple[Assessment, list[bytes], list
     """The answer, every line of the log and every record of the store, after the attempt and its proof."""
     store, log = MemoryStore(), ListLog()
     engine = Engine(
-        Parts(
+        parts(
             store=store,
-            geo=TableGeo({}),
-            agents=AGENTS,
             log=log,
-            meter=NullMeter(),
-            pseudonyms=PSEUDONYMS,
-            clock=lambda: NOW,
         ),
         release,
     )

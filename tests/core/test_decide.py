@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from riskd.core.assessment import Hit
 from riskd.core.attempt import CREDENTIAL_RESULTS, JOURNEYS, Attempt, Federation, Network, Session
-from riskd.core.context import SOURCES, Context, Missing, Place, Remembered
+from riskd.core.context import SOURCES, Missing
 from riskd.core.decide import Ruling, decide, satisfied
 from riskd.core.policy import Bands, Evidence, Issuer, Journey, Policy, evaluate, ladder
 from riskd.core.requirement import Terms, Tier
 from riskd.core.rules import Facts, Found
+from tests.core.rulings import NOW, context_of, scores
 
-NOW: Final = 1_700_000_000.0
 DAY: Final = 86_400
 TABLE: Final = {
     Tier.BASELINE: Terms(1, (), 30 * DAY),
@@ -25,10 +25,8 @@ TABLE: Final = {
     Tier.IDENTITY_PROOF: Terms(3, ("urn:example:proofed",), 900),
 }
 BANDS: Final = Bands((0.02, 0.15, 0.6), (Tier.BASELINE, Tier.STEP_UP, Tier.PHISHING_RESISTANT, Tier.DENY))
-HERE: Final = Place("NO", 59.9, 10.7, 20.0)
 
 tiers = st.sampled_from(Tier)
-scores = st.floats(0, 1)
 hits = st.lists(st.builds(Hit, st.just("rule"), tiers, st.just("CODE"), st.booleans()), max_size=4)
 whys = st.sampled_from(("not_sent", "not_consented", "not_found", "none_yet", "unavailable"))
 gaps = st.dictionaries(st.sampled_from(sorted(SOURCES)), whys, max_size=6).map(
@@ -76,18 +74,6 @@ def policy_of(journey: Journey) -> Policy:
         ladder=ladder(TABLE),
         journeys=dict.fromkeys(JOURNEYS, journey),
         trusted_issuers={"trusted": Issuer()},
-    )
-
-
-def context_of(missing: tuple[Missing, ...] = ()) -> Context:
-    return Context(
-        now=NOW,
-        values={},
-        place=HERE,
-        route=Missing("route", "not_installed"),
-        agent=Missing("agent", "not_sent"),
-        remembered=Remembered(),
-        missing=missing,
     )
 
 

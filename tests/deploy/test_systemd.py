@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.deploy.test_deploy import UNIT_FILE
+UNIT_FILE = Path(__file__).parents[2] / "deploy" / "systemd" / "riskd.service"
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:

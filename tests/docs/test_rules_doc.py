@@ -15,7 +15,7 @@ from riskd.core.features import NAMES
 from riskd.core.lists import KINDS
 from riskd.core.requirement import Tier
 from riskd.core.rules import VARIABLES, Rule
-from tests.adapters.test_policy_sections import write
+from tests.adapters.sections import write
 
 ROOT: Final = Path(__file__).parents[2]
 TYPED: Final = {"double": " > 1.0", "int": " > 1", "bool": "", "string": " == ''", "list(string)": " == ['']",

@@ -36,6 +36,7 @@ ASN: Final = MAXMIND / "GeoLite2-ASN-Test.mmdb"
 PATIENCE: Final = 20.0
 LONDON: Final = "81.2.69.142"
 """An address that the city database of the tests knows."""
+START: Final = ("serve", "--port", "0", "--metrics-port", "0")
 EAGER: Final = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.use_local_subchannel_pool", 1))
 """Channels that do not share connections, and try again soon."""
 
@@ -170,7 +171,7 @@ class Service:
 def serving(state: Path, workers: int = 1, settings: Mapping[str, str] | None = None) -> Iterator[Service]:
     """A service on free ports, killed at the end if it has not stopped by itself."""
     state.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", str(workers)]
+    command = [sys.executable, "-m", "riskd", *START, "--workers", str(workers)]
     log = state / "events.jsonl"
     with (
         log.open("w") as events,
@@ -188,3 +189,16 @@ def serving(state: Path, workers: int = 1, settings: Mapping[str, str] | None = 
                 process.wait(PATIENCE)
         finally:
             process.kill()
+
+
+def told(stderr: str) -> list[str]:
+    """What stderr has for people."""
+    return [line.removeprefix("riskd: ") for line in stderr.splitlines() if line.startswith("riskd: ")]
+
+
+def reload(service: Service, event: str) -> dict[str, object]:
+    """SIGHUP, and what the worker told of it."""
+    before = len(service.events())
+    service.process.send_signal(signal.SIGHUP)
+    eventually(lambda: any(each["event"] == event for each in service.events()[before:]))
+    return next(each for each in service.events()[before:] if each["event"] == event)

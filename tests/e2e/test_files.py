@@ -11,9 +11,21 @@ from pathlib import Path
 import pytest
 
 from riskd.core import record
-from tests.e2e.service import CITY, LONDON, MAXMIND, ROOT, Service, attempt, eventually, riskd, serving
+from tests.e2e.service import (
+    CITY,
+    LONDON,
+    MAXMIND,
+    ROOT,
+    START,
+    Service,
+    attempt,
+    eventually,
+    reload,
+    riskd,
+    serving,
+    told,
+)
 
-START = ("serve", "--port", "0", "--metrics-port", "0")
 Damage = Callable[[Path], tuple[str, str]]
 """Spoils a file in a directory of policies, models and databases; gives its place and part of the remedy."""
 
@@ -114,11 +126,6 @@ DAMAGES: tuple[Damage, ...] = (
 )
 
 
-def told(stderr: str) -> list[str]:
-    """What stderr has for people."""
-    return [line.removeprefix("riskd: ") for line in stderr.splitlines() if line.startswith("riskd: ")]
-
-
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_bad_file_ends_the_start(damage: Damage, files: Path) -> None:
     """Exit code 2, and one line for people: the file, the place in it, and how to mend it."""
@@ -139,14 +146,6 @@ def test_every_bad_file_is_told_at_once(files: Path) -> None:
     problems = told(done.stderr)
     assert len(problems) == len(places)
     assert all(any(problem.startswith(place) for problem in problems) for place in places), problems
-
-
-def reload(service: Service, event: str) -> dict[str, object]:
-    """SIGHUP, and what the worker told of it."""
-    before = len(service.events())
-    service.process.send_signal(signal.SIGHUP)
-    eventually(lambda: any(each["event"] == event for each in service.events()[before:]))
-    return next(each for each in service.events()[before:] if each["event"] == event)
 
 
 @pytest.mark.slow

@@ -18,8 +18,7 @@ from riskd.core.errors import InvalidFile
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.lineup import Wish
 from riskd.core.record import ShadowRecord
-from tests.e2e.service import attempt, eventually, riskd, serving
-from tests.e2e.test_files import START, reload, told
+from tests.e2e.service import START, attempt, eventually, reload, riskd, serving, told
 from tests.models.stories import MODELS, champions
 from tests.offline.drift.world import rows, write
 from tests.releases.candidates import policies, releases

@@ -1,8 +1,9 @@
-"""File systems of a test's own, which it may fill, freeze and break. Mounting takes root."""
+"""File systems of a test's own, to fill, freeze and break (mounting takes root); and what a process may not do."""
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -98,3 +99,25 @@ def mounted(directory: Path, size_mib: int = 64) -> Iterator[Disk]:
     finally:
         with suppress(subprocess.CalledProcessError):
             disk.unmount()
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Without the rights of root, where the tests have them; a user's own are taken by the mode of the directory."""
+    mine = os.geteuid()
+    os.seteuid(65534 if mine == 0 else mine)
+    try:
+        yield
+    finally:
+        os.seteuid(mine)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A disk that is full once a file has `size` bytes: the kernel then writes in part, or not at all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

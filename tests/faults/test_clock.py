@@ -15,9 +15,9 @@ from riskd.core.history import DAY, HOUR
 from riskd.core.learn import UNITS
 from riskd.ports import HistoryStore
 from riskd.sweeper import Sweeper
+from tests.bench import LOGIN, Bench, release, store
 from tests.cases.world import NOW
 from tests.contract.hammer import SHARED, counted
-from tests.test_engine import LOGIN, Bench, release, store
 
 __all__ = ["release", "store"]
 

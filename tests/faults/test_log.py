@@ -10,7 +10,7 @@ from pathlib import Path
 from riskd.adapters.decision_log import PATIENCE_S, Bounds, FileDecisionLog, read_segments
 from riskd.adapters.memory import NullMeter
 from tests.e2e.service import eventually
-from tests.faults.test_store import nobody
+from tests.faults.disks import nobody
 
 
 class HangingLog(FileDecisionLog):

@@ -20,12 +20,12 @@ import pytest
 from riskd.adapters.lmdb_store import LmdbStore, due_until, open_or_begin
 from riskd.core.errors import InvalidStore, Unavailable
 from riskd.core.history import DAY
-from riskd.core.recall import RECEIPT
-from riskd.core.stored import PLACE, Swap
-from tests.adapters.test_decision_log import largest_file
+from riskd.core.stored import Swap
 from tests.contract.hammer import NOW, SHARED, counted
 from tests.e2e.service import ROOT, Service, eventually, serving
+from tests.faults.disks import largest_file, nobody
 from tests.faults.witness import OWN, Witness, causes, gaps, witness
+from tests.rebuild.world import remembered
 
 SMALL = {"RISKD_STORE__MAP_SIZE_MB": "16", "RISKD_STORE__SWEEP_S": "1"}
 NOT_WRITTEN = {"store:not_written"}
@@ -186,16 +186,6 @@ def is_begun_anew(service: Service, caller: Witness) -> None:
     caller.finds_everything()
 
 
-def remembered(path: Path) -> dict[bytes, bytes]:
-    """What is kept of those who signed in, and of nobody else, as it lies."""
-    with closing(LmdbStore(path, 16 << 20)) as store:
-        keys, cursor = store.walk(b"", 100_000)
-        assert not cursor
-        places = {key[:PLACE] for key in keys if key[-1:] == RECEIPT}
-        own = [key for key in keys if key[:PLACE] in places]
-        return {key: record for key, record in zip(own, store.load(own), strict=True) if record is not None}
-
-
 def comes_back(service: Service, before: dict[bytes, bytes]) -> None:
     """By itself, and it is told: every record of those who signed in before is what it was."""
     deadline = time.monotonic() + REBUILT
@@ -335,17 +325,6 @@ def works(store: LmdbStore) -> bool:
     with suppress(Unavailable):
         return store.write(counted(*SHARED), (), NOW, 1.0)
     return False
-
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Without the rights of root, where the tests have them; a user's own are taken by the mode of the directory."""
-    mine = os.geteuid()
-    os.seteuid(65534 if mine == 0 else mine)
-    try:
-        yield
-    finally:
-        os.seteuid(mine)
 
 
 def test_permission_that_is_taken_away(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.server import translate
 from riskd.server.callers_file import read_callers
 from riskd.wiring import load_release
+from tests.bench import LOGIN, Bench
 from tests.cases.world import NOW, attempt
-from tests.test_engine import LOGIN, Bench
 
 ROOT: Final = Path(__file__).parents[2]
 DAMAGED: Final = (msgspec.DecodeError, struct.error, DecodeError)

@@ -19,24 +19,20 @@ from riskd.adapters.memory import NullMeter
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.attempt import Outcome
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.wiring import load_release
-from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt
+from tests.bench import parts
+from tests.cases.world import attempt
 
 LOGIN = attempt({})
 
 
 def main(store: str, log: str, number: str, requests: str) -> None:
-    parts = Parts(
+    made = parts(
         store=LmdbStore(Path(store)),
-        geo=TableGeo({}),
-        agents=AGENTS,
         log=FileDecisionLog(Path(log), int(number), NullMeter(), Bounds()),
-        meter=NullMeter(),
-        pseudonyms=PSEUDONYMS,
-        clock=lambda: NOW,
     )
-    engine = Engine(parts, load_release(Settings()))
+    engine = Engine(made, load_release(Settings()))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()

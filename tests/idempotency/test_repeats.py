@@ -28,10 +28,10 @@ from riskd.core.retention import REPLY_SECONDS
 from riskd.ports import HistoryStore
 from riskd.server.servicer import RiskServicer
 from riskd.wiring import load_release
+from tests.bench import ASKED, Bench, at_once, release, store
 from tests.cases.world import NOW, TableGeo, facts
 from tests.doubles import FailingStore, ListLog
 from tests.idempotency.replica import LOGIN
-from tests.test_engine import ASKED, Bench, at_once, release, store
 
 __all__ = ["release", "store"]
 ROOT: Final = Path(__file__).parents[2]

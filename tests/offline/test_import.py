@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from msgspec import Struct
 
-from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
+from riskd.adapters.memory import MemoryStore, NullLog
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
@@ -22,13 +22,14 @@ from riskd.core.history import DAY, HOUR, PROFILE_SECONDS, WEEK, Delta, History
 from riskd.core.learn import UNITS
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE
 from riskd.core.stored import Swap, history
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.offline.importers import SOURCES
 from riskd.offline.importers.learner import Scope
 from riskd.offline.importers.run import BATCH, Import, Options, Summary
 from riskd.ports import HistoryStore
 from riskd.wiring import load_release
-from tests.cases.world import AGENTS, NOW, PSEUDONYMS, WORLD, TableGeo
+from tests.bench import parts
+from tests.cases.world import NOW, WORLD, TableGeo
 from tests.doubles import ListLog
 
 GEO: Final = TableGeo({})
@@ -104,16 +105,13 @@ def release() -> Release:
 def engine(
     release: Release, store: HistoryStore, clock: Sequence[float] = (NOW,), log: ListLog | None = None
 ) -> Engine:
-    parts = Parts(
+    made = parts(
         store=store,
         geo=GEO,
-        agents=AGENTS,
         log=log or NullLog(),
-        meter=NullMeter(),
-        pseudonyms=PSEUDONYMS,
         clock=lambda: clock[0],
     )
-    return Engine(parts, release)
+    return Engine(made, release)
 
 
 def written(path: Path, pasts: Sequence[Past], *more: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import pytest
 from msgspec.structs import replace
@@ -13,70 +12,17 @@ from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Steps
 from riskd.offline.evaluation.document import (
     CANDIDATE,
-    CHAMPION,
-    Data,
     Difference,
-    Estimate,
-    Evaluation,
-    Judged,
-    Part,
-    Recall,
-    Reliability,
-    StepUp,
 )
 from riskd.offline.models.promotion import Check, clocked, drawn, judged, quick, yardstick
 from tests.offline.drift.world import MODEL
-
-NOTHING: Final = Estimate(0, None, None, None)
-
-
-def about(value: float, low: float, high: float) -> Estimate:
-    return Estimate(900, value, low, high)
-
-
-def model(version: str, ece: float = 0.005) -> Judged:
-    """Figures of one model; the gate reads no recall but for its words."""
-    at = {"1%": about(0.5, 0.4, 0.6), "0.1%": about(0.3, 0.2, 0.4)}
-    return Judged(
-        version=version,
-        thresholds={},
-        overall=Recall("all", at),
-        classes=(Recall("spraying", at),),
-        depths=(Recall("below 3", at),),
-        left_out=(Recall("spraying", at),),
-        segments=(StepUp("vpn", at),),
-        reauthentications=(),
-        reliability=Reliability(ece=ece, brier=0.01, reference=0.02, points=()),
-        curve=(),
-    )
-
-
-def difference(part: Part, name: str, figure: Estimate, rate: str = "1%", other: str = CHAMPION) -> Difference:
-    return Difference(other=other, part=part, name=name, rate=rate, difference=figure)
-
-
-def evaluation(*differences: Difference, ece: float = 0.005) -> Evaluation:
-    data = Data(
-        sha256="", schema="", labels="outcomes", rows=1000, good=900, fraud=100, unknown=0, subjects=50,
-        first=0.0, last=1.0, attacks={}, segments={},
-    )  # fmt: skip
-    return Evaluation(
-        domain="customer",
-        code="0.1.0",
-        seed=1,
-        resamples=200,
-        data=data,
-        models={CANDIDATE: model("new", ece), CHAMPION: model("old")},
-        differences=differences or (difference("overall", "all", about(0.0, -0.01, 0.01)),),
-    )
+from tests.offline.made_evaluation import BETTER, EQUAL, LOST, NOTHING, UNSURE, about, difference, evaluation, model
 
 
 def failed(checks: Sequence[Check]) -> list[str]:
     return [check.name for check in checks if not check.passed]
 
 
-BETTER, EQUAL = about(0.05, 0.01, 0.09), about(0.0, -0.02, 0.02)
-UNSURE, LOST = about(-0.05, -0.12, 0.02), about(-0.05, -0.09, -0.01)
 CASES: dict[str, tuple[Difference, list[str]]] = {
     "more recall": (difference("class", "spraying", BETTER), []),
     "as much recall": (difference("class", "spraying", EQUAL), []),

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from riskd.adapters.memory import NullMeter
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.offline.policies.replay import replay
 from riskd.wiring import load_release
-from tests.cases.world import AGENTS, HERE, NOW, PSEUDONYMS, Case
+from tests.bench import parts
+from tests.cases.world import HERE, Case
 from tests.doubles import ListLog
 
 PATHS = sorted(HERE.glob("*/*.yaml"))
@@ -29,16 +29,12 @@ def test_every_golden_case_replays_to_its_record(path: Path, shipped: Release) -
     """Tier, satisfaction and hits out of the line in the log alone: sessions, assertions, gaps, consent and all."""
     case, log = Case(path), ListLog()
     release = case.release(shipped)
-    parts = Parts(
+    made = parts(
         store=case.store(),
         geo=case.geo,
-        agents=AGENTS,
         log=log,
-        meter=NullMeter(),
-        pseudonyms=PSEUDONYMS,
-        clock=lambda: NOW,
     )
-    answer = Engine(parts, release).assess(case.attempt, 5.0)
+    answer = Engine(made, release).assess(case.attempt, 5.0)
     (line,) = map(record.decode, log.lines)
     assert isinstance(line, record.AssessmentRecord)
 

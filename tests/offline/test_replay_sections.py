@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd.adapters.cel_rules import CelCompiler
-from riskd.adapters.memory import MemoryStore
 from riskd.adapters.policy_file import load_policy
 from riskd.config import Settings
 from riskd.core import record
@@ -18,11 +17,12 @@ from riskd.core.assess import Release
 from riskd.core.attempt import Device, Network
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.offline.policies.replay import replay
 from riskd.wiring import load_release
-from tests.adapters.test_policy_sections import write
-from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt
+from tests.adapters.sections import write
+from tests.bench import parts
+from tests.cases.world import attempt
 from tests.doubles import CountingMeter, ListLog
 
 LOGIN: Final = attempt({})
@@ -54,17 +54,12 @@ def test_the_record_says_all_that_was_decided_by(policy: Policy, asked: dict[str
     if trusting:
         policy = replace(policy, trusted_networks=frozenset({"office"}))
     log, meter = ListLog(), CountingMeter()
-    parts = Parts(
-        store=MemoryStore(),
-        geo=TableGeo({}),
-        agents=AGENTS,
+    made = parts(
         log=log,
         meter=meter,
-        pseudonyms=PSEUDONYMS,
-        clock=lambda: NOW,
     )
     release = Release("r", {"customer": policy}, load_release(Settings()).scorers)
-    answer = Engine(parts, release).assess(replace(LOGIN, consent=("device",), **asked), 10.0)
+    answer = Engine(made, release).assess(replace(LOGIN, consent=("device",), **asked), 10.0)
     (line,) = log.lines
     kept = record.decode(line)
     assert isinstance(kept, record.AssessmentRecord)

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
 from riskd.core.attempt import (
     DOMAINS,
@@ -23,10 +23,11 @@ from riskd.core.attempt import (
 )
 from riskd.core.context import Place
 from riskd.core.pseudonym import Pseudonyms
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.ports import DecisionLog
 from riskd.wiring import load_release
-from tests.cases.world import AGENTS, NOW, WORLD, TableGeo, attempt
+from tests.bench import parts
+from tests.cases.world import NOW, WORLD, attempt
 
 RELEASE: Final = load_release(Settings())
 PLACES: Final = [name for name, entry in WORLD["from"].items() if "route" in entry]
@@ -56,12 +57,9 @@ class Town:
         self.answers = 0
         self.store = MemoryStore()
         self.engine = Engine(
-            Parts(
+            parts(
                 store=self.store,
-                geo=TableGeo({}),
-                agents=AGENTS,
                 log=log,
-                meter=NullMeter(),
                 pseudonyms=Pseudonyms(PEPPER),
                 clock=lambda: self.now,
                 attributes=frozenset({"plan"}),

@@ -11,7 +11,7 @@ import pytest
 
 from riskd._proto.riskd.v1 import risk_pb2
 from tests.e2e.service import attempt, riskd, serving
-from tests.faults.test_store import remembered
+from tests.rebuild.world import remembered
 
 COMMAND = ("import", "decision-log")
 

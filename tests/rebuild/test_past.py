@@ -5,32 +5,11 @@ from __future__ import annotations
 import pytest
 
 from riskd.adapters.memory import MemoryStore
-from riskd.core import record
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.recall import REPLY
-from riskd.core.record import AssessmentRecord, OutcomeRecord
-from riskd.core.stored import expired
-from riskd.ports import HistoryStore
 from riskd.rebuild.past import Past
 from tests.doubles import ListLog
 from tests.offline.town import PEPPER, RELEASE, Town, lived
-
-
-def records(store: HistoryStore, now: float) -> dict[bytes, bytes]:
-    """Everything that is kept, without replies."""
-    keys, cursor = store.walk(b"", 100_000)
-    assert not cursor
-    found = dict(zip(keys, store.load(keys), strict=True))
-    return {key: kept for key, kept in found.items() if kept and key[-1:] != REPLY and not expired(kept, now)}
-
-
-def live_through(past: Past, lines: list[bytes]) -> None:
-    for line in lines:
-        one = record.decode(line)
-        if isinstance(one, OutcomeRecord):
-            past.outcome(one)
-        elif isinstance(one, AssessmentRecord):
-            past.attempt(one)
+from tests.rebuild.world import live_through, records
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from riskd.adapters.lmdb_store import LmdbStore, beside
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, RedisStore
 from riskd.adapters.rekeying import Mark, move_all, write_mark
-from riskd.config import Settings, load
+from riskd.config import Settings
 from riskd.core import record
 from riskd.core.attempt import Outcome
 from riskd.core.errors import InvalidSettings, RiskdError
@@ -45,10 +45,9 @@ from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects
 from tests.cases.world import NOW
-from tests.decision_log import write
 from tests.doubles import ListLog
 from tests.offline.town import PEPPER, RELEASE, Town, lived
-from tests.rebuild.test_past import live_through, records
+from tests.rebuild.world import deployment, held, live_through, logged, records
 from tests.redis_servers import RedisServer, running
 
 ATTEMPTS = 300
@@ -59,31 +58,10 @@ class Killed(BaseException):
     """The process died."""
 
 
-def deployment(tmp_path: Path, peppers: Sequence[bytes] = (PEPPER,)) -> Settings:
-    """Settings with a state of their own, and these peppers."""
-    (tmp_path / "pepper").write_bytes(b"\n".join(peppers) + b"\n")
-    (tmp_path / "pepper").chmod(0o600)
-    flags = {"state.dir": str(tmp_path), "store.map_size_mb": "64", "secrets.pepper_file": str(tmp_path / "pepper")}
-    return load(environ={}, flags=flags)
-
-
-def logged(settings: Settings, lines: list[bytes], writers: int = 3) -> None:
-    """The lines, as so many workers would have written them, each an assessment and its outcomes or some of them."""
-    for writer in range(writers):
-        mine = [line for number, line in enumerate(lines) if number % writers == writer]
-        write(Path(settings.log.dir) / f"20260101T00000{writer}.000000-w{writer}-1.jsonl", *mine)
-
-
 def rebuilt(
     settings: Settings, report: Report = lambda *_: None, until: float | None = UNTIL, source: Source | None = None
 ) -> Summary:
     return rebuild(settings, source or LogSource(settings), until, report)
-
-
-def held(settings: Settings, now: float) -> dict[bytes, bytes]:
-    """What is in the store that was made again, without what it says of itself."""
-    with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
-        return {key: kept for key, kept in records(store, now).items() if not key.startswith(NOBODY)}
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,7 @@ from riskd.rebuild.watch import RebuildWatch, rebuilding
 from tests.doubles import ListLog
 from tests.e2e.service import ROOT
 from tests.offline.town import Town
-from tests.rebuild.test_past import records
-from tests.rebuild.test_run import deployment, held, logged
+from tests.rebuild.world import deployment, held, logged, records
 
 pytestmark = pytest.mark.timeout(300)  # on a machine that others use: the process has a low priority
 

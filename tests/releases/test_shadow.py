@@ -20,10 +20,11 @@ from riskd.core.attempt import Attempt
 from riskd.core.lineup import Lineup, Wish
 from riskd.core.requirement import Tier
 from riskd.core.score import Score
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.shadow import DEPTH, moved
 from riskd.wiring import load_release
-from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt
+from tests.bench import parts
+from tests.cases.world import attempt
 from tests.doubles import CountingMeter, ListLog
 from tests.e2e.service import attempt as request
 from tests.e2e.service import eventually, riskd, serving
@@ -75,16 +76,12 @@ class Bench:
 
     def __init__(self, shadow: Release | None) -> None:
         self.store, self.log, self.meter = MemoryStore(), ListLog(), Meter()
-        parts = Parts(
+        made = parts(
             store=self.store,
-            geo=TableGeo({}),
-            agents=AGENTS,
             log=self.log,
             meter=self.meter,
-            pseudonyms=PSEUDONYMS,
-            clock=lambda: NOW,
         )
-        self.engine = Engine(parts, RELEASE)
+        self.engine = Engine(made, RELEASE)
         self.engine.install(Lineup(RELEASE, shadow=shadow))
 
     def kept(self) -> dict[bytes, bytes | None]:

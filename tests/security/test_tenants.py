@@ -17,7 +17,7 @@ from riskd.core.errors import UnknownAssessment
 from riskd.core.pseudonym import short
 from riskd.subjects import Subject
 from tests.cases.world import PSEUDONYMS, attempt
-from tests.test_subjects import Office
+from tests.office import Office
 
 TENANTS = ("acme", "umbrella")
 WHAT = ("subject", "address", "network", "device", "fingerprint", "asn", "country", "domain", "reply", "issuer")

@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +23,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import DRAFT, PACKED, finished, opened, private, segments, stamp, whole
+from riskd.adapters.decision_log.files import (
+    DRAFT,
+    PACKED,
+    UNREADABLE,
+    finished,
+    opened,
+    private,
+    segments,
+    stamp,
+    whole,
+)
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
@@ -84,7 +93,6 @@ class _Head(Struct, frozen=True):
 
 
 _Document = TypeVar("_Document", Erasure, _Kept)
-_UNREADABLE: Final = (OSError, EOFError, zlib.error)
 _HEADS: Final = msgspec.json.Decoder(_Head)
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, int, int])
 
@@ -124,7 +132,7 @@ class FileLogArchive:
                 entry = Erasure(subject[:PLACE].hex(), asked, written)
                 _put(folder / f"{stamp(asked)}-{secrets.token_hex(4)}.json", msgspec.json.encode(entry))
             size = sum(size for _, size in _sizes(self._directory))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
         # The segments under way are finished, the compaction that misses them ends, and the next one comes.
         return asked + self._segment_seconds + self._every + 2 * size / RATE + SLACK
@@ -154,7 +162,7 @@ class FileLogArchive:
                             found.append(line[:-1])
                         at += len(line)
                         left -= len(line)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
         return found, b""
 
@@ -206,7 +214,7 @@ class FileLogArchive:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with alone(self._directory / LOCK) as ours:
                 return self._compacted(keep, stop, progress) if ours else None
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
 
     def state(self) -> State:
@@ -223,7 +231,7 @@ class FileLogArchive:
                 asked=min((entry.asked for entry in erasures), default=0.0),
                 compacted=compacted if compacted <= self._wall() else 0.0,
             )
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
 
     def _compacted(self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None]) -> Compacted:

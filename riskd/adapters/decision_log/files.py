@@ -20,6 +20,8 @@ DECISIONS: Final = "decisions"
 SUFFIX: Final = ".jsonl"
 PACKED: Final = ".gz"
 """Of a segment that somebody packed after it was finished. The writer leaves those alone."""
+UNREADABLE: Final = (OSError, EOFError, zlib.error)
+"""What reading a segment raises that is damaged, or is packed and does not end."""
 DRAFT: Final = ".draft"
 """Of a file that is not yet what its name will say. A compaction deletes what a dead process left of them."""
 
@@ -68,7 +70,7 @@ def readable(where: object) -> Iterator[None]:
     """For reading what lies there. Raises InvalidFile where it cannot be read, or be unpacked."""
     try:
         yield
-    except (OSError, EOFError, zlib.error) as error:
+    except UNREADABLE as error:
         why = (isinstance(error, OSError) and error.strerror) or error
         raise InvalidFile([Problem(str(where), f"cannot be read: {why}", "copy it again, or set it aside")]) from error
 

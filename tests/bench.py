@@ -1,0 +1,116 @@
+"""Engines to test with: their parts, and one on a bench, on every store that needs no server, with what it tells."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.config import Settings
+from riskd.core import record
+from riskd.core.assess import Release
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import (
+    Attempt,
+    Outcome,
+)
+from riskd.core.context import Memory, Remembered
+from riskd.core.history import History
+from riskd.engine import Engine, Parts
+from riskd.ports import HistoryStore
+from riskd.wiring import load_release
+from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt, facts
+from tests.doubles import CountingMeter, ListLog
+
+Result = TypeVar("Result")
+GEO: Final = TableGeo({})
+LOGIN: Final = attempt({})
+ASKED: Final = replace(LOGIN, request_id="r-1")
+THREADS: Final = 8
+STORES: Final[dict[str, Callable[[Path], HistoryStore]]] = {
+    "memory": lambda _: MemoryStore(),
+    "lmdb": lambda directory: LmdbStore(directory / "store", map_size=64 << 20),
+}
+
+
+@pytest.fixture(scope="module")
+def release() -> Release:
+    return load_release(Settings())
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HistoryStore]:
+    opened = STORES[request.param](tmp_path)
+    yield opened
+    opened.close()
+
+
+def parts(**changes: object) -> Parts:
+    """What an engine is made of that remembers in memory, knows no place and tells nobody; `changes` are fields."""
+    usual = Parts(
+        store=MemoryStore(),
+        geo=TableGeo({}),
+        agents=AGENTS,
+        log=ListLog(),
+        meter=NullMeter(),
+        pseudonyms=PSEUDONYMS,
+        clock=lambda: NOW,
+    )
+    return replace(usual, **changes)
+
+
+class Bench:
+    """An engine, and all that it tells."""
+
+    def __init__(self, release: Release, store: HistoryStore, log: ListLog | None = None) -> None:
+        self.store, self.log, self.meter, self.now = store, log or ListLog(), CountingMeter(), NOW
+        made = parts(
+            store=store,
+            log=self.log,
+            meter=self.meter,
+            clock=lambda: self.now,
+            attributes=frozenset({"plan"}),
+        )
+        self.engine = Engine(made, release)
+
+    def assess(self, attempt: Attempt) -> Assessment:
+        return self.engine.assess(attempt, 10.0)
+
+    def tell(self, answer: Assessment, kind: str) -> int:
+        return self.engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0).taught
+
+    def logged(self) -> int:
+        """Assessments in the log; that an answer was given again is a record of its own."""
+        return sum(isinstance(record.decode(line), record.AssessmentRecord) for line in self.log.lines)
+
+    def learned(self) -> History:
+        """What the account of LOGIN was taught."""
+        return self._subject().profile
+
+    def tries(self) -> int:
+        """Attempts counted on the account of LOGIN."""
+        return sum(self._subject().activity.tallies.of("attempt_day").get("", [0])[1:])
+
+    def _subject(self) -> Memory:
+        _, context = facts(LOGIN, GEO, self.now, self.store)
+        assert isinstance(context.remembered, Remembered)
+        return context.remembered.subject
+
+
+def at_once(work: Callable[[int], Result]) -> list[Result]:
+    """The same work on as many threads, begun together."""
+    ready = threading.Barrier(THREADS)
+
+    def begin(number: int) -> Result:
+        ready.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(begin, range(THREADS)))

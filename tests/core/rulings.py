@@ -1,0 +1,25 @@
+"""What rulings are made of."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hypothesis import strategies as st
+
+from riskd.core.context import Context, Missing, Place, Remembered
+
+NOW: Final = 1_700_000_000.0
+HERE: Final = Place("NO", 59.9, 10.7, 20.0)
+scores = st.floats(0, 1)
+
+
+def context_of(missing: tuple[Missing, ...] = ()) -> Context:
+    return Context(
+        now=NOW,
+        values={},
+        place=HERE,
+        route=Missing("route", "not_installed"),
+        agent=Missing("agent", "not_sent"),
+        remembered=Remembered(),
+        missing=missing,
+    )

@@ -1,0 +1,128 @@
+"""An office for the rights of subjects: an engine whose log is files, and people who live through sign-ins there."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Final
+
+from hypothesis import strategies as st
+
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive, read_segments
+from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.config import Settings
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import OUTCOMES, Outcome
+from riskd.core.history import decode
+from riskd.core.stored import PLACE, payload
+from riskd.engine import Engine
+from riskd.ports import HistoryStore
+from riskd.subjects import Exported, Subject, Subjects
+from riskd.wiring import load_release
+from tests.bench import parts
+from tests.cases.world import NOW, PSEUDONYMS, attempt
+
+PEOPLE: Final = ("anne", "bert", "cleo")
+RELEASE: Final = load_release(Settings())
+
+
+class Office:
+    """An engine on a store and a log of files, and whoever answers for its subjects."""
+
+    def __init__(self, directory: Path, store: HistoryStore | None = None) -> None:
+        self.now, self.directory, self.store = NOW, directory / "log", store or MemoryStore()
+        self.archive = FileLogArchive(self.directory, 1.0, 1.0)
+        self.log = self._opened()
+        made = parts(
+            store=self.store,
+            log=self.log,
+            clock=lambda: self.now,
+        )
+        self.engine = Engine(made, RELEASE)
+        self.subjects = Subjects(self.engine, self.archive)
+
+    def _opened(self) -> FileDecisionLog:
+        return FileDecisionLog(self.directory, 0, NullMeter(), Bounds())
+
+    def sign_in(self, who: str, kind: str = "confirmed_legitimate", **words: object) -> Assessment:
+        """One attempt, and what became of it."""
+        answer = self.engine.assess(attempt({"subject": who, **words}), 10.0)
+        self.tell(answer, kind)
+        return answer
+
+    def tell(self, answer: Assessment, kind: str) -> int:
+        return self.engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0).taught
+
+    def erase(self, who: str) -> dict[str, int]:
+        return self.subjects.erase(named(who), 10.0).records
+
+    def export(self, who: str, size: int = 500) -> list[Exported]:
+        page = self.subjects.export(named(who), size, b"")
+        found = list(page.records)
+        while page.token:
+            page = self.subjects.export(named(who), size, page.token)
+            assert len(page.records) <= 3 * size
+            found += page.records
+        return found
+
+    def records(self) -> dict[bytes, bytes]:
+        """All that the store holds."""
+        found: dict[bytes, bytes] = {}
+        keys, cursor = self.store.walk(b"", 1000)
+        while True:
+            found |= {key: record for key, record in zip(keys, self.store.load(keys), strict=True) if record}
+            if not cursor:
+                return found
+            keys, cursor = self.store.walk(cursor, 1000)
+
+    def of(self, who: str) -> dict[bytes, bytes]:
+        """What lies in a subject's place."""
+        return {key: record for key, record in self.records().items() if key.startswith(pseudonym(who)[:PLACE])}
+
+    def lines(self, who: str) -> list[bytes]:
+        """What the log has of a subject."""
+        return [line for line in read_segments(self.directory) if pseudonym(who)[:PLACE].hex().encode() in line]
+
+    def compact(self) -> None:
+        """With every segment finished."""
+        self.log.close()
+        assert self.archive.compact({}, threading.Event()) is not None
+
+
+def named(who: str) -> Subject:
+    return Subject("", "customer", who)
+
+
+def pseudonym(who: str) -> bytes:
+    return PSEUDONYMS.digest("", "customer", "subject", who)
+
+
+steps = st.fixed_dictionaries(
+    {
+        "who": st.sampled_from(PEOPLE),
+        "with": st.sampled_from(["laptop", "phone"]),
+        "from": st.sampled_from(["home", "mobile"]),
+        "journey": st.sampled_from(["login", "recovery", "payment"]),
+        "request_id": st.sampled_from(["", "r-1", "r-2"]),
+        "kind": st.sampled_from(OUTCOMES),
+        "later": st.sampled_from([0.0, 60.0, 86_400.0, 1_209_600.0]),
+    }
+)
+
+
+def lived(office: Office, history: list[dict[str, object]]) -> list[tuple[str, Assessment]]:
+    """Live through sign-ins and their outcomes."""
+    answers = []
+    for step in history:
+        words = dict(step)
+        who, kind, later = str(words.pop("who")), str(words.pop("kind")), words.pop("later")
+        assert isinstance(later, float)
+        office.now += later
+        if words["request_id"]:
+            words["request_id"] = "-".join(str(words[name]) for name in ("request_id", "with", "from", "journey"))
+        answers.append((who, office.sign_in(who, kind, **words)))
+    return answers
+
+
+def total(record: bytes) -> int:
+    return sum(decode(payload(record)).tallies.of("sign_in")[""][1:])
