@@ -7,8 +7,6 @@ moves to `done`. One process compacts at a time; one that dies leaves each segme
 
 from __future__ import annotations
 
-import gzip
-import os
 import secrets
 import shutil
 import time
@@ -29,20 +27,18 @@ from riskd.adapters.decision_log.files import (
     UNREADABLE,
     finished,
     opened,
-    private,
+    put,
     segments,
     stamp,
+    sync,
     whole,
 )
+from riskd.adapters.decision_log.rewriting import RATE, concerning, due, head, rewrite
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
 from riskd.locks import alone
 
-RATE: Final = 16 << 20
-"""Bytes a second that compaction reads at most, some 3 % of a core: disk and interpreter belong to the answers."""
-BURST: Final = 256 << 10
-"""Bytes between two of its pauses: some hundred lines."""
 SCAN: Final = 64 << 20
 """Bytes that one step of a search reads: less than half a second."""
 SLACK: Final = 60.0
@@ -80,20 +76,7 @@ class _Kept(Struct, frozen=True):
     cutoffs: dict[str, float] = {}
 
 
-class _Head(Struct, frozen=True):
-    """What says whose a line is."""
-
-    id: str = ""
-    assessment_id: str = ""
-    domain: str = ""
-
-    @property
-    def place(self) -> str:
-        return (self.id or self.assessment_id)[: 2 * PLACE]
-
-
 _Document = TypeVar("_Document", Erasure, _Kept)
-_HEADS: Final = msgspec.json.Decoder(_Head)
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, int, int])
 
 
@@ -130,7 +113,7 @@ class FileLogArchive:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for subject in subjects:
                 entry = Erasure(subject[:PLACE].hex(), asked, written)
-                _put(folder / f"{stamp(asked)}-{secrets.token_hex(4)}.json", msgspec.json.encode(entry))
+                put(folder / f"{stamp(asked)}-{secrets.token_hex(4)}.json", msgspec.json.encode(entry))
             size = sum(size for _, size in _sizes(self._directory))
         except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
@@ -156,9 +139,9 @@ class FileLogArchive:
                     for line in segment:
                         if len(found) == limit or left <= 0:
                             return found, msgspec.msgpack.encode((path.name, number, at))
-                        head = _head(line) if any(mark in line for mark in marks) else None
-                        due = erasures.get(head.place) if head is not None else None
-                        if due is not None and not _due(due, path.name, at):
+                        ours = head(line) if any(mark in line for mark in marks) else None
+                        asked = erasures.get(ours.place) if ours is not None else None
+                        if asked is not None and not due(asked, path.name, at):
                             found.append(line[:-1])
                         at += len(line)
                         left -= len(line)
@@ -168,15 +151,11 @@ class FileLogArchive:
 
     def lines(self, path: Path) -> Iterator[bytes]:
         """As `files.read_segment`, but without what is to be erased."""
-        due: dict[str, list[Erasure]] = {}
-        for _, entry in self._erasures():
-            if entry.reach(path.name) != 0:
-                due.setdefault(entry.place, []).append(entry)
-        at = 0
+        wanted, at = concerning((entry for _, entry in self._erasures()), path.name), 0
         with opened(path) as segment:
             for line in segment:
-                head = _head(line) if due else None
-                if whole(line) and not (head is not None and _due(due.get(head.place, []), path.name, at)):
+                ours = head(line) if wanted else None
+                if whole(line) and not (ours is not None and due(wanted.get(ours.place, []), path.name, at)):
                     yield line[:-1]
                 at += len(line)
 
@@ -259,7 +238,7 @@ class FileLogArchive:
                     continue
                 old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}
                 # Read again: whoever asked while this one was being written named it.
-                gone = _rewritten(path, [entry for _, entry in self._erasures()], old, stop)
+                gone = rewrite(path, [entry for _, entry in self._erasures()], old, stop)
                 lines += gone
                 rewritten += gone > 0
         progress(len(paths), len(paths))
@@ -268,7 +247,7 @@ class FileLogArchive:
             if entry.asked < now - max(keep.values()):
                 file.unlink(missing_ok=True)
         cutoffs = {domain: min(cutoff, open_since) for domain, cutoff in cutoffs.items()}
-        _put(self._directory / _STATE, msgspec.json.encode(_Kept(self._wall(), before | cutoffs)))
+        put(self._directory / _STATE, msgspec.json.encode(_Kept(self._wall(), before | cutoffs)))
         return Compacted(rewritten, lines, left)
 
     def _erasures(self, folder: str = "") -> list[tuple[Path, Erasure]]:
@@ -285,81 +264,17 @@ class FileLogArchive:
             return _Kept()
 
 
-def _due(erasures: list[Erasure], segment: str, at: int) -> bool:
-    """Whether the line at an offset is to be erased, if it is of these erasures' subject."""
-    reaches = [entry.reach(segment) for entry in erasures]
-    return any(reach is None or at < reach for reach in reaches)
-
-
-def _rewritten(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> int:
-    """Rewrite a finished segment, or delete it if nothing is left; how many lines went. Torn lines go along."""
-    concerning: dict[str, list[Erasure]] = {}
-    for entry in erasures:
-        if entry.reach(path.name) != 0:
-            concerning.setdefault(entry.place, []).append(entry)
-    if not (concerning or old):
-        return 0
-
-    def goes(line: bytes, at: int) -> bool:
-        head = _head(line)
-        return head is None or head.domain in old or _due(concerning.get(head.place, []), path.name, at)
-
-    gone = sum(goes(line, at) for line, at in _lines(path, stop))
-    if not gone:
-        return 0
-    status, draft = path.stat(), path.with_suffix(DRAFT)
-    with private(draft) as file:
-        left = (line for line, at in _lines(path, stop) if not goes(line, at))
-        if path.suffix == PACKED:
-            with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
-                packed.writelines(left)
-                size = packed.tell()
-        else:
-            file.writelines(left)
-            size = file.tell()
-        file.flush()
-        os.fsync(file.fileno())
-    os.utime(draft, ns=(status.st_atime_ns, status.st_mtime_ns))
-    if size:
-        draft.replace(path)
-    else:
-        draft.unlink()
-        path.unlink()
-    _sync(path.parent)
-    return gone
-
-
-def _lines(path: Path, stop: Event) -> Iterator[tuple[bytes, int]]:
-    """Each line and its offset, at a bounded rate; without pauses once told to stop."""
-    at, pause = 0, BURST
-    with opened(path) as segment:
-        for line in segment:
-            yield line, at
-            at += len(line)
-            if at >= pause:
-                pause += BURST
-                stop.wait(BURST / RATE)
-
-
 def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
     """Note what is left of an erasure in segments that were being written, or put it aside; whether it is done with."""
     missed = any(entry.reach(name) is None for name in writing)
     left = {name: size for name, size in entry.written.items() if name in writing and size}
     if left and not missed:
-        _put(file, msgspec.json.encode(replace(entry, written=left, settled=True)))
+        put(file, msgspec.json.encode(replace(entry, written=left, settled=True)))
     elif not missed:
         done = file.parent / DONE
         file.replace(done / file.name) if done.is_dir() else file.unlink()
-        _sync(file.parent)
+        sync(file.parent)
     return not (left or missed)
-
-
-def _head(line: bytes) -> _Head | None:
-    """Whose a line is; None for what is no record."""
-    try:
-        return _HEADS.decode(line) if whole(line) else None
-    except msgspec.DecodeError:
-        return None
 
 
 def _sizes(directory: Path) -> Iterator[tuple[Path, int]]:
@@ -377,30 +292,11 @@ def _writing(path: Path) -> bool:
 
 
 def _decoded(file: Path, kind: type[_Document]) -> _Document:
-    """A file that `_put` wrote. Raises OSError, also for what it did not write."""
+    """A file that `put` wrote. Raises OSError, also for what it did not write."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except msgspec.DecodeError as error:
         raise OSError(0, f"not written by riskd: {error}", str(file)) from error
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write a file whole: whoever reads sees the old one or the new one, whenever the machine dies."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}{DRAFT}")
-    with private(draft) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unwritable(directory: Path, error: Exception) -> Unavailable:

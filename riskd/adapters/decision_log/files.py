@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import os
+import secrets
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -83,6 +84,26 @@ def opened(path: Path) -> gzip.GzipFile | BufferedReader:
 def private(path: Path) -> BinaryIO:
     """An empty file to write, for riskd's user alone."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file whole: whoever reads sees the old one or the new one, whenever the machine dies."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}{DRAFT}")
+    with private(draft) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync(path.parent)
+
+
+def sync(directory: Path) -> None:
+    """Have the names in it outlast the machine."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

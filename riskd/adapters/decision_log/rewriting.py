@@ -1,0 +1,108 @@
+"""Segments without what may no longer be kept: whose a line is, whether it is to be erased, and a segment rewritten."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from riskd.adapters.decision_log.erasure import Erasure
+from riskd.adapters.decision_log.files import DRAFT, PACKED, opened, private, sync, whole
+from riskd.core.stored import PLACE
+
+RATE: Final = 16 << 20
+"""Bytes a second that compaction reads at most, some 3 % of a core: disk and interpreter belong to the answers."""
+BURST: Final = 256 << 10
+"""Bytes between two of its pauses: some hundred lines."""
+
+
+class Head(Struct, frozen=True):
+    """What says whose a line is."""
+
+    id: str = ""
+    assessment_id: str = ""
+    domain: str = ""
+
+    @property
+    def place(self) -> str:
+        """What the subject's assessment ids begin with, hexadecimal."""
+        return (self.id or self.assessment_id)[: 2 * PLACE]
+
+
+_HEADS: Final = msgspec.json.Decoder(Head)
+
+
+def head(line: bytes) -> Head | None:
+    """Whose a line is; None for what is no record."""
+    try:
+        return _HEADS.decode(line) if whole(line) else None
+    except msgspec.DecodeError:
+        return None
+
+
+def due(erasures: list[Erasure], segment: str, at: int) -> bool:
+    """Whether the line at an offset is to be erased, if it is of these erasures' subject."""
+    reaches = [entry.reach(segment) for entry in erasures]
+    return any(reach is None or at < reach for reach in reaches)
+
+
+def concerning(erasures: Iterable[Erasure], segment: str) -> dict[str, list[Erasure]]:
+    """The erasures that have something to erase in a segment, by place."""
+    found: dict[str, list[Erasure]] = {}
+    for entry in erasures:
+        if entry.reach(segment) != 0:
+            found.setdefault(entry.place, []).append(entry)
+    return found
+
+
+def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> int:
+    """Rewrite a finished segment, or delete it if nothing is left; how many lines went. Torn lines go along."""
+    wanted = concerning(erasures, path.name)
+    if not (wanted or old):
+        return 0
+
+    def goes(line: bytes, at: int) -> bool:
+        found = head(line)
+        return found is None or found.domain in old or due(wanted.get(found.place, []), path.name, at)
+
+    gone = sum(goes(line, at) for line, at in _lines(path, stop))
+    if not gone:
+        return 0
+    status, draft = path.stat(), path.with_suffix(DRAFT)
+    with private(draft) as file:
+        left = (line for line, at in _lines(path, stop) if not goes(line, at))
+        if path.suffix == PACKED:
+            with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
+                packed.writelines(left)
+                size = packed.tell()
+        else:
+            file.writelines(left)
+            size = file.tell()
+        file.flush()
+        os.fsync(file.fileno())
+    os.utime(draft, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if size:
+        draft.replace(path)
+    else:
+        draft.unlink()
+        path.unlink()
+    sync(path.parent)
+    return gone
+
+
+def _lines(path: Path, stop: Event) -> Iterator[tuple[bytes, int]]:
+    """Each line and its offset, at a bounded rate; without pauses once told to stop."""
+    at, pause = 0, BURST
+    with opened(path) as segment:
+        for line in segment:
+            yield line, at
+            at += len(line)
+            if at >= pause:
+                pause += BURST
+                stop.wait(BURST / RATE)
