@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import tzfpy
 
+CACHED: Final = 8192
+"""Answers of either kind that are remembered."""
 _QUARTER: Final = 900
 """Seconds. Offsets change on a quarter of an hour of UTC (since 1980, and some of them a minute after it)."""
 _LAST: Final = 253_402_300_800.0
@@ -21,10 +23,10 @@ class Timezones:
     Names are looked up among the known ones only, so that no text from outside becomes a path.
     """
 
-    def __init__(self, cache_size: int = 8192) -> None:
+    def __init__(self) -> None:
         self._names = frozenset(available_timezones())
-        self._offset = lru_cache(cache_size)(_offset)
-        self._zone = lru_cache(cache_size)(tzfpy.get_tz)
+        self._offset = lru_cache(CACHED)(_offset)
+        self._zone = lru_cache(CACHED)(tzfpy.get_tz)
         self._zone(0.0, 0.0)
 
     def offset(self, name: str, time: float) -> int | None:

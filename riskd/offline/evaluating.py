@@ -27,7 +27,7 @@ from riskd.offline.evaluation.document import (
     Goal,
     Judged,
 )
-from riskd.offline.evaluation.judging import ANY, Scored, judge
+from riskd.offline.evaluation.judging import ANY, Scored, judge, scored_by
 from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe
@@ -71,12 +71,12 @@ def evaluate(question: Question, begin: Begin) -> Evaluation:
     attacks = sorted({str(each) for each in rows.attacks[rows.labels == FRAUD]} - {HONEST})
     left_out = attacks if question.recipe else []
     done = begin("scoring", 6 + len(left_out))
-    scored: dict[str, Scored] = {}
+    told: dict[str, Scored] = {}
     for name, made in _makers(question, left_out, done):
-        scored[name] = made()
+        told[name] = made()
         done(1)
     judged = begin("judging", 1)
-    models, differences = judge(rows, scored, seed=question.seed, resamples=question.resamples, candidate=CANDIDATE)
+    models, differences = judge(rows, told, seed=question.seed, resamples=question.resamples, candidate=CANDIDATE)
     judged(1)
     return Evaluation(
         domain=question.domain,
@@ -92,17 +92,16 @@ def evaluate(question: Question, begin: Begin) -> Evaluation:
 
 def _makers(question: Question, left_out: Sequence[str], done: Progress) -> Iterator[tuple[str, Callable[[], Scored]]]:
     rows, train = question.rows, question.material.train
-    yield CANDIDATE, lambda: replace(_served(question.candidate, rows), left_out=_left_out(question, left_out, done))
-    yield CHAMPION, lambda: _served(question.champion, rows)
+    yield CANDIDATE, lambda: replace(_by(question.candidate, rows), left_out=_left_out(question, left_out, done))
+    yield CHAMPION, lambda: _by(question.champion, rows)
     yield FREEMAN, lambda: Scored(scores=baselines.freeman(rows))
     yield RULES, lambda: Scored(scores=baselines.rules(rows))
     yield ISOLATION_FOREST, lambda: Scored(scores=baselines.isolation_forest(train, rows, question.seed))
     yield LARGE_BOOSTED, lambda: _large(question)
 
 
-def _served(contender: Contender, rows: Rows) -> Scored:
-    said = np.array([contender.forest.score(row) for row in rows.vectors.tolist()])
-    return Scored(version=contender.version, scores=said[:, 0], probabilities=said[:, 1])
+def _by(contender: Contender, rows: Rows) -> Scored:
+    return scored_by(contender.forest, rows, contender.version)
 
 
 def _large(question: Question) -> Scored:

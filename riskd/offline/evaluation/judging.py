@@ -13,6 +13,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from riskd.core.forest import Forest
 from riskd.offline.evaluation.document import (
     RATES,
     Difference,
@@ -51,6 +52,12 @@ class Scored(Struct, frozen=True, kw_only=True):
     scores: Floats
     probabilities: Floats | None = None
     left_out: dict[str, Floats] = {}
+
+
+def scored_by(forest: Forest, rows: Rows, version: str = "") -> Scored:
+    """What a served forest says of rows."""
+    said = np.array([forest.score(row) for row in rows.vectors.tolist()])
+    return Scored(version=version, scores=said[:, 0], probabilities=said[:, 1])
 
 
 class _Key(Struct, frozen=True):

@@ -14,11 +14,10 @@ from riskd.adapters.model_file import REFERENCE, TRAINING, Manifest, write_bundl
 from riskd.core.drift import Reference
 from riskd.core.features import DEFINITIONS
 from riskd.core.forest import Forest
-from riskd.core.model import ForestDocument
 from riskd.offline.drift.bins import Batch, reference, thinned
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Judged
-from riskd.offline.evaluation.judging import Scored, judge
-from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
+from riskd.offline.evaluation.judging import judge, scored_by
+from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
 from riskd.offline.sources import Labels, attacks_of
 from riskd.offline.training.card import card
 from riskd.offline.training.recipe import Recipe, Training
@@ -78,15 +77,8 @@ def on_holdout(trained: Trained, seed: int) -> dict[str, Judged]:
     """The candidate and its base, by their served forests, on the rows held out."""
     rows = trained.material.holdout
     documents = {CANDIDATE: trained.document} | ({CHAMPION: trained.base} if trained.base else {})
-    scored = {name: served(document, rows) for name, document in documents.items()}
-    return judge(rows, scored, seed=seed, resamples=RESAMPLES, candidate=CANDIDATE)[0]
-
-
-def served(document: ForestDocument, rows: Rows, version: str = "") -> Scored:
-    """What the served forest says of rows."""
-    forest = Forest(document, rows.names)
-    said = np.array([forest.score(row) for row in rows.vectors.tolist()])
-    return Scored(version=version, scores=said[:, 0], probabilities=said[:, 1])
+    told = {name: scored_by(Forest(document, rows.names), rows) for name, document in documents.items()}
+    return judge(rows, told, seed=seed, resamples=RESAMPLES, candidate=CANDIDATE)[0]
 
 
 def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split, Tree
-from riskd.core.score import Knots
 
 TOLERANCE = 1e-9
 """Log-odds by which an export may differ from its estimator: the order of a sum, no more."""
@@ -23,7 +22,6 @@ def export_forest(
     references: Mapping[str, float | None],
     rows: NDArray[np.float64],
     *,
-    calibration: Knots = (),
     base: ForestDocument | None = None,
 ) -> ForestDocument:
     """The document of a fitted binary `HistGradientBoostingClassifier` (scikit-learn 1.7 to 1.9).
@@ -50,7 +48,6 @@ def export_forest(
     document = ForestDocument(
         baseline=under.baseline + estimator._baseline_prediction.item(),  # noqa: SLF001 - no public form
         references={**under.references, **{name: references.get(name) for name in feature_names if name in used}},
-        calibration=calibration,
         steps=under.steps,
         trees=(*under.trees, *trees),
     )

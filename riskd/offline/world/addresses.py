@@ -69,13 +69,6 @@ class Pools:
                 raise InvalidGeo([Problem("geo databases", what, _REMEDY)])
             asns = [each.asn for each in found]
             self._operators[country, kind] = asns, list(accumulate(each.weight for each in found))
-        self._anywhere = {
-            kind: {
-                asn: [first for (of, _), firsts in self._of.items() if of == asn for first in firsts] for asn in asns
-            }
-            for (country, kind), (asns, _) in self._operators.items()
-            if not country
-        }
         self._gateways: dict[tuple[int, str], tuple[int, ...]] = {}
 
     def operator(self, random: Random, country: str, kind: str) -> int:

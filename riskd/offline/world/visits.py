@@ -30,7 +30,6 @@ from riskd.offline.world.assumptions import Values
 from riskd.offline.world.devices import DAY
 from riskd.offline.world.people import Link, Person
 
-DISTINCT: Final = ("mobile", "vpn", "relay", "roaming")
 SHARED: Final = ("mobile", "roaming", "office", "egress", "vpn", "relay")
 
 
