@@ -44,17 +44,16 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     """The values of `FEATURES`."""
     if past is None or not past.settled:
         return _NONE
-    values = context.values
-    if values.keys() >= SAID.keys():
+    tallies = past.profile.tallies
+    gone = [table for table in SAID.keys() - context.values.keys() if getattr(tallies, table)]
+    if not gone:
         return _NOTHING
-    return [0.0 if table in values else float(_always(past, table, context.now)) for table in SAID]
+    return [float(table in gone and _always(past, table, context.now)) for table in SAID]
 
 
 def _always(past: Past, table: str, now: float) -> bool:
-    """Whether the account has a value of this table, and to have none is not its own."""
+    """Whether to come without a value of this table, of which it has some, is not the account's own."""
     values = getattr(past.profile.tallies, table) or UNCOUNTED
-    if not values:
-        return False
     without = _without(past.account, list(values.values()))
     return not without or not standing(without, past.account, now)[1]
 
