@@ -15,6 +15,7 @@ from riskd.core.decide import decide
 from riskd.core.features import FEATURES, Feature, vector
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt, attempted, receipt
+from riskd.core.left_out import SPOKEN_FOR, taken
 from riskd.core.next_signals import next_signals
 from riskd.core.policy import Policy, evaluate, weigh
 from riskd.core.pseudonym import Keys
@@ -69,8 +70,8 @@ def assess(
     """Decide one attempt. Pure: same arguments, same answer, bit for bit. `suggest`: whether
     somebody will read step 6. `known`: the lists that it is on, where the attempt itself can no longer tell.
 
-    1. Compute every feature; a missing fact yields the feature's documented default. Look it up in the lists, and
-       disregard what an address in a trusted network says.
+    1. Compute every feature; a missing fact yields the feature's documented default. Look it up in the lists,
+       disregard what an address in a trusted network says, and take what was left out for a stranger's.
     2. Score the vector.
     3. Evaluate every rule: hits are evidence, not control flow.
     4. Take the strictest of floor, band, hits, gap postures and cold start.
@@ -121,13 +122,14 @@ def reasons(given: tuple[Reason, ...], features: list[float], contributions: tup
     """The rules' and gaps' reasons, then the features', one for each code, the strongest first.
 
     A code's contribution is that of all its features together; its text is the strongest one's, unless a
-    rule has given it another. Whatever it contributed, a feature whose sentence is not true gives no reason.
+    rule has given it another. Whatever it contributed, a feature whose sentence is not true gives no reason. For what
+    was left out, that it was speaks.
     """
     totals: dict[str, float] = {}
     texts: dict[str, tuple[float, str]] = {}
     for column, moved in enumerate(contributions):
         if moved >= NOTICEABLE and _says(FEATURES[column], features[column]):
-            feature = FEATURES[column]
+            feature = FEATURES[SPOKEN_FOR[column] if taken(features, column) else column]
             totals[feature.reason] = totals.get(feature.reason, 0.0) + moved
             texts[feature.reason] = max(texts.get(feature.reason, (0.0, "")), (moved, feature.text))
     ruled = tuple(Reason(reason.code, totals.pop(reason.code, 0.0), reason.text) for reason in given)

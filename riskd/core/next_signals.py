@@ -20,6 +20,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing
 from riskd.core.decide import Ruling, decide
 from riskd.core.features import FEATURES
+from riskd.core.left_out import SPOKEN_FOR, taken
 from riskd.core.policy import Evidence, Policy, evaluate
 from riskd.core.requirement import Tier
 from riskd.core.score import Scorer
@@ -94,22 +95,30 @@ def prospects(
         moved = [
             at
             for at in _COLUMNS[source]
-            if math.isnan(evidence.features[at]) and others.isdisjoint(FEATURES[at].sources)
+            if (math.isnan(evidence.features[at]) or taken(evidence.features, at))
+            and others.isdisjoint(FEATURES[at].sources)
         ]
+        left_out = [SPOKEN_FOR[at] for at in moved if taken(evidence.features, at)]
         if not moved and source not in expected:  # then neither score, rules nor gaps change
             continue
         there = replace(context, missing=tuple([other for other in context.missing if other.source != source]))
         usual, unusual = evidence.features.copy(), evidence.features.copy()
         for at in moved:
             usual[at] = scorer.references[at]
-            unusual[at] = FEATURES[at].unusual if FEATURES[at].direction else usual[at]
+            if math.isnan(unusual[at]):
+                unusual[at] = FEATURES[at].unusual if FEATURES[at].direction else usual[at]
+        for flag in left_out:
+            usual[flag] = unusual[flag] = 0.0
         scores, tiers = [], []
         for features in (usual, unusual):
             scores.append(scorer.score(features)[1])
             seen = Evidence(features, replace(evidence.context, missing=there.missing), evidence.listed)
             hits, _ = evaluate(policy, attempt, seen, scores[-1])
             tiers.append(decide(policy, attempt, there, scores[-1], hits).tier)
-        yield Prospect(source, tiers[0], tiers[1], doubt(score, scores[0], scores[1]))
+        doubted = (
+            score if left_out else doubt(score, scores[0], scores[1])
+        )  # judged as a stranger's, it expects nothing
+        yield Prospect(source, tiers[0], tiers[1], doubted)
 
 
 def doubt(score: float, usual: float, unusual: float) -> float:

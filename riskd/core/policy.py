@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.egress import disregarded
+from riskd.core.left_out import as_strangers
 from riskd.core.lists import NamedList, listed
 from riskd.core.requirement import RESTRICTED, Requirement, Terms, Tier
 from riskd.core.retention import USUAL, Retention
@@ -155,7 +156,8 @@ def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
 class Evidence(Struct, frozen=True):
     """What speaks for and against an attempt, as its policy wants it weighed.
 
-    `features` and `context` are without what an address in a trusted network says. `listed` has, for every list
+    `features` and `context` are without what an address in a trusted network says; in `features` what was left out is
+    a stranger's. `listed` has, for every list
     whose fact is known, whether it is on the list.
     """
 
@@ -171,11 +173,12 @@ def weigh(
     features: list[float],
     known: Mapping[str, bool] | None = None,
 ) -> Evidence:
-    """Look the attempt up in the policy's lists, unless it is `known` already, and disregard trusted networks."""
+    """Look the attempt up in the policy's lists, unless it is `known` already, disregard trusted networks, and take
+    what was left out for a stranger's."""
     found = listed(policy.lists, attempt, context) if known is None else known
     if policy.trusted_networks and any(found.get(name) for name in policy.trusted_networks):
         features, context = disregarded(features, context)
-    return Evidence(features, context, found)
+    return Evidence(as_strangers(features), context, found)
 
 
 def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float) -> Found:

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.bytecodes import COUNTED, Cost, count
 
-BYTECODES: Final = 13_880
+BYTECODES: Final = 14_000
 """Of Python 3.11."""
-CALLS: Final = 370
+CALLS: Final = 373
 TOLERANCE: Final = 0.02
 """Assessments differ: one in sixteen is explained. What costs more than this is a choice: raise the figure in the
 commit that makes it, and say there what it buys. Lower it with what costs less."""

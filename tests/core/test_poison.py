@@ -23,6 +23,7 @@ from riskd.core.features import vector
 from riskd.core.features.past import standing
 from riskd.core.history import DAY, WEEK
 from riskd.core.learn import UNITS
+from riskd.core.left_out import as_strangers
 from tests.core.builders import (
     BERGEN,
     CHROME,
@@ -113,6 +114,11 @@ def victims(draw: st.DrawFn) -> list[float]:
 delays = st.one_of(st.floats(0.01, 1), st.floats(1, 30), st.floats(30, 150)).map(lambda days: days * DAY)
 
 
+def told(world: World, thief: Thief, then: float) -> list[float]:
+    """What the models are told of the thief's attempt."""
+    return as_strangers(vector(thief.attempt, world.context(thief.attempt, then, **thief.facts)))
+
+
 def bought(
     owner: list[float], thief: Thief, passes: list[float], then: float, *, units: int, others: int
 ) -> dict[str, float]:
@@ -125,7 +131,7 @@ def bought(
                 world.prove(thief.attempt, time, units=units, **thief.facts)
             else:
                 world.prove(sign_in(), time)
-    vectors = [vector(thief.attempt, world.context(thief.attempt, then, **thief.facts)) for world in worlds]
+    vectors = [told(world, thief, then) for world in worlds]
     without, having = ({domain: model.score(one)[0] for domain, model in MODELS.items()} for one in vectors)
     return {domain: without[domain] - having[domain] for domain in DOMAINS}
 
@@ -163,11 +169,11 @@ def test_failing_buys_nothing(
         if time < NOW:
             world.prove(sign_in(), time)
     next_ = thief.attempt
-    before = vector(next_, world.context(next_, NOW + 3 * DAY, **thief.facts))
+    before = told(world, thief, NOW + 3 * DAY)
     for wait, result in tries:
         for _ in range(times):
             world.try_(replace(next_, journey=journey, credential_result=result), NOW + wait, **thief.facts)
-    after = vector(next_, world.context(next_, NOW + 3 * DAY, **thief.facts))
+    after = told(world, thief, NOW + 3 * DAY)
 
     for one in MODELS.values():
         assert one.score(after)[0] >= one.score(before)[0]

@@ -22,6 +22,7 @@ from riskd.core.features import (
     motion,
     novelty,
     outside,
+    presence,
     rarity,
     rhythm,
     sequence,
@@ -51,6 +52,7 @@ _MODULES: Final = (
     session,
     sequence,
     outside,
+    presence,
 )
 FEATURES: Final[tuple[Feature, ...]] = tuple(feature for module in _MODULES for feature in module.FEATURES)
 """Every feature, in the order of the vector."""

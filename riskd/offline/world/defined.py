@@ -99,7 +99,7 @@ _PART: Final = {
     **{
         name: _FRESH
         for name in NAMES
-        if name.startswith(("address_", "network_", "device_")) and not name.endswith("_llr")
+        if name.startswith(("address_", "network_", "device_")) and not name.endswith(("_llr", "_left_out"))
     },
 }
 _FEW: Final = "few operators rent out exits, and owners come through them, too"

@@ -128,6 +128,6 @@ def test_the_command_refuses_what_makes_no_world(tmp_path: Path, capsys: pytest.
     said = capsys.readouterr().err
     assert all(flag in said for flag in ("--users", "--days", "--attack-share", "--out"))
     assert all(flaw in said for flaw in ("'theft'", "'targeted=much'", "'spraying=-1'"))
-    none = ["--set", f"geo.dir={tmp_path}", "--set", "geo.city=", "--set", "geo.asn="]
+    none = ["--set", f"state.dir={tmp_path}", "--set", f"geo.dir={tmp_path}", "--set", "geo.city=", "--set", "geo.asn="]
     assert main(["simulate", "--out", str(tmp_path / "out"), *none]) == 2
     assert "riskd geo install" in capsys.readouterr().err

@@ -1,0 +1,71 @@
+"""Presence: what the account has always been used with, and this attempt leaves out, as its sender may choose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context
+from riskd.core.features.feature import Feature
+from riskd.core.features.past import Past, standing
+from riskd.core.tallies import UNCOUNTED
+
+SAID: Final = {
+    "device": "a device identifier",
+    "fingerprint": "a device fingerprint",
+    "language": "a language",
+    "timezone": "a timezone",
+    "screen": "a screen size",
+    "browser": "a browser that can be told",
+    "os": "an operating system that can be told",
+}
+"""What a client says of itself, by the table that remembers it."""
+
+FEATURES: Final = tuple(
+    Feature(
+        name=f"{table}_left_out",
+        group="presence",
+        unit="0 or 1",
+        direction=1,
+        reason="LEFT_OUT",
+        why=f"1 when the account has always come with {what} and this attempt has none: it is judged as a stranger's",
+        text=f"the account is always used with {what}, and this attempt came without",
+        sources=("history",),
+    )
+    for table, what in SAID.items()
+)
+_NONE: Final = (math.nan,) * len(FEATURES)
+_NOTHING: Final = (0.0,) * len(FEATURES)
+
+
+def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
+    """The values of `FEATURES`."""
+    if past is None or not past.settled:
+        return _NONE
+    tallies = past.profile.tallies
+    gone = [table for table in SAID.keys() - context.values.keys() if getattr(tallies, table)]
+    if not gone:
+        return _NOTHING
+    return [float(table in gone and _always(past, table, context.now)) for table in SAID]
+
+
+def _always(past: Past, table: str, now: float) -> bool:
+    """Whether to come without a value of this table, of which it has some, is not the account's own."""
+    values = getattr(past.profile.tallies, table) or UNCOUNTED
+    without = _without(past.account, list(values.values()))
+    return not without or not standing(without, past.account, now)[1]
+
+
+def _without(account: list[int], values: list[list[int]]) -> list[int]:
+    """The tally of the sign-ins that had no value of a table: all of them less those that had one; [] if none."""
+    first, left = account[0], account[1:]
+    for tally in values:
+        if not tally:  # it came with every sign-in
+            return []
+        for at, n in enumerate(tally[1:], tally[0] - first):
+            if 0 <= at < len(left):
+                left[at] -= n
+    begun = next((at for at, n in enumerate(left) if n > 0), None)
+    return [] if begun is None else [first + begun, *left[begun:]]

@@ -1,0 +1,156 @@
+"""What is gained by saying nothing: whatever a client leaves out, refuses or spoils, it is asked no less than for a
+value that the account never had, by the shipped policies and the served models of all three identity domains.
+
+Held for all that a client says of itself and the account's history can be compared with. Not for what it can invent
+for nothing, where silence and a good lie are worth the same: a clock and a place that fit the address, hints that fit
+the user agent, a form filled in at leisure; nor for attestation, which no history remembers (docs/learning.md).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.adapters.memory import MemoryStore
+from riskd.config import Settings
+from riskd.core import learn, signals
+from riskd.core.assess import Decision, Release, assess
+from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Device
+from riskd.core.features import NAMES
+from riskd.wiring import load_release
+from tests.cases.world import NOW, WORLD, TableGeo, attempt, facts
+
+OWNERS: Final[dict[str, list[dict[str, Any]]]] = {
+    "customer": [{"with": "laptop", "from": "home"}, {"with": "phone", "from": "mobile"}],
+    "workforce": [{"who": "sam", "with": "laptop", "from": "home"}],
+    "machine": [{"who": "batch", "with": "service", "from": "cloud", "device": {"fingerprint": "f", "screen": "1x1"}}],
+}
+"""What each account was always used with, in turn."""
+LINES: Final = ("home", "mobile", "london_proxy", "madrid", "sydney", "hosting", "vpn", "tor", "cloud")
+DATABASES: Final = [{}, {"place": "not_installed"}, {"place": "not_installed", "route": "not_installed"}]
+NEVER_SEEN: Final[dict[str, dict[str, Any]]] = {
+    "device_id": {"device_id": "of-nobody"},
+    "fingerprint": {"fingerprint": "of-nobody"},
+    "screen": {"screen": "1x2"},
+    "languages": {"languages": ("eo",)},
+    "timezone": {"timezone": "Etc/Nowhere"},
+}
+"""Values that nobody ever had, and that nothing else can be held against."""
+AGENTS: Final = (WORLD["with"]["foreign_browser"]["user_agent"], WORLD["with"]["script"]["user_agent"])
+NO_AGENT: Final = ("", "~~~", "Mozilla/5.0 Chrome/153.0.0.0")
+"""Left out, unreadable, and without the system that it runs on."""
+SESSION: Final = {"start_time": "3h ago", "authentication_time": "3h ago", "amr": ["pwd", "otp"]}
+law = settings(max_examples=200, deadline=None)
+
+
+@cache
+def release() -> Release:
+    return load_release(Settings())
+
+
+@cache
+def history(domain: str) -> MemoryStore:
+    """The account's, and those of thirty others."""
+    store = MemoryStore()
+    for day in range(60, 0, -2):
+        kits = OWNERS[domain]
+        one = attempt({"time": f"{day}d ago"} | kits[day // 2 % len(kits)])
+        other = replace(one, subject=f"other-{day}", device=replace(one.device or Device(), device_id=f"d-{day}"))
+        for each in (one, other):
+            keys, context = facts(each, TableGeo({}), NOW - day * 86_400, store)
+            store.write(learn.taught(learn.lesson(each, context, keys), 1), (), NOW, 1.0)
+    return store
+
+
+def decide(one: Attempt, geo: TableGeo) -> Decision:
+    judged = signals.consented(one)
+    keys, context = facts(judged, geo, NOW, history(one.domain))
+    return assess(judged, context, keys, release(), "0" * 32)
+
+
+@st.composite
+def attempts(draw: st.DrawFn) -> tuple[Attempt, TableGeo]:
+    """Anybody on any line, with any part of the owner's device; what can be invented for nothing is not sent."""
+    domain = draw(st.sampled_from(DOMAINS))
+    kit = OWNERS[domain][0]
+    journey, line = draw(st.sampled_from(JOURNEYS)), draw(st.sampled_from(LINES))
+    credential = draw(st.sampled_from(["succeeded", "not_checked", "failed"]))
+    words = kit | {"from": line, "journey": journey, "credential_result": credential}
+    if journey in ("session", "payment", "profile_update"):
+        words["session"] = SESSION
+    own = attempt(words).device
+    assert own is not None
+    mixed = replace(own, platform="", mobile=None, attestation="")
+    for change in NEVER_SEEN.values():
+        if draw(st.booleans()):
+            mixed = replace(mixed, **change)
+    mixed = replace(mixed, user_agent=draw(st.sampled_from([own.user_agent, *AGENTS])))
+    return replace(attempt(words), device=mixed), TableGeo(draw(st.sampled_from(DATABASES)))
+
+
+def asked(decision: Decision) -> tuple[int, float]:
+    """Tier and score; scores apart by a rounding are equal."""
+    return int(decision.assessment.requirement.tier), round(decision.assessment.score, 9)
+
+
+def no_less(less: Decision, strange: Decision) -> bool:
+    return all(said >= told for said, told in zip(asked(less), asked(strange), strict=True))
+
+
+@law
+@given(attempts(), st.sets(st.sampled_from(sorted(NEVER_SEEN)), min_size=1))
+def test_leaving_out_is_asked_no_less_than_what_nobody_ever_had(scene: tuple[Attempt, TableGeo], out: set[str]) -> None:
+    """Any signals of a device, left out together: neither tier nor score is below that of never-seen values."""
+    one, geo = scene
+    assert one.device is not None
+    silent = replace(one.device, **{name: () if name == "languages" else "" for name in out})
+    strange = one.device
+    for name in out:
+        strange = replace(strange, **NEVER_SEEN[name])
+
+    assert no_less(decide(replace(one, device=silent), geo), decide(replace(one, device=strange), geo))
+
+
+@law
+@given(attempts(), st.sampled_from(NO_AGENT))
+def test_a_spoilt_user_agent_is_asked_no_less_than_a_strange_one(scene: tuple[Attempt, TableGeo], spoilt: str) -> None:
+    """Left out or made unreadable, whole or in part, a user agent is asked no less than some other browser or tool."""
+    one, geo = scene
+    assert one.device is not None
+    strange = [decide(replace(one, device=replace(one.device, user_agent=agent)), geo) for agent in AGENTS]
+    told = decide(replace(one, device=replace(one.device, user_agent=spoilt)), geo)
+
+    assert any(no_less(told, other) for other in strange)
+
+
+@law
+@given(attempts(), st.sampled_from([("security",), ("security", "location", "behaviour", "sharing")]))
+def test_to_refuse_is_asked_no_less_than_what_nobody_ever_had(
+    scene: tuple[Attempt, TableGeo], consent: tuple[str, ...]
+) -> None:
+    """Refusing the purposes of a device is worth no more to a stranger than sending one that nobody knows."""
+    one, geo = scene
+    strange = one.device
+    assert strange is not None
+    for change in NEVER_SEEN.values():
+        strange = replace(strange, **change)
+
+    assert no_less(decide(replace(one, consent=consent), geo), decide(replace(one, device=strange), geo))
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_saying_nothing_at_all_is_told_apart_from_the_owner(domain: str) -> None:
+    """Where the owner is let in at home, nobody is on a strange line who says nothing; and the answer says so."""
+    kit = OWNERS[domain][0]
+    owner, nobody = attempt(kit), replace(attempt(kit | {"from": "london_proxy"}), device=None)
+    there, not_there = decide(owner, TableGeo({})), decide(nobody, TableGeo({}))
+
+    assert there.assessment.requirement.tier == release().policies[domain].journeys["login"].floor
+    assert not_there.assessment.requirement.tier > there.assessment.requirement.tier
+    assert "LEFT_OUT" in {reason.code for reason in not_there.assessment.reasons}
+    assert not_there.vector[NAMES.index("device_left_out")] == 1.0
