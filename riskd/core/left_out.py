@@ -2,7 +2,7 @@
 
 Who wants to seem the owner would otherwise do best to say nothing: a strange device speaks against him, none does not
 (decision 0087). So no model and no rule needs to know what absence means: they are told what sending a value that
-nobody has would have told them.
+the account never had would have told them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SPOKEN_FOR: Final = {column: flag for flag, columns in enumerate(_COLUMNS, FLAGS
 
 
 def as_strangers(features: list[float]) -> list[float]:
-    """The features with what was left out as if a value had come that nobody ever had: of a history of n sign-ins its
+    """The features with what was left out as if a value had come that the account never had: of n sign-ins its
     log-likelihood ratio is ln(1 + n). What came is as it was; without anything left out, the list itself."""
     flags = features[FLAGS]
     if 1.0 not in flags:
