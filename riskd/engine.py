@@ -27,7 +27,7 @@ from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY, recall, wanted
 from riskd.core.record import Record
 from riskd.core.stored import PLACE
-from riskd.core.validation import legible, of_client, outcome_violations, violations
+from riskd.core.validation import outcome_violations, violations
 from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter, Swap
 from riskd.shadow import Case, Shadow
 
@@ -139,14 +139,11 @@ class Engine:
         now = parts.clock()
         address = parse(attempt.network.client_ip)
         found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
-        if address is None or not all(map(of_client, found)):
+        if found or address is None:
             raise InvalidAttempt(found)
-        attempt, unreadable = legible(attempt, found) if found else (attempt, _NONE)
         release = lineup.chosen(attempt, parts.pseudonyms)
         attempt = signals.consented(attempt, explicit=release.policy(attempt).explicit_consent)
         gathered = self._gather(parts, attempt, release, address, now, deadline=started + READ_BY * timeout)
-        if unreadable:
-            gathered = replace(gathered, context=signals.spoilt(gathered.context, unreadable))
         if gathered.reply is not None:
             try:
                 return self._again(attempt, gathered, gathered.reply, now)
@@ -347,7 +344,6 @@ class Engine:
         return Recorded(outcome.assessment_id, kept.taught)
 
 
-_NONE: Final = frozenset[str]()
 _NO_AGENT: Final = Missing("agent", "not_sent")
 _NOWHERE: Final = (b"", None)
 _NO_STORE: Final = Missing("history", "unavailable")

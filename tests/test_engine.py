@@ -22,7 +22,7 @@ from riskd.core.attempt import (
     ReportedPlace,
     Session,
 )
-from riskd.core.context import SOURCES, Missing
+from riskd.core.context import Missing
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, UnknownAssessment
 from riskd.core.features import NAMES
 from riskd.core.history import History
@@ -165,9 +165,31 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("request_id", {"request_id": LONG}),
     *(("network.client_ip", {"network": Network(client_ip=ip)}) for ip in ("", "localhost", "1.2.3", "1.2.3.256")),
     *(("network.client_ip", {"network": Network(client_ip=ip)}) for ip in ("192.0.2.1:443", "fe80::1%eth0", "x" * 99)),
+    ("network.forwarded", {"network": Network(client_ip="192.0.2.1", forwarded=("192.0.2.1",) * 17)}),
+    ("network.forwarded[1]", {"network": Network(client_ip="192.0.2.1", forwarded=("192.0.2.1", WORD))}),
     ("network.ja4", {"network": Network(client_ip="192.0.2.1", ja4=WORD)}),
     *(("network.rtt_ms", {"network": Network(client_ip="192.0.2.1", rtt_ms=ms)}) for ms in (*BAD, -1.0, 60_001.0)),
+    ("device.user_agent", {"device": Device(user_agent=LONGER)}),
+    ("device.user_agent", {"device": Device(user_agent="\udfff")}),
+    ("device.platform", {"device": Device(platform=WORD)}),
+    ("device.device_id", {"device": Device(device_id=LONG)}),
+    ("device.fingerprint", {"device": Device(fingerprint=LONG)}),
+    ("device.screen", {"device": Device(screen=WORD)}),
+    ("device.languages", {"device": Device(languages=("en",) * 17)}),
+    ("device.languages[0]", {"device": Device(languages=(WORD,))}),
+    ("device.timezone", {"device": Device(timezone=WORD)}),
     ("device.attestation", {"device": Device(attestation="strong")}),
+    *(("place.latitude", {"place": ReportedPlace(latitude=bad, longitude=0)}) for bad in (*BAD, 90.1, -90.1)),
+    *(("place.longitude", {"place": ReportedPlace(latitude=0, longitude=bad)}) for bad in (*BAD, 180.1, -180.1)),
+    *(("place.accuracy_m", {"place": ReportedPlace(latitude=0, longitude=0, accuracy_m=bad)}) for bad in (*BAD, -1.0)),
+    ("behaviour.typing_intervals_ms", {"behaviour": Behaviour(typing_intervals_ms=(1.0,) * 513)}),
+    *(
+        ("behaviour.typing_intervals_ms", {"behaviour": Behaviour(typing_intervals_ms=(1.0, bad))})
+        for bad in (*BAD, -1.0)
+    ),
+    ("behaviour.pointer_events", {"behaviour": Behaviour(pointer_events=-1)}),
+    *(("behaviour.form_seconds", {"behaviour": Behaviour(form_seconds=bad)}) for bad in (*BAD, -1.0)),
+    ("behaviour.form_failures", {"behaviour": Behaviour(form_failures=1_001)}),
     *(("time", {"time": bad}) for bad in (*BAD, 0.0, -1.0, NOW + 301, NOW * 1000)),
     ("session.id", {"session": Session(id=LONG)}),
     ("session.start_time", {"session": Session(start_time=NOW + 301)}),
@@ -186,63 +208,6 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("attributes[colour]", {"attributes": {"colour": "red"}}),
     ("attributes[plan]", {"attributes": {"plan": LONG}}),
 ]
-
-SPOILT: Final[list[tuple[str, dict[str, Any]]]] = [
-    ("network.forwarded", {"network": Network(client_ip="192.0.2.1", forwarded=("192.0.2.1",) * 17)}),
-    ("network.forwarded[1]", {"network": Network(client_ip="192.0.2.1", forwarded=("192.0.2.1", WORD))}),
-    ("device.user_agent", {"device": Device(user_agent=LONGER)}),
-    ("device.user_agent", {"device": Device(user_agent="\udfff")}),
-    ("device.platform", {"device": Device(platform=WORD)}),
-    ("device.device_id", {"device": Device(device_id=LONG)}),
-    ("device.fingerprint", {"device": Device(fingerprint=LONG)}),
-    ("device.screen", {"device": Device(screen=WORD)}),
-    ("device.languages", {"device": Device(languages=("en",) * 17)}),
-    ("device.languages[0]", {"device": Device(languages=(WORD,))}),
-    ("device.timezone", {"device": Device(timezone=WORD)}),
-    *(("place.latitude", {"place": ReportedPlace(latitude=bad, longitude=0)}) for bad in (*BAD, 90.1, -90.1)),
-    *(("place.longitude", {"place": ReportedPlace(latitude=0, longitude=bad)}) for bad in (*BAD, 180.1, -180.1)),
-    *(("place.accuracy_m", {"place": ReportedPlace(latitude=0, longitude=0, accuracy_m=bad)}) for bad in (*BAD, -1.0)),
-    ("behaviour.typing_intervals_ms", {"behaviour": Behaviour(typing_intervals_ms=(1.0,) * 513)}),
-    *(
-        ("behaviour.typing_intervals_ms", {"behaviour": Behaviour(typing_intervals_ms=(1.0, bad))})
-        for bad in (*BAD, -1.0)
-    ),
-    ("behaviour.pointer_events", {"behaviour": Behaviour(pointer_events=-1)}),
-    *(("behaviour.form_seconds", {"behaviour": Behaviour(form_seconds=bad)}) for bad in (*BAD, -1.0)),
-    ("behaviour.form_failures", {"behaviour": Behaviour(form_failures=1_001)}),
-]
-
-
-@pytest.mark.parametrize(
-    ("where", "fields"), SPOILT, ids=[f"{number} {where}" for number, (where, _) in enumerate(SPOILT)]
-)
-def test_what_a_client_spoils_is_left_out(release: Release, where: str, fields: dict[str, Any]) -> None:
-    """What a client says of itself is never an error, or whoever wants no answer could have none: it is as if it had
-    not been sent, and the gap says that it was."""
-    bench = Bench(release, MemoryStore())
-    answer = bench.assess(replace(ASKED, **fields))
-    part, _, field = where.partition(".")
-    usual = {"network": Network(client_ip="192.0.2.1"), "device": Device(), "behaviour": Behaviour()}
-    without = Bench(release, MemoryStore()).assess(replace(ASKED, **{part: usual.get(part)}))
-    (line,) = map(record.decode, bench.log.lines)
-
-    assert isinstance(line, record.AssessmentRecord)
-    assert (answer.score, answer.requirement) == (without.score, without.requirement)
-    assert answer.causes == ()
-    assert len(bench.log.lines[0]) < 8_000, "a bounded record of unbounded input"
-    source = {"user_agent": "agent", "latitude": "reported_place"}.get(field, field)
-    if source in SOURCES:
-        assert Missing(source, "unreadable") in line.facts.missing
-
-
-def test_what_a_client_spoils_hides_no_mistake_of_the_caller(release: Release) -> None:
-    """An attempt that is wrong otherwise is refused, and everything that is wrong with it is told."""
-    bench = Bench(release, MemoryStore())
-    with pytest.raises(InvalidAttempt) as refused:
-        bench.assess(replace(ASKED, tenant=LONG, device=Device(user_agent=LONGER)))
-
-    assert [problem.where for problem in refused.value.problems] == ["tenant", "device.user_agent"]
-    assert not bench.log.lines
 
 
 @pytest.mark.parametrize(

@@ -147,9 +147,9 @@ def _says(feature: Feature, value: float) -> bool:
 
 
 def _failed_parts(context: Context) -> tuple[str, ...]:
-    """What riskd itself could not read. What a client says that nobody can read is its own doing."""
+    """What riskd itself could not read. A user agent that says nothing is its sender's doing."""
     return tuple(
         f"{gap.source}:{gap.why}"
         for gap in context.missing
-        if gap.why == "unavailable" or (gap.why == "unreadable" and gap.source in ("place", "route"))
+        if gap.why == "unavailable" or (gap.why == "unreadable" and gap.source != "agent")
     )

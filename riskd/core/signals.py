@@ -80,15 +80,6 @@ _NOT_SENT: Final = {source: Missing(source, "not_sent") for source in _ALL}
 _WITHHELD: Final = {source: Missing(source, "not_consented") for source in _ALL}
 
 
-def spoilt(context: Context, sources: frozenset[str]) -> Context:
-    """The facts of an attempt of which these sources came, and could not be read."""
-    told = [
-        Missing(gap.source, "unreadable") if gap.source in sources and gap.why == "not_sent" else gap
-        for gap in context.missing
-    ]
-    return replace(context, missing=tuple(told))
-
-
 def rhythm(now: float) -> dict[str, str]:
     """The hour and the weekday, in UTC: values that follow from the time."""
     return {"hour": str(int(now // 3600) % 24), "weekday": str(int(now // 86400 + 3) % 7)}

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from msgspec.structs import replace
-
 from riskd.core import attempt as words
 from riskd.core.attempt import Attempt, Behaviour, Device, Federation, Network, Outcome, ReportedPlace, Session
 from riskd.core.errors import Problem
@@ -116,35 +114,6 @@ def violations(attempt: Attempt, now: float, *, address_known: bool, declared: f
     if attempt.attributes:
         _attributes(found, attempt.attributes, declared)
     return found
-
-
-def of_client(problem: Problem) -> bool:
-    """Whether it is the client's own word that is wrong, not its caller's: a client can spoil what it says at will."""
-    return problem.where.startswith(_CLIENTS) and problem.where != "device.attestation"
-
-
-_CLIENTS: Final = ("device.", "behaviour.", "place.", "network.forwarded")
-
-
-def legible(attempt: Attempt, spoilt: Iterable[Problem]) -> tuple[Attempt, frozenset[str]]:
-    """The attempt without what its client spoilt, and the sources of facts that are unreadable for it."""
-    sources = set()
-    for problem in spoilt:
-        part, _, field = problem.where.partition(".")
-        field = field.partition("[")[0]
-        sources.add(_SOURCES.get(field, "reported_place" if part == "place" else part))
-        if part == "place":
-            attempt = replace(attempt, place=None)
-        else:
-            said = getattr(attempt, part)
-            usual = getattr(type(said)(), field)
-            attempt = replace(attempt, **{part: replace(said, **{field: usual})})
-    return attempt, frozenset(sources)
-
-
-_SOURCES: Final = {"user_agent": "agent"} | {
-    name: name for name in ("device_id", "fingerprint", "screen", "languages", "timezone")
-}
 
 
 def outcome_violations(outcome: Outcome, now: float) -> list[Problem]:

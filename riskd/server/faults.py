@@ -53,8 +53,7 @@ _REFUSED: Final = StatusCode.FAILED_PRECONDITION
 FAULTS: Final = {
     "INVALID_ATTEMPT": Fault(
         StatusCode.INVALID_ARGUMENT,
-        "The attempt breaks the rules that its fields state, in more than what a client says of itself: alone, that "
-        "is a gap, `unreadable`. Nothing was counted.",
+        "The attempt breaks the rules that its fields state. Nothing was counted.",
         "Mend every field in `BadRequest`. Do not retry as it is.",
         "A rise after a release of the caller is a bug there.",
     ),

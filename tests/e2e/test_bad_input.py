@@ -104,11 +104,10 @@ CASES: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     ),
     "no numbers": (
         {
-            "subject": "",
             "place": {"latitude": "NaN", "longitude": "Infinity", "accuracyM": "-Infinity"},
             "behaviour": {"typingIntervalsMs": ["NaN"]},
         },
-        ("subject", "place.latitude", "place.longitude", "place.accuracy_m", "behaviour.typing_intervals_ms"),
+        ("place.latitude", "place.longitude", "place.accuracy_m", "behaviour.typing_intervals_ms"),
     ),
     "numbers out of range": (
         {
@@ -126,7 +125,7 @@ CASES: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
             "behaviour.form_failures",
         ),
     ),
-    "half of a place": ({"subject": "", "place": {"latitude": 51.5}}, ("subject", "place.longitude")),
+    "half of a place": ({"place": {"latitude": 51.5}}, ("place.longitude",)),
     "moments far in the future": (
         {
             "eventTime": FAR_FUTURE,
@@ -182,22 +181,6 @@ def test_every_violation_is_named(case: str, service: Service) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             stub.Assess(request, timeout=5)
         assert refused(caught.value) == ("INVALID_ATTEMPT", fields)
-
-
-def test_what_the_client_spoilt_is_a_gap(service: Service) -> None:
-    """Nobody escapes an answer by a cookie that is too long, a place that is none, or a header without an end."""
-    said = {"deviceId": LONG, "userAgent": "x" * 1025, "languages": ["en"] * 17}
-    words = {
-        "device": said,
-        "place": {"latitude": "NaN"},
-        "behaviour": {"pointerEvents": -1},
-        "network": {"clientIp": LONDON, "forwarded": ["x" * 65]},
-    }
-    request = ParseDict(words, attempt())
-    with service.stub() as stub:
-        answer = stub.Assess(request, timeout=5)
-    assert {gap.source for gap in answer.gaps if gap.why == "unreadable"} == {"device_id", "agent"}
-    assert not answer.degraded
 
 
 def test_a_request_that_is_too_large_is_not_even_read(service: Service) -> None:
