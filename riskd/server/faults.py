@@ -54,7 +54,8 @@ FAULTS: Final = {
     "INVALID_ATTEMPT": Fault(
         StatusCode.INVALID_ARGUMENT,
         "The attempt breaks the rules that its fields state. Nothing was counted.",
-        "Mend every field in `BadRequest`. Do not retry as it is.",
+        "Mend every field in `BadRequest`. Do not retry as it is, and let nobody in for it: a client can spoil its own "
+        "word. Without a field of device, place or behaviour the attempt is judged as one that left it out.",
         "A rise after a release of the caller is a bug there.",
     ),
     "INVALID_OUTCOME": Fault(
