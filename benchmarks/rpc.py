@@ -31,9 +31,9 @@ from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.core.context import Missing
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.server import translate
-from riskd.server.callers import Caller, Callers, token_hash
 from riskd.server.grpc_server import Options, build_server
-from riskd.server.guard import Guard
+from riskd.server.identity.callers import Caller, Callers, token_hash
+from riskd.server.identity.guard import Guard
 from riskd.server.servicer import RiskServicer
 
 Request = TypeVar("Request")

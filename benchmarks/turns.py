@@ -20,7 +20,7 @@ from riskd.core import record
 from riskd.core.attempt import Attempt, Device, Network
 from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Pseudonyms
-from riskd.server.handlers import Handlers
+from riskd.server.calls.handlers import Handlers
 
 NOW: Final = 1_800_000_000.0
 ROUNDS, CALLS = 25, 300

@@ -14,21 +14,26 @@ from riskd.core.context import Missing
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.learn import Receipt
+from riskd.core.record import Record, decode
 from riskd.core.stored import Swap
 
 
 class ListLog:
-    """A decision log in a list; with `full` it accepts nothing."""
+    """A decision log in a list; while it is `full` it accepts nothing."""
 
     def __init__(self, *, full: bool = False) -> None:
         self.lines: list[bytes] = []
-        self._full = full
+        self.full = full
 
     def append(self, record: bytes) -> bool:
         """Keep the line."""
-        if not self._full:
+        if not self.full:
             self.lines.append(record)
-        return not self._full
+        return not self.full
+
+    def records(self) -> list[Record]:
+        """The lines, read."""
+        return [decode(line) for line in self.lines]
 
     def close(self) -> None:
         """Nothing to let go."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings
 from riskd.core import record
@@ -17,14 +15,13 @@ from riskd.core.address import Address
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, Federation, Network, Session
 from riskd.core.context import Missing, Place, Route
-from riskd.core.errors import Unavailable
 from riskd.core.features import NAMES
-from riskd.core.history import Delta
 from riskd.core.lineup import Lineup
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.stored import Swap
 from riskd.engine import Engine, Parts
 from riskd.wiring import load_release
+from tests.bench import parts as made
+from tests.doubles import FailingStore, ListLog
 
 NOW = 1_800_000_000.0
 OSLO = Place("NO", 59.9, 10.75, 10.0)
@@ -51,37 +48,11 @@ class OnePlace:
         return None
 
 
-class ListLog:
-    """Keeps its lines while it `works`."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.works = True
-
-    def append(self, record: bytes) -> bool:
-        if self.works:
-            self.lines.append(record)
-        return self.works
-
-    def close(self) -> None:
-        pass
-
-    def records(self) -> list[record.Record]:
-        return [record.decode(line) for line in self.lines]
-
-
 class DyingLog(ListLog):
     """The process ends before anything is logged."""
 
     def append(self, record: bytes) -> bool:
         raise KeyboardInterrupt
-
-
-class LateStore(MemoryStore):
-    """Reads, and is never in time to write."""
-
-    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
-        raise Unavailable([])
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +62,7 @@ def release() -> Release:
 
 @pytest.fixture
 def parts() -> Parts:
-    return Parts(
-        store=MemoryStore(),
-        geo=OnePlace(OSLO),
-        agents=AgentParser(),
-        log=ListLog(),
-        meter=NullMeter(),
-        pseudonyms=Pseudonyms(b"pepper of the engine's tests"),
-        clock=lambda: NOW,
-    )
+    return made(geo=OnePlace(OSLO), agents=AgentParser(), clock=lambda: NOW)
 
 
 def log(engine: Engine) -> ListLog:
@@ -137,18 +100,18 @@ def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release
 def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release) -> None:
     """A full disk denies nobody; the first answer is marked, and so are its repeats, for they are the same answer."""
     engine = Engine(parts, release)
-    log(engine).works = False
+    log(engine).full = True
 
     assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
     assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
-    log(engine).works = True
+    log(engine).full = False
     assert engine.assess(LOGIN).causes == ("decision_log:not_written",)
     assert engine.assess(replace(LOGIN, request_id="twice")).causes == ()
 
 
 def test_an_answer_that_is_not_stored_says_so(parts: Parts, release: Release) -> None:
     """In the answer and in the log."""
-    engine = Engine(replace(parts, store=LateStore()), release)
+    engine = Engine(replace(parts, store=FailingStore(reads=True)), release)
 
     assert engine.assess(LOGIN).causes == ("store:not_written",)
     (line,) = log(engine).records()

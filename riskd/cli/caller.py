@@ -37,8 +37,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _new(args: argparse.Namespace) -> int:
-    from riskd.server.callers import new_token, token_hash
-    from riskd.server.callers_file import NAME, InvalidCallers, unknown_methods
+    from riskd.server.identity.callers import new_token, token_hash
+    from riskd.server.identity.callers_file import NAME, InvalidCallers, unknown_methods
 
     methods, tenants = args.method or ["assessor"], args.tenant or [""]
     problems = list(unknown_methods("--method", methods))
@@ -58,7 +58,7 @@ def _new(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from riskd.server.callers_file import InvalidCallers, read_callers
+    from riskd.server.identity.callers_file import InvalidCallers, read_callers
 
     server = given(args).settings.server
     path = args.file or server.callers

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from riskd.cli.terminal import markdown_table
 from riskd.core.features import FEATURES, GROUPS, Feature, schema
 
 _INTRODUCTION: Final = """\
@@ -81,18 +82,17 @@ def page(features: Sequence[Feature] = FEATURES) -> str:
     """The reference page."""
     parts = [_INTRODUCTION.format(count=len(FEATURES))]
     for group in dict.fromkeys(feature.group for feature in features):
-        parts.append(f"\n## {group.capitalize()}\n\n{_HEAD}")
-        parts += [_row(feature) for feature in features if feature.group == group]
+        rows = [_cells(feature) for feature in features if feature.group == group]
+        parts.append(f"\n## {group.capitalize()}\n\n{markdown_table(_HEAD, rows)}")
     parts.append(f"\nSchema `{schema()}`.\n")
     return "".join(parts)
 
 
-_COLUMNS: Final = ("Feature", "What and why", "Unit", "Default", "±", "Purpose", "Sources", "Reason")
-_HEAD: Final = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
+_HEAD: Final = ("Feature", "What and why", "Unit", "Default", "±", "Purpose", "Sources", "Reason")
 
 
-def _row(feature: Feature) -> str:
-    cells = (
+def _cells(feature: Feature) -> tuple[str, ...]:
+    return (
         f"`{feature.name}`",
         feature.why.replace("|", "\\|"),
         feature.unit,
@@ -102,7 +102,6 @@ def _row(feature: Feature) -> str:
         ", ".join(feature.sources),
         f"`{feature.reason}`: {feature.text}",
     )
-    return f"| {' | '.join(cells)} |\n"
 
 
 def _sign(feature: Feature) -> str:

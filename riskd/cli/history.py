@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from riskd.cli.terminal import aligned, markdown_table
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import OUTCOMES
 from riskd.core.history import DAY, HOUR, TABLES, WEEK, sketch
@@ -71,10 +72,7 @@ def table(kept: Sequence[Kept]) -> str:
     rows += [
         (one.entity, one.kind, content.name or content.form, _life(one)) for one in kept for content in one.contents
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return aligned(rows)
 
 
 def document(kept: Sequence[Kept]) -> str:
@@ -102,9 +100,8 @@ def page(kept: Sequence[Kept]) -> str:
     words = _words(kept)
     parts = [_INTRODUCTION.format(**{name: _codes(events) for name, events in words.items()})]
     for kind in dict.fromkeys(one.kind for one in kept):
-        parts.append(f"\n## {kind.capitalize()}\n\n{_KINDS.get(kind, '')}\n\n")
-        parts.append(f"| {' | '.join(_HEAD)} |\n{'|---' * len(_HEAD)}|\n")
-        parts += [_row(one, content, words) for one in kept if one.kind == kind for content in one.contents]
+        rows = [_cells(one, content, words) for one in kept if one.kind == kind for content in one.contents]
+        parts.append(f"\n## {kind.capitalize()}\n\n{_KINDS.get(kind, '')}\n\n{markdown_table(_HEAD, rows)}")
     return "".join(parts)
 
 
@@ -124,8 +121,8 @@ def _words(kept: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _row(one: Kept, content: Content, words: dict[str, tuple[str, ...]]) -> str:
-    cells = (
+def _cells(one: Kept, content: Content, words: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return (
         one.entity.replace("_", " "),
         f"`{content.name}`" if content.name else one.kind,
         _form(one, content),
@@ -133,7 +130,6 @@ def _row(one: Kept, content: Content, words: dict[str, tuple[str, ...]]) -> str:
         _changed(one.contents[content], words),
         _codes(one.readers[content]) or _READ_BY.get(one.kind, "no feature"),
     )
-    return f"| {' | '.join(cells)} |\n"
 
 
 _READ_BY: Final = {"receipt": "outcomes", "reply": "repeats"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+from riskd.cli.terminal import markdown_table
 from riskd.metrics import METRICS
 
 _INTRODUCTION: Final = """\
@@ -37,10 +38,11 @@ def _run(args: argparse.Namespace) -> int:
 
 def markdown() -> str:
     """The reference page."""
-    lines = ["| metric | type | labels | meaning |\n", "|---|---|---|---|\n"]
-    for metric in METRICS:
-        labels = ", ".join(f"`{label}`" for label in metric.labels)
-        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.doc} |\n")
+    rows = [
+        (f"`{metric.name}`", metric.kind, ", ".join(f"`{label}`" for label in metric.labels), metric.doc)
+        for metric in METRICS
+    ]
+    lines = [markdown_table(("metric", "type", "labels", "meaning"), rows)]
     lines.append("\n## Labels\n\n")
     lines += [f"- `{label}`: {', '.join(f'`{value}`' for value in values)}\n" for label, values in _labels().items()]
     lines.append("\n## Buckets\n\n")

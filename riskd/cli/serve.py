@@ -36,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.server import json_log
-    from riskd.server.supervisor import supervise
+    from riskd.server.processes.supervisor import supervise
 
     short = {
         "server.host": args.host,

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from riskd.cli.terminal import print_json
+from riskd.cli.terminal import aligned, markdown_table, print_json
 from riskd.config import FIELDS, Field, Loaded, Settings, explain
 from riskd.core.errors import InvalidSettings, Problem
 
@@ -72,10 +72,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_rows(loaded))
     elif not args.check:
-        rows = [(key, json.dumps(row["value"]), row["origin"]) for key, row in _rows(loaded).items()]
-        widths = [max(len(str(row[column])) for row in rows) for column in range(2)]
-        for key, value, origin in rows:
-            print(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+        print(aligned([(key, json.dumps(row["value"]), str(row["origin"])) for key, row in _rows(loaded).items()]))
     return 0
 
 
@@ -98,12 +95,12 @@ def markdown() -> str:
     parts = [_INTRODUCTION]
     for section in dict.fromkeys(field.section for field in FIELDS.values()):
         doc = (type(getattr(Settings(), section)).__doc__ or "").partition("\n")[0]
-        parts.append(f"\n## [{section}]\n\n{doc}\n\n| setting | default | accepts | environment | meaning |\n")
-        parts.append("|---|---|---|---|---|\n")
-        parts += [_row(field) for field in FIELDS.values() if field.section == section]
+        rows = [_cells(field) for field in FIELDS.values() if field.section == section]
+        table = markdown_table(("setting", "default", "accepts", "environment", "meaning"), rows)
+        parts.append(f"\n## [{section}]\n\n{doc}\n\n{table}")
     return "".join(parts)
 
 
-def _row(field: Field) -> str:
+def _cells(field: Field) -> tuple[str, ...]:
     default = f"`{json.dumps(field.default)}`" if field.default not in ("", ()) else ""
-    return f"| `{field.name}` | {default} | {field.accepts} | `{field.variable}` | {field.doc} |\n"
+    return f"`{field.name}`", default, field.accepts, f"`{field.variable}`", field.doc

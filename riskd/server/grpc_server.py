@@ -16,15 +16,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
-from riskd.server import loop
-from riskd.server.admission import By, method, stream_method
-from riskd.server.guard import Guard
-from riskd.server.handlers import Handlers, Limits, Turns
-from riskd.server.interceptors import RpcMeter, Tracer, unary
+from riskd.server.calls import loop
+from riskd.server.calls.admission import By, method, stream_method
+from riskd.server.calls.boundary import RpcMeter, Tracer, unary
+from riskd.server.calls.handlers import Handlers, Limits, Turns
+from riskd.server.calls.streaming import streaming
+from riskd.server.calls.streams import Streams
+from riskd.server.identity.guard import Guard
 from riskd.server.release_servicer import Releases, ReleaseServicer
 from riskd.server.servicer import Engine, RiskServicer
-from riskd.server.streaming import streaming
-from riskd.server.streams import Streams
 from riskd.server.subject_servicer import Subjects, SubjectServicer
 
 SERVICE: Final = risk_pb2.DESCRIPTOR.services_by_name["RiskService"].full_name

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for path in (ROOT / "riskd").rglob("*.py") if "_proto" not in path.parts and path.stat().st_size)
 CORE = [path for path in MODULES if "core" in path.parts]
 BROAD_EXCEPT = {
-    "riskd/server/interceptors.py",  # the RPC boundary: a fault of ours becomes INTERNAL, and is counted
-    "riskd/server/streaming.py",  # the same for attempts of a stream, each by itself
-    "riskd/server/worker.py",  # the background reloader: a bad release must not end the thread that will load the next
+    "riskd/server/calls/boundary.py",  # the RPC boundary: a fault of ours becomes INTERNAL, and is counted
+    "riskd/server/calls/streaming.py",  # the same for attempts of a stream, each by itself
+    "riskd/server/processes/worker.py",  # the reloader: a bad release must not end the thread that will load the next
 }
 VAGUE_NAMES = {"base", "common", "helper", "helpers", "lib", "manager", "misc", "shared", "util", "utils"}
 IMPURE_BUILTINS = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}

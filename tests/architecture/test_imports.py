@@ -16,8 +16,8 @@ LIGHT = {
     "riskd.core.assess": HEAVY - {"numpy"},
     "riskd.cli.main": HEAVY,
     "riskd.cli.serve": WIRE,
-    "riskd.server.http": WIRE,
-    "riskd.server.supervisor": WIRE,
+    "riskd.server.processes.http": WIRE,
+    "riskd.server.processes.supervisor": WIRE,
 }
 """Module to what importing it must not load. A process that has loaded grpc cannot safely fork."""
 

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.server.http import CONNECTIONS, SECONDS
+from riskd.server.processes.http import CONNECTIONS, SECONDS
 from tests.e2e.service import Service, attempt, eventually, serving
 from tests.faults.floods import FLOODS, SETTINGS, Peer, calls, frame
 from tests.faults.witness import MARGIN, OWN

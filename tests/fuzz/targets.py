@@ -33,7 +33,7 @@ from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.model import ForestDocument
 from riskd.core.pseudonym import Pseudonyms
 from riskd.server import translate
-from riskd.server.callers_file import read_callers
+from riskd.server.identity.callers_file import read_callers
 from riskd.wiring import load_release
 from tests.bench import LOGIN, Bench
 from tests.cases.world import NOW, attempt

@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from riskd.cli.main import main
-from riskd.server.callers import KNOWN, ROLES, TOKEN_BYTES, Callers, UnknownCaller, in_full, new_token, token_hash
-from riskd.server.callers_file import InvalidCallers, read_callers
+from riskd.server.identity.callers import (
+    KNOWN,
+    ROLES,
+    TOKEN_BYTES,
+    Callers,
+    UnknownCaller,
+    in_full,
+    new_token,
+    token_hash,
+)
+from riskd.server.identity.callers_file import InvalidCallers, read_callers
 
 DIGEST = "ab" * 32
 GOOD = f'token_sha256 = ["{DIGEST}"]\nmethods = ["assessor"]\ntenants = ["acme"]\n'

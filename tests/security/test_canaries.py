@@ -20,7 +20,7 @@ import grpc
 import pytest
 
 from riskd._proto.riskd.v1 import attempt_pb2, risk_pb2, risk_pb2_grpc, subject_pb2, subject_pb2_grpc
-from riskd.server.callers import token_hash
+from riskd.server.identity.callers import token_hash
 from riskd.server.json_log import JsonFormatter
 from tests.e2e.service import ROOT, Service, eventually, riskd, serving
 

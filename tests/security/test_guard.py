@@ -14,9 +14,9 @@ from grpc_status.rpc_status import from_call
 
 from riskd._proto.riskd.v1 import risk_pb2, subject_pb2, subject_pb2_grpc
 from riskd.core.dossier import Summary
-from riskd.server.callers import Caller, Callers, in_full, token_hash
 from riskd.server.grpc_server import build_server, subject_service
-from riskd.server.guard import TELL_SECONDS, Guard
+from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
+from riskd.server.identity.guard import TELL_SECONDS, Guard
 from riskd.subjects import Erased, Page, Subject
 from tests.server.world import ANYWHERE, FakeEngine, ListMeter, Running, served
 

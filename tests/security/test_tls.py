@@ -14,8 +14,8 @@ import pytest
 from riskd._proto.riskd.v1 import risk_pb2_grpc
 from riskd.config import load
 from riskd.core.errors import InvalidSettings
-from riskd.server.callers import token_hash
-from riskd.server.tls import read_identity
+from riskd.server.identity.callers import token_hash
+from riskd.server.identity.tls import read_identity
 from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, serving
 from tests.security.authority import Authority, Issued
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, wait
 
 import pytest
 
-from riskd.server.handlers import SPARES, Handlers
+from riskd.server.calls.handlers import SPARES, Handlers
 
 HELD_UP = 0.05
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from riskd.server.http import CONNECTIONS, TEXT, Endpoint, Server
 from riskd.server.json_log import JsonFormatter
+from riskd.server.processes.http import CONNECTIONS, TEXT, Endpoint, Server
 
 
 def page(accept: str) -> tuple[str, bytes]:

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt
-from riskd.server.handlers import SPARES
-from riskd.server.loop import EVENTS
+from riskd.server.calls.handlers import SPARES
+from riskd.server.calls.loop import EVENTS
 from tests.faults.floods import Peer, calls
 from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome
+from riskd.server.calls.handlers import FAIR, Handlers, Lane, Limits, Turns, take_turn
 from riskd.server.faults import Overloaded
-from riskd.server.handlers import FAIR, Handlers, Lane, Limits, Turns, take_turn
 from tests.server.world import ANYWHERE, ASSESSMENT, Running, Taught, served
 
 ASSESS = "riskd.v1.RiskService/Assess"
@@ -212,7 +212,7 @@ def test_a_batch_yields_to_sign_ins(running: Running) -> None:
 
 def lane(limits: Limits, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> Lane:
     """A lane that nobody serves."""
-    monkeypatch.setattr("riskd.server.handlers.monotonic", clock)
+    monkeypatch.setattr("riskd.server.calls.handlers.monotonic", clock)
     return Turns().lane("m", limits, Silent())
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from riskd.server.admission import By
-from riskd.server.reception import Reception, once_received
+from riskd.server.calls.admission import By
+from riskd.server.calls.reception import Reception, once_received
 from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Peer, frame, literal
 
 METHOD = "/laws/Echo"

@@ -13,7 +13,8 @@ from grpc import StatusCode
 from grpc_status.rpc_status import to_status
 
 from riskd.core.errors import InvalidAttempt, InvalidFile, Problem, RiskdError, Unavailable, UnknownAssessment
-from riskd.server import callers_file, faults
+from riskd.server import faults
+from riskd.server.identity import callers_file
 from riskd.server.status import internal, status
 
 Detail = TypeVar("Detail", bound=Message)

@@ -22,8 +22,8 @@ from riskd.core import validation
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt
 from riskd.core.errors import InvalidAttempt
+from riskd.server.calls.streams import GROUP
 from riskd.server.grpc_server import ATTEMPT_BYTES
-from riskd.server.streams import GROUP
 from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 
 METHOD = "riskd.v1.RiskService/StreamAssess"

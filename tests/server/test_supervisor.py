@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from riskd.core.errors import InvalidSettings
-from riskd.server.supervisor import reserved
+from riskd.server.processes.supervisor import reserved
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -257,10 +257,8 @@ def test_a_port_is_held_against_others() -> None:
 
 def test_supervisor_imports_nothing_that_must_not_fork() -> None:
     """The parent loads neither grpc nor what workers compute with."""
-    code = (
-        "import riskd.server.supervisor, sys; print([m for m in ('grpc','google','numpy','lmdb') if m in sys.modules])"
-    )
+    code = "import riskd.server.processes.supervisor, sys; print({'grpc', 'google', 'numpy', 'lmdb'} & {*sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ}
     )
-    assert done.stdout == "[]\n"
+    assert done.stdout == "set()\n"

@@ -21,10 +21,10 @@ from riskd.config import Settings
 from riskd.config.settings import Metrics
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.meter_memory import MeterMemory
-from riskd.server import processes
 from riskd.server.file_changes import FileChanges
-from riskd.server.processes import HUNG_SECONDS, Board, ProcessTree, Report, Serving, Stopping, Task
-from riskd.server.supervisor import MONITOR, _monitor
+from riskd.server.processes import tree as processes
+from riskd.server.processes.supervisor import MONITOR, _monitor
+from riskd.server.processes.tree import HUNG_SECONDS, Board, ProcessTree, Report, Serving, Stopping, Task
 
 WATCH: Final = 0.1
 """Seconds between two looks at files: less than the monitor takes to serve."""

@@ -16,7 +16,7 @@ from riskd.core.errors import Problem, UnknownAssessment
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.engine import Engine
 from riskd.server.grpc_server import Options, Service, build_server
-from riskd.server.guard import Guard
+from riskd.server.identity.guard import Guard
 
 ASSESSMENT = Assessment(
     id="0" * 32,

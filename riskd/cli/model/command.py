@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import moment
 from riskd.cli.model import explain, listing, promote
-from riskd.cli.terminal import progress
+from riskd.cli.terminal import markdown_table, progress
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument, Steps
@@ -94,13 +94,12 @@ def _seal(args: argparse.Namespace) -> int:
 
 def table(document: ForestDocument) -> str:
     """The step functions of a forest as a Markdown table, in the forest's order."""
-    lines = ["| feature | log-odds (up to and including) | missing | usual | why |\n", "|---|---|---|---|---|\n"]
+    rows = []
     for steps in document.steps:
         reference = document.references.get(steps.feature)
         usual = "missing" if reference is None else f"{reference:g}"
-        cells = (f"`{steps.feature}`", _function(steps), _signed(steps.missing), usual, steps.note)
-        lines.append(f"| {' | '.join(cells)} |\n")
-    return "".join(lines)
+        rows.append((f"`{steps.feature}`", _function(steps), _signed(steps.missing), usual, steps.note))
+    return markdown_table(("feature", "log-odds (up to and including)", "missing", "usual", "why"), rows)
 
 
 def _function(steps: Steps) -> str:

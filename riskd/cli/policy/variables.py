@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from riskd.cli.terminal import print_json
+from riskd.cli.terminal import aligned, markdown_table, print_json
 
 if TYPE_CHECKING:
     from riskd.core.policy import Policy
@@ -67,9 +67,7 @@ def _run(args: argparse.Namespace) -> int:
     elif args.markdown:
         print(page(found), end="")
     else:
-        widths = [max(len(cells[at]) for cells in map(_cells, found)) for at in range(3)]
-        for cells in map(_cells, found):
-            print("  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=False)), cells[3]]))
+        print(aligned([_cells(row) for row in found]))
     return 0
 
 
@@ -118,12 +116,9 @@ def page(found: Sequence[Row]) -> str:
     """The reference page."""
     parts = [_INTRODUCTION]
     for group in dict.fromkeys(row.group for row in found):
-        parts.append(
-            f"\n## {group.capitalize()}\n\n| variable | type | values | what it is | needs |\n|---|---|---|---|---|\n"
-        )
-        for row in (row for row in found if row.group == group):
-            name, kind, values, meaning = _cells(row)
-            parts.append(f"| `{name}` | {kind} | {values} | {meaning} | {', '.join(row.sources)} |\n")
+        rows = [(f"`{row.name}`", *_cells(row)[1:], ", ".join(row.sources)) for row in found if row.group == group]
+        head = ("variable", "type", "values", "what it is", "needs")
+        parts.append(f"\n## {group.capitalize()}\n\n{markdown_table(head, rows)}")
     return "".join(parts)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from riskd.cli.terminal import markdown_table
+
 _HEAD: Final = """\
 # The simulated world
 
@@ -100,9 +102,8 @@ def page() -> str:
 def _classes() -> Iterator[str]:
     from riskd.offline.world.attacks import ATTACKS
 
-    yield "## Attackers\n\n| Class | Domains | Weight | What it is |\n|---|---|---|---|\n"
-    for each in ATTACKS:
-        yield f"| `{each.name}` | {', '.join(each.domains)} | {each.weight:g} | {each.what} |\n"
+    rows = [(f"`{each.name}`", ", ".join(each.domains), f"{each.weight:g}", each.what) for each in ATTACKS]
+    yield f"## Attackers\n\n{markdown_table(('Class', 'Domains', 'Weight', 'What it is'), rows)}"
     yield (
         "\nOf each domain's assessments about `riskd simulate --attack-share` are attacks, by the classes that are\n"
         "there, in proportion to their weights. `--weight registration_bots=0.2` gives a class another weight: to\n"
@@ -115,12 +116,13 @@ def _assumptions() -> Iterator[str]:
 
     yield (
         "## Assumptions\n\n`riskd simulate --assumptions` prints them. What is marked as an assumption was published"
-        " nowhere that we know.\n\n| Name | Value | Range | Unit | What | Source |\n|---|---|---|---|---|---|\n"
+        " nowhere that we know.\n\n"
     )
-    for each in TABLE:
-        spread = f"{each.low:g} to {each.high:g}"
-        yield f"| {each.name} | {each.value:g} | {spread} | {each.unit} | {each.what} | {each.source} |\n"
-    yield "\n"
+    rows = [
+        (each.name, f"{each.value:g}", f"{each.low:g} to {each.high:g}", each.unit, each.what, each.source)
+        for each in TABLE
+    ]
+    yield markdown_table(("Name", "Value", "Range", "Unit", "What", "Source"), rows) + "\n"
 
 
 def _defined() -> Iterator[str]:

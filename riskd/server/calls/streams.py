@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic, sleep
 from typing import Final
 
-from riskd.server.inbox import LONG, Inbox
+from riskd.server.calls.inbox import LONG, Inbox
 
 GROUP: Final = 16
 """Attempts answered by one message, at most: the first waits for the last, some 0.4 ms for each."""

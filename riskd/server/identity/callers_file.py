@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from riskd.core.errors import InvalidFile, Problem
-from riskd.server.callers import EVERY, FOR_ALL, KNOWN, ROLES, Caller, Callers, in_full
+from riskd.server.identity.callers import EVERY, FOR_ALL, KNOWN, ROLES, Caller, Callers, in_full
 
 FILE_BYTES: Final = 1 << 20
 """Largest callers file read."""

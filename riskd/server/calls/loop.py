@@ -17,7 +17,7 @@ import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 
-from riskd.server.handlers import SPARES, Turns, held_up
+from riskd.server.calls.handlers import SPARES, Turns, held_up
 
 EVENTS: Final = 64
 """Most events between two turns: some twenty refusals. However much comes, something is answered."""

@@ -21,7 +21,7 @@ from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.meter_memory import MeterMemory
 from riskd.server.file_changes import FileChanges
-from riskd.server.processes import Board, ProcessTree, Report, Serving, Task
+from riskd.server.processes.tree import Board, ProcessTree, Report, Serving, Task
 
 MONITOR: Final = "monitor"
 
@@ -82,7 +82,7 @@ def _watch(settings: Settings) -> FileChanges | None:
 
 def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would write beside the JSON lines, whatever a client makes it
-    from riskd.server.worker import work
+    from riskd.server.processes.worker import work
 
     work(settings, index, port, memory, report)
 
@@ -91,7 +91,7 @@ def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board
     from riskd.adapters.prometheus_page import PrometheusPage
     from riskd.drift_watch import watching
     from riskd.rebuild.watch import rebuilding
-    from riskd.server.http import Endpoint, Server, failing, readings
+    from riskd.server.processes.http import Endpoint, Server, failing, readings
 
     page = PrometheusPage(memory, version)
     workers = [name for name in board.names if name != MONITOR]

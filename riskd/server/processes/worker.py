@@ -15,8 +15,7 @@ from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
 from riskd.meter_memory import MeterMemory
-from riskd.server.callers import Callers
-from riskd.server.callers_file import read_callers
+from riskd.server.calls.boundary import Tracer
 from riskd.server.grpc_server import (
     Administration,
     Options,
@@ -27,11 +26,12 @@ from riskd.server.grpc_server import (
     set_serving,
     subject_service,
 )
-from riskd.server.guard import Guard
-from riskd.server.interceptors import Tracer
-from riskd.server.processes import Report, Serving, Stopping
-from riskd.server.reloading import load, reload
-from riskd.server.tls import Tls
+from riskd.server.identity.callers import Callers
+from riskd.server.identity.callers_file import read_callers
+from riskd.server.identity.guard import Guard
+from riskd.server.identity.tls import Tls
+from riskd.server.processes.reloading import load, reload
+from riskd.server.processes.tree import Report, Serving, Stopping
 from riskd.server.watch import Watched, watching
 from riskd.wiring import open_engine, open_releases, open_subjects
 

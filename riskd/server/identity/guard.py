@@ -12,7 +12,7 @@ from typing import Final
 from grpc import ServicerContext
 
 from riskd.core.errors import Problem, RiskdError
-from riskd.server.callers import PACKAGE, Caller, Callers, UnknownCaller
+from riskd.server.identity.callers import PACKAGE, Caller, Callers, UnknownCaller
 
 BEARER: Final = "bearer "
 TELL_SECONDS: Final = 10.0

@@ -18,9 +18,9 @@ from grpc import RpcMethodHandler, ServicerContext, StatusCode, unary_unary_rpc_
 from grpc_status.rpc_status import to_status
 
 from riskd.core.errors import Problem, RiskdError
+from riskd.server.calls.handlers import QueueMeter, take_turn
 from riskd.server.faults import InvalidRequest
-from riskd.server.guard import Guard
-from riskd.server.handlers import QueueMeter, take_turn
+from riskd.server.identity.guard import Guard
 from riskd.server.json_log import told
 from riskd.server.status import internal, status
 

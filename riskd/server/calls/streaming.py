@@ -16,12 +16,12 @@ from msgspec import Struct
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.errors import RiskdError
-from riskd.server.callers import Caller
-from riskd.server.guard import Guard
-from riskd.server.inbox import Inbox
-from riskd.server.interceptors import CODES, STREAM, RpcMeter, Tracer, bug, parser
+from riskd.server.calls.boundary import CODES, STREAM, RpcMeter, Tracer, bug, parser
+from riskd.server.calls.inbox import Inbox
+from riskd.server.calls.streams import Streams
+from riskd.server.identity.callers import Caller
+from riskd.server.identity.guard import Guard
 from riskd.server.status import status
-from riskd.server.streams import Streams
 
 GONE: Final = grpc.StatusCode.CANCELLED.name
 

@@ -10,13 +10,13 @@ import grpc
 from grpc_status.rpc_status import to_status
 
 from riskd.core.errors import Problem
+from riskd.server.calls.boundary import STREAM, UNARY, RpcMeter
+from riskd.server.calls.handlers import FULL, Lane
+from riskd.server.calls.inbox import Inbox
+from riskd.server.calls.reception import Reception, once_received
+from riskd.server.calls.streams import Streams
 from riskd.server.faults import Overloaded
-from riskd.server.handlers import FULL, Lane
-from riskd.server.inbox import Inbox
-from riskd.server.interceptors import STREAM, UNARY, RpcMeter
-from riskd.server.reception import Reception, once_received
 from riskd.server.status import status
-from riskd.server.streams import Streams
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

@@ -19,7 +19,7 @@ from typing import Final
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.meter_memory import MeterMemory, Readings
 from riskd.metrics import METRICS, NEEDED
-from riskd.server.processes import Board
+from riskd.server.processes.tree import Board
 
 CONNECTIONS: Final = 16
 """Served at a time; more wait in the kernel's queue."""

@@ -1,0 +1,1 @@
+"""Who calls, what each may do, and the certificates of both sides."""
