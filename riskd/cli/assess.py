@@ -27,8 +27,14 @@ FLAGS: Final = {
 """Fields of riskd.v1.AssessRequest that have a flag of their own."""
 _EXIT_CODES: Final = """\
 exit codes: 0 answered; 2 bad input, or refused as invalid; 3 no answer in time (unavailable, deadline
-passed, overloaded); 1 any other error. With --exit-tier an answer exits with 10 plus the tier: BASELINE 11,
-STEP_UP 12, PHISHING_RESISTANT 13, HARDWARE_BOUND 14, IDENTITY_PROOF 15, DENY 16."""
+passed, overloaded); 1 any other error."""
+_ATTEMPT: Final = """\
+an attempt, as a line of JSON; words may be written short, names as in the proto or in camel case:
+  {"domain": "customer", "subject": "alex", "journey": "login", "network": {"client_ip": "86.150.20.30"}}
+"""
+_EXIT_TIER: Final = """\
+With --exit-tier an answer exits with 10 plus the tier: BASELINE 11, STEP_UP 12,
+PHISHING_RESISTANT 13, HARDWARE_BOUND 14, IDENTITY_PROOF 15, DENY 16."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,9 +48,10 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "assess",
         description="Ask a running service to assess one attempt. The attempt comes from flags, from a file in the "
         "JSON form of riskd.v1.AssessRequest, or from both: flags win. With --stream, many.",
-        epilog=_EXIT_CODES,
+        epilog=f"{_ATTEMPT}\n{_EXIT_CODES}\n{_EXIT_TIER}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", nargs="?", help="JSON file, or - for standard input")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="JSON file, or - for standard input")
     parser.add_argument(
         "--stream",
         action="store_true",
@@ -69,7 +76,7 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = commands.add_parser(
         "outcome", description="Tell a running service what happened after an assessment.", epilog=_EXIT_CODES
     )
-    parser.add_argument("assessment_id", help="id that the assessment answered")
+    parser.add_argument("assessment_id", metavar="ID", help="id that the assessment answered")
     parser.add_argument("kind", choices=OUTCOMES, metavar="KIND", help=f"one of: {', '.join(OUTCOMES)}")
     parser.add_argument("--amr", default="", help="methods that met the challenge, with commas: pwd,otp")
     parser.add_argument("--seconds", type=float, help="time that the challenge took")
@@ -88,7 +95,9 @@ def _assess(args: argparse.Namespace) -> int:
 
         with _lines(args.file) as lines:
             return stream.run(args, lines, fields)
-    request = assess.assess_request(_read(args.file), fields)
+    from riskd.cli.client.request import assess_request
+
+    request = assess_request(_read(args.file), fields, args.file or "")
     shown = connection.bearer(args)
     return assess.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=shown))
 
@@ -110,8 +119,10 @@ def _read(file: str | None) -> str:
         return "{}"
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidAttempt([Problem(file, f"cannot be read: {error}")]) from error
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except UnicodeDecodeError as error:
+        raise InvalidAttempt([Problem(file, "is not UTF-8")]) from error
 
 
 @contextmanager
@@ -123,9 +134,13 @@ def _lines(file: str | None) -> Iterator[Iterable[str]]:
     try:
         opened = Path(file).open(encoding="utf-8", errors="replace")  # noqa: SIM115 - below
     except OSError as error:
-        raise InvalidAttempt([Problem(file, f"cannot be read: {error}")]) from error
+        raise _unreadable(file, error) from error
     with opened:
         yield opened
+
+
+def _unreadable(file: str, error: OSError) -> InvalidAttempt:
+    return InvalidAttempt([Problem(file, f"cannot be read: {error.strerror}")])
 
 
 def _pair(text: str) -> tuple[str, str]:

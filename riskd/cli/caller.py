@@ -21,7 +21,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Make a token for a caller. It is printed once, above the entry for the file that `server.callers` "
         "names, which has only its SHA-256. Nothing is written.",
     )
-    new.add_argument("name", help="name of the caller, in lower case")
+    new.add_argument("name", metavar="NAME", help="name of the caller, in lower case")
     new.add_argument(
         "--method", metavar="METHOD", action="append", help="a role or a method; repeatable (default: assessor)"
     )
@@ -30,7 +30,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     new.set_defaults(handler=_new)
     purpose = "check the callers file, and say who may call what"
     listed = actions.add_parser("list", help=purpose, description=purpose, epilog="exit codes: 0 right; 2 refused")
-    listed.add_argument("file", nargs="?", help="callers file (default: the one that server.callers names)")
+    listed.add_argument(
+        "file", metavar="FILE", nargs="?", help="callers file (default: the one that server.callers names)"
+    )
     listed.add_argument("--json", action="store_true", help="print JSON")
     add_arguments(listed)
     listed.set_defaults(handler=_list)

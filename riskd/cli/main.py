@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Final
 
@@ -66,18 +68,33 @@ def build_parser() -> argparse.ArgumentParser:
         for module in modules:
             module.add_parser(commands)
         added = [name for name in commands.choices if name not in before]
-        lines += [f"{title}:", *(f"  {name:<10} {_purpose(commands.choices[name])}" for name in added), ""]
+        lines += [f"{title}:", *(_line(name, commands.choices[name]) for name in added), ""]
+    _in_sentences(parser)
     parser.epilog = "\n".join([*lines, "riskd COMMAND --help says more."])
     return parser
 
 
-def _purpose(parser: argparse.ArgumentParser) -> str:
+def _line(name: str, parser: argparse.ArgumentParser) -> str:
+    """A command and its purpose, as wide as the terminal."""
     sentence = (parser.description or "").partition(". ")[0].rstrip(".")
-    return sentence[:1].lower() + sentence[1:]
+    purpose = sentence[:1].lower() + sentence[1:]
+    width = max(shutil.get_terminal_size().columns - 2, 40)
+    return textwrap.fill(purpose, width, initial_indent=f"  {name:<10} ", subsequent_indent=" " * 13)
+
+
+def _in_sentences(parser: argparse.ArgumentParser) -> None:
+    """Make a sentence of every description below, whose words often are those of the line in the help above."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to its sub-commands
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for below in action.choices.values():
+                text = below.description or ""
+                below.description = text[:1].upper() + text[1:] + ("" if text.endswith((".", ")")) else ".")
+                _in_sentences(below)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code, or 2 when riskd refuses what it was given."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would write beside what riskd says, and say no more
     parser = build_parser()
     args = parser.parse_args(argv)
     if "handler" not in args:

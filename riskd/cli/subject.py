@@ -28,7 +28,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     actions = subject.add_subparsers(required=True, metavar="ACTION")
     for action, (timeout, purpose) in _ACTIONS.items():
         parser = actions.add_parser(action, help=purpose, description=purpose, epilog=_EXIT_CODES)
-        parser.add_argument("subject", help="identifier of the account, as in its attempts; - reads it from stdin")
+        parser.add_argument(
+            "subject", metavar="SUBJECT", help="identifier of the account, as in its attempts; - reads it from stdin"
+        )
         parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
         parser.add_argument("--tenant", default="", help="tenant")
         add_connection(parser, target=None, timeout=timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -19,9 +20,10 @@ from riskd.cli import assess
 from riskd.cli.client.assess import BAD_INPUT, FAILED, NO_ANSWER, outcome_request
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import OUTCOMES, Attempt, Behaviour, Outcome
-from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, RiskdError
+from riskd.core.errors import InvalidAttempt, InvalidOutcome, InvalidSettings, Problem
 from riskd.core.requirement import Tier
 from riskd.server import translate
+from tests.security.authority import Authority
 from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 
 LOGIN = ("assess", "--domain", "customer", "--subject", "u-1", "--journey", "login", "--ip", "192.0.2.7")
@@ -149,7 +151,55 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     file.write_text("{")
     with pytest.raises(InvalidAttempt) as caught:
         run("assess", str(file), "--set", "a=1", "--set", "b=2")
-    assert [problem.where for problem in caught.value.problems] == ["file", "a", "b"]
+    assert [problem.where for problem in caught.value.problems] == [str(file), "a", "b"]
+
+
+SAID = [
+    ('{"domain": "customers"}', "domain: 'customers' is none of customer, workforce, machine"),
+    ('{"subjct": "x"}', "subjct: riskd.v1.AssessRequest has no field 'subjct' (did you mean subject?)"),
+    ('{"network": {"rtt": "40ms"}}', "network.rtt: '40ms' is no time (write seconds, as 0.04s)"),
+    ('{"eventTime": "today"}', "event_time: 'today' is no moment (write it as 2026-01-31T12:00:00Z)"),
+    ('{"device": "phone"}', "device: has parts (name one, as device.user_agent)"),
+    ('{"subject": 7}', "subject: expected string or bytes-like object, got 'int'"),
+    (
+        '{"subject": "x"',
+        "FILE:1:16: is not JSON: Expecting ',' delimiter (write the JSON form of riskd.v1.AssessRequest)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("document", "said"), SAID)
+def test_a_mistake_in_a_file_is_told_by_field_and_with_a_remedy(document: str, said: str, tmp_path: Path) -> None:
+    """In the words of the file and of riskd, not of a library."""
+    file = tmp_path / "attempt.json"
+    file.write_text(document)
+    with pytest.raises(InvalidAttempt) as caught:
+        run("assess", str(file))
+    assert str(caught.value).replace(str(file), "FILE") == said
+
+
+def test_a_file_may_be_as_short_as_the_flags(running: Running, tmp_path: Path) -> None:
+    """Words of enums may lack their prefix; null is as if it were not there."""
+    file = tmp_path / "attempt.json"
+    file.write_text(
+        '{"domain": "machine", "subject": "s", "journey": "session", "network": {"client_ip": "192.0.2.9"},'
+        ' "credentialResult": "CREDENTIAL_RESULT_FAILED", "federation": {"protocol": "saml"}, "tenant": null}'
+    )
+    assert run("assess", str(file), *target(running)) == 0
+    ((attempt, _),) = running.engine.attempts
+    assert (attempt.domain, attempt.journey, attempt.tenant) == ("machine", "session", "")
+    assert attempt.federation is not None
+    assert (attempt.credential_result, attempt.federation.protocol) == ("failed", "saml")
+
+
+def test_each_flag_adds_to_what_was_said_before(running: Running, tmp_path: Path) -> None:
+    """Two entries of one map stay two, wherever they were said."""
+    file = tmp_path / "attempt.json"
+    file.write_text('{"attributes": {"a": "1", "b": "2"}}')
+    more = ("--set", "attributes.b=3", "--set", "attributes.c=4")
+    assert run(LOGIN[0], str(file), *LOGIN[1:], *more, *target(running)) == 0
+    ((attempt, _),) = running.engine.attempts
+    assert attempt.attributes == {"a": "1", "b": "3", "c": "4"}
 
 
 def test_violations_are_listed_and_exit_2(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,10 +251,42 @@ def test_methods_without_a_challenge_are_refused() -> None:
         outcome_request(Outcome(assessment_id="a", kind="confirmed_fraud", amr=("pwd",)))
 
 
-def test_unreadable_certificates_are_refused() -> None:
-    """A file that is not there is named."""
-    with pytest.raises(RiskdError, match="cannot be read"):
-        run(*LOGIN, "--ca", "/nowhere/ca.pem")
+@pytest.fixture
+def pems(tmp_path: Path) -> dict[str, str]:
+    """Files for the command line, by name."""
+    authority = Authority()
+    client, other = authority.issue("client"), authority.issue("other")
+    contents = {"ca": authority.certificate, "cert": client.certificate, "key": client.key, "other": other.key}
+    contents["words"] = b"no PEM\n"
+    for name, content in contents.items():
+        (tmp_path / f"{name}.pem").write_bytes(content)
+    return {name: str(tmp_path / f"{name}.pem") for name in contents}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--ca", "/nowhere/ca.pem"), "/nowhere/ca.pem: cannot be read"),
+        (("--ca", "words"), "words.pem: holds no certificate, PEM"),
+        (("--ca", "key"), "key.pem: holds no certificate, PEM"),
+        (("--ca", "ca", "--cert", "cert"), "--cert: comes with the other"),
+        (("--ca", "ca", "--key", "key"), "--key: comes with the other"),
+        (("--ca", "ca", "--cert", "cert", "--key", "other"), "cannot be used: key values mismatch"),
+        (("--ca", "ca", "--cert", "words", "--key", "key"), "cannot be used: not pem"),
+        (("--cert", "cert", "--key", "key"), "--cert: is shown to nobody in plaintext"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_refused(flags: tuple[str, ...], said: str, pems: dict[str, str]) -> None:
+    """By file or flag, before anything is sent; gRPC would say that nobody answers, or end the process."""
+    with pytest.raises(InvalidSettings, match=re.escape(said)):
+        run(*LOGIN, *(pems.get(flag, flag) for flag in flags))
+
+
+@pytest.mark.parametrize("words", ["localhost", "127.0.0.1", "::1", "127.0.0.1:", ":50551", "host:port"])
+def test_a_target_has_a_port(words: str) -> None:
+    """gRPC would call port 443."""
+    with pytest.raises(InvalidSettings, match="--target: "):
+        run(*LOGIN, "--target", words)
 
 
 def test_the_parser_loads_no_grpc() -> None:

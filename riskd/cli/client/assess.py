@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import grpc
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from google.protobuf.json_format import MessageToJson, Parse, ParseDict, ParseError
+from google.protobuf.json_format import MessageToJson
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status.rpc_status import from_call
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
@@ -21,7 +20,7 @@ from riskd._proto.riskd.v1.assessment_pb2 import Reason, Tier
 from riskd._proto.riskd.v1.attempt_pb2 import RiskLevel
 from riskd.cli.client.connection import connect
 from riskd.core.attempt import Outcome
-from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem
+from riskd.core.errors import InvalidOutcome, Problem
 
 BAD_INPUT: Final = 2
 NO_ANSWER: Final = 3
@@ -55,68 +54,10 @@ def run(args: argparse.Namespace, call: Callable[[risk_pb2_grpc.RiskServiceStub]
     elif isinstance(response, risk_pb2.AssessResponse):
         _show(response, Console())
     else:
-        print(f"taught {response.taught_units} units")
+        print(f"taught {response.taught_units} unit{'s' * (response.taught_units != 1)}")
     if isinstance(response, risk_pb2.AssessResponse) and args.exit_tier:
         return TIERS_FROM + response.requirement.tier
     return 0
-
-
-def assess_request(document: str, fields: Iterable[tuple[str, str]]) -> risk_pb2.AssessRequest:
-    """The request that a JSON document and (path, text) fields say. Raises InvalidAttempt with all mistakes."""
-    request, problems = risk_pb2.AssessRequest(), []
-    described = risk_pb2.DESCRIPTOR.message_types_by_name["AssessRequest"]
-    remedy = "write the JSON form of riskd.v1.AssessRequest"
-    if not document.lstrip().startswith("{"):
-        problems.append(Problem("file", "is no JSON object", remedy))
-    else:
-        try:
-            Parse(document, request)
-        except ParseError as error:
-            problems.append(Problem("file", str(error), remedy))
-    for path, text in fields:
-        try:
-            ParseDict(_tree(described, path, text), request)
-        except ParseError as error:
-            problems.append(Problem(path, str(error)))
-    if problems:
-        raise InvalidAttempt(problems)
-    return request
-
-
-def _tree(message: Descriptor, path: str, text: str) -> dict[str, object]:
-    """The JSON document that says one field. Raises ParseError when there is none of that name."""
-    name, _, rest = path.partition(".")
-    field = message.fields_by_name.get(name)
-    if field is None:
-        raise ParseError(f"{message.full_name} has no field {name!r}")
-    inner = field.message_type
-    if inner is not None and inner.GetOptions().map_entry:
-        return {name: {rest: text}}
-    if inner is not None and inner.file.package == message.file.package:
-        return {name: _tree(inner, rest, text)}
-    if rest:
-        raise ParseError(f"{name} has no parts")
-    return {name: _value(field, text)}
-
-
-def _value(field: FieldDescriptor, text: str) -> object:
-    """A field's value in JSON. Enum values may be written in their short form: `login`."""
-    if field.is_repeated:
-        return text.split(",")
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        return {"true": True, "false": False}.get(text, text)
-    if field.enum_type is not None:
-        return _enum(field.enum_type, text)
-    return text
-
-
-def _enum(kind: EnumDescriptor, text: str) -> str:
-    """The name of an enum's value, which may be written short. Raises ParseError with all of them where it is none."""
-    unspecified, *names = [value.name for value in kind.values]
-    prefix = unspecified.removesuffix("UNSPECIFIED")
-    if (wanted := prefix + text.upper().removeprefix(prefix)) in names:
-        return wanted
-    raise ParseError(f"{text!r} is none of {', '.join(name.removeprefix(prefix).lower() for name in names)}")
 
 
 def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
@@ -150,11 +91,8 @@ def _explain(error: grpc.RpcError) -> Iterator[str]:
     for detail in status.details if status is not None else ():
         detail.Unpack(info)
         detail.Unpack(bad)
-    yield (
-        f"{error.code().name} {info.reason}: {error.details()}"
-        if info.reason
-        else f"{error.code().name}: {error.details()}"
-    )
+    told = " ".join(filter(None, (error.code().name, info.reason)))
+    yield f"{told}:" if bad.field_violations else f"{told}: {error.details()}"
     if not info.reason and (hint := _HINTS.get(error.code())):
         yield f"  {hint}"
     for violation in bad.field_violations:
@@ -166,7 +104,7 @@ def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
     needed = response.requirement
     tier = Tier.Name(needed.tier).removeprefix("TIER_")
     level = RiskLevel.Name(response.level).removeprefix("RISK_LEVEL_").lower()
-    grid = Table.grid(padding=(0, 2))
+    grid = Table.grid(Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2))
     grid.add_row("tier", Text(tier + (", already satisfied" if needed.satisfied else ""), style="bold"))
     grid.add_row("score", f"{response.score:.4f} ({level})")
     if needed.aal:
@@ -196,7 +134,7 @@ def _reason(reason: Reason) -> tuple[str, str, str]:
 def listed(console: Console, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print a table, if it has rows."""
     if rows:
-        table = Table(*heads, box=None, padding=(0, 2, 0, 0))
+        table = Table(*(Column(head, overflow="fold") for head in heads), box=None, padding=(0, 2, 0, 0))
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         console.print()

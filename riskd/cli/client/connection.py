@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,14 @@ from riskd.core.errors import InvalidSettings, Problem
 
 @contextmanager
 def connect(args: argparse.Namespace) -> Iterator[grpc.Channel]:
-    """A channel that does not wait for a server to appear. Raises InvalidSettings for unreadable files."""
-    if args.ca is None:
+    """A channel that does not wait for a server to appear; plaintext without `--ca`, and on a Unix socket.
+
+    Raises InvalidSettings for a target without a port, and for certificates and keys that cannot be used.
+    """
+    problems = [*_target(args.target), *([] if args.target.startswith("unix:") else _identity(args))]
+    if problems:
+        raise InvalidSettings(problems)
+    if args.ca is None or args.target.startswith("unix:"):
         channel = grpc.insecure_channel(args.target)
     else:
         channel = grpc.secure_channel(
@@ -38,6 +45,39 @@ def bearer(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
         what = f"would go to {args.target} in plaintext, for all on the way to read"
         raise InvalidSettings([Problem("--token-file", what, "give --ca, so that the connection is encrypted")])
     return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+def _target(target: str) -> Iterator[Problem]:
+    """gRPC would take port 443 where none is said."""
+    host, _, port = target.rpartition(":")
+    bare_ipv6 = ":" in host and not host.startswith("[")
+    named = "://" in target or target.startswith(("unix", "dns:", "ipv4:", "ipv6:"))
+    if not named and (not host or bare_ipv6 or not port.isdecimal()):
+        yield Problem("--target", f"{target!r} is not HOST:PORT", "write 127.0.0.1:50551, or [::1]:50551")
+
+
+def _identity(args: argparse.Namespace) -> Iterator[Problem]:
+    """What is wrong with the certificates: gRPC tells little of it, and aborts for want of a key."""
+    if args.ca is None:
+        if args.cert or args.key:
+            yield Problem("--cert" if args.cert else "--key", "is shown to nobody in plaintext", "give --ca, too")
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=(_bytes(args.ca) or b"").decode("ascii", "replace"))
+    except (ssl.SSLError, ValueError):
+        yield Problem(args.ca, "holds no certificate, PEM", "name that of the authority that signed the server's")
+    if bool(args.cert) != bool(args.key):
+        yield Problem("--cert" if args.cert else "--key", "comes with the other", "give both --cert and --key, or none")
+    elif args.cert:
+        _bytes(args.cert), _bytes(args.key)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(args.cert, args.key, password=lambda: "")
+        except (ssl.SSLError, ValueError) as error:
+            why = (getattr(error, "reason", "") or "not PEM").lower().replace("_", " ")
+            yield Problem(
+                args.cert, f"and its key {args.key} cannot be used: {why}", "PEM, a pair, no password on the key"
+            )
 
 
 def _stays_here(target: str) -> bool:

@@ -20,9 +20,10 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status.rpc_status import from_call
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.cli.client.assess import BAD_INPUT, assess_request, failed
+from riskd.cli.client.assess import BAD_INPUT, failed
 from riskd.cli.client.backlog import Backlog
 from riskd.cli.client.connection import bearer, connect
+from riskd.cli.client.request import assess_request
 from riskd.core.errors import InvalidAttempt, Problem
 
 
@@ -101,7 +102,7 @@ def _requests(lines: Iterable[str], fields: list[tuple[str, str]]) -> Iterator[r
         if not line.strip():
             continue
         try:
-            request = assess_request(line, fields)
+            request = assess_request(line, fields, "attempt")
         except InvalidAttempt as error:
             raise InvalidAttempt([Problem(f"line {number}", str(each)) for each in error.problems]) from None
         request.request_id = request.request_id or uuid4().hex

@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_reference(actions)
     for name, work, purpose in (
         ("weights", _weights, "print the step functions of a hand-set model as a Markdown table"),
-        ("seal", _seal, "write that table into the card, and hashes and feature definitions into the manifest"),
+        ("seal", _seal, "write the table of weights into the card, hashes and feature definitions into the manifest"),
     ):
         action = actions.add_parser(name, help=purpose, description=purpose)
         action.add_argument("bundles", metavar="BUNDLE", type=Path, nargs="+", help="directory of a bundle")
