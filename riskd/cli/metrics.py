@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Final
 
 from riskd.cli.terminal import markdown_table
@@ -22,13 +23,19 @@ vocabulary, and a value outside it counts as `other`. Series that are 0 are left
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `metrics`."""
     parser = commands.add_parser("metrics", description="List every metric that riskd exports.")
-    parser.add_argument("--markdown", action="store_true", help="print the reference page docs/metrics.md")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print the reference page docs/metrics.md")
     parser.set_defaults(handler=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     if args.markdown:
         print(markdown(), end="")
+        return 0
+    if args.json:
+        told = ("name", "kind", "labels", "doc", "bounds")
+        print(json.dumps([{key: getattr(metric, key) for key in told} for metric in METRICS], indent=2))
         return 0
     for metric in METRICS:
         labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""

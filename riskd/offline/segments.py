@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +20,16 @@ from riskd.progress import Progress
 Part = TypeVar("Part")
 SMALL: Final = 8 << 20
 """Bytes of a log for which starting processes costs more than they save."""
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile never hear Ctrl-C, which goes to all: who started them ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -49,7 +60,8 @@ def each_segment(
             yield _tried(partial(work, path), path)
             progress(sizes[path])
         return
-    waiting = {pool.submit(work, path): path for path in paths}
+    with deaf_to_interrupts():
+        waiting = {pool.submit(work, path): path for path in paths}
     for done in as_completed(waiting):
         yield _tried(done.result, waiting[done])
         progress(sizes[waiting.pop(done)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree, rmtree
+from typing import NoReturn
 
 import msgspec
 import pytest
@@ -109,6 +111,18 @@ def test_a_version_is_never_written_twice(bundle: Path) -> None:
     """Writing over a bundle is refused."""
     with pytest.raises(InvalidModel, match="already there"):
         write_bundle(bundle, DOCUMENT, "", MANIFEST, FEATURES)
+
+
+def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk nothing is left in the way of the next try, and the remedy is told."""
+
+    def full(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("riskd.adapters.model_file.bundle.seal", full)
+    with pytest.raises(InvalidModel, match=r"new: cannot be written: No space left on device \(see that"):
+        write_bundle(tmp_path / "models" / "new", DOCUMENT, "", MANIFEST, FEATURES)
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_a_bad_forest_is_neither_written_nor_sealed(bundle: Path, tmp_path: Path) -> None:

@@ -33,6 +33,18 @@ def test_the_mistakes_of_all_files_are_told(capsys: pytest.CaptureFixture[str]) 
         assert f"riskd: {file}:" in err
 
 
+def test_a_script_reads_what_is_right_and_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json` has both, each mistake with its place and remedy, and the exit code of the text."""
+    good = SHIPPED / "machine.yaml"
+    assert main(["policy", "check", "--json", str(good)]) == 0
+    assert [one["domain"] for one in json.loads(capsys.readouterr().out)["right"]] == ["machine"]
+    assert main(["policy", "check", "--json", str(BAD[0]), str(good)]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert [one["file"] for one in told["right"]] == [str(good)]
+    assert [one["where"] for one in told["problems"]] == [str(BAD[0])] * len(told["problems"])
+    assert all(one["line"] and one["what"] and one["remedy"] for one in told["problems"])
+
+
 def test_a_place_without_policies_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Silence would look like success."""
     assert main(["policy", "check", str(tmp_path), str(tmp_path / "none.yaml")]) == 2
@@ -96,6 +108,40 @@ def test_a_candidate_can_be_put_to_the_same_cases(tmp_path: Path, capsys: pytest
     (tmp_path / "customer.yaml").write_text(policy.replace("tor == 1.0", "vpn == 1.0"), encoding="utf-8")
     assert main(["policy", "test", cases(tmp_path, CASES), "--policies", str(tmp_path)]) == 1
     assert "hits         -tor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("named", [SHIPPED, SHIPPED / "customer.yaml", SHIPPED / "tests"], ids=["all", "one", "cases"])
+def test_a_policy_stands_for_the_cases_beside_it(named: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever names a policy, or where policies lie, means its cases."""
+    assert main(["policy", "test", str(named)]) == 0
+    assert f"passed {SHIPPED / 'tests' / 'customer.yaml'}: " in capsys.readouterr().out
+
+
+def test_riskds_own_cases_are_for_the_policies_that_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A directory with the policy of one domain is judged by the cases of that one."""
+    (tmp_path / "machine.yaml").write_bytes((SHIPPED / "machine.yaml").read_bytes())
+    assert main(["policy", "test", "--policies", str(tmp_path)]) == 0
+    assert "customer" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ((SHIPPED / "customer.yaml").read_text(encoding="utf-8"), "is a policy, and has no cases"),
+        (CASES, "has cases of the policy {above}/customer.yaml, which is not there"),
+    ],
+)
+def test_what_is_missing_for_a_test_is_told(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A policy without cases, cases without their policy: one line each, with what to do."""
+    file = cases(tmp_path, text)
+    assert main(["policy", "test", file]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"riskd: {file}: {said.format(above=tmp_path.parent)} (")
+    assert "--policies DIR" in told
 
 
 def test_mistakes_of_cases_and_policies_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

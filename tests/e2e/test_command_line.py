@@ -81,6 +81,17 @@ def test_a_reader_that_leaves_hears_no_verdict(words: tuple[str, ...], tmp_path:
         assert (left.wait(30), left.stderr.read()) == (141, b"")
 
 
+@pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
+def test_what_cannot_be_printed_is_a_problem_like_others(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Into a full disk: a line that says so and exit code 2, where a traceback and 1 would look like a verdict."""
+    command = [sys.executable, "-m", "riskd", *words]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, env=environment(tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30
+        )
+    assert (done.returncode, done.stderr) == (2, "riskd: what was to be printed: No space left on device\n")
+
+
 def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
     """Whoever accepts the connection and stays silent is left at the deadline: exit code 3."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -169,17 +171,26 @@ def write_bundle(
 ) -> Manifest:
     """Write a new bundle into directory `path` and seal it. `beside` as in `seal`.
 
-    Raises InvalidModel when the forest could not be served, or when there is a bundle already: a
-    version that was served once means the same for ever.
+    Raises InvalidModel when the forest could not be served, when there is a bundle already (a version that was
+    served once means the same for ever), or when it cannot be written; then nothing is left of it.
     """
     if path.exists():
         raise InvalidModel([Problem(str(path), "already there", "give the model a new version")])
     _compile(path, document, features, manifest.version)
-    path.mkdir(parents=True)
-    (path / FOREST).write_bytes(render(document))
-    (path / CARD).write_text(card, encoding="utf-8")
-    (path / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-    return seal(path, features, beside=beside)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        draft.mkdir(parents=True)
+        (draft / FOREST).write_bytes(render(document))
+        (draft / CARD).write_text(card, encoding="utf-8")
+        (draft / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+        sealed = seal(draft, features, beside=beside)
+        draft.rename(path)
+    except OSError as error:
+        what, remedy = f"cannot be written: {error.strerror}", "see that the disk has room and lets this user write"
+        raise InvalidModel([Problem(str(path), what, remedy)]) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return sealed
 
 
 def render(document: ForestDocument) -> bytes:

@@ -230,4 +230,5 @@ def _read(path: Path, kind: type[_Document]) -> _Document | None:
 
 
 def _disk(path: Path, error: Exception) -> Problem:
-    return Problem(str(path), f"cannot be used: {error}", "look at the disk, and at who owns the directory")
+    first = error.args[0][0][2] if isinstance(error, shutil.Error) else error  # it lists every file that failed
+    return Problem(str(path), f"cannot be used: {first}", "look at the disk, and at who owns the directory")

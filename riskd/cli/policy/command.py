@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from riskd.cli.policy import backtest, calibrate, diff, test, variables
@@ -17,6 +18,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     purpose = "tell every mistake of these files, with line and column; exit code 2 if there is one"
     check = actions.add_parser("check", help=purpose, description=purpose)
     check.add_argument("files", metavar="FILE", type=Path, nargs="+", help="policy file, or a directory of them")
+    check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(handler=_check)
     for action in (test, diff, backtest, calibrate, variables):
         action.add_action(actions)
@@ -30,7 +32,7 @@ def _check(args: argparse.Namespace) -> int:
     from riskd.core.errors import InvalidPolicy, Problem
     from riskd.core.features import NAMES
 
-    compiler, problems = CelCompiler(NAMES), []
+    compiler, right, problems = CelCompiler(NAMES), [], []
     for given in args.files:
         files = sorted(given.glob("*.yaml")) if given.is_dir() else [given]
         if not files:
@@ -41,7 +43,14 @@ def _check(args: argparse.Namespace) -> int:
             except InvalidPolicy as error:
                 problems += error.problems
             else:
-                print(f"{file}: {policy.domain} {policy.version}")
+                right.append({"file": str(file), "domain": policy.domain, "version": policy.version})
+    if args.json:
+        import msgspec
+
+        print(json.dumps({"right": right, "problems": msgspec.to_builtins(problems)}, indent=2))
+        return 2 if problems else 0
+    for one in right:
+        print("{file}: {domain} {version}".format(**one))
     if problems:
         raise InvalidPolicy(problems)
     return 0

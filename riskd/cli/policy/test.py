@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from riskd.cli.terminal import print_json
 
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from riskd.adapters.policy_file import Case
     from riskd.core.policy import Policy
     from riskd.offline.policies.cases import CaseReport, Result
+
+_POLICY: Final = (
+    "is a policy, and has no cases",
+    "write some into `tests` beside it, under its name, or judge it by riskd's own: `riskd policy test --policies DIR`",
+)
 
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,7 +29,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="PATH",
         type=Path,
         nargs="*",
-        help="file of cases, or a directory of them (default: riskd's own)",
+        help="file of cases, or a directory of them; a policy, or a directory of policies, stands for the cases in "
+        "`tests` beside it (default: riskd's own)",
     )
     parser.add_argument(
         "--policies", metavar="DIR", type=Path, help="judge these policies (default: those above the files of cases)"
@@ -38,7 +44,9 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.policies.cases import run_cases
 
     begun = time.perf_counter()
-    report = run_cases(_load(args.paths or [data_directory("policies") / "tests"], args.policies))
+    own = sorted((data_directory("policies") / "tests").glob("*.yaml"))
+    there = [file for file in own if args.policies is None or (args.policies / file.name).exists()]
+    report = run_cases(_load(args.paths or there or own, args.policies))
     if args.json:
         print_json(report)
     else:
@@ -56,13 +64,16 @@ def _load(given: list[Path], policies: Path | None) -> list[tuple[Policy, list[C
     compiler, known, loaded = CelCompiler(NAMES), {}, []
     problems: dict[Problem, None] = {}
     for path in given:
-        files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        files = _files(path)
         if not files:
             problems[Problem(str(path), "has no files of cases", "name them *.yaml")] = None
         for file in files:
 
-            def policy_of(domain: str, beside: Path = policies or file.parent.parent) -> Policy:
-                source = beside / f"{domain}.yaml"
+            def policy_of(domain: str, cases: Path = file) -> Policy:
+                source = (policies or cases.parent.parent) / f"{domain}.yaml"
+                if not source.exists():
+                    what = f"has cases of the policy {source}, which is not there"
+                    raise InvalidPolicy([Problem(str(cases), what, "name the directory of policies: --policies DIR")])
                 if source not in known:
                     known[source] = load_policy(source, compiler)
                 return known[source]
@@ -70,10 +81,23 @@ def _load(given: list[Path], policies: Path | None) -> list[tuple[Policy, list[C
             try:
                 loaded.append(load_cases(file, policy_of))
             except InvalidPolicy as error:
-                problems |= dict.fromkeys(error.problems)
+                problems |= dict.fromkeys([Problem(str(file), *_POLICY)] if _is_policy(file) else error.problems)
     if problems:
         raise InvalidPolicy(list(problems))
     return loaded
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of cases that a path stands for: itself, what is in it, or what is in `tests` beside a policy."""
+    if path.is_dir():
+        inside = path / "tests"
+        return sorted((inside if inside.is_dir() else path).glob("*.yaml"))
+    cases = path.parent / "tests" / path.name
+    return [cases if cases.is_file() else path]
+
+
+def _is_policy(file: Path) -> bool:
+    return file.is_file() and b"\njourneys:" in file.read_bytes()
 
 
 def _print(report: CaseReport, seconds: float) -> None:

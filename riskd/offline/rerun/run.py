@@ -20,6 +20,7 @@ from riskd.core.errors import InvalidFile, InvalidSettings, Problem
 from riskd.core.record import OutcomeRecord, written
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
+from riskd.offline.segments import deaf_to_interrupts
 from riskd.progress import Progress
 from riskd.rebuild.order import Source
 from riskd.wiring import active_release, load_release, open_releases
@@ -60,7 +61,8 @@ def run(plan: Plan, shares: list[Share], progress: Progress) -> Counter[str]:
     for share in shares:
         reader, writer = context.Pipe(duplex=False)
         crew.append(context.Process(target=_told, args=(plan, share, writer), daemon=True))
-        crew[-1].start()
+        with deaf_to_interrupts():
+            crew[-1].start()
         writer.close()
         pipes.append(reader)
     try:
