@@ -6,7 +6,6 @@ python -m benchmarks.gather [--dir DIR]
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -18,8 +17,8 @@ from riskd.adapters.asn_table import read_asn_table
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
+from riskd.config import load
 from riskd.core.address import Address, parse
-from riskd.offline.geo.install import default_directory
 
 COUNT = 20_000
 NOW = 1_783_000_000.0
@@ -50,7 +49,7 @@ def routable(texts: Iterable[str]) -> list[Address]:
 def main() -> None:
     """Measure each source of facts by itself, on random public addresses."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dir", type=Path, default=default_directory(os.environ))
+    parser.add_argument("--dir", type=Path, default=Path(load().geo.dir))
     directory = parser.parse_args().dir
     dice = random.Random(1)
     texts4 = [str(IPv4Address(dice.getrandbits(32))) for _ in range(COUNT)]

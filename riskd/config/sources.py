@@ -86,6 +86,7 @@ def explain(config: str | None, environ: Mapping[str, str], flags: Mapping[str, 
             origins[one.key] = one.origin
         except msgspec.ValidationError:
             problems.append(_refused(field, one))
+    problems += _misspelt(environ)
     settings = _placed(_built(values))
     problems += _conflicts(settings)
     problems += _unreadable(settings, origins)
@@ -157,6 +158,17 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
         section, mark, name = variable.removeprefix("RISKD_").lower().partition("__")
         if mark and variable.startswith("RISKD_"):
             yield _Given(f"{section}.{name}", environ[variable], variable, variable)
+
+
+def _misspelt(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Variables that lack an underscore: if they were ignored, a service would do without TLS that it was given.
+
+    Kubernetes sets such ones, to `tcp://...`, for a service that is called `riskd-server`.
+    """
+    for field in FIELDS.values():
+        variable = field.variable.replace("__", "_", 1)
+        if variable != "RISKD_GEO_DIR" and not environ.get(variable, "tcp://").startswith(("tcp://", "udp://")):
+            yield Problem(variable, "is no variable of riskd's", f"did you mean {field.variable}?")
 
 
 def _converted(field: Field, one: _Given) -> object:

@@ -27,7 +27,6 @@ from riskd.offline.geo.install import (
     FREE,
     Collection,
     Package,
-    default_directory,
     install,
     is_installed,
 )
@@ -280,14 +279,16 @@ def test_what_is_no_address_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "is not an IP address" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({"RISKD_GEO_DIR": "/srv/geo", "XDG_DATA_HOME": "/data"}, Path("/srv/geo")),
-        ({"XDG_DATA_HOME": "/data"}, Path("/data/riskd/geo")),
-        ({}, Path.home() / ".local/share/riskd/geo"),
-    ],
-)
-def test_default_directory(environment: dict[str, str], expected: Path) -> None:
-    """riskd's own setting comes first, then the XDG base directory specification."""
-    assert default_directory(environment) == expected
+@pytest.mark.parametrize("variable", ["RISKD_GEO__DIR", "RISKD_GEO_DIR", "RISKD_CONFIG"])
+def test_the_databases_are_those_of_the_settings(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a service looks for them: `riskd geo` neither fills nor shows another directory."""
+    folder = tmp_path / "geo"
+    folder.mkdir()
+    (folder / "city.mmdb").write_bytes(city())
+    config = tmp_path / "riskd.toml"
+    config.write_text(f'[geo]\ndir = "{folder}"\n')
+    monkeypatch.setenv(variable, str(config if variable == "RISKD_CONFIG" else folder))
+    assert run("status", "--json") == OK
+    assert json.loads(capsys.readouterr().out)["directory"] == str(folder)

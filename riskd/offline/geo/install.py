@@ -93,13 +93,6 @@ FREE: Final = Collection(
 """DB-IP City Lite of June 2026 and the ASN table of the same month (docs/decisions/0006)."""
 
 
-def default_directory(environment: Mapping[str, str]) -> Path:
-    """Where databases are kept: $RISKD_GEO_DIR, else riskd/geo in the XDG data directory."""
-    if environment.get("RISKD_GEO_DIR"):
-        return Path(environment["RISKD_GEO_DIR"])
-    return Path(environment.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "riskd" / "geo"
-
-
 def is_installed(directory: Path, collection: Collection = FREE) -> bool:
     """Whether every database of the collection is there."""
     return all((directory / name).is_file() for name in (*collection.files(), ATTRIBUTION_FILE))
@@ -119,7 +112,7 @@ def install(directory: Path, report: Report, collection: Collection = FREE) -> t
             for file in (ATTRIBUTION_FILE, *collection.files()):
                 (Path(name) / file).replace(directory / file)
     except OSError as error:
-        remedy = "give another folder with --dir or RISKD_GEO_DIR; 250 MB must be free"
+        remedy = "give another folder with --dir or geo.dir; 250 MB must be free"
         raise Unavailable([Problem(str(directory), f"cannot be written: {error.strerror}", remedy)]) from error
     return tuple(directory / file for file in collection.files())
 
