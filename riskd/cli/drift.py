@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DRIFTED: Final = 1
 _ROWS: Final = 8
+_REPLAY: Final = "`riskd replay` gives a log of another version these features"
 _ASKED: Final = "that were asked for, with the features of this riskd"
 """Signals of a domain that people are told without asking."""
 
@@ -108,7 +109,7 @@ def _against(args: argparse.Namespace, registry: Registry, begin: Begin) -> dict
 
     domains = args.domain or DOMAINS
     if args.model and len(domains) != 1:
-        raise _refused("--model", "is a version of one domain: name that with --domain")
+        raise _refused("--model", "is a version of one domain", "name that one: --domain customer")
     bundles = {
         domain: registry.path(domain, args.model) if args.model else registry.champion(domain) for domain in domains
     }
@@ -123,8 +124,10 @@ def _against(args: argparse.Namespace, registry: Registry, begin: Begin) -> dict
     lacking = [domain for domain in args.domain or () if domain not in known] or (not known and [*domains])
     if lacking:
         said = f"of {', '.join(lacking)}" + (f" {_ASKED}" if args.against else "")
-        what = f"has no decisions {said}" if args.against else f"the model {said} says not what it was trained on"
-        raise _refused(args.against or "reference.json", what)
+        if args.against:
+            raise _refused(args.against, f"has no decisions {said}")
+        what = f"the model {said} does not say what it was trained on"
+        raise _refused("reference.json", what, "riskd model reference BUNDLE --log DIR, or riskd drift --against DIR")
     return known
 
 
@@ -147,10 +150,7 @@ def _print(args: argparse.Namespace, found: Sequence[Drift], left_out: Mapping[s
         print(f"Report: {args.html}")
 
 
-def _refused(where: object, what: str) -> Exception:
+def _refused(where: object, what: str, remedy: str = _REPLAY) -> Exception:
     from riskd.core.errors import InvalidFile, Problem
 
-    remedy = "`riskd replay` gives a log of another version these features"
-    if "trained" in what:
-        remedy = "riskd model reference BUNDLE --log DIR, or riskd drift --against DIR"
     return InvalidFile([Problem(str(where), what, remedy)])

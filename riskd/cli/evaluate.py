@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from riskd.cli.terminal import progress, save
 if TYPE_CHECKING:
     from riskd.adapters.model_registry import Registry
     from riskd.offline.evaluating import Question
+    from riskd.offline.evaluation.document import Evaluation
     from riskd.progress import Begin
 
 MISSED = 1
@@ -88,10 +90,42 @@ def _run(args: argparse.Namespace) -> int:
             examples(forest, question.rows, threshold, args.seed),
         )
         save(args.out / "evaluation.html", shown)
-    print(raw.decode() if args.json else markdown(found))
+    if args.json:
+        print(raw.decode())
+    elif sys.stdout.isatty():
+        show(found)
+    else:
+        print(markdown(found))
     if args.out and not args.json:
         print(f"Report: {args.out / 'evaluation.html'}")
     return MISSED if args.exit_code and any(goal.sure and not goal.met for goal in found.goals) else 0
+
+
+def show(found: Evaluation) -> None:
+    """What fits a terminal; the goals are those that are missed."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from riskd.offline.evaluation.document import CANDIDATE, RATES
+    from riskd.offline.evaluation.table import figures
+
+    console, data = Console(highlight=False), found.data
+    print(
+        f"{found.models[CANDIDATE].version}, {found.domain}: {data.good:,} good, {data.fraud:,} fraud by {data.labels}"
+    )
+    for rate in RATES:
+        (name, *others), rows = figures(found, rate)
+        heads = [Column(name, no_wrap=True), *(Column(other, justify="right", overflow="fold") for other in others)]
+        table = Table(*heads, box=None, padding=(0, 1, 0, 0))
+        for row in rows:
+            table.add_row(*row)
+        console.print(table, "")
+    missed = [goal for goal in found.goals if not goal.met]
+    print(f"{len(found.goals) - len(missed)} of {len(found.goals)} goals at 1% false positives are reached.")
+    for goal in missed:
+        chance = "" if goal.sure else ", which may be chance"
+        print(f"Not as good {goal.name}: {goal.attack}, {goal.margin * 100:+.1f} points{chance}")
+    print("Intervals, segments, costs and probabilities: in the files of --out, or through a pipe.")
 
 
 def _keep(bundle: Path, raw: bytes) -> None:

@@ -165,8 +165,9 @@ def _list(releases: Releases, args: argparse.Namespace) -> None:
         return
     rows = []
     for each in kept:
-        models = ", ".join(f"{domain} {version}" for domain, version in each.models.items())
-        rows.append((each.id, _role(active, each.id), when(each.created), each.actor, models, each.reason))
+        models = "\n".join(f"{domain} {version}" for domain, version in each.models.items())
+        by = each.actor.replace(", ", "\n")
+        rows.append((each.id, _role(active, each.id), when(each.created), by, models, each.reason))
     print_table(("release", "role", "created", "by", "models", "why"), rows)
 
 

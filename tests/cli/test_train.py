@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import msgspec
 import pytest
 
 from riskd.adapters.model_file import load_model, read_card, read_evaluation, read_manifest
+from riskd.cli.evaluate import show
 from riskd.cli.main import main
+from riskd.config import data_directory
 from riskd.core.features import DEFINITIONS
 from riskd.offline.evaluation.document import MODELS, Evaluation
 from riskd.offline.training import export
@@ -188,3 +191,18 @@ def test_without_the_learner_the_extra_is_named(
     for command in (["train", "--out", str(tmp_path / "t1")], ["evaluate", str(tmp_path / "t1")]):
         assert main([*command, "--domain", "customer", "--log", str(log)]) == 2
         assert "pip install 'riskd[train]'" in capsys.readouterr().err
+
+
+def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """In 80 columns every class and every figure is whole; of the goals those are told that are missed."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shipped = data_directory("models") / "customer" / "simulated-3"
+    found = msgspec.json.decode(read_evaluation(shipped) or b"", type=Evaluation)
+    show(found)
+    told = capsys.readouterr().out
+    assert "…" not in told
+    tables = told[: told.index(" goals at ")]
+    assert max(map(len, tables.splitlines())) <= 80
+    for group in (*found.models["candidate"].classes, *found.models["candidate"].depths):
+        assert re.search(rf"^(?:depth )?{group.name} +[\d,]+ +\d+\.\d ", tables, re.MULTILINE)
+    assert all(f": {goal.attack}, " in told for goal in found.goals if not goal.met)

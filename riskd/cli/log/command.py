@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from riskd.cli.extras import require
 from riskd.cli.log import query
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, progress
+from riskd.cli.terminal import print_json, progress, when
 
 if TYPE_CHECKING:
     from riskd.config import Settings
@@ -63,13 +62,11 @@ def _state(args: argparse.Namespace) -> int:
         print_json({"directory": settings.log.dir, **asdict(state)})
         return 0
     print(f"directory   {settings.log.dir}")
-    print(
-        f"segments    {state.segments}, {state.size / 1_048_576:.1f} MiB" + (state.oldest and f" since {state.oldest}")
-    )
-    print(
-        f"erasures    {state.erasures} to do" + (f", the oldest asked {_when(state.asked)}" if state.erasures else "")
-    )
-    print(f"compacted   {_when(state.compacted) if state.compacted else 'never'}")
+    since = f", the first of them {state.oldest}" if state.oldest else ""
+    asked = f", the oldest asked {when(state.asked)}" if state.erasures else ""
+    print(f"segments    {state.segments}, {state.size / 1_048_576:.1f} MiB{since}")
+    print(f"erasures    {state.erasures} to do{asked}")
+    print(f"compacted   {when(state.compacted) if state.compacted else 'never'}")
     return 0
 
 
@@ -121,7 +118,3 @@ def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) 
         held = " and ".join(f"{count:,} {table}" for table, count in filed.rows.items())
         print(f"{target.name}: {came} came in from {filed.segments} segments, {filed.gone:,} rows went; it has {held}")
     return filed
-
-
-def _when(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from datetime import datetime, time
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import moment
@@ -106,24 +107,38 @@ def _objects(answer: Answer) -> Iterator[str]:
 
 
 def _print(answer: Answer) -> None:
+    from itertools import islice
+
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    console, more = Console(), 0
-    wide = len(answer.columns) * NARROW > console.width
-    table = Table("column", "value") if wide else Table(*[escape(name) for name in answer.columns])
-    for number, row in enumerate(answer.rows):
-        cells = [Text("" if value is None else str(value)) for value in row]
-        if number >= SHOWN:
-            more += 1
-        elif wide:
-            for name, cell in zip(answer.columns, cells, strict=True):
-                table.add_row(Text(name), cell)
+    console = Console()
+    shown = list(islice(answer.rows, SHOWN))
+    more = sum(1 for _ in answer.rows)
+    if not shown:
+        print("no rows")
+    elif len(answer.columns) * NARROW > console.width:
+        table = Table("column", Column("value", overflow="fold"))
+        for row in shown:
+            for name, value in zip(answer.columns, row, strict=True):
+                table.add_row(Text(name), Text(_cell(value)))
             table.add_section()
-        else:
-            table.add_row(*cells)
-    console.print(table)
+        console.print(table)
+    else:
+        table = Table()
+        for name, values in zip(answer.columns, zip(*shown, strict=True), strict=True):
+            numbers = all(value is None or (isinstance(value, int | float) and value is not True) for value in values)
+            table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+        for row in shown:
+            table.add_row(*(Text(_cell(value)) for value in row))
+        console.print(table)
     if more:
         console.print(f"and {more:,} rows more: --json and --csv print all")
+
+
+def _cell(value: object) -> str:
+    """A value for people: of a moment that begins a day, the day."""
+    if isinstance(value, datetime) and value.time() == time.min:
+        return value.date().isoformat()
+    return "" if value is None else str(value)

@@ -154,7 +154,7 @@ def _print_shift(moved: Shift) -> None:
 def _usage(what: str) -> Exception:
     from riskd.core.errors import InvalidSettings, Problem
 
-    return InvalidSettings([Problem("riskd model explain", "it is not clear what to explain", what)])
+    return InvalidSettings([Problem("--log, --id, --vector", "do not say what to explain", what)])
 
 
 def _value(value: float | None) -> str:

@@ -112,15 +112,17 @@ def _show(args: argparse.Namespace) -> int:
     leaves = sum(isinstance(node, float | int) for tree in document.trees for node in tree)
     key = signature.key if signature else ""
     trust = " (trusted)" if key in settings.models.trusted_keys else " (not in models.trusted_keys)"
+    names = dict.fromkeys((manifest.name, f"{manifest.domain} {manifest.version}"))
+    figures = [f"{value:<10.4g} {name}" for name, value in manifest.metrics.items()]
     facts = {
-        "model": f"{manifest.name}, {manifest.domain} {manifest.version}, {manifest.kind}, {manifest.created}",
+        "model": f"{', '.join(names)}, {manifest.kind}, {manifest.created}",
         "role": ", ".join(roles) or "none",
         "forest": f"{len(document.steps)} step functions, {len(document.trees)} trees with {leaves} leaves, "
         f"{len(document.calibration)} knots of calibration",
         "features": f"{len(manifest.features)}, schema {schema_of(manifest.features)}",
         "data": manifest.data or "not stated",
         "code": manifest.code or "not stated",
-        "metrics": ", ".join(f"{name} {value:g}" for name, value in manifest.metrics.items()) or "none",
+        "metrics": f"\n{'':<10} ".join(figures) or "none",
         "signed by": key + trust if key else "nobody",
         "files": ", ".join(sorted([*manifest.files, "manifest.json"])),
         "path": str(path),

@@ -20,6 +20,8 @@ LEFT_OUT: Final = {
     "not_chosen": "decisions that were not asked for",
     "other_domain": "decisions of identity domains that were not asked for",
     "other_features": "decisions of a version with other features, which cannot be decided again",
+    "without_verdict": "decisions of which nobody said whether they were good (--presume-good takes them for it)",
+    "tenants_own_bands": "decisions of tenants with bands of their own",
     "unreadable": "lines that are no records of riskd",
 }
 """What is said of lines that were not used."""

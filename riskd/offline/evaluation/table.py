@@ -41,6 +41,20 @@ def markdown(found: Evaluation) -> str:
     return "\n".join(lines)
 
 
+def figures(found: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table that fits a terminal: recall at one rate, in percent and without intervals."""
+    models = list(found.models.values())
+    groups = [("", "classes", number) for number in range(1 + len(models[0].classes))]
+    groups += [("depth ", "depths", number) for number in range(1, 1 + len(models[0].depths))]
+    rows = []
+    for kind, part, number in groups:
+        each = [(model.overall, *getattr(model, part))[number] for model in models]
+        values = [one.at[rate].value for one in each]
+        told = ["-" if value is None else f"{value * 100:.1f}" for value in values]
+        rows.append([kind + each[0].name, f"{_total(each[0]):,}", *told])
+    return [f"% found at {rate}", "rows", *(NAMES[name] for name in found.models)], rows
+
+
 def recalls(models: Mapping[str, Judged], part: str = "classes", names: Mapping[str, str] = NAMES) -> str:
     """Recall of each group of attacks by each model, at each rate."""
     head = ["attacks", "rows", *(f"{names[name]} {rate}" for rate in RATES for name in models)]

@@ -182,6 +182,25 @@ def test_more_columns_than_a_line_has_are_told_one_by_one(asked: Asked, capsys: 
     assert "│ customer " in told
 
 
+def test_a_table_cuts_nothing_and_puts_figures_below_each_other(
+    asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit a cell goes on in the next line; a moment that begins a day is that day."""
+    monkeypatch.setenv("COLUMNS", "50")
+    sql = "SELECT 'PHISHING_RESISTANT_AND_MORE' AS tier, 7 AS n, TIMESTAMP '2026-06-01' AS day, 12345 AS cases"
+    assert asked.query(f"{sql} UNION ALL SELECT 'DENY', 1000, NULL, 1") == 0
+    told = capsys.readouterr().out
+    assert "…" not in told
+    assert "│    7 │ 2026-06-01 │ 12345 │" in told
+    assert "│ 1000 │            │     1 │" in told
+
+
+def test_an_answer_without_rows_says_so(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """No table without rows, which would look like an answer."""
+    assert asked.query("SELECT * FROM assessments WHERE false") == 0
+    assert capsys.readouterr().out == "no rows\n"
+
+
 def test_no_dataset_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --from and the setting there is nothing to ask."""
     assert main(["log", "query", "SELECT 1", "--set", f"state.dir={tmp_path}"]) == 2
