@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from riskd.cli.main import main
 from riskd.config import FIELDS, Secret, explain, load, obtain_peppers
 from riskd.config.store_url import StoreUrl, read_url, url_problems
 from riskd.core.errors import InvalidSettings
+from riskd.server.json_log import JsonFormatter
 
 PEPPER = "correct horse battery staple"
 
@@ -306,7 +308,9 @@ def test_development_pepper_is_made_once(tmp_path: Path, caplog: pytest.LogCaptu
     file = tmp_path / "state" / "pepper"
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in file.parent.iterdir()] == ["pepper"]
-    assert [record.message for record in caplog.records] == ["development_pepper"]
+    told = f"development_pepper: made in {file} (set RISKD_PEPPER or secrets.pepper_file in production)"
+    assert [record.message for record in caplog.records] == [told]
+    assert json.loads(JsonFormatter().format(caplog.records[0]))["event"] == "development_pepper"
     assert pepper.decode() not in caplog.text
 
 

@@ -58,9 +58,9 @@ def _rotate(args: argparse.Namespace) -> int:
     from riskd.rotation import rotate
 
     settings = given(args).settings
-    with Progress(
-        TextColumn("{task.description}"), console=Console(stderr=True), transient=True, disable=args.json
-    ) as bar:
+    told = Console(stderr=True)
+    quiet = args.json or not told.is_terminal
+    with Progress(TextColumn("{task.description}"), console=told, transient=True, disable=quiet) as bar:
         task = bar.add_task("reading the store")
 
         def pause(seconds: float) -> None:

@@ -94,7 +94,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _named(releases: Releases, beginning: str) -> str:
+def named(releases: Releases, beginning: str) -> str:
     """The release whose id begins so, if one alone does; else what was given."""
     found = [kept.id for kept in releases.files.all() if len(beginning) >= 4 and kept.id.startswith(beginning)]
     return found[0] if len(found) == 1 else beginning
@@ -104,7 +104,7 @@ def _activate(releases: Releases, args: argparse.Namespace) -> None:
     from riskd.core.lineup import Wish
 
     wish = Wish(
-        release=_named(releases, args.release),
+        release=named(releases, args.release),
         percent=args.percent,
         shadow=args.shadow,
         actor=args.actor,
@@ -173,7 +173,7 @@ def _list(releases: Releases, args: argparse.Namespace) -> None:
 
 def _show(releases: Releases, args: argparse.Namespace) -> None:
     active = releases.active()
-    name = _named(releases, args.release) if args.release else (active.release if active else "")
+    name = named(releases, args.release) if args.release else (active.release if active else "")
     _print_release(releases, releases.files.find(name), args)
 
 
@@ -197,7 +197,7 @@ def _print_release(releases: Releases, kept: Kept, args: argparse.Namespace) -> 
 def _diff(releases: Releases, args: argparse.Namespace) -> None:
     from riskd.cli.policy.diff import compared, show
 
-    old, new = (releases.files.find(_named(releases, name)) for name in (args.old, args.new))
+    old, new = (releases.files.find(named(releases, name)) for name in (args.old, args.new))
     models = {
         domain: [old.models.get(domain, ""), new.models.get(domain, "")]
         for domain in sorted({*old.models, *new.models})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli.extras import require
+from riskd.cli.release import named
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, progress
 
@@ -50,7 +51,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     replay.add_argument("--policies", metavar="DIR", help="assess by these policies (release.policies)")
     replay.add_argument("--models", metavar="DIR", help="assess by these models (release.models)")
-    replay.add_argument("--release", metavar="ID", default="", help="assess by a release of this host")
+    replay.add_argument(
+        "--release",
+        metavar="ID",
+        default="",
+        help="assess by a release of this host, its id or the first 4 digits of it",
+    )
     add_arguments(replay)
     replay.add_argument("--json", action="store_true", help="print JSON")
     replay.set_defaults(handler=_run)
@@ -68,16 +74,18 @@ def _bucket(text: str) -> Share:
 def _run(args: argparse.Namespace) -> int:
     from riskd.offline.buckets import MOST, Share
     from riskd.offline.rerun.run import Plan, run
+    from riskd.wiring import open_releases
 
     short = {"log.dir": args.log, "release.policies": args.policies, "release.models": args.models}
     settings = given(args, short).settings
     many = max(1, min(args.processes, MOST))
     shares = [args.bucket] if args.bucket else [Share(index, many) for index in range(many)]
+    release = named(open_releases(settings), args.release) if args.release else ""
     plan = Plan(
         source=source_of(args.log, settings),
         settings=settings,
         out=args.out,
-        release=args.release,
+        release=release,
         named=bool(args.policies or args.models),
     )
     with progress() as begin:

@@ -90,12 +90,9 @@ def _make(path: Path) -> None:
         os.fsync(descriptor)
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
-            _LOG.warning(
-                "development_pepper",
-                extra={
-                    "fields": {"file": str(path), "remedy": "set RISKD_PEPPER or secrets.pepper_file in production"}
-                },
-            )
+            remedy = "set RISKD_PEPPER or secrets.pepper_file in production"
+            fields = {"file": str(path), "remedy": remedy}
+            _LOG.warning("development_pepper: made in %s (%s)", path, remedy, extra={"fields": fields})
     finally:
         os.close(descriptor)
         draft.unlink()

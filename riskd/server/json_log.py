@@ -21,7 +21,10 @@ _LOG: Final = logging.getLogger("riskd.process")
 
 
 class JsonFormatter(logging.Formatter):
-    """`time` (UTC), `level`, `event`, and the `fields` given as `extra={"fields": {...}}`."""
+    """`time` (UTC), `level`, `event`, and the `fields` given as `extra={"fields": {...}}`.
+
+    An event is called what its message says before the first colon: the rest is for who embeds riskd, and logs lines.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -31,7 +34,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
         }
         if record.name.partition(".")[0] in _OURS:
-            line["event"] = record.getMessage()
+            line["event"] = record.getMessage().partition(":")[0]
             fields = getattr(record, "fields", None)
             if isinstance(fields, dict):
                 line.update(fields)

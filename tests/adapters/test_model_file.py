@@ -173,7 +173,7 @@ def both(first: Damage, second: Damage) -> Damage:
 
 MEND, FORMAT, SEAL = "mend the JSON at this place", "docs/models.md has the format", "seal the bundle again"
 DAMAGE: dict[str, tuple[Damage, list[tuple[str, str, str]]]] = {
-    "no bundle": (rmtree, [("manifest.json", "No such file", "restore the bundle")]),
+    "no bundle": (rmtree, [("", "is no directory of a model", "name that of a bundle")]),
     "no forest": (lambda b: (b / "forest.json").unlink(), [("forest.json", "No such file", "restore the bundle")]),
     "no card": (lambda b: (b / "card.md").unlink(), [("card.md", "No such file", "restore the bundle")]),
     "a huge manifest": (
@@ -258,6 +258,6 @@ def test_damage_is_refused(bundle: Path, damage: Damage, expected: list[tuple[st
 
     assert len(caught.value.problems) == len(expected)
     for problem, (where, what, remedy) in zip(caught.value.problems, expected, strict=True):
-        assert str(problem).startswith(f"{bundle}/{where}")
+        assert str(problem).startswith(f"{bundle}/{where}" if where else f"{bundle}: ")
         assert what in problem.what
         assert remedy in problem.remedy

@@ -217,6 +217,9 @@ def _read(file: Path) -> bytes:
         with file.open("rb") as stream:
             raw = stream.read(bound + 1)
     except OSError as error:
+        if not file.parent.is_dir():
+            what, remedy = "is no directory of a model", "name that of a bundle, as models/customer/hand-set-2"
+            raise InvalidModel([Problem(str(file.parent), what, remedy)]) from error
         what = f"cannot be read: {error.strerror}"
         raise InvalidModel([Problem(str(file), what, "restore the bundle from where it was made")]) from error
     if len(raw) > bound:

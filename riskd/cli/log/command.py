@@ -82,7 +82,8 @@ def _compact(args: argparse.Namespace) -> int:
 
     settings = given(args, {"log.dataset": args.to}).settings
     keep = kept_seconds(active_release(settings))
-    with Progress(console=Console(stderr=True), transient=True, disable=args.json) as bar:
+    told = Console(stderr=True)
+    with Progress(console=told, transient=True, disable=args.json or not told.is_terminal) as bar:
         task = bar.add_task("segments", total=None)
         done = open_archive(settings).compact(
             keep, Event(), lambda at, total: bar.update(task, completed=at, total=total)

@@ -16,7 +16,7 @@ from riskd.adapters.memory import NullMeter
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
-from riskd.core.errors import InvalidFile, InvalidSettings, Problem
+from riskd.core.errors import InvalidFile, InvalidSettings, Problem, RiskdError
 from riskd.core.record import OutcomeRecord, written
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
@@ -103,7 +103,7 @@ def _told(plan: Plan, share: Share, writer: Connection) -> None:
     """In a process of its own: replay, and tell the parent."""
     try:
         writer.send(_replay(plan, share, writer.send))
-    except InvalidFile as error:
+    except RiskdError as error:
         writer.send(error.problems)
 
 

@@ -145,7 +145,8 @@ def read_made(directory: Path) -> Made:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Made)
     except (OSError, msgspec.DecodeError) as error:
-        raise InvalidSettings([Problem(str(path), f"says of no world: {error}", "simulate one with --out")]) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidSettings([Problem(str(path), f"tells of no world: {why}", "simulate one with --out")]) from error
 
 
 def _begin(out: Path) -> Path:

@@ -120,3 +120,16 @@ def test_a_dataset_is_lived_through_as_the_log_was(replayed: Replayed) -> None:
     replayed.log = Path(target)
     assert replayed.run("--processes", "1")[0] == 0
     assert replayed.written() == replayed.lines
+
+
+def test_a_release_is_named_as_elsewhere_or_refused_at_once(
+    replayed: Replayed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first digits of a release will do; one that is not kept is a problem like others, by whichever process."""
+    place = ("--set", f"state.dir={replayed.state}")
+    assert main(["release", "create", "--json", *place]) == 0
+    kept = json.loads(capsys.readouterr().out)["release"]["id"]
+    assert main(["replay", str(replayed.log), "--out", str(replayed.out), "--release", "abcdef", *place]) == 2
+    assert capsys.readouterr().err == "riskd: release_id: no release 'abcdef' is kept here (riskd release list)\n"
+    code, counts = replayed.run("--release", kept[:4], "--processes", "1")
+    assert (code, counts["assessed"]) == (0, 150)
