@@ -44,7 +44,11 @@ def _action(
     purpose: str,
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=purpose, description=purpose)
-    parser.add_argument("--dir", metavar="DIR", help="directory of the databases (geo.dir)")
+    parser.add_argument(
+        "--dir",
+        metavar="DIR",
+        help="directory of the databases, alone (default: those of the settings, geo.dir and others)",
+    )
     add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=lambda args: _run(work, args))
@@ -112,7 +116,7 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
     from rich.table import Table
 
     directory = settings.geo.dir
-    databases = _open(settings).databases()
+    databases = _open(args, settings).databases()
     if args.json:
         print_json({"directory": directory, "databases": databases})
         return OK
@@ -141,7 +145,7 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
             file=sys.stderr,
         )
         return MISUSED
-    place, route = _open(settings).locate(address, time.time())
+    place, route = _open(args, settings).locate(address, time.time())
     if args.json:
         print_json({"address": address, "place": place, "route": route})
         return OK
@@ -158,11 +162,12 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
     return OK
 
 
-def _open(settings: Settings) -> GeoIp:
+def _open(args: argparse.Namespace, settings: Settings) -> GeoIp:
+    """Those of `--dir` alone, where it is given: to look at files before a service has them."""
     from riskd.core.errors import Problem, Unavailable
     from riskd.wiring import geo_files, open_databases
 
-    paths = geo_files(settings)
+    paths = sorted(Path(args.dir).glob("*.mmdb")) if args.dir else geo_files(settings)
     if not paths:
         problem = Problem(
             settings.geo.dir, "there is no geo database", "run `riskd geo install`, or give another --dir"

@@ -1,0 +1,58 @@
+"""Runbooks, followed: whoever is woken pastes their commands, and each is understood and answers."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.e2e.service import ROOT, Service, attempt, riskd, serving
+
+MACHINE: Final = "/var/lib/riskd"
+"""Where docs/operations.md puts the state of a machine, and runbooks look for it."""
+PAGES: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
+COMMANDS: Final = [
+    (page.stem, line)
+    for page in PAGES
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("riskd ")
+]
+LACKING: Final = {
+    "riskd drift": (2, "does not say what it was trained on"),
+    "riskd policy calibrate": (2, "nobody said whether they were good"),
+    "riskd geo status --dir": (3, "there is no geo database"),
+}
+"""What a service of one sign-in has no answer to, and says so: a model without a reference, no outcomes, no file."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("runbooks") / "state") as running:
+        running.assess(attempt())
+        for activation in ("shadow", "follow"):
+            assert riskd("release", activation, state=running.state).returncode == 0
+        yield running
+
+
+def test_there_is_something_to_follow() -> None:
+    """The commands are found, of many pages."""
+    assert len({page for page, _ in COMMANDS}) >= 8
+
+
+@pytest.mark.parametrize(
+    ("page", "line"), COMMANDS, ids=[f"{page}-{number}" for number, (page, _) in enumerate(COMMANDS)]
+)
+def test_a_command_of_a_runbook_answers(page: str, line: str, service: Service, tmp_path: Path) -> None:
+    """With the service's settings it ends with 0 and says something, or names what is lacking here."""
+    del page
+    words = shlex.split(line.replace(MACHINE, str(service.state)).replace("/var/tmp", str(tmp_path)))
+    done = riskd(*words[1:], state=service.state)
+    code, said = next((told for begin, told in LACKING.items() if line.startswith(begin)), (0, ""))
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert said in done.stderr
+    assert code or done.stdout or "--check" in words
