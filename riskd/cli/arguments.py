@@ -68,8 +68,10 @@ def add_connection(
 ) -> None:
     """The flags with which a command reaches a running service. `target` None: the command finds it by itself."""
     where = "host and port (default: %(default)s)" if target else "host and port, or unix:PATH (default: the socket)"
-    parser.add_argument("--target", default=target, help=where)
-    parser.add_argument("--timeout", type=_deadline, default=timeout, help="deadline in seconds (default: %(default)s)")
+    parser.add_argument("--target", metavar="HOST:PORT", default=target, help=where)
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=_deadline, default=timeout, help="deadline (default: %(default)g)"
+    )
     parser.add_argument("--json", action="store_true", help="print the JSON form of the response")
     for flag, meaning in CONNECTION.items():
         variable = f"RISKD_CLIENT_{flag}".upper().replace("-", "_")

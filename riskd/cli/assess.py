@@ -78,9 +78,11 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("assessment_id", metavar="ID", help="id that the assessment answered")
     parser.add_argument("kind", choices=OUTCOMES, metavar="KIND", help=f"one of: {', '.join(OUTCOMES)}")
-    parser.add_argument("--amr", default="", help="methods that met the challenge, with commas: pwd,otp")
-    parser.add_argument("--seconds", type=float, help="time that the challenge took")
-    parser.add_argument("--tenant", default="", help="tenant of the assessed attempt")
+    parser.add_argument(
+        "--amr", metavar="METHODS", default="", help="methods that met the challenge, with commas: pwd,otp"
+    )
+    parser.add_argument("--seconds", metavar="N", type=float, help="time that the challenge took")
+    parser.add_argument("--tenant", metavar="NAME", default="", help="tenant of the assessed attempt")
     add_connection(parser)
     parser.set_defaults(handler=_outcome)
 

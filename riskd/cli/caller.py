@@ -25,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     new.add_argument(
         "--method", metavar="METHOD", action="append", help="a role or a method; repeatable (default: assessor)"
     )
-    new.add_argument("--tenant", metavar="TENANT", action="append", help='a tenant, or "*" for all (default: none, "")')
+    new.add_argument("--tenant", metavar="NAME", action="append", help='a tenant, or "*" for all (default: none, "")')
     new.add_argument("--json", action="store_true", help="print JSON")
     new.set_defaults(handler=_new)
     purpose = "check the callers file, and say who may call what"

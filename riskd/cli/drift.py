@@ -61,7 +61,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="decisions before this day",
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.1, help="stability index from which on a shift counts (default: 0.1)"
+        "--threshold",
+        metavar="N",
+        type=float,
+        default=0.1,
+        help="stability index from which on a shift counts (default: 0.1)",
     )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write a report with pictures")
     parser.add_argument("--all", action="store_true", help="list every signal, not only the most shifted")

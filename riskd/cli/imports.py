@@ -56,7 +56,9 @@ def _add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser], so
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="exported file, or - for standard input")
     parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain of these accounts")
-    parser.add_argument("--tenant", default="", help="tenant that the sign-in flow sends (default: none)")
+    parser.add_argument(
+        "--tenant", metavar="NAME", default="", help="tenant that the sign-in flow sends (default: none)"
+    )
     parser.add_argument(
         "--subject-field",
         choices=source.subjects,

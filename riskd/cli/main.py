@@ -74,12 +74,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _width() -> int:
+    return max(shutil.get_terminal_size().columns - 2, 40)
+
+
 def _line(name: str, parser: argparse.ArgumentParser) -> str:
     """A command and its purpose, as wide as the terminal."""
     sentence = (parser.description or "").partition(". ")[0].rstrip(".")
     purpose = sentence[:1].lower() + sentence[1:]
-    width = max(shutil.get_terminal_size().columns - 2, 40)
-    return textwrap.fill(purpose, width, initial_indent=f"  {name:<10} ", subsequent_indent=" " * 13)
+    return textwrap.fill(purpose, _width(), initial_indent=f"  {name:<10} ", subsequent_indent=" " * 13)
 
 
 def _in_sentences(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +92,8 @@ def _in_sentences(parser: argparse.ArgumentParser) -> None:
             for below in action.choices.values():
                 text = below.description or ""
                 below.description = text[:1].upper() + text[1:] + ("" if text.endswith((".", ")")) else ".")
+                if below.formatter_class is argparse.RawDescriptionHelpFormatter:
+                    below.description = textwrap.fill(below.description, _width())
                 _in_sentences(below)
 
 

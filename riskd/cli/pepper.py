@@ -21,8 +21,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser = actions.add_parser(
             action,
             help=purpose,
-            description=f"{purpose[0].upper()}{purpose[1:]}{more}. Exit code 2: the settings, the pepper or the store "
-            "were refused.",
+            description=f"{purpose}{more}",
+            epilog="exit codes: 0 done; 2 refused: the settings, the pepper or the store",
         )
         add_arguments(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")

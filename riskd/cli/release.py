@@ -44,6 +44,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     portion = made["activate"].add_mutually_exclusive_group()
     portion.add_argument(
         "--percent",
+        metavar="P",
         type=float,
         default=100.0,
         help="decide for this share of the subjects alone, always the same ones; a larger share includes a smaller",
@@ -57,10 +58,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         made[name].add_argument("--policies", metavar="DIR", help="directory of policies (release.policies)")
         made[name].add_argument("--models", metavar="DIR", help="directory of models (release.models)")
     for name in ("create", "shadow", "activate", "follow", "rollback"):
-        made[name].add_argument("--reason", default="", help="why, for those who look later")
-        made[name].add_argument("--actor", default="", help="who wants it (default: the user of this process)")
+        made[name].add_argument("--reason", metavar="TEXT", default="", help="why, for those who look later")
+        made[name].add_argument(
+            "--actor", metavar="NAME", default="", help="who wants it (default: the user of this process)"
+        )
     for name in ("shadow", "activate", "follow", "rollback"):
-        made[name].add_argument("--timeout", type=float, default=30.0, help="seconds for all processes to load it")
+        made[name].add_argument(
+            "--timeout",
+            metavar="SECONDS",
+            type=float,
+            default=30.0,
+            help="time for all processes to load it (default: %(default)g)",
+        )
 
 
 def _run(args: argparse.Namespace) -> int:

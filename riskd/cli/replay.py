@@ -37,10 +37,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "replay",
         description="Live through a decision log again, into another log with the features and scores of now. Attempts "
         "and outcomes go through the same fold and the same features as live, in the order of their writing; what was "
-        "learned is what the log says. Assessment ids stay. Erased subjects are left out.",
-        epilog="Exit codes: 0 done; 1 done, and lines were left out, which are counted; 2 refused. Each process lives "
-        "through the whole log for everybody's sake, and writes its bucket of the subjects: so do several machines, "
-        "with --bucket.",
+        "learned is what the log says. Assessment ids stay. Erased subjects are left out. Each process lives through "
+        "the whole log for everybody's sake, and writes its bucket of the subjects: so do several machines, with "
+        "--bucket.",
+        epilog="exit codes: 0 done; 1 done, and lines were left out, which are counted; 2 refused",
     )
     replay.add_argument("log", metavar="LOG", help="directory of a decision log, or a dataset of one (its URL, too)")
     replay.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to; empty, or not there yet")

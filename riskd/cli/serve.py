@@ -23,13 +23,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "serve",
         description="Serve assessments over gRPC. Runs until SIGTERM or SIGINT; a second one stops at once. SIGHUP, "
         "or a change of them, reads policies, models and geo databases again; what is refused stays as it was. Where "
-        "somebody activated a release, that decides instead: `riskd release`. Events go to stderr as JSON lines. "
-        "Exit code 2: settings, or a file that they name, were refused.",
+        "somebody activated a release, that decides instead: `riskd release`. Events go to stderr as JSON lines.",
+        epilog="exit codes: 0 stopped as told; 2 refused: settings, a file that they name, or a port",
     )
     parser.add_argument("--host", help="address of the gRPC service (server.host)")
-    parser.add_argument("--port", help="port of the gRPC service; 0 takes a free one (server.port)")
-    parser.add_argument("--workers", help="worker processes (server.workers)")
-    parser.add_argument("--metrics-port", help="port of /metrics, /healthz and /readyz (metrics.port)")
+    parser.add_argument("--port", metavar="N", help="port of the gRPC service; 0 takes a free one (server.port)")
+    parser.add_argument("--workers", metavar="N", help="worker processes (server.workers)")
+    parser.add_argument("--metrics-port", metavar="N", help="port of /metrics, /healthz and /readyz (metrics.port)")
     add_arguments(parser)
     parser.set_defaults(handler=_run)
 

@@ -32,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "subject", metavar="SUBJECT", help="identifier of the account, as in its attempts; - reads it from stdin"
         )
         parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
-        parser.add_argument("--tenant", default="", help="tenant")
+        parser.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")
         add_connection(parser, target=None, timeout=timeout)
         add_arguments(parser)
         if action == "erase":

@@ -141,6 +141,20 @@ def test_help_says_something_of_everything(parser: argparse.ArgumentParser) -> N
     assert parser.format_help().strip()
 
 
+@pytest.mark.parametrize("parser", [*parsers()], ids=lambda parser: parser.prog)
+def test_help_speaks_one_language(parser: argparse.ArgumentParser) -> None:
+    """Descriptions are sentences, what is to be filled in is in capitals, and exit codes begin a paragraph."""
+    assert parser.description
+    assert parser.description[0].isupper()
+    assert parser.description.endswith((".", ")"))
+    for action in parser._actions:
+        if action.nargs != 0 and not action.choices:
+            shown = action.metavar or action.dest.upper() if action.option_strings else action.metavar or action.dest
+            assert str(shown).isupper(), f"{parser.prog} {shown}"
+    told = [line for line in (parser.epilog or "").splitlines() if "xit code" in line]
+    assert all(line.startswith("exit codes: 0 ") for line in told)
+
+
 def test_the_help_lists_every_command() -> None:
     """In a group, with its purpose."""
     parser = build_parser()

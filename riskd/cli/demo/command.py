@@ -25,14 +25,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "demo",
         description="Start a service, play a story of real-looking sign-ins to it, print the answers. Gets the geo "
         "databases first if they are not there and can be had; without them it runs too, and says what is missing. "
-        "Keeps its histories in a temporary directory. Exit code 0 when every call was answered.",
+        "Keeps its histories in a temporary directory.",
+        epilog="exit codes: 0 every call was answered; 1 one was not; 2 refused",
     )
     parser.add_argument(
         "--no-geo",
         action="store_true",
         help="run without geo databases; with --train: get none, take those of the settings",
     )
-    parser.add_argument("--workers", default="2", help="worker processes (default: %(default)s)")
+    parser.add_argument("--workers", metavar="N", default="2", help="worker processes (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the service running at the end, until interrupted")
     train = parser.add_argument_group(
         "training",

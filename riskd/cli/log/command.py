@@ -22,7 +22,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     log = commands.add_parser(
         "log",
         description="Say how the decision log stands: its segments, and what is still to be erased. It reads files, "
-        "so it needs no running service. Exit code 2: the settings were refused, or the directory cannot be read.",
+        "so it needs no running service.",
+        epilog="exit codes: 0 told; 2 refused: the settings, or a directory that cannot be read",
     )
     _add_flags(log)
     log.set_defaults(handler=_state)
@@ -31,10 +32,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "compact",
         help="erase now what is to be erased from finished segments",
         description="Rewrite finished segments without the lines of erased subjects, and without those older than the "
-        "retention of their policy. A running service does the same every `log.compact_minutes`. Exit code 1: "
-        "another process is at it; 2: the settings, a policy or the directory were refused. With --to, or the setting "
-        "log.dataset, finished segments also come into a dataset of Parquet files, and the erased and outdated leave "
-        "it; that needs riskd[train].",
+        "retention of their policy. A running service does the same every `log.compact_minutes`. With --to, "
+        "or the setting log.dataset, finished segments also come into a dataset of Parquet files, and the erased and "
+        "outdated leave it; that needs riskd[train].",
+        epilog="exit codes: 0 done; 1 another process is at it; 2 refused: the settings, a policy or the directory",
     )
     _add_flags(compact)
     compact.add_argument(

@@ -36,8 +36,8 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "promote",
         "make a model champion, if it is no worse than the champion; or challenger, to be scored in shadow",
         _promote,
-        epilog="Prints every check with its figures. A challenger decides nothing: only its latency is checked. Exit "
-        "codes: 0 done; 1 a check did not pass, and nothing has changed; 2 refused: such a model would not be served.",
+        epilog="exit codes: 0 done; 1 a check did not pass, and nothing has changed; 2 refused: it would not be "
+        "served. Every check is printed with its figures. A challenger decides nothing: only its latency is checked.",
     )
     promote.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
     promote.add_argument("version", metavar="VERSION", help="version to promote")
@@ -63,8 +63,8 @@ def _role(parser: argparse.ArgumentParser) -> None:
 
 
 def _who(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reason", default="", help="why, for those who look later")
-    parser.add_argument("--actor", default="", help="who wants it (default: the user of this process)")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="why, for those who look later")
+    parser.add_argument("--actor", metavar="NAME", default="", help="who wants it (default: the user of this process)")
 
 
 def _promote(args: argparse.Namespace) -> int:
