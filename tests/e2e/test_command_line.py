@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from riskd.core.attempt import OUTCOMES
-from tests.e2e.service import LONDON, Service, environment, riskd
+from tests.e2e.service import LONDON, Service, environment, riskd, serving
+from tests.security.authority import Authority
 
 LOGIN = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", LONDON)
 
@@ -68,6 +69,28 @@ def test_what_is_served_elsewhere_is_said_to_be(service: Service, tmp_path: Path
     done = riskd("subject", "show", "--domain", "customer", "alex", "--target", service.address, state=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "`subjects.serve`" in done.stderr
+
+
+def test_where_nobody_answers_the_likeliest_cause_is_told(tmp_path: Path) -> None:
+    """A service that does not run, one that speaks TLS, one whose certificate is of others or names another host."""
+    authority = Authority()
+    cert, key = authority.issue("localhost", hosts=["localhost"]).put(tmp_path / "tls", "server")
+    (ours := tmp_path / "ours.pem").write_bytes(authority.certificate)
+    (theirs := tmp_path / "theirs.pem").write_bytes(Authority("others").certificate)
+    tls = {"RISKD_SERVER__TLS_CERT": cert, "RISKD_SERVER__TLS_KEY": key}
+    with serving(tmp_path / "state", settings=tls) as running:
+        for flags, hint in (
+            ((), "may speak TLS: give --ca"),
+            (("--ca", str(theirs)), "the authority that signed the server's certificate"),
+            (("--ca", str(ours)), "the certificate names another host"),
+        ):
+            done = riskd(*LOGIN, "--target", running.address, *flags, "--timeout", "5", state=tmp_path)
+            assert (done.returncode, done.stdout) == (3, "")
+            assert hint in done.stderr, done.stderr
+            assert len(done.stderr.splitlines()) == 2
+    done = riskd("subject", "show", "--domain", "customer", "alex", state=tmp_path)
+    assert done.returncode == 3
+    assert "the settings of the service" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])

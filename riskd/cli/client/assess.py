@@ -33,12 +33,23 @@ _EXIT: Final = {
     grpc.StatusCode.CANCELLED: NO_ANSWER,
     grpc.StatusCode.RESOURCE_EXHAUSTED: NO_ANSWER,
 }
-_HINTS: Final = {
-    grpc.StatusCode.UNAVAILABLE: "`riskd serve` says where it serves once it does; --target names another place, "
-    "--ca is for TLS",
-    grpc.StatusCode.UNIMPLEMENTED: "that is not served there: `subjects.serve` and `release.serve` say where it is",
-}
-"""What to look at after an error that gRPC itself makes."""
+_HINTS: Final = (
+    (
+        "UNAVAILABLE",
+        "unix:",
+        "give the settings of the service that runs, and be its user: `state.dir`, and the sockets",
+    ),
+    ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED", "--ca names the authority that signed the server's certificate"),
+    ("UNAVAILABLE", "Hostname Verification", "the certificate names another host than --target does"),
+    ("UNAVAILABLE", "Socket closed", "who listens there may speak TLS: give --ca"),
+    (
+        "UNAVAILABLE",
+        "",
+        "`riskd serve` says where it serves once it does; --target names another place, --ca is for TLS",
+    ),
+    ("UNIMPLEMENTED", "", "that is not served there: `subjects.serve` and `release.serve` say where it is"),
+)
+"""What to look at after an error that gRPC itself makes, by its code and what it says; the first that fits."""
 Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse
 
 
@@ -93,7 +104,9 @@ def _explain(error: grpc.RpcError) -> Iterator[str]:
         detail.Unpack(bad)
     told = " ".join(filter(None, (error.code().name, info.reason)))
     yield f"{told}:" if bad.field_violations else f"{told}: {error.details()}"
-    if not info.reason and (hint := _HINTS.get(error.code())):
+    said = error.details() or ""
+    hints = (hint for code, part, hint in _HINTS if code == error.code().name and part in said)
+    if not info.reason and (hint := next(hints, "")):
         yield f"  {hint}"
     for violation in bad.field_violations:
         yield f"  {violation.field}: {violation.description}"

@@ -42,7 +42,7 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
     grid.add_row("known since", _day(known.known_since_time) if known.HasField("known_since_time") else "not known")
     if known.HasField("last_sign_in_time"):
         grid.add_row("last sign-in", _minute(known.last_sign_in_time))
-    grid.add_row("taught", f"{known.taught_units} units")
+    grid.add_row("taught", f"{known.taught_units} unit{'s' * (known.taught_units != 1)}")
     grid.add_row("last 24 h", f"{known.attempt_count:.0f} attempts, {known.failure_count:.0f} of them failed")
     for step in known.sensitive_steps:
         grid.add_row(step.kind, _minute(step.event_time))
