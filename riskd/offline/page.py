@@ -26,6 +26,8 @@ svg text.n { font-size: 10px; paint-order: stroke; stroke: Canvas; stroke-width:
 .r { fill: var(--r); } .c { fill: var(--c); } .g { fill: var(--g); fill-opacity: .6; } .f { fill: var(--f);
 fill-opacity: .6; } .i, .a, .e { stroke: currentColor; fill: none; } .a { opacity: .2; } .e { stroke-dasharray: 3 3; }
 .lr { stroke: var(--r); fill: none; stroke-width: 2; } .lc { stroke: var(--c); fill: none; stroke-width: 2; }
+@media print { .scroll { overflow: visible; } td { white-space: normal; } }
+.key { white-space: nowrap; }
 .key::before { content: ""; display: inline-block; width: .8em; height: .8em; margin-right: .3em; }
 .key.kr::before { background: var(--r); } .key.kc::before { background: var(--c); }
 .key.k0::before { background: #2563eb; } .m0 { fill: #2563eb; }
