@@ -269,3 +269,17 @@ def test_progress_goes_to_stderr_and_only_to_a_terminal(written: Written) -> Non
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["differences"] == 0
+
+
+def test_the_rules_of_the_settings_are_judged_unless_others_are_named(
+    written: Written, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever has the settings of a service means its policies; riskd's own are those of no settings."""
+
+    def known() -> set[str]:
+        assert main(["policy", "rules", "--log", str(written.log), "--domain", "customer", "--json"]) == 0
+        return {rule["name"] for rule in json.loads(capsys.readouterr().out)["customer"]["rules"]}
+
+    assert "large_amount" not in known()
+    monkeypatch.setenv("RISKD_RELEASE__POLICIES", str(written.policies))
+    assert "large_amount" in known()

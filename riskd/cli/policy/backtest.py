@@ -38,7 +38,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     backtest.set_defaults(handler=_backtest)
     purpose = "say what each rule of a policy does on a decision log: hits, use, overlap"
     rules = actions.add_parser("rules", help=purpose, description=f"Judge rules: {purpose}.")
-    rules.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (default: riskd's own)")
+    log.add_policies(rules)
     log.add_arguments(rules)
     rules.set_defaults(handler=_rules)
 
@@ -71,9 +71,7 @@ def _backtest(args: argparse.Namespace) -> int:
 
 
 def _rules(args: argparse.Namespace) -> int:
-    from riskd.config import data_directory
-
-    found, seconds = _replayed(args, args.policies or data_directory("policies"))
+    found, seconds = _replayed(args, log.policies_of(args))
     if args.json:
         print_json({domain.domain: {"rules": domain.rules, "overlaps": domain.overlaps} for domain in found.domains})
         return 0

@@ -19,7 +19,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """Register `policy calibrate`."""
     purpose = "set the bands from a friction budget; exit code 1 if the log is too small for one of them"
     parser = actions.add_parser("calibrate", help=purpose, description=f"Calibrate policies: {purpose}.")
-    parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (default: riskd's own)")
+    log.add_policies(parser)
     log.add_arguments(parser)
     parser.add_argument(
         "--budget",
@@ -45,11 +45,10 @@ def _budget(text: str) -> float:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.config import data_directory
     from riskd.offline.policies.backtest import passes
     from riskd.offline.policies.calibrate import Samples, calibrate, collect
 
-    given = args.policies or data_directory("policies")
+    given = log.policies_of(args)
     with progress() as begin:
         source, policies = log.source(args, [given], begin)
         _refuse_to_write(args.write, policies)

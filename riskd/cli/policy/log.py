@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli import settings
 from riskd.cli.arguments import add_span
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
@@ -32,6 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_span(parser)
     parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
     parser.add_argument("--release", metavar="ID", default="", help="decisions of this release alone")
+
+
+def add_policies(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose whose policies are looked at."""
+    parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (release.policies)")
+    settings.add_arguments(parser)
+
+
+def policies_of(args: argparse.Namespace) -> Path:
+    """Where the policies are that were asked for; else those of the settings. Raises InvalidSettings."""
+    from riskd.config import release_folders
+
+    return args.policies or release_folders(settings.given(args).settings)[0]
 
 
 def refuse_nothing(log: Path, tally: Tally) -> None:
