@@ -122,7 +122,7 @@ MISTAKES: dict[str, Case] = {
         "[geo]\nedge = [nan, 0.0]\n",
         {},
         {},
-        "{file}:2:1: geo.edge cannot be [nan, 0.0] (give two numbers, latitude and longitude; the default is ())",
+        "{file}:2:1: geo.edge cannot be [nan, 0.0] (give two numbers, latitude and longitude; the default is empty)",
     ),
     "log too small": ("", {}, {"log.keep_mb": "16"}, "log.keep_mb: 1 workers with segments of 64 MiB need more"),
 }

@@ -181,7 +181,8 @@ def _converted(field: Field, one: _Given) -> object:
 
 def _refused(field: Field, one: _Given) -> Problem:
     what = f"{field.key} cannot be {one.value!r:.80}"
-    return Problem(one.where, what, f"give {field.accepts}; the default is {field.default!r}", one.line, one.column)
+    usual = "empty" if field.default in ("", ()) else f"{field.default!r}"
+    return Problem(one.where, what, f"give {field.accepts}; the default is {usual}", one.line, one.column)
 
 
 def _unknown(one: _Given) -> Problem:
