@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 
 from riskd.core import record
-from riskd.server.callers import new_token, token_hash
+from riskd.server.identity.callers import new_token, token_hash
 from tests.e2e.service import LONDON, PATIENCE, ROOT, Service, eventually, serving
 from tests.security.authority import Authority
 
