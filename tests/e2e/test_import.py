@@ -158,7 +158,7 @@ def test_damage_has_a_code_of_its_own(tmp_path: Path) -> None:
         (("-", "--domain", "customer", "--set", "store.kind=memory"), "forgotten when the import ends"),
         (("-",), "--domain"),
         (("-", "--domain", "customer", "--since", "yesterday"), "is not a moment"),
-        (("-", "--domain", "customer", "--limit", "0"), "is not a number of records"),
+        (("-", "--domain", "customer", "--limit", "0"), "is not a whole number, 1 or more"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
