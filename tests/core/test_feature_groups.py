@@ -135,7 +135,9 @@ def test_an_update_is_not_a_new_browser() -> None:
         ("an imitation", replace(LAPTOP, device_id="new", fingerprint="f-2"), 0, 3),
         ("an imitation in a private window", replace(LAPTOP, device_id="", fingerprint="f-2"), None, 3),
         ("an imitation of less", replace(LAPTOP, device_id="new", fingerprint="f-2", screen="390x844"), 0, 2),
-        ("one that tells little", replace(LAPTOP, fingerprint="", screen=""), 0, None),
+        ("an imitation without a fingerprint", replace(LAPTOP, device_id="new", fingerprint=""), 0, 3),
+        ("the owner's own, without a fingerprint", replace(LAPTOP, fingerprint="", screen=""), 0, 0),
+        ("one that tells neither", replace(LAPTOP, device_id="", fingerprint=""), None, None),
     ],
 )
 def test_known_identifiers_and_known_looks_go_together(

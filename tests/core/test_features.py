@@ -19,6 +19,8 @@ from tests.core.builders import CHROME, HOME, LAPTOP, NOW, OSLO, World, crowd, s
 
 WORLD: Final = settled(crowd())
 FACTS: Final = ("place", "route", "agent")
+WHICHEVER = {"imitated_device": ("device_id", "fingerprint")}
+"""Features that are made of whichever of several was sent, so that none of them alone is a source."""
 
 
 def named(attempt: Attempt, context: Context) -> dict[str, float]:
@@ -69,7 +71,8 @@ def test_declaration_is_whole(feature: Feature) -> None:
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
 def test_purpose_is_that_of_the_signals(feature: Feature) -> None:
     """A feature made of a signal that needs consent has that signal's purpose."""
-    needed = {signals.PURPOSE[source] for source in feature.sources if source in signals.PURPOSE}
+    made_of = (*feature.sources, *WHICHEVER.get(feature.name, ()))
+    needed = {signals.PURPOSE[source] for source in made_of if source in signals.PURPOSE}
 
     assert feature.purpose in PURPOSES
     assert {feature.purpose} == needed or (feature.purpose == "security" and not needed)

@@ -60,10 +60,11 @@ FEATURES: Final = (
         direction=1,
         reason="IMITATED_DEVICE",
         why="how many of screen, browser and system are the account's own though neither the device identifier nor the "
-        "fingerprint is: who knows what the owner uses dresses up; 0 where either is",
+        "fingerprint is: who knows what the owner uses dresses up; 0 where either is, missing where neither was sent",
         text="the browser looks like one that the account is used with, on a device that it is not used on",
-        sources=("history", "fingerprint"),
+        sources=("history",),
         purpose="device",
+        revision=2,
     ),
 )
 _TABLES: Final = tuple(feature.name.removeprefix("new_") for feature in _NEW)
@@ -93,10 +94,10 @@ def _together(settled: dict[str, float], browser: float, os: float) -> tuple[flo
     """`copied_device` and `imitated_device`. What was not sent is neither strange nor the account's own."""
     device, looks, screen = settled.get("device"), settled.get("fingerprint"), settled.get("screen")
     copied = math.nan if device is None else 0.0
-    imitated = math.nan if looks is None else 0.0
+    imitated = math.nan if device is None and looks is None else 0.0
     if device:
         copied = float((looks == 0.0) + (screen == 0.0) + (browser == 1.0) + (os == 1.0))
-    elif looks == 0.0:
+    elif imitated == 0.0 and not looks:
         imitated = float(bool(screen) + (browser == 0.0) + (os == 0.0))
     return copied, imitated
 
