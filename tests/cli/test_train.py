@@ -196,7 +196,7 @@ def test_without_the_learner_the_extra_is_named(
 def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """In 80 columns every class and every figure is whole; of the goals those are told that are missed."""
     monkeypatch.setenv("COLUMNS", "80")
-    shipped = data_directory("models") / "customer" / "simulated-3"
+    shipped = data_directory("models") / "customer" / "simulated-4"
     found = msgspec.json.decode(read_evaluation(shipped) or b"", type=Evaluation)
     show(found)
     told = capsys.readouterr().out
