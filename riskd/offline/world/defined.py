@@ -11,6 +11,7 @@ _FRESH: Final = "a line and a device on which nobody was just seen"
 _LINE: Final = {
     "sharing": "a line that nobody of this service is known on",
     **{name: _FRESH for name in NAMES if name.startswith(("address_", "network_", "device_"))},
+    "subject_addresses_24h": "another line than the owner's, who may have come on the same day",
     "workforce:motion": "a crowded office says nothing of anybody's place, and a line beside it does",
     "workforce:address_digits": "colleagues share the few addresses of their offices",
 }
@@ -56,7 +57,7 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         **_HIDDEN,
         **dict.fromkeys(("consistency", "languages"), "its clocks and languages know nothing of its addresses"),
         "outside": "the list was leaked, so others have it",
-        "user_agent": "some of it are scripts that say so",
+        **dict.fromkeys(("user_agent", "os_left_out"), "some of it are scripts that say so"),
         "order": "it comes in bursts",
         "behaviour": "scripts claim devices whose pointer nobody can read",
     },
