@@ -115,9 +115,8 @@ def prospects(
             seen = Evidence(features, replace(evidence.context, missing=there.missing), evidence.listed)
             hits, _ = evaluate(policy, attempt, seen, scores[-1])
             tiers.append(decide(policy, attempt, there, scores[-1], hits).tier)
-        doubted = (
-            score if left_out else doubt(score, scores[0], scores[1])
-        )  # judged as a stranger's, it expects nothing
+        # What was left out is judged as a stranger's: then the score expects nothing of it.
+        doubted = score if left_out else doubt(score, scores[0], scores[1])
         yield Prospect(source, tiers[0], tiers[1], doubted)
 
 

@@ -157,8 +157,7 @@ class Evidence(Struct, frozen=True):
     """What speaks for and against an attempt, as its policy wants it weighed.
 
     `features` and `context` are without what an address in a trusted network says; in `features` what was left out is
-    a stranger's. `listed` has, for every list
-    whose fact is known, whether it is on the list.
+    a stranger's. `listed` has, for every list whose fact is known, whether it is on the list.
     """
 
     features: list[float]
