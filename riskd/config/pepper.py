@@ -15,6 +15,7 @@ from typing import Final
 from riskd.config.settings import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import PEPPER_BYTES
+from riskd.files import put
 
 PEPPER_MOST: Final = 64
 """Longest key of BLAKE2b (RFC 7693)."""
@@ -46,14 +47,9 @@ def add_pepper(path: Path) -> None:
 
     Raises InvalidSettings when it cannot be written.
     """
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         content = b"".join(line + b"\n" for line in split(path.read_bytes()))
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
-            file.write(content + secrets.token_hex(32).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        put(path, content + secrets.token_hex(32).encode() + b"\n")
     except OSError as error:
         remedy = "let riskd write it, or add a line of your own, from `openssl rand -hex 32`, and rotate again"
         raise InvalidSettings([Problem(str(path), f"cannot be written: {error.strerror}", remedy)]) from error

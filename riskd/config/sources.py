@@ -163,7 +163,8 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
 def _misspelt(environ: Mapping[str, str]) -> Iterator[Problem]:
     """Variables that lack an underscore: if they were ignored, a service would do without TLS that it was given.
 
-    Kubernetes sets such ones, to `tcp://...`, for a service that is called `riskd-server`.
+    Kubernetes sets such ones, to `tcp://...`, for a service that is called `riskd-server`; `RISKD_GEO_DIR` is one that
+    there is.
     """
     for field in FIELDS.values():
         variable = field.variable.replace("__", "_", 1)

@@ -21,22 +21,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import (
-    DRAFT,
-    PACKED,
-    UNREADABLE,
-    finished,
-    opened,
-    put,
-    segments,
-    stamp,
-    sync,
-    whole,
-)
+from riskd.adapters.decision_log.files import PACKED, UNREADABLE, finished, opened, segments, stamp, whole
 from riskd.adapters.decision_log.rewriting import RATE, concerning, due, head, rewrite
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.stored import PLACE
+from riskd.files import DRAFT, put, sync
 from riskd.locks import alone
 
 SCAN: Final = 64 << 20

@@ -5,14 +5,13 @@ from __future__ import annotations
 import fcntl
 import gzip
 import os
-import secrets
 import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from riskd.core.errors import InvalidFile, Problem
 
@@ -23,8 +22,6 @@ PACKED: Final = ".gz"
 """Of a segment that somebody packed after it was finished. The writer leaves those alone."""
 UNREADABLE: Final = (OSError, EOFError, zlib.error)
 """What reading a segment raises that is damaged, or is packed and does not end."""
-DRAFT: Final = ".draft"
-"""Of a file that is not yet what its name will say. A compaction deletes what a dead process left of them."""
 
 
 def stamp(moment: float) -> str:
@@ -79,31 +76,6 @@ def readable(where: object) -> Iterator[None]:
 def opened(path: Path) -> gzip.GzipFile | BufferedReader:
     """A segment to read, as it was written. Reading raises OSError, EOFError, zlib.error (a packed one)."""
     return gzip.open(path) if path.suffix == PACKED else path.open("rb")
-
-
-def private(path: Path) -> BinaryIO:
-    """An empty file to write, for riskd's user alone."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
-
-
-def put(path: Path, content: bytes) -> None:
-    """Write a file whole: whoever reads sees the old one or the new one, whenever the machine dies."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}{DRAFT}")
-    with private(draft) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync(path.parent)
-
-
-def sync(directory: Path) -> None:
-    """Have the names in it outlast the machine."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

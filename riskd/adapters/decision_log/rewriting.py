@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import DRAFT, PACKED, opened, private, sync, whole
+from riskd.adapters.decision_log.files import PACKED, opened, whole
 from riskd.core.stored import PLACE
+from riskd.files import DRAFT, private, sync
 
 RATE: Final = 16 << 20
 """Bytes a second that compaction reads at most, some 3 % of a core: disk and interpreter belong to the answers."""

@@ -20,9 +20,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.adapters.decision_log.files import DRAFT, SUFFIX, finished, segments, stamp
+from riskd.adapters.decision_log.files import SUFFIX, finished, segments, stamp
 from riskd.clock import Clock
 from riskd.core.errors import InvalidSettings, Problem
+from riskd.files import DRAFT
 from riskd.ports import Meter
 
 SYNC_SECONDS: Final = 1.0

@@ -16,6 +16,7 @@ from msgspec import Struct
 from riskd.adapters.lmdb_store.file import DATA
 from riskd.adapters.lmdb_store.store import TURN, LmdbStore
 from riskd.core.errors import DamagedStore, InvalidStore, Problem
+from riskd.files import put
 
 MOST: Final = 3
 """Damaged stores that are kept beside; a disk that spoils more is not to be filled with them."""
@@ -84,7 +85,7 @@ def _set_aside(path: Path, seen: int, error: DamagedStore) -> DamagedStore | Non
         if len(list(path.parent.glob(f"{path.name}.corrupt-*"))) >= MOST:
             remedy = "look at the disk, and remove those that nobody needs"
             raise DamagedStore([*error.problems, Problem(str(path), f"{MOST} damaged ones lie beside it", remedy)])
-        _leave(note(path), msgspec.json.encode(_Note(time.time(), seen)))
+        put(note(path), msgspec.json.encode(_Note(time.time(), seen)))
         path.rename(aside)
         remedy = "what the decision log has of its histories comes back by itself, if store.rebuild is on"
         return DamagedStore([*error.problems, Problem(str(path), f"set aside as {aside.name}", remedy)])
@@ -92,16 +93,6 @@ def _set_aside(path: Path, seen: int, error: DamagedStore) -> DamagedStore | Non
         raise DamagedStore([*error.problems, Problem(str(path), f"cannot be set aside: {failure}")]) from failure
     finally:
         os.close(parent)
-
-
-def _leave(file: Path, content: bytes) -> None:
-    """Write it whole."""
-    draft = file.with_suffix(".draft")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:  # noqa: PTH123
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(file)
 
 
 def _inode(path: Path) -> int:

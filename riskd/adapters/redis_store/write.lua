@@ -1,5 +1,6 @@
 -- One write on the server: swaps, then deltas, or nothing. It mirrors `riskd.core.history.fold` and
--- `riskd.core.stored.changes`, whose numbers (TABLES, PROFILE, SEEN, SKETCH, OWNERS, MARKS) are put before it when it is loaded.
+-- `riskd.core.stored.changes`, whose numbers (TABLES, PROFILE, SEEN, SKETCH, OWNERS, MARKS) are put before it when it
+-- is loaded.
 -- KEYS: the hashes of the places, that of the swaps first, then as the deltas come to them; a field is a record.
 -- ARGV: now; the place of the swaps, if there are any; the deltas, as MessagePack of
 -- [[time, expires, counts, marks, seen, undo, keep], ...]; for each delta its key; for each swap its field, '=' and the

@@ -11,7 +11,6 @@ Files are replaced by renaming, so a reader sees the old or the new, whoever die
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import shutil
@@ -26,6 +25,7 @@ from msgspec.structs import replace
 
 from riskd.core.errors import InvalidFile, Problem, Unavailable, UnknownRelease
 from riskd.core.lineup import Activation, Kept
+from riskd.files import sync
 from riskd.locks import alone
 
 REMEMBERED: Final = 100
@@ -78,13 +78,13 @@ class FileReleases:
                 return self.find(kept.id)
             _write(draft / _ABOUT, kept)
             for path in [*draft.rglob("*"), draft]:
-                _sync(path)
+                sync(path)
             try:
                 draft.rename(self._path(kept.id))
             except OSError:
                 if not self._path(kept.id).is_dir():  # else somebody made the same at the same moment
                     raise
-            _sync(self.directory)
+            sync(self.directory)
         except (OSError, shutil.Error) as error:
             raise Unavailable([_disk(self.directory, error)]) from error
         finally:
@@ -200,23 +200,15 @@ def _replace(path: Path, document: Activation | Sequence[Activation]) -> None:
     draft = path.with_name(f".{path.name}")
     try:
         _write(draft, document)
-        _sync(draft)
+        sync(draft)
         draft.rename(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise Unavailable([_disk(path, error)]) from error
 
 
 def _write(path: Path, document: Kept | Activation | Sequence[Activation]) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path, kind: type[_Document]) -> _Document | None:

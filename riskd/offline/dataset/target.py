@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import pyarrow.parquet as pq
 from pyarrow import ArrowException, RecordBatch, Schema, Table, nulls
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, SubTreeFileSystem
 
 from riskd.core.errors import InvalidFile, InvalidSettings, Problem
-
-_DRAFT: Final = ".draft"
+from riskd.files import DRAFT, sync
 
 
 class Target:
@@ -53,10 +50,10 @@ class Target:
         try:
             if self._local is not None:
                 self._local.mkdir(parents=True, exist_ok=True)
-            with self.files.open_output_stream(path + _DRAFT) as stream:
+            with self.files.open_output_stream(path + DRAFT) as stream:
                 stream.write(content)
-            self._sync(path + _DRAFT)
-            self.files.move(path + _DRAFT, path)
+            self._sync(path + DRAFT)
+            self.files.move(path + DRAFT, path)
         except OSError as error:
             raise self._failed(path, error) from error
 
@@ -107,11 +104,7 @@ class Target:
     def _sync(self, path: str) -> None:
         """A local file is on the disk before anything names it; object stores promise as much."""
         if self._local is not None:
-            descriptor = os.open(self._local / path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(self._local / path)
 
     def _failed(self, path: str, error: Exception) -> InvalidFile:
         remedy = "see that it is there, has room, and lets this user read and write"
