@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import hiredis
@@ -37,10 +38,13 @@ def valkey_server() -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that nobody has, below those that the kernel lends to connections: one of these might take it at any time."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:
@@ -67,9 +71,10 @@ class RedisServer:
         """What `ask` says to be let in."""
 
     def start(self, *, wait: bool = True) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        self._process = process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         if wait:
-            until(lambda: self.answers(b"PING"))
+            until(lambda: process.poll() is not None or self.answers(b"PING"))
+            assert process.poll() is None, f"{self._command} ended with {process.returncode}"
 
     @property
     def pid(self) -> int:

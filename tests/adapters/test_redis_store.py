@@ -18,7 +18,7 @@ from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta, History
 from riskd.core.stored import FORMAT
 from riskd.ports import Change, Swap
-from tests.redis_servers import RedisServer, running, until
+from tests.redis_servers import RedisServer, free_port, running, until
 
 NOW = 1_800_000_000.0
 LATER = NOW + WEEK
@@ -198,8 +198,7 @@ def test_tls_user_and_password(tmp_path: Path) -> None:
     command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     names = ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*command, *names, "-out", str(certificate), "-keyout", str(key)], check=True, capture_output=True)
-    server = RedisServer(tmp_path / "redis")
-    tls_port = server.port + 1
+    tls_port = free_port()
     files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-auth-clients", "no"]
     server = RedisServer(tmp_path / "redis", "--tls-port", str(tls_port), *files)
     with running(server):
