@@ -1,0 +1,419 @@
+"""A line of the decision log as an event of OCSF, by a pure function: docs/siem.md has what becomes of what.
+
+An assessment is the class Authentication with the profile `security_control`; an outcome is Authentication, too,
+and confirmed fraud a Detection Finding. `metadata.correlation_uid` of all of them is the assessment's id.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.context import Agent, Place, Route
+from riskd.core.record import AssessmentRecord, Facts, OutcomeRecord, written
+from riskd.core.requirement import METHODS
+from riskd.core.stored import PLACE
+from riskd.offline.siem import schema
+from riskd.offline.siem.schema import OTHER, Authentication, DetectionFinding, Observable, Unmapped
+
+Word = tuple[int, str]
+"""A number of an enumeration, and the text beside it."""
+
+AUTHENTICATION: Final = 3002
+FINDING: Final = 2004
+STEP: Final[Word] = (6, "Preauth")
+END: Final[Word] = (1, "Logon")
+JOURNEYS: Final = {
+    "registration": "Registration",
+    "recovery": "Recovery",
+    "profile_update": "Profile Update",
+    "payment": "Payment",
+    "session": "Session",
+}
+"""Activities that OCSF has no number for. A login is `STEP` until it is at its `END`."""
+SUCCESS: Final[Word] = (1, "Success")
+FAILURE: Final[Word] = (2, "Failure")
+CHALLENGED: Final[Word] = (OTHER, "Challenged")
+ABANDONED: Final[Word] = (OTHER, "Abandoned")
+
+
+class Level(Struct, frozen=True):
+    """What a level of risk is in OCSF."""
+
+    risk: Word
+    severity: Word
+
+
+LEVELS: Final = {
+    "low": Level((1, "Low"), (1, "Informational")),
+    "medium": Level((2, "Medium"), (2, "Low")),
+    "high": Level((3, "High"), (3, "Medium")),
+}
+
+
+class Control(Struct, frozen=True):
+    """What riskd did: the action, and what came of it."""
+
+    action: Word
+    disposition: Word
+
+
+ALLOWED: Final = Control((1, "Allowed"), (1, "Allowed"))
+DENIED: Final = Control((2, "Denied"), (2, "Blocked"))
+OBSERVED: Final = Control((3, "Observed"), (15, "Detected"))
+EXONERATED: Final[Word] = (10, "Exonerated")
+
+
+class Came(Struct, frozen=True):
+    """What an outcome is in OCSF. `end`: of a sign-in, where others are steps of it."""
+
+    status: Word
+    end: bool = False
+
+
+OUTCOMES: Final = {
+    "challenge_passed": Came(SUCCESS),
+    "challenge_failed": Came(FAILURE),
+    "challenge_abandoned": Came(ABANDONED),
+    "session_established": Came(SUCCESS, end=True),
+    "sign_in_abandoned": Came(ABANDONED, end=True),
+    "confirmed_legitimate": Came((OTHER, "Confirmed Legitimate")),
+    "recovery_completed": Came(SUCCESS),
+    "recovery_failed": Came(FAILURE),
+}
+"""Every outcome but `confirmed_fraud`, which is a finding."""
+FRAUD: Final = "confirmed_fraud"
+LEGITIMATE: Final = "confirmed_legitimate"
+FACTORS: Final[dict[str, Word]] = {
+    "sms": (1, "SMS"),
+    "kba": (2, "Security Question"),
+    "tel": (3, "Phone Call"),
+    **dict.fromkeys(("face", "fpt", "iris", "retina", "vbm"), (4, "Biometric")),
+    "otp": (7, "OTP"),
+    "pwd": (11, "Password"),
+    **{method: (OTHER, method) for method in ("hwk", "pin", "pop", "sc", "swk", "wia")},
+}
+"""Methods of RFC 8176. A key (`hwk`, `swk`) may be WebAuthn's or not. What is left says not by what somebody
+authenticated (`mfa`, `mca`), or is no factor (`geo`, `rba`, `user`)."""
+PROTOCOLS: Final[dict[str, Word]] = {"oidc": (4, "OpenID"), "saml": (5, "SAML"), "oauth2": (6, "OAUTH 2.0")}
+DEVICES: Final = {"desktop": (2, "Desktop"), "tablet": (4, "Tablet"), "mobile": (5, "Mobile")}
+SYSTEMS: Final[dict[str, Word]] = {
+    "Windows": (100, "Windows"),
+    **dict.fromkeys(("Linux", "Ubuntu", "Debian", "Fedora", "Red Hat", "CentOS", "SUSE", "Gentoo"), (200, "Linux")),
+    "Windows Phone": (101, "Windows Mobile"),
+    "Android": (201, "Android"),
+    "Mac OS X": (300, "macOS"),
+    "iOS": (301, "iOS"),
+    "Solaris": (400, "Solaris"),
+}
+"""By the names that parsed user agents have."""
+_MACHINE: Final = 4
+_PERSON: Final = 1
+_ANYWHERE_KM: Final = 20_000.0
+"""Half of the way around the Earth: coordinates that uncertain stand for none."""
+
+
+def event(record: AssessmentRecord | OutcomeRecord) -> schema.Event:
+    """The event of a line. Nothing is said that the line does not say. Never raises, whatever words the line has."""
+    if isinstance(record, AssessmentRecord):
+        return _assessed(record)
+    return _fraud(record) if record.kind == FRAUD else _became(record)
+
+
+def _assessed(one: AssessmentRecord) -> Authentication:
+    activity, level, control, facts = _activity(one.journey), _level(one.level), _control(one), one.facts
+    status = _status(one)
+    user = _user(one.id, one.domain, one.subject)
+    endpoint = _endpoint(facts, one.signals.ja4 if one.signals else "")
+    protocol = _protocol(one.federation.protocol if one.federation else "")
+    started = one.session.start_time if one.session else None
+    return Authentication(
+        category_uid=AUTHENTICATION // 1000,
+        class_uid=AUTHENTICATION,
+        activity_id=activity[0],
+        activity_name=activity[1],
+        type_uid=_type(AUTHENTICATION, activity),
+        time=_milliseconds(one.time),
+        message=_told(one),
+        status_id=status[0],
+        status=status[1],
+        status_code=one.tier,
+        status_detail=f"credential {one.credential_result}",
+        severity_id=level.severity[0],
+        severity=level.severity[1],
+        metadata=_metadata(one, one.id, one.id, "assessment", (schema.CONTROL,)),
+        user=user,
+        service=schema.Service(one.domain),
+        is_remote=True,
+        auth_protocol_id=protocol[0] if protocol else None,
+        auth_protocol=protocol[1] if protocol else "",
+        src_endpoint=endpoint,
+        session=schema.Session(created_time=_milliseconds(started)) if started is not None else None,
+        action_id=control.action[0],
+        action=control.action[1],
+        disposition_id=control.disposition[0],
+        disposition=control.disposition[1],
+        risk_score=round(100 * one.score),
+        risk_level_id=level.risk[0],
+        risk_level=level.risk[1],
+        risk_details=", ".join(one.reasons),
+        is_alert=one.level == "high" or one.tier == "DENY",
+        policy=schema.Policy(name=one.domain, uid=one.release, is_applied=not one.withheld),
+        observables=_observables(user, endpoint),
+        enrichments=_enrichments(facts.route),
+        unmapped=_unmapped(one, facts),
+    )
+
+
+def _became(one: OutcomeRecord) -> Authentication:
+    came = OUTCOMES.get(one.kind) or Came((OTHER, one.kind))
+    activity, legitimate = _activity(one.journey, end=came.end), one.kind == LEGITIMATE
+    user = _user(one.assessment_id, one.domain)
+    return Authentication(
+        category_uid=AUTHENTICATION // 1000,
+        class_uid=AUTHENTICATION,
+        activity_id=activity[0],
+        activity_name=activity[1],
+        type_uid=_type(AUTHENTICATION, activity),
+        time=_milliseconds(one.time),
+        message=f"{_sentence(one.kind)}: {_spoken(one.journey)} of {one.domain}",
+        status_id=came.status[0],
+        status=came.status[1],
+        status_code=one.kind,
+        severity_id=1,
+        severity="Informational",
+        metadata=_metadata(one, _uid(one), one.assessment_id, one.kind, (schema.CONTROL,) if legitimate else ()),
+        user=user,
+        service=schema.Service(one.domain),
+        is_remote=True,
+        is_mfa=_several(one.amr) or None,
+        auth_factors=tuple(
+            schema.Factor(factor_type_id=factor[0], factor_type=factor[1])
+            for factor in dict.fromkeys(FACTORS[method] for method in one.amr if method in FACTORS)
+        ),
+        duration=_milliseconds(one.seconds) if one.seconds is not None else None,
+        disposition_id=EXONERATED[0] if legitimate else None,
+        disposition=EXONERATED[1] if legitimate else "",
+        observables=_observables(user, None),
+        unmapped=Unmapped(journey=one.journey, amr=one.amr),
+    )
+
+
+def _fraud(one: OutcomeRecord) -> DetectionFinding:
+    time, user = _milliseconds(one.time), _user(one.assessment_id, one.domain)
+    title = f"{_sentence(one.kind)}: {_spoken(one.journey)} of {one.domain}"
+    created: Word = (1, "Create")
+    return DetectionFinding(
+        category_uid=FINDING // 1000,
+        class_uid=FINDING,
+        activity_id=created[0],
+        activity_name=created[1],
+        type_uid=_type(FINDING, created),
+        time=time,
+        message=title,
+        metadata=_metadata(one, _uid(one), one.assessment_id, one.kind, (schema.INCIDENT,)),
+        finding_info=schema.FindingInfo(
+            uid=one.assessment_id,
+            title=title,
+            created_time=time,
+            related_events=(
+                schema.RelatedEvent(uid=one.assessment_id, type_uid=_type(AUTHENTICATION, _activity(one.journey))),
+            ),
+        ),
+        evidences=(schema.Evidence(user),),
+        observables=_observables(user, None, "evidences[0].user.uid"),
+        unmapped=Unmapped(journey=one.journey, amr=one.amr),
+        severity_id=4,
+        severity="High",
+        confidence_id=3,
+        confidence="High",
+        is_alert=True,
+        verdict_id=2,
+        verdict="True Positive",
+        is_suspected_breach=True,
+    )
+
+
+def _activity(journey: str, *, end: bool = False) -> Word:
+    if journey == "login":
+        return END if end else STEP
+    return OTHER, JOURNEYS.get(journey, journey)
+
+
+def _type(kind: int, activity: Word) -> int:
+    return kind * 100 + activity[0]
+
+
+def _level(level: str) -> Level:
+    return LEVELS.get(level) or Level((OTHER, level), (0, "Unknown"))
+
+
+def _control(one: AssessmentRecord) -> Control:
+    if one.withheld:
+        return OBSERVED
+    if one.tier == "DENY":
+        return DENIED
+    return ALLOWED if one.satisfied else Control(CHALLENGED, (OTHER, one.tier))
+
+
+def _status(one: AssessmentRecord) -> Word:
+    if one.tier == "DENY" or one.credential_result == "failed":
+        return FAILURE
+    return SUCCESS if one.satisfied else CHALLENGED
+
+
+def _protocol(protocol: str) -> Word | None:
+    return PROTOCOLS.get(protocol, (OTHER, protocol)) if protocol else None
+
+
+def _told(one: AssessmentRecord) -> str:
+    answer = "DENY" if one.tier == "DENY" else f"{one.tier} {'satisfied' if one.satisfied else 'required'}"
+    reasons = f": {', '.join(one.reasons)}" if one.reasons else ""
+    return f"{_sentence(one.journey)} of {one.domain}: {one.level} risk ({one.score:.4f}), {answer}{reasons}"
+
+
+def _spoken(word: str) -> str:
+    return word.replace("_", " ")
+
+
+def _sentence(word: str) -> str:
+    return _spoken(word).capitalize()
+
+
+def _metadata(
+    record: AssessmentRecord | OutcomeRecord, uid: str, assessment: str, code: str, profiles: tuple[str, ...]
+) -> schema.Metadata:
+    return schema.Metadata(
+        version=schema.VERSION,
+        product=schema.Product(),
+        uid=uid,
+        correlation_uid=assessment,
+        event_code=code,
+        logged_time=_milliseconds(written(record)),
+        profiles=profiles,
+        tenant_uid=record.tenant,
+    )
+
+
+def _uid(one: OutcomeRecord) -> str:
+    return f"{one.assessment_id}-{one.kind}-{_milliseconds(one.time)}"
+
+
+def _user(assessment: str, domain: str, pseudonym: str = "") -> schema.User:
+    kind = _MACHINE if domain == "machine" else _PERSON
+    return schema.User(uid=assessment[: 2 * PLACE], uid_alt=pseudonym, domain=domain, type_id=kind)
+
+
+def _endpoint(facts: Facts, ja4: str) -> schema.Endpoint | None:
+    """None where neither the network nor the device is known: OCSF has an endpoint named."""
+    network, device, agent, route = facts.network, facts.values.get("device", ""), facts.agent, facts.route
+    if not network and not device:
+        return None
+    kind = _device(agent)
+    return schema.Endpoint(
+        name=network,
+        uid=device,
+        type_id=kind[0] if kind else None,
+        type=kind[1] if kind else "",
+        os=_system(agent),
+        location=_location(facts.place),
+        autonomous_system=schema.AutonomousSystem(number=route.asn, name=route.organization) if route else None,
+        fingerprints=(schema.Fingerprint(value=ja4),) if ja4 else (),
+    )
+
+
+def _device(agent: Agent | None) -> Word | None:
+    if agent is None or agent.device_class in ("", "other"):
+        return None
+    return DEVICES.get(agent.device_class, (OTHER, agent.device_class))
+
+
+def _system(agent: Agent | None) -> schema.System | None:
+    if agent is None or not agent.os:
+        return None
+    number, caption = SYSTEMS.get(agent.os, (OTHER, agent.os))
+    return schema.System(name=agent.os, type_id=number, type=caption, version=agent.os_version)
+
+
+def _location(place: Place | None) -> schema.Location | None:
+    if place is None or not (place.country or place.city):
+        return None
+    known = place.radius_km < _ANYWHERE_KM
+    return schema.Location(
+        country=place.country,
+        city=place.city,
+        desc=place.region,
+        lat=place.latitude if known else None,
+        long=place.longitude if known else None,
+    )
+
+
+def _observables(user: schema.User, endpoint: schema.Endpoint | None, name: str = "user.uid") -> tuple[Observable, ...]:
+    found = [(name, 31, "User Object: uid", user.uid)]
+    if endpoint is not None:
+        found += [
+            ("src_endpoint.name", 12, "Subnet", endpoint.name),
+            ("src_endpoint.uid", 48, "Network Endpoint Object: uid", endpoint.uid),
+            ("src_endpoint.location.country", 14, "Country", endpoint.location.country if endpoint.location else ""),
+        ]
+        found += [("src_endpoint.fingerprints[0].value", 8, "Hash", one.value) for one in endpoint.fingerprints]
+    return tuple(
+        Observable(name=path, type_id=number, type=caption, value=value)
+        for path, number, caption, value in found
+        if value
+    )
+
+
+def _enrichments(route: Route | None) -> tuple[schema.Enrichment, ...]:
+    if route is None or not (route.hosting or route.anonymizer):
+        return ()
+    return (
+        schema.Enrichment(
+            name="src_endpoint.autonomous_system.number",
+            value=str(route.asn),
+            type="network operator",
+            data={"hosting": route.hosting, "anonymizer": route.anonymizer},
+        ),
+    )
+
+
+def _unmapped(one: AssessmentRecord, facts: Facts) -> Unmapped:
+    agent, place = facts.agent, facts.place
+    return Unmapped(
+        journey=one.journey,
+        tier=one.tier,
+        satisfied=one.satisfied,
+        score=one.score,
+        log_odds=one.log_odds,
+        coverage=one.coverage,
+        model=one.model,
+        withheld=one.withheld,
+        reasons=one.reasons,
+        hits=one.hits,
+        shadow_hits=one.shadow_hits,
+        lists=one.lists,
+        gaps={gap.source: gap.why for gap in one.gaps},
+        causes=one.causes,
+        contributions={name: value for name, value in (one.contributions or {}).items() if value},
+        attributes=one.attributes,
+        request_id=one.request_id,
+        session=one.session,
+        federation=one.federation,
+        address=facts.values.get("address", ""),
+        fingerprint=facts.values.get("fingerprint", ""),
+        browser=agent.browser if agent else "",
+        browser_version=agent.browser_version if agent else "",
+        automated=agent.automated if agent else False,
+        radius_km=place.radius_km if place else None,
+    )
+
+
+def _several(amr: tuple[str, ...]) -> bool:
+    """Whether the methods say that several factors were used."""
+    kinds = {METHODS.get(method, "none") for method in amr} - {"none", "unsaid"}
+    return len(kinds) > 1 or not {"mfa"}.isdisjoint(amr)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,267 @@
+"""The part of OCSF 1.8.0 that riskd speaks: classes Authentication (3002) and Detection Finding (2004).
+
+Names, nesting and numbers are the schema's (https://schema.ocsf.io/1.8.0), which says what each means; tests hold
+events against it. What is None or empty is left out of the event. Times are milliseconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.record import Authentication as Authenticated
+
+VERSION: Final = "1.8.0"
+CONTROL: Final = "security_control"
+INCIDENT: Final = "incident"
+OTHER: Final = 99
+"""Of every enumeration: the text beside it says what the schema has no number for."""
+
+
+class Product(Struct, frozen=True):
+    """Who tells."""
+
+    name: str = "riskd"
+    vendor_name: str = "riskd"
+
+
+class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Of every event. The same line of the log has the same `uid`, however often it is exported."""
+
+    version: str
+    product: Product
+    uid: str
+    correlation_uid: str
+    event_code: str
+    logged_time: int
+    profiles: tuple[str, ...] = ()
+    tenant_uid: str = ""
+
+
+class User(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose account it is. `uid`: what the subject's assessment ids begin with; `uid_alt`: its whole pseudonym."""
+
+    uid: str
+    domain: str
+    type_id: int
+    uid_alt: str = ""
+
+
+class Service(Struct, frozen=True):
+    """Where to; riskd knows the identity domain."""
+
+    name: str
+
+
+class System(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The object `os`."""
+
+    name: str
+    type_id: int
+    type: str = ""
+    version: str = ""
+
+
+class Location(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the address is believed to be. `desc`: the region's name; `region` would be its code."""
+
+    country: str = ""
+    city: str = ""
+    desc: str = ""
+    lat: float | None = None
+    long: float | None = None
+
+
+class AutonomousSystem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who carries the address."""
+
+    number: int
+    name: str = ""
+
+
+class Fingerprint(Struct, frozen=True, kw_only=True):
+    """Of the TLS client: its JA4."""
+
+    value: str
+    algorithm_id: int = OTHER
+    algorithm: str = "JA4"
+
+
+class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The object `network_endpoint`. `name`: the /24 or /48 of the client's address; `uid`: the device's pseudonym."""
+
+    name: str = ""
+    uid: str = ""
+    type_id: int | None = None
+    type: str = ""
+    os: System | None = None
+    location: Location | None = None
+    autonomous_system: AutonomousSystem | None = None
+    fingerprints: tuple[Fingerprint, ...] = ()
+
+
+class Factor(Struct, frozen=True, kw_only=True):
+    """The object `auth_factor`."""
+
+    factor_type_id: int
+    factor_type: str
+
+
+class Session(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The session that the attempt belongs to."""
+
+    created_time: int
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """What decided. `name`: the identity domain; `uid`: the release. Not applied: the journey was learning."""
+
+    name: str
+    uid: str
+    is_applied: bool
+
+
+class Observable(Struct, frozen=True, kw_only=True):
+    """A value to look for in other events, and the attribute that has it."""
+
+    name: str
+    type_id: int
+    type: str
+    value: str
+
+
+class Enrichment(Struct, frozen=True, kw_only=True):
+    """What the databases say of the operator of the address."""
+
+    name: str
+    value: str
+    type: str
+    data: dict[str, bool | str]
+
+
+class Unmapped(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What riskd says and OCSF has no place for. Names as in the decision log (`core.record`), except where told."""
+
+    journey: str
+    tier: str = ""
+    satisfied: bool | None = None
+    score: float | None = None
+    """The probability, which `risk_score` has in percent."""
+    log_odds: float | None = None
+    coverage: float | None = None
+    model: str = ""
+    withheld: str = ""
+    reasons: tuple[str, ...] = ()
+    hits: tuple[str, ...] = ()
+    shadow_hits: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    gaps: dict[str, str] = {}
+    """Why by source."""
+    causes: tuple[str, ...] = ()
+    contributions: dict[str, float] = {}
+    """Those that are not 0."""
+    attributes: dict[str, str] = {}
+    request_id: str = ""
+    session: Authenticated | None = None
+    federation: Authenticated | None = None
+    address: str = ""
+    fingerprint: str = ""
+    browser: str = ""
+    browser_version: str = ""
+    automated: bool = False
+    radius_km: float | None = None
+    """Of `src_endpoint.location`."""
+    amr: tuple[str, ...] = ()
+
+
+class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step of a sign-in, or its end. With profile `security_control`: an assessment, or an owner's confirmation."""
+
+    category_uid: int
+    class_uid: int
+    activity_id: int
+    activity_name: str
+    type_uid: int
+    time: int
+    message: str
+    status_id: int
+    status: str
+    severity_id: int
+    severity: str
+    metadata: Metadata
+    user: User
+    service: Service
+    unmapped: Unmapped
+    is_remote: bool
+    status_code: str = ""
+    status_detail: str = ""
+    duration: int | None = None
+    is_mfa: bool | None = None
+    auth_protocol_id: int | None = None
+    auth_protocol: str = ""
+    auth_factors: tuple[Factor, ...] = ()
+    src_endpoint: Endpoint | None = None
+    session: Session | None = None
+    action_id: int | None = None
+    action: str = ""
+    disposition_id: int | None = None
+    disposition: str = ""
+    risk_score: int | None = None
+    risk_level_id: int | None = None
+    risk_level: str = ""
+    risk_details: str = ""
+    is_alert: bool | None = None
+    policy: Policy | None = None
+    observables: tuple[Observable, ...] = ()
+    enrichments: tuple[Enrichment, ...] = ()
+
+
+class RelatedEvent(Struct, frozen=True, kw_only=True):
+    """The assessment that a finding is about: its `metadata.uid` and `type_uid`."""
+
+    uid: str
+    type_uid: int
+
+
+class FindingInfo(Struct, frozen=True, kw_only=True):
+    """What was found. `uid`: the assessment's id."""
+
+    uid: str
+    title: str
+    created_time: int
+    related_events: tuple[RelatedEvent, ...]
+
+
+class Evidence(Struct, frozen=True):
+    """Whose account it was."""
+
+    user: User
+
+
+class DetectionFinding(Struct, frozen=True, kw_only=True):
+    """Fraud that somebody confirmed."""
+
+    category_uid: int
+    class_uid: int
+    activity_id: int
+    activity_name: str
+    type_uid: int
+    time: int
+    message: str
+    metadata: Metadata
+    finding_info: FindingInfo
+    evidences: tuple[Evidence, ...]
+    observables: tuple[Observable, ...]
+    unmapped: Unmapped
+    severity_id: int
+    severity: str
+    confidence_id: int
+    confidence: str
+    is_alert: bool
+    verdict_id: int
+    verdict: str
+    is_suspected_breach: bool
+
+
+Event = Authentication | DetectionFinding

@@ -1,0 +1,167 @@
+"""Lines of the decision log to export: one that says all there is to say, and any that could be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, OUTCOMES, PROTOCOLS, RISK_LEVELS
+from riskd.core.context import SOURCES, WHYS, Agent, Missing, Place, Route
+from riskd.core.record import AssessmentRecord, Authentication, Facts, OutcomeRecord, Signals
+from riskd.core.requirement import METHODS, Tier
+from tests.decision_log import decision, outcome
+
+TIME: Final = 1_764_252_300.25
+"""2025-11-27, 14:05:00.25 UTC."""
+SUBJECT: Final = "6f1ed002ab5595859014ebf0951522d9"
+ID: Final = SUBJECT[:16] + "c0ffee0123456789"
+WHOLE: Final = replace(
+    decision(0, TIME),
+    id=ID,
+    tenant="shop",
+    subject=SUBJECT,
+    request_id="r-20251127-0042",
+    facts=Facts(
+        now=TIME,
+        network="203.0.113.0/24",
+        values={"device": "9b74c9897bac770f", "fingerprint": "acbd18db4cc2f85c", "address": "37b51d194a7513e4"},
+        place=Place("NO", 59.91, 10.75, 50.0, "Oslo County", "Oslo", "Europe/Oslo", 60),
+        route=Route(64500, "Example Hosting", hosting=True, anonymizer="vpn"),
+        agent=Agent("Chrome", "142", "Windows", "11", "desktop", automated=True),
+        missing=(Missing("fingerprint", "not_sent"),),
+    ),
+    log_odds=-0.3216,
+    score=0.4203,
+    level="medium",
+    tier="PHISHING_RESISTANT",
+    satisfied=False,
+    hits=("new_device_from_hoster",),
+    shadow_hits=("vpn_at_night",),
+    reasons=("NEW_DEVICE", "HOSTING_NETWORK"),
+    contributions={"new_device": 1.25, "hosting": 0.75, "velocity": 0.0},
+    gaps=(Missing("behaviour", "not_consented"),),
+    coverage=0.82,
+    causes=("store:not_written",),
+    release="5d41402abc4b2a76b9719d911017c592",
+    model="hand-set-2",
+    session=Authentication(acr="phr", amr=("pwd",), authentication_time=TIME - 3600, start_time=TIME - 7200),
+    federation=Authentication(issuer="https://idp.example", protocol="oidc", amr=("pwd", "otp")),
+    attributes={"amount": "250.00"},
+    lists=("offices",),
+    withheld="",
+    signals=Signals(ja4="t13d1516h2_8daaf6152771_b186095e22b6"),
+    written=TIME + 0.004,
+)
+LEARNING: Final = replace(WHOLE, tier="BASELINE", satisfied=True, withheld="PHISHING_RESISTANT")
+
+
+def told(kind: str, **changes: object) -> OutcomeRecord:
+    """An outcome of `WHOLE`, a minute and a half later."""
+    usual = outcome(0, TIME + 90, kind, assessment_id=ID, tenant="shop", written=TIME + 90.5)
+    return replace(usual, **changes)
+
+
+PASSED: Final = told("challenge_passed", amr=("hwk", "pin", "mfa"), seconds=8.5)
+
+
+def _word(words: Iterable[str]) -> st.SearchStrategy[str]:
+    """One that riskd has, and now and then one of another version."""
+    return st.sampled_from([*words]) | st.text(min_size=1, max_size=12)
+
+
+_TEXT: Final = st.text(max_size=12)
+_MOMENTS: Final = st.floats(min_value=0, max_value=4e9)
+_SHARES: Final = st.floats(min_value=0, max_value=1)
+_HEXADECIMAL: Final = st.text("0123456789abcdef", min_size=32, max_size=32)
+_WORDS: Final = st.lists(st.text(min_size=1, max_size=12), max_size=3).map(tuple)
+_METHODS: Final = st.lists(_word(METHODS), max_size=4).map(tuple)
+_GAPS: Final = st.lists(
+    st.builds(Missing, st.sampled_from([*SOURCES]), st.sampled_from(WHYS)), max_size=3, unique_by=lambda gap: gap.source
+).map(tuple)
+_SAID: Final = st.none() | st.builds(
+    Authentication,
+    acr=st.text(max_size=8),
+    amr=_METHODS,
+    authentication_time=st.none() | _MOMENTS,
+    issuer=st.text(max_size=8),
+    start_time=st.none() | _MOMENTS,
+    protocol=_word(PROTOCOLS),
+)
+_FACTS: Final = st.builds(
+    Facts,
+    now=_MOMENTS,
+    network=st.sampled_from(["203.0.113.0/24", "2001:db8:85a3::/48", ""]),
+    values=st.dictionaries(st.sampled_from(["device", "fingerprint", "address", "country"]), _HEXADECIMAL),
+    place=st.none()
+    | st.builds(
+        Place,
+        st.sampled_from(["NO", "AU", ""]),
+        st.floats(-90, 90),
+        st.floats(-180, 180),
+        st.floats(1, 20_038),
+        _TEXT,
+        _TEXT,
+    ),
+    route=st.none() | st.builds(Route, st.integers(0, 2**32 - 1), _TEXT, st.booleans(), st.sampled_from(["", "tor"])),
+    agent=st.none()
+    | st.builds(
+        Agent,
+        _TEXT,
+        _TEXT,
+        _word(["Windows", "Mac OS X", "iOS", "Android", "Ubuntu", "Chrome OS"]),
+        _TEXT,
+        _word(["desktop", "mobile", "tablet", "tv", "bot", "other"]),
+        st.booleans(),
+    ),
+    missing=_GAPS,
+)
+assessments: Final = st.builds(
+    AssessmentRecord,
+    id=_HEXADECIMAL,
+    time=_MOMENTS,
+    tenant=_TEXT,
+    domain=_word(DOMAINS),
+    journey=_word(JOURNEYS),
+    subject=_HEXADECIMAL,
+    request_id=_TEXT,
+    credential_result=_word(CREDENTIAL_RESULTS),
+    facts=_FACTS,
+    vector=st.just(()),
+    log_odds=st.floats(-50, 50),
+    score=_SHARES,
+    level=_word(RISK_LEVELS[1:]),
+    tier=_word([tier.name for tier in Tier]),
+    satisfied=st.booleans(),
+    hits=_WORDS,
+    shadow_hits=_WORDS,
+    reasons=_WORDS,
+    contributions=st.none() | st.dictionaries(st.text(max_size=8), st.floats(-9, 9), max_size=3),
+    gaps=_GAPS,
+    coverage=_SHARES,
+    causes=_WORDS,
+    release=_TEXT,
+    model=_TEXT,
+    session=_SAID,
+    federation=_SAID,
+    attributes=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=2),
+    lists=_WORDS,
+    withheld=_word([tier.name for tier in Tier]),
+    signals=st.none() | st.builds(Signals, ja4=_TEXT),
+    written=st.none() | _MOMENTS,
+)
+outcomes: Final = st.builds(
+    OutcomeRecord,
+    assessment_id=_HEXADECIMAL,
+    time=_MOMENTS,
+    tenant=_TEXT,
+    domain=_word(DOMAINS),
+    journey=_word(JOURNEYS),
+    kind=_word(OUTCOMES),
+    amr=_METHODS,
+    seconds=st.none() | st.floats(0, 86_400),
+    taught=st.integers(0, 8),
+    written=st.none() | _MOMENTS,
+)

@@ -1,0 +1,184 @@
+"""Lines of the decision log as events of OCSF, held against the schema itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from msgspec import json as encoder
+from msgspec.structs import replace
+
+from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
+from riskd.core.context import Place
+from riskd.core.record import AssessmentRecord, OutcomeRecord, decode, encode
+from riskd.core.requirement import METHODS, Tier
+from riskd.offline.siem.events import FACTORS, FRAUD, LEVELS, event
+from riskd.offline.siem.events import OUTCOMES as MAPPED
+from tests.decision_log import decision, outcome
+from tests.offline.siem.ocsf import Json, violations
+from tests.offline.siem.records import ID, LEARNING, PASSED, SUBJECT, TIME, WHOLE, assessments, outcomes, told
+
+Record = AssessmentRecord | OutcomeRecord
+
+
+def written(record: Record) -> Json:
+    """The event as whoever reads it sees it."""
+    return json.loads(encoder.encode(event(record)))
+
+
+@settings(max_examples=300)
+@given(assessments | outcomes)
+def test_every_event_is_what_the_schema_says(record: Record) -> None:
+    """Whatever a line has: nothing raises, and the published schema has no objection."""
+    assert violations(written(record)) == []
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("tier", [tier.name for tier in Tier])
+def test_every_word_of_an_assessment_is_known_to_the_schema(tier: str, domain: str, journey: str) -> None:
+    """Each journey, domain, tier and level, satisfied or not."""
+    for level in LEVELS:
+        for satisfied in (True, False):
+            one = replace(WHOLE, domain=domain, journey=journey, tier=tier, level=level, satisfied=satisfied)
+            assert violations(written(one)) == []
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+@pytest.mark.parametrize("journey", JOURNEYS)
+def test_every_outcome_is_known_to_the_schema(journey: str, kind: str) -> None:
+    """Each kind, of each journey."""
+    assert violations(written(told(kind, journey=journey, amr=tuple(METHODS), seconds=1.5))) == []
+
+
+NOTHING_SEEN: Final[dict[str, object]] = {"observables": []}
+PLACED: Final = {"uid": "x", "location": {"country": "NO", "coordinates": [10.75, 59.91]}}
+SPOILT: Final[dict[str, tuple[dict[str, object], str]]] = {
+    "required": ({"user": {"domain": "shop"}} | NOTHING_SEEN, "is not valid under any of the given schemas"),
+    "mistyped": ({"time": "now"}, "'now' is not of type 'integer'"),
+    "no number of it": ({"status_id": 7, "status": "New"}, "7 is not one of"),
+    "unknown": ({"address": "203.0.113.7"}, "'address' was unexpected"),
+    "deprecated": ({"src_endpoint": PLACED} | NOTHING_SEEN, "location.coordinates is deprecated"),
+    "no address": ({"src_endpoint": {"ip": "203.0.113.0/24"}} | NOTHING_SEEN, "does not match"),
+    "another caption": ({"status": "Failure"}, "status is 'Failure' beside 1, Success"),
+    "no text beside 99": ({"status_id": 99, "status": ""}, "status is '' beside 99, Other"),
+    "another type": ({"type_uid": 300201}, "type_uid 300201"),
+    "not in the event": ({"user": {"uid": "y"}}, "observable {'name': 'user.uid'"),
+    "no profile": ({"metadata": {"version": "1.8.0", "product": {"name": "riskd"}}}, "'risk_score'"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_the_oracle_objects(name: str) -> None:
+    """To an event that is spoilt, and for that reason."""
+    changes, why = SPOILT[name]
+    assert violations(written(replace(WHOLE, satisfied=True))) == []
+    objection, *more = violations(written(replace(WHOLE, satisfied=True)) | changes)
+    assert why in objection
+    assert more == []
+
+
+def test_all_that_an_outcome_can_be_is_mapped() -> None:
+    """No kind of outcome and no method that is a factor is forgotten."""
+    assert {*MAPPED, FRAUD} == {*OUTCOMES}
+    assert {*FACTORS} == {*METHODS} - {"mfa", "mca", "geo", "rba", "user"}
+
+
+ANSWERS: Final = {
+    "allowed": (decision(1, TIME), (6, 1, 1, 1, False)),
+    "challenged": (decision(1, TIME, tier="STEP_UP", satisfied=False), (6, 99, 99, 99, False)),
+    "satisfied already": (decision(1, TIME, tier="STEP_UP", satisfied=True), (6, 1, 1, 1, False)),
+    "denied": (decision(1, TIME, tier="DENY", satisfied=False, level="medium"), (6, 2, 2, 2, True)),
+    "wrong password": (decision(1, TIME, credential_result="failed"), (6, 2, 1, 1, False)),
+    "high": (decision(1, TIME, tier="STEP_UP", satisfied=False, level="high"), (6, 99, 99, 99, True)),
+    "learning": (decision(1, TIME, withheld="DENY", level="high"), (6, 1, 3, 15, True)),
+    "another journey": (decision(1, TIME, journey="payment"), (99, 1, 1, 1, False)),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_an_answer_becomes(name: str) -> None:
+    """Activity, status, action, disposition, and whether it is an alert."""
+    record, expected = ANSWERS[name]
+    said = written(record)
+    assert tuple(said[key] for key in ("activity_id", "status_id", "action_id", "disposition_id", "is_alert")) == (
+        expected
+    )
+
+
+CAME: Final = {
+    "challenge_passed": (3002, 6, 1),
+    "challenge_failed": (3002, 6, 2),
+    "challenge_abandoned": (3002, 6, 99),
+    "session_established": (3002, 1, 1),
+    "sign_in_abandoned": (3002, 1, 99),
+    "confirmed_legitimate": (3002, 6, 99),
+    "recovery_completed": (3002, 6, 1),
+    "recovery_failed": (3002, 6, 2),
+    "confirmed_fraud": (2004, 1, None),
+}
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_what_an_outcome_of_a_login_becomes(kind: str) -> None:
+    """Class, activity and status: a logon succeeded only where a session is said to have been established."""
+    said = written(outcome(1, TIME, kind))
+    assert (said["class_uid"], said["activity_id"], said.get("status_id")) == CAME[kind]
+
+
+def test_no_assessment_is_a_logon() -> None:
+    """riskd was asked; whether somebody came in, an outcome says."""
+    assert {written(record)["activity_name"] for record, _ in ANSWERS.values()} == {"Preauth", "Payment"}
+
+
+def test_an_attempt_and_what_became_of_it_are_found_together() -> None:
+    """One correlation id, one user; a finding names the event that it is about."""
+    attempt, passed, fraud = written(WHOLE), written(PASSED), written(told(FRAUD))
+    assert {one["metadata"]["correlation_uid"] for one in (attempt, passed, fraud)} == {ID}
+    assert attempt["user"]["uid"] == passed["user"]["uid"] == fraud["evidences"][0]["user"]["uid"] == SUBJECT[:16]
+    assert fraud["finding_info"]["related_events"] == [{"uid": attempt["metadata"]["uid"], "type_uid": 300206}]
+    assert attempt["type_uid"] == 300206
+
+
+def test_a_line_is_one_event_for_ever() -> None:
+    """Its id is the same at each export, and another than that of every other event."""
+    lines: list[Record] = [WHOLE, *(told(kind) for kind in OUTCOMES), told("challenge_failed", time=TIME + 91)]
+    ids = [written(line)["metadata"]["uid"] for line in lines]
+    assert len({*ids}) == len(lines)
+    assert ids == [written(line)["metadata"]["uid"] for line in lines]
+
+
+@settings(max_examples=100)
+@given(assessments | outcomes)
+def test_what_is_read_from_the_log_is_told_the_same(record: Record) -> None:
+    """A line that was written and read again makes the same event."""
+    again = decode(encode(record))
+    assert isinstance(again, AssessmentRecord | OutcomeRecord)
+    assert written(again) == written(record)
+
+
+def test_nothing_of_behaviour_or_the_vector_is_told() -> None:
+    """What nobody in a SIEM asks for stays in the log."""
+    said = encoder.encode(event(replace(WHOLE, vector=(0.123456789,)))).decode()
+    assert "0.123456789" not in said
+    assert "vector" not in json.loads(said)["unmapped"]
+    assert "signals" not in json.loads(said)["unmapped"]
+
+
+def test_a_place_without_coordinates_is_on_no_map() -> None:
+    """A database that knows the country alone puts nobody into the Gulf of Guinea."""
+    facts = replace(WHOLE.facts, place=Place("NO", 0.0, 0.0, 20_038.0, "Oslo County", "Oslo"))
+    assert written(replace(WHOLE, facts=facts))["src_endpoint"]["location"] == {
+        "country": "NO",
+        "city": "Oslo",
+        "desc": "Oslo County",
+    }
+
+
+def test_learning_is_told_as_observed() -> None:
+    """Risk that a journey in learning mode asked nothing for: not allowed by decision, and the policy not applied."""
+    said = written(LEARNING)
+    assert (said["action"], said["disposition"], said["policy"]["is_applied"]) == ("Observed", "Detected", False)
+    assert said["unmapped"]["withheld"] == "PHISHING_RESISTANT"
