@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -16,15 +18,28 @@ def private(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
 
-def put(path: Path, content: bytes) -> None:
-    """Write a file whole: whoever reads sees the old one or the new one, whenever the machine dies."""
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write whole: whoever reads sees the old one or, at the end, the new one, whenever the machine dies.
+
+    Of one whose writing raises nothing is left.
+    """
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}{DRAFT}")
-    with private(draft) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with private(draft) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file `whole`."""
+    with whole(path) as file:
+        file.write(content)
 
 
 def sync(path: Path) -> None:

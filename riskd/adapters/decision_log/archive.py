@@ -141,13 +141,20 @@ class FileLogArchive:
 
     def lines(self, path: Path) -> Iterator[bytes]:
         """As `files.read_segment`, but without what is to be erased."""
-        wanted, at = concerning((entry for _, entry in self._erasures()), path.name), 0
+        for line, _ in self.lines_from(path, 0):
+            yield line
+
+    def lines_from(self, path: Path, start: int) -> Iterator[tuple[bytes, int]]:
+        """As `lines`, from an offset at which a line begins; each with the offset at which the next one does."""
+        wanted, at = concerning((entry for _, entry in self._erasures()), path.name), start
         with opened(path) as segment:
+            segment.seek(start)
             for line in segment:
                 ours = head(line) if wanted else None
-                if whole(line) and not (ours is not None and due(wanted.get(ours.place, []), path.name, at)):
-                    yield line[:-1]
+                gone = ours is not None and due(wanted.get(ours.place, []), path.name, at)
                 at += len(line)
+                if whole(line) and not gone:
+                    yield line[:-1], at
 
     def remember(self) -> bool:
         """Keep erasures that are done with from now on, as long as lines: a copy must hear of them. Whether that was

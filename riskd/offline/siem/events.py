@@ -8,106 +8,39 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import Struct
-
 from riskd.core.context import Agent, Place, Route
 from riskd.core.record import AssessmentRecord, Facts, OutcomeRecord, written
 from riskd.core.requirement import METHODS
 from riskd.core.stored import PLACE
 from riskd.offline.siem import schema
 from riskd.offline.siem.schema import OTHER, Authentication, DetectionFinding, Observable, Unmapped
+from riskd.offline.siem.words import (
+    ALLOWED,
+    AUTHENTICATION,
+    CHALLENGED,
+    DENIED,
+    DEVICES,
+    END,
+    EXONERATED,
+    FACTORS,
+    FAILURE,
+    FINDING,
+    FRAUD,
+    JOURNEYS,
+    LEGITIMATE,
+    LEVELS,
+    OBSERVED,
+    OUTCOMES,
+    PROTOCOLS,
+    STEP,
+    SUCCESS,
+    SYSTEMS,
+    Came,
+    Control,
+    Level,
+    Word,
+)
 
-Word = tuple[int, str]
-"""A number of an enumeration, and the text beside it."""
-
-AUTHENTICATION: Final = 3002
-FINDING: Final = 2004
-STEP: Final[Word] = (6, "Preauth")
-END: Final[Word] = (1, "Logon")
-JOURNEYS: Final = {
-    "registration": "Registration",
-    "recovery": "Recovery",
-    "profile_update": "Profile Update",
-    "payment": "Payment",
-    "session": "Session",
-}
-"""Activities that OCSF has no number for. A login is `STEP` until it is at its `END`."""
-SUCCESS: Final[Word] = (1, "Success")
-FAILURE: Final[Word] = (2, "Failure")
-CHALLENGED: Final[Word] = (OTHER, "Challenged")
-ABANDONED: Final[Word] = (OTHER, "Abandoned")
-
-
-class Level(Struct, frozen=True):
-    """What a level of risk is in OCSF."""
-
-    risk: Word
-    severity: Word
-
-
-LEVELS: Final = {
-    "low": Level((1, "Low"), (1, "Informational")),
-    "medium": Level((2, "Medium"), (2, "Low")),
-    "high": Level((3, "High"), (3, "Medium")),
-}
-
-
-class Control(Struct, frozen=True):
-    """What riskd did: the action, and what came of it."""
-
-    action: Word
-    disposition: Word
-
-
-ALLOWED: Final = Control((1, "Allowed"), (1, "Allowed"))
-DENIED: Final = Control((2, "Denied"), (2, "Blocked"))
-OBSERVED: Final = Control((3, "Observed"), (15, "Detected"))
-EXONERATED: Final[Word] = (10, "Exonerated")
-
-
-class Came(Struct, frozen=True):
-    """What an outcome is in OCSF. `end`: of a sign-in, where others are steps of it."""
-
-    status: Word
-    end: bool = False
-
-
-OUTCOMES: Final = {
-    "challenge_passed": Came(SUCCESS),
-    "challenge_failed": Came(FAILURE),
-    "challenge_abandoned": Came(ABANDONED),
-    "session_established": Came(SUCCESS, end=True),
-    "sign_in_abandoned": Came(ABANDONED, end=True),
-    "confirmed_legitimate": Came((OTHER, "Confirmed Legitimate")),
-    "recovery_completed": Came(SUCCESS),
-    "recovery_failed": Came(FAILURE),
-}
-"""Every outcome but `confirmed_fraud`, which is a finding."""
-FRAUD: Final = "confirmed_fraud"
-LEGITIMATE: Final = "confirmed_legitimate"
-FACTORS: Final[dict[str, Word]] = {
-    "sms": (1, "SMS"),
-    "kba": (2, "Security Question"),
-    "tel": (3, "Phone Call"),
-    **dict.fromkeys(("face", "fpt", "iris", "retina", "vbm"), (4, "Biometric")),
-    "otp": (7, "OTP"),
-    "pwd": (11, "Password"),
-    **{method: (OTHER, method) for method in ("hwk", "pin", "pop", "sc", "swk", "wia")},
-}
-"""Methods of RFC 8176. A key (`hwk`, `swk`) may be WebAuthn's or not. What is left says not by what somebody
-authenticated (`mfa`, `mca`), or is no factor (`geo`, `rba`, `user`)."""
-PROTOCOLS: Final[dict[str, Word]] = {"oidc": (4, "OpenID"), "saml": (5, "SAML"), "oauth2": (6, "OAUTH 2.0")}
-DEVICES: Final = {"desktop": (2, "Desktop"), "tablet": (4, "Tablet"), "mobile": (5, "Mobile")}
-SYSTEMS: Final[dict[str, Word]] = {
-    "Windows": (100, "Windows"),
-    **dict.fromkeys(("Linux", "Ubuntu", "Debian", "Fedora", "Red Hat", "CentOS", "SUSE", "Gentoo"), (200, "Linux")),
-    "Windows Phone": (101, "Windows Mobile"),
-    "Android": (201, "Android"),
-    "Mac OS X": (300, "macOS"),
-    "iOS": (301, "iOS"),
-    "Solaris": (400, "Solaris"),
-}
-"""By the names that parsed user agents have."""
 _MACHINE: Final = 4
 _PERSON: Final = 1
 _ANYWHERE_KM: Final = 20_000.0

@@ -14,8 +14,9 @@ from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
 from riskd.core.context import Place
 from riskd.core.record import AssessmentRecord, OutcomeRecord, decode, encode
 from riskd.core.requirement import METHODS, Tier
-from riskd.offline.siem.events import FACTORS, FRAUD, LEVELS, event
-from riskd.offline.siem.events import OUTCOMES as MAPPED
+from riskd.offline.siem.events import event
+from riskd.offline.siem.words import FACTORS, FRAUD, LEVELS
+from riskd.offline.siem.words import OUTCOMES as MAPPED
 from tests.decision_log import decision, outcome
 from tests.offline.siem.ocsf import Json, violations
 from tests.offline.siem.records import ID, LEARNING, PASSED, SUBJECT, TIME, WHOLE, assessments, outcomes, told

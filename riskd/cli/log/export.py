@@ -1,0 +1,182 @@
+"""`riskd log export`: decisions for a SIEM."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
+
+from riskd.cli.arguments import moment
+from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import progress
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from riskd.offline.siem.feed import Mark, Teller
+
+OK: Final = 0
+DAMAGED: Final = 1
+LOOK_SECONDS: Final = 1.0
+"""Between two looks at a log that is followed, and at most between two writings of a bookmark."""
+COUNTED: Final = {
+    "assessments": "assessments told (Authentication)",
+    "outcomes": "outcomes told (Authentication)",
+    "findings": "cases of confirmed fraud told (Detection Finding)",
+    "repeats": "repeated answers left out: their assessment was told",
+    "shadow": "lines of shadow releases left out: they decided nothing",
+    "unreadable": "lines left out that are no records",
+}
+_DESCRIPTION: Final = """\
+Tell decisions and their outcomes to a SIEM: each as one event in JSON on a line of its own, by the Open Cybersecurity
+Schema Framework (OCSF 1.8.0). Erased subjects are left out. docs/siem.md says what becomes of what."""
+_EPILOG: Final = """\
+What was told is counted on stderr, or with --to on standard output.
+
+exit codes: 0 done; 1 done, and lines were left out that are no records; 2 refused: the settings, arguments or files"""
+
+
+def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `log export`."""
+    export = actions.add_parser(
+        "export",
+        help="tell decisions and outcomes to a SIEM, as OCSF",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    export.add_argument(
+        "log",
+        metavar="LOG",
+        nargs="?",
+        help="directory of a decision log (default: log.dir); - reads its lines from standard input, as they arrive",
+    )
+    export.add_argument("--format", choices=("ocsf",), default="ocsf", help="of the events (default: %(default)s)")
+    export.add_argument(
+        "--since", metavar="TIME", type=moment, help="lines written from then on, as 2026-11-01 or 2026-11-01T12:00Z"
+    )
+    export.add_argument("--to", metavar="FILE", type=Path, help="write a file, whole at the end (default: print)")
+    export.add_argument("--follow", action="store_true", help="go on with what is written from now on, until stopped")
+    export.add_argument(
+        "--bookmark", metavar="FILE", type=Path, help="go on where the run before stopped, which this file remembers"
+    )
+    add_arguments(export)
+    export.add_argument("--json", action="store_true", help="print the counts as JSON")
+    export.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.offline.siem.feed import Teller
+
+    _check(args)
+    teller = Teller(args.since if args.since is not None else float("-inf"))
+    if args.log == "-":
+        _stream(args.to, teller)
+    else:
+        _export(args, teller)
+    _print(teller.counts, sys.stdout if args.to else sys.stderr, as_json=args.json)
+    return DAMAGED if teller.counts["unreadable"] else OK
+
+
+def _check(args: argparse.Namespace) -> None:
+    from riskd.core.errors import InvalidSettings, Problem
+
+    problems = [
+        Problem(f"--{flag}", "is for a log in a directory", "name the directory, or leave it out")
+        for flag in ("follow", "bookmark")
+        if args.log == "-" and getattr(args, flag)
+    ]
+    if args.follow and args.to:
+        problems.append(Problem("--follow", "never ends, and --to writes at the end", "leave one of them out"))
+    if problems:
+        raise InvalidSettings(problems)
+
+
+@contextmanager
+def _output(to: Path | None) -> Iterator[BinaryIO]:
+    from riskd.core.errors import InvalidSettings, Problem
+    from riskd.files import whole
+
+    if to is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        with whole(to) as file:
+            yield file
+    except OSError as error:
+        raise InvalidSettings([Problem(str(to), f"cannot be written: {error.strerror}")]) from error
+
+
+def _stream(to: Path | None, teller: Teller) -> None:
+    from riskd.offline.siem.feed import streamed
+
+    with _output(to) as file:
+        for events in streamed(sys.stdin.fileno(), teller):
+            file.writelines(events)
+            file.flush()
+
+
+def _export(args: argparse.Namespace, teller: Teller) -> None:
+    from riskd.offline.siem.feed import Feed, located
+    from riskd.progress import unseen
+    from riskd.wiring import open_archive
+
+    named = str(located(Path(args.log))) if args.log else None
+    settings = given(args, {"log.dir": named}).settings
+    directory, bookmark = Path(settings.log.dir), _Bookmark(args.bookmark)
+    feed = Feed(open_archive(settings), directory, teller, bookmark.marks)
+    if not (args.follow and directory.is_dir()):
+        feed.check()
+    quiet = args.follow or (sys.stdout.isatty() and not args.to)
+    with _output(args.to) as file, nullcontext(unseen) if quiet else progress() as begin:
+        while True:
+            for events in feed.events(begin("log", feed.size())):
+                file.writelines(events)
+                file.flush()
+                if not args.to:
+                    bookmark.move(feed.marks, LOOK_SECONDS)
+            if not args.follow:
+                break
+            bookmark.move(feed.marks)
+            time.sleep(LOOK_SECONDS)
+    bookmark.move(feed.marks)
+
+
+class _Bookmark:
+    """How far a log was told, in a file if there is one."""
+
+    def __init__(self, file: Path | None) -> None:
+        """Raises InvalidFile."""
+        from riskd.offline.siem.feed import marks_in
+
+        self.marks = marks_in(file) if file else {}
+        self._file = file
+        self._moved = 0.0
+
+    def move(self, marks: Mapping[str, Mark], after: float = 0.0) -> None:
+        """Remember that so much was delivered, unless less than `after` seconds ago. Raises InvalidSettings."""
+        from riskd.core.errors import InvalidSettings, Problem
+        from riskd.offline.siem.feed import keep
+
+        now = time.monotonic()
+        if self._file is None or marks == self.marks or now - self._moved < after:
+            return
+        self.marks, self._moved = dict(marks), now
+        try:
+            keep(self.marks, self._file)
+        except OSError as error:
+            raise InvalidSettings([Problem(str(self._file), f"cannot be written: {error.strerror}")]) from error
+
+
+def _print(counts: Counter[str], file: TextIO, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({kind: counts[kind] for kind in COUNTED}), file=file)
+        return
+    for kind, meaning in COUNTED.items():
+        if counts[kind]:
+            print(f"{counts[kind]:>10,}  {meaning}", file=file)

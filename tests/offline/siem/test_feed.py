@@ -1,0 +1,241 @@
+"""A log that is told to a SIEM: each line once, whoever writes, rewrites or reads it meanwhile."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import pytest
+
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
+from riskd.adapters.memory import NullMeter
+from riskd.core.errors import InvalidFile
+from riskd.core.record import Record, ShadowRecord, encode
+from riskd.offline.siem.feed import LONGEST, MANY, Feed, Mark, Teller, keep, marks_in, streamed
+from riskd.progress import unseen
+from tests.decision_log import SEGMENT, decision, outcome, write
+from tests.offline.siem.records import TIME
+
+NEXT: Final = "20260101T010000.000000-w0-1.jsonl"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> FileLogArchive:
+    return FileLogArchive(tmp_path, 3600.0, 600.0)
+
+
+def uids(events: Sequence[bytes]) -> list[str]:
+    return [json.loads(event)["metadata"]["uid"][28:32] for event in events]
+
+
+def told(archive: FileLogArchive, directory: Path, marks: dict[str, Mark], teller: Teller | None = None) -> list[str]:
+    """The last digits of the assessments that are told now. `marks` move on."""
+    feed = Feed(archive, directory, teller or Teller(), marks)
+    found = [event for batch in feed.events(unseen("", 0)) for event in batch]
+    marks.clear()
+    marks |= feed.marks
+    return uids(found)
+
+
+def lines(first: int, *more: int) -> list[Record]:
+    return [decision(number, TIME + 10 * number) for number in (first, *more)]
+
+
+def test_every_line_is_told_once(tmp_path: Path, archive: FileLogArchive) -> None:
+    """However often one looks, and however the log has grown meanwhile; a half line waits until it is whole."""
+    marks: dict[str, Mark] = {}
+    write(tmp_path / SEGMENT, *lines(1, 2))
+    assert told(archive, tmp_path, marks) == ["0001", "0002"]
+    assert told(archive, tmp_path, marks) == []
+    (third,) = lines(3)
+    with (tmp_path / SEGMENT).open("ab") as segment:
+        segment.write(encode(third)[:100])
+    assert told(archive, tmp_path, marks) == []
+    with (tmp_path / SEGMENT).open("ab") as segment:
+        segment.write(encode(third)[100:] + b"\n")
+    write(tmp_path / NEXT, *lines(4))
+    assert told(archive, tmp_path, marks) == ["0003", "0004"]
+    assert told(archive, tmp_path, marks) == []
+
+
+def test_a_reader_that_stops_goes_on_where_it_was(tmp_path: Path, archive: FileLogArchive) -> None:
+    """In the middle of a segment, packed or not: the marks are those of what was handed over, and no more."""
+    for name in (SEGMENT, NEXT + ".gz"):
+        for path in tmp_path.glob("*.jsonl*"):
+            path.unlink()
+        write(tmp_path / name, *lines(*range(3 * MANY + 10)))
+        first = Feed(archive, tmp_path, Teller(), {})
+        batches = first.events(unseen("", 0))
+        before = [*next(batches), *next(batches)]
+        after = told(archive, tmp_path, dict(first.marks))
+        assert [*uids(before), *after] == [f"{number:04x}" for number in range(3 * MANY + 10)]
+
+
+def test_a_segment_that_is_packed_is_not_told_again(tmp_path: Path, archive: FileLogArchive) -> None:
+    """Whoever packs finished segments makes other files of the same lines; what was not told yet is."""
+    marks: dict[str, Mark] = {}
+    write(tmp_path / SEGMENT, *lines(1, 2))
+    assert told(archive, tmp_path, marks) == ["0001", "0002"]
+    content = (tmp_path / SEGMENT).read_bytes() + encode(lines(3)[0]) + b"\n"
+    (tmp_path / SEGMENT).unlink()
+    (tmp_path / f"{SEGMENT}.gz").write_bytes(gzip.compress(content))
+    assert told(archive, tmp_path, marks) == ["0003"]
+    assert told(archive, tmp_path, marks) == []
+
+
+def test_the_erased_are_not_told(tmp_path: Path, archive: FileLogArchive) -> None:
+    """Neither before their lines are gone nor after; and of a segment that was rewritten nothing is lost, and nothing
+    comes again but the last second."""
+    marks: dict[str, Mark] = {}
+    ours, other = decision(0xA << 124 | 1, TIME), decision(2, TIME + 10)
+    write(tmp_path / SEGMENT, ours, other, decision(3, TIME + 20))
+    archive.forget([bytes.fromhex(ours.id[:16])])
+    assert told(archive, tmp_path, marks) == ["0002", "0003"]
+    with (tmp_path / SEGMENT).open("ab") as segment:
+        segment.write(encode(decision(4, TIME + 30)) + b"\n")
+    assert archive.compact({}, Event()) is not None
+    assert ours.id.encode() not in (tmp_path / SEGMENT).read_bytes()
+    assert told(archive, tmp_path, marks) == ["0003", "0004"]
+    assert told(archive, tmp_path, marks) == []
+
+
+def test_segments_that_are_gone_are_forgotten(tmp_path: Path, archive: FileLogArchive) -> None:
+    """A bookmark does not grow with the years."""
+    marks: dict[str, Mark] = {}
+    write(tmp_path / SEGMENT, *lines(1))
+    told(archive, tmp_path, marks)
+    (tmp_path / SEGMENT).unlink()
+    write(tmp_path / NEXT, *lines(2))
+    assert told(archive, tmp_path, marks) == ["0002"]
+    assert marks.keys() == {NEXT}
+
+
+def test_what_was_written_before_is_passed_over(tmp_path: Path, archive: FileLogArchive) -> None:
+    """By the moment of writing: an attempt that names an earlier time was told of later."""
+    late = decision(3, TIME - 86_400, written=TIME + 50)
+    write(tmp_path / SEGMENT, *lines(1, 2), late)
+    assert told(archive, tmp_path, {}, Teller(since=TIME + 20)) == ["0002", "0003"]
+    os.utime(tmp_path / SEGMENT, (TIME, TIME))
+    assert told(archive, tmp_path, {}, Teller(since=TIME + 20)) == []
+
+
+def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
+    """For what it is; and one that is damaged hides none behind it."""
+    attempt = decision(1, TIME)
+    repeat = b'{"type":"repeat","id":"1","time":1.0,"tenant":"","domain":"customer","journey":"login","request_id":"r",'
+    repeat += b'"score":0.1,"level":"low","tier":"BASELINE","satisfied":true,"reasons":[],"causes":[],"release":"r",'
+    repeat += b'"model":"m"}'
+    shadow = ShadowRecord(
+        id="1",
+        time=TIME,
+        tenant="",
+        domain="customer",
+        journey="login",
+        log_odds=0.0,
+        score=0.5,
+        level="low",
+        tier="BASELINE",
+        satisfied=True,
+        hits=(),
+        shadow_hits=(),
+        causes=(),
+        release="s",
+        model="m",
+        beside="r",
+    )
+    far = encode(decision(4, TIME)).replace(str(TIME).encode(), b"1e307")
+    fates = outcome(1, TIME, "challenge_failed"), outcome(1, TIME, "confirmed_fraud")
+    write(tmp_path / SEGMENT, attempt, b"{}", b"\xff\xfe", far, repeat, shadow, *fates)
+    teller = Teller()
+    assert told(archive, tmp_path, {}, teller) == ["0001", "0001", "0001"]
+    assert teller.counts == {
+        "assessments": 1,
+        "outcomes": 1,
+        "findings": 1,
+        "repeats": 1,
+        "shadow": 1,
+        "unreadable": 3,
+    }
+
+
+def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, archive: FileLogArchive) -> None:
+    """As by everybody who reads logs."""
+    (tmp_path / f"{SEGMENT}.gz").write_bytes(b"\x1f\x8b broken")
+    with pytest.raises(InvalidFile, match=f"{SEGMENT}.gz: cannot be read"):
+        told(archive, tmp_path, {})
+
+
+def test_a_writer_and_a_reader_at_once(tmp_path: Path, archive: FileLogArchive) -> None:
+    """A service that writes segment after segment, and prunes none: nothing is lost, nothing comes twice."""
+    log = FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(segment_bytes=20_000))
+    wrote = threading.Event()
+
+    def work() -> None:
+        for number in range(500):
+            assert log.append(encode(decision(number, TIME + number)))
+        log.close()
+        wrote.set()
+
+    found: list[str] = []
+    marks: dict[str, Mark] = {}
+    writer = threading.Thread(target=work)
+    writer.start()
+    while not wrote.is_set():
+        found += told(archive, tmp_path, marks)
+    writer.join()
+    found += told(archive, tmp_path, marks)
+    assert sorted(found) == [f"{number:04x}" for number in range(500)]
+    assert len(marks) > 10
+
+
+def test_a_bookmark_comes_back_as_it_was(tmp_path: Path) -> None:
+    """One that is not there yet is empty; what is none is refused by name."""
+    marks = {SEGMENT: Mark(100, 10**18, 90, 50, 4711, TIME), NEXT: Mark()}
+    assert marks_in(tmp_path / "bookmark") == {}
+    keep(marks, tmp_path / "bookmark")
+    assert marks_in(tmp_path / "bookmark") == marks
+    (tmp_path / "bookmark").write_text("[]")
+    with pytest.raises(InvalidFile, match="is no bookmark"):
+        marks_in(tmp_path / "bookmark")
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reading, writing = os.pipe()
+    yield reading, writing
+    os.close(reading)
+
+
+def test_a_stream_is_told_as_it_comes(pipe: tuple[int, int]) -> None:
+    """A line that is whole does not wait for the next one, however it arrives."""
+    reading, writing = pipe
+    events, one = streamed(reading, Teller()), encode(decision(1, TIME)) + b"\n"
+    for piece in (one, one[:50], one[50:] + one):
+        os.write(writing, piece)
+        if piece.endswith(b"\n"):
+            assert uids(next(events)) == ["0001"] * piece.count(b"\n")
+    os.close(writing)
+    assert [*events] == []
+
+
+def test_a_stream_takes_bounded_memory(pipe: tuple[int, int]) -> None:
+    """A line without an end is let go, and the next one is read; one that is cut short at the end is counted."""
+    reading, writing = pipe
+    one = encode(decision(1, TIME))
+
+    def feed() -> None:
+        with os.fdopen(writing, "wb") as file:
+            file.write(b"x" * (3 * LONGEST) + b"\n" + one + b"\n" + one[:-5])
+
+    writer = threading.Thread(target=feed)
+    writer.start()
+    teller = Teller()
+    assert uids([event for batch in streamed(reading, teller) for event in batch]) == ["0001"]
+    writer.join()
+    assert teller.counts == {"assessments": 1, "unreadable": 2}
