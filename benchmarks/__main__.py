@@ -27,6 +27,7 @@ PARTS: Final[dict[str, str]] = {
     "redis": "Histories on Redis, beside LMDB and bare round trips",
     "gather": "Geo and user agents",
     "decision_log": "The decision log",
+    "siem": "Decisions for a SIEM",
     "pepper": "Layers of the pepper",
     "shadow": "A release in shadow",
     "drift": "Watching drift",

@@ -12,34 +12,8 @@ from riskd.core.context import Agent, Place, Route
 from riskd.core.record import AssessmentRecord, Facts, OutcomeRecord, written
 from riskd.core.requirement import METHODS
 from riskd.core.stored import PLACE
-from riskd.offline.siem import schema
+from riskd.offline.siem import schema, words
 from riskd.offline.siem.schema import OTHER, Authentication, DetectionFinding, Observable, Unmapped
-from riskd.offline.siem.words import (
-    ALLOWED,
-    AUTHENTICATION,
-    CHALLENGED,
-    DENIED,
-    DEVICES,
-    END,
-    EXONERATED,
-    FACTORS,
-    FAILURE,
-    FINDING,
-    FRAUD,
-    JOURNEYS,
-    LEGITIMATE,
-    LEVELS,
-    OBSERVED,
-    OUTCOMES,
-    PROTOCOLS,
-    STEP,
-    SUCCESS,
-    SYSTEMS,
-    Came,
-    Control,
-    Level,
-    Word,
-)
 
 _MACHINE: Final = 4
 _PERSON: Final = 1
@@ -51,7 +25,7 @@ def event(record: AssessmentRecord | OutcomeRecord) -> schema.Event:
     """The event of a line. Nothing is said that the line does not say. Never raises, whatever words the line has."""
     if isinstance(record, AssessmentRecord):
         return _assessed(record)
-    return _fraud(record) if record.kind == FRAUD else _became(record)
+    return _fraud(record) if record.kind == words.FRAUD else _became(record)
 
 
 def _assessed(one: AssessmentRecord) -> Authentication:
@@ -62,11 +36,11 @@ def _assessed(one: AssessmentRecord) -> Authentication:
     protocol = _protocol(one.federation.protocol if one.federation else "")
     started = one.session.start_time if one.session else None
     return Authentication(
-        category_uid=AUTHENTICATION // 1000,
-        class_uid=AUTHENTICATION,
+        category_uid=words.AUTHENTICATION // 1000,
+        class_uid=words.AUTHENTICATION,
         activity_id=activity[0],
         activity_name=activity[1],
-        type_uid=_type(AUTHENTICATION, activity),
+        type_uid=_type(words.AUTHENTICATION, activity),
         time=_milliseconds(one.time),
         message=_told(one),
         status_id=status[0],
@@ -100,15 +74,15 @@ def _assessed(one: AssessmentRecord) -> Authentication:
 
 
 def _became(one: OutcomeRecord) -> Authentication:
-    came = OUTCOMES.get(one.kind) or Came((OTHER, one.kind))
-    activity, legitimate = _activity(one.journey, end=came.end), one.kind == LEGITIMATE
+    came = words.OUTCOMES.get(one.kind) or words.Came((OTHER, one.kind))
+    activity, legitimate = _activity(one.journey, end=came.end), one.kind == words.LEGITIMATE
     user = _user(one.assessment_id, one.domain)
     return Authentication(
-        category_uid=AUTHENTICATION // 1000,
-        class_uid=AUTHENTICATION,
+        category_uid=words.AUTHENTICATION // 1000,
+        class_uid=words.AUTHENTICATION,
         activity_id=activity[0],
         activity_name=activity[1],
-        type_uid=_type(AUTHENTICATION, activity),
+        type_uid=_type(words.AUTHENTICATION, activity),
         time=_milliseconds(one.time),
         message=f"{_sentence(one.kind)}: {_spoken(one.journey)} of {one.domain}",
         status_id=came.status[0],
@@ -123,11 +97,11 @@ def _became(one: OutcomeRecord) -> Authentication:
         is_mfa=_several(one.amr) or None,
         auth_factors=tuple(
             schema.Factor(factor_type_id=factor[0], factor_type=factor[1])
-            for factor in dict.fromkeys(FACTORS[method] for method in one.amr if method in FACTORS)
+            for factor in dict.fromkeys(words.FACTORS[method] for method in one.amr if method in words.FACTORS)
         ),
         duration=_milliseconds(one.seconds) if one.seconds is not None else None,
-        disposition_id=EXONERATED[0] if legitimate else None,
-        disposition=EXONERATED[1] if legitimate else "",
+        disposition_id=words.EXONERATED[0] if legitimate else None,
+        disposition=words.EXONERATED[1] if legitimate else "",
         observables=_observables(user, None),
         unmapped=Unmapped(journey=one.journey, amr=one.amr),
     )
@@ -136,13 +110,13 @@ def _became(one: OutcomeRecord) -> Authentication:
 def _fraud(one: OutcomeRecord) -> DetectionFinding:
     time, user = _milliseconds(one.time), _user(one.assessment_id, one.domain)
     title = f"{_sentence(one.kind)}: {_spoken(one.journey)} of {one.domain}"
-    created: Word = (1, "Create")
+    created: words.Word = (1, "Create")
     return DetectionFinding(
-        category_uid=FINDING // 1000,
-        class_uid=FINDING,
+        category_uid=words.FINDING // 1000,
+        class_uid=words.FINDING,
         activity_id=created[0],
         activity_name=created[1],
-        type_uid=_type(FINDING, created),
+        type_uid=_type(words.FINDING, created),
         time=time,
         message=title,
         metadata=_metadata(one, _uid(one), one.assessment_id, one.kind, (schema.INCIDENT,)),
@@ -151,7 +125,9 @@ def _fraud(one: OutcomeRecord) -> DetectionFinding:
             title=title,
             created_time=time,
             related_events=(
-                schema.RelatedEvent(uid=one.assessment_id, type_uid=_type(AUTHENTICATION, _activity(one.journey))),
+                schema.RelatedEvent(
+                    uid=one.assessment_id, type_uid=_type(words.AUTHENTICATION, _activity(one.journey))
+                ),
             ),
         ),
         evidences=(schema.Evidence(user),),
@@ -168,36 +144,36 @@ def _fraud(one: OutcomeRecord) -> DetectionFinding:
     )
 
 
-def _activity(journey: str, *, end: bool = False) -> Word:
+def _activity(journey: str, *, end: bool = False) -> words.Word:
     if journey == "login":
-        return END if end else STEP
-    return OTHER, JOURNEYS.get(journey, journey)
+        return words.END if end else words.STEP
+    return OTHER, words.JOURNEYS.get(journey, journey)
 
 
-def _type(kind: int, activity: Word) -> int:
+def _type(kind: int, activity: words.Word) -> int:
     return kind * 100 + activity[0]
 
 
-def _level(level: str) -> Level:
-    return LEVELS.get(level) or Level((OTHER, level), (0, "Unknown"))
+def _level(level: str) -> words.Level:
+    return words.LEVELS.get(level) or words.Level((OTHER, level), (0, "Unknown"))
 
 
-def _control(one: AssessmentRecord) -> Control:
+def _control(one: AssessmentRecord) -> words.Control:
     if one.withheld:
-        return OBSERVED
+        return words.OBSERVED
     if one.tier == "DENY":
-        return DENIED
-    return ALLOWED if one.satisfied else Control(CHALLENGED, (OTHER, one.tier))
+        return words.DENIED
+    return words.ALLOWED if one.satisfied else words.Control(words.CHALLENGED, (OTHER, one.tier))
 
 
-def _status(one: AssessmentRecord) -> Word:
+def _status(one: AssessmentRecord) -> words.Word:
     if one.tier == "DENY" or one.credential_result == "failed":
-        return FAILURE
-    return SUCCESS if one.satisfied else CHALLENGED
+        return words.FAILURE
+    return words.SUCCESS if one.satisfied else words.CHALLENGED
 
 
-def _protocol(protocol: str) -> Word | None:
-    return PROTOCOLS.get(protocol, (OTHER, protocol)) if protocol else None
+def _protocol(protocol: str) -> words.Word | None:
+    return words.PROTOCOLS.get(protocol, (OTHER, protocol)) if protocol else None
 
 
 def _told(one: AssessmentRecord) -> str:
@@ -256,16 +232,16 @@ def _endpoint(facts: Facts, ja4: str) -> schema.Endpoint | None:
     )
 
 
-def _device(agent: Agent | None) -> Word | None:
+def _device(agent: Agent | None) -> words.Word | None:
     if agent is None or agent.device_class in ("", "other"):
         return None
-    return DEVICES.get(agent.device_class, (OTHER, agent.device_class))
+    return words.DEVICES.get(agent.device_class, (OTHER, agent.device_class))
 
 
 def _system(agent: Agent | None) -> schema.System | None:
     if agent is None or not agent.os:
         return None
-    number, caption = SYSTEMS.get(agent.os, (OTHER, agent.os))
+    number, caption = words.SYSTEMS.get(agent.os, (OTHER, agent.os))
     return schema.System(name=agent.os, type_id=number, type=caption, version=agent.os_version)
 
 

@@ -27,7 +27,7 @@ WHOLE: Final = replace(
     facts=Facts(
         now=TIME,
         network="203.0.113.0/24",
-        values={"device": "9b74c9897bac770f", "fingerprint": "acbd18db4cc2f85c", "address": "37b51d194a7513e4"},
+        values={"device": "Exb3pL5K", "fingerprint": "rL0Y20zC", "address": "N7UdGUp1"},
         place=Place("NO", 59.91, 10.75, 50.0, "Oslo County", "Oslo", "Europe/Oslo", 60),
         route=Route(64500, "Example Hosting", hosting=True, anonymizer="vpn"),
         agent=Agent("Chrome", "142", "Windows", "11", "desktop", automated=True),
@@ -55,6 +55,7 @@ WHOLE: Final = replace(
     signals=Signals(ja4="t13d1516h2_8daaf6152771_b186095e22b6"),
     written=TIME + 0.004,
 )
+Record = AssessmentRecord | OutcomeRecord
 LEARNING: Final = replace(WHOLE, tier="BASELINE", satisfied=True, withheld="PHISHING_RESISTANT")
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from msgspec import json as encoder
 from msgspec.structs import replace
 
+from benchmarks.workshop import lived
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
 from riskd.core.context import Place
 from riskd.core.record import AssessmentRecord, OutcomeRecord, decode, encode
@@ -19,9 +20,7 @@ from riskd.offline.siem.words import FACTORS, FRAUD, LEVELS
 from riskd.offline.siem.words import OUTCOMES as MAPPED
 from tests.decision_log import decision, outcome
 from tests.offline.siem.ocsf import Json, violations
-from tests.offline.siem.records import ID, LEARNING, PASSED, SUBJECT, TIME, WHOLE, assessments, outcomes, told
-
-Record = AssessmentRecord | OutcomeRecord
+from tests.offline.siem.records import ID, LEARNING, PASSED, SUBJECT, TIME, WHOLE, Record, assessments, outcomes, told
 
 
 def written(record: Record) -> Json:
@@ -34,6 +33,15 @@ def written(record: Record) -> Json:
 def test_every_event_is_what_the_schema_says(record: Record) -> None:
     """Whatever a line has: nothing raises, and the published schema has no objection."""
     assert violations(written(record)) == []
+
+
+def test_what_a_real_engine_logs_is_what_the_schema_says() -> None:
+    """Every line of attempts over weeks, challenges and fraud among them."""
+    records = [decode(line) for line in lived(150)]
+    said = [written(record) for record in records if isinstance(record, AssessmentRecord | OutcomeRecord)]
+    assert len(said) == len(records) > 200
+    assert {event["metadata"]["event_code"] for event in said} == {"assessment", "challenge_passed", FRAUD}
+    assert [problem for event in said for problem in violations(event)] == []
 
 
 @pytest.mark.parametrize("journey", JOURNEYS)

@@ -1,0 +1,54 @@
+"""What telling a SIEM costs: `python -m benchmarks.siem [LINES]`: the lines of a real engine as OCSF events."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean, median
+from typing import Final
+
+from benchmarks import workshop
+from riskd.adapters.decision_log import FileLogArchive
+from riskd.core.record import decode
+from riskd.offline.siem.feed import Feed, Teller
+from riskd.progress import unseen
+
+LINES: Final = 100_000
+ROUNDS: Final = 7
+
+
+def main(lines: int = LINES) -> None:
+    """Microseconds of processor a line, beside reading it alone; what an event takes; and the memory of it all."""
+    real = workshop.lived()
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        segment = directory / "20260101T000000.000000-w0-1.jsonl"
+        with segment.open("wb") as file:
+            for number in range(lines):
+                file.write(real[number % len(real)] + b"\n")
+        archive = FileLogArchive(directory, 3600.0, 3600.0)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        took: dict[str, list[float]] = {"read": [], "told": []}
+        size = 0
+        for _ in range(ROUNDS):
+            begun = time.process_time()
+            for line in archive.lines(segment):
+                decode(line)
+            middle = time.process_time()
+            feed = Feed(archive, directory, Teller(), {})
+            size = sum(len(event) for batch in feed.events(unseen("", 0)) for event in batch)
+            took["read"].append(middle - begun)
+            took["told"].append(time.process_time() - middle)
+        more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    read, told = (median(times) / lines * 1e6 for times in took.values())
+    print(
+        f"{lines:,} lines of {mean(map(len, real)):.0f} bytes: {told:.1f} us of a core each ({1e6 / told:,.0f}/s), "
+        f"of which reading takes {read:.1f}; events of {size / lines:.0f} bytes; {more / 1024:.1f} MiB more memory"
+    )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
