@@ -25,8 +25,13 @@ def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
     """The old one stays as it was, and beside it nothing."""
     file = tmp_path / "file"
     put(file, b"old")
-    with pytest.raises(OSError, match="full"), whole(file) as new:
-        new.write(b"half of")
-        raise OSError("full")
+
+    def write() -> None:
+        with whole(file) as new:
+            new.write(b"half of")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        write()
     assert file.read_bytes() == b"old"
     assert [*tmp_path.iterdir()] == [file]

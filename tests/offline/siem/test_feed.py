@@ -12,6 +12,8 @@ from threading import Event
 from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.memory import NullMeter
@@ -162,6 +164,15 @@ def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
         "shadow": 1,
         "unreadable": 3,
     }
+
+
+@given(st.binary(max_size=40), st.integers(0, 700), st.integers(0, 60), st.sampled_from([b"", b"[" * 100_000]))
+def test_whatever_a_line_has_it_is_told_or_counted(noise: bytes, at: int, gap: int, deep: bytes) -> None:
+    """A record with anything in the place of a part of it: never an error, and never both."""
+    line, teller = encode(decision(1, TIME)), Teller()
+    told, _ = teller.tell(line[:at] + noise + deep + line[at + gap :])
+    assert (told is None) == (teller.counts["unreadable"] == 1)
+    assert told is None or json.loads(told)["class_uid"] == 3002
 
 
 def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, archive: FileLogArchive) -> None:
