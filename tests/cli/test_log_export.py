@@ -210,8 +210,8 @@ def test_a_stream_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_log_is_followed(log: Path, tmp_path: Path) -> None:
-    """Lines and segments that come later are told; after Ctrl-C (130) the next one goes on from there, and after a
-    kill, too, but for what it had told within the last second."""
+    """Lines and segments that come later are told; after Ctrl-C (130), which tells the counts, the next one goes on
+    from there, and after a kill, too, but for what it had told within the last second."""
     flags = (str(log), "--follow", "--bookmark", str(tmp_path / "bookmark"))
 
     def more(name: str, number: int) -> str:
@@ -219,13 +219,15 @@ def test_a_log_is_followed(log: Path, tmp_path: Path) -> None:
             segment.write(encode(decision(number, TIME + number)) + b"\n")
         return f"{number:032x}"
 
-    with running(*flags, state=tmp_path, bufsize=0) as process:
+    with running(*flags, state=tmp_path, bufsize=0, stderr=subprocess.PIPE) as process:
         assert LINES[0].id in [line(process.stdout) for _ in LINES]
         for name, number in ((SEGMENT, 20), ("20260101T010000.000000-w0-1.jsonl", 21)):
             added = more(name, number)
             assert line(process.stdout) == added
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
+        assert process.stderr is not None
+        assert b"3  assessments told" in process.stderr.read()
     told = {f"{20:032x}", f"{21:032x}"}
     with running(*flags, state=tmp_path, bufsize=0) as process:
         added = more(SEGMENT, 22)

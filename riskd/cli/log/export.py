@@ -75,10 +75,14 @@ def _run(args: argparse.Namespace) -> int:
 
     _check(args)
     teller = Teller(args.since if args.since is not None else float("-inf"))
-    if args.log == "-":
-        _stream(args.to, teller)
-    else:
-        _export(args, teller)
+    try:
+        if args.log == "-":
+            _stream(args.to, teller)
+        else:
+            _export(args, teller)
+    except KeyboardInterrupt:
+        _print(teller.counts, sys.stderr, as_json=args.json)
+        raise
     _print(teller.counts, sys.stdout if args.to else sys.stderr, as_json=args.json)
     return DAMAGED if teller.counts["unreadable"] else OK
 
