@@ -74,7 +74,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_file_named_exists(page: Path) -> None:
     """A path below one of our folders is there, `*` and `<...>` standing for any name."""
-    folders = "riskd|tests|docs|data|models|proto|benchmarks"
+    folders = "riskd|tests|docs|data|models|proto|benchmarks|deploy|requirements|third_party"
     for words in code(page):
         if re.fullmatch(rf"(?:{folders})/[\w./*<>-]+", words):
             pattern = re.sub(r"<[^>]*>", "*", words).rstrip("/")
