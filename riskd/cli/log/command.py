@@ -1,4 +1,4 @@
-"""`riskd log`: how the decision log stands, its compaction into a dataset, and questions to that."""
+"""`riskd log`: how the decision log stands, one decision of it, its compaction into a dataset, and questions to that."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `log` and its action."""
     log = commands.add_parser(
         "log",
-        description="Say how the decision log stands: its segments, and what is still to be erased. It reads files, "
-        "so it needs no running service.",
+        description="Look into the decision log: how it stands, one decision, questions in SQL; compact it. Without an "
+        "action it says how the log stands: its segments, and what is still to be erased. It reads files, so it needs "
+        "no running service.",
         epilog="exit codes: 0 told; 2 refused: the settings, or a directory that cannot be read",
     )
     _add_flags(log)
