@@ -1,9 +1,9 @@
-"""One assessment, and all that the decision log says of it: what was answered, again and in shadow, and what came of
-it."""
+"""What the decision log says of one assessment, and which assessments it has of one subject."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,22 +37,62 @@ class Recorded(Struct, frozen=True, kw_only=True):
     outcomes: tuple[OutcomeRecord, ...]
 
 
+class Listed(Struct, frozen=True, kw_only=True):
+    """One assessment of several: what was required and why, and what came of it. `time` is Unix time."""
+
+    id: str
+    time: float
+    journey: str
+    tier: str
+    satisfied: bool
+    reasons: tuple[str, ...]
+    outcomes: tuple[str, ...]
+
+
 def recorded(log: Path, assessment_id: str, begin: Begin) -> Recorded | None:
     """The lines of it; None where there are none. Lines that are to be erased are not found.
 
     `assessment_id`: 32 hexadecimal digits, of which the first are those of its subject's pseudonym. Progress is in
     bytes. Raises InvalidFile where there is no log, Unavailable where it cannot be read.
     """
+    found = [record for record in _search(log, [bytes.fromhex(assessment_id)], begin) if _of(record) == assessment_id]
+    return _told(sorted(found, key=written)) if found else None
+
+
+def listed(log: Path, pseudonyms: Sequence[bytes], begin: Begin) -> list[Listed]:
+    """Every assessment of the subject that has these pseudonyms, the newest first. Raises as `recorded`."""
+    names = {pseudonym.hex() for pseudonym in pseudonyms}
+    ours: dict[str, AssessmentRecord] = {}
+    told: dict[str, list[str]] = {}
+    for record in _search(log, pseudonyms, begin):
+        if isinstance(record, AssessmentRecord) and record.subject in names:
+            ours[record.id] = record
+        elif isinstance(record, OutcomeRecord):
+            told.setdefault(record.assessment_id, []).append(record.kind)
+    return [
+        Listed(
+            id=one.id,
+            time=one.time,
+            journey=one.journey,
+            tier=one.tier,
+            satisfied=one.satisfied,
+            reasons=one.reasons,
+            outcomes=tuple(dict.fromkeys(told.get(one.id, ()))),
+        )
+        for one in sorted(ours.values(), key=lambda one: -one.time)
+    ]
+
+
+def _search(log: Path, places: Sequence[bytes], begin: Begin) -> Iterator[Record]:
+    """The records of everybody whose pseudonym begins like one of these."""
     progress = begin("segments", size(segments_of(log)))
     archive = FileLogArchive(log_in(log), 0.0, 0.0)  # its times are for those who erase
-    place, cursor = bytes.fromhex(assessment_id), b""
-    found: list[Record] = []
-    while True:
-        lines, cursor = archive.find([place], cursor, _LINES)
-        found += [record for line in lines if (record := _decoded(line)) and _of(record) == assessment_id]
+    cursor, more = b"", True
+    while more:
+        lines, cursor = archive.find(places, cursor, _LINES)
+        yield from filter(None, map(_decoded, lines))
         progress(SCAN)
-        if not cursor:
-            return _told(sorted(found, key=written)) if found else None
+        more = bool(cursor)
 
 
 def _decoded(line: bytes) -> Record | None:

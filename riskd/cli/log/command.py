@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from riskd.cli.extras import require
-from riskd.cli.log import query, show
+from riskd.cli.log import find, query, show
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, progress, when
 
@@ -46,6 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     compact.add_argument("--processes", metavar="N", type=int, help="that read (default: one for each processor)")
     compact.set_defaults(handler=_compact)
     query.add_parser(actions)
+    find.add_parser(actions)
     show.add_parser(actions)
 
 
