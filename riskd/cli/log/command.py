@@ -1,4 +1,4 @@
-"""`riskd log`: how the decision log stands, one decision of it, its compaction into a dataset, questions to that."""
+"""`riskd log`: how the decision log stands, its compaction into a dataset, and questions to that."""
 
 from __future__ import annotations
 

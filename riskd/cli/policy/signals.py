@@ -10,6 +10,8 @@ from riskd.cli.policy import log
 from riskd.cli.terminal import print_json, print_table, progress, when
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from riskd.offline.policies.tally import Tally
     from riskd.offline.policies.worth import Models, Worth, Worths
 
@@ -44,13 +46,13 @@ def _run(args: argparse.Namespace) -> int:
         weighed = Weighed()
         for part in passes(source, partial(weigh_segment, models=models)):
             weighed += part
-    log.refuse_nothing(args.log, weighed.tally)
+    log.refuse_nothing(source.log, weighed.tally)
     told = [worths(weighed, domain, version) for domain, version in versions.items()]
     found = [each for each in told if each.decisions]
     if args.json:
         print_json(found)
         return 0
-    _heading(args, weighed.tally)
+    _heading(source.log, weighed.tally)
     for each in found:
         _print(each)
     return 0
@@ -65,17 +67,17 @@ def _models(args: argparse.Namespace, domains: list[str]) -> tuple[Models, dict[
     return models, {domain: loaded(settings.models.trusted_keys, path, domain).version for domain, path in models}
 
 
-def _heading(args: argparse.Namespace, tally: Tally) -> None:
-    print(f"{args.log}: {tally.counts['replayed']:,} decisions from {when(tally.first)} to {when(tally.last)}")
+def _heading(place: Path, tally: Tally) -> None:
+    print(f"{place}: decided again {tally.counts['replayed']:,}, from {when(tally.first)} to {when(tally.last)}")
     for name, what in log.LEFT_OUT.items():
         if tally.counts[name]:
-            print(f"left out: {tally.counts[name]:,} {what}")
+            print(f"left out: {what}: {tally.counts[name]:,}")
 
 
 def _print(found: Worths) -> None:
     print(
-        f"\n{found.domain}, by model {found.model}: {found.decisions:,} decisions, {found.good:,} of them good and "
-        f"{found.fraud:,} fraud; figures are with it -> without it"
+        f"\n{found.domain}, by model {found.model}: decisions {found.decisions:,}, good {found.good:,}, fraud "
+        f"{found.fraud:,}; figures are with it -> without it"
     )
     print_table(_HEAD, [_row(each, found.decisions) for each in found.signals])
 
