@@ -110,6 +110,17 @@ def test_of_whom_nothing_is_known_nothing_is_told(files: Files, capsys: pytest.C
     assert "nothing of this account" in files.find(capsys, "alex", "--domain", "customer", code=1)
 
 
+def test_a_pepper_that_is_not_there_is_not_made(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would find nobody: whoever has other settings than the service is told so."""
+    made = files.decide(NOON, "alex")
+    assert made in files.find(capsys, "alex", "--domain", "customer")
+    state = files.pepper.with_name("state")
+    settings = ("--set", f"state.dir={state}", "--set", "secrets.pepper_file=", "--log", str(files.log))
+    assert main(["log", "find", "alex", "--domain", "customer", *settings]) == 2
+    assert "there is no pepper in" in capsys.readouterr().err
+    assert not state.exists()
+
+
 def test_what_names_nobody_is_refused(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2."""
     files.decide(NOON, "alex")

@@ -39,7 +39,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.config import obtain_peppers
+    from riskd.config import obtain_peppers, pepper_file
     from riskd.core.errors import InvalidSubject
     from riskd.core.pseudonym import Pseudonyms
     from riskd.core.validation import subject_violations
@@ -49,6 +49,7 @@ def _run(args: argparse.Namespace) -> int:
     subject = sys.stdin.readline().rstrip("\n") if args.subject == "-" else args.subject
     if wrong := subject_violations(args.tenant, args.domain, subject):
         raise InvalidSubject(wrong)
+    _refuse_to_make_one(pepper_file(settings))
     first, *layers = obtain_peppers(settings)
     names = Pseudonyms(first, layers).ages(args.tenant, args.domain, "subject", subject)
     with progress() as begin:
@@ -75,3 +76,12 @@ def _run(args: argparse.Namespace) -> int:
     else:
         print(f"{settings.log.dir} has nothing of this account: other settings, another tenant, erased, or too old.")
     return 0 if found else UNKNOWN
+
+
+def _refuse_to_make_one(pepper: Path | None) -> None:
+    """A new pepper finds nobody. Raises InvalidSettings."""
+    from riskd.core.errors import InvalidSettings, Problem
+
+    if pepper is not None and not pepper.exists():
+        remedy = "give the settings and the pepper of the service that wrote the log, and be its user"
+        raise InvalidSettings([Problem("secrets.pepper_file", f"there is no pepper in {pepper}", remedy)])
