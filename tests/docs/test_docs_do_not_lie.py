@@ -155,6 +155,14 @@ def test_help_speaks_one_language(parser: argparse.ArgumentParser) -> None:
     assert all(line.startswith("exit codes: 0 ") for line in told)
 
 
+@pytest.mark.parametrize("parser", [*parsers()], ids=lambda parser: parser.prog)
+def test_every_command_tells_its_exit_codes(parser: argparse.ArgumentParser) -> None:
+    """So that a script can act on them; those that a flag turns on, too."""
+    if parser.get_default("handler"):
+        (told,) = re.findall(r"^exit codes: 0 (.*)", parser.epilog or "", re.MULTILINE)
+        assert "--exit-code" not in parser._option_string_actions or "; 1 " in told
+
+
 def test_the_help_lists_every_command() -> None:
     """In a group, with its purpose."""
     parser = build_parser()
