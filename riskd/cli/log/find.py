@@ -43,7 +43,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.core.errors import InvalidSubject
     from riskd.core.pseudonym import Pseudonyms
     from riskd.core.validation import subject_violations
-    from riskd.offline.recorded import listed
+    from riskd.offline.on_record import listed
 
     settings = given(args, {"log.dir": args.log}).settings
     subject = sys.stdin.readline().rstrip("\n") if args.subject == "-" else args.subject

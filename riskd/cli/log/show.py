@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskd.core.record import AssessmentRecord, Authentication
-    from riskd.offline.recorded import Recorded
+    from riskd.offline.on_record import OnRecord
 
 UNKNOWN = 1
 _FORM: Final = re.compile(r"[0-9a-f]{32}")
@@ -44,14 +44,14 @@ def _run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from riskd.core.errors import InvalidSettings, Problem
-    from riskd.offline.recorded import recorded
+    from riskd.offline.on_record import on_record
 
     log = given(args, {"log.dir": args.log}).settings.log.dir
     if not _FORM.fullmatch(args.id):
         remedy = "give the assessment_id of an answer: 32 hexadecimal digits in lower case"
         raise InvalidSettings([Problem("ID", f"{args.id!r:.80} is no assessment id", remedy)])
     with progress() as begin:
-        found = recorded(Path(log), args.id, begin)
+        found = on_record(Path(log), args.id, begin)
     if args.json:
         print_json(found)
     elif found is None:
@@ -62,7 +62,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0 if found else UNKNOWN
 
 
-def _print(found: Recorded, log: str) -> None:
+def _print(found: OnRecord, log: str) -> None:
     one = found.assessment
     if one is None:
         print("The line of the assessment itself is gone; this is what followed.")
@@ -91,7 +91,7 @@ def _print(found: Recorded, log: str) -> None:
     )
 
 
-def _facts(one: AssessmentRecord, found: Recorded) -> Iterator[tuple[str, str]]:
+def _facts(one: AssessmentRecord, found: OnRecord) -> Iterator[tuple[str, str]]:
     """What is told of an assessment above its tables; without a value, it is not."""
     facts = one.facts
     met = "met already" if one.satisfied else "not met yet" if one.tier != "DENY" else ""
@@ -130,7 +130,7 @@ def _authentication(said: Authentication | None) -> str:
     return ", ".join(filter(None, (said.issuer, acr, amr, at))) or "says nothing"
 
 
-def _features(one: AssessmentRecord, found: Recorded) -> Iterator[tuple[str, str, str]]:
+def _features(one: AssessmentRecord, found: OnRecord) -> Iterator[tuple[str, str, str]]:
     """Those that moved the score, the strongest first."""
     moved = one.contributions or {}
     for name in sorted(moved, key=lambda each: -abs(moved[each])):

@@ -22,7 +22,7 @@ _LINES: Final = 1_000
 """Asked for at a time."""
 
 
-class Recorded(Struct, frozen=True, kw_only=True):
+class OnRecord(Struct, frozen=True, kw_only=True):
     """The lines of one assessment, in the order of writing. `assessment` is None where the log has but what followed.
 
     `features` are its vector by name, None where it was made of another feature table. `reasons` are its codes, with
@@ -49,7 +49,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     outcomes: tuple[str, ...]
 
 
-def recorded(log: Path, assessment_id: str, begin: Begin) -> Recorded | None:
+def on_record(log: Path, assessment_id: str, begin: Begin) -> OnRecord | None:
     """The lines of it; None where there are none. Lines that are to be erased are not found.
 
     `assessment_id`: 32 hexadecimal digits, of which the first are those of its subject's pseudonym. Progress is in
@@ -60,7 +60,7 @@ def recorded(log: Path, assessment_id: str, begin: Begin) -> Recorded | None:
 
 
 def listed(log: Path, pseudonyms: Sequence[bytes], begin: Begin) -> list[Listed]:
-    """Every assessment of the subject that has these pseudonyms, the newest first. Raises as `recorded`."""
+    """Every assessment of the subject that has these pseudonyms, the newest first. Raises as `on_record`."""
     names = {pseudonym.hex() for pseudonym in pseudonyms}
     ours: dict[str, AssessmentRecord] = {}
     told: dict[str, list[str]] = {}
@@ -106,10 +106,10 @@ def _of(record: Record) -> str:
     return record.assessment_id if isinstance(record, OutcomeRecord) else record.id
 
 
-def _told(found: list[Record]) -> Recorded:
+def _told(found: list[Record]) -> OnRecord:
     one = next((record for record in found if isinstance(record, AssessmentRecord)), None)
     known = one is not None and len(one.vector) == len(NAMES)
-    return Recorded(
+    return OnRecord(
         assessment=one,
         features=dict(zip(NAMES, one.vector, strict=True)) if one and known else None,
         reasons=_reasons(one) if one else (),
