@@ -129,10 +129,16 @@ def _weigh(found: Weighed, policy: Policy, forest: Forest, record: AssessmentRec
     tally = found.tally
     tally.counts["replayed"] += 1
     tally.first, tally.last = min(tally.first, record.time), max(tally.last, record.time)
-    log_odds, before = _decided(policy, forest, record)
+    policy = policy.of(record.tenant)
+    expected = policy.journeys[record.journey].postures
+    decided = log_odds, before = _decided(policy, forest, record)
     absent = {gap.source for gap in record.facts.missing}
     for name, sources in SETS.items():
-        other, after = _decided(_unasked(policy.of(record.tenant), sources), forest, without(record, sources))
+        imagined = without(record, sources)
+        if imagined != record or not sources.isdisjoint(expected):
+            other, after = _decided(_unasked(policy, record.journey, sources), forest, imagined)
+        else:
+            other, after = decided
         key = record.domain, name
         found.cells.setdefault(key, Counter())[(label * STATES + before) * STATES + after] += 1
         if not sources <= absent:
@@ -166,15 +172,11 @@ def without(record: AssessmentRecord, sources: frozenset[str]) -> AssessmentReco
     return replace(record, vector=tuple(vector), facts=replace(facts, agent=agent, missing=(*facts.missing, *gaps)))
 
 
-def _unasked(policy: Policy, sources: frozenset[str]) -> Policy:
-    """The policy that does not expect these."""
-    journeys = {
-        name: replace(
-            journey, postures={source: tier for source, tier in journey.postures.items() if source not in sources}
-        )
-        for name, journey in policy.journeys.items()
-    }
-    return replace(policy, journeys=journeys, tenants={})
+def _unasked(policy: Policy, name: str, sources: frozenset[str]) -> Policy:
+    """The policy that does not expect these on a journey."""
+    journey = policy.journeys[name]
+    expected = {source: tier for source, tier in journey.postures.items() if source not in sources}
+    return replace(policy, journeys={**policy.journeys, name: replace(journey, postures=expected)}, tenants={})
 
 
 def worths(found: Weighed, domain: str, model: str) -> Worths:
