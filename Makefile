@@ -118,7 +118,7 @@ licences: $(DEV) ## List the licence of every package that riskd runs with
 .PHONY: sbom
 sbom: $(DEV) ## Write build/sbom.json: what riskd runs with, and its hashes (CycloneDX)
 	@mkdir -p build
-	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON --output-file build/sbom.json requirements/run.txt
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON --output-file build/sbom.json requirements/run.txt
 	@echo build/sbom.json
 
 .PHONY: lock

@@ -21,6 +21,9 @@ OK: Final = 0
 REFUSED: Final = 1
 MISUSED: Final = 2
 NOT_AVAILABLE: Final = 3
+_EXIT_CODES: Final = (
+    "exit codes: 0 done; 1 a database cannot be used; 2 refused; 3 there is none, or none could be fetched"
+)
 _DAY: Final = 86_400
 
 
@@ -43,7 +46,7 @@ def _action(
     work: Callable[[argparse.Namespace, Settings], int],
     purpose: str,
 ) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=purpose, description=purpose)
+    parser = actions.add_parser(name, help=purpose, description=purpose, epilog=_EXIT_CODES)
     parser.add_argument(
         "--dir",
         metavar="DIR",

@@ -41,6 +41,8 @@ REFUSED: Final = 2
 INTERRUPTED: Final = 130
 UNREAD: Final = 141
 """What a shell says of a program that SIGPIPE ended: no verdict, since nobody read it."""
+_PLAIN: Final = "exit codes: 0 done; 2 refused, with what is wrong and how to mend it"
+"""Of commands that have no others."""
 GROUPS: Final = (
     ("Run", (serve, assess, demo)),
     ("Set up", (geo, policy, model, release, caller, imports)),
@@ -86,7 +88,10 @@ def _line(name: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _in_sentences(parser: argparse.ArgumentParser) -> None:
-    """Make a sentence of every description below, whose words often are those of the line in the help above."""
+    """Make a sentence of every description below, whose words often are those of the line in the help above, and have
+    every command tell its exit codes."""
+    if parser.get_default("handler") and "exit codes: " not in (parser.epilog or ""):
+        parser.epilog = "\n\n".join(filter(None, (parser.epilog, _PLAIN)))
     for action in parser._actions:  # noqa: SLF001 - argparse has no other way to its sub-commands
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for below in action.choices.values():

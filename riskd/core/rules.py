@@ -15,6 +15,7 @@ from msgspec import Struct
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context, Place, Route
+from riskd.core.features.span import Span
 from riskd.core.requirement import Tier
 
 
@@ -98,6 +99,8 @@ class Variable(Struct, frozen=True):
     read: Callable[[Facts], Value | None]
     sources: tuple[str, ...] = ()
     """Names of `context.SOURCES` without which it is unknown."""
+    span: Span | None = None
+    """Of a number: what it can be."""
 
 
 def _place(facts: Facts) -> str | None:
@@ -130,9 +133,17 @@ def _gaps(facts: Facts) -> list[str]:
     return [gap.source for gap in facts.context.missing if gap.source in expected]
 
 
+def _coverage(facts: Facts) -> float:
+    return 1.0 - len(_gaps(facts)) / len(facts.expected) if facts.expected else 1.0
+
+
+_SHARE: Final = Span(0.0, 1.0)
 VARIABLES: Final = {
-    "score": Variable("double", "calibrated probability, 0..1", lambda facts: facts.score),
+    "score": Variable("double", "calibrated probability, 0..1", lambda facts: facts.score, span=_SHARE),
     "gaps": Variable("strings", "sources that the journey expects and that are missing", _gaps),
+    "coverage": Variable(
+        "double", "share of the sources that the journey expects which are there", _coverage, span=_SHARE
+    ),
     "domain": Variable("string", "identity domain", lambda facts: facts.attempt.domain),
     "journey": Variable("string", "journey", lambda facts: facts.attempt.journey),
     "tenant": Variable("string", "tenant, '' for none", lambda facts: facts.attempt.tenant),

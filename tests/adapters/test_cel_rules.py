@@ -83,13 +83,14 @@ KNOWN: Final = facts(
         ('anonymizer != ""', False),
         ('"place" in gaps', True),
         ('"rtt" in gaps', False),
+        ("coverage == 0.5", True),
         ('domain == "customer" && journey == "login" && tenant == "" && credential == "succeeded"', True),
         ('"amount" in attributes && int(attributes["amount"]) > 500', True),
         ("!(speed_kmh < 900.0) // a comment\n && asn > 0", True),
     ],
 )
 def test_conditions(when: str, hit: bool) -> None:
-    """A condition asks about features, score, place, network, client, gaps and attributes."""
+    """A condition asks about features, score, place, network, client, gaps, coverage and attributes."""
     assert compiled(when)(KNOWN) == ((Hit("r0", Tier.STEP_UP, "CODE", False, "Text."),) if hit else (), ())
 
 

@@ -13,7 +13,7 @@ from riskd.core.context import SOURCES, Missing
 from riskd.core.decide import Ruling, decide, satisfied
 from riskd.core.policy import Bands, Evidence, Issuer, Journey, Policy, evaluate, ladder
 from riskd.core.requirement import Terms, Tier
-from riskd.core.rules import Facts, Found
+from riskd.core.rules import VARIABLES, Facts, Found
 from tests.core.rulings import NOW, context_of, scores
 
 DAY: Final = 86_400
@@ -159,6 +159,15 @@ def test_gaps_are_what_is_expected_or_withheld(journey: Journey, score: float, m
     expected = len(journey.postures)
     lacked = len([gap for gap in ruling.gaps if gap.source in journey.postures])
     assert ruling.coverage == pytest.approx((expected - lacked) / expected if expected else 1.0)
+
+
+@given(journeys(), attempts, gaps)
+def test_rules_see_the_coverage_that_is_answered(
+    journey: Journey, attempt: Attempt, missing: tuple[Missing, ...]
+) -> None:
+    """A condition on `coverage` and whoever reads the answer mean the same number, to the last bit."""
+    facts = Facts(attempt, context_of(missing), (), 0.0, journey.postures)
+    assert VARIABLES["coverage"].read(facts) == rule(journey, 0.0, missing=missing).coverage
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_file_named_exists(page: Path) -> None:
     """A path below one of our folders is there, `*` and `<...>` standing for any name."""
-    folders = "riskd|tests|docs|data|models|proto|benchmarks"
+    folders = "riskd|tests|docs|data|models|proto|benchmarks|deploy|requirements|third_party"
     for words in code(page):
         if re.fullmatch(rf"(?:{folders})/[\w./*<>-]+", words):
             pattern = re.sub(r"<[^>]*>", "*", words).rstrip("/")
@@ -153,6 +153,14 @@ def test_help_speaks_one_language(parser: argparse.ArgumentParser) -> None:
             assert str(shown).isupper(), f"{parser.prog} {shown}"
     told = [line for line in (parser.epilog or "").splitlines() if "xit code" in line]
     assert all(line.startswith("exit codes: 0 ") for line in told)
+
+
+@pytest.mark.parametrize("parser", [*parsers()], ids=lambda parser: parser.prog)
+def test_every_command_tells_its_exit_codes(parser: argparse.ArgumentParser) -> None:
+    """So that a script can act on them; those that a flag turns on, too."""
+    if parser.get_default("handler"):
+        (told,) = re.findall(r"^exit codes: 0 (.*)", parser.epilog or "", re.MULTILINE)
+        assert "--exit-code" not in parser._option_string_actions or "; 1 " in told
 
 
 def test_the_help_lists_every_command() -> None:

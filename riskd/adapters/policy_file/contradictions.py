@@ -17,9 +17,11 @@ from msgspec import Struct
 
 from riskd.core.features import FEATURES
 from riskd.core.features.span import Span
-from riskd.core.rules import LISTS, Rule
+from riskd.core.rules import LISTS, VARIABLES, Rule
 
-SPANS: Final[Mapping[str, Span]] = {feature.name: feature.span for feature in FEATURES} | {"score": Span(0.0, 1.0)}
+SPANS: Final[Mapping[str, Span]] = {feature.name: feature.span for feature in FEATURES} | {
+    name: variable.span for name, variable in VARIABLES.items() if variable.span is not None
+}
 _COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge,
 }  # fmt: skip
@@ -31,7 +33,7 @@ _LISTS: Final = re.compile(rf"(?<![\w.]){re.escape(LISTS)}(\w+)")
 
 
 class Comparison(Struct, frozen=True):
-    """A feature (or the score) and a number, at `at` in its condition."""
+    """A feature (or the score, or the coverage) and a number, at `at` in its condition."""
 
     text: str
     at: int

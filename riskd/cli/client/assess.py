@@ -91,12 +91,12 @@ def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
 
 def failed(error: grpc.RpcError) -> int:
     """Tell why a call failed; the exit code."""
-    for line in _explain(error):
+    for line in explained(error):
         print(f"riskd: {line}", file=sys.stderr)
     return _EXIT.get(error.code(), FAILED)
 
 
-def _explain(error: grpc.RpcError) -> Iterator[str]:
+def explained(error: grpc.RpcError) -> Iterator[str]:
     """The status of a call that failed: a line for it, and one for each violation."""
     status, info, bad = from_call(error), ErrorInfo(), BadRequest()
     for detail in status.details if status is not None else ():

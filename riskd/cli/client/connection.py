@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import grpc
 
 from riskd.config import is_loopback
 from riskd.core.errors import InvalidSettings, Problem
+
+_RETRY: Final = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.2s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+}
+PATIENT: Final = (("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]})),)
+"""Options of a channel whose calls are made again when the service is too busy for them: nobody waits for a demo's."""
 
 
 @contextmanager

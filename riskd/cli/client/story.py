@@ -18,7 +18,8 @@ from rich.text import Text
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Tier
-from riskd.cli.client.assess import outcome_request
+from riskd.cli.client.assess import failed, outcome_request
+from riskd.cli.client.connection import PATIENT
 from riskd.config import data_directory
 from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.server.translate import request
@@ -90,19 +91,22 @@ class _Played(Struct, frozen=True):
 
 
 def play(target: str) -> int:
-    """Play the story to the service at `target`; 0 when every call was answered."""
+    """Play the story to the service at `target`; 0 when every call was answered, else the exit code of a client."""
     text = (data_directory("demo") / "story.yaml").read_text(encoding="utf-8")
     story, console = msgspec.convert(yaml.safe_load(text), Story), Console(highlight=False)
     seconds: list[float] = []
-    with grpc.insecure_channel(target) as channel:
-        stub = risk_pb2_grpc.RiskServiceStub(channel)
-        for chapter in story.chapters:
-            console.print(Text(f"\n{chapter.title}", style="bold"))
-            console.print(Text(chapter.text, style="dim"))
-            for step in chapter.steps:
-                for played in _steps(stub, story, step, seconds):
-                    if step.show == "each" or (step.show == "last" and played.last):
-                        console.print(_answer(played))
+    try:
+        with grpc.insecure_channel(target, PATIENT) as channel:
+            stub = risk_pb2_grpc.RiskServiceStub(channel)
+            for chapter in story.chapters:
+                console.print(Text(f"\n{chapter.title}", style="bold"))
+                console.print(Text(chapter.text, style="dim"))
+                for step in chapter.steps:
+                    for played in _steps(stub, story, step, seconds):
+                        if step.show == "each" or (step.show == "last" and played.last):
+                            console.print(_answer(played))
+    except grpc.RpcError as error:
+        return failed(error)
     console.print(_latencies(seconds))
     return 0
 

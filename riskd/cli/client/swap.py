@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Tier
+from riskd.cli.client.assess import explained
+from riskd.cli.client.connection import PATIENT
 from riskd.core.attempt import Attempt, Device, Network
 from riskd.server.translate import request
 
@@ -27,7 +29,7 @@ _ADDRESSES: Final = ("81.2.69.142", "89.160.20.112", "175.16.199.3", "2.125.160.
 
 
 class Told(Struct, frozen=True):
-    """What callers were told: answers by model, errors, and the latency of each call in seconds."""
+    """What callers were told: answers by model, what errors said, and the latency of each call in seconds."""
 
     answers: Counter[str]
     errors: list[str]
@@ -50,7 +52,7 @@ def calling(target: str) -> Iterator[Told]:
 
     def call(number: int) -> None:
         dice = Random(number)  # noqa: S311 - no secret
-        with grpc.insecure_channel(target, (("grpc.use_local_subchannel_pool", 1),)) as channel:
+        with grpc.insecure_channel(target, (*PATIENT, ("grpc.use_local_subchannel_pool", 1))) as channel:
             stub = risk_pb2_grpc.RiskServiceStub(channel)
             while not stop.wait(PAUSE):
                 message, begun = request(_attempt(f"caller-{number}-{dice.randrange(50)}", dice)), time.perf_counter()
@@ -58,7 +60,7 @@ def calling(target: str) -> Iterator[Told]:
                     answer = stub.Assess(message, timeout=10.0)
                 except grpc.RpcError as error:
                     with lock:
-                        told.errors.append(str(error))
+                        told.errors.extend(explained(error))
                     continue
                 with lock:
                     told.answers[answer.model] += 1
@@ -98,7 +100,7 @@ def score(target: str) -> list[Scored]:
             ("a script pays", "payment", {"device": Device(user_agent=_SCRIPT)}),
         )
     ]
-    with grpc.insecure_channel(target) as channel:
+    with grpc.insecure_channel(target, PATIENT) as channel:
         stub = risk_pb2_grpc.RiskServiceStub(channel)
         return [_scored(name, stub.Assess(request(attempt), timeout=10.0)) for name, attempt in attempts]
 

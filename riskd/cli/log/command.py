@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from riskd.cli.extras import require
-from riskd.cli.log import export, query
+from riskd.cli.log import export, find, query, show
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, progress, when
 
@@ -21,8 +21,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `log` and its action."""
     log = commands.add_parser(
         "log",
-        description="Say how the decision log stands: its segments, and what is still to be erased. It reads files, "
-        "so it needs no running service.",
+        description="Look into the decision log: how it stands, one decision, questions in SQL; compact it. Without an "
+        "action it says how the log stands: its segments, and what is still to be erased. It reads files, so it needs "
+        "no running service.",
         epilog="exit codes: 0 told; 2 refused: the settings, or a directory that cannot be read",
     )
     _add_flags(log)
@@ -45,6 +46,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     compact.add_argument("--processes", metavar="N", type=int, help="that read (default: one for each processor)")
     compact.set_defaults(handler=_compact)
     query.add_parser(actions)
+    find.add_parser(actions)
+    show.add_parser(actions)
     export.add_parser(actions)
 
 

@@ -35,6 +35,13 @@ FROM labelled GROUP BY label ORDER BY label""",
 SELECT country, device_class, count(*) AS challenged, mode(list_extract(reasons, 1)) AS first_reason
 FROM labelled WHERE label = 'good' AND NOT satisfied
 GROUP BY country, device_class ORDER BY challenged DESC LIMIT 20""",
+    "What became of the challenges of each rule, and how long did they take?": """\
+SELECT rule, tier,
+       count(*) FILTER (kind = 'challenge_passed') AS passed, count(*) FILTER (kind = 'challenge_failed') AS failed,
+       count(*) FILTER (kind = 'challenge_abandoned') AS abandoned, round(median(seconds), 1) AS median_s
+FROM (SELECT id, tier, unnest(if(len(hits) > 0, hits, ['(no rule)'])) AS rule FROM assessments)
+JOIN outcomes ON assessment_id = id WHERE kind LIKE 'challenge_%'
+GROUP BY ALL ORDER BY abandoned DESC, rule, tier""",
 }
 """Questions that the help shows; tests ask them."""
 _VIEWS: Final = """\

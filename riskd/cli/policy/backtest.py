@@ -28,7 +28,12 @@ _EXAMPLES: Final = 12
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy backtest` and `policy rules`."""
     purpose = "replay a decision log against a candidate policy, and say who would have been challenged"
-    backtest = actions.add_parser("backtest", help=purpose, description=f"Backtest a policy: {purpose}.")
+    backtest = actions.add_parser(
+        "backtest",
+        help=purpose,
+        description=f"Backtest a policy: {purpose}.",
+        epilog="exit codes: 0 told; 1 with --exit-code, a decision differs; 2 refused: a policy, or the log",
+    )
     backtest.add_argument("candidate", metavar="CANDIDATE", type=Path, help="policy file, or a directory of them")
     log.add_arguments(backtest)
     backtest.add_argument("--html", metavar="FILE", type=Path, help="write a report with pictures")

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy calibrate`."""
     purpose = "set the bands from a friction budget; exit code 1 if the log is too small for one of them"
-    parser = actions.add_parser("calibrate", help=purpose, description=f"Calibrate policies: {purpose}.")
+    parser = actions.add_parser(
+        "calibrate",
+        help=purpose,
+        description=f"Calibrate policies: {purpose}.",
+        epilog="exit codes: 0 done; 1 the log is too small for a journey; 2 refused: a policy, the log or a flag",
+    )
     log.add_policies(parser)
     log.add_arguments(parser)
     parser.add_argument(

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from riskd.cli.policy import backtest, calibrate, diff, test, variables
+from riskd.cli.policy import backtest, calibrate, diff, signals, test, variables
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check.add_argument("files", metavar="FILE", type=Path, nargs="+", help="policy file, or a directory of them")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(handler=_check)
-    for action in (test, diff, backtest, calibrate, variables):
+    for action in (test, diff, backtest, calibrate, signals, variables):
         action.add_action(actions)
 
 

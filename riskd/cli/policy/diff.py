@@ -25,7 +25,12 @@ _STYLES: Final = {"tightens": "green", "loosens": "red", "either": "yellow", "ne
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy diff`."""
     purpose = "say what changed between policies, and which changes can only tighten or only loosen"
-    parser = actions.add_parser("diff", help=purpose, description=f"Compare policies: {purpose}.")
+    parser = actions.add_parser(
+        "diff",
+        help=purpose,
+        description=f"Compare policies: {purpose}.",
+        epilog="exit codes: 0 told; 1 what was asked for by --exit-code or --tighten-only; 2 a file is refused",
+    )
     parser.add_argument("old", metavar="OLD", type=Path, help="policy file, or a directory of them")
     parser.add_argument("new", metavar="NEW", type=Path, help="policy file, or a directory of them")
     parser.add_argument("--exit-code", action="store_true", help="exit code 1 if anything changed")

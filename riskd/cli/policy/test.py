@@ -23,7 +23,12 @@ _POLICY: Final = (
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy test`."""
     purpose = "run policy cases; exit code 1 if one fails, 2 if a file is refused"
-    parser = actions.add_parser("test", help=purpose, description=f"Test policies: {purpose}.")
+    parser = actions.add_parser(
+        "test",
+        help=purpose,
+        description=f"Test policies: {purpose}.",
+        epilog="exit codes: 0 all pass; 1 a case fails; 2 a file is refused",
+    )
     parser.add_argument(
         "paths",
         metavar="PATH",

@@ -79,7 +79,7 @@ def rows(policy: Policy | None = None) -> Iterator[Row]:
     from riskd.core.rules import LISTS, VARIABLES
 
     for name, variable in VARIABLES.items():
-        values = "0.0 to 1.0" if name == "score" else ""
+        values = str(variable.span or "")
         yield Row(name, _TYPES[variable.kind], values, variable.text, variable.sources, "attempt")
     for source, text in SOURCES.items():
         yield Row(f'"{source}" in gaps', "bool", "", f"missing: {text}", (), "gaps")

@@ -32,6 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "decision log with the truth beside it. Addresses are real ones, drawn from the installed geo databases. The "
         "same seed makes the same files; another number of users makes another world. What the world takes for granted "
         "is a table (--assumptions). docs/simulation.md says what it is good for, and what not.",
+        epilog="exit codes: 0 done; 1 the audit found something; 2 refused",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="empty directory to leave everything in")
     parser.add_argument("--users", metavar="N", type=int, default=350, help="accounts (default: %(default)s)")

@@ -1,0 +1,87 @@
+"""`riskd log find`: the decisions about one account, newest first."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from riskd.cli.arguments import whole_number
+from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import print_json, print_table, progress, when
+from riskd.core.attempt import DOMAINS
+
+UNKNOWN = 1
+LAST = 20
+
+
+def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `log find`."""
+    find = actions.add_parser(
+        "find",
+        help="list the latest decisions about one account",
+        description="List the latest decisions about one account, the newest first, with what was required, why, and "
+        "what came of it; `riskd log show` tells all of one. The log has pseudonyms alone, so it takes the settings "
+        "and the pepper of the service.",
+        epilog="exit codes: 0 told; 1 the log has nothing of it; 2 refused: no such name, the settings, or a directory "
+        "that cannot be read",
+    )
+    find.add_argument(
+        "subject", metavar="SUBJECT", help="identifier of the account, as in its attempts; - reads it from stdin"
+    )
+    find.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
+    find.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")
+    find.add_argument("--last", metavar="N", type=whole_number, default=LAST, help=f"decisions (default: {LAST})")
+    add_arguments(find)
+    find.add_argument("--log", metavar="DIR", help="directory of the decision log (log.dir)")
+    find.add_argument("--json", action="store_true", help="print JSON")
+    find.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.config import obtain_peppers, pepper_file
+    from riskd.core.errors import InvalidSubject
+    from riskd.core.pseudonym import Pseudonyms
+    from riskd.core.validation import subject_violations
+    from riskd.offline.on_record import listed
+
+    settings = given(args, {"log.dir": args.log}).settings
+    subject = sys.stdin.readline().rstrip("\n") if args.subject == "-" else args.subject
+    if wrong := subject_violations(args.tenant, args.domain, subject):
+        raise InvalidSubject(wrong)
+    _refuse_to_make_one(pepper_file(settings))
+    first, *layers = obtain_peppers(settings)
+    names = Pseudonyms(first, layers).ages(args.tenant, args.domain, "subject", subject)
+    with progress() as begin:
+        found = listed(Path(settings.log.dir), names, begin)
+    if args.json:
+        print_json(found[: args.last])
+    elif found:
+        print_table(
+            ("assessed", "journey", "required", "because of", "then", "assessment"),
+            [
+                (
+                    when(each.time),
+                    each.journey,
+                    f"{each.tier}{', met already' if each.satisfied else ''}",
+                    ", ".join(each.reasons),
+                    ", ".join(each.outcomes),
+                    each.id,
+                )
+                for each in found[: args.last]
+            ],
+        )
+        if len(found) > args.last:
+            print(f"and {len(found) - args.last:,} before them (--last)")
+    else:
+        print(f"{settings.log.dir} has nothing of this account: other settings, another tenant, erased, or too old.")
+    return 0 if found else UNKNOWN
+
+
+def _refuse_to_make_one(pepper: Path | None) -> None:
+    """A new pepper finds nobody. Raises InvalidSettings."""
+    from riskd.core.errors import InvalidSettings, Problem
+
+    if pepper is not None and not pepper.exists():
+        remedy = "give the settings and the pepper of the service that wrote the log, and be its user"
+        raise InvalidSettings([Problem("secrets.pepper_file", f"there is no pepper in {pepper}", remedy)])

@@ -1,0 +1,156 @@
+"""`riskd log show`: what was decided of one attempt, why, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from typing import TYPE_CHECKING, Final
+
+from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import aligned, print_json, print_table, progress, when
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskd.core.record import AssessmentRecord, Authentication
+    from riskd.offline.on_record import OnRecord
+
+UNKNOWN = 1
+_FORM: Final = re.compile(r"[0-9a-f]{32}")
+_NOTICEABLE: Final = 0.1
+"""Log-odds below which a feature is not worth a line for people; `--json` has all."""
+
+
+def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `log show`."""
+    show = actions.add_parser(
+        "show",
+        help="tell what was decided of one attempt, why, and what came of it",
+        description="Tell all that the decision log says of one assessment: what was required and why, what was "
+        "missing, which features moved the score, what a release in shadow would have required, and the outcomes. "
+        "It reads the whole log, a gigabyte in a few seconds.",
+        epilog="exit codes: 0 told; 1 the log has nothing of it; 2 refused: no such id, the settings, or a directory "
+        "that cannot be read",
+    )
+    show.add_argument("id", metavar="ID", help="assessment id, 32 hexadecimal digits")
+    add_arguments(show)
+    show.add_argument("--log", metavar="DIR", help="directory of the decision log (log.dir)")
+    show.add_argument("--json", action="store_true", help="print JSON, the lines as they are")
+    show.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from riskd.core.errors import InvalidSettings, Problem
+    from riskd.offline.on_record import on_record
+
+    log = given(args, {"log.dir": args.log}).settings.log.dir
+    if not _FORM.fullmatch(args.id):
+        remedy = "give the assessment_id of an answer: 32 hexadecimal digits in lower case"
+        raise InvalidSettings([Problem("ID", f"{args.id!r:.80} is no assessment id", remedy)])
+    with progress() as begin:
+        found = on_record(Path(log), args.id, begin)
+    if args.json:
+        print_json(found)
+    elif found is None:
+        print(f"{log} has nothing of {args.id}.")
+        print("It is of another log, was erased, or is older than is kept (log.keep_days, log.keep_mb, `retention`).")
+    else:
+        _print(found, log)
+    return 0 if found else UNKNOWN
+
+
+def _print(found: OnRecord, log: str) -> None:
+    one = found.assessment
+    if one is None:
+        print("The line of the assessment itself is gone; this is what followed.")
+    else:
+        print(aligned([row for row in _facts(one, found) if row[1]]))
+        _table(
+            ("reason", "log-odds", "because"),
+            [(each.code, _moved(each.contribution), each.text) for each in found.reasons],
+        )
+        _table(("gap", "why"), [(gap.source, gap.why) for gap in one.gaps])
+        _table(("feature", "value", "log-odds"), list(_features(one, found)))
+        if one.contributions is None:
+            explain = f"riskd model explain {one.domain} {one.model} --log {shlex.quote(log)} --id {one.id}"
+            print(f"\nWhat each feature moved was not recorded. Where its model is:\n  {explain}")
+    _table(
+        ("in shadow", "model", "required", "score", "rules"),
+        [(each.release, each.model, each.tier, f"{each.score:.4f}", ", ".join(each.hits)) for each in found.shadows],
+    )
+    _table(("answered again", "request id"), [(when(each.time), each.request_id) for each in found.repeats])
+    _table(
+        ("told", "outcome", "by", "took", "taught"),
+        [
+            (when(each.time), each.kind, " ".join(each.amr), _seconds(each.seconds), str(each.taught))
+            for each in found.outcomes
+        ],
+    )
+
+
+def _facts(one: AssessmentRecord, found: OnRecord) -> Iterator[tuple[str, str]]:
+    """What is told of an assessment above its tables; without a value, it is not."""
+    facts = one.facts
+    met = "met already" if one.satisfied else "not met yet" if one.tier != "DENY" else ""
+    yield "required", ", ".join(filter(None, (one.tier, met)))
+    yield "withheld", f"{one.withheld}: the journey was learning" if one.withheld else ""
+    yield "attempt", f"{when(one.time)}, {one.domain} {one.journey}, credential {one.credential_result}"
+    yield "score", f"{one.score:.4f} ({one.level}), by model {one.model} of release {one.release}"
+    yield "rules", ", ".join((*one.hits, *(f"{name} (in shadow)" for name in one.shadow_hits)))
+    yield "degraded", ", ".join(one.causes)
+    yield "coverage", f"{one.coverage:.0%}"
+    if place := facts.place:
+        yield "place", ", ".join(filter(None, (place.city, place.region, place.country)))
+    yield "network", facts.network
+    if route := facts.route:
+        kinds = ("hosting" if route.hosting else "", route.anonymizer)
+        yield "operator", ", ".join(filter(None, (f"AS{route.asn} {route.organization}", *kinds)))
+    if agent := facts.agent:
+        words = (agent.browser, agent.browser_version, "on" if agent.os else "", agent.os, agent.os_version)
+        yield "agent", " ".join(filter(None, words)) + f", {agent.device_class}"
+    yield "session", _authentication(one.session)
+    yield "assertion", _authentication(one.federation)
+    yield "lists", ", ".join(one.lists)
+    yield "attributes", ", ".join(f"{name}={value}" for name, value in one.attributes.items())
+    yield "subject", f"{one.subject} (pseudonym)" + (f", of tenant {one.tenant}" if one.tenant else "")
+    yield "request id", one.request_id
+    yield "assessment", one.id
+    if found.features is None:
+        yield "features", "of another version of riskd"
+
+
+def _authentication(said: Authentication | None) -> str:
+    if said is None:
+        return ""
+    at = f"authenticated {when(said.authentication_time)}" if said.authentication_time is not None else ""
+    acr, amr = f"acr {said.acr}" if said.acr else "", f"amr {' '.join(said.amr)}" if said.amr else ""
+    return ", ".join(filter(None, (said.issuer, acr, amr, at))) or "says nothing"
+
+
+def _features(one: AssessmentRecord, found: OnRecord) -> Iterator[tuple[str, str, str]]:
+    """Those that moved the score, the strongest first."""
+    moved = one.contributions or {}
+    for name in sorted(moved, key=lambda each: -abs(moved[each])):
+        if abs(moved[name]) >= _NOTICEABLE:
+            yield name, _value(found.features[name]) if found.features else "", f"{moved[name]:+.2f}"
+
+
+def _value(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.6g}"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    if rows:
+        print()
+        print_table(head, rows)
+
+
+def _moved(contribution: float) -> str:
+    return f"{contribution:+.2f}" if contribution else ""
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.0f} s"

@@ -1,0 +1,101 @@
+"""`riskd policy signals`: what each signal that is asked for is worth, on a decision log."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from riskd.cli.policy import log
+from riskd.cli.terminal import print_json, print_table, progress, when
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from riskd.offline.policies.tally import Tally
+    from riskd.offline.policies.worth import Models, Worth, Worths
+
+_HEAD: Final = (
+    "without", "purpose", "came", "moved", "stricter", "laxer", "challenged", "friction on good", "recall of fraud"
+)  # fmt: skip
+
+
+def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `policy signals`."""
+    purpose = "say what each signal is worth on a decision log: what would be decided without asking for it"
+    parser = actions.add_parser(
+        "signals",
+        help=purpose,
+        description="Weigh signals: each decision is scored and decided again as if nobody had ever been asked for a "
+        "signal, by the champions and policies in use. What moves nothing is collected for nothing. One signal may "
+        "stand in for another: the last rows leave several out together.",
+    )
+    log.add_policies(parser)
+    parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+    log.add_arguments(parser)
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.offline.policies.backtest import passes
+    from riskd.offline.policies.worth import Weighed, weigh_segment, worths
+
+    with progress() as begin:
+        source, policies = log.source(args, [log.policies_of(args)], begin)
+        models, versions = _models(args, [policy.domain for policy in policies])
+        weighed = Weighed()
+        for part in passes(source, partial(weigh_segment, models=models)):
+            weighed += part
+    log.refuse_nothing(source.log, weighed.tally)
+    told = [worths(weighed, domain, version) for domain, version in versions.items()]
+    found = [each for each in told if each.decisions]
+    if args.json:
+        print_json(found)
+        return 0
+    _heading(source.log, weighed.tally)
+    for each in found:
+        _print(each)
+    return 0
+
+
+def _models(args: argparse.Namespace, domains: list[str]) -> tuple[Models, dict[str, str]]:
+    """The champions' directories and versions, each tried once here, as a service would. Raises InvalidModel."""
+    from riskd.cli.model.opening import loaded, opened
+
+    settings, registry = opened(args)
+    models = tuple((domain, registry.champion(domain)) for domain in domains)
+    return models, {domain: loaded(settings.models.trusted_keys, path, domain).version for domain, path in models}
+
+
+def _heading(place: Path, tally: Tally) -> None:
+    print(f"{place}: decided again {tally.counts['replayed']:,}, from {when(tally.first)} to {when(tally.last)}")
+    for name, what in log.LEFT_OUT.items():
+        if tally.counts[name]:
+            print(f"left out: {what}: {tally.counts[name]:,}")
+
+
+def _print(found: Worths) -> None:
+    print(
+        f"\n{found.domain}, by model {found.model}: decisions {found.decisions:,}, good {found.good:,}, fraud "
+        f"{found.fraud:,}; figures are with it -> without it"
+    )
+    print_table(_HEAD, [_row(each, found.decisions) for each in found.signals])
+
+
+def _row(each: Worth, decisions: int) -> tuple[str, ...]:
+    before, after = each.with_it, each.without_it
+    return (
+        each.signal,
+        each.purpose,
+        f"{each.came / decisions:.1%}",
+        f"{each.moved / each.came:.1%}" if each.came else "",
+        f"{each.stricter:,}",
+        f"{each.laxer:,}",
+        f"{before.challenged:,} -> {after.challenged:,}",
+        _both(before.friction.share, after.friction.share),
+        _both(before.recall.share, after.recall.share),
+    )
+
+
+def _both(before: float | None, after: float | None) -> str:
+    return "" if before is None or after is None else f"{before:.2%} -> {after:.2%}"

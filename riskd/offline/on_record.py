@@ -1,0 +1,130 @@
+"""What the decision log says of one assessment, and which assessments it has of one subject."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from riskd.adapters.decision_log import FileLogArchive, log_in, segments_of, size
+from riskd.adapters.decision_log.archive import SCAN
+from riskd.core.assess import reasons
+from riskd.core.assessment import Reason
+from riskd.core.features import NAMES
+from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, RepeatRecord, ShadowRecord, decode, written
+from riskd.progress import Begin
+
+_LINES: Final = 1_000
+"""Asked for at a time."""
+
+
+class OnRecord(Struct, frozen=True, kw_only=True):
+    """The lines of one assessment, in the order of writing. `assessment` is None where the log has but what followed.
+
+    `features` are its vector by name, None where it was made of another feature table. `reasons` are its codes, with
+    what each moved and the sentence of its feature, as far as contributions were recorded.
+    """
+
+    assessment: AssessmentRecord | None
+    features: dict[str, float | None] | None
+    reasons: tuple[Reason, ...]
+    repeats: tuple[RepeatRecord, ...]
+    shadows: tuple[ShadowRecord, ...]
+    outcomes: tuple[OutcomeRecord, ...]
+
+
+class Listed(Struct, frozen=True, kw_only=True):
+    """One assessment of several: what was required and why, and what came of it. `time` is Unix time."""
+
+    id: str
+    time: float
+    journey: str
+    tier: str
+    satisfied: bool
+    reasons: tuple[str, ...]
+    outcomes: tuple[str, ...]
+
+
+def on_record(log: Path, assessment_id: str, begin: Begin) -> OnRecord | None:
+    """The lines of it; None where there are none. Lines that are to be erased are not found.
+
+    `assessment_id`: 32 hexadecimal digits, of which the first are those of its subject's pseudonym. Progress is in
+    bytes. Raises InvalidFile where there is no log, Unavailable where it cannot be read.
+    """
+    found = [record for record in _search(log, [bytes.fromhex(assessment_id)], begin) if _of(record) == assessment_id]
+    return _told(sorted(found, key=written)) if found else None
+
+
+def listed(log: Path, pseudonyms: Sequence[bytes], begin: Begin) -> list[Listed]:
+    """Every assessment of the subject that has these pseudonyms, the newest first. Raises as `on_record`."""
+    names = {pseudonym.hex() for pseudonym in pseudonyms}
+    ours: dict[str, AssessmentRecord] = {}
+    told: dict[str, list[str]] = {}
+    for record in _search(log, pseudonyms, begin):
+        if isinstance(record, AssessmentRecord) and record.subject in names:
+            ours[record.id] = record
+        elif isinstance(record, OutcomeRecord):
+            told.setdefault(record.assessment_id, []).append(record.kind)
+    return [
+        Listed(
+            id=one.id,
+            time=one.time,
+            journey=one.journey,
+            tier=one.tier,
+            satisfied=one.satisfied,
+            reasons=one.reasons,
+            outcomes=tuple(dict.fromkeys(told.get(one.id, ()))),
+        )
+        for one in sorted(ours.values(), key=lambda one: -one.time)
+    ]
+
+
+def _search(log: Path, places: Sequence[bytes], begin: Begin) -> Iterator[Record]:
+    """The records of everybody whose pseudonym begins like one of these."""
+    progress = begin("segments", size(segments_of(log)))
+    archive = FileLogArchive(log_in(log), 0.0, 0.0)  # its times are for those who erase
+    cursor, more = b"", True
+    while more:
+        lines, cursor = archive.find(places, cursor, _LINES)
+        yield from filter(None, map(_decoded, lines))
+        progress(SCAN)
+        more = bool(cursor)
+
+
+def _decoded(line: bytes) -> Record | None:
+    try:
+        return decode(line)
+    except msgspec.DecodeError:
+        return None
+
+
+def _of(record: Record) -> str:
+    return record.assessment_id if isinstance(record, OutcomeRecord) else record.id
+
+
+def _told(found: list[Record]) -> OnRecord:
+    one = next((record for record in found if isinstance(record, AssessmentRecord)), None)
+    known = one is not None and len(one.vector) == len(NAMES)
+    return OnRecord(
+        assessment=one,
+        features=dict(zip(NAMES, one.vector, strict=True)) if one and known else None,
+        reasons=_reasons(one) if one else (),
+        repeats=tuple(record for record in found if isinstance(record, RepeatRecord)),
+        shadows=tuple(record for record in found if isinstance(record, ShadowRecord)),
+        outcomes=tuple(record for record in found if isinstance(record, OutcomeRecord)),
+    )
+
+
+def _reasons(one: AssessmentRecord) -> tuple[Reason, ...]:
+    """Its codes as they were answered. What rules and gaps had to say for theirs is not in the log."""
+    given = tuple(Reason(code, 0.0, "") for code in one.reasons)
+    if one.contributions is None or len(one.vector) != len(NAMES):
+        return given
+    vector = [math.nan if value is None else value for value in one.vector]
+    said = reasons((), vector, tuple(one.contributions.get(name, 0.0) for name in NAMES))
+    by_code = {reason.code: reason for reason in said}
+    return tuple(by_code.get(reason.code, reason) for reason in given)

@@ -1,0 +1,67 @@
+"""The calls of `riskd demo`, to a service that is busy: a newcomer's machine often is."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.cli.client import story, swap
+from riskd.cli.client.assess import NO_ANSWER
+
+
+class Busy:
+    """Takes each attempt at its second time, or never."""
+
+    def __init__(self, *, ever: bool) -> None:
+        self.ever, self.lock = ever, threading.Lock()
+        self.seen: Counter[bytes] = Counter()
+
+    def assess(self, request: risk_pb2.AssessRequest, context: grpc.ServicerContext) -> risk_pb2.AssessResponse:
+        """Refuse it, or answer."""
+        with self.lock:
+            self.seen[request.SerializeToString()] += 1
+            again = self.seen[request.SerializeToString()] > 1
+        if not (self.ever and again):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the call waited too long for its turn")
+        return risk_pb2.AssessResponse(model="busy")
+
+
+@contextmanager
+def serving(busy: Busy) -> Iterator[str]:
+    """Its address."""
+    server = grpc.server(ThreadPoolExecutor(8))
+    handler = grpc.unary_unary_rpc_method_handler(
+        busy.assess, risk_pb2.AssessRequest.FromString, risk_pb2.AssessResponse.SerializeToString
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("riskd.v1.RiskService", {"Assess": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait(10)
+
+
+def test_who_is_refused_for_now_asks_again() -> None:
+    """An overload is no failure of the service's, and none of the demonstration's."""
+    with serving(Busy(ever=True)) as target, swap.calling(target) as told:
+        assert swap.until(lambda: told.answers["busy"] >= 3, 20.0)
+    assert told.errors == []
+
+
+def test_a_story_that_is_never_answered_ends_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the exit code of a client, and no traceback."""
+    with serving(Busy(ever=False)) as target:
+        assert story.play(target) == NO_ANSWER
+    assert capsys.readouterr().err.startswith("riskd: RESOURCE_EXHAUSTED: the call waited too long")

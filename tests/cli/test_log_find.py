@@ -1,0 +1,128 @@
+"""`riskd log find`: the decisions about one account, by its name and the pepper of the service."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from riskd.adapters.decision_log import FileLogArchive
+from riskd.cli.main import main
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.record import Record
+from tests.decision_log import SEGMENT, decision, outcome, write
+
+NOON: Final = 1_795_780_800.0
+PEPPERS: Final = (b"a pepper of sixteen bytes and more", b"another one, that came much later on")
+
+
+class Files:
+    """A log and a pepper file; `layers` of the pepper were there when the log was written."""
+
+    def __init__(self, directory: Path) -> None:
+        self.log, self.pepper = directory / "decisions", directory / "pepper"
+        self.records: list[Record] = []
+        self.numbers = 0
+
+    def decide(self, time: float, who: str, *, tenant: str = "", domain: str = "customer", layers: int = 0) -> str:
+        """A decision about somebody, as a service with this pepper writes it; its id."""
+        self.numbers += 1
+        pseudonyms = Pseudonyms(PEPPERS[0], PEPPERS[1 : 1 + layers])
+        subject = pseudonyms.digest(tenant, domain, "subject", who).hex()
+        made = f"{subject[:16]}{self.numbers:016x}"
+        self.records.append(decision(0, time, id=made, subject=subject, tenant=tenant, domain=domain, tier="STEP_UP"))
+        return made
+
+    def tell(self, made: str, time: float, kind: str) -> None:
+        """What became of it."""
+        self.records.append(outcome(0, time, kind, assessment_id=made))
+
+    def find(self, capsys: pytest.CaptureFixture[str], *words: str, peppers: int = 1, code: int = 0) -> str:
+        """What the command prints."""
+        write(self.log / SEGMENT, *self.records)
+        self.pepper.write_bytes(b"\n".join(PEPPERS[:peppers]) + b"\n")
+        settings = ("--set", f"secrets.pepper_file={self.pepper}", "--log", str(self.log))
+        assert main(["log", "find", *words, *settings]) == code
+        return capsys.readouterr().out
+
+    def found(self, capsys: pytest.CaptureFixture[str], *words: str, peppers: int = 1) -> list[dict[str, Any]]:
+        """As JSON."""
+        told: list[dict[str, Any]] = json.loads(self.find(capsys, *words, "--json", peppers=peppers))
+        return told
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """None yet."""
+    return Files(tmp_path)
+
+
+def test_the_decisions_about_an_account_and_of_no_other(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """The newest first, each with what came of it; not those of another tenant, domain or name."""
+    first = files.decide(NOON, "alex")
+    files.decide(NOON + 1, "alexa")
+    files.decide(NOON + 2, "alex", tenant="acme")
+    files.decide(NOON + 3, "alex", domain="workforce")
+    last = files.decide(NOON + 4, "alex")
+    files.tell(first, NOON + 9, "challenge_passed")
+    files.tell(first, NOON + 9, "challenge_passed")
+    files.tell(first, NOON + 9, "session_established")
+    found = files.found(capsys, "alex", "--domain", "customer")
+    assert [each["id"] for each in found] == [last, first]
+    assert [each["outcomes"] for each in found] == [[], ["challenge_passed", "session_established"]]
+    assert len(files.found(capsys, "alex", "--domain", "customer", "--tenant", "acme")) == 1
+    assert len(files.found(capsys, "alex", "--domain", "workforce")) == 1
+
+
+def test_people_get_a_table_that_says_how_many_it_leaves_out(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """The latest, with the ids that `riskd log show` takes, and never the name."""
+    made = [files.decide(NOON + number, "alex") for number in range(5)]
+    out = files.find(capsys, "alex", "--domain", "customer", "--last", "2")
+    assert [each in out for each in made] == [False, False, False, True, True]
+    assert "and 3 before them" in out
+    assert "alex" not in out
+
+
+def test_an_account_is_found_under_every_name_that_it_had(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines keep the pseudonyms that they were written with, also after the pepper has got a layer."""
+    before, after = files.decide(NOON, "alex"), files.decide(NOON + 1, "alex", layers=1)
+    found = files.found(capsys, "alex", "--domain", "customer", peppers=2)
+    assert [each["id"] for each in found] == [after, before]
+
+
+def test_a_name_may_come_from_standard_input(
+    files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that it is in no list of processes."""
+    made = files.decide(NOON, "alex")
+    monkeypatch.setattr("sys.stdin", io.StringIO("alex\n"))
+    assert [each["id"] for each in files.found(capsys, "-", "--domain", "customer")] == [made]
+
+
+def test_of_whom_nothing_is_known_nothing_is_told(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stranger, and whoever was erased, from the moment in which that was asked for: exit code 1."""
+    made = files.decide(NOON, "alex")
+    assert "nothing of this account" in files.find(capsys, "kim", "--domain", "customer", code=1)
+    FileLogArchive(files.log, 1.0, 1.0).forget([bytes.fromhex(made)])
+    assert "nothing of this account" in files.find(capsys, "alex", "--domain", "customer", code=1)
+
+
+def test_a_pepper_that_is_not_there_is_not_made(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would find nobody: whoever has other settings than the service is told so."""
+    made = files.decide(NOON, "alex")
+    assert made in files.find(capsys, "alex", "--domain", "customer")
+    state = files.pepper.with_name("state")
+    settings = ("--set", f"state.dir={state}", "--set", "secrets.pepper_file=", "--log", str(files.log))
+    assert main(["log", "find", "alex", "--domain", "customer", *settings]) == 2
+    assert "there is no pepper in" in capsys.readouterr().err
+    assert not state.exists()
+
+
+def test_what_names_nobody_is_refused(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2."""
+    files.decide(NOON, "alex")
+    files.find(capsys, "", "--domain", "customer", code=2)
+    files.find(capsys, "x" * 257, "--domain", "customer", code=2)

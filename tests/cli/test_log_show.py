@@ -1,0 +1,171 @@
+"""`riskd log show`: one assessment, and all that the log has of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from msgspec.structs import asdict
+
+from riskd.adapters.decision_log import FileLogArchive
+from riskd.cli.main import main
+from riskd.core.context import Missing, Place, Route
+from riskd.core.features import FEATURES, NAMES
+from riskd.core.record import AssessmentRecord, Authentication, Facts, RepeatRecord, ShadowRecord
+from tests.decision_log import SEGMENT, UNKNOWN, decision, outcome, write
+
+NOON: Final = 1_795_780_800.0
+NEW_DEVICE: Final = NAMES.index("new_device")
+VECTOR: Final = tuple(1.0 if at == NEW_DEVICE else value for at, value in enumerate(UNKNOWN))
+ASKED: Final = decision(
+    7,
+    NOON,
+    tier="STEP_UP",
+    satisfied=False,
+    vector=VECTOR,
+    score=0.0356,
+    level="medium",
+    hits=("tor",),
+    shadow_hits=("night",),
+    reasons=("ANONYMIZER", FEATURES[NEW_DEVICE].reason),
+    contributions={"new_device": 2.1, "hosting": 0.02},
+    gaps=(Missing("agent", "not_sent"),),
+    coverage=0.75,
+    causes=("rule:odd",),
+    withheld="DENY",
+    request_id="r-1",
+    session=Authentication(acr="mfa", amr=("pwd", "otp"), authentication_time=NOON - 60),
+    attributes={"amount": "12"},
+    lists=("office",),
+    facts=Facts(
+        now=NOON,
+        network="192.0.2.0/24",
+        values={},
+        place=Place("NO", 59.9, 10.7, 300.0, city="Oslo"),
+        route=Route(64496, "Example", anonymizer="tor"),
+        agent=None,
+        missing=(),
+    ),
+)
+ID: Final = ASKED.id
+
+
+def again(one: AssessmentRecord) -> RepeatRecord:
+    """The same answer, a minute later."""
+    given = asdict(one)
+    return RepeatRecord(**{name: given[name] for name in RepeatRecord.__struct_fields__} | {"time": NOON + 60})
+
+
+def beside(one: AssessmentRecord) -> ShadowRecord:
+    """What another release would have required."""
+    given = {name: value for name, value in asdict(one).items() if name in ShadowRecord.__struct_fields__}
+    return ShadowRecord(**given | {"tier": "DENY", "release": "candidate", "model": "m2", "beside": one.release})
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A log of two segments, one of them packed, with others' lines, and one that is none, in between."""
+    write(tmp_path / SEGMENT, decision(1, NOON), ASKED, b"no record", outcome(1, NOON, "session_established"))
+    passed = outcome(7, NOON + 30, "challenge_passed", amr=("pwd", "otp"), seconds=8.0, taught=1)
+    write(tmp_path / SEGMENT.replace("0101", "0102").replace("jsonl", "jsonl.gz"), passed, again(ASKED), beside(ASKED))
+    return tmp_path
+
+
+def shown(capsys: pytest.CaptureFixture[str], log: Path, *more: str, code: int = 0) -> str:
+    """What the command prints."""
+    assert main(["log", "show", "--log", str(log), *more]) == code
+    return capsys.readouterr().out
+
+
+def test_people_are_told_what_was_decided_why_and_what_came_of_it(
+    log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each fact, each reason and what it moved, each gap, and each line that followed, packed or not."""
+    told = " ".join(shown(capsys, log, ID).split())
+    for part in (
+        "required STEP_UP, not met yet",
+        "withheld DENY: the journey was learning",
+        "attempt 2026-11-27 12:00Z, customer login, credential succeeded",
+        "score 0.0356 (medium), by model m of release r",
+        "rules tor, night (in shadow)",
+        "degraded rule:odd",
+        "coverage 75%",
+        "place Oslo, NO",
+        "operator AS64496 Example, tor",
+        "session acr mfa, amr pwd otp, authenticated 2026-11-27 11:59Z",
+        "lists office",
+        "attributes amount=12",
+        "request id r-1",
+        f"{FEATURES[NEW_DEVICE].reason} +2.10 {FEATURES[NEW_DEVICE].text}",
+        "agent not_sent",
+        "new_device 1 +2.10",
+        "candidate m2 DENY 0.0356 tor",
+        "2026-11-27 12:01Z r-1",
+        "2026-11-27 12:00Z challenge_passed pwd otp 8 s 1",
+    ):
+        assert part in told, part
+    assert "hosting" not in told
+    assert "session_established" not in told
+
+
+def test_scripts_get_the_lines_and_the_features_by_name(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As JSON: every line of the assessment and of no other, as it is in the log."""
+    found: dict[str, Any] = json.loads(shown(capsys, log, ID, "--json"))
+    assert found["assessment"]["id"] == ID
+    assert found["features"] == dict(zip(NAMES, VECTOR, strict=True))
+    assert [each["kind"] for each in found["outcomes"]] == ["challenge_passed"]
+    assert [each["tier"] for each in found["shadows"]] == ["DENY"]
+    assert [each["time"] for each in found["repeats"]] == [NOON + 60]
+
+
+def test_what_is_not_there_is_told_and_is_exit_code_1(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what may have become of it; as JSON it is null."""
+    stranger = f"{99:032x}"
+    assert f"has nothing of {stranger}" in shown(capsys, log, stranger, code=1)
+    assert shown(capsys, log, stranger, "--json", code=1) == "null\n"
+
+
+def test_the_erased_are_not_shown(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the moment in which the erasure was asked for, whether or not their lines are gone from the disk."""
+    FileLogArchive(log, 1.0, 1.0).forget([bytes.fromhex(ID)])
+    assert f"has nothing of {ID}" in shown(capsys, log, ID, code=1)
+
+
+def test_what_followed_is_shown_where_the_assessment_is_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its line was older than the log is kept, or was written by a worker that died before it could."""
+    write(tmp_path / SEGMENT, outcome(7, NOON, "confirmed_fraud"))
+    told = shown(capsys, tmp_path, ID)
+    assert "is gone" in told
+    assert "confirmed_fraud" in told
+
+
+def test_a_line_of_other_features_is_shown_without_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its vector has no names any more; all else has."""
+    write(tmp_path / SEGMENT, decision(7, NOON, vector=(1.0,), reasons=("ANONYMIZER",), contributions={"old": 1.5}))
+    told = " ".join(shown(capsys, tmp_path, ID).split())
+    assert "of another version of riskd" in told
+    assert "ANONYMIZER" in told
+    assert "old +1.50" in told
+
+
+def test_without_contributions_it_says_who_can_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command is whole, and one that riskd has."""
+    write(tmp_path / SEGMENT, decision(7, NOON))
+    told = shown(capsys, tmp_path, ID)
+    assert f"riskd model explain customer m --log {tmp_path} --id {ID}" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [((ID.upper().replace("7", "F"),), "is no assessment id"), (("--log", "nowhere", ID), "is not a directory")],
+)
+def test_what_cannot_be_looked_for_is_refused(
+    log: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a remedy, and exit code 2."""
+    assert main(["log", "show", "--log", str(log), *words]) == 2
+    assert said in capsys.readouterr().err

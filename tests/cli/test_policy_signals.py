@@ -1,0 +1,108 @@
+"""`riskd policy signals`, on a log that a real engine wrote by the shipped policies and models."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.cli.main import main
+from riskd.core.attempt import DOMAINS, Attempt
+from riskd.core.record import AssessmentRecord
+from riskd.offline.policies.worth import SETS
+from tests.decision_log import write
+from tests.doubles import ListLog
+from tests.offline.town import Town
+
+PARTS: Final = ("20260101T000000.000000-w0-1.jsonl", "20260102T000000.000000-w0-2.jsonl.gz")
+
+
+class Written(Town):
+    """A log in two segments, of people who report nothing to others."""
+
+    def signalled(self, one: Attempt) -> Attempt:
+        """As ever, without signals of others."""
+        return replace(super().signalled(one), outside=None)
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Any]:
+    """What a town was answered, and told."""
+    log = ListLog()
+    Written(log, seed=6).live(240)
+    return log.records()
+
+
+@pytest.fixture(scope="module")
+def log(records: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log on files."""
+    directory = tmp_path_factory.mktemp("decisions")
+    half = len(records) // 2
+    for name, part in zip(PARTS, (records[:half], records[half:]), strict=True):
+        write(directory / name, *part)
+    return directory
+
+
+def told(capsys: pytest.CaptureFixture[str], log: Path, *words: str) -> list[dict[str, Any]]:
+    """As JSON."""
+    assert main(["policy", "signals", "--log", str(log), *words, "--json"]) == 0
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_with_it_is_what_was_decided_and_came_is_what_came(
+    log: Path, records: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the models and policies that decided, each row has all decisions, and asks of as many as were asked."""
+    found = told(capsys, log)
+    assert [each["domain"] for each in found] == list(DOMAINS)
+    for each in found:
+        ours = [one for one in records if isinstance(one, AssessmentRecord) and one.domain == each["domain"]]
+        asked = sum(one.tier != "BASELINE" and not one.satisfied for one in ours)
+        lacked = Counter(gap.source for one in ours for gap in one.facts.missing)
+        assert each["decisions"] == len(ours)
+        assert [row["signal"] for row in each["signals"]] == list(SETS)
+        for row in each["signals"]:
+            assert row["with_it"]["challenged"] == asked
+            if len(SETS[row["signal"]]) == 1:
+                assert row["came"] == len(ours) - lacked[row["signal"]]
+            assert row["moved"] <= row["came"]
+
+
+def test_what_never_came_changes_nothing(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody was asked for it before, and nobody is asked for it then."""
+    for each in told(capsys, log):
+        (row,) = [row for row in each["signals"] if row["signal"] == "outside"]
+        assert (row["came"], row["moved"], row["stricter"], row["laxer"]) == (0, 0, 0, 0)
+        assert row["with_it"] == row["without_it"]
+
+
+def test_processes_change_nothing(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What two count is what one counts."""
+    assert told(capsys, log, "--processes", "2") == told(capsys, log, "--processes", "1")
+
+
+def test_people_get_a_table_of_each_domain(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a row for each signal, and the model that it was weighed by."""
+    assert main(["policy", "signals", "--log", str(log), "--domain", "customer"]) == 0
+    out = capsys.readouterr().out
+    assert "customer, by model hand-set-2" in out
+    assert [name for name in SETS if f"\n{name} " not in out] == []
+    assert "workforce" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--models", "{tmp}"], "champion"), (["--since", "2099-01-01"], "no decision to replay")],
+)
+def test_what_cannot_be_weighed_is_refused(
+    words: list[str], said: str, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, with what is wrong."""
+    filled = [word.format(tmp=tmp_path) for word in words]
+    assert main(["policy", "signals", "--log", str(log), *filled]) == 2
+    assert said in capsys.readouterr().err
