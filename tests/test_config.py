@@ -110,6 +110,12 @@ MISTAKES: dict[str, Case] = {
         {},
         "RISKD_SERVER_TLS_CLIENT_CA: is no variable of riskd's (did you mean RISKD_SERVER__TLS_CLIENT_CA?)",
     ),
+    "one socket for two services": (
+        "",
+        {},
+        {"subjects.socket": "/run/riskd/a.sock", "release.socket": "/run/riskd/a.sock"},
+        "release.socket: /run/riskd/a.sock is subjects.socket as well (name another path)",
+    ),
     "half of TLS": ("", {"RISKD_SERVER__TLS_KEY": __file__}, {}, "server.tls_cert: a certificate and its key"),
     "half a point": ("[geo]\nedge = [51.5]\n", {}, {}, "geo.edge: 51.5 is no point (give latitude and longitude)"),
     "latitude and longitude swapped": (

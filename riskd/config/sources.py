@@ -323,6 +323,11 @@ def _exposed(settings: Settings) -> Iterator[Problem]:
             f"{server.host} would be served in plaintext: subjects and tokens could be read on the way",
             "set server.tls_cert and server.tls_key; or server.insecure = true, where a mesh encrypts",
         )
+    if (
+        settings.subjects.serve == settings.release.serve == "socket"
+        and settings.subjects.socket == settings.release.socket
+    ):
+        yield Problem("release.socket", f"{settings.release.socket} is subjects.socket as well", "name another path")
     known = near or server.tls_client_ca or server.callers
     for section, chosen, work in (
         ("subjects", settings.subjects, "read and erase"),

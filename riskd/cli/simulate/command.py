@@ -33,7 +33,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "same seed makes the same files; another number of users makes another world. What the world takes for granted "
         "is a table (--assumptions). docs/simulation.md says what it is good for, and what not.",
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where everything goes, at the end; empty, or not there yet")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="where everything goes, at the end; empty, or not there yet"
+    )
     parser.add_argument("--users", metavar="N", type=int, default=350, help="accounts (default: %(default)s)")
     parser.add_argument("--days", metavar="N", type=float, default=60.0, help="days to live (default: %(default)g)")
     parser.add_argument("--seed", metavar="N", type=int, default=1, help="which world (default: %(default)s)")
