@@ -130,7 +130,12 @@ MISTAKES: dict[str, Case] = {
         {},
         "{file}:2:1: geo.edge cannot be [nan, 0.0] (give two numbers, latitude and longitude; the default is empty)",
     ),
-    "log too small": ("", {}, {"log.keep_mb": "16"}, "log.keep_mb: 1 workers with segments of 64 MiB need more"),
+    "log too small": (
+        "",
+        {},
+        {"log.keep_mb": "16"},
+        "log.keep_mb: is too little for 1 worker with segments",
+    ),
 }
 
 

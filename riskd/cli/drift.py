@@ -13,6 +13,7 @@ from riskd.cli.policy.log import LEFT_OUT
 from riskd.cli.settings import add_arguments
 from riskd.cli.terminal import print_json, print_table, progress, save
 from riskd.core.attempt import DOMAINS
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,15 +142,15 @@ def _print(args: argparse.Namespace, found: Sequence[Drift], left_out: Mapping[s
 
     for drift in found:
         names = ", ".join(f"{signal.name} since {date(signal.since or 0)}" for signal in drift.drifted)
-        many = f"{len(drift.drifted) or 'none'} of {len(drift.signals)} signals drifted"
+        many = f"{len(drift.drifted) or 'none'} of {quantity(len(drift.signals), 'signal')} drifted"
         print(f"{drift.domain}, model {drift.model}: {many}" + (f": {names}" if names else ""))
         span = f"from {date(drift.began)} to {date(drift.ended)}"
-        print(f"{drift.rows:,} decisions {span}, beside {drift.reference_rows:,} of the reference")
+        print(f"{quantity(drift.rows, 'decision')} {span}, beside {drift.reference_rows:,} of the reference")
         told = drift.signals if args.all else drift.signals[: max(len(drift.drifted), _ROWS)]
         print_table(HEAD, [cells(signal) for signal in told])
     for name, what in LEFT_OUT.items():
         if left_out.get(name):
-            print(f"left out: {left_out[name]:,} {what}")
+            print(f"left out: {what}: {left_out[name]:,}")
     if args.html:
         print(f"Report: {args.html}")
 

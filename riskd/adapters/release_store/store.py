@@ -25,6 +25,7 @@ from riskd.core.errors import InvalidFile, Problem, Unavailable, UnknownRelease
 from riskd.core.lineup import Activation, Kept
 from riskd.files import drafting, place, put
 from riskd.locks import alone
+from riskd.wording import quantity
 
 REMEMBERED: Final = 100
 """Activations that are remembered."""
@@ -175,7 +176,7 @@ def _unfit(source: Path) -> Iterator[Problem]:
         yield Problem(str(error.filename or source), error.strerror or "cannot be read", "let riskd's user read it")
         return
     if len(sizes) > FILES or sum(sizes) > BYTES:
-        what = f"{len(sizes)} files with {sum(sizes) >> 20} MiB"
+        what = f"{quantity(len(sizes), 'file')} with {sum(sizes) >> 20} MiB"
         yield Problem(str(source), what, f"a release has at most {FILES} files and {BYTES >> 20} MiB")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import moment
 from riskd.cli.model import explain, listing, promote
 from riskd.cli.terminal import markdown_table, progress
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument, Steps
@@ -69,7 +70,7 @@ def _reference(args: argparse.Namespace) -> int:
         raise InvalidFile([Problem(str(args.log), f"has no decisions of {domain} that were asked for")])
     found = reference(domain, NAMES, forest(args.bundle), [rows[domain]])
     seal(args.bundle, DEFINITIONS, beside={REFERENCE: msgspec.json.encode(found)})
-    print(f"{args.bundle}: expects what {found.rows:,} decisions of {args.log} were like")
+    print(f"{args.bundle}: expects what {quantity(found.rows, 'decision')} of {args.log} were like")
     return 0
 
 
@@ -88,7 +89,7 @@ def _seal(args: argparse.Namespace) -> int:
     for path in args.bundles:
         card = written(read_card(path), WEIGHTS, table(read_forest(path)))
         manifest = seal(path, DEFINITIONS, card=card)
-        print(f"{path}: {manifest.domain} {manifest.version}, {len(manifest.features)} features")
+        print(f"{path}: {manifest.domain} {manifest.version}, {quantity(len(manifest.features), 'feature')}")
     return 0
 
 

@@ -11,6 +11,7 @@ from riskd.cli.arguments import whole_number
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
 from riskd.cli.terminal import print_json, print_table
 from riskd.core.attempt import DOMAINS
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.core.forest import Forest
@@ -131,7 +132,7 @@ def _diff(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"changes": told, "metrics": metrics, "scores": moved})
         return 0
-    print(f"{args.domain}: {args.new} beside {args.old}: {len(told) or 'no'} change{'s' * (len(told) != 1)}")
+    print(f"{args.domain}: {args.new} beside {args.old}: {quantity(len(told), 'change')}")
     for sentence in told:
         print(f"  {sentence}")
     for name, (was, now) in metrics.items():
@@ -143,9 +144,9 @@ def _diff(args: argparse.Namespace) -> int:
 
 def _print_shift(moved: Shift) -> None:
     print(
-        f"scores of {moved.rows:,} rows: {moved.rose:,} rise, {moved.fell:,} fall; the change is {moved.median:.4f} in "
-        f"the median, {moved.p99:.4f} at the 99th percentile, {moved.largest:.4f} at most; {moved.order:.1%} of "
-        f"neighbours keep their order"
+        f"scores of {quantity(moved.rows, 'row')}: {moved.rose:,} rise, {moved.fell:,} fall; the change is "
+        f"{moved.median:.4f} in the median, {moved.p99:.4f} at the 99th percentile, {moved.largest:.4f} at most; "
+        f"{moved.order:.1%} of neighbours keep their order"
     )
     for name, was, now in moved.examples:
         print(f"  {name}  {was:.4f} -> {now:.4f}")

@@ -54,8 +54,8 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
 
     if tally.counts["replayed"]:
         return
-    left = ", ".join(f"{tally.counts[name]:,} {what}" for name, what in LEFT_OUT.items() if tally.counts[name])
-    what = "has no decision to replay" + (f": {left}" if left else "")
+    left = ", ".join(f"{what} ({tally.counts[name]:,})" for name, what in LEFT_OUT.items() if tally.counts[name])
+    what = "has no decision to replay" + (f"; left out: {left}" if left else "")
     raise InvalidFile(
         [
             Problem(

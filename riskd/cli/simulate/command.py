@@ -13,6 +13,7 @@ from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import console, print_json, progress
 from riskd.core.attempt import DOMAINS
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -195,7 +196,8 @@ def _print(made: Made, count: int, events: int, seconds: float, out: Path) -> No
     shown.print(table)
     share = sum(made.attacks.values()) / max(count, 1)
     shown.print(
-        f"{count:,} assessments, {share:.1%} of them attacks, and {events - count:,} outcomes in {seconds:.1f} s: "
+        f"{quantity(count, 'assessment')}, {share:.1%} of them attacks, and {quantity(events - count, 'outcome')} in "
+        f"{seconds:.1f} s: "
         f"{events / seconds:,.0f} events/s.\n{out}: decisions/ (the log), truth.jsonl (who it was), world.json (how)."
     )
 

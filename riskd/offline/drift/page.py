@@ -9,6 +9,7 @@ from typing import Final
 from riskd.offline import charts
 from riskd.offline.drift.compare import Drift, Signal
 from riskd.offline.page import document, table, tiles
+from riskd.wording import quantity
 
 PICTURES: Final = 12
 """Signals of a domain that get a picture."""
@@ -93,7 +94,7 @@ def _days(signal: Signal) -> str:
         f'<polyline class="lc" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>',
     ]
     for (x, y), day in zip(points, signal.days, strict=True):
-        said = f"{charts.date(day.time)}: index {day.index:.3f}, {day.missing:.1%} missing, {day.rows:,} rows"
+        said = f"{charts.date(day.time)}: index {day.index:.3f}, {day.missing:.1%} missing, {quantity(day.rows, 'row')}"
         parts.append(f'<circle class="c" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(said)}</title></circle>')
         if day.time == signal.since:
             parts.append(f'<path class="e" d="M{x:.1f} 6V{base}"/>')
