@@ -52,8 +52,8 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
     with progress() as begin:
         source, policies = log.source(args, [given], begin)
         tally = run(source)
-    log.refuse_nothing(args.log, tally)
-    return report(str(args.log), tally, policies), time.perf_counter() - begun
+    log.refuse_nothing(source.log, tally)
+    return report(str(source.log), tally, policies), time.perf_counter() - begun
 
 
 def _backtest(args: argparse.Namespace) -> int:

@@ -57,7 +57,7 @@ def _run(args: argparse.Namespace) -> int:
         samples = Samples()
         for part in passes(source, partial(collect, presumed=args.presume_good)):
             samples += part
-    log.refuse_nothing(args.log, samples.tally)
+    log.refuse_nothing(source.log, samples.tally)
     found = [calibrate(samples, policy, name, budget) for policy, name, budget in chosen]
     if args.json:
         print_json(found)

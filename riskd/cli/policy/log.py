@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli import settings
-from riskd.cli.arguments import add_span
+from riskd.cli.arguments import add_span, log_of
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_policies(parser: argparse.ArgumentParser) -> None:
     """The flags that choose whose policies are looked at."""
     parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (release.policies)")
-    settings.add_arguments(parser)
 
 
 def policies_of(args: argparse.Namespace) -> Path:
@@ -73,7 +72,7 @@ def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tup
 
     policies, texts = read_policies(given, args.domain)
     choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))
-    return Source(log=args.log, policies=texts, choice=choice, workers=args.processes, begin=begin), policies
+    return Source(log=Path(log_of(args)), policies=texts, choice=choice, workers=args.processes, begin=begin), policies
 
 
 def read_policies(

@@ -7,7 +7,7 @@ from html import escape
 from typing import Final
 
 from riskd.offline import charts
-from riskd.offline.drift.compare import Drift, Signal
+from riskd.offline.drift.compare import Drift, Origin, Signal
 from riskd.offline.page import document, table, tiles
 from riskd.wording import quantity
 
@@ -20,6 +20,11 @@ Rao and Scott 1981). <b>Shift</b>: the index of the rows since the day on which 
 <b>K-S</b>: the largest difference of the two cumulative distributions. A signal has <b>drifted</b> when the index is no
 chance, over all signals together (Holm 1979), and the shift reaches the threshold.</small></p>
 """
+REFERENCES: Final[dict[Origin, str]] = {
+    "model": "that the model says it was trained on",
+    "log": "that were chosen",
+    "past": "before them, for want of what the model was trained on",
+}
 HEAD: Final = ("signal", "drifted", "since", "shift", "index", "by chance", "chance", "K-S", "missing")
 
 
@@ -30,10 +35,11 @@ def page(log: str, found: Sequence[Drift]) -> str:
 
 def _domain(drift: Drift) -> str:
     span = f"{charts.date(drift.began)} to {charts.date(drift.ended)}"
+    beside = f"{charts.date(drift.reference_began)} to {charts.date(drift.reference_ended)}"
     figures = [
         (f"{len(drift.drifted)} of {len(drift.signals)}", f"signals have drifted, by {drift.threshold:g} or more"),
         (f"{drift.rows:,}", f"decisions, {span}"),
-        (f"{drift.reference_rows:,}", "rows of the reference"),
+        (f"{drift.reference_rows:,}", f"decisions {REFERENCES[drift.reference]}, {beside}"),
     ]
     pictures = "".join(map(_pictures, drift.signals[: max(len(drift.drifted), 1)][:PICTURES]))
     rows = [cells(signal) for signal in drift.signals]
