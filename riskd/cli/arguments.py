@@ -52,7 +52,7 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
     `stored`: of datasets, too, which may have a URL.
     """
     settings.add_arguments(parser)
-    add_log(parser, "decision log, or its dataset (directory or URL)" if stored else "directory of the decision log")
+    add_log(parser, "decision log, or its dataset, by directory or URL" if stored else "directory of the decision log")
     parser.add_argument(
         "--domain",
         choices=DOMAINS,

@@ -175,7 +175,7 @@ def _print(source: Source, summary: Summary, *, dry_run: bool) -> None:
         print(f"  {'unreadable':<10} {tally.unreadable.records:>9,}{_examples(tally.unreadable.examples)}")
     if not summary.complete:
         print("  stopped at --limit; the next run goes on from here")
-    if tally.read and not used:
+    if not used:
         print(f"  nothing was used: is this an export of {source.title}, and recent enough?")
 
 

@@ -99,7 +99,7 @@ def _run(args: argparse.Namespace) -> int:
         print_json({"out": str(args.out), "counts": {kind: counts[kind] for kind in COUNTED}})
     else:
         for kind, meaning in COUNTED.items():
-            if counts[kind]:
+            if counts[kind] or kind == "assessed":
                 print(f"{counts[kind]:>10,}  {meaning}")
     left = sum(counts[kind] for kind in ("without_signals", "outcomes_of_nothing", "unreadable"))
     return INCOMPLETE if left else 0

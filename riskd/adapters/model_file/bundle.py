@@ -215,7 +215,7 @@ def _read(file: Path) -> bytes:
         with file.open("rb") as stream:
             raw = stream.read(bound + 1)
     except OSError as error:
-        if not file.parent.is_dir():
+        if not any((file.parent / name).exists() for name in (FOREST, MANIFEST)):
             what, remedy = "is no directory of a model", "name that of a bundle, as models/customer/hand-set-2"
             raise InvalidModel([Problem(str(file.parent), what, remedy)]) from error
         what = f"cannot be read: {error.strerror}"

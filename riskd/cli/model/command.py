@@ -43,7 +43,7 @@ def _add_reference(actions: argparse._SubParsersAction[argparse.ArgumentParser])
     parser = actions.add_parser("reference", help=purpose, description=purpose)
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a bundle")
     add_arguments(parser)
-    add_log(parser, "decision log, or its dataset (directory or URL)")
+    add_log(parser, "decision log, or its dataset, by directory or URL")
     parser.add_argument("--since", metavar="DATE", type=moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
     parser.add_argument(
         "--until",

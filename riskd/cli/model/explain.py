@@ -82,7 +82,9 @@ def _vector(file: Path, forest: Forest) -> list[float]:
 
     try:
         given = msgspec.json.decode(file.read_bytes(), type=dict[str, float | bool | None])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InvalidFile([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         remedy = 'write a JSON object, as {"new_device": 1, "distance_km": null}'
         raise InvalidFile([Problem(str(file), f"is no vector: {error}", remedy)]) from error
     unknown = sorted(given.keys() - set(NAMES))

@@ -171,6 +171,11 @@ def _verify(args: argparse.Namespace) -> int:
             by = f"signed by {str(row['signed_by'])[:16]}" if row["signed_by"] else "not signed"
             asked = " (trusted)" if row["trusted"] else " (models.trusted_keys is empty, so nobody asks)"
             print(f"{row['domain']} {row['version']}: sound, schema {row['schema']}, {by}{asked}")
+    if not rows and not problems:
+        remedy = "name another directory with --models, or in release.models"
+        problems.append(
+            Problem(str(registry.models), f"has no models of {args.domain or 'any identity domain'}", remedy)
+        )
     if problems:
         raise InvalidModel(problems)
     return 0

@@ -186,4 +186,4 @@ def _rollback(args: argparse.Namespace) -> int:
 def _refused(what: str) -> RiskdError:
     from riskd.core.errors import InvalidModel, Problem
 
-    return InvalidModel([Problem("riskd model promote", what, "riskd model list says who has which role")])
+    return InvalidModel([Problem("model promote", what, "riskd model list says who has which role")])

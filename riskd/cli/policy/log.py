@@ -104,7 +104,9 @@ def read_policies(
             found[policy.domain] = policy, (str(path), text)
     chosen = [domain for domain in DOMAINS if domain in found and (not domains or domain in domains)]
     if not chosen and not problems:
-        problems.append(Problem(", ".join(map(str, given)), "has no policy of the domains asked for"))
+        asked = "the domains asked for" if domains else "any identity domain"
+        where, remedy = ", ".join(map(str, given)), "name a policy, or a directory of them: customer.yaml"
+        problems.append(Problem(where, f"has no policy of {asked}", remedy))
     if problems:
         raise InvalidPolicy(problems)
     return [found[domain][0] for domain in chosen], tuple(found[domain][1] for domain in chosen)

@@ -33,6 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "decision log with the truth beside it. Addresses are real ones, drawn from the installed geo databases. The "
         "same seed makes the same files; another number of users makes another world. What the world takes for granted "
         "is a table (--assumptions). docs/simulation.md says what it is good for, and what not.",
+        epilog="exit codes: 0 done; 1 --audit found something; 2 refused: arguments, settings, no geo databases",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="where everything goes, at the end; empty, or not there yet"
@@ -62,7 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=Path,
         nargs="*",
         help="look for what gives attackers away and must not, and for where looking riskier proves honesty, in the "
-        "worlds of an earlier --out, or in one made for it and thrown away; exit code 1 when there is something",
+        "worlds of an earlier --out, or in one made for it and thrown away",
     )
     parser.add_argument("--markdown", action="store_true", help="print the page docs/simulation.md, and do no more")
     parser.add_argument("--json", action="store_true", help="print JSON")
