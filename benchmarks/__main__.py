@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from benchmarks import program
+
 PARTS: Final[dict[str, str]] = {
     "assess": "One assessment in process, by stage",
     "bytecodes": "What an assessment makes the interpreter do",
@@ -78,4 +80,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

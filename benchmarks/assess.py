@@ -7,7 +7,6 @@ than the whole.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from typing import Final, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from benchmarks import program
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
 from riskd.adapters.memory import NullMeter
@@ -205,4 +205,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

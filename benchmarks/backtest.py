@@ -17,6 +17,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from benchmarks import program
 from benchmarks.traffic import attempts
 from riskd.adapters.decision_log import SUFFIX, read_segments, size
 from riskd.config import data_directory, load
@@ -129,4 +130,4 @@ def _aged(policy: Policy, one: record.AssessmentRecord, random: Random) -> recor
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    program(main, sys.argv[1:])

@@ -17,6 +17,7 @@ from typing import Final
 import grpc
 from msgspec import Struct
 
+from benchmarks import program
 from benchmarks.load import cpu_seconds
 from benchmarks.seeding import seed
 from benchmarks.served import Served, load_once, serving
@@ -136,4 +137,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -20,6 +20,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from benchmarks import program
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
 from riskd.adapters.memory import MemoryStore, NullMeter
@@ -122,4 +123,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -18,6 +18,7 @@ from typing import Final
 
 import grpc
 
+from benchmarks import program
 from benchmarks.soak import private_mib, soak
 from tests.e2e.service import Service, attempt, serving
 from tests.faults.floods import FLOODS, Peer
@@ -104,4 +105,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

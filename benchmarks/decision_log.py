@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from benchmarks import workshop
+from benchmarks import program, workshop
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.core import logged
@@ -87,4 +87,4 @@ def appended(records: Iterable[bytes], directory: str | None) -> tuple[float, fl
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    program(main, *sys.argv[1:])

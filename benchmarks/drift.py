@@ -19,6 +19,7 @@ import grpc
 import msgspec
 import numpy as np
 
+from benchmarks import program
 from benchmarks.served import serving
 from benchmarks.traffic import attempt
 from riskd._proto.riskd.v1 import risk_pb2_grpc
@@ -104,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -7,6 +7,7 @@ from functools import partial
 from timeit import repeat
 from typing import Final
 
+from benchmarks import program
 from riskd.core import features
 from riskd.core.attempt import Attempt, Network
 from riskd.core.context import Context, Missing
@@ -58,4 +59,4 @@ def show(what: str, costs: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from benchmarks import program
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Steps
 from riskd.offline.training.export import export_forest
@@ -87,4 +88,4 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 6.0)
+    program(main, float(sys.argv[1]) if len(sys.argv) > 1 else 6.0)

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks import program
 from riskd.adapters.asn_table import read_asn_table
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.timezones import Timezones
@@ -77,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

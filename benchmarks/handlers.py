@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from msgspec import Struct
 
+from benchmarks import program
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
 from riskd.config import load
@@ -121,4 +121,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

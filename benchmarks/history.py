@@ -18,6 +18,7 @@ from typing import Final
 
 import lmdb
 
+from benchmarks import program
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
 from riskd.core.history import ACTIVITY_SECONDS, DAY, Delta, slot
@@ -261,4 +262,4 @@ def compare(store: HistoryStore, subjects: int, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -21,6 +21,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from benchmarks import program
 from benchmarks.traffic import attempt, attempts
 from riskd.config import Settings, load
 from riskd.core.attempt import Attempt
@@ -212,4 +213,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 
 import grpc
 
+from benchmarks import program
 from benchmarks.traffic import attempts
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.server.translate import request
@@ -165,4 +166,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -13,6 +13,7 @@ from random import Random
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, values
 
+from benchmarks import program
 from benchmarks.pepper import Nowhere, pseudonyms
 from benchmarks.traffic import attempt
 from riskd.adapters.caching import CachingStore
@@ -156,4 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -27,6 +27,7 @@ import grpc
 from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks import program
 from benchmarks.load import METHOD, Tally, cpu_seconds, messages, open_loop
 from benchmarks.seeding import seed
 from benchmarks.served import Served, serving
@@ -228,4 +229,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ import numpy as np
 from celpy import celtypes
 from threadpoolctl import threadpool_limits
 
+from benchmarks import program
 from benchmarks.forest import boosted
 from benchmarks.rules import ATTEMPT, CONTEXT, FEATURES, LOGIN, conditions, rules
 from benchmarks.seeding import SIGN_INS, seed
@@ -169,4 +169,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

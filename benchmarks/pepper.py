@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from benchmarks import program
 from benchmarks.traffic import attempt
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
@@ -94,4 +95,4 @@ def show(what: str, medians: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 
+from benchmarks import program
 from benchmarks.traffic import attempts
 from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog
 from riskd.adapters.lmdb_store import LmdbStore, beside
@@ -107,4 +108,4 @@ def kept(store: HistoryStore) -> dict[bytes, bytes]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    program(main, sys.argv[1:])

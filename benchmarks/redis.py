@@ -11,7 +11,6 @@ import argparse
 import shutil
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ import hiredis
 from msgspec import Struct
 from msgspec.structs import replace
 
+from benchmarks import program
 from benchmarks.assess import percentiles
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
@@ -297,4 +297,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

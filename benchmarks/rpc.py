@@ -25,6 +25,7 @@ from typing import Final, TypeVar
 import grpc
 from msgspec import Struct
 
+from benchmarks import program
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.assessment import Assessment, Reason
 from riskd.core.attempt import Attempt, Device, Network, Outcome
@@ -273,4 +274,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -11,6 +11,7 @@ from itertools import cycle
 from timeit import repeat
 from typing import Final
 
+from benchmarks import program
 from riskd.adapters.cel_rules import REMEMBERED, CelCompiler
 from riskd.adapters.policy_file.lists import LONGEST
 from riskd.core.attempt import JOURNEYS, Attempt, Network, Session
@@ -117,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -22,6 +22,7 @@ from typing import Final
 import lmdb
 from msgspec.structs import replace
 
+from benchmarks import program
 from benchmarks.assess import percentiles
 from benchmarks.seeding import seed
 from benchmarks.served import serving
@@ -196,4 +197,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

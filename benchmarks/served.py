@@ -27,6 +27,7 @@ from typing import Any, Final
 import grpc
 from msgspec import Struct
 
+from benchmarks import program
 from benchmarks.load import METHOD
 from benchmarks.rpc import ASSESSMENT
 from benchmarks.seeding import seed
@@ -178,4 +179,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from random import Random
 
+from benchmarks import program
 from benchmarks.pepper import Nowhere, pseudonyms
 from benchmarks.traffic import attempt
 from riskd.adapters.caching import CachingStore
@@ -69,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from benchmarks import program
 from tests.e2e.service import ROOT, Service, serving
 
 WORKERS: Final = 2
@@ -130,4 +131,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -10,6 +10,7 @@ from typing import Final
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from benchmarks import program
 from benchmarks.rpc import ASSESSMENT
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.server.tracing import Tracer
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

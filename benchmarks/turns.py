@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
+from benchmarks import program
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.lmdb_store.turn import Turn
 from riskd.core import record
@@ -94,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -18,6 +18,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from benchmarks import program
 from benchmarks.load import cpu_seconds
 from benchmarks.overload import SETTLE, flood, scrape, written
 from benchmarks.seeding import seed
@@ -90,4 +91,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -26,6 +26,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from benchmarks import program
 from benchmarks.traffic import attempts
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.memory import MemoryStore, NullMeter
@@ -249,4 +250,4 @@ def _renamed(copy: int, found: re.Match[bytes]) -> bytes:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    program(main, sys.argv[1:])

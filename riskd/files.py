@@ -1,32 +1,38 @@
-"""Files that are there whole or not at all, and outlast the machine."""
+"""Files and directories that are there whole or not at all, and outlast the machine."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 DRAFT: Final = ".draft"
 """How the name of a file ends that is not yet what its name will say, and of what a dead process left of one."""
+DRAFTS: Final = ".draft-"
+"""How the name of a directory begins in which something is made (`drafting`)."""
+SHARED: Final = 0o666
+"""Permissions of what is for others, too, as the umask allows."""
 
 
 def private(path: Path) -> BinaryIO:
     """An empty file to write, for riskd's user alone. Raises OSError, as all of these."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+    return _empty(path, 0o600)
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
+def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A file to write whole: whoever reads sees the old one or, at the end, the new one, whenever the machine dies.
 
     Of one whose writing raises nothing is left.
     """
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}{DRAFT}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
     try:
-        with private(draft) as file:
+        with _empty(draft, mode) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -36,10 +42,46 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     sync(path.parent)
 
 
-def put(path: Path, content: bytes) -> None:
+def put(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write a file `whole`."""
-    with whole(path) as file:
+    with whole(path, mode) as file:
         file.write(content)
+
+
+@contextmanager
+def drafting(directory: Path) -> Iterator[Path]:
+    """A directory of this process, in `directory`, in which to make what `place` then moves to where it belongs.
+
+    It is gone at the end with what is left in it, and so is what dead processes left of theirs.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    # The kernel gives this back when a process dies, and while any has it nobody clears away.
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for abandoned in directory.glob(f"{DRAFTS}*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
+        fcntl.flock(held, fcntl.LOCK_SH)
+        draft = directory / f"{DRAFTS}{secrets.token_hex(8)}"
+        draft.mkdir(mode=0o700)
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    finally:
+        os.close(held)
+
+
+def place(made: Path, path: Path) -> None:
+    """Move what was made to where it belongs, once all of it outlasts the machine.
+
+    A directory replaces none but an empty one, a file any.
+    """
+    for each in [*made.rglob("*"), made]:
+        sync(each)
+    made.rename(path)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:
@@ -49,3 +91,7 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _empty(path: Path, mode: int) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb")

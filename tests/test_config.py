@@ -110,6 +110,12 @@ MISTAKES: dict[str, Case] = {
         {},
         "RISKD_SERVER_TLS_CLIENT_CA: is no variable of riskd's (did you mean RISKD_SERVER__TLS_CLIENT_CA?)",
     ),
+    "one socket for two services": (
+        "",
+        {},
+        {"subjects.socket": "/run/riskd/a.sock", "release.socket": "/run/riskd/a.sock"},
+        "release.socket: /run/riskd/a.sock is subjects.socket as well (name another path)",
+    ),
     "half of TLS": ("", {"RISKD_SERVER__TLS_KEY": __file__}, {}, "server.tls_cert: a certificate and its key"),
     "half a point": ("[geo]\nedge = [51.5]\n", {}, {}, "geo.edge: 51.5 is no point (give latitude and longitude)"),
     "latitude and longitude swapped": (
@@ -124,7 +130,12 @@ MISTAKES: dict[str, Case] = {
         {},
         "{file}:2:1: geo.edge cannot be [nan, 0.0] (give two numbers, latitude and longitude; the default is empty)",
     ),
-    "log too small": ("", {}, {"log.keep_mb": "16"}, "log.keep_mb: 1 workers with segments of 64 MiB need more"),
+    "log too small": (
+        "",
+        {},
+        {"log.keep_mb": "16"},
+        "log.keep_mb: is too little for 1 worker with segments",
+    ),
 }
 
 

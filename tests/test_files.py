@@ -1,12 +1,36 @@
-"""Files that are there whole or not at all."""
+"""Laws of what is there whole or not at all: files that are put, directories that are made and then placed."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from riskd import files
+from riskd.core.errors import InvalidSettings
 from riskd.files import put, whole
+from riskd.offline.output import filling
+
+HALF = """
+import os, pathlib, signal, sys
+from riskd.offline.output import filling
+with filling(pathlib.Path(sys.argv[1])) as draft:
+    (draft / "half").write_text("of it")
+    {end}
+"""
+"""A process that begins to fill a directory, says so, and comes to an end of some kind."""
+
+
+def half(out: Path, end: str) -> subprocess.Popen[str]:
+    script = HALF.format(end=end)
+    command = [sys.executable, "-c", script, str(out)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def named(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
 def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
@@ -35,3 +59,90 @@ def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
         write()
     assert file.read_bytes() == b"old"
     assert [*tmp_path.iterdir()] == [file]
+
+
+def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was put is all that is there; where the disk fails, what was there before is."""
+    path = tmp_path / "roles"
+    files.put(path, b"one", files.SHARED)
+    files.put(path, b"two")
+    assert (named(tmp_path), path.read_bytes()) == (["roles"], b"two")
+
+    def fails(_: int) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr("os.fsync", fails)
+    with pytest.raises(OSError, match="no room"):
+        files.put(path, b"three")
+    assert (named(tmp_path), path.read_bytes()) == (["roles"], b"two")
+
+
+def test_a_directory_is_filled_at_the_end(tmp_path: Path) -> None:
+    """Nothing is seen there before all is done, then everything is, and a directory that was empty does as well."""
+    out = tmp_path / "new" / "out"
+    for name in ("first", "second"):
+        with filling(out) as draft:
+            (draft / "deep").mkdir()
+            (draft / "deep" / "file").write_text(name)
+            assert not [each for each in named(out) if not each.startswith(".")]
+        assert named(out) == ["deep"]
+        assert (out / "deep" / "file").read_text() == name
+        (out / "deep" / "file").unlink()
+        (out / "deep").rmdir()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_was_broken_off_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    """An error or Ctrl-C: the directory is as empty as it was, and the next run has it."""
+
+    def breaks_off() -> None:
+        with filling(tmp_path) as draft:
+            (draft / "half").write_text("of it")
+            raise error
+
+    with pytest.raises(error):
+        breaks_off()
+    assert named(tmp_path) == []
+
+
+def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
+    """The next run clears it away, without being told to."""
+    with half(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)") as killed:
+        killed.wait(30)
+    assert len(named(tmp_path)) == 1
+    with filling(tmp_path) as draft:
+        (draft / "whole").write_text("it")
+    assert named(tmp_path) == ["whole"]
+
+
+def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
+    """A second run is refused and told why; nothing of the first is lost."""
+    with half(tmp_path, "print('begun', flush=True); sys.stdin.read(1)") as living:
+        assert living.stdout is not None
+        assert living.stdout.readline() == "begun\n"
+        with pytest.raises(InvalidSettings, match="being filled by another process"), filling(tmp_path):
+            pass
+        assert len(named(tmp_path)) == 1
+        living.kill()
+
+
+def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    """What people put there is named and stays, and so does a file in the way."""
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(InvalidSettings, match="is not empty: it has notes"), filling(tmp_path):
+        pass
+    with pytest.raises(InvalidSettings, match="cannot be used"), filling(tmp_path / "notes"):
+        pass
+    assert named(tmp_path) == ["notes"]
+
+
+def test_a_directory_takes_the_place_of_no_other(tmp_path: Path) -> None:
+    """What was made is moved where nothing is; what is there stays."""
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine").write_text("mine")
+    with files.drafting(tmp_path) as draft:
+        (draft / "made").mkdir()
+        with pytest.raises(OSError, match="not empty"):
+            files.place(draft / "made", tmp_path / "taken")
+    assert named(tmp_path) == ["taken"]
+    assert named(tmp_path / "taken") == ["mine"]

@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidModel, Problem, Unavailable
+from riskd.files import SHARED, put
 from riskd.locks import alone
 
 CHAMPION: Final = "champion"
@@ -144,7 +145,6 @@ class Registry:
 
     def _write(self, domain: str, act: Act) -> None:
         folder = self.models / domain
-        draft = folder / f".{act.role}"
         try:
             with (folder / HISTORY).open("ab") as history:
                 history.write(msgspec.json.encode(act) + b"\n")
@@ -153,8 +153,7 @@ class Registry:
             if not act.version:
                 (folder / act.role).unlink(missing_ok=True)
                 return
-            draft.write_text(act.version + "\n", encoding="utf-8")
-            draft.rename(folder / act.role)
+            put(folder / act.role, act.version.encode() + b"\n", SHARED)
         except OSError as error:
             what = f"cannot be written: {error.strerror}"
             raise Unavailable(

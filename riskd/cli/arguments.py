@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from pathlib import Path
 from typing import Final
 
+from riskd.cli import settings
 from riskd.core.attempt import DOMAINS
 
 CONNECTION: Final = {
@@ -36,17 +36,23 @@ def whole_number(text: str, least: int = 1) -> int:
     return int(text)
 
 
+def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decision log") -> None:
+    """The flag for `log_of`. The parser takes settings, too."""
+    parser.add_argument("--log", metavar="DIR", help=f"{what} (default: log.dir)")
+
+
+def log_of(args: argparse.Namespace) -> str:
+    """The log that was named, else that of the settings. Raises InvalidSettings."""
+    return args.log or settings.given(args).settings.log.dir
+
+
 def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
-    """The flags that choose the decisions of some domains and of a time, and who reads them.
+    """The flags that choose the decisions of a log, of some domains and of a time, and who reads them.
 
     `stored`: of datasets, too, which may have a URL.
     """
-    if stored:
-        parser.add_argument(
-            "--log", metavar="DIR", required=True, help="decision log, or its dataset (directory or URL)"
-        )
-    else:
-        parser.add_argument("--log", metavar="DIR", type=Path, required=True, help="directory of the decision log")
+    settings.add_arguments(parser)
+    add_log(parser, "decision log, or its dataset, by directory or URL" if stored else "directory of the decision log")
     parser.add_argument(
         "--domain",
         choices=DOMAINS,

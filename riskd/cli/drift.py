@@ -6,20 +6,20 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import add_span, moment
+from riskd.cli.arguments import add_span, log_of, moment
 from riskd.cli.extras import require
 from riskd.cli.model.opening import loaded, opened
 from riskd.cli.policy.log import LEFT_OUT
-from riskd.cli.settings import add_arguments
 from riskd.cli.terminal import print_json, print_table, progress, save
 from riskd.core.attempt import DOMAINS
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from riskd.adapters.model_registry import Registry
-    from riskd.core.drift import Reference
-    from riskd.offline.drift.compare import Drift
+    from riskd.offline.drift.bins import Batch
+    from riskd.offline.drift.compare import Drift, Origin
     from riskd.offline.drift.log import Against
     from riskd.progress import Begin
 
@@ -35,11 +35,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "drift",
         description="Say which features and scores of a decision log have moved away from what a model was trained on, "
-        "and since when. The model's own reference is taken, or with --against another log. docs/drift.md says what "
-        "the figures mean.",
-        epilog="exit codes: 0 nothing has drifted; 1 something has; 2 refused: no log, no reference, no such model",
+        "and since when. A model that does not say is held against the decisions before --since, else against the "
+        "earlier half; with --against, another log is taken. docs/drift.md says what the figures mean.",
+        epilog="exit codes: 0 nothing has drifted; 1 something has; 2 refused: no log, too little of it, no such model",
     )
-    add_arguments(parser)
     add_span(parser, stored=True)
     parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
     parser.add_argument(
@@ -48,17 +47,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="version whose scores and reference count, of one --domain (default: champions)",
     )
     parser.add_argument(
-        "--against", metavar="DIR", help="take this decision log or dataset as the reference; may be the same as --log"
+        "--against", metavar="DIR", help="take another decision log or dataset as the reference (default: see above)"
     )
     parser.add_argument(
-        "--against-since", metavar="DATE", type=moment, default=0.0, help="decisions of it from this day on"
+        "--against-since",
+        metavar="DATE",
+        type=moment,
+        default=0.0,
+        help="of it, or else of the same log, from this day on",
     )
     parser.add_argument(
         "--against-until",
         metavar="DATE",
         type=moment,
         default=float("inf"),
-        help="decisions before this day",
+        help="and before this day",
     )
     parser.add_argument(
         "--threshold",
@@ -78,25 +81,27 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.sources import is_dataset
 
     settings, registry = opened(args)
-    if any(is_dataset(log) for log in (args.log, args.against) if log):
+    log = log_of(args)
+    other = args.against or (log if args.against_since or args.against_until < float("inf") else "")
+    if any(is_dataset(each) for each in (log, other) if each):
         require("pyarrow", "datasets are Parquet files")
     with progress() as begin:
-        against = _against(args, registry, begin)
+        against = _stated(args, other, registry, begin) if other else _expected(args, log, registry, begin)
         for each in against.values():
             loaded(settings.models.trusted_keys, each.bundle)
         span = Span(domains=tuple(against), since=args.since, until=args.until)
-        counted = count(Source(log=args.log, span=span, workers=args.processes, begin=begin), against)
+        counted = count(Source(log=log, span=span, workers=args.processes, begin=begin), against)
     found = [
-        compare(each.reference, counted.bins[domain], each.bundle.name, args.threshold)
+        compare(each.reference, counted.bins[domain], each.bundle.name, args.threshold, _origin(other, each))
         for domain, each in against.items()
         if counted.bins[domain].rows
     ]
     if not found:
-        raise _refused(args.log, f"has no decisions of {', '.join(against)} {_ASKED}")
+        raise _refused(log, f"has no decisions of {', '.join(against)} {_ASKED}")
     if args.html:
         from riskd.offline.drift.page import page
 
-        save(args.html, page(args.log, found))
+        save(args.html, page(log, found))
     if args.json:
         print_json({"domains": found, "left_out": counted.left_out})
     else:
@@ -104,52 +109,99 @@ def _run(args: argparse.Namespace) -> int:
     return DRIFTED if any(drift.drifted for drift in found) else 0
 
 
-def _against(args: argparse.Namespace, registry: Registry, begin: Begin) -> dict[str, Against]:
-    """The reference of each domain that was asked for, or else that has one. Raises InvalidFile when there is none."""
-    from riskd.adapters.model_file import read_reference
-    from riskd.core.features import NAMES
-    from riskd.offline.drift.bins import reference
-    from riskd.offline.drift.log import Against, Source, Span, forest, sample
+def _origin(other: str, against: Against) -> Origin:
+    return "log" if other else "past" if against.since else "model"
 
+
+def _stated(args: argparse.Namespace, log: str, registry: Registry, begin: Begin) -> dict[str, Against]:
+    """What a log says of each domain that was asked for, with --against-since and --against-until.
+
+    Raises InvalidFile where it says nothing.
+    """
+    from riskd.offline.drift.log import Source, Span, sample
+
+    bundles = _bundles(args, registry)
+    span = Span(domains=tuple(bundles), since=args.against_since, until=args.against_until)
+    rows = sample(Source(log=log, span=span, begin=begin))
+    _refuse_lacking(args, rows, log)
+    return _referred(rows, bundles)
+
+
+def _expected(args: argparse.Namespace, log: str, registry: Registry, begin: Begin) -> dict[str, Against]:
+    """What each model says that it expects, and of those that do not say it, what the log had before.
+
+    Raises InvalidFile where that is nothing for a domain that was asked for, or for any.
+    """
+    from riskd.adapters.model_file import read_reference
+    from riskd.offline.drift.log import Against, Source, Span, middle, sample
+
+    bundles = _bundles(args, registry)
+    told = {domain: read_reference(bundle) for domain, bundle in bundles.items()}
+    known = {domain: Against(reference=each, bundle=bundles[domain]) for domain, each in told.items() if each}
+    silent = tuple(domain for domain in bundles if domain not in known)
+    if silent:
+        span = Span(domains=silent, until=args.since or args.until)
+        rows = sample(Source(log=log, span=span, begin=begin))
+        if not args.since:
+            _refuse_lacking(args, {**known, **rows}, log)
+        since = args.since or (middle(rows.values()) if rows else 0.0)
+        known |= _referred({domain: batch.between(0.0, since) for domain, batch in rows.items()}, bundles, since)
+    if lacking := _lacking(args, known):
+        what = f"has no earlier decisions of {', '.join(lacking)} to hold these against"
+        remedy = "take a later --since, or another log with --against; docs/drift.md says how a model gets a reference"
+        raise _refused(log, what, remedy)
+    return known
+
+
+def _bundles(args: argparse.Namespace, registry: Registry) -> dict[str, Path]:
+    """The model of each domain that was asked for. Raises InvalidFile."""
     domains = args.domain or DOMAINS
     if args.model and len(domains) != 1:
         raise _refused("--model", "is a version of one domain", "name that one: --domain customer")
-    bundles = {
+    return {
         domain: registry.path(domain, args.model) if args.model else registry.champion(domain) for domain in domains
     }
-    references: dict[str, Reference | None]
-    if args.against:
-        span = Span(domains=tuple(domains), since=args.against_since, until=args.against_until)
-        rows = sample(Source(log=args.against, span=span, begin=begin))
-        references = {domain: reference(domain, NAMES, forest(bundles[domain]), [rows[domain]]) for domain in rows}
-    else:
-        references = {domain: read_reference(bundle) for domain, bundle in bundles.items()}
-    known = {domain: Against(reference=each, bundle=bundles[domain]) for domain, each in references.items() if each}
-    lacking = [domain for domain in args.domain or () if domain not in known] or (not known and [*domains])
-    if lacking:
-        said = f"of {', '.join(lacking)}" + (f" {_ASKED}" if args.against else "")
-        if args.against:
-            raise _refused(args.against, f"has no decisions {said}")
-        what = f"the model {said} does not say what it was trained on"
-        raise _refused("reference.json", what, "riskd model reference BUNDLE --log DIR, or riskd drift --against DIR")
-    return known
+
+
+def _referred(rows: Mapping[str, Batch], bundles: Mapping[str, Path], since: float = 0.0) -> dict[str, Against]:
+    """References of rows, for domains that have some."""
+    from riskd.core.features import NAMES
+    from riskd.offline.drift.bins import reference
+    from riskd.offline.drift.log import Against, forest
+
+    return {
+        domain: Against(reference(domain, NAMES, forest(bundles[domain]), [batch]), bundles[domain], since)
+        for domain, batch in rows.items()
+        if len(batch.times)
+    }
+
+
+def _lacking(args: argparse.Namespace, known: Collection[str]) -> list[str]:
+    """Domains of which nothing is known although they were asked for, or all where nothing is."""
+    return [domain for domain in args.domain or () if domain not in known] or [*(() if known else DOMAINS)]
+
+
+def _refuse_lacking(args: argparse.Namespace, known: Collection[str], log: str) -> None:
+    if lacking := _lacking(args, known):
+        raise _refused(log, f"has no decisions of {', '.join(lacking)} {_ASKED}")
 
 
 def _print(args: argparse.Namespace, found: Sequence[Drift], left_out: Mapping[str, int]) -> None:
     from riskd.offline.charts import date
-    from riskd.offline.drift.page import HEAD, cells
+    from riskd.offline.drift.page import HEAD, REFERENCES, cells
 
     for drift in found:
         names = ", ".join(f"{signal.name} since {date(signal.since or 0)}" for signal in drift.drifted)
-        many = f"{len(drift.drifted) or 'none'} of {len(drift.signals)} signals drifted"
+        many = f"{len(drift.drifted) or 'none'} of {quantity(len(drift.signals), 'signal')} drifted"
         print(f"{drift.domain}, model {drift.model}: {many}" + (f": {names}" if names else ""))
-        span = f"from {date(drift.began)} to {date(drift.ended)}"
-        print(f"{drift.rows:,} decisions {span}, beside {drift.reference_rows:,} of the reference")
+        span, beside = f"from {date(drift.began)} to {date(drift.ended)}", REFERENCES[drift.reference]
+        before = f"from {date(drift.reference_began)} to {date(drift.reference_ended)}"
+        print(f"{quantity(drift.rows, 'decision')} {span}, held against {drift.reference_rows:,} {beside}, {before}")
         told = drift.signals if args.all else drift.signals[: max(len(drift.drifted), _ROWS)]
         print_table(HEAD, [cells(signal) for signal in told])
     for name, what in LEFT_OUT.items():
         if left_out.get(name):
-            print(f"left out: {left_out[name]:,} {what}")
+            print(f"left out: {what}: {left_out[name]:,}")
     if args.html:
         print(f"Report: {args.html}")
 

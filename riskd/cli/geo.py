@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.adapters.geoip import GeoIp
@@ -127,7 +128,7 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
     for database in databases:
         families = " ".join(f"IPv{family}" for family in database.families)
         built = time.strftime("%Y-%m-%d", time.gmtime(min(database.build_epoch, 2**33)))
-        age = f"{max(0, int(time.time()) - database.build_epoch) // _DAY} days"
+        age = quantity(max(0, int(time.time()) - database.build_epoch) // _DAY, "day")
         table.add_row(database.name, database.kind, families, database.type, built, age)
     Console().print(table)
     return OK

@@ -15,6 +15,7 @@ from riskd.cli.terminal import print_json
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile, Problem, Unavailable
 from riskd.core.history import WEEK
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.offline.importers.event import Source
@@ -144,17 +145,17 @@ def _progress(file: str) -> Iterator[Report]:
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[records]:,} records, {task.fields[rate]:,.0f}/s"),
+        TextColumn("{task.fields[read]}, {task.fields[rate]:,.0f}/s"),
         TimeRemainingColumn(),
     )
     size = Path(file).stat().st_size if file != "-" and Path(file).is_file() else 0
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(Path(file).name, total=size or None, records=0, rate=0.0)
+        task = progress.add_task(Path(file).name, total=size or None, read=quantity(0, "record"), rate=0.0)
 
         def report(position: int, records: int) -> None:
             elapsed = progress.tasks[0].elapsed or 0.0
             rate = records / elapsed if elapsed else 0.0
-            progress.update(task, completed=position, records=records, rate=rate)
+            progress.update(task, completed=position, read=quantity(records, "record"), rate=rate)
 
         yield report
 
@@ -163,7 +164,7 @@ def _print(source: Source, summary: Summary, *, dry_run: bool) -> None:
     from riskd.offline.importers.event import REASONS
 
     tally, rate = summary.tally, summary.records / summary.seconds if summary.seconds else 0.0
-    print(f"{summary.file}: {summary.records:,} records in {summary.seconds:.1f} s ({rate:,.0f}/s)", end="")
+    print(f"{summary.file}: {quantity(summary.records, 'record')} in {summary.seconds:.1f} s ({rate:,.0f}/s)", end="")
     print(f", after {summary.resumed_at:,} of earlier runs; all of them:" if summary.resumed_at else "")
     used = sum(tally.used.values())
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(tally.used.items(), key=lambda pair: -pair[1]))
@@ -174,7 +175,7 @@ def _print(source: Source, summary: Summary, *, dry_run: bool) -> None:
         print(f"  {'unreadable':<10} {tally.unreadable.records:>9,}{_examples(tally.unreadable.examples)}")
     if not summary.complete:
         print("  stopped at --limit; the next run goes on from here")
-    if tally.read and not used:
+    if not used:
         print(f"  nothing was used: is this an export of {source.title}, and recent enough?")
 
 

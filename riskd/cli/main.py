@@ -123,16 +123,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read has gone; nothing is left to flush to. rich makes SystemExit(1) of it, which is a verdict here.
         if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
             raise
-        _silence()
+        silence()
         return UNREAD
     except OSError as error:
         # What a command works on is refused by the command; this is what it was not ready for, mostly a full disk.
         print(f"riskd: {error.filename or 'what was to be printed'}: {error.strerror or error}", file=sys.stderr)
-        _silence()
+        silence()
         return REFUSED
     return code
 
 
-def _silence() -> None:
+def silence() -> None:
     """Let what is not written yet go nowhere: the interpreter would try once more at its end, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ import time
 
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json
+from riskd.wording import quantity
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,9 +69,11 @@ def _rotate(args: argparse.Namespace) -> int:
             bar.update(task, description=f"waiting {chosen:g} s for services to take it up")
             time.sleep(chosen)
 
-        moved = rotate(settings, pause, lambda count: bar.update(task, description=f"{count} records moved"))
+        moved = rotate(
+            settings, pause, lambda count: bar.update(task, description=f"{quantity(count, 'record')} moved")
+        )
     if args.json:
         print_json({"moved": moved})
     else:
-        print(f"{moved} records moved. Keep the whole pepper file: all of its lines are needed.")
+        print(f"{quantity(moved, 'record')} moved. Keep the whole pepper file: all of its lines are needed.")
     return 0

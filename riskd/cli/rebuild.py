@@ -12,6 +12,7 @@ from riskd.cli.arguments import moment
 from riskd.cli.replay import source_of
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.rebuild.run import Report
@@ -96,7 +97,7 @@ def _print(summary: Summary) -> None:
     if summary.done_before:
         print(f"nothing to do: the log until {until} is in the store")
         return
-    print(f"the log until {until}: {summary.records:,} records in {summary.seconds:.1f} s, ", end="")
+    print(f"the log until {until}: {quantity(summary.records, 'record')} in {summary.seconds:.1f} s, ", end="")
     print(f"{summary.lines_per_second:,.0f} lines/s" + (", after an earlier run" if summary.resumed else ""))
     for kind, meaning in COUNTED.items():
         if summary.counts.get(kind):

@@ -181,8 +181,13 @@ def _list(releases: Releases, args: argparse.Namespace) -> None:
 
 
 def _show(releases: Releases, args: argparse.Namespace) -> None:
+    from riskd.core.errors import Problem, UnknownRelease
+
     active = releases.active()
-    name = named(releases, args.release) if args.release else (active.release if active else "")
+    if not args.release and not (active and active.release):
+        what = "none was activated: the directories of the settings decide"
+        raise UnknownRelease([Problem("release", what, "name one of `riskd release list`")])
+    name = named(releases, args.release) if args.release or not active else active.release
     _print_release(releases, releases.files.find(name), args)
 
 

@@ -42,7 +42,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--bucket.",
         epilog="exit codes: 0 done; 1 done, and lines were left out, which are counted; 2 refused",
     )
-    replay.add_argument("log", metavar="LOG", help="directory of a decision log, or a dataset of one (its URL, too)")
+    replay.add_argument(
+        "log",
+        metavar="LOG",
+        nargs="?",
+        help="directory of a decision log, or a dataset of one (its URL, too; default: log.dir)",
+    )
     replay.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to; empty, or not there yet")
     buckets = replay.add_mutually_exclusive_group()
     buckets.add_argument("--bucket", metavar="K/N", type=_bucket, help="write bucket K of N alone, K from 1 to N")
@@ -82,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
     shares = [args.bucket] if args.bucket else [Share(index, many) for index in range(many)]
     release = named(open_releases(settings), args.release) if args.release else ""
     plan = Plan(
-        source=source_of(args.log, settings),
+        source=source_of(args.log or settings.log.dir, settings),
         settings=settings,
         out=args.out,
         release=release,
@@ -94,7 +99,7 @@ def _run(args: argparse.Namespace) -> int:
         print_json({"out": str(args.out), "counts": {kind: counts[kind] for kind in COUNTED}})
     else:
         for kind, meaning in COUNTED.items():
-            if counts[kind]:
+            if counts[kind] or kind == "assessed":
                 print(f"{counts[kind]:>10,}  {meaning}")
     left = sum(counts[kind] for kind in ("without_signals", "outcomes_of_nothing", "unreadable"))
     return INCOMPLETE if left else 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from riskd.cli import settings
 from riskd.cli.arguments import whole_number
 from riskd.cli.extras import require
 from riskd.core.attempt import DOMAINS
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that choose rows."""
+    settings.add_arguments(parser)
     parser.add_argument("--domain", choices=DOMAINS, required=True, help="identity domain: they are never pooled")
     parser.add_argument(
         "--log",
@@ -30,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="directory of a decision log, of its dataset, or of what `riskd simulate` wrote; repeatable",
+        help="directory of a decision log, of its dataset, or of what `riskd simulate` wrote; repeatable (default: "
+        "log.dir, without --rba-dataset)",
     )
     parser.add_argument(
         "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log that lies elsewhere than beside it"
@@ -53,17 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def logs(args: argparse.Namespace, begin: Begin) -> Iterator[list[Path]]:
-    """The logs of the flags; those of data sets are made here, and gone afterwards.
+    """The logs of the flags, else that of the settings; those of data sets are made here, and gone afterwards.
 
-    Raises InvalidSettings without any.
+    Raises InvalidSettings.
     """
-    from riskd.core.errors import InvalidSettings, Problem
-
-    if not args.log and not args.rba_dataset:
-        raise InvalidSettings([Problem("--log", "is missing", "name a decision log, or a data set")])
+    named = args.log or ([] if args.rba_dataset else [Path(settings.given(args).settings.log.dir)])
     with TemporaryDirectory(prefix="riskd-") as name:
         yield [
-            *args.log,
+            *named,
             *(_lived(file, Path(name) / str(at), args, begin) for at, file in enumerate(args.rba_dataset)),
         ]
 

@@ -21,9 +21,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `serve`."""
     parser = commands.add_parser(
         "serve",
-        description="Serve assessments over gRPC. Runs until SIGTERM or SIGINT; a second one stops at once. SIGHUP, "
-        "or a change of them, reads policies, models and geo databases again; what is refused stays as it was. Where "
-        "somebody activated a release, that decides instead: `riskd release`. Events go to stderr as JSON lines.",
+        description="Serve assessments over gRPC. Runs until SIGTERM or SIGINT; a second one stops at once. Policies, "
+        "models and geo databases are read again when they change, or at SIGHUP; what is refused stays as it was. "
+        "Where somebody activated a release, that decides instead: `riskd release`. Events go to stderr as JSON lines.",
         epilog="exit codes: 0 stopped as told; 2 refused: settings, a file that they name, or a port",
     )
     parser.add_argument("--host", help="address of the gRPC service (server.host)")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from riskd.cli import rows
 from riskd.cli.terminal import print_json, progress
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.offline.rows import Rows
@@ -138,7 +139,7 @@ def _print(report: Report, *, as_json: bool) -> None:
     training = report.training
     counts = ", ".join(f"{count:,} {part}" for part, count in training.rows.items() if count)
     base = training.base or "nothing"
-    print(f"{report.bundle}: {report.trees} trees on top of {base}, {report.calibration} calibration")
+    print(f"{report.bundle}: {quantity(report.trees, 'tree')} on top of {base}, {report.calibration} calibration")
     print(f"rows: {counts}")
     print("on the rows held out, recall at 1 % and 0.1 % false positives:")
     names = {"candidate": "this model", "champion": base}

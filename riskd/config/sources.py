@@ -20,6 +20,7 @@ from riskd.config.pepper import pepper_problems, split
 from riskd.config.settings import Secret, Settings, Store
 from riskd.config.store_url import url_problems
 from riskd.core.errors import InvalidSettings, Problem
+from riskd.wording import quantity
 
 CONFIG_BYTES: Final = 1 << 20
 """Largest configuration file read."""
@@ -284,7 +285,7 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
     if settings.log.keep_mb < 2 * settings.log.segment_mb * server.workers:
         yield Problem(
             "log.keep_mb",
-            f"{server.workers} workers with segments of {settings.log.segment_mb} MiB need more",
+            f"is too little for {quantity(server.workers, 'worker')} with segments of {settings.log.segment_mb} MiB",
             f"set it to {2 * settings.log.segment_mb * server.workers} or more",
         )
 
@@ -323,6 +324,11 @@ def _exposed(settings: Settings) -> Iterator[Problem]:
             f"{server.host} would be served in plaintext: subjects and tokens could be read on the way",
             "set server.tls_cert and server.tls_key; or server.insecure = true, where a mesh encrypts",
         )
+    if (
+        settings.subjects.serve == settings.release.serve == "socket"
+        and settings.subjects.socket == settings.release.socket
+    ):
+        yield Problem("release.socket", f"{settings.release.socket} is subjects.socket as well", "name another path")
     known = near or server.tls_client_ca or server.callers
     for section, chosen, work in (
         ("subjects", settings.subjects, "read and erase"),

@@ -67,7 +67,13 @@ def log_at(path: Path, truth: Path | None = None) -> Log:
     directory, beside = log_in(path), (path / TRUTH, path.parent / TRUTH)
     if not directory.is_dir():
         raise InvalidFile(
-            [Problem(str(path), "is not a directory", "name a decision log, or what `riskd simulate` wrote")]
+            [
+                Problem(
+                    str(path),
+                    "is not a directory",
+                    "name that of a service, its setting log.dir, or what `riskd simulate` wrote",
+                )
+            ]
         )
     return Log(directory, truth or next((file for file in beside if file.is_file()), None))
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import InvalidFile, Problem
+from riskd.wording import quantity
 
 FILE: Final = "truth.jsonl"
 
@@ -58,6 +59,6 @@ def truths(path: Path | None, ids: Sequence[str]) -> list[Truth]:
         return [_OWN] * len(ids)
     known = read_truth(path)
     if untold := [one for one in ids if one not in known]:
-        what = f"says nothing of {len(untold)} assessments of the log, as {min(untold)}"
+        what = f"says nothing of {quantity(len(untold), 'assessment')} of the log, as {min(untold)}"
         raise InvalidFile([Problem(str(path), what, "name the truth of the same simulation")])
     return [known[one] for one in ids]

@@ -23,7 +23,7 @@ from riskd.adapters.decision_log import FileLogArchive, readable
 from riskd.adapters.lmdb_store import LmdbStore, beside, due_until, settle
 from riskd.adapters.memory import NullMeter
 from riskd.config import Settings, obtain_peppers
-from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, Unavailable
+from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, RiskdError, Unavailable
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, OutcomeRecord, written
 from riskd.core.rekey import lifted
@@ -63,6 +63,8 @@ COUNTED: Final = {
 Report = Callable[[str, int, int], None]
 """Called now and then with the half at hand, how much of it is done, and how much it is."""
 _KEY: Final = NOBODY + b"staged"
+STAGED: Final = "store"
+"""Name of the store of its own, in the directory of a rebuild."""
 _MAPS: Final = 4
 """The store of its own keeps what has expired, and may grow to so many times what the store may."""
 
@@ -92,11 +94,16 @@ def rebuild(settings: Settings, source: Source, until: float | None, report: Rep
     with alone(place / "lock") as ours:
         if not ours:
             raise Unavailable([Problem(str(place), "another rebuild is under way", "wait for it")])
-        if settings.store.kind == "memory":
-            what = "what is rebuilt into memory is forgotten at once"
-            raise InvalidSettings([Problem("store.kind", what, "name the store of the service, as `lmdb`")])
-        with closing(open_store(settings)) as store:
-            summary = _Rebuild(settings, source, store, place, report).run(until)
+        try:
+            if settings.store.kind == "memory":
+                what = "what is rebuilt into memory is forgotten at once"
+                raise InvalidSettings([Problem("store.kind", what, "name the store of the service, as `lmdb`")])
+            with closing(open_store(settings)) as store:
+                summary = _Rebuild(settings, source, store, place, report).run(until)
+        except RiskdError:
+            if not (place / STAGED).exists():  # refused before it began: nothing is to go on with
+                shutil.rmtree(place)
+            raise
         shutil.rmtree(place)
     settle(Path(settings.store.path))
     return summary
@@ -121,11 +128,12 @@ class _Rebuild:
         until = self._until(until, known)  # (1)
         if known is not None and known.complete:
             return Summary(until=known.until, counts={}, records=0, seconds=0.0, lines_per_second=0.0, done_before=True)
+        total = self._source.size() if known is None else 0
         with self._staged(until, checks(peppers), known) as (staging, staged):
             resumed, before = bool(staged.upto or known), sum(staged.counts.values())
             self._counts.update(staged.counts)
             if known is None:
-                self._live(staging, staged, pseudonyms)  # (2)
+                self._live(staging, staged, pseudonyms, total)  # (2)
             lived = time.monotonic() - began
             self._merge(staging, staged, known)  # (3) (4) (5)
             self._forget(staged)
@@ -166,7 +174,7 @@ class _Rebuild:
         self, until: float, peppers: tuple[str, ...], known: Rebuilt | None
     ) -> Iterator[tuple[LmdbStore, _Staged]]:
         """The store of its own: the one that was begun, if it is of the same log, else another."""
-        path, size = self._place / "store", self._settings.store.map_size_mb * _MAPS << 20
+        path, size = self._place / STAGED, self._settings.store.map_size_mb * _MAPS << 20
         staging, found = _opened(path, size)
         if (
             found is None
@@ -187,10 +195,10 @@ class _Rebuild:
         with closing(staging):
             yield staging, found
 
-    def _live(self, staging: LmdbStore, staged: _Staged, pseudonyms: Pseudonyms) -> None:
+    def _live(self, staging: LmdbStore, staged: _Staged, pseudonyms: Pseudonyms, total: int) -> None:
         """Live through the lines that are not in it yet; what a bookmark says was counted before."""
         past = Past(staging, pseudonyms, active_release(self._settings).policies)
-        others, before, latest, done, total = Counter[str](), Counter(staged.counts), 0.0, 0, self._source.size()
+        others, before, latest, done = Counter[str](), Counter(staged.counts), 0.0, 0
         fresh = Counter[str]()
 
         def progress(more: int) -> None:

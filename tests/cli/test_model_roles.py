@@ -247,7 +247,7 @@ def test_a_vector_is_explained(cli: Cli, tmp_path: Path) -> None:
     assert "NEW_DEVICE" in [reason["code"] for reason in found["reasons"]]
     vector.write_text('{"new_devise": 1}')
     assert "no feature is called 'new_devise'" in cli("explain", "customer", "--vector", vector)[1]
-    assert "--log with --id" in cli("explain", "customer")[1]
+    assert "leave out --log and --id" in cli("explain", "customer", "--vector", vector, "--id", "00")[1]
 
 
 def test_importance_is_told_over_a_log(cli: Cli, tmp_path: Path) -> None:
@@ -270,8 +270,6 @@ def test_drift_is_told_and_fails(models: Path, tmp_path: Path, capsys: pytest.Ca
     usual = write(tmp_path / "usual", rows(1, 3000))
     shifted = write(tmp_path / "shifted", rows(2, 3000, shift=Shift("device_llr", 6, by=1.5)))
     log = write(tmp_path / "log", rows(4, 3000))
-    assert drift(models, "--log", log) == 2
-    assert "riskd model reference" in capsys.readouterr().err
     bundle = models / "customer" / "hand-set-2"
     assert main(["model", "reference", str(bundle), "--log", str(usual)]) == 0
     reference = read_reference(bundle)
@@ -292,11 +290,40 @@ def test_drift_is_told_and_fails(models: Path, tmp_path: Path, capsys: pytest.Ca
     assert [signal["since"] for signal in signals if signal["name"] == "device_llr"] == [BEGIN + 6 * DAY]
 
 
+def test_a_model_without_a_reference_is_held_against_the_past(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The earlier half of the log, or what lies before --since, and the command says so; nobody is counted twice. Where
+    nothing lies before, that is refused."""
+    log = write(tmp_path / "log", rows(2, 6000, shift=Shift("device_llr", 10, by=1.5)))
+
+    for words, counts in (((), (3000, 3000)), (("--since", "2024-10-09"), (3858, 2142))):
+        assert drift(models, "--log", log, "--json", *words) == 1
+        found = json.loads(capsys.readouterr().out)
+        (customer,) = found["domains"]
+        assert (customer["reference"], customer["rows"] + customer["reference_rows"]) == ("past", 6000)
+        assert (customer["rows"], customer["reference_rows"]) == pytest.approx(counts, rel=0.05)
+        assert customer["reference_ended"] < customer["began"]
+        assert found["left_out"].get("not_chosen", 0) == (customer["reference_rows"] if words else 0)
+        assert drift(models, "--log", log, *words) == 1
+        said = capsys.readouterr().out
+        assert "device_llr since 2024-10-14" in said
+        assert "before them, for want of what the model was trained on" in said
+    assert drift(models, "--log", log, "--since", "2024-10-01") == 2
+    assert "has no earlier decisions of customer" in capsys.readouterr().err
+    assert drift(models, "--log", log, "--domain", "machine") == 2
+    assert "has no decisions of machine" in capsys.readouterr().err
+
+
 def test_a_log_is_compared_with_its_own_past(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--against` may be the same log, up to a day; a threshold above the shift lets it pass."""
     log = write(tmp_path / "log", rows(2, 6000, shift=Shift("device_llr", 10, by=1.5)))
-    words = ("--log", log, "--since", "2024-10-11", "--against", log, "--against-until", "2024-10-11")
+    words = ("--log", log, "--since", "2024-10-11", "--against-until", "2024-10-11")
 
+    assert drift(models, *words, "--against", log) == 1
+    named = capsys.readouterr().out
+    assert drift(models, *words) == 1
+    assert capsys.readouterr().out == named
     assert drift(models, *words) == 1
     assert "device_llr since 2024-10-14" in capsys.readouterr().out
     assert drift(models, *words, "--threshold", 50) == 0

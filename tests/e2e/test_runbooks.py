@@ -23,11 +23,11 @@ COMMANDS: Final = [
     if line.startswith("riskd ")
 ]
 LACKING: Final = {
-    "riskd drift": (2, "does not say what it was trained on"),
+    "riskd drift": (2, "has no earlier decisions of customer"),
     "riskd policy calibrate": (2, "nobody said whether they were good"),
     "riskd geo status --dir": (3, "there is no geo database"),
 }
-"""What a service of one sign-in has no answer to, and says so: a model without a reference, no outcomes, no file."""
+"""What a service of one sign-in has no answer to, and says so: no past, no outcomes, no file."""
 
 
 @pytest.fixture(scope="module")

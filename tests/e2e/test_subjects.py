@@ -19,7 +19,7 @@ from riskd.config import Settings
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.stored import PLACE
-from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, serving
+from tests.e2e.service import EAGER, START, Service, attempt, eventually, riskd, serving, told
 
 ANNE = "anne@example.org"
 
@@ -150,6 +150,25 @@ def test_the_socket_outlives_its_worker(running: Service) -> None:
     with grpc.insecure_channel(path, EAGER) as channel:
         answer = subject_pb2_grpc.SubjectServiceStub(channel).EraseSubject(request(), timeout=10, wait_for_ready=True)
     assert not answer.erased_records
+
+
+def test_a_socket_has_one_service(running: Service) -> None:
+    """A second service of the same state is refused in a line for each socket; with others it serves beside the first,
+    and takes none of the first one's along when it stops."""
+    done = riskd(*START, state=running.state)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line.partition(":")[0] for line in told(done.stderr)] == ["subjects.socket", "release.socket"]
+    assert "another riskd serve listens" in done.stderr
+    others = {f"RISKD_{section}__SOCKET": str(running.state / f"2-{section}") for section in ("SUBJECTS", "RELEASE")}
+    with serving(running.state / "beside", settings={"RISKD_STATE__DIR": str(running.state), **others}) as second:
+        lived(second, ANNE)
+    assert subject(running, "show")["taughtUnits"] == str(UNITS)
+    assert not Path(others["RISKD_SUBJECTS__SOCKET"]).exists()
+    with serving(running.state / "beside", settings={"RISKD_STATE__DIR": str(running.state), **others}) as second:
+        second.process.kill()
+        second.process.wait()
+        with serving(running.state / "beside", settings={"RISKD_STATE__DIR": str(running.state), **others}):
+            assert Path(others["RISKD_SUBJECTS__SOCKET"]).is_socket()
 
 
 def test_a_port_for_everybody_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from riskd._proto.riskd.v1 import risk_pb2
+from riskd.adapters.lmdb_store import beside
 from tests.e2e.service import attempt, riskd, serving
 from tests.rebuild.world import remembered
 
@@ -58,3 +59,6 @@ def test_a_store_that_was_deleted_comes_back_by_the_command(tmp_path: Path) -> N
     (tmp_path / "empty").mkdir()
     nothing = riskd(*COMMAND, str(tmp_path / "empty"), "--until", until, state=tmp_path, patience=60.0)
     assert (nothing.returncode, "has no segments" in nothing.stderr) == (2, True)
+    unsaid = riskd(*COMMAND, state=tmp_path, patience=60.0)
+    assert (unsaid.returncode, "--until" in unsaid.stderr) == (2, True)
+    assert not beside(tmp_path / "store").exists()

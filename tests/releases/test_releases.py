@@ -27,6 +27,7 @@ from riskd.core.errors import (
     UnknownRelease,
 )
 from riskd.core.lineup import Activation, Kept, Lineup, Wish
+from riskd.files import DRAFTS, drafting
 from riskd.releases import Follower, following
 from tests.e2e.service import environment
 from tests.releases.candidates import MODELS, created, policies, releases
@@ -181,14 +182,15 @@ def test_a_directory_that_cannot_be_written_stops_nobody(host: tuple[Path, str, 
 
 
 def test_an_abandoned_copy_goes(host: tuple[Path, str, str]) -> None:
-    """What a killed `create` left behind is cleared away after an hour; a copy under way is not."""
-    state, first, _ = host
-    old, young = (state / "releases" / f".draft-{name}" for name in ("old", "young"))
-    for draft in (old, young):
-        draft.mkdir()
-    os.utime(old, (0, 0))
+    """What a killed `create` left behind is cleared away by the next change; a copy under way is not."""
+    state, first, second = host
+    left = state / "releases" / f"{DRAFTS}left"
+    left.mkdir()
     releases(state).activate(whole(first))
-    assert (old.exists(), young.exists()) == (False, True)
+    assert not left.exists()
+    with drafting(state / "releases") as copy:
+        releases(state).activate(whole(second))
+        assert copy.exists()
 
 
 def test_one_activation_at_a_time(host: tuple[Path, str, str]) -> None:

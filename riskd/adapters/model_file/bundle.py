@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -25,6 +23,7 @@ from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
 from riskd.core.score import schema_of
+from riskd.files import drafting, place
 
 FOREST: Final = "forest.json"
 MANIFEST: Final = "manifest.json"
@@ -177,19 +176,18 @@ def write_bundle(
     if path.exists():
         raise InvalidModel([Problem(str(path), "already there", "give the model a new version")])
     _compile(path, document, features, manifest.version)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        draft.mkdir(parents=True)
-        (draft / FOREST).write_bytes(render(document))
-        (draft / CARD).write_text(card, encoding="utf-8")
-        (draft / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-        sealed = seal(draft, features, beside=beside)
-        draft.rename(path)
+        with drafting(path.parent) as draft:
+            made = draft / path.name
+            made.mkdir()
+            (made / FOREST).write_bytes(render(document))
+            (made / CARD).write_text(card, encoding="utf-8")
+            (made / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+            sealed = seal(made, features, beside=beside)
+            place(made, path)
     except OSError as error:
         what, remedy = f"cannot be written: {error.strerror}", "see that the disk has room and lets this user write"
         raise InvalidModel([Problem(str(path), what, remedy)]) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return sealed
 
 
@@ -217,7 +215,7 @@ def _read(file: Path) -> bytes:
         with file.open("rb") as stream:
             raw = stream.read(bound + 1)
     except OSError as error:
-        if not file.parent.is_dir():
+        if not any((file.parent / name).exists() for name in (FOREST, MANIFEST)):
             what, remedy = "is no directory of a model", "name that of a bundle, as models/customer/hand-set-2"
             raise InvalidModel([Problem(str(file.parent), what, remedy)]) from error
         what = f"cannot be read: {error.strerror}"

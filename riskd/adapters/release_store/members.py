@@ -16,6 +16,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from riskd.files import put
+
 LOCK: Final = ".lock"
 SAID: Final = ".json"
 
@@ -46,9 +48,7 @@ class Member:
 
     def say(self, statement: Statement) -> None:
         """Replace what this process says. Raises OSError."""
-        draft = self._said.with_name(f".{self._said.name}")
-        draft.write_bytes(msgspec.json.encode(statement))
-        draft.rename(self._said)
+        put(self._said, msgspec.json.encode(statement))
 
     def leave(self) -> None:
         """Not to be counted any more. Idempotent."""

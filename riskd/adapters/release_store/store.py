@@ -12,9 +12,7 @@ Files are replaced by renaming, so a reader sees the old or the new, whoever die
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -25,21 +23,19 @@ from msgspec.structs import replace
 
 from riskd.core.errors import InvalidFile, Problem, Unavailable, UnknownRelease
 from riskd.core.lineup import Activation, Kept
-from riskd.files import sync
+from riskd.files import drafting, place, put
 from riskd.locks import alone
+from riskd.wording import quantity
 
 REMEMBERED: Final = 100
 """Activations that are remembered."""
 FILES: Final = 1000
 """Most files of a release."""
-ABANDONED: Final = 3600.0
-"""Seconds after which a copy that was not finished belongs to nobody."""
 BYTES: Final = 512 << 20
 """Most bytes of a release."""
 _ACTIVATIONS: Final = "activations.json"
 _PROPOSED: Final = "proposed.json"
 _ABOUT: Final = "release.json"
-_DRAFT: Final = ".draft-"
 _LOCK: Final = ".activation"
 _Document = TypeVar("_Document")
 
@@ -65,31 +61,30 @@ class FileReleases:
         problems = [*_unfit(policies), *_unfit(models)]
         if problems:
             raise InvalidFile(problems)
-        draft = self.directory / f"{_DRAFT}{secrets.token_hex(8)}"
         try:
-            draft.mkdir(mode=0o700, parents=True)
-            for source, name in ((policies, "policies"), (models, "models")):
-                shutil.copytree(source, draft / name, ignore=shutil.ignore_patterns(".*"))
-            try:
-                kept = about(draft / "policies", draft / "models")
-            except InvalidFile as error:
-                raise InvalidFile([_at_home(problem, draft, policies, models) for problem in error.problems]) from error
-            if self._path(kept.id).is_dir():
-                return self.find(kept.id)
-            _write(draft / _ABOUT, kept)
-            for path in [*draft.rglob("*"), draft]:
-                sync(path)
-            try:
-                draft.rename(self._path(kept.id))
-            except OSError:
-                if not self._path(kept.id).is_dir():  # else somebody made the same at the same moment
-                    raise
-            sync(self.directory)
+            with drafting(self.directory) as draft:
+                kept = self._made(draft / "release", policies, models, about)
         except (OSError, shutil.Error) as error:
             raise Unavailable([_disk(self.directory, error)]) from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
         self._prune()
+        return kept
+
+    def _made(self, draft: Path, policies: Path, models: Path, about: Callable[[Path, Path], Kept]) -> Kept:
+        draft.mkdir(mode=0o700)
+        for source, name in ((policies, "policies"), (models, "models")):
+            shutil.copytree(source, draft / name, ignore=shutil.ignore_patterns(".*"))
+        try:
+            kept = about(draft / "policies", draft / "models")
+        except InvalidFile as error:
+            raise InvalidFile([_at_home(problem, draft, policies, models) for problem in error.problems]) from error
+        if self._path(kept.id).is_dir():
+            return self.find(kept.id)
+        (draft / _ABOUT).write_bytes(_written(kept))
+        try:
+            place(draft, self._path(kept.id))
+        except OSError:
+            if not self._path(kept.id).is_dir():  # else somebody made the same at the same moment
+                raise
         return kept
 
     def find(self, release: str) -> Kept:
@@ -163,16 +158,11 @@ class FileReleases:
         """Let go of the oldest releases that have no role, nor had one before the last activation, nor are to have."""
         roles = (*self.activations()[-2:], self.proposed())
         needed = {name for activation in roles if activation is not None for name in activation.named}
-        for draft in self.directory.glob(f"{_DRAFT}*"):
-            with suppress(OSError):
-                if draft.stat().st_mtime < time.time() - ABANDONED:
-                    shutil.rmtree(draft, ignore_errors=True)
         idle = [kept for kept in self.all() if kept.id not in needed]
-        for kept in idle[self._keep :]:
-            gone = self.directory / f"{_DRAFT}{secrets.token_hex(8)}"
-            with suppress(OSError):
-                self._path(kept.id).rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
+        with suppress(OSError), drafting(self.directory) as gone:
+            for kept in idle[self._keep :]:
+                with suppress(OSError):
+                    self._path(kept.id).rename(gone / kept.id)
 
 
 def _unfit(source: Path) -> Iterator[Problem]:
@@ -186,7 +176,7 @@ def _unfit(source: Path) -> Iterator[Problem]:
         yield Problem(str(error.filename or source), error.strerror or "cannot be read", "let riskd's user read it")
         return
     if len(sizes) > FILES or sum(sizes) > BYTES:
-        what = f"{len(sizes)} files with {sum(sizes) >> 20} MiB"
+        what = f"{quantity(len(sizes), 'file')} with {sum(sizes) >> 20} MiB"
         yield Problem(str(source), what, f"a release has at most {FILES} files and {BYTES >> 20} MiB")
 
 
@@ -197,18 +187,14 @@ def _at_home(problem: Problem, draft: Path, policies: Path, models: Path) -> Pro
 
 
 def _replace(path: Path, document: Activation | Sequence[Activation]) -> None:
-    draft = path.with_name(f".{path.name}")
     try:
-        _write(draft, document)
-        sync(draft)
-        draft.rename(path)
-        sync(path.parent)
+        put(path, _written(document))
     except OSError as error:
         raise Unavailable([_disk(path, error)]) from error
 
 
-def _write(path: Path, document: Kept | Activation | Sequence[Activation]) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
+def _written(document: Kept | Activation | Sequence[Activation]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
 
 def _read(path: Path, kind: type[_Document]) -> _Document | None:

@@ -23,6 +23,7 @@ from riskd.cli.client.connection import PATIENT
 from riskd.config import data_directory
 from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.server.translate import request
+from riskd.wording import quantity
 
 STYLES: Final = {
     "BASELINE": "green",
@@ -176,7 +177,7 @@ def _latencies(seconds: list[float]) -> str:
     ranked = sorted(seconds)
     at = {share: ranked[min(int(share * len(ranked)), len(ranked) - 1)] * 1e3 for share in (0.5, 0.9, 0.99)}
     return (
-        f"\n{len(ranked)} assessments over gRPC, one caller, loopback: "
+        f"\n{quantity(len(ranked), 'assessment')} over gRPC, one caller, loopback: "
         + ", ".join(f"p{share * 100:g} {value:.2f} ms" for share, value in at.items())
         + f", worst {ranked[-1] * 1e3:.2f} ms."
     )
@@ -186,6 +187,6 @@ def finish(metrics: str, state: Path) -> None:
     """Say where to look next."""
     segments = sorted((state / "decisions").glob("*.jsonl"))
     lines = sum(segment.read_bytes().count(b"\n") for segment in segments)
-    print(f"The decision log had {lines} records; the metrics were at {metrics}.")
+    print(f"The decision log had {quantity(lines, 'record')}; the metrics were at {metrics}.")
     print("Next: README.md for a call of your own, docs/concepts.md for the words, data/policies/ for the rules,")
     print("models/customer/ for every weight and why, `riskd serve` to run it, `riskd assess --help` to ask it.")

@@ -15,6 +15,7 @@ from rich.table import Table
 from riskd._proto.riskd.v1 import subject_pb2, subject_pb2_grpc
 from riskd.cli.client.assess import failed, listed
 from riskd.cli.client.connection import bearer, connect
+from riskd.wording import quantity
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,8 +43,9 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
     grid.add_row("known since", _day(known.known_since_time) if known.HasField("known_since_time") else "not known")
     if known.HasField("last_sign_in_time"):
         grid.add_row("last sign-in", _minute(known.last_sign_in_time))
-    grid.add_row("taught", f"{known.taught_units} unit{'s' * (known.taught_units != 1)}")
-    grid.add_row("last 24 h", f"{known.attempt_count:.0f} attempts, {known.failure_count:.0f} of them failed")
+    grid.add_row("taught", quantity(known.taught_units, "unit"))
+    attempts = quantity(round(known.attempt_count), "attempt")
+    grid.add_row("last 24 h", f"{attempts}, {known.failure_count:.0f} of them failed")
     for step in known.sensitive_steps:
         grid.add_row(step.kind, _minute(step.event_time))
     console.print(grid)
@@ -91,7 +93,7 @@ def _export(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace)
             print(json.dumps(line, ensure_ascii=False))
         count += len(page.records)
         if watched:
-            print(f"\r{count} records", end="", file=sys.stderr, flush=True)
+            print(f"\r{quantity(count, 'record')}", end="", file=sys.stderr, flush=True)
         if not page.next_page_token:
             break
         request.page_token = page.next_page_token

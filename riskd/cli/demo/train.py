@@ -16,6 +16,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from riskd.wording import quantity
+
 VERSION: Final = "demo-1"
 DOMAIN: Final = "customer"
 SWAP_SECONDS: Final = 1.0
@@ -118,7 +120,8 @@ def _swap(environment: dict[str, str], target: str) -> None:
     after = swap.score(target)
     by = ", ".join(f"{count:,} by {model}" for model, count in told.answers.items())
     worst = quantiles(told.seconds, n=100)[-1] * 1e3 if len(told.seconds) > 1 else 0.0
-    _say(f"\n{len(told.seconds):,} calls over gRPC meanwhile: {by}; {len(told.errors)} failed; p99 {worst:.1f} ms")
+    calls = quantity(len(told.seconds), "call")
+    _say(f"\n{calls} over gRPC meanwhile: {by}; {len(told.errors)} failed; p99 {worst:.1f} ms")
     for old, new in zip(before, after, strict=True):
         was, now = (f"{each.score:.4f} {each.tier:<10} by {each.model}" for each in (old, new))
         _say(f"  {old.name:<18} {was}  ->  {now}")

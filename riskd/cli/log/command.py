@@ -9,6 +9,7 @@ from riskd.cli.extras import require
 from riskd.cli.log import export, find, query, show
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, progress, when
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.config import Settings
@@ -94,8 +95,8 @@ def _compact(args: argparse.Namespace) -> int:
             keep, Event(), lambda at, total: bar.update(task, completed=at, total=total)
         )
     if not args.json and done is not None:
-        rest = f"; {done.left} erasures wait for segments that are still being written" if done.left else ""
-        print(f"{done.lines} lines went from {done.rewritten} segments{rest}")
+        rest = f"; {quantity(done.left, 'erasure')} left, of segments that are still being written" if done.left else ""
+        print(f"{quantity(done.lines, 'line')} went from {quantity(done.rewritten, 'segment')}{rest}")
     filed = _file(args, settings, keep) if done is not None and settings.log.dataset else None
     if done is None or (settings.log.dataset and filed is None):
         print("null" if args.json else "Another process is compacting the log.")
@@ -122,5 +123,6 @@ def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) 
     if filed and not args.json:
         came = ", ".join(f"{count:,} {kind}" for kind, count in sorted(filed.counts.items())) or "nothing"
         held = " and ".join(f"{count:,} {table}" for table, count in filed.rows.items())
-        print(f"{target.name}: {came} came in from {filed.segments} segments, {filed.gone:,} rows went; it has {held}")
+        source, gone = quantity(filed.segments, "segment"), quantity(filed.gone, "row")
+        print(f"{target.name}: {came} came in from {source}, {gone} went; it has {held}")
     return filed

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import moment
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.offline.dataset.query import Answer
@@ -141,7 +142,7 @@ def _print(answer: Answer) -> None:
             table.add_row(*(Text(_cell(value)) for value in row))
         console.print(table)
     if more:
-        console.print(f"and {more:,} rows more: --json and --csv print all")
+        console.print(f"and {quantity(more, 'row')} more: --json and --csv print all")
 
 
 def _cell(value: object) -> str:

@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import moment
+from riskd.cli.arguments import add_log, log_of, moment
 from riskd.cli.model import explain, listing, promote
+from riskd.cli.settings import add_arguments
 from riskd.cli.terminal import markdown_table, progress
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument, Steps
@@ -40,7 +42,8 @@ def _add_reference(actions: argparse._SubParsersAction[argparse.ArgumentParser])
     purpose = "take a decision log as what a model expects: its reference for drift; seals the bundle"
     parser = actions.add_parser("reference", help=purpose, description=purpose)
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a bundle")
-    parser.add_argument("--log", metavar="DIR", required=True, help="decision log, or its dataset (directory or URL)")
+    add_arguments(parser)
+    add_log(parser, "decision log, or its dataset, by directory or URL")
     parser.add_argument("--since", metavar="DATE", type=moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
     parser.add_argument(
         "--until",
@@ -61,15 +64,15 @@ def _reference(args: argparse.Namespace) -> int:
     from riskd.offline.drift.bins import reference
     from riskd.offline.drift.log import Source, Span, forest, sample
 
-    domain = read_manifest(args.bundle).domain
+    domain, log = read_manifest(args.bundle).domain, log_of(args)
     with progress() as begin:
         span = Span(domains=(domain,), since=args.since, until=args.until)
-        rows = sample(Source(log=args.log, span=span, begin=begin))
+        rows = sample(Source(log=log, span=span, begin=begin))
     if domain not in rows:
-        raise InvalidFile([Problem(str(args.log), f"has no decisions of {domain} that were asked for")])
+        raise InvalidFile([Problem(log, f"has no decisions of {domain} that were asked for")])
     found = reference(domain, NAMES, forest(args.bundle), [rows[domain]])
     seal(args.bundle, DEFINITIONS, beside={REFERENCE: msgspec.json.encode(found)})
-    print(f"{args.bundle}: expects what {found.rows:,} decisions of {args.log} were like")
+    print(f"{args.bundle}: expects what {quantity(found.rows, 'decision')} of {log} were like")
     return 0
 
 
@@ -88,7 +91,7 @@ def _seal(args: argparse.Namespace) -> int:
     for path in args.bundles:
         card = written(read_card(path), WEIGHTS, table(read_forest(path)))
         manifest = seal(path, DEFINITIONS, card=card)
-        print(f"{path}: {manifest.domain} {manifest.version}, {len(manifest.features)} features")
+        print(f"{path}: {manifest.domain} {manifest.version}, {quantity(len(manifest.features), 'feature')}")
     return 0
 
 

@@ -7,10 +7,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import whole_number
+from riskd.cli.arguments import add_log, log_of, whole_number
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
 from riskd.cli.terminal import print_json, print_table
 from riskd.core.attempt import DOMAINS
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.core.forest import Forest
@@ -26,12 +27,12 @@ _WEAKEST: Final = 0.005
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the actions."""
     purpose = (
-        "show what moved a score: exact contributions and reasons, of an assessment (--log --id) or of features in a "
-        "file (--vector); or, with --log alone, what moves the scores of a log on the whole"
+        "show what moved a score: exact contributions and reasons, of an assessment (--id) or of features in a file "
+        "(--vector); without either, what moves the scores of a log on the whole"
     )
     explain = add_action(actions, "explain", purpose, _explain)
     add_name(explain, "the champion")
-    explain.add_argument("--log", metavar="DIR", type=Path, help="directory of a decision log")
+    add_log(explain)
     explain.add_argument("--id", metavar="ASSESSMENT", help="assessment id, 32 hexadecimal digits")
     explain.add_argument(
         "--vector", metavar="FILE", type=Path, help='JSON object of features, as {"new_device": 1}; others are as usual'
@@ -40,7 +41,9 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     diff.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
     diff.add_argument("old", metavar="OLD", help="version")
     diff.add_argument("new", metavar="NEW", help="version")
-    diff.add_argument("--log", metavar="DIR", type=Path, help="decision log over which to compare scores")
+    diff.add_argument(
+        "--log", metavar="DIR", nargs="?", const="", help="compare scores over a decision log (without DIR: log.dir)"
+    )
     for parser in (explain, diff):
         parser.add_argument(
             "--rows", metavar="N", type=whole_number, default=SAMPLE, help=f"rows of the log (default: {SAMPLE})"
@@ -53,20 +56,20 @@ def _explain(args: argparse.Namespace) -> int:
     settings, registry = opened(args)
     path = registry.path(args.domain, args.version) if args.version else registry.champion(args.domain)
     forest = loaded(settings.models.trusted_keys, path, args.domain)
-    if args.vector and not args.log and not args.id:
+    if args.vector and (args.log or args.id):
+        raise _refused("--vector", "says all that there is to explain", "leave out --log and --id, or --vector")
+    if args.vector:
         _print(explained(forest, _vector(args.vector, forest)), args)
-    elif args.log and args.id and not args.vector:
-        record = find(args.log, args.id)
+    elif args.id:
+        record = find(Path(log_of(args)), args.id)
         _print(explained(forest, vector_of(record), record), args)
-    elif args.log and not args.id and not args.vector:
-        found = importance(forest, [vector_of(record) for record in sample(args.log, args.domain, args.rows)])
+    else:
+        found = importance(forest, [vector_of(record) for record in sample(Path(log_of(args)), args.domain, args.rows)])
         if args.json:
             print_json(found)
         else:
             rows = [(each.feature, f"{each.moves:.3f}", f"{each.mean:+.3f}", f"{each.share:.1%}") for each in found]
             print_table(("feature", "moves log-odds by", "mean", "of rows"), rows)
-    else:
-        raise _usage("give --log with --id, or --vector, or --log alone")
     return 0
 
 
@@ -79,7 +82,9 @@ def _vector(file: Path, forest: Forest) -> list[float]:
 
     try:
         given = msgspec.json.decode(file.read_bytes(), type=dict[str, float | bool | None])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InvalidFile([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         remedy = 'write a JSON object, as {"new_device": 1, "distance_km": null}'
         raise InvalidFile([Problem(str(file), f"is no vector: {error}", remedy)]) from error
     unknown = sorted(given.keys() - set(NAMES))
@@ -124,14 +129,14 @@ def _diff(args: argparse.Namespace) -> int:
         if before.get(name) != after.get(name)
     }
     moved = None
-    if args.log:
+    if args.log is not None:
         forests = [loaded((), path, args.domain) for path in (old, new)]
-        rows = [(record.id, vector_of(record)) for record in sample(args.log, args.domain, args.rows)]
+        rows = [(record.id, vector_of(record)) for record in sample(Path(log_of(args)), args.domain, args.rows)]
         moved = shift(forests[0], forests[1], rows)
     if args.json:
         print_json({"changes": told, "metrics": metrics, "scores": moved})
         return 0
-    print(f"{args.domain}: {args.new} beside {args.old}: {len(told) or 'no'} change{'s' * (len(told) != 1)}")
+    print(f"{args.domain}: {args.new} beside {args.old}: {quantity(len(told), 'change')}")
     for sentence in told:
         print(f"  {sentence}")
     for name, (was, now) in metrics.items():
@@ -143,18 +148,18 @@ def _diff(args: argparse.Namespace) -> int:
 
 def _print_shift(moved: Shift) -> None:
     print(
-        f"scores of {moved.rows:,} rows: {moved.rose:,} rise, {moved.fell:,} fall; the change is {moved.median:.4f} in "
-        f"the median, {moved.p99:.4f} at the 99th percentile, {moved.largest:.4f} at most; {moved.order:.1%} of "
-        f"neighbours keep their order"
+        f"scores of {quantity(moved.rows, 'row')}: {moved.rose:,} rise, {moved.fell:,} fall; the change is "
+        f"{moved.median:.4f} in the median, {moved.p99:.4f} at the 99th percentile, {moved.largest:.4f} at most; "
+        f"{moved.order:.1%} of neighbours keep their order"
     )
     for name, was, now in moved.examples:
         print(f"  {name}  {was:.4f} -> {now:.4f}")
 
 
-def _usage(what: str) -> Exception:
+def _refused(where: str, what: str, remedy: str) -> Exception:
     from riskd.core.errors import InvalidSettings, Problem
 
-    return InvalidSettings([Problem("--log, --id, --vector", "do not say what to explain", what)])
+    return InvalidSettings([Problem(where, what, remedy)])
 
 
 def _value(value: float | None) -> str:

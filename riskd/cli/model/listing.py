@@ -11,6 +11,7 @@ from msgspec import Struct
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
 from riskd.cli.terminal import print_json, print_table, when
 from riskd.core.attempt import DOMAINS
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,8 +118,8 @@ def _show(args: argparse.Namespace) -> int:
     facts = {
         "model": f"{', '.join(names)}, {manifest.kind}, {manifest.created}",
         "role": ", ".join(roles) or "none",
-        "forest": f"{len(document.steps)} step functions, {len(document.trees)} trees with {leaves} leaves, "
-        f"{len(document.calibration)} knots of calibration",
+        "forest": f"{quantity(len(document.steps), 'step function')}, {quantity(len(document.trees), 'tree')} with "
+        f"{quantity(leaves, 'leaf', 'leaves')}, {quantity(len(document.calibration), 'knot')} of calibration",
         "features": f"{len(manifest.features)}, schema {schema_of(manifest.features)}",
         "data": manifest.data or "not stated",
         "code": manifest.code or "not stated",
@@ -170,6 +171,11 @@ def _verify(args: argparse.Namespace) -> int:
             by = f"signed by {str(row['signed_by'])[:16]}" if row["signed_by"] else "not signed"
             asked = " (trusted)" if row["trusted"] else " (models.trusted_keys is empty, so nobody asks)"
             print(f"{row['domain']} {row['version']}: sound, schema {row['schema']}, {by}{asked}")
+    if not rows and not problems:
+        remedy = "name another directory with --models, or in release.models"
+        problems.append(
+            Problem(str(registry.models), f"has no models of {args.domain or 'any identity domain'}", remedy)
+        )
     if problems:
         raise InvalidModel(problems)
     return 0

@@ -13,6 +13,7 @@ from riskd.cli.model.listing import told
 from riskd.cli.model.opening import add_action, loaded, opened
 from riskd.cli.terminal import print_json, print_table
 from riskd.core.attempt import DOMAINS
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +104,8 @@ def _promote(args: argparse.Namespace) -> int:
             print(told(act))
             print(_SHADOW if args.role == "challenger" else _NEXT)
         elif failed:
-            print(f"{len(failed)} of {len(checks)} checks did not pass; nothing has changed. --force REASON overrides.")
+            many = f"{len(failed)} of {quantity(len(checks), 'check')}"
+            print(f"{many} did not pass; nothing has changed. --force REASON overrides.")
     return NOT_PASSED if failed and not done else 0
 
 
@@ -184,4 +186,4 @@ def _rollback(args: argparse.Namespace) -> int:
 def _refused(what: str) -> RiskdError:
     from riskd.core.errors import InvalidModel, Problem
 
-    return InvalidModel([Problem("riskd model promote", what, "riskd model list says who has which role")])
+    return InvalidModel([Problem("model promote", what, "riskd model list says who has which role")])

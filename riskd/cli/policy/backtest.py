@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.policy import log
 from riskd.cli.terminal import console, print_json, progress, save
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,8 +57,8 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
     with progress() as begin:
         source, policies = log.source(args, [given], begin)
         tally = run(source)
-    log.refuse_nothing(args.log, tally)
-    return report(str(args.log), tally, policies), time.perf_counter() - begun
+    log.refuse_nothing(source.log, tally)
+    return report(str(source.log), tally, policies), time.perf_counter() - begun
 
 
 def _backtest(args: argparse.Namespace) -> int:
@@ -93,17 +94,17 @@ def _heading(out: Console, found: Report, seconds: float) -> None:
     replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)
     first, last = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (found.first, found.last))
     span = f" from {first} to {last}" if replayed else ""
-    out.print(f"{found.log}: {replayed:,} decisions{span}, {outcomes:,} outcomes")
+    out.print(f"{found.log}: {quantity(replayed, 'decision')}{span}, {quantity(outcomes, 'outcome')}")
     out.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
     for name, what in log.LEFT_OUT.items():
         if counts.get(name):
-            out.print(f"left out: {counts[name]:,} {what}", style="yellow")
+            out.print(f"left out: {what}: {counts[name]:,}", style="yellow")
 
 
 def _print(found: Report, seconds: float) -> None:
     out = console()
     _heading(out, found, seconds)
-    out.print(f"{found.differences:,} decisions differ from the recorded ones", style="bold")
+    out.print(f"{quantity(found.differences, 'decision')} other than recorded", style="bold")
     for domain in found.domains:
         if domain.total.decisions:
             _print_domain(out, domain)
@@ -113,7 +114,8 @@ def _print_domain(out: Console, domain: DomainReport) -> None:
     from rich.table import Table
 
     if len(domain.releases) > 1:
-        out.print(f"{domain.domain}: {len(domain.releases)} releases decided; --release chooses one", style="yellow")
+        many = quantity(len(domain.releases), "release")
+        out.print(f"{domain.domain}: {many} decided; --release chooses one", style="yellow")
     table = _table(f"{domain.domain}, candidate {domain.version}", "journey", *_COLUMNS)
     for group in (*domain.journeys, domain.total):
         table.add_row(*_row(group.value, group))
@@ -161,8 +163,8 @@ def _print_rules(out: Console, domain: DomainReport) -> None:
     if never:
         out.print(f"never hit: {', '.join(never)}", style="yellow")
     for overlap in domain.overlaps[:_ROWS]:
-        share = f"{overlap.share:.0%} of the rarer one's"
-        out.print(f"together: {overlap.rule} and {overlap.other}, {overlap.together:,} hits, {share}", style="dim")
+        share = f"{quantity(overlap.together, 'hit')}, {overlap.share:.0%} of the rarer one's"
+        out.print(f"together: {overlap.rule} and {overlap.other}, {share}", style="dim")
 
 
 def _table(title: str, first: str, *columns: str) -> Table:

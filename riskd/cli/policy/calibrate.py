@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from riskd.cli.policy import log
 from riskd.cli.terminal import print_json, progress, save
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.core.policy import Policy
@@ -61,7 +62,7 @@ def _run(args: argparse.Namespace) -> int:
         samples = Samples()
         for part in passes(source, partial(collect, presumed=args.presume_good)):
             samples += part
-    log.refuse_nothing(args.log, samples.tally)
+    log.refuse_nothing(source.log, samples.tally)
     found = [calibrate(samples, policy, name, budget) for policy, name, budget in chosen]
     if args.json:
         print_json(found)
@@ -113,11 +114,11 @@ def _print(found: list[Calibration], known: int, unknown: int) -> None:
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{known:,} decisions with a verdict, {unknown:,} without")
+    console.print(f"{quantity(known, 'decision')} with a verdict, {unknown:,} without")
     for one in found:
         head = f"{one.domain} {one.journey}"
         if one.refused:
-            more = f"; {one.needed:,} more good decisions are needed" if one.needed else ""
+            more = f"; {quantity(one.needed, 'more good decision')} needed" if one.needed else ""
             console.print(Text(f"{head}: refused: {one.refused}{more}", "yellow"))
             continue
         assert one.friction

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.policy.log import read_policies
 from riskd.cli.terminal import print_json
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.offline.policies.diff import Comparison
@@ -76,7 +77,7 @@ def show(found: Sequence[Comparison]) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     for one in found:
-        console.print(Text(f"{one.domain}: {len(one.changes) or 'no'} change{'s' * (len(one.changes) != 1)}", "bold"))
+        console.print(Text(f"{one.domain}: {quantity(len(one.changes), 'change')}", "bold"))
         for change in one.changes:
             console.print(
                 Text(f"  {_MARKS[change.way]} ", _STYLES[change.way]),

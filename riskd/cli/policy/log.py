@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli import settings
-from riskd.cli.arguments import add_span
+from riskd.cli.arguments import add_span, log_of
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_policies(parser: argparse.ArgumentParser) -> None:
     """The flags that choose whose policies are looked at."""
     parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (release.policies)")
-    settings.add_arguments(parser)
 
 
 def policies_of(args: argparse.Namespace) -> Path:
@@ -54,8 +53,8 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
 
     if tally.counts["replayed"]:
         return
-    left = ", ".join(f"{tally.counts[name]:,} {what}" for name, what in LEFT_OUT.items() if tally.counts[name])
-    what = "has no decision to replay" + (f": {left}" if left else "")
+    left = ", ".join(f"{what} ({tally.counts[name]:,})" for name, what in LEFT_OUT.items() if tally.counts[name])
+    what = "has no decision to replay" + (f"; left out: {left}" if left else "")
     raise InvalidFile(
         [
             Problem(
@@ -73,7 +72,7 @@ def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tup
 
     policies, texts = read_policies(given, args.domain)
     choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))
-    return Source(log=args.log, policies=texts, choice=choice, workers=args.processes, begin=begin), policies
+    return Source(log=Path(log_of(args)), policies=texts, choice=choice, workers=args.processes, begin=begin), policies
 
 
 def read_policies(
@@ -105,7 +104,9 @@ def read_policies(
             found[policy.domain] = policy, (str(path), text)
     chosen = [domain for domain in DOMAINS if domain in found and (not domains or domain in domains)]
     if not chosen and not problems:
-        problems.append(Problem(", ".join(map(str, given)), "has no policy of the domains asked for"))
+        asked = "the domains asked for" if domains else "any identity domain"
+        where, remedy = ", ".join(map(str, given)), "name a policy, or a directory of them: customer.yaml"
+        problems.append(Problem(where, f"has no policy of {asked}", remedy))
     if problems:
         raise InvalidPolicy(problems)
     return [found[domain][0] for domain in chosen], tuple(found[domain][1] for domain in chosen)

@@ -13,6 +13,7 @@ from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import console, print_json, progress
 from riskd.core.attempt import DOMAINS
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +33,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "decision log with the truth beside it. Addresses are real ones, drawn from the installed geo databases. The "
         "same seed makes the same files; another number of users makes another world. What the world takes for granted "
         "is a table (--assumptions). docs/simulation.md says what it is good for, and what not.",
-        epilog="exit codes: 0 done; 1 the audit found something; 2 refused",
+        epilog="exit codes: 0 done; 1 --audit found something; 2 refused: arguments, settings, no geo databases",
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="empty directory to leave everything in")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="where everything goes, at the end; empty, or not there yet"
+    )
     parser.add_argument("--users", metavar="N", type=int, default=350, help="accounts (default: %(default)s)")
     parser.add_argument("--days", metavar="N", type=float, default=60.0, help="days to live (default: %(default)g)")
     parser.add_argument("--seed", metavar="N", type=int, default=1, help="which world (default: %(default)s)")
@@ -60,7 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=Path,
         nargs="*",
         help="look for what gives attackers away and must not, and for where looking riskier proves honesty, in the "
-        "worlds of an earlier --out, or in one made for it and thrown away; exit code 1 when there is something",
+        "worlds of an earlier --out, or in one made for it and thrown away",
     )
     parser.add_argument("--markdown", action="store_true", help="print the page docs/simulation.md, and do no more")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -194,7 +197,8 @@ def _print(made: Made, count: int, events: int, seconds: float, out: Path) -> No
     shown.print(table)
     share = sum(made.attacks.values()) / max(count, 1)
     shown.print(
-        f"{count:,} assessments, {share:.1%} of them attacks, and {events - count:,} outcomes in {seconds:.1f} s: "
+        f"{quantity(count, 'assessment')}, {share:.1%} of them attacks, and {quantity(events - count, 'outcome')} in "
+        f"{seconds:.1f} s: "
         f"{events / seconds:,.0f} events/s.\n{out}: decisions/ (the log), truth.jsonl (who it was), world.json (how)."
     )
 

@@ -32,6 +32,11 @@ class Batch(Struct, frozen=True):
     subjects: Sequence[str]
     vectors: NDArray[np.float64]
 
+    def between(self, since: float, until: float = math.inf) -> Batch:
+        """The rows from one moment on and before another (epoch seconds)."""
+        at = np.flatnonzero((since <= self.times) & (self.times < until))
+        return Batch(self.times[at], [self.subjects[row] for row in at.tolist()], self.vectors[at])
+
 
 class Bins:
     """Rows, counted by signal and bin: by day, and by random group of subjects. Bounded by signals, not by rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -12,6 +12,8 @@ from riskd.offline.drift.bins import DAY, SCORE, Bins
 from riskd.offline.drift.statistics import Counts, chance_of, distance, holm, since
 
 THRESHOLD: Final = 0.1
+Origin = Literal["model", "log", "past"]
+"""Whose rows a reference is of: those that the model says, another log's, or those of the same log before."""
 
 
 class Day(Struct, frozen=True):
@@ -47,12 +49,17 @@ class Signal(Struct, frozen=True, kw_only=True):
 
 
 class Drift(Struct, frozen=True, kw_only=True):
-    """What became of a domain's signals, the most shifted first. `began` and `ended` are epoch seconds."""
+    """What became of a domain's signals, the most shifted first. `began` and `ended` are epoch seconds, and so are the
+    first and the last moment of the reference.
+    """
 
     domain: str
     model: str
     rows: int
+    reference: Origin
     reference_rows: int
+    reference_began: float
+    reference_ended: float
     began: float
     ended: float
     threshold: float
@@ -64,7 +71,9 @@ class Drift(Struct, frozen=True, kw_only=True):
         return tuple(signal for signal in self.signals if signal.drifted)
 
 
-def compare(reference: Reference, bins: Bins, model: str, threshold: float = THRESHOLD) -> Drift:
+def compare(
+    reference: Reference, bins: Bins, model: str, threshold: float = THRESHOLD, origin: Origin = "model"
+) -> Drift:
     """What has drifted between a reference and counts on its bins. Nothing has where there are no rows."""
     before = reference.features | {SCORE: reference.score}
     now = bins.histograms()
@@ -80,7 +89,10 @@ def compare(reference: Reference, bins: Bins, model: str, threshold: float = THR
         domain=reference.domain,
         model=model,
         rows=bins.rows,
+        reference=origin,
         reference_rows=reference.rows,
+        reference_began=reference.since,
+        reference_ended=reference.until,
         began=bins.began,
         ended=bins.ended,
         threshold=threshold,

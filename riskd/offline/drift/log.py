@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from riskd.adapters.model_file import load_model
 from riskd.core.drift import Reference
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
-from riskd.offline.drift.bins import Batch, Bins, bins_for, scored, thinned
+from riskd.offline.drift.bins import DAY, Batch, Bins, bins_for, scored, thinned
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.sources import is_dataset
 from riskd.progress import Begin, unseen
@@ -56,11 +56,14 @@ class Source(Struct, frozen=True, kw_only=True):
     begin: Begin = unseen
 
 
-class Against(Struct, frozen=True, kw_only=True):
-    """What a domain's rows are held against: a reference, and the bundle of the model whose scores count."""
+class Against(Struct, frozen=True):
+    """What a domain's rows are held against: a reference, and the bundle of the model whose scores count. Rows before
+    `since` (epoch seconds) are the reference's own, and are not counted.
+    """
 
     reference: Reference
     bundle: Path
+    since: float = 0.0
 
 
 class Counted(Struct, frozen=True):
@@ -75,7 +78,7 @@ def count(source: Source, against: Mapping[str, Against]) -> Counted:
     total = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counter())
     if is_dataset(source.log):
         for domain, batch in _stored(source, "decisions"):
-            total.bins[domain].add(batch, scored(forest(against[domain].bundle), batch.vectors))
+            _add(total.bins[domain], batch, against[domain])
         return total
     paths = segments_of(Path(source.log))
     with crew(source.workers, paths) as pool:
@@ -159,8 +162,23 @@ def _packed(rows: list[_Assessed]) -> Batch:
 def _count_segment(span: Span, against: Mapping[str, Against], path: Path) -> Counted:
     found = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counter())
     for domain, batch in batches(path, span, found.left_out):
-        found.bins[domain].add(batch, scored(forest(against[domain].bundle), batch.vectors))
+        _add(found.bins[domain], batch, against[domain])
     return found
+
+
+def _add(bins: Bins, batch: Batch, against: Against) -> None:
+    later = batch.between(against.since)
+    bins.add(later, scored(forest(against.bundle), later.vectors))
+
+
+def middle(rows: Collection[Batch]) -> float:
+    """The moment that halves rows, of which there is one at least; the midnight next to it where they are of several
+    days (epoch seconds, UTC).
+    """
+    times = np.sort(np.concatenate([batch.times for batch in rows]))
+    half = float(times[len(times) // 2])
+    midnight = round(half / DAY) * DAY
+    return midnight if times[0] < midnight <= times[-1] else half
 
 
 @lru_cache(8)

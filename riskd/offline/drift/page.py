@@ -7,8 +7,9 @@ from html import escape
 from typing import Final
 
 from riskd.offline import charts
-from riskd.offline.drift.compare import Drift, Signal
+from riskd.offline.drift.compare import Drift, Origin, Signal
 from riskd.offline.page import document, table, tiles
+from riskd.wording import quantity
 
 PICTURES: Final = 12
 """Signals of a domain that get a picture."""
@@ -19,6 +20,11 @@ Rao and Scott 1981). <b>Shift</b>: the index of the rows since the day on which 
 <b>K-S</b>: the largest difference of the two cumulative distributions. A signal has <b>drifted</b> when the index is no
 chance, over all signals together (Holm 1979), and the shift reaches the threshold.</small></p>
 """
+REFERENCES: Final[dict[Origin, str]] = {
+    "model": "that the model says it was trained on",
+    "log": "that were chosen",
+    "past": "before them, for want of what the model was trained on",
+}
 HEAD: Final = ("signal", "drifted", "since", "shift", "index", "by chance", "chance", "K-S", "missing")
 
 
@@ -29,10 +35,11 @@ def page(log: str, found: Sequence[Drift]) -> str:
 
 def _domain(drift: Drift) -> str:
     span = f"{charts.date(drift.began)} to {charts.date(drift.ended)}"
+    beside = f"{charts.date(drift.reference_began)} to {charts.date(drift.reference_ended)}"
     figures = [
         (f"{len(drift.drifted)} of {len(drift.signals)}", f"signals have drifted, by {drift.threshold:g} or more"),
         (f"{drift.rows:,}", f"decisions, {span}"),
-        (f"{drift.reference_rows:,}", "rows of the reference"),
+        (f"{drift.reference_rows:,}", f"decisions {REFERENCES[drift.reference]}, {beside}"),
     ]
     pictures = "".join(map(_pictures, drift.signals[: max(len(drift.drifted), 1)][:PICTURES]))
     rows = [cells(signal) for signal in drift.signals]
@@ -93,7 +100,7 @@ def _days(signal: Signal) -> str:
         f'<polyline class="lc" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>',
     ]
     for (x, y), day in zip(points, signal.days, strict=True):
-        said = f"{charts.date(day.time)}: index {day.index:.3f}, {day.missing:.1%} missing, {day.rows:,} rows"
+        said = f"{charts.date(day.time)}: index {day.index:.3f}, {day.missing:.1%} missing, {quantity(day.rows, 'row')}"
         parts.append(f'<circle class="c" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(said)}</title></circle>')
         if day.time == signal.since:
             parts.append(f'<path class="e" d="M{x:.1f} 6V{base}"/>')

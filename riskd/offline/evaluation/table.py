@@ -7,6 +7,7 @@ from typing import Final
 
 from riskd.offline.charts import date
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Estimate, Evaluation, Judged, Recall
+from riskd.wording import quantity
 
 NAMES: Final = {
     "candidate": "candidate",
@@ -25,7 +26,8 @@ def markdown(found: Evaluation) -> str:
         f"# {found.models[CANDIDATE].version}, {found.domain}",
         "",
         (
-            f"{data.rows:,} assessments of {data.subjects:,} subjects, {date(data.first)} to {date(data.last)}:"
+            f"{quantity(data.rows, 'assessment')} of {quantity(data.subjects, 'subject')},"
+            f" {date(data.first)} to {date(data.last)}:"
             f" {data.good:,} good, {data.fraud:,} fraud by {data.labels}, {data.unknown:,} unlabelled and not judged."
             f" Intervals: 95 %, {found.resamples} bootstraps of the subjects."
         ),

@@ -10,7 +10,6 @@ import csv
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from msgspec import Struct
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.timezones import Timezones
 from riskd.core.errors import InvalidGeo, Problem, Unavailable
+from riskd.files import drafting, place
 from riskd.offline.geo.mmdb import MmdbWriter
 
 ATTRIBUTION: Final = """\
@@ -106,11 +106,10 @@ def install(directory: Path, report: Report, collection: Collection = FREE) -> t
     delivered is not what was pinned.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory, prefix=".install-") as name:
-            _prepare(Path(name), report, collection)
+        with drafting(directory) as draft:
+            _prepare(draft, report, collection)
             for file in (ATTRIBUTION_FILE, *collection.files()):
-                (Path(name) / file).replace(directory / file)
+                place(draft / file, directory / file)
     except OSError as error:
         remedy = "give another folder with --dir or geo.dir; 250 MB must be free"
         raise Unavailable([Problem(str(directory), f"cannot be written: {error.strerror}", remedy)]) from error

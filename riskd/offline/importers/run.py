@@ -21,6 +21,7 @@ from riskd.offline.importers.event import Event, Skipped, Source
 from riskd.offline.importers.learner import WINDOW, Learner, Scope
 from riskd.offline.importers.records import Input, Record, open_input
 from riskd.offline.importers.tally import Mark, Tally, decode, encode, linked
+from riskd.wording import quantity
 
 BATCH: Final = 64
 """Events a transaction: it holds the store's write lock for some milliseconds, and sign-ins wait behind it."""
@@ -108,11 +109,11 @@ class Import:
                 self._take(record, at)
             at += 1
             if at == done and self._chain != marked:
-                raise _another(opened.name, f"differs from it within its first {done} records")
+                raise _another(opened.name, f"differs from it within its first {quantity(done, 'record')}")
             if at % _EVERY == 0:
                 report(opened.position, at)
         if at < done and complete:
-            raise _another(opened.name, f"ends after {at} records, where {done} were imported")
+            raise _another(opened.name, f"ends after {quantity(at, 'record')}, where {done} were imported")
         self._commit(at)
         report(opened.position, at)
         return Summary(

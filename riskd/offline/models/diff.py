@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split, Steps
+from riskd.wording import quantity
 
 EXAMPLES = 5
 
@@ -36,9 +37,9 @@ def changes(old: ForestDocument, new: ForestDocument) -> Iterator[str]:
     """Each change, one sentence."""
     gained, lost = set(new.features()) - set(old.features()), set(old.features()) - set(new.features())
     if gained:
-        yield f"reads {len(gained)} more features: {', '.join(sorted(gained))}"
+        yield f"reads {quantity(len(gained), 'more feature')}: {', '.join(sorted(gained))}"
     if lost:
-        yield f"no longer reads {len(lost)} features: {', '.join(sorted(lost))}"
+        yield f"no longer reads {quantity(len(lost), 'feature')}: {', '.join(sorted(lost))}"
     if old.baseline != new.baseline:
         yield f"baseline {old.baseline:+.4g} becomes {new.baseline:+.4g}"
     yield from _steps(old.steps, new.steps)

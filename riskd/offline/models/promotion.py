@@ -15,6 +15,7 @@ from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split
 from riskd.core.score import Scorer
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, Difference, Evaluation, Judged, Recall, StepUp
+from riskd.wording import quantity
 
 MISCALIBRATED: Final = 0.01
 """Expected calibration error that is always good enough."""
@@ -47,7 +48,8 @@ def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: s
         return
     mismatch = _mismatch(evaluation, candidate, champion)
     data = evaluation.data
-    said = f"{data.rows:,} rows of {data.subjects:,} subjects, {data.fraud:,} frauds, labels from {data.labels}"
+    rows, subjects = quantity(data.rows, "row"), quantity(data.subjects, "subject")
+    said = f"{rows} of {subjects}, {quantity(data.fraud, 'fraud')}, labels from {data.labels}"
     yield Check("evaluation", not mismatch, mismatch or said)
     if mismatch:
         return

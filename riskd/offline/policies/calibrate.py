@@ -29,6 +29,7 @@ from riskd.offline.outcomes import FRAUD, GOOD, UNKNOWN
 from riskd.offline.policies.backtest import Plan, decisions_of, ready
 from riskd.offline.policies.replay import Replayed, replay
 from riskd.offline.policies.tally import BELOW, Tally
+from riskd.wording import quantity
 
 TAIL: Final = 1 - LEVEL
 """Chance that the true friction exceeds the budget."""
@@ -186,7 +187,8 @@ def _refused(good: Sample, journey: Journey, budget: float) -> tuple[str, int]:
     fewest = enough(0.0, budget, TAIL)
     assert fewest is not None, "no hit is within every budget above 0"
     if good.total < fewest:
-        what = f"{good.total:,} good decisions cannot show that at most {budget * 100:.3g} % of them are challenged"
+        known = quantity(good.total, "good decision")
+        what = f"{known} cannot show that at most {budget * 100:.3g} % of them are challenged"
         return what, fewest - good.total
     if good.asked <= most_hits(good.total, budget, TAIL):
         return "", 0

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog, readable
 from riskd.adapters.memory import NullMeter
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
-from riskd.core.errors import InvalidFile, InvalidSettings, Problem, RiskdError
+from riskd.core.errors import InvalidFile, Problem, RiskdError
 from riskd.core.record import OutcomeRecord, written
 from riskd.offline.buckets import Share
+from riskd.offline.output import filling
 from riskd.offline.rerun.fold import Fold
 from riskd.offline.segments import deaf_to_interrupts
 from riskd.progress import Progress
@@ -46,13 +48,15 @@ class Plan(Struct, frozen=True, kw_only=True):
 def run(plan: Plan, shares: list[Share], progress: Progress) -> Counter[str]:
     """Replay each share by a process of its own; what was done with the lines, by kind.
 
-    `progress` is told how much more is done, of the source's size times the shares. Raises InvalidFile, also for
-    a log that cannot be read, InvalidSettings where `out` has something in it.
+    `progress` is told how much more is done, of the source's size times the shares. Nothing is left of a replay that
+    was not done to its end. Raises InvalidFile, also for a log that cannot be read, InvalidSettings as `filling`.
     """
     plan.source.size()
-    if plan.out.exists() and (not plan.out.is_dir() or any(plan.out.iterdir())):
-        what = "has something in it already"
-        raise InvalidSettings([Problem(str(plan.out), what, "name a directory that is empty, or not there yet")])
+    with filling(plan.out) as draft:
+        return _shared(replace(plan, out=draft), shares, progress)
+
+
+def _shared(plan: Plan, shares: list[Share], progress: Progress) -> Counter[str]:
     if len(shares) == 1:
         return _replay(plan, shares[0], progress)
     context = get_context("spawn")

@@ -11,6 +11,7 @@ from msgspec import Struct
 from riskd.core.errors import InvalidFile, Problem
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe
+from riskd.wording import quantity
 
 _DAY: Final = 86_400.0
 LEAST: Final = 30
@@ -71,7 +72,7 @@ def as_of(rows: Rows, moment: float) -> Rows:
 
 def _too_few(name: str, rows: Rows) -> list[Problem]:
     return [
-        Problem(name, f"{count} {word} rows, fewer than {LEAST}", remedy)
+        Problem(name, f"{quantity(count, f'{word} row')}, fewer than {LEAST}", remedy)
         for word, label, remedy in (
             ("good", GOOD, "give a longer log, or a shorter embargo"),
             ("fraudulent", FRAUD, "give a longer log, report more outcomes, or a shorter embargo"),

@@ -22,6 +22,7 @@ from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.features import schema
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine, Parts
+from riskd.offline.output import filling
 from riskd.offline.sources import MADE
 from riskd.offline.truth import FILE as TRUTH
 from riskd.offline.truth import Truth
@@ -101,17 +102,25 @@ def run(
 ) -> tuple[Made, float]:
     """Live through the world, and leave `decisions/`, `truth.jsonl` and `world.json` in `out`; also the seconds taken.
 
-    Raises InvalidSettings where there is something already or nothing can be written.
+    Nothing is left of a world that was not lived to its end. Raises InvalidSettings as `filling`.
     """
-    settings, began = world.settings, system.perf_counter()
-    truth = _begin(out)
+    began = system.perf_counter()
+    with filling(out) as draft:
+        made = _live(world, release, geo, draft, progress, version=version, varied=varied)
+    return made, system.perf_counter() - began
+
+
+def _live(
+    world: World, release: Release, geo: GeoLookup, out: Path, progress: Progress, *, version: str, varied: int | None
+) -> Made:
+    settings = world.settings
     wall = settings.start
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("assessments", "attacks", "tiers", "outcomes")}
     log = FileDecisionLog(out / DECISIONS, 0, NullMeter(), UNBOUNDED, lambda: wall)
     service = Engined(release, geo, log, settings.seed)
     span = settings.days * 86_400.0
     try:
-        with truth.open("xb") as lines:
+        with (out / TRUTH).open("xb") as lines:
             for event in world.play(service):
                 if isinstance(event, Asked):
                     wall = event.ask.time
@@ -136,7 +145,7 @@ def run(
         **{name: dict(sorted(counted.items())) for name, counted in counts.items()},
     )
     (out / MADE).write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
-    return made, system.perf_counter() - began
+    return made
 
 
 def read_made(directory: Path) -> Made:
@@ -147,17 +156,6 @@ def read_made(directory: Path) -> Made:
     except (OSError, msgspec.DecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise InvalidSettings([Problem(str(path), f"tells of no world: {why}", "simulate one with --out")]) from error
-
-
-def _begin(out: Path) -> Path:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise InvalidSettings([Problem(str(out), "is not empty", "name another directory, or empty it")])
-    except OSError as error:
-        remedy = "name a directory that can be written"
-        raise InvalidSettings([Problem(str(out), f"cannot be used: {error.strerror}", remedy)]) from error
-    return out / TRUTH
 
 
 def _rename(directory: Path) -> None:

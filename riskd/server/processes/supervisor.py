@@ -19,11 +19,14 @@ from typing import Final
 
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
+from riskd.locks import alone
 from riskd.meter_memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes.tree import Board, ProcessTree, Report, Serving, Task
 
 MONITOR: Final = "monitor"
+PATIENCE_S: Final = 1.0
+"""For the processes of a service that was killed to be gone, before its sockets are taken for another's."""
 
 
 def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, str]], None]) -> int:
@@ -33,7 +36,7 @@ def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, st
     InvalidSettings with the problems of settings, policies, models and geo files when those are refused.
     """
     obtain_peppers(settings)
-    with reserved(settings.server.host, settings.server.port) as port:
+    with taken(settings) as port:
         memory = MeterMemory(settings.server.workers)
         names = [f"worker-{index}" for index in range(settings.server.workers)]
         board = Board([*names, MONITOR])
@@ -47,6 +50,40 @@ def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, st
     if tree.problems:
         raise InvalidSettings(tree.problems)
     return code
+
+
+@contextlib.contextmanager
+def taken(settings: Settings) -> Iterator[int]:
+    """The port, and the administrative sockets, for this service alone. Raises InvalidSettings with all that are not
+    to be had.
+    """
+    server, problems, port = settings.server, list[Problem](), 0
+    with contextlib.ExitStack() as held:
+        try:
+            port = held.enter_context(reserved(server.host, server.port))
+        except InvalidSettings as error:
+            problems += error.problems
+        for section, chosen in (("subjects", settings.subjects), ("release", settings.release)):
+            if chosen.serve == "socket":
+                problems += _occupied(f"{section}.socket", Path(chosen.socket), held)
+        if problems:
+            raise InvalidSettings(problems)
+        yield port
+
+
+def _occupied(key: str, path: Path, held: contextlib.ExitStack) -> Iterator[Problem]:
+    """A path has one listener, and gRPC takes it from whoever has it: so it is theirs who lock the file beside it."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if held.enter_context(alone(path.with_name(f"{path.name}.lock"), PATIENCE_S)):
+            return
+    except OSError as error:
+        yield Problem(
+            key, f"cannot listen on {path}: {error.strerror}", "let riskd write there, or choose another path"
+        )
+    else:
+        remedy = f"give each service a state.dir of its own; of two that share one, the second needs another {key}"
+        yield Problem(key, f"another riskd serve listens on {path}", remedy)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import pytest
 from riskd.adapters.decision_log import FileLogArchive, read_segments, segments
 from riskd.cli.main import main
 from riskd.core import record
+from riskd.offline.rerun.fold import Fold
 from tests.decision_log import write
 from tests.doubles import ListLog
 from tests.offline.town import lived
@@ -94,6 +95,23 @@ def test_nothing_is_written_over(replayed: Replayed) -> None:
     (replayed.out / "notes").write_text("mine")
     assert replayed.run("--processes", "1") == (2, {})
     assert [path.name for path in replayed.out.iterdir()] == ["notes"]
+
+
+def test_a_replay_that_was_broken_off_leaves_nothing(replayed: Replayed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of it: no half of a log that could be taken for one, and the next run may have the place."""
+    assess, lived_through = Fold.assess, 0
+
+    def interrupted(fold: Fold, line: record.AssessmentRecord) -> record.AssessmentRecord | None:
+        nonlocal lived_through
+        lived_through += 1
+        if lived_through == 75:
+            raise KeyboardInterrupt
+        return assess(fold, line)
+
+    monkeypatch.setattr(Fold, "assess", interrupted)
+    assert replayed.run("--processes", "1") == (130, {})
+    assert list(replayed.out.iterdir()) == []
+    assert replayed.run("--processes", "1")[0] == 0
 
 
 @pytest.mark.parametrize("bucket", ["0/2", "3/2", "1", "a/b", "1/1000"])

@@ -122,6 +122,18 @@ def test_what_is_there_already_is_not_written_over(directory: Path) -> None:
         lived(directory, **WANTED)
 
 
+def test_a_world_that_was_broken_off_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of it: no half of a log that could be taken for one, and the next run may have the place."""
+
+    def interrupted(part: float) -> None:
+        if part > 0.2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(world(**WANTED), RELEASE, SmallGeo(), tmp_path, interrupted, version="test", varied=None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_refuses_what_makes_no_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every wrong argument at once; and no world without databases, with what to do."""
     assert main(["simulate", "--users", "0", "--days", "0", "--attack-share", "2", *WEIGHTS]) == 2

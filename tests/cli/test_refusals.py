@@ -1,0 +1,45 @@
+"""Laws of what the command line refuses: a line that says where, what, and mostly how to mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from riskd.cli.main import main
+
+CASES: Final = {
+    "no models": (["model", "verify", "--models", "{empty}"], "has no models of any identity domain (name another"),
+    "no bundle": (["model", "weights", "{empty}"], "{empty}: is no directory of a model (name that of a bundle"),
+    "no policies": (["policy", "diff", "{empty}", "{empty}"], "has no policy of any identity domain (name a policy"),
+    "no release": (["release", "show"], "release: none was activated: the directories of the settings decide"),
+    "no file": (["model", "explain", "customer", "--vector", "{empty}"], "{empty}: cannot be read: Is a directory"),
+    "no store to be made again": (["import", "decision-log"], "--until: nobody knows since when"),
+    "no time to divide": (["drift", "--log", "{empty}"], "has no segments of a decision log (name that of a service"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_refusal_says_where_and_what(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2, nothing on standard output, and a sentence that a stranger can act on."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path / "state"))
+    words, expected = CASES[case]
+    assert main([word.format(empty=empty) for word in words]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert expected.format(empty=empty) in told.err
+
+
+def test_an_export_without_a_record_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of which nothing was used is named as perhaps another one, not passed over."""
+    monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path))
+    (tmp_path / "junk.txt").write_text("junk\n")
+    assert main(["import", "okta", str(tmp_path / "junk.txt"), "--domain", "customer"]) == 0
+    assert "nothing was used: is this an export of Okta" in capsys.readouterr().out

@@ -1,0 +1,41 @@
+"""A law of what people are told: counts agree with their nouns."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import riskd
+from riskd.wording import quantity
+
+CODE: Final = Path(riskd.__file__).parent
+NOUNS: Final = "decision outcome row record line segment erasure assessment attempt release"
+
+
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [
+        (quantity(0, "decision"), "0 decisions"),
+        (quantity(1, "decision"), "1 decision"),
+        (quantity(12_000, "decision"), "12,000 decisions"),
+        (quantity(1, "leaf", "leaves"), "1 leaf"),
+        (quantity(2, "leaf", "leaves"), "2 leaves"),
+    ],
+)
+def test_one_is_one(said: str, count: str) -> None:
+    """One decision, none or many decisions; thousands with commas."""
+    assert said == count
+
+
+PLACES: Final = sorted(path for part in ("cli", "offline/policies") for path in (CODE / part).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", PLACES, ids=lambda path: str(path.relative_to(CODE)))
+def test_commands_count_by_one_way(path: Path) -> None:
+    """What the command line counts is told by `quantity`, not by a plural that is wrong for one."""
+    words = "|".join(f"{noun}s" for noun in NOUNS.split())
+    plural = re.compile(rf"\{{(?!quantity)[^{{}}\"]+\}} (?:[a-z]+ )?(?:{words})\b(?!/s)")
+    assert [line for line in path.read_text(encoding="utf-8").splitlines() if plural.search(line)] == []
