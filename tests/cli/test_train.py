@@ -103,7 +103,7 @@ def test_what_cannot_be_trained_is_refused_before_any_work(
         (["--log", str(log), "--out", str(bundle)], "already there"),
         (["--log", str(log), "--out", str(tmp_path / "x"), "--holdout", "0.99"], "--holdout: 0.99 is out of bounds"),
         (["--log", str(tmp_path / "no"), "--out", str(tmp_path / "x")], "is not a directory"),
-        (["--log", str(log), "--out", str(tmp_path / "x"), "--base", str(tmp_path)], "cannot be read"),
+        (["--log", str(log), "--out", str(tmp_path / "x"), "--base", str(tmp_path)], "is no directory of a model"),
     )
     for arguments, said in cases:
         assert main(["train", *SMALL, *arguments]) == 2
