@@ -18,6 +18,7 @@ COMMANDS = {
     "backtest": ["policy", "backtest", POLICIES, "--domain", "customer"],
     "rules": ["policy", "rules", "--domain", "customer"],
     "calibrate": ["policy", "calibrate", "--domain", "customer", "--budget", "5%", "--presume-good"],
+    "signals": ["policy", "signals", "--domain", "customer"],
     "drift": ["drift"],
     "explain": ["model", "explain", "customer"],
     "explain one": ["model", "explain", "customer", "--id", f"{7:032x}"],
