@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Final
 
-from benchmarks import workshop
+from benchmarks import program, workshop
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.core.record import decode
 from riskd.offline.siem.feed import Feed, Teller
@@ -51,4 +51,4 @@ def main(lines: int = LINES) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    program(main, *map(int, sys.argv[1:]))

@@ -42,7 +42,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     train.add_argument("--train", action="store_true", help="train a model")
     train.add_argument(
-        "--out", type=Path, default=Path("train-demo"), metavar="DIR", help="new directory for all of it"
+        "--out",
+        type=Path,
+        default=Path("train-demo"),
+        metavar="DIR",
+        help="new directory for all of it (default: %(default)s)",
     )
     train.add_argument("--users", type=int, default=600, metavar="N", help="people of a world (default: %(default)s)")
     train.add_argument("--days", type=float, default=60.0, metavar="N", help="days they live (default: %(default)g)")
