@@ -84,11 +84,11 @@ class Subjects:
         found = [key for key in keys if key[-1:] == RECEIPT]
         many = self._engine.parts.pseudonyms
         papers = [
-            (receipts.decode(payload(paper), key[:PLACE], many)[0], expiry(paper))
+            (many.assessment_of(key[:-1]), receipts.decode(payload(paper), key[:PLACE], many)[0], expiry(paper))
             for key, paper in zip(found, store.load(found), strict=True)
             if paper is not None
         ]
-        papers.sort(key=lambda paper: -paper[0].lesson.time)
+        papers.sort(key=lambda paper: -paper[1].lesson.time)
         return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, papers[:OPEN], now)
 
     def export(self, subject: Subject, size: int, token: bytes) -> Page:

@@ -118,7 +118,7 @@ def test_a_summary_says_what_support_needs(office: Office) -> None:
     for _ in range(4):
         office.sign_in("anne")
         office.now += WEEK
-    office.sign_in("anne", "challenge_failed", journey="recovery")
+    latest = office.sign_in("anne", "challenge_failed", journey="recovery")
     told = office.subjects.summary(named("anne"))
 
     assert (told.units, told.since <= NOW < told.since + WEEK, told.last) == (4 * UNITS, True, NOW + 3 * WEEK)
@@ -130,7 +130,8 @@ def test_a_summary_says_what_support_needs(office: Office) -> None:
     assert {"device", "network", "country", "browser"} <= {table for table, _ in seen}
     assert [(step.kind, step.time) for step in told.steps] == [("recovery", office.now)]
     assert len(told.open) == 5
-    assert (told.open[0].journey, told.open[0].reported) == ("recovery", ("challenge_failed",))
+    newest = told.open[0]
+    assert (newest.id, newest.journey, newest.reported) == (latest.id, "recovery", ("challenge_failed",))
 
 
 def test_a_stranger_has_an_empty_summary(office: Office) -> None:

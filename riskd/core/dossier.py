@@ -57,8 +57,9 @@ class Step(Struct, frozen=True):
 
 
 class Open(Struct, frozen=True):
-    """An assessment whose outcomes can still be told."""
+    """An assessment whose outcomes can still be told. `id`: as it was given out, unless a layer came since."""
 
+    id: str
     time: float
     journey: str
     tier: str
@@ -80,8 +81,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     open: tuple[Open, ...]
 
 
-def summary(profile: History, activity: History, papers: Sequence[tuple[Receipt, float]], now: float) -> Summary:
-    """A subject's histories and receipts (with their expiries) in words, the newest first."""
+def summary(profile: History, activity: History, papers: Sequence[tuple[str, Receipt, float]], now: float) -> Summary:
+    """A subject's histories and receipts (with the ids to tell their outcomes by, and their expiries) in words, the
+    newest first."""
     sign_ins = profile.tallies.account
     seen = [
         Seen(table, value, tally[0] * WEEK, (tally[0] + len(tally) - 2) * WEEK, sum(tally[1:]), trusted(tally, now))
@@ -90,8 +92,8 @@ def summary(profile: History, activity: History, papers: Sequence[tuple[Receipt,
     ]
     steps = [Step(kind, mark[0]) for kind in _STEPS for mark in activity.marks.get(kind, ())]
     opened = [
-        Open(kept.lesson.time, kept.journey, kept.tier.name, kept.taught, kept.reported, expires)
-        for kept, expires in papers
+        Open(name, kept.lesson.time, kept.journey, kept.tier.name, kept.taught, kept.reported, expires)
+        for name, kept, expires in papers
     ]
     return Summary(
         since=sign_ins[0] * WEEK if sign_ins else 0.0,

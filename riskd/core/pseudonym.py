@@ -188,6 +188,11 @@ class Pseudonyms:
                 self._origins.note(at, before)
         return found
 
+    def assessment_of(self, paper: bytes) -> str:
+        """The assessment id that leads to where a receipt lies (`papers`): the one that was given out, unless a layer
+        came since."""
+        return paper[: 2 * PLACE].hex()
+
     def _layered(self, found: bytes) -> list[bytes]:
         ages = [found]
         for layer in self._layers:

@@ -106,6 +106,7 @@ def _seen(value: Seen) -> subject_pb2.SeenValue:
 
 def _open(receipt: Open) -> subject_pb2.OpenReceipt:
     return subject_pb2.OpenReceipt(
+        assessment_id=receipt.id,
         event_time=timestamp(receipt.time),
         journey=receipt.journey,
         tier=receipt.tier,

@@ -15,6 +15,7 @@ from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.rekeying import RekeyingStore, move, move_all
 from riskd.core.assessment import Assessment
+from riskd.core.attempt import Outcome
 from riskd.core.errors import UnknownAssessment
 from riskd.core.history import History, decode
 from riskd.core.learn import UNITS
@@ -158,6 +159,22 @@ def test_ids_given_out_before_still_find_their_receipts(office: Office) -> None:
     for answer in answers:
         assert office.tell(answer, "confirmed_fraud") == 0
     assert office.subjects.summary(named("anne")).units == 0
+
+
+def test_outcomes_are_taken_by_the_id_of_an_open_receipt(office: Office) -> None:
+    """As it was given out, and, once a rotation has moved the receipt, as it is shown then: so that support can report
+    what a person says of an attempt."""
+    store = office.store
+    answer = office.sign_in("anne")
+    for older, newest in (((), SECOND), ((SECOND,), THIRD)):
+        [shown] = office.subjects.summary(named("anne")).open
+        assert (shown.id == answer.id) == (older == ())
+        assert office.engine.record(Outcome(assessment_id=shown.id, kind="session_established"), 10.0).taught == UNITS
+        rotating(office, store, older, newest)
+        moved_all(store, newest, (len(older) + 1) % 2)
+        rotated(office, store, *older, newest)
+    [shown] = office.subjects.summary(named("anne")).open
+    assert office.engine.record(Outcome(assessment_id=shown.id, kind="confirmed_fraud"), 10.0).taught == 0
 
 
 def test_a_repeated_request_gets_the_first_answer_across_a_rotation(office: Office) -> None:

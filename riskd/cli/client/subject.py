@@ -66,7 +66,7 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
     )
     listed(
         console,
-        ("assessed", "journey", "tier", "taught", "outcomes", "open until"),
+        ("assessed", "journey", "tier", "taught", "outcomes", "open until", "assessment"),
         [
             (
                 _minute(each.event_time),
@@ -75,6 +75,7 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
                 str(each.taught_units),
                 ", ".join(each.outcomes),
                 _day(each.expire_time),
+                each.assessment_id,
             )
             for each in known.open_receipts
         ],

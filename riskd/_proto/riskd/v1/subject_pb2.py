@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from riskd._proto.riskd.v1 import attempt_pb2 as riskd_dot_v1_dot_attempt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16riskd/v1/subject.proto\x12\x08riskd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16riskd/v1/attempt.proto\"e\n\x18GetSubjectSummaryRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12(\n\x06\x64omain\x18\x02 \x01(\x0e\x32\x18.riskd.v1.IdentityDomain\x12\x0f\n\x07subject\x18\x03 \x01(\t\"\xd6\x02\n\x19GetSubjectSummaryResponse\x12\x34\n\x10known_since_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_sign_in_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctaught_units\x18\x03 \x01(\x03\x12\x15\n\rattempt_count\x18\x04 \x01(\x01\x12\x15\n\rfailure_count\x18\x05 \x01(\x01\x12(\n\x0bseen_values\x18\x06 \x03(\x0b\x32\x13.riskd.v1.SeenValue\x12\x30\n\x0fsensitive_steps\x18\x07 \x03(\x0b\x32\x17.riskd.v1.SensitiveStep\x12,\n\ropen_receipts\x18\x08 \x03(\x0b\x32\x15.riskd.v1.OpenReceipt\"\xb7\x01\n\tSeenValue\x12\r\n\x05table\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x33\n\x0f\x66irst_week_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_week_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctaught_units\x18\x05 \x01(\x03\x12\r\n\x05trust\x18\x06 \x01(\x01\"M\n\rSensitiveStep\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb5\x01\n\x0bOpenReceipt\x12.\n\nevent_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07journey\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x14\n\x0ctaught_units\x18\x04 \x01(\x03\x12\x10\n\x08outcomes\x18\x05 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x01\n\x14\x45xportSubjectRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12(\n\x06\x64omain\x18\x02 \x01(\x0e\x32\x18.riskd.v1.IdentityDomain\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"Z\n\x15\x45xportSubjectResponse\x12(\n\x07records\x18\x01 \x03(\x0b\x32\x17.riskd.v1.SubjectRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\rSubjectRecord\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04json\x18\x04 \x01(\t\"`\n\x13\x45raseSubjectRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12(\n\x06\x64omain\x18\x02 \x01(\x0e\x32\x18.riskd.v1.IdentityDomain\x12\x0f\n\x07subject\x18\x03 \x01(\t\"\xcb\x01\n\x14\x45raseSubjectResponse\x12I\n\x0e\x65rased_records\x18\x01 \x03(\x0b\x32\x31.riskd.v1.EraseSubjectResponse.ErasedRecordsEntry\x12\x32\n\x0elog_erase_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x34\n\x12\x45rasedRecordsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\x8f\x02\n\x0eSubjectService\x12\\\n\x11GetSubjectSummary\x12\".riskd.v1.GetSubjectSummaryRequest\x1a#.riskd.v1.GetSubjectSummaryResponse\x12P\n\rExportSubject\x12\x1e.riskd.v1.ExportSubjectRequest\x1a\x1f.riskd.v1.ExportSubjectResponse\x12M\n\x0c\x45raseSubject\x12\x1d.riskd.v1.EraseSubjectRequest\x1a\x1e.riskd.v1.EraseSubjectResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16riskd/v1/subject.proto\x12\x08riskd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16riskd/v1/attempt.proto\"e\n\x18GetSubjectSummaryRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12(\n\x06\x64omain\x18\x02 \x01(\x0e\x32\x18.riskd.v1.IdentityDomain\x12\x0f\n\x07subject\x18\x03 \x01(\t\"\xd6\x02\n\x19GetSubjectSummaryResponse\x12\x34\n\x10known_since_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_sign_in_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctaught_units\x18\x03 \x01(\x03\x12\x15\n\rattempt_count\x18\x04 \x01(\x01\x12\x15\n\rfailure_count\x18\x05 \x01(\x01\x12(\n\x0bseen_values\x18\x06 \x03(\x0b\x32\x13.riskd.v1.SeenValue\x12\x30\n\x0fsensitive_steps\x18\x07 \x03(\x0b\x32\x17.riskd.v1.SensitiveStep\x12,\n\ropen_receipts\x18\x08 \x03(\x0b\x32\x15.riskd.v1.OpenReceipt\"\xb7\x01\n\tSeenValue\x12\r\n\x05table\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x33\n\x0f\x66irst_week_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_week_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctaught_units\x18\x05 \x01(\x03\x12\r\n\x05trust\x18\x06 \x01(\x01\"M\n\rSensitiveStep\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x01\n\x0bOpenReceipt\x12.\n\nevent_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07journey\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x14\n\x0ctaught_units\x18\x04 \x01(\x03\x12\x10\n\x08outcomes\x18\x05 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rassessment_id\x18\x07 \x01(\t\"\x88\x01\n\x14\x45xportSubjectRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12(\n\x06\x64omain\x18\x02 \x01(\x0e\x32\x18.riskd.v1.IdentityDomain\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"Z\n\x15\x45xportSubjectResponse\x12(\n\x07records\x18\x01 \x03(\x0b\x32\x17.riskd.v1.SubjectRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\rSubjectRecord\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04json\x18\x04 \x01(\t\"`\n\x13\x45raseSubjectRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12(\n\x06\x64omain\x18\x02 \x01(\x0e\x32\x18.riskd.v1.IdentityDomain\x12\x0f\n\x07subject\x18\x03 \x01(\t\"\xcb\x01\n\x14\x45raseSubjectResponse\x12I\n\x0e\x65rased_records\x18\x01 \x03(\x0b\x32\x31.riskd.v1.EraseSubjectResponse.ErasedRecordsEntry\x12\x32\n\x0elog_erase_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x34\n\x12\x45rasedRecordsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\x8f\x02\n\x0eSubjectService\x12\\\n\x11GetSubjectSummary\x12\".riskd.v1.GetSubjectSummaryRequest\x1a#.riskd.v1.GetSubjectSummaryResponse\x12P\n\rExportSubject\x12\x1e.riskd.v1.ExportSubjectRequest\x1a\x1f.riskd.v1.ExportSubjectResponse\x12M\n\x0c\x45raseSubject\x12\x1d.riskd.v1.EraseSubjectRequest\x1a\x1e.riskd.v1.EraseSubjectResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,19 +44,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENSITIVESTEP']._serialized_start=727
   _globals['_SENSITIVESTEP']._serialized_end=804
   _globals['_OPENRECEIPT']._serialized_start=807
-  _globals['_OPENRECEIPT']._serialized_end=988
-  _globals['_EXPORTSUBJECTREQUEST']._serialized_start=991
-  _globals['_EXPORTSUBJECTREQUEST']._serialized_end=1127
-  _globals['_EXPORTSUBJECTRESPONSE']._serialized_start=1129
-  _globals['_EXPORTSUBJECTRESPONSE']._serialized_end=1219
-  _globals['_SUBJECTRECORD']._serialized_start=1221
-  _globals['_SUBJECTRECORD']._serialized_end=1326
-  _globals['_ERASESUBJECTREQUEST']._serialized_start=1328
-  _globals['_ERASESUBJECTREQUEST']._serialized_end=1424
-  _globals['_ERASESUBJECTRESPONSE']._serialized_start=1427
-  _globals['_ERASESUBJECTRESPONSE']._serialized_end=1630
-  _globals['_ERASESUBJECTRESPONSE_ERASEDRECORDSENTRY']._serialized_start=1578
-  _globals['_ERASESUBJECTRESPONSE_ERASEDRECORDSENTRY']._serialized_end=1630
-  _globals['_SUBJECTSERVICE']._serialized_start=1633
-  _globals['_SUBJECTSERVICE']._serialized_end=1904
+  _globals['_OPENRECEIPT']._serialized_end=1011
+  _globals['_EXPORTSUBJECTREQUEST']._serialized_start=1014
+  _globals['_EXPORTSUBJECTREQUEST']._serialized_end=1150
+  _globals['_EXPORTSUBJECTRESPONSE']._serialized_start=1152
+  _globals['_EXPORTSUBJECTRESPONSE']._serialized_end=1242
+  _globals['_SUBJECTRECORD']._serialized_start=1244
+  _globals['_SUBJECTRECORD']._serialized_end=1349
+  _globals['_ERASESUBJECTREQUEST']._serialized_start=1351
+  _globals['_ERASESUBJECTREQUEST']._serialized_end=1447
+  _globals['_ERASESUBJECTRESPONSE']._serialized_start=1450
+  _globals['_ERASESUBJECTRESPONSE']._serialized_end=1653
+  _globals['_ERASESUBJECTRESPONSE_ERASEDRECORDSENTRY']._serialized_start=1601
+  _globals['_ERASESUBJECTRESPONSE_ERASEDRECORDSENTRY']._serialized_end=1653
+  _globals['_SUBJECTSERVICE']._serialized_start=1656
+  _globals['_SUBJECTSERVICE']._serialized_end=1927
 # @@protoc_insertion_point(module_scope)

@@ -65,20 +65,22 @@ class SensitiveStep(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class OpenReceipt(_message.Message):
-    __slots__ = ("event_time", "journey", "tier", "taught_units", "outcomes", "expire_time")
+    __slots__ = ("event_time", "journey", "tier", "taught_units", "outcomes", "expire_time", "assessment_id")
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
     JOURNEY_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
     TAUGHT_UNITS_FIELD_NUMBER: _ClassVar[int]
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    ASSESSMENT_ID_FIELD_NUMBER: _ClassVar[int]
     event_time: _timestamp_pb2.Timestamp
     journey: str
     tier: str
     taught_units: int
     outcomes: _containers.RepeatedScalarFieldContainer[str]
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., journey: _Optional[str] = ..., tier: _Optional[str] = ..., taught_units: _Optional[int] = ..., outcomes: _Optional[_Iterable[str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    assessment_id: str
+    def __init__(self, event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., journey: _Optional[str] = ..., tier: _Optional[str] = ..., taught_units: _Optional[int] = ..., outcomes: _Optional[_Iterable[str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., assessment_id: _Optional[str] = ...) -> None: ...
 
 class ExportSubjectRequest(_message.Message):
     __slots__ = ("tenant", "domain", "subject", "page_size", "page_token")
