@@ -1,39 +1,40 @@
-"""docs/client.md as it stands: its modules are made, and its code, in an interpreter without riskd, asks real ones."""
+"""docs/client.md and docs/client-node.md as they stand: each is made ready as it says, and its code asks real services.
+
+The laws are the same for every language; `tests/e2e/clients` plays a scenario with the code of each page.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-import shlex
-import subprocess
-import sys
-import sysconfig
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import grpc
 import pytest
 
+from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2, risk_pb2_grpc
 from riskd.core import record
 from riskd.server.identity.callers import new_token, token_hash
-from tests.e2e.service import LONDON, PATIENCE, ROOT, Service, eventually, serving
+from tests.e2e.clients import pages
+from tests.e2e.clients.pages import App
+from tests.e2e.service import LONDON, Service, attempt, eventually, serving
 from tests.security.authority import Authority
 
-PAGE: Final = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
-CODE: Final = "\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+APPS: Final[dict[str, Callable[[Path], App]]] = {"python": pages.python_app, "node": pages.node_app}
+SCRIPT: Final = "python-requests/2.32.3"
+WITHOUT_ANSWER: Final = {"tier": "TIER_STEP_UP", "acr_values": ["mfa"], "assessment": ""}
+PATIENT: Final = 5.0
+"""Seconds for a call that must succeed: the machine is busy with other tests."""
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The modules, by the command of the page."""
-    folder = tmp_path_factory.mktemp("app")
-    (command,) = re.findall(r"^python (-m grpc_tools\.protoc .*)$", PAGE, re.MULTILINE)
-    protos = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("proto/riskd/v1/*.proto"))]
-    *words, pattern = shlex.split(command.replace("=app", f"={folder}"))
-    assert pattern == "proto/riskd/v1/*.proto"
-    subprocess.run([sys.executable, *words, *protos], cwd=ROOT, check=True, timeout=PATIENCE)
-    (folder / "client.py").write_text(CODE, encoding="utf-8")
-    return folder
+@pytest.fixture(scope="module", params=APPS)
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> App:
+    return APPS[request.param](tmp_path_factory.mktemp("app"))
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +43,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
-def played(app: Path, program: str, **given: object) -> Any:  # noqa: ANN401 - what the program prints last, as JSON
-    """Run a program beside the page's code, in an interpreter that knows the libraries and not riskd."""
-    begin = f"import json\nfrom client import *\nglobals().update({given!r})\n"
-    begin += "assess.__defaults__ = (*assess.__defaults__[:-1], 5.0)\n"  # the machine is busy with other tests
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", begin + program],
-        env={"PYTHONPATH": sysconfig.get_path("purelib")},
-        cwd=app,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def sign_in(subject: str, request_id: str, *amr: str, address: str = LONDON, user_agent: str = "") -> dict[str, object]:
+    """A step: an attempt whose password was right, and the methods of a challenge, should one be put."""
+    given = {"subject": subject, "attempt": request_id, "address": address, "user_agent": user_agent}
+    return {"do": "sign_in", "amr": amr, **given}
 
 
 def told(service: Service, assessment: str) -> list[str]:
@@ -65,80 +55,185 @@ def told(service: Service, assessment: str) -> list[str]:
     return [each.kind for each in found if isinstance(each, record.OutcomeRecord) and each.assessment_id == assessment]
 
 
-EXAMPLE: Final = "print(json.dumps(example(target, 'kim', address, lambda _: [], attempt)))"
-
-
-def test_a_sign_in_is_asked_about_and_told_of(app: Path, service: Service) -> None:
+def test_a_sign_in_is_asked_about_and_told_of(app: App, service: Service) -> None:
     """What needs no challenge begins a session, and the log hears of it. The attempt, repeated, is the same one."""
-    passed, assessment = played(app, EXAMPLE, target=service.address, address=LONDON, attempt="a-1")
-    assert passed
-    eventually(lambda: told(service, assessment) == ["session_established"])
-    assert played(app, EXAMPLE, target=service.address, address=LONDON, attempt="a-1") == [True, assessment]
+    step = sign_in("kim", f"{app.folder}-a")
+    for _ in range(3):  # the page's deadline of 150 ms is for machines that are not busy with other tests
+        ((established, assessment), again) = app.play(service.address, {**step, "do": "example"}, step, deadline=PATIENT)
+        if assessment:
+            break
+    assert established
+    eventually(lambda: told(service, assessment)[:1] == ["session_established"])
+    assert (again["tier"], again["assessment"], again["challenged"]) == ("TIER_BASELINE", assessment, 0)
 
 
-def test_a_challenge_is_put_and_told_of(app: Path, service: Service) -> None:
-    """A script is challenged; without methods it goes no further, with both it does."""
-    program = """
-with connect(target) as channel:
-    risk = risk_pb2_grpc.RiskServiceStub(channel)
-    said = []
-    for attempt, amr in (("b-1", []), ("b-2", ["pwd", "otp"])):
-        requirement, assessment = assess(risk, attempt, "lee", address, user_agent="python-requests/2.32.3")
-        said.append((requirement.satisfied, sign_in(risk, requirement, assessment, lambda _: amr), assessment))
-print(json.dumps(said))
-"""
-    (_, first, failed), (_, second, passed) = played(app, program, target=service.address, address=LONDON)
-    assert (first, second) == (False, True)
-    eventually(lambda: told(service, passed) == ["challenge_passed", "session_established"])
-    assert told(service, failed) == ["challenge_failed"]
+def test_a_challenge_is_put_and_told_of(app: App, service: Service) -> None:
+    """A script is challenged, once; without methods it goes no further, with both it does."""
+    steps = [sign_in("lee", f"{app.folder}-b{len(amr)}", *amr, user_agent=SCRIPT) for amr in ((), ("pwd", "otp"))]
+    failed, passed = app.play(service.address, *steps, deadline=PATIENT)
+    assert [(each["challenged"], each["established"]) for each in (failed, passed)] == [(1, False), (1, True)]
+    eventually(lambda: told(service, passed["assessment"]) == ["challenge_passed", "session_established"])
+    assert told(service, failed["assessment"]) == ["challenge_failed"]
 
 
-def test_a_mistake_is_explained_by_field(app: Path, service: Service) -> None:
-    """What riskd refuses has its reason and the field; the flow goes on without an answer."""
-    program = """
-with connect(target) as channel:
-    risk = risk_pb2_grpc.RiskServiceStub(channel)
-    requirement, assessment = assess(risk, "c-1", "", "nowhere")
+def test_deny_is_final(app: App, service: Service) -> None:
+    """Whom riskd denies is asked for nothing, has no session, and nothing is told of him."""
+    stuffer = "2.125.160.216"
+    stuffing = [attempt(stuffer, subject=f"{app.folder}-{number}", user_agent=SCRIPT) for number in range(12)]
+    for each in stuffing:
+        each.credential_result = attempt_pb2.CREDENTIAL_RESULT_FAILED
+    with service.stub() as stub:
+        stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=stuffing), timeout=PATIENT)
+    step = sign_in("max", f"{app.folder}-c", "pwd", "otp", address=stuffer, user_agent=SCRIPT)
+    (denied,) = app.play(service.address, step, deadline=PATIENT)
+    assert (denied["tier"], denied["challenged"], denied["established"]) == ("TIER_DENY", 0, False)
+    assert told(service, denied["assessment"]) == []
+
+
+def test_a_mistake_is_explained_by_field(app: App, service: Service) -> None:
+    """What riskd refuses has its reason and the fields; the flow goes on without an answer."""
+    refused, (reason, fields) = app.play(service.address, sign_in("", "d", address="nowhere"), {"do": "mistake"})
+    assert refused.items() >= {**WITHOUT_ANSWER, "challenged": 1, "established": False}.items()
+    assert reason == "INVALID_ATTEMPT"
+    assert sorted(fields) == ["domain", "journey", "network.client_ip", "subject"]
+    assert all(fields.values())
+
+
+class Moody(risk_pb2_grpc.RiskServiceServicer):
+    """Answers with the code that the subject, or the assessment, is called by; RECOVERS does so at its third call."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.limits: dict[str, float | None] = {}
+
+    def Assess(self, request: risk_pb2.AssessRequest, context: grpc.ServicerContext) -> risk_pb2.AssessResponse:
+        self._answer(request.subject, context)
+        met = assessment_pb2.Requirement(tier=assessment_pb2.TIER_BASELINE, satisfied=True)
+        return risk_pb2.AssessResponse(assessment_id=request.subject, requirement=met)
+
+    def RecordOutcome(
+        self, request: risk_pb2.RecordOutcomeRequest, context: grpc.ServicerContext
+    ) -> risk_pb2.RecordOutcomeResponse:
+        self._answer(request.assessment_id, context)
+        return risk_pb2.RecordOutcomeResponse()
+
+    def _answer(self, name: str, context: grpc.ServicerContext) -> None:
+        self.calls[name] += 1
+        self.limits[name] = context.time_remaining()
+        if name == "SILENT":
+            time.sleep(2.0)
+        elif name == "RECOVERS" and self.calls[name] < 3:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+        elif name in grpc.StatusCode.__members__:
+            context.abort(grpc.StatusCode[name], "as you wish")
+
+
+@contextmanager
+def moody() -> Iterator[tuple[Moody, str]]:
+    """One that runs, and where."""
+    servicer, server = Moody(), grpc.server(ThreadPoolExecutor(4))
+    risk_pb2_grpc.add_RiskServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
     try:
-        risk.Assess(risk_pb2.AssessRequest(), timeout=5)
-    except grpc.RpcError as error:
-        reason, fields = explain(error)
-print(json.dumps([requirement == WITHOUT_ANSWER, assessment, reason, sorted(fields)]))
-"""
-    fields = ["domain", "journey", "network.client_ip", "subject"]
-    assert played(app, program, target=service.address) == [True, "", "INVALID_ATTEMPT", fields]
+        yield servicer, f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
 
 
-def test_nobody_is_waited_for(app: Path) -> None:
+CODES: Final = {
+    # how often it is tried, and whether an outcome is to be kept and told again later
+    "UNAVAILABLE": (3, True),
+    "RESOURCE_EXHAUSTED": (1, True),
+    "CANCELLED": (1, True),
+    "ABORTED": (1, True),
+    "INTERNAL": (1, True),
+    "UNAUTHENTICATED": (1, True),
+    "PERMISSION_DENIED": (1, True),
+    "INVALID_ARGUMENT": (1, False),
+    "NOT_FOUND": (1, False),
+}
+
+
+def test_unavailable_alone_is_tried_again(app: App) -> None:
+    """Three times in all; whoever has recovered by then is heard. Everything else is the answer at once."""
+    names = ["RECOVERS", *CODES]
+    with moody() as (service, target):
+        recovered, *came = app.play(target, *(sign_in(name, name) for name in names), deadline=PATIENT)
+        assert recovered["assessment"] == "RECOVERS"
+        assert [each for each in came if not each.items() >= WITHOUT_ANSWER.items()] == []
+        assert {name: service.calls[name] for name in CODES} == {name: tries for name, (tries, _) in CODES.items()}
+
+
+def test_an_outcome_is_kept_until_riskd_knows_it(app: App) -> None:
+    """Whatever may pass is a reason to tell it again; that riskd will never take it is none."""
+    with moody() as (service, target):
+        known = app.play(target, *({"do": "tell", "assessment": name} for name in ("f" * 32, *CODES)), deadline=PATIENT)
+        assert known == [True, *(not keep for _, keep in CODES.values())]
+        assert {name: service.calls[name] for name in CODES} == {name: tries for name, (tries, _) in CODES.items()}
+
+
+def test_every_call_has_a_deadline(app: App) -> None:
+    """Who does not answer is waited for as long as the page says, and no longer."""
+    with moody() as (service, target):
+        silent, known = app.play(target, sign_in("SILENT", "e"), {"do": "tell", "assessment": "known"})
+        assert silent.items() >= WITHOUT_ANSWER.items()
+        assert silent["seconds"] < 1.9
+        assert known
+        limits = service.limits
+        assert 0 < (limits["SILENT"] or 0) <= 0.15
+        assert 0 < (limits["known"] or 0) <= 1.0
+
+
+def test_nobody_is_waited_for(app: App) -> None:
     """With no service there the flow asks for what it asks for then, by its deadline; an outcome is to be kept."""
-    program = """
-import time
-begun = time.monotonic()
-with connect("127.0.0.1:1") as channel:
-    risk = risk_pb2_grpc.RiskServiceStub(channel)
-    requirement, assessment = assess(risk, "d-1", "kim", "192.0.2.7")
-    seconds = time.monotonic() - begun
-    kept = not tell(risk, "f" * 32, deadline=0.2, session_established=risk_pb2.SessionEstablished())
-print(json.dumps([requirement == WITHOUT_ANSWER, assessment, seconds < 2, kept]))
-"""
-    assert played(app, program) == [True, "", True, True]
+    came, known = app.play("127.0.0.1:1", sign_in("kim", "f", "pwd", "otp"), {"do": "tell", "assessment": "f" * 32})
+    assert came.items() >= {**WITHOUT_ANSWER, "challenged": 1, "established": True}.items()
+    assert came["seconds"] < 2
+    assert not known
 
 
-def test_tls_and_a_token(app: Path, tmp_path: Path) -> None:
-    """Whoever shows the token of a caller is answered, over a connection that is encrypted."""
-    authority = Authority()
+def test_tls_and_a_token(app: App, tmp_path: Path) -> None:
+    """Whoever shows the token of a caller is answered, over a connection that is encrypted; nobody else is."""
+    authority, stranger = Authority(), Authority()
     cert, key = authority.issue("localhost", hosts=["127.0.0.1", "localhost"]).put(tmp_path / "tls", "server")
     callers, token = tmp_path / "callers.toml", new_token()
     callers.write_text(f'[web]\ntoken_sha256 = ["{token_hash(token)}"]\nmethods = ["assessor"]\ntenants = [""]\n')
     settings = {"RISKD_SERVER__TLS_CERT": cert, "RISKD_SERVER__TLS_KEY": key, "RISKD_SERVER__CALLERS": str(callers)}
-    program = """
-said = []
-for shown in (token, "riskd_" + "x" * 43):
-    with connect(target, authorities.encode(), shown) as channel:
-        requirement, assessment = assess(risk_pb2_grpc.RiskServiceStub(channel), "e-1", "kim", "192.0.2.7")
-        said.append(bool(assessment))
-print(json.dumps(said))
-"""
+    shown = ((authority, token), (authority, f"riskd_{'x' * 43}"), (stranger, token))
     with serving(tmp_path / "state", settings=settings) as service:
-        given = {"target": service.address, "authorities": authority.certificate.decode(), "token": token}
-        assert played(app, program, **given) == [True, False]
+        for number, (trusted, word) in enumerate(shown):
+            given = {"authorities": trusted.certificate.decode(), "token": word}
+            (came,) = app.play(service.address, sign_in("kim", f"g-{number}"), deadline=PATIENT, **given)
+            assert bool(came["assessment"]) == (number == 0)
+
+
+def test_the_packages_of_the_page_are_those_that_are_locked() -> None:
+    """What the page for Node installs, to run and to develop, is what its code is tested with."""
+    wanted = json.loads((pages.HERE / "package.json").read_text())
+    (run,) = [words for words in pages.commands(pages.NODE) if words[:4] == ["npm", "install", "--prefix", "app"]]
+    (develop,) = [words for words in pages.commands(pages.NODE) if words[:3] == ["npm", "install", "--save-dev"]]
+    assert sorted(run[4:]) == sorted(wanted["dependencies"])
+    assert sorted(develop[3:]) == sorted(wanted["devDependencies"])
+
+
+MISSPELT: Final = {"user_agent": "user_agnet", '"JOURNEY_LOGIN"': '"JOURNEY_LOGON"', "requirement?.tier": "tier"}
+
+
+def test_types_find_what_is_misspelt(tmp_path: Path, service: Service) -> None:
+    """The page's typed code is sound and asks a real service; a name that is misspelt, to send or to read, is found."""
+    app = pages.node_app(tmp_path)
+    (typed,) = pages.blocks(pages.NODE, "ts")
+    generate, check = [words[1:] for words in pages.commands(pages.NODE) if words[0] == "npx"]
+    files = {"typed.mts": typed}
+    files |= {f"misspelt{number}.mts": typed.replace(*each) for number, each in enumerate(MISSPELT.items())}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text.replace("127.0.0.1:50551", service.address).replace("150", "5000"))
+
+    made = app.run([f"node_modules/.bin/{generate[0]}", *generate[1:]])
+    assert made.returncode == 0, made.stderr
+    *command, file = [f"node_modules/.bin/{check[0]}", *check[1:]]
+    assert file == "typed.mts"
+    found = app.run([*command, *files]).stdout.splitlines()
+    assert [line.partition("(")[0] for line in found] == [f"misspelt{number}.mts" for number in range(len(MISSPELT))]
+    assert app.run(["node", "typed.mts"]).stdout == "TIER_BASELINE\n"

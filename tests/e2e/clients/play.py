@@ -1,0 +1,59 @@
+"""Plays a scenario with the code of docs/client.md beside it: JSON in, what came of each step out."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any, Final
+
+page: Final = SimpleNamespace(**runpy.run_path("client.py"))
+scenario: Final = json.load(sys.stdin)
+limit: Final = {"deadline": scenario["deadline"]} if "deadline" in scenario else {}
+Step = dict[str, Any]
+
+
+def example(_: object, step: Step) -> object:
+    return page.example(scenario["target"], step["subject"], step["address"], lambda _: step["amr"], step["attempt"])
+
+
+def sign_in(risk: object, step: Step) -> object:
+    begun, challenges = time.monotonic(), []
+
+    def challenge(requirement: object) -> object:
+        challenges.append(requirement)
+        return step["amr"]
+
+    words = step["attempt"], step["subject"], step["address"]
+    requirement, assessment = page.assess(risk, *words, user_agent=step.get("user_agent", ""), **limit)
+    seconds = time.monotonic() - begun
+    established = page.sign_in(risk, requirement, assessment, challenge)
+    return {
+        "tier": page.assessment_pb2.Tier.Name(requirement.tier),
+        "acr_values": list(requirement.acr_values),
+        "assessment": assessment,
+        "challenged": len(challenges),
+        "established": established,
+        "seconds": seconds,
+    }
+
+
+def mistake(risk: Any, _: Step) -> object:  # noqa: ANN401 - a stub, whose type is generated
+    try:
+        risk.Assess(page.risk_pb2.AssessRequest(), timeout=5)
+    except page.grpc.RpcError as error:
+        return page.explain(error)
+
+
+def tell(risk: object, step: Step) -> object:
+    return page.tell(risk, step["assessment"], session_established=page.risk_pb2.SessionEstablished(), **limit)
+
+
+authorities: Final = scenario["authorities"].encode() if "authorities" in scenario else None
+with page.connect(scenario["target"], authorities, scenario.get("token")) as channel:
+    stub = page.risk_pb2_grpc.RiskServiceStub(channel)
+    play = {"example": example, "sign_in": sign_in, "mistake": mistake, "tell": tell}
+    came = [play[step["do"]](stub, step) for step in scenario["steps"]]
+print(json.dumps(came))
