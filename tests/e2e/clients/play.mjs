@@ -26,7 +26,7 @@ const play = {
 
   async mistake(risk) {
     try {
-      await promisify(risk.Assess).call(risk, {}, { deadline: Date.now() + 5000 });
+      return await promisify(risk.Assess).call(risk, {}, { deadline: Date.now() + 5000 });
     } catch (error) {
       const { reason, fields } = page.explain(error);
       return [reason, fields];

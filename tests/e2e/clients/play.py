@@ -42,7 +42,7 @@ def sign_in(risk: object, step: Step) -> object:
 
 def mistake(risk: Any, _: Step) -> object:  # noqa: ANN401 - a stub, whose type is generated
     try:
-        risk.Assess(page.risk_pb2.AssessRequest(), timeout=5)
+        return str(risk.Assess(page.risk_pb2.AssessRequest(), timeout=5))
     except page.grpc.RpcError as error:
         return page.explain(error)
 
