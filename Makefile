@@ -122,9 +122,10 @@ sbom: $(DEV) ## Write build/sbom.json: what riskd runs with, and its hashes (Cyc
 	@echo build/sbom.json
 
 .PHONY: lock
-lock: ## Resolve the requirements anew (needs uv)
+lock: ## Resolve the requirements anew (needs uv, and npm of .venv)
 	@$(COMPILE) build --output-file requirements/run.txt --upgrade
 	@$(COMPILE) dev --extra train --extra sign --extra trace --constraint requirements/run.txt --output-file requirements/dev.txt --upgrade
+	@$(BIN)/npm --prefix tests/e2e/clients update --package-lock-only --silent
 
 .PHONY: clean
 clean: ## Remove what can be made again

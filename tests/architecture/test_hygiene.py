@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import tomllib
@@ -82,6 +83,15 @@ def test_locks_are_complete_and_name_no_place(lock: Path) -> None:
 
     assert [entry for entry in entries if "==" not in entry or "--hash=sha256:" not in entry] == []
     assert [entry for entry in entries if "://" in entry or "file:" in entry] == []
+
+
+def test_the_lock_of_npm_is_complete_and_names_no_place() -> None:
+    """Each package that Node needs is locked with a hash, and none says where to fetch it from."""
+    lock = json.loads((ROOT / "tests" / "e2e" / "clients" / "package-lock.json").read_text())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+
+    assert packages
+    assert [name for name, entry in packages.items() if "integrity" not in entry or "resolved" in entry] == []
 
 
 def test_lock_satisfies_the_project() -> None:

@@ -6,6 +6,8 @@ The laws are the same for every language; `tests/e2e/clients` plays a scenario w
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ from riskd.core import record
 from riskd.server.identity.callers import new_token, token_hash
 from tests.e2e.clients import pages
 from tests.e2e.clients.pages import App
-from tests.e2e.service import LONDON, Service, attempt, eventually, serving
+from tests.e2e.service import LONDON, PATIENCE, Service, attempt, eventually, serving
 from tests.security.authority import Authority
 
 APPS: Final[dict[str, Callable[[Path], App]]] = {"python": pages.python_app, "node": pages.node_app}
@@ -95,7 +97,7 @@ def test_a_challenge_is_put_and_told_of(app: App, service: Service) -> None:
 def test_deny_is_final(app: App, service: Service) -> None:
     """Whom riskd denies is asked for nothing, has no session, and nothing is told of him."""
     stuffer = "2.125.160.216"
-    stuffing = [attempt(stuffer, subject=f"{app.folder}-{number}", user_agent=SCRIPT) for number in range(12)]
+    stuffing = [attempt(stuffer, subject=f"{app.folder}-{number}", user_agent=SCRIPT) for number in range(40)]
     for each in stuffing:
         each.credential_result = attempt_pb2.CREDENTIAL_RESULT_FAILED
     with service.stub() as stub:
@@ -263,3 +265,18 @@ def test_types_find_what_is_misspelt(tmp_path: Path, service: Service) -> None:
     found = app.run([*command, *files]).stdout.splitlines()
     assert [line.partition("(")[0] for line in found] == [f"misspelt{number}.mts" for number in range(len(MISSPELT))]
     assert app.run(["node", "typed.mts"]).stdout == "TIER_BASELINE\n"
+
+
+def test_a_shell_asks_without_generated_code(service: Service) -> None:
+    """By reflection: the page's command prints an answer, and of a refusal what is wrong."""
+    (command,) = [words for words in pages.commands(pages.PYTHON) if words[0] == "buf"]
+    words = [word.replace("127.0.0.1:50551", service.address) for word in command[1:]]
+    curl = [str(Path(sys.executable).with_name("buf")), *words]
+    answer = subprocess.run(curl, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+    assert json.loads(answer)["requirement"]["tier"] == "TIER_BASELINE"
+    spoilt = [word.replace('"journey": "JOURNEY_LOGIN", ', "") for word in curl]
+    refusal = subprocess.run(spoilt, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert refusal.returncode
+    said = json.loads(refusal.stderr)
+    assert said["code"] == "invalid_argument"
+    assert said["message"].startswith("journey: missing")

