@@ -198,6 +198,17 @@ def test_what_may_pass_is_tried_again(app: App) -> None:
         assert tries(app, service), service.calls
 
 
+def test_all_addresses_are_used_and_a_dead_one_costs_nothing(app: App) -> None:
+    """Calls are spread over the addresses of a name; where nobody is at one of them, the others answer everything."""
+    steps = [sign_in("anybody", f"h{number}") for number in range(40)]
+    with moody() as (left, first), moody() as (right, second):
+        for addresses in (f"{first},{second}", f"127.0.0.1:1,{second}"):
+            came = app.play(f"ipv4:{addresses}", *steps, deadline=PATIENT)
+            assert [each["assessment"] for each in came] == ["anybody"] * len(steps)
+        assert left.calls["anybody"] > 0
+        assert right.calls["anybody"] > left.calls["anybody"]
+
+
 def test_an_outcome_is_kept_until_riskd_knows_it(app: App) -> None:
     """Whatever may pass is a reason to tell it again; that riskd will never take it is none."""
     with moody() as (service, target):

@@ -7,8 +7,8 @@ const scenario = JSON.parse(readFileSync(0, "utf8"));
 const limit = scenario.deadline === undefined ? undefined : scenario.deadline * 1000;
 
 const play = {
-  example(_, { subject, address, amr, attempt }) {
-    return page.example(scenario.target, subject, address, async () => amr, attempt);
+  example(risk, { subject, address, amr, attempt }) {
+    return page.example(risk, subject, address, async () => amr, attempt);
   },
 
   async sign_in(risk, { amr, ...attempt }) {

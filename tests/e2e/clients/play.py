@@ -15,8 +15,8 @@ limit: Final = {"deadline": scenario["deadline"]} if "deadline" in scenario else
 Step = dict[str, Any]
 
 
-def example(_: object, step: Step) -> object:
-    return page.example(scenario["target"], step["subject"], step["address"], lambda _: step["amr"], step["attempt"])
+def example(risk: object, step: Step) -> object:
+    return page.example(risk, step["subject"], step["address"], lambda _: step["amr"], step["attempt"])
 
 
 def sign_in(risk: object, step: Step) -> object:
