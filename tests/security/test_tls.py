@@ -24,7 +24,7 @@ SPIFFE = "spiffe://example.org/web"
 TOKEN = "riskd_the-token-of-a-test"
 WEB = f"""
 [web]
-certificates = ["{SPIFFE}"]
+certificates = ["{SPIFFE}", "CN=web"]
 token_sha256 = ["{token_hash(TOKEN)}"]
 methods = ["assessor"]
 tenants = [""]
@@ -79,8 +79,10 @@ def test_a_certificate_names_its_caller(mutual: Service, authority: Authority) -
 
 
 def test_a_common_name_counts_only_without_other_names(mutual: Service, authority: Authority) -> None:
-    """A certificate for another name does not become a caller's by its common name (RFC 9525)."""
-    shown = authority.issue(SPIFFE, uris=["spiffe://example.org/other"])
+    """A certificate for another name does not become a caller's by its common name (RFC 9525), nor does a common name
+    that is written like one of the others."""
+    assert code(mutual, authority.trusted_by(authority.issue("web"))) == "OK"
+    shown = authority.issue("web", uris=["spiffe://example.org/other"])
     assert code(mutual, authority.trusted_by(shown)) == "UNAUTHENTICATED"
     assert code(mutual, authority.trusted_by(authority.issue(SPIFFE))) == "UNAUTHENTICATED"
 
