@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import load_policy, read_policy
-from riskd.adapters.policy_file.lists import LONGEST, MOST_LISTS
+from riskd.adapters.policy_file.lists import LARGEST, LONGEST, MOST_LISTS
 from riskd.config import Settings
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Hit
@@ -64,6 +64,26 @@ def test_a_list_holds_an_ipv4_client_however_its_network_is_written(tmp_path: Pa
     assert "office" not in hits(office, "203.0.113.1") | hits(office, "2001:db8::1")
 
 
+@pytest.mark.parametrize(
+    ("entry", "held", "others"),
+    [
+        ("2001:db8::/120", "2001:db8::a", "2001:db8::1:0"),
+        ("2001:db8::a", "2001:db8::a", "2001:db8::b"),
+        ("::ffff:0:0/96", "203.0.113.1", "2001:db8::1"),
+        ("::ffff:128.0.0.0/97", "203.0.113.1", "81.2.69.142"),
+    ],
+    ids=["a small network", "a host", "all of IPv4", "half of it"],
+)
+def test_a_list_tells_versions_apart(tmp_path: Path, entry: str, held: str, others: str) -> None:
+    """However small a network of IPv6 is, it is one, unless its clients speak IPv4."""
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace("networks: [192.0.2.0/24]", f'networks: ["{entry}"]'))
+    office = load_policy(path, COMPILER)
+
+    assert "office" in hits(office, held)
+    assert "office" not in hits(office, others)
+
+
 def test_a_list_file_is_part_of_the_release(tmp_path: Path) -> None:
     """Another entry in a file beside the policy is another policy: another digest, and another release."""
     before = load_policy(write(tmp_path), COMPILER)
@@ -88,9 +108,18 @@ def test_mistakes_in_list_files_are_told_where_they_are(tmp_path: Path) -> None:
     assert [str(problem) for problem in caught.value.problems] == [
         f"{tmp_path / 'stolen.txt'}:3:3: the entry 'two words' is not a device identifier"
     ]
-    for content in ("\n".join(map(str, range(LONGEST + 1))), "# nothing\n"):
-        with pytest.raises(InvalidPolicy):
+    for content, what in (
+        ("\n".join(map(str, range(LONGEST + 1))), "more than 100000 entries of one list"),
+        ("# nothing\n", "is empty"),
+        ("laptop\n".ljust(LARGEST + 1), f"more than {LARGEST} bytes"),
+    ):
+        with pytest.raises(InvalidPolicy, match=what) as caught:
             load_policy(write(tmp_path, content), COMPILER)
+        assert len(caught.value.problems) == 1
+    load_policy(write(tmp_path, "laptop\n".ljust(LARGEST)), COMPILER)
+    with pytest.raises(InvalidPolicy) as caught:
+        load_policy(write(tmp_path, "two words\n" * 100), COMPILER)
+    assert len(caught.value.problems) == 20
     (tmp_path / "stolen.txt").write_bytes(b"\xff")
     with pytest.raises(InvalidPolicy, match="byte 0 is not UTF-8"):
         load_policy(tmp_path / "customer.yaml", COMPILER)
@@ -99,7 +128,10 @@ def test_mistakes_in_list_files_are_told_where_they_are(tmp_path: Path) -> None:
 def test_sections_are_bounded() -> None:
     """No more lists than can be looked up in passing, and no path that leads away from the policy."""
     many = "".join(f"  l{at}: {{countries: [NO]}}\n" for at in range(MOST_LISTS + 1))
-    for lists, what in ((many, "more than 64 lists"), ("  l: {asns: ../secret}\n", "is not the name of a file")):
+    away = [
+        (f"  l: {{asns: {name}}}\n", "is not the name of a file") for name in ("../secret", "/etc/hosts", ".hidden")
+    ]
+    for lists, what in ((many, "more than 64 lists"), *away, ("  l: {asns: a/../b}\n", "is not the name of a file")):
         with pytest.raises(InvalidPolicy, match=what):
             read_policy("policy", f"{HEAD}lists:\n{lists}", COMPILER)
 

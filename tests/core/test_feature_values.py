@@ -15,6 +15,7 @@ from riskd.core.features import NAMES, vector
 from riskd.core.features.behaviour import TYPING_SCALE
 from riskd.core.history import DAY, HOUR, SLOTS, WEEK, Delta
 from riskd.core.recall import PROFILE
+from riskd.core.signals import rhythm
 from tests.core.builders import ELSEWHERE, HOME, LAPTOP, NOW, OSLO, SYDNEY, World, crowd, keys_of, settled, sign_in
 
 AWAY: dict[str, Any] = {"place": SYDNEY, "route": ELSEWHERE, "device_offset_min": 600}
@@ -145,6 +146,16 @@ def test_places_differ_in_either_coordinate(north: float, east: float) -> None:
     world.prove(sign_in(), NOW - 2 * HOUR, place=there)
 
     assert seen(world, sign_in())["distance_known_km"] > 900
+
+
+@pytest.mark.parametrize(
+    ("now", "hour", "weekday"),
+    [(0.0, 0, 3), (NOW, 12, 2), (NOW + 4.5 * DAY, 0, 0), (NOW + 4.5 * DAY - 1, 23, 6), (NOW + 7 * DAY, 12, 2)],
+    ids=["the epoch was a Thursday", "Wednesday noon", "Monday begins", "Sunday ends", "a week later"],
+)
+def test_hours_and_weekdays_are_those_of_utc(now: float, hour: int, weekday: int) -> None:
+    """Days begin at midnight and weeks on Monday."""
+    assert rhythm(now) == {"hour": str(hour), "weekday": str(weekday)}
 
 
 def test_an_hour_that_is_everybodys_speaks_less_for_the_owner() -> None:

@@ -11,12 +11,11 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status.rpc_status import from_call
-from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2, subject_pb2, subject_pb2_grpc
 from riskd.core.dossier import Summary
 from riskd.server.grpc_server import build_server, subject_service
-from riskd.server.identity.callers import Caller, Callers, UnknownCaller, in_full, token_hash
+from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
 from riskd.server.identity.guard import TELL_SECONDS, Guard
 from riskd.subjects import Erased, Page, Subject
 from tests.server.world import ANYWHERE, FakeEngine, ListMeter, Running, served
@@ -32,7 +31,6 @@ def caller(name: str, token: str, *words: str, tenants: tuple[str, ...] = ("acme
 
 
 WEB = caller("web", SECRET, "assessor", "batch")
-WEB_NAMES = ("spiffe://example.org/web", "web.example.org")
 TELLER = caller("teller", OTHER, "outcome_reporter", tenants=("*",))
 
 
@@ -104,28 +102,6 @@ def test_a_caller_does_what_is_its_own(running: Running, caplog: pytest.LogCaptu
     running.stub.RecordOutcome(told, timeout=5, metadata=shows(OTHER))
     assert len(running.engine.outcomes) == 1
     assert not caplog.records
-
-
-@pytest.mark.parametrize(
-    ("names", "whose"),
-    [
-        (["web.example.org"], "web"),
-        (["spiffe://example.org/web", "unknown", "web.example.org"], "web"),
-        (["web.example.org", "teller.example.org"], "the names of the certificate are of several callers"),
-        (["unknown"], "no caller has this certificate"),
-        ([], "no caller has this certificate"),
-    ],
-    ids=["one name", "several names of one caller", "names of two callers", "a name of nobody", "no name"],
-)
-def test_a_certificate_is_of_one_caller_or_of_nobody(names: list[str], whose: str) -> None:
-    """Whichever of its names are known: where they are of two, nobody could say in whose name it calls."""
-    web = Caller(name="web", methods=frozenset(), tenants=frozenset(), certificates=WEB_NAMES)
-    teller = replace(web, name="teller", certificates=("teller.example.org",))
-    try:
-        found = Callers([web, teller]).by_certificate(names).name
-    except UnknownCaller as error:
-        found = error.problems[0].what
-    assert found == whose
 
 
 def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
