@@ -154,6 +154,46 @@ def test_a_tenant_is_the_policy_with_its_own_keys_laid_over(policy: Policy) -> N
     assert acme.lists["markets"] == policy.lists["markets"]
 
 
+TIERS: Final = """
+  STEP_UP: {aal: 2, acr_values: [mfa], max_age: 24h, amr: [[pwd, otp], [hwk]]}
+  HARDWARE_BOUND: {aal: 3, max_age: 12h, amr: [[hwk, pin]]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("section", "flaw"),
+    [
+        ("journeys: {payment: {floor: STEP_UP}}", ""),
+        ("journeys: {payment: {floor: BASELINE}}", "a floor below STEP_UP"),
+        ("tiers: {STEP_UP: {aal: 2, max_age: 24h}}", ""),
+        ("tiers: {STEP_UP: {aal: 3, max_age: 12h}}", ""),
+        ("tiers: {STEP_UP: {aal: 1}}", "an aal below 2"),
+        ("tiers: {STEP_UP: {max_age: 86401s}}", "a max_age above 86400s"),
+        ("tiers: {STEP_UP: {acr_values: [of-acme]}}", ""),
+        ("tiers: {STEP_UP: {amr: [[otp, pwd], [hwk], [hwk, pin]]}}", ""),
+        ("tiers: {STEP_UP: {amr: [[hwk, pin]]}}", ""),
+        ("tiers: {STEP_UP: {amr: [[pwd, otp], [pwd]]}}", "methods that prove less"),
+        ("tiers: {HARDWARE_BOUND: {amr: [[hwk]]}}", "methods that prove less"),
+        ("tiers: {STEP_UP: {amr: []}}", "methods that prove less"),
+        ("tiers: {BASELINE: {amr: [[pwd]]}}", ""),
+        ("tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, acr_values: [proofed]}}", ""),
+        ("explicit_consent: true", ""),
+    ],
+)
+def test_a_tenant_asks_for_as_much_or_for_more(section: str, flaw: str) -> None:
+    """Its floors, and what meets them, prove as much as the policy's; a tier of its own is its own business."""
+    head = HEAD.replace("\n  STEP_UP: {aal: 2, acr_values: [mfa], max_age: 24h}\n", TIERS)
+    text = f"{head}tenants:\n  acme:\n    {section}\n"
+    if not flaw:
+        assert read_policy("policy", text, COMPILER).tenants.keys() == {"acme"}
+        return
+    with pytest.raises(InvalidPolicy) as caught:
+        read_policy("policy", text, COMPILER)
+    assert [problem.what for problem in caught.value.problems] == [
+        f"tenant 'acme' may not have {flaw}: a tenant can ask for more, never for less"
+    ]
+
+
 @given(scores, st.sampled_from(["login", "payment"]))
 def test_learning_requires_the_floor_and_says_what_it_withheld(score: float, journey: str) -> None:
     """Before the day: the floor, and the tier that would have been; from the day on, that tier."""

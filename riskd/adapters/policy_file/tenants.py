@@ -6,7 +6,7 @@ everything else is replaced. So one reader reads both, and a mistake is told whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import yaml
@@ -53,8 +53,7 @@ def changed(changes: Mapping[str, yaml.Node], *path: str) -> dict[str, yaml.Node
 
 def looser(base: Policy, tenant: Policy, changes: Mapping[str, yaml.Node]) -> Iterator[tuple[yaml.Node, str]]:
     """What a tenant has that asks for less than the policy's floors: a lower floor, terms that prove less, consent
-    presumed. Bands, gaps, cold start, lists and issuers are the tenant's own business, as none of them can lower a
-    floor."""
+    presumed. Bands, gaps, cold start, lists, issuers and the names of their `acr` are the tenant's own business."""
     for name, journey in tenant.journeys.items():
         node = changed(changes, "journeys", name).get("floor")
         if node is not None and name in base.journeys and journey.floor < base.journeys[name].floor:
@@ -69,8 +68,15 @@ def looser(base: Policy, tenant: Policy, changes: Mapping[str, yaml.Node]) -> It
         limit = limits.max_age_s
         if "max_age" in own and limit is not None and (terms.max_age_s is None or terms.max_age_s > limit):
             yield own["max_age"], f"a max_age above {limit}s"
+        if "amr" in own and limits.amr and not _as_strict(terms.amr, base.ladder[tier].combinations):
+            yield own["amr"], "methods that prove less"
     if base.explicit_consent and not tenant.explicit_consent and "explicit_consent" in changes:
         yield changes["explicit_consent"], "consent presumed"
+
+
+def _as_strict(amr: Sequence[Sequence[str]], accepted: Sequence[frozenset[str]]) -> bool:
+    """Whether every combination holds one that is accepted. None at all would be any method."""
+    return bool(amr) and all(any(one.issubset(methods) for one in accepted) for methods in amr)
 
 
 def values(node: yaml.Node | None) -> Iterator[int]:
