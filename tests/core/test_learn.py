@@ -112,7 +112,9 @@ def test_a_lesson_is_taken_back_exactly(lesson: Lesson, units: int) -> None:
     deltas = taught(lesson, units)
 
     assert profiles([*deltas, *map(inverse, deltas)]) == {}
-    assert profiles(deltas)[SUBJECT + PROFILE].tallies.sign_in == {"": [lesson.time // (7 * DAY), units]}
+    found = profiles(deltas)[SUBJECT + PROFILE].tallies
+    assert found.sign_in == {"": [lesson.time // (7 * DAY), units]}
+    assert (found.typing is None) == (lesson.typing == (0, 0))
 
 
 @law
@@ -250,6 +252,7 @@ def test_a_passed_challenge_teaches_by_its_strength(
 
     assert kept.taught == learned(deltas) == units
     assert kept.satisfied == (units > 0)
+    assert kept.amr == (() if units else accepted)
 
 
 def test_a_stronger_proof_tops_up() -> None:
