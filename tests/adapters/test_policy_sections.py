@@ -177,11 +177,14 @@ TIERS: Final = """
         ("tiers: {STEP_UP: {amr: []}}", "methods that prove less"),
         ("tiers: {BASELINE: {amr: [[pwd]]}}", ""),
         ("tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, acr_values: [proofed]}}", ""),
+        ("tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, amr: [[hwk, pin, face]]}}", ""),
+        ("tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, amr: [[pwd, sms]]}}", "methods that prove less"),
         ("explicit_consent: true", ""),
     ],
 )
 def test_a_tenant_asks_for_as_much_or_for_more(section: str, flaw: str) -> None:
-    """Its floors, and what meets them, prove as much as the policy's; a tier of its own is its own business."""
+    """Its floors, and what meets them, prove as much as the policy's: methods that meet a tier of its own meet all
+    below it."""
     head = HEAD.replace("\n  STEP_UP: {aal: 2, acr_values: [mfa], max_age: 24h}\n", TIERS)
     text = f"{head}tenants:\n  acme:\n    {section}\n"
     if not flaw:

@@ -11,7 +11,7 @@ from typing import Final
 
 import yaml
 
-from riskd.core.policy import Policy
+from riskd.core.policy import Policy, Rung
 from riskd.core.requirement import Tier
 
 TENANT_NAME: Final = r"\S{1,200}"
@@ -60,6 +60,8 @@ def looser(base: Policy, tenant: Policy, changes: Mapping[str, yaml.Node]) -> It
             yield node, f"a floor below {base.journeys[name].floor.name}"
     for tier, rung in tenant.ladder.items():
         own, terms = changed(changes, "tiers", tier.name), rung.met.terms
+        if "amr" in own and not all(_as_strict(terms.amr, base.ladder[met]) for met in base.ladder if met <= tier):
+            yield own["amr"], "methods that prove less"
         if tier is Tier.DENY or tier not in base.ladder:
             continue
         limits = base.ladder[tier].met.terms
@@ -68,15 +70,16 @@ def looser(base: Policy, tenant: Policy, changes: Mapping[str, yaml.Node]) -> It
         limit = limits.max_age_s
         if "max_age" in own and limit is not None and (terms.max_age_s is None or terms.max_age_s > limit):
             yield own["max_age"], f"a max_age above {limit}s"
-        if "amr" in own and limits.amr and not _as_strict(terms.amr, base.ladder[tier].combinations):
-            yield own["amr"], "methods that prove less"
     if base.explicit_consent and not tenant.explicit_consent and "explicit_consent" in changes:
         yield changes["explicit_consent"], "consent presumed"
 
 
-def _as_strict(amr: Sequence[Sequence[str]], accepted: Sequence[frozenset[str]]) -> bool:
-    """Whether every combination holds one that is accepted. None at all would be any method."""
-    return bool(amr) and all(any(one.issubset(methods) for one in accepted) for methods in amr)
+def _as_strict(amr: Sequence[Sequence[str]], rung: Rung) -> bool:
+    """Whether each of these combinations, which meet the rung as well, holds one that met it. None at all would be any
+    method."""
+    if not rung.met.terms.amr:
+        return True
+    return bool(amr) and all(any(one.issubset(methods) for one in rung.combinations) for methods in amr)
 
 
 def values(node: yaml.Node | None) -> Iterator[int]:
