@@ -112,6 +112,7 @@ def test_the_life_of_an_account() -> None:
         ([(OSLO, 16), (SYDNEY, 2)], 8000, 16_000, 16_000),
         ([(OSLO, 20), (OSLO, 18), (SYDNEY, 16)], 1000, 16_000, 0),
         ([(SYDNEY, 160), (SYDNEY, 16), (SYDNEY, 80)], 1000, 16_000, 16_000),
+        ([(SYDNEY, 16), (OSLO, 5), (OSLO, 4), (OSLO, 3), (OSLO, 2)], 0, 0, 0),
         ([(SYDNEY, -1)], NAN, NAN, NAN),
     ],
     ids=[
@@ -121,6 +122,7 @@ def test_the_life_of_an_account() -> None:
         "the last asks for more",
         "all but one are near",
         "the latest visit of a place asks for most",
+        "the last but four",
         "not yet",
     ],
 )
