@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -257,6 +258,17 @@ def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, au
     (problem,) = caught.value.problems
     assert (problem.where, problem.what) == ("server.tls_cert", f"cannot be served: {told}")
     assert "nonsense" not in str(problem)
+
+
+@pytest.mark.parametrize("before", ["", "Certificate:\n    Data: of openssl x509 -text\n", "the key"])
+def test_what_stands_round_a_certificate_does_not_matter(before: str, tmp_path: Path, authority: Authority) -> None:
+    """Words for people, or its own key in the same file, and the rest of the chain after it: it is the first one."""
+    issued, later = authority.issue("riskd", hosts=HOST, days=(0, 9)), authority.issue("other", hosts=HOST)
+    ahead = issued.key if before == "the key" else before.encode()
+    shown = Issued(ahead + issued.certificate + later.certificate, issued.key)
+    identity = read_identity(load(None, settings(tmp_path, shown, authority)))
+
+    assert 8 * 86_400 < identity.expires - time.time() < 10 * 86_400
 
 
 @pytest.mark.parametrize("content", ["nonsense", "\n", ""])
