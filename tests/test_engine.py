@@ -22,7 +22,7 @@ from riskd.core.attempt import (
     ReportedPlace,
     Session,
 )
-from riskd.core.context import Missing
+from riskd.core.context import Missing, Place
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, UnknownAssessment
 from riskd.core.features import NAMES
 from riskd.core.history import History
@@ -30,8 +30,9 @@ from riskd.core.lineup import Lineup
 from riskd.core.recall import RECEIPT, REPLY
 from riskd.core.retention import REPLY_SECONDS
 from riskd.core.stored import Change
+from riskd.engine import Engine
 from riskd.ports import HistoryStore
-from tests.bench import ASKED, LOGIN, THREADS, Bench, at_once, release, store
+from tests.bench import ASKED, LOGIN, THREADS, Bench, at_once, parts, release, store
 from tests.cases.world import NOW
 from tests.doubles import FailingStore, ListLog
 
@@ -401,3 +402,16 @@ def test_a_release_is_installed_between_attempts(release: Release) -> None:
 
     assert (first.release, second.release) == (release.id, "next")
     assert bench.engine.release.id == "next"
+
+
+@pytest.mark.parametrize("edge", [None, Place("", -33.87, 151.21, 0.0)], ids=["nowhere", "in Sydney"])
+def test_round_trips_are_measured_from_the_edge(release: Release, edge: Place | None) -> None:
+    """A client that answers Sydney within a millisecond is not at home in Europe; who does not say where it measures
+    cannot tell."""
+    log = ListLog()
+    near = replace(LOGIN, network=replace(LOGIN.network, rtt_ms=1.0))
+    Engine(parts(log=log, edge=edge), release).assess(near, 10.0)
+
+    (line,) = [line for each in log.lines if isinstance(line := record.decode(each), record.AssessmentRecord)]
+    shortfall = line.vector[NAMES.index("rtt_shortfall_km")]
+    assert shortfall is None if edge is None else shortfall is not None and shortfall > 13_000

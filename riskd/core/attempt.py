@@ -29,7 +29,7 @@ legitimate interest in protecting the account and needs no consent; the others c
 
 
 class Device(Struct, frozen=True, kw_only=True, gc=False):
-    """What the client says of itself. Lengths are bounded by `validation.LIMITS`."""
+    """What the client says of itself. `validation` bounds the lengths."""
 
     user_agent: str = ""
     platform: str = ""

@@ -94,6 +94,25 @@ def test_conditions(when: str, hit: bool) -> None:
     assert compiled(when)(KNOWN) == ((Hit("r0", Tier.STEP_UP, "CODE", False, "Text."),) if hit else (), ())
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "unknown"),
+    [
+        ("country", '""', facts()),
+        ("country", '""', facts(place=Place("", 59.9, 10.7, 20.0))),
+        ("asn", "0", facts()),
+        ("anonymizer", '""', facts()),
+        ("browser", '""', facts()),
+        ("browser", '""', facts(agent=Agent("", os="Linux"))),
+        ("os", '""', facts()),
+        ("os", '""', facts(agent=Agent("Firefox"))),
+        ("speed_kmh", "0.0", facts((math.nan, 0.0, 0.0))),
+    ],
+)
+def test_what_is_unknown_is_neither_this_nor_that(name: str, value: str, unknown: Facts) -> None:
+    """A fact that could not be had, or says nothing, decides nothing; and nothing breaks over it."""
+    assert compiled(f"{name} == {value}", f"{name} != {value}", f"!({name} == {value})")(unknown) == ((), ())
+
+
 def test_all_rules_are_evaluated_in_order() -> None:
     """Hits are evidence, not control flow: every rule is evaluated, and they come in the policy's order."""
     assert names(compiled("score > 0.1", "score > 0.9", "asn > 0 // the last", "new_asn > 0.0")(KNOWN)) == (

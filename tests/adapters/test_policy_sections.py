@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import load_policy, read_policy
-from riskd.adapters.policy_file.lists import LONGEST, MOST_LISTS
+from riskd.adapters.policy_file.lists import LARGEST, LONGEST, MOST_LISTS
 from riskd.config import Settings
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Hit
@@ -64,6 +64,26 @@ def test_a_list_holds_an_ipv4_client_however_its_network_is_written(tmp_path: Pa
     assert "office" not in hits(office, "203.0.113.1") | hits(office, "2001:db8::1")
 
 
+@pytest.mark.parametrize(
+    ("entry", "held", "others"),
+    [
+        ("2001:db8::/120", "2001:db8::a", "2001:db8::1:0"),
+        ("2001:db8::a", "2001:db8::a", "2001:db8::b"),
+        ("::ffff:0:0/96", "203.0.113.1", "2001:db8::1"),
+        ("::ffff:128.0.0.0/97", "203.0.113.1", "81.2.69.142"),
+    ],
+    ids=["a small network", "a host", "all of IPv4", "half of it"],
+)
+def test_a_list_tells_versions_apart(tmp_path: Path, entry: str, held: str, others: str) -> None:
+    """However small a network of IPv6 is, it is one, unless its clients speak IPv4."""
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace("networks: [192.0.2.0/24]", f'networks: ["{entry}"]'))
+    office = load_policy(path, COMPILER)
+
+    assert "office" in hits(office, held)
+    assert "office" not in hits(office, others)
+
+
 def test_a_list_file_is_part_of_the_release(tmp_path: Path) -> None:
     """Another entry in a file beside the policy is another policy: another digest, and another release."""
     before = load_policy(write(tmp_path), COMPILER)
@@ -88,9 +108,18 @@ def test_mistakes_in_list_files_are_told_where_they_are(tmp_path: Path) -> None:
     assert [str(problem) for problem in caught.value.problems] == [
         f"{tmp_path / 'stolen.txt'}:3:3: the entry 'two words' is not a device identifier"
     ]
-    for content in ("\n".join(map(str, range(LONGEST + 1))), "# nothing\n"):
-        with pytest.raises(InvalidPolicy):
+    for content, what in (
+        ("\n".join(map(str, range(LONGEST + 1))), "more than 100000 entries of one list"),
+        ("# nothing\n", "is empty"),
+        ("laptop\n".ljust(LARGEST + 1), f"more than {LARGEST} bytes"),
+    ):
+        with pytest.raises(InvalidPolicy, match=what) as caught:
             load_policy(write(tmp_path, content), COMPILER)
+        assert len(caught.value.problems) == 1
+    load_policy(write(tmp_path, "laptop\n".ljust(LARGEST)), COMPILER)
+    with pytest.raises(InvalidPolicy) as caught:
+        load_policy(write(tmp_path, "two words\n" * 100), COMPILER)
+    assert len(caught.value.problems) == 20
     (tmp_path / "stolen.txt").write_bytes(b"\xff")
     with pytest.raises(InvalidPolicy, match="byte 0 is not UTF-8"):
         load_policy(tmp_path / "customer.yaml", COMPILER)
@@ -99,7 +128,10 @@ def test_mistakes_in_list_files_are_told_where_they_are(tmp_path: Path) -> None:
 def test_sections_are_bounded() -> None:
     """No more lists than can be looked up in passing, and no path that leads away from the policy."""
     many = "".join(f"  l{at}: {{countries: [NO]}}\n" for at in range(MOST_LISTS + 1))
-    for lists, what in ((many, "more than 64 lists"), ("  l: {asns: ../secret}\n", "is not the name of a file")):
+    away = [
+        (f"  l: {{asns: {name}}}\n", "is not the name of a file") for name in ("../secret", "/etc/hosts", ".hidden")
+    ]
+    for lists, what in ((many, "more than 64 lists"), *away, ("  l: {asns: a/../b}\n", "is not the name of a file")):
         with pytest.raises(InvalidPolicy, match=what):
             read_policy("policy", f"{HEAD}lists:\n{lists}", COMPILER)
 
@@ -120,6 +152,49 @@ def test_a_tenant_is_the_policy_with_its_own_keys_laid_over(policy: Policy) -> N
     assert hits(policy, "198.51.100.7", tenant="acme") == {"office"}
     assert hits(policy, "192.0.2.10", tenant="acme") == {"stolen"}
     assert acme.lists["markets"] == policy.lists["markets"]
+
+
+TIERS: Final = """
+  STEP_UP: {aal: 2, acr_values: [mfa], max_age: 24h, amr: [[pwd, otp], [hwk]]}
+  HARDWARE_BOUND: {aal: 3, max_age: 12h, amr: [[hwk, pin]]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("section", "flaw"),
+    [
+        ("journeys: {payment: {floor: STEP_UP}}", ""),
+        ("journeys: {payment: {floor: BASELINE}}", "a floor below STEP_UP"),
+        ("tiers: {STEP_UP: {aal: 2, max_age: 24h}}", ""),
+        ("tiers: {STEP_UP: {aal: 3, max_age: 12h}}", ""),
+        ("tiers: {STEP_UP: {aal: 1}}", "an aal below 2"),
+        ("tiers: {STEP_UP: {max_age: 86401s}}", "a max_age above 86400s"),
+        ("tiers: {STEP_UP: {acr_values: [of-acme]}}", ""),
+        ("tiers: {STEP_UP: {amr: [[otp, pwd], [hwk], [hwk, pin]]}}", ""),
+        ("tiers: {STEP_UP: {amr: [[hwk, pin]]}}", ""),
+        ("tiers: {STEP_UP: {amr: [[pwd, otp], [pwd]]}}", "methods that prove less"),
+        ("tiers: {HARDWARE_BOUND: {amr: [[hwk]]}}", "methods that prove less"),
+        ("tiers: {STEP_UP: {amr: []}}", "methods that prove less"),
+        ("tiers: {BASELINE: {amr: [[pwd]]}}", ""),
+        ("tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, acr_values: [proofed]}}", ""),
+        ("tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, amr: [[hwk, pin, face]]}}", ""),
+        ("tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, amr: [[pwd, sms]]}}", "methods that prove less"),
+        ("explicit_consent: true", ""),
+    ],
+)
+def test_a_tenant_asks_for_as_much_or_for_more(section: str, flaw: str) -> None:
+    """Its floors, and what meets them, prove as much as the policy's: methods that meet a tier of its own meet all
+    below it."""
+    head = HEAD.replace("\n  STEP_UP: {aal: 2, acr_values: [mfa], max_age: 24h}\n", TIERS)
+    text = f"{head}tenants:\n  acme:\n    {section}\n"
+    if not flaw:
+        assert read_policy("policy", text, COMPILER).tenants.keys() == {"acme"}
+        return
+    with pytest.raises(InvalidPolicy) as caught:
+        read_policy("policy", text, COMPILER)
+    assert [problem.what for problem in caught.value.problems] == [
+        f"tenant 'acme' may not have {flaw}: a tenant can ask for more, never for less"
+    ]
 
 
 @given(scores, st.sampled_from(["login", "payment"]))

@@ -188,16 +188,19 @@ def test_bands_include_their_lower_edge(score: float, tier: Tier, level: str) ->
 
 
 @pytest.mark.parametrize(
-    ("why", "tier", "codes"),
+    ("source", "why", "tier", "codes"),
     [
-        ("none_yet", Tier.STEP_UP, ["NO_HISTORY"]),
-        ("unavailable", Tier.PHISHING_RESISTANT, ["MISSING_HISTORY"]),
+        ("history", "none_yet", Tier.STEP_UP, ["NO_HISTORY"]),
+        ("history", "unavailable", Tier.PHISHING_RESISTANT, ["MISSING_HISTORY"]),
+        ("reputation", "none_yet", Tier.BASELINE, []),
+        ("reputation", "unavailable", Tier.PHISHING_RESISTANT, ["MISSING_REPUTATION"]),
     ],
 )
-def test_no_history_is_not_a_failed_store(why: str, tier: Tier, codes: list[str]) -> None:
-    """A newcomer gets the cold-start tier; a history that could not be read gets the posture."""
-    journey = login(postures={"history": Tier.PHISHING_RESISTANT}, cold_start=Tier.STEP_UP)
-    ruling = rule(journey, 0.0, missing=(Missing("history", why),))
+def test_no_history_is_not_a_failed_store(source: str, why: str, tier: Tier, codes: list[str]) -> None:
+    """A newcomer gets the cold-start tier, and that of his address nothing is known yet means nothing; what could not
+    be read gets the posture."""
+    postures = dict.fromkeys(("history", "reputation"), Tier.PHISHING_RESISTANT)
+    ruling = rule(login(postures=postures, cold_start=Tier.STEP_UP), 0.0, missing=(Missing(source, why),))
     assert ruling.tier is tier
     assert [reason.code for reason in ruling.reasons] == codes
 
@@ -210,15 +213,28 @@ def test_a_noted_gap_raises_nothing() -> None:
 
 
 def test_hits_give_their_reasons() -> None:
-    """Acting hits give each code once, in order, in the words of the strictest rule that has it."""
+    """Acting hits give each code once, in order, in the words of the strictest rule that has it, the first of them."""
     found = [
         Hit("a", Tier.STEP_UP, "A", False, "lax"),
         Hit("b", Tier.STEP_UP, "B", False, "other"),
         Hit("c", Tier.DENY, "A", False, "strict"),
         Hit("d", Tier.DENY, "D", True, "shadow"),
+        Hit("e", Tier.DENY, "A", False, "as strict"),
     ]
     reasons = rule(login(), 0.0, found).reasons
     assert [(reason.code, reason.text) for reason in reasons] == [("A", "strict"), ("B", "other")]
+
+
+def test_a_journey_that_learns_says_what_it_did_not_require() -> None:
+    """Until its time has come: first of all reasons, by the name of the tier."""
+    found = [Hit("a", Tier.STEP_UP, "A", False, "rule")]
+    learning, over = (rule(login(learning_until=until), 0.2, found) for until in (NOW + 1, NOW))
+
+    assert (learning.tier, learning.withheld) == (Tier.BASELINE, Tier.PHISHING_RESISTANT)
+    assert [reason.code for reason in learning.reasons] == ["LEARNING_MODE", "A"]
+    assert Tier.PHISHING_RESISTANT.name in learning.reasons[0].text
+    assert (over.tier, over.withheld) == (Tier.PHISHING_RESISTANT, None)
+    assert [reason.code for reason in over.reasons] == ["A"]
 
 
 def test_evaluate_hands_over_the_expected_sources() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from riskd.core.errors import InvalidModel
 from riskd.core.forest import MAX_PROBLEMS, Forest
-from riskd.core.model import MAX_KNOTS, MAX_LEAVES, MAX_TREES, ForestDocument, Split, Steps, Tree
+from riskd.core.model import MAX_KNOTS, MAX_LEAVES, MAX_LOG_ODDS, MAX_TREES, ForestDocument, Split, Steps, Tree
 from riskd.core.score import Calibration, Scorer, logistic, schema_of
 
 NAMES = ("age", "distance", "failures", "novelty", "unused")
@@ -264,6 +264,7 @@ REFUSED = {
     "orphan": (broken(trees=((split(), 0.0, 0.0, 0.0),)), ["trees[0]"]),
     "too many leaves": (broken(trees=((0.0,) * (MAX_LEAVES + 1),)), ["trees[0]"]),
     "too many trees": (broken(trees=((0.0,),) * (MAX_TREES + 1)), ["trees"]),
+    "too many trees and steps": (broken(trees=((0.0,),) * MAX_TREES, shape=(steps(),)), ["trees"]),
     "cuts that fall": (broken(shape=(steps((1.0, 0.0), (0.0, 0.0, 0.0)),)), ["steps[0].cuts"]),
     "cut that is no number": (broken(shape=(steps((nan,), (0.0, 0.0)),)), ["steps[0].cuts"]),
     "a value short": (broken(shape=(steps((1.0,), (0.0,)),)), ["steps[0].values"]),
@@ -271,6 +272,7 @@ REFUSED = {
     "no values": (broken(shape=(steps((), ()),)), ["steps[0].values"]),
     "too many cuts": (broken(shape=(steps(tuple(map(float, range(63))), (0.0,) * 64),)), ["steps[0].cuts"]),
     "no probability": (broken(calibration=((0.0, 1.5),)), ["calibration[0]"]),
+    "no log-odds": (broken(calibration=((nan, 0.5), (inf, 0.6))), ["calibration[0]", "calibration[1]"]),
     "calibration that falls": (broken(calibration=((0.0, 0.5), (1.0, 0.4))), ["calibration[1]"]),
     "knots that stand still": (broken(calibration=((0.0, 0.5), (0.0, 0.6))), ["calibration[1]"]),
     "too many knots": (broken(calibration=((0.0, 0.0),) * (MAX_KNOTS + 1)), ["calibration"]),
@@ -295,6 +297,24 @@ def test_a_bad_document_is_refused_with_every_problem(refused: ForestDocument, p
 
     assert [problem.where for problem in caught.value.problems] == places
     assert all(problem.remedy for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    [
+        broken(baseline=MAX_LOG_ODDS),
+        broken(trees=((0.0,),) * MAX_TREES),
+        broken(trees=((0.0,),) * (MAX_TREES - 1), shape=(steps(),)),
+        broken(shape=(steps(tuple(map(float, range(MAX_LEAVES - 2))), (-MAX_LOG_ODDS,) * (MAX_LEAVES - 1)),)),
+        broken(calibration=((-MAX_LOG_ODDS, 0.0), (MAX_LOG_ODDS, 1.0))),
+        broken(calibration=tuple((float(at), 0.5) for at in range(MAX_KNOTS))),
+        broken(trees=((split(threshold=None), 0.0, 0.0),)),
+    ],
+    ids=["baseline", "trees", "trees and steps", "cuts and values", "probabilities", "knots", "no threshold"],
+)
+def test_what_lies_at_a_limit_is_served(accepted: ForestDocument) -> None:
+    """Limits are included."""
+    assert 0.0 <= Forest(accepted, NAMES).score([0.0] * len(NAMES))[1] <= 1.0
 
 
 def test_a_misspelt_feature_gets_a_suggestion() -> None:

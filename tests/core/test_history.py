@@ -25,6 +25,7 @@ from riskd.core.history import (
     WEEKLY_CAP,
     Delta,
     History,
+    Table,
     cardinality,
     counted_since,
     decode,
@@ -199,6 +200,31 @@ def test_marks_are_taken_back() -> None:
     assert remembered(first, second, inverse(first)) == remembered(second)
     assert remembered(first, inverse(first)) == History()
     assert remembered(first, inverse(second)) == remembered(first)
+
+
+@law
+@given(
+    st.lists(st.tuples(st.sampled_from(["visit", "place"]), st.integers(0, 20)), max_size=8),
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 20), st.integers(1, 3)), max_size=8),
+    st.integers(0, 20),
+)
+def test_what_a_delta_keeps_no_more_is_forgotten(
+    visits: list[tuple[str, int]], taught: list[tuple[str, int, int]], keep: int
+) -> None:
+    """Moments before it go, of a profile the weeks before it: the tallies are as if they had never been taught. What
+    was at its edge or later stays, of every kind and value."""
+    marked = [Delta(KEY, START, math.inf, (), ((kind, (START + at * WEEK,)),)) for kind, at in visits]
+    lessons = [
+        Delta(KEY, START + week * WEEK, math.inf, (("sign_in", "", n), ("country", value, n)))
+        for value, week, n in taught
+    ]
+    last = Delta(KEY, START + 20 * WEEK, math.inf, (("sign_in", "", 1),), keep=keep * WEEK)
+    since = last.time - last.keep
+    before, after = remembered(*marked), remembered(*marked, *lessons, last)
+
+    kept = {kind: [mark for mark in marks if mark[0] >= since] for kind, marks in before.marks.items()}
+    assert after.marks == {kind: marks for kind, marks in kept.items() if marks}
+    assert after.tallies == remembered(*[lesson for lesson in lessons if lesson.time >= since], last).tallies
 
 
 @law
@@ -482,7 +508,7 @@ def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None
 def test_half_is_forgotten_after_a_quarter() -> None:
     """The half-life is 13 weeks."""
     assert units([3000, 4], START + 13 * WEEK) == pytest.approx(2.0)
-    assert units(None, START) == trusted(None, START) == units([], START) == 0.0
+    assert units(None, START) == trusted(None, START) == units([], START) == counted_since(None, 3000) == 0
 
 
 @pytest.mark.parametrize("count", [1, 4, 16, 32, 52, 80])
@@ -509,6 +535,20 @@ def test_pseudonyms_fill_all_slots_alike() -> None:
 
     assert sorted(chosen) == list(SLOTS)
     assert max(chosen.values()) / min(chosen.values()) <= 1.001
+
+
+@pytest.mark.parametrize(("name", "table"), [("who", SKETCH), ("owner", OWNERS)])
+def test_a_sketch_forgets_what_no_window_sees(name: str, table: Table) -> None:
+    """A value that was seen before all the periods that are kept gives its slot back, and no other does."""
+    one, other, last = SLOTS[:3]
+    seen = [(one, 0), (other, 1), (last, table.keep - 1)]
+    history = remembered(
+        *(Delta(KEY, START + at * table.period, math.inf, (), (), ((name, slot),)) for slot, at in seen)
+    )
+    assert history.sketches[name].keys() == {one, other, last}
+
+    fold(history, Delta(KEY, START + table.keep * table.period, math.inf, (), (), ((name, last),)))
+    assert history.sketches[name].keys() == {other, last}
 
 
 def test_distinct_values_leave_the_window() -> None:

@@ -13,12 +13,13 @@ from msgspec.structs import replace
 from riskd.core import learn
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES, Attempt, Behaviour, Network, Outcome
 from riskd.core.context import Context, Missing, Place, Route
-from riskd.core.history import DAY, Delta, History, fold, inverse, slot
+from riskd.core.history import DAY, HOUR, Delta, History, fold, inverse, slot
 from riskd.core.learn import Lesson, Receipt, settle, taught
 from riskd.core.marks import MARKS, placed
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import ACTIVITY, PROFILE
 from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.core.retention import USUAL, Retention
 
 law = settings(deadline=None, max_examples=80)
 NOW = 1_800_000_000.0
@@ -111,7 +112,9 @@ def test_a_lesson_is_taken_back_exactly(lesson: Lesson, units: int) -> None:
     deltas = taught(lesson, units)
 
     assert profiles([*deltas, *map(inverse, deltas)]) == {}
-    assert profiles(deltas)[SUBJECT + PROFILE].tallies.sign_in == {"": [lesson.time // (7 * DAY), units]}
+    found = profiles(deltas)[SUBJECT + PROFILE].tallies
+    assert found.sign_in == {"": [lesson.time // (7 * DAY), units]}
+    assert (found.typing is None) == (lesson.typing == (0, 0))
 
 
 @law
@@ -249,6 +252,7 @@ def test_a_passed_challenge_teaches_by_its_strength(
 
     assert kept.taught == learned(deltas) == units
     assert kept.satisfied == (units > 0)
+    assert kept.amr == (() if units else accepted)
 
 
 def test_a_stronger_proof_tops_up() -> None:
@@ -279,6 +283,7 @@ def test_a_completed_recovery_is_remembered_as_a_sensitive_step() -> None:
 
     assert step.key == SUBJECT + ACTIVITY
     assert step.marks == (("recovered", (LATER,)),)
+    assert step.expires == LATER + USUAL.sequence
     assert kept.taught == learned(lesson) == 1
 
 
@@ -343,6 +348,23 @@ def test_sensitive_journeys_are_remembered_longer(journey: str) -> None:
     assert subject.marks == (((journey, (NOW,)),) if sensitive else ())
     assert (subject.expires > NOW + 29 * DAY) == sensitive
     assert all(delta.marks == () and delta.expires < NOW + 2 * DAY for delta in others)
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+def test_what_is_counted_is_kept_as_long_as_is_promised(journey: str) -> None:
+    """A record lives as long after its last attempt as what is in it, and what is older is forgotten: a life that was
+    promised under a longer retention ends with the one of now."""
+    retention = Retention(profile=9 * DAY, activity=7 * HOUR, sequence=5 * DAY)
+    keys = replace(KEYS, asn=b"n" * 16)
+    subject, *others = learn.attempted(attempt(journey), keys, NOW, retention)
+    lessons = taught(learn.lesson(attempt(), context(Route(2119)), KEYS), 1, retention)
+    (step,) = settle(receipt(), outcome("recovery_completed"), NOW, retention)[1]
+
+    assert subject.keep == retention.sequence
+    assert subject.expires == NOW + (retention.sequence if journey in learn.SEQUENCE else retention.activity)
+    assert {(delta.keep, delta.expires - NOW) for delta in others} == {(retention.activity, retention.activity)}
+    assert {(delta.keep, delta.expires - NOW) for delta in lessons} == {(retention.profile, retention.profile)}
+    assert step.expires == NOW + retention.sequence
 
 
 def test_a_place_is_learned_with_its_uncertainty() -> None:

@@ -17,6 +17,7 @@ from riskd.core.context import Context, Missing, Place, Route
 from riskd.core.egress import ADDRESS, disregarded
 from riskd.core.features import NAMES, vector
 from riskd.core.lists import KINDS, NamedList, listed, of_networks
+from riskd.core.policy import Policy, weigh
 from tests.core.builders import HOME, OSLO, settled, sign_in
 
 NOWHERE: Final = Missing("place", "not_found")
@@ -118,3 +119,38 @@ def test_a_trusted_network_takes_out_what_the_address_says_and_no_more() -> None
     assert isinstance(facts.route, Missing)
     assert replace(facts, place=context.place, route=context.route) == context
     assert isinstance(context, Context)
+
+
+@pytest.mark.parametrize(
+    ("address", "trusted", "heard"),
+    [
+        ("192.0.2.10", {"office", "branch"}, False),
+        ("198.51.100.7", {"office", "branch"}, False),
+        ("203.0.113.9", {"office", "branch"}, True),
+        ("192.0.2.10", {"branch"}, True),
+        ("192.0.2.10", set(), True),
+    ],
+    ids=["in one of them", "in the other", "in neither", "in a list that is not trusted", "where none is trusted"],
+)
+def test_an_address_is_heard_unless_one_of_the_trusted_networks_holds_it(
+    address: str, trusted: set[str], *, heard: bool
+) -> None:
+    """That a policy trusts some networks takes nothing from what all other addresses say."""
+    lists = LISTS | {"branch": of_networks([(4, 0xC6336400, 0xC63364FF)])}
+    policy = Policy(
+        domain="customer",
+        version="1",
+        levels=(0.1, 0.2),
+        ladder={},
+        journeys={},
+        lists=lists,
+        trusted_networks=frozenset(trusted),
+    )
+    attempt = sign_in(address)
+    context = settled().context(attempt)
+    before = vector(attempt, context)
+    evidence = weigh(policy, attempt, context, before)
+
+    features, facts = (before, context) if heard else disregarded(before, context)
+    assert evidence.features == pytest.approx(features, nan_ok=True)
+    assert evidence.context == facts

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from riskd.core.address import parse
 from riskd.core.attempt import DOMAINS, Attempt, Device, Network
-from riskd.core.pseudonym import ENTITIES, Keys, Pseudonyms, short
+from riskd.core.pseudonym import ENTITIES, Keys, Layer, Origins, Pseudonyms, short
+from riskd.core.recall import RECEIPT
+from riskd.core.rekey import moved_key
+from riskd.core.stored import PLACE
 
 law = settings(deadline=None, max_examples=100)
 PEPPER = bytes(range(32))
@@ -18,6 +21,7 @@ ONE = Pseudonyms(PEPPER)
 quadruples = st.tuples(
     st.text(), st.sampled_from(DOMAINS), st.sampled_from(["subject", "device", "address", "receipt"]), st.text()
 )
+peppers = st.lists(st.binary(min_size=16, max_size=64), max_size=3)
 
 
 def keys(attempt: Attempt, values: dict[str, str], pseudonyms: Pseudonyms = ONE) -> Keys:
@@ -84,6 +88,15 @@ def test_memory_of_common_values_is_bounded() -> None:
     assert len(pseudonyms._common) <= 4096
 
 
+def test_memory_of_tenants_is_bounded() -> None:
+    """However many tenants are named, what keeps their entities apart is held of few, and made again when asked for."""
+    pseudonyms = Pseudonyms(PEPPER)
+    found = [pseudonyms.digest(str(number), "customer", "device", "x") for number in range(5_000)]
+
+    assert len(pseudonyms._tags) <= 4096
+    assert pseudonyms.digest("0", "customer", "device", "x") == found[0]
+
+
 @law
 @given(st.binary(min_size=16, max_size=16))
 def test_a_short_one_is_eight_letters(digest: bytes) -> None:
@@ -109,7 +122,7 @@ def test_histories_lie_apart_by_tenant_domain_and_kind() -> None:
     assert {len(key) for key in entities} == {8}
 
 
-@given(st.lists(st.binary(min_size=16, max_size=64), max_size=3), st.sampled_from(ENTITIES), st.text(), st.text())
+@given(peppers, st.sampled_from(ENTITIES), st.text(), st.text())
 def test_what_accounts_share_is_found_by_what_the_log_says_of_it(
     layers: list[bytes], kind: str, tenant: str, value: str
 ) -> None:
@@ -120,6 +133,46 @@ def test_what_accounts_share_is_found_by_what_the_log_says_of_it(
 
     assert many.known(tenant, "customer", kind, short(found)) == found
     assert (len(found), plain) == (8 + len(layers) % 2, [ONE.digest(tenant, "customer", kind, value)])
+
+
+@given(peppers, st.integers(0, 3), st.binary(min_size=16, max_size=16))
+def test_a_receipt_is_found_wherever_layers_have_moved_it(later: list[bytes], since: int, given_out: bytes) -> None:
+    """Under each number of layers that there was when an id was given out, the likeliest first, its receipt's key is
+    the one that it had then, moved under every layer that came since."""
+    then, layers, name = later[:since], later[since:], given_out.hex()
+    key = Pseudonyms(PEPPER, then).papers(name)[0] + RECEIPT
+    for layer in layers:
+        key = moved_key(key, Layer(layer))
+
+    papers = Pseudonyms(PEPPER, later).papers(name)
+    assert papers[len(layers)] + RECEIPT == key
+    assert len(set(papers)) == len(later) + 1
+
+
+@given(peppers.filter(len), st.sampled_from([*ENTITIES, "subject", "issuer"]), st.binary(min_size=16, max_size=16))
+def test_origins_know_what_was_there_before_the_last_layer(layers: list[bytes], kind: str, given_out: bytes) -> None:
+    """Of a pseudonym, of the place where its records lie, and of every place where a receipt may."""
+    origins, quadruple, name = Origins(), ("acme", "customer", kind, "x"), given_out.hex()
+    now, before = Pseudonyms(PEPPER, layers, origins), Pseudonyms(PEPPER, layers[:-1])
+    found, former = now.digest(*quadruple), before.digest(*quadruple)
+
+    assert origins.before(found) == former
+    if kind not in ENTITIES:
+        assert origins.before(found[:PLACE]) == former[:PLACE]
+    for paper, earlier in zip(now.papers(name)[1:], before.papers(name), strict=True):
+        assert origins.before(paper[:PLACE]) == earlier[:PLACE]
+
+
+@given(peppers, st.sampled_from([*ENTITIES, "issuer"]), st.text(), st.text())
+def test_a_short_pseudonym_tells_its_age(layers: list[bytes], kind: str, tenant: str, value: str) -> None:
+    """Under how many of the layers that there are now it was made; another value's has none."""
+    many = Pseudonyms(PEPPER, layers)
+    once = [Pseudonyms(PEPPER, layers[:age]).digest(tenant, "customer", kind, value) for age in range(len(layers) + 1)]
+
+    assert many.ages(tenant, "customer", kind, value) == once
+    for age, digest in enumerate(once):
+        assert many.age(tenant, "customer", kind, value, short(digest)) == age
+        assert many.age(tenant, "customer", kind, f"{value}!", short(digest)) is None
 
 
 def test_entities_of_the_same_short_pseudonym_lie_apart() -> None:

@@ -49,6 +49,8 @@ routes = st.sampled_from([Missing("route", "not_found"), Route(2119), Route(2119
 agents = st.sampled_from([Missing("agent", "not_sent"), CHROME, Agent("Firefox", "128")])
 MET: Final = Requirement(Tier.BASELINE, Terms(1), satisfied=True)
 ACCEPTED: Final = ((), (("hwk",),), (("otp",), ("swk", "pin")))
+DERIVED: Final = ("subject", "owners", "address", "network", "common", "domain", "values")
+"""What of a lesson is a pseudonym, or made of one."""
 
 
 def kept(
@@ -111,6 +113,27 @@ def test_a_receipt_of_before_lateness_was_kept_is_read(one: tuple[Receipt, str])
     stored = msgspec.msgpack.encode(fields[:-1])
 
     assert receipts.decode(stored, receipt.lesson.subject[:PLACE], PSEUDONYMS) == (replace(receipt, late=0), tenant)
+
+
+@law
+@given(issued(), st.binary(min_size=16, max_size=64))
+def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], pepper: bytes) -> None:
+    """Each by its pseudonym under that layer, in its own place; what was absent is so still, and the rest is kept."""
+    receipt, tenant = one
+    place, layer, later = receipt.lesson.subject[:PLACE], Layer(pepper), Pseudonyms(b"p" * 32, [pepper])
+    stored = receipts.encode(receipt, tenant)
+    subject, owners, shared = receipts.named(stored, place)
+    moved, above = receipts.layered(stored, place, layer), layer.over_place(place)
+    again, tenant_again = receipts.decode(moved, above, later)
+
+    over = (layer.over(subject), tuple(map(layer.over, owners)), tuple(map(layer.over, shared)))
+    assert receipts.named(moved, above) == over
+    assert again.lesson.values.keys() == receipt.lesson.values.keys()
+    for table in ("device", "fingerprint", "address", "network", "issuer"):
+        if table in receipt.lesson.values:
+            assert again.lesson.values[table] == layer.over_short(receipt.lesson.values[table])
+    lesson = replace(receipt.lesson, **{name: getattr(again.lesson, name) for name in DERIVED})
+    assert (again, tenant_again) == (replace(receipt, lesson=lesson, activity=again.activity), tenant)
 
 
 def test_a_usual_receipt_is_small() -> None:

@@ -256,3 +256,14 @@ def test_a_baseline_may_list_its_methods() -> None:
     found = {amr for amr in ("pwd", "sms", "otp", "mfa") if meets(policy, session_of("", (amr,), 60), Tier.BASELINE)}
     assert found == {"pwd", "sms", "mfa"}
     assert meets(policy, attempt_of(None, credential="succeeded"), Tier.BASELINE)
+
+
+def test_a_session_of_which_nothing_is_told_proves_nothing() -> None:
+    """Even where an authentication may be as old as it likes: that there was one is told by its time, by what it was
+    worth or by what was used."""
+    policy = SHIPPED["customer"]
+    table = {tier: rung.met.terms for tier, rung in policy.ladder.items()} | {Tier.BASELINE: Terms(1)}
+    policy = replace(policy, ladder=ladder(table))
+    assert not meets(policy, session_of("", (), None), Tier.BASELINE)
+    for acr, amr, age in (("", (), 40 * 24 * HOUR), ("gold", (), None), ("", ("pwd",), None)):
+        assert meets(policy, session_of(acr, amr, age), Tier.BASELINE)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.core.history import DAY, HOUR, Delta, inverse
-from riskd.core.stored import changes
+from riskd.core.stored import Swap, changes, document, expired, expiry, pack, payload
 
 START = 20_000.0 * DAY
 KEYS = (b"a", b"b")
@@ -48,3 +50,29 @@ def test_a_batch_is_its_changes_one_after_another(before: list[Delta], deltas: l
     for delta in deltas:
         singly = after(singly, [delta], now)
     assert at_once == singly
+
+
+@given(written())
+def test_what_is_written_has_an_order(deltas: list[Delta]) -> None:
+    """That of the keys, whatever came first: who writes the same records asks for them in the same turn."""
+    swaps = [Swap(key, None, b"document", START + DAY) for key in (b"c", b"aa")]
+    found = [key for key, _ in changes(lambda _: None, deltas, swaps, START) or ()]
+
+    assert found == sorted({*(delta.key for delta in deltas), b"aa", b"c"})
+
+
+@given(st.floats(1, 2.0**32 - 1), st.binary(max_size=9))
+def test_a_record_ends_with_the_second_in_which_it_is_to(expires: float, content: bytes) -> None:
+    """Never early, and less than a second late; at the moment of its end it is gone."""
+    record = pack(expires, content)
+    ends = expiry(record)
+
+    assert 0 <= ends - expires < 1
+    assert payload(record) == content
+    assert (expired(record, ends - 0.5), expired(record, ends)) == (False, True)
+    assert (document(record, ends - 0.5), document(record, ends), document(None, 0.0)) == (content, None, None)
+
+
+def test_what_is_to_stay_for_ever_stays_as_long_as_can_be_told() -> None:
+    """Until 2106: its 32 bits are full, and no more."""
+    assert expiry(pack(math.inf, b"")) == expiry(pack(1e12, b"")) == 2**32 - 1

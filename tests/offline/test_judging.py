@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from riskd.core.forest import Forest
+from riskd.core.model import ForestDocument, Steps
 from riskd.offline import baselines
 from riskd.offline.evaluation.document import RATES, Judged, Recall
-from riskd.offline.evaluation.judging import DEPTHS, RECALLS, Scored, cost, depth_of, judge, reliability
+from riskd.offline.evaluation.judging import DEPTHS, RECALLS, Scored, cost, depth_of, judge, reliability, scored_by
 from riskd.offline.evaluation.operating import Floats, Ranked
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from tests.offline.made_rows import ATTACKS, rows
@@ -36,6 +38,28 @@ def chance(score: float, good: Iterable[float], rate: float) -> float:
 def judged(made: Rows, scores: Floats, resamples: int = 0, **more: Scored) -> dict[str, Judged]:
     scored = {"candidate": Scored(scores=scores), **more}
     return judge(made, scored, seed=1, resamples=resamples, candidate="candidate")[0]
+
+
+def test_a_forest_is_judged_by_what_it_would_answer() -> None:
+    """Ranked by its log-odds, and calibrated by its probabilities, row by row."""
+    made = rows(50)
+    document = ForestDocument(
+        baseline=-1.0,
+        references={"tor": 0.0, "history_depth": None},
+        calibration=((-2.0, 0.01), (3.0, 0.7)),
+        steps=(
+            Steps(feature="tor", cuts=(0.5,), values=(0.0, 2.0), missing=0.5),
+            Steps(feature="history_depth", cuts=(5.0, 20.0), values=(0.5, 0.0, -0.5), missing=1.0),
+        ),
+    )
+    forest = Forest(document, made.names)
+    scored = scored_by(forest, made, "7")
+
+    assert scored.probabilities is not None
+    assert scored.version == "7"
+    told = [*zip(scored.scores.tolist(), scored.probabilities.tolist(), strict=True)]
+    assert told == [forest.score(vector) for vector in made.vectors.tolist()]
+    assert len({score for score, _ in told}) > 1
 
 
 @given(SCORES, st.floats(0.001, 1.0))

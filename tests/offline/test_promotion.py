@@ -54,6 +54,27 @@ def test_a_doubtful_loss_is_said() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("one", "doubtful"),
+    [
+        (difference("class", "spraying", UNSURE), True),
+        (difference("class", "spraying", LOST), False),
+        (difference("class", "spraying", BETTER), False),
+        (difference("class", "spraying", EQUAL), False),
+        (difference("segment", "vpn", about(0.05, -0.02, 0.12)), True),
+        (difference("segment", "vpn", BETTER), False),
+        (difference("segment", "vpn", UNSURE), False),
+    ],
+    ids=["loss", "sure loss", "gain", "as much", "more step-ups", "surely more step-ups", "fewer step-ups"],
+)
+def test_chance_is_named_where_it_may_hide_what_is_worse(one: Difference, *, doubtful: bool) -> None:
+    """Of a loss that is sure it is not said, nor where nothing is lost."""
+    checks = judged(evaluation(one), "new", "old", "1%")
+    assert [check.name for check in checks if "more rows" in check.said] == (
+        [" ".join(("recall" if one.part == "class" else "step-ups", one.part, one.name))] if doubtful else []
+    )
+
+
 def test_an_evaluation_is_of_these_two_models() -> None:
     """Of another candidate, beside another champion, or none at all: it does not pass, and says why."""
     for candidate, champion in (("newer", "old"), ("new", "older")):

@@ -114,13 +114,25 @@ def test_tokens_are_random_and_only_their_hash_is_kept(tmp_path: Path) -> None:
 def test_a_certificate_of_two_callers_is_of_none(tmp_path: Path) -> None:
     """Where the names of one certificate belong to several callers, nobody is let in by it."""
     names = "".join(
-        f'[{name}]\ncertificates = ["{name}.example.org"]\nmethods = ["assessor"]\ntenants = [""]\n' for name in "ab"
+        f'[{name}]\ncertificates = ["{name}.example.org", "CN={name}"]\nmethods = ["assessor"]\ntenants = [""]\n'
+        for name in "ab"
     )
     callers: Callers = read_callers(put(tmp_path, names), mutual=True)
     assert callers.by_certificate(["other", "a.example.org"]).name == "a"
-    for shown in ([], ["c.example.org"], ["a.example.org", "b.example.org"]):
-        with pytest.raises(UnknownCaller):
+    assert callers.by_certificate(["CN=b", "b.example.org"]).name == "b"
+    for shown, why in (([], "no caller"), (["c.example.org"], "no caller"), (["a.example.org", "CN=b"], "several")):
+        with pytest.raises(UnknownCaller, match=why):
             callers.by_certificate(shown)
+
+
+def test_who_decides_releases_is_of_every_tenant(tmp_path: Path) -> None:
+    """By the word that says so; others may be of some, or of several."""
+    text = f"[ops]\n{GOOD}".replace("assessor", "releaser").replace('"acme"', '"*"')
+    text += f"[web]\n{GOOD}".replace('"acme"', '"acme", ""').replace(DIGEST, "cd" * 32)
+    ops, web = read_callers(put(tmp_path, text), mutual=False).all
+
+    assert (ops.methods, ops.tenants) == (frozenset(in_full("releaser")), frozenset("*"))
+    assert (web.methods, web.tenants) == (frozenset(in_full("assessor")), frozenset(("acme", "")))
 
 
 def test_the_command_line_makes_and_checks_entries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

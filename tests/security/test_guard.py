@@ -89,8 +89,10 @@ def test_what_is_of_nobody_is_not_even_parsed(running: Running) -> None:
     assert refused(lambda: send(b"\xff", timeout=5)) == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
 
 
-def test_a_caller_does_what_is_its_own(running: Running) -> None:
-    """A token of a known caller, its methods, its tenants: answered; the scheme's case does not matter (RFC 9110)."""
+def test_a_caller_does_what_is_its_own(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """A token of a known caller, its methods, its tenants: answered; the scheme's case does not matter (RFC 9110). No
+    line is written of it: there is one of every sign-in."""
+    caplog.set_level(logging.INFO)
     running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET))
     running.stub.Assess(ATTEMPT, timeout=5, metadata=(("authorization", f"bEARER  {SECRET} "),))
     batch = risk_pb2.BatchAssessRequest(requests=[ATTEMPT, ATTEMPT])
@@ -99,6 +101,7 @@ def test_a_caller_does_what_is_its_own(running: Running) -> None:
     told = risk_pb2.RecordOutcomeRequest(assessment_id="0" * 32, tenant="whoever")
     running.stub.RecordOutcome(told, timeout=5, metadata=shows(OTHER))
     assert len(running.engine.outcomes) == 1
+    assert not caplog.records
 
 
 def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
@@ -215,6 +218,7 @@ def test_who_was_turned_away_is_told_in_one_line(
     guard.tell(lambda: later)
     guard.tell(lambda: later + TELL_SECONDS)
     (line,) = caplog.records
+    assert line.__dict__["fields"]["seconds"] == TELL_SECONDS
     assert line.__dict__["fields"]["refused"] == [
         {"reason": "UNKNOWN_CALLER", "method": "riskd.v1.RiskService/Assess", "caller": "unknown", "calls": 20},
         {"reason": "NOT_ALLOWED", "method": "riskd.v1.RiskService/Assess", "caller": "web", "calls": 1},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ SPIFFE = "spiffe://example.org/web"
 TOKEN = "riskd_the-token-of-a-test"
 WEB = f"""
 [web]
-certificates = ["{SPIFFE}"]
+certificates = ["{SPIFFE}", "CN=web"]
 token_sha256 = ["{token_hash(TOKEN)}"]
 methods = ["assessor"]
 tenants = [""]
@@ -79,8 +80,10 @@ def test_a_certificate_names_its_caller(mutual: Service, authority: Authority) -
 
 
 def test_a_common_name_counts_only_without_other_names(mutual: Service, authority: Authority) -> None:
-    """A certificate for another name does not become a caller's by its common name (RFC 9525)."""
-    shown = authority.issue(SPIFFE, uris=["spiffe://example.org/other"])
+    """A certificate for another name does not become a caller's by its common name (RFC 9525), nor does a common name
+    that is written like one of the others."""
+    assert code(mutual, authority.trusted_by(authority.issue("web"))) == "OK"
+    shown = authority.issue("web", uris=["spiffe://example.org/other"])
     assert code(mutual, authority.trusted_by(shown)) == "UNAUTHENTICATED"
     assert code(mutual, authority.trusted_by(authority.issue(SPIFFE))) == "UNAUTHENTICATED"
 
@@ -255,6 +258,17 @@ def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, au
     (problem,) = caught.value.problems
     assert (problem.where, problem.what) == ("server.tls_cert", f"cannot be served: {told}")
     assert "nonsense" not in str(problem)
+
+
+@pytest.mark.parametrize("before", ["", "Certificate:\n    Data: of openssl x509 -text\n", "the key"])
+def test_what_stands_round_a_certificate_does_not_matter(before: str, tmp_path: Path, authority: Authority) -> None:
+    """Words for people, or its own key in the same file, and the rest of the chain after it: it is the first one."""
+    issued, later = authority.issue("riskd", hosts=HOST, days=(0, 9)), authority.issue("other", hosts=HOST)
+    ahead = issued.key if before == "the key" else before.encode()
+    shown = Issued(ahead + issued.certificate + later.certificate, issued.key)
+    identity = read_identity(load(None, settings(tmp_path, shown, authority)))
+
+    assert 8 * 86_400 < identity.expires - time.time() < 10 * 86_400
 
 
 @pytest.mark.parametrize("content", ["nonsense", "\n", ""])

@@ -109,6 +109,7 @@ def test_a_burst_is_taken_to_its_bound_and_the_rest_is_told_when_to_come_again(
     assert brake.order == names[: FEW.max_concurrent_rpcs]
     assert running.meter.refusals == [(ASSESS, "full")] * 16
     assert [code for *_, code in running.meter.codes].count("RESOURCE_EXHAUSTED") == 16
+    assert len(running.meter.calls) == len(running.meter.codes)
 
 
 def test_what_has_waited_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:

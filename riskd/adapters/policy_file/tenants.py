@@ -6,12 +6,12 @@ everything else is replaced. So one reader reads both, and a mistake is told whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import yaml
 
-from riskd.core.policy import Policy
+from riskd.core.policy import Policy, Rung
 from riskd.core.requirement import Tier
 
 TENANT_NAME: Final = r"\S{1,200}"
@@ -53,14 +53,15 @@ def changed(changes: Mapping[str, yaml.Node], *path: str) -> dict[str, yaml.Node
 
 def looser(base: Policy, tenant: Policy, changes: Mapping[str, yaml.Node]) -> Iterator[tuple[yaml.Node, str]]:
     """What a tenant has that asks for less than the policy's floors: a lower floor, terms that prove less, consent
-    presumed. Bands, gaps, cold start, lists and issuers are the tenant's own business, as none of them can lower a
-    floor."""
+    presumed. Bands, gaps, cold start, lists, issuers and the names of their `acr` are the tenant's own business."""
     for name, journey in tenant.journeys.items():
         node = changed(changes, "journeys", name).get("floor")
         if node is not None and name in base.journeys and journey.floor < base.journeys[name].floor:
             yield node, f"a floor below {base.journeys[name].floor.name}"
     for tier, rung in tenant.ladder.items():
         own, terms = changed(changes, "tiers", tier.name), rung.met.terms
+        if "amr" in own and not all(_as_strict(terms.amr, base.ladder[met]) for met in base.ladder if met <= tier):
+            yield own["amr"], "methods that prove less"
         if tier is Tier.DENY or tier not in base.ladder:
             continue
         limits = base.ladder[tier].met.terms
@@ -71,6 +72,14 @@ def looser(base: Policy, tenant: Policy, changes: Mapping[str, yaml.Node]) -> It
             yield own["max_age"], f"a max_age above {limit}s"
     if base.explicit_consent and not tenant.explicit_consent and "explicit_consent" in changes:
         yield changes["explicit_consent"], "consent presumed"
+
+
+def _as_strict(amr: Sequence[Sequence[str]], rung: Rung) -> bool:
+    """Whether each of these combinations, which meet the rung as well, holds one that met it. None at all would be any
+    method."""
+    if not rung.met.terms.amr:
+        return True
+    return bool(amr) and all(any(one.issubset(methods) for one in rung.combinations) for methods in amr)
 
 
 def values(node: yaml.Node | None) -> Iterator[int]:

@@ -10,7 +10,6 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past, standing
-from riskd.core.tallies import UNCOUNTED
 
 SAID: Final = {
     "device": "a device identifier",
@@ -53,8 +52,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 def _always(past: Past, table: str, now: float) -> bool:
     """Whether to come without a value of this table, of which it has some, is not the account's own."""
-    values = getattr(past.profile.tallies, table) or UNCOUNTED
-    without = _without(past.account, list(values.values()))
+    without = _without(past.account, list(getattr(past.profile.tallies, table).values()))
     return not without or not standing(without, past.account, now)[1]
 
 

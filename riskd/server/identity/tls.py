@@ -69,7 +69,7 @@ def _tried(cert: str, key: str, chain: bytes) -> float:
     serving, asking = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     serving.load_cert_chain(cert, key, password=lambda: "")
     leaf = chain.decode("ascii").partition(ssl.PEM_FOOTER)[0] + ssl.PEM_FOOTER
-    asking.load_verify_locations(cadata=leaf[max(0, leaf.find(ssl.PEM_HEADER)) :])
+    asking.load_verify_locations(cadata=leaf)  # what stands round it is ignored
     asking.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     asking.check_hostname = False
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -1,0 +1,259 @@
+"""What features say, as numbers that can be worked out by hand: units, clocks, ends of their range."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.core import learn
+from riskd.core.attempt import Attempt, Behaviour, Federation, Network, Session
+from riskd.core.context import Agent, Missing, Place
+from riskd.core.features import NAMES, vector
+from riskd.core.features.behaviour import TYPING_SCALE
+from riskd.core.history import DAY, HOUR, SLOTS, WEEK, Delta
+from riskd.core.recall import PROFILE
+from riskd.core.signals import rhythm
+from tests.core.builders import ELSEWHERE, HOME, LAPTOP, NOW, OSLO, SYDNEY, World, crowd, keys_of, settled, sign_in
+
+AWAY: dict[str, Any] = {"place": SYDNEY, "route": ELSEWHERE, "device_offset_min": 600}
+THIEF = replace(LAPTOP, device_id="thief", fingerprint="f-thief", timezone="Australia/Sydney", languages=("en-AU",))
+PHONE = Agent("Safari", "19", "iOS", "19", "mobile")
+NAN = math.nan
+
+
+def seen(world: World, attempt: Attempt, now: float = NOW, **facts: Any) -> dict[str, float]:  # noqa: ANN401
+    """The features of an attempt in a world, by name; `facts` as for `World.context`."""
+    return dict(zip(NAMES, vector(attempt, world.context(attempt, now, **facts)), strict=True))
+
+
+def typed(*intervals: float) -> Attempt:
+    return sign_in(behaviour=Behaviour(typing_intervals_ms=intervals))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "expected"),
+    [
+        (sign_in(session=Session(start_time=NOW - 5400)), {"session_age_h": 1.5, "authentication_age_h": NAN}),
+        (sign_in(session=Session(authentication_time=NOW - 900)), {"session_age_h": NAN, "authentication_age_h": 0.25}),
+        (sign_in(session=Session(start_time=NOW + 60, authentication_time=NOW + 60)),
+         {"session_age_h": 0, "authentication_age_h": 0}),
+        (sign_in(session=None), {"session_age_h": NAN, "authentication_age_h": NAN}),
+        (sign_in(federation=Federation(issue_time=NOW - 90)),
+         {"assertion_age_min": 1.5, "federated_authentication_age_min": NAN}),
+        (sign_in(federation=Federation(authentication_time=NOW - HOUR)),
+         {"assertion_age_min": NAN, "federated_authentication_age_min": 60}),
+        (sign_in(federation=Federation(issue_time=NOW + 60, authentication_time=NOW + 60)),
+         {"assertion_age_min": 0, "federated_authentication_age_min": 0}),
+    ],
+    ids=["session", "authentication", "clock ahead", "none", "assertion", "upstream", "issuer's clock ahead"],
+)  # fmt: skip
+def test_times_are_told_in_their_unit(attempt: Attempt, expected: dict[str, float]) -> None:
+    """Hours of a session, minutes of an assertion; what a clock that runs ahead says is now, and silence is unknown."""
+    found = seen(World(), attempt)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        (Behaviour(pasted=True, form_failures=3), {"pasted": 1, "form_failures": 3, "form_seconds": NAN}),
+        (Behaviour(pasted=False, form_failures=0), {"pasted": 0, "form_failures": 0, "pointer_absent": NAN}),
+        (Behaviour(form_seconds=2.5, pointer_events=1), {"pasted": NAN, "form_seconds": 2.5, "pointer_absent": 0}),
+        (Behaviour(form_seconds=86_400.0, pointer_events=0), {"form_seconds": 3600, "pointer_absent": 1}),
+    ],
+)
+def test_behaviour_is_told_as_it_came(behaviour: Behaviour, expected: dict[str, float]) -> None:
+    """A form that lay open overnight lay open for an hour; what was not watched is unknown."""
+    found = seen(World(), sign_in(behaviour=behaviour))
+    assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+
+
+def test_an_answer_takes_a_minute_at_most() -> None:
+    """Longer round trips tell no more; none was measured, none is told."""
+    slow, silent = (sign_in(network=Network(client_ip="192.0.2.10", rtt_ms=rtt)) for rtt in (90_000.0, None))
+    assert seen(World(), slow)["rtt_ms"] == 60_000
+    assert math.isnan(seen(World(), silent)["rtt_ms"])
+
+
+@pytest.mark.parametrize(
+    ("platform", "mobile", "expected"),
+    [("Windows", None, 0), ("Linux", None, 1), ("", False, 0), ("", True, 1), ("Fuchsia", True, 1), ("", None, NAN)],
+)
+def test_each_hint_is_held_against_the_agent_by_itself(platform: str, mobile: bool | None, expected: float) -> None:
+    """One that is absent, or of a system that nobody knows, leaves the other to speak."""
+    found = seen(World(), sign_in(device=replace(LAPTOP, platform=platform, mobile=mobile)))
+    assert found["hints_mismatch"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_life_of_an_account() -> None:
+    """Weeks since its first proof that is remembered, days since the last that has happened, and how many, fading by
+    half in thirteen weeks."""
+    world = World()
+    for weeks in (25, 13, 0):
+        world.prove(sign_in(), NOW - HOUR - weeks * WEEK)
+    found, earlier = seen(world, sign_in()), seen(world, sign_in(), NOW - 12 * WEEK)
+
+    assert found["account_weeks"] == 25
+    assert found["days_since_visit"] == pytest.approx(1 / 24)
+    assert found["history_depth"] == pytest.approx(1 + 1 / 2 + 2 ** (-25 / 13))
+    assert earlier["days_since_visit"] == pytest.approx(7 + 1 / 24)
+    assert seen(world, sign_in(), NOW - HOUR - 60)["days_since_visit"] == 0
+
+
+@pytest.mark.parametrize(
+    ("places", "speed", "began", "known"),
+    [
+        ([(OSLO, 1)], 0, 0, 0),
+        ([(SYDNEY, 16)], 1000, 16_000, 16_000),
+        ([(SYDNEY, 16), (OSLO, 2)], 1000, 16_000, 16_000),
+        ([(OSLO, 16), (SYDNEY, 2)], 8000, 16_000, 16_000),
+        ([(OSLO, 20), (OSLO, 18), (SYDNEY, 16)], 1000, 16_000, 0),
+        ([(SYDNEY, 160), (SYDNEY, 16), (SYDNEY, 80)], 1000, 16_000, 16_000),
+        ([(SYDNEY, 16), (OSLO, 5), (OSLO, 4), (OSLO, 3), (OSLO, 2)], 0, 0, 0),
+        ([(SYDNEY, -1)], NAN, NAN, NAN),
+    ],
+    ids=[
+        "at home",
+        "once",
+        "the last but one asks for more",
+        "the last asks for more",
+        "all but one are near",
+        "the latest visit of a place asks for most",
+        "the last but four",
+        "not yet",
+    ],
+)
+def test_motion_is_the_fastest_journey_from_a_proven_place(
+    places: list[tuple[Place, float]], speed: float, began: float, known: float
+) -> None:
+    """In km/h of the last four, how far that began, and how far the nearest is but for one."""
+    world = World()
+    for place, hours in places:
+        world.prove(sign_in(), NOW - hours * HOUR, place=place)
+    found = seen(world, sign_in())
+
+    assert found["speed_kmh"] == pytest.approx(speed, rel=0.02, nan_ok=True)
+    assert found["distance_last_km"] == pytest.approx(began, rel=0.02, nan_ok=True)
+    assert found["distance_known_km"] == pytest.approx(known, rel=0.02, nan_ok=True)
+
+
+@pytest.mark.parametrize(("north", "east"), [(10, 0), (0, 20)])
+def test_places_differ_in_either_coordinate(north: float, east: float) -> None:
+    """Two on one meridian are two places, as two on one parallel are."""
+    world, there = World(), replace(OSLO, latitude=OSLO.latitude - north, longitude=OSLO.longitude - east)
+    world.prove(sign_in(), NOW - HOUR)
+    world.prove(sign_in(), NOW - 2 * HOUR, place=there)
+
+    assert seen(world, sign_in())["distance_known_km"] > 900
+
+
+@pytest.mark.parametrize(
+    ("now", "hour", "weekday"),
+    [(0.0, 0, 3), (NOW, 12, 2), (NOW + 4.5 * DAY, 0, 0), (NOW + 4.5 * DAY - 1, 23, 6), (NOW + 7 * DAY, 12, 2)],
+    ids=["the epoch was a Thursday", "Wednesday noon", "Monday begins", "Sunday ends", "a week later"],
+)
+def test_hours_and_weekdays_are_those_of_utc(now: float, hour: int, weekday: int) -> None:
+    """Days begin at midnight and weeks on Monday."""
+    assert rhythm(now) == {"hour": str(hour), "weekday": str(weekday)}
+
+
+def test_an_hour_that_is_everybodys_speaks_less_for_the_owner() -> None:
+    """At noon he is the owner the more surely the fewer others come at noon."""
+    alike, apart = settled(), settled()
+    for number in range(60):
+        alike.prove(sign_in(subject=f"{number}"), NOW - DAY)
+        apart.prove(sign_in(subject=f"{number}"), NOW - DAY - 12 * HOUR)
+
+    assert seen(apart, sign_in())["hour_llr"] < seen(alike, sign_in())["hour_llr"] - 1 < 0
+
+
+def test_the_hour_and_the_day_that_an_account_began_at_are_its_own() -> None:
+    """The first login after a registration comes at no unusual time; one pass at night makes no night usual."""
+    began = World()
+    began.prove(sign_in(), NOW - HOUR)
+    found = seen(began, sign_in())
+    assert found["hour_llr"] < 0
+    assert found["weekday_llr"] < 0
+
+    passed = settled(until=NOW - 2 * DAY)
+    passed.prove(sign_in(), NOW - 12 * HOUR)
+    assert seen(passed, sign_in(), NOW + 12 * HOUR)["hour_llr"] > 0
+
+
+@pytest.mark.parametrize(("weeks", "new"), [(24, 0), (25, 1)])
+def test_what_an_account_began_with_is_its_own_while_its_beginning_is_remembered(weeks: int, new: int) -> None:
+    """From a week on that may have been cut off, what came once in it may have come once in many."""
+    world = World()
+    world.prove(sign_in(device=THIEF), NOW - weeks * WEEK)
+    for week in range(weeks):
+        world.prove(sign_in(), NOW - week * WEEK)
+
+    assert seen(world, sign_in(device=THIEF))["new_device"] == new
+
+
+def test_only_what_is_of_a_device_is_told_leniently_after_a_pass() -> None:
+    """A new phone is asked for less the day after it was asked for; a new language, timezone or address is not."""
+    before, after = settled(crowd()), settled(crowd())
+    thief = sign_in("203.0.113.9", device=replace(THIEF, screen="1x1", user_agent="Mozilla/5.0 (other)"))
+    after.prove(thief, NOW - HOUR, **AWAY)
+    first, second = (seen(world, thief, **AWAY) for world in (before, after))
+
+    told = {name: second[name] / first[name] for name in NAMES if name.endswith("_llr") and first[name] > 1}
+    said = ("device", "fingerprint", "language", "timezone", "screen", "address")
+    assert told.keys() >= {f"{name}_llr" for name in said}
+    assert {name for name, share in told.items() if share < 0.8} == {"device_llr", "fingerprint_llr"}
+
+
+def test_typing_is_no_faster_than_a_millisecond() -> None:
+    """What lies below counts as one, each by itself; ten deviations are the most."""
+    world = settled()
+    found = [seen(world, typed(*intervals))["typing_deviation"] for intervals in ([0.0] * 6, [1.0] * 6)]
+    assert found == [10, 10]
+    mixed, whole = (seen(world, typed(*[112.0] * 11, last))["typing_deviation"] for last in (0.0, 1.0))
+    assert 0 < mixed == whole < 10
+
+
+def test_a_lesson_moves_a_rhythm_by_two_deviations_at_most() -> None:
+    """Whoever types like nobody teaches less of it, towards either end; who types as usual teaches what he types."""
+    world = settled()
+
+    def taught(interval: float) -> float:
+        attempt = typed(*[interval] * 12)
+        context = world.context(attempt)
+        return learn.lesson(attempt, context, keys_of(attempt, context.values)).typing[0] / TYPING_SCALE
+
+    own = math.log(112)
+    assert taught(112) == pytest.approx(own, abs=0.01)
+    slower, slowest, faster, fastest = (taught(interval) for interval in (5_000, 60_000, 5, 1))
+    assert own < slower == slowest < math.log(5_000)
+    assert math.log(5) < faster == fastest < own
+    assert slower - own == pytest.approx(own - faster, abs=0.05)
+
+
+@pytest.mark.parametrize(("with_it", "rarity"), [(0, math.log(101)), (9, math.log(10.1)), (100, 0)])
+def test_rarity_is_the_surprise_of_a_value(with_it: int, rarity: float) -> None:
+    """ln (n + 1) / (k + 1) where k of n had it; of an agent that cannot be read nothing is rare."""
+    world = World()
+    for number in range(100):
+        route = ELSEWHERE if number < with_it else HOME
+        world.prove(sign_in(subject=f"{number}"), NOW - HOUR, route=route)
+
+    found = seen(world, sign_in(), route=ELSEWHERE)
+    assert found["asn_rarity"] == pytest.approx(rarity)
+    assert math.isnan(seen(world, sign_in(), agent=Missing("agent", "unreadable"))["agent_rarity"])
+
+
+def test_those_who_share_the_address_go_before_those_who_share_the_network() -> None:
+    """Where the account's own address is shared with two and its network with thirty, it is shared with two; an account
+    of which more are known here than are tried has no strangers."""
+    world = settled()
+    for key, accounts in ((b"address:192.0.2.10", 2), (b"network:192.0.2", 30)):
+        owners = tuple(("owner", slot) for slot in SLOTS[:accounts])
+        world.apply(Delta(key + PROFILE, NOW - DAY, NOW + WEEK, (("sign_in", "", 1),), (), owners))
+    found = seen(world, sign_in())
+
+    assert found["shared_accounts"] == found["address_accounts"] < found["network_accounts"]
+    assert found["address_strangers_24h"] == found["network_strangers_24h"] == 0

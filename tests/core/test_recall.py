@@ -1,0 +1,56 @@
+"""Laws of recall: each record that was asked for comes back as what it is."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskd.core.context import NOTHING, Memory, Remembered
+from riskd.core.history import EMPTY, History
+from riskd.core.pseudonym import POPULARITY, Keys
+from riskd.core.recall import ACTIVITY, COMMON, PROFILE, recall, wanted
+
+
+def absent_or(name: bytes) -> st.SearchStrategy[bytes]:
+    return st.sampled_from((b"", name))
+
+
+known = st.builds(
+    Keys,
+    subject=st.just(b"subject"),
+    domain=st.just(b"domain"),
+    address=st.just(b"address"),
+    network=st.just(b"network"),
+    device=absent_or(b"device"),
+    fingerprint=absent_or(b"fingerprint"),
+    asn=absent_or(b"asn"),
+    popularity=st.sets(st.sampled_from(POPULARITY)).map(lambda tables: {table: table.encode() for table in tables}),
+)
+
+
+@given(known)
+def test_every_record_comes_back_as_what_it_is(keys: Keys) -> None:
+    """Whatever the attempt came with: of whom, and whether owners taught it or somebody tried it lately."""
+    asked = wanted(keys)
+    records = {key: History(marks={"visit": [(number,)]}) for number, key in enumerate(asked)}
+
+    def memory(key: bytes, profile: bytes = PROFILE) -> Memory:
+        return Memory(records[key + profile], records.get(key + ACTIVITY, EMPTY)) if key else NOTHING
+
+    assert len(records) == len(asked)
+    assert recall(keys, [records[key] for key in asked]) == Remembered(
+        subject=memory(keys.subject),
+        address=memory(keys.address),
+        network=memory(keys.network),
+        device=memory(keys.device),
+        fingerprint=memory(keys.fingerprint),
+        asn=memory(keys.asn, COMMON),
+        domain=records[keys.domain + COMMON],
+        popularity={table: records[key + COMMON] for table, key in keys.popularity.items()},
+    )
+
+
+@given(known)
+def test_where_nothing_is_kept_nothing_is_remembered(keys: Keys) -> None:
+    """Absent records are empty ones."""
+    assert recall(keys, [None] * len(wanted(keys))) == Remembered(popularity=dict.fromkeys(keys.popularity, EMPTY))
