@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
+from riskd.offline.page import scrolled
+
 WIDTH: Final = 760
 """Of every picture, in its own units."""
+_LETTER: Final = 7.8
+"""What a letter of a label takes, in the same units, in fonts that are wide."""
+_MARKS: Final = (
+    "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
+    "M-3.5-3.5h7v7h-7z",
+    "M0-5L5 0L0 5L-5 0z",
+    "M0-4.5L4.5 3.5h-9z",
+    "M0 4.5L4.5-3.5h-9z",
+    "M-4.5-1.5h3v-3h3v3h3v3h-3v3h-3v-3h-3z",
+)
+BARS: Final = {"recorded": "r", "candidate": "c", "reference": "r", "now": "c", "good": "g", "fraud": "f"}
+"""The kind of bar of each name that a key may have."""
 
 
 def date(moment: float) -> str:
@@ -21,9 +35,37 @@ def text(x: float, y: float, said: str, anchor: str, kind: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(said)}</text>'
 
 
-def figure(title: str, height: float, parts: Sequence[str]) -> str:
-    """A picture `WIDTH` wide, with its title."""
+def mark(number: int, x: float, y: float, said: str = "") -> str:
+    """A point of one of six series: each has a shape of its own beside its colour."""
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption><svg role="img" aria-label="{escape(title)}"'
-        f' viewBox="0 0 {WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></figure>'
+        f'<path class="m{number}" transform="translate({x:.1f} {y:.1f})" d="{_MARKS[number]}">'
+        f"<title>{escape(said)}</title></path>"
     )
+
+
+def room(labels: Iterable[str]) -> float:
+    """What labels beside a picture take of its width, space around them included."""
+    return max((len(label) for label in labels), default=0) * _LETTER + 20
+
+
+def bars(*names: str) -> tuple[tuple[str, str], ...]:
+    """Entries of a key for bars."""
+    return tuple((f'<rect class="{BARS[name]}" x="1" y="1" width="22" height="10"/>', name) for name in names)
+
+
+def lines(*names: str) -> tuple[tuple[str, str], ...]:
+    """Entries of a key for lines."""
+    return tuple((f'<path class="l{BARS[name]}" d="M0 6H24"/>', name) for name in names)
+
+
+def figure(title: str, height: float, parts: Sequence[str], key: Iterable[tuple[str, str]] = ()) -> str:
+    """A picture `WIDTH` wide with its title, and its key: a sample of what is drawn, and whose it is."""
+    entries = "".join(
+        f'<li><svg viewBox="0 0 24 12" aria-hidden="true">{sample}</svg>{escape(name)}</li>' for sample, name in key
+    )
+    picture = (
+        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:.0f}"'
+        f' xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
+    )
+    told = f'<ul class="key">{entries}</ul>' if entries else ""
+    return f"<figure><figcaption>{escape(title)}</figcaption>{told}{scrolled(title, picture)}</figure>"

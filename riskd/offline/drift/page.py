@@ -42,9 +42,17 @@ def _domain(drift: Drift) -> str:
         (f"{drift.reference_rows:,}", f"decisions {REFERENCES[drift.reference]}, {beside}"),
     ]
     pictures = "".join(map(_pictures, drift.signals[: max(len(drift.drifted), 1)][:PICTURES]))
-    rows = [cells(signal) for signal in drift.signals]
+    drifted, others = ([cells(each) for each in drift.signals if each.drifted is told] for told in (True, False))
     title = f"<h2>{escape(drift.domain)}: model {escape(drift.model)}</h2>"
-    return title + tiles(figures) + pictures + table("Every signal", HEAD, rows)
+    return "".join(
+        [
+            title,
+            tiles(figures),
+            table("Signals that have drifted", HEAD, drifted),
+            pictures,
+            table("Signals that have not", HEAD, others),
+        ]
+    )
 
 
 def cells(signal: Signal) -> tuple[str, ...]:
@@ -70,41 +78,50 @@ def _histogram(signal: Signal) -> str:
     """The share of each bin, in the reference and now, side by side."""
     both = [[count / max(sum(counts), 1) for count in counts] for counts in (signal.before.counts, signal.now)]
     names = _bins(signal.before.cuts)
-    top = max(*both[0], *both[1], 1e-9)
-    step, base = (charts.WIDTH - 20) / len(names), 140
-    parts = []
+    top, left, base = max(*both[0], *both[1], 1e-9), 60, 140
+    step = (charts.WIDTH - left) / len(names)
+    crowded = max(map(charts.room, ([name] for name in names))) > step + 12
+    parts = [
+        charts.text(left - 6, 18, f"{top:.3g}" if top < 0.001 else f"{top:.1%}", "end", "n"),
+        charts.text(left - 6, base, "0%", "end", "n"),
+        f'<path class="a" d="M{left} 14V{base}H{charts.WIDTH}"/>',
+    ]
     for at, name in enumerate(names):
         for kind, offset, shares in (("r", 0.1, both[0]), ("c", 0.5, both[1])):
             tall = (base - 14) * shares[at] / top
-            x = 10 + (at + offset) * step
+            x = left + (at + offset) * step
             said = f"{name}: {shares[at]:.2%} {'in the reference' if kind == 'r' else 'now'}"
             parts.append(
                 f'<rect class="{kind}" x="{x:.1f}" y="{base - tall:.1f}" width="{0.4 * step:.1f}" height="{tall:.1f}">'
                 f"<title>{escape(said)}</title></rect>"
             )
-        parts.append(charts.text(10 + (at + 0.5) * step, base + 14, name, "middle", "n"))
-    key = '<p><span class="key kr">reference</span> <span class="key kc">now</span></p>'
-    return charts.figure(f"{signal.name}: share of each range of values", base + 24, parts) + key
+        down = 28 if crowded and at % 2 else 14
+        parts.append(charts.text(left + (at + 0.5) * step, base + down, name, "middle", "n"))
+    key = charts.bars("reference", "now")
+    return charts.figure(f"{signal.name}: share of each range of values", base + 34, parts, key)
 
 
 def _days(signal: Signal) -> str:
     """The index day by day, and where the change began."""
-    width, base = charts.WIDTH - 60, 110
+    left, high, base = 60, 24, 122
+    width = charts.WIDTH - left - 10
     top = max([*(day.index for day in signal.days), 0.1])
     step = width / max(len(signal.days) - 1, 1)
-    points = [(50 + at * step, base - (base - 12) * day.index / top) for at, day in enumerate(signal.days)]
+    points = [(left + at * step, base - (base - high) * day.index / top) for at, day in enumerate(signal.days)]
     parts = [
-        f'<path class="a" d="M50 {base}H{50 + width}M50 12V{base}"/>',
-        charts.text(44, 18, f"{top:.2g}", "end", "n"),
-        charts.text(44, base, "0", "end", "n"),
+        f'<path class="a" d="M{left} {base}H{left + width}M{left} {high}V{base}"/>',
+        charts.text(left - 6, high + 4, f"{top:.2g}", "end", "n"),
+        charts.text(left - 6, base, "0", "end", "n"),
         f'<polyline class="lc" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>',
     ]
     for (x, y), day in zip(points, signal.days, strict=True):
         said = f"{charts.date(day.time)}: index {day.index:.3f}, {day.missing:.1%} missing, {quantity(day.rows, 'row')}"
         parts.append(f'<circle class="c" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(said)}</title></circle>')
         if day.time == signal.since:
-            parts.append(f'<path class="e" d="M{x:.1f} 6V{base}"/>')
-            parts.append(charts.text(x + 4, 14, f"since {charts.date(day.time)}", "start", "n"))
+            late = x > charts.WIDTH / 2
+            said = f"since {charts.date(day.time)}"
+            parts.append(f'<path class="e" d="M{x:.1f} 0V{base}"/>')
+            parts.append(charts.text(x - 4 if late else x + 4, 12, said, "end" if late else "start", "n"))
     for at in {0, len(points) - 1}:
         anchor = "start" if at == 0 else "end"
         parts.append(charts.text(points[at][0], base + 16, charts.date(signal.days[at].time), anchor, "n"))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from riskd.offline.charts import WIDTH, date, figure, text
+from riskd.offline.charts import WIDTH, bars, date, figure, mark, room, text
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Evaluation, Judged, Point, Recall
 from riskd.offline.evaluation.examples import Example, Importance
 from riskd.offline.evaluation.table import NAMES, share
 from riskd.offline.page import document, table, tiles
 
-_LEFT: Final = 190
 _TOP: Final = 24
 """Features of the picture of contributions."""
 _WORDS: Final = """
@@ -31,12 +29,12 @@ def page(found: Evaluation, importances: Sequence[Importance], examples: Sequenc
     """The evaluation as a document. Everything that comes from logs or bundles is escaped."""
     candidate = found.models[CANDIDATE]
     return document(
-        f"{candidate.version}, {found.domain}",
+        f"Evaluation of {candidate.version}, {found.domain}",
         "".join(
             [
                 tiles(_figures(found)),
                 _WORDS,
-                _key(found.models),
+                "<h2>Attacks that are found</h2>",
                 _recall_curve(found.models),
                 *(
                     _dots(f"Recall at {rate} false positives, by class of attack", found.models, "classes", rate)
@@ -44,10 +42,13 @@ def page(found: Evaluation, importances: Sequence[Importance], examples: Sequenc
                 ),
                 _dots("Recall at 1% false positives, by depth of history", found.models, "depths", "1%"),
                 _left_out(found),
+                _goals(found),
+                "<h2>What honest people are asked</h2>",
                 _segments(found),
                 _costs(found.models),
+                "<h2>Whether probabilities hold</h2>",
                 _calibration(found.models),
-                _goals(found),
+                "<h2>What moves scores</h2>",
                 _contributions(importances),
                 _examples(examples),
             ]
@@ -60,23 +61,28 @@ def _figures(found: Evaluation) -> list[tuple[str, str]]:
     return [
         (f"{data.rows:,}", f"assessments, {date(data.first)} to {date(data.last)}"),
         (f"{data.fraud:,}", f"attacks by {data.labels}, {data.good:,} good ones"),
-        *((share(candidate.overall.at[rate]), f"of attacks found at {rate} false positives") for rate in RATES),
+        *(
+            (share(candidate.overall.at[rate]), f"of attacks found at {rate} false positives{_beside(found, rate)}")
+            for rate in RATES
+        ),
+        *([(f"{sum(goal.met for goal in found.goals)} of {len(found.goals)}", "goals reached")] if found.goals else []),
     ]
 
 
-def _key(models: Mapping[str, Judged]) -> str:
-    return (
-        "<p>"
-        + " ".join(
-            f'<span class="key k{at}">{escape(_name(name, model))}</span>'
-            for at, (name, model) in enumerate(models.items())
+def _beside(found: Evaluation, rate: str) -> str:
+    champion = found.models.get(CHAMPION)
+    return f"; the champion {share(champion.overall.at[rate])}" if champion else ""
+
+
+def _key(models: Mapping[str, Judged], *, line: bool) -> list[tuple[str, str]]:
+    """What stands for each model: the line of a curve, or a mark."""
+    return [
+        (
+            f'<path class="s s{at}" d="M0 6H24"/>' if line else mark(at, 12, 6),
+            f"{NAMES[name]} ({model.version})" if model.version else NAMES[name],
         )
-        + "</p>"
-    )
-
-
-def _name(name: str, model: Judged) -> str:
-    return f"{NAMES[name]} ({model.version})" if model.version else NAMES[name]
+        for at, (name, model) in enumerate(models.items())
+    ]
 
 
 def _recall_curve(models: Mapping[str, Judged]) -> str:
@@ -88,14 +94,15 @@ def _recall_curve(models: Mapping[str, Judged]) -> str:
         return left + width * (1 - math.log10(max(rate, low)) / math.log10(low))
 
     parts = [f'<path class="a" d="M{left} {base}H{left + width}M{left} {base - tall}V{base}"/>']
-    parts += [text(left - 6, base - tall * tick + 4, f"{tick:.0%}", "end", "n") for tick in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    parts += [text(left - 6, base - tall * tick + 2, f"{tick:.0%}", "end", "n") for tick in (0.0, 0.25, 0.5, 0.75, 1.0)]
     for rate in (0.0001, 0.001, 0.01, 0.1, 1.0):
         parts.append(f'<path class="e a" d="M{x(rate):.1f} {base - tall}V{base}"/>')
-        parts.append(text(x(rate), base + 14, f"{rate * 100:g} %", "middle", "n"))
+        parts.append(text(x(rate), base + 18, f"{rate * 100:g} %", "middle", "n"))
     for at, model in enumerate(models.values()):
         points = " ".join(f"{x(rate):.1f},{base - tall * recall:.1f}" for rate, recall in model.curve)
-        parts.append(f'<polyline class="s{at}" points="{points}"/>')
-    return figure("Attacks found (up) by share of good ones challenged (across)", base + 24, parts)
+        parts.append(f'<polyline class="s s{at}" points="{points}"/>')
+    title = "Attacks found (up) by share of good ones challenged (across)"
+    return figure(title, base + 28, parts, _key(models, line=True))
 
 
 def _dots(title: str, models: Mapping[str, Judged], part: str, rate: str) -> str:
@@ -104,23 +111,28 @@ def _dots(title: str, models: Mapping[str, Judged], part: str, rate: str) -> str
         [getattr(model, part)[number] for model in models.values()]
         for number in range(len(getattr(next(iter(models.values())), part)))
     ]
-    step, width = 11 * len(models) + 12, WIDTH - _LEFT - 60
-    parts = [
-        text(_LEFT + width * tick, len(groups) * step + 14, f"{tick * 100:.0f} %", "middle", "n")
-        for tick in (0, 0.5, 1)
-    ]
-    parts += [f'<path class="a" d="M{_LEFT + width * tick:.1f} 0V{len(groups) * step}"/>' for tick in (0, 0.5, 1)]
-    for row, group in enumerate(groups):
-        parts.append(text(_LEFT - 10, row * step + step / 2, f"{group[0].name} ({group[0].at[rate].total:,})", "end"))
+    names = [f"{group[0].name} ({group[0].at[rate].total:,})" for group in groups]
+    left, top, row = room(names), 20, 14
+    step, width = row * len(models) + 14, WIDTH - left - 70
+    base = top + len(groups) * step
+    parts = []
+    for tick in (0, 0.5, 1):
+        x = left + width * tick
+        parts.append(f'<path class="a" d="M{x:.1f} {top}V{base}"/>')
+        parts += [text(x, y, f"{tick * 100:.0f} %", "middle", "n") for y in (top - 6, base + 16)]
+    for number, (name, group) in enumerate(zip(names, groups, strict=True)):
+        above = top + number * step
+        parts.append(f'<path class="a" d="M0 {above}H{WIDTH}"/>')
+        parts.append(text(left - 10, above + step / 2 + 4, name, "end"))
         for at, each in enumerate(group):
-            found, y = each.at[rate], row * step + 11 * at + 10
+            found, y = each.at[rate], above + row * (at + 1)
             if found.value is None or found.low is None or found.high is None:
                 continue
-            low, middle, high = (_LEFT + width * value for value in (found.low, found.value, found.high))
-            said = escape(f"{NAMES[list(models)[at]]}: {share(found)}")
+            low, middle, high = (left + width * value for value in (found.low, found.value, found.high))
             parts.append(f'<path class="i" d="M{low:.1f} {y}H{high:.1f}"/>')
-            parts.append(f'<circle class="m{at}" cx="{middle:.1f}" cy="{y}" r="4"><title>{said}</title></circle>')
-    return figure(title, len(groups) * step + 24, parts)
+            parts.append(mark(at, middle, y, f"{NAMES[list(models)[at]]}: {share(found)}"))
+            parts.append(text(WIDTH - 4, y + 4, f"{found.value * 100:.1f} %", "end", "n"))
+    return figure(title, base + 24, parts, _key(models, line=False))
 
 
 def _left_out(found: Evaluation) -> str:
@@ -185,16 +197,16 @@ def _calibration(models: Mapping[str, Judged]) -> str:
 
     parts = [f'<path class="e" d="M{left} {base}L{left + width} {base - tall}"/>']
     for tick in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
-        parts.append(text(left + width * place(tick), base + 14, f"{tick:g}", "middle", "n"))
-        parts.append(text(left - 6, base - tall * place(tick) + 4, f"{tick:g}", "end", "n"))
+        parts.append(text(left + width * place(tick), base + 18, f"{tick:g}", "middle", "n"))
+        parts.append(text(left - 6, base - tall * place(tick) + 2, f"{tick:g}", "end", "n"))
     for number, reliability in told:
         for point in reliability.points:
-            x, y = at_point(point)
             said = f"said {point.said:.4g}, found {point.found:.4g} of {point.rows:,}"
-            parts.append(f'<circle class="m{number}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{said}</title></circle>')
+            parts.append(mark(number, *at_point(point), said))
     names = list(models)
     rows = [(NAMES[names[at]], f"{each.ece:.4f}", f"{each.brier:.5f}", f"{each.reference:.5f}") for at, each in told]
-    picture = figure("Probability said (across) and share of attacks found (up)", base + 24, parts)
+    key = [sample for sample, model in zip(_key(models, line=False), models.values(), strict=True) if model.reliability]
+    picture = figure("Probability said (across) and share of attacks found (up)", base + 28, parts, key)
     return picture + table("Probabilities", ("model", "calibration error", "Brier score", "of the base rate"), rows)
 
 
@@ -214,18 +226,18 @@ def _goals(found: Evaluation) -> str:
 def _contributions(importances: Sequence[Importance]) -> str:
     shown = importances[:_TOP]
     top = max((max(each.good, each.fraud) for each in shown), default=1.0)
-    width: Callable[[float], float] = lambda value: (WIDTH - _LEFT - 60) * value / top  # noqa: E731 - a scale
+    left = room(each.feature for each in shown)
+    scale = (WIDTH - left - 60) / top
     parts = []
     for row, each in enumerate(shown):
-        y = row * 26 + 4
-        parts.append(text(_LEFT - 8, y + 14, each.feature, "end"))
-        for offset, kind, value in ((0, "g", each.good), (10, "f", each.fraud)):
-            parts.append(f'<rect class="{kind}" x="{_LEFT}" y="{y + offset}" width="{width(value):.1f}" height="9"/>')
-            parts.append(text(_LEFT + width(value) + 4, y + offset + 8, f"{value:.2f}", "start", "n"))
-    keys = '<p><span class="key kg">good</span> <span class="key kf">fraud</span></p>'
-    return keys + figure(
-        "What moves the candidate's score: mean absolute contribution, log-odds", len(shown) * 26 + 8, parts
-    )
+        y = row * 34 + 4
+        parts.append(text(left - 8, y + 16, each.feature, "end"))
+        for offset, kind, value in ((0, "g", each.good), (13, "f", each.fraud)):
+            long = value * scale
+            parts.append(f'<rect class="{kind}" x="{left}" y="{y + offset}" width="{long:.1f}" height="10"/>')
+            parts.append(text(left + long + 5, y + offset + 9, f"{value:.2f}", "start", "n"))
+    title = "What moves the candidate's score: mean absolute contribution, log-odds"
+    return figure(title, len(shown) * 34 + 8, parts, bars("good", "fraud"))
 
 
 def _examples(examples: Sequence[Example]) -> str:

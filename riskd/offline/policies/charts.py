@@ -7,50 +7,53 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
-from riskd.offline.charts import WIDTH, date, figure, text
+from riskd.offline.charts import BARS, WIDTH, bars, date, figure, lines, room, text
 from riskd.offline.intervals import Share
+from riskd.offline.page import Cell, table
 from riskd.offline.policies.report import Group, Scores
 
-_LEFT: Final = 150
 _ROW: Final = 34
-_STYLE_OF: Final = {"recorded": "r", "candidate": "c"}
+_SIDES: Final = ("recorded", "candidate")
 
 
 def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
     """Recorded and candidate share of each row, as bars with their confidence intervals, on one scale."""
     told = [row for row in rows if row[1].share is not None or row[2].share is not None]
     top = _nice(max((share.high for _, *both in told for share in both if share.share is not None), default=1.0))
-    width, height = WIDTH - _LEFT - 120, len(told) * _ROW + 30
-    parts = [_ticks(top, width, height)]
+    left = room(name for name, *_ in told)
+    width, height = WIDTH - left - 80, len(told) * _ROW + 30
+    parts = [_ticks(top, left, width, height)]
     for number, (name, *both) in enumerate(told):
         y = number * _ROW + 8
-        parts.append(text(_LEFT - 8, y + 17, name, "end"))
-        for side, share, offset in zip(_STYLE_OF, both, (0, 12), strict=True):
+        parts.append(text(left - 8, y + 15, name, "end"))
+        for side, share, offset in zip(_SIDES, both, (0, 13), strict=True):
             if share.share is None:
                 continue
-            low, middle, high = (_LEFT + width * min(value / top, 1) for value in (share.low, share.share, share.high))
+            low, middle, high = (left + width * min(value / top, 1) for value in (share.low, share.share, share.high))
             said = escape(f"{name}, {side}: {share} of {share.total:,}")
             parts.append(
-                f'<rect class="{_STYLE_OF[side]}" x="{_LEFT}" y="{y + offset}" width="{middle - _LEFT:.1f}"'
+                f'<rect class="{BARS[side]}" x="{left}" y="{y + offset}" width="{middle - left:.1f}"'
                 f' height="10"><title>{said}</title></rect>'
                 f'<path class="i" d="M{low:.1f} {y + offset + 5}H{high:.1f}"/>'
             )
             parts.append(text(high + 6, y + offset + 9, f"{share.share * 100:.3g} %", "start", "n"))
-    return figure(title, height, parts)
+    return figure(title, height, parts, bars(*_SIDES))
 
 
 def scores(title: str, found: Scores) -> str:
     """Good and fraudulent decisions by score, each on a scale of its own, and where the bands begin."""
-    bins = len(found.good)
-    width, height, base = WIDTH - 20, 190, 160
-    step = width / bins
+    top, tall_most = 14 * len(found.edges) + 6, 130
+    base = top + tall_most
+    step = (WIDTH - 20) / len(found.good)
     parts = []
-    for counts, kind in ((found.good, "g"), (found.fraud, "f")):
-        most = max([*counts, 1])
+    key = []
+    for counts, name in ((found.good, "good"), (found.fraud, "fraud")):
+        kind, most = BARS[name], max(counts)
+        key += [(sample, f"{name}, at most {most:,} in a bar") for sample, _ in bars(name)]
         for number, count in enumerate(counts):
-            tall = (base - 20) * count / most
+            tall = tall_most * count / max(most, 1)
             low = found.low + number * found.width
-            said = f"{_probability(low)} to {_probability(low + found.width)}: {count:,} {_KINDS[kind]}"
+            said = f"{_probability(low)} to {_probability(low + found.width)}: {count:,} {name}"
             if count:
                 parts.append(
                     f'<rect class="{kind}" x="{10 + number * step:.1f}" y="{base - tall:.1f}" width="{step - 1:.1f}"'
@@ -59,50 +62,45 @@ def scores(title: str, found: Scores) -> str:
     ticks = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8)
     parts += [text(_at(tick, found, step), base + 14, f"{tick:g}", "middle", "n") for tick in ticks]
     for number, (tier, edge) in enumerate(found.edges.items()):
-        x = _at(edge, found, step)
-        parts.append(f'<path class="e" d="M{x:.1f} 6V{base}"/>')
-        parts.append(text(x + 4, 14 + 11 * number, f"{tier} from {edge:g}", "start", "n"))
-    return figure(title, height, parts)
-
-
-_KINDS: Final = {"g": "good", "f": "fraud"}
+        x, y, said = _at(edge, found, step), 14 * number, f"{tier} from {edge:g}"
+        before = x + room([said]) > WIDTH
+        parts.append(f'<path class="e" d="M{x:.1f} {y}V{base}"/>')
+        parts.append(text(x - 4 if before else x + 4, y + 12, said, "end" if before else "start", "n"))
+    return figure(title, base + 24, parts, key)
 
 
 def days(title: str, groups: Sequence[Group]) -> str:
     """The share of decisions that is challenged, day by day."""
-    width, height, base = WIDTH - 60, 170, 140
-    lines = {
+    left, width, height, base = 60, WIDTH - 70, 170, 140
+    shares = {
         "r": [group.recorded.challenged / group.decisions for group in groups],
         "c": [group.candidate.challenged / group.decisions for group in groups],
     }
-    top = _nice(max([*lines["r"], *lines["c"], 1e-6]))
+    top = _nice(max([*shares["r"], *shares["c"], 1e-6]))
     step = width / max(len(groups) - 1, 1)
-    parts = [text(44, 18, f"{top * 100:.3g} %", "end", "n"), text(44, base, "0", "end", "n")]
-    parts.append(f'<path class="a" d="M50 {base}H{50 + width}M50 12V{base}"/>')
-    for kind, values in lines.items():
+    parts = [text(left - 6, 18, f"{top * 100:.3g} %", "end", "n"), text(left - 6, base, "0 %", "end", "n")]
+    parts.append(f'<path class="a" d="M{left} {base}H{left + width}M{left} 12V{base}"/>')
+    for kind, values in shares.items():
         points = " ".join(
-            f"{50 + at * step:.1f},{base - (base - 12) * value / top:.1f}" for at, value in enumerate(values)
+            f"{left + at * step:.1f},{base - (base - 12) * value / top:.1f}" for at, value in enumerate(values)
         )
         parts.append(f'<polyline class="l{kind}" points="{points}"/>')
     for at in {0, len(groups) - 1}:
         anchor = "start" if at == 0 else "end"
-        parts.append(text(50 + at * step, base + 16, date(int(groups[at].value) * 86_400.0), anchor, "n"))
-    return figure(title, height, parts)
+        parts.append(text(left + at * step, base + 16, date(int(groups[at].value) * 86_400.0), anchor, "n"))
+    return figure(title, height, parts, lines(*_SIDES))
 
 
-def heat(moves: Mapping[str, Mapping[str, int]], tiers: Sequence[str]) -> str:
+def moves(found: Mapping[str, Mapping[str, int]], tiers: Sequence[str]) -> str:
     """Recorded tier by candidate tier, as a table: above the diagonal laxer became stricter."""
-    head = "".join(f"<th>{escape(tier)}</th>" for tier in tiers)
-    rows = []
-    for recorded in tiers:
-        row, cells = moves.get(recorded, {}), []
-        for candidate in tiers:
-            count = row.get(candidate, 0)
-            order = tiers.index(candidate) - tiers.index(recorded)
-            kind = "same" if not order else "up" if order > 0 else "down"
-            cells.append(f'<td class="{kind if count else ""}">{f"{count:,}" if count else ""}</td>')
-        rows.append(f"<tr><th>{escape(recorded)}</th>{''.join(cells)}</tr>")
-    return f'<table class="heat"><tr><th>recorded \\ candidate</th>{head}</tr>{"".join(rows)}</table>'
+
+    def cell(row: int, column: int) -> str | Cell:
+        count = found.get(tiers[row], {}).get(tiers[column], 0)
+        kind, arrow = ("up", " ↑") if column > row else ("down", " ↓") if column < row else ("same", "")
+        return Cell(f"{count:,}{arrow}", kind=kind) if count else ""
+
+    rows = [[tier, *(cell(row, column) for column in range(len(tiers)))] for row, tier in enumerate(tiers)]
+    return table("Recorded tier (down) by the candidate's (across); ↑ stricter, ↓ laxer", ("", *tiers), rows)
 
 
 def _at(probability: float, found: Scores, step: float) -> float:
@@ -121,7 +119,9 @@ def _nice(value: float) -> float:
     return min(next(power * step for step in (1, 2, 5, 10) if power * step >= value * 0.999), 1.0)
 
 
-def _ticks(top: float, width: float, height: float) -> str:
-    lines = [f'<path class="a" d="M{_LEFT + width * part:.1f} 0V{height - 22}"/>' for part in (0, 0.5, 1)]
-    texts = [text(_LEFT + width * part, height - 8, f"{top * part * 100:.3g} %", "middle", "n") for part in (0, 0.5, 1)]
-    return "".join(lines + texts)
+def _ticks(top: float, left: float, width: float, height: float) -> str:
+    return "".join(
+        f'<path class="a" d="M{left + width * part:.1f} 0V{height - 22}"/>'
+        + text(left + width * part, height - 8, f"{top * part * 100:.3g} %", "middle", "n")
+        for part in (0, 0.5, 1)
+    )

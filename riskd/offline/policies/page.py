@@ -9,7 +9,7 @@ from typing import Final
 from riskd.core.requirement import Tier
 from riskd.offline.charts import date
 from riskd.offline.intervals import Share
-from riskd.offline.page import Noted, document, table, tiles
+from riskd.offline.page import Cell, document, table, tiles
 from riskd.offline.policies import charts
 from riskd.offline.policies.report import DomainReport, Group, Report
 
@@ -54,14 +54,11 @@ def _domain(domain: DomainReport) -> str:
     ]
     used = {tier for row in domain.moves.values() for tier in row} | domain.moves.keys()
     journeys = domain.journeys
-    keys = '<p><span class="key kr">recorded</span> <span class="key kc">candidate</span></p>'
-    known = '<p><span class="key kg">good</span> <span class="key kf">fraud</span>, each on its own scale</p>'
     return "".join(
         [
             f"<h2>{escape(domain.domain)}: candidate {escape(domain.version)}</h2>",
             tiles(figures),
             _releases(domain),
-            keys,
             charts.shares(
                 "Friction: good decisions that are challenged",
                 [(one.value, one.recorded.friction, one.candidate.friction) for one in journeys],
@@ -73,11 +70,13 @@ def _domain(domain: DomainReport) -> str:
             charts.days("Share of decisions challenged, by day", domain.days) if domain.days else "",
             _groups("By journey", (*journeys, total)),
             "<h3>Tiers</h3>",
-            charts.heat(domain.moves, [tier.name for tier in Tier if tier.name in used]),
+            charts.moves(domain.moves, [tier.name for tier in Tier if tier.name in used]),
             _groups("What set the candidate's tier", domain.causes),
             "<h3>Scores, and where the candidate's bands begin</h3>",
-            known,
-            *(charts.scores(f"{one.journey}: score", one) for one in domain.scores),
+            *(
+                charts.scores(f"{one.journey}: decisions by score, good and fraud each on its own scale", one)
+                for one in domain.scores
+            ),
             "<h3>Rules</h3>",
             _rules(domain),
             "<h3>Whom it meets</h3>",
@@ -149,12 +148,12 @@ def _examples(domain: DomainReport) -> str:
     return table("Examples of each move, drawn at random", head, rows)
 
 
-def _change(recorded: Share, candidate: Share) -> str | Noted:
+def _change(recorded: Share, candidate: Share) -> str | Cell:
     """Both shares, with their intervals as a note."""
     if recorded.share is None or candidate.share is None:
         return "-"
     note = f"{recorded} → {candidate} of {candidate.total:,}"
-    return Noted(f"{recorded.share * 100:.3g} → {candidate.share * 100:.3g} %", note)
+    return Cell(f"{recorded.share * 100:.3g} → {candidate.share * 100:.3g} %", note)
 
 
 def _part(count: int, of: int) -> str:

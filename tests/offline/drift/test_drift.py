@@ -265,7 +265,7 @@ def test_the_page_loads_nothing(usual: Reference) -> None:
     text = page("<decisions>", [found])
 
     assert "&lt;decisions&gt;" in text
-    assert text.count("<svg") == 2 * len(found.drifted)
-    assert all(f"<td>{name}</td>" in text for name in (*NAMES, SCORE))
+    assert text.count("<figure>") == 2 * len(found.drifted)
+    assert all(f">{name}</th>" in text.replace("<wbr/>", "") for name in (*NAMES, SCORE))
     assert "since 2024-10-13" in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
