@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from riskd.cli import rows
 from riskd.cli.arguments import whole_number
-from riskd.cli.terminal import progress, save
+from riskd.cli.terminal import print_table, progress, save
 
 if TYPE_CHECKING:
     from riskd.adapters.model_registry import Registry
@@ -103,23 +103,16 @@ def _run(args: argparse.Namespace) -> int:
 
 def show(found: Evaluation) -> None:
     """What fits a terminal; the goals are those that are missed."""
-    from rich.console import Console
-    from rich.table import Column, Table
-
     from riskd.offline.evaluation.document import CANDIDATE, RATES
     from riskd.offline.evaluation.table import figures
 
-    console, data = Console(highlight=False), found.data
+    data = found.data
     print(
         f"{found.models[CANDIDATE].version}, {found.domain}: {data.good:,} good, {data.fraud:,} fraud by {data.labels}"
     )
     for rate in RATES:
-        (name, *others), rows = figures(found, rate)
-        heads = [Column(name, no_wrap=True), *(Column(other, justify="right", overflow="fold") for other in others)]
-        table = Table(*heads, box=None, padding=(0, 1, 0, 0))
-        for row in rows:
-            table.add_row(*row)
-        console.print(table, "")
+        print_table(*figures(found, rate))
+        print()
     missed = [goal for goal in found.goals if not goal.met]
     print(f"{len(found.goals) - len(missed)} of {len(found.goals)} goals at 1% false positives are reached.")
     for goal in missed:

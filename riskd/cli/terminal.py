@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 WIDE: Final = 160
 """Columns where nobody says how many there are: in a pipe or a file."""
+_WORD: Final = re.compile(r"\s*(?:(?:[^\s_]|\s%)+_*|_+)")
+"""What of a cell stays in one line, with the space before it: a sign of per cent stays with its figure."""
 _STYLES: Final = {"ok": "green", "NO": "bold red"}
 
 
@@ -33,17 +36,63 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, width=WIDE)
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table for people."""
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """Print a table for people: figures below each other, and no word cut. A terminal that is too narrow for its
+    columns has a cell a line.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in head:
-        table.add_column(name, no_wrap=name in ("domain", "version", "role", "release"), overflow="fold")
+    from riskd.offline.page import are_figures
+
+    shown = console()
+    if title:
+        shown.print(Text(title, "bold"))
+    columns = list(zip(head, *rows, strict=True))
+    if (found := fitted(columns, shown.width)) is None:
+        label = max(map(len, head))
+        for row in rows:
+            told = (f"  {name:{label}}  {cell}" for name, cell in zip(head[1:], row[1:], strict=True) if cell)
+            shown.print(Text("\n".join((f"{head[0]} {row[0]}".strip(), *told))), soft_wrap=True)
+        return
+    gap, widths = found
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
+    for (name, *cells), width in zip(columns, widths, strict=True):
+        table.add_column(Text(broken(name, width)), width=width, justify="right" if are_figures(cells) else "left")
     for row in rows:
-        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
-    console().print(table)
+        lines = (broken(cell, width) for cell, width in zip(row, widths, strict=True))
+        table.add_row(*(Text(said, _STYLES.get(cell, "")) for cell, said in zip(row, lines, strict=True)))
+    shown.print(table)
+
+
+def fitted(columns: Sequence[Sequence[str]], room: int) -> tuple[int, list[int]] | None:
+    """The gap between columns and the width of each, their heads included, with which a table fits into `room`.
+
+    Heads are broken between words where they must be, then cells, those of the column that has most to spare first.
+    None where whole words do not fit.
+    """
+    widths = [max(1, *map(len, column)) for column in columns]
+    torn = [max([1, *(len(word.strip()) for cell in each for word in _WORD.findall(cell))]) for each in columns]
+    whole = [max([least, *map(len, cells)]) for least, (_, *cells) in zip(torn, columns, strict=True)]
+    for least, gap in ((whole, 2), (whole, 1), (torn, 2), (torn, 1)):
+        left = room - gap * (len(columns) - 1)
+        if sum(least) <= left:
+            while sum(widths) > left:
+                most = max(range(len(widths)), key=lambda at: widths[at] - least[at])
+                widths[most] -= 1
+            return gap, widths
+    return None
+
+
+def broken(cell: str, width: int) -> str:
+    """A cell in lines of at most `width`, unless a word is longer: names are broken behind an underscore."""
+    lines = [""]
+    for word in _WORD.findall(cell):
+        if len(lines[-1]) + len(word) <= width or not lines[-1]:
+            lines[-1] += word if lines[-1] else word.lstrip()
+        else:
+            lines.append(word.lstrip())
+    return "\n".join(lines)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

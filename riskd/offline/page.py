@@ -107,9 +107,14 @@ def tiles(figures: Iterable[tuple[str, str]]) -> str:
     return f'<ul class="tiles">{found}</ul>'
 
 
+def are_figures(column: Iterable[str]) -> bool:
+    """Whether cells are figures, or a dash or nothing in place of one, which stand below each other."""
+    return all(map(_NUMBER.match, column))
+
+
 def _kind(column: Sequence[str]) -> str:
     """Figures are of no kind; words may be wrapped, and long ones have room before they are."""
-    if all(map(_NUMBER.match, column)):
+    if are_figures(column):
         return ""
     return "w long" if max(map(len, column)) > _LONG else "w"
 

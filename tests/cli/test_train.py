@@ -196,10 +196,12 @@ def test_without_the_learner_the_extra_is_named(
 def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """In 80 columns every class and every figure is whole; of the goals those are told that are missed."""
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
     shipped = data_directory("models") / "customer" / "simulated-4"
     found = msgspec.json.decode(read_evaluation(shipped) or b"", type=Evaluation)
     show(found)
-    told = capsys.readouterr().out
+    told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert "…" not in told
     tables = told[: told.index(" goals at ")]
     assert max(map(len, tables.splitlines())) <= 80

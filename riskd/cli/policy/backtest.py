@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.policy import log
-from riskd.cli.terminal import console, print_json, progress, save
+from riskd.cli.terminal import console, print_json, print_table, progress, save
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from riskd.offline.policies.report import DomainReport, Group, Report
 
@@ -111,19 +110,14 @@ def _print(found: Report, seconds: float) -> None:
 
 
 def _print_domain(out: Console, domain: DomainReport) -> None:
-    from rich.table import Table
-
     if len(domain.releases) > 1:
         many = quantity(len(domain.releases), "release")
         out.print(f"{domain.domain}: {many} decided; --release chooses one", style="yellow")
-    table = _table(f"{domain.domain}, candidate {domain.version}", "journey", *_COLUMNS)
-    for group in (*domain.journeys, domain.total):
-        table.add_row(*_row(group.value, group))
-    out.print(table)
-    moves = _table("tiers", "recorded \\ candidate", *_tiers(domain))
-    for tier, row in domain.moves.items():
-        moves.add_row(tier, *(f"{row[other]:,}" if other in row else "" for other in _tiers(domain)))
-    out.print(moves)
+    groups = [_row(group.value, group) for group in (*domain.journeys, domain.total)]
+    print_table(("journey", *_COLUMNS), groups, f"{domain.domain}, candidate {domain.version}")
+    tiers = _tiers(domain)
+    moves = [(tier, *(f"{row[each]:,}" if each in row else "" for each in tiers)) for tier, row in domain.moves.items()]
+    print_table(("recorded \\ candidate", *tiers), moves, "\ntiers")
     moved = sorted(
         (
             (f"{name}: {group.value}", group)
@@ -135,45 +129,40 @@ def _print_domain(out: Console, domain: DomainReport) -> None:
     )
     causes = [(group.value, group) for group in domain.causes]
     for title, rows in (("what set the candidate's tier", causes), ("whose tiers move most", moved)):
-        table = _table(title, "", *_COLUMNS)
-        for name, group in rows[:_ROWS]:
-            table.add_row(*_row(name, group))
         if rows and domain.total.stricter + domain.total.laxer:
-            out.print(table)
+            print_table(("", *_COLUMNS), [_row(*row) for row in rows[:_ROWS]], f"\n{title}")
     _print_rules(out, domain)
-    examples = Table(*_EXAMPLE, title="examples of moves", title_justify="left")
-    for example in domain.examples[:_EXAMPLES]:
-        tiers, why = f"{example.recorded} -> {example.candidate}", ", ".join(example.why)
-        score = f"{example.score:.4f}"
-        examples.add_row(example.id, example.journey, example.country, score, tiers, why, example.label)
-    if domain.examples:
-        out.print(examples)
+    examples = [
+        (
+            each.id,
+            each.journey,
+            each.country,
+            f"{each.score:.4f}",
+            f"{each.recorded} -> {each.candidate}",
+            ", ".join(each.why),
+            each.label,
+        )
+        for each in domain.examples[:_EXAMPLES]
+    ]
+    if examples:
+        print_table(_EXAMPLE, examples, "\nexamples of moves")
 
 
 def _print_rules(out: Console, domain: DomainReport) -> None:
     columns = ("tier", "hits", "alone", "good", "fraud", "unproven", "precision", "recall")
-    table = _table(f"rules of {domain.domain}", "rule", *columns)
+    rows = []
     for rule in domain.rules:
         name, known = f"{rule.name}{' (shadow)' if rule.shadow else ''}", (rule.good, rule.fraud, rule.unproven)
         numbers = [f"{number:,}" for number in (rule.hits, rule.alone, *known)]
         if rule.hits:
-            table.add_row(name, rule.tier, *numbers, str(rule.precision), str(rule.recall))
-    out.print(table)
+            rows.append((name, rule.tier, *numbers, str(rule.precision), str(rule.recall)))
+    print_table(("rule", *columns), rows, f"\nrules of {domain.domain}")
     never = [rule.name for rule in domain.rules if not rule.hits]
     if never:
         out.print(f"never hit: {', '.join(never)}", style="yellow")
     for overlap in domain.overlaps[:_ROWS]:
         share = f"{quantity(overlap.together, 'hit')}, {overlap.share:.0%} of the rarer one's"
         out.print(f"together: {overlap.rule} and {overlap.other}, {share}", style="dim")
-
-
-def _table(title: str, first: str, *columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(first, title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
 
 
 def _row(name: str, group: Group) -> Sequence[str]:
@@ -191,7 +180,7 @@ def _row(name: str, group: Group) -> Sequence[str]:
 
 
 def _both(before: float | None, after: float | None) -> str:
-    return "-" if before is None or after is None else f"{before * 100:.3g} % -> {after * 100:.3g} %"
+    return "-" if before is None or after is None else f"{before * 100:.3g} -> {after * 100:.3g} %"
 
 
 def _tiers(domain: DomainReport) -> list[str]:

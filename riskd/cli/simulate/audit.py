@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import asdict
 
-from riskd.cli.terminal import console, print_json
+from riskd.cli.terminal import console, print_json, print_table
 
 if TYPE_CHECKING:
     from riskd.offline.world.audit import Finding
@@ -26,29 +26,27 @@ def report(findings: Sequence[Finding], turned: Sequence[Turned], *, as_json: bo
         found = {"groups": [_plain(each) for each in findings], "directions": [_direction(each) for each in turned]}
         print_json(found)
         return LEAKS if leaks or wrong else 0
-    from rich.table import Table
-
     judged = sorted((each for each in findings if each.auc == each.auc), key=lambda each: -each.auc)
-    table = Table("domain", "class", "group", "attacks", "AUC", "at least", "told by", box=None)
+    rows = []
     for each in [*leaks, *(each for each in judged if not each.fails)][: max(_SHOWN, len(leaks))]:
         low = f"{each.low:.3f}" if each.low == each.low else ""
         told = ", ".join(each.telling)
-        table.add_row(each.domain, each.attack, each.group, str(each.rows), f"{each.auc:.3f}", low, told)
+        rows.append((each.domain, each.attack, each.group, str(each.rows), f"{each.auc:.3f}", low, told))
+    print_table(("domain", "class", "group", "attacks", "AUC", "at least", "told by"), rows)
     out = console()
-    out.print(table)
     few = sorted({f"{each.attack} in {each.domain} ({each.rows})" for each in findings if each.auc != each.auc})
     if few:
         out.print(f"Too few attempts to judge: {', '.join(few)}. More users, days or --attack-share would help.")
     verdict = f"{len(leaks)} of {len(judged)} comparisons LEAK" if leaks else f"no leak in {len(judged)} comparisons"
     out.print(f"{verdict}: the worst are above.")
-    table = Table(
-        "domain", "class", "riskier", "of attempts", "attacks", "of owners", "of attackers", "at most", box=None
-    )
+    directions = []
     for one in sorted(turned, key=lambda each: (not each.fails, each.high))[: max(_SHOWN, len(wrong))]:
         came, high = "that failed" if one.failed else "not failed", f"{one.high:.2f} times"
         shares = f"{one.owners:.1%}", f"{one.attackers:.1%}"
-        table.add_row(one.domain, one.attack, one.feature, came, str(one.rows), *shares, high)
-    out.print(table)
+        directions.append((one.domain, one.attack, one.feature, came, str(one.rows), *shares, high))
+    print_table(
+        ("domain", "class", "riskier", "of attempts", "attacks", "of owners", "of attackers", "at most"), directions
+    )
     verdict = f"{len(wrong)} of {len(turned)} comparisons" if wrong else f"in none of {len(turned)} comparisons"
     out.print(f"Looking riskier proves honesty {'in ' if wrong else ''}{verdict}: the least are above.")
     return LEAKS if leaks or wrong else 0

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import console, print_json, progress
+from riskd.cli.terminal import console, print_json, print_table, progress
 from riskd.core.attempt import DOMAINS
 from riskd.wording import quantity
 
@@ -184,17 +184,11 @@ def _weights(told: list[str]) -> tuple[dict[str, float], list[Problem]]:
 
 
 def _print(made: Made, count: int, events: int, seconds: float, out: Path) -> None:
-    from rich.table import Table
-
     shown = console()
-    table = Table("domain", "journey", "assessments", box=None)
-    for name, number in made.assessments.items():
-        table.add_row(*name.split(" "), f"{number:,}")
-    shown.print(table)
-    table = Table("domain", "attack", "assessments", box=None)
-    for name, number in made.attacks.items():
-        table.add_row(*name.split(" "), f"{number:,}")
-    shown.print(table)
+    for what, counts in (("journey", made.assessments), ("attack", made.attacks)):
+        print_table(
+            ("domain", what, "assessments"), [(*name.split(" "), f"{number:,}") for name, number in counts.items()]
+        )
     share = sum(made.attacks.values()) / max(count, 1)
     shown.print(
         f"{quantity(count, 'assessment')}, {share:.1%} of them attacks, and {quantity(events - count, 'outcome')} in "
@@ -204,15 +198,13 @@ def _print(made: Made, count: int, events: int, seconds: float, out: Path) -> No
 
 
 def _assumptions(values: Values, *, as_json: bool) -> None:
-    from rich.table import Table
-
     from riskd.offline.world.assumptions import TABLE
 
     if as_json:
         print_json([asdict(each) | {"value": values[each.name]} for each in TABLE])
         return
-    table = Table("name", "value", "range", "unit", "what", "source", box=None)
-    for each in TABLE:
-        spread = f"{each.low:g} to {each.high:g}"
-        table.add_row(each.name, f"{values[each.name]:g}", spread, each.unit, each.what, each.source)
-    console().print(table)
+    rows = [
+        (each.name, f"{values[each.name]:g}", f"{each.low:g} to {each.high:g}", each.unit, each.what, each.source)
+        for each in TABLE
+    ]
+    print_table(("name", "value", "range", "unit", "what", "source"), rows)
