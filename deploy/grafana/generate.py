@@ -43,7 +43,10 @@ class Query(Struct, forbid_unknown_fields=True):
 
 
 class Panel(Struct, forbid_unknown_fields=True):
-    """One picture. `unit` is Grafana's name of it; colours change at `warn` and `bad`."""
+    """One picture. `unit` is Grafana's name of it, `column` the head of a table's figures.
+
+    Colours change at `warn` and `bad`; below them, where `bad` is the lower one.
+    """
 
     title: str
     tells: str
@@ -52,6 +55,7 @@ class Panel(Struct, forbid_unknown_fields=True):
     kind: Literal["timeseries", "stat", "table", "heatmap"] = "timeseries"
     warn: float | None = None
     bad: float | None = None
+    column: str = "Value"
     stack: bool = False
 
 
@@ -131,15 +135,14 @@ def placed(panels: list[Panel]) -> Iterator[dict[str, object]]:
 
 def panel(made: Panel, number: int, position: dict[str, int]) -> dict[str, object]:
     """A panel as Grafana imports it."""
-    steps: list[dict[str, object]] = [{"color": "green", "value": None}]
-    steps += [
-        {"color": color, "value": at} for color, at in (("orange", made.warn), ("red", made.bad)) if at is not None
-    ]
     custom: dict[str, object] = {}
+    defaults: dict[str, object] = {"unit": made.unit, "thresholds": {"mode": "absolute", "steps": [*steps(made)]}}
+    if made.unit == "short":
+        defaults["decimals"] = 0
     if made.kind == "timeseries":
+        defaults["min"] = 0
         custom = {"fillOpacity": 60 if made.stack else 0, "stacking": {"mode": "normal" if made.stack else "none"}}
         custom["thresholdsStyle"] = {"mode": "off" if made.warn is None else "dashed"}
-    defaults: dict[str, object] = {"unit": made.unit, "thresholds": {"mode": "absolute", "steps": steps}}
     if custom:
         defaults["custom"] = custom
     made_of: dict[str, object] = {
@@ -154,8 +157,24 @@ def panel(made: Panel, number: int, position: dict[str, int]) -> dict[str, objec
         "targets": [target(made, query, chr(ord("A") + at)) for at, query in enumerate(made.queries)],
     }
     if made.kind == "table":
-        made_of["transformations"] = [{"id": "organize", "options": {"excludeByName": {"Time": True}}}]
+        names = {"excludeByName": {"Time": True}, "renameByName": {"Value": made.column}}
+        made_of["transformations"] = [{"id": "organize", "options": names}]
+        if made.warn is not None:
+            coloured = {"id": "custom.cellOptions", "value": {"type": "color-text"}}
+            override = {"matcher": {"id": "byName", "options": made.column}, "properties": [coloured]}
+            made_of["fieldConfig"] = {"defaults": defaults, "overrides": [override]}
     return made_of
+
+
+def steps(made: Panel) -> Iterator[dict[str, object]]:
+    """Colours from which figure on. A figure without thresholds is neither good nor bad, and has the colour of text."""
+    if made.warn is None or made.bad is None:
+        yield {"color": "text", "value": None}
+        return
+    falls = made.bad < made.warn
+    colors = ("red", "orange", "green") if falls else ("green", "orange", "red")
+    for color, at in zip(colors, (None, *sorted((made.warn, made.bad))), strict=True):
+        yield {"color": color, "value": at}
 
 
 def options(made: Panel) -> dict[str, object]:
@@ -165,7 +184,7 @@ def options(made: Panel) -> dict[str, object]:
     if made.kind == "heatmap":
         return {"calculate": False, "yAxis": {"unit": made.unit}, "color": {"scheme": "Oranges", "mode": "scheme"}}
     if made.kind == "table":
-        return {"showHeader": True, "sortBy": [{"displayName": "Value", "desc": True}]}
+        return {"showHeader": True, "sortBy": [{"displayName": made.column, "desc": True}]}
     return {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}}
 
 

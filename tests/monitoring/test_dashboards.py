@@ -98,7 +98,11 @@ def test_a_dashboard_imports_into_grafana(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_a_panel_says_what_it_tells(path: Path) -> None:
-    """Title, description, unit, thresholds that rise from green, and queries each with a letter of its own."""
+    """Title, description, unit, thresholds that rise, and queries each with a letter of its own.
+
+    Green is said of what has a threshold alone, and of the better side of it: more workers, less of all else. Curves
+    begin at nothing, so that a share of 99.9 % which moves by a tenth is no cliff.
+    """
     panels = loaded(path)["panels"]
     assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
     for panel in panels:
@@ -107,10 +111,26 @@ def test_a_panel_says_what_it_tells(path: Path) -> None:
         defaults = panel["fieldConfig"]["defaults"]
         assert defaults["unit"] in UNITS
         first, *steps = defaults["thresholds"]["steps"]
-        assert first == {"color": "green", "value": None}
+        assert first["value"] is None
         assert [step["value"] for step in steps] == sorted(step["value"] for step in steps)
+        colors = [first["color"], *(step["color"] for step in steps)]
+        risen = ["red", "orange", "green"] if panel["title"] == "Workers" else ["green", "orange", "red"]
+        assert colors == (risen if steps else ["text"])
+        if panel["type"] == "timeseries":
+            assert defaults["min"] == 0
         letters = [target["refId"] for target in panel["targets"]]
         assert letters == list("ABCDEF"[: len(letters)])
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_table_says_what_its_figures_are(path: Path) -> None:
+    """Its figures have a head of their own, by which it is sorted, and the colours of its thresholds."""
+    for panel in (each for each in loaded(path)["panels"] if each["type"] == "table"):
+        head = panel["transformations"][0]["options"]["renameByName"]["Value"]
+        assert head != "Value"
+        assert panel["options"]["sortBy"] == [{"displayName": head, "desc": True}]
+        coloured = [each["matcher"]["options"] for each in panel["fieldConfig"]["overrides"]]
+        assert coloured == [head] * (len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1)
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
