@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json
+from riskd.cli.terminal import print_json, print_table
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -116,27 +116,23 @@ def _install_visibly(directory: Path) -> None:
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
-    from rich.console import Console
-    from rich.table import Table
 
     directory = settings.geo.dir
     databases = _open(args, settings).databases()
     if args.json:
         print_json({"directory": directory, "databases": databases})
         return OK
-    table = Table("file", "kind", "answers", "type", "built", "age", title=directory, title_justify="left")
+    rows = []
     for database in databases:
         families = " ".join(f"IPv{family}" for family in database.families)
         built = time.strftime("%Y-%m-%d", time.gmtime(min(database.build_epoch, 2**33)))
         age = quantity(max(0, int(time.time()) - database.build_epoch) // _DAY, "day")
-        table.add_row(database.name, database.kind, families, database.type, built, age)
-    Console().print(table)
+        rows.append((database.name, database.kind, families, database.type, built, age))
+    print_table(("file", "kind", "answers", "type", "built", "age"), rows, directory)
     return OK
 
 
 def _lookup(args: argparse.Namespace, settings: Settings) -> int:
-    from rich.console import Console
-    from rich.table import Table
 
     from riskd.core.address import parse
     from riskd.core.context import Missing
@@ -153,14 +149,13 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         print_json({"address": address, "place": place, "route": route})
         return OK
-    table = Table("fact", "value", title=address.text, title_justify="left")
+    rows = []
     for fact in (place, route):
         if isinstance(fact, Missing):
-            table.add_row(fact.source, f"missing: {fact.why}")
+            rows.append((fact.source, f"missing: {fact.why}"))
             continue
-        for field in fact.__struct_fields__:
-            table.add_row(field, str(getattr(fact, field)))
-    Console().print(table)
+        rows += [(field, str(getattr(fact, field))) for field in fact.__struct_fields__]
+    print_table(("fact", "value"), rows, address.text)
     if (sources := Path(settings.geo.dir) / ATTRIBUTION_FILE).is_file():
         print(f"Sources: {sources}")
     return OK

@@ -19,6 +19,7 @@ from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Reason, Tier
 from riskd._proto.riskd.v1.attempt_pb2 import RiskLevel
 from riskd.cli.client.connection import connect
+from riskd.cli.terminal import print_table
 from riskd.core.attempt import Outcome
 from riskd.core.errors import InvalidOutcome, Problem
 
@@ -136,19 +137,16 @@ def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
     grid.add_row("release", Text(f"{response.release}, model {response.model}"))
     grid.add_row("assessment", Text(response.assessment_id))
     console.print(grid)
-    listed(console, ("reason", "log-odds", "because"), [_reason(each) for each in response.reasons])
-    listed(console, ("gap", "why"), [(gap.source, gap.why) for gap in response.gaps])
+    listed(("reason", "log-odds", "because"), [_reason(each) for each in response.reasons])
+    listed(("gap", "why"), [(gap.source, gap.why) for gap in response.gaps])
 
 
 def _reason(reason: Reason) -> tuple[str, str, str]:
     return reason.code, f"{reason.contribution:+.2f}" if reason.contribution else "", reason.text
 
 
-def listed(console: Console, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def listed(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print a table, if it has rows."""
     if rows:
-        table = Table(*(Column(head, overflow="fold") for head in heads), box=None, padding=(0, 2, 0, 0))
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        console.print()
-        console.print(table)
+        print()
+        print_table(heads, rows)

@@ -50,7 +50,6 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
         grid.add_row(step.kind, _minute(step.event_time))
     console.print(grid)
     listed(
-        console,
         ("seen", "value", "first week", "last week", "units", "trust"),
         [
             (
@@ -65,7 +64,6 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
         ],
     )
     listed(
-        console,
         ("assessed", "journey", "tier", "taught", "outcomes", "open until", "assessment"),
         [
             (
