@@ -23,7 +23,8 @@ table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-variant-numeric:
 caption span { position: sticky; left: 0; display: inline-block; max-width: min(52rem, 100vw - 2rem); }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 thead th { vertical-align: bottom; } td, tbody th { white-space: nowrap; } .w { text-align: left; white-space: normal; }
-tbody th { position: sticky; left: 0; background: Canvas; font-weight: inherit; text-align: left; }
+tbody th { font-weight: inherit; text-align: left; }
+th:first-child { position: sticky; left: 0; z-index: 1; background: Canvas; }
 .long { min-width: 20rem; } .up { background: #d6454533; } .down { background: #2563eb33; } .same { opacity: .7; }
 .tiles { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0; } .tiles small { display: block; }
 .tiles li { list-style: none; border: 1px solid var(--line); border-radius: .5rem; padding: .6rem 1rem; }
@@ -44,7 +45,7 @@ text { fill: currentColor; font-size: 13px; paint-order: stroke; stroke: Canvas;
 @media (max-width: 40rem) { body { margin: 1rem auto; }
 tbody th { min-width: 8rem; max-width: 40vw; overflow-wrap: anywhere; white-space: normal; } }
 @media print { body { font-size: 10px; margin: 0; max-width: none; } figure, tr, .tiles { break-inside: avoid; }
-.scroll { overflow: visible; background: none; } .scroll > svg { min-width: 0; } tbody th { position: static; }
+.scroll { overflow: visible; background: none; } .scroll > svg { min-width: 0; } th:first-child { position: static; }
 th, td { padding: .15rem .3rem; } td, tbody th { white-space: normal; } .long { min-width: 0; } }
 """
 _LONG: Final = 50
