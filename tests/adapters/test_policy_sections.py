@@ -222,6 +222,21 @@ def test_a_journeys_own_day_counts_first(policy: Policy) -> None:
     assert policy.journeys["login"].learning_until == 0.0
 
 
+def test_a_policy_can_be_asked_as_if_nobody_learned(policy: Policy) -> None:
+    """Its own journeys and those of its tenants; nothing else of it is another."""
+    requiring = policy.requiring()
+    days = {journey.learning_until for each in (requiring, requiring.of("acme")) for journey in each.journeys.values()}
+
+    assert days == {0.0}
+    assert requiring.tenants.keys() == policy.tenants.keys()
+    for before, after in ((policy, requiring), (policy.of("acme"), requiring.of("acme"))):
+        learning = {
+            name: replace(journey, learning_until=before.journeys[name].learning_until)
+            for name, journey in after.journeys.items()
+        }
+        assert replace(after, journeys=learning, tenants=before.tenants) == before
+
+
 def test_a_day_that_is_over_is_no_mistake_of_a_running_service(tmp_path: Path) -> None:
     """A check says that learning has ended; a service that starts again after that day just requires again."""
     path = write(tmp_path)

@@ -505,6 +505,16 @@ def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None
     assert counted_since(tally, int(now // WEEK) - OLDEST) == expected
 
 
+@law
+@given(tallies, weeks)
+def test_units_are_what_each_week_earned_as_far_as_it_has_not_faded(tally: list[int], now: float) -> None:
+    """At most ten a week, half of it after thirteen, nothing of it after half a year or before it has come."""
+    ages = {int(now // WEEK) - at: n for at, n in enumerate(tally[1:], tally[0])}
+    expected = sum(min(n, WEEKLY_CAP) * 2.0 ** (-age / 13) for age, n in ages.items() if 0 <= age <= OLDEST)
+
+    assert units(tally, now) == pytest.approx(expected)
+
+
 def test_half_is_forgotten_after_a_quarter() -> None:
     """The half-life is 13 weeks."""
     assert units([3000, 4], START + 13 * WEEK) == pytest.approx(2.0)

@@ -381,11 +381,13 @@ def test_a_place_is_learned_with_its_uncertainty() -> None:
 
 @pytest.mark.parametrize("anonymizer", ["vpn", "tor", "proxy", "relay", "satellite"])
 def test_an_anonymised_address_teaches_no_place(anonymizer: str) -> None:
-    """Where a relay ends is not where anybody is."""
-    lesson = learn.lesson(attempt(), context(Route(2119, anonymizer=anonymizer)), KEYS)
+    """Where a relay ends is not where anybody is, nor does its country become any commoner."""
+    keys = replace(KEYS, popularity={**KEYS.popularity, "country": b"c" * 16})
+    hidden, open_ = (learn.lesson(attempt(), context(Route(2119, anonymizer=each)), keys) for each in (anonymizer, ""))
 
-    assert lesson.place == ()
-    assert lesson.values == {"os": "iOS"}
+    assert hidden.place == ()
+    assert hidden.values == {"os": "iOS"}
+    assert (hidden.common, open_.common) == ((POPULAR,), (POPULAR, b"c" * 16))
 
 
 @pytest.mark.parametrize(("intervals", "typing"), [((100.0,) * 4, (0, 0)), ((100.0,) * 5, (4605, 21208))])
@@ -412,6 +414,14 @@ def test_a_receipt_keeps_what_outcomes_need() -> None:
     assert (kept.tier, kept.amr, kept.satisfied) == (Tier.STEP_UP, accepted, False)
     assert kept.activity == (SUBJECT, PLACE, NETWORK)
     assert kept.taught == 0
+    met = learn.receipt(attempt(), context(Route(2119)), KEYS, replace(requirement, satisfied=True), accepted)
+    assert (met.tier, met.amr, met.satisfied) == (Tier.STEP_UP, (), True)
+
+
+@pytest.mark.parametrize(("now", "written"), [(NOW, NOW), (NOW + 9 * DAY, NOW + 9 * DAY), (NOW - 60, NOW)])
+def test_a_receipt_is_kept_from_when_it_was_written(now: float, written: float) -> None:
+    """Of an attempt that is told days later, outcomes are waited for as long as of one that is told at once."""
+    assert learn.told(receipt(), now).until(USUAL) == written + USUAL.receipt
 
 
 def test_visits_are_few() -> None:

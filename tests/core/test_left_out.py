@@ -118,6 +118,20 @@ def test_what_is_left_out_is_told_as_what_nobody_had(gone: dict[str, Any], stran
         assert told[at] == pytest.approx(told_strange[at], abs=1e-9), NAMES[at]
 
 
+def test_beside_what_is_left_out_what_never_came_stays_unknown() -> None:
+    """That a screen is missing says nothing of a device identifier that this account never had."""
+    world = World()
+    for day in range(40, 0, -2):
+        world.prove(sign_in(device=NAMELESS), NOW - day * DAY)
+    attempt = sign_in(device=replace(NAMELESS, screen=""))
+    told = dict(zip(NAMES, as_strangers(vector(attempt, world.context(attempt))), strict=True))
+
+    assert told["screen_left_out"] == 1
+    assert told["screen_llr"] > 2
+    assert math.isnan(told["device_llr"])
+    assert math.isnan(told["new_device"])
+
+
 def test_nothing_left_out_costs_nothing() -> None:
     """The features of whoever sends all are not even copied, and telling again what was told changes nothing."""
     world, without = settled(), sign_in(device=NAMELESS)

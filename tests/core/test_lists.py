@@ -93,7 +93,9 @@ def test_each_kind_is_looked_up_with_its_own_fact() -> None:
 def test_what_is_unknown_is_on_no_list_and_off_none() -> None:
     """A list whose fact is missing has no answer."""
     bare = Attempt(domain="customer", subject="s", journey="login", network=Network(client_ip="192.0.2.1"))
-    assert seen(bare, place=NOWHERE, route=Missing("route", "not_installed")) == {"office": True}
+    silent = replace(bare, device=Device(), federation=Federation())
+    for attempt in (bare, silent):
+        assert seen(attempt, place=NOWHERE, route=Missing("route", "not_installed")) == {"office": True}
 
 
 def test_a_trusted_network_takes_out_what_the_address_says_and_no_more() -> None:

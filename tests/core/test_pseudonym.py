@@ -149,6 +149,31 @@ def test_a_receipt_is_found_wherever_layers_have_moved_it(later: list[bytes], si
     assert len(set(papers)) == len(later) + 1
 
 
+@given(st.sampled_from([8, 9, 16, 17]), st.binary(min_size=17, max_size=17))
+def test_a_layer_is_keyed_and_shows_in_the_length(size: int, digest: bytes) -> None:
+    """Who has not its pepper can tell nothing of what lies under it, whole, by its place or in short; a byte more or
+    less says that there is one layer more. What a pseudonym begins with decides what it begins with above."""
+    one, other, found = Layer(PEPPER), Layer(bytes(32)), digest[:size]
+    over, theirs, place = one.over(found), other.over(found), found[:PLACE] if size >= 16 else found[6:PLACE]
+
+    assert len(over) == {8: 9, 9: 8, 16: 17, 17: 16}[size]
+    assert over[:6] == blake2b(found[:6], digest_size=6, key=PEPPER).digest() != theirs[:6]
+    assert over[6:PLACE] == blake2b(place, digest_size=2, key=PEPPER).digest()
+    assert one.over_short(short(found)) == short(over)
+    assert size < 16 or (one.over_place(place) == over[:PLACE] and over[PLACE:] != theirs[PLACE:])
+
+
+def test_origins_remember_the_latest_and_not_all() -> None:
+    """Of some ten thousand, whatever comes meanwhile, and of twice as many no more."""
+    origins, many = Origins(), 8 * 4096
+    for number in range(3 * many):
+        origins.note(number.to_bytes(4), bytes(4))
+        assert origins.before(max(number - many + 1, 0).to_bytes(4)) == bytes(4)
+
+    assert len(origins._newer) + len(origins._older) <= 2 * many
+    assert origins.before((0).to_bytes(4)) is None
+
+
 @given(peppers.filter(len), st.sampled_from([*ENTITIES, "subject", "issuer"]), st.binary(min_size=16, max_size=16))
 def test_origins_know_what_was_there_before_the_last_layer(layers: list[bytes], kind: str, given_out: bytes) -> None:
     """Of a pseudonym, of the place where its records lie, and of every place where a receipt may."""
@@ -188,6 +213,23 @@ def test_absent_things_have_no_history() -> None:
 
     assert (found.device, found.fingerprint, found.asn) == (b"", b"", b"")
     assert set(found.popularity) == {"country"}
+    values = {"country": "NO"}
+    silent = keys(attempt(device=Device()), values)
+    assert (silent.device, silent.fingerprint) == (b"", b"")
+    assert set(values) == {"country", "address", "network"}
+
+
+@given(peppers)
+def test_what_many_share_is_known_by_the_same_under_every_layer(layers: list[bytes]) -> None:
+    """A user agent is nobody's: its short pseudonym stays, and the key of its record gets the layers."""
+    values, later = {"agent": "Mozilla/5.0"}, {"agent": "Mozilla/5.0"}
+    found, above = keys(attempt(), values), keys(attempt(), later, Pseudonyms(PEPPER, layers))
+    moved = found.popularity["agent"]
+    for layer in map(Layer, layers):
+        moved = layer.over(moved)
+
+    assert later["agent"] == values["agent"]
+    assert above.popularity["agent"] == moved
 
 
 def test_values_that_identify_are_replaced() -> None:

@@ -258,6 +258,16 @@ def test_a_baseline_may_list_its_methods() -> None:
     assert meets(policy, attempt_of(None, credential="succeeded"), Tier.BASELINE)
 
 
+@pytest.mark.parametrize(("amr", "met"), [((), True), (("otp",), False), (("pwd", "otp"), True)])
+def test_a_credential_is_a_password_unless_the_session_says_what_it_was(amr: tuple[str, ...], *, met: bool) -> None:
+    """What just succeeded is then what the session names, and no password beside it."""
+    policy = SHIPPED["customer"]
+    table = {tier: rung.met.terms for tier, rung in policy.ladder.items()} | {Tier.BASELINE: Terms(1, amr=(("pwd",),))}
+    policy = replace(policy, ladder=ladder(table))
+    session = Session(amr=amr, authentication_time=NOW)
+    assert meets(policy, attempt_of(session, credential="succeeded"), Tier.BASELINE) is met
+
+
 def test_a_session_of_which_nothing_is_told_proves_nothing() -> None:
     """Even where an authentication may be as old as it likes: that there was one is told by its time, by what it was
     worth or by what was used."""

@@ -65,6 +65,8 @@ NOBODY: list[Metadata] = [
     (("authorization", ""),),
     (("authorization", SECRET),),
     (("authorization", f"Basic {SECRET}"),),
+    (("authorization", f"Digest {SECRET}"),),
+    (("authorization", f"bearer:{SECRET}"),),
     shows(""),
     shows("wrong"),
     shows(SECRET[:-1]),
