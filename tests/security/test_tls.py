@@ -23,10 +23,10 @@ from tests.security.authority import Authority, Issued
 HOST = ["127.0.0.1"]
 SPIFFE = "spiffe://example.org/web"
 TOKEN = "riskd_the-token-of-a-test"
+NAMES = f'certificates = ["{SPIFFE}", "CN=web"]\n'
 WEB = f"""
 [web]
-certificates = ["{SPIFFE}", "CN=web"]
-token_sha256 = ["{token_hash(TOKEN)}"]
+{NAMES}token_sha256 = ["{token_hash(TOKEN)}"]
 methods = ["assessor"]
 tenants = [""]
 """
@@ -184,7 +184,7 @@ def test_callers_are_replaced_without_a_restart(tmp_path: Path) -> None:
     """A new file holds from the next call, on open connections too; a bad one is refused, counted and told, and whoever
     was known still is."""
     file = tmp_path / "callers.toml"
-    file.write_text(WEB.replace(f'certificates = ["{SPIFFE}"]\n', ""))
+    file.write_text(WEB.replace(NAMES, ""))
     other = "riskd_another-token"
     metadata = {name: (("authorization", f"Bearer {name}"),) for name in (TOKEN, other)}
     with (
