@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import add_span, log_of, moment
 from riskd.cli.extras import require
 from riskd.cli.model.opening import loaded, opened
-from riskd.cli.policy.log import LEFT_OUT
+from riskd.cli.policy.log import left_out
 from riskd.cli.terminal import print_json, print_table, progress, save
 from riskd.core.attempt import DOMAINS
 from riskd.wording import quantity
@@ -186,7 +186,7 @@ def _refuse_lacking(args: argparse.Namespace, known: Collection[str], log: str) 
         raise _refused(log, f"has no decisions of {', '.join(lacking)} {_ASKED}")
 
 
-def _print(args: argparse.Namespace, found: Sequence[Drift], left_out: Mapping[str, int]) -> None:
+def _print(args: argparse.Namespace, found: Sequence[Drift], passed_over: Mapping[str, int]) -> None:
     from riskd.offline.charts import date
     from riskd.offline.drift.page import HEAD, REFERENCES, cells
 
@@ -199,9 +199,8 @@ def _print(args: argparse.Namespace, found: Sequence[Drift], left_out: Mapping[s
         print(f"{quantity(drift.rows, 'decision')} {span}, held against {drift.reference_rows:,} {beside}, {before}")
         told = drift.signals if args.all else drift.signals[: max(len(drift.drifted), _ROWS)]
         print_table(HEAD, [cells(signal) for signal in told])
-    for name, what in LEFT_OUT.items():
-        if left_out.get(name):
-            print(f"left out: {what}: {left_out[name]:,}")
+    for said in left_out(passed_over):
+        print(f"left out: {said}")
     if args.html:
         print(f"Report: {args.html}")
 

@@ -116,7 +116,6 @@ def _install_visibly(directory: Path) -> None:
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
-
     directory = settings.geo.dir
     databases = _open(args, settings).databases()
     if args.json:
@@ -133,7 +132,6 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _lookup(args: argparse.Namespace, settings: Settings) -> int:
-
     from riskd.core.address import parse
     from riskd.core.context import Missing
     from riskd.offline.geo.install import ATTRIBUTION_FILE

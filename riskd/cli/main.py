@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
             module.add_parser(commands)
         added = [name for name in commands.choices if name not in before]
         lines += [f"{title}:", *(_line(name, commands.choices[name]) for name in added), ""]
-    _in_sentences(parser)
+    _complete(parser)
     parser.epilog = "\n".join([*lines, "riskd COMMAND --help says more."])
     return parser
 
@@ -87,7 +87,7 @@ def _line(name: str, parser: argparse.ArgumentParser) -> str:
     return textwrap.fill(purpose, _width(), initial_indent=f"  {name:<10} ", subsequent_indent=" " * 13)
 
 
-def _in_sentences(parser: argparse.ArgumentParser) -> None:
+def _complete(parser: argparse.ArgumentParser) -> None:
     """Make a sentence of every description below, whose words often are those of the line in the help above, and have
     every command tell its exit codes."""
     if parser.get_default("handler") and "exit codes: " not in (parser.epilog or ""):
@@ -99,7 +99,7 @@ def _in_sentences(parser: argparse.ArgumentParser) -> None:
                 below.description = text[:1].upper() + text[1:] + ("" if text.endswith((".", ")")) else ".")
                 if below.formatter_class is argparse.RawDescriptionHelpFormatter:
                     below.description = textwrap.fill(below.description, _width())
-                _in_sentences(below)
+                _complete(below)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from riskd.cli.arguments import whole_number
+from riskd.cli.arguments import add_log, whole_number
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, progress, when
 from riskd.core.attempt import DOMAINS
@@ -33,7 +33,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     find.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")
     find.add_argument("--last", metavar="N", type=whole_number, default=LAST, help=f"decisions (default: {LAST})")
     add_arguments(find)
-    find.add_argument("--log", metavar="DIR", help="directory of the decision log (log.dir)")
+    add_log(find)
     find.add_argument("--json", action="store_true", help="print JSON")
     find.set_defaults(handler=_run)
 

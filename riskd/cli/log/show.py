@@ -7,7 +7,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.settings import add_arguments, given
+from riskd.cli.arguments import add_log, log_of
+from riskd.cli.settings import add_arguments
 from riskd.cli.terminal import aligned, print_json, print_table, progress, when
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     show.add_argument("id", metavar="ID", help="assessment id, 32 hexadecimal digits")
     add_arguments(show)
-    show.add_argument("--log", metavar="DIR", help="directory of the decision log (log.dir)")
+    add_log(show)
     show.add_argument("--json", action="store_true", help="print JSON, the lines as they are")
     show.set_defaults(handler=_run)
 
@@ -46,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.core.errors import InvalidSettings, Problem
     from riskd.offline.on_record import on_record
 
-    log = given(args, {"log.dir": args.log}).settings.log.dir
+    log = log_of(args)
     if not _FORM.fullmatch(args.id):
         remedy = "give the assessment_id of an answer: 32 hexadecimal digits in lower case"
         raise InvalidSettings([Problem("ID", f"{args.id!r:.80} is no assessment id", remedy)])

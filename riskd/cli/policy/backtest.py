@@ -95,9 +95,8 @@ def _heading(out: Console, found: Report, seconds: float) -> None:
     span = f" from {first} to {last}" if replayed else ""
     out.print(f"{found.log}: {quantity(replayed, 'decision')}{span}, {quantity(outcomes, 'outcome')}")
     out.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
-    for name, what in log.LEFT_OUT.items():
-        if counts.get(name):
-            out.print(f"left out: {what}: {counts[name]:,}", style="yellow")
+    for said in log.left_out(counts):
+        out.print(f"left out: {said}", style="yellow")
 
 
 def _print(found: Report, seconds: float) -> None:

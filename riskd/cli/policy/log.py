@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from riskd.offline.policies.tally import Tally
     from riskd.progress import Begin
 
-LEFT_OUT: Final = {
+_LEFT_OUT: Final = {
     "not_chosen": "decisions that were not asked for",
     "other_domain": "decisions of identity domains that were not asked for",
     "other_features": "decisions of a version with other features, which cannot be decided again",
@@ -47,13 +47,18 @@ def policies_of(args: argparse.Namespace) -> Path:
     return args.policies or release_folders(settings.given(args).settings)[0]
 
 
+def left_out(counts: Mapping[str, int]) -> list[str]:
+    """What is said of lines that were not used, with how many there were."""
+    return [f"{what}: {counts[name]:,}" for name, what in _LEFT_OUT.items() if counts.get(name)]
+
+
 def refuse_nothing(log: Path, tally: Tally) -> None:
     """No decision that differs is a verdict; no decision at all is none. Raises InvalidFile."""
     from riskd.core.errors import InvalidFile, Problem
 
     if tally.counts["replayed"]:
         return
-    left = ", ".join(f"{what} ({tally.counts[name]:,})" for name, what in LEFT_OUT.items() if tally.counts[name])
+    left = "; ".join(left_out(tally.counts))
     what = "has no decision to replay" + (f"; left out: {left}" if left else "")
     raise InvalidFile(
         [

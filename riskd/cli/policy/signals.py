@@ -69,9 +69,8 @@ def _models(args: argparse.Namespace, domains: list[str]) -> tuple[Models, dict[
 
 def _heading(place: Path, tally: Tally) -> None:
     print(f"{place}: decided again {tally.counts['replayed']:,}, from {when(tally.first)} to {when(tally.last)}")
-    for name, what in log.LEFT_OUT.items():
-        if tally.counts[name]:
-            print(f"left out: {what}: {tally.counts[name]:,}")
+    for said in log.left_out(tally.counts):
+        print(f"left out: {said}")
 
 
 def _print(found: Worths) -> None:
