@@ -15,6 +15,7 @@ from benchmarks import program
 PARTS: Final[dict[str, str]] = {
     "assess": "One assessment in process, by stage",
     "bytecodes": "What an assessment makes the interpreter do",
+    "bounds": "What would be left if parts of it cost nothing",
     "scale": "What grows with what is remembered",
     "served": "Assess over gRPC, beside a no-op call",
     "batch": "Attempts in batches and on a stream, beside one by one",

@@ -1,0 +1,157 @@
+"""What would be left of an assessment if parts of it cost nothing: the most that making them faster can gain.
+
+In each row one part more gives its first answer to whatever it is asked. The answers are wrong; the work of the other
+parts is what it was. Each row has a process and a store of its own, and they take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from benchmarks import program
+from benchmarks.assess import PAUSE, timed, timed_after_idling
+from benchmarks.seeding import seed
+from benchmarks.traffic import attempts
+from riskd import engine as shell
+from riskd.adapters.memory import NullMeter
+from riskd.config import load
+from riskd.core import assess, learn, receipts, record, stored
+from riskd.wiring import open_engine
+
+Work = Callable[..., object]
+BUSY, IDLE = 150, 30
+"""Assessments in a turn, one after another and with pauses."""
+WARM: Final = 1_000
+
+
+def once(work: Work) -> Work:
+    """Its first answer, for ever."""
+    kept: list[object] = []
+
+    def answer(*asked: object, **options: object) -> object:
+        if not kept:
+            kept.append(work(*asked, **options))
+        return kept[0]
+
+    return answer
+
+
+def fresh(work: Work) -> Work:
+    """A copy of its first answer, which is a list."""
+    first = once(work)
+
+    def answer(*asked: object) -> object:
+        values = first(*asked)
+        assert isinstance(values, list)
+        return values.copy()
+
+    return answer
+
+
+def for_each(work: Work) -> Work:
+    """The first history that it read, for each of the records."""
+    first = once(work)
+
+    def answer(records: list[object], now: float) -> object:
+        read = first(records, now)
+        assert isinstance(read, list)
+        return read[:1] * len(records)
+
+    return answer
+
+
+def unchanged(work: Work) -> Work:
+    """The record as it was; where there was none, the first that it made."""
+    first = once(work)
+    return lambda found, *rest: first(found, *rest) if found is None else bytes(found)
+
+
+PARTS: Final[tuple[tuple[str, tuple[tuple[ModuleType, str, Callable[[Work], Work]], ...]], ...]] = (
+    ("features", ((assess, "vector", fresh),)),
+    ("and reading of records", ((stored, "histories", for_each), (shell, "recall", once))),
+    ("and changing of records", ((stored, "folded", unchanged),)),
+    (
+        "and receipt, line of the log",
+        (
+            (assess, "receipt", once),
+            (learn, "told", once),
+            (receipts, "encode", once),
+            (shell, "assessed", once),
+            (record, "encode", once),
+        ),
+    ),
+)
+"""What is had for nothing besides, row by row."""
+
+
+def child(state: Path, free: int, subjects: int, end: Connection) -> None:
+    """Tell the median of so many assessments as are asked for, with the first `free` parts for nothing; 0 ends it."""
+    for _, functions in PARTS[:free]:
+        for module, name, instead in functions:
+            setattr(module, name, instead(getattr(module, name)))
+    sample = attempts(subjects, seed=3)
+    with open_engine(load(flags={"state.dir": str(state)}), NullMeter()) as engine:
+        timed(engine.assess, islice(sample, WARM))
+        while (count := end.recv()) > 0:
+            run = timed_after_idling if count == IDLE else timed
+            end.send(run(engine.assess, list(islice(sample, count)))[0])
+
+
+@contextmanager
+def assessing(state: Path, free: int, subjects: int) -> Iterator[Connection]:
+    """A process that does, until the end."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=child, args=(state, free, subjects, there), daemon=True)
+    process.start()
+    there.close()
+    yield here
+    here.send(0)
+    process.join()
+
+
+def turns(ends: list[Connection], rounds: int, count: int) -> list[float]:
+    """The median of each row, in microseconds."""
+    taken: list[list[float]] = [[] for _ in ends]
+    for _ in range(rounds):
+        for row, end in zip(taken, ends, strict=True):
+            end.send(count)
+            row.append(end.recv())
+    return [statistics.median(row) for row in taken]
+
+
+def main() -> int:
+    """Seed a store, let the rows take turns, print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bounds", description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=20_000, help="customers with a history")
+    parser.add_argument("--rounds", type=int, default=20, help="turns of each row")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="riskd-bench-") as directory, ExitStack() as running:
+        seeded = Path(directory, "seeded")
+        with open_engine(load(flags={"state.dir": str(seeded)}), NullMeter()) as engine:
+            seed(engine.parts, options.subjects, time.time())
+        ends = []
+        for free in range(len(PARTS) + 1):
+            state = shutil.copytree(seeded, Path(directory, str(free)))
+            ends.append(running.enter_context(assessing(state, free, options.subjects)))
+        busy, idle = turns(ends, options.rounds, BUSY), turns(ends, options.rounds, IDLE)
+    print(f"\n{'for nothing':<34}{'p50 us':>9}{'ratio':>7}{f'after {PAUSE * 1e3:.0f} ms':>14}{'ratio':>7}")
+    for name, one, other in zip(("nothing", *[name for name, _ in PARTS]), busy, idle, strict=True):
+        print(f"{name:<34}{one:>9.0f}{one / busy[0]:>7.2f}{other:>14.0f}{other / idle[0]:>7.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    program(main)
