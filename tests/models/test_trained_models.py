@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import isnan, nan
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from riskd.adapters.model_file import (
 )
 from riskd.core.features import DEFINITIONS, FEATURES, NAMES
 from riskd.core.forest import Forest
-from riskd.core.model import Split
+from riskd.core.model import ForestDocument, Split
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, FREEMAN, MODELS, RULES, Evaluation
 from riskd.offline.training.recipe import Training
 from riskd.offline.training.train import scaled
@@ -46,6 +47,12 @@ def training(path: Path) -> Training:
     raw = read_training(path)
     assert raw is not None
     return msgspec.json.decode(raw, type=Training)
+
+
+@cache
+def planted(path: Path) -> tuple[ForestDocument, Forest]:
+    document = read_forest(path)
+    return document, Forest(document, NAMES)
 
 
 def test_there_is_one() -> None:
@@ -99,8 +106,7 @@ def test_its_card_says_what_it_is_not(path: Path) -> None:
 @given(data=st.data())
 def test_no_value_goes_against_its_direction(path: Path, data: st.DataObject) -> None:
     """Whatever else is told, a riskier value of a feature with a direction never lowers the score."""
-    document = read_forest(path)
-    forest = Forest(document, NAMES)
+    document, forest = planted(path)
     row = [nan] * len(NAMES)
     for name, usual in document.references.items():
         at = NAMES.index(name)

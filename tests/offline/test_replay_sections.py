@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
@@ -17,6 +18,7 @@ from riskd.core.assess import Release
 from riskd.core.attempt import Device, Network
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
+from riskd.core.score import Scorer
 from riskd.engine import Engine
 from riskd.offline.policies.replay import replay
 from riskd.wiring import load_release
@@ -37,6 +39,11 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     return load_policy(path, CelCompiler(NAMES))
 
 
+@pytest.fixture(scope="module")
+def scorers() -> Mapping[str, Scorer]:
+    return load_release(Settings()).scorers
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.fixed_dictionaries(
@@ -49,7 +56,9 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     ),
     st.booleans(),
 )
-def test_the_record_says_all_that_was_decided_by(policy: Policy, asked: dict[str, Any], trusting: bool) -> None:
+def test_the_record_says_all_that_was_decided_by(
+    policy: Policy, scorers: Mapping[str, Scorer], asked: dict[str, Any], trusting: bool
+) -> None:
     """Same tier, same hits, same reasons, also where the recorded network is wider than an entry of the list."""
     if trusting:
         policy = replace(policy, trusted_networks=frozenset({"office"}))
@@ -58,7 +67,7 @@ def test_the_record_says_all_that_was_decided_by(policy: Policy, asked: dict[str
         log=log,
         meter=meter,
     )
-    release = Release("r", {"customer": policy}, load_release(Settings()).scorers)
+    release = Release("r", {"customer": policy}, scorers)
     answer = Engine(made, release).assess(replace(LOGIN, consent=("device",), **asked), 10.0)
     (line,) = log.lines
     kept = record.decode(line)
