@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import PACKED, UNREADABLE, finished, opened, segments, stamp, whole
+from riskd.adapters.decision_log.files import PACKED, UNREADABLE, finished, lines_of, opened, segments, stamp, whole
 from riskd.adapters.decision_log.rewriting import RATE, concerning, due, head, rewrite
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import Problem, Unavailable
@@ -126,7 +126,7 @@ class FileLogArchive:
                     number = path.stat().st_ino
                     at = offset if (path.name, number) == (name, inode) else 0
                     segment.seek(at)
-                    for line in segment:
+                    for line in lines_of(segment):
                         if len(found) == limit or left <= 0:
                             return found, msgspec.msgpack.encode((path.name, number, at))
                         ours = head(line) if any(mark in line for mark in marks) else None
@@ -149,7 +149,7 @@ class FileLogArchive:
         wanted, at = concerning((entry for _, entry in self._erasures()), path.name), start
         with opened(path) as segment:
             segment.seek(start)
-            for line in segment:
+            for line in lines_of(segment):
                 ours = head(line) if wanted else None
                 gone = ours is not None and due(wanted.get(ours.place, []), path.name, at)
                 at += len(line)
