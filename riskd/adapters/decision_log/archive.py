@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
@@ -67,7 +67,7 @@ class _Kept(Struct, frozen=True):
 
 
 _Document = TypeVar("_Document", Erasure, _Kept)
-_CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, int, int])
+_CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, int, Annotated[int, Meta(ge=0, lt=1 << 62)]])
 
 
 class FileLogArchive:
@@ -292,7 +292,7 @@ def _decoded(file: Path, kind: type[_Document]) -> _Document:
     """A file that `put` wrote. Raises OSError, also for what it did not write."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise OSError(0, f"not written by riskd: {error}", str(file)) from error
 
 
