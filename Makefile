@@ -116,10 +116,8 @@ licences: $(DEV) ## List the licence of every package that riskd runs with
 		--packages $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements/run.txt | sort -u)
 
 .PHONY: sbom
-sbom: $(DEV) ## Write build/sbom.json: what riskd runs with, and its hashes (CycloneDX)
-	@mkdir -p build
-	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON --output-file build/sbom.json requirements/run.txt
-	@echo build/sbom.json
+sbom: $(DEV) ## Write build/sbom.json: what riskd runs with, its hashes, and what needs what (CycloneDX)
+	@$(BIN)/python -m deploy.sbom build/sbom.json
 
 .PHONY: lock
 lock: ## Resolve the requirements anew (needs uv, and npm of .venv)

@@ -134,7 +134,7 @@ class DriftWatch:
                 if source == self._sources.get(domain):
                     continue
                 reference = msgspec.json.decode(file.read_bytes(), type=Reference)
-            except (OSError, msgspec.DecodeError):
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
                 self._watched.pop(domain, None)
                 self._sources.pop(domain, None)
                 continue
@@ -145,7 +145,7 @@ class DriftWatch:
             return
         try:
             row = _DECODER.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return
         watched = self._watched.get(row.domain)
         if watched is not None and len(row.vector) == len(NAMES):

@@ -28,8 +28,14 @@ def private(path: Path) -> BinaryIO:
 def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A file to write whole: whoever reads sees the old one or, at the end, the new one, whenever the machine dies.
 
-    Of one whose writing raises nothing is left.
+    Of one whose writing raises nothing is left. Of a link, what it leads to is replaced; what is no file, a pipe or a
+    device, is written as it comes.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path))
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
     try:
         with _empty(draft, mode) as file:
@@ -61,14 +67,14 @@ def drafting(directory: Path) -> Iterator[Path]:
         with suppress(BlockingIOError):
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for abandoned in directory.glob(f"{DRAFTS}*"):
-                shutil.rmtree(abandoned, ignore_errors=True)
+                _clear(abandoned)
         fcntl.flock(held, fcntl.LOCK_SH)
         draft = directory / f"{DRAFTS}{secrets.token_hex(8)}"
         draft.mkdir(mode=0o700)
         try:
             yield draft
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            _clear(draft)
     finally:
         os.close(held)
 
@@ -91,6 +97,15 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _clear(directory: Path) -> None:
+    """Remove a directory with what is in it, copies of what was read-only too, as far as that can be done."""
+    if not directory.is_symlink():
+        for folder, _, _ in os.walk(directory):
+            with suppress(OSError):
+                Path(folder).chmod(0o700)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _empty(path: Path, mode: int) -> BinaryIO:

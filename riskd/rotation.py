@@ -68,7 +68,7 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
         mark, peppers = read_mark(store), obtain_peppers(settings)
         keyed(store, peppers, mark, NullMeter())
         if len(peppers) - 1 == mark.layers:  # (1)
-            _add(settings)
+            _add(settings, len(peppers))
             peppers = obtain_peppers(settings)
             keyed(store, peppers, mark, NullMeter())
         layer, count, parity = Layer(peppers[-1]), 0, (len(peppers) - 1) % 2
@@ -88,13 +88,13 @@ def _unless_rebuilt(settings: Settings) -> None:
         raise InvalidSettings([Problem("store", "its histories are being made again of the decision log", remedy)])
 
 
-def _add(settings: Settings) -> None:
+def _add(settings: Settings, after: int) -> None:
     path = pepper_file(settings)
     if path is None:
         what = "comes from the environment of each service, which nobody else can change"
         remedy = "append a line of 16 to 64 bytes to it everywhere, restart the services one by one, and rotate again"
         raise InvalidSettings([Problem("RISKD_PEPPER", what, remedy)])
-    add_pepper(path)
+    add_pepper(path, after)
 
 
 @contextmanager

@@ -108,7 +108,7 @@ class Subjects:
             raise _lost()
         try:
             lines, cursor = self._archive.find(self._ages(subject), cursor, size)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise _lost() from None
         return Page(tuple(Exported("decision_log", "", 0.0, line) for line in lines), _LOG + cursor if cursor else b"")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.cli.main import main
-from riskd.config import FIELDS, Secret, explain, load, obtain_peppers
+from riskd.config import FIELDS, Secret, add_pepper, explain, load, obtain_peppers
 from riskd.config.store_url import StoreUrl, read_url, url_problems
 from riskd.core.errors import InvalidSettings
 from riskd.server.json_log import JsonFormatter
@@ -307,6 +308,17 @@ def test_pepper_file(tmp_path: Path) -> None:
     assert obtain_peppers(load(environ={"RISKD_PEPPER": PEPPER[::-1]}, flags=flags)) == [PEPPER[::-1].encode()]
     file.write_text(f"{PEPPER}\n\n  {PEPPER[::-1]}")
     assert obtain_peppers(load(environ={}, flags=flags)) == [PEPPER.encode(), PEPPER[::-1].encode()]
+
+
+def test_a_pepper_is_added_once(tmp_path: Path) -> None:
+    """Of many who want to add one at the same moment one does: two new ones at a time are more than a store takes."""
+    file = tmp_path / "pepper"
+    file.write_text(f"{PEPPER}\n")
+    with ThreadPoolExecutor(8) as pool:
+        for wanted in range(1, 9):
+            list(pool.map(lambda _, before=wanted: add_pepper(file, before), range(8)))
+            peppers = obtain_peppers(load(environ={}, flags={"secrets.pepper_file": str(file)}))
+            assert (len(peppers), len(set(peppers)), peppers[0]) == (wanted + 1, wanted + 1, PEPPER.encode())
 
 
 def test_development_pepper_is_made_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -69,6 +69,16 @@ def test_each_line_counts_once(watch: DriftWatch, tmp_path: Path) -> None:
     assert watch.readings["riskd_drift_rows"] == {("customer",): 400}
 
 
+def test_a_line_that_is_damaged_is_passed_over(watch: DriftWatch, tmp_path: Path) -> None:
+    """Whatever its bytes are; those after it count."""
+    log = write(tmp_path / "log", rows(2, 400), segments=1)
+    (segment,) = log.iterdir()
+    segment.write_bytes(segment.read_bytes().replace(b'"customer"', b'"custom\xffr"', 1))
+    watch.look(0.0)
+
+    assert watch.readings["riskd_drift_rows"] == {("customer",): 399}
+
+
 def test_what_is_little_is_not_told(watch: DriftWatch, tmp_path: Path) -> None:
     """Below `LEAST` rows an index is mostly chance."""
     write(tmp_path / "log", rows(2, int(LEAST) - 1), segments=1)

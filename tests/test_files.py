@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,19 @@ with filling(pathlib.Path(sys.argv[1])) as draft:
     {end}
 """
 """A process that begins to fill a directory, says so, and comes to an end of some kind."""
+READ_ONLY = """
+import os, pathlib, signal
+from riskd.files import drafting
+if not os.getuid():
+    os.setuid(65534)
+with drafting(pathlib.Path()) as draft:
+    (draft / "copy" / "deep").mkdir(parents=True)
+    (draft / "copy" / "deep" / "file").write_text("of it")
+    (draft / "copy" / "deep").chmod(0o555)
+    (draft / "copy").chmod(0o555)
+    {end}
+"""
+"""A process that may not write in what it made."""
 
 
 def half(out: Path, end: str) -> subprocess.Popen[str]:
@@ -75,6 +90,39 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="no room"):
         files.put(path, b"three")
     assert (named(tmp_path), path.read_bytes()) == (["roles"], b"two")
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    """What it leads to is replaced, for all who know it by another name, and made where it was not there yet."""
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "file", tmp_path / "link"
+    link.symlink_to(target)
+    for content in (b"made", b"replaced"):
+        put(link, content)
+        assert link.readlink() == target
+        assert target.read_bytes() == content
+    assert named(tmp_path / "there") == ["file"]
+
+
+def test_what_is_no_file_is_written_and_not_replaced(tmp_path: Path) -> None:
+    """As /dev/null and /dev/stdout are: root would have put a file in their place."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    put(pipe, b"told")
+    assert os.read(reader, 10) == b"told"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert named(tmp_path) == ["pipe"]
+
+
+def test_copies_of_what_is_read_only_go(tmp_path: Path) -> None:
+    """Those of a dead process with the next, its own at its end. Root may do all, so another does it."""
+    tmp_path.chmod(0o777)
+    for end, code, left in (("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, 1), ("pass", 0, 0)):
+        command = [sys.executable, "-c", READ_ONLY.format(end=end)]
+        assert subprocess.run(command, check=False, cwd=tmp_path).returncode == code
+        assert len(named(tmp_path)) == left
 
 
 def test_a_directory_is_filled_at_the_end(tmp_path: Path) -> None:

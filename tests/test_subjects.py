@@ -175,7 +175,9 @@ def test_who_is_not_named_is_refused(office: Office, subject: Subject) -> None:
             ask()
 
 
-@pytest.mark.parametrize("token", [b"x", b"l\xff", b"lx", b"l\x93\x01\x02\x03"])
+@pytest.mark.parametrize(
+    "token", [b"x", b"l\xff", b"lx", b"l\x93\x01\x02\x03", b"l\x93\xa1\xff\x02\x03", b"l\x93\xa1x\x02\xff"]
+)
 def test_a_page_token_that_is_none_is_refused(office: Office, token: bytes) -> None:
     """Whatever comes in its place."""
     with pytest.raises(InvalidSubject):

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from riskd.core.errors import RiskdError
 
 OK: Final = 0
-REFUSED: Final = 1
-MISUSED: Final = 2
+REFUSED: Final = 2
 NOT_AVAILABLE: Final = 3
 _EXIT_CODES: Final = (
-    "exit codes: 0 done; 1 a database cannot be used; 2 refused; 3 there is none, or none could be fetched"
+    "exit codes: 0 done; 2 refused: arguments, settings, or a database that cannot be used; 3 there is none, or none "
+    "could be fetched"
 )
 _DAY: Final = 86_400
 
@@ -142,7 +142,7 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
             f"riskd: {args.address!r} is not an IP address (write it without brackets, port or prefix)",
             file=sys.stderr,
         )
-        return MISUSED
+        return REFUSED
     place, route = _open(args, settings).locate(address, time.time())
     if args.json:
         print_json({"address": address, "place": place, "route": route})

@@ -36,9 +36,14 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, width=WIDE)
 
 
+def plain(text: str) -> str:
+    """A text that came from outside, in one line that moves, colours and names nothing on a terminal."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Print a table for people: figures below each other, and no word cut. A terminal that is too narrow for its
-    columns has a cell a line.
+    """Print a table for people: figures below each other, and no word cut; a cell may have several lines. A terminal
+    that is too narrow for its columns has a cell a line.
     """
     from rich.table import Table
     from rich.text import Text
@@ -48,12 +53,14 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str =
     shown = console()
     if title:
         shown.print(Text(title, "bold"))
+    rows = [["\n".join(map(plain, cell.split("\n"))) for cell in row] for row in rows]
     columns = list(zip(head, *rows, strict=True))
     if (found := fitted(columns, shown.width)) is None:
         label = max(map(len, head))
         for row in rows:
-            told = (f"  {name:{label}}  {cell}" for name, cell in zip(head[1:], row[1:], strict=True) if cell)
-            shown.print(Text("\n".join((f"{head[0]} {row[0]}".strip(), *told))), soft_wrap=True)
+            cells = [cell.replace("\n", ", ") for cell in row]
+            told = (f"  {name:{label}}  {cell}" for name, cell in zip(head[1:], cells[1:], strict=True) if cell)
+            shown.print(Text("\n".join((f"{head[0]} {cells[0]}".strip(), *told))), soft_wrap=True)
         return
     gap, widths = found
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
@@ -97,6 +104,7 @@ def broken(cell: str, width: int) -> str:
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Rows as lines of which the columns line up."""
+    rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

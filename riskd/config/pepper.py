@@ -16,9 +16,12 @@ from riskd.config.settings import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import PEPPER_BYTES
 from riskd.files import put
+from riskd.locks import alone
 
 PEPPER_MOST: Final = 64
 """Longest key of BLAKE2b (RFC 7693)."""
+PATIENCE_S: Final = 10.0
+"""For another process that adds a pepper: it writes one file."""
 
 _LOG: Final = logging.getLogger("riskd.config")
 
@@ -42,14 +45,19 @@ def pepper_file(settings: Settings) -> Path | None:
     return None if settings.secrets.pepper else Path(settings.state.dir) / "pepper"
 
 
-def add_pepper(path: Path) -> None:
-    """Add a new layer, of 32 random bytes in hexadecimal digits. Whoever reads sees the file before or after.
+def add_pepper(path: Path, after: int) -> None:
+    """Add a new layer, of 32 random bytes in hexadecimal digits, to so many peppers; where there are more by now,
+    somebody else has. Whoever reads sees the file before or after.
 
     Raises InvalidSettings when it cannot be written.
     """
     try:
-        content = b"".join(line + b"\n" for line in split(path.read_bytes()))
-        put(path, content + secrets.token_hex(32).encode() + b"\n")
+        with alone(path.with_name(f"{path.name}.lock"), PATIENCE_S) as ours:
+            if not ours:
+                raise InvalidSettings([Problem(str(path), "another process is writing it", "try again")])
+            peppers = split(path.read_bytes())
+            if len(peppers) == after:
+                put(path, b"".join(line + b"\n" for line in (*peppers, secrets.token_hex(32).encode())))
     except OSError as error:
         remedy = "let riskd write it, or add a line of your own, from `openssl rand -hex 32`, and rotate again"
         raise InvalidSettings([Problem(str(path), f"cannot be written: {error.strerror}", remedy)]) from error

@@ -76,7 +76,7 @@ def _records(path: Path) -> Iterator[_Assessed | _Told | _Repeat | _Shadow]:
         with readable(path):
             for line in read_segment(path):
                 yield _DECODER.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidFile([Problem(str(path), f"has a line that is no record: {error}", "set it aside")]) from error
 
 

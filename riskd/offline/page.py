@@ -50,7 +50,7 @@ th, td { padding: .15rem .3rem; } td, tbody th { white-space: normal; } .long { 
 """
 _LONG: Final = 50
 """Letters of a cell from which on it is long."""
-_NUMBER: Final = re.compile(r"[-+≤>]?\s?\d|-?$")
+_NUMBER: Final = re.compile(r"[-+≤<>]?\s?\d|-?$")
 
 
 def document(title: str, body: str) -> str:

@@ -47,7 +47,7 @@ class Log(Struct, frozen=True):
         directory = self.directory.parent if self.directory.name == DECISIONS else self.directory
         try:
             made = msgspec.json.decode((directory / MADE).read_bytes(), type=_Made)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return directory.name
         settings, varied = made.settings, made.varied
         size = f"{settings.users:,} users, {settings.days:g} days"

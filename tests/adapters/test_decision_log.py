@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import gzip
+import io
 import json
 import os
 import resource
@@ -16,18 +17,22 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, read_segments, writer
-from riskd.adapters.decision_log.files import finished
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive, archive, files, read_segments, writer
+from riskd.adapters.decision_log.files import finished, read_segment
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.core.errors import InvalidSettings
 from riskd.meter_memory import MeterMemory
 from tests.faults.disks import largest_file
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 10.0
@@ -298,3 +303,35 @@ def test_packed_segments_are_read_in_their_place(tmp_path: Path) -> None:
     (tmp_path / "2.jsonl.gz").write_bytes(gzip.compress(b"two\nthr"))
     (tmp_path / "3.jsonl").write_bytes(b"four\n")
     assert list(read_segments(tmp_path)) == [b"one", b"two", b"four"]
+
+
+class Growing(io.RawIOBase):
+    """A file as its reader finds it: an empty piece is its end at that moment."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return offset
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        piece = self.pieces.pop(0) if self.pieces else b""
+        memoryview(buffer)[: len(piece)] = piece
+        return len(piece)
+
+
+@pytest.mark.parametrize("reader", ["read_segment", "lines"])
+def test_a_line_that_is_being_written_waits_until_it_is_whole(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it was there, and the rest comes while one reads: the rest is no line, and the next reading has all."""
+    for module in (files, archive):
+        monkeypatch.setattr(module, "opened", lambda _: io.BufferedReader(Growing(b"one\ntw", b"", b"o\n", b"")))
+    read = read_segment if reader == "read_segment" else FileLogArchive(tmp_path, 3600.0, 600.0).lines
+    assert list(read(tmp_path / "1.jsonl")) == [b"one"]

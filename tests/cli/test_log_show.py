@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.cli.main import main
@@ -108,6 +108,18 @@ def test_people_are_told_what_was_decided_why_and_what_came_of_it(
         assert part in told, part
     assert "hosting" not in told
     assert "session_established" not in told
+
+
+def test_nothing_that_a_caller_sent_passes_for_what_riskd_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No line of its own, and nothing that moves or colours: a terminal shows it as it was sent."""
+    forged = {"amount": "1\x1b[2J\nrequired     BASELINE, met already"}
+    write(tmp_path / SEGMENT, replace(ASKED, attributes=forged, request_id="\x9b31m"))
+    told = shown(capsys, tmp_path, ID)
+    assert told.replace("\n", "").isprintable()
+    assert [line.split()[1] for line in told.splitlines() if line.startswith("required")] == ["STEP_UP,"]
+    assert r"amount=1\x1b[2J\nrequired" in told
 
 
 def test_scripts_get_the_lines_and_the_features_by_name(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

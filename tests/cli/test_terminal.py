@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskd.cli.terminal import broken, fitted, print_table
+from riskd.cli.terminal import aligned, broken, fitted, plain, print_table
 
 WORDS = st.text("ab_%1 ", max_size=24)
 TABLES = st.integers(1, 6).flatmap(
@@ -92,3 +92,23 @@ def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setenv("NO_COLOR", "1")
     print_table(("check", "passed"), [("a", "ok"), ("b", "NO")])
     assert not re.search(r"\x1b\[[0-9;]*3\d", capsys.readouterr().out)
+
+
+@given(st.text())
+def test_a_text_from_outside_is_one_line_that_does_nothing_to_a_terminal(text: str) -> None:
+    """Whatever it holds; and what can be printed is as it was."""
+    assert plain(text).isprintable()
+    assert plain(text) == text or not text.isprintable()
+    assert aligned([("name", text)]).isprintable()
+
+
+@pytest.mark.parametrize("columns", [160, 20])
+def test_a_cell_from_outside_does_nothing_to_a_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However wide it is; of several lines none passes for another row."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_table(("name", "told"), [("agent", "\x1b[2J\x9b31mred\u202e\nname DENY")])
+    told = capsys.readouterr().out
+    assert told.replace("\n", "").isprintable()
+    assert not any(line.startswith("name DENY") for line in told.splitlines())

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy import sbom
 from riskd.cli.main import build_parser
 from riskd.config import FIELDS, Settings
 
@@ -209,3 +210,18 @@ def test_no_licence_binds_those_who_use_riskd() -> None:
     assert len(found) > 60
     assert {name: text for name, text in found.items() if not ACCEPTABLE.search(text)} == {}
     assert {name: text for name, text in found.items() if BINDING.search(text)} == {}
+
+
+def test_the_bill_of_materials_says_what_needs_what() -> None:
+    """Every package of the lock, with its hashes, is there because riskd or another one needs it, or to build riskd."""
+    told = sbom.bill()
+    names = {each["bom-ref"]: each["name"] for each in told["components"]}
+    assert all(each["externalReferences"][0]["hashes"] for each in told["components"])
+    needs = {each["ref"]: each["dependsOn"] for each in told["dependencies"]}
+    assert needs.keys() == names.keys() | {sbom.ROOT}
+    builds = {ref for ref, name in names.items() if name == "hatchling"}
+    reached, next_ones = set[str](), {sbom.ROOT, *builds}
+    while next_ones:
+        reached |= next_ones
+        next_ones = {need for ref in next_ones for need in needs[ref]} - reached
+    assert {names[ref] for ref in names.keys() - reached} == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +12,12 @@ import pytest
 
 from riskd.config import data_directory
 from riskd.core.errors import InvalidFile
+from riskd.core.record import encode
 from riskd.offline import decision_rows
 from riskd.offline.drift import log as drift
 from riskd.offline.models import explanation
 from riskd.offline.policies import backtest
+from tests.decision_log import decision, write
 
 PACKED: Final = gzip.compress(b"\0\n" * 1000)
 DAMAGED: Final = {
@@ -39,4 +42,15 @@ def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, re
     segment = tmp_path / "20260101T000000.000000-w0-1.jsonl.gz"
     segment.write_bytes(DAMAGED[damage])
     with pytest.raises(InvalidFile, match=f"{segment}: cannot be read"):
+        READERS[reader](tmp_path)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_line_that_is_no_text_is_no_record(tmp_path: Path, reader: str) -> None:
+    """Bytes that a disk changed are passed over as any line that is none, or refused by name; never a surprise."""
+    line = encode(decision(1, 1.8e9))
+    damaged = line.replace(b'"customer"', b'"custom\xffr"')
+    assert damaged != line
+    write(tmp_path / "20260101T000000.000000-w0-1.jsonl", damaged)
+    with suppress(InvalidFile):
         READERS[reader](tmp_path)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -293,7 +293,14 @@ def _until(condition: object) -> None:
         time.sleep(0.01)
 
 
-def test_a_corrupt_pointer_changes_nothing(host: tuple[Path, str, str]) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda good: good[:20], id="cut"),
+        pytest.param(lambda good: good.replace(b'"key": "', b'"key": "\xff'), id="no text"),
+    ],
+)
+def test_a_corrupt_pointer_changes_nothing(host: tuple[Path, str, str], damage: Callable[[bytes], bytes]) -> None:
     """A damaged file of activations is told, processes go on with what they have, and come back when it is mended."""
     state, first, second = host
     releases(state).activate(whole(first))
@@ -302,7 +309,7 @@ def test_a_corrupt_pointer_changes_nothing(host: tuple[Path, str, str]) -> None:
     pointer = state / "releases" / "activations.json"
     with process(state, "a", refused) as installed:
         good = pointer.read_bytes()
-        pointer.write_bytes(good[:20])
+        pointer.write_bytes(damage(good))
         _until(lambda: refused)
         with pytest.raises(RiskdError, match="cannot be used"):
             releases(state).activate(whole(second))

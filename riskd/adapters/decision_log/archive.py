@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import PACKED, UNREADABLE, finished, opened, segments, stamp, whole
+from riskd.adapters.decision_log.files import PACKED, UNREADABLE, finished, lines_of, opened, segments, stamp, whole
 from riskd.adapters.decision_log.rewriting import RATE, concerning, due, head, rewrite
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import Problem, Unavailable
@@ -67,7 +67,7 @@ class _Kept(Struct, frozen=True):
 
 
 _Document = TypeVar("_Document", Erasure, _Kept)
-_CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, int, int])
+_CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, int, Annotated[int, Meta(ge=0, lt=1 << 62)]])
 
 
 class FileLogArchive:
@@ -126,7 +126,7 @@ class FileLogArchive:
                     number = path.stat().st_ino
                     at = offset if (path.name, number) == (name, inode) else 0
                     segment.seek(at)
-                    for line in segment:
+                    for line in lines_of(segment):
                         if len(found) == limit or left <= 0:
                             return found, msgspec.msgpack.encode((path.name, number, at))
                         ours = head(line) if any(mark in line for mark in marks) else None
@@ -149,7 +149,7 @@ class FileLogArchive:
         wanted, at = concerning((entry for _, entry in self._erasures()), path.name), start
         with opened(path) as segment:
             segment.seek(start)
-            for line in segment:
+            for line in lines_of(segment):
                 ours = head(line) if wanted else None
                 gone = ours is not None and due(wanted.get(ours.place, []), path.name, at)
                 at += len(line)
@@ -292,7 +292,7 @@ def _decoded(file: Path, kind: type[_Document]) -> _Document:
     """A file that `put` wrote. Raises OSError, also for what it did not write."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise OSError(0, f"not written by riskd: {error}", str(file)) from error
 
 

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Final
 
@@ -96,6 +96,15 @@ def finished(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def lines_of(segment: BufferedIOBase) -> Iterator[bytes]:
+    """Every line of an open segment. One without its newline is the last: where its writer is in the middle of it, the
+    rest that comes at the next reading is no line."""
+    for line in segment:
+        yield line
+        if not line.endswith(b"\n"):
+            return
+
+
 def whole(line: bytes) -> bool:
     """False for a line that a power loss tore: no newline, or zeros where data never reached the disk."""
     return line.endswith(b"\n") and b"\0" not in line
@@ -116,6 +125,6 @@ def read_segment(path: Path) -> Iterator[bytes]:
     Lines that a power loss tore (no newline, or zeros where data never reached the disk) are left out.
     """
     with opened(path) as segment:
-        for line in segment:
+        for line in lines_of(segment):
             if whole(line):
                 yield line[:-1]

@@ -43,7 +43,7 @@ def head(line: bytes) -> Head | None:
     """Whose a line is; None for what is no record."""
     try:
         return _HEADS.decode(line) if whole(line) else None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

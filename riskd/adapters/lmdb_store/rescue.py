@@ -40,7 +40,7 @@ def due_until(path: Path) -> float | None:
     """When the store at a path took the place of a damaged one whose histories are not back yet, epoch seconds."""
     try:
         left = msgspec.json.decode(note(path).read_bytes(), type=_Note)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     return None if left.damaged == _inode(path / DATA) else left.until
 

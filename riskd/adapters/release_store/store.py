@@ -203,7 +203,7 @@ def _read(path: Path, kind: type[_Document]) -> _Document | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unavailable([_disk(path, error)]) from error
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import moment
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
+from riskd.cli.terminal import plain
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -149,4 +150,4 @@ def _cell(value: object) -> str:
     """A value for people: of a moment that begins a day, the day."""
     if isinstance(value, datetime) and value.time() == time.min:
         return value.date().isoformat()
-    return "" if value is None else str(value)
+    return "" if value is None else plain(str(value))

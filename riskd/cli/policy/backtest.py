@@ -172,14 +172,10 @@ def _row(name: str, group: Group) -> Sequence[str]:
         f"{group.stricter:,}",
         f"{group.laxer:,}",
         f"{recorded.challenged:,} -> {candidate.challenged:,}",
-        _both(recorded.friction.share, candidate.friction.share),
-        _both(recorded.recall.share, candidate.recall.share),
-        _both(recorded.precision.share, candidate.precision.share),
+        log.moved(recorded.friction.share, candidate.friction.share),
+        log.moved(recorded.recall.share, candidate.recall.share),
+        log.moved(recorded.precision.share, candidate.precision.share),
     )
-
-
-def _both(before: float | None, after: float | None) -> str:
-    return "-" if before is None or after is None else f"{before * 100:.3g} -> {after * 100:.3g} %"
 
 
 def _tiers(domain: DomainReport) -> list[str]:

@@ -115,3 +115,8 @@ def read_policies(
     if problems:
         raise InvalidPolicy(problems)
     return [found[domain][0] for domain in chosen], tuple(found[domain][1] for domain in chosen)
+
+
+def moved(before: float | None, after: float | None) -> str:
+    """A share as it was and as it would be, for people: `8.96 -> 6.1 %`; `-` where there is none."""
+    return "-" if before is None or after is None else f"{before * 100:.3g} -> {after * 100:.3g} %"

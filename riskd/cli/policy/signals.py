@@ -91,10 +91,6 @@ def _row(each: Worth, decisions: int) -> tuple[str, ...]:
         f"{each.stricter:,}",
         f"{each.laxer:,}",
         f"{before.challenged:,} -> {after.challenged:,}",
-        _both(before.friction.share, after.friction.share),
-        _both(before.recall.share, after.recall.share),
+        log.moved(before.friction.share, after.friction.share),
+        log.moved(before.recall.share, after.recall.share),
     )
-
-
-def _both(before: float | None, after: float | None) -> str:
-    return "" if before is None or after is None else f"{before:.2%} -> {after:.2%}"

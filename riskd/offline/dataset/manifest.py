@@ -53,7 +53,7 @@ def read(target: Target) -> Manifest | None:
         return None
     try:
         found = msgspec.json.decode(content, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         what = f"was not written by riskd: {error}"
         raise InvalidFile([Problem(f"{target.name}/{FILE}", what, "name another directory")]) from error
     if found.format != FORMAT or not 0 < found.buckets <= MOST:

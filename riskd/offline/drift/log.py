@@ -131,7 +131,7 @@ def batches(path: Path, span: Span, left_out: Counter[str]) -> Iterator[tuple[st
             continue
         try:
             row = _DECODER.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             left_out["unreadable"] += 1
             continue
         if row.domain not in waiting:

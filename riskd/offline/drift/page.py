@@ -13,6 +13,8 @@ from riskd.wording import quantity
 
 PICTURES: Final = 12
 """Signals of a domain that get a picture."""
+RAREST: Final = 0.0001
+"""A smaller chance is told as smaller: it is none, of however many signals."""
 _WORDS: Final = """
 <p><small><b>Index</b>: the population stability index over all rows; <b>by chance</b> is what it is on average where
 nothing has changed, and <b>chance</b> how often it would be as large then (Yurdakul 2018, with the design effects of
@@ -64,7 +66,7 @@ def cells(signal: Signal) -> tuple[str, ...]:
         f"{signal.shift:.3f}" if signal.since is not None else "",
         f"{signal.index:.4f}",
         f"{signal.noise:.4f}",
-        f"{signal.chance:.2g}",
+        f"{signal.chance:.2g}" if signal.chance >= RAREST else f"< {RAREST}",
         f"{signal.distance:.3f}",
         f"{signal.missing_before:.1%} → {signal.missing_now:.1%}",
     )

@@ -153,7 +153,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _decoded(line: bytes) -> AssessmentRecord | None:
     try:
         return _DECODER.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -202,7 +202,7 @@ def marks_in(file: Path) -> dict[str, Mark]:
         return _BOOKMARK.decode(file.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         remedy = "name a file that `riskd log export --bookmark` wrote, or one that is not there yet"
         raise InvalidFile([Problem(str(file), f"is no bookmark: {error}", remedy)]) from error
 

@@ -153,7 +153,7 @@ def read_made(directory: Path) -> Made:
     path = directory / MADE
     try:
         return msgspec.json.decode(path.read_bytes(), type=Made)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise InvalidSettings([Problem(str(path), f"tells of no world: {why}", "simulate one with --out")]) from error
 

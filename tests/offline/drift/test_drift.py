@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from scipy import stats
 
 from riskd.adapters.decision_log import FileLogArchive
@@ -21,8 +22,9 @@ from riskd.offline.dataset.target import Target
 from riskd.offline.drift.bins import DAY, SCORE, Batch, Bins, bins_for, cuts_of, reference, scored, thinned
 from riskd.offline.drift.compare import Drift, compare
 from riskd.offline.drift.log import Against, Source, Span, count, sample
-from riskd.offline.drift.page import page
+from riskd.offline.drift.page import HEAD, cells, page
 from riskd.offline.drift.statistics import ALPHA, chance_of, chi_square_beyond, design_effects, holm, since
+from riskd.offline.page import are_figures
 from tests.offline.drift.world import BEGIN, BUNDLE, MODEL, Shift, rows, write
 
 CUSTOMERS = Span(domains=("customer",))
@@ -60,6 +62,17 @@ def test_a_shifted_signal_is_named_with_its_day(usual: Reference, shift: Shift) 
     assert named[shift.signal].since == BEGIN + shift.day * DAY
     if shift.missing:
         assert named[shift.signal].missing_now > named[shift.signal].missing_before + 0.1
+
+
+@pytest.mark.parametrize(
+    ("chance", "told"), [(1.0, "1"), (0.0123, "0.012"), (0.0001, "0.0001"), (0.00009, "< 0.0001"), (8e-70, "< 0.0001")]
+)
+def test_a_chance_is_told_as_far_as_it_says_anything(usual: Reference, chance: float, told: str) -> None:
+    """What is smaller than all that could matter is told as smaller, and stands in its column as a figure."""
+    signal = replace(drift(usual, rows(3, 500)).signals[0], chance=chance)
+    row = cells(signal)
+    assert row[HEAD.index("chance")] == told
+    assert are_figures([told])
 
 
 def test_a_log_that_did_not_change_is_seldom_blamed(usual: Reference) -> None:

@@ -211,9 +211,10 @@ def test_a_bookmark_comes_back_as_it_was(tmp_path: Path) -> None:
     assert marks_in(tmp_path / "bookmark") == {}
     keep(marks, tmp_path / "bookmark")
     assert marks_in(tmp_path / "bookmark") == marks
-    (tmp_path / "bookmark").write_text("[]")
-    with pytest.raises(InvalidFile, match="is no bookmark"):
-        marks_in(tmp_path / "bookmark")
+    for content in (b"[]", b'{"\xff":[]}'):
+        (tmp_path / "bookmark").write_bytes(content)
+        with pytest.raises(InvalidFile, match="is no bookmark"):
+            marks_in(tmp_path / "bookmark")
 
 
 @pytest.fixture

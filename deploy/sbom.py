@@ -1,0 +1,60 @@
+"""The bill of materials, as CycloneDX: python -m deploy.sbom BUILD/SBOM.json
+
+What riskd runs with and its hashes are what the lock says; which package needs which, and under which licence each
+comes, is what this environment says, in which all of it is installed. cyclonedx-py reads either, and neither for both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+LOCK: Final = "requirements/run.txt"
+ROOT: Final = "root-component"
+"""What the tool calls riskd itself."""
+
+
+def told_by(*command: str) -> dict[str, Any]:
+    """What cyclonedx-py says, reproducibly."""
+    tool = Path(sys.executable).with_name("cyclonedx-py")
+    how = ("--pyproject", "pyproject.toml", "--output-reproducible", "--of", "JSON")
+    quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([tool, *command[:1], *how, *command[1:]], env=quiet, capture_output=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def normal(name: str) -> str:
+    """A package's name as all who mean it agree upon (PEP 503)."""
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def bill() -> dict[str, Any]:
+    """The whole. Of a package that is locked in another version for each Python, this environment has one: what it says
+    is said of all."""
+    bill, environment = told_by("requirements", LOCK), told_by("environment", sys.executable)
+    installed = {normal(each["name"]): each for each in environment["components"]}
+    locked: dict[str, list[str]] = {ROOT: [ROOT]}
+    for each in bill["components"]:
+        known = installed[normal(each["name"])]
+        locked.setdefault(known["bom-ref"], []).append(each["bom-ref"])
+        each |= {key: known[key] for key in ("description", "licenses") if key in known}
+    needs = {each["ref"]: each.get("dependsOn", ()) for each in environment["dependencies"]}
+    bill["dependencies"] = [
+        {"ref": ref, "dependsOn": sorted(need for other in needs[known] for need in locked.get(other, ()))}
+        for known, refs in locked.items()
+        for ref in refs
+    ]
+    return bill
+
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(bill(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(out)
