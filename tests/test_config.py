@@ -270,6 +270,26 @@ def test_paths_follow_the_state_directory() -> None:
     assert (settings.store.path, settings.geo.dir) == ("/var/lib/riskd/store", "/geo")
 
 
+PATHS = [key for key, field in FIELDS.items() if field.reads or field.name in ("dir", "path", "socket", "dataset")]
+
+
+@pytest.mark.parametrize("prefix", ["~/", ""])
+def test_every_path_is_absolute(prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who serves may run in another directory than who wrote the settings, and `~` is a home; an URL stays."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for key in PATHS:
+        if FIELDS[key].reads == "dir":
+            (tmp_path / key).mkdir()
+        elif FIELDS[key].reads:
+            (tmp_path / key).write_text(PEPPER)
+    others = {"store.kind": "redis", "store.url": "rediss://a", "subjects.serve": "off", "release.serve": "off"}
+    settings = load(environ={}, flags={**others, **{key: f"{prefix}{key}" for key in PATHS}})
+    said = {key: getattr(getattr(settings, FIELDS[key].section), FIELDS[key].name) for key in PATHS}
+    assert said == {key: str(tmp_path / key) for key in PATHS}
+    assert load(environ={}, flags={"log.dataset": "s3://bucket/log"}).log.dataset == "s3://bucket/log"
+
+
 @given(st.binary(min_size=16, max_size=64))
 def test_a_secret_does_not_show(value: bytes) -> None:
     """Neither repr nor JSON of settings has the pepper in it."""
