@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from riskd.cli.main import main
 from riskd.config import FIELDS, Secret, explain, load, obtain_peppers
+from riskd.config.sources import CONFIG_BYTES
 from riskd.config.store_url import StoreUrl, read_url, url_problems
 from riskd.core.errors import InvalidSettings
 from riskd.server.json_log import JsonFormatter
@@ -66,6 +67,7 @@ MISTAKES: dict[str, Case] = {
     ),
     "not TOML": ("[server\n", {}, {}, "{file}:1:8: "),
     "not UTF-8": (b"\xff", {}, {}, "{file}: byte 0 is not UTF-8"),
+    "too large": ("#" * (CONFIG_BYTES + 1), {}, {}, "{file}: 1048577 bytes are too many (keep it below 1048576)"),
     "no such file": (None, {}, {}, "{file}: No such file or directory"),
     "variable out of range": (
         "",
