@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from riskd.cli.main import main
 from riskd.config import FIELDS, Secret, add_pepper, explain, load, obtain_peppers
+from riskd.config.sources import CONFIG_BYTES
 from riskd.config.store_url import StoreUrl, read_url, url_problems
 from riskd.core.errors import InvalidSettings
 from riskd.server.json_log import JsonFormatter
@@ -67,6 +68,7 @@ MISTAKES: dict[str, Case] = {
     ),
     "not TOML": ("[server\n", {}, {}, "{file}:1:8: "),
     "not UTF-8": (b"\xff", {}, {}, "{file}: byte 0 is not UTF-8"),
+    "too large": ("#" * (CONFIG_BYTES + 1), {}, {}, "{file}: 1048577 bytes are too many (keep it below 1048576)"),
     "no such file": (None, {}, {}, "{file}: No such file or directory"),
     "variable out of range": (
         "",
@@ -269,6 +271,26 @@ def test_paths_follow_the_state_directory() -> None:
     assert settings.geo.dir == "/data/riskd/geo"
     settings = load(environ={"RISKD_STATE__DIR": "/var/lib/riskd", "RISKD_GEO_DIR": "/geo", "XDG_DATA_HOME": "/data"})
     assert (settings.store.path, settings.geo.dir) == ("/var/lib/riskd/store", "/geo")
+
+
+PATHS = [key for key, field in FIELDS.items() if field.reads or field.name in ("dir", "path", "socket", "dataset")]
+
+
+@pytest.mark.parametrize("prefix", ["~/", ""])
+def test_every_path_is_absolute(prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who serves may run in another directory than who wrote the settings, and `~` is a home; an URL stays."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for key in PATHS:
+        if FIELDS[key].reads == "dir":
+            (tmp_path / key).mkdir()
+        elif FIELDS[key].reads:
+            (tmp_path / key).write_text(PEPPER)
+    others = {"store.kind": "redis", "store.url": "rediss://a", "subjects.serve": "off", "release.serve": "off"}
+    settings = load(environ={}, flags={**others, **{key: f"{prefix}{key}" for key in PATHS}})
+    said = {key: getattr(getattr(settings, FIELDS[key].section), FIELDS[key].name) for key in PATHS}
+    assert said == {key: str(tmp_path / key) for key in PATHS}
+    assert load(environ={}, flags={"log.dataset": "s3://bucket/log"}).log.dataset == "s3://bucket/log"
 
 
 @given(st.binary(min_size=16, max_size=64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import count
 
 import msgspec
 import pytest
@@ -95,6 +96,23 @@ def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release
     (line,) = log(engine).records()
     assert isinstance(line, record.RepeatRecord)
     assert (line.id, line.release) == (answer.id, release.id)
+
+
+def test_one_answer_in_sixteen_says_why_although_nobody_asked(parts: Parts, release: Release) -> None:
+    """By a digit of its id, so that analysts see what moves the score where nothing rose, too; who asks is told
+    always."""
+    hours = count()
+    engine = Engine(replace(parts, clock=lambda: NOW + 3600.0 * next(hours)), release)
+    for number in range(160):
+        engine.assess(replace(LOGIN, subject=f"u-{number}", credential_result="succeeded"))
+    engine.assess(replace(LOGIN, subject="asked", credential_result="succeeded"), explain=True)
+    *lines, asked = [line for line in log(engine).records() if isinstance(line, record.AssessmentRecord)]
+    assert {line.tier for line in (*lines, asked)} == {"BASELINE"}
+    explained = [line.id for line in lines if line.contributions is not None]
+    assert explained == [line.id for line in lines if line.id.endswith("0")]
+    assert 3 <= len(explained) <= 20
+    assert not asked.id.endswith("0")
+    assert set(asked.contributions or ()) == set(NAMES)
 
 
 def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release) -> None:

@@ -22,7 +22,7 @@ from riskd.core.errors import InvalidSubject, Problem, Unavailable, UnknownAsses
 from riskd.core.history import DAY, WEEK
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import short
-from riskd.core.recall import PROFILE, RECEIPT, SHARE
+from riskd.core.recall import ACTIVITY, PROFILE, RECEIPT, SHARE
 from riskd.core.stored import PLACE, Change
 from riskd.ports import HistoryStore
 from riskd.subjects import Subject
@@ -134,6 +134,16 @@ def test_a_summary_says_what_support_needs(office: Office) -> None:
     assert (newest.id, newest.journey, newest.reported) == (latest.id, "recovery", ("challenge_failed",))
 
 
+def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the digits of their ids, those of the latest assessments are told, the newest first."""
+    monkeypatch.setattr("riskd.subjects.OPEN", 3)
+    given_out = []
+    for _ in range(9):
+        given_out.append(office.sign_in("anne").id)
+        office.now += DAY
+    assert [receipt.id for receipt in office.subjects.summary(named("anne")).open] == given_out[:-4:-1]
+
+
 def test_a_stranger_has_an_empty_summary(office: Office) -> None:
     """Of whom nothing is kept there is nothing to tell, to export or to erase; that is no error."""
     told = office.subjects.summary(named("nobody"))
@@ -151,6 +161,33 @@ def test_the_answer_says_what_went(office: Office) -> None:
     assert sum(gone[kind] for kind in ("profile", "activity", "receipt", "reply", "share")) == held
     assert gone["device_profile"] == gone["share"] > 0
     assert sum(office.erase("anne").values()) == 0
+
+
+def test_what_was_tried_on_a_device_goes_with_its_last_subject(office: Office) -> None:
+    """It says who tried, and when: it stays for as long as the device has taught somebody else, and no longer."""
+    tried = PSEUDONYMS.digest("", "customer", "device", "laptop-1") + ACTIVITY
+    office.sign_in("anne")
+    office.sign_in("bert")
+    before = office.records()[tried]
+    assert office.erase("anne")["device_activity"] == 0
+    assert office.records()[tried] == before
+    assert office.erase("bert")["device_activity"] == 1
+    assert tried not in office.records()
+
+
+def test_however_much_is_kept_all_of_it_goes(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a subject with many more records than are erased in one go nothing is left; where the time is over before, the
+    caller hears of it, and has it done by asking again."""
+    monkeypatch.setattr("riskd.subjects.PAGE", 2)
+    for _ in range(12):
+        office.sign_in("anne")
+    held = len(office.of("anne"))
+    with pytest.raises(Unavailable):
+        office.subjects.erase(named("anne"), 0.0)
+    assert held > len(office.of("anne")) > 0
+    assert office.archive.state().erasures == 0, "nothing is promised"
+    office.erase("anne")
+    assert office.of("anne") == {}
 
 
 def test_what_waits_for_the_sweep_goes_too(office: Office) -> None:

@@ -249,7 +249,11 @@ def _placed(settings: Settings) -> Settings:
             dir=_absolute(release.dir) or f"{state}/releases",
             socket=_absolute(release.socket) or f"{state}/releases.sock",
         ),
-        log=replace(log, dir=_absolute(log.dir) or f"{state}/decisions"),
+        log=replace(
+            log,
+            dir=_absolute(log.dir) or f"{state}/decisions",
+            dataset=log.dataset if "://" in log.dataset else _absolute(log.dataset),
+        ),
         subjects=replace(settings.subjects, socket=_absolute(settings.subjects.socket) or f"{state}/subjects.sock"),
         secrets=replace(
             settings.secrets,

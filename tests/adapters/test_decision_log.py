@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -242,6 +243,28 @@ def test_full_disk_is_told_undone_and_recovered_from(tmp_path: Path) -> None:
             assert not log.append(b"nor does this")
         eventually(lambda: log.append(b"last"))
     assert list(read_segments(tmp_path)) == [b"first", b"last"]
+
+
+def test_who_makes_room_is_not_kept_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that was full for a moment is written again a tenth of a second later, and however long it was full, five
+    seconds later at most."""
+    now = time.monotonic()
+    monkeypatch.setattr(writer, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def waited(full_s: float) -> float:
+        nonlocal now
+        until = now + full_s
+        with largest_file(held(tmp_path)):
+            while now < until:
+                assert not log.append(b"no room")
+                now += 0.05
+        while not log.append(b"room"):
+            now += 0.05
+        return now - until
+
+    with closing(opened(tmp_path)) as log:
+        assert log.append(b"first")
+        assert [waited(0.01) < 0.2, waited(60.0) < 5.2, waited(0.01) < 0.2] == [True, True, True]
 
 
 def test_lost_directory_is_recovered_from(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from riskd.server.identity.callers import (
     new_token,
     token_hash,
 )
-from riskd.server.identity.callers_file import InvalidCallers, read_callers
+from riskd.server.identity.callers_file import FILE_BYTES, InvalidCallers, read_callers
 
 DIGEST = "ab" * 32
 GOOD = f'token_sha256 = ["{DIGEST}"]\nmethods = ["assessor"]\ntenants = ["acme"]\n'
@@ -40,6 +40,11 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "no 'asessor' (did you mean assessor?)",
     ),
     "no list": (f"[web]\n{GOOD}".replace('["acme"]', '"acme"'), "[web] tenants: is no list of texts (write tenants = "),
+    "a number among texts": (
+        f"[web]\n{GOOD}".replace('["acme"]', '["acme", 1]'),
+        '[web] tenants: is no list of texts (write tenants = ["..."])',
+    ),
+    "too large": ("#" * (FILE_BYTES + 1), "bytes are too many"),
     "releases for some tenants": (
         f"[web]\n{GOOD}".replace("assessor", "releaser"),
         '[web] tenants: releases decide for every tenant, and this caller is bound to some (write ["*"]',

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec import Struct
 
 from riskd.adapters.decision_log import FileLogArchive, read_segments, segments
 from riskd.cli.main import main
+from riskd.config import Settings
 from riskd.core import record
+from riskd.core.errors import InvalidFile
+from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
+from riskd.offline.rerun.run import Plan, run
+from riskd.progress import Progress
+from riskd.rebuild.order import Line
 from tests.decision_log import write
 from tests.doubles import ListLog
 from tests.offline.town import lived
@@ -112,6 +123,26 @@ def test_a_replay_that_was_broken_off_leaves_nothing(replayed: Replayed, monkeyp
     assert replayed.run("--processes", "1") == (130, {})
     assert list(replayed.out.iterdir()) == []
     assert replayed.run("--processes", "1")[0] == 0
+
+
+class Fatal(Struct, frozen=True):
+    """A log that whoever reads it dies of, as of its memory."""
+
+    def size(self) -> int:
+        return 1
+
+    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield from ()
+
+
+@pytest.mark.slow
+def test_a_process_that_was_ended_is_told_and_nothing_is_left(replayed: Replayed) -> None:
+    """The kernel takes one for its memory: the replay ends with a problem, it does not wait for an answer."""
+    plan = Plan(source=Fatal(), settings=Settings(), out=replayed.out, named=True)
+    with pytest.raises(InvalidFile, match="a process that replayed was ended"):
+        run(plan, [Share(0, 2), Share(1, 2)], lambda _: None)
+    assert not replayed.out.exists() or list(replayed.out.iterdir()) == []
 
 
 @pytest.mark.parametrize("bucket", ["0/2", "3/2", "1", "a/b", "1/1000"])

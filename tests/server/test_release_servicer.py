@@ -1,0 +1,136 @@
+"""ReleaseService's own part: pages, what a wish may say, and the time that is left; of releases that keep wishes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from riskd._proto.riskd.v1 import release_pb2
+from riskd.core.errors import InvalidRelease
+from riskd.core.lineup import WHOLE, Activation, Kept, Wish
+from riskd.releases import Activated
+from riskd.server.faults import DeadlinePassed
+from riskd.server.release_servicer import ACTOR, MARGIN, PAGE, REASON, ReleaseServicer
+
+NAMES: Final = [f"{number:016x}" for number in range(PAGE + 3)]
+ACTIVE: Final = Activation(number=7, key="k", release=NAMES[1], actor="sre", reason="", time=1.0)
+Request = release_pb2.ActivateReleaseRequest | release_pb2.RollbackReleaseRequest
+
+
+class Asked:
+    """Releases of a host that only keep what is wished."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.wishes: list[tuple[Wish | tuple[str, str], float]] = []
+
+    def find(self, release: str) -> Kept:
+        return Kept(id=release, created=1.0, actor="", reason="", models={})
+
+    def all(self) -> list[Kept]:
+        return [self.find(name) for name in self.names]
+
+    def active(self) -> Activation | None:
+        return ACTIVE if self.names else None
+
+    def activate(self, wish: Wish, timeout: float) -> Activated:
+        self.wishes.append((wish, timeout))
+        return Activated(ACTIVE, ("worker-2",))
+
+    def rollback(self, actor: str, reason: str, timeout: float) -> Activated:
+        self.wishes.append(((actor, reason), timeout))
+        return Activated(ACTIVE)
+
+
+class Left:
+    """A caller who waits for so many seconds more."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        self.seconds = seconds
+
+    def time_remaining(self) -> float:
+        return self.seconds
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, PAGE, PAGE + 1, PAGE + 3])
+@pytest.mark.parametrize("size", [-1, 0, 1, 2, 5, PAGE, PAGE + 2])
+def test_pages_of_any_size_together_name_each_release_once(count: int, size: int) -> None:
+    """In their order, no page longer than was asked for or than a page may be; and each says what is active."""
+    servicer, token, found = ReleaseServicer(Asked(NAMES[:count])), "", list[str]()
+    while True:
+        asked = release_pb2.ListReleasesRequest(page_size=size, page_token=token)
+        page = servicer.list_releases(asked, Left())
+        assert len(page.releases) <= (min(size, PAGE) if size > 0 else PAGE)
+        assert page.activation.number == (ACTIVE.number if count else 0)
+        found += [each.release_id for each in page.releases]
+        token = page.next_page_token
+        if not token:
+            break
+        assert page.releases
+    assert found == NAMES[:count]
+
+
+def test_a_page_token_of_another_list_is_refused() -> None:
+    """A release that has gone since is in no place from which to go on."""
+    with pytest.raises(InvalidRelease, match="page_token"):
+        ReleaseServicer(Asked(NAMES)).list_releases(release_pb2.ListReleasesRequest(page_token="gone"), Left())
+
+
+def asked_of(servicer: ReleaseServicer, request: Request, call: Left) -> object:
+    if isinstance(request, release_pb2.ActivateReleaseRequest):
+        return servicer.activate_release(request, call)
+    return servicer.rollback_release(request, call)
+
+
+CHANGES: Final[dict[str, Callable[[str, str], Request]]] = {
+    "activate": lambda actor, reason: release_pb2.ActivateReleaseRequest(
+        release_id=NAMES[0], actor=actor, reason=reason
+    ),
+    "rollback": lambda actor, reason: release_pb2.RollbackReleaseRequest(actor=actor, reason=reason),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_who_wants_a_change_is_said_and_in_few_words(change: Callable[[str, str], Request]) -> None:
+    """It is kept beside the release: never empty, and bounded. Each mistake is told at once, and nothing is begun."""
+    releases = Asked(NAMES)
+    for actor, reason, count in (
+        ("", "", 1),
+        ("a" * (ACTOR + 1), "", 1),
+        ("a", "r" * (REASON + 1), 1),
+        ("", "r" * (REASON + 1), 2),
+    ):
+        with pytest.raises(InvalidRelease) as refused:
+            asked_of(ReleaseServicer(releases), change(actor, reason), Left())
+        assert len(refused.value.problems) == count
+    assert releases.wishes == []
+    asked_of(ReleaseServicer(releases), change("a" * ACTOR, "r" * REASON), Left())
+    assert len(releases.wishes) == 1
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_leaves_time_for_its_answer(change: Callable[[str, str], Request]) -> None:
+    """What the caller allows, less a margin: who is told of a failure after the deadline does not hear of it. Where
+    there is no time nothing is begun."""
+    releases = Asked(NAMES)
+    asked_of(ReleaseServicer(releases), change("sre", ""), Left(2.0))
+    ((_, timeout),) = releases.wishes
+    assert timeout == 2.0 - MARGIN
+    with pytest.raises(DeadlinePassed):
+        asked_of(ReleaseServicer(releases), change("sre", ""), Left(MARGIN))
+    assert len(releases.wishes) == 1
+
+
+@pytest.mark.parametrize(("percent", "wished"), [(0.0, WHOLE), (5.0, 5.0), (100.0, 100.0)])
+def test_a_release_without_a_share_is_meant_as_a_whole(percent: float, wished: float) -> None:
+    """And the answer names who has not swapped yet."""
+    releases = Asked(NAMES)
+    request = release_pb2.ActivateReleaseRequest(
+        release_id=NAMES[0], percent=percent, actor="sre", reason="why", shadow=True
+    )
+    answer = ReleaseServicer(releases).activate_release(request, Left())
+    ((wish, _),) = releases.wishes
+    assert wish == Wish(release=NAMES[0], percent=wished, shadow=True, actor="sre", reason="why")
+    assert (answer.activation.number, list(answer.late_processes)) == (ACTIVE.number, ["worker-2"])
