@@ -328,6 +328,17 @@ def test_packed_segments_are_read_in_their_place(tmp_path: Path) -> None:
     assert list(read_segments(tmp_path)) == [b"one", b"two", b"four"]
 
 
+def test_a_segment_that_is_being_packed_is_read_once(tmp_path: Path) -> None:
+    """Whoever packs it writes beside it until all is there: until then the one that is whole is read, and no other."""
+    content = b"one\ntwo\n"
+    (tmp_path / "1.jsonl").write_bytes(content)
+    for so_far in (b"", gzip.compress(content)[:-9], gzip.compress(content)):
+        (tmp_path / "1.jsonl.gz").write_bytes(so_far)
+        assert list(read_segments(tmp_path)) == [b"one", b"two"]
+    (tmp_path / "1.jsonl").unlink()
+    assert list(read_segments(tmp_path)) == [b"one", b"two"]
+
+
 class Growing(io.RawIOBase):
     """A file as its reader finds it: an empty piece is its end at that moment."""
 

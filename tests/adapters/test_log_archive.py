@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -238,6 +239,19 @@ def test_torn_lines_go_along(desk: Desk) -> None:
 
     assert desk.compact() == Compacted(1, 4, 0)
     assert segments(desk.directory)[0].read_bytes() == line(BERT, 2) + b"\n"
+
+
+def test_the_erased_leave_a_copy_too(desk: Desk) -> None:
+    """A segment that was packed and kept all the same is read once, but erased in both its files, and counted so."""
+    desk.written(line(ANNE, 1), line(BERT, 2))
+    (segment,) = segments(desk.directory)
+    copy = segment.with_name(f"{segment.name}.gz")
+    copy.write_bytes(gzip.compress(segment.read_bytes()))
+    os.utime(copy, (desk.now, desk.now))
+    desk.archive.forget([ANNE])
+
+    assert desk.compact() == Compacted(2, 2, 0)
+    assert gzip.decompress(copy.read_bytes()) == segment.read_bytes() == line(BERT, 2) + b"\n"
 
 
 def test_what_a_dead_compaction_left_is_in_nobodys_way(desk: Desk) -> None:

@@ -21,7 +21,17 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log.erasure import Erasure
-from riskd.adapters.decision_log.files import PACKED, UNREADABLE, finished, lines_of, opened, segments, stamp, whole
+from riskd.adapters.decision_log.files import (
+    PACKED,
+    UNREADABLE,
+    finished,
+    lines_of,
+    opened,
+    segment_files,
+    segments,
+    stamp,
+    whole,
+)
 from riskd.adapters.decision_log.rewriting import RATE, concerning, due, head, rewrite
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import Problem, Unavailable
@@ -275,7 +285,7 @@ def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
 
 
 def _sizes(directory: Path) -> Iterator[tuple[Path, int]]:
-    for path in segments(directory):
+    for path in segment_files(directory):
         with suppress(FileNotFoundError):
             yield path, path.stat().st_size
 

@@ -30,9 +30,17 @@ def stamp(moment: float) -> str:
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}.{int(fraction * 1e6):06d}"
 
 
-def segments(directory: Path) -> list[Path]:
-    """Every segment in a directory, packed ones included, in the order in which they were begun."""
+def segment_files(directory: Path) -> list[Path]:
+    """Every file in a directory that is a segment or a packed one, in the order in which they were begun."""
     return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
+
+
+def segments(directory: Path) -> list[Path]:
+    """Every segment in a directory once, in the order in which they were begun. A packed file counts once it is alone:
+    until then somebody may be in the middle of it."""
+    found = segment_files(directory)
+    there = set(found)
+    return [path for path in found if path.suffix != PACKED or path.with_suffix("") not in there]
 
 
 def log_in(directory: Path) -> Path:

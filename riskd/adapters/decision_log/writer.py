@@ -20,7 +20,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.adapters.decision_log.files import SUFFIX, finished, segments, stamp
+from riskd.adapters.decision_log.files import SUFFIX, finished, segment_files, stamp
 from riskd.clock import Clock
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.files import DRAFT
@@ -228,7 +228,7 @@ class FileDecisionLog:
         now = self._clock.wall()
         oldest = now - self._bounds.keep_seconds if self._clock.trusted(now) else -math.inf
         with contextlib.suppress(OSError):
-            found = [(path, path.stat()) for path in segments(self._directory)]
+            found = [(path, path.stat()) for path in segment_files(self._directory)]
             total = sum(status.st_size for _, status in found)
             for path, status in found:
                 beyond = total > self._bounds.keep_bytes or status.st_mtime < oldest
