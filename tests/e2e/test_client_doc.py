@@ -6,13 +6,15 @@ The laws are the same for every language; `tests/e2e/clients` plays a scenario w
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -207,6 +209,54 @@ def test_all_addresses_are_used_and_a_dead_one_costs_nothing(app: App) -> None:
             assert [each["assessment"] for each in came] == ["anybody"] * len(steps)
         assert left.calls["anybody"] > 0
         assert right.calls["anybody"] > left.calls["anybody"]
+
+
+@contextmanager
+def vanishing(target: str, gone: Callable[[], bool]) -> Iterator[str]:
+    """A way to a server that says nothing more once it is gone, and closes nothing."""
+    host, _, port = target.rpartition(":")
+    ends: list[socket.socket] = []
+
+    def relay(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while said := source.recv(65_536):
+                if not gone():
+                    sink.sendall(said)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                pair = listener.accept()[0], socket.create_connection((host, int(port)))
+                ends.extend(pair)
+                for one, other in (pair, pair[::-1]):
+                    threading.Thread(target=relay, args=(one, other), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    for end in ends:
+        with end, suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_server_that_is_gone_without_a_word_is_found(tmp_path: Path) -> None:
+    """Its connection stays as it is, and soon no call of Node is sent there. The test pings more often."""
+    app = pages.node_app(tmp_path)
+    page = tmp_path / "client.mjs"
+    page.write_text(page.read_text().replace("30_000", "1_000").replace("5_000", "500"))
+    steps = [sign_in("anybody", f"i{number}") for number in range(30)]
+    with moody() as (lost, first), moody() as (_, second), vanishing(first, lambda: lost.calls["anybody"] > 2) as way:
+        came = app.play(f"ipv4:{way},{second}", *steps, deadline=1.0)
+    assert lost.calls["anybody"] == 3
+    assert [each["assessment"] for each in came[-15:]] == ["anybody"] * 15
+
+
+def test_the_kernel_gives_up_soon_on_a_server_that_acknowledges_nothing(tmp_path: Path) -> None:
+    """In Python pings bring it that: after as long as the page says, where it would have taken a quarter of an hour."""
+    with moody() as (_, target):
+        _, connections = pages.python_app(tmp_path).play(target, sign_in("anybody", "j"), {"do": "patience"})
+    assert connections == [5_000]
 
 
 def test_an_outcome_is_kept_until_riskd_knows_it(app: App) -> None:
