@@ -6,10 +6,12 @@ A look reads a bounded part of the log's end, so that its cost does not grow wit
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import groupby
 from math import nan
 from pathlib import Path
 from typing import Final
@@ -152,25 +154,32 @@ class DriftWatch:
             watched.add(row)
 
     def _news(self) -> Iterator[bytes]:
-        """The whole lines that were written since the last look, the newest where they are too many."""
-        open_ones = [path for path in segments(self._log) if path.suffix != PACKED]
-        grown = []
-        for path in open_ones:
-            try:
-                size = path.stat().st_size
-            except OSError:
-                continue
-            if size > self._places.get(path, 0):
-                grown.append((path, size))
-        self._places = {path: self._places[path] for path in open_ones if path in self._places}
-        if not self._watched:
-            self._places.update(grown)
-            return
-        for path, size in reversed(grown):
-            yield from self._tail(path, size, LOOK_BYTES // len(grown))
+        """The whole lines that were written since the last look. Where they are too many, the ends of segments: those
+        of one half-life alike, and those of the latest first."""
+        there: dict[Path, os.stat_result] = {}
+        for path in segments(self._log):
+            if path.suffix != PACKED:
+                with suppress(OSError):
+                    there[path] = path.stat()
+        self._places = {path: place for path, place in self._places.items() if path in there}
+        latest, left = max((status.st_mtime for status in there.values()), default=0.0), LOOK_BYTES
 
-    def _tail(self, path: Path, size: int, most: int) -> Iterator[bytes]:
-        begin = max(self._places.get(path, 0), size - most)
+        def age(path: Path) -> float:
+            return (latest - there[path].st_mtime) // HALF_LIFE
+
+        grown = [path for path, status in there.items() if status.st_size > self._places.get(path, 0)]
+        for _, alike in groupby(sorted(grown, key=age), age):
+            paths = list(alike)
+            share = left // len(paths)
+            for path in paths:
+                size = there[path].st_size
+                begin = max(self._places.get(path, 0), size - share) if self._watched else size
+                self._places[path], left = begin, left - (size - begin)
+                yield from self._tail(path, begin, size)
+
+    def _tail(self, path: Path, begin: int, size: int) -> Iterator[bytes]:
+        if begin == size:
+            return
         try:
             with path.open("rb") as segment:
                 segment.seek(begin)

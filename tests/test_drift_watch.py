@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from shutil import copytree, rmtree
 
@@ -17,7 +18,7 @@ from riskd.core.lineup import Wish
 from riskd.drift_watch import HALF_LIFE, LEAST, LOOK_BYTES, DriftWatch, active_bundles
 from riskd.offline.drift.bins import bins_for, reference
 from riskd.offline.drift.compare import compare
-from tests.offline.drift.world import BUNDLE, MODEL, Shift, rows, write
+from tests.offline.drift.world import BEGIN, BUNDLE, MODEL, Shift, rows, write
 from tests.releases.candidates import policies, releases
 
 
@@ -107,6 +108,21 @@ def test_a_look_is_bounded(watch: DriftWatch, tmp_path: Path) -> None:
 
     assert size > 1.5 * LOOK_BYTES
     assert watch.readings["riskd_drift_rows"][("customer",)] == pytest.approx(6000 * LOOK_BYTES / size, rel=0.01)
+
+
+def test_the_newest_are_looked_at_first(watch: DriftWatch, expected: Reference, tmp_path: Path) -> None:
+    """Who begins to look at a long log, as after a restart, is told of today, not of weeks in which all was other."""
+    log = write(tmp_path / "log", rows(2, 2000), segments=2)
+    for number in range(60):
+        batch = rows(3 + number, 100, shift=Shift("device_llr", 0, by=1.0))
+        (old,) = write(tmp_path / f"old{number}", batch, segments=1).iterdir()
+        copy = old.rename(log / f"20231201T0000{number:02}.000000-0.jsonl")
+        os.utime(copy, (BEGIN, BEGIN))
+    watch.look(0.0)
+    watch.look(1.0)
+
+    assert watch.readings["riskd_drift_rows"][("customer",)] > LEAST
+    assert indices(watch)["device_llr"] < 0.1
 
 
 def test_another_model_begins_anew(watch: DriftWatch, bundle: Path, tmp_path: Path) -> None:
