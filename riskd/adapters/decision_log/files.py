@@ -32,15 +32,24 @@ def stamp(moment: float) -> str:
 
 def segment_files(directory: Path) -> list[Path]:
     """Every file in a directory that is a segment or a packed one, in the order in which they were begun."""
-    return sorted([*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{SUFFIX}{PACKED}")])
+    return [directory / name for name in _names(directory)]
 
 
 def segments(directory: Path) -> list[Path]:
     """Every segment in a directory once, in the order in which they were begun. A packed file counts once it is alone:
     until then somebody may be in the middle of it."""
-    found = segment_files(directory)
-    there = set(found)
-    return [path for path in found if path.suffix != PACKED or path.with_suffix("") not in there]
+    names = _names(directory)
+    there = set(names)
+    return [directory / name for name in names if not name.endswith(PACKED) or name.removesuffix(PACKED) not in there]
+
+
+def _names(directory: Path) -> list[str]:
+    """There may be some ten thousands, and a follower looks every second."""
+    try:
+        with os.scandir(directory) as there:
+            return sorted(each.name for each in there if each.name.endswith((SUFFIX, f"{SUFFIX}{PACKED}")))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
 
 
 def log_in(directory: Path) -> Path:

@@ -139,7 +139,7 @@ def _export(args: argparse.Namespace, teller: Teller) -> None:
     quiet = args.follow or (sys.stdout.isatty() and not args.to)
     with _output(args.to) as file, nullcontext(unseen) if quiet else progress() as begin:
         while True:
-            for events in feed.events(begin("log", feed.size())):
+            for events in feed.events(begin("log", 0 if quiet else feed.size())):
                 file.writelines(events)
                 file.flush()
                 if not args.to:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -113,21 +113,22 @@ class Feed:
 
     def size(self) -> int:
         """Bytes that are still to be read."""
-        return sum(_left(path, status, mark) for path, status, mark in self._waiting())
+        return sum(_left(path, status, mark) for path, status, mark in self._waiting(segments(self._directory)))
 
     def events(self, progress: Progress) -> Iterator[list[bytes]]:
         """All that is there now, erased subjects left out; `marks` are always those of what was yielded. `progress` is
         told how many bytes more are done. Raises InvalidFile for a segment that cannot be read."""
-        there = {_name(path) for path in segments(self._directory)}
+        paths = segments(self._directory)
+        there = set(map(_name, paths))
         self.marks = {name: mark for name, mark in self.marks.items() if name in there}
-        for path, status, mark in list(self._waiting()):
+        for path, status, mark in list(self._waiting(paths)):
             with readable(path), suppress(FileNotFoundError):
                 yield from self._segment(path, status, mark)
             progress(_left(path, status, mark))
 
-    def _waiting(self) -> Iterator[tuple[Path, os.stat_result, Mark]]:
-        """Segments with something new, and how far they were told."""
-        for path in segments(self._directory):
+    def _waiting(self, paths: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result, Mark]]:
+        """Those with something new, and how far they were told."""
+        for path in paths:
             with suppress(FileNotFoundError):
                 status, mark = path.stat(), self.marks.get(_name(path), _NEW)
                 new = (mark.size, mark.modified) != (status.st_size, status.st_mtime_ns)
