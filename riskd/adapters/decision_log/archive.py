@@ -221,9 +221,9 @@ class FileLogArchive:
         if not self._clock.trusted(now):
             keep = {}
         cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
-        paths, rewritten, lines = [each for each in _sizes(self._directory) if each[1]], 0, 0
+        paths, rewritten, lines = [path for path, size in _sizes(self._directory) if size], 0, 0
         open_since, writing = now, set[str]()
-        for done, (path, _) in enumerate(paths):  # (2)
+        for done, path in enumerate(paths):  # (2)
             progress(done, len(paths))
             if stop.is_set():
                 return Compacted(rewritten, lines, len(asked))
@@ -238,6 +238,9 @@ class FileLogArchive:
                 gone = rewrite(path, [entry for _, entry in self._erasures()], old, stop)
                 lines += gone
                 rewritten += gone > 0
+            packed = path.with_name(path.name + PACKED)
+            if packed.exists() and packed not in paths:  # by somebody, before its turn or in the middle of it
+                paths.append(packed)
         progress(len(paths), len(paths))
         left = sum([not _settled(file, entry, writing) for file, entry in asked])  # (3)
         for file, entry in self._erasures(DONE) if keep else ():
