@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from riskd.adapters.decision_log import (
@@ -65,8 +65,8 @@ class Desk:
     def set_clock(self, ahead: float) -> None:
         self.now, self.ahead = self.now + ahead - self.ahead, ahead
 
-    def writer(self) -> FileDecisionLog:
-        return FileDecisionLog(self.directory, 0, NullMeter(), Bounds(keep_seconds=1e10), lambda: self.now)
+    def writer(self, worker: int = 0) -> FileDecisionLog:
+        return FileDecisionLog(self.directory, worker, NullMeter(), Bounds(keep_seconds=1e10), lambda: self.now)
 
     def compact(self, **keep: float) -> Compacted:
         done = self.archive.compact(keep, Event())
@@ -174,42 +174,49 @@ def test_two_erasures_do_not_disturb_each_other(desk: Desk) -> None:
     assert segments(desk.directory) == []
 
 
-events = st.lists(
-    st.tuples(st.sampled_from(["anne", "bert", "erase anne", "erase bert", "next", "compact", "pack"])), max_size=25
-)
+writing = st.tuples(st.sampled_from(["anne", "bert", "next"]), st.sampled_from([0, 1]))
+keeping = st.tuples(st.sampled_from(["erase anne", "erase bert", "compact", "compact beside", "pack"]), st.just(0))
 
 
-@settings(max_examples=40)
-@given(events)
-def test_whatever_happens_in_which_order(tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str]]) -> None:
-    """Once all segments are finished and compacted, exactly the lines written after their subject's last erasure
-    are left, in packed ones, too."""
+@settings(max_examples=60)
+@given(st.lists(writing | keeping, max_size=25))
+@example([("anne", 0), ("erase anne", 0), ("compact", 0), ("anne", 1)])
+@example([("anne", 0), ("next", 0), ("anne", 0), ("erase anne", 0), ("compact beside", 0)])
+def test_whatever_happens_in_which_order(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, int]]
+) -> None:
+    """Of two writers, with somebody who packs segments and somebody who holds them: once all are finished and
+    compacted, exactly the lines written after their subject's last erasure are left."""
     desk = Desk(tmp_path_factory.mktemp("log"))
     kept: list[tuple[bytes, bytes]] = []
-    writer = desk.writer()
-    for number, (event,) in enumerate(events):
+    writers = [desk.writer(0), desk.writer(1)]
+    for number, (event, at) in enumerate(events):
         desk.now += 1
         who = ANNE if event.endswith("anne") else BERT
         if event in ("anne", "bert"):
             text = line(who, number, KINDS[number % 3])
-            assert writer.append(text)
+            assert writers[at].append(text)
             kept.append((who, text))
         elif event.startswith("erase"):
             desk.archive.forget([who])
             kept = [(whose, text) for whose, text in kept if whose != who]
         elif event == "next":
-            writer.close()
-            writer = desk.writer()
+            writers[at].close()
+            writers[at] = desk.writer(at)
         elif event == "pack":
             desk.pack()
+        elif event == "compact beside":
+            with finished(segments(desk.directory)[0]):
+                desk.compact()
         else:
             desk.compact()
-    writer.close()
+    for writer in writers:
+        writer.close()
     for who in (ANNE, BERT):
-        assert desk.found(who, 3) == [text for whose, text in kept if whose == who]
+        assert sorted(desk.found(who, 3)) == sorted(text for whose, text in kept if whose == who)
     desk.compact()
 
-    assert desk.lines() == [text for _, text in kept]
+    assert sorted(desk.lines()) == sorted(text for _, text in kept)
     assert desk.pending() == 0
 
 
