@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,8 @@ from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.rekeying import RekeyingStore, move, move_all
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Outcome
-from riskd.core.errors import UnknownAssessment
-from riskd.core.history import History, decode
+from riskd.core.errors import Unavailable, UnknownAssessment
+from riskd.core.history import WEEK, Delta, History, decode
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
 from riskd.core.recall import IMPORT, PROFILE, RECEIPT
@@ -25,7 +25,7 @@ from riskd.core.rekey import layers
 from riskd.core.stored import PLACE, Change, Swap, payload
 from riskd.core.tallies import Tallies
 from riskd.ports import HistoryStore
-from tests.cases.world import attempt
+from tests.cases.world import NOW, attempt
 from tests.office import PEOPLE, Office, lived, named, steps, total
 
 FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."
@@ -285,6 +285,49 @@ def test_many_threads_during_the_move_lose_no_count(office: Office) -> None:
 
     assert office.subjects.summary(named("anne")).units == 35 * UNITS
     assert {total(record) for key, record in office.records().items() if key[-1:] == PROFILE} == {35 * UNITS}
+
+
+PERSON = ("", "customer", "subject", "anne")
+UNIT = ("sign_in", "", 1)
+
+
+@pytest.mark.parametrize(
+    ("ask", "units"),
+    [
+        (lambda store, key: store.read((key,), (), NOW, 1.0)[0][0] is not None, 1),
+        (lambda store, key: store.load((key,))[0] is not None, 1),
+        (lambda store, key: store.write((Delta(key, NOW, NOW + WEEK, (UNIT,)),), (), NOW, 1.0), 2),
+        (lambda store, key: store.held(key[:PLACE], NOW, 9) == [key], 1),
+        (lambda store, key: store.erase((key,)) == 1, 0),
+    ],
+    ids=["read", "load", "write", "held", "erase"],
+)
+def test_whatever_is_asked_of_a_record_concerns_what_was_not_moved_yet(
+    ask: Callable[[HistoryStore, bytes], bool], units: int
+) -> None:
+    """Under its new name it is found, added to and erased; under its old one nothing is left."""
+    store, origins = MemoryStore(), Origins()
+    old = Pseudonyms(FIRST).digest(*PERSON) + PROFILE
+    assert store.write((Delta(old, NOW, NOW + WEEK, (UNIT,)),), (), NOW, 1.0)
+    many = Pseudonyms(FIRST, (SECOND,), origins)
+    new = many.digest(*PERSON) + PROFILE
+    assert ask(RekeyingStore(store, origins, Layer(SECOND)), new)
+    left, found = store.load((old, new))
+    assert (left, total(found) if found else 0) == (None, units)
+
+
+def test_a_record_that_always_changes_is_told() -> None:
+    """It is neither lost nor moved by half: whoever asks hears that the store is not to be had."""
+
+    class Busy(MemoryStore):
+        def replace(self, changes: Sequence[Change]) -> bool:
+            return False
+
+    store, key = Busy(), Pseudonyms(FIRST).digest(*PERSON) + PROFILE
+    assert store.write((Delta(key, NOW, NOW + WEEK, (UNIT,)),), (), NOW, 1.0)
+    with pytest.raises(Unavailable, match="kept changing while it was moved"):
+        move(store, key, Layer(SECOND))
+    assert store.walk(b"", 9)[0] == [key]
 
 
 def test_how_far_an_import_has_come_is_found_again(office: Office) -> None:
