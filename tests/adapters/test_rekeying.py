@@ -356,6 +356,18 @@ def test_told_to_stop_it_goes_on_later(office: Office) -> None:
     assert moved_all(office.store, SECOND, 1) == 0
 
 
+def test_everything_moves_however_little_is_looked_at_in_one_go(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a store of many more records than are looked at together, none is left under its old name."""
+    monkeypatch.setattr("riskd.adapters.rekeying.STEP", 3)
+    for who in PEOPLE:
+        office.sign_in(who, request_id=who)
+    held = len(office.records())
+    assert moved_all(office.store, SECOND, 1) == held > 9
+    assert {layers(key) for key in office.records()} == {1}
+
+
 @pytest.mark.parametrize("kind", [PROFILE, RECEIPT])
 @pytest.mark.parametrize("left", [0, 3, 12])
 def test_what_cannot_be_read_holds_up_nobody(office: Office, kind: bytes, left: int) -> None:
