@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Event
@@ -442,6 +442,26 @@ def test_a_search_goes_on_in_rewritten_segments(desk: Desk) -> None:
 
     assert set(first + rest) == {line(ANNE, number) for number in range(4)}
     assert end == b""
+
+
+@pytest.mark.parametrize("event", [Desk.pack, Desk.compact], ids=["packed", "deleted"])
+def test_a_search_leaves_nothing_out_that_has_another_name_since(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, event: Callable[[Desk], object]
+) -> None:
+    """Between the list of segments and its turn one is packed, or goes with all its lines: the search goes on."""
+    desk.written(line(BERT, 1))
+    for number in range(3):
+        desk.written(line(ANNE, number))
+    desk.archive.forget([BERT])
+
+    def listed(directory: Path) -> list[Path]:
+        before = segments(directory)
+        monkeypatch.undo()
+        event(desk)
+        return before
+
+    monkeypatch.setattr("riskd.adapters.decision_log.archive.segments", listed)
+    assert desk.found(ANNE) == [line(ANNE, number) for number in range(3)]
 
 
 def test_a_search_has_bounded_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,7 @@ class FileLogArchive:
             erasures = {place: [entry for _, entry in self._erasures() if entry.place == place] for place in places}
             found: list[bytes] = []
             left = SCAN
-            for path in segments(self._directory):
+            for path in map(_as_named, segments(self._directory)):
                 if path.name < name:
                     continue
                 with suppress(FileNotFoundError), opened(path) as segment:
@@ -281,6 +281,12 @@ def _sizes(directory: Path) -> Iterator[tuple[Path, int]]:
     for path in segments(directory):
         with suppress(FileNotFoundError):
             yield path, path.stat().st_size
+
+
+def _as_named(path: Path) -> Path:
+    """A segment by the name that it has now: somebody may have packed it since it was listed."""
+    packed = path.with_name(path.name + PACKED)
+    return packed if not path.exists() and packed.exists() else path
 
 
 def _writing(path: Path) -> bool:
