@@ -227,6 +227,7 @@ class FileLogArchive:
             progress(done, len(paths))
             if stop.is_set():
                 return Compacted(rewritten, lines, len(asked))
+            gone, erasures = 0, asked
             with suppress(FileNotFoundError), finished(path) as ours:
                 modified = path.stat().st_mtime
                 if not ours:
@@ -234,13 +235,15 @@ class FileLogArchive:
                     open_since = min(open_since, modified)
                     continue
                 old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}
-                # Read again: whoever asked while this one was being written named it.
-                gone = rewrite(path, [entry for _, entry in self._erasures()], old, stop)
+                erasures = self._erasures()  # again: whoever asked while this one was being written named it
+                gone = rewrite(path, [entry for _, entry in erasures], old, stop)
                 lines += gone
                 rewritten += gone > 0
             packed = path.with_name(path.name + PACKED)
             if packed.exists() and packed not in paths:  # by somebody, before its turn or in the middle of it
                 paths.append(packed)
+            elif gone:
+                _moved(erasures, path.name.removesuffix(PACKED))
         progress(len(paths), len(paths))
         left = sum([not _settled(file, entry, writing) for file, entry in asked])  # (3)
         for file, entry in self._erasures(DONE) if keep else ():
@@ -262,6 +265,14 @@ class FileLogArchive:
             return _decoded(self._directory / _STATE, _Kept)
         except FileNotFoundError:
             return _Kept()
+
+
+def _moved(erasures: list[tuple[Path, Erasure]], segment: str) -> None:
+    """Note of a segment that was rewritten that nothing is left to erase in it: its lines lie elsewhere than they did
+    when they were counted. Whoever dies before this erases some that came later, rather than keep some of before."""
+    for file, entry in erasures:
+        if entry.written.get(segment):
+            put(file, msgspec.json.encode(replace(entry, written={**entry.written, segment: 0})))
 
 
 def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
