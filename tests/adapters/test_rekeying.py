@@ -20,8 +20,9 @@ from riskd.core.errors import Unavailable, UnknownAssessment
 from riskd.core.history import WEEK, Delta, History, decode
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
-from riskd.core.recall import IMPORT, PROFILE, RECEIPT
+from riskd.core.recall import IMPORT, PROFILE, RECEIPT, SHARE
 from riskd.core.rekey import layers
+from riskd.core.retention import RECEIPT_SECONDS
 from riskd.core.stored import PLACE, Change, Swap, payload
 from riskd.core.tallies import Tallies
 from riskd.ports import HistoryStore
@@ -219,6 +220,24 @@ def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:
     assert not [age for age in both if age[:PLACE].hex().encode() in content]
     assert office.subjects.summary(named("anne")).units == 0
     assert office.subjects.summary(named("bert")).units == 2 * UNITS
+
+
+def test_an_erasure_during_the_move_takes_a_share_out_of_its_device(office: Office) -> None:
+    """Although no receipt names the device any more, nor has anybody asked for it since the pepper came; and it goes
+    with the last who has one."""
+    for who in ("anne", "bert"):
+        office.sign_in(who, **{"with": "phone"})
+    office.now += RECEIPT_SECONDS + 1
+    office.store.sweep(office.now, 1000)
+    rotating(office, office.store, (), SECOND)
+    assert office.erase("anne")["share"] == 2, "of the device, and of its fingerprint"
+    moved_all(office.store, SECOND, 1)
+    rotated(office, office.store, SECOND)
+    held = office.records()
+    shares = [key for key in held if key[-1:] == SHARE]
+    assert len(shares) == 2
+    assert {(total(held[key]), total(held[key[PLACE:-1] + PROFILE])) for key in shares} == {(UNITS, UNITS)}
+    assert office.erase("bert")["device_profile"] == 2
 
 
 def test_a_worker_that_has_not_heard_loses_no_count(office: Office) -> None:
