@@ -351,7 +351,7 @@ def test_development_pepper_is_made_once(tmp_path: Path, caplog: pytest.LogCaptu
     assert obtain_peppers(settings) == [pepper]
     assert len(pepper) == 64
     file = tmp_path / "state" / "pepper"
-    assert file.stat().st_mode & 0o777 == 0o600
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     assert [path.name for path in file.parent.iterdir()] == ["pepper"]
     told = f"development_pepper: made in {file} (set RISKD_PEPPER or secrets.pepper_file in production)"
     assert [record.message for record in caplog.records] == [told]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import struct
 import subprocess
 import sys
 import threading
@@ -10,16 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lmdb
+import msgspec
 import pytest
 
-from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.lmdb_store import LmdbStore, open_or_begin
+from riskd.adapters.lmdb_store.file import refused
 from riskd.adapters.lmdb_store.layout import inside
-from riskd.core.errors import InvalidStore, Unavailable
+from riskd.core.errors import DamagedStore, InvalidStore, Unavailable
 from riskd.core.history import WEEK, Delta
 from riskd.ports import Swap
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0
+PAGE_BYTES, VERSION_AT = 4096, 20
+"""Of the two pages that begin a file of LMDB (MDB_meta, after the page's header)."""
 KEY = b"P" + bytes(16)
 DELTA = Delta(KEY, NOW, NOW + WEEK, (("attempt", "", 1),))
 
@@ -64,10 +70,10 @@ def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None
     with lmdb.open(str(tmp_path)) as foreign, foreign.begin(write=True) as transaction:
         transaction.put(b"theirs", b"1")
     before = (tmp_path / "data.mdb").read_bytes()
-    with pytest.raises(InvalidStore) as refused:
+    with pytest.raises(InvalidStore) as caught:
         LmdbStore(tmp_path)
 
-    (problem,) = refused.value.problems
+    (problem,) = caught.value.problems
     assert problem.where == str(tmp_path)
     assert "another program" in problem.what
     assert "another directory" in problem.remedy
@@ -92,6 +98,41 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidStore, match=r"damaged, or not a store.*verify"):
         LmdbStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "damaged"),
+    [
+        (lmdb.CorruptedError("page"), True),
+        (lmdb.PageNotFoundError("page"), True),
+        (lmdb.InvalidError("no LMDB file"), True),
+        (msgspec.DecodeError("no record"), True),
+        (struct.error("no expiry"), True),
+        (lmdb.VersionMismatchError("another version"), False),
+        (lmdb.MapFullError("full"), False),
+        (lmdb.ReadersFullError("readers"), False),
+        (lmdb.DiskError("no room"), False),
+        (PermissionError(errno.EACCES, "no permission"), False),
+        (OSError(errno.EIO, "the disk"), False),
+        (OSError(errno.EMFILE, "descriptors"), False),
+    ],
+)
+def test_only_what_is_damaged_may_be_set_aside(error: Exception, damaged: bool, tmp_path: Path) -> None:
+    """A disk without room, a file without permission and another version of LMDB leave a store that is sound."""
+    assert isinstance(refused(tmp_path, error), DamagedStore) == damaged
+
+
+def test_a_file_of_another_version_of_lmdb_is_no_damage(tmp_path: Path) -> None:
+    """It is refused, by name, and whoever sets damaged stores aside lets it lie."""
+    LmdbStore(tmp_path / "store").close()
+    data = tmp_path / "store" / "data.mdb"
+    content = bytearray(data.read_bytes())
+    for page in (0, 1):
+        content[page * PAGE_BYTES + VERSION_AT] = 9
+    data.write_bytes(content)
+    with pytest.raises(InvalidStore, match="data format v9"):
+        open_or_begin(tmp_path / "store", 16 << 20)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def restarted(directory: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,16 +16,17 @@ from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.rekeying import RekeyingStore, move, move_all
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Outcome
-from riskd.core.errors import UnknownAssessment
-from riskd.core.history import History, decode
+from riskd.core.errors import Unavailable, UnknownAssessment
+from riskd.core.history import WEEK, Delta, History, decode
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
-from riskd.core.recall import IMPORT, PROFILE, RECEIPT
+from riskd.core.recall import IMPORT, PROFILE, RECEIPT, SHARE
 from riskd.core.rekey import layers
+from riskd.core.retention import RECEIPT_SECONDS
 from riskd.core.stored import PLACE, Change, Swap, payload
 from riskd.core.tallies import Tallies
 from riskd.ports import HistoryStore
-from tests.cases.world import attempt
+from tests.cases.world import NOW, attempt
 from tests.office import PEOPLE, Office, lived, named, steps, total
 
 FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."
@@ -221,6 +222,24 @@ def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:
     assert office.subjects.summary(named("bert")).units == 2 * UNITS
 
 
+def test_an_erasure_during_the_move_takes_a_share_out_of_its_device(office: Office) -> None:
+    """Although no receipt names the device any more, nor has anybody asked for it since the pepper came; and it goes
+    with the last who has one."""
+    for who in ("anne", "bert"):
+        office.sign_in(who, **{"with": "phone"})
+    office.now += RECEIPT_SECONDS + 1
+    office.store.sweep(office.now, 1000)
+    rotating(office, office.store, (), SECOND)
+    assert office.erase("anne")["share"] == 2, "of the device, and of its fingerprint"
+    moved_all(office.store, SECOND, 1)
+    rotated(office, office.store, SECOND)
+    held = office.records()
+    shares = [key for key in held if key[-1:] == SHARE]
+    assert len(shares) == 2
+    assert {(total(held[key]), total(held[key[PLACE:-1] + PROFILE])) for key in shares} == {(UNITS, UNITS)}
+    assert office.erase("bert")["device_profile"] == 2
+
+
 def test_a_worker_that_has_not_heard_loses_no_count(office: Office) -> None:
     """What it writes under old names while others use the new ones is added to them in the end."""
     office.sign_in("anne")
@@ -287,6 +306,49 @@ def test_many_threads_during_the_move_lose_no_count(office: Office) -> None:
     assert {total(record) for key, record in office.records().items() if key[-1:] == PROFILE} == {35 * UNITS}
 
 
+PERSON = ("", "customer", "subject", "anne")
+UNIT = ("sign_in", "", 1)
+
+
+@pytest.mark.parametrize(
+    ("ask", "units"),
+    [
+        (lambda store, key: store.read((key,), (), NOW, 1.0)[0][0] is not None, 1),
+        (lambda store, key: store.load((key,))[0] is not None, 1),
+        (lambda store, key: store.write((Delta(key, NOW, NOW + WEEK, (UNIT,)),), (), NOW, 1.0), 2),
+        (lambda store, key: store.held(key[:PLACE], NOW, 9) == [key], 1),
+        (lambda store, key: store.erase((key,)) == 1, 0),
+    ],
+    ids=["read", "load", "write", "held", "erase"],
+)
+def test_whatever_is_asked_of_a_record_concerns_what_was_not_moved_yet(
+    ask: Callable[[HistoryStore, bytes], bool], units: int
+) -> None:
+    """Under its new name it is found, added to and erased; under its old one nothing is left."""
+    store, origins = MemoryStore(), Origins()
+    old = Pseudonyms(FIRST).digest(*PERSON) + PROFILE
+    assert store.write((Delta(old, NOW, NOW + WEEK, (UNIT,)),), (), NOW, 1.0)
+    many = Pseudonyms(FIRST, (SECOND,), origins)
+    new = many.digest(*PERSON) + PROFILE
+    assert ask(RekeyingStore(store, origins, Layer(SECOND)), new)
+    left, found = store.load((old, new))
+    assert (left, total(found) if found else 0) == (None, units)
+
+
+def test_a_record_that_always_changes_is_told() -> None:
+    """It is neither lost nor moved by half: whoever asks hears that the store is not to be had."""
+
+    class Busy(MemoryStore):
+        def replace(self, changes: Sequence[Change]) -> bool:
+            return False
+
+    store, key = Busy(), Pseudonyms(FIRST).digest(*PERSON) + PROFILE
+    assert store.write((Delta(key, NOW, NOW + WEEK, (UNIT,)),), (), NOW, 1.0)
+    with pytest.raises(Unavailable, match="kept changing while it was moved"):
+        move(store, key, Layer(SECOND))
+    assert store.walk(b"", 9)[0] == [key]
+
+
 def test_how_far_an_import_has_come_is_found_again(office: Office) -> None:
     """A document under a pseudonym of its own moves with the rest, before it is read and after."""
     parts = office.engine.parts
@@ -311,6 +373,18 @@ def test_told_to_stop_it_goes_on_later(office: Office) -> None:
     held = len(office.records())
     assert moved_all(office.store, SECOND, 1) == held
     assert moved_all(office.store, SECOND, 1) == 0
+
+
+def test_everything_moves_however_little_is_looked_at_in_one_go(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a store of many more records than are looked at together, none is left under its old name."""
+    monkeypatch.setattr("riskd.adapters.rekeying.STEP", 3)
+    for who in PEOPLE:
+        office.sign_in(who, request_id=who)
+    held = len(office.records())
+    assert moved_all(office.store, SECOND, 1) == held > 9
+    assert {layers(key) for key in office.records()} == {1}
 
 
 @pytest.mark.parametrize("kind", [PROFILE, RECEIPT])

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from riskd.core.assess import Release
 from riskd.core.errors import InvalidRelease
-from riskd.core.lineup import Activation, Wish, planned, restored, share
+from riskd.core.lineup import Activation, Lineup, Wish, planned, restored, share
+from riskd.core.pseudonym import Pseudonyms
+from tests.cases.world import PSEUDONYMS, attempt
 
 RELEASES = ("a", "b", "c")
 WISHES = st.one_of(
@@ -105,3 +108,31 @@ def test_shares_are_even() -> None:
         expected = 200 * percent
         bound = 5 * (expected * (1 - percent / 100)) ** 0.5
         assert abs(sum(each < percent for each in shares) - expected) < bound
+
+
+OLD, NEW, OTHER = (Release(name, {}, {}) for name in ("old", "new", "other"))
+PEOPLE = [attempt({"subject": f"person {number}"}) for number in range(2000)]
+
+
+def takers(candidate: Release, percent: float, *layers: bytes) -> set[str]:
+    """For whom the candidate decides."""
+    lineup, pseudonyms = Lineup(OLD, candidate, percent), Pseudonyms(b"pepper of the lineup", layers)
+    chosen = {each.subject: lineup.chosen(each, pseudonyms) for each in PEOPLE}
+    assert set(map(id, chosen.values())) <= {id(OLD), id(candidate)}
+    return {who for who, release in chosen.items() if release is candidate}
+
+
+def test_a_candidate_keeps_its_subjects() -> None:
+    """At every attempt, also when its share grows and when the pepper is rotated; another candidate draws anew."""
+    few, some = takers(NEW, 5.0), takers(NEW, 20.0)
+    assert few < some
+    assert 300 < len(some) < 500
+    assert takers(NEW, 20.0, b"the first of the layers", b"the second of the layers") == some
+    assert 30 < len(takers(OTHER, 20.0) & some) < 140
+    assert (takers(NEW, 0.0), len(takers(NEW, 100.0))) == (set(), len(PEOPLE))
+
+
+def test_whoever_has_no_candidate_has_the_active_release() -> None:
+    """A share without a release is nobody's, and a release in shadow decides for nobody."""
+    for lineup in (Lineup(OLD), Lineup(OLD, None, 50.0), Lineup(OLD, shadow=NEW)):
+        assert {id(lineup.chosen(each, PSEUDONYMS)) for each in PEOPLE[:50]} == {id(OLD)}

@@ -47,12 +47,13 @@ PEPPER: Final = b"pepper of the town, 32 bytes long"
 
 
 class Town:
-    """Lives: attempts in order of time, an hour apart or so, each with outcomes at once or days later."""
+    """Lives: attempts in order of time, `apart` seconds from each other or so, each with outcomes at once or later."""
 
-    def __init__(self, log: DecisionLog, seed: int = 1, people: int = 9) -> None:
+    def __init__(self, log: DecisionLog, seed: int = 1, people: int = 9, apart: float = 3000.0) -> None:
         self.now = NOW - 60 * 86_400.0
         self.random = Random(seed)
         self.people = people
+        self.apart = apart
         self.waiting: list[tuple[str, str]] = []
         self.answers = 0
         self.store = MemoryStore()
@@ -72,7 +73,7 @@ class Town:
         """So many attempts, and what becomes of them."""
         random = self.random
         for _ in range(attempts):
-            self.now += random.expovariate(1 / 3000.0)
+            self.now += random.expovariate(1 / self.apart)
             one = self.attempt()
             answer = self.engine.assess(one, 10.0, explain=random.random() < 0.05)
             self.answers += 1

@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 
 from riskd.adapters.memory import MemoryStore
+from riskd.core.attempt import Outcome
+from riskd.core.features.sharing import CROWD
+from riskd.core.history import decode
 from riskd.core.pseudonym import Pseudonyms
+from riskd.core.recall import PROFILE
+from riskd.core.stored import payload
 from riskd.rebuild.past import Past
+from tests.cases.world import attempt
 from tests.doubles import ListLog
 from tests.offline.town import PEPPER, RELEASE, Town, lived
 from tests.rebuild.world import live_through, records
@@ -30,3 +36,22 @@ def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> Non
     assert again == records(before.store, before.now)
     live_through(past, lines)
     assert records(store, before.now) == again
+
+
+def test_a_crowd_s_address_is_no_place_when_it_is_lived_through_again() -> None:
+    """What a lesson leaves out because many share the line, it leaves out again; nobody gets it for a home."""
+    log = ListLog()
+    town, crowd = Town(log), int(CROWD) + 5
+    for number in range(crowd):
+        town.now += 60.0
+        answer = town.engine.assess(attempt({"subject": f"resident {number}"}), 10.0)
+        for kind in ("challenge_passed", "session_established"):
+            town.engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0)
+    store = MemoryStore()
+    live_through(Past(store, Pseudonyms(PEPPER), RELEASE.policies), log.lines)
+    again = records(store, town.now)
+    assert again == records(town.store, town.now)
+    homes = sum(
+        decode(payload(kept)).marks.get("place", ()) != () for key, kept in again.items() if key[-1:] == PROFILE
+    )
+    assert 0 < homes < crowd

@@ -29,7 +29,7 @@ from riskd.core.history import DAY, TABLES, Delta, History, decode
 from riskd.core.pseudonym import Layer, Pseudonyms
 from riskd.core.recall import RECEIPT
 from riskd.core.record import AssessmentRecord, OutcomeRecord, written
-from riskd.core.rekey import merged
+from riskd.core.rekey import MARK, merged
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
 from riskd.engine import Engine
 from riskd.offline.dataset.compact import Dataset
@@ -182,14 +182,25 @@ class Dying(Struct, frozen=True):
         raise Killed
 
 
-@pytest.mark.parametrize("first", [0, 1, 77, 150, 399])
+@pytest.fixture(scope="module")
+def busy() -> tuple[Town, list[bytes]]:
+    """A town in which all happens within minutes."""
+    log = ListLog()
+    town = Town(log, apart=0.5)
+    town.live(ATTEMPTS)
+    return town, log.lines
+
+
+@pytest.mark.parametrize(
+    ("first", "pace"), [(0, "town"), (1, "town"), (77, "busy"), (77, "town"), (150, "town"), (399, "town")]
+)
 def test_killed_among_the_lines_it_goes_on(
-    tmp_path: Path, town: tuple[Town, list[bytes]], first: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, first: int, pace: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after some lines, and after some more, between two bookmarks or at one, it ends with the same store and
-    has counted every line once."""
+    """Killed after some lines, and after some more, between two bookmarks or at one, whether hours lie between them or
+    moments, it ends with the same store, has counted every line once, and leaves none of its bookmarks."""
     monkeypatch.setattr(run, "EVERY", 50)
-    before, lines = town
+    before, lines = request.getfixturevalue(pace)
     settings = deployment(tmp_path)
     logged(settings, lines)
     for after in (first, first + 13):
@@ -199,6 +210,7 @@ def test_killed_among_the_lines_it_goes_on(
     assert summary.resumed == (first + 13 >= 50)
     assert summary.counts == {"attempts": ATTEMPTS, "outcomes": len(lines) - ATTEMPTS, "erased": 0}
     assert held(settings, time.time()) == records(before.store, time.time())
+    assert not unnamed(settings)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -286,6 +298,13 @@ def test_who_serves_meanwhile_is_added_up(tmp_path: Path, town: tuple[Town, list
     expected = was | came | {key: merged(was[key], came[key]) for key in both}
     found = {key: kept for key, kept in records(shared, now).items() if not key.startswith(NOBODY)}
     assert plain(found) == plain(expected)
+
+
+def unnamed(settings: Settings) -> set[bytes]:
+    """What lies in the store beside histories and the documents that say how it stands."""
+    with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
+        keys, _ = store.walk(b"", 100_000)
+    return {key for key in keys if key.startswith(NOBODY)} - {merge.KEY, MARK}
 
 
 def plain(held: dict[bytes, bytes]) -> dict[bytes, object]:

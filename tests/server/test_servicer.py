@@ -38,6 +38,13 @@ LOGIN = risk_pb2.AssessRequest(
 )
 
 
+class Waiting:
+    """A caller who has time."""
+
+    def time_remaining(self) -> float:
+        return 10.0
+
+
 class Gone:
     """A caller whose deadline has passed."""
 
@@ -96,6 +103,18 @@ def test_the_caller_s_deadline_bounds_the_engine() -> None:
     bounded, *unbounded = (timeout for _, timeout in running.engine.attempts)
     assert 0 < bounded < 11, "the header that carries a deadline is rounded up"
     assert unbounded == [20.0, 20.0]
+
+
+def test_who_waits_for_nobody_gives_way() -> None:
+    """Before each attempt of a batch, and of a stream, those go first for whom somebody waits; who signs in does not
+    step aside."""
+    engine, asked = FakeEngine(), list[int]()
+    servicer = RiskServicer(engine, 0.1, lambda: asked.append(len(engine.attempts)))
+    servicer.assess(LOGIN, Waiting())
+    assert asked == []
+    servicer.batch_assess(risk_pb2.BatchAssessRequest(requests=[LOGIN] * 3), Waiting())
+    servicer.assess_aside(LOGIN, Waiting())
+    assert asked == [1, 2, 3, 4]
 
 
 def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:

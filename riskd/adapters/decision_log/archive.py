@@ -129,7 +129,7 @@ class FileLogArchive:
             erasures = {place: [entry for _, entry in self._erasures() if entry.place == place] for place in places}
             found: list[bytes] = []
             left = SCAN
-            for path in segments(self._directory):
+            for path in map(_as_named, segments(self._directory)):
                 if path.name < name:
                     continue
                 with suppress(FileNotFoundError), opened(path) as segment:
@@ -231,12 +231,13 @@ class FileLogArchive:
         if not self._clock.trusted(now):
             keep = {}
         cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
-        paths, rewritten, lines = [each for each in _sizes(self._directory) if each[1]], 0, 0
+        paths, rewritten, lines = [path for path, size in _sizes(self._directory) if size], 0, 0
         open_since, writing = now, set[str]()
-        for done, (path, _) in enumerate(paths):  # (2)
+        for done, path in enumerate(paths):  # (2)
             progress(done, len(paths))
             if stop.is_set():
                 return Compacted(rewritten, lines, len(asked))
+            gone, erasures = 0, asked
             with suppress(FileNotFoundError), finished(path) as ours:
                 modified = path.stat().st_mtime
                 if not ours:
@@ -244,10 +245,15 @@ class FileLogArchive:
                     open_since = min(open_since, modified)
                     continue
                 old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}
-                # Read again: whoever asked while this one was being written named it.
-                gone = rewrite(path, [entry for _, entry in self._erasures()], old, stop)
+                erasures = self._erasures()  # again: whoever asked while this one was being written named it
+                gone = rewrite(path, [entry for _, entry in erasures], old, stop)
                 lines += gone
                 rewritten += gone > 0
+            packed = path.with_name(path.name + PACKED)
+            if packed.exists() and packed not in paths:  # by somebody, before its turn or in the middle of it
+                paths.append(packed)
+            elif gone:
+                _moved(erasures, path.name.removesuffix(PACKED))
         progress(len(paths), len(paths))
         left = sum([not _settled(file, entry, writing) for file, entry in asked])  # (3)
         for file, entry in self._erasures(DONE) if keep else ():
@@ -271,6 +277,14 @@ class FileLogArchive:
             return _Kept()
 
 
+def _moved(erasures: list[tuple[Path, Erasure]], segment: str) -> None:
+    """Note of a segment that was rewritten that nothing is left to erase in it: its lines lie elsewhere than they did
+    when they were counted. Whoever dies before this erases some that came later, rather than keep some of before."""
+    for file, entry in erasures:
+        if entry.written.get(segment):
+            put(file, msgspec.json.encode(replace(entry, written={**entry.written, segment: 0})))
+
+
 def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
     """Note what is left of an erasure in segments that were being written, or put it aside; whether it is done with."""
     missed = any(entry.reach(name) is None for name in writing)
@@ -288,6 +302,12 @@ def _sizes(directory: Path) -> Iterator[tuple[Path, int]]:
     for path in segment_files(directory):
         with suppress(FileNotFoundError):
             yield path, path.stat().st_size
+
+
+def _as_named(path: Path) -> Path:
+    """A segment by the name that it has now: somebody may have packed it since it was listed."""
+    packed = path.with_name(path.name + PACKED)
+    return packed if not path.exists() and packed.exists() else path
 
 
 def _writing(path: Path) -> bool:

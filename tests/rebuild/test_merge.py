@@ -1,0 +1,117 @@
+"""Laws of adding one store's records to another's: what is added to what, and when nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.adapters.memory import MemoryStore
+from riskd.core.errors import Unavailable
+from riskd.core.history import DAY, Delta, decode
+from riskd.core.recall import ACTIVITY, PROFILE, RECEIPT, REPLY
+from riskd.core.stored import NOBODY, Change, Swap, document, payload
+from riskd.rebuild import merge
+from riskd.rebuild.merge import Rebuilt, conclude, read_rebuilt
+from tests.cases.world import NOW
+
+WHO = bytes(range(16))
+BEGUN = Rebuilt(until=NOW, origin="of this log")
+
+
+def taught(store: MemoryStore, key: bytes, units: int, expires: float = NOW + DAY) -> None:
+    assert store.write((Delta(key, NOW - DAY, expires, (("sign_in", "", units),)),), (), NOW - DAY, 1.0)
+
+
+def put(store: MemoryStore, key: bytes, text: bytes, expires: float = NOW + DAY) -> None:
+    assert store.write((), (Swap(key, None, text, expires),), NOW - DAY, 1.0)
+
+
+def units(store: MemoryStore, key: bytes) -> int | None:
+    (record,) = store.load((key,))
+    return None if record is None else sum(decode(payload(record)).tallies.of("sign_in")[""][1:])
+
+
+def merged(staging: MemoryStore, store: MemoryStore, so_far: Rebuilt = BEGUN) -> Rebuilt:
+    return merge.merge(staging, store, so_far, NOW, lambda _: None)
+
+
+def test_histories_are_added_and_documents_of_the_store_stay() -> None:
+    """What was written since counts beside what was before; of a receipt or a reply the newer one knows more."""
+    staging, store = MemoryStore(), MemoryStore()
+    for kind in (PROFILE, ACTIVITY):
+        taught(staging, WHO + kind, 3)
+    taught(store, WHO + PROFILE, 2)
+    for kind in (RECEIPT, REPLY):
+        put(staging, WHO + kind, b"before")
+        put(store, WHO + kind, b"since")
+        put(staging, WHO[::-1] + kind, b"before")
+    done = merged(staging, store)
+
+    assert (units(store, WHO + PROFILE), units(store, WHO + ACTIVITY)) == (5, 3)
+    for kind in (RECEIPT, REPLY):
+        kept = [document(record, NOW) for record in store.load((WHO + kind, WHO[::-1] + kind))]
+        assert kept == [b"since", b"before"]
+    assert done.ended
+    assert read_rebuilt(store) == done
+
+
+def test_what_has_ended_is_added_to_nothing() -> None:
+    """Neither what ended in the past that was lived through, nor what waits in the store for the sweep."""
+    staging, store = MemoryStore(), MemoryStore()
+    ended, began, alone = (bytes([number]) * 16 + PROFILE for number in (1, 2, 3))
+    taught(staging, ended, 3, NOW)
+    taught(store, ended, 2)
+    taught(staging, began, 3)
+    taught(store, began, 2, NOW)
+    taught(staging, alone, 3, NOW)
+    put(staging, NOBODY + b"bookmark", b"of the store of its own")
+    merged(staging, store)
+
+    assert (units(store, ended), units(store, began), units(store, alone)) == (2, 3, None)
+    assert store.load((NOBODY + b"bookmark",)) == [None]
+
+
+def test_steps_of_any_number_add_each_record_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And tell how many they were; once all are there, nothing is added again."""
+    for step in (1, 3, 10, 64):
+        monkeypatch.setattr(merge, "STEP", step)
+        staging, store, told = MemoryStore(), MemoryStore(), list[int]()
+        keys = [bytes([number]) * 16 + PROFILE for number in range(10)]
+        for key in keys:
+            taught(staging, key, 3)
+            taught(store, key, 2)
+        done = merge.merge(staging, store, BEGUN, NOW, told.append)
+        assert merged(staging, store, done) == done
+        assert {units(store, key) for key in keys} == {5}
+        assert (sum(told), done.records) == (10, 10)
+
+
+class Busy(MemoryStore):
+    """Somebody else is always faster."""
+
+    def replace(self, changes: Sequence[Change]) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), Busy()], ids=["another store", "busy"])
+def test_a_store_that_cannot_be_added_to_is_told(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it knows nothing of how far the log is in it, it is not the one that was begun: nothing is added to it, nor
+    is it said to be complete."""
+    monkeypatch.setattr(merge, "TRIES", 3)
+    staging, half = MemoryStore(), replace(BEGUN, records=7)
+    taught(staging, WHO + PROFILE, 3)
+    for ask in (lambda: merged(staging, store, half), lambda: conclude(store, half)):
+        with pytest.raises(Unavailable, match="another store lies there now"):
+            ask()
+    assert store.size()[0] == 0
+
+
+def test_what_is_complete_says_so() -> None:
+    """For whoever asks again."""
+    staging, store = MemoryStore(), MemoryStore()
+    taught(staging, WHO + PROFILE, 3)
+    done = merged(staging, store)
+    conclude(store, done)
+    assert read_rebuilt(store) == replace(done, complete=True)
