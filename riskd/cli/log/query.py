@@ -62,7 +62,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     query = actions.add_parser(
         "query",
         help="ask the dataset of the log a question in SQL",
-        description="Ask the dataset of the log one question in SQL (DuckDB; needs riskd[train]). It reads the three "
+        description="Ask the dataset of the log one question in SQL (DuckDB; needs riskd[train]). It reads the four "
         "views and nothing else, changes nothing, and loads no extension.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"{_VIEWS}{shown}\n\nexit codes: 0 answered; 2 refused.",
