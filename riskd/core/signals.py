@@ -53,10 +53,10 @@ def informed(attempt: Attempt, remembered: Remembered, now: float, keep: float) 
     """The attempt with what other parties have told of its subject in the last `keep` seconds (`learn.reported`): the
     worse of what it says itself and what is remembered counts. Where nothing is, or the purpose `sharing` was not
     granted, the attempt as it is."""
-    activity = remembered.subject.activity
-    marks, granted = activity.marks, attempt.consent
+    marks = remembered.subject.activity.marks
     if "reported" not in marks and "breached" not in marks:
         return attempt
+    granted, activity = attempt.consent, remembered.subject.activity
     if granted is not None and PURPOSE["outside"] not in granted:
         return attempt
     own = attempt.outside or _UNSAID

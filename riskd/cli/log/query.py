@@ -50,6 +50,7 @@ _VIEWS: Final = """\
 views:
   assessments  a row for each attempt: what was decided, the facts, a column for each feature (`riskd features`)
   outcomes     what was told later, by assessment_id
+  events       what other parties told, by the pseudonym of their subject
   labelled     assessments with label (good, fraud, unknown), and since when it is known
 `moment` is the time as a timestamp in UTC. SELECT * FROM (DESCRIBE labelled) lists the columns.
 
