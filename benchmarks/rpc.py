@@ -28,7 +28,7 @@ from msgspec import Struct
 from benchmarks import program
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.assessment import Assessment, Reason
-from riskd.core.attempt import Attempt, Device, Network, Outcome
+from riskd.core.attempt import Attempt, Device, Network, Outcome, SecurityEvent
 from riskd.core.context import Missing
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.server import translate
@@ -89,6 +89,9 @@ class FixedEngine:
     def record(self, outcome: Outcome, timeout: float) -> Taught:
         """Nothing."""
         return Taught()
+
+    def record_event(self, event: SecurityEvent, timeout: float) -> None:
+        """Nothing."""
 
 
 class NoMeter:

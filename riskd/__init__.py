@@ -20,11 +20,20 @@ from riskd.core.attempt import (
     Outcome,
     Outside,
     ReportedPlace,
+    SecurityEvent,
     Session,
 )
 from riskd.core.challenge import authorization_request, challenge
 from riskd.core.context import Missing
-from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, RiskdError, Unavailable, UnknownAssessment
+from riskd.core.errors import (
+    InvalidAttempt,
+    InvalidEvent,
+    InvalidOutcome,
+    Problem,
+    RiskdError,
+    Unavailable,
+    UnknownAssessment,
+)
 from riskd.core.requirement import Requirement, Tier
 from riskd.engine import Engine, Parts, Recorded
 
@@ -36,6 +45,7 @@ __all__ = [
     "Engine",
     "Federation",
     "InvalidAttempt",
+    "InvalidEvent",
     "InvalidOutcome",
     "Missing",
     "Network",
@@ -49,6 +59,7 @@ __all__ = [
     "ReportedPlace",
     "Requirement",
     "RiskdError",
+    "SecurityEvent",
     "Session",
     "Tier",
     "Unavailable",

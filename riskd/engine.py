@@ -18,16 +18,16 @@ from riskd.core.address import Address, parse, truncated
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Assessment
 from riskd.core.assurance import through
-from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome
+from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome, SecurityEvent
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
-from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem, Unavailable, UnknownAssessment
+from riskd.core.errors import InvalidAttempt, InvalidEvent, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup
-from riskd.core.logged import assessed
+from riskd.core.logged import assessed, told
 from riskd.core.pseudonym import Keys, Pseudonyms
-from riskd.core.recall import RECEIPT, REPLY, recall, wanted
+from riskd.core.recall import RECEIPT, recall, reply_to, wanted
 from riskd.core.record import Record
 from riskd.core.stored import PLACE
-from riskd.core.validation import outcome_violations, violations
+from riskd.core.validation import event_violations, outcome_violations, violations
 from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter, Swap
 from riskd.shadow import Case, Shadow
 
@@ -86,6 +86,8 @@ def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Ob
 
 
 class _Gathered(Struct, frozen=True):
+    attempt: Attempt
+    """As it may be judged."""
     parts: Parts
     """Those of this attempt, to its end: its keys are of these pseudonyms."""
     release: Release
@@ -142,8 +144,8 @@ class Engine:
         if found or address is None:
             raise InvalidAttempt(found)
         release = lineup.chosen(attempt, parts.pseudonyms)
-        attempt = signals.consented(attempt, explicit=release.policy(attempt).explicit_consent)
         gathered = self._gather(parts, attempt, release, address, now, deadline=started + READ_BY * timeout)
+        attempt = gathered.attempt
         if gathered.reply is not None:
             try:
                 return self._again(attempt, gathered, gathered.reply, now)
@@ -199,6 +201,23 @@ class Engine:
                 return self._recorded(outcome, kept, now)
         raise Unavailable([Problem("store", "the receipt kept changing under us", "send the outcome again")])
 
+    def record_event(self, event: SecurityEvent, timeout: float = 0.1) -> None:
+        """Remember what another party says of a subject. Repeating an event changes nothing more.
+
+        Raises InvalidEvent, or Unavailable when the store cannot be changed in time.
+        """
+        parts = self._parts
+        now = parts.clock()
+        found = event_violations(event, now)
+        if found:
+            raise InvalidEvent(found)
+        subject = parts.pseudonyms.digest(event.tenant, event.domain, "subject", event.subject)
+        policy = self._lineup.active.policies[event.domain].of(event.tenant)
+        parts.store.write(learn.reported(event, subject, now, policy.retention), (), now, timeout)
+        if not parts.log.append(record.encode(told(event, parts.pseudonyms, subject, now))):
+            parts.meter.failed("decision_log")
+        parts.meter.event(event)
+
     def close(self) -> None:
         """Make everything durable and let go. Idempotent."""
         self._shadow.close()
@@ -213,7 +232,9 @@ class Engine:
     def _gather(
         self, parts: Parts, attempt: Attempt, release: Release, address: Address, now: float, *, deadline: float
     ) -> _Gathered:
-        """Every fact, the histories in one batched read. What cannot be had is Missing."""
+        """Every fact that may be used, the histories in one batched read. What cannot be had is Missing."""
+        policy = release.policy(attempt)
+        attempt = signals.consented(attempt, explicit=policy.explicit_consent)
         when = attempt.time if attempt.time is not None else now
         device = attempt.device or _UNKNOWN
         observed = observe(parts, attempt, address, when)
@@ -223,7 +244,7 @@ class Engine:
         reply_key = seal = b""
         if attempt.request_id:
             seal = parts.pseudonyms.seal(record.content(attempt))
-            reply_key = _reply_key(parts.pseudonyms, attempt, keys.subject)
+            reply_key = reply_to(attempt, parts.pseudonyms, keys.subject)
         remembered: Remembered | Missing
         read_from = perf_counter()
         try:
@@ -231,6 +252,7 @@ class Engine:
                 wanted(keys), (reply_key,) if reply_key else (), now, deadline - perf_counter()
             )
             remembered = recall(keys, histories)
+            attempt = signals.informed(attempt, remembered, when, policy.retention.sequence)
         except Unavailable:
             parts.meter.failed("store")
             remembered, documents = _NO_STORE, [None]
@@ -244,9 +266,8 @@ class Engine:
             device_offset_min=offset,
             measured_from=parts.edge,
         )
-        return _Gathered(
-            parts, release, address, keys, assessment_id, context, reply_key, seal, documents[0] if documents else None
-        )
+        reply = documents[0] if documents else None
+        return _Gathered(attempt, parts, release, address, keys, assessment_id, context, reply_key, seal, reply)
 
     def _record(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
@@ -363,12 +384,6 @@ def _identify(subject: bytes, request_id: str) -> str:
     else:
         unique = os.urandom(8)
     return (subject[:PLACE] + unique).hex()
-
-
-def _reply_key(pseudonyms: Pseudonyms, attempt: Attempt, subject: bytes) -> bytes:
-    """Beside the subject's histories; the same however many layers there were when the answer was given."""
-    asked = f"{attempt.subject}\0{attempt.request_id}"
-    return subject[:PLACE] + pseudonyms.digest(attempt.tenant, attempt.domain, "reply", asked) + REPLY
 
 
 def _damaged(what: str, error: DecodeError) -> Problem:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
+from riskd.core.attempt import DOMAINS, EVENTS, JOURNEYS, OUTCOMES
 from riskd.core.context import SOURCES, WHYS
 from riskd.core.lineup import ACTIVE, CANDIDATE
 from riskd.core.requirement import UNMET, Tier
@@ -40,23 +40,9 @@ CAUSES: Final = (*SOURCES, "rule", "store", "decision_log")
 """What a degraded answer may lack: facts that riskd could not read, rules that broke, what could not be kept."""
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
+    *("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists"),
+    *("PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented"),
+    *("Internal", "Unavailable", "DataLoss", "Unauthenticated"),
 )
 """Spelled as go-grpc-middleware does, which dashboards match on."""
 METHODS: Final = (
@@ -64,6 +50,7 @@ METHODS: Final = (
     ("unary", "riskd.v1.RiskService", "BatchAssess"),
     ("bidi_stream", "riskd.v1.RiskService", "StreamAssess"),
     ("unary", "riskd.v1.RiskService", "RecordOutcome"),
+    ("unary", "riskd.v1.RiskService", "RecordSecurityEvent"),
     ("unary", "riskd.v1.SubjectService", "GetSubjectSummary"),
     ("unary", "riskd.v1.SubjectService", "ExportSubject"),
     ("unary", "riskd.v1.SubjectService", "EraseSubject"),
@@ -256,6 +243,13 @@ METRICS: Final = (
         "Outcomes recorded, each kind once for an assessment, by the tier that had been required.",
         ("domain", "journey", "tier", "kind"),
         _rows(DOMAINS, JOURNEYS, _TIERS, OUTCOMES),
+    ),
+    Metric(
+        "riskd_security_events_total",
+        "counter",
+        "What other parties said of subjects, as often as they did.",
+        ("domain", "kind"),
+        _rows(DOMAINS, EVENTS),
     ),
     Metric(
         "riskd_sign_ins_total",

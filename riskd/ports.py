@@ -8,7 +8,7 @@ from typing import Protocol
 from riskd.core.address import Address
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.history import Delta, History
 from riskd.core.learn import Receipt
@@ -109,7 +109,7 @@ class AgentParser(Protocol):
 
 
 class DecisionLog(Protocol):
-    """Every assessment and outcome, appended before the answer leaves."""
+    """Every assessment, outcome and security event, appended before the answer leaves."""
 
     def append(self, record: bytes) -> bool:
         """Hand one JSON line (without newline) to the operating system; False when it could not be, counted."""
@@ -160,6 +160,10 @@ class Meter(Protocol):
 
     def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
         """An outcome made this of a receipt; `achieved` is what `assurance.through` says of it."""
+        ...
+
+    def event(self, event: SecurityEvent) -> None:
+        """A security event was recorded."""
         ...
 
     def recalled(self, remembered: int, fetched: int) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from riskd.core.features import FEATURES
 from riskd.core.policy import Policy
-from riskd.core.record import AssessmentRecord, Facts, OutcomeRecord, Record, encode
+from riskd.core.record import AssessmentRecord, Facts, OutcomeRecord, Record, SecurityEventRecord, encode
 from riskd.offline.policies.replay import replay
 
 SEGMENT: Final = "20260101T000000.000000-w0-1.jsonl"
@@ -63,6 +63,20 @@ def outcome(number: int, time: float, kind: str, **changes: object) -> OutcomeRe
         amr=(),
         seconds=None,
         taught=0,
+    )
+    return replace(usual, **changes)
+
+
+def security_event(number: int, time: float, kind: str, **changes: object) -> SecurityEventRecord:
+    """What another party told of whom the decisions of that number are about; `changes` are fields of the record."""
+    usual = SecurityEventRecord(
+        subject=f"{number:032x}",
+        time=time,
+        tenant="",
+        domain="customer",
+        keyed="AAAAAAAA",
+        kind=kind,
+        issuer="https://idp.example",
     )
     return replace(usual, **changes)
 

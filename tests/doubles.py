@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.context import Missing
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
@@ -61,6 +61,10 @@ class CountingMeter(NullMeter):
         self.told["outcome", kept.domain, outcome.kind] += 1
         if achieved:
             self.told["through", kept.tier.name, achieved] += 1
+
+    def event(self, event: SecurityEvent) -> None:
+        """A security event."""
+        self.told["event", event.domain, event.kind] += 1
 
     def recalled(self, remembered: int, fetched: int) -> None:
         """Histories of common values."""

@@ -12,7 +12,7 @@ from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive,
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.config import Settings
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import OUTCOMES, Outcome
+from riskd.core.attempt import EVENTS, OUTCOMES, Outcome, SecurityEvent
 from riskd.core.history import decode
 from riskd.core.stored import PLACE, payload
 from riskd.engine import Engine
@@ -52,6 +52,21 @@ class Office:
 
     def tell(self, answer: Assessment, kind: str) -> int:
         return self.engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0).taught
+
+    def hear(self, who: str, kind: str) -> None:
+        """Another party says something of somebody."""
+        self.engine.record_event(
+            SecurityEvent(
+                domain="customer",
+                subject=who,
+                issuer="https://idp.example",
+                kind=kind,
+                level="high" if kind == "risk_level_change" else "",
+                credential_type="password" if kind.startswith("credential") else "",
+                hijacked=kind == "account_disabled",
+            ),
+            10.0,
+        )
 
     def erase(self, who: str) -> dict[str, int]:
         return self.subjects.erase(named(who), 10.0).records
@@ -105,19 +120,22 @@ steps = st.fixed_dictionaries(
         "journey": st.sampled_from(["login", "recovery", "payment"]),
         "request_id": st.sampled_from(["", "r-1", "r-2"]),
         "kind": st.sampled_from(OUTCOMES),
+        "event": st.sampled_from(["", "", "", *EVENTS]),
         "later": st.sampled_from([0.0, 60.0, 86_400.0, 1_209_600.0]),
     }
 )
 
 
 def lived(office: Office, history: list[dict[str, object]]) -> list[tuple[str, Assessment]]:
-    """Live through sign-ins and their outcomes."""
+    """Live through sign-ins and their outcomes, and what others tell meanwhile."""
     answers = []
     for step in history:
         words = dict(step)
         who, kind, later = str(words.pop("who")), str(words.pop("kind")), words.pop("later")
         assert isinstance(later, float)
         office.now += later
+        if event := str(words.pop("event")):
+            office.hear(who, event)
         if words["request_id"]:
             words["request_id"] = "-".join(str(words[name]) for name in ("request_id", "with", "from", "journey"))
         answers.append((who, office.sign_in(who, kind, **words)))

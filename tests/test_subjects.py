@@ -134,6 +134,31 @@ def test_a_summary_says_what_support_needs(office: Office) -> None:
     assert (newest.id, newest.journey, newest.reported) == (latest.id, "recovery", ("challenge_failed",))
 
 
+def test_a_summary_says_what_others_told(office: Office) -> None:
+    """Beside the subject's own steps, the newest first: what, and when."""
+    at = {}
+    for kind in (
+        "account_disabled",
+        "credential_compromise",
+        "recovery_activated",
+        "credential_change",
+        "account_enabled",
+    ):
+        office.now += 3600
+        at[kind] = float(int(office.now))
+        office.hear("anne", kind)
+    told = office.subjects.summary(named("anne"))
+    assert [(step.kind, step.time) for step in told.steps] == [
+        ("no_more_reported", at["account_enabled"]),
+        ("profile_update", at["credential_change"]),
+        ("credential_changed", at["credential_change"]),
+        ("recovery", at["recovery_activated"]),
+        ("credential_breached", at["credential_compromise"]),
+        ("reported_high", at["account_disabled"]),
+    ]
+    assert (told.units, told.attempts, told.seen) == (0, 0.0, ())
+
+
 def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the digits of their ids, those of the latest assessments are told, the newest first."""
     monkeypatch.setattr("riskd.subjects.OPEN", 3)

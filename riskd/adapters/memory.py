@@ -10,7 +10,7 @@ from threading import Lock
 from riskd.core import stored
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.context import Missing
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
@@ -140,6 +140,9 @@ class NullMeter:
         """See `Meter`."""
 
     def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
+        """See `Meter`."""
+
+    def event(self, event: SecurityEvent) -> None:
         """See `Meter`."""
 
     def recalled(self, remembered: int, fetched: int) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from riskd.core.assess import NOTICEABLE, Decision
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import DOMAINS, Attempt, Outcome
+from riskd.core.attempt import DOMAINS, Attempt, Outcome, SecurityEvent
 from riskd.core.context import SOURCES, Missing
 from riskd.core.decide import RESTRICTED_METHOD
 from riskd.core.features import FEATURES
@@ -84,6 +84,7 @@ class PrometheusMeter:
         self._signals: dict[tuple[str, ...], _Signals] = {}
         self._stage = self._named("riskd_stage_seconds")
         self._outcome = self._places("riskd_outcomes_total")
+        self._events = self._places("riskd_security_events_total")
         self._sign_in = self._places("riskd_sign_ins_total")
         self._learned = self._places("riskd_learned_units_total")
         self._rolled = self._places("riskd_rollout_assessments_total")
@@ -191,6 +192,10 @@ class PrometheusMeter:
         if taught:
             direction = "learned" if taught > 0 else "taken_back"
             self._add(self._learned[domain, direction], abs(taught))
+
+    def event(self, event: SecurityEvent) -> None:
+        """A security event was recorded."""
+        self._add(self._events[event.domain, event.kind])
 
     def recalled(self, remembered: int, fetched: int) -> None:
         """Histories of common values were answered, from memory and by the store."""

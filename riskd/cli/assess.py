@@ -1,4 +1,4 @@
-"""`riskd assess` and `riskd outcome`: ask a running service from the command line."""
+"""`riskd assess`, `riskd outcome` and `riskd event`: ask and tell a running service from the command line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from riskd.cli.arguments import add_connection
-from riskd.core.attempt import OUTCOMES, Outcome
+from riskd.cli.arguments import add_connection, moment
+from riskd.core.attempt import DOMAINS, EVENTS, OUTCOMES, RISK_LEVELS, Outcome, SecurityEvent
 from riskd.core.errors import InvalidAttempt, Problem
 
 FLAGS: Final = {
@@ -38,9 +38,10 @@ PHISHING_RESISTANT 13, HARDWARE_BOUND 14, IDENTITY_PROOF 15, DENY 16."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `assess` and `outcome`."""
+    """Register `assess`, `outcome` and `event`."""
     _add_assess(commands)
     _add_outcome(commands)
+    _add_event(commands)
 
 
 def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -87,6 +88,36 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(handler=_outcome)
 
 
+def _add_event(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "event",
+        description="Tell a running service what another party says of an account. It counts in every attempt of the "
+        "account for as long as the policy keeps sensitive steps (30 days); the last word counts, and one that is told "
+        "twice counts once. docs/events.md says what follows from each.",
+        epilog=_EXIT_CODES,
+    )
+    parser.add_argument("kind", choices=EVENTS, metavar="KIND", help=f"one of: {', '.join(EVENTS)}")
+    parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
+    parser.add_argument(
+        "--subject", required=True, metavar="TEXT", help="identifier of the account, as in its attempts"
+    )
+    parser.add_argument("--tenant", metavar="NAME", default="", help="tenant of the account")
+    parser.add_argument("--issuer", metavar="URL", default="", help="who says so (default: the caller)")
+    parser.add_argument("--time", metavar="TIME", type=moment, help="when it happened (default: now)")
+    parser.add_argument("--level", choices=RISK_LEVELS[1:], default="", help="of risk_level_change: the level now")
+    parser.add_argument(
+        "--credential-type",
+        metavar="TYPE",
+        default="",
+        help="of credential_compromise and credential_change: password, pin, fido2-roaming and so on (CAEP 1.0)",
+    )
+    parser.add_argument(
+        "--hijacked", action="store_true", help="of account_disabled: because somebody has taken it over"
+    )
+    add_connection(parser)
+    parser.set_defaults(handler=_event)
+
+
 def _assess(args: argparse.Namespace) -> int:
     from riskd.cli.client import assess, connection
 
@@ -113,6 +144,15 @@ def _outcome(args: argparse.Namespace) -> int:
     )
     shown = connection.bearer(args)
     return assess.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=shown))
+
+
+def _event(args: argparse.Namespace) -> int:
+    from riskd.cli.client import assess, connection
+
+    said = {name: getattr(args, name) for name in SecurityEvent.__struct_fields__}
+    request = assess.event_request(SecurityEvent(**said))
+    shown = connection.bearer(args)
+    return assess.run(args, lambda stub: stub.RecordSecurityEvent(request, timeout=args.timeout, metadata=shown))
 
 
 def _read(file: str | None) -> str:

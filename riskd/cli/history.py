@@ -9,7 +9,7 @@ from typing import Final
 
 from riskd.cli.terminal import aligned, markdown_table
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import OUTCOMES
+from riskd.core.attempt import EVENTS, OUTCOMES
 from riskd.core.history import DAY, HOUR, TABLES, WEEK, sketch
 from riskd.core.learn import Lesson, Receipt
 from riskd.core.marks import MARKS
@@ -30,6 +30,7 @@ as they are: what falls out of a table's periods is forgotten before its record 
 - **Proof**: {proofs}, where the attempt met what was required of it.
 - **Failure**: {failures}.
 - **Taken back**: {takers} undoes exactly what the attempt taught.
+- {told}: [security events](events.md), which other parties tell.
 """
 _KINDS: Final = {
     "profile": "What owners taught.",
@@ -98,7 +99,7 @@ def document(kept: Sequence[Kept]) -> str:
 def page(kept: Sequence[Kept]) -> str:
     """The reference page."""
     words = _words(kept)
-    parts = [_INTRODUCTION.format(**{name: _codes(events) for name, events in words.items()})]
+    parts = [_INTRODUCTION.format(told=_codes(EVENTS), **{name: _codes(events) for name, events in words.items()})]
     for kind in dict.fromkeys(one.kind for one in kept):
         rows = [_cells(one, content, words) for one in kept if one.kind == kind for content in one.contents]
         parts.append(f"\n## {kind.capitalize()}\n\n{_KINDS.get(kind, '')}\n\n{markdown_table(_HEAD, rows)}")

@@ -21,6 +21,7 @@ INCOMPLETE = 1
 COUNTED = {
     "assessed": "assessments written, with the features and the scores of now",
     "outcomes": "outcomes written beside them",
+    "events": "security events written beside them",
     "other_buckets": "assessments of other buckets, lived through and not written",
     "without_signals": "assessments left out: their lines have no signals (log.signals, or written before there were)",
     "outcomes_of_nothing": "outcomes left out: their assessment is not in this log",
@@ -35,11 +36,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `replay`."""
     replay = commands.add_parser(
         "replay",
-        description="Live through a decision log again, into another log with the features and scores of now. Attempts "
-        "and outcomes go through the same fold and the same features as live, in the order of their writing; what was "
-        "learned is what the log says. Assessment ids stay. Erased subjects are left out. Each process lives through "
-        "the whole log for everybody's sake, and writes its bucket of the subjects: so do several machines, with "
-        "--bucket.",
+        description="Live through a decision log again, into another log with the features and scores of now. "
+        "Attempts, outcomes and security events go through the same fold and the same features as live, in the order "
+        "of their writing; what was learned is what the log says. Assessment ids stay. Erased subjects are "
+        "left out. Each process lives through the whole log for everybody's sake, and writes its bucket of the "
+        "subjects: so do several machines, with --bucket.",
         epilog="exit codes: 0 done; 1 done, and lines were left out, which are counted; 2 refused",
     )
     replay.add_argument(

@@ -23,6 +23,22 @@ OUTCOMES: Final = (
     "recovery_completed",
     "recovery_failed",
 )
+EVENTS: Final = (
+    "risk_level_change",
+    "credential_compromise",
+    "credential_change",
+    "account_disabled",
+    "account_enabled",
+    "recovery_activated",
+    "recovery_information_changed",
+)
+"""Security events, as CAEP 1.0 and RISC 1.0 name them."""
+EVENT_WORDS: Final = {
+    "level": ("risk_level_change",),
+    "credential_type": ("credential_compromise", "credential_change"),
+    "hijacked": ("account_disabled",),
+}
+"""What some events say beside their kind."""
 PURPOSES: Final = ("security", "device", "location", "behaviour", "sharing")
 """What a signal is used for. `security` (address, credential, velocity, sequence) rests on the
 legitimate interest in protecting the account and needs no consent; the others can be withheld."""
@@ -144,3 +160,24 @@ class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Methods used to pass the challenge (RFC 8176 values)."""
     seconds: float | None = None
     """Time that the person took."""
+
+
+class SecurityEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What another party says of a subject (RFC 8417). `kind` is one of `EVENTS`; `EVENT_WORDS` tells which say more.
+
+    `time` is when it happened, seconds since the Unix epoch; None means now.
+    """
+
+    domain: str
+    subject: str
+    kind: str
+    tenant: str = ""
+    time: float | None = None
+    issuer: str = ""
+    """Who says so: `iss` of the security event token."""
+    level: str = ""
+    """One of `RISK_LEVELS`, the first excepted."""
+    credential_type: str = ""
+    """`credential_type` of CAEP 1.0: `password`, `pin`, `fido2-roaming` and so on."""
+    hijacked: bool = False
+    """Somebody has taken the account over."""

@@ -25,6 +25,7 @@ from riskd.core.history import (
     window,
 )
 from riskd.core.learn import Receipt
+from riskd.core.marks import Mark
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY
 from riskd.core.record import decode_reply
@@ -33,6 +34,13 @@ from riskd.core.stored import PLACE, expiry, pack, payload
 from riskd.core.tallies import SEEN, Tallies
 
 _STEPS: Final = ("recovery", "recovered", "profile_update", "payment", "registration")
+_REPORTED: Final[dict[Mark, str]] = {
+    (0,): "reported_low",
+    (1,): "reported_medium",
+    (2,): "reported_high",
+    (): "no_more_reported",
+}
+_BREACHED: Final[dict[Mark, str]] = {(1,): "credential_breached", (0,): "credential_changed"}
 
 
 class Seen(Struct, frozen=True):
@@ -50,7 +58,7 @@ class Seen(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """A sensitive step of a subject."""
+    """A sensitive step of a subject, or what another party told of it."""
 
     kind: str
     time: float
@@ -91,6 +99,11 @@ def summary(profile: History, activity: History, papers: Sequence[tuple[str, Rec
         for value, tally in sorted(profile.tallies.of(table).items(), key=lambda item: -sum(item[1][1:]))
     ]
     steps = [Step(kind, mark[0]) for kind in _STEPS for mark in activity.marks.get(kind, ())]
+    steps += [
+        Step(words.get(mark[1:], kind), mark[0])
+        for kind, words in (("reported", _REPORTED), ("breached", _BREACHED))
+        for mark in activity.marks.get(kind, ())
+    ]
     opened = [
         Open(name, kept.lesson.time, kept.journey, kept.tier.name, kept.taught, kept.reported, expires)
         for name, kept, expires in papers

@@ -47,6 +47,12 @@ class InvalidOutcome(RiskdError):
     reason = "INVALID_OUTCOME"
 
 
+class InvalidEvent(RiskdError):
+    """A security event that cannot be recorded. Nothing was changed."""
+
+    reason = "INVALID_EVENT"
+
+
 class InvalidSubject(RiskdError):
     """A question about a subject that names none, or goes on from nowhere. Nothing was changed."""
 

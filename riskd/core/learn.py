@@ -1,4 +1,5 @@
-"""What an attempt changes: velocity at once, familiarity only when it proves to have been the owner's."""
+"""What an attempt changes: velocity at once, familiarity only when it proves to have been the owner's. And what is
+remembered of what others say of a subject, which teaches nothing."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.attempt import RISK_LEVELS, Attempt, Outcome, SecurityEvent
 from riskd.core.context import Context, Place, Remembered, Route
 from riskd.core.features.behaviour import TYPING_SCALE, typing_habit, typing_rhythm
 from riskd.core.features.sharing import crowded
 from riskd.core.history import OLDEST, WEEK, Delta, inverse, slot
-from riskd.core.marks import placed
+from riskd.core.marks import Mark, placed
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE, SHARE
 from riskd.core.requirement import Requirement, Tier, accepts
@@ -22,6 +23,8 @@ from riskd.core.stored import PLACE
 SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key."""
+KNOWN_BY_HEART: Final = ("password", "pin")
+"""Credential types of CAEP 1.0 that lists of stolen ones have."""
 UNITS: Final = 6
 """What a pass with a key teaches, and what a person's word does; any other proof teaches one unit. Six make a value
 the subject's own at once."""
@@ -278,3 +281,42 @@ def _units(kept: Receipt, outcome: Outcome) -> int:
 def recovered(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
     """A recovery was completed: remembered with the subject's sensitive steps."""
     return Delta(subject + ACTIVITY, now, now + retention.sequence, (), (("recovered", (int(now),)),))
+
+
+def reported(event: SecurityEvent, subject: bytes, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
+    """What is remembered of a security event: marks, with the subject's sensitive steps and for as long. Nothing of one
+    that is older than that.
+
+    The newest of a kind counts, and of several in one second the worst, so that events may come in any order, and
+    again. `signals.informed` reads `reported` (time and level; without a level, nothing is reported any more) and
+    `breached` (time, and 1 or, once it was changed, 0).
+    """
+    time = now if event.time is None else event.time
+    keep = max(retention.sequence, retention.activity)
+    marks = _told(event, int(time))
+    if not marks or time + keep <= now:
+        return ()
+    return (Delta(subject + ACTIVITY, time, time + keep, (), marks),)
+
+
+def _told(event: SecurityEvent, at: int) -> tuple[tuple[str, Mark], ...]:
+    by_heart, at_risk = event.credential_type in KNOWN_BY_HEART, ("reported", (at, _LEVELS.index("high")))
+    match event.kind:
+        case "risk_level_change":
+            return (("reported", (at, _LEVELS.index(event.level))),)
+        case "credential_compromise":
+            return (("breached", (at, 1)) if by_heart else at_risk,)
+        case "credential_change":
+            step = ("profile_update", (at,))
+            return (step, ("breached", (at, 0))) if by_heart else (step,)
+        case "account_disabled":
+            return (at_risk,) if event.hijacked else ()
+        case "account_enabled":
+            return (("reported", (at,)),)
+        case "recovery_activated":
+            return (("recovery", (at,)),)
+        case _:
+            return (("profile_update", (at,)),)
+
+
+_LEVELS: Final = RISK_LEVELS[1:]

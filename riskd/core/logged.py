@@ -1,4 +1,4 @@
-"""What is logged of a decision, and the attempt and its context again, out of what was logged."""
+"""What is logged of a decision and of a security event, and the attempt with its context, and the event, again."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 from riskd.core import record
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import PURPOSES, Attempt, Behaviour, Device, Federation, Network, Session
+from riskd.core.attempt import PURPOSES, Attempt, Behaviour, Device, Federation, Network, SecurityEvent, Session
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.features import NAMES
 from riskd.core.features.consistency import systems
-from riskd.core.pseudonym import ENTITIES, POPULARITY, Keys, Pseudonyms
-from riskd.core.record import AssessmentRecord, Authentication, Facts, Signals
+from riskd.core.pseudonym import ENTITIES, POPULARITY, Keys, Pseudonyms, short
+from riskd.core.record import AssessmentRecord, Authentication, Facts, SecurityEventRecord, Signals
 from riskd.core.signals import unremembered
 
 _UNKNOWN: Final = Device()
@@ -213,4 +213,36 @@ def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
             for table in POPULARITY
             if (value := values.get(table)) is not None
         },
+    )
+
+
+def told(event: SecurityEvent, pseudonyms: Pseudonyms, subject: bytes, now: float) -> SecurityEventRecord:
+    """The line of a security event. `now`: the service's clock."""
+    return SecurityEventRecord(
+        time=now if event.time is None else event.time,
+        tenant=event.tenant,
+        domain=event.domain,
+        subject=subject.hex(),
+        keyed=short(pseudonyms.common(event.tenant, event.domain, "domain", "")),
+        kind=event.kind,
+        issuer=event.issuer,
+        level=event.level,
+        credential_type=event.credential_type,
+        hijacked=event.hijacked,
+        written=now if event.time not in (None, now) else None,
+    )
+
+
+def told_again(line: SecurityEventRecord) -> SecurityEvent:
+    """The event again, of a pseudonym."""
+    return SecurityEvent(
+        tenant=line.tenant,
+        domain=line.domain,
+        subject=line.subject,
+        time=line.time,
+        kind=line.kind,
+        issuer=line.issuer,
+        level=line.level,
+        credential_type=line.credential_type,
+        hijacked=line.hijacked,
     )

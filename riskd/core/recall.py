@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from riskd.core.attempt import Attempt
 from riskd.core.context import NOTHING, Memory, Remembered
 from riskd.core.history import EMPTY, History
-from riskd.core.pseudonym import Keys
+from riskd.core.pseudonym import Keys, Pseudonyms
+from riskd.core.stored import PLACE
 
 PROFILE: Final = b"P"
 """What owners taught. A key is a pseudonym and the kind of its record."""
@@ -72,3 +74,10 @@ def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
         domain=found[at],
         popularity=dict(zip(keys.popularity, found[at + 1 :], strict=True)),
     )
+
+
+def reply_to(attempt: Attempt, pseudonyms: Pseudonyms, subject: bytes) -> bytes:
+    """Where the first answer to a request id lies: beside the subject's histories; the same however many layers there
+    were when it was given."""
+    asked = f"{attempt.subject}\0{attempt.request_id}"
+    return subject[:PLACE] + pseudonyms.digest(attempt.tenant, attempt.domain, "reply", asked) + REPLY

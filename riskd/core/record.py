@@ -155,6 +155,23 @@ class RepeatRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="rep
     model: str
 
 
+class SecurityEventRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="event"):
+    """What another party said of a subject, as in `attempt.SecurityEvent`; `written` as of an assessment. `keyed`: the
+    short pseudonym of the identity domain, which tells under which pepper the subject has its own."""
+
+    time: float
+    tenant: str
+    domain: str
+    subject: str
+    keyed: str
+    kind: str
+    issuer: str
+    level: str = ""
+    credential_type: str = ""
+    hijacked: bool = False
+    written: float | None = None
+
+
 def session(said: Session | None) -> Authentication | None:
     """What is recorded of a session."""
     if said is None:
@@ -220,15 +237,22 @@ def repeated(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
     )
 
 
-Record = AssessmentRecord | RepeatRecord | OutcomeRecord | ShadowRecord
+Lived = AssessmentRecord | OutcomeRecord | SecurityEventRecord
+"""Of these histories are made; the others changed nothing."""
+Record = Lived | RepeatRecord | ShadowRecord
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[Record]] = msgspec.json.Decoder(Record)
 
 
 def written(record: Record) -> float:
     """When a line was written, by the service's clock; epoch seconds."""
-    at = record.written if isinstance(record, AssessmentRecord | OutcomeRecord) else None
+    at = record.written if isinstance(record, Lived) else None
     return record.time if at is None else at
+
+
+def left_out(record: Record) -> str:
+    """What a reader of histories counts a line as that is none of `Lived`."""
+    return "repeats" if isinstance(record, RepeatRecord) else "shadow"
 
 
 def encode(record: Record) -> bytes:

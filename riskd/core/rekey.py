@@ -24,11 +24,17 @@ MARK: Final = NOBODY + b"layers"
 """Key of the document that says how many layers all records have."""
 
 
+def layered(pseudonym: bytes, later: Sequence[Layer]) -> bytes:
+    """A pseudonym under the layers that came later."""
+    for layer in later:
+        pseudonym = layer.over(pseudonym)
+    return pseudonym
+
+
 def lifted(line: AssessmentRecord, later: Sequence[Layer]) -> AssessmentRecord:
     """What the log says of a decision, under the layers that came later. Its id is the one that was given out."""
-    subject, values = bytes.fromhex(line.subject), line.facts.values
+    subject, values = layered(bytes.fromhex(line.subject), later), line.facts.values
     for layer in later:
-        subject = layer.over(subject)
         values = {table: layer.over_short(text) if table in SHORT else text for table, text in values.items()}
     return replace(line, subject=subject.hex(), facts=replace(line.facts, values=values))
 

@@ -1,4 +1,4 @@
-"""Which signals an attempt brought, and which of them it may be judged by."""
+"""Which signals an attempt brought, which others have told since, and which of them it may be judged by."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from riskd.core.attempt import PURPOSES, Attempt, Device
+from riskd.core.attempt import PURPOSES, RISK_LEVELS, Attempt, Device, Outside
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.history import History, newest
+from riskd.core.marks import Mark
 
 PURPOSE: Final = {
     "device_id": "device",
@@ -45,6 +47,32 @@ def consented(attempt: Attempt, *, explicit: bool = False) -> Attempt:
         behaviour=attempt.behaviour if "behaviour" in granted else None,
         outside=attempt.outside if "sharing" in granted else None,
     )
+
+
+def informed(attempt: Attempt, remembered: Remembered, now: float, keep: float) -> Attempt:
+    """The attempt with what other parties have told of its subject in the last `keep` seconds (`learn.reported`): the
+    worse of what it says itself and what is remembered counts. Where nothing is, or the purpose `sharing` was not
+    granted, the attempt as it is."""
+    marks = remembered.subject.activity.marks
+    if "reported" not in marks and "breached" not in marks:
+        return attempt
+    granted, activity = attempt.consent, remembered.subject.activity
+    if granted is not None and PURPOSE["outside"] not in granted:
+        return attempt
+    own = attempt.outside or _UNSAID
+    told, breach = (_last(activity, kind, now, keep) for kind in ("reported", "breached"))
+    level = max(own.risk_level, RISK_LEVELS[int(told[1]) + 1] if told[1:] else "", key=RISK_LEVELS.index)
+    breached = True if breach[1:] == (1,) else own.credential_breached
+    said = Outside(credential_breached=breached, risk_level=level)
+    return attempt if said == own else replace(attempt, outside=said)
+
+
+def _last(activity: History, kind: str, now: float, keep: float) -> Mark:
+    mark = newest(activity, kind, now)
+    return mark if mark and mark[0] > now - keep else ()
+
+
+_UNSAID: Final = Outside()
 
 
 def missing(attempt: Attempt) -> list[Missing]:

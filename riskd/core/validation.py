@@ -1,4 +1,4 @@
-"""What an acceptable attempt and outcome look like. Every violation is reported at once."""
+"""What an acceptable attempt, outcome and security event look like. Every violation is reported at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from collections.abc import Iterable
 from typing import Final
 
 from riskd.core import attempt as words
-from riskd.core.attempt import Attempt, Behaviour, Device, Federation, Network, Outcome, ReportedPlace, Session
+from riskd.core.attempt import (
+    Attempt,
+    Behaviour,
+    Device,
+    Federation,
+    Network,
+    Outcome,
+    ReportedPlace,
+    SecurityEvent,
+    Session,
+)
 from riskd.core.errors import Problem
 
 ID: Final = 256
@@ -126,6 +136,28 @@ def outcome_violations(outcome: Outcome, now: float) -> list[Problem]:
     found.moment("time", outcome.time, now)
     found.items("amr", outcome.amr)
     found.number("seconds", outcome.seconds, 0, 86_400)
+    return found
+
+
+def event_violations(event: SecurityEvent, now: float) -> list[Problem]:
+    """Everything that is wrong with a security event. One that is older than anything is kept is not wrong."""
+    found = _Findings()
+    found.choice("domain", event.domain, words.DOMAINS)
+    _subject(found, event.tenant, event.subject)
+    found.moment("time", event.time, now)
+    found.text("issuer", event.issuer, ID)
+    found.choice("event", event.kind, words.EVENTS)
+    for name, kinds in words.EVENT_WORDS.items():
+        where = f"{event.kind}.{name}"
+        if event.kind not in kinds:
+            if getattr(event, name) and event.kind in words.EVENTS:
+                found.add(where, f"is nothing that {event.kind} says", "leave it out")
+        elif name == "level":
+            found.choice(where, event.level, words.RISK_LEVELS[1:])
+        elif name == "credential_type":
+            if not event.credential_type:
+                found.add(where, "missing", "send the type that the event names, as `password`")
+            found.text(where, event.credential_type, WORD)
     return found
 
 

@@ -47,7 +47,12 @@ class _Shadow(Struct, frozen=True, tag_field="type", tag="shadow", gc=False):
     pass
 
 
-_DECODER: Final = msgspec.json.Decoder(_Assessed | _Told | _Repeat | _Shadow)
+class _Event(Struct, frozen=True, tag_field="type", tag="event", gc=False):
+    pass
+
+
+_Line = _Assessed | _Told | _Repeat | _Shadow | _Event
+_DECODER: Final = msgspec.json.Decoder(_Line)
 
 
 def read_rows(
@@ -71,7 +76,7 @@ def read_rows(
     return found.rows(told, truth, by_truth=by_truth)
 
 
-def _records(path: Path) -> Iterator[_Assessed | _Told | _Repeat | _Shadow]:
+def _records(path: Path) -> Iterator[_Line]:
     try:
         with readable(path):
             for line in read_segment(path):

@@ -20,7 +20,19 @@ from riskd.core import record
 from riskd.core.address import Address
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import JOURNEYS, OUTCOMES, Attempt, Behaviour, Device, Federation, Network, Outcome, Session
+from riskd.core.attempt import (
+    EVENTS,
+    JOURNEYS,
+    OUTCOMES,
+    Attempt,
+    Behaviour,
+    Device,
+    Federation,
+    Network,
+    Outcome,
+    SecurityEvent,
+    Session,
+)
 from riskd.core.context import Missing, Place, Route
 from riskd.core.features import NAMES
 from riskd.core.history import DAY, WEEK, Delta, History
@@ -31,7 +43,7 @@ from riskd.engine import Engine, Parts
 from riskd.ports import Swap
 
 ATTEMPT: Final = "attempt"
-"""The event that every assessment is; the others are outcomes."""
+"""The event that every assessment is; the others are outcomes, and security events."""
 NOW: Final = 1_800_007_200.0
 """A Friday, 10:00 UTC: any would do, and this one stays."""
 _WEEKS: Final = 6
@@ -76,6 +88,19 @@ _PLACELESS: Final = replace(_LOGIN, subject="robin", network=Network(client_ip=_
 _EVENTS: Final = {
     Outcome(assessment_id="", kind=kind, amr=("hwk",) if kind == "challenge_passed" else ()) for kind in OUTCOMES
 }
+
+
+_TOLD: Final = tuple(
+    SecurityEvent(
+        domain=_LOGIN.domain,
+        subject=_LOGIN.subject,
+        kind=kind,
+        level="high" if kind == "risk_level_change" else "",
+        credential_type="password" if kind.startswith("credential") else "",
+        hijacked=kind == "account_disabled",
+    )
+    for kind in EVENTS
+)
 
 
 class Content(Struct, frozen=True, order=True):
@@ -258,6 +283,10 @@ def _changes(release: Release) -> _Seen:
         watch.store.written.clear()
         watch.tell(answer, outcome)
         _note(watch, outcome.kind, seen)
+    for event in (*_TOLD, replace(_TOLD[1], credential_type="x509")):
+        watch = _Watch(release)
+        watch.engine.record_event(event, 60.0)
+        _note(watch, event.kind, seen)
     return seen
 
 
@@ -309,7 +338,7 @@ def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict
 
 
 def _lived(release: Release) -> _Watch:
-    """Weeks of sign-ins of one person and others, then a recovery, and somebody who guesses."""
+    """Weeks of sign-ins of one person and others, then a recovery, what others tell of it, and somebody who guesses."""
     watch = _Watch(release)
     legitimate = Outcome(assessment_id="", kind="confirmed_legitimate")
     others = [replace(_STRANGER if n % 2 else _LOGIN, subject=f"other {n}", request_id="") for n in range(_OTHERS)]
@@ -322,6 +351,8 @@ def _lived(release: Release) -> _Watch:
         answer = watch.assess(replace(_LOGIN, request_id="", journey=journey))
         if journey == "recovery":
             watch.tell(answer, Outcome(assessment_id="", kind="recovery_completed"))
+    for event in _TOLD[:2]:
+        watch.engine.record_event(event, 60.0)
     watch.now = NOW - 300
     for attempt in (_LOGIN, _STRANGER, replace(_LOGIN, subject="mark"), replace(_STRANGER, subject="mary")):
         watch.assess(replace(attempt, request_id="", credential_result="failed"))

@@ -15,7 +15,17 @@ from riskd.adapters.decision_log.archive import SCAN
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
 from riskd.core.features import NAMES
-from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, RepeatRecord, ShadowRecord, decode, written
+from riskd.core.history import SEQUENCE_SECONDS
+from riskd.core.record import (
+    AssessmentRecord,
+    OutcomeRecord,
+    Record,
+    RepeatRecord,
+    SecurityEventRecord,
+    ShadowRecord,
+    decode,
+    written,
+)
 from riskd.progress import Begin
 
 _LINES: Final = 1_000
@@ -26,7 +36,8 @@ class OnRecord(Struct, frozen=True, kw_only=True):
     """The lines of one assessment, in the order of writing. `assessment` is None where the log has but what followed.
 
     `features` are its vector by name, None where it was made of another feature table. `reasons` are its codes, with
-    what each moved and the sentence of its feature, as far as contributions were recorded.
+    what each moved and the sentence of its feature, as far as contributions were recorded. `events` are what other
+    parties had told of the subject when it was assessed, as far back as any policy remembers.
     """
 
     assessment: AssessmentRecord | None
@@ -35,6 +46,7 @@ class OnRecord(Struct, frozen=True, kw_only=True):
     repeats: tuple[RepeatRecord, ...]
     shadows: tuple[ShadowRecord, ...]
     outcomes: tuple[OutcomeRecord, ...]
+    events: tuple[SecurityEventRecord, ...]
 
 
 class Listed(Struct, frozen=True, kw_only=True):
@@ -49,27 +61,42 @@ class Listed(Struct, frozen=True, kw_only=True):
     outcomes: tuple[str, ...]
 
 
+class Account(Struct, frozen=True):
+    """What the log has of one subject, the newest first: its assessments, and what other parties told."""
+
+    assessments: list[Listed]
+    events: list[SecurityEventRecord]
+
+
 def on_record(log: Path, assessment_id: str, begin: Begin) -> OnRecord | None:
     """The lines of it; None where there are none. Lines that are to be erased are not found.
 
     `assessment_id`: 32 hexadecimal digits, of which the first are those of its subject's pseudonym. Progress is in
     bytes. Raises InvalidFile where there is no log, Unavailable where it cannot be read.
     """
-    found = [record for record in _search(log, [bytes.fromhex(assessment_id)], begin) if _of(record) == assessment_id]
-    return _told(sorted(found, key=written)) if found else None
+    found = [
+        record
+        for record in _search(log, [bytes.fromhex(assessment_id)], begin)
+        if isinstance(record, SecurityEventRecord) or _of(record) == assessment_id
+    ]
+    found.sort(key=written)
+    return _told(found) if any(not isinstance(record, SecurityEventRecord) for record in found) else None
 
 
-def listed(log: Path, pseudonyms: Sequence[bytes], begin: Begin) -> list[Listed]:
-    """Every assessment of the subject that has these pseudonyms, the newest first. Raises as `on_record`."""
+def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin) -> Account:
+    """All of the subject that has these pseudonyms. Raises as `on_record`."""
     names = {pseudonym.hex() for pseudonym in pseudonyms}
     ours: dict[str, AssessmentRecord] = {}
     told: dict[str, list[str]] = {}
+    events: list[SecurityEventRecord] = []
     for record in _search(log, pseudonyms, begin):
         if isinstance(record, AssessmentRecord) and record.subject in names:
             ours[record.id] = record
+        elif isinstance(record, SecurityEventRecord) and record.subject in names:
+            events.append(record)
         elif isinstance(record, OutcomeRecord):
             told.setdefault(record.assessment_id, []).append(record.kind)
-    return [
+    listed = [
         Listed(
             id=one.id,
             time=one.time,
@@ -81,6 +108,7 @@ def listed(log: Path, pseudonyms: Sequence[bytes], begin: Begin) -> list[Listed]
         )
         for one in sorted(ours.values(), key=lambda one: -one.time)
     ]
+    return Account(listed, sorted(events, key=lambda one: -one.time))
 
 
 def _search(log: Path, places: Sequence[bytes], begin: Begin) -> Iterator[Record]:
@@ -102,7 +130,7 @@ def _decoded(line: bytes) -> Record | None:
         return None
 
 
-def _of(record: Record) -> str:
+def _of(record: AssessmentRecord | OutcomeRecord | RepeatRecord | ShadowRecord) -> str:
     return record.assessment_id if isinstance(record, OutcomeRecord) else record.id
 
 
@@ -116,6 +144,15 @@ def _told(found: list[Record]) -> OnRecord:
         repeats=tuple(record for record in found if isinstance(record, RepeatRecord)),
         shadows=tuple(record for record in found if isinstance(record, ShadowRecord)),
         outcomes=tuple(record for record in found if isinstance(record, OutcomeRecord)),
+        events=tuple(
+            record
+            for record in found
+            if isinstance(record, SecurityEventRecord)
+            and one is not None
+            and written(record) <= written(one)
+            and record.subject == one.subject
+            and record.time > one.time - SEQUENCE_SECONDS
+        ),
     )
 
 

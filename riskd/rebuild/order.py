@@ -17,11 +17,11 @@ from msgspec import Struct
 
 from riskd.adapters.decision_log import FileLogArchive, read_segment, segments_of, size, size_of
 from riskd.config import Settings
-from riskd.core.record import AssessmentRecord, OutcomeRecord, RepeatRecord, decode, written
+from riskd.core.record import Lived, decode, left_out, written
 from riskd.progress import Progress
 from riskd.wiring import open_archive
 
-Line = tuple[bytes, AssessmentRecord | OutcomeRecord]
+Line = tuple[bytes, Lived]
 DATASET: Final = "dataset.lock"
 """File beside the segments of a log that has a dataset, which must hear of erasures."""
 
@@ -34,8 +34,8 @@ class Source(Protocol):
         ...
 
     def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
-        """Every assessment and outcome in the order of its writing; other lines are counted. `progress` is told how
-        much more is done. Raises InvalidFile, OSError, EOFError, zlib.error."""
+        """Every line that histories are made of in the order of its writing; other lines are counted. `progress` is
+        told how much more is done. Raises InvalidFile, OSError, EOFError, zlib.error."""
         ...
 
 
@@ -56,7 +56,7 @@ class LogSource(Struct, frozen=True):
 def in_order(
     archive: FileLogArchive, paths: Sequence[Path], counts: Counter[str], progress: Progress
 ) -> Iterator[Line]:
-    """Every assessment and outcome that is not to be erased; every other line is counted for what it is.
+    """Every line that histories are made of and that is not to be erased; every other is counted for what it is.
 
     `progress` is told how many bytes more are done. A segment is open from its first line on to its last, whoever
     deletes it meanwhile. Raises OSError, EOFError, zlib.error.
@@ -92,20 +92,20 @@ def _stamped(archive: FileLogArchive, path: Path, counts: Counter[str]) -> Itera
         except msgspec.DecodeError:
             counts["unreadable"] += 1
             continue
-        if isinstance(record, AssessmentRecord | OutcomeRecord):
+        if isinstance(record, Lived):
             latest = max(latest, written(record))
             yield latest, (line, record)
         else:
-            counts["repeats" if isinstance(record, RepeatRecord) else "shadow"] += 1
+            counts[left_out(record)] += 1
 
 
 def _begins(path: Path) -> float:
-    """When the first line was written that is an attempt's or an outcome's; 0 where none is."""
+    """When the first line was written that histories are made of; 0 where none is."""
     for line in read_segment(path):
         try:
             record = decode(line)
         except msgspec.DecodeError:
             continue
-        if isinstance(record, AssessmentRecord | OutcomeRecord):
+        if isinstance(record, Lived):
             return written(record)
     return 0.0

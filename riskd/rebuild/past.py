@@ -1,5 +1,5 @@
-"""The past, lived through: recorded attempts and outcomes become histories by the engine's own core, and nobody is
-judged.
+"""The past, lived through: recorded attempts, outcomes and security events become histories by the engine's own core,
+and nobody is judged.
 
 What was learned is what the log says was learned, by whatever policy decided then; the policies of now say how long it
 is kept. A line that comes twice changes nothing: an attempt finds its receipt, an outcome that it was told already.
@@ -14,11 +14,11 @@ from riskd.core import learn, receipts
 from riskd.core.context import NOTHING, Memory, Missing, Remembered
 from riskd.core.history import EMPTY, Delta
 from riskd.core.learn import Receipt
-from riskd.core.logged import keys_of, relived, surroundings
+from riskd.core.logged import keys_of, relived, surroundings, told_again
 from riskd.core.policy import Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import PROFILE, RECEIPT, recall, wanted
-from riskd.core.record import AssessmentRecord, OutcomeRecord, Signals, written
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.stored import PLACE, Swap
 from riskd.ports import HistoryStore
@@ -84,6 +84,11 @@ class Past:
                 self._settle(line, paper, document, now)
                 return True
         return False
+
+    def event(self, line: SecurityEventRecord, subject: bytes) -> None:
+        """What is remembered of a recorded security event."""
+        now, retention = written(line), self._policies[line.domain].of(line.tenant).retention
+        self._store.write(learn.reported(told_again(line), subject, now, retention), (), now, PATIENCE)
 
     def _settle(self, line: OutcomeRecord, paper: bytes, document: bytes, now: float) -> None:
         before, tenant = receipts.decode(document, paper[:PLACE], self._pseudonyms)

@@ -25,8 +25,8 @@ from riskd.adapters.memory import NullMeter
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, RiskdError, Unavailable
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.record import AssessmentRecord, OutcomeRecord, written
-from riskd.core.rekey import lifted
+from riskd.core.record import Lived, OutcomeRecord, SecurityEventRecord, written
+from riskd.core.rekey import layered, lifted
 from riskd.core.stored import NOBODY, Change, document, pack
 from riskd.locks import alone
 from riskd.ports import HistoryStore
@@ -51,8 +51,9 @@ LOOK: Final = 1.0
 COUNTED: Final = {
     "attempts": "attempts",
     "outcomes": "outcomes",
+    "events": "security events",
     "outcomes_of_nothing": "outcomes left out: their assessment is not in this log",
-    "other_pepper": "attempts left out: written under another pepper",
+    "other_pepper": "lines left out: written under another pepper",
     "later": "lines left out: written since the service began with this store",
     "repeats": "repeated answers left out: they changed nothing",
     "shadow": "lines of shadow releases left out",
@@ -219,13 +220,20 @@ class _Rebuild:
         self._counts = before + fresh + others
         _write(staging, replace(staged, upto=max(latest, staged.upto), counts=dict(before + fresh)))
 
-    def _line(self, past: Past, pseudonyms: Pseudonyms, line: AssessmentRecord | OutcomeRecord, until: float) -> str:
+    def _line(self, past: Past, pseudonyms: Pseudonyms, line: Lived, until: float) -> str:
         """Live through a line; what is counted of it."""
         if written(line) >= until:
             return "later"
         if isinstance(line, OutcomeRecord):
             return "outcomes" if past.outcome(line) else "outcomes_of_nothing"
-        facts, layers = line.facts, pseudonyms.layers
+        layers = pseudonyms.layers
+        if isinstance(line, SecurityEventRecord):
+            age = pseudonyms.age(line.tenant, line.domain, "domain", "", line.keyed)
+            if age is None:
+                return "other_pepper"
+            past.event(line, layered(bytes.fromhex(line.subject), layers[age:]))
+            return "events"
+        facts = line.facts
         age = pseudonyms.age(line.tenant, line.domain, "network", facts.network, facts.values.get("network", ""))
         if age is None:
             return "other_pepper"

@@ -64,6 +64,12 @@ FAULTS: Final = {
         "Mend every field in `BadRequest`. Do not retry as it is.",
         "As for `INVALID_ATTEMPT`.",
     ),
+    "INVALID_EVENT": Fault(
+        StatusCode.INVALID_ARGUMENT,
+        "The security event breaks the rules that its fields state. Nothing was remembered.",
+        "Mend every field in `BadRequest`. Do not retry as it is.",
+        "As for `INVALID_ATTEMPT`.",
+    ),
     "INVALID_SUBJECT": Fault(
         StatusCode.INVALID_ARGUMENT,
         "The request names no subject, or goes on from a page that there is not. Nothing was changed.",
@@ -137,10 +143,9 @@ FAULTS: Final = {
     ),
     "UNAVAILABLE": Fault(
         StatusCode.UNAVAILABLE,
-        "The history store could not take the outcome, or store or log the erasure, in time; or another activation "
-        "of a release is under way. "
-        "Assessments never fail for this.",
-        "Retry after `RetryInfo`, with growing pauses; outcomes and erasures may be sent twice.",
+        "The history store could not take the outcome or the event, or store or log the erasure, in time; or another "
+        "activation of a release is under way. Assessments never fail for this.",
+        "Retry after `RetryInfo`, with growing pauses; outcomes, events and erasures may be sent twice.",
         "Look at the store: its disk, its latency, its memory.",
     ),
     "INVALID_FILE": Fault(

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
+from riskd.metrics import METHODS
 from riskd.server.calls import loop
 from riskd.server.calls.admission import By, method, stream_method
 from riskd.server.calls.boundary import RpcMeter, Tracer, unary
@@ -178,20 +179,25 @@ def _risk_service(
     servicer = RiskServicer(engine, options.timeout_s, partial(turns.give_way, WAY_SECONDS))
     several = options.max_message_bytes
     one = min(ATTEMPT_BYTES, several)
-    names = {name: f"{SERVICE}/{name}" for name in ("Assess", "RecordOutcome", "BatchAssess", "StreamAssess")}
+    names = {name: f"{SERVICE}/{name}" for _, service, name in METHODS if service == SERVICE}
     assess = rpc(names["Assess"], risk_pb2.AssessRequest, servicer.assess, max_bytes=one)
     record = rpc(names["RecordOutcome"], risk_pb2.RecordOutcomeRequest, servicer.record_outcome, max_bytes=one)
+    name = names["RecordSecurityEvent"]
+    told = rpc(name, risk_pb2.RecordSecurityEventRequest, servicer.record_security_event, max_bytes=one)
     batch = rpc(names["BatchAssess"], risk_pb2.BatchAssessRequest, servicer.batch_assess, max_bytes=several)
     name = names["StreamAssess"]
     stream = streaming(name, servicer.assess_aside, streams, meter, one, guard=guard, tracer=tracer)
     brisk = Limits(calls=options.max_concurrent_rpcs, burst_s=options.queue_s, standing_s=options.standing_queue_s)
     patient = replace(brisk, standing_s=options.queue_s)
-    # The order of the lanes is the order of the turns: somebody waits for a sign-in, nobody for what came of it.
+    # The order of the lanes is the order of the turns: somebody waits for a sign-in, nobody for what came of it, and
+    # what others tell may come by the thousand.
     sign_ins = turns.lane(names["Assess"], brisk, meter)
     outcomes = turns.lane(names["RecordOutcome"], patient, meter)
+    events = turns.lane(names["RecordSecurityEvent"], patient, meter)
     methods = {
         "Assess": method(names["Assess"], sign_ins, assess, meter),
         "RecordOutcome": method(names["RecordOutcome"], outcomes, record, meter),
+        "RecordSecurityEvent": method(names["RecordSecurityEvent"], events, told, meter),
         "BatchAssess": _aside(names["BatchAssess"], batch, meter),
         "StreamAssess": stream_method(name, streams, stream, meter),
     }

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.errors import Problem, RiskdError
 from riskd.server import translate
 from riskd.server.faults import DeadlinePassed, InvalidRequest
@@ -37,6 +37,10 @@ class Engine(Protocol):
         """Learn within `timeout` seconds. Raises InvalidOutcome, UnknownAssessment, Unavailable."""
         ...
 
+    def record_event(self, event: SecurityEvent, timeout: float) -> None:
+        """Remember within `timeout` seconds. Raises InvalidEvent, Unavailable."""
+        ...
+
 
 class Call(Protocol):
     """What the RPCs need of grpc.ServicerContext."""
@@ -62,8 +66,8 @@ class RiskServicer:
     """RiskService over an engine."""
 
     def __init__(self, engine: Engine, timeout: float, give_way: Callable[[], None] = _go_on) -> None:
-        """`timeout`: seconds for one attempt or outcome, where the caller's deadline leaves that much. `give_way` lets
-        those go first for whom somebody waits."""
+        """`timeout`: seconds for one attempt, outcome or event, where the caller's deadline leaves as much. `give_way`
+        lets those go first for whom somebody waits."""
         self._engine = engine
         self._give_way = give_way
         self._timeout = timeout
@@ -94,6 +98,13 @@ class RiskServicer:
         """Learn from what happened after an assessment."""
         recorded = self._engine.record(translate.outcome(request), allowed(call, self._timeout))
         return risk_pb2.RecordOutcomeResponse(taught_units=recorded.taught)
+
+    def record_security_event(
+        self, request: risk_pb2.RecordSecurityEventRequest, call: Call
+    ) -> risk_pb2.RecordSecurityEventResponse:
+        """Remember what another party says of a subject."""
+        self._engine.record_event(translate.security_event(request), allowed(call, self._timeout))
+        return risk_pb2.RecordSecurityEventResponse()
 
     def _result(self, request: risk_pb2.AssessRequest, timeout: float) -> risk_pb2.BatchAssessResult:
         try:

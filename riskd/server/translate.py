@@ -31,6 +31,7 @@ from riskd.core.attempt import (
     Outcome,
     Outside,
     ReportedPlace,
+    SecurityEvent,
     Session,
 )
 from riskd.core.context import Missing
@@ -181,6 +182,28 @@ def outcome(request: risk_pb2.RecordOutcomeRequest) -> Outcome:
     )
 
 
+def security_event(request: risk_pb2.RecordSecurityEventRequest) -> SecurityEvent:
+    """The security event that a request describes, acceptable or not."""
+    kind = request.WhichOneof("event") or ""
+    level = _RISK_LEVELS[request.risk_level_change.current_level] if kind == "risk_level_change" else ""
+    credential_type = ""
+    if kind == "credential_compromise":
+        credential_type = request.credential_compromise.credential_type
+    elif kind == "credential_change":
+        credential_type = request.credential_change.credential_type
+    return SecurityEvent(
+        domain=DOMAIN_WORDS[request.domain],
+        subject=request.subject,
+        kind=kind,
+        tenant=request.tenant,
+        time=_moment(request.event_time) if request.HasField("event_time") else None,
+        issuer=request.issuer,
+        level=level,
+        credential_type=credential_type,
+        hijacked=request.account_disabled.hijacked,
+    )
+
+
 def timestamp(moment: float) -> Timestamp | None:
     """Epoch seconds as a message, to the millisecond; None for 0, which stands for never."""
     if not moment:
@@ -280,6 +303,7 @@ _RENAMED: Final = {
     "kind": "outcome",
     "amr": "challenge.amr",
     "seconds": "challenge.duration",
+    "risk_level_change.level": "risk_level_change.current_level",
 }
 _SUBSCRIPT: Final = re.compile(r"\[.*", re.DOTALL)
 

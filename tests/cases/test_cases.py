@@ -14,7 +14,7 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome
+from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, SecurityEvent
 from riskd.engine import Engine, Recorded
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.translate import Answers, request
@@ -40,6 +40,10 @@ class Stage:
     def record(self, outcome: Outcome, timeout: float) -> Recorded:
         """By the engine that is on."""
         return self.engine.record(outcome, timeout)
+
+    def record_event(self, event: SecurityEvent, timeout: float) -> None:
+        """By the engine that is on."""
+        self.engine.record_event(event, timeout)
 
 
 @pytest.fixture(scope="module")

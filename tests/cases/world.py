@@ -17,6 +17,7 @@ A case is a YAML file:
 - `tried`: what was tried lately: an attempt with `minutes_ago`, `times`, and `accounts`: the number of other
   accounts on which the same was tried, strangers' or, with `colleagues`, theirs. None of it taught anything.
 - `recovered`: minutes since each completed recovery of the account.
+- `events`: what other parties told of the account: `kind` and other fields of `SecurityEvent`, with `minutes_ago`.
 - `expect`: the answer's essence and the decision record's, whole and in order. One answer in sixteen is explained
   though nothing was raised: which ones hangs on the request id, and that is the file's name.
 """
@@ -37,12 +38,13 @@ from riskd.adapters.user_agent import AgentParser
 from riskd.core import learn, signals
 from riskd.core.address import Address, parse
 from riskd.core.assess import Release
-from riskd.core.attempt import Attempt
+from riskd.core.attempt import Attempt, SecurityEvent
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import Unavailable
 from riskd.core.policy import Issuer, Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import recall, wanted
+from riskd.core.validation import event_violations
 from riskd.ports import HistoryStore
 from tests.doubles import FailingStore
 
@@ -125,6 +127,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
     taught: list[str | Words] = []
     tried: list[Words] = []
     recovered: list[float] = []
+    events: list[Words] = []
 
 
 class Case:
@@ -144,13 +147,16 @@ class Case:
 
     def judged(self, release: Release, store: HistoryStore) -> tuple[Attempt, Keys, Context]:
         """The attempt as it may be judged, where its histories lie, and all that is known of it."""
-        explicit = release.policies[self.attempt.domain].explicit_consent
-        consented = signals.consented(self.attempt, explicit=explicit)
-        time = consented.time if consented.time is not None else NOW
-        return consented, *facts(consented, self.geo, time, store)
+        policy = release.policies[self.attempt.domain]
+        judged = signals.consented(self.attempt, explicit=policy.explicit_consent)
+        time = judged.time if judged.time is not None else NOW
+        _, context = facts(judged, self.geo, time, store)
+        if isinstance(context.remembered, Remembered):
+            judged = signals.informed(judged, context.remembered, time, policy.retention.sequence)
+        return judged, *facts(judged, self.geo, time, store)
 
     def store(self) -> MemoryStore:
-        """A store that holds what was taught, tried and recovered."""
+        """A store that holds what was taught, tried, recovered and told."""
         store = FailingStore(writes=True) if self.file.store == "unreadable" else MemoryStore()
         for entry in _named(self.file.taught):
             words = {"days_ago": 0, "units": 1} | entry
@@ -171,6 +177,12 @@ class Case:
         keys, _ = facts(self.attempt, _EVERYWHERE, NOW, MemoryStore())
         for minutes in self.file.recovered:
             store.write((learn.recovered(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
+        for entry in self.file.events:
+            told: Words = {"domain": self.attempt.domain, "subject": self.attempt.subject, "minutes_ago": 0} | entry
+            told["time"] = NOW - told.pop("minutes_ago") * 60
+            event = msgspec.convert(told, SecurityEvent)
+            assert event_violations(event, NOW) == []
+            store.write(learn.reported(event, keys.subject, NOW), (), NOW, 1.0)
         return store
 
 

@@ -17,10 +17,10 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.cli import assess
-from riskd.cli.client.assess import BAD_INPUT, FAILED, NO_ANSWER, outcome_request
+from riskd.cli.client.assess import BAD_INPUT, FAILED, NO_ANSWER, event_request, outcome_request
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import OUTCOMES, Attempt, Behaviour, Outcome
-from riskd.core.errors import InvalidAttempt, InvalidOutcome, InvalidSettings, Problem
+from riskd.core.attempt import EVENTS, OUTCOMES, Attempt, Behaviour, Outcome, SecurityEvent
+from riskd.core.errors import InvalidAttempt, InvalidEvent, InvalidOutcome, InvalidSettings, Problem
 from riskd.core.requirement import Tier
 from riskd.server import translate
 from tests.security.authority import Authority
@@ -249,6 +249,53 @@ def test_methods_without_a_challenge_are_refused() -> None:
     """Nothing that was said is dropped in silence."""
     with pytest.raises(InvalidOutcome):
         outcome_request(Outcome(assessment_id="a", kind="confirmed_fraud", amr=("pwd",)))
+
+
+ABOUT = ("--domain", "workforce", "--subject", "u-1")
+
+
+def test_a_security_event_is_told(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who says what of whom, and when, arrives as it was said."""
+    more = ("--level", "high", "--issuer", "https://idp.example", "--tenant", "acme", "--time", "2026-01-31T12:00Z")
+    assert run("event", "risk_level_change", *ABOUT, *more, *target(running)) == 0
+    assert run("event", "account_disabled", *ABOUT, "--hijacked", "--json", *target(running)) == 0
+    assert [event for event, _ in running.engine.events] == [
+        SecurityEvent(
+            domain="workforce",
+            subject="u-1",
+            kind="risk_level_change",
+            tenant="acme",
+            time=1_769_860_800.0,
+            issuer="https://idp.example",
+            level="high",
+        ),
+        SecurityEvent(domain="workforce", subject="u-1", kind="account_disabled", hijacked=True),
+    ]
+    assert capsys.readouterr().out == "remembered\n{}\n"
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_every_security_event_can_be_told(kind: str) -> None:
+    """What the core knows, the command line can say."""
+    said = {"risk_level_change": {"level": "medium"}, "account_disabled": {"hijacked": True}}
+    more = said.get(kind, {"credential_type": "pin"} if kind.startswith("credential") else {})
+    event = SecurityEvent(domain="machine", subject="a", kind=kind, tenant="t", time=1.75e9, **more)  # type: ignore[arg-type]
+    assert translate.security_event(event_request(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (("risk_level_change",), ["risk_level_change.level"]),
+        (("credential_change",), ["credential_change.credential_type"]),
+        (("account_enabled", "--level", "high", "--hijacked"), ["account_enabled.level", "account_enabled.hijacked"]),
+    ],
+)
+def test_an_event_that_says_too_little_or_too_much_is_refused(words: tuple[str, ...], where: list[str]) -> None:
+    """Nothing that was said is dropped in silence, and all is told at once."""
+    with pytest.raises(InvalidEvent) as refused:
+        run("event", *words, *ABOUT)
+    assert [problem.where for problem in refused.value.problems] == where
 
 
 @pytest.fixture

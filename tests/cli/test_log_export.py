@@ -98,6 +98,7 @@ def test_a_file_that_is_whole(log: Path, tmp_path: Path, export: Export) -> None
         "outcomes": 1,
         "findings": 1,
         "repeats": 0,
+        "events": 0,
         "shadow": 0,
         "unreadable": 0,
     }

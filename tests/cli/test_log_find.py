@@ -13,7 +13,7 @@ from riskd.adapters.decision_log import FileLogArchive
 from riskd.cli.main import main
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import Record
-from tests.decision_log import SEGMENT, decision, outcome, write
+from tests.decision_log import SEGMENT, decision, outcome, security_event, write
 
 NOON: Final = 1_795_780_800.0
 PEPPERS: Final = (b"a pepper of sixteen bytes and more", b"another one, that came much later on")
@@ -39,6 +39,11 @@ class Files:
     def tell(self, made: str, time: float, kind: str) -> None:
         """What became of it."""
         self.records.append(outcome(0, time, kind, assessment_id=made))
+
+    def hear(self, time: float, who: str, kind: str, **fields: object) -> None:
+        """What another party told of somebody."""
+        subject = Pseudonyms(PEPPERS[0]).digest("", "customer", "subject", who).hex()
+        self.records.append(security_event(0, time, kind, subject=subject, **fields))
 
     def find(self, capsys: pytest.CaptureFixture[str], *words: str, peppers: int = 1, code: int = 0) -> str:
         """What the command prints."""
@@ -126,3 +131,25 @@ def test_what_names_nobody_is_refused(files: Files, capsys: pytest.CaptureFixtur
     files.decide(NOON, "alex")
     files.find(capsys, "", "--domain", "customer", code=2)
     files.find(capsys, "x" * 257, "--domain", "customer", code=2)
+
+
+def test_what_others_told_is_listed_when_it_is_asked_for(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who told what, and when, the newest first; beside the decisions stands that there is something."""
+    files.decide(NOON, "alex")
+    files.hear(NOON + 1, "alex", "risk_level_change", level="high")
+    files.hear(NOON + 2, "kim", "account_enabled")
+    files.hear(NOON + 3, "alex", "account_disabled", hijacked=True, issuer="")
+    found = files.found(capsys, "alex", "--domain", "customer", "--events")
+    assert [(each["kind"], each["issuer"]) for each in found] == [
+        ("account_disabled", ""),
+        ("risk_level_change", "https://idp.example"),
+    ]
+    shown = files.find(capsys, "alex", "--domain", "customer", "--events", "--last", "1")
+    assert "account_disabled" in shown
+    assert "hijacked" in shown
+    assert "the caller" in shown
+    assert "https://idp.example" not in shown
+    assert "and 1 before them (--last)" in shown
+    assert "and 2 security events (--events)" in files.find(capsys, "alex", "--domain", "customer")
+    assert len(files.found(capsys, "alex", "--domain", "customer")) == 1
+    assert "nothing of this account" in files.find(capsys, "mary", "--domain", "customer", "--events", code=1)

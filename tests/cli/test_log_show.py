@@ -14,7 +14,7 @@ from riskd.cli.main import main
 from riskd.core.context import Missing, Place, Route
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.record import AssessmentRecord, Authentication, Facts, RepeatRecord, ShadowRecord
-from tests.decision_log import SEGMENT, UNKNOWN, decision, outcome, write
+from tests.decision_log import SEGMENT, UNKNOWN, decision, outcome, security_event, write
 
 NOON: Final = 1_795_780_800.0
 NEW_DEVICE: Final = NAMES.index("new_device")
@@ -181,3 +181,30 @@ def test_what_cannot_be_looked_for_is_refused(
     """With a remedy, and exit code 2."""
     assert main(["log", "show", "--log", str(log), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_who_reported_what_before_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of this account, told before the decision, and of the thirty days that it counts: whoever asks why finds who."""
+    asked = decision(7, NOON, subject=f"{7:032x}", reasons=("RISK_REPORTED",))
+    high = {"level": "high", "issuer": "https://idp.example"}
+    write(
+        tmp_path / SEGMENT,
+        security_event(7, NOON - 31 * 86_400, "account_disabled"),
+        security_event(7, NOON - 3600, "risk_level_change", **high),
+        security_event(6, NOON - 3600, "recovery_activated"),
+        security_event(7, NOON - 60, "account_enabled", written=NOON + 1),
+        asked,
+        security_event(7, NOON + 9, "credential_change", credential_type="password"),
+    )
+    told = " ".join(shown(capsys, tmp_path, asked.id).split())
+    assert "2026-11-27 11:00Z risk_level_change high https://idp.example" in told
+    for part in ("account_disabled", "recovery_activated", "account_enabled", "credential_change"):
+        assert part not in told, part
+    found = json.loads(shown(capsys, tmp_path, asked.id, "--json"))
+    assert [each["kind"] for each in found["events"]] == ["risk_level_change"]
+
+
+def test_events_alone_are_no_assessment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an id that the log has not, nothing is told but that."""
+    write(tmp_path / SEGMENT, security_event(7, NOON, "account_enabled"))
+    assert "has nothing of" in shown(capsys, tmp_path, f"{7:032x}", code=1)

@@ -528,3 +528,21 @@ def drawn_value(random: Random, capacity: int) -> str:
     return random.choice(["", "a", "B", "\u00e9", "\uffee", "\U0001f511", "Z"]) + str(
         random.randrange(capacity // 4 + 1)
     )
+
+
+def test_what_others_tell_is_remembered_alike(store: HistoryStore) -> None:
+    """Marks of one second are in the order of what they say, those without more come last, four of a kind stay, and
+    one that comes again changes nothing, in whichever order they come."""
+    at = int(NOW)
+    marks = [(at, 2), (at,), (at + 60, 0), (at, 0), (at, 1), (at - DAY, 2), (at + 60, 0)]
+    for order in (marks, marks[::-1]):
+        store.erase([OTHER])
+        for mark in order:
+            store.write(
+                [Delta(OTHER, mark[0], LATER, (), (("reported", mark), ("profile_update", mark[:1])))], (), NOW, SOON
+            )
+        found = history(store, OTHER)
+        assert found is not None
+        assert found.marks["reported"] == [(at + 60, 0), (at, 2), (at, 1), (at, 0)]
+        assert found.marks["profile_update"] == [(at + 60,), (at,), (at - DAY,)]
+        assert all(type(number) is int for kept in found.marks.values() for mark in kept for number in mark)

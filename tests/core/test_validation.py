@@ -10,8 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.core import attempt as words
-from riskd.core.attempt import Attempt, Device, Outcome
-from riskd.core.validation import outcome_violations, violations
+from riskd.core.attempt import Attempt, Device, Outcome, SecurityEvent
+from riskd.core.validation import event_violations, outcome_violations, violations
 from tests.core.builders import NOW, sign_in
 
 WHOLE: Final = sign_in(device=Device(), tenant="acme", time=NOW)
@@ -171,3 +171,62 @@ def test_an_outcome_has_limits_as_well(where: str, accepted: tuple[object, ...],
     assert [value for value in accepted if outcome_violations(changed(TOLD, where, value), NOW)] == []
     for value in refused:
         assert [problem.where for problem in outcome_violations(changed(TOLD, where, value), NOW)] == [where], value
+
+
+RAISED: Final = SecurityEvent(domain="customer", subject="kim", kind="risk_level_change", level="high")
+
+
+@pytest.mark.parametrize(
+    ("where", "accepted", "refused"),
+    [
+        ("domain", words.DOMAINS, ("", "people")),
+        ("subject", ("kim", "x" * 256), ("", "x" * 257, WRONG)),
+        ("tenant", ("", "x" * 256), ("x" * 257, WRONG)),
+        ("issuer", ("", "x" * 256), ("x" * 257, WRONG)),
+        ("time", (None, LONG_AGO, SOON), (LONG_AGO - 1, SOON + 1, math.nan)),
+    ],
+)
+def test_a_security_event_has_limits_as_well(
+    where: str, accepted: tuple[object, ...], refused: tuple[object, ...]
+) -> None:
+    """From both sides, each under its name; one of long ago is none too old."""
+    assert [value for value in accepted if event_violations(changed(RAISED, where, value), NOW)] == []
+    for value in refused:
+        assert [problem.where for problem in event_violations(changed(RAISED, where, value), NOW)] == [where], value
+
+
+SAID: Final[dict[str, dict[str, tuple[object, ...]]]] = {
+    "risk_level_change": {"level": ("low", "medium", "high")},
+    "credential_compromise": {"credential_type": ("password", "fido2-roaming", "x" * 64)},
+    "credential_change": {"credential_type": ("pin",)},
+    "account_disabled": {"hijacked": (True, False)},
+    "account_enabled": {},
+    "recovery_activated": {},
+    "recovery_information_changed": {},
+}
+NOT_SAID: Final[dict[str, tuple[object, ...]]] = {
+    "level": ("", "LOW", "critical"),
+    "credential_type": ("", "x" * 65, WRONG),
+    "hijacked": (),
+}
+
+
+@pytest.mark.parametrize("kind", words.EVENTS)
+def test_a_security_event_says_what_its_kind_says(kind: str) -> None:
+    """All of it, in riskd's words or short ones, and nothing that another kind says."""
+    usual = {name: values[0] for name, values in SAID[kind].items()}
+    event = SecurityEvent(domain="customer", subject="kim", kind=kind, **usual)  # type: ignore[arg-type]
+    for name, refused in NOT_SAID.items():
+        given = SAID[kind].get(name)
+        others = (*refused, *(() if given else ("high", True)[name == "hijacked" :][:1]))
+        for value in given or ():
+            assert event_violations(changed(event, name, value), NOW) == []
+        for value in others:
+            found = [problem.where for problem in event_violations(changed(event, name, value), NOW)]
+            assert found == ([f"{kind}.{name}"] if given or value else []), (name, value)
+
+
+def test_an_event_of_no_kind_says_so_alone() -> None:
+    """What it says besides is judged once its kind is known."""
+    for kind in ("", "session_revoked", "RISK_LEVEL_CHANGE"):
+        assert [problem.where for problem in event_violations(changed(RAISED, "kind", kind), NOW)] == ["event"]

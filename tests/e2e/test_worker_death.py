@@ -89,7 +89,9 @@ def test_what_was_answered_is_found_after_a_worker_was_killed(tmp_path: Path) ->
             repeated = stub.Assess(attempt(subject="client-0", request_id="0-0"), timeout=5)
         assert repeated == clients[0].answered["0-0"]
         assert service.stop() == 0
-        decided = {line.id for line in service.decisions() if not isinstance(line, record.OutcomeRecord)}
+        decided = {
+            line.id for line in service.decisions() if isinstance(line, record.AssessmentRecord | record.RepeatRecord)
+        }
         settled = {line.assessment_id for line in service.decisions() if isinstance(line, record.OutcomeRecord)}
         assert ids <= decided
         assert ids == settled

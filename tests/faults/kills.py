@@ -218,7 +218,7 @@ def _lost(state: Path, assessed: set[str], settled: set[str]) -> tuple[int, int]
     """Acknowledged assessments and outcomes without their line; those without their receipt, or what they taught."""
     lines = [record.decode(line) for line in read_segments(state / "decisions")]
     taught = {line.assessment_id: line.taught for line in lines if isinstance(line, record.OutcomeRecord)}
-    decided = {line.id for line in lines if not isinstance(line, record.OutcomeRecord)}
+    decided = {line.id for line in lines if isinstance(line, record.AssessmentRecord | record.RepeatRecord)}
     assert any(taught.values()), "nobody learned, so nothing would be missed"
     store, missing = LmdbStore(state / "store"), 0
     try:

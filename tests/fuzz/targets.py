@@ -81,6 +81,20 @@ def tell(data: bytes) -> None:
     bench().engine.record(translate.outcome(risk_pb2.RecordOutcomeRequest.FromString(data)), 10.0)
 
 
+def hear(data: bytes) -> None:
+    """A security event, likewise."""
+    request = risk_pb2.RecordSecurityEventRequest.FromString(data)
+    bench().engine.record_event(translate.security_event(request), 10.0)
+
+
+def events() -> list[bytes]:
+    """A level, and a password in the wrong hands."""
+    usual = {"domain": 1, "subject": LOGIN.subject, "issuer": "https://idp.example"}
+    level = risk_pb2.RecordSecurityEventRequest(**usual, risk_level_change={"current_level": 3})  # type: ignore[arg-type]
+    stolen = risk_pb2.RecordSecurityEventRequest(**usual, credential_compromise={"credential_type": "password"})  # type: ignore[arg-type]
+    return [level.SerializeToString(), stolen.SerializeToString()]
+
+
 def requests() -> list[bytes]:
     """One with little in it, one with much."""
     full = attempt({"request_id": "r-1", "attributes": {"plan": "gold"}})
@@ -219,6 +233,7 @@ _CALLERS: Final = b'[gateway]\ntoken_sha256 = ["' + b"0" * 64 + b'"]\ntenants = 
 TARGETS: Final[dict[str, Target]] = {
     "requests": Target(assess, requests, DAMAGED),
     "outcomes": Target(tell, outcomes, DAMAGED),
+    "events": Target(hear, events, DAMAGED),
     "policies": Target(policy, policies),
     "models": Target(model, models),
     "geo": Target(geo, databases),

@@ -92,6 +92,15 @@ def test_any_request_is_answered_or_told_what_is_wrong(data: st.DataObject) -> N
 
 @settings(max_examples=100)
 @given(data=st.data())
+def test_any_security_event_is_taken_or_told_what_is_wrong(data: st.DataObject) -> None:
+    """Likewise."""
+    request = risk_pb2.RecordSecurityEventRequest()
+    filled(request, data)
+    TARGETS["events"](request.SerializeToString())
+
+
+@settings(max_examples=100)
+@given(data=st.data())
 def test_any_outcome_is_taken_or_told_what_is_wrong(data: st.DataObject) -> None:
     """Likewise."""
     request = risk_pb2.RecordOutcomeRequest()

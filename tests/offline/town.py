@@ -11,6 +11,7 @@ from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
 from riskd.core.attempt import (
     DOMAINS,
+    EVENTS,
     JOURNEYS,
     PURPOSES,
     Attempt,
@@ -19,6 +20,7 @@ from riskd.core.attempt import (
     Outcome,
     Outside,
     ReportedPlace,
+    SecurityEvent,
     Session,
 )
 from riskd.core.context import Place
@@ -43,19 +45,24 @@ KINDS: Final = ("session_established",) * 6 + (
     "confirmed_fraud",
     "confirmed_legitimate",
 )
+TYPES: Final = ("password", "password", "pin", "fido2-roaming")
 PEPPER: Final = b"pepper of the town, 32 bytes long"
 
 
 class Town:
-    """Lives: attempts in order of time, `apart` seconds from each other or so, each with outcomes at once or later."""
+    """Lives: attempts in order of time, `apart` seconds from each other or so, each with outcomes at once or later.
+    Now and then (`gossip`) another party says something of somebody."""
 
-    def __init__(self, log: DecisionLog, seed: int = 1, people: int = 9, apart: float = 3000.0) -> None:
+    def __init__(
+        self, log: DecisionLog, seed: int = 1, people: int = 9, apart: float = 3000.0, gossip: float = 0.0
+    ) -> None:
         self.now = NOW - 60 * 86_400.0
         self.random = Random(seed)
         self.people = people
         self.apart = apart
         self.waiting: list[tuple[str, str]] = []
         self.answers = 0
+        self.gossip = gossip
         self.store = MemoryStore()
         self.engine = Engine(
             parts(
@@ -74,6 +81,8 @@ class Town:
         random = self.random
         for _ in range(attempts):
             self.now += random.expovariate(1 / self.apart)
+            if random.random() < self.gossip:
+                self.hear()
             one = self.attempt()
             answer = self.engine.assess(one, 10.0, explain=random.random() < 0.05)
             self.answers += 1
@@ -91,6 +100,32 @@ class Town:
         told = Outcome(assessment_id=assessment_id, tenant=tenant, kind=kind, amr=amr, time=time)
         self.engine.record(told, 10.0)
 
+    def hear(self) -> None:
+        """Somebody says something of somebody, of now or of days ago."""
+        random, kind = self.random, self.random.choice(EVENTS)
+        who = random.randrange(self.people)
+        event = SecurityEvent(
+            domain=self.domain(who),
+            tenant=self.tenant(who),
+            subject=f"person {who}",
+            time=self.now - random.expovariate(1 / 86_400) if random.random() < 0.6 else None,
+            issuer=random.choice(["", "https://idp.example"]),
+            kind=kind,
+            level=random.choice(["low", "medium", "high"]) if kind == "risk_level_change" else "",
+            credential_type=random.choice(TYPES) if kind.startswith("credential") else "",
+            hijacked=kind == "account_disabled" and random.random() < 0.7,
+        )
+        for _ in range(random.choice([1, 1, 2])):
+            self.engine.record_event(event, 10.0)
+
+    def domain(self, who: int) -> str:
+        """Of somebody."""
+        return DOMAINS[who % 3] if who % 4 == 0 else "customer"
+
+    def tenant(self, who: int) -> str:
+        """Of somebody."""
+        return "lake" if who == 5 else ""
+
     def attempt(self) -> Attempt:
         """Somebody tries something from somewhere, with any signals, granted or not."""
         random = self.random
@@ -107,8 +142,8 @@ class Town:
         one = replace(
             one,
             subject=f"person {who}",
-            domain=DOMAINS[who % 3] if who % 4 == 0 else "customer",
-            tenant="lake" if who == 5 else "",
+            domain=self.domain(who),
+            tenant=self.tenant(who),
             time=self.now - random.random() * 9 if random.random() < 0.3 else None,
             network=replace(
                 one.network,
@@ -149,8 +184,8 @@ class Town:
         return one
 
 
-def lived(log: DecisionLog, attempts: int, seed: int = 1) -> Town:
-    """A town after so many attempts."""
-    town = Town(log, seed)
+def lived(log: DecisionLog, attempts: int, seed: int = 1, gossip: float = 0.0) -> Town:
+    """A town after so many attempts; `gossip`: security events, as a share of them."""
+    town = Town(log, seed, gossip=gossip)
     town.live(attempts)
     return town

@@ -21,12 +21,12 @@ from tests.rebuild.world import live_through, records
 @pytest.fixture(scope="module")
 def town() -> tuple[Town, list[bytes]]:
     log = ListLog()
-    return lived(log, 400), log.lines
+    return lived(log, 400, gossip=0.2), log.lines
 
 
 def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> None:
     """Bit for bit: several tenants and domains, shared devices and addresses, outcomes of every kind, late and twice,
-    fraud taken back. And what is lived through once more changes nothing."""
+    fraud taken back, security events. And what is lived through once more changes nothing."""
     before, lines = town
     store = MemoryStore()
     past = Past(store, Pseudonyms(PEPPER), RELEASE.policies)

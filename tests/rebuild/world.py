@@ -10,7 +10,7 @@ from riskd.adapters.lmdb_store import LmdbStore
 from riskd.config import Settings, load
 from riskd.core import record
 from riskd.core.recall import RECEIPT, REPLY
-from riskd.core.record import AssessmentRecord, OutcomeRecord
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
 from riskd.core.stored import NOBODY, PLACE, expired
 from riskd.ports import HistoryStore
 from riskd.rebuild.past import Past
@@ -31,6 +31,8 @@ def live_through(past: Past, lines: list[bytes]) -> None:
         one = record.decode(line)
         if isinstance(one, OutcomeRecord):
             past.outcome(one)
+        elif isinstance(one, SecurityEventRecord):
+            past.event(one, bytes.fromhex(one.subject))
         elif isinstance(one, AssessmentRecord):
             past.attempt(one)
 

@@ -23,6 +23,7 @@ from tests.server.world import ANYWHERE, FakeEngine, ListMeter, Running, served
 Metadata = tuple[tuple[str, str | bytes], ...]
 SECRET = "riskd_the-token-of-somebody"
 OTHER = "riskd_the-token-of-somebody-else"
+THIRD = "riskd_the-token-of-a-third-party"
 
 
 def caller(name: str, token: str, *words: str, tenants: tuple[str, ...] = ("acme",)) -> Caller:
@@ -31,12 +32,13 @@ def caller(name: str, token: str, *words: str, tenants: tuple[str, ...] = ("acme
 
 
 WEB = caller("web", SECRET, "assessor", "batch")
+HEARER = caller("hearer", THIRD, "event_reporter")
 TELLER = caller("teller", OTHER, "outcome_reporter", tenants=("*",))
 
 
 @pytest.fixture
 def guard() -> Guard:
-    return Guard(Callers([WEB, TELLER]))
+    return Guard(Callers([WEB, TELLER, HEARER]))
 
 
 @pytest.fixture
@@ -114,6 +116,25 @@ def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
     assert refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(OTHER))) == denied
     assert not running.engine.attempts
     assert not running.engine.outcomes
+
+
+def test_whoever_tells_of_others_does_nothing_else(running: Running) -> None:
+    """An event reporter tells events of its tenants, and neither assesses nor tells outcomes; nobody else tells any."""
+    denied = ("PERMISSION_DENIED", "NOT_ALLOWED")
+    tell, event = running.stub.RecordSecurityEvent, risk_pb2.RecordSecurityEventRequest(tenant="acme", subject="kim")
+    told = risk_pb2.RecordOutcomeRequest(assessment_id="0" * 32, tenant="acme")
+    tell(event, timeout=5, metadata=shows(THIRD))
+    assert [each.subject for each, _ in running.engine.events] == ["kim"]
+    other = risk_pb2.RecordSecurityEventRequest(tenant="other", subject="kim")
+    for call in (
+        lambda: tell(other, timeout=5, metadata=shows(THIRD)),
+        lambda: tell(event, timeout=5, metadata=shows(SECRET)),
+        lambda: tell(event, timeout=5, metadata=shows(OTHER)),
+        lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(THIRD)),
+        lambda: running.stub.RecordOutcome(told, timeout=5, metadata=shows(THIRD)),
+    ):
+        assert refused(call) == denied
+    assert (len(running.engine.events), running.engine.attempts, running.engine.outcomes) == (1, [], [])
 
 
 @pytest.mark.parametrize("tenant", ["", "Acme", "acme ", "other", "*"])

@@ -176,6 +176,20 @@ def test_no_lane_starves() -> None:
     assert "".join(order) == "sssssssosssssssossssssssss"
 
 
+def test_no_lane_starves_behind_another() -> None:
+    """Of several lanes behind the sign-ins each has its eighth turns."""
+    order: list[str] = []
+    held = threading.Event()
+    with Handlers(1, "test", held_up_s=60.0) as pool:
+        lanes = [pool.lane(name, Limits(), Silent()) for name in "soe"]
+        pool.submit(held.wait, 5)
+        for lane, name in zip(lanes, "soe", strict=True):
+            for _ in range(4 * FAIR):
+                lane.submit(order.append, name)
+        held.set()
+    assert "".join(order)[: 4 * FAIR] == "ssssssse" + "ssssssso" + "ssssssse" + "ssssssso"
+
+
 class Silent:
     """Counts nothing."""
 

@@ -21,7 +21,7 @@ from grpc_status.rpc_status import from_call
 from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
 from riskd.core import validation
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.errors import InvalidAttempt, Problem
 from riskd.server import grpc_server
 from riskd.server.faults import DeadlinePassed
@@ -261,6 +261,19 @@ def test_an_outcome_is_recorded_and_its_effect_told(running: Running) -> None:
     assert running.stub.RecordOutcome(told, timeout=5).taught_units == 3
     ((outcome, _),) = running.engine.outcomes
     assert outcome == Outcome(assessment_id=ASSESSMENT.id, kind="challenge_passed", amr=("hwk",))
+
+
+def test_a_security_event_reaches_the_engine(running: Running) -> None:
+    """As it was said; the answer says nothing more than that it was taken."""
+    told = risk_pb2.RecordSecurityEventRequest(
+        domain="IDENTITY_DOMAIN_CUSTOMER", subject="kim", issuer="https://idp.example"
+    )
+    told.risk_level_change.current_level = attempt_pb2.RISK_LEVEL_HIGH
+    assert running.stub.RecordSecurityEvent(told, timeout=5) == risk_pb2.RecordSecurityEventResponse()
+    ((event, _),) = running.engine.events
+    assert event == SecurityEvent(
+        domain="customer", subject="kim", kind="risk_level_change", level="high", issuer="https://idp.example"
+    )
 
 
 def test_an_unknown_assessment_is_not_found(running: Running) -> None:

@@ -19,9 +19,10 @@ from msgspec.structs import fields, replace
 from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
 from riskd.core import attempt as words
 from riskd.core.assessment import Assessment, Reason
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.context import Missing
 from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.core.validation import event_violations
 from riskd.server import translate
 
 WELL_KNOWN = ("google.protobuf.Timestamp", "google.protobuf.Duration")
@@ -172,11 +173,13 @@ def anything(message: Descriptor) -> st.SearchStrategy[dict[str, object]]:
     return st.fixed_dictionaries({}, optional=said)
 
 
-@given(anything(described("AssessRequest")), anything(described("RecordOutcomeRequest")))
-def test_translation_is_total(request: dict[str, object], outcome: dict[str, object]) -> None:
+@given(*(anything(described(f"{name}Request")) for name in ("Assess", "RecordOutcome", "RecordSecurityEvent")))
+def test_translation_is_total(request: dict[str, object], outcome: dict[str, object], event: dict[str, object]) -> None:
     """Whatever can be said can be translated; to refuse is validation's."""
     assert isinstance(translate.attempt(risk_pb2.AssessRequest(**request)), Attempt)  # type: ignore[arg-type]
     assert isinstance(translate.outcome(risk_pb2.RecordOutcomeRequest(**outcome)), Outcome)  # type: ignore[arg-type]
+    told = risk_pb2.RecordSecurityEventRequest(**event)  # type: ignore[arg-type]
+    assert isinstance(translate.security_event(told), SecurityEvent)
 
 
 MOMENTS = st.none() | st.integers(946_684_800_000, 4_000_000_000_000).map(lambda millis: millis / 1e3)
@@ -333,6 +336,48 @@ def test_a_challenge_carries_methods_and_time() -> None:
     )
     named = {translate.wire_path(field.name) for field in fields(Outcome)} - {"outcome"}
     assert named <= set(wire_paths(described("RecordOutcomeRequest")))
+
+
+EVENTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "risk_level_change": ({"current_level": "RISK_LEVEL_HIGH"}, {"level": "high"}),
+    "credential_compromise": ({"credential_type": "password"}, {"credential_type": "password"}),
+    "credential_change": ({"credential_type": "fido2-roaming"}, {"credential_type": "fido2-roaming"}),
+    "account_disabled": ({"hijacked": True}, {"hijacked": True}),
+    "account_enabled": ({}, {}),
+    "recovery_activated": ({}, {}),
+    "recovery_information_changed": ({}, {}),
+}
+
+
+@pytest.mark.parametrize("kind", words.EVENTS)
+def test_every_security_event_can_be_said(kind: str) -> None:
+    """Each kind has its one form on the wire, and violations name fields of it."""
+    wire, core = EVENTS[kind]
+    request = risk_pb2.RecordSecurityEventRequest(
+        domain="IDENTITY_DOMAIN_WORKFORCE",
+        subject="kim",
+        tenant="acme",
+        issuer="https://idp.example",
+        event_time=Timestamp(seconds=1_700_000_000),
+        **{kind: wire},
+    )
+    usual = SecurityEvent(
+        domain="workforce", subject="kim", kind=kind, tenant="acme", time=1.7e9, issuer="https://idp.example"
+    )
+    assert translate.security_event(request) == replace(usual, **core)
+    silent = risk_pb2.RecordSecurityEventRequest(event_time=Timestamp(seconds=1 << 60), **{kind: {}})  # type: ignore[arg-type]
+    found = {translate.wire_path(each.where) for each in event_violations(translate.security_event(silent), 1.7e9)}
+    fields_there = {f"{kind}.{name}" for name in wire} - {"account_disabled.hijacked"}
+    assert found == {"domain", "subject", "event_time", *fields_there}
+
+
+def test_an_event_that_is_not_said_is_none() -> None:
+    """The violation names the choice; a level of a later version keeps its number."""
+    nothing = translate.security_event(risk_pb2.RecordSecurityEventRequest(subject="kim"))
+    assert (nothing.kind, nothing.time) == ("", None)
+    assert "event" in {each.where for each in event_violations(nothing, 1.7e9)}
+    later = risk_pb2.RecordSecurityEventRequest(risk_level_change={"current_level": 17})
+    assert translate.security_event(later).level == "17"
 
 
 TEXTS = st.text(max_size=8)

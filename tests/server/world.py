@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from riskd._proto.riskd.v1 import risk_pb2_grpc
 from riskd.core.assessment import Assessment, Reason
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.context import Missing
 from riskd.core.errors import Problem, UnknownAssessment
 from riskd.core.requirement import Requirement, Terms, Tier
@@ -47,6 +47,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.attempts: list[tuple[Attempt, float]] = []
         self.outcomes: list[tuple[Outcome, float]] = []
+        self.events: list[tuple[SecurityEvent, float]] = []
         self.answer: Callable[[Attempt], Assessment] = lambda _: ASSESSMENT
 
     def assess(self, attempt: Attempt, timeout: float) -> Assessment:
@@ -58,6 +59,9 @@ class FakeEngine:
         if outcome.assessment_id != ASSESSMENT.id:
             raise UnknownAssessment([Problem("assessment_id", "no such assessment")])
         return Taught(3)
+
+    def record_event(self, event: SecurityEvent, timeout: float) -> None:
+        self.events.append((event, timeout))
 
 
 class ListMeter:

@@ -28,12 +28,13 @@ class Head(Struct, frozen=True):
 
     id: str = ""
     assessment_id: str = ""
+    subject: str = ""
     domain: str = ""
 
     @property
     def place(self) -> str:
-        """What the subject's assessment ids begin with, hexadecimal."""
-        return (self.id or self.assessment_id)[: 2 * PLACE]
+        """What the subject's pseudonym and assessment ids begin with, hexadecimal."""
+        return (self.id or self.assessment_id or self.subject)[: 2 * PLACE]
 
 
 _HEADS: Final = msgspec.json.Decoder(Head)

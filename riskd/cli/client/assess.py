@@ -1,9 +1,10 @@
-"""The client half of `riskd assess` and `riskd outcome`, and how every client of the command line tells errors."""
+"""The client half of `riskd assess`, `outcome` and `event`, and how every client of the command line tells errors."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -20,8 +21,9 @@ from riskd._proto.riskd.v1.assessment_pb2 import Reason, Tier
 from riskd._proto.riskd.v1.attempt_pb2 import RiskLevel
 from riskd.cli.client.connection import connect
 from riskd.cli.terminal import print_table
-from riskd.core.attempt import Outcome
-from riskd.core.errors import InvalidOutcome, Problem
+from riskd.core.attempt import Outcome, SecurityEvent
+from riskd.core.errors import InvalidEvent, InvalidOutcome, Problem
+from riskd.core.validation import event_violations
 
 BAD_INPUT: Final = 2
 NO_ANSWER: Final = 3
@@ -51,7 +53,7 @@ _HINTS: Final = (
     ("UNIMPLEMENTED", "", "that is not served there: `subjects.serve` and `release.serve` say where it is"),
 )
 """What to look at after an error that gRPC itself makes, by its code and what it says; the first that fits."""
-Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse
+Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse | risk_pb2.RecordSecurityEventResponse
 
 
 def run(args: argparse.Namespace, call: Callable[[risk_pb2_grpc.RiskServiceStub], Response]) -> int:
@@ -65,6 +67,8 @@ def run(args: argparse.Namespace, call: Callable[[risk_pb2_grpc.RiskServiceStub]
         print(MessageToJson(response, always_print_fields_with_no_presence=True))
     elif isinstance(response, risk_pb2.AssessResponse):
         _show(response, Console())
+    elif isinstance(response, risk_pb2.RecordSecurityEventResponse):
+        print("remembered")
     else:
         print(f"taught {response.taught_units} unit{'s' * (response.taught_units != 1)}")
     if isinstance(response, risk_pb2.AssessResponse) and args.exit_tier:
@@ -87,6 +91,29 @@ def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
         request.recovery.CopyFrom(risk_pb2.Recovery(result=f"RESULT_{end.upper()}"))
     else:
         getattr(request, outcome.kind).SetInParent()
+    return request
+
+
+def event_request(event: SecurityEvent) -> risk_pb2.RecordSecurityEventRequest:
+    """The request that says a security event. Raises InvalidEvent with all that is wrong with it."""
+    if found := event_violations(event, time.time()):
+        raise InvalidEvent(found)
+    request = risk_pb2.RecordSecurityEventRequest(
+        tenant=event.tenant,
+        domain=f"IDENTITY_DOMAIN_{event.domain.upper()}",
+        subject=event.subject,
+        issuer=event.issuer,
+    )
+    if event.time is not None:
+        request.event_time.FromMicroseconds(round(event.time * 1e6))
+    said = getattr(request, event.kind)
+    said.SetInParent()
+    if event.level:
+        said.current_level = RiskLevel.Value(f"RISK_LEVEL_{event.level.upper()}")
+    if event.credential_type:
+        said.credential_type = event.credential_type
+    if event.hijacked:
+        said.hijacked = True
     return request
 
 

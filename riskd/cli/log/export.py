@@ -29,6 +29,7 @@ COUNTED: Final = {
     "outcomes": "outcomes told (Authentication)",
     "findings": "cases of confirmed fraud told (Detection Finding)",
     "repeats": "repeated answers left out: their assessment was told",
+    "events": "security events left out: whoever told them can tell them",
     "shadow": "lines of shadow releases left out: they decided nothing",
     "unreadable": "lines left out that are no records",
 }

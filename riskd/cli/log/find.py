@@ -1,15 +1,24 @@
-"""`riskd log find`: the decisions about one account, newest first."""
+"""`riskd log find`: the decisions about one account, newest first, or what other parties told of it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from riskd.cli.arguments import add_log, whole_number
+from riskd.cli.log.events import particulars
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, progress, when
 from riskd.core.attempt import DOMAINS
+from riskd.wording import quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from riskd.core.record import SecurityEventRecord
+    from riskd.offline.on_record import Listed
 
 UNKNOWN = 1
 LAST = 20
@@ -21,8 +30,8 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "find",
         help="list the latest decisions about one account",
         description="List the latest decisions about one account, the newest first, with what was required, why, and "
-        "what came of it; `riskd log show` tells all of one. The log has pseudonyms alone, so it takes the settings "
-        "and the pepper of the service.",
+        "what came of it; `riskd log show` tells all of one. With --events, what other parties told of "
+        "it. The log has pseudonyms alone, so it takes the settings and the pepper of the service.",
         epilog="exit codes: 0 told; 1 the log has nothing of it; 2 refused: no such name, the settings, or a directory "
         "that cannot be read",
     )
@@ -31,7 +40,12 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     find.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
     find.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")
-    find.add_argument("--last", metavar="N", type=whole_number, default=LAST, help=f"decisions (default: {LAST})")
+    find.add_argument(
+        "--events", action="store_true", help="list the security events instead: what other parties told, who, and when"
+    )
+    find.add_argument(
+        "--last", metavar="N", type=whole_number, default=LAST, help=f"how many of them (default: {LAST})"
+    )
     add_arguments(find)
     add_log(find)
     find.add_argument("--json", action="store_true", help="print JSON")
@@ -43,7 +57,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.core.errors import InvalidSubject
     from riskd.core.pseudonym import Pseudonyms
     from riskd.core.validation import subject_violations
-    from riskd.offline.on_record import listed
+    from riskd.offline.on_record import account
 
     settings = given(args, {"log.dir": args.log}).settings
     subject = sys.stdin.readline().rstrip("\n") if args.subject == "-" else args.subject
@@ -53,29 +67,45 @@ def _run(args: argparse.Namespace) -> int:
     first, *layers = obtain_peppers(settings)
     names = Pseudonyms(first, layers).ages(args.tenant, args.domain, "subject", subject)
     with progress() as begin:
-        found = listed(Path(settings.log.dir), names, begin)
+        found = account(Path(settings.log.dir), names, begin)
+    every: Sequence[Listed | SecurityEventRecord] = found.events if args.events else found.assessments
     if args.json:
-        print_json(found[: args.last])
-    elif found:
-        print_table(
-            ("assessed", "journey", "required", "because of", "then", "assessment"),
-            [
-                (
-                    when(each.time),
-                    each.journey,
-                    f"{each.tier}{', met already' if each.satisfied else ''}",
-                    ", ".join(each.reasons),
-                    ", ".join(each.outcomes),
-                    each.id,
-                )
-                for each in found[: args.last]
-            ],
-        )
-        if len(found) > args.last:
-            print(f"and {len(found) - args.last:,} before them (--last)")
+        print_json(every[: args.last])
+    elif args.events and every:
+        _print_events(found.events[: args.last])
+    elif every:
+        _print_assessments(found.assessments[: args.last])
     else:
         print(f"{settings.log.dir} has nothing of this account: other settings, another tenant, erased, or too old.")
-    return 0 if found else UNKNOWN
+    if not args.json and len(every) > args.last:
+        print(f"and {len(every) - args.last:,} before them (--last)")
+    if not args.json and not args.events and found.events:
+        print(f"and {quantity(len(found.events), 'security event')} (--events)")
+    return 0 if every else UNKNOWN
+
+
+def _print_assessments(found: list[Listed]) -> None:
+    print_table(
+        ("assessed", "journey", "required", "because of", "then", "assessment"),
+        [
+            (
+                when(each.time),
+                each.journey,
+                f"{each.tier}{', met already' if each.satisfied else ''}",
+                ", ".join(each.reasons),
+                ", ".join(each.outcomes),
+                each.id,
+            )
+            for each in found
+        ],
+    )
+
+
+def _print_events(found: list[SecurityEventRecord]) -> None:
+    print_table(
+        ("happened", "event", "which", "told by"),
+        [(when(each.time), each.kind, particulars(each), each.issuer or "the caller") for each in found],
+    )
 
 
 def _refuse_to_make_one(pepper: Path | None) -> None:

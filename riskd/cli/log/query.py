@@ -50,6 +50,7 @@ _VIEWS: Final = """\
 views:
   assessments  a row for each attempt: what was decided, the facts, a column for each feature (`riskd features`)
   outcomes     what was told later, by assessment_id
+  events       what other parties told, by the pseudonym of their subject
   labelled     assessments with label (good, fraud, unknown), and since when it is known
 `moment` is the time as a timestamp in UTC. SELECT * FROM (DESCRIBE labelled) lists the columns.
 
@@ -62,7 +63,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     query = actions.add_parser(
         "query",
         help="ask the dataset of the log a question in SQL",
-        description="Ask the dataset of the log one question in SQL (DuckDB; needs riskd[train]). It reads the three "
+        description="Ask the dataset of the log one question in SQL (DuckDB; needs riskd[train]). It reads the four "
         "views and nothing else, changes nothing, and loads no extension.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"{_VIEWS}{shown}\n\nexit codes: 0 answered; 2 refused.",

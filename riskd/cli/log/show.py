@@ -8,6 +8,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import add_log, log_of
+from riskd.cli.log.events import particulars
 from riskd.cli.settings import add_arguments
 from riskd.cli.terminal import aligned, print_json, print_table, progress, when
 
@@ -29,8 +30,8 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "show",
         help="tell what was decided of one attempt, why, and what came of it",
         description="Tell all that the decision log says of one assessment: what was required and why, what was "
-        "missing, which features moved the score, what a release in shadow would have required, and the outcomes. "
-        "It reads the whole log, a gigabyte in a few seconds.",
+        "missing, which features moved the score, what other parties had told of the account, what a release in shadow "
+        "would have required, and the outcomes. It reads the whole log, a gigabyte in a few seconds.",
         epilog="exit codes: 0 told; 1 the log has nothing of it; 2 refused: no such id, the settings, or a directory "
         "that cannot be read",
     )
@@ -78,6 +79,10 @@ def _print(found: OnRecord, log: str) -> None:
         if one.contributions is None:
             explain = f"riskd model explain {one.domain} {one.model} --log {shlex.quote(log)} --id {one.id}"
             print(f"\nWhat each feature moved was not recorded. Where its model is:\n  {explain}")
+    _table(
+        ("told before", "event", "which", "told by"),
+        [(when(each.time), each.kind, particulars(each), each.issuer or "the caller") for each in found.events],
+    )
     _table(
         ("in shadow", "model", "required", "score", "rules"),
         [(each.release, each.model, each.tier, f"{each.score:.4f}", ", ".join(each.hits)) for each in found.shadows],

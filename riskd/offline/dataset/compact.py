@@ -28,7 +28,7 @@ from riskd.locks import alone
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, read
-from riskd.offline.dataset.tables import schema
+from riskd.offline.dataset.tables import WHOSE, schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.segments import crew
 from riskd.progress import Progress
@@ -39,7 +39,6 @@ GROUP: Final = 256 << 20
 FEW: Final = 8
 """Files of one date and bucket; more become one."""
 _ORDER: Final = [("written", "ascending"), ("segment", "ascending"), ("row", "ascending")]
-_WHOSE: Final = {"assessments": "id", "outcomes": "assessment_id"}
 
 
 class Filed(Struct, frozen=True, kw_only=True):
@@ -163,7 +162,7 @@ class Dataset:
         return sum(part.rows for part in held.parts) - sum(part.rows for part in parts)
 
     def _rewritten(self, part: Part, gone: Sequence[tuple[str, float]], old: dict[str, float]) -> list[Part]:
-        columns, name = schema(part.table, self._manifest.features), _WHOSE[part.table]
+        columns, name = schema(part.table, self._manifest.features), WHOSE[part.table]
         about = self._target.table(part.path, pa.schema([columns.field(one) for one in (name, "domain", "written")]))
         stay = stays(about, gone, name, old)
         if pc.all(stay).as_py():

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from riskd.adapters.decision_log import PACKED, FileLogArchive, finished
-from riskd.core.record import AssessmentRecord, OutcomeRecord, RepeatRecord, decode, written
+from riskd.core.record import AssessmentRecord, Lived, OutcomeRecord, SecurityEventRecord, decode, left_out, written
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.manifest import Part
-from riskd.offline.dataset.tables import Origin, assessed, told
+from riskd.offline.dataset.tables import WHOSE, Origin, assessed, said, told
 from riskd.offline.dataset.target import Target
 
 CHUNK: Final = 4096
@@ -67,8 +67,10 @@ class _Taking:
         self._buckets = buckets
         self._assessed: list[tuple[AssessmentRecord, Origin]] = []
         self._outcomes: list[tuple[OutcomeRecord, Origin]] = []
+        self._events: list[tuple[SecurityEventRecord, Origin]] = []
         self._chunks: list[pa.Table] = []
         self._told: list[pa.Table] = []
+        self._said: list[pa.Table] = []
         self._rows = 0
         self._parts: list[Part] = []
 
@@ -83,7 +85,7 @@ class _Taking:
                 continue
             latest = max(latest, written(record))
             origin = Origin(latest, name, row, line)
-            if isinstance(record, AssessmentRecord | OutcomeRecord) and not _ID.fullmatch(_whose(record)):
+            if isinstance(record, Lived) and not _ID.fullmatch(_whose(record)):
                 self.counts["unreadable"] += 1
             elif isinstance(record, AssessmentRecord):
                 self._assessed.append((record, origin))
@@ -91,8 +93,10 @@ class _Taking:
                     self._chunk()
             elif isinstance(record, OutcomeRecord):
                 self._outcomes.append((record, origin))
+            elif isinstance(record, SecurityEventRecord):
+                self._events.append((record, origin))
             else:
-                self.counts["repeats" if isinstance(record, RepeatRecord) else "shadow"] += 1
+                self.counts[left_out(record)] += 1
         self._chunk()
 
     def done(self) -> list[Part]:
@@ -110,21 +114,28 @@ class _Taking:
             self._told.append(told(*zip(*self._outcomes, strict=True)))
             self.counts["outcomes"] += len(self._outcomes)
             self._outcomes = []
+        if self._events:
+            self._said.append(said(*zip(*self._events, strict=True)))
+            self.counts["events"] += len(self._events)
+            self._events = []
         if self._rows >= FLUSH:
             self._flush()
 
     def _flush(self) -> None:
-        for table, chunks, name in (("assessments", self._chunks, "id"), ("outcomes", self._told, "assessment_id")):
+        for (table, name), chunks in zip(WHOSE.items(), (self._chunks, self._told, self._said), strict=True):
             if chunks:
                 self._parts += spread(self._target, table, pa.concat_tables(chunks), name, self._buckets)
-        self._chunks, self._told, self._rows = [], [], 0
+        self._chunks, self._told, self._said, self._rows = [], [], [], 0
 
 
-def _whose(record: AssessmentRecord | OutcomeRecord) -> str:
-    return record.id if isinstance(record, AssessmentRecord) else record.assessment_id
+def _whose(record: Lived) -> str:
+    if isinstance(record, AssessmentRecord):
+        return record.id
+    return record.assessment_id if isinstance(record, OutcomeRecord) else record.subject
 
 
-_ID: Final = re.compile("[0-9a-f]{32}")
+_ID: Final = re.compile("[0-9a-f]{32}([0-9a-f]{2})?")
+"""Of an assessment, or a subject's pseudonym, which has a byte more under an odd number of layers."""
 
 
 def spread(target: Target, table: str, rows: pa.Table, name: str, buckets: int) -> list[Part]:

@@ -12,7 +12,7 @@ from riskd.offline.buckets import MOST
 from riskd.offline.dataset.target import Target
 
 FILE: Final = "manifest.json"
-TABLES: Final = ("assessments", "outcomes")
+TABLES: Final = ("assessments", "outcomes", "events")
 BUCKETS: Final = 4
 """Of a dataset that does not say otherwise."""
 FORMAT: Final = 1

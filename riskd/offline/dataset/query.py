@@ -1,4 +1,4 @@
-"""Questions to a dataset in SQL, by DuckDB: three views, nothing else to read, nothing to write, bounded memory."""
+"""Questions to a dataset in SQL, by DuckDB: four views, nothing else to read, nothing to write, bounded memory."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def asked(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int =
                 yield Answer(columns, _rows(result))
             except duckdb.Error as error:
                 remedy = (
-                    "the views are assessments, outcomes and labelled; for columns, SELECT * FROM (DESCRIBE labelled)"
+                    "the views are assessments, outcomes, events and labelled; for columns, "
+                    "SELECT * FROM (DESCRIBE labelled)"
                 )
                 raise InvalidFile([Problem("SQL", str(error).strip(), remedy)]) from error
 
@@ -73,7 +74,7 @@ def _rows(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
 
 
 def _views(as_of: float) -> Iterator[str]:
-    """The three views; `moment` is the time as a timestamp in UTC. The label is by the rule of `labels.label`."""
+    """The four views; `moment` is the time as a timestamp in UTC. The label is by the rule of `labels.label`."""
     when = "" if math.isinf(as_of) else f" WHERE time <= {as_of!r}"
     passed = ", ".join(f"'{kind}'" for kind in PASSED)
     for name in TABLES:

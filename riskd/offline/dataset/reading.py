@@ -17,7 +17,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from riskd.core.features import NAMES
-from riskd.core.record import AssessmentRecord, OutcomeRecord, decode
+from riskd.core.record import Lived, decode
 from riskd.offline.dataset.manifest import Manifest, required
 from riskd.offline.dataset.tables import ORIGIN, schema
 from riskd.offline.dataset.target import Target
@@ -128,7 +128,7 @@ class DatasetSource(Struct, frozen=True):
 
 
 def in_order(target: Target, counts: Counter[str], progress: Progress) -> Iterator[Line]:
-    """Every assessment and outcome of a dataset in the order of the log, as lines and records whose vectors are empty.
+    """Every line of a dataset in the order of the log, as lines and records whose vectors are empty.
 
     `progress` is told how many rows more are done. Takes memory for a thousand rows of each file of one date. Raises
     InvalidFile.
@@ -140,7 +140,7 @@ def in_order(target: Target, counts: Counter[str], progress: Progress) -> Iterat
         for *_, line in heapq.merge(*[_streamed(target, path, progress) for path in sorted(paths)]):
             text = line.encode()
             record = decode(text)
-            if isinstance(record, AssessmentRecord | OutcomeRecord):
+            if isinstance(record, Lived):
                 yield text, record
             else:
                 counts["unreadable"] += 1

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from riskd.core.context import Missing
 from riskd.core.features import NAMES
-from riskd.core.record import AssessmentRecord, OutcomeRecord
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
 
 _TEXT, _NUMBER, _YES, _WORDS = pa.string(), pa.float64(), pa.bool_(), pa.list_(pa.string())
 _Column = tuple[pa.DataType, Callable[[AssessmentRecord], object]]
@@ -77,6 +77,22 @@ OUTCOMES: Final = pa.schema(
         **{field.name: field.type for field in ORIGIN},
     }
 )
+EVENTS: Final = pa.schema(
+    {
+        "subject": _TEXT,
+        "time": _NUMBER,
+        "tenant": _TEXT,
+        "domain": _TEXT,
+        "kind": _TEXT,
+        "issuer": _TEXT,
+        "level": _TEXT,
+        "credential_type": _TEXT,
+        "hijacked": _YES,
+        **{field.name: field.type for field in ORIGIN},
+    }
+)
+WHOSE: Final = {"assessments": "id", "outcomes": "assessment_id", "events": "subject"}
+"""The column of each table that says whose a row is: it begins as the subject's pseudonym does."""
 _BEGIN, _END = b'"vector":[', b"]"
 
 
@@ -95,7 +111,10 @@ def assessments(features: Sequence[str] = NAMES) -> pa.Schema:
 
 def schema(table: str, features: Sequence[str]) -> pa.Schema:
     """The schema of a table."""
-    return assessments(features) if table == "assessments" else OUTCOMES
+    return assessments(features) if table == "assessments" else _OTHERS[table]
+
+
+_OTHERS: Final = {"outcomes": OUTCOMES, "events": EVENTS}
 
 
 class Origin(Struct, frozen=True, gc=False):
@@ -158,4 +177,19 @@ def told(records: Sequence[OutcomeRecord], origins: Sequence[Origin]) -> pa.Tabl
             *_origins(origins, [origin.line for origin in origins]),
         ],
         schema=OUTCOMES,
+    )
+
+
+def said(records: Sequence[SecurityEventRecord], origins: Sequence[Origin]) -> pa.Table:
+    """Security events as a table."""
+    return pa.Table.from_arrays(
+        [
+            *[
+                pa.array([getattr(one, field.name) for one in records], field.type)
+                for field in EVENTS
+                if field.name not in ORIGIN.names
+            ],
+            *_origins(origins, [origin.line for origin in origins]),
+        ],
+        schema=EVENTS,
     )

@@ -18,7 +18,7 @@ from riskd.adapters.policy_file import read_policy
 from riskd.core.attempt import JOURNEYS
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.core.record import AssessmentRecord, OutcomeRecord, ShadowRecord, decode
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, left_out
 from riskd.core.requirement import Tier
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.policies.replay import replay
@@ -121,10 +121,10 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
             continue
         if isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
-        elif isinstance(record, ShadowRecord):
-            tally.counts["shadow"] += 1
+        elif isinstance(record, SecurityEventRecord):
+            tally.counts["events"] += 1
         elif not isinstance(record, AssessmentRecord):
-            tally.counts["repeats"] += 1
+            tally.counts[left_out(record)] += 1
         elif not _sound(record):
             tally.counts["unreadable"] += 1
         elif len(record.vector) != len(NAMES):

@@ -1,4 +1,5 @@
-"""The fold: recorded attempts and outcomes, one after another, through the engine's core and a store of their own.
+"""The fold: recorded attempts, outcomes and security events, one after another, through the engine's core and a store
+of their own.
 
 What was learned is what the log says was learned, by whatever policy decided then: so features are what they were,
 and features that are new are what they would have been, whichever release assesses again.
@@ -17,7 +18,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.logged import assessed, keys_of, relived, surroundings
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.record import AssessmentRecord, OutcomeRecord, Signals, written
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
 from riskd.offline.buckets import Share
 from riskd.offline.policies.replay import listed_again
 from riskd.rebuild.past import NOT_WRITTEN, Past
@@ -78,6 +79,14 @@ class Fold:
             return False
         ours = self._share.has(line.assessment_id)
         self.counts["outcomes"] += ours
+        return ours
+
+    def event(self, line: SecurityEventRecord) -> bool:
+        """Remember a recorded security event; whether it is of this share. Attempts have in their signals what they
+        were judged by, of which nothing is added."""
+        self._past.event(line, bytes.fromhex(line.subject))
+        ours = self._share.has(line.subject)
+        self.counts["events"] += ours
         return ours
 
     def _housekeep(self, now: float) -> None:

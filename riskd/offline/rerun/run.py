@@ -18,7 +18,7 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidFile, Problem, RiskdError
-from riskd.core.record import OutcomeRecord, written
+from riskd.core.record import OutcomeRecord, SecurityEventRecord, written
 from riskd.offline.buckets import Share
 from riskd.offline.output import filling
 from riskd.offline.rerun.fold import Fold
@@ -80,7 +80,7 @@ def _shared(plan: Plan, shares: list[Share], progress: Progress) -> Counter[str]
     return Counter({kind: count if kind in _OWN else count // len(shares) for kind, count in total.items()})
 
 
-_OWN: Final = ("assessed", "outcomes")
+_OWN: Final = ("assessed", "outcomes", "events")
 
 
 def _listen(pipes: list[Connection], total: Counter[str], progress: Progress) -> None:
@@ -120,6 +120,8 @@ def _replay(plan: Plan, share: Share, progress: Progress) -> Counter[str]:
             clock.now = written(one)
             if isinstance(one, OutcomeRecord):
                 again = line if fold.outcome(one) else b""
+            elif isinstance(one, SecurityEventRecord):
+                again = line if fold.event(one) else b""
             else:
                 found = fold.assess(one)
                 again = record.encode(found) if found is not None else b""

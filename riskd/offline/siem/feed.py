@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.decision_log import PACKED, FileLogArchive, log_in, readable, segments, segments_of
 from riskd.core.errors import InvalidFile, Problem
-from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, RepeatRecord, decode, written
+from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, decode, left_out, written
 from riskd.files import put
 from riskd.offline.siem.events import event
 from riskd.offline.siem.schema import DetectionFinding
@@ -77,7 +77,7 @@ class Teller:
             if at < max(after, self.since):
                 return None, at
             if not isinstance(record, AssessmentRecord | OutcomeRecord):
-                self.counts["repeats" if isinstance(record, RepeatRecord) else "shadow"] += 1
+                self.counts["events" if isinstance(record, SecurityEventRecord) else left_out(record)] += 1
                 return None, at
             told = event(record)
             encoded = _ENCODER.encode(told)

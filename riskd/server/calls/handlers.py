@@ -25,7 +25,8 @@ from riskd.server.faults import Overloaded
 SPARES: Final = 4
 """Threads that a pool may grow by in its life, or that may stand in for a loop's."""
 FAIR: Final = 8
-"""Every so many turns the last lane comes first: no lane waits for ever, however full those before it are."""
+"""Every so many turns another lane than the first comes first, each in its turn: none waits for ever, however full
+those before it are."""
 FULL: Final = "full"
 WAITED: Final = "waited"
 GONE: Final = "gone"
@@ -120,7 +121,11 @@ class Turns:
     def next_turn(self) -> None:
         """Run the call whose turn it is."""
         self._turns += 1
-        for lane in self._lanes if self._turns % FAIR else reversed(self._lanes):
+        lanes = self._lanes
+        if not self._turns % FAIR:
+            first = 1 + self._turns // FAIR % max(len(lanes) - 1, 1)
+            lanes = lanes[first:] + lanes[:first]
+        for lane in lanes:
             if lane.run_first():
                 return
 

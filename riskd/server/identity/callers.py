@@ -29,6 +29,7 @@ TOKEN_CHARACTERS: Final = 128
 ROLES: Final = {
     "assessor": ("RiskService/Assess",),
     "outcome_reporter": ("RiskService/RecordOutcome",),
+    "event_reporter": ("RiskService/RecordSecurityEvent",),
     "batch": ("RiskService/BatchAssess",),
     "stream": ("RiskService/StreamAssess",),
     "support": ("SubjectService/GetSubjectSummary",),

@@ -72,7 +72,11 @@ class Desk:
 
 def ids(lines: list[bytes]) -> list[str]:
     records = [record.decode(line) for line in lines]
-    return sorted(one.assessment_id if isinstance(one, OutcomeRecord) else one.id for one in records)
+    return sorted(
+        one.assessment_id if isinstance(one, OutcomeRecord) else one.id
+        for one in records
+        if isinstance(one, OutcomeRecord | AssessmentRecord)
+    )
 
 
 @pytest.fixture(scope="module")

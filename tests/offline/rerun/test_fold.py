@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from riskd.core import record
 from riskd.core.attempt import OUTCOMES
 from riskd.core.features import NAMES
 from riskd.core.features.consistency import _hints_mismatch, systems
-from riskd.core.record import AssessmentRecord, OutcomeRecord
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
 from tests.doubles import ListLog
@@ -30,6 +31,9 @@ def rerun(lines: list[bytes], share: Share = Share(), fold: Fold | None = None) 
         if isinstance(one, OutcomeRecord):
             if fold.outcome(one):
                 found.append(line)
+        elif isinstance(one, SecurityEventRecord):
+            if fold.event(one):
+                found.append(line)
         elif isinstance(one, AssessmentRecord) and (again := fold.assess(one)) is not None:
             found.append(record.encode(again))
     return found
@@ -38,7 +42,7 @@ def rerun(lines: list[bytes], share: Share = Share(), fold: Fold | None = None) 
 @pytest.fixture(scope="module")
 def lines() -> list[bytes]:
     log = ListLog()
-    lived(log, LINES)
+    lived(log, LINES, gossip=0.2)
     return log.lines
 
 
@@ -85,13 +89,18 @@ def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) 
 
 
 def test_lines_without_signals_are_counted_and_left_out(lines: list[bytes]) -> None:
-    """A line of before signals were recorded is left out with its outcomes, and both are counted."""
+    """A line of before signals were recorded is left out with its outcomes, and both are counted. What others told
+    says all that is needed."""
     old = [record.encode(replace(one, signals=None)) if isinstance(one, AssessmentRecord) else line
            for line, one in zip(lines, map(record.decode, lines), strict=True)]  # fmt: skip
     fold = Fold(RELEASE)
-    assert rerun(old, fold=fold) == []
-    assessments = sum(line.startswith(b'{"type":"assessment"') for line in lines)
-    assert dict(fold.counts) == {"without_signals": assessments, "outcomes_of_nothing": len(lines) - assessments}
+    kinds = Counter(line[9 : line.index(b'"', 9)].decode() for line in lines)
+    assert Counter(line[:16] for line in rerun(old, fold=fold)) == {b'{"type":"event",': kinds["event"]}
+    assert dict(fold.counts) == {
+        "without_signals": kinds["assessment"],
+        "outcomes_of_nothing": kinds["outcome"],
+        "events": kinds["event"],
+    }
 
 
 WORDS = ("Windows", "Macintosh", "Mac OS X", "iPhone", "iPad", "Android", "Linux", "X11", "CrOS", "Mobi", "Mobile", "x")

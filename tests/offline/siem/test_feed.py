@@ -21,7 +21,7 @@ from riskd.core.errors import InvalidFile
 from riskd.core.record import Record, ShadowRecord, encode
 from riskd.offline.siem.feed import LONGEST, MANY, Feed, Mark, Teller, keep, marks_in, streamed
 from riskd.progress import unseen
-from tests.decision_log import SEGMENT, decision, outcome, write
+from tests.decision_log import SEGMENT, decision, outcome, security_event, write
 from tests.offline.siem.records import TIME
 
 NEXT: Final = "20260101T010000.000000-w0-1.jsonl"
@@ -153,7 +153,8 @@ def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
     )
     far = encode(decision(4, TIME)).replace(str(TIME).encode(), b"1e307")
     fates = outcome(1, TIME, "challenge_failed"), outcome(1, TIME, "confirmed_fraud")
-    write(tmp_path / SEGMENT, attempt, b"{}", b"\xff\xfe", far, repeat, shadow, *fates)
+    heard = security_event(1, TIME, "account_enabled")
+    write(tmp_path / SEGMENT, attempt, b"{}", b"\xff\xfe", far, repeat, heard, shadow, *fates)
     teller = Teller()
     assert told(archive, tmp_path, {}, teller) == ["0001", "0001", "0001"]
     assert teller.counts == {
@@ -161,6 +162,7 @@ def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
         "outcomes": 1,
         "findings": 1,
         "repeats": 1,
+        "events": 1,
         "shadow": 1,
         "unreadable": 3,
     }

@@ -206,3 +206,71 @@ class RecordOutcomeResponse(_message.Message):
     TAUGHT_UNITS_FIELD_NUMBER: _ClassVar[int]
     taught_units: int
     def __init__(self, taught_units: _Optional[int] = ...) -> None: ...
+
+class RecordSecurityEventRequest(_message.Message):
+    __slots__ = ("tenant", "domain", "subject", "event_time", "issuer", "risk_level_change", "credential_compromise", "credential_change", "account_disabled", "account_enabled", "recovery_activated", "recovery_information_changed")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    ISSUER_FIELD_NUMBER: _ClassVar[int]
+    RISK_LEVEL_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_COMPROMISE_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_DISABLED_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ENABLED_FIELD_NUMBER: _ClassVar[int]
+    RECOVERY_ACTIVATED_FIELD_NUMBER: _ClassVar[int]
+    RECOVERY_INFORMATION_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    domain: _attempt_pb2.IdentityDomain
+    subject: str
+    event_time: _timestamp_pb2.Timestamp
+    issuer: str
+    risk_level_change: RiskLevelChange
+    credential_compromise: CredentialCompromise
+    credential_change: CredentialChange
+    account_disabled: AccountDisabled
+    account_enabled: AccountEnabled
+    recovery_activated: RecoveryActivated
+    recovery_information_changed: RecoveryInformationChanged
+    def __init__(self, tenant: _Optional[str] = ..., domain: _Optional[_Union[_attempt_pb2.IdentityDomain, str]] = ..., subject: _Optional[str] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., issuer: _Optional[str] = ..., risk_level_change: _Optional[_Union[RiskLevelChange, _Mapping]] = ..., credential_compromise: _Optional[_Union[CredentialCompromise, _Mapping]] = ..., credential_change: _Optional[_Union[CredentialChange, _Mapping]] = ..., account_disabled: _Optional[_Union[AccountDisabled, _Mapping]] = ..., account_enabled: _Optional[_Union[AccountEnabled, _Mapping]] = ..., recovery_activated: _Optional[_Union[RecoveryActivated, _Mapping]] = ..., recovery_information_changed: _Optional[_Union[RecoveryInformationChanged, _Mapping]] = ...) -> None: ...
+
+class RiskLevelChange(_message.Message):
+    __slots__ = ("current_level",)
+    CURRENT_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    current_level: _attempt_pb2.RiskLevel
+    def __init__(self, current_level: _Optional[_Union[_attempt_pb2.RiskLevel, str]] = ...) -> None: ...
+
+class CredentialCompromise(_message.Message):
+    __slots__ = ("credential_type",)
+    CREDENTIAL_TYPE_FIELD_NUMBER: _ClassVar[int]
+    credential_type: str
+    def __init__(self, credential_type: _Optional[str] = ...) -> None: ...
+
+class CredentialChange(_message.Message):
+    __slots__ = ("credential_type",)
+    CREDENTIAL_TYPE_FIELD_NUMBER: _ClassVar[int]
+    credential_type: str
+    def __init__(self, credential_type: _Optional[str] = ...) -> None: ...
+
+class AccountDisabled(_message.Message):
+    __slots__ = ("hijacked",)
+    HIJACKED_FIELD_NUMBER: _ClassVar[int]
+    hijacked: bool
+    def __init__(self, hijacked: _Optional[bool] = ...) -> None: ...
+
+class AccountEnabled(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RecoveryActivated(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RecoveryInformationChanged(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RecordSecurityEventResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

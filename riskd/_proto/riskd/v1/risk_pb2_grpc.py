@@ -60,6 +60,11 @@ class RiskServiceStub:
                 request_serializer=riskd_dot_v1_dot_risk__pb2.RecordOutcomeRequest.SerializeToString,
                 response_deserializer=riskd_dot_v1_dot_risk__pb2.RecordOutcomeResponse.FromString,
                 _registered_method=True)
+        self.RecordSecurityEvent = channel.unary_unary(
+                '/riskd.v1.RiskService/RecordSecurityEvent',
+                request_serializer=riskd_dot_v1_dot_risk__pb2.RecordSecurityEventRequest.SerializeToString,
+                response_deserializer=riskd_dot_v1_dot_risk__pb2.RecordSecurityEventResponse.FromString,
+                _registered_method=True)
 
 
 class RiskServiceServicer:
@@ -109,6 +114,18 @@ class RiskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordSecurityEvent(self, request, context):
+        """Tells what another party says of a subject: a security event (RFC 8417), as Shared Signals name them (CAEP 1.0,
+        RISC 1.0). It counts in every attempt of the subject from its time on, for as long as the policy keeps sensitive
+        steps (30 days); of one that is older nothing is kept but its line in the decision log. An attempt is judged by the
+        worse of what its `outside` says and what is remembered, where the purpose `sharing` was granted. Events may come
+        in any order: the last word counts, whoever says it, and of one second the worst. One that comes twice counts once.
+        `riskd events receive` calls this for what transmitters send.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RiskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +148,11 @@ def add_RiskServiceServicer_to_server(servicer, server):
                     servicer.RecordOutcome,
                     request_deserializer=riskd_dot_v1_dot_risk__pb2.RecordOutcomeRequest.FromString,
                     response_serializer=riskd_dot_v1_dot_risk__pb2.RecordOutcomeResponse.SerializeToString,
+            ),
+            'RecordSecurityEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordSecurityEvent,
+                    request_deserializer=riskd_dot_v1_dot_risk__pb2.RecordSecurityEventRequest.FromString,
+                    response_serializer=riskd_dot_v1_dot_risk__pb2.RecordSecurityEventResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -247,6 +269,33 @@ class RiskService:
             '/riskd.v1.RiskService/RecordOutcome',
             riskd_dot_v1_dot_risk__pb2.RecordOutcomeRequest.SerializeToString,
             riskd_dot_v1_dot_risk__pb2.RecordOutcomeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordSecurityEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/riskd.v1.RiskService/RecordSecurityEvent',
+            riskd_dot_v1_dot_risk__pb2.RecordSecurityEventRequest.SerializeToString,
+            riskd_dot_v1_dot_risk__pb2.RecordSecurityEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,14 @@ class RiskServiceStub:
     """Tells what happened after an assessment: the only thing that riskd learns from. An attempt teaches
     when its requirement proves to have been met, never before.
     """
+    RecordSecurityEvent: _grpc.UnaryUnaryMultiCallable[_risk_pb2.RecordSecurityEventRequest, _risk_pb2.RecordSecurityEventResponse]
+    """Tells what another party says of a subject: a security event (RFC 8417), as Shared Signals name them (CAEP 1.0,
+    RISC 1.0). It counts in every attempt of the subject from its time on, for as long as the policy keeps sensitive
+    steps (30 days); of one that is older nothing is kept but its line in the decision log. An attempt is judged by the
+    worse of what its `outside` says and what is remembered, where the purpose `sharing` was granted. Events may come
+    in any order: the last word counts, whoever says it, and of one second the worst. One that comes twice counts once.
+    `riskd events receive` calls this for what transmitters send.
+    """
 
 class RiskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Assesses attempts and learns from their outcomes.
@@ -100,6 +108,20 @@ class RiskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _risk_pb2.RecordOutcomeResponse:
         """Tells what happened after an assessment: the only thing that riskd learns from. An attempt teaches
         when its requirement proves to have been met, never before.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordSecurityEvent(
+        self,
+        request: _risk_pb2.RecordSecurityEventRequest,
+        context: _grpc.ServicerContext,
+    ) -> _risk_pb2.RecordSecurityEventResponse:
+        """Tells what another party says of a subject: a security event (RFC 8417), as Shared Signals name them (CAEP 1.0,
+        RISC 1.0). It counts in every attempt of the subject from its time on, for as long as the policy keeps sensitive
+        steps (30 days); of one that is older nothing is kept but its line in the decision log. An attempt is judged by the
+        worse of what its `outside` says and what is remembered, where the purpose `sharing` was granted. Events may come
+        in any order: the last word counts, whoever says it, and of one second the worst. One that comes twice counts once.
+        `riskd events receive` calls this for what transmitters send.
         """
 
 def add_RiskServiceServicer_to_server(servicer: RiskServiceServicer, server: _grpc.Server) -> None: ...

@@ -1,0 +1,223 @@
+"""Laws of what others tell: events commute and repeat, the worse of what is said counts, and nothing is taught."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from riskd.core import learn, signals
+from riskd.core.attempt import EVENTS, PURPOSES, RISK_LEVELS, Attempt, Network, Outside, SecurityEvent
+from riskd.core.context import Memory, Remembered
+from riskd.core.history import AHEAD, DAY, HOUR, History, fold
+from riskd.core.retention import USUAL, Retention
+from riskd.core.tallies import Tallies
+
+NOW: Final = 1_800_000_000.0
+KEEP: Final = USUAL.sequence
+SUBJECT: Final = b"s" * 16
+LOGIN: Final = Attempt(domain="customer", subject="kim", journey="login", network=Network(client_ip="192.0.2.1"))
+TYPES: Final = ("password", "pin", "x509", "fido2-roaming")
+law = settings(deadline=None, max_examples=200)
+
+
+def event(kind: str, ago: float = 0.0, **fields: Any) -> SecurityEvent:  # noqa: ANN401 - fields of an event
+    return SecurityEvent(domain="customer", subject="kim", kind=kind, time=NOW - ago, **fields)
+
+
+def remembered(*events: SecurityEvent, now: float = NOW, retention: Retention = USUAL) -> History:
+    """What is kept after these."""
+    history = History()
+    for one in events:
+        for delta in learn.reported(one, SUBJECT, now, retention):
+            fold(history, delta)
+    return history
+
+
+def judged(*events: SecurityEvent, own: Outside | None = None, now: float = NOW) -> Outside | None:
+    """What an attempt that says `own` is judged by after these events."""
+    activity = remembered(*events, now=now)
+    attempt = replace(LOGIN, outside=own)
+    return signals.informed(attempt, Remembered(subject=Memory(activity=activity)), now, KEEP).outside
+
+
+events = st.builds(
+    SecurityEvent,
+    domain=st.just("customer"),
+    subject=st.just("kim"),
+    kind=st.sampled_from(EVENTS),
+    time=st.sampled_from([NOW - 29 * DAY, NOW - DAY, NOW - 1, NOW - 0.5]) | st.floats(NOW - 29 * DAY, NOW + AHEAD),
+    level=st.sampled_from(RISK_LEVELS[1:]),
+    credential_type=st.sampled_from(TYPES),
+    hijacked=st.booleans(),
+)
+outsides = st.none() | st.builds(
+    Outside, credential_breached=st.none() | st.booleans(), risk_level=st.sampled_from(RISK_LEVELS)
+)
+
+
+@law
+@given(st.lists(events, max_size=5), st.randoms(use_true_random=False), st.lists(st.integers(0, 4), max_size=4))
+def test_events_come_in_any_order_and_again(told: list[SecurityEvent], random: Any, again: list[int]) -> None:  # noqa: ANN401
+    """What is kept after some events is the same whichever came first, and however often each came."""
+    shuffled = [*told, *(told[number] for number in again if number < len(told))]
+    random.shuffle(shuffled)
+    assert remembered(*shuffled) == remembered(*told)
+
+
+@law
+@given(st.lists(events, max_size=12), outsides)
+def test_what_an_attempt_says_itself_is_never_made_better(told: list[SecurityEvent], own: Outside | None) -> None:
+    """Whatever others tell, in whatever number: no lower level, and no breach less."""
+    after, before = judged(*told, own=own) or Outside(), own or Outside()
+    assert RISK_LEVELS.index(after.risk_level) >= RISK_LEVELS.index(before.risk_level)
+    assert after.credential_breached is before.credential_breached or after.credential_breached
+
+
+@law
+@given(st.lists(events, max_size=12))
+def test_events_teach_nothing(told: list[SecurityEvent]) -> None:
+    """They leave a few moments each of a few kinds, and nothing that makes anything familiar."""
+    kept = remembered(*told)
+    assert (kept.tallies, kept.sketches) == (Tallies(), {})
+    assert set(kept.marks) <= {"reported", "breached", "profile_update", "recovery"}
+
+
+@pytest.mark.parametrize(
+    ("one", "says"),
+    [
+        (event("risk_level_change", level="high"), Outside(risk_level="high")),
+        (event("risk_level_change", level="medium"), Outside(risk_level="medium")),
+        (event("risk_level_change", level="low"), Outside(risk_level="low")),
+        (event("credential_compromise", credential_type="password"), Outside(credential_breached=True)),
+        (event("credential_compromise", credential_type="pin"), Outside(credential_breached=True)),
+        (event("credential_compromise", credential_type="x509"), Outside(risk_level="high")),
+        (event("account_disabled", hijacked=True), Outside(risk_level="high")),
+        (event("account_disabled"), None),
+        (event("account_enabled"), None),
+        (event("credential_change", credential_type="password"), None),
+        (event("recovery_activated"), None),
+        (event("recovery_information_changed"), None),
+    ],
+)
+def test_each_event_says_this(one: SecurityEvent, says: Outside | None) -> None:
+    """Alone, of an attempt that says nothing itself."""
+    assert judged(one) == says
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "step"),
+    [
+        ("credential_change", {"credential_type": "password"}, "profile_update"),
+        ("credential_change", {"credential_type": "fido2-roaming"}, "profile_update"),
+        ("recovery_information_changed", {}, "profile_update"),
+        ("recovery_activated", {}, "recovery"),
+    ],
+)
+def test_changes_are_sensitive_steps(kind: str, fields: dict[str, Any], step: str) -> None:
+    """As if riskd had been asked about them."""
+    assert remembered(event(kind, HOUR, **fields)).marks[step] == [(int(NOW - HOUR),)]
+
+
+PASSWORD: Final[dict[str, Any]] = {"credential_type": "password"}
+HIGH: Final[dict[str, Any]] = {"level": "high"}
+LOW: Final[dict[str, Any]] = {"level": "low"}
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ([event("risk_level_change", 2, **HIGH), event("risk_level_change", 1, **LOW)], Outside(risk_level="low")),
+        ([event("risk_level_change", 2, **LOW), event("risk_level_change", 1, **HIGH)], Outside(risk_level="high")),
+        ([event("account_disabled", 2, hijacked=True), event("account_enabled", 1)], None),
+        ([event("account_enabled", 2), event("account_disabled", 1, hijacked=True)], Outside(risk_level="high")),
+        ([event("credential_compromise", 2, **PASSWORD), event("credential_change", 1, **PASSWORD)], None),
+        (
+            [event("credential_compromise", 2, **PASSWORD), event("credential_change", 1, credential_type="x509")],
+            Outside(credential_breached=True),
+        ),
+        (
+            [event("credential_change", 2, **PASSWORD), event("credential_compromise", 1, **PASSWORD)],
+            Outside(credential_breached=True),
+        ),
+    ],
+)
+def test_the_last_word_counts(told: list[SecurityEvent], says: Outside | None) -> None:
+    """By when it happened, not by when it was told."""
+    for order in permutations(told):
+        assert judged(*order) == says
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ([event("risk_level_change", **LOW), event("risk_level_change", **HIGH)], Outside(risk_level="high")),
+        ([event("account_enabled"), event("account_disabled", hijacked=True)], Outside(risk_level="high")),
+        (
+            [event("credential_change", **PASSWORD), event("credential_compromise", **PASSWORD)],
+            Outside(credential_breached=True),
+        ),
+    ],
+)
+def test_of_one_second_the_worst_counts(told: list[SecurityEvent], says: Outside) -> None:
+    """Nobody knows which came last, so nobody is let off by chance."""
+    for order in permutations(told):
+        assert judged(*order) == says
+
+
+def test_the_worse_of_what_is_said_counts() -> None:
+    """Each part by itself: what the caller found out and what was told complete each other."""
+    told = event("risk_level_change", level="medium")
+    assert judged(told, own=Outside(risk_level="high")) == Outside(risk_level="high")
+    assert judged(told, own=Outside(risk_level="low")) == Outside(risk_level="medium")
+    both = Outside(credential_breached=False, risk_level="medium")
+    assert judged(told, own=Outside(credential_breached=False)) == both
+    breach = event("credential_compromise", credential_type="password")
+    assert judged(breach, own=Outside(credential_breached=False)) == Outside(credential_breached=True)
+
+
+def test_it_counts_as_long_as_sensitive_steps_are_kept() -> None:
+    """From the event's own time on, and to the second; what is ahead by more than clocks differ does not count yet."""
+    high = event("risk_level_change", 0, **HIGH)
+    for after, counts in ((-AHEAD, True), (-AHEAD - 1, False), (KEEP - 1, True), (KEEP, False)):
+        activity = Remembered(subject=Memory(activity=remembered(high)))
+        assert (signals.informed(LOGIN, activity, NOW + after, KEEP) is not LOGIN) == counts, after
+
+
+def test_what_is_older_than_it_would_be_kept_changes_nothing() -> None:
+    """However late an event is told, it ends when it would have."""
+    week = Retention(sequence=7 * 86_400)
+    kept = learn.reported(event("risk_level_change", 7 * DAY - 1, **HIGH), SUBJECT, NOW, week)
+    assert [delta.expires for delta in kept] == [NOW + 1]
+    assert learn.reported(event("risk_level_change", 7 * DAY, **HIGH), SUBJECT, NOW, week) == ()
+
+
+@pytest.mark.parametrize("consent", [None, ("sharing",), PURPOSES, (), ("device", "location", "behaviour")])
+def test_without_consent_to_sharing_nothing_is_heard(consent: tuple[str, ...] | None) -> None:
+    """As with what the attempt itself would have brought."""
+    activity = Remembered(subject=Memory(activity=remembered(event("risk_level_change", **HIGH))))
+    attempt = replace(LOGIN, consent=consent)
+    told = signals.informed(attempt, activity, NOW, KEEP)
+    assert (told is attempt) == (consent is not None and "sharing" not in consent)
+
+
+def test_where_nothing_is_remembered_the_attempt_is_as_it_is() -> None:
+    """The very same one, whatever else is remembered of the subject."""
+    steps = remembered(event("recovery_activated"), event("recovery_information_changed"))
+    for activity in (History(), steps):
+        assert signals.informed(LOGIN, Remembered(subject=Memory(activity=activity)), NOW, KEEP) is LOGIN
+
+
+@law
+@given(st.lists(st.floats(NOW - DAY, NOW), min_size=5, max_size=12), st.floats(NOW - 29 * DAY, NOW - 2 * DAY))
+def test_a_flood_makes_nothing_look_longer_ago(flood: list[float], step: float) -> None:
+    """Events may push the owner's own steps out of the four that are kept, but only by later ones."""
+    own = event("recovery_information_changed", NOW - step)
+    others = [event("credential_change", NOW - time, credential_type="x509") for time in flood]
+    newest = remembered(own, *others).marks["profile_update"][0]
+    assert newest[0] == max(math.floor(time) for time in (step, *flood))

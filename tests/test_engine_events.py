@@ -1,0 +1,220 @@
+"""The shell round the core: what other parties tell of a subject is remembered, logged, judged by, and erased."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.adapters.memory import MemoryStore
+from riskd.core import record
+from riskd.core.assess import Release
+from riskd.core.attempt import Outside, SecurityEvent
+from riskd.core.context import Missing
+from riskd.core.errors import InvalidEvent, Unavailable
+from riskd.core.pseudonym import short
+from riskd.core.record import AssessmentRecord, SecurityEventRecord
+from riskd.core.requirement import Tier
+from riskd.core.retention import USUAL
+from riskd.offline.rerun.fold import Fold
+from riskd.ports import HistoryStore
+from tests.bench import LOGIN, Bench, release, store
+from tests.cases.world import NOW, PSEUDONYMS
+from tests.doubles import FailingStore, ListLog, SlowStore
+from tests.office import Office, pseudonym
+
+__all__ = ["release", "store"]
+
+IDP: Final = "https://idp.example"
+HIGH: Final = SecurityEvent(
+    domain="customer", subject=LOGIN.subject, kind="risk_level_change", level="high", issuer=IDP
+)
+STOLEN: Final = replace(HIGH, kind="credential_compromise", level="", credential_type="password")
+CHANGED: Final = replace(STOLEN, kind="credential_change")
+
+
+def assessed(bench: Bench, **changes: Any) -> AssessmentRecord:  # noqa: ANN401 - fields of an attempt
+    """The line of a login."""
+    bench.assess(replace(LOGIN, request_id="", **changes))
+    line = record.decode(bench.log.lines[-1])
+    assert isinstance(line, AssessmentRecord)
+    return line
+
+
+def said(line: AssessmentRecord) -> Outside | None:
+    assert line.signals is not None
+    return line.signals.outside
+
+
+def test_what_was_told_is_judged_by_as_if_the_caller_had_sent_it(release: Release, store: HistoryStore) -> None:
+    """The same features, score, tier, reasons, gaps and signals in the log; to the bit."""
+    told, sent = Bench(release, store), Bench(release, MemoryStore())
+    told.engine.record_event(HIGH, 10.0)
+    told.engine.record_event(STOLEN, 10.0)
+    after = assessed(told)
+    before = assessed(sent, outside=Outside(credential_breached=True, risk_level="high"))
+
+    assert {"RISK_REPORTED", "CREDENTIAL_BREACHED"} <= set(after.reasons)
+    assert Tier[after.tier] > Tier.BASELINE
+    assert said(after) == Outside(credential_breached=True, risk_level="high")
+    assert replace(after, id="") == replace(before, id="")
+
+
+def test_it_counts_for_whom_it_was_told(release: Release, store: HistoryStore) -> None:
+    """Not for others, nor for the same name in another tenant or domain."""
+    bench = Bench(release, store)
+    bench.engine.record_event(HIGH, 10.0)
+    others: tuple[dict[str, str], ...] = ({"subject": "kim"}, {"tenant": "t-2"}, {"domain": "workforce"})
+    for other in others:
+        line = assessed(bench, **other)
+        assert said(line) is None
+        assert Missing("outside", "not_sent") in line.facts.missing
+    assert said(assessed(bench)) == Outside(risk_level="high")
+
+
+def test_it_ends_with_what_sensitive_steps_do(release: Release, store: HistoryStore) -> None:
+    """Thirty days after it happened, also for whom signs in every day."""
+    bench = Bench(release, store)
+    bench.engine.record_event(replace(HIGH, time=NOW - 86_400), 10.0)
+    for day in range(29):
+        bench.now = NOW + day * 86_400
+        assert said(assessed(bench)) == Outside(risk_level="high")
+    bench.now = NOW - 86_400 + USUAL.sequence
+    assert said(assessed(bench)) is None
+
+
+def test_a_changed_password_ends_a_stolen_one(release: Release, store: HistoryStore) -> None:
+    """And is itself a sensitive step, which is lately."""
+    bench = Bench(release, store)
+    bench.engine.record_event(STOLEN, 10.0)
+    assert "CREDENTIAL_BREACHED" in assessed(bench).reasons
+    bench.now += 3600
+    bench.engine.record_event(CHANGED, 10.0)
+    line = assessed(bench)
+    assert said(line) is None
+    assert "CREDENTIAL_BREACHED" not in line.reasons
+
+
+@pytest.mark.parametrize("consent", [(), ("device",)])
+def test_who_did_not_consent_is_not_judged_by_it(release: Release, consent: tuple[str, ...]) -> None:
+    """It is remembered, and not heard; the gap says so."""
+    bench = Bench(release, MemoryStore())
+    bench.engine.record_event(HIGH, 10.0)
+    line = assessed(bench, consent=consent)
+
+    assert said(line) is None
+    assert Missing("outside", "not_consented") in line.facts.missing
+
+
+def test_an_event_is_logged_once_for_each_time_it_is_told(release: Release, store: HistoryStore) -> None:
+    """With who said what, when, and of whom as a pseudonym; the history knows it once, and the meter counts."""
+    bench = Bench(release, store)
+    bench.engine.record_event(replace(HIGH, time=NOW - 60), 10.0)
+    before = store.load([pseudonym(LOGIN.subject) + b"A"])
+    bench.engine.record_event(replace(HIGH, time=NOW - 60), 10.0)
+
+    line = SecurityEventRecord(
+        time=NOW - 60,
+        written=NOW,
+        tenant="",
+        domain="customer",
+        subject=pseudonym(LOGIN.subject).hex(),
+        keyed=short(PSEUDONYMS.digest("", "customer", "domain", "")),
+        kind="risk_level_change",
+        level="high",
+        issuer=IDP,
+    )
+    assert bench.log.records() == [line, line]
+    assert store.load([pseudonym(LOGIN.subject) + b"A"]) == before
+    assert bench.meter.told == {("event", "customer", "risk_level_change"): 2}
+    assert LOGIN.subject.encode() not in b"".join(bench.log.lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [({"kind": "session_revoked"}, ["event"]), ({"level": ""}, ["risk_level_change.level"]),
+     ({"subject": "", "domain": "x"}, ["domain", "subject"]), ({"time": NOW + 301}, ["time"])],
+)  # fmt: skip
+def test_a_malformed_event_changes_nothing(
+    release: Release, store: HistoryStore, changes: dict[str, Any], where: list[str]
+) -> None:
+    """All that is wrong with it is told at once, and nothing is stored or logged."""
+    bench = Bench(release, store)
+    with pytest.raises(InvalidEvent) as refused:
+        bench.engine.record_event(replace(HIGH, **changes), 10.0)
+
+    assert [problem.where for problem in refused.value.problems] == where
+    assert (store.size()[0], bench.log.lines) == (0, [])
+
+
+@pytest.mark.parametrize("broken", [FailingStore(), SlowStore(writes=1.0)], ids=["down", "slow"])
+def test_an_event_that_cannot_be_kept_is_not_logged(release: Release, broken: HistoryStore) -> None:
+    """Whoever tells it hears so, and tells it again."""
+    bench = Bench(release, broken)
+    with pytest.raises(Unavailable):
+        bench.engine.record_event(HIGH, 0.05)
+    assert bench.log.lines == []
+
+
+def test_an_event_that_cannot_be_logged_is_counted(release: Release) -> None:
+    """As with outcomes: it counts all the same."""
+    bench = Bench(release, MemoryStore(), ListLog(full=True))
+    bench.engine.record_event(HIGH, 10.0)
+
+    assert bench.meter.told["failed", "decision_log"] == 1
+    assert "RISK_REPORTED" in {reason.code for reason in bench.assess(LOGIN).reasons}
+
+
+def test_an_event_of_long_ago_is_logged_and_changes_nothing(release: Release, store: HistoryStore) -> None:
+    """A transmitter may tell again what it told months ago; that is no error."""
+    bench = Bench(release, store)
+    bench.engine.record_event(replace(HIGH, time=NOW - USUAL.sequence), 10.0)
+    assert (store.size()[0], len(bench.log.lines)) == (0, 1)
+    assert said(assessed(bench)) is None
+
+
+def test_a_repeated_request_gets_its_first_answer(release: Release, store: HistoryStore) -> None:
+    """Whatever was told since; another request is judged by it."""
+    bench = Bench(release, store)
+    asked = replace(LOGIN, request_id="r-1")
+    first = bench.assess(asked)
+    bench.engine.record_event(HIGH, 10.0)
+
+    assert bench.assess(asked) == first
+    assert bench.assess(replace(asked, request_id="r-2")).score > first.score
+
+
+def test_a_log_with_events_is_lived_through_to_the_bit(release: Release) -> None:
+    """What an attempt was judged by stands in its line; sensitive steps come from the events themselves."""
+    bench = Bench(release, MemoryStore())
+    bench.engine.record_event(STOLEN, 10.0)
+    assessed(bench)
+    bench.now += 7200
+    bench.engine.record_event(replace(CHANGED, time=bench.now - 3600), 10.0)
+    assessed(bench)
+    fold, again = Fold(release), []
+    for one in bench.log.records():
+        if isinstance(one, SecurityEventRecord):
+            assert fold.event(one)
+        elif isinstance(one, AssessmentRecord):
+            again.append(fold.assess(one))
+    lines = [line for line in bench.log.lines if line.startswith(b'{"type":"assessment"')]
+    assert [one and record.encode(one) for one in again] == lines
+    assert fold.counts == {"assessed": 2, "events": 2, "twice": 0}
+
+
+def test_an_erased_subject_s_events_go(tmp_path: Path) -> None:
+    """Out of the store, the log and the export; those of others stay."""
+    office = Office(tmp_path)
+    for who in ("anne", "bert"):
+        office.hear(who, "account_disabled")
+    assert [each.kind for each in office.export("anne")] == ["activity", "decision_log"]
+    assert json.loads(office.export("anne")[1].content)["issuer"] == IDP
+    office.erase("anne")
+    office.compact()
+
+    assert (office.of("anne"), office.lines("anne"), office.export("anne")) == ({}, [], [])
+    assert len(office.lines("bert")) == 1
