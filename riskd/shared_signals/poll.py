@@ -76,7 +76,7 @@ class Poller:
     def __init__(self, desk: Desk, poll: Poll) -> None:
         self._desk = desk
         self._poll = poll
-        self._web = Web()
+        self._web = Web(desk.stream.ca_file)
         self._waiting: dict[str, str] = {}
         self._taken: dict[str, Taken] = {}
         self._last: frozenset[str] = frozenset()
@@ -101,7 +101,7 @@ class Poller:
                 stop.wait(max(0.0, self._poll.interval_s - (time.monotonic() - began)))
         if self._taken:
             with suppress(Away):
-                self._ask(Web(), most=0, at_once=True)
+                self._ask(Web(self._desk.stream.ca_file), most=0, at_once=True)
 
     def hang_up(self) -> None:
         """End the question that is under way. From any thread."""

@@ -58,7 +58,7 @@ class Receiver:
 
     def __init__(self, streams: Sequence[Stream], tell: Callable[[Report], None]) -> None:
         self.counts = Counts(streams)
-        desks = [Desk(each, Keys(each, Web()), tell, self.counts) for each in streams]
+        desks = [Desk(each, Keys(each, Web(each.ca_file)), tell, self.counts) for each in streams]
         self._pollers = [Poller(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Poll)]
         self._pushed = [(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Push)]
 

@@ -54,6 +54,7 @@ class Stream(Struct, frozen=True):
     """One transmitter's stream. `jwks_uri` is empty where the transmitter's configuration names it.
 
     `critical`: members of complex subjects that must be understood, besides those that the configuration names.
+    `ca_file`: authorities of the transmitter's certificate; empty for those of the machine.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Stream(Struct, frozen=True):
     subject: SubjectRule
     critical: tuple[str, ...]
     delivery: Poll | Push
+    ca_file: str = ""
 
 
 class Report(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ STREAM_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "file": (("streams",), ()),
     "stream": (
         ("issuer", "audience", "domain", "subject"),
-        ("jwks_uri", "tenant", "critical_subject_members", "poll", "push"),
+        ("jwks_uri", "ca_file", "tenant", "critical_subject_members", "poll", "push"),
     ),
     "subject": (("format",), ("member", "issuers")),
     "poll": (("endpoint", "token_file"), ("interval",)),
@@ -26,6 +27,7 @@ STREAM_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 STREAM_MISTAKES: Final = {
     "empty": "holds no streams",
     "bad_url": "{what} {why}",
+    "no_authority": "ca_file {file} {why}",
     "no_token": "the token file {file} {why}",
     "one_delivery": "stream {name} needs a way in which events come",
     "same_path": "the path is that of stream {other}, too",
@@ -33,7 +35,7 @@ STREAM_MISTAKES: Final = {
 }
 """Mistakes that a streams file can hold besides those of any riskd YAML file, and how they are worded."""
 MOST_STREAMS: Final = 64
-SHORTEST, LONGEST = 1, 3600
+SHORTEST, LONGEST = 1, 600
 """Bounds of a poll's interval, seconds."""
 DEFAULT_INTERVAL: Final = 10
 TOKEN_BYTES: Final = 16 * 1024
@@ -113,6 +115,7 @@ class _StreamReader:
             fields.get("critical_subject_members"), "critical_subject_members", _MEMBER, "the name of a member"
         )
         jwks_uri = self._url(fields.get("jwks_uri"), "jwks_uri")
+        authority = self._authority(fields.get("ca_file"))
         tenant = document.text(fields.get("tenant"), "tenant", r".{0,64}", "at most 64 characters")
         if issuer is None or audience is None or domain is None or subject is None or delivery is None:
             return None
@@ -126,6 +129,7 @@ class _StreamReader:
             subject=subject,
             critical=critical,
             delivery=delivery,
+            ca_file=authority or "",
         )
 
     def _subject(self, node: Node | None, issuer: str) -> SubjectRule | None:
@@ -186,6 +190,22 @@ class _StreamReader:
         else:
             return file
         return None
+
+    def _authority(self, node: Node | None) -> str | None:
+        """A file of authorities, likewise."""
+        name = self.document.text(node, "ca_file", r"(?s).{1,1000}", "a path")
+        if node is None or name is None:
+            return None
+        file = str(self._beside / name)
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as error:
+            # Of a file that is there, OpenSSL tells no more than that it holds none.
+            none = isinstance(error, ssl.SSLError)
+            why = "holds no certificate, PEM" if none else f"cannot be read: {error.strerror}"
+            self.document.wrong(node, "no_authority", "name the authority of its certificate", file=name, why=why)
+            return None
+        return file
 
     def _no_token(self, node: Node, name: str, why: str) -> None:
         self.document.wrong(node, "no_token", "put the token alone into it", file=name, why=why)

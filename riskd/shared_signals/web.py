@@ -49,8 +49,9 @@ def unfit(url: str) -> str:
 class Web:
     """Asks one transmitter, one question at a time. For one thread, save `hang_up`."""
 
-    def __init__(self) -> None:
-        self._trusted = ssl.create_default_context()
+    def __init__(self, ca_file: str = "") -> None:
+        """`ca_file`: authorities of its certificate, PEM; empty for those of the machine. Raises OSError."""
+        self._trusted = ssl.create_default_context(cafile=ca_file or None)
         self._connection: http.client.HTTPConnection | None = None
         self._closed = False
 

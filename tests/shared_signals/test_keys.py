@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -14,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from riskd.shared_signals.keys import AGAIN_SECONDS, FRESH_SECONDS, MOST_KEYS, Keys, configuration_url, usable
 from riskd.shared_signals.stream import Away, Refused
 from riskd.shared_signals.web import ANSWER_BYTES, Web
+from tests.security.authority import Authority
 from tests.shared_signals.transmitter import Transmitter, jwk, rsa_key, stream, transmitting
 
 
@@ -271,3 +274,29 @@ def test_of_many_keys_some_are_read(transmitter: Transmitter) -> None:
     """However many a set has."""
     transmitter.keys = [jwk(rsa_key(), f"k{number}") for number in range(200)]
     assert keys(transmitter).fetch() == MOST_KEYS
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "why"),
+    [
+        ("127.0.0.1", True, ""),
+        ("127.0.0.1", False, "its certificate is not trusted: unable to get local issuer certificate"),
+        ("10.0.0.1", True, "its certificate is not trusted: IP address mismatch"),
+    ],
+    ids=["right", "another authority", "another host"],
+)
+def test_a_transmitter_shows_who_it_is(tmp_path: Path, host: str, trusted: bool, why: str) -> None:
+    """By a certificate for its host, of an authority that the stream names, or the machine knows."""
+    authority = Authority()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("transmitter", hosts=[host]).put(tmp_path, "transmitter"))
+    file = tmp_path / "authority.pem"
+    file.write_bytes(authority.certificate)
+    with transmitting(context) as transmitter:
+        ours = Keys(stream(transmitter.issuer), Web(str(file) if trusted else ""))
+        if not why:
+            assert ours.find("one").kid == "one"
+            return
+        with pytest.raises(Away, match=why):
+            ours.find("one")
+        assert transmitter.asked == []

@@ -113,7 +113,17 @@ WRONG: dict[str, tuple[str, int, str]] = {
         14,
         "the token file empty.token holds no token",
     ),
-    "a long interval": (without("interval: 30s", "interval: 2h"), 23, "interval must lie between 1 and 3600"),
+    "no authority": (
+        without("    tenant: acme\n", "    ca_file: none.pem\n"),
+        7,
+        "ca_file none.pem cannot be read: No such file",
+    ),
+    "an authority that is none": (
+        without("    tenant: acme\n", "    ca_file: empty.token\n"),
+        7,
+        "ca_file empty.token holds no certificate, PEM",
+    ),
+    "a long interval": (without("interval: 30s", "interval: 2h"), 23, "interval must lie between 1 and 600"),
     "no interval": (without("interval: 30s", "interval: 30"), 23, "interval must be text, not a number"),
     "a name": (without("  okta:", "  Okta:"), 2, "the name of a stream 'Okta' is not letters in lower case"),
     "twice": (without("  idp:", "  okta:"), 15, "'okta' is given twice"),

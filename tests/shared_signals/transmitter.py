@@ -6,6 +6,7 @@ It signs by PyJWT; riskd verifies by another library, so that the two sides are 
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import threading
 import time
@@ -117,9 +118,11 @@ class Transmitter(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.issuer = f"http://127.0.0.1:{self.server_port}"
+        self.issuer = f"{'https' if tls else 'http'}://127.0.0.1:{self.server_port}"
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.keys: list[dict[str, object]] = [jwk(rsa_key(), "one")]
         self.critical: list[str] = []
         self.waiting: dict[str, str] = {}
@@ -224,9 +227,9 @@ def _strings(value: object) -> list[str]:
 
 
 @contextmanager
-def transmitting() -> Iterator[Transmitter]:
+def transmitting(tls: ssl.SSLContext | None = None) -> Iterator[Transmitter]:
     """A transmitter that is up."""
-    with Transmitter() as server:
+    with Transmitter(tls) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:

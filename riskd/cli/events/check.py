@@ -69,7 +69,7 @@ def _asked(stream: Stream) -> Row:
     from riskd.shared_signals.stream import Away, Poll
     from riskd.shared_signals.web import Web
 
-    web, answers = Web(), True
+    web, answers = Web(stream.ca_file), True
     try:
         keys = quantity(Keys(stream, web).fetch(), "key")
     except Away as error:

@@ -51,7 +51,7 @@ def _run(args: argparse.Namespace) -> int:
     stream = _stream(args, read_streams(Path(args.streams)))
     token = _token(args.file)
     try:
-        taken = understand(token, stream, Keys(stream, Web()), time.time())
+        taken = understand(token, stream, Keys(stream, Web(stream.ca_file)), time.time())
     except Away as error:
         print(f"riskd: {stream.name}: {error.why}", file=sys.stderr)
         return NO_KEYS
