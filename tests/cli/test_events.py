@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import ssl
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -18,8 +15,9 @@ import pytest
 
 from riskd._proto.riskd.v1 import attempt_pb2
 from riskd.cli.main import main
-from tests.e2e.service import ROOT, environment, eventually
+from tests.e2e.service import eventually
 from tests.security.authority import Authority
+from tests.shared_signals.process import receiving
 from tests.shared_signals.service import Service, listening
 from tests.shared_signals.transmitter import (
     BEARER,
@@ -136,45 +134,18 @@ def test_decode_says_why_not(
     assert main([*arguments, "--stream", "idp"]) == 2
 
 
-@contextmanager
-def receiving(streams: str, service: Service, *more: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, int]]]:
-    """A receiver as a process, and its ports; killed at the end."""
-    flags = ["--streams", streams, "--target", service.address, "--push-port", "0", "--metrics-port", "0", *more]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "riskd", "events", "receive", *flags],
-        env=environment(Path(streams).parent),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        ports = {}
-        for line in process.stderr:
-            event = json.loads(line)
-            if event["event"] == "listens":
-                ports[event["for"]] = event["port"]
-            if event["event"] == "receives":
-                assert (event["polled"], event["pushed"]) == (1, 1)
-                break
-        yield process, ports
-    finally:
-        process.kill()
-        process.communicate()
-
-
 def test_a_receiver_that_is_killed_loses_nothing_and_doubles_nothing(transmitter: Transmitter, streams: str) -> None:
     """Whenever it is killed: in the middle of telling, it tells again, and riskd counts a repeat once."""
     sent = [transmitter.queue(sub_id={"format": "email", "email": f"u{number}@example.com"}) for number in range(5)]
     with listening(Service()) as service:
         service.slow = 0.2
-        with receiving(streams, service) as (process, _):
+        with receiving(streams, service.address) as (process, _):
             assert service.begun.wait(20)
             process.kill()
             process.wait()
         assert transmitter.acknowledged == []
         service.slow = 0.0
-        with receiving(streams, service):
+        with receiving(streams, service.address):
             eventually(lambda: transmitter.acknowledged == sent)
         assert set(service.subjects) == {f"u{number}@example.com" for number in range(5)}
         repeats = {each.SerializeToString(deterministic=True) for each in service.told}
@@ -184,7 +155,7 @@ def test_a_receiver_that_is_killed_loses_nothing_and_doubles_nothing(transmitter
 def test_a_receiver_that_is_stopped_ends_well(transmitter: Transmitter, streams: str) -> None:
     """SIGTERM: what is recorded is acknowledged, and nothing else is said on the way out."""
     sent = transmitter.queue()
-    with listening(Service()) as service, receiving(streams, service) as (process, ports):
+    with listening(Service()) as service, receiving(streams, service.address) as (process, ports):
         eventually(lambda: bool(service.told))
         request = urllib.request.Request(
             f"http://127.0.0.1:{ports['push']}/idp",
@@ -208,7 +179,7 @@ def test_the_caller_s_token_is_shown(transmitter: Transmitter, streams: str, tmp
     transmitter.queue(CAEP + "credential-change", {"credential_type": "password", "change_type": "update"})
     file = tmp_path / "caller.token"
     file.write_text("a-caller\n", encoding="ascii")
-    with listening(Service()) as service, receiving(streams, service, "--token-file", str(file)):
+    with listening(Service()) as service, receiving(streams, service.address, "--token-file", str(file)):
         eventually(lambda: bool(service.told))
         assert service.metadata[0]["authorization"] == "Bearer a-caller"
         assert service.told[0].credential_change.credential_type == "password"
@@ -234,7 +205,7 @@ def test_only_what_riskd_never_takes_is_refused(
     sent = transmitter.queue()
     with listening(Service()) as service:
         service.fails = code
-        with receiving(streams, service) as (process, ports):
+        with receiving(streams, service.address) as (process, ports):
             if refused:
                 eventually(lambda: list(transmitter.refused) == [sent])
             else:
@@ -253,7 +224,7 @@ def test_a_receiver_may_speak_tls(transmitter: Transmitter, streams: str, tmp_pa
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     more = ("--certificate", certificate, "--certificate-key", key)
-    with listening(Service()) as service, receiving(streams, service, *more) as (_, ports):
+    with listening(Service()) as service, receiving(streams, service.address, *more) as (_, ports):
         address = f"127.0.0.1:{ports['push']}/idp"
         body, shown = sign(claims(transmitter.issuer)).encode(), {"Authorization": f"Bearer {BEARER}"}
         request = urllib.request.Request(f"https://{address}", body, shown)
