@@ -13,12 +13,12 @@ from typing import Final
 
 from msgspec import Struct, json
 
+from riskd.shared_signals.bearer import Bearer
 from riskd.shared_signals.decoding import Unreadable, decode
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.intake import REFUSED, Taken
 from riskd.shared_signals.keys import KEYS
 from riskd.shared_signals.stream import Away, Poll
-from riskd.shared_signals.streams_file import token
 from riskd.shared_signals.web import TRANSMITTER, Answer, Web
 
 MOST: Final = 64
@@ -53,21 +53,26 @@ class _Sets(Struct, frozen=True, rename="camel"):
 
 
 def ask(
-    web: Web, poll: Poll, *, most: int, at_once: bool, ack: list[str] | None = None, errs: Mapping[str, _Error] = {}
+    web: Web,
+    endpoint: str,
+    bearer: Bearer,
+    *,
+    most: int,
+    at_once: bool,
+    ack: list[str] | None = None,
+    errs: Mapping[str, _Error] = {},
 ) -> Answer:
     """One question. Raises Away."""
-    try:
-        shown = token(poll.token_file)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it holds none"
-        raise Away(TRANSMITTER, f"the token file for it cannot be used: {why}") from None
-    body = json.encode(_Question(most, at_once, ack or [], dict(errs)))
     headers = {
-        "Authorization": f"Bearer {shown}",
+        "Authorization": f"Bearer {bearer.shown()}",
         "Content-Type": "application/json",
         "Accept": "application/json",
     }
-    return web.ask(poll.endpoint, SECONDS if at_once else LONGEST_WAIT, body, headers)
+    body = json.encode(_Question(most, at_once, ack or [], dict(errs)))
+    answer = web.ask(endpoint, SECONDS if at_once else LONGEST_WAIT, body, headers)
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        bearer.forget()
+    return answer
 
 
 class Poller:
@@ -77,6 +82,7 @@ class Poller:
         self._desk = desk
         self._poll = poll
         self._web = Web(desk.stream.ca_file)
+        self._bearer = Bearer(poll.bearer, self._web)
         self._waiting: dict[str, str] = {}
         self._taken: dict[str, Taken] = {}
         self._last: frozenset[str] = frozenset()
@@ -126,7 +132,7 @@ class Poller:
         """Ask, and acknowledge what was taken, which is done once there is an answer."""
         errs = {jti: _Error(each.err, each.why) for jti, each in self._taken.items() if each.result == REFUSED}
         ack = [jti for jti in self._taken if jti not in errs]
-        answer = ask(web, self._poll, most=most, at_once=at_once, ack=ack, errs=errs)
+        answer = ask(web, self._poll.endpoint, self._bearer, most=most, at_once=at_once, ack=ack, errs=errs)
         if answer.status != HTTPStatus.OK:
             raise Away(TRANSMITTER, f"it answers {answer.status}")
         try:

@@ -10,10 +10,10 @@ from typing import Final
 from msgspec import Struct, json
 
 from riskd.listener import Reply, Request
+from riskd.shared_signals.bearer import secret
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.intake import REFUSED
 from riskd.shared_signals.stream import Away, Push
-from riskd.shared_signals.streams_file import token
 from riskd.shared_signals.token import TOKEN_BYTES
 
 PLACES: Final = 32
@@ -48,7 +48,7 @@ class Pushes:
             return Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"push by POST\n", headers={"Allow": "POST"})
         desk, push = found
         try:
-            right = token(push.token_file).encode()
+            right = secret(push.token_file).encode()
         except (OSError, ValueError):
             return self._later(desk, Away("caller", "the token file of the transmitter cannot be used"))
         scheme, _, shown = request.headers.get("authorization", "").partition(" ")

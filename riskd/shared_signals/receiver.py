@@ -24,6 +24,8 @@ from riskd.shared_signals.stream import Poll, Push, Report, Stream
 from riskd.shared_signals.web import Web
 
 _LOG: Final = logging.getLogger("riskd.events")
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks whether every thread lives."""
 _PAGE_PLACES: Final = 4
 _PAGE_SECONDS: Final = 5.0
 
@@ -68,8 +70,12 @@ class Receiver:
         pushes: Address,
         page: Address | None = None,
         tls: ssl.SSLContext | None = None,
-    ) -> None:
-        """Receive until `stop`. What is under way is finished then. Raises InvalidSettings for an address in use."""
+    ) -> bool:
+        """Receive until `stop`; what is under way is finished then. Whether it ended because of that: it also does
+        when a thread dies of a fault of ours, for whoever runs this to begin it again.
+
+        Raises InvalidSettings for an address in use.
+        """
         with ExitStack() as open_:
             if page is not None:
                 listener = self._page(page)
@@ -91,12 +97,16 @@ class Receiver:
                 thread.start()
             streams = {"polled": len(self._pollers), "pushed": len(self._pushed)}
             _LOG.info("receives", extra={"fields": streams})
-            stop.wait()
+            while not stop.wait(_LOOK_SECONDS) and all(thread.is_alive() for thread in threads):
+                pass
+            asked = stop.is_set()
+            stop.set()
             for poller in self._pollers:
                 poller.hang_up()
             for thread in threads:
                 thread.join()
-        _LOG.info("stopped")
+        _LOG.log(logging.INFO if asked else logging.ERROR, "stopped", extra={"fields": {"asked": asked}})
+        return asked
 
     def _page(self, at: Address) -> Listener:
         page, lock = ReadingsPage(METRICS), threading.Lock()

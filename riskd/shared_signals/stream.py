@@ -35,11 +35,23 @@ class SubjectRule(Struct, frozen=True):
     issuers: tuple[str, ...]
 
 
+class Credentials(Struct, frozen=True):
+    """By which a transmitter gives tokens (OAuth 2.0 client credentials). `scope` may be empty."""
+
+    token_endpoint: str
+    client_id: str
+    secret_file: str
+    scope: str
+
+
 class Poll(Struct, frozen=True):
-    """Delivery by asking (RFC 8936). `interval_s`: seconds between two questions that bring nothing."""
+    """Delivery by asking (RFC 8936). `bearer`: a file with the token to show, or what one is given for.
+
+    `interval_s`: seconds between two questions that bring nothing.
+    """
 
     endpoint: str
-    token_file: str
+    bearer: str | Credentials
     interval_s: int
 
 

@@ -10,7 +10,8 @@ from typing import Final
 from riskd.adapters.policy_file.document import LARGEST, MISTAKES, Document, Node
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
-from riskd.shared_signals.stream import FORMATS, Poll, Push, Stream, SubjectRule
+from riskd.shared_signals.bearer import secret
+from riskd.shared_signals.stream import FORMATS, Credentials, Poll, Push, Stream, SubjectRule
 from riskd.shared_signals.web import unfit
 
 STREAM_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
@@ -20,7 +21,8 @@ STREAM_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ("jwks_uri", "ca_file", "tenant", "critical_subject_members", "poll", "push"),
     ),
     "subject": (("format",), ("member", "issuers")),
-    "poll": (("endpoint", "token_file"), ("interval",)),
+    "poll": (("endpoint",), ("token_file", "oauth", "interval")),
+    "oauth": (("token_endpoint", "client_id", "secret_file"), ("scope",)),
     "push": (("path", "token_file"), ()),
 }
 """Required and optional keys of each kind of mapping."""
@@ -30,6 +32,7 @@ STREAM_MISTAKES: Final = {
     "no_authority": "ca_file {file} {why}",
     "no_token": "the token file {file} {why}",
     "one_delivery": "stream {name} needs a way in which events come",
+    "one_bearer": "poll needs a token to show",
     "same_path": "the path is that of stream {other}, too",
     "issuers_of_nobody": "issuers are of identifiers of the format iss_sub",
 }
@@ -38,7 +41,6 @@ MOST_STREAMS: Final = 64
 SHORTEST, LONGEST = 1, 600
 """Bounds of a poll's interval, seconds."""
 DEFAULT_INTERVAL: Final = 10
-TOKEN_BYTES: Final = 16 * 1024
 _NAME: Final = r"[a-z0-9][a-z0-9_.-]{0,62}"
 _MEMBER: Final = r"[A-Za-z0-9_-]{1,64}"
 _TEXT: Final = r"[^\s\x00-\x1f]{1,256}"
@@ -65,16 +67,6 @@ def read_streams(path: Path) -> list[Stream]:
         if not document.problems:
             return streams
     raise InvalidStreams(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
-
-
-def token(file: str) -> str:
-    """The token in a file, as it is now. Raises OSError; ValueError, whose text says why, where it holds none."""
-    with Path(file).open("rb") as opened:
-        content = opened.read(TOKEN_BYTES + 1)
-    found = content.strip().decode("ascii", "replace")
-    if not found or len(content) > TOKEN_BYTES or not found.isascii() or " " in found or not found.isprintable():
-        raise ValueError("holds no token")
-    return found
 
 
 class _StreamReader:
@@ -153,9 +145,9 @@ class _StreamReader:
             interval = document.seconds(within.get("interval"), "interval")
             if interval is not None and not SHORTEST <= interval <= LONGEST:
                 document.wrong(within["interval"], "out_of_range", what="interval", low=SHORTEST, high=LONGEST)
-            file = self._token(within.get("token_file"))
-            if endpoint is not None and file is not None:
-                return Poll(endpoint, file, interval or DEFAULT_INTERVAL)
+            bearer = self._bearer(poll, within)
+            if endpoint is not None and bearer is not None:
+                return Poll(endpoint, bearer, interval or DEFAULT_INTERVAL)
         if push is not None:
             within = self._fields(push, "push", "push")
             path = document.text(within.get("path"), "path", _PATH, "a path such as /okta")
@@ -166,6 +158,21 @@ class _StreamReader:
                 return Push(path, file)
         return None
 
+    def _bearer(self, node: Node, within: Mapping[str, Node]) -> str | Credentials | None:
+        document = self.document
+        if ("token_file" in within) == ("oauth" in within):
+            document.wrong(node, "one_bearer", "give token_file or oauth, and not both")
+        if "oauth" not in within:
+            return self._token(within.get("token_file"))
+        fields = self._fields(within["oauth"], "oauth", "oauth")
+        endpoint = self._url(fields.get("token_endpoint"), "token_endpoint")
+        client = document.text(fields.get("client_id"), "client_id", _TEXT, "text without spaces, 256 characters")
+        scope = document.text(fields.get("scope"), "scope", r"[!-~ ]{1,256}", "scopes of OAuth")
+        file = self._token(fields.get("secret_file"), "secret_file")
+        if endpoint is None or client is None or file is None:
+            return None
+        return Credentials(endpoint, client, file, scope or "")
+
     def _url(self, node: Node | None, what: str) -> str | None:
         url = self.document.text(node, what, _TEXT, "a URL")
         if node is None or url is None:
@@ -175,14 +182,14 @@ class _StreamReader:
             return None
         return url
 
-    def _token(self, node: Node | None) -> str | None:
+    def _token(self, node: Node | None, what: str = "token_file") -> str | None:
         """A file that holds a token; its path is from where the streams file lies."""
-        name = self.document.text(node, "token_file", r"(?s).{1,1000}", "a path")
+        name = self.document.text(node, what, r"(?s).{1,1000}", "a path")
         if node is None or name is None:
             return None
         file = str(self._beside / name)
         try:
-            token(file)
+            secret(file)
         except OSError as error:
             self._no_token(node, name, f"cannot be read: {error.strerror}")
         except ValueError as error:

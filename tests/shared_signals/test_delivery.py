@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from riskd.shared_signals import poll, receiver
 from riskd.shared_signals.push import BODY_BYTES, PLACES
 from riskd.shared_signals.receiver import Address, Receiver
-from riskd.shared_signals.stream import INVALID_REQUEST, Away, Poll, Push, Refused, Report, Stream
+from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Report, Stream
 from tests.e2e.service import eventually
 from tests.shared_signals.transmitter import (
     ALEX,
@@ -275,6 +275,38 @@ def test_a_token_waits_for_its_key(riskd: Riskd, transmitter: Transmitter, tmp_p
         eventually(lambda: transmitter.acknowledged == [sent])
 
 
+def by_oauth(transmitter: Transmitter, folder: Path, secret: str = "a-secret") -> Stream:
+    credentials = Credentials(f"{transmitter.issuer}/token", "riskd/1", bearer_file(folder, secret), "ssf.read")
+    return stream(transmitter.issuer, Poll(transmitter.endpoint, credentials, 1))
+
+
+def test_a_token_is_asked_for_once(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """It serves for most of its life, and another is asked for when the transmitter takes it no more."""
+    transmitter.bearer = "another"
+    with receiving(riskd, by_oauth(transmitter, tmp_path)):
+        eventually(lambda: len(transmitter.questions) > 2)
+        assert transmitter.asked.count("/token") == 1
+        transmitter.bearer = "revoked"
+        sent = transmitter.queue()
+        eventually(lambda: sent in transmitter.acknowledged)
+        assert transmitter.asked.count("/token") == 2
+
+
+def test_a_token_that_runs_out_is_renewed_before(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """So that no question is refused for it."""
+    transmitter.lifetime = 1
+    with receiving(riskd, by_oauth(transmitter, tmp_path)) as running:
+        eventually(lambda: transmitter.asked.count("/token") > 2)
+        assert 'part="transmitter"' not in running.metrics()
+
+
+def test_no_token_is_no_answer(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """A secret that is wrong is the transmitter's no; it is asked again, and nothing else is."""
+    with receiving(riskd, by_oauth(transmitter, tmp_path, "another")) as running:
+        eventually(lambda: 'riskd_events_failures_total{part="transmitter",stream="idp"}' in running.metrics())
+    assert transmitter.questions == []
+
+
 def hang(handler: BaseHTTPRequestHandler) -> None:
     time.sleep(5)
 
@@ -465,3 +497,16 @@ def test_no_line_has_a_subject_or_a_token(
     told = " ".join(str(vars(each)) for each in caplog.records)
     assert "event_refused" in told
     assert [each for each in ("alex", BEARER, *good.split(".")) if each in told] == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_receiver_of_which_a_part_died_ends(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours must not leave a stream unheard: whoever runs the receiver begins it again."""
+
+    def break_down(_: object, stop: threading.Event) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(poll.Poller, "run", break_down)
+    assert not Receiver([polled(transmitter, tmp_path)], riskd).run(threading.Event(), Address("127.0.0.1", 0))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from riskd.core.errors import Problem
-from riskd.shared_signals.stream import Poll, Push, Stream, SubjectRule
+from riskd.shared_signals.stream import Credentials, Poll, Push, Stream, SubjectRule
 from riskd.shared_signals.streams_file import STREAM_MISTAKES, InvalidStreams, read_streams
 from tests.shared_signals.transmitter import bearer_file
 
@@ -71,6 +71,15 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert (idp.jwks_uri, idp.tenant, idp.critical) == ("", "", ())
 
 
+def test_a_poll_may_be_given_tokens(tmp_path: Path) -> None:
+    """By OAuth, for a secret in a file."""
+    oauth = "oauth: {token_endpoint: https://i.example.com/token, client_id: r, secret_file: stream.token, scope: a b}"
+    head, _, tail = GOOD.rpartition("token_file: stream.token")
+    (_, idp) = read(tmp_path, head + oauth + tail)
+    assert isinstance(idp.delivery, Poll)
+    assert idp.delivery.bearer == Credentials("https://i.example.com/token", "r", str(tmp_path / "stream.token"), "a b")
+
+
 def without(line: str, by: str = "") -> str:
     assert line in GOOD
     return GOOD.replace(line, by, 1)
@@ -122,6 +131,17 @@ WRONG: dict[str, tuple[str, int, str]] = {
         without("    tenant: acme\n", "    ca_file: empty.token\n"),
         7,
         "ca_file empty.token holds no certificate, PEM",
+    ),
+    "no token for a poll": (
+        GOOD.rpartition("      token_file: stream.token\n")[0] + "      interval: 30s\n",
+        21,
+        "poll needs a token to show",
+    ),
+    "no secret": (
+        GOOD.rpartition("      token_file")[0]
+        + "      oauth: {token_endpoint: https://idp.example.com/token, client_id: riskd, secret_file: none}\n",
+        22,
+        "the token file none cannot be read",
     ),
     "a long interval": (without("interval: 30s", "interval: 2h"), 23, "interval must lie between 1 and 600"),
     "no interval": (without("interval: 30s", "interval: 30"), 23, "interval must be text, not a number"),

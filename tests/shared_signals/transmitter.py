@@ -10,12 +10,14 @@ import ssl
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs
 from uuid import uuid4
 
 import jwt
@@ -130,6 +132,9 @@ class Transmitter(ThreadingHTTPServer):
         self.refused: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
         self.questions: list[dict[str, object]] = []
+        self.bearer = BEARER
+        self.lifetime = 300
+        """Seconds, of tokens that it gives."""
         self.hold = 0.2
         """Seconds for which a poll waits that may."""
         self.instead: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
@@ -157,6 +162,14 @@ class Transmitter(ThreadingHTTPServer):
             self.waiting[jti] = token
             self.changed.notify_all()
         return jti
+
+    def grant(self, shown: str, form: dict[str, list[str]]) -> tuple[dict[str, object], int]:
+        """RFC 6749, section 4.4: another token for each who knows the secret."""
+        known = b64decode(shown.removeprefix("Basic ")).decode()
+        if known != "riskd%2F1:a-secret" or form != {"grant_type": ["client_credentials"], "scope": ["ssf.read"]}:
+            return {"error": "invalid_client"}, 401
+        self.bearer = uuid4().hex
+        return {"access_token": self.bearer, "token_type": "Bearer", "expires_in": self.lifetime}, 200
 
     def poll(self, question: dict[str, object]) -> dict[str, object]:
         """RFC 8936: what was acknowledged goes, what is left comes."""
@@ -203,7 +216,9 @@ class _Handler(BaseHTTPRequestHandler):
             )
         elif self.path == "/keys":
             self.answer({"keys": transmitter.keys})
-        elif self.path == "/poll" and self.headers["Authorization"] == f"Bearer {BEARER}":
+        elif self.path == "/token":
+            self.answer(*transmitter.grant(self.headers["Authorization"], parse_qs(body.decode())))
+        elif self.path == "/poll" and self.headers["Authorization"] == f"Bearer {transmitter.bearer}":
             self.answer(transmitter.poll(json.loads(body)))
         else:
             self.answer({"error": "no"}, 401 if self.path == "/poll" else 404)

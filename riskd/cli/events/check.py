@@ -64,6 +64,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _asked(stream: Stream) -> Row:
+    from riskd.shared_signals.bearer import Bearer
     from riskd.shared_signals.keys import Keys
     from riskd.shared_signals.poll import ask
     from riskd.shared_signals.stream import Away, Poll
@@ -77,7 +78,8 @@ def _asked(stream: Stream) -> Row:
     if not isinstance(stream.delivery, Poll):
         return Row(stream.name, answers, keys, f"waits for events at {stream.delivery.path}")
     try:
-        status = ask(web, stream.delivery, most=0, at_once=True).status
+        bearer = Bearer(stream.delivery.bearer, web)
+        status = ask(web, stream.delivery.endpoint, bearer, most=0, at_once=True).status
     except Away as error:
         return Row(stream.name, False, keys, error.why)
     if status != HTTPStatus.OK:

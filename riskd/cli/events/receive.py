@@ -11,6 +11,8 @@ from riskd.cli.arguments import add_connection, whole_number
 from riskd.cli.events.check import WHY, add_streams
 from riskd.cli.extras import require
 
+BROKEN = 1
+
 
 def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `events receive`."""
@@ -20,8 +22,8 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help=purpose,
         description=f"{purpose}, until it is stopped. A token is acknowledged once the service has recorded it, and "
         "nothing is kept here, so it may be stopped, killed and run twice. It logs one JSON object a line.",
-        epilog="exit codes: 0 stopped (SIGTERM, SIGINT), what was under way is finished; 2 refused: the streams file, "
-        "or a flag",
+        epilog="exit codes: 0 stopped (SIGTERM, SIGINT), what was under way is finished; 1 a fault of its own, "
+        "which the log tells; 2 refused: the streams file, or a flag",
     )
     add_streams(parser)
     add_connection(parser, timeout=5.0, printed=False)
@@ -64,5 +66,5 @@ def _run(args: argparse.Namespace) -> int:
     page = None if args.metrics_port is None else Address(args.metrics_host, args.metrics_port)
     with connection.connect(args, events.RECONNECT) as channel:
         receiver = Receiver(streams, events.teller(channel, args.timeout, shown))
-        receiver.run(stop, Address(args.push_host, args.push_port), page, tls)
-    return 0
+        asked = receiver.run(stop, Address(args.push_host, args.push_port), page, tls)
+    return 0 if asked else BROKEN
