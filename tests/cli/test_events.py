@@ -244,6 +244,7 @@ def test_a_receiver_may_speak_tls(transmitter: Transmitter, streams: str, tmp_pa
             ["--certificate", "none.pem", "--certificate-key", "none.key"],
             "none.pem: and its key none.key cannot be used",
         ),
+        (["--push-host", "0.0.0.0"], "--push-host: 0.0.0.0 would take tokens in plaintext"),
         (["--token-file", "none"], "none: cannot be read"),
         (["--target", "nowhere"], "--target: 'nowhere' is not HOST:PORT"),
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 from riskd.cli.arguments import add_connection, whole_number
 from riskd.cli.events.check import WHY, add_streams
 from riskd.cli.extras import require
+from riskd.core.errors import InvalidSettings, Problem
 
 BROKEN = 1
 
@@ -31,9 +32,12 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     listens.add_argument("--push-host", metavar="HOST", default="127.0.0.1", help="listen here (default: %(default)s)")
     listens.add_argument("--push-port", metavar="PORT", type=_port, default=8936, help="default: %(default)s")
     listens.add_argument(
-        "--certificate", metavar="FILE", help="PEM chain to show; without it, plain HTTP: for an ingress that ends TLS"
+        "--certificate", metavar="FILE", help="PEM chain to show; without it, plaintext, for this machine alone"
     )
     listens.add_argument("--certificate-key", metavar="FILE", help="PEM private key of --certificate")
+    listens.add_argument(
+        "--plaintext", action="store_true", help="listen in plaintext beyond this machine: an ingress ends TLS"
+    )
     seen = parser.add_argument_group("what operators see")
     seen.add_argument("--metrics-host", metavar="HOST", default="127.0.0.1", help="default: %(default)s")
     seen.add_argument("--metrics-port", metavar="PORT", type=_port, help="serve /metrics, /healthz and /readyz here")
@@ -53,12 +57,17 @@ def _port(text: str) -> int:
 def _run(args: argparse.Namespace) -> int:
     require("joserfc", WHY, extra="events")
     from riskd.cli.client import connection, events
+    from riskd.config import is_loopback
     from riskd.server import json_log
     from riskd.shared_signals.receiver import Address, Receiver, certificate
     from riskd.shared_signals.streams_file import read_streams
 
     streams = read_streams(Path(args.streams))
     tls, shown = certificate(args.certificate, args.certificate_key), connection.bearer(args)
+    if tls is None and not args.plaintext and not is_loopback(args.push_host):
+        what = f"{args.push_host} would take tokens in plaintext, for all on the way to read"
+        remedy = "give --certificate, or --plaintext where an ingress ends TLS"
+        raise InvalidSettings([Problem("--push-host", what, remedy)])
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
