@@ -79,10 +79,10 @@ class Web:
         clock.daemon = True
         try:
             clock.start()
-            if self._closed:
-                raise Away(TRANSMITTER, "the receiver stops")
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET" if body is None else "POST", path, body, {"User-Agent": _AGENT, **headers})
+            if self._closed:  # while there was no connection yet that could be shut
+                raise Away(TRANSMITTER, "the receiver stops")
             response = connection.getresponse()
             content = response.read(ANSWER_BYTES + 1)
             complete = not (late.is_set() or response.length)

@@ -174,6 +174,23 @@ def test_a_receiver_that_is_stopped_ends_well(transmitter: Transmitter, streams:
         assert (pushed.tenant, pushed.domain) == ("", attempt_pb2.IDENTITY_DOMAIN_CUSTOMER)
 
 
+def test_the_service_may_go_and_come(transmitter: Transmitter, streams: str) -> None:
+    """Events that come while it is away are told soon after it is back."""
+    service = Service()
+    with listening(service):
+        port = int(service.address.rpartition(":")[2])
+    first = transmitter.queue()
+    with receiving(streams, service.address):
+        eventually(lambda: len(transmitter.questions) == 1)
+        with listening(service, port):
+            eventually(lambda: first in transmitter.acknowledged)
+        second = transmitter.queue()
+        eventually(lambda: second not in transmitter.acknowledged and len(transmitter.questions) > 1)
+        with listening(service, port):
+            eventually(lambda: second in transmitter.acknowledged)
+    assert len(service.told) == 2
+
+
 def test_the_caller_s_token_is_shown(transmitter: Transmitter, streams: str, tmp_path: Path) -> None:
     """As other clients of the command line show it."""
     transmitter.queue(CAEP + "credential-change", {"credential_type": "password", "change_type": "update"})
