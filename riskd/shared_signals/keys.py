@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from riskd.shared_signals.decoding import Unreadable, decode
 from riskd.shared_signals.stream import INVALID_KEY, Away, Refused, Stream
-from riskd.shared_signals.web import Web, unfit
+from riskd.shared_signals.web import Web
 
 AGAIN_SECONDS: Final = 60.0
 """Between two fetches: a flood of tokens by unknown keys is no flood of fetches."""
@@ -113,8 +113,6 @@ class Keys:
             configuration = self._read(configuration_url(stream.issuer), _Configuration, "configuration")
             if configuration.issuer != stream.issuer:
                 raise Away(KEYS, "the transmitter's configuration names another issuer")
-            if why := unfit(configuration.jwks_uri):
-                raise Away(KEYS, f"jwks_uri of the transmitter's configuration {why}")
             jwks_uri = configuration.jwks_uri
             self._critical = frozenset((*stream.critical, *configuration.critical_subject_members))
         found = self._read(jwks_uri, _KeySet, "key set").keys[:MOST_KEYS]

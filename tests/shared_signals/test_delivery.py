@@ -294,7 +294,7 @@ def test_a_token_is_asked_for_once(riskd: Riskd, transmitter: Transmitter, tmp_p
 
 def test_a_token_that_runs_out_is_renewed_before(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
     """So that no question is refused for it."""
-    transmitter.lifetime = 1
+    transmitter.lifetime, transmitter.hold = 2, 0
     with receiving(riskd, by_oauth(transmitter, tmp_path)) as running:
         eventually(lambda: transmitter.asked.count("/token") > 2)
         assert 'part="transmitter"' not in running.metrics()

@@ -203,7 +203,7 @@ def test_what_is_no_key_set_is_no_answer(
 @pytest.mark.parametrize(
     "configuration",
     [
-        b'{"issuer": "https://other.example.com", "jwks_uri": "https://other.example.com/keys"}',
+        b'{"issuer": "https://other.example.com", "jwks_uri": "%s/keys"}',
         b'{"issuer": "%s", "jwks_uri": "http://10.0.0.1/keys"}',
         b'{"issuer": "%s", "jwks_uri": "file:///etc/passwd"}',
         b'{"issuer": "%s", "jwks_uri": "nonsense"}',
@@ -228,6 +228,13 @@ def test_a_configuration_says_what_is_critical(transmitter: Transmitter) -> None
     assert ours.critical == {"tenant"}
 
 
+def test_an_answer_without_an_end_is_left(transmitter: Transmitter) -> None:
+    """However much of it is what was asked for."""
+    transmitter.instead["/keys"] = text(b" " * (ANSWER_BYTES + 1))
+    with pytest.raises(Away, match="has more than"):
+        Web().ask(f"{transmitter.issuer}/keys", 5)
+
+
 def test_a_transmitter_that_drips_is_left(transmitter: Transmitter) -> None:
     """Each byte would have a time of its own: it is the whole answer that is timed."""
 
@@ -244,6 +251,10 @@ def test_a_transmitter_that_drips_is_left(transmitter: Transmitter) -> None:
     assert time.monotonic() - begun < 3
 
 
+def without(key: dict[str, object], *names: str) -> dict[str, object]:
+    return {name: value for name, value in key.items() if name not in names}
+
+
 @pytest.mark.parametrize(
     ("key", "used"),
     [
@@ -254,6 +265,9 @@ def test_a_transmitter_that_drips_is_left(transmitter: Transmitter) -> None:
         (jwk(rsa_key(2, 1024), "k"), False),
         (jwk(ec.generate_private_key(ec.SECP384R1()), "k"), False),
         (jwk(rsa_key(), "k", use="enc"), False),
+        ({**jwk(rsa_key(), "k", use="enc"), "key_ops": "verify"}, False),
+        (without(jwk(rsa_key(), "k", use="enc"), "key_ops"), False),
+        (without(jwk(rsa_key(), "k"), "key_ops", "use"), True),
         (jwk(rsa_key(), "k", n="AQAB"), False),
         (jwk(rsa_key(), "k", n="_" * 2000), False),
         (jwk(rsa_key(), "k", n="é"), False),

@@ -6,6 +6,7 @@ It signs by PyJWT; riskd verifies by another library, so that the two sides are 
 from __future__ import annotations
 
 import json
+import math
 import ssl
 import sys
 import threading
@@ -133,6 +134,7 @@ class Transmitter(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.questions: list[dict[str, object]] = []
         self.bearer = BEARER
+        self.until = math.inf
         self.lifetime = 300
         """Seconds, of tokens that it gives."""
         self.hold = 0.2
@@ -163,12 +165,16 @@ class Transmitter(ThreadingHTTPServer):
             self.changed.notify_all()
         return jti
 
+    def knows(self, shown: str) -> bool:
+        """Whether that is the token, and it lives."""
+        return shown == f"Bearer {self.bearer}" and time.monotonic() < self.until
+
     def grant(self, shown: str, form: dict[str, list[str]]) -> tuple[dict[str, object], int]:
         """RFC 6749, section 4.4: another token for each who knows the secret."""
         known = b64decode(shown.removeprefix("Basic ")).decode()
         if known != "riskd%2F1:a-secret" or form != {"grant_type": ["client_credentials"], "scope": ["ssf.read"]}:
             return {"error": "invalid_client"}, 401
-        self.bearer = uuid4().hex
+        self.bearer, self.until = uuid4().hex, time.monotonic() + self.lifetime
         return {"access_token": self.bearer, "token_type": "Bearer", "expires_in": self.lifetime}, 200
 
     def poll(self, question: dict[str, object]) -> dict[str, object]:
@@ -218,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer({"keys": transmitter.keys})
         elif self.path == "/token":
             self.answer(*transmitter.grant(self.headers["Authorization"], parse_qs(body.decode())))
-        elif self.path == "/poll" and self.headers["Authorization"] == f"Bearer {transmitter.bearer}":
+        elif self.path == "/poll" and transmitter.knows(self.headers["Authorization"]):
             self.answer(transmitter.poll(json.loads(body)))
         else:
             self.answer({"error": "no"}, 401 if self.path == "/poll" else 404)
