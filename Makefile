@@ -103,7 +103,7 @@ chaos: $(DEV) ## Kill processes 200 times under load, flood it, and load it for 
 	@$(BIN)/python -m benchmarks.chaos
 
 .PHONY: fuzz
-fuzz: $(DEV) ## Fuzz all that reads bytes of others, for an hour, or SECONDS=N for each of ten targets
+fuzz: $(DEV) ## Fuzz all that reads bytes of others, for an hour, or SECONDS=N for each of thirteen targets
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),360)
 
 .PHONY: soak
@@ -122,7 +122,8 @@ sbom: $(DEV) ## Write build/sbom.json: what riskd runs with, its hashes, and wha
 .PHONY: lock
 lock: ## Resolve the requirements anew (needs uv, and npm of .venv)
 	@$(COMPILE) build --output-file requirements/run.txt --upgrade
-	@$(COMPILE) dev --extra train --extra sign --extra trace --constraint requirements/run.txt --output-file requirements/dev.txt --upgrade
+	@$(COMPILE) build --extra events --constraint requirements/run.txt --output-file requirements/events.txt --upgrade
+	@$(COMPILE) dev --extra train --extra sign --extra events --extra trace --constraint requirements/run.txt --output-file requirements/dev.txt --upgrade
 	@$(BIN)/npm --prefix tests/e2e/clients update --package-lock-only --silent
 
 .PHONY: clean

@@ -1,4 +1,4 @@
-"""Writes `monitoring.yaml`: a PodMonitor, and the rule files of `deploy/prometheus` as a PrometheusRule."""
+"""Writes `monitoring.yaml`: PodMonitors, and the rule files of `deploy/prometheus` as a PrometheusRule."""
 
 from __future__ import annotations
 
@@ -21,25 +21,27 @@ def documents() -> list[dict[str, object]]:
         for path in sorted(RULES.glob("*.rules.yaml"))
         for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
     ]
-    endpoint = {"port": "metrics", "interval": "15s"}
-    job = {"sourceLabels": [], "targetLabel": "job", "replacement": "riskd", "action": "replace"}
-    monitor = {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "PodMonitor",
-        "metadata": {"name": "riskd", "labels": labels},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "podMetricsEndpoints": [{**endpoint, "relabelings": [job]}],
-        },
-    }
-    rule = {
+    rule: dict[str, object] = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
         "metadata": {"name": "riskd", "labels": labels},
         "spec": {"groups": groups},
     }
-    made: list[dict[str, object]] = [{**monitor}, {**rule}]
-    return made
+    return [monitor("riskd"), monitor("riskd-events"), rule]
+
+
+def monitor(name: str) -> dict[str, object]:
+    """Scrapes the pods of a name, as the job of that name."""
+    job = {"sourceLabels": [], "targetLabel": "job", "replacement": name, "action": "replace"}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": name}},
+        "spec": {
+            "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
+            "podMetricsEndpoints": [{"port": "metrics", "interval": "15s", "relabelings": [job]}],
+        },
+    }
 
 
 def page() -> str:

@@ -18,6 +18,28 @@ from riskd.metrics import METRICS
 from riskd.series import Metric
 
 
+class ReadingsPage(Collector):
+    """The page of a process that has nobody to sum with: of `live` metrics, as they stand."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+        self._readings: Readings = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def render(self, accept: str, readings: Readings) -> tuple[str, bytes]:
+        """Content type and page, in the format that the Accept header asks for. One caller at a time."""
+        self._readings = readings
+        encoder, content_type = choose_encoder(accept)
+        return content_type, encoder(self._registry)
+
+    def collect(self) -> Iterator[Family]:
+        """Every metric."""
+        for metric in self._metrics:
+            readings = self._readings.get(metric.name, {})
+            yield _family(metric, ((row, [value]) for row, value in readings.items()))
+
+
 class PrometheusPage(Collector):
     """The page that Prometheus reads: all workers as one."""
 

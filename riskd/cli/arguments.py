@@ -70,15 +70,22 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
 
 
 def add_connection(
-    parser: argparse.ArgumentParser, target: str | None = "127.0.0.1:50551", timeout: float = 1.0
+    parser: argparse.ArgumentParser,
+    target: str | None = "127.0.0.1:50551",
+    timeout: float = 1.0,
+    *,
+    printed: bool = True,
 ) -> None:
-    """The flags with which a command reaches a running service. `target` None: the command finds it by itself."""
+    """The flags with which a command reaches a running service. `target` None: the command finds it by itself.
+    `printed`: it prints what the service answers.
+    """
     where = "host and port (default: %(default)s)" if target else "host and port, or unix:PATH (default: the socket)"
     parser.add_argument("--target", metavar="HOST:PORT", default=target, help=where)
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=_deadline, default=timeout, help="deadline (default: %(default)g)"
     )
-    parser.add_argument("--json", action="store_true", help="print the JSON form of the response")
+    if printed:
+        parser.add_argument("--json", action="store_true", help="print the JSON form of the response")
     for flag, meaning in CONNECTION.items():
         variable = f"RISKD_CLIENT_{flag}".upper().replace("-", "_")
         parser.add_argument(

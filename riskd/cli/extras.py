@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from riskd.core.errors import InvalidSettings, Problem
 
 
-def require(package: str, why: str) -> None:
-    """Raise InvalidSettings where a package of the extra `train` is not installed."""
+def require(package: str, why: str, extra: str = "train") -> None:
+    """Raise InvalidSettings where a package of an extra is not installed."""
     if find_spec(package) is None:
-        remedy = "pip install 'riskd[train]'"
+        remedy = f"pip install 'riskd[{extra}]'"
         raise InvalidSettings([Problem(package, f"is not installed, and {why}", remedy)])

@@ -17,6 +17,7 @@ from riskd.cli import (
     drift,
     errors,
     evaluate,
+    events,
     features,
     geo,
     history,
@@ -44,7 +45,7 @@ UNREAD: Final = 141
 _PLAIN: Final = "exit codes: 0 done; 2 refused, with what is wrong and how to mend it"
 """Of commands that have no others."""
 GROUPS: Final = (
-    ("Run", (serve, assess, demo)),
+    ("Run", (serve, assess, events, demo)),
     ("Set up", (geo, policy, model, release, caller, imports)),
     ("Learn", (simulate, replay, train, evaluate, drift)),
     ("Keep and erase", (subject, log, pepper)),

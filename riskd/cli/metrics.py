@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Final
 
 from riskd.cli.terminal import markdown_table
 from riskd.metrics import METRICS
+from riskd.series import Metric
+from riskd.shared_signals.counts import METRICS as RECEIVER
 
 _INTRODUCTION: Final = """\
 # Metrics
@@ -16,6 +19,12 @@ One page for all workers, at `/metrics` of `metrics.host` and `metrics.port`, in
 OpenMetrics. Counters go on when a worker is replaced, and begin anew when the service does. Every label has a bounded
 vocabulary, and a value outside it counts as `other`. Series that are 0 are left out, save those of the calls and of
 `riskd_failures_total`, so that `rate()` sees their first increase. This page is `riskd metrics --markdown`.
+
+"""
+_RECEIVER: Final = """
+## The receiver of shared signals
+
+`riskd events receive` has a page of its own, on `--metrics-port`. Its streams are those of its file.
 
 """
 
@@ -35,9 +44,9 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if args.json:
         told = ("name", "kind", "labels", "doc", "bounds")
-        print(json.dumps([{key: getattr(metric, key) for key in told} for metric in METRICS], indent=2))
+        print(json.dumps([{key: getattr(metric, key) for key in told} for metric in (*METRICS, *RECEIVER)], indent=2))
         return 0
-    for metric in METRICS:
+    for metric in (*METRICS, *RECEIVER):
         labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
         print(f"{metric.name}{labels}  {metric.kind}: {metric.doc}")
     return 0
@@ -45,11 +54,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def markdown() -> str:
     """The reference page."""
-    rows = [
-        (f"`{metric.name}`", metric.kind, ", ".join(f"`{label}`" for label in metric.labels), metric.doc)
-        for metric in METRICS
-    ]
-    lines = [markdown_table(("metric", "type", "labels", "meaning"), rows)]
+    lines = [_table(METRICS)]
     lines.append("\n## Labels\n\n")
     lines += [f"- `{label}`: {', '.join(f'`{value}`' for value in values)}\n" for label, values in _labels().items()]
     lines.append("\n## Buckets\n\n")
@@ -58,7 +63,15 @@ def markdown() -> str:
         for metric in METRICS
         if metric.bounds
     ]
-    return _INTRODUCTION + "".join(lines)
+    return "".join((_INTRODUCTION, *lines, _RECEIVER, _table(RECEIVER)))
+
+
+def _table(metrics: Sequence[Metric]) -> str:
+    rows = [
+        (f"`{metric.name}`", metric.kind, ", ".join(f"`{label}`" for label in metric.labels), metric.doc)
+        for metric in metrics
+    ]
+    return markdown_table(("metric", "type", "labels", "meaning"), rows)
 
 
 def _labels() -> dict[str, dict[str, None]]:

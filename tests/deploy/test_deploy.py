@@ -19,10 +19,13 @@ import yaml
 from deploy import sbom
 from riskd.cli.main import build_parser
 from riskd.config import FIELDS, Settings
+from riskd.shared_signals import push
+from riskd.shared_signals.poll import SECONDS
 
 ROOT = Path(__file__).parents[2]
 CONTAINER = (ROOT / "deploy" / "container" / "Containerfile").read_text(encoding="utf-8")
 UNIT_FILE = ROOT / "deploy" / "systemd" / "riskd.service"
+EVENTS_FILE = UNIT_FILE.with_name("riskd-events.service")
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 MANIFESTS = sorted(path for path in KUBERNETES.glob("*.yaml") if path.name != "kustomization.yaml")
 OBJECTS: list[dict[str, Any]] = [
@@ -44,6 +47,7 @@ def one(kind: str, name: str = "riskd") -> dict[str, Any]:
 
 POD = one("StatefulSet")["spec"]["template"]
 (RISKD,) = POD["spec"]["containers"]
+EVENTS = one("Deployment", "riskd-events")["spec"]["template"]
 GIVEN = tomllib.loads(one("ConfigMap", "riskd-settings")["data"]["riskd.toml"])
 
 
@@ -90,17 +94,19 @@ def test_the_container_says_what_riskd_understands() -> None:
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
 def test_manifests_are_listed(path: Path) -> None:
-    """kustomize applies each, or leaves it to those who have the operator; every object has name and label."""
+    """kustomize applies each, or leaves it to those who want it; every object has name and label."""
     listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
-    assert path.name in listed or path.name == "monitoring.yaml"
+    assert path.name in listed or path.name in ("monitoring.yaml", "events.yaml")
     for each in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-        assert each["metadata"]["labels"] == {"app.kubernetes.io/name": "riskd"}
+        name = "riskd-events" if each["metadata"]["name"] == "riskd-events" else "riskd"
+        assert each["metadata"]["labels"] == {"app.kubernetes.io/name": name}
         assert "namespace" not in each["metadata"]
 
 
-def test_pods_have_no_rights() -> None:
+@pytest.mark.parametrize("pod", [POD, EVENTS], ids=["riskd", "riskd-events"])
+def test_pods_have_no_rights(pod: dict[str, Any]) -> None:
     """Not root, nothing written but volumes, no capability, no token, the runtime's filter of system calls."""
-    spec, container = POD["spec"], RISKD["securityContext"]
+    spec, container = pod["spec"], pod["spec"]["containers"][0]["securityContext"]
     assert spec["securityContext"]["runAsNonRoot"]
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert container == {
@@ -169,11 +175,53 @@ def test_the_rules_are_those_of_prometheus() -> None:
     assert (KUBERNETES / "monitoring.yaml").read_text(encoding="utf-8") == made["page"]()
 
 
-def unit() -> configparser.ConfigParser:
+def test_the_receiver_starts_where_it_is_wanted() -> None:
+    """Its flags are flags, its files are of its volume, its ports lead where they say, and it stops in time."""
+    (container,) = EVENTS["spec"]["containers"]
+    parsed = build_parser().parse_args(container["args"])
+    assert parsed.handler.__module__ == "riskd.cli.events.receive"
+    (mount,) = container["volumeMounts"]
+    files = [parsed.streams, parsed.ca, parsed.token_file]
+    assert {str(Path(file).parent) for file in files} == {mount["mountPath"]}
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"push": parsed.push_port, "metrics": parsed.metrics_port}
+    assert parsed.target == f"{one('Service')['metadata']['name']}:{Settings().server.port}"
+    labels = EVENTS["metadata"]["labels"]
+    assert labels["riskd.dev/caller"] == "true"
+    selector = {"app.kubernetes.io/name": "riskd-events"}
+    assert one("Service", "riskd-events")["spec"]["selector"] == selector
+    assert one("NetworkPolicy", "riskd-events")["spec"]["podSelector"]["matchLabels"] == selector
+    assert selector.items() <= labels.items()
+    slowest = SECONDS + push.SECONDS + parsed.timeout
+    assert EVENTS["spec"]["terminationGracePeriodSeconds"] >= slowest
+    assert int(unit(EVENTS_FILE)["Service"]["TimeoutStopSec"]) >= slowest
+
+
+def test_the_unit_of_the_receiver_starts_what_there_is() -> None:
+    """Its command is riskd's, and the token of its caller comes by a variable that clients hear."""
+    service = unit(EVENTS_FILE)["Service"]
+    program, *arguments = shlex.split(service["ExecStart"])
+    assert program == "/opt/riskd/bin/riskd"
+    assert build_parser().parse_args(arguments).handler.__module__ == "riskd.cli.events.receive"
+    assert service["Environment"] == "RISKD_CLIENT_TOKEN_FILE=%d/caller"
+    assert service["LoadCredential"].startswith("caller:")
+
+
+def test_an_image_may_be_a_receiver() -> None:
+    """Its requirements are those of the service and those of the extra, at the same versions."""
+    run, events = (
+        set(re.findall(r"^([\w.-]+==\S+)", (ROOT / "requirements" / file).read_text(encoding="utf-8"), re.MULTILINE))
+        for file in ("run.txt", "events.txt")
+    )
+    assert run < events
+    assert {each.partition("==")[0] for each in events - run} >= {"joserfc", "cryptography"}
+
+
+def unit(file: Path = UNIT_FILE) -> configparser.ConfigParser:
     """The unit; of keys that come again the last one counts here."""
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment]  # keys of systemd have capitals
-    parser.read(UNIT_FILE)
+    parser.read(file)
     return parser
 
 
@@ -206,7 +254,7 @@ def packages(*names: str) -> dict[str, str]:
 
 def test_no_licence_binds_those_who_use_riskd() -> None:
     """Of all that is installed to run, train or test: known, and none that reaches beyond its own files."""
-    found = packages("run.txt", "dev.txt")
+    found = packages("run.txt", "events.txt", "dev.txt")
     assert len(found) > 60
     assert {name: text for name, text in found.items() if not ACCEPTABLE.search(text)} == {}
     assert {name: text for name, text in found.items() if BINDING.search(text)} == {}

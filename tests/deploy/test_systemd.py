@@ -6,15 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-UNIT_FILE = Path(__file__).parents[2] / "deploy" / "systemd" / "riskd.service"
+import pytest
+
+UNITS = sorted((Path(__file__).parents[2] / "deploy" / "systemd").glob("*.service"))
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
     """It knows every key, and rates what is left to the service as little."""
-    copy = tmp_path / "riskd.service"
-    copy.write_text(UNIT_FILE.read_text(encoding="utf-8").replace("/opt/riskd/bin/riskd", sys.executable))
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text(encoding="utf-8").replace("/opt/riskd/bin/riskd", sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
-    assert "riskd.service" not in done.stderr, done.stderr
+    assert unit.name not in done.stderr, done.stderr
     rated = subprocess.run(
         ["systemd-analyze", "security", "--offline=yes", "--threshold=20", copy], capture_output=True, check=False
     )

@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 from google.protobuf.message import DecodeError
+from joserfc import jwk, jws
+from joserfc.jwk import Key
 from msgspec import Struct
 
 from riskd._proto.riskd.v1 import risk_pb2
@@ -34,6 +36,11 @@ from riskd.core.model import ForestDocument
 from riskd.core.pseudonym import Pseudonyms
 from riskd.server import translate
 from riskd.server.identity.callers_file import read_callers
+from riskd.shared_signals.meaning import meaning
+from riskd.shared_signals.stream import Push, Refused, Stream, SubjectRule
+from riskd.shared_signals.streams_file import read_streams
+from riskd.shared_signals.subject import NotForUs
+from riskd.shared_signals.token import verify
 from riskd.wiring import load_release
 from tests.bench import LOGIN, Bench
 from tests.cases.world import NOW, attempt
@@ -228,6 +235,76 @@ def _agents() -> AgentParser:
     return AgentParser()
 
 
+def token(data: bytes) -> None:
+    """A security event token, from its text to what riskd would be told."""
+    event = verify(data.decode("utf-8", "replace"), _STREAM, _key, NOW)
+    meaning(event, _STREAM, {"tenant"})
+
+
+@cache
+def _signed() -> tuple[Key, bytes]:
+    key = jwk.generate_key("EC", "P-256")
+    claims = {
+        "iss": _STREAM.issuer,
+        "aud": [_STREAM.audience],
+        "iat": NOW,
+        "jti": "t-1",
+        "sub_id": {"format": "complex", "user": {"format": "email", "email": "alex@example.com"}},
+        "events": {
+            "https://schemas.openid.net/secevent/caep/event-type/risk-level-change": {
+                "principal": "USER",
+                "current_level": "HIGH",
+                "event_timestamp": NOW,
+            }
+        },
+    }
+    header = {"alg": "ES256", "typ": "secevent+jwt", "kid": "one"}
+    return key, jws.serialize_compact(header, msgspec.json.encode(claims), key).encode()
+
+
+def _key(_: str) -> Key:
+    return _signed()[0]
+
+
+def claims(data: bytes) -> None:
+    """What a transmitter signed that means harm, or is merely broken."""
+    signed = jws.serialize_compact({"alg": "ES256", "typ": "secevent+jwt", "kid": "one"}, data, _key(""))
+    token(signed.encode())
+
+
+def payloads() -> list[bytes]:
+    """Of a token that is right."""
+    return [msgspec.json.encode(msgspec.json.decode(jws.extract_compact(_signed()[1]).payload))]
+
+
+def streams(data: bytes) -> None:
+    """The file of streams."""
+    path = _SCRATCH / "streams.yaml"
+    path.write_bytes(data)
+    (_SCRATCH / "stream.token").write_text("a-token")
+    read_streams(path)
+
+
+_STREAM: Final = Stream(
+    name="idp",
+    issuer="https://idp.example.com",
+    audience="riskd",
+    jwks_uri="",
+    domain="customer",
+    tenant="",
+    subject=SubjectRule("email", "user", ()),
+    critical=(),
+    delivery=Push("/idp", ""),
+)
+_STREAMS: Final = b"""streams:
+  idp:
+    issuer: https://idp.example.com/1
+    audience: riskd
+    domain: customer
+    subject: {format: iss_sub, issuers: [https://idp.example.com]}
+    critical_subject_members: [tenant]
+    poll: {endpoint: https://idp.example.com/poll, token_file: stream.token, interval: 30s}
+"""
 _CALLERS: Final = b'[gateway]\ntoken_sha256 = ["' + b"0" * 64 + b'"]\ntenants = ["*"]\nmethods = ["assessor"]\n'
 
 TARGETS: Final[dict[str, Target]] = {
@@ -239,6 +316,9 @@ TARGETS: Final[dict[str, Target]] = {
     "geo": Target(geo, databases),
     "settings": Target(settings, lambda: [b'[server]\nport = 1\nhost = "::1"\n[attributes]\nnames = ["a"]\n']),
     "callers": Target(callers, lambda: [_CALLERS]),
+    "security events": Target(token, lambda: [_signed()[1]], (Refused, NotForUs)),
+    "claims of security events": Target(claims, payloads, (Refused, NotForUs)),
+    "streams": Target(streams, lambda: [_STREAMS]),
     "log": Target(segment, lambda: [lines()]),
     "store": Target(kept, records),
     "texts": Target(text, lambda: [b"81.2.69.142", b"2001:db8::1", b"Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"]),

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from riskd.listener import TEXT
 from riskd.server.json_log import JsonFormatter
-from riskd.server.processes.http import CONNECTIONS, TEXT, Endpoint, Server
+from riskd.server.processes.http import CONNECTIONS, Endpoint, Server
 
 
 def page(accept: str) -> tuple[str, bytes]:

@@ -11,12 +11,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, TypeAlias
 
 import yaml
 
 from riskd.core.errors import Problem
 
+Node: TypeAlias = yaml.Node
 LARGEST: Final = 256 * 1024
 """Bytes of a policy file; the shipped ones have 10 to 20 thousand."""
 DEEPEST: Final = 12

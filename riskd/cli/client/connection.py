@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ PATIENT: Final = (("grpc.service_config", json.dumps({"methodConfig": [{"name": 
 
 
 @contextmanager
-def connect(args: argparse.Namespace) -> Iterator[grpc.Channel]:
+def connect(args: argparse.Namespace, options: Sequence[tuple[str, int]] = ()) -> Iterator[grpc.Channel]:
     """A channel that does not wait for a server to appear; plaintext without `--ca`, and on a Unix socket.
 
     Raises InvalidSettings for a target without a port, and for certificates and keys that cannot be used.
@@ -36,10 +36,10 @@ def connect(args: argparse.Namespace) -> Iterator[grpc.Channel]:
     if problems:
         raise InvalidSettings(problems)
     if args.ca is None or args.target.startswith("unix:"):
-        channel = grpc.insecure_channel(args.target)
+        channel = grpc.insecure_channel(args.target, options)
     else:
         channel = grpc.secure_channel(
-            args.target, grpc.ssl_channel_credentials(_bytes(args.ca), _bytes(args.key), _bytes(args.cert))
+            args.target, grpc.ssl_channel_credentials(_bytes(args.ca), _bytes(args.key), _bytes(args.cert)), options
         )
     with channel:
         yield channel

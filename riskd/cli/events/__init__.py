@@ -1,0 +1,7 @@
+"""`riskd events`: the receiver of shared signals, and what helps to set it up."""
+
+from __future__ import annotations
+
+from riskd.cli.events.command import add_parser
+
+__all__ = ["add_parser"]

@@ -1,0 +1,97 @@
+"""`riskd events decode`: verify one token, and say what riskd would be told."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskd.cli.events.check import WHY, add_streams
+from riskd.cli.extras import require
+from riskd.cli.terminal import aligned, print_json, when
+from riskd.core.errors import InvalidSettings, Problem
+
+if TYPE_CHECKING:
+    from riskd.shared_signals.stream import Stream
+
+REFUSED = 1
+NO_KEYS = 3
+
+
+def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `events decode`."""
+    purpose = "verify one security event token, and say what riskd would be told, or why not"
+    parser = actions.add_parser(
+        "decode",
+        help=purpose,
+        description=f"{purpose}. Nothing is told. The keys of the transmitter are fetched.",
+        epilog="exit codes: 0 it would be taken; 1 it would be refused; 2 the streams file is refused, or no token "
+        "was given; 3 the keys of the transmitter cannot be had",
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the token; - is standard input (default)")
+    add_streams(parser)
+    parser.add_argument("--stream", metavar="NAME", help="stream that it came on (default: the only one)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    require("joserfc", WHY, extra="events")
+    from msgspec.structs import asdict
+
+    from riskd.shared_signals.intake import REFUSED as NOT_TAKEN
+    from riskd.shared_signals.intake import understand
+    from riskd.shared_signals.keys import Keys
+    from riskd.shared_signals.stream import Away
+    from riskd.shared_signals.streams_file import read_streams
+    from riskd.shared_signals.web import Web
+
+    stream = _stream(args, read_streams(Path(args.streams)))
+    token = _token(args.file)
+    try:
+        taken = understand(token, stream, Keys(stream, Web(stream.ca_file)), time.time())
+    except Away as error:
+        print(f"riskd: {stream.name}: {error.why}", file=sys.stderr)
+        return NO_KEYS
+    if args.json:
+        print_json({"stream": stream.name, **asdict(taken)})
+    else:
+        rows = [("stream", stream.name), ("event", taken.event), ("token", taken.jti)]
+        rows.append(("result", " ".join(filter(None, (taken.result, taken.err)))))
+        rows.append(("because", taken.why))
+        if report := taken.report:
+            rows += [("subject", report.subject), ("domain", report.domain), ("tenant", report.tenant)]
+            rows += [("at", when(report.at)), ("level", report.level), ("credential", report.credential_type)]
+            rows.append(("hijacked", "yes" if report.hijacked else ""))
+        if taken.of is not None:
+            rows.append(("status", taken.of.status))
+        print(aligned([row for row in rows if row[1]]))
+    return REFUSED if taken.result == NOT_TAKEN else 0
+
+
+def _stream(args: argparse.Namespace, streams: list[Stream]) -> Stream:
+    """The one that is meant. Raises InvalidSettings."""
+    names = ", ".join(each.name for each in streams)
+    if args.stream is None and len(streams) == 1:
+        return streams[0]
+    for each in streams:
+        if each.name == args.stream:
+            return each
+    what = f"there is no stream {args.stream!r}" if args.stream else "the file has several streams"
+    raise InvalidSettings([Problem("--stream", what, f"name one: {names}")])
+
+
+def _token(file: str) -> str:
+    """Raises InvalidSettings."""
+    from riskd.shared_signals.token import TOKEN_BYTES
+
+    try:
+        with sys.stdin.buffer if file == "-" else Path(file).open("rb") as opened:
+            found = opened.read(TOKEN_BYTES + 2).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise InvalidSettings([Problem(file, f"cannot be read: {error.strerror}")]) from error
+    if not found:
+        raise InvalidSettings([Problem(file, "holds no token", "give a file, or the token on standard input")])
+    return found

@@ -1,0 +1,79 @@
+"""`riskd events receive`: hear transmitters, and tell a running service."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from pathlib import Path
+
+from riskd.cli.arguments import add_connection, whole_number
+from riskd.cli.events.check import WHY, add_streams
+from riskd.cli.extras import require
+from riskd.core.errors import InvalidSettings, Problem
+
+BROKEN = 1
+
+
+def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `events receive`."""
+    purpose = "hear transmitters, verify what they send, and tell a running service"
+    parser = actions.add_parser(
+        "receive",
+        help=purpose,
+        description=f"{purpose}, until it is stopped. A token is acknowledged once the service has recorded it, and "
+        "nothing is kept here, so it may be stopped, killed and run twice. It logs one JSON object a line.",
+        epilog="exit codes: 0 stopped (SIGTERM, SIGINT), what was under way is finished; 1 a fault of its own, "
+        "which the log tells; 2 refused: the streams file, or a flag",
+    )
+    add_streams(parser)
+    add_connection(parser, timeout=5.0, printed=False)
+    listens = parser.add_argument_group("streams that are pushed")
+    listens.add_argument("--push-host", metavar="HOST", default="127.0.0.1", help="listen here (default: %(default)s)")
+    listens.add_argument("--push-port", metavar="PORT", type=_port, default=8936, help="default: %(default)s")
+    listens.add_argument(
+        "--certificate", metavar="FILE", help="PEM chain to show; without it, plaintext, for this machine alone"
+    )
+    listens.add_argument("--certificate-key", metavar="FILE", help="PEM private key of --certificate")
+    listens.add_argument(
+        "--plaintext", action="store_true", help="listen in plaintext beyond this machine: an ingress ends TLS"
+    )
+    seen = parser.add_argument_group("what operators see")
+    seen.add_argument("--metrics-host", metavar="HOST", default="127.0.0.1", help="default: %(default)s")
+    seen.add_argument("--metrics-port", metavar="PORT", type=_port, help="serve /metrics, /healthz and /readyz here")
+    seen.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: %(default)s"
+    )
+    parser.set_defaults(handler=_run)
+
+
+def _port(text: str) -> int:
+    port = whole_number(text, 0)
+    if port > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 65535 is the last")
+    return port
+
+
+def _run(args: argparse.Namespace) -> int:
+    require("joserfc", WHY, extra="events")
+    from riskd.cli.client import connection, events
+    from riskd.config import is_loopback
+    from riskd.server import json_log
+    from riskd.shared_signals.receiver import Address, Receiver, certificate
+    from riskd.shared_signals.streams_file import read_streams
+
+    streams = read_streams(Path(args.streams))
+    tls, shown = certificate(args.certificate, args.certificate_key), connection.bearer(args)
+    if tls is None and not args.plaintext and not is_loopback(args.push_host):
+        what = f"{args.push_host} would take tokens in plaintext, for all on the way to read"
+        remedy = "give --certificate, or --plaintext where an ingress ends TLS"
+        raise InvalidSettings([Problem("--push-host", what, remedy)])
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    json_log.configure(args.log_level)
+    page = None if args.metrics_port is None else Address(args.metrics_host, args.metrics_port)
+    with connection.connect(args, events.RECONNECT) as channel:
+        receiver = Receiver(streams, events.teller(channel, args.timeout, shown))
+        asked = receiver.run(stop, Address(args.push_host, args.push_port), page, tls)
+    return 0 if asked else BROKEN

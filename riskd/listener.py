@@ -1,0 +1,180 @@
+"""A small HTTP server for few clients: bounded in connections, in bodies and in time. One request a connection."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from socketserver import ThreadingMixIn
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.core.errors import InvalidSettings, Problem
+
+TEXT: Final = "text/plain; charset=utf-8"
+_LOG: Final = logging.getLogger("riskd.http")
+
+
+class Request(Struct, frozen=True):
+    """What a client asks. `path` is without a query; names of `headers` are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class Reply(Struct, frozen=True):
+    """What it is answered. `headers` besides those of the body."""
+
+    status: HTTPStatus
+    body: bytes = b""
+    content_type: str = TEXT
+    headers: Mapping[str, str] = {}
+
+
+class Listener(ThreadingMixIn, HTTPServer):
+    """`places` connections at a time, the others wait in the kernel's queue; each for `seconds`, once others wait.
+
+    The line of a request and its headers are bounded by http.server.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 64
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        reply: Callable[[Request], Reply],
+        *,
+        setting: str,
+        places: int,
+        seconds: float,
+        body_bytes: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Binds and listens. `body_bytes`: of the longest body of a POST, which none is taken without.
+
+        Raises InvalidSettings, which names `setting`, when the address is taken or not ours.
+        """
+        self.reply = reply
+        self.seconds = seconds
+        self.body_bytes = body_bytes
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._count = places
+        self._places = threading.BoundedSemaphore(places)
+        self._begun: dict[object, float] = {}
+        try:
+            super().__init__((host, port), _Handler)
+        except OSError as error:
+            what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
+            raise InvalidSettings([Problem(setting, what, "choose another port, or stop who holds it")]) from error
+        if tls is not None:
+            # The handshake comes with the first read, in the thread of the connection.
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
+    def server_bind(self) -> None:
+        """As TCPServer does; HTTPServer would look the host's name up."""
+        super(HTTPServer, self).server_bind()
+        host, self.server_port = self.socket.getsockname()[:2]
+        self.server_name = str(host)
+
+    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+        """A thread a connection, once there is a place for it."""
+        while not self._places.acquire(timeout=self.seconds / 10):
+            self._hang_up()
+        self._begun[request] = time.monotonic()
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the system has no thread to give
+            self._leave(request)
+            raise
+
+    def _hang_up(self) -> None:
+        """On whoever drips: each byte would have its own time."""
+        late = time.monotonic() - self.seconds
+        for request, begun in list(self._begun.items()):
+            if begun < late and isinstance(request, socket.socket):
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def process_request_thread(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
+    ) -> None:
+        """One connection, to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._leave(request)
+
+    def _leave(self, request: object) -> None:
+        self._begun.pop(request, None)
+        self._places.release()
+
+    def finish(self) -> None:
+        """Wait, `seconds` at most, until the connections that are open have their answers. After `shutdown`."""
+        until = time.monotonic() + self.seconds
+        for _ in range(self._count):
+            if not self._places.acquire(timeout=max(0.0, until - time.monotonic())):
+                return
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no news; all else is."""
+        if not isinstance(sys.exception(), OSError):
+            _LOG.error("page_failed", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Listener
+
+    def setup(self) -> None:
+        super().setup()
+        self.connection.settimeout(self.server.seconds)
+
+    def do_GET(self) -> None:
+        self._answer(self._asked("GET", b""))
+
+    def do_HEAD(self) -> None:
+        self._answer(self._asked("GET", b""), with_body=False)
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if not self.server.body_bytes:
+            self._answer(Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"GET and HEAD, nothing else\n"))
+        elif not (length.isascii() and length.isdecimal()):
+            self._answer(Reply(HTTPStatus.LENGTH_REQUIRED, b"say Content-Length\n"))
+        elif len(length) > 10 or int(length) > self.server.body_bytes:
+            self._answer(Reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"the body is too long\n"))
+        else:
+            body = self.rfile.read(int(length))
+            if len(body) == int(length):
+                self._answer(self._asked("POST", body))
+
+    def _asked(self, method: str, body: bytes) -> Reply:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return self.server.reply(Request(method, self.path.partition("?")[0], headers, body))
+
+    def _answer(self, reply: Reply, *, with_body: bool = True) -> None:
+        self.send_response_only(reply.status)
+        if reply.body:
+            self.send_header("Content-Type", reply.content_type)
+        self.send_header("Content-Length", str(len(reply.body)))
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(reply.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Scrapes and probes are not logged."""

@@ -1,0 +1,1 @@
+"""The receiver of shared signals (SSF 1.0): takes security event tokens from transmitters, and tells riskd."""

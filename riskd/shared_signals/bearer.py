@@ -1,0 +1,99 @@
+"""What a receiver shows a transmitter that it polls: the token in a file, or one that it is given for its secret."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote_plus, urlencode
+
+from msgspec import Struct
+
+from riskd.shared_signals.decoding import Unreadable, decode
+from riskd.shared_signals.stream import Away, Credentials
+from riskd.shared_signals.web import TRANSMITTER, Web
+
+TOKEN_BYTES: Final = 16 * 1024
+SECONDS: Final = 10.0
+"""For a token endpoint to answer."""
+UNSAID_SECONDS: Final = 60.0
+"""For which a token is used whose lifetime is not told."""
+USED: Final = 0.8
+"""Share of a token's lifetime for which it is used."""
+
+
+class _Granted(Struct, frozen=True):
+    """RFC 6749, section 5.1."""
+
+    access_token: str
+    expires_in: float = UNSAID_SECONDS / USED
+
+
+def secret(file: str) -> str:
+    """The token or secret in a file, as it is now. Raises OSError; ValueError, whose text says why, if it has none."""
+    with Path(file).open("rb") as opened:
+        content = opened.read(TOKEN_BYTES + 1)
+    found = content.strip().decode("ascii", "replace")
+    if len(content) > TOKEN_BYTES or not shown_well(found):
+        raise ValueError("holds no token")
+    return found
+
+
+def shown_well(token: str) -> bool:
+    """Whether a header can hold it."""
+    return bool(token) and token.isascii() and token.isprintable() and " " not in token
+
+
+class Bearer:
+    """The token for one stream. For one thread."""
+
+    def __init__(self, source: str | Credentials, web: Web, clock: Callable[[], float] = time.monotonic) -> None:
+        """`source`: a file, which is read each time, or what a token is given for (RFC 6749, section 4.4)."""
+        self._source = source
+        self._web = web
+        self._clock = clock
+        self._token = ""
+        self._until = 0.0
+
+    def shown(self) -> str:
+        """The token. Raises Away."""
+        if isinstance(self._source, str):
+            return _read(self._source)
+        if self._clock() >= self._until:
+            granted = self._grant(self._source)
+            self._token, self._until = granted.access_token, self._clock() + USED * granted.expires_in
+        return self._token
+
+    def forget(self) -> None:
+        """The transmitter does not take it: another is asked for, the next time."""
+        self._until = 0.0
+
+    def _grant(self, source: Credentials) -> _Granted:
+        known = f"{quote_plus(source.client_id)}:{quote_plus(_read(source.secret_file))}"
+        form = {"grant_type": "client_credentials", **({"scope": source.scope} if source.scope else {})}
+        headers = {
+            "Authorization": f"Basic {b64encode(known.encode()).decode()}",
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Accept": "application/json",
+        }
+        answer = self._web.ask(source.token_endpoint, SECONDS, urlencode(form).encode(), headers)
+        if answer.status != HTTPStatus.OK:
+            raise Away(TRANSMITTER, f"its token endpoint answers {answer.status}")
+        try:
+            granted = decode(answer.body, _Granted)
+        except Unreadable:
+            raise Away(TRANSMITTER, "its token endpoint gives no token") from None
+        if not shown_well(granted.access_token):
+            raise Away(TRANSMITTER, "its token endpoint gives no token")
+        return granted
+
+
+def _read(file: str) -> str:
+    try:
+        return secret(file)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it holds none"
+        raise Away(TRANSMITTER, f"the token file for it cannot be used: {why}") from None

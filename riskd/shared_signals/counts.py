@@ -1,0 +1,78 @@
+"""What a receiver counts, and its page for Prometheus. `docs/metrics.md` is made of this table, too."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from riskd.series import Metric
+from riskd.shared_signals.stream import Poll, Stream
+
+METRICS: Final = (
+    Metric(
+        "riskd_events_received_total",
+        "counter",
+        "Security event tokens by stream, event (`other` for those of no use), and what became of them: `recorded` by "
+        "riskd, `not_used`, `of_the_stream` itself (a verification, an update), or `refused`. One that comes again "
+        "counts again.",
+        ("stream", "event", "result"),
+        merge="live",
+    ),
+    Metric(
+        "riskd_events_failures_total",
+        "counter",
+        "Times that events of a stream could not be had or told: the `transmitter` does not answer, its `keys` cannot "
+        "be had, `riskd` does not answer, or the `caller` showed no token that is right. They come again.",
+        ("stream", "part"),
+        merge="live",
+    ),
+    Metric(
+        "riskd_events_heard_timestamp_seconds",
+        "gauge",
+        "When a stream was last heard, Unix time: the transmitter answered a `poll`, or a `push` of it was taken. "
+        "Before the first time, when the receiver began.",
+        ("stream", "delivery"),
+        merge="live",
+    ),
+)
+"""Every metric of a receiver. Streams are those of its file, so labels stay bounded."""
+
+
+class Counts:
+    """Of one receiver. For many threads."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self._lock = threading.Lock()
+        self._received: Counter[tuple[str, ...]] = Counter()
+        self._failures: Counter[tuple[str, ...]] = Counter()
+        began = time.time()
+        self._heard: dict[tuple[str, ...], float] = {(each.name, delivery(each)): began for each in streams}
+
+    def received(self, stream: Stream, event: str, result: str) -> None:
+        """Count a token."""
+        with self._lock:
+            self._received[stream.name, event, result] += 1
+
+    def failed(self, stream: Stream, part: str) -> None:
+        """Count a time that somebody was away."""
+        with self._lock:
+            self._failures[stream.name, part] += 1
+
+    def heard(self, stream: Stream) -> None:
+        """Note that the transmitter is there."""
+        with self._lock:
+            self._heard[stream.name, delivery(stream)] = time.time()
+
+    def readings(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """Every series as it stands: values by labels, by the name of the metric."""
+        with self._lock:
+            tables: list[dict[tuple[str, ...], float]] = [{**self._received}, {**self._failures}, {**self._heard}]
+        return {metric.name: table for metric, table in zip(METRICS, tables, strict=True)}
+
+
+def delivery(stream: Stream) -> str:
+    """How a stream comes, in a word."""
+    return "poll" if isinstance(stream.delivery, Poll) else "push"

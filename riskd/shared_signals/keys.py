@@ -1,0 +1,162 @@
+"""The keys of a transmitter: fetched when one is needed that is not known, at most once in a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from joserfc.errors import JoseError
+from joserfc.jwk import DictKey, ECKey, JWKRegistry, Key, OKPKey, RSAKey
+from msgspec import Struct
+
+from riskd.shared_signals.decoding import Unreadable, decode
+from riskd.shared_signals.stream import INVALID_KEY, Away, Refused, Stream
+from riskd.shared_signals.web import Web
+
+AGAIN_SECONDS: Final = 60.0
+"""Between two fetches: a flood of tokens by unknown keys is no flood of fetches."""
+FRESH_SECONDS: Final = 24 * 3600.0
+"""After so long keys are fetched anew: one that was withdrawn signs nothing any more."""
+FETCH_SECONDS: Final = 10.0
+MOST_KEYS: Final = 64
+KEYS: Final = "keys"
+RSA_BITS: Final = 2048
+"""Of the smallest RSA key that is taken (CAEP interoperability profile 1.0, section 2.6)."""
+MOST_RSA_BITS: Final = 8192
+"""Of the largest: what a signature costs grows with it."""
+_Read = TypeVar("_Read")
+
+
+class _Configuration(Struct, frozen=True):
+    """Of a transmitter (SSF 1.0, section 7.1); the rest is not needed."""
+
+    issuer: str
+    jwks_uri: str
+    critical_subject_members: list[str] = []
+
+
+class _KeySet(Struct, frozen=True):
+    """RFC 7517, section 5."""
+
+    keys: list[dict[str, object]]
+
+
+def configuration_url(issuer: str) -> str:
+    """Where an issuer's configuration is: its path follows the well-known one (SSF 1.0, section 7.2.1)."""
+    parts = urlsplit(issuer)
+    return urlunsplit((parts.scheme, parts.netloc, "/.well-known/ssf-configuration" + parts.path.rstrip("/"), "", ""))
+
+
+class Keys:
+    """Of one stream's transmitter. For many threads."""
+
+    def __init__(self, stream: Stream, web: Web, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._web = web
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keys: dict[str, Key] = {}
+        self._tried = self._fetched = -float("inf")
+        self._critical = frozenset(stream.critical)
+
+    @property
+    def critical(self) -> frozenset[str]:
+        """Members of complex subjects that must be understood, as far as is known yet."""
+        return self._critical
+
+    def find(self, kid: str) -> Key:
+        """The key of this id; where a token names none, the only one.
+
+        Raises Refused for a key that the transmitter does not have, and Away while that cannot be known: nobody waits
+        for a fetch but whoever fetches.
+        """
+        stale = self._clock() - self._fetched >= FRESH_SECONDS
+        if stale or self._known(kid) is None:
+            if not self._lock.acquire(blocking=False):
+                raise Away(KEYS, "they are being fetched")
+            try:
+                self._refresh()
+            finally:
+                self._lock.release()
+        key = self._known(kid)
+        if key is None:
+            raise Refused(INVALID_KEY, "no usable key of the transmitter has the id that the token names")
+        return key
+
+    def fetch(self) -> int:
+        """Fetch them now; how many can be used. Raises Away."""
+        with self._lock:
+            self._refresh()
+            return len(self._keys)
+
+    def _refresh(self) -> None:
+        now = self._clock()
+        if now - self._tried < AGAIN_SECONDS:
+            raise Away(KEYS, "they were fetched just now, and are not fetched again so soon")
+        self._tried = now
+        self._fetch()
+        self._fetched = now
+
+    def _known(self, kid: str) -> Key | None:
+        if not kid and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        return self._keys.get(kid)
+
+    def _fetch(self) -> None:
+        stream, jwks_uri = self._stream, self._stream.jwks_uri
+        if not jwks_uri:
+            configuration = self._read(configuration_url(stream.issuer), _Configuration, "configuration")
+            if configuration.issuer != stream.issuer:
+                raise Away(KEYS, "the transmitter's configuration names another issuer")
+            jwks_uri = configuration.jwks_uri
+            self._critical = frozenset((*stream.critical, *configuration.critical_subject_members))
+        found = self._read(jwks_uri, _KeySet, "key set").keys[:MOST_KEYS]
+        keys = [key for key in map(usable, found) if key is not None]
+        if not keys:
+            raise Away(KEYS, "the transmitter's key set has no key that can be used")
+        self._keys = {key.kid or f"without an id {number}": key for number, key in enumerate(keys)}
+
+    def _read(self, url: str, kind: type[_Read], what: str) -> _Read:
+        answer = self._web.ask(url, FETCH_SECONDS, headers={"Accept": "application/json"})
+        if answer.status != HTTPStatus.OK:
+            raise Away(KEYS, f"the transmitter answers {answer.status} where its {what} should be")
+        try:
+            return decode(answer.body, kind)
+        except Unreadable:
+            raise Away(KEYS, f"what the transmitter has for its {what} is none") from None
+
+
+def usable(jwk: dict[str, object]) -> Key | None:
+    """A public key that may verify: RSA of 2048 bits or more, P-256, Ed25519. None for any other."""
+    texts: DictKey = {}
+    for name, value in jwk.items():
+        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+            texts[name] = value
+    if texts.get("kty") not in ("RSA", "EC", "OKP") or not RSA_BITS <= _rsa_bits(texts) <= MOST_RSA_BITS:
+        return None
+    try:
+        key = JWKRegistry.import_key(texts)
+        key.check_use("sig")
+    except (JoseError, ValueError, TypeError, KeyError, OverflowError):
+        return None
+    if isinstance(key, ECKey):
+        return key if key.curve_name == "P-256" else None
+    if isinstance(key, OKPKey):
+        return key if key.curve_name == "Ed25519" else None
+    return key if isinstance(key, RSAKey) else None
+
+
+def _rsa_bits(jwk: DictKey) -> int:
+    """Of the modulus, before the library warns of a short one; as many as are needed of a key of another kind."""
+    modulus = jwk.get("n")
+    if jwk.get("kty") != "RSA" or not isinstance(modulus, str):
+        return RSA_BITS
+    try:
+        return int.from_bytes(urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4))).bit_length()
+    except ValueError:
+        return 0

@@ -1,0 +1,121 @@
+"""What an event of CAEP 1.0, RISC 1.0 or SSF 1.0 means to riskd."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.shared_signals.decoding import Unreadable, decode
+from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Report, Stream
+from riskd.shared_signals.subject import NotForUs, account
+from riskd.shared_signals.token import SecurityEvent
+
+BASE: Final = "https://schemas.openid.net/secevent/"
+CAEP: Final = BASE + "caep/event-type/"
+RISC: Final = BASE + "risc/event-type/"
+SSF: Final = BASE + "ssf/event-type/"
+OTHER: Final = "other"
+VERIFICATION: Final = "verification"
+STREAM_UPDATED: Final = "stream-updated"
+EVENTS: Final = {
+    CAEP + "risk-level-change": "risk-level-change",
+    RISC + "credential-compromise": "credential-compromise",
+    CAEP + "credential-change": "credential-change",
+    RISC + "account-disabled": "account-disabled",
+    RISC + "account-enabled": "account-enabled",
+    RISC + "recovery-activated": "recovery-activated",
+    RISC + "recovery-information-changed": "recovery-information-changed",
+    SSF + VERIFICATION: VERIFICATION,
+    SSF + STREAM_UPDATED: STREAM_UPDATED,
+}
+"""Events that mean something here, by URI."""
+LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
+_CREDENTIAL_CHARACTERS: Final = 64
+_Read = TypeVar("_Read")
+
+
+class _RiskLevelChange(Struct, frozen=True):
+    principal: str
+    current_level: str
+
+
+class _Credential(Struct, frozen=True):
+    credential_type: str
+
+
+class _AccountDisabled(Struct, frozen=True):
+    reason: str = ""
+
+
+class StreamUpdated(Struct, frozen=True):
+    """The transmitter pauses, ends or goes on with the stream (SSF 1.0, section 8.1.5)."""
+
+    status: str
+
+
+class OfTheStream(Struct, frozen=True):
+    """An event that is about the stream itself. `status` of one that was updated."""
+
+    event: str
+    status: str = ""
+
+
+def name(uri: str) -> str:
+    """An event's name, from a few: `other` for those of no use."""
+    return EVENTS.get(uri, OTHER)
+
+
+def meaning(event: SecurityEvent, stream: Stream, critical: Set[str]) -> Report | OfTheStream:
+    """What is to be told. `critical`: see `account`.
+
+    Raises NotForUs for an event of no use to riskd, and Refused for one that is not as its specification says.
+    """
+    called = name(event.uri)
+    if called == VERIFICATION:
+        return OfTheStream(called)
+    if called == STREAM_UPDATED:
+        status = _read(event, StreamUpdated).status
+        return OfTheStream(called, status if status in ("enabled", "paused", "disabled") else OTHER)
+    if called == OTHER:
+        raise NotForUs("riskd has no use for events of this kind")
+    return _completed(
+        called,
+        event,
+        Report(
+            tenant=stream.tenant,
+            domain=stream.domain,
+            subject=account(event.subject, stream.subject, critical),
+            issuer=stream.issuer,
+            at=event.at,
+            kind=called.replace("-", "_"),
+        ),
+    )
+
+
+def _completed(called: str, event: SecurityEvent, report: Report) -> Report:
+    """With what goes with its kind."""
+    if called == "risk-level-change":
+        change = _read(event, _RiskLevelChange)
+        if change.principal != "USER":
+            raise NotForUs("the risk is that of no user")
+        if change.current_level not in LEVELS:
+            raise Refused(INVALID_REQUEST, f"current_level is none of {', '.join(LEVELS)}")
+        return replace(report, level=change.current_level)
+    if called in ("credential-compromise", "credential-change"):
+        kind = _read(event, _Credential).credential_type
+        if not 0 < len(kind) <= _CREDENTIAL_CHARACTERS:
+            raise Refused(INVALID_REQUEST, f"credential_type must have 1 to {_CREDENTIAL_CHARACTERS} characters")
+        return replace(report, credential_type=kind)
+    if called == "account-disabled":
+        return replace(report, hijacked=_read(event, _AccountDisabled).reason == "hijacking")
+    return report
+
+
+def _read(event: SecurityEvent, kind: type[_Read]) -> _Read:
+    try:
+        return decode(event.content, kind)
+    except Unreadable as error:
+        raise Refused(INVALID_REQUEST, f"{name(event.uri)} is not as its specification has it: {error}") from None

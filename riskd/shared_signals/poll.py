@@ -1,0 +1,159 @@
+"""Asks a transmitter for its tokens (RFC 8936), and acknowledges what riskd has recorded, nothing before."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from itertools import islice
+from typing import Final
+
+from msgspec import Struct, json
+
+from riskd.shared_signals.bearer import Bearer
+from riskd.shared_signals.decoding import Unreadable, decode
+from riskd.shared_signals.desk import Desk
+from riskd.shared_signals.intake import REFUSED, Taken
+from riskd.shared_signals.keys import KEYS
+from riskd.shared_signals.stream import Away, Poll
+from riskd.shared_signals.web import TRANSMITTER, Answer, Web
+
+MOST: Final = 64
+"""Tokens that are asked for at a time."""
+LONGEST_WAIT: Final = 120.0
+"""Seconds within which a transmitter answers that waits until there is something (long polling)."""
+SECONDS: Final = 10.0
+"""Within which it answers that it was asked not to wait."""
+LONGEST_PAUSE: Final = 60.0
+"""Seconds between two tries while something fails."""
+
+
+class _Error(Struct, frozen=True):
+    err: str
+    description: str
+
+
+class _Question(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """RFC 8936, section 2.2."""
+
+    max_events: int
+    return_immediately: bool
+    ack: list[str] = []
+    set_errs: dict[str, _Error] = {}
+
+
+class _Sets(Struct, frozen=True, rename="camel"):
+    """RFC 8936, section 2.3."""
+
+    sets: dict[str, object] = {}
+    more_available: bool = False
+
+
+def ask(
+    web: Web,
+    endpoint: str,
+    bearer: Bearer,
+    *,
+    most: int,
+    at_once: bool,
+    ack: list[str] | None = None,
+    errs: Mapping[str, _Error] = {},
+) -> Answer:
+    """One question. Raises Away."""
+    headers = {
+        "Authorization": f"Bearer {bearer.shown()}",
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+    }
+    body = json.encode(_Question(most, at_once, ack or [], dict(errs)))
+    answer = web.ask(endpoint, SECONDS if at_once else LONGEST_WAIT, body, headers)
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        bearer.forget()
+    return answer
+
+
+class Poller:
+    """Polls one stream until it is stopped. What has come and is not recorded is kept, and comes again if lost."""
+
+    def __init__(self, desk: Desk, poll: Poll) -> None:
+        self._desk = desk
+        self._poll = poll
+        self._web = Web(desk.stream.ca_file)
+        self._bearer = Bearer(poll.bearer, self._web)
+        self._waiting: dict[str, str] = {}
+        self._taken: dict[str, Taken] = {}
+        self._last: frozenset[str] = frozenset()
+
+    def run(self, stop: threading.Event) -> None:
+        """Poll until `stop`, then acknowledge what is done."""
+        failures = 0
+        while not stop.is_set():
+            began = time.monotonic()
+            try:
+                more = self._round(stop)
+            except Away as error:
+                if not stop.is_set():
+                    self._desk.failed(error)
+                failures += 1
+                pause = min(LONGEST_PAUSE, 0.5 * 2 ** min(failures, 10))
+                stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 (to spread the tries, not to hide)
+                continue
+            failures = 0
+            self._desk.well()
+            if not more:
+                stop.wait(max(0.0, self._poll.interval_s - (time.monotonic() - began)))
+        if self._taken:
+            with suppress(Away):
+                self._ask(Web(self._desk.stream.ca_file), most=0, at_once=True)
+
+    def hang_up(self) -> None:
+        """End the question that is under way. From any thread."""
+        self._web.hang_up()
+
+    def _round(self, stop: threading.Event) -> bool:
+        """One question, and what it brings. Whether to ask again at once: something came that had not come before.
+
+        Nothing more is asked for while riskd has not recorded what came.
+        """
+        fresh = False
+        if not self._waiting:
+            answer = self._ask(self._web, most=MOST, at_once=False)
+            self._desk.heard()
+            came = islice(answer.sets.items(), MOST)
+            self._waiting = {jti: each if isinstance(each, str) else "" for jti, each in came}
+            fresh = not self._waiting.keys() <= self._last
+        self._take(stop)
+        return fresh
+
+    def _ask(self, web: Web, *, most: int, at_once: bool) -> _Sets:
+        """Ask, and acknowledge what was taken, which is done once there is an answer."""
+        errs = {jti: _Error(each.err, each.why) for jti, each in self._taken.items() if each.result == REFUSED}
+        ack = [jti for jti in self._taken if jti not in errs]
+        answer = ask(web, self._poll.endpoint, self._bearer, most=most, at_once=at_once, ack=ack, errs=errs)
+        if answer.status != HTTPStatus.OK:
+            raise Away(TRANSMITTER, f"it answers {answer.status}")
+        try:
+            found = decode(answer.body, _Sets)
+        except Unreadable:
+            raise Away(TRANSMITTER, "its answer is none of RFC 8936") from None
+        self._last = frozenset(self._taken)
+        self._taken = {}
+        return found
+
+    def _take(self, stop: threading.Event) -> None:
+        """Take what waits, as far as riskd is there. What lacks a key is left to come again, and holds nothing up."""
+        late: Away | None = None
+        while self._waiting and not stop.is_set():
+            jti, each = next(iter(self._waiting.items()))
+            try:
+                self._taken[jti] = self._desk.take(each, jti)
+            except Away as error:
+                if error.part != KEYS:
+                    raise
+                late = error
+            del self._waiting[jti]
+        if late is not None:
+            raise late

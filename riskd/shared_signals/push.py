@@ -1,0 +1,71 @@
+"""Takes tokens that transmitters push (RFC 8935): 202 once riskd has recorded one, nothing before."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Final
+
+from msgspec import Struct, json
+
+from riskd.listener import Reply, Request
+from riskd.shared_signals.bearer import secret
+from riskd.shared_signals.desk import Desk
+from riskd.shared_signals.intake import REFUSED
+from riskd.shared_signals.stream import Away, Push
+from riskd.shared_signals.token import TOKEN_BYTES
+
+PLACES: Final = 32
+"""Connections at a time."""
+SECONDS: Final = 15.0
+"""For a connection, once others wait."""
+BODY_BYTES: Final = TOKEN_BYTES
+RETRY_SECONDS: Final = 30
+"""After which a transmitter may push again what could not be taken."""
+_JSON: Final = "application/json"
+
+
+class _Error(Struct, frozen=True):
+    """RFC 8935, section 2.3."""
+
+    err: str
+    description: str
+
+
+class Pushes:
+    """What each path answers."""
+
+    def __init__(self, desks: Sequence[tuple[Desk, Push]]) -> None:
+        self._desks: Mapping[str, tuple[Desk, Push]] = {push.path: (desk, push) for desk, push in desks}
+
+    def reply(self, request: Request) -> Reply:
+        """To one request. For many threads."""
+        found = self._desks.get(request.path)
+        if found is None:
+            return Reply(HTTPStatus.NOT_FOUND, b"no stream comes here\n")
+        if request.method != "POST":
+            return Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"push by POST\n", headers={"Allow": "POST"})
+        desk, push = found
+        try:
+            right = secret(push.token_file).encode()
+        except (OSError, ValueError):
+            return self._later(desk, Away("caller", "the token file of the transmitter cannot be used"))
+        scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), right):
+            return Reply(HTTPStatus.UNAUTHORIZED, b"", headers={"WWW-Authenticate": "Bearer"})
+        try:
+            taken = desk.take(request.body.decode("ascii", "replace").strip())
+        except Away as error:
+            return self._later(desk, error)
+        desk.heard()
+        desk.well()
+        if taken.result == REFUSED:
+            told = json.encode(_Error(taken.err, taken.why))
+            return Reply(HTTPStatus.BAD_REQUEST, told, _JSON, {"Content-Language": "en"})
+        return Reply(HTTPStatus.ACCEPTED)
+
+    @staticmethod
+    def _later(desk: Desk, error: Away) -> Reply:
+        desk.failed(error)
+        return Reply(HTTPStatus.SERVICE_UNAVAILABLE, b"", headers={"Retry-After": str(RETRY_SECONDS)})

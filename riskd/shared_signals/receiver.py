@@ -1,0 +1,138 @@
+"""Runs every stream until it is stopped: a thread for each that is polled, a listener for those that are pushed."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+from typing import Final
+
+from msgspec import Struct
+
+from riskd.adapters.prometheus_page import ReadingsPage
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.listener import Listener, Reply, Request
+from riskd.shared_signals.counts import METRICS, Counts
+from riskd.shared_signals.desk import Desk
+from riskd.shared_signals.keys import Keys
+from riskd.shared_signals.poll import Poller
+from riskd.shared_signals.push import BODY_BYTES, PLACES, SECONDS, Pushes
+from riskd.shared_signals.stream import Poll, Push, Report, Stream
+from riskd.shared_signals.web import Web
+
+_LOG: Final = logging.getLogger("riskd.events")
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks whether every thread lives."""
+_PAGE_PLACES: Final = 4
+_PAGE_SECONDS: Final = 5.0
+
+
+class Address(Struct, frozen=True):
+    """Where to listen; port 0 is any that is free."""
+
+    host: str
+    port: int
+
+
+def certificate(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    """That which the listener shows, TLS 1.2 or newer; None without one. Raises InvalidSettings."""
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        name = "--certificate-key" if certificate else "--certificate"
+        raise InvalidSettings([Problem(name, "is missing", "give both --certificate and --certificate-key, or none")])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or "not PEM"
+        what = f"and its key {key} cannot be used: {str(why).lower().replace('_', ' ')}"
+        raise InvalidSettings([Problem(certificate, what, "PEM, a pair, no password on the key")]) from None
+    return context
+
+
+class Receiver:
+    """The streams of a file. `tell` is told what they say; see `Desk`."""
+
+    def __init__(self, streams: Sequence[Stream], tell: Callable[[Report], None]) -> None:
+        self.counts = Counts(streams)
+        desks = [Desk(each, Keys(each, Web(each.ca_file)), tell, self.counts) for each in streams]
+        self._pollers = [Poller(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Poll)]
+        self._pushed = [(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Push)]
+
+    def run(
+        self,
+        stop: threading.Event,
+        pushes: Address,
+        page: Address | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> bool:
+        """Receive until `stop`; what is under way is finished then. Whether it ended because of that: it also does
+        when a thread dies of a fault of ours, for whoever runs this to begin it again.
+
+        Raises InvalidSettings for an address in use.
+        """
+        with ExitStack() as open_:
+            if page is not None:
+                listener = self._page(page)
+                open_.enter_context(_served(listener, "page"))
+            if self._pushed:
+                listener = Listener(
+                    pushes.host,
+                    pushes.port,
+                    Pushes(self._pushed).reply,
+                    setting="--push-port",
+                    places=PLACES,
+                    seconds=SECONDS,
+                    body_bytes=BODY_BYTES,
+                    tls=tls,
+                )
+                open_.enter_context(_served(listener, "push"))
+            threads = [threading.Thread(target=poller.run, args=(stop,), name="poll") for poller in self._pollers]
+            for thread in threads:
+                thread.start()
+            streams = {"polled": len(self._pollers), "pushed": len(self._pushed)}
+            _LOG.info("receives", extra={"fields": streams})
+            while not stop.wait(_LOOK_SECONDS) and all(thread.is_alive() for thread in threads):
+                pass
+            asked = stop.is_set()
+            stop.set()
+            for poller in self._pollers:
+                poller.hang_up()
+            for thread in threads:
+                thread.join()
+        _LOG.log(logging.INFO if asked else logging.ERROR, "stopped", extra={"fields": {"asked": asked}})
+        return asked
+
+    def _page(self, at: Address) -> Listener:
+        page, lock = ReadingsPage(METRICS), threading.Lock()
+
+        def reply(request: Request) -> Reply:
+            if request.path == "/metrics":
+                with lock:
+                    content_type, body = page.render(request.headers.get("accept", ""), self.counts.readings())
+                return Reply(HTTPStatus.OK, body, content_type)
+            if request.path in ("/healthz", "/readyz"):
+                return Reply(HTTPStatus.OK, b"ok\n")
+            return Reply(HTTPStatus.NOT_FOUND, b"there is /metrics, /healthz and /readyz\n")
+
+        return Listener(at.host, at.port, reply, setting="--metrics-port", places=_PAGE_PLACES, seconds=_PAGE_SECONDS)
+
+
+@contextmanager
+def _served(listener: Listener, what: str) -> Iterator[None]:
+    """Serve on a thread; at the end let those who are connected have their answers."""
+    thread = threading.Thread(target=listener.serve_forever, args=(0.1,), name=what)
+    thread.start()
+    _LOG.info("listens", extra={"fields": {"for": what, "port": listener.server_port}})
+    try:
+        yield
+    finally:
+        listener.shutdown()
+        thread.join()
+        listener.finish()
+        listener.server_close()

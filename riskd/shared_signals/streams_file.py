@@ -1,0 +1,218 @@
+"""Reads the streams file: YAML, an entry for each stream. Every mistake is told at once, with its line and column."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from riskd.adapters.policy_file.document import LARGEST, MISTAKES, Document, Node
+from riskd.core.attempt import DOMAINS
+from riskd.core.errors import InvalidFile
+from riskd.shared_signals.bearer import secret
+from riskd.shared_signals.stream import FORMATS, Credentials, Poll, Push, Stream, SubjectRule
+from riskd.shared_signals.web import unfit
+
+STREAM_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "file": (("streams",), ()),
+    "stream": (
+        ("issuer", "audience", "domain", "subject"),
+        ("jwks_uri", "ca_file", "tenant", "critical_subject_members", "poll", "push"),
+    ),
+    "subject": (("format",), ("member", "issuers")),
+    "poll": (("endpoint",), ("token_file", "oauth", "interval")),
+    "oauth": (("token_endpoint", "client_id", "secret_file"), ("scope",)),
+    "push": (("path", "token_file"), ()),
+}
+"""Required and optional keys of each kind of mapping."""
+STREAM_MISTAKES: Final = {
+    "empty": "holds no streams",
+    "bad_url": "{what} {why}",
+    "no_authority": "ca_file {file} {why}",
+    "no_token": "the token file {file} {why}",
+    "one_delivery": "stream {name} needs a way in which events come",
+    "one_bearer": "poll needs a token to show",
+    "same_path": "the path is that of stream {other}, too",
+    "issuers_of_nobody": "issuers are of identifiers of the format iss_sub",
+}
+"""Mistakes that a streams file can hold besides those of any riskd YAML file, and how they are worded."""
+MOST_STREAMS: Final = 64
+SHORTEST, LONGEST = 1, 600
+"""Bounds of a poll's interval, seconds."""
+DEFAULT_INTERVAL: Final = 10
+_NAME: Final = r"[a-z0-9][a-z0-9_.-]{0,62}"
+_MEMBER: Final = r"[A-Za-z0-9_-]{1,64}"
+_TEXT: Final = r"[^\s\x00-\x1f]{1,256}"
+_PATH: Final = r"/[A-Za-z0-9/_.~-]{1,200}"
+
+
+class InvalidStreams(InvalidFile):
+    """A streams file with mistakes; all of them are listed."""
+
+
+def read_streams(path: Path) -> list[Stream]:
+    """Every stream of the file. Token files are looked into; nothing is fetched. Raises InvalidStreams."""
+    wording = {**MISTAKES, **STREAM_MISTAKES}
+    document = Document(str(path), "", wording)
+    try:
+        with path.open("rb") as file:
+            document = Document(str(path), file.read(LARGEST + 1).decode("utf-8"), wording)
+        streams = _StreamReader(document, path.parent).streams()
+    except OSError as error:
+        document.note("unreadable", 0, 0, why=error.strerror or str(error))
+    except UnicodeDecodeError as error:
+        document.note("unreadable", 0, 0, why=f"byte {error.start} is not UTF-8")
+    else:
+        if not document.problems:
+            return streams
+    raise InvalidStreams(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
+
+
+class _StreamReader:
+    def __init__(self, document: Document, beside: Path) -> None:
+        self.document = document
+        self._beside = beside
+        self._paths: dict[str, str] = {}
+
+    def streams(self) -> list[Stream]:
+        """Those that could be read; not all of them where there are problems."""
+        document = self.document
+        top = self._fields(document.root(), "file", "the file")
+        entries = document.entries(top.get("streams"), "streams")
+        if "streams" in top and not entries and not document.problems:
+            document.wrong(top["streams"], "empty", "write one: docs/shared-signals.md")
+        if len(entries) > MOST_STREAMS:
+            document.wrong(top["streams"], "too_many", limit=MOST_STREAMS, what="streams")
+        found = []
+        for name, key_node, node in entries:
+            document.text(key_node, "the name of a stream", _NAME, "letters in lower case, digits and -_.")
+            stream = self._stream(name, key_node, node)
+            if stream is not None:
+                found.append(stream)
+        return found
+
+    def _fields(self, node: Node | None, kind: str, what: str) -> dict[str, Node]:
+        return self.document.fields(node, what, *STREAM_KEYS[kind])
+
+    def _stream(self, name: str, key_node: Node, node: Node) -> Stream | None:
+        document = self.document
+        fields = self._fields(node, "stream", f"stream {name}")
+        issuer = self._url(fields.get("issuer"), "issuer")
+        audience = document.text(fields.get("audience"), "audience", _TEXT, "text without spaces, 256 characters")
+        domain = document.choice(fields.get("domain"), "domain", DOMAINS)
+        subject = self._subject(fields.get("subject"), issuer or "")
+        delivery = self._delivery(name, key_node, fields)
+        critical = document.texts(
+            fields.get("critical_subject_members"), "critical_subject_members", _MEMBER, "the name of a member"
+        )
+        jwks_uri = self._url(fields.get("jwks_uri"), "jwks_uri")
+        authority = self._authority(fields.get("ca_file"))
+        tenant = document.text(fields.get("tenant"), "tenant", r".{0,64}", "at most 64 characters")
+        if issuer is None or audience is None or domain is None or subject is None or delivery is None:
+            return None
+        return Stream(
+            name=name,
+            issuer=issuer,
+            audience=audience,
+            jwks_uri=jwks_uri or "",
+            domain=domain,
+            tenant=tenant or "",
+            subject=subject,
+            critical=critical,
+            delivery=delivery,
+            ca_file=authority or "",
+        )
+
+    def _subject(self, node: Node | None, issuer: str) -> SubjectRule | None:
+        document = self.document
+        fields = self._fields(node, "subject", "subject")
+        form = document.choice(fields.get("format"), "format", tuple(FORMATS))
+        member = document.text(fields.get("member"), "member", _MEMBER, "the name of a member")
+        issuers = document.texts(fields.get("issuers"), "issuers", _TEXT, "an issuer")
+        if "issuers" in fields and form not in (None, "iss_sub"):
+            document.wrong(fields["issuers"], "issuers_of_nobody", "remove it")
+        return None if form is None else SubjectRule(form, member or "user", issuers or (issuer,))
+
+    def _delivery(self, name: str, key_node: Node, fields: Mapping[str, Node]) -> Poll | Push | None:
+        document = self.document
+        if ("poll" in fields) == ("push" in fields):
+            document.wrong(key_node, "one_delivery", "give poll or push, and not both", name=name)
+        poll, push = fields.get("poll"), fields.get("push")
+        if poll is not None:
+            within = self._fields(poll, "poll", "poll")
+            endpoint = self._url(within.get("endpoint"), "endpoint")
+            interval = document.seconds(within.get("interval"), "interval")
+            if interval is not None and not SHORTEST <= interval <= LONGEST:
+                document.wrong(within["interval"], "out_of_range", what="interval", low=SHORTEST, high=LONGEST)
+            bearer = self._bearer(poll, within)
+            if endpoint is not None and bearer is not None:
+                return Poll(endpoint, bearer, interval or DEFAULT_INTERVAL)
+        if push is not None:
+            within = self._fields(push, "push", "push")
+            path = document.text(within.get("path"), "path", _PATH, "a path such as /okta")
+            file = self._token(within.get("token_file"))
+            if path is not None and self._paths.setdefault(path, name) != name:
+                document.wrong(within["path"], "same_path", "choose another", other=self._paths[path])
+            if path is not None and file is not None:
+                return Push(path, file)
+        return None
+
+    def _bearer(self, node: Node, within: Mapping[str, Node]) -> str | Credentials | None:
+        document = self.document
+        if ("token_file" in within) == ("oauth" in within):
+            document.wrong(node, "one_bearer", "give token_file or oauth, and not both")
+        if "oauth" not in within:
+            return self._token(within.get("token_file"))
+        fields = self._fields(within["oauth"], "oauth", "oauth")
+        endpoint = self._url(fields.get("token_endpoint"), "token_endpoint")
+        client = document.text(fields.get("client_id"), "client_id", _TEXT, "text without spaces, 256 characters")
+        scope = document.text(fields.get("scope"), "scope", r"[!-~ ]{1,256}", "scopes of OAuth")
+        file = self._token(fields.get("secret_file"), "secret_file")
+        if endpoint is None or client is None or file is None:
+            return None
+        return Credentials(endpoint, client, file, scope or "")
+
+    def _url(self, node: Node | None, what: str) -> str | None:
+        url = self.document.text(node, what, _TEXT, "a URL")
+        if node is None or url is None:
+            return None
+        if why := unfit(url):
+            self.document.wrong(node, "bad_url", "write https://HOST/PATH", what=what, why=why)
+            return None
+        return url
+
+    def _token(self, node: Node | None, what: str = "token_file") -> str | None:
+        """A file that holds a token; its path is from where the streams file lies."""
+        name = self.document.text(node, what, r"(?s).{1,1000}", "a path")
+        if node is None or name is None:
+            return None
+        file = str(self._beside / name)
+        try:
+            secret(file)
+        except OSError as error:
+            self._no_token(node, name, f"cannot be read: {error.strerror}")
+        except ValueError as error:
+            self._no_token(node, name, str(error))
+        else:
+            return file
+        return None
+
+    def _authority(self, node: Node | None) -> str | None:
+        """A file of authorities, likewise."""
+        name = self.document.text(node, "ca_file", r"(?s).{1,1000}", "a path")
+        if node is None or name is None:
+            return None
+        file = str(self._beside / name)
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as error:
+            # Of a file that is there, OpenSSL tells no more than that it holds none.
+            none = isinstance(error, ssl.SSLError)
+            why = "holds no certificate, PEM" if none else f"cannot be read: {error.strerror}"
+            self.document.wrong(node, "no_authority", "name the authority of its certificate", file=name, why=why)
+            return None
+        return file
+
+    def _no_token(self, node: Node, name: str, why: str) -> None:
+        self.document.wrong(node, "no_token", "put the token alone into it", file=name, why=why)

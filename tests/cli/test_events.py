@@ -1,0 +1,274 @@
+"""`riskd events`: what it says of a streams file and of a token, and that the receiver survives being killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from riskd._proto.riskd.v1 import attempt_pb2
+from riskd.cli.main import main
+from tests.e2e.service import eventually
+from tests.security.authority import Authority
+from tests.shared_signals.process import receiving
+from tests.shared_signals.service import Service, listening
+from tests.shared_signals.transmitter import (
+    BEARER,
+    CAEP,
+    RISC,
+    Transmitter,
+    bearer_file,
+    claims,
+    rsa_key,
+    sign,
+    transmitting,
+)
+
+STREAMS = """\
+streams:
+  idp:
+    issuer: {issuer}
+    audience: https://riskd.example.com
+    domain: workforce
+    tenant: acme
+    subject: {{format: email}}
+    poll: {{endpoint: {issuer}/poll, token_file: stream.token, interval: 1s}}
+  pushed:
+    issuer: {issuer}
+    audience: https://riskd.example.com
+    domain: customer
+    subject: {{format: email}}
+    push: {{path: /idp, token_file: stream.token}}
+"""
+
+
+@pytest.fixture
+def transmitter() -> Iterator[Transmitter]:
+    with transmitting() as found:
+        yield found
+
+
+@pytest.fixture
+def streams(transmitter: Transmitter, tmp_path: Path) -> str:
+    """A file of two streams of this transmitter."""
+    bearer_file(tmp_path)
+    file = tmp_path / "streams.yaml"
+    file.write_text(STREAMS.format(issuer=transmitter.issuer), encoding="utf-8")
+    return str(file)
+
+
+def test_check_says_who_answers(transmitter: Transmitter, streams: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of each stream; no event is taken from a transmitter that is asked."""
+    transmitter.queue()
+    assert main(["events", "check", "--streams", streams]) == 0
+    told = capsys.readouterr().out
+    assert "1 key" in told
+    assert "waits for events at /idp" in told
+    assert len(transmitter.waiting) == 1
+    transmitter.instead["/keys"] = lambda handler: handler.send_error(503)
+    assert main(["events", "check", "--streams", streams, "--json"]) == 1
+    (idp, pushed) = json.loads(capsys.readouterr().out)
+    assert (idp["stream"], idp["answers"], idp["delivery"]) == ("idp", False, "the endpoint answers")
+    assert "503" in pushed["keys"]
+
+
+def test_check_tells_every_mistake(streams: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its line and column; and nobody is asked."""
+    file = Path(streams)
+    file.write_text(file.read_text().replace("workforce", "staff").replace("/idp", "idp"), encoding="utf-8")
+    assert main(["events", "check", "--streams", streams]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"riskd: {streams}:5:13: unknown domain 'staff' (known: customer, workforce, machine)",
+        f"riskd: {streams}:14:18: path 'idp' is not a path such as /okta",
+    ]
+
+
+def test_check_says_what_token_is_refused(
+    transmitter: Transmitter, streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A transmitter that does not know the receiver."""
+    bearer_file(tmp_path, "another")
+    assert main(["events", "check", "--streams", streams]) == 1
+    assert "the endpoint answers 401" in capsys.readouterr().out
+
+
+def test_decode_says_what_would_be_told(
+    transmitter: Transmitter, streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And tells nobody."""
+    file = tmp_path / "token"
+    told = claims(transmitter.issuer, RISC + "credential-compromise", {"credential_type": "password"}, jti="t-1")
+    file.write_text(sign(told), encoding="ascii")
+    arguments = ["events", "decode", "--streams", streams, "--stream", "idp", str(file)]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    for each in ("credential-compromise", "recorded", "alex@example.com", "workforce", "acme", "password"):
+        assert each in shown
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["jti"], found["report"]["kind"]) == ("t-1", "credential_compromise")
+
+
+def test_decode_says_why_not(
+    transmitter: Transmitter, streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its exit code, too: 1 for a token that is refused, 3 where nobody can tell, 2 for what was asked wrongly."""
+    file = tmp_path / "token"
+    file.write_text(sign(claims(transmitter.issuer), rsa_key(1)), encoding="ascii")
+    arguments = ["events", "decode", "--streams", streams, str(file)]
+    assert main(arguments) == 2
+    assert "idp, pushed" in capsys.readouterr().err
+    assert main([*arguments, "--stream", "idp"]) == 1
+    assert "authentication_failed" in capsys.readouterr().out
+    transmitter.instead["/keys"] = lambda handler: handler.send_error(503)
+    assert main([*arguments, "--stream", "idp"]) == 3
+    assert "503" in capsys.readouterr().err
+    file.write_text("\n")
+    assert main([*arguments, "--stream", "idp"]) == 2
+
+
+def test_a_receiver_that_is_killed_loses_nothing_and_doubles_nothing(transmitter: Transmitter, streams: str) -> None:
+    """Whenever it is killed: in the middle of telling, it tells again, and riskd counts a repeat once."""
+    sent = [transmitter.queue(sub_id={"format": "email", "email": f"u{number}@example.com"}) for number in range(5)]
+    with listening(Service()) as service:
+        service.slow = 0.2
+        with receiving(streams, service.address) as (process, _):
+            assert service.begun.wait(20)
+            process.kill()
+            process.wait()
+        assert transmitter.acknowledged == []
+        service.slow = 0.0
+        with receiving(streams, service.address):
+            eventually(lambda: transmitter.acknowledged == sent)
+        assert set(service.subjects) == {f"u{number}@example.com" for number in range(5)}
+        repeats = {each.SerializeToString(deterministic=True) for each in service.told}
+        assert len(repeats) == 5
+
+
+def test_a_receiver_that_is_stopped_ends_well(transmitter: Transmitter, streams: str) -> None:
+    """SIGTERM: what is recorded is acknowledged, and nothing else is said on the way out."""
+    sent = transmitter.queue()
+    with listening(Service()) as service, receiving(streams, service.address) as (process, ports):
+        eventually(lambda: bool(service.told))
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{ports['push']}/idp",
+            sign(claims(transmitter.issuer)).encode(),
+            {"Authorization": f"Bearer {BEARER}"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 202
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert set(transmitter.acknowledged) == {sent}
+        polled, pushed = service.told
+        assert (polled.tenant, polled.domain) == ("acme", attempt_pb2.IDENTITY_DOMAIN_WORKFORCE)
+        assert polled.risk_level_change.current_level == attempt_pb2.RISK_LEVEL_HIGH
+        assert polled.issuer == transmitter.issuer
+        assert (pushed.tenant, pushed.domain) == ("", attempt_pb2.IDENTITY_DOMAIN_CUSTOMER)
+
+
+def test_the_service_may_go_and_come(transmitter: Transmitter, streams: str) -> None:
+    """Events that come while it is away are told soon after it is back."""
+    service = Service()
+    with listening(service):
+        port = int(service.address.rpartition(":")[2])
+    first = transmitter.queue()
+    with receiving(streams, service.address):
+        eventually(lambda: len(transmitter.questions) == 1)
+        with listening(service, port):
+            eventually(lambda: first in transmitter.acknowledged)
+        second = transmitter.queue()
+        eventually(lambda: second not in transmitter.acknowledged and len(transmitter.questions) > 1)
+        with listening(service, port):
+            eventually(lambda: second in transmitter.acknowledged)
+    assert len(service.told) == 2
+
+
+def test_the_caller_s_token_is_shown(transmitter: Transmitter, streams: str, tmp_path: Path) -> None:
+    """As other clients of the command line show it."""
+    transmitter.queue(CAEP + "credential-change", {"credential_type": "password", "change_type": "update"})
+    file = tmp_path / "caller.token"
+    file.write_text("a-caller\n", encoding="ascii")
+    with listening(Service()) as service, receiving(streams, service.address, "--token-file", str(file)):
+        eventually(lambda: bool(service.told))
+        assert service.metadata[0]["authorization"] == "Bearer a-caller"
+        assert service.told[0].credential_change.credential_type == "password"
+
+
+@pytest.mark.parametrize(
+    ("code", "part", "refused"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "riskd", False),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "riskd", False),
+        (grpc.StatusCode.UNIMPLEMENTED, "riskd", False),
+        (grpc.StatusCode.INTERNAL, "riskd", False),
+        (grpc.StatusCode.PERMISSION_DENIED, "caller", False),
+        (grpc.StatusCode.UNAUTHENTICATED, "caller", False),
+        (grpc.StatusCode.INVALID_ARGUMENT, "", True),
+    ],
+    ids=lambda each: getattr(each, "name", None),
+)
+def test_only_what_riskd_never_takes_is_refused(
+    transmitter: Transmitter, streams: str, code: grpc.StatusCode, part: str, refused: bool
+) -> None:
+    """All else comes again, and operators see whose fault it is; no line quotes what the service said."""
+    sent = transmitter.queue()
+    with listening(Service()) as service:
+        service.fails = code
+        with receiving(streams, service.address) as (process, ports):
+            if refused:
+                eventually(lambda: list(transmitter.refused) == [sent])
+            else:
+                eventually(lambda: service.calls > 1)
+                with urllib.request.urlopen(f"http://127.0.0.1:{ports['page']}/metrics", timeout=5) as page:
+                    assert f'riskd_events_failures_total{{part="{part}",stream="idp"}}' in page.read().decode()
+                assert (transmitter.acknowledged, transmitter.refused) == ([], {})
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=10)
+        assert "alex" not in told
+
+
+def test_a_receiver_may_speak_tls(transmitter: Transmitter, streams: str, tmp_path: Path) -> None:
+    """With a certificate of its own, where no ingress ends TLS; and plaintext is then refused."""
+    certificate, key = Authority().issue("riskd", hosts=["127.0.0.1"]).put(tmp_path, "push")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    more = ("--certificate", certificate, "--certificate-key", key)
+    with listening(Service()) as service, receiving(streams, service.address, *more) as (_, ports):
+        address = f"127.0.0.1:{ports['push']}/idp"
+        body, shown = sign(claims(transmitter.issuer)).encode(), {"Authorization": f"Bearer {BEARER}"}
+        request = urllib.request.Request(f"https://{address}", body, shown)
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            assert answer.status == 202
+        with pytest.raises((urllib.error.URLError, OSError)):
+            urllib.request.urlopen(urllib.request.Request(f"http://{address}", body, shown), timeout=10)
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            assert answer.status == 202
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--certificate", "none.pem"], "--certificate-key: is missing"),
+        (
+            ["--certificate", "none.pem", "--certificate-key", "none.key"],
+            "none.pem: and its key none.key cannot be used",
+        ),
+        (["--push-host", "0.0.0.0"], "--push-host: 0.0.0.0 would take tokens in plaintext"),
+        (["--token-file", "none"], "none: cannot be read"),
+        (["--target", "nowhere"], "--target: 'nowhere' is not HOST:PORT"),
+    ],
+)
+def test_flags_that_cannot_be_used_are_refused(
+    streams: str, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is received."""
+    assert main(["events", "receive", "--streams", streams, *flags]) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""docs/shared-signals.md says what the receiver does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from riskd.shared_signals import desk, receiver, stream
+from riskd.shared_signals.counts import METRICS
+from riskd.shared_signals.intake import NOT_USED
+from riskd.shared_signals.meaning import EVENTS, SSF
+from riskd.shared_signals.stream import FORMATS
+from riskd.shared_signals.streams_file import STREAM_KEYS, read_streams
+from riskd.shared_signals.token import ALGORITHMS
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = (ROOT / "docs" / "shared-signals.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """What is below a heading."""
+    return PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_streams_of_the_page_are_read(tmp_path: Path) -> None:
+    """Without a mistake: one is pushed, one is polled."""
+    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    for file in re.findall(r"(?:token|secret)_file: (\S+)", block):
+        (tmp_path / file).write_text("a-token")
+    file = tmp_path / "streams.yaml"
+    file.write_text(block, encoding="utf-8")
+    assert [each.name for each in read_streams(file)] == ["okta", "keycloak"]
+
+
+def test_the_page_names_every_key_and_format() -> None:
+    """Of a stream, of its subject and of its delivery."""
+    told = section("What a stream says")
+    keys = {key for kind, both in STREAM_KEYS.items() if kind != "file" for key in (*both[0], *both[1])}
+    words = {word for code in re.findall(r"`([^`]+)`", told) for word in re.split(r"[. ]", code)}
+    assert keys <= words
+    assert FORMATS.keys() <= words
+
+
+def test_the_page_lists_every_event() -> None:
+    """Those that are told, as what, and those of the stream."""
+    told = section("What is heard")
+    rows = re.findall(r"^\| (CAEP|RISC) `([\w-]+)`.* \| `(\w+)` \|", told, re.MULTILINE)
+    of_subjects = {uri: name for uri, name in EVENTS.items() if not uri.startswith(SSF)}
+    assert {f"{stream_of}/event-type/{name}" for stream_of, name, _ in rows} == {
+        f"{uri.split('/')[4].upper()}/event-type/{name}" for uri, name in of_subjects.items()
+    }
+    assert [name.replace("-", "_") for _, name, _ in rows] == [kind for *_, kind in rows]
+    assert all(f"`{name}`" in told for uri, name in EVENTS.items() if uri.startswith(SSF))
+    assert f"`{NOT_USED}`" in told
+
+
+def test_the_page_says_what_is_verified() -> None:
+    """Every algorithm, and every code by which a token may be refused."""
+    told = section("What is verified")
+    codes = {value for name, value in vars(stream).items() if name.startswith(("INVALID_", "AUTHENTICATION_"))}
+    assert [word for word in (*ALGORITHMS, *codes) if f"`{word}`" not in told] == []
+
+
+def test_the_page_lists_what_is_logged_and_counted() -> None:
+    """Every event of the log, and every metric."""
+    told = section("What an operator sees")
+    logged = set()
+    for module in (desk, receiver):
+        text = Path(str(module.__file__)).read_text(encoding="utf-8")
+        logged |= set(re.findall(r"_LOG\.\w+\((?:[^\"()]|\([^)]*\))*\"(\w+)\"", text))
+    assert len(logged) > 5
+    assert [name for name in (*logged, *(metric.name for metric in METRICS)) if f"`{name}`" not in told] == []

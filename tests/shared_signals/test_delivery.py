@@ -1,0 +1,512 @@
+"""Nothing is acknowledged before riskd has it, nothing is lost, and no stream holds up another."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.shared_signals import poll, receiver
+from riskd.shared_signals.push import BODY_BYTES, PLACES
+from riskd.shared_signals.receiver import Address, Receiver
+from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Report, Stream
+from tests.e2e.service import eventually
+from tests.shared_signals.transmitter import (
+    ALEX,
+    BEARER,
+    CAEP,
+    HIGH,
+    SSF,
+    Transmitter,
+    bearer_file,
+    claims,
+    jwk,
+    rsa_key,
+    sign,
+    stream,
+    transmitting,
+)
+
+
+class Riskd:
+    """What is told. `away`: it is not there, and says so; `refuses`: it takes none of it."""
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+        self.away = False
+        self.refuses = False
+        self.tries = 0
+
+    def __call__(self, report: Report) -> None:
+        self.tries += 1
+        if self.away:
+            raise Away("riskd", "it answers UNAVAILABLE")
+        if self.refuses:
+            raise Refused(INVALID_REQUEST, "the service refuses the event: subject")
+        self.reports.append(report)
+
+
+@pytest.fixture
+def riskd() -> Riskd:
+    return Riskd()
+
+
+@pytest.fixture
+def transmitter() -> Iterator[Transmitter]:
+    with transmitting() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries follow each other soon."""
+    monkeypatch.setattr(poll, "LONGEST_PAUSE", 0.1)
+
+
+def polled(transmitter: Transmitter, folder: Path, interval: int = 1) -> Stream:
+    return stream(transmitter.issuer, Poll(transmitter.endpoint, bearer_file(folder), interval))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Running(Address, frozen=True):
+    """Where a receiver listens that runs."""
+
+    page: int
+
+    def push(
+        self, body: str | bytes, bearer: str = BEARER, path: str = "/idp", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        shown = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/secevent+jwt", **headers}
+        connection.request("POST", path, body, shown)
+        answer = connection.getresponse()
+        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        connection.close()
+        return found
+
+    def metrics(self) -> str:
+        """The page."""
+        with urlopen(f"http://127.0.0.1:{self.page}/metrics", timeout=5) as answer:
+            found: bytes = answer.read()
+            return found.decode()
+
+
+@contextmanager
+def receiving(riskd: Riskd, *streams: Stream) -> Iterator[Running]:
+    """A receiver that runs, and is stopped in time."""
+    stop, port, page = threading.Event(), free_port(), free_port()
+    listening = Receiver(streams, riskd).run
+    thread = threading.Thread(target=listening, args=(stop, Address("127.0.0.1", port), Address("127.0.0.1", page)))
+    thread.start()
+    try:
+        waits = any(isinstance(each.delivery, Push) for each in streams)
+        eventually(lambda: listens(page) and (listens(port) or not waits))
+        yield Running("127.0.0.1", port, page)
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def subjects(riskd: Riskd) -> list[str]:
+    return [report.subject for report in riskd.reports]
+
+
+def alias(number: int) -> dict[str, str]:
+    return {"format": "email", "email": f"u{number}@example.com"}
+
+
+def test_a_poll_tells_and_then_acknowledges(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """Each once, in the order in which they came; the transmitter then has none left."""
+    sent = [transmitter.queue(sub_id=alias(number)) for number in range(100)]
+    with receiving(riskd, polled(transmitter, tmp_path)):
+        eventually(lambda: transmitter.acknowledged == sent)
+    assert subjects(riskd) == [f"u{number}@example.com" for number in range(100)]
+    assert riskd.reports[0].level == "HIGH"
+    assert transmitter.waiting == {}
+
+
+def test_nothing_is_acknowledged_while_riskd_is_away(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """Nor asked for; and all is told once it is back."""
+    riskd.away = True
+    sent = [transmitter.queue(sub_id=alias(number)) for number in range(3)]
+    with receiving(riskd, polled(transmitter, tmp_path)) as running:
+        eventually(lambda: riskd.tries > 3)
+        assert len(transmitter.questions) == 1
+        assert transmitter.acknowledged == []
+        assert 'riskd_events_failures_total{part="riskd",stream="idp"}' in running.metrics()
+        riskd.away = False
+        eventually(lambda: transmitter.acknowledged == sent)
+    assert subjects(riskd) == [f"u{number}@example.com" for number in range(3)]
+
+
+def test_a_receiver_that_dies_loses_nothing(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """What was not recorded comes to the next one."""
+    riskd.away = True
+    sent = transmitter.queue()
+    with receiving(riskd, polled(transmitter, tmp_path)):
+        eventually(lambda: riskd.tries > 0)
+    assert transmitter.acknowledged == []
+    riskd.away = False
+    with receiving(riskd, polled(transmitter, tmp_path)):
+        eventually(lambda: transmitter.acknowledged == [sent])
+    assert subjects(riskd) == ["alex@example.com"]
+
+
+def test_a_stop_acknowledges_what_is_recorded(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """So that it does not come again to the next receiver."""
+    recorded = threading.Event()
+
+    def tell(report: Report) -> None:
+        riskd(report)
+        recorded.set()
+        time.sleep(0.3)
+
+    sent = transmitter.queue()
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=Receiver([polled(transmitter, tmp_path, 60)], tell).run, args=(stop, Address("127.0.0.1", 0))
+    )
+    thread.start()
+    assert recorded.wait(10)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert set(transmitter.acknowledged) == {sent}
+
+
+def test_a_stop_does_not_wait_for_a_transmitter(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """However long it holds the question."""
+    transmitter.hold = 30
+    with receiving(riskd, polled(transmitter, tmp_path)):
+        eventually(lambda: len(transmitter.questions) == 1)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 5
+
+
+def test_what_can_never_be_taken_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """By its code, once, so that the transmitter does not send it again; what is good goes on, and a token by a key
+    that may yet be fetched comes again."""
+    issuer = transmitter.issuer
+    transmitter.put("forged", sign(claims(issuer, jti="forged"), rsa_key(1)))
+    transmitter.put("renamed", sign(claims(issuer, jti="another")))
+    transmitter.put("garbage", "garbage")
+    transmitter.put("other", sign(claims("https://other.example.com", jti="other")))
+    transmitter.put("unknown", sign(claims(issuer, jti="unknown"), kid="other"))
+    good = transmitter.queue()
+    with receiving(riskd, polled(transmitter, tmp_path)):
+        eventually(lambda: transmitter.acknowledged == [good] and len(transmitter.refused) == 4)
+    assert {jti: each["err"] for jti, each in transmitter.refused.items()} == {
+        "forged": "authentication_failed",
+        "renamed": "invalid_request",
+        "garbage": "invalid_request",
+        "other": "invalid_issuer",
+    }
+    assert list(transmitter.waiting) == ["unknown"]
+    assert all(each["description"] for each in transmitter.refused.values())
+    assert subjects(riskd) == ["alex@example.com"]
+
+
+def test_what_riskd_never_takes_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """It would come for ever."""
+    riskd.refuses = True
+    sent = transmitter.queue()
+    with receiving(riskd, polled(transmitter, tmp_path)):
+        eventually(lambda: list(transmitter.refused) == [sent])
+    assert transmitter.refused[sent]["err"] == "invalid_request"
+
+
+def test_what_is_of_no_use_is_acknowledged(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counted, and not told; an event of the stream itself is told in the log."""
+    sent = [
+        transmitter.queue(CAEP + "session-revoked", {}),
+        transmitter.queue("https://example.com/ours", {}),
+        transmitter.queue(content={**HIGH, "principal": "DEVICE"}),
+        transmitter.queue(SSF + "verification", {"state": "abc"}, sub_id={"format": "opaque", "id": "s"}),
+        transmitter.queue(SSF + "stream-updated", {"status": "paused"}, sub_id={"format": "opaque", "id": "s"}),
+    ]
+    with caplog.at_level(logging.INFO), receiving(riskd, polled(transmitter, tmp_path)) as running:
+        eventually(lambda: transmitter.acknowledged == sent)
+        page = running.metrics()
+    assert riskd.tries == 0
+    assert 'riskd_events_received_total{event="other",result="not_used",stream="idp"} 2.0' in page
+    assert 'riskd_events_received_total{event="risk-level-change",result="not_used",stream="idp"} 1.0' in page
+    assert 'riskd_events_received_total{event="verification",result="of_the_stream",stream="idp"} 1.0' in page
+    told = [each for each in caplog.records if each.message == "stream_told_of_itself"]
+    assert [(each.levelname, vars(each)["fields"]["status"]) for each in told] == [
+        ("INFO", "verified"),
+        ("WARNING", "paused"),
+    ]
+
+
+def test_a_token_waits_for_its_key(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """While the keys cannot be had it is neither refused nor acknowledged, and comes again."""
+    transmitter.keys = []
+    sent = transmitter.queue()
+    with receiving(riskd, polled(transmitter, tmp_path)):
+        eventually(lambda: len(transmitter.questions) > 2)
+    assert (transmitter.acknowledged, transmitter.refused) == ([], {})
+    transmitter.keys = [jwk(rsa_key(), "one")]
+    with receiving(riskd, polled(transmitter, tmp_path)):
+        eventually(lambda: transmitter.acknowledged == [sent])
+
+
+def by_oauth(transmitter: Transmitter, folder: Path, secret: str = "a-secret") -> Stream:
+    credentials = Credentials(f"{transmitter.issuer}/token", "riskd/1", bearer_file(folder, secret), "ssf.read")
+    return stream(transmitter.issuer, Poll(transmitter.endpoint, credentials, 1))
+
+
+def test_a_token_is_asked_for_once(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """It serves for most of its life, and another is asked for when the transmitter takes it no more."""
+    transmitter.bearer = "another"
+    with receiving(riskd, by_oauth(transmitter, tmp_path)):
+        eventually(lambda: len(transmitter.questions) > 2)
+        assert transmitter.asked.count("/token") == 1
+        transmitter.bearer = "revoked"
+        sent = transmitter.queue()
+        eventually(lambda: sent in transmitter.acknowledged)
+        assert transmitter.asked.count("/token") == 2
+
+
+def test_a_token_that_runs_out_is_renewed_before(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """So that no question is refused for it."""
+    transmitter.lifetime, transmitter.hold = 2, 0
+    with receiving(riskd, by_oauth(transmitter, tmp_path)) as running:
+        eventually(lambda: transmitter.asked.count("/token") > 2)
+        assert 'part="transmitter"' not in running.metrics()
+
+
+def test_no_token_is_no_answer(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """A secret that is wrong is the transmitter's no; it is asked again, and nothing else is."""
+    with receiving(riskd, by_oauth(transmitter, tmp_path, "another")) as running:
+        eventually(lambda: 'riskd_events_failures_total{part="transmitter",stream="idp"}' in running.metrics())
+    assert transmitter.questions == []
+
+
+def hang(handler: BaseHTTPRequestHandler) -> None:
+    time.sleep(5)
+
+
+def flood(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n" + b'{"sets": {' + b" " * (5 << 20))
+
+
+def redirect(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 307 Temporary\r\nLocation: /keys\r\nContent-Length: 0\r\n\r\n")
+
+
+def nonsense(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"sets": [1]}')
+
+
+def refuse(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize("answer", [hang, flood, redirect, nonsense, refuse], ids=lambda each: each.__name__)
+def test_a_bad_transmitter_holds_up_nobody_else(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, answer: Callable[[BaseHTTPRequestHandler], None]
+) -> None:
+    """Whatever it does: another stream is heard, and it is asked again, but not all the time."""
+    with transmitting() as bad:
+        bad.instead["/poll"] = answer
+        sent = transmitter.queue()
+        other = replace(polled(bad, tmp_path), name="bad")
+        with receiving(riskd, other, polled(transmitter, tmp_path)) as running:
+            eventually(lambda: transmitter.acknowledged == [sent])
+            if answer is not hang:
+                eventually(lambda: 'stream="bad"} ' in running.metrics().split("failures_total{")[-1])
+        assert bad.asked.count("/poll") < 200
+
+
+def test_a_transmitter_that_forgets_is_not_asked_all_the_time(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path
+) -> None:
+    """What was acknowledged comes again, and more is said to wait: it is asked once in an interval."""
+    told = claims(transmitter.issuer)
+    body = json.dumps({"sets": {str(told["jti"]): sign(told)}, "moreAvailable": True}).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+
+    def again(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(head + body)
+
+    transmitter.instead["/poll"] = again
+    with receiving(riskd, polled(transmitter, tmp_path, 60)):
+        eventually(lambda: len(riskd.reports) == 2)
+        time.sleep(0.3)
+    assert len(riskd.reports) == 2
+
+
+def test_a_mishap_is_told_once(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When it begins, and when it is over; each time is counted."""
+    riskd.away = True
+    transmitter.queue()
+    with caplog.at_level(logging.INFO), receiving(riskd, polled(transmitter, tmp_path)):
+        eventually(lambda: riskd.tries > 5)
+        riskd.away = False
+        eventually(lambda: len(transmitter.acknowledged) == 1)
+    told = [each.message for each in caplog.records if each.message.startswith("stream_")]
+    assert told == ["stream_fails", "stream_is_back"]
+    assert "alex" not in caplog.text
+
+
+def pushed(transmitter: Transmitter, folder: Path, path: str = "/idp") -> Stream:
+    return stream(transmitter.issuer, Push(path, bearer_file(folder)))
+
+
+def test_a_push_is_accepted_once_it_is_recorded(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """RFC 8935, section 2.2: 202, and nothing more. It may come twice."""
+    token = sign(claims(transmitter.issuer))
+    with receiving(riskd, pushed(transmitter, tmp_path)) as running:
+        for _ in range(2):
+            status, _, body = running.push(token)
+            assert (status, body) == (202, b"")
+    assert subjects(riskd) == ["alex@example.com"] * 2
+
+
+@pytest.mark.parametrize(
+    ("token", "err"),
+    [
+        ("garbage", "invalid_request"),
+        ("", "invalid_request"),
+        (sign(claims("https://other.example.com")), "invalid_issuer"),
+        (sign(claims("https://other.example.com"), rsa_key(1)), "authentication_failed"),
+        (sign(claims("https://other.example.com"), typ="JWT"), "invalid_request"),
+    ],
+)
+def test_a_push_that_is_wrong_is_refused(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, token: str, err: str
+) -> None:
+    """RFC 8935, section 2.3: 400, with what is wrong, and nothing is told."""
+    with receiving(riskd, pushed(transmitter, tmp_path)) as running:
+        status, headers, body = running.push(token)
+    assert status == 400
+    assert (headers["content-type"], headers["content-language"]) == ("application/json", "en")
+    assert json.loads(body)["err"] == err
+    assert riskd.tries == 0
+
+
+@pytest.mark.parametrize("shown", ["", "Bearer", "Bearer other", f"Basic {BEARER}", f"Bearer {BEARER}x", "Bearer é"])
+def test_only_the_transmitter_pushes(riskd: Riskd, transmitter: Transmitter, tmp_path: Path, shown: str) -> None:
+    """Whoever shows another token is refused before anything is read of what they say."""
+    with receiving(riskd, pushed(transmitter, tmp_path)) as running:
+        status, headers, _ = running.push(sign(claims(transmitter.issuer)), Authorization=shown)
+    assert (status, headers["www-authenticate"]) == (401, "Bearer")
+    assert riskd.tries == 0
+    assert transmitter.asked == []
+
+
+def test_a_push_comes_again_while_riskd_is_away(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """503, and when."""
+    riskd.away = True
+    with receiving(riskd, pushed(transmitter, tmp_path)) as running:
+        status, headers, _ = running.push(sign(claims(transmitter.issuer)))
+        assert status == 503
+        assert int(headers["retry-after"]) > 0
+        riskd.away = False
+        assert running.push(sign(claims(transmitter.issuer)))[0] == 202
+
+
+def test_a_token_of_the_transmitter_may_change(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """The file is read each time."""
+    with receiving(riskd, pushed(transmitter, tmp_path)) as running:
+        bearer_file(tmp_path, "another")
+        assert running.push(sign(claims(transmitter.issuer)))[0] == 401
+        assert running.push(sign(claims(transmitter.issuer)), "another")[0] == 202
+        (tmp_path / "stream.token").unlink()
+        assert running.push(sign(claims(transmitter.issuer)), "another")[0] == 503
+
+
+def test_pushes_are_bounded(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """In length, in kind and in place."""
+    with receiving(riskd, pushed(transmitter, tmp_path)) as running:
+        assert running.push("a" * (BODY_BYTES + 1))[0] == 413
+        assert running.push("a", path="/other")[0] == 404
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=5)
+        connection.request("GET", "/idp")
+        assert connection.getresponse().status == 405
+        connection.close()
+        with socket.create_connection(("127.0.0.1", running.port), 5) as raw:
+            raw.sendall(b"POST /idp HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+            assert b" 411 " in raw.recv(100)
+    assert riskd.tries == 0
+
+
+def test_who_drips_keeps_nobody_out(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More connections than there are places, of which none says anything: a push is taken all the same."""
+    monkeypatch.setattr(receiver, "SECONDS", 1.0)
+    with receiving(riskd, pushed(transmitter, tmp_path)) as running:
+        idle = [socket.create_connection(("127.0.0.1", running.port), 5) for _ in range(PLACES + 4)]
+        assert running.push(sign(claims(transmitter.issuer)))[0] == 202
+        for each in idle:
+            each.close()
+
+
+def test_the_page_has_every_stream_from_the_beginning(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """So that one that is never heard is seen."""
+    transmitter.instead["/poll"] = refuse
+    with receiving(
+        riskd, polled(transmitter, tmp_path), replace(pushed(transmitter, tmp_path), name="other")
+    ) as running:
+        page = running.metrics()
+        with urlopen(f"http://127.0.0.1:{running.page}/healthz", timeout=5) as answer:
+            assert answer.status == 200
+    assert 'riskd_events_heard_timestamp_seconds{delivery="poll",stream="idp"}' in page
+    assert 'riskd_events_heard_timestamp_seconds{delivery="push",stream="other"}' in page
+
+
+def test_no_line_has_a_subject_or_a_token(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong."""
+    good = sign(claims(transmitter.issuer))
+    with caplog.at_level(logging.DEBUG), receiving(riskd, pushed(transmitter, tmp_path)) as running:
+        for token in (good, good[:-4] + "AAAA", sign(claims(transmitter.issuer, sub_id={**ALEX, "format": "uri"}))):
+            running.push(token)
+        riskd.away = True
+        running.push(good)
+        running.push(good, "other")
+    told = " ".join(str(vars(each)) for each in caplog.records)
+    assert "event_refused" in told
+    assert [each for each in ("alex", BEARER, *good.split(".")) if each in told] == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_receiver_of_which_a_part_died_ends(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours must not leave a stream unheard: whoever runs the receiver begins it again."""
+
+    def break_down(_: object, stop: threading.Event) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(poll.Poller, "run", break_down)
+    assert not Receiver([polled(transmitter, tmp_path)], riskd).run(threading.Event(), Address("127.0.0.1", 0))

@@ -1,0 +1,316 @@
+"""The keys of a transmitter: found, kept, and fetched anew, once in a while, when one is needed that is not known."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from riskd.shared_signals.keys import AGAIN_SECONDS, FRESH_SECONDS, MOST_KEYS, Keys, configuration_url, usable
+from riskd.shared_signals.stream import Away, Refused
+from riskd.shared_signals.web import ANSWER_BYTES, Web
+from tests.security.authority import Authority
+from tests.shared_signals.transmitter import Transmitter, jwk, rsa_key, stream, transmitting
+
+
+@pytest.fixture
+def transmitter() -> Iterator[Transmitter]:
+    with transmitting() as found:
+        yield found
+
+
+class Hours:
+    """A clock that is set by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def keys(transmitter: Transmitter, clock: Callable[[], float] = time.monotonic, *, found: bool = True) -> Keys:
+    """Of a stream that names the place of the keys, unless they are to be `found`."""
+    jwks_uri = "" if found else f"{transmitter.issuer}/keys"
+    return Keys(stream(transmitter.issuer, jwks_uri=jwks_uri), Web(), clock)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "url"),
+    [
+        ("https://tr.example.com", "https://tr.example.com/.well-known/ssf-configuration"),
+        ("https://tr.example.com/", "https://tr.example.com/.well-known/ssf-configuration"),
+        ("https://tr.example.com/issuer1", "https://tr.example.com/.well-known/ssf-configuration/issuer1"),
+        ("https://tr.example.com:8443/a/b/", "https://tr.example.com:8443/.well-known/ssf-configuration/a/b"),
+    ],
+)
+def test_the_configuration_is_where_ssf_puts_it(issuer: str, url: str) -> None:
+    """SSF 1.0, section 7.2.1: between the host and the path of the issuer."""
+    assert configuration_url(issuer) == url
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["configuration", "jwks_uri"])
+def test_keys_are_fetched_once(transmitter: Transmitter, found: bool) -> None:
+    """When the first is needed; nothing is asked of a transmitter whose place of keys is given but those."""
+    ours = keys(transmitter, found=found)
+    assert transmitter.asked == []
+    for _ in range(5):
+        assert ours.find("one").kid == "one"
+    assert transmitter.asked == (["/.well-known/ssf-configuration"] if found else []) + ["/keys"]
+
+
+def test_a_token_without_a_key_id_is_by_the_only_key(transmitter: Transmitter) -> None:
+    """Where there are several, nobody can tell."""
+    assert keys(transmitter).find("").kid == "one"
+    transmitter.keys.append(jwk(rsa_key(1), "two"))
+    with pytest.raises(Refused, match="invalid_key"):
+        keys(transmitter).find("")
+
+
+def test_a_key_that_is_new_is_fetched(transmitter: Transmitter) -> None:
+    """After a rotation the first token by the new key brings it; the old one goes once it is not published."""
+    clock = Hours()
+    ours = keys(transmitter, clock, found=False)
+    ours.find("one")
+    transmitter.keys = [jwk(rsa_key(1), "two")]
+    clock.now += AGAIN_SECONDS
+    assert ours.find("two").kid == "two"
+    clock.now += AGAIN_SECONDS
+    with pytest.raises(Refused, match="invalid_key"):
+        ours.find("one")
+
+
+def test_a_key_that_was_withdrawn_goes_within_a_day(transmitter: Transmitter) -> None:
+    """Even where no token by another key comes."""
+    clock = Hours()
+    ours = keys(transmitter, clock, found=False)
+    ours.find("one")
+    transmitter.keys = [jwk(rsa_key(1), "two")]
+    clock.now += FRESH_SECONDS - 1
+    assert ours.find("one").kid == "one"
+    clock.now += 1
+    with pytest.raises(Refused, match="invalid_key"):
+        ours.find("one")
+
+
+def test_a_flood_of_unknown_keys_is_no_flood_of_fetches(transmitter: Transmitter) -> None:
+    """One in a while; until then they may be right, and have to come again. Known keys are found meanwhile."""
+    clock = Hours()
+    ours = keys(transmitter, clock, found=False)
+    ours.find("one")
+    clock.now += AGAIN_SECONDS
+    with pytest.raises(Refused, match="invalid_key"):
+        ours.find("none")
+    for number in range(100):
+        with pytest.raises(Away):
+            ours.find(f"none {number}")
+    assert ours.find("one").kid == "one"
+    assert transmitter.asked == ["/keys"] * 2
+
+
+def test_nobody_waits_while_another_fetches(transmitter: Transmitter) -> None:
+    """A transmitter that hangs takes one thread, and no more."""
+    begun, go = threading.Event(), threading.Event()
+
+    def hang(handler: BaseHTTPRequestHandler) -> None:
+        begun.set()
+        go.wait(10)
+        handler.send_error(500)
+
+    transmitter.instead["/keys"] = hang
+    ours = keys(transmitter, found=False)
+
+    def find() -> None:
+        with pytest.raises(Away, match="answers 500"):
+            ours.find("one")
+
+    first = threading.Thread(target=find)
+    first.start()
+    assert begun.wait(5)
+    with pytest.raises(Away, match="being fetched"):
+        ours.find("one")
+    go.set()
+    first.join()
+
+
+def moved(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(302)
+    handler.send_header("Location", "/elsewhere")
+    handler.end_headers()
+
+
+def status(code: int) -> Callable[[BaseHTTPRequestHandler], None]:
+    return lambda handler: handler.send_error(code)
+
+
+def text(content: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    def write(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return write
+
+
+def cut_off(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b'{"keys": []}')
+
+
+def garbage(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"\x00\xff\r\n\r\n")
+
+
+def closed(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+ANSWERS: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
+    "not there": status(404),
+    "a fault": status(500),
+    "elsewhere": moved,
+    "no JSON": text(b"<html>"),
+    "a list": text(b"[]"),
+    "keys that are none": text(b'{"keys": [1]}'),
+    "no keys": text(b'{"keys": []}'),
+    "keys of no use": text(b'{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "one"}]}'),
+    "without an end": text(b'{"keys": [' + b"[" * ANSWER_BYTES),
+    "cut off": cut_off,
+    "no HTTP": garbage,
+    "nothing": closed,
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_what_is_no_key_set_is_no_answer(
+    transmitter: Transmitter, answer: Callable[[BaseHTTPRequestHandler], None]
+) -> None:
+    """Whatever the transmitter says: tokens wait, none is refused for it, and redirects lead nowhere."""
+    transmitter.instead["/keys"] = answer
+    with pytest.raises(Away):
+        keys(transmitter, found=False).find("one")
+    assert transmitter.asked == ["/keys"]
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        b'{"issuer": "https://other.example.com", "jwks_uri": "%s/keys"}',
+        b'{"issuer": "%s", "jwks_uri": "http://10.0.0.1/keys"}',
+        b'{"issuer": "%s", "jwks_uri": "file:///etc/passwd"}',
+        b'{"issuer": "%s", "jwks_uri": "nonsense"}',
+        b'{"issuer": "%s"}',
+    ],
+    ids=["another issuer", "plaintext", "a file", "nonsense", "none"],
+)
+def test_a_configuration_is_believed_for_its_own_issuer(transmitter: Transmitter, configuration: bytes) -> None:
+    """SSF 1.0, section 7.2.3; and where it points to is reached by TLS, or is this machine."""
+    whole = configuration.replace(b"%s", transmitter.issuer.encode())
+    transmitter.instead["/.well-known/ssf-configuration"] = text(whole)
+    with pytest.raises(Away):
+        keys(transmitter).find("one")
+    assert transmitter.asked == ["/.well-known/ssf-configuration"]
+
+
+def test_a_configuration_says_what_is_critical(transmitter: Transmitter) -> None:
+    """Members of subjects that must be understood, besides those of the file."""
+    transmitter.critical = ["tenant"]
+    ours = keys(transmitter)
+    ours.find("one")
+    assert ours.critical == {"tenant"}
+
+
+def test_an_answer_without_an_end_is_left(transmitter: Transmitter) -> None:
+    """However much of it is what was asked for."""
+    transmitter.instead["/keys"] = text(b" " * (ANSWER_BYTES + 1))
+    with pytest.raises(Away, match="has more than"):
+        Web().ask(f"{transmitter.issuer}/keys", 5)
+
+
+def test_a_transmitter_that_drips_is_left(transmitter: Transmitter) -> None:
+    """Each byte would have a time of its own: it is the whole answer that is timed."""
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(100):
+            handler.wfile.write(b"X: y\r\n")
+            time.sleep(0.05)
+
+    transmitter.instead["/keys"] = drip
+    begun = time.monotonic()
+    with pytest.raises(Away):
+        Web().ask(f"{transmitter.issuer}/keys", 0.5)
+    assert time.monotonic() - begun < 3
+
+
+def without(key: dict[str, object], *names: str) -> dict[str, object]:
+    return {name: value for name, value in key.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("key", "used"),
+    [
+        (jwk(rsa_key(), "k"), True),
+        (jwk(rsa_key(), "k", alg="RS256", key_ops=["verify"], x5t="abc", exp=1), True),
+        (jwk(ec.generate_private_key(ec.SECP256R1()), "k"), True),
+        (jwk(ed25519.Ed25519PrivateKey.generate(), "k"), True),
+        (jwk(rsa_key(2, 1024), "k"), False),
+        (jwk(ec.generate_private_key(ec.SECP384R1()), "k"), False),
+        (jwk(rsa_key(), "k", use="enc"), False),
+        ({**jwk(rsa_key(), "k", use="enc"), "key_ops": "verify"}, False),
+        (without(jwk(rsa_key(), "k", use="enc"), "key_ops"), False),
+        (without(jwk(rsa_key(), "k"), "key_ops", "use"), True),
+        (jwk(rsa_key(), "k", n="AQAB"), False),
+        (jwk(rsa_key(), "k", n="_" * 2000), False),
+        (jwk(rsa_key(), "k", n="é"), False),
+        (jwk(rsa_key(), "k", n=5), False),
+        (jwk(rsa_key(), "k", e=""), False),
+        ({"kty": "oct", "k": "c2VjcmV0", "kid": "k"}, False),
+        ({"kty": "AKP", "kid": "k"}, False),
+        ({"kty": ["RSA"]}, False),
+        ({}, False),
+    ],
+)
+def test_only_public_keys_of_use_are_used(key: dict[str, object], used: bool) -> None:
+    """RSA of 2048 to 8192 bits, P-256, Ed25519; never a secret, whatever else the set holds."""
+    assert (usable(key) is not None) == used
+
+
+def test_of_many_keys_some_are_read(transmitter: Transmitter) -> None:
+    """However many a set has."""
+    transmitter.keys = [jwk(rsa_key(), f"k{number}") for number in range(200)]
+    assert keys(transmitter).fetch() == MOST_KEYS
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "why"),
+    [
+        ("127.0.0.1", True, ""),
+        ("127.0.0.1", False, "its certificate is not trusted: unable to get local issuer certificate"),
+        ("10.0.0.1", True, "its certificate is not trusted: IP address mismatch"),
+    ],
+    ids=["right", "another authority", "another host"],
+)
+def test_a_transmitter_shows_who_it_is(tmp_path: Path, host: str, trusted: bool, why: str) -> None:
+    """By a certificate for its host, of an authority that the stream names, or the machine knows."""
+    authority = Authority()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("transmitter", hosts=[host]).put(tmp_path, "transmitter"))
+    file = tmp_path / "authority.pem"
+    file.write_bytes(authority.certificate)
+    with transmitting(context) as transmitter:
+        ours = Keys(stream(transmitter.issuer), Web(str(file) if trusted else ""))
+        if not why:
+            assert ours.find("one").kid == "one"
+            return
+        with pytest.raises(Away, match=why):
+            ours.find("one")
+        assert transmitter.asked == []
