@@ -123,7 +123,7 @@ def test_a_system_without_a_process_to_give_is_asked_again(watched: Watched, mon
 def test_a_log_that_cannot_be_read_is_told_and_tried_again(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """With the problem and its remedy; once it is mended, everything comes back."""
     segment = next(Path(watched.settings.log.dir).glob("*.jsonl"))
-    spoiled = segment.with_name(f"{segment.name}.gz")
+    spoiled = segment.with_name(f"0{segment.name}.gz")
     spoiled.write_bytes(b"\x1f\x8b no gzip")
     watched.until(lambda: "store_rebuild_failed" in watched.events())
     assert "copy it again, or set it aside" in str([getattr(each, "fields", {}) for each in caplog.records])
