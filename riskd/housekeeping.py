@@ -96,5 +96,6 @@ class _Compactor:
             meter.logged(state.segments, state.size, state.compacted or self._began, state.asked)
             if state.compacted + self._settings.log.compact_minutes * 60 <= time.time():
                 self._archive.compact(kept_seconds(self._engine.release), stop)
-        except Unavailable:
+        except Unavailable as error:
             meter.failed("compaction")
+            _LOG.error("compaction_failed", extra={"fields": {"problems": error.problems}})

@@ -159,6 +159,13 @@ def test_a_file_that_was_not_written_moves_no_bookmark(log: Path, tmp_path: Path
     assert len(uids(export(log, *bookmark).out)) == 3
 
 
+def test_nothing_is_told_that_cannot_be_remembered(log: Path, export: Export) -> None:
+    """A bookmark that cannot be written is refused at once: every run would tell the same again."""
+    done = export(log, "--bookmark", "/nowhere/x")
+    assert (done.code, done.out) == (2, b"")
+    assert "/nowhere/x: cannot be written" in done.err
+
+
 def test_a_stream(tmp_path: Path) -> None:
     """Lines of any log through a pipe: the same events, and the same codes."""
     lines = b"".join(encode(line) + b"\n" for line in LINES)

@@ -244,7 +244,7 @@ def test_a_server_that_is_gone_without_a_word_is_found(tmp_path: Path) -> None:
     """Its connection stays as it is, and soon no call of Node is sent there. The test pings more often."""
     app = pages.node_app(tmp_path)
     page = tmp_path / "client.mjs"
-    page.write_text(page.read_text().replace("30_000", "1_000").replace("5_000", "500"))
+    page.write_text(page.read_text().replace("40_000", "1_000").replace("5_000", "500"))
     steps = [sign_in("anybody", f"i{number}") for number in range(30)]
     with moody() as (lost, first), moody() as (_, second), vanishing(first, lambda: lost.calls["anybody"] > 2) as way:
         came = app.play(f"ipv4:{way},{second}", *steps, deadline=1.0)

@@ -17,6 +17,7 @@ from random import Random
 import pytest
 
 from riskd.adapters.release_store import FileReleases, Member, Statement, members
+from riskd.adapters.release_store.store import FILES
 from riskd.core.errors import (
     InvalidFile,
     InvalidRelease,
@@ -291,6 +292,25 @@ def _until(condition: object) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("place", "fits"), [(".git", True), ("more", False), ("linked", False)])
+def test_as_much_is_copied_as_is_allowed(host: tuple[Path, str, str], place: str, fits: bool) -> None:
+    """Files are counted that would be copied: those that a link leads to, and none of what git keeps of a checkout."""
+    state, first, _ = host
+    folder = policies(state / "checkout", PAIR[0])
+    many = (state if place == "linked" else folder) / place
+    many.mkdir()
+    for number in range(FILES + 1):
+        (many / f"{number}.txt").touch()
+    if place == "linked":
+        (folder / "link").symlink_to(many)
+    if fits:
+        assert releases(state).create(folder, MODELS, "test", "").id == first
+        assert not [*(state / "releases" / first / "policies").glob(".*")]
+    else:
+        with pytest.raises(InvalidFile, match=f"more than {FILES} files"):
+            releases(state).create(folder, MODELS, "test", "")
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +264,26 @@ def test_supervisor_imports_nothing_that_must_not_fork() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ}
     )
     assert done.stdout == "set()\n"
+
+
+def test_of_services_that_start_at_once_one_has_the_port() -> None:
+    """Workers share it by SO_REUSEPORT, which would let services share it, too, each answering some of the calls."""
+    services = 8
+    begin, end = threading.Barrier(services), threading.Barrier(services)
+
+    def start(port: int) -> bool:
+        begin.wait(PATIENCE)
+        with ExitStack() as held:
+            try:
+                held.enter_context(reserved("127.0.0.1", port))
+            except InvalidSettings:
+                end.wait(PATIENCE)
+                return False
+            end.wait(PATIENCE)
+            return True
+
+    with ThreadPoolExecutor(services) as pool:
+        for _ in range(50):
+            with reserved("127.0.0.1", 0) as port:
+                pass
+            assert sum(pool.map(start, [port] * services)) == 1

@@ -11,10 +11,12 @@ Files are replaced by renaming, so a reader sees the old or the new, whoever die
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -33,6 +35,8 @@ FILES: Final = 1000
 """Most files of a release."""
 BYTES: Final = 512 << 20
 """Most bytes of a release."""
+HIDDEN: Final = "."
+"""How the names begin of what is not copied: what git keeps of a checkout, what Kubernetes mounts behind its links."""
 _ACTIVATIONS: Final = "activations.json"
 _PROPOSED: Final = "proposed.json"
 _ABOUT: Final = "release.json"
@@ -72,7 +76,7 @@ class FileReleases:
     def _made(self, draft: Path, policies: Path, models: Path, about: Callable[[Path, Path], Kept]) -> Kept:
         draft.mkdir(mode=0o700)
         for source, name in ((policies, "policies"), (models, "models")):
-            shutil.copytree(source, draft / name, ignore=shutil.ignore_patterns(".*"))
+            shutil.copytree(source, draft / name, ignore=shutil.ignore_patterns(f"{HIDDEN}*"))
         try:
             kept = about(draft / "policies", draft / "models")
         except InvalidFile as error:
@@ -171,13 +175,21 @@ def _unfit(source: Path) -> Iterator[Problem]:
         if not source.is_dir():
             yield Problem(str(source), "is not a directory", "name the directory of policies, and that of models")
             return
-        sizes = [path.stat().st_size for path in source.rglob("*") if path.is_file()]
+        sizes = [path.stat().st_size for path in islice(_copied(source), FILES + 1) if path.is_file()]
     except OSError as error:
         yield Problem(str(error.filename or source), error.strerror or "cannot be read", "let riskd's user read it")
         return
     if len(sizes) > FILES or sum(sizes) > BYTES:
-        what = f"{quantity(len(sizes), 'file')} with {sum(sizes) >> 20} MiB"
+        many = f"more than {FILES} files" if len(sizes) > FILES else quantity(len(sizes), "file")
+        what = f"{many} with {sum(sizes) >> 20} MiB"
         yield Problem(str(source), what, f"a release has at most {FILES} files and {BYTES >> 20} MiB")
+
+
+def _copied(source: Path) -> Iterator[Path]:
+    """The files of a directory that are copied: what links lead to, and nothing that is hidden."""
+    for folder, folders, names in os.walk(source, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        yield from (Path(folder, name) for name in names if not name.startswith(HIDDEN))
 
 
 def _at_home(problem: Problem, draft: Path, policies: Path, models: Path) -> Problem:

@@ -137,6 +137,7 @@ def _export(args: argparse.Namespace, teller: Teller) -> None:
     feed = Feed(open_archive(settings), directory, teller, bookmark.marks)
     if not (args.follow and directory.is_dir()):
         feed.check()
+    bookmark.keep()  # where it cannot be, nothing is told that would be told again at every run
     quiet = args.follow or (sys.stdout.isatty() and not args.to)
     with _output(args.to) as file, nullcontext(unseen) if quiet else progress() as begin:
         while True:
@@ -165,13 +166,18 @@ class _Bookmark:
 
     def move(self, marks: Mapping[str, Mark], after: float = 0.0) -> None:
         """Remember that so much was delivered, unless less than `after` seconds ago. Raises InvalidSettings."""
+        now = time.monotonic()
+        if marks != self.marks and now - self._moved >= after:
+            self.marks, self._moved = dict(marks), now
+            self.keep()
+
+    def keep(self) -> None:
+        """Write what is remembered, if there is a file. Raises InvalidSettings."""
         from riskd.core.errors import InvalidSettings, Problem
         from riskd.offline.siem.feed import keep
 
-        now = time.monotonic()
-        if self._file is None or marks == self.marks or now - self._moved < after:
+        if self._file is None:
             return
-        self.marks, self._moved = dict(marks), now
         try:
             keep(self.marks, self._file)
         except OSError as error:

@@ -102,7 +102,7 @@ class Feed:
 
     def __init__(self, archive: FileLogArchive, directory: Path, teller: Teller, marks: dict[str, Mark]) -> None:
         """`archive`: of the same directory."""
-        self.marks = marks
+        self.marks = dict(marks)
         self._archive = archive
         self._directory = directory
         self._teller = teller
@@ -120,7 +120,8 @@ class Feed:
         told how many bytes more are done. Raises InvalidFile for a segment that cannot be read."""
         paths = segments(self._directory)
         there = set(map(_name, paths))
-        self.marks = {name: mark for name, mark in self.marks.items() if name in there}
+        if there:  # else the log is out of sight: a disk that is not mounted just now
+            self.marks = {name: mark for name, mark in self.marks.items() if name in there}
         for path, status, mark in list(self._waiting(paths)):
             with readable(path), suppress(FileNotFoundError):
                 yield from self._segment(path, status, mark)

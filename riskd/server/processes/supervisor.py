@@ -95,14 +95,17 @@ def reserved(host: str, port: int) -> Iterator[int]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as held:
         try:
-            # SO_REUSEPORT would let two services share a port unawares, so ask without it first.
+            # SO_REUSEPORT would let two services share a port unawares, so ask without it first. Of several that ask at
+            # the same moment, all may bind and one may listen.
             with socket.socket(family) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, port))
+                probe.listen()
                 port = probe.getsockname()[1]
-            holder = held.enter_context(socket.socket(family))
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            holder.bind((host, port))
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                holder = held.enter_context(socket.socket(family))
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                holder.bind((host, port))
         except OSError as error:
             what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
             remedy = "choose another port, or stop who holds it"

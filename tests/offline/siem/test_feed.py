@@ -118,6 +118,17 @@ def test_segments_that_are_gone_are_forgotten(tmp_path: Path, archive: FileLogAr
     assert marks.keys() == {NEXT}
 
 
+def test_a_log_that_is_out_of_sight_is_not_told_again(tmp_path: Path, archive: FileLogArchive) -> None:
+    """While its disk is not mounted there is nothing to tell; once it is back, what was told is known."""
+    marks: dict[str, Mark] = {}
+    write(tmp_path / SEGMENT, *lines(1, 2))
+    assert told(archive, tmp_path, marks) == ["0001", "0002"]
+    hidden = (tmp_path / SEGMENT).rename(tmp_path / "elsewhere")
+    assert told(archive, tmp_path, marks) == []
+    hidden.rename(tmp_path / SEGMENT)
+    assert told(archive, tmp_path, marks) == []
+
+
 def test_what_was_written_before_is_passed_over(tmp_path: Path, archive: FileLogArchive) -> None:
     """By the moment of writing: an attempt that names an earlier time was told of later."""
     late = decision(3, TIME - 86_400, written=TIME + 50)
