@@ -257,6 +257,42 @@ def test_lines_older_than_their_domain_keeps_go(desk: Desk) -> None:
     assert desk.lines() == [line(BERT, 2, domain="workforce")]
 
 
+def test_lines_that_were_too_old_while_their_segment_was_open_go_once_it_is_finished(desk: Desk) -> None:
+    """A worker that has nothing to write for days keeps its segment open through compactions that cannot touch it."""
+    writer = desk.writer()
+    assert writer.append(line(ANNE, 1))
+    os.utime(segments(desk.directory)[0], (desk.now, desk.now))
+    desk.now += 1
+    desk.written(line(BERT, 2))
+    desk.now += 3 * DAY
+    assert desk.compact(customer=DAY) == Compacted(1, 1, 0)
+    writer.close()
+    assert desk.compact(customer=DAY) == Compacted(1, 1, 0)
+    assert desk.lines() == []
+
+
+def test_an_erasure_is_remembered_for_copies_as_long_as_lines_are_kept(desk: Desk) -> None:
+    """Longer, no copy has the lines either. Who says twice that there is a copy says it once."""
+    assert [desk.archive.remember() for _ in range(2)] == [True, False]
+    desk.written(line(ANNE, 1))
+    desk.archive.forget([ANNE])
+    for days, known in ((0, 1), (9, 1), (2, 0)):
+        desk.now += days * DAY
+        desk.compact(customer=10 * DAY, workforce=DAY)
+        assert (desk.pending(), len(desk.archive.erased())) == (0, known)
+
+
+def test_a_draft_is_somebody_s_until_it_is_old(desk: Desk) -> None:
+    """A writer begins its segment as one: to delete it would lose the lines that wait for it."""
+    desk.written(line(ANNE, 1))
+    fresh, old = (desk.directory / f"{name}.jsonl.draft" for name in ("fresh", "old"))
+    for draft, age in ((fresh, 1.0), (old, archive.SLACK + 1)):
+        draft.touch()
+        os.utime(draft, (desk.now - age, desk.now - age))
+    desk.compact()
+    assert (fresh.exists(), old.exists()) == (True, False)
+
+
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 def test_a_rewritten_segment_keeps_its_age_and_its_privacy(desk: Desk, packed: bool) -> None:
     """Retention counts from when it was written, not rewritten; nobody else may read it; what was packed still is."""
