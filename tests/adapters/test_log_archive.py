@@ -78,14 +78,16 @@ class Desk:
         stop = Event()
         self.archive.compact({}, stop, lambda done, _: stop.set() if done == 1 else None)
 
-    def pack(self) -> None:
-        """Have what is finished packed, as `gzip` does it: another name, the same time."""
+    def pack(self, *, begun: bool = False) -> None:
+        """Have what is finished packed as `gzip` does it: another file, of the same time, and the old one goes in the
+        end; only `begun`, it is there yet."""
         for path in self.directory.glob("*.jsonl"):
             with suppress(FileNotFoundError), finished(path) as done:  # a writer deletes empty ones
-                if done:
-                    packed, status = path.with_name(path.name + PACKED), path.stat()
+                packed, status = path.with_name(path.name + PACKED), path.stat()
+                if done and not packed.exists():
                     packed.write_bytes(gzip.compress(path.read_bytes()))
                     os.utime(packed, ns=(status.st_atime_ns, status.st_mtime_ns))
+                if done and not begun:
                     path.unlink()
 
     def lines(self) -> list[bytes]:
@@ -181,7 +183,8 @@ def test_two_erasures_do_not_disturb_each_other(desk: Desk) -> None:
 
 writing = st.tuples(st.sampled_from(["anne", "bert", "next"]), st.sampled_from([0, 1]))
 keeping = st.tuples(
-    st.sampled_from(["erase anne", "erase bert", "compact", "compact beside", "compact one", "pack"]), st.just(0)
+    st.sampled_from(["erase anne", "erase bert", "compact", "compact beside", "compact one", "pack", "packing"]),
+    st.just(0),
 )
 
 
@@ -189,6 +192,7 @@ keeping = st.tuples(
 @given(st.lists(writing | keeping, max_size=25))
 @example([("anne", 0), ("erase anne", 0), ("compact", 0), ("anne", 1)])
 @example([("anne", 0), ("next", 0), ("anne", 0), ("erase anne", 0), ("compact beside", 0)])
+@example([("anne", 0), ("erase anne", 0), ("next", 0), ("packing", 0), ("compact", 0), ("pack", 0)])
 @example([*[("anne", 0), ("next", 0), ("anne", 0), ("erase anne", 0), ("anne", 0), ("next", 0)], ("compact beside", 0)])
 def test_whatever_happens_in_which_order(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, int]]
@@ -211,8 +215,8 @@ def test_whatever_happens_in_which_order(
         elif event == "next":
             writers[at].close()
             writers[at] = desk.writer(at)
-        elif event == "pack":
-            desk.pack()
+        elif event.startswith("pack"):
+            desk.pack(begun=event == "packing")
         elif event == "compact one":
             desk.compact_one()
         elif event == "compact beside":
