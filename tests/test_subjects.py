@@ -19,7 +19,7 @@ from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.core import learn
 from riskd.core.errors import InvalidSubject, Problem, Unavailable, UnknownAssessment
-from riskd.core.history import DAY, WEEK
+from riskd.core.history import DAY, HOUR, WEEK
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import short
 from riskd.core.recall import ACTIVITY, PROFILE, RECEIPT, SHARE
@@ -160,13 +160,18 @@ def test_a_summary_says_what_others_told(office: Office) -> None:
 
 
 def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the digits of their ids, those of the latest assessments are told, the newest first."""
+    """Whatever the digits of their ids, those of the latest assessments are told, the newest first; so are sensitive
+    steps, of every kind together."""
     monkeypatch.setattr("riskd.subjects.OPEN", 3)
-    given_out = []
-    for _ in range(9):
-        given_out.append(office.sign_in("anne").id)
-        office.now += DAY
-    assert [receipt.id for receipt in office.subjects.summary(named("anne")).open] == given_out[:-4:-1]
+    journeys, given_out = ("recovery", "payment", "profile_update") * 3, []
+    for journey in journeys:
+        given_out.append(office.sign_in("anne", journey=journey).id)
+        office.now += HOUR
+    told = office.subjects.summary(named("anne"))
+    assert [receipt.id for receipt in told.open] == given_out[:-4:-1]
+    times = [step.time for step in told.steps]
+    assert times == sorted(times, reverse=True)
+    assert {step.kind for step in told.steps} >= set(journeys)
 
 
 def test_a_stranger_has_an_empty_summary(office: Office) -> None:

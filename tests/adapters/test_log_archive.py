@@ -78,14 +78,16 @@ class Desk:
         stop = Event()
         self.archive.compact({}, stop, lambda done, _: stop.set() if done == 1 else None)
 
-    def pack(self) -> None:
-        """Have what is finished packed, as `gzip` does it: another name, the same time."""
+    def pack(self, *, begun: bool = False) -> None:
+        """Have what is finished packed as `gzip` does it: another file, of the same time, and the old one goes in the
+        end; only `begun`, it is there yet."""
         for path in self.directory.glob("*.jsonl"):
             with suppress(FileNotFoundError), finished(path) as done:  # a writer deletes empty ones
-                if done:
-                    packed, status = path.with_name(path.name + PACKED), path.stat()
+                packed, status = path.with_name(path.name + PACKED), path.stat()
+                if done and not packed.exists():
                     packed.write_bytes(gzip.compress(path.read_bytes()))
                     os.utime(packed, ns=(status.st_atime_ns, status.st_mtime_ns))
+                if done and not begun:
                     path.unlink()
 
     def lines(self) -> list[bytes]:
@@ -181,7 +183,8 @@ def test_two_erasures_do_not_disturb_each_other(desk: Desk) -> None:
 
 writing = st.tuples(st.sampled_from(["anne", "bert", "next"]), st.sampled_from([0, 1]))
 keeping = st.tuples(
-    st.sampled_from(["erase anne", "erase bert", "compact", "compact beside", "compact one", "pack"]), st.just(0)
+    st.sampled_from(["erase anne", "erase bert", "compact", "compact beside", "compact one", "pack", "packing"]),
+    st.just(0),
 )
 
 
@@ -189,6 +192,7 @@ keeping = st.tuples(
 @given(st.lists(writing | keeping, max_size=25))
 @example([("anne", 0), ("erase anne", 0), ("compact", 0), ("anne", 1)])
 @example([("anne", 0), ("next", 0), ("anne", 0), ("erase anne", 0), ("compact beside", 0)])
+@example([("anne", 0), ("erase anne", 0), ("next", 0), ("packing", 0), ("compact", 0), ("pack", 0)])
 @example([*[("anne", 0), ("next", 0), ("anne", 0), ("erase anne", 0), ("anne", 0), ("next", 0)], ("compact beside", 0)])
 def test_whatever_happens_in_which_order(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, int]]
@@ -211,8 +215,8 @@ def test_whatever_happens_in_which_order(
         elif event == "next":
             writers[at].close()
             writers[at] = desk.writer(at)
-        elif event == "pack":
-            desk.pack()
+        elif event.startswith("pack"):
+            desk.pack(begun=event == "packing")
         elif event == "compact one":
             desk.compact_one()
         elif event == "compact beside":
@@ -255,6 +259,42 @@ def test_lines_older_than_their_domain_keeps_go(desk: Desk) -> None:
     desk.now += DAY
     assert desk.compact(customer=1.5 * DAY, workforce=2.5 * DAY) == Compacted(3, 3, 0)
     assert desk.lines() == [line(BERT, 2, domain="workforce")]
+
+
+def test_lines_that_were_too_old_while_their_segment_was_open_go_once_it_is_finished(desk: Desk) -> None:
+    """A worker that has nothing to write for days keeps its segment open through compactions that cannot touch it."""
+    writer = desk.writer()
+    assert writer.append(line(ANNE, 1))
+    os.utime(segments(desk.directory)[0], (desk.now, desk.now))
+    desk.now += 1
+    desk.written(line(BERT, 2))
+    desk.now += 3 * DAY
+    assert desk.compact(customer=DAY) == Compacted(1, 1, 0)
+    writer.close()
+    assert desk.compact(customer=DAY) == Compacted(1, 1, 0)
+    assert desk.lines() == []
+
+
+def test_an_erasure_is_remembered_for_copies_as_long_as_lines_are_kept(desk: Desk) -> None:
+    """Longer, no copy has the lines either. Who says twice that there is a copy says it once."""
+    assert [desk.archive.remember() for _ in range(2)] == [True, False]
+    desk.written(line(ANNE, 1))
+    desk.archive.forget([ANNE])
+    for days, known in ((0, 1), (9, 1), (2, 0)):
+        desk.now += days * DAY
+        desk.compact(customer=10 * DAY, workforce=DAY)
+        assert (desk.pending(), len(desk.archive.erased())) == (0, known)
+
+
+def test_a_draft_is_somebody_s_until_it_is_old(desk: Desk) -> None:
+    """A writer begins its segment as one: to delete it would lose the lines that wait for it."""
+    desk.written(line(ANNE, 1))
+    fresh, old = (desk.directory / f"{name}.jsonl.draft" for name in ("fresh", "old"))
+    for draft, age in ((fresh, 1.0), (old, archive.SLACK + 1)):
+        draft.touch()
+        os.utime(draft, (desk.now - age, desk.now - age))
+    desk.compact()
+    assert (fresh.exists(), old.exists()) == (True, False)
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])

@@ -286,20 +286,26 @@ def test_an_unknown_assessment_is_not_found(running: Running) -> None:
 def test_a_bug_is_logged_by_place_and_id_and_says_nothing_of_the_request(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither caller nor log learns what stood in the request; the id joins the two."""
+    """Neither caller nor log learns what stood in the request but its id for repeats; the error's id joins the two."""
 
     def stumble(attempt: Attempt) -> NoReturn:
         raise KeyError(attempt.subject)
 
     running.engine.answer = stumble
+    again = risk_pb2.AssessRequest(request_id="once")
+    again.MergeFrom(LOGIN)
     with caplog.at_level(logging.ERROR):
-        error = refused(lambda: running.stub.Assess(LOGIN, timeout=5))
-    error_id = detail(error, ErrorInfo).metadata["error_id"]
+        refused(lambda: running.stub.Assess(LOGIN, timeout=5))
+        error = refused(lambda: running.stub.Assess(again, timeout=5))
+    told = detail(error, ErrorInfo)
+    error_id = told.metadata["error_id"]
+    assert (told.reason, told.domain) == ("INTERNAL", "riskd.dev")
     assert error.code() is grpc.StatusCode.INTERNAL
-    (record,) = [record for record in caplog.records if record.name.startswith("riskd")]
+    first, record = [record for record in caplog.records if record.name.startswith("riskd")]
     fields = vars(record)["fields"]
     assert record.getMessage() == "internal_error"
-    assert (fields["error_id"], fields["kind"]) == (error_id, "KeyError")
+    assert "request_id" not in vars(first)["fields"]
+    assert (fields["error_id"], fields["kind"], fields["request_id"]) == (error_id, "KeyError", "once")
     assert fields["place"][-1].endswith(" stumble")
     assert "u-1" not in f"{fields} {caplog.text}"
     assert "u-1" not in (error.details() or "")

@@ -252,8 +252,8 @@ class FileLogArchive:
             packed = path.with_name(path.name + PACKED)
             if packed.exists() and packed not in paths:  # by somebody, before its turn or in the middle of it
                 paths.append(packed)
-            elif gone:
-                _moved(erasures, path.name.removesuffix(PACKED))
+            if gone:
+                _moved(erasures, path)
         progress(len(paths), len(paths))
         left = sum([not _settled(file, entry, writing) for file, entry in asked])  # (3)
         for file, entry in self._erasures(DONE) if keep else ():
@@ -277,12 +277,16 @@ class FileLogArchive:
             return _Kept()
 
 
-def _moved(erasures: list[tuple[Path, Erasure]], segment: str) -> None:
+def _moved(erasures: list[tuple[Path, Erasure]], path: Path) -> None:
     """Note of a segment that was rewritten that nothing is left to erase in it: its lines lie elsewhere than they did
-    when they were counted. Whoever dies before this erases some that came later, rather than keep some of before."""
+    when they were counted; not so in what was packed of it before. Whoever dies in between erases some that came later,
+    rather than keep some of before."""
+    packed = path.with_name(path.name + PACKED)
     for file, entry in erasures:
-        if entry.written.get(segment):
-            put(file, msgspec.json.encode(replace(entry, written={**entry.written, segment: 0})))
+        reach = entry.reach(path.name)
+        if reach:
+            there = {packed.name: reach} if packed.exists() else {}
+            put(file, msgspec.json.encode(replace(entry, written={**entry.written, **there, path.name: 0})))
 
 
 def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:

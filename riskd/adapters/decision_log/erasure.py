@@ -9,8 +9,8 @@ from riskd.adapters.decision_log.files import PACKED, stamp
 
 class Erasure(Struct, frozen=True):
     """Lines to erase: those of `place` (hexadecimal, what the subject's assessment ids begin with) that were written
-    before `asked`, Unix time. `written` has the segments under way at that moment, with the bytes that they had.
-    Once `settled`, only those are left.
+    before `asked`, Unix time. `written` has the segments under way at that moment, with the bytes that they had; of
+    one that is packed its own, where it has been rewritten or the other has. Once `settled`, only those are left.
     """
 
     place: str
@@ -20,7 +20,8 @@ class Erasure(Struct, frozen=True):
 
     def reach(self, segment: str) -> int | None:
         """Bytes from the beginning of a segment in which lines are to be erased; None: in all of it."""
-        segment = segment.removesuffix(PACKED)
-        if segment in self.written:
-            return self.written[segment]
-        return 0 if self.settled or segment > stamp(self.asked) else None
+        plain = segment.removesuffix(PACKED)
+        for name in (segment, plain):
+            if name in self.written:
+                return self.written[name]
+        return 0 if self.settled or plain > stamp(self.asked) else None

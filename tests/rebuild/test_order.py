@@ -1,0 +1,80 @@
+"""Laws of the order in which a log is lived through: whoever wrote it, and however many segments it has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from riskd.adapters.decision_log import FileLogArchive, segments
+from riskd.core import record
+from riskd.core.record import OutcomeRecord, written
+from riskd.rebuild.order import in_order
+from tests.decision_log import write
+
+
+def told(number: int, time: float) -> bytes:
+    """An outcome, as a line."""
+    line = OutcomeRecord(
+        assessment_id=f"{number:032x}",
+        time=time,
+        tenant="",
+        domain="customer",
+        journey="login",
+        kind="challenge_passed",
+        amr=(),
+        seconds=None,
+        taught=0,
+    )
+    return record.encode(line)
+
+
+times = st.lists(st.integers(0, 20).map(float), max_size=6)
+
+
+@settings(max_examples=60)
+@given(st.lists(times, max_size=6))
+@example([[20.0], [1.0], [8.0], [9.0], [3.0]])
+def test_lines_come_by_the_moment_of_their_writing(
+    tmp_path_factory: pytest.TempPathFactory, segments_of: list[list[float]]
+) -> None:
+    """Those of each segment in its order, whatever a clock said there; those of several by the latest moment that each
+    had reached; each line once, with all bytes told. How segments are named says nothing."""
+    directory, numbers = tmp_path_factory.mktemp("log"), iter(range(99))
+    reached: dict[int, float] = {}
+    together: list[list[int]] = []
+    for place, moments in enumerate(segments_of):
+        mine = [(next(numbers), moment) for moment in moments]
+        write(directory / f"20260101T00000{9 - place}.000000-w0-{place}.jsonl", *(told(*one) for one in mine))
+        reached |= zip((number for number, _ in mine), accumulate(moments, max), strict=True)
+        together.append([number for number, _ in mine])
+    done: list[int] = []
+    paths = segments(directory)
+    found = list(in_order(FileLogArchive(directory, 1.0, 1.0), paths, Counter(), done.append))
+    ids = [int(line.assessment_id, 16) for _, line in found if isinstance(line, OutcomeRecord)]
+    assert [[number for number in ids if number in mine] for mine in together] == together
+    assert [reached[number] for number in ids] == sorted(reached.values())
+    assert all(record.decode(raw) == line for raw, line in found)
+    assert sum(done) == sum(path.stat().st_size for path in paths)
+
+
+def test_of_many_segments_few_are_open(tmp_path: Path) -> None:
+    """A log of a year has thousands, and a process a thousand descriptors: one is opened when its time has come."""
+    for number in range(60):
+        lines = [told(number, number + share / 2) for share in range(2)]
+        write(tmp_path / f"20260101T0000{number:02}.000000-w0-1.jsonl", *lines)
+    before, most, latest = descriptors(), 0, 0.0
+    for _, line in in_order(FileLogArchive(tmp_path, 1.0, 1.0), segments(tmp_path), Counter(), lambda _: None):
+        most = max(most, descriptors() - before)
+        assert written(line) >= latest
+        latest = written(line)
+    assert latest == 59.5
+    assert most <= 3
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
