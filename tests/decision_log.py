@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
 import math
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -79,6 +82,11 @@ def security_event(number: int, time: float, kind: str, **changes: object) -> Se
         issuer="https://idp.example",
     )
     return replace(usual, **changes)
+
+
+def types(lines: Iterable[bytes]) -> Counter[str]:
+    """How many lines of a log are of each type."""
+    return Counter(json.loads(line)["type"] for line in lines)
 
 
 def decided(policy: Policy, one: AssessmentRecord) -> AssessmentRecord:

@@ -30,6 +30,7 @@ from riskd.config import Settings, load
 from riskd.config.places import data_directory
 from riskd.core import receipts, record, stored
 from riskd.core.address import parse
+from riskd.core.attempt import SecurityEvent
 from riskd.core.errors import RiskdError
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.model import ForestDocument
@@ -193,9 +194,10 @@ def segment(data: bytes) -> None:
 
 @cache
 def lines() -> bytes:
-    """A decision and its outcome."""
+    """A decision and its outcome, and what another party told."""
     one = Bench(load_release(Settings()), MemoryStore())
     one.tell(one.assess(LOGIN), "confirmed_legitimate")
+    one.engine.record_event(SecurityEvent(domain="customer", subject=LOGIN.subject, kind="account_enabled"), 10.0)
     return b"".join(line + b"\n" for line in one.log.lines)
 
 

@@ -22,7 +22,7 @@ from riskd.offline.policies.backtest import Choice, Source, run
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.report import report
 from riskd.offline.policies.tally import Tally
-from tests.decision_log import outcome, write
+from tests.decision_log import outcome, security_event, write
 from tests.offline.drawn import COMPILER, NOW, SHIPPED, TEXT, assessment, logs
 
 
@@ -133,6 +133,7 @@ def log(tmp_path: Path) -> Path:
         tmp_path / "3.jsonl",
         outcome(4, NOW, "confirmed_fraud"),
         outcome(5, NOW, "confirmed_fraud"),
+        security_event(5, NOW, "account_enabled"),
         b'{"type":"odd"}',
         b"{",
     )
@@ -150,7 +151,7 @@ def test_outcomes_find_their_decisions_in_other_segments(log: Path) -> None:
     assert (total.decisions, total.good, total.fraud, found.differences) == (6, 2, 2, 0)
     assert (total.recorded.friction.hits, total.recorded.recall.hits, total.recorded.unproven) == (1, 2, 1)
     assert (total.recorded.challenged, total.recorded.refused) == (4, 1)
-    assert found.counts == {"outcomes": 6, "replayed": 6, "unreadable": 2}
+    assert found.counts == {"outcomes": 6, "events": 1, "replayed": 6, "unreadable": 2}
 
 
 def test_a_laxer_band_lets_in_whom_it_should(log: Path) -> None:

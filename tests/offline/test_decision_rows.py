@@ -20,7 +20,7 @@ from riskd.offline import outcomes
 from riskd.offline.decision_rows import read_rows
 from riskd.offline.labels import label
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
-from tests.decision_log import decision, outcome, write
+from tests.decision_log import decision, outcome, security_event, write
 
 LATER: Final = 86_400.0
 
@@ -42,6 +42,7 @@ def test_rows_are_in_order_of_time_with_the_outcomes_of_any_segment(tmp_path: Pa
         tmp_path,
         [outcome(1, 5.0, "session_established"), assessment(2, 3.0), assessment(3, 1.0, domain="workforce")],
         [assessment(1, 2.0), assessment(2, 3.0), outcome(2, 3.0 + LATER, "confirmed_fraud")],
+        [security_event(1, 4.0, "account_enabled")],
     )
     rows = read_rows(log, "customer")
     assert rows.ids.tolist() == [f"{1:032x}", f"{2:032x}"]

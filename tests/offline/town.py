@@ -81,8 +81,6 @@ class Town:
         random = self.random
         for _ in range(attempts):
             self.now += random.expovariate(1 / self.apart)
-            if random.random() < self.gossip:
-                self.hear()
             one = self.attempt()
             answer = self.engine.assess(one, 10.0, explain=random.random() < 0.05)
             self.answers += 1
@@ -90,6 +88,8 @@ class Town:
             while random.random() < 0.5:
                 late = random.random() < 0.3
                 self.tell(*(random.choice(self.waiting) if late else self.waiting[-1]))
+            if self.gossip and random.random() < self.gossip:
+                self.hear()
 
     def tell(self, assessment_id: str, tenant: str = "") -> None:
         """Something became of an assessment; it may be told twice, late, or in vain."""
@@ -102,6 +102,7 @@ class Town:
 
     def hear(self) -> None:
         """Somebody says something of somebody, of now or of days ago."""
+        self.now += self.random.random()
         random, kind = self.random, self.random.choice(EVENTS)
         who = random.randrange(self.people)
         event = SecurityEvent(

@@ -131,6 +131,13 @@ def drive(service: Service, callers: Path) -> list[str]:
             getattr(told, ("confirmed_legitimate", "confirmed_fraud", "session_established")[number % 3]).SetInParent()
             with suppress(grpc.RpcError):
                 stub.RecordOutcome(told, timeout=10, metadata=shown(TOKEN))
+        for subject in (CANARIES["subject"], CANARIES["subject"] * 400):
+            event = risk_pb2.RecordSecurityEventRequest(
+                tenant="acme", domain="IDENTITY_DOMAIN_CUSTOMER", subject=subject
+            )
+            event.account_disabled.hijacked = True
+            with suppress(grpc.RpcError):
+                stub.RecordSecurityEvent(event, timeout=10, metadata=shown(TOKEN))
         for request, token in (
             (attempt(ip=f"x{ADDRESS}"), TOKEN),
             (attempt(request_id="r1", ip=FORWARDED), TOKEN),
@@ -181,7 +188,7 @@ def test_nobody_is_named_in_anything_that_is_written(tmp_path: Path) -> None:
     callers, scratch = tmp_path / "callers.toml", tmp_path / "s" / "tmp"
     callers.write_text(
         f'[web]\ntoken_sha256 = ["{token_hash(TOKEN)}"]\ntenants = ["acme"]\n'
-        'methods = ["assessor", "outcome_reporter", "batch", "stream"]\n'
+        'methods = ["assessor", "outcome_reporter", "event_reporter", "batch", "stream"]\n'
     )
     scratch.mkdir(parents=True)
     settings = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -21,15 +22,16 @@ from riskd.adapters.memory import NullMeter
 from riskd.core import record
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
-from riskd.core.record import AssessmentRecord, OutcomeRecord
+from riskd.core.record import AssessmentRecord
 from riskd.locks import alone
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset import compact as compaction
 from riskd.offline.dataset.compact import Dataset, Filed
-from riskd.offline.dataset.manifest import commit, required
+from riskd.offline.dataset.manifest import TABLES, commit, required
+from riskd.offline.dataset.tables import WHOSE
 from riskd.offline.dataset.target import Target
 from riskd.rebuild.order import DATASET
-from tests.decision_log import write
+from tests.decision_log import types, write
 from tests.doubles import ListLog
 from tests.offline.town import lived
 
@@ -58,31 +60,32 @@ class Desk:
         return Dataset(self.target, self.log, self.archive, self.buckets)
 
     def ids(self) -> list[str]:
-        """Every assessment and outcome in the dataset, in any order."""
+        """Every line in the dataset, by whose it is, in any order."""
         return sorted(
             row[name]
             for part in required(self.target).parts
-            for name in ["id" if part.table == "assessments" else "assessment_id"]
+            for name in [WHOSE[part.table]]
             for row in pq.ParquetFile(self.target.files.open_input_file(part.path)).read([name]).to_pylist()
         )
 
     def files(self) -> set[str]:
-        return {path for table in ("assessments", "outcomes") for path in self.target.listed(table)}
+        return {path for table in TABLES for path in self.target.listed(table)}
 
 
 def ids(lines: list[bytes]) -> list[str]:
-    records = [record.decode(line) for line in lines]
-    return sorted(
-        one.assessment_id if isinstance(one, OutcomeRecord) else one.id
-        for one in records
-        if isinstance(one, OutcomeRecord | AssessmentRecord)
-    )
+    records = [json.loads(line) for line in lines]
+    return sorted(one.get("id") or one.get("assessment_id") or one["subject"] for one in records)
+
+
+def counted(lines: list[bytes]) -> dict[str, int]:
+    """What a run that takes them in says."""
+    return {f"{kind}s": count for kind, count in types(lines).items()}
 
 
 @pytest.fixture(scope="module")
 def lines() -> list[bytes]:
     log = ListLog()
-    lived(log, 120, seed=5)
+    lived(log, 120, seed=5, gossip=0.3)
     return log.lines
 
 
@@ -104,7 +107,8 @@ def test_every_line_is_in_it_once(tmp_path: Path, lines: list[bytes], target: Ta
     """Assessments and outcomes of all segments, wherever it lies; and nothing comes again with the next runs."""
     desk = Desk(tmp_path, lines, target)
     done = desk.compact()
-    assert done.counts == {"assessments": 120, "outcomes": len(lines) - 120}
+    assert done.counts == counted(lines)
+    assert set(done.counts) == set(TABLES) == set(done.rows)
     assert done.segments == 3
     assert desk.ids() == ids(lines)
     assert desk.compact().counts == {}
@@ -141,13 +145,13 @@ def test_new_segments_come_in_and_those_under_way_wait(desk: Desk) -> None:
     """A segment that is still being written comes in once it is finished, and the rest is not read again."""
     desk.compact()
     log = ListLog()
-    lived(log, 10, seed=6)
+    lived(log, 10, seed=6, gossip=0.5)
     writer = FileDecisionLog(desk.log, 1, NullMeter(), Bounds(keep_seconds=1e10), lambda: LATE)
     for line in log.lines:
         assert writer.append(line)
     assert desk.compact().counts == {}
     writer.close()
-    assert desk.compact().counts == {"assessments": 10, "outcomes": len(log.lines) - 10}
+    assert desk.compact().counts == counted(log.lines)
     assert desk.ids() == ids(desk.lines + log.lines)
 
 

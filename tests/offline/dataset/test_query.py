@@ -16,10 +16,10 @@ from riskd.cli import extras
 from riskd.cli.log.query import EXAMPLES
 from riskd.cli.main import main
 from riskd.core import record
-from riskd.core.record import AssessmentRecord
+from riskd.core.record import AssessmentRecord, SecurityEventRecord
 from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
-from tests.decision_log import SEGMENT, write
+from tests.decision_log import SEGMENT, types, write
 from tests.doubles import ListLog
 from tests.offline.town import lived
 
@@ -30,7 +30,7 @@ class Asked:
     def __init__(self, directory: Path) -> None:
         self.log, self.place = directory / "log", directory / "set"
         log = ListLog()
-        lived(log, 100, seed=4)
+        lived(log, 100, seed=4, gossip=0.3)
         self.lines = log.lines
         write(self.log / SEGMENT, *log.lines)
         self.settings = ["--set", f"state.dir={directory}", "--set", f"log.dir={self.log}"]
@@ -58,7 +58,7 @@ def test_compaction_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixtu
     made = Asked(tmp_path)
     assert made.compact("--json", "--buckets", "3") == 0
     first = said(capsys)["dataset"]
-    assert first["counts"] == {"assessments": 100, "outcomes": len(made.lines) - 100}
+    assert first["counts"] == {f"{kind}s": count for kind, count in types(made.lines).items()}
     assert main(["log", "compact", *made.settings, "--set", f"log.dataset={made.place}"]) == 0
     assert "nothing came in from 0 segments" in capsys.readouterr().out.replace("\n", " ")
     assert json.loads((made.place / "manifest.json").read_text())["buckets"] == 3
@@ -118,6 +118,19 @@ def test_what_stands_in_a_row_is_what_was_logged(asked: Asked, capsys: pytest.Ca
     ]
     assert asked.query("SELECT id FROM assessments WHERE false", "--json") == 0
     assert said(capsys) == []
+
+
+def test_what_others_told_can_be_asked_for(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the decisions of the subject that it was told of, under the same pseudonym."""
+    told = [one for one in map(record.decode, asked.lines) if isinstance(one, SecurityEventRecord)]
+    names = SecurityEventRecord.__struct_fields__
+    shown = [name for name in names if name not in ("keyed", "written")]
+    sql = f"SELECT {', '.join(shown)} FROM events ORDER BY row"
+    assert asked.query(sql, "--json") == 0
+    assert said(capsys) == [{name: getattr(one, name) for name in shown} for one in told]
+    sql = "SELECT count(DISTINCT subject) AS n FROM events WHERE subject IN (SELECT subject FROM assessments)"
+    assert asked.query(sql, "--json") == 0
+    assert said(capsys)[0]["n"] > 1
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Kept:
 
     def __init__(self, directory: Path) -> None:
         log = ListLog()
-        lived(log, 150, seed=8)
+        lived(log, 150, seed=8, gossip=0.3)
         self.lines = log.lines
         write(directory / "log" / SEGMENT, *log.lines[:70])
         write(directory / "log" / "20270102T000000.000000-w0-1.jsonl", *log.lines[60:])  # ten lines twice
