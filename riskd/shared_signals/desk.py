@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.counts import Counts
 from riskd.shared_signals.intake import REFUSED, Taken, take, understand
 from riskd.shared_signals.keys import Keys
-from riskd.shared_signals.stream import Away, Report, Stream
+from riskd.shared_signals.stream import Away, Stream
 
 _LOG: Final = logging.getLogger("riskd.events")
 
@@ -19,7 +20,7 @@ _LOG: Final = logging.getLogger("riskd.events")
 class Desk:
     """Takes the tokens of a stream. For many threads."""
 
-    def __init__(self, stream: Stream, keys: Keys, tell: Callable[[Report], None], counts: Counts) -> None:
+    def __init__(self, stream: Stream, keys: Keys, tell: Callable[[SecurityEvent], None], counts: Counts) -> None:
         """`tell` raises Refused for what riskd never takes, and Away while it cannot."""
         self.stream = stream
         self.counts = counts

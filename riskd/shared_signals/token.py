@@ -60,7 +60,7 @@ class _Event(Struct, frozen=True):
     event_timestamp: float | UnsetType = UNSET
 
 
-class SecurityEvent(Struct, frozen=True):
+class Verified(Struct, frozen=True):
     """Of a token that is right. `uri` names the event, `content` is its JSON. `at`: epoch seconds.
 
     `subject` is empty where the token has none.
@@ -80,7 +80,7 @@ class _Registry(JWSRegistry):
 _REGISTRY: Final = _Registry(algorithms=ALGORITHMS, strict_check_header=False)
 
 
-def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -> SecurityEvent:
+def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -> Verified:
     """What a token says. `find` is asked for the key by its id; `now`: epoch seconds.
 
     Raises Refused for a token that is wrong, and whatever `find` raises.
@@ -100,7 +100,7 @@ def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -
     if len(claims.events) != 1:
         raise Refused(INVALID_REQUEST, f"events must have one event, and has {len(claims.events)}")
     ((uri, content),) = claims.events.items()
-    return SecurityEvent(
+    return Verified(
         jti=claims.jti,
         uri=uri,
         content=bytes(content),

@@ -113,7 +113,7 @@ def test_decode_says_what_would_be_told(
         assert each in shown
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["jti"], found["report"]["kind"]) == ("t-1", "credential_compromise")
+    assert (found["jti"], found["told"]["kind"]) == ("t-1", "credential_compromise")
 
 
 def test_decode_says_why_not(

@@ -17,10 +17,11 @@ from urllib.request import urlopen
 import pytest
 from msgspec.structs import replace
 
+from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals import poll, receiver
 from riskd.shared_signals.push import BODY_BYTES, PLACES
 from riskd.shared_signals.receiver import Address, Receiver
-from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Report, Stream
+from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Stream
 from tests.e2e.service import eventually
 from tests.shared_signals.transmitter import (
     ALEX,
@@ -43,18 +44,18 @@ class Riskd:
     """What is told. `away`: it is not there, and says so; `refuses`: it takes none of it."""
 
     def __init__(self) -> None:
-        self.reports: list[Report] = []
+        self.events: list[SecurityEvent] = []
         self.away = False
         self.refuses = False
         self.tries = 0
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, event: SecurityEvent) -> None:
         self.tries += 1
         if self.away:
             raise Away("riskd", "it answers UNAVAILABLE")
         if self.refuses:
             raise Refused(INVALID_REQUEST, "the service refuses the event: subject")
-        self.reports.append(report)
+        self.events.append(event)
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def receiving(riskd: Riskd, *streams: Stream) -> Iterator[Running]:
 
 
 def subjects(riskd: Riskd) -> list[str]:
-    return [report.subject for report in riskd.reports]
+    return [event.subject for event in riskd.events]
 
 
 def alias(number: int) -> dict[str, str]:
@@ -144,7 +145,7 @@ def test_a_poll_tells_and_then_acknowledges(riskd: Riskd, transmitter: Transmitt
     with receiving(riskd, polled(transmitter, tmp_path)):
         eventually(lambda: transmitter.acknowledged == sent)
     assert subjects(riskd) == [f"u{number}@example.com" for number in range(100)]
-    assert riskd.reports[0].level == "HIGH"
+    assert riskd.events[0].level == "high"
     assert transmitter.waiting == {}
 
 
@@ -179,8 +180,8 @@ def test_a_stop_acknowledges_what_is_recorded(riskd: Riskd, transmitter: Transmi
     """So that it does not come again to the next receiver."""
     recorded = threading.Event()
 
-    def tell(report: Report) -> None:
-        riskd(report)
+    def tell(event: SecurityEvent) -> None:
+        riskd(event)
         recorded.set()
         time.sleep(0.3)
 
@@ -356,9 +357,9 @@ def test_a_transmitter_that_forgets_is_not_asked_all_the_time(
 
     transmitter.instead["/poll"] = again
     with receiving(riskd, polled(transmitter, tmp_path, 60)):
-        eventually(lambda: len(riskd.reports) == 2)
+        eventually(lambda: len(riskd.events) == 2)
         time.sleep(0.3)
-    assert len(riskd.reports) == 2
+    assert len(riskd.events) == 2
 
 
 def test_a_mishap_is_told_once(
