@@ -484,6 +484,19 @@ def test_the_page_has_every_stream_from_the_beginning(riskd: Riskd, transmitter:
     assert 'riskd_events_heard_timestamp_seconds{delivery="push",stream="other"}' in page
 
 
+def test_a_flood_of_wrong_tokens_is_no_flood_of_lines(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line for each code, and then one in a while that says how many there were; each is counted."""
+    with caplog.at_level(logging.INFO), receiving(riskd, pushed(transmitter, tmp_path)) as running:
+        for _ in range(10):
+            assert running.push("garbage")[0] == 400
+        assert running.push(sign(claims("https://other.example.com")))[0] == 400
+        assert 'result="refused",stream="idp"} 11.0' in running.metrics()
+    told = [vars(each)["fields"] for each in caplog.records if each.message == "event_refused"]
+    assert [(each["err"], each["tokens"]) for each in told] == [("invalid_request", 1), ("invalid_issuer", 1)]
+
+
 def test_no_line_has_a_subject_or_a_token(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
