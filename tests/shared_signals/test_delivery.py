@@ -435,11 +435,14 @@ def test_a_push_comes_again_while_riskd_is_away(riskd: Riskd, transmitter: Trans
 
 
 def test_a_token_of_the_transmitter_may_change(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """The file is read each time."""
+    """The file is read each time, and an old and a new one may overlap."""
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
         bearer_file(tmp_path, "another")
         assert running.push(sign(claims(transmitter.issuer)))[0] == 401
         assert running.push(sign(claims(transmitter.issuer)), "another")[0] == 202
+        bearer_file(tmp_path, f"{BEARER}\nanother")
+        for overlapping in (BEARER, "another"):
+            assert running.push(sign(claims(transmitter.issuer)), overlapping)[0] == 202
         (tmp_path / "stream.token").unlink()
         assert running.push(sign(claims(transmitter.issuer)), "another")[0] == 503
 
