@@ -18,7 +18,6 @@ RECORDED: Final = "recorded"
 NOT_USED: Final = "not_used"
 OF_THE_STREAM: Final = "of_the_stream"
 REFUSED: Final = "refused"
-RESULTS: Final = (RECORDED, NOT_USED, OF_THE_STREAM, REFUSED)
 """What may become of a token."""
 
 

@@ -124,7 +124,10 @@ class Keys:
         self._keys = {key.kid or f"without an id {number}": key for number, key in enumerate(keys)}
 
     def _read(self, url: str, kind: type[_Read], what: str) -> _Read:
-        answer = self._web.ask(url, FETCH_SECONDS, headers={"Accept": "application/json"})
+        try:
+            answer = self._web.ask(url, FETCH_SECONDS, headers={"Accept": "application/json"})
+        except Away as error:
+            raise Away(KEYS, f"the transmitter has no {what} for us: {error.why}") from None
         if answer.status != HTTPStatus.OK:
             raise Away(KEYS, f"the transmitter answers {answer.status} where its {what} should be")
         try:

@@ -51,7 +51,7 @@ class _AccountDisabled(Struct, frozen=True):
     reason: str = ""
 
 
-class StreamUpdated(Struct, frozen=True):
+class _StreamUpdated(Struct, frozen=True):
     """The transmitter pauses, ends or goes on with the stream (SSF 1.0, section 8.1.5)."""
 
     status: str
@@ -78,7 +78,7 @@ def meaning(event: Verified, stream: Stream, critical: Set[str]) -> SecurityEven
     if called == VERIFICATION:
         return OfTheStream(called)
     if called == STREAM_UPDATED:
-        status = _read(event, StreamUpdated).status
+        status = _read(event, _StreamUpdated).status
         return OfTheStream(called, status if status in ("enabled", "paused", "disabled") else OTHER)
     if called == OTHER:
         raise NotForUs("riskd has no use for events of this kind")

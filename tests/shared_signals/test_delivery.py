@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.core.attempt import SecurityEvent
-from riskd.shared_signals import poll, receiver
+from riskd.shared_signals import keys, poll, receiver
 from riskd.shared_signals.push import BODY_BYTES, PLACES
 from riskd.shared_signals.receiver import Address, Receiver
 from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Stream
@@ -274,6 +274,23 @@ def test_a_token_waits_for_its_key(riskd: Riskd, transmitter: Transmitter, tmp_p
     transmitter.keys = [jwk(rsa_key(), "one")]
     with receiving(riskd, polled(transmitter, tmp_path)):
         eventually(lambda: transmitter.acknowledged == [sent])
+
+
+def test_a_token_without_its_key_holds_up_no_other(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even while nobody answers where the keys are: those by known keys go on."""
+    monkeypatch.setattr(keys, "AGAIN_SECONDS", 0.0)
+    first = transmitter.queue()
+    with receiving(riskd, polled(transmitter, tmp_path)) as running:
+        eventually(lambda: transmitter.acknowledged == [first])
+        transmitter.instead["/keys"] = lambda handler: handler.connection.shutdown(socket.SHUT_RDWR)
+        transmitter.put("unknown", sign(claims(transmitter.issuer, jti="unknown"), kid="other"))
+        eventually(lambda: 'riskd_events_failures_total{part="keys",stream="idp"}' in running.metrics())
+        second = transmitter.queue()
+        eventually(lambda: second in transmitter.acknowledged)
+    assert list(transmitter.waiting) == ["unknown"]
+    assert transmitter.refused == {}
 
 
 def by_oauth(transmitter: Transmitter, folder: Path, secret: str = "a-secret") -> Stream:
