@@ -1,4 +1,4 @@
-"""`riskd assess`, `riskd outcome` and `riskd event`: ask and tell a running service from the command line."""
+"""`riskd assess` and `riskd outcome`: ask a running service from the command line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from riskd.cli.arguments import add_connection, moment
-from riskd.core.attempt import DOMAINS, EVENTS, OUTCOMES, RISK_LEVELS, Outcome, SecurityEvent
+from riskd.cli.arguments import add_connection
+from riskd.core.attempt import OUTCOMES, Outcome
 from riskd.core.errors import InvalidAttempt, Problem
 
 FLAGS: Final = {
@@ -25,7 +25,7 @@ FLAGS: Final = {
     "request-id": ("request_id", "makes a repeat harmless"),
 }
 """Fields of riskd.v1.AssessRequest that have a flag of their own."""
-_EXIT_CODES: Final = """\
+EXIT_CODES: Final = """\
 exit codes: 0 answered; 2 bad input, or refused as invalid; 3 no answer in time (unavailable, deadline
 passed, overloaded); 1 any other error."""
 _ATTEMPT: Final = """\
@@ -38,10 +38,9 @@ PHISHING_RESISTANT 13, HARDWARE_BOUND 14, IDENTITY_PROOF 15, DENY 16."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `assess`, `outcome` and `event`."""
+    """Register `assess` and `outcome`."""
     _add_assess(commands)
     _add_outcome(commands)
-    _add_event(commands)
 
 
 def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,7 +48,7 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "assess",
         description="Ask a running service to assess one attempt. The attempt comes from flags, from a file in the "
         "JSON form of riskd.v1.AssessRequest, or from both: flags win. With --stream, many.",
-        epilog=f"{_ATTEMPT}\n{_EXIT_CODES}\n{_EXIT_TIER}",
+        epilog=f"{_ATTEMPT}\n{EXIT_CODES}\n{_EXIT_TIER}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", nargs="?", help="JSON file, or - for standard input")
@@ -75,7 +74,7 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
-        "outcome", description="Tell a running service what happened after an assessment.", epilog=_EXIT_CODES
+        "outcome", description="Tell a running service what happened after an assessment.", epilog=EXIT_CODES
     )
     parser.add_argument("assessment_id", metavar="ID", help="id that the assessment answered")
     parser.add_argument("kind", choices=OUTCOMES, metavar="KIND", help=f"one of: {', '.join(OUTCOMES)}")
@@ -86,36 +85,6 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant of the assessed attempt")
     add_connection(parser)
     parser.set_defaults(handler=_outcome)
-
-
-def _add_event(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "event",
-        description="Tell a running service what another party says of an account. It counts in every attempt of the "
-        "account for as long as the policy keeps sensitive steps (30 days); the last word counts, and one that is told "
-        "twice counts once. docs/events.md says what follows from each.",
-        epilog=_EXIT_CODES,
-    )
-    parser.add_argument("kind", choices=EVENTS, metavar="KIND", help=f"one of: {', '.join(EVENTS)}")
-    parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
-    parser.add_argument(
-        "--subject", required=True, metavar="TEXT", help="identifier of the account, as in its attempts"
-    )
-    parser.add_argument("--tenant", metavar="NAME", default="", help="tenant of the account")
-    parser.add_argument("--issuer", metavar="URL", default="", help="who says so (default: the caller)")
-    parser.add_argument("--time", metavar="TIME", type=moment, help="when it happened (default: now)")
-    parser.add_argument("--level", choices=RISK_LEVELS[1:], default="", help="of risk_level_change: the level now")
-    parser.add_argument(
-        "--credential-type",
-        metavar="TYPE",
-        default="",
-        help="of credential_compromise and credential_change: password, pin, fido2-roaming and so on (CAEP 1.0)",
-    )
-    parser.add_argument(
-        "--hijacked", action="store_true", help="of account_disabled: because somebody has taken it over"
-    )
-    add_connection(parser)
-    parser.set_defaults(handler=_event)
 
 
 def _assess(args: argparse.Namespace) -> int:
@@ -144,15 +113,6 @@ def _outcome(args: argparse.Namespace) -> int:
     )
     shown = connection.bearer(args)
     return assess.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=shown))
-
-
-def _event(args: argparse.Namespace) -> int:
-    from riskd.cli.client import assess, connection
-
-    said = {name: getattr(args, name) for name in SecurityEvent.__struct_fields__}
-    request = assess.event_request(SecurityEvent(**said))
-    shown = connection.bearer(args)
-    return assess.run(args, lambda stub: stub.RecordSecurityEvent(request, timeout=args.timeout, metadata=shown))
 
 
 def _read(file: str | None) -> str:

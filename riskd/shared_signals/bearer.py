@@ -32,12 +32,15 @@ class _Granted(Struct, frozen=True):
     expires_in: float = UNSAID_SECONDS / USED
 
 
-def secret(file: str) -> str:
-    """The token or secret in a file, as it is now. Raises OSError; ValueError, whose text says why, if it has none."""
+def secrets(file: str) -> list[str]:
+    """The tokens in a file, as they are now: one a line, the first of them to be shown, all of them to be taken.
+
+    Raises OSError; ValueError, whose text says why, if it has none.
+    """
     with Path(file).open("rb") as opened:
         content = opened.read(TOKEN_BYTES + 1)
-    found = content.strip().decode("ascii", "replace")
-    if len(content) > TOKEN_BYTES or not shown_well(found):
+    found = [line for line in map(str.strip, content.decode("ascii", "replace").splitlines()) if line]
+    if not found or len(content) > TOKEN_BYTES or not all(map(shown_well, found)):
         raise ValueError("holds no token")
     return found
 
@@ -93,7 +96,7 @@ class Bearer:
 
 def _read(file: str) -> str:
     try:
-        return secret(file)
+        return secrets(file)[0]
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it holds none"
         raise Away(TRANSMITTER, f"the token file for it cannot be used: {why}") from None

@@ -8,18 +8,21 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.counts import Counts
 from riskd.shared_signals.intake import REFUSED, Taken, take, understand
 from riskd.shared_signals.keys import Keys
-from riskd.shared_signals.stream import Away, Report, Stream
+from riskd.shared_signals.stream import Away, Stream
 
+QUIET_SECONDS: Final = 10.0
+"""Between two lines about tokens that are refused by the same code."""
 _LOG: Final = logging.getLogger("riskd.events")
 
 
 class Desk:
     """Takes the tokens of a stream. For many threads."""
 
-    def __init__(self, stream: Stream, keys: Keys, tell: Callable[[Report], None], counts: Counts) -> None:
+    def __init__(self, stream: Stream, keys: Keys, tell: Callable[[SecurityEvent], None], counts: Counts) -> None:
         """`tell` raises Refused for what riskd never takes, and Away while it cannot."""
         self.stream = stream
         self.counts = counts
@@ -27,19 +30,30 @@ class Desk:
         self._tell = tell
         self._lock = threading.Lock()
         self._failing = ""
+        self._refusals: dict[str, tuple[float, int]] = {}
 
     def take(self, token: str, jti: str = "") -> Taken:
         """What became of a token; once this returns, riskd has it. Raises Away: it has to come again."""
         taken = take(understand(token, self.stream, self._keys, time.time(), jti), self._tell)
         self.counts.received(self.stream, taken.event, taken.result)
-        told: dict[str, object] = {"stream": self.stream.name, "event_name": taken.event}
         if taken.result == REFUSED:
-            _LOG.warning("event_refused", extra={"fields": {**told, "err": taken.err, "why": taken.why}})
+            self._refused(taken)
         elif taken.of is not None:
             odd = taken.of.status not in ("", "enabled")
-            fields = {**told, "status": taken.of.status or "verified"}
+            fields = {"stream": self.stream.name, "event_name": taken.event, "status": taken.of.status or "verified"}
             _LOG.log(logging.WARNING if odd else logging.INFO, "stream_told_of_itself", extra={"fields": fields})
         return taken
+
+    def _refused(self, taken: Taken) -> None:
+        """A line for the first refusal by a code, then one in `QUIET_SECONDS`, which says how many there were."""
+        now = time.monotonic()
+        with self._lock:
+            told_at, held = self._refusals.get(taken.err, (-QUIET_SECONDS, 0))
+            quiet = now - told_at < QUIET_SECONDS
+            self._refusals[taken.err] = (told_at, held + 1) if quiet else (now, 0)
+        if not quiet:
+            fields = {"stream": self.stream.name, "event_name": taken.event, "err": taken.err, "why": taken.why}
+            _LOG.warning("event_refused", extra={"fields": {**fields, "tokens": held + 1}})
 
     def failed(self, error: Away) -> None:
         """Note that somebody was away: each time in the counts, and in the log when it begins or is another."""

@@ -7,9 +7,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.keys import Keys
 from riskd.shared_signals.meaning import OTHER, OfTheStream, meaning, name
-from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Report, Stream
+from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Stream
 from riskd.shared_signals.subject import NotForUs
 from riskd.shared_signals.token import verify
 
@@ -17,20 +18,19 @@ RECORDED: Final = "recorded"
 NOT_USED: Final = "not_used"
 OF_THE_STREAM: Final = "of_the_stream"
 REFUSED: Final = "refused"
-RESULTS: Final = (RECORDED, NOT_USED, OF_THE_STREAM, REFUSED)
 """What may become of a token."""
 
 
 class Taken(Struct, frozen=True):
     """What became of a token. `event` is its event's name, `other` where that is not known. `why`: in words, without
-    any value of the token. `report` is what riskd is told, `of` what the transmitter says of the stream."""
+    any value of the token. `told` is what riskd is told, `of` what the transmitter says of the stream."""
 
     result: str
     event: str
     jti: str = ""
     why: str = ""
     err: str = ""
-    report: Report | None = None
+    told: SecurityEvent | None = None
     of: OfTheStream | None = None
 
 
@@ -54,15 +54,15 @@ def understand(token: str, stream: Stream, keys: Keys, now: float, jti: str = ""
         return Taken(result=NOT_USED, event=event, jti=verified.jti, why=str(error))
     if isinstance(found, OfTheStream):
         return Taken(result=OF_THE_STREAM, event=event, jti=verified.jti, of=found)
-    return Taken(result=RECORDED, event=event, jti=verified.jti, report=found)
+    return Taken(result=RECORDED, event=event, jti=verified.jti, told=found)
 
 
-def take(taken: Taken, tell: Callable[[Report], None]) -> Taken:
+def take(taken: Taken, tell: Callable[[SecurityEvent], None]) -> Taken:
     """Tell what is to be told. `tell` raises Refused for what riskd never takes. Raises Away, as `tell` does."""
-    if taken.report is None:
+    if taken.told is None:
         return taken
     try:
-        tell(taken.report)
+        tell(taken.told)
     except Refused as error:
         return _refused(error, taken.event, taken.jti)
     return taken

@@ -29,6 +29,8 @@ RSA_BITS: Final = 2048
 """Of the smallest RSA key that is taken (CAEP interoperability profile 1.0, section 2.6)."""
 MOST_RSA_BITS: Final = 8192
 """Of the largest: what a signature costs grows with it."""
+NAMES: Final = {"EdDSA": "Ed25519"}
+"""Old names of algorithms (RFC 8037), by those of now (RFC 9864)."""
 _Read = TypeVar("_Read")
 
 
@@ -122,7 +124,10 @@ class Keys:
         self._keys = {key.kid or f"without an id {number}": key for number, key in enumerate(keys)}
 
     def _read(self, url: str, kind: type[_Read], what: str) -> _Read:
-        answer = self._web.ask(url, FETCH_SECONDS, headers={"Accept": "application/json"})
+        try:
+            answer = self._web.ask(url, FETCH_SECONDS, headers={"Accept": "application/json"})
+        except Away as error:
+            raise Away(KEYS, f"the transmitter has no {what} for us: {error.why}") from None
         if answer.status != HTTPStatus.OK:
             raise Away(KEYS, f"the transmitter answers {answer.status} where its {what} should be")
         try:
@@ -139,6 +144,8 @@ def usable(jwk: dict[str, object]) -> Key | None:
             texts[name] = value
     if texts.get("kty") not in ("RSA", "EC", "OKP") or not RSA_BITS <= _rsa_bits(texts) <= MOST_RSA_BITS:
         return None
+    if isinstance(alg := texts.get("alg"), str):
+        texts["alg"] = NAMES.get(alg, alg)
     try:
         key = JWKRegistry.import_key(texts)
         key.check_use("sig")

@@ -8,10 +8,11 @@ from typing import Final, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.decoding import Unreadable, decode
-from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Report, Stream
+from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Stream
 from riskd.shared_signals.subject import NotForUs, account
-from riskd.shared_signals.token import SecurityEvent
+from riskd.shared_signals.token import Verified
 
 BASE: Final = "https://schemas.openid.net/secevent/"
 CAEP: Final = BASE + "caep/event-type/"
@@ -50,7 +51,7 @@ class _AccountDisabled(Struct, frozen=True):
     reason: str = ""
 
 
-class StreamUpdated(Struct, frozen=True):
+class _StreamUpdated(Struct, frozen=True):
     """The transmitter pauses, ends or goes on with the stream (SSF 1.0, section 8.1.5)."""
 
     status: str
@@ -68,7 +69,7 @@ def name(uri: str) -> str:
     return EVENTS.get(uri, OTHER)
 
 
-def meaning(event: SecurityEvent, stream: Stream, critical: Set[str]) -> Report | OfTheStream:
+def meaning(event: Verified, stream: Stream, critical: Set[str]) -> SecurityEvent | OfTheStream:
     """What is to be told. `critical`: see `account`.
 
     Raises NotForUs for an event of no use to riskd, and Refused for one that is not as its specification says.
@@ -77,25 +78,25 @@ def meaning(event: SecurityEvent, stream: Stream, critical: Set[str]) -> Report 
     if called == VERIFICATION:
         return OfTheStream(called)
     if called == STREAM_UPDATED:
-        status = _read(event, StreamUpdated).status
+        status = _read(event, _StreamUpdated).status
         return OfTheStream(called, status if status in ("enabled", "paused", "disabled") else OTHER)
     if called == OTHER:
         raise NotForUs("riskd has no use for events of this kind")
     return _completed(
         called,
         event,
-        Report(
+        SecurityEvent(
             tenant=stream.tenant,
             domain=stream.domain,
             subject=account(event.subject, stream.subject, critical),
             issuer=stream.issuer,
-            at=event.at,
+            time=event.at,
             kind=called.replace("-", "_"),
         ),
     )
 
 
-def _completed(called: str, event: SecurityEvent, report: Report) -> Report:
+def _completed(called: str, event: Verified, told: SecurityEvent) -> SecurityEvent:
     """With what goes with its kind."""
     if called == "risk-level-change":
         change = _read(event, _RiskLevelChange)
@@ -103,18 +104,18 @@ def _completed(called: str, event: SecurityEvent, report: Report) -> Report:
             raise NotForUs("the risk is that of no user")
         if change.current_level not in LEVELS:
             raise Refused(INVALID_REQUEST, f"current_level is none of {', '.join(LEVELS)}")
-        return replace(report, level=change.current_level)
+        return replace(told, level=change.current_level.lower())
     if called in ("credential-compromise", "credential-change"):
         kind = _read(event, _Credential).credential_type
         if not 0 < len(kind) <= _CREDENTIAL_CHARACTERS:
             raise Refused(INVALID_REQUEST, f"credential_type must have 1 to {_CREDENTIAL_CHARACTERS} characters")
-        return replace(report, credential_type=kind)
+        return replace(told, credential_type=kind)
     if called == "account-disabled":
-        return replace(report, hijacked=_read(event, _AccountDisabled).reason == "hijacking")
-    return report
+        return replace(told, hijacked=_read(event, _AccountDisabled).reason == "hijacking")
+    return told
 
 
-def _read(event: SecurityEvent, kind: type[_Read]) -> _Read:
+def _read(event: Verified, kind: type[_Read]) -> _Read:
     try:
         return decode(event.content, kind)
     except Unreadable as error:

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct, json
 
 from riskd.listener import Reply, Request
-from riskd.shared_signals.bearer import secret
+from riskd.shared_signals.bearer import secrets
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.intake import REFUSED
 from riskd.shared_signals.stream import Away, Push
@@ -48,11 +48,10 @@ class Pushes:
             return Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"push by POST\n", headers={"Allow": "POST"})
         desk, push = found
         try:
-            right = secret(push.token_file).encode()
+            right = secrets(push.token_file)
         except (OSError, ValueError):
             return self._later(desk, Away("caller", "the token file of the transmitter cannot be used"))
-        scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), right):
+        if not _shown(request.headers.get("authorization", ""), right):
             return Reply(HTTPStatus.UNAUTHORIZED, b"", headers={"WWW-Authenticate": "Bearer"})
         try:
             taken = desk.take(request.body.decode("ascii", "replace").strip())
@@ -69,3 +68,10 @@ class Pushes:
     def _later(desk: Desk, error: Away) -> Reply:
         desk.failed(error)
         return Reply(HTTPStatus.SERVICE_UNAVAILABLE, b"", headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+def _shown(authorization: str, right: Sequence[str]) -> bool:
+    """Whether that is a token that is right: an old and a new one may overlap. All are looked at, in the same time."""
+    scheme, _, token = authorization.partition(" ")
+    found = [hmac.compare_digest(token.strip().encode(), each.encode()) for each in right]
+    return scheme.lower() == "bearer" and any(found)

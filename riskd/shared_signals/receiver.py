@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.adapters.prometheus_page import ReadingsPage
+from riskd.core.attempt import SecurityEvent
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.listener import Listener, Reply, Request
 from riskd.shared_signals.counts import METRICS, Counts
@@ -20,7 +21,7 @@ from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.keys import Keys
 from riskd.shared_signals.poll import Poller
 from riskd.shared_signals.push import BODY_BYTES, PLACES, SECONDS, Pushes
-from riskd.shared_signals.stream import Poll, Push, Report, Stream
+from riskd.shared_signals.stream import Poll, Push, Stream
 from riskd.shared_signals.web import Web
 
 _LOG: Final = logging.getLogger("riskd.events")
@@ -58,7 +59,7 @@ def certificate(certificate: str | None, key: str | None) -> ssl.SSLContext | No
 class Receiver:
     """The streams of a file. `tell` is told what they say; see `Desk`."""
 
-    def __init__(self, streams: Sequence[Stream], tell: Callable[[Report], None]) -> None:
+    def __init__(self, streams: Sequence[Stream], tell: Callable[[SecurityEvent], None]) -> None:
         self.counts = Counts(streams)
         desks = [Desk(each, Keys(each, Web(each.ca_file)), tell, self.counts) for each in streams]
         self._pollers = [Poller(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Poll)]

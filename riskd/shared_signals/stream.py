@@ -81,21 +81,6 @@ class Stream(Struct, frozen=True):
     ca_file: str = ""
 
 
-class Report(Struct, frozen=True):
-    """What riskd is told. `kind` is a field of riskd.v1.RecordSecurityEventRequest.event; one of the others goes with
-    some kinds. `at`: epoch seconds."""
-
-    tenant: str
-    domain: str
-    subject: str
-    issuer: str
-    at: float
-    kind: str
-    level: str = ""
-    credential_type: str = ""
-    hijacked: bool = False
-
-
 class Refused(Exception):
     """A token that can never be taken. `err` is a code of RFC 8935; `why` names no value of the token."""
 

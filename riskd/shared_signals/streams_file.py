@@ -10,7 +10,7 @@ from typing import Final
 from riskd.adapters.policy_file.document import LARGEST, MISTAKES, Document, Node
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
-from riskd.shared_signals.bearer import secret
+from riskd.shared_signals.bearer import secrets
 from riskd.shared_signals.stream import FORMATS, Credentials, Poll, Push, Stream, SubjectRule
 from riskd.shared_signals.web import unfit
 
@@ -189,7 +189,7 @@ class _StreamReader:
             return None
         file = str(self._beside / name)
         try:
-            secret(file)
+            secrets(file)
         except OSError as error:
             self._no_token(node, name, f"cannot be read: {error.strerror}")
         except ValueError as error:

@@ -13,11 +13,13 @@ from joserfc.errors import (
     UnsupportedKeyAlgorithmError,
     UnsupportedKeyOperationError,
 )
+from joserfc.jwa import JWSAlgModel
 from joserfc.jwk import GuestProtocol, Key
 from joserfc.jws import JWSRegistry, deserialize_compact
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from riskd.shared_signals.decoding import Unreadable, decode
+from riskd.shared_signals.keys import NAMES
 from riskd.shared_signals.stream import (
     AUTHENTICATION_FAILED,
     INVALID_AUDIENCE,
@@ -32,7 +34,7 @@ TOKEN_BYTES: Final = 32 * 1024
 JTI_CHARACTERS: Final = 256
 ALGORITHMS: Final = ("RS256", "PS256", "ES256", "Ed25519")
 """Of signatures that are taken: RS256 as the CAEP interoperability profile demands, and the others by RFC 7518 and
-RFC 9864. None is symmetric, and `none` is none of them."""
+RFC 9864, by which Ed25519 is also called by its old name. None is symmetric, and `none` is none of them."""
 TYPE: Final = "secevent+jwt"
 AHEAD_SECONDS: Final = 300.0
 """By which a transmitter's clock may be ahead of ours."""
@@ -60,7 +62,7 @@ class _Event(Struct, frozen=True):
     event_timestamp: float | UnsetType = UNSET
 
 
-class SecurityEvent(Struct, frozen=True):
+class Verified(Struct, frozen=True):
     """Of a token that is right. `uri` names the event, `content` is its JSON. `at`: epoch seconds.
 
     `subject` is empty where the token has none.
@@ -76,11 +78,15 @@ class SecurityEvent(Struct, frozen=True):
 class _Registry(JWSRegistry):
     max_header_length = 8 * 1024  # some show their certificate chain, x5c
 
+    def get_alg(self, name: str) -> JWSAlgModel:
+        """An algorithm that is allowed."""
+        return super().get_alg(NAMES.get(name, name))
+
 
 _REGISTRY: Final = _Registry(algorithms=ALGORITHMS, strict_check_header=False)
 
 
-def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -> SecurityEvent:
+def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -> Verified:
     """What a token says. `find` is asked for the key by its id; `now`: epoch seconds.
 
     Raises Refused for a token that is wrong, and whatever `find` raises.
@@ -100,7 +106,7 @@ def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -
     if len(claims.events) != 1:
         raise Refused(INVALID_REQUEST, f"events must have one event, and has {len(claims.events)}")
     ((uri, content),) = claims.events.items()
-    return SecurityEvent(
+    return Verified(
         jti=claims.jti,
         uri=uri,
         content=bytes(content),

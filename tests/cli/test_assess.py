@@ -16,7 +16,7 @@ from typing import NoReturn
 import pytest
 from msgspec.structs import replace
 
-from riskd.cli import assess
+from riskd.cli import assess, events
 from riskd.cli.client.assess import BAD_INPUT, FAILED, NO_ANSWER, event_request, outcome_request
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import EVENTS, OUTCOMES, Attempt, Behaviour, Outcome, SecurityEvent
@@ -38,7 +38,9 @@ def running() -> Iterator[Running]:
 def run(*arguments: str) -> int:
     """One command line, its own errors included as they are raised."""
     parser = argparse.ArgumentParser()
-    assess.add_parser(parser.add_subparsers())
+    commands = parser.add_subparsers()
+    for each in (assess, events):
+        each.add_parser(commands)
     args = parser.parse_args(arguments)
     code: int = args.handler(args)
     return code
@@ -257,8 +259,8 @@ ABOUT = ("--domain", "workforce", "--subject", "u-1")
 def test_a_security_event_is_told(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
     """Who says what of whom, and when, arrives as it was said."""
     more = ("--level", "high", "--issuer", "https://idp.example", "--tenant", "acme", "--time", "2026-01-31T12:00Z")
-    assert run("event", "risk_level_change", *ABOUT, *more, *target(running)) == 0
-    assert run("event", "account_disabled", *ABOUT, "--hijacked", "--json", *target(running)) == 0
+    assert run("events", "tell", "risk_level_change", *ABOUT, *more, *target(running)) == 0
+    assert run("events", "tell", "account_disabled", *ABOUT, "--hijacked", "--json", *target(running)) == 0
     assert [event for event, _ in running.engine.events] == [
         SecurityEvent(
             domain="workforce",
@@ -294,7 +296,7 @@ def test_every_security_event_can_be_told(kind: str) -> None:
 def test_an_event_that_says_too_little_or_too_much_is_refused(words: tuple[str, ...], where: list[str]) -> None:
     """Nothing that was said is dropped in silence, and all is told at once."""
     with pytest.raises(InvalidEvent) as refused:
-        run("event", *words, *ABOUT)
+        run("events", "tell", *words, *ABOUT)
     assert [problem.where for problem in refused.value.problems] == where
 
 

@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from riskd._proto.riskd.v1 import attempt_pb2
+from riskd.cli import extras
 from riskd.cli.main import main
 from tests.e2e.service import eventually
 from tests.security.authority import Authority
@@ -113,7 +114,7 @@ def test_decode_says_what_would_be_told(
         assert each in shown
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["jti"], found["report"]["kind"]) == ("t-1", "credential_compromise")
+    assert (found["jti"], found["told"]["kind"]) == ("t-1", "credential_compromise")
 
 
 def test_decode_says_why_not(
@@ -272,3 +273,13 @@ def test_flags_that_cannot_be_used_are_refused(
     """Before anything is received."""
     assert main(["events", "receive", "--streams", streams, *flags]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["receive", "check", "decode"])
+def test_without_the_extra_it_is_named(
+    streams: str, action: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever has riskd alone is told what to install."""
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    assert main(["events", action, "--streams", streams]) == 2
+    assert "pip install 'riskd[events]'" in capsys.readouterr().err

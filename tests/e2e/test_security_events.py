@@ -13,17 +13,28 @@ IDP = "https://idp.example"
 
 
 def test_a_reported_account_is_asked_for_more(tmp_path: Path) -> None:
-    """Told by `riskd event` to one of two workers, every login is judged by it; support and whoever asks why find it;
-    once the subject is erased, nothing is left of it."""
+    """Told by `riskd events tell` to one of two workers, every login is judged by it; support and whoever asks why
+    find it; once the subject is erased, nothing is left of it."""
     about = ("--domain", "customer", "--subject", "anne")
     with serving(tmp_path / "s", workers=2) as service:
         assert service.assess(attempt(subject="anne")).requirement.tier == assessment_pb2.TIER_BASELINE
-        tell = ("event", "risk_level_change", *about, "--level", "high", "--issuer", IDP, "--target", service.address)
+        tell = (
+            "events",
+            "tell",
+            "risk_level_change",
+            *about,
+            "--level",
+            "high",
+            "--issuer",
+            IDP,
+            "--target",
+            service.address,
+        )
         assert riskd(*tell, "--timeout", "10", state=service.state).stdout == "remembered\n"
         answers = [service.assess(attempt(subject="anne")) for _ in range(6)]
         assert {answer.requirement.tier for answer in answers} == {assessment_pb2.TIER_PHISHING_RESISTANT}
         assert {"RISK_REPORTED"} <= {reason.code for reason in answers[0].reasons}
-        refused = riskd("event", "risk_level_change", *about, "--target", service.address, state=service.state)
+        refused = riskd("events", "tell", "risk_level_change", *about, "--target", service.address, state=service.state)
         assert (refused.returncode, refused.stdout) == (2, "")
 
         count = {"domain": "customer", "kind": "risk_level_change"}

@@ -17,10 +17,11 @@ from urllib.request import urlopen
 import pytest
 from msgspec.structs import replace
 
-from riskd.shared_signals import poll, receiver
+from riskd.core.attempt import SecurityEvent
+from riskd.shared_signals import keys, poll, receiver
 from riskd.shared_signals.push import BODY_BYTES, PLACES
 from riskd.shared_signals.receiver import Address, Receiver
-from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Report, Stream
+from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Stream
 from tests.e2e.service import eventually
 from tests.shared_signals.transmitter import (
     ALEX,
@@ -43,18 +44,18 @@ class Riskd:
     """What is told. `away`: it is not there, and says so; `refuses`: it takes none of it."""
 
     def __init__(self) -> None:
-        self.reports: list[Report] = []
+        self.events: list[SecurityEvent] = []
         self.away = False
         self.refuses = False
         self.tries = 0
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, event: SecurityEvent) -> None:
         self.tries += 1
         if self.away:
             raise Away("riskd", "it answers UNAVAILABLE")
         if self.refuses:
             raise Refused(INVALID_REQUEST, "the service refuses the event: subject")
-        self.reports.append(report)
+        self.events.append(event)
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def receiving(riskd: Riskd, *streams: Stream) -> Iterator[Running]:
 
 
 def subjects(riskd: Riskd) -> list[str]:
-    return [report.subject for report in riskd.reports]
+    return [event.subject for event in riskd.events]
 
 
 def alias(number: int) -> dict[str, str]:
@@ -144,7 +145,7 @@ def test_a_poll_tells_and_then_acknowledges(riskd: Riskd, transmitter: Transmitt
     with receiving(riskd, polled(transmitter, tmp_path)):
         eventually(lambda: transmitter.acknowledged == sent)
     assert subjects(riskd) == [f"u{number}@example.com" for number in range(100)]
-    assert riskd.reports[0].level == "HIGH"
+    assert riskd.events[0].level == "high"
     assert transmitter.waiting == {}
 
 
@@ -179,8 +180,8 @@ def test_a_stop_acknowledges_what_is_recorded(riskd: Riskd, transmitter: Transmi
     """So that it does not come again to the next receiver."""
     recorded = threading.Event()
 
-    def tell(report: Report) -> None:
-        riskd(report)
+    def tell(event: SecurityEvent) -> None:
+        riskd(event)
         recorded.set()
         time.sleep(0.3)
 
@@ -275,6 +276,23 @@ def test_a_token_waits_for_its_key(riskd: Riskd, transmitter: Transmitter, tmp_p
         eventually(lambda: transmitter.acknowledged == [sent])
 
 
+def test_a_token_without_its_key_holds_up_no_other(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even while nobody answers where the keys are: those by known keys go on."""
+    monkeypatch.setattr(keys, "AGAIN_SECONDS", 0.0)
+    first = transmitter.queue()
+    with receiving(riskd, polled(transmitter, tmp_path)) as running:
+        eventually(lambda: transmitter.acknowledged == [first])
+        transmitter.instead["/keys"] = lambda handler: handler.connection.shutdown(socket.SHUT_RDWR)
+        transmitter.put("unknown", sign(claims(transmitter.issuer, jti="unknown"), kid="other"))
+        eventually(lambda: 'riskd_events_failures_total{part="keys",stream="idp"}' in running.metrics())
+        second = transmitter.queue()
+        eventually(lambda: second in transmitter.acknowledged)
+    assert list(transmitter.waiting) == ["unknown"]
+    assert transmitter.refused == {}
+
+
 def by_oauth(transmitter: Transmitter, folder: Path, secret: str = "a-secret") -> Stream:
     credentials = Credentials(f"{transmitter.issuer}/token", "riskd/1", bearer_file(folder, secret), "ssf.read")
     return stream(transmitter.issuer, Poll(transmitter.endpoint, credentials, 1))
@@ -356,9 +374,9 @@ def test_a_transmitter_that_forgets_is_not_asked_all_the_time(
 
     transmitter.instead["/poll"] = again
     with receiving(riskd, polled(transmitter, tmp_path, 60)):
-        eventually(lambda: len(riskd.reports) == 2)
+        eventually(lambda: len(riskd.events) == 2)
         time.sleep(0.3)
-    assert len(riskd.reports) == 2
+    assert len(riskd.events) == 2
 
 
 def test_a_mishap_is_told_once(
@@ -434,11 +452,14 @@ def test_a_push_comes_again_while_riskd_is_away(riskd: Riskd, transmitter: Trans
 
 
 def test_a_token_of_the_transmitter_may_change(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """The file is read each time."""
+    """The file is read each time, and an old and a new one may overlap."""
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
         bearer_file(tmp_path, "another")
         assert running.push(sign(claims(transmitter.issuer)))[0] == 401
         assert running.push(sign(claims(transmitter.issuer)), "another")[0] == 202
+        bearer_file(tmp_path, f"{BEARER}\nanother")
+        for overlapping in (BEARER, "another"):
+            assert running.push(sign(claims(transmitter.issuer)), overlapping)[0] == 202
         (tmp_path / "stream.token").unlink()
         assert running.push(sign(claims(transmitter.issuer)), "another")[0] == 503
 
@@ -481,6 +502,19 @@ def test_the_page_has_every_stream_from_the_beginning(riskd: Riskd, transmitter:
             assert answer.status == 200
     assert 'riskd_events_heard_timestamp_seconds{delivery="poll",stream="idp"}' in page
     assert 'riskd_events_heard_timestamp_seconds{delivery="push",stream="other"}' in page
+
+
+def test_a_flood_of_wrong_tokens_is_no_flood_of_lines(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line for each code, and then one in a while that says how many there were; each is counted."""
+    with caplog.at_level(logging.INFO), receiving(riskd, pushed(transmitter, tmp_path)) as running:
+        for _ in range(10):
+            assert running.push("garbage")[0] == 400
+        assert running.push(sign(claims("https://other.example.com")))[0] == 400
+        assert 'result="refused",stream="idp"} 11.0' in running.metrics()
+    told = [vars(each)["fields"] for each in caplog.records if each.message == "event_refused"]
+    assert [(each["err"], each["tokens"]) for each in told] == [("invalid_request", 1), ("invalid_issuer", 1)]
 
 
 def test_no_line_has_a_subject_or_a_token(

@@ -8,27 +8,29 @@ import pytest
 from msgspec import json
 from msgspec.structs import replace
 
+from riskd.core.attempt import EVENTS as TOLD_AS
+from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.meaning import EVENTS, OfTheStream, meaning
-from riskd.shared_signals.stream import FORMATS, Refused, Report, SubjectRule
+from riskd.shared_signals.stream import FORMATS, Refused, SubjectRule
 from riskd.shared_signals.subject import NotForUs, account
-from riskd.shared_signals.token import SecurityEvent
+from riskd.shared_signals.token import Verified
 from tests.shared_signals.transmitter import ALEX, CAEP, HIGH, RISC, SSF, stream
 
 STREAM = stream()
-BASE = Report("", "customer", "alex@example.com", STREAM.issuer, 5.0, "")
+BASE = SecurityEvent(domain="customer", subject="alex@example.com", kind="", issuer=STREAM.issuer, time=5.0)
 Content = Mapping[str, object]
 
 
-def event(uri: str, content: Content, subject: Content | None = None) -> SecurityEvent:
-    return SecurityEvent("t-1", uri, json.encode(content), ALEX if subject is None else subject, 5.0)
+def event(uri: str, content: Content, subject: Content | None = None) -> Verified:
+    return Verified("t-1", uri, json.encode(content), ALEX if subject is None else subject, 5.0)
 
 
 TOLD: dict[str, tuple[str, Content, dict[str, object]]] = {
-    "high": (CAEP + "risk-level-change", dict(HIGH), {"kind": "risk_level_change", "level": "HIGH"}),
+    "high": (CAEP + "risk-level-change", dict(HIGH), {"kind": "risk_level_change", "level": "high"}),
     "low": (
         CAEP + "risk-level-change",
         {"principal": "USER", "current_level": "LOW", "previous_level": "HIGH"},
-        {"kind": "risk_level_change", "level": "LOW"},
+        {"kind": "risk_level_change", "level": "low"},
     ),
     "compromise": (
         RISC + "credential-compromise",
@@ -64,8 +66,9 @@ def test_events_are_told(uri: str, content: Content, told: dict[str, object]) ->
 
 
 def test_every_event_of_a_subject_is_among_them() -> None:
-    """The table above leaves none out."""
+    """The table above leaves none out, neither of those that are heard nor of those that riskd knows."""
     assert {uri for uri, *_ in TOLD.values()} == {uri for uri in EVENTS if not uri.startswith(SSF)}
+    assert {told["kind"] for *_, told in TOLD.values()} == set(TOLD_AS)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import Key
+from msgspec.structs import replace
 
+from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.keys import usable
-from riskd.shared_signals.stream import Refused
+from riskd.shared_signals.meaning import meaning
+from riskd.shared_signals.stream import Refused, SubjectRule
 from riskd.shared_signals.token import TOKEN_BYTES, verify
 from tests.shared_signals.transmitter import AUDIENCE, CAEP, HIGH, RISC, PrivateKey, claims, jwk, rsa_key, sign, stream
 
@@ -57,6 +60,37 @@ def test_a_good_token_says_what_it_says(key: PrivateKey, alg: str) -> None:
         assert event.at == pytest.approx(NOW - 60)
 
 
+def test_the_example_of_the_specification_is_read() -> None:
+    """CAEP 1.0, section 3.8.2, as it stands."""
+    told = {
+        "iss": "https://idp.example.com/123456789/",
+        "jti": "24c63fb56e5a2d77a6b512616ca9fa24",
+        "iat": 1615305159,
+        "aud": "https://sp.example.com/caep",
+        "txn": "8675309",
+        "sub_id": {"format": "iss_sub", "iss": "https://idp.example.com/3456789/", "sub": "jane.doe@example.com"},
+        "events": {
+            "https://schemas.openid.net/secevent/caep/event-type/risk-level-change": {
+                "current_level": "LOW",
+                "previous_level": "HIGH",
+                "event_timestamp": 1615304991,
+                "principal": "USER",
+                "risk_reason": "PASSWORD_FOUND_IN_DATA_BREACH",
+            }
+        },
+    }
+    rule = SubjectRule("iss_sub", "user", ("https://idp.example.com/3456789/",))
+    ours = replace(stream(subject=rule), audience="https://sp.example.com/caep")
+    assert meaning(verify(sign(told), ours, RSA, NOW), ours, set()) == SecurityEvent(
+        domain="customer",
+        subject="jane.doe@example.com",
+        kind="risk_level_change",
+        time=1615304991.0,
+        issuer="https://idp.example.com/123456789/",
+        level="low",
+    )
+
+
 @pytest.mark.parametrize("typ", ["secevent+jwt", "SECEVENT+JWT", "application/secevent+jwt"])
 def test_the_type_is_a_media_type(typ: str) -> None:
     """RFC 7515, section 4.1.9: in any case, with or without what every such type begins with."""
@@ -94,6 +128,7 @@ WRONG = {
     "a payload that is not encoded": (unsigned({**HEADER, "b64": False, "crit": ["b64"]}), "authentication_failed"),
     "unsigned": (sign(claims(ISSUER), alg="none"), "invalid_request"),
     "signed by the public key as a secret": (unsigned({**HEADER, "alg": "HS256"}), "invalid_request"),
+    "another EdDSA": (sign(claims(ISSUER), ed448.Ed448PrivateKey.generate(), alg="EdDSA"), "invalid_key"),
     "RS512": (sign(claims(ISSUER), alg="RS512"), "invalid_request"),
     "ES384": (sign(claims(ISSUER), P384, alg="ES384"), "invalid_request"),
     "ES256, by name": (sign(claims(ISSUER), P256, alg="ES256"), "invalid_key"),

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs
 from uuid import uuid4
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from riskd.shared_signals.stream import Poll, Push, Stream, SubjectRule
@@ -34,7 +34,7 @@ SSF: Final = "https://schemas.openid.net/secevent/ssf/event-type/"
 HIGH: Final = {"principal": "USER", "current_level": "HIGH", "risk_reason": "PASSWORD_FOUND_IN_DATA_BREACH"}
 ALEX: Final = {"format": "email", "email": "alex@example.com"}
 BEARER: Final = "a-token-of-the-stream"
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 
 
 @cache

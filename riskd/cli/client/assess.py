@@ -1,4 +1,4 @@
-"""The client half of `riskd assess`, `outcome` and `event`, and how every client of the command line tells errors."""
+"""The client half of `riskd assess`, `outcome` and `events tell`, and how every client tells errors."""
 
 from __future__ import annotations
 

@@ -2,51 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import grpc
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status.rpc_status import from_call
 
-from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.shared_signals.stream import INVALID_REQUEST, Away, Refused, Report
+from riskd._proto.riskd.v1 import risk_pb2_grpc
+from riskd.cli.client.assess import event_request
+from riskd.core.attempt import SecurityEvent
+from riskd.core.errors import InvalidEvent
+from riskd.shared_signals.stream import INVALID_REQUEST, Away, Refused
 
 RECONNECT: Final = (("grpc.max_reconnect_backoff_ms", 5000),)
 """Options of a channel that finds a service soon after it is back."""
 _CALLER: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
-def request(report: Report) -> risk_pb2.RecordSecurityEventRequest:
-    """The request that says a report."""
-    made = risk_pb2.RecordSecurityEventRequest(
-        tenant=report.tenant,
-        domain=f"IDENTITY_DOMAIN_{report.domain.upper()}",
-        subject=report.subject,
-        issuer=report.issuer,
-    )
-    made.event_time.FromNanoseconds(round(report.at * 1e9))
-    event = getattr(made, report.kind)
-    event.SetInParent()
-    if report.level:
-        event.current_level = f"RISK_LEVEL_{report.level}"
-    if report.credential_type:
-        event.credential_type = report.credential_type
-    if report.hijacked:
-        event.hijacked = True
-    return made
-
-
-def teller(channel: grpc.Channel, seconds: float, metadata: tuple[tuple[str, str], ...]) -> Callable[[Report], None]:
-    """What tells a report, and returns once it is recorded. `seconds`: its deadline.
+def teller(
+    channel: grpc.Channel, seconds: float, metadata: tuple[tuple[str, str], ...]
+) -> Callable[[SecurityEvent], None]:
+    """What tells an event, and returns once it is recorded. `seconds`: its deadline.
 
     It raises Refused for what the service never takes, and Away while it takes nothing.
     """
     stub = risk_pb2_grpc.RiskServiceStub(channel)
 
-    def tell(report: Report) -> None:
+    def tell(event: SecurityEvent) -> None:
         try:
-            stub.RecordSecurityEvent(request(report), timeout=seconds, metadata=metadata)
+            stub.RecordSecurityEvent(event_request(event), timeout=seconds, metadata=metadata)
+        except InvalidEvent as error:
+            raise _refused(problem.where for problem in error.problems) from None
         except grpc.RpcError as error:
             raise _meant(error) from None
 
@@ -54,16 +41,20 @@ def teller(channel: grpc.Channel, seconds: float, metadata: tuple[tuple[str, str
 
 
 def _meant(error: grpc.RpcError) -> Away | Refused:
-    """A status as the receiver takes it. Its texts may quote what was sent, so only names of fields are told."""
+    """A status as the receiver takes it."""
     code = error.code()
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         status, bad = from_call(error), BadRequest()
         for detail in status.details if status is not None else ():
             detail.Unpack(bad)
-        fields = ", ".join(violation.field for violation in bad.field_violations)
-        return Refused(INVALID_REQUEST, f"the service refuses the event: {fields or 'it does not say why'}")
+        return _refused(violation.field for violation in bad.field_violations)
     if code in _CALLER:
         return Away("caller", f"riskd answers {code.name}: this caller may not tell it events (--token-file, --cert)")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return Away("riskd", "it does not know events: it is older than this receiver")
     return Away("riskd", f"it answers {code.name}")
+
+
+def _refused(fields: Iterable[str]) -> Refused:
+    """By the names of fields: texts may quote what was sent."""
+    return Refused(INVALID_REQUEST, f"the service refuses the event: {', '.join(fields) or 'it does not say why'}")

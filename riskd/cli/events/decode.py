@@ -61,10 +61,10 @@ def _run(args: argparse.Namespace) -> int:
         rows = [("stream", stream.name), ("event", taken.event), ("token", taken.jti)]
         rows.append(("result", " ".join(filter(None, (taken.result, taken.err)))))
         rows.append(("because", taken.why))
-        if report := taken.report:
-            rows += [("subject", report.subject), ("domain", report.domain), ("tenant", report.tenant)]
-            rows += [("at", when(report.at)), ("level", report.level), ("credential", report.credential_type)]
-            rows.append(("hijacked", "yes" if report.hijacked else ""))
+        if told := taken.told:
+            rows += [("subject", told.subject), ("domain", told.domain), ("tenant", told.tenant)]
+            rows += [("at", when(told.time or 0.0)), ("level", told.level), ("credential", told.credential_type)]
+            rows.append(("hijacked", "yes" if told.hijacked else ""))
         if taken.of is not None:
             rows.append(("status", taken.of.status))
         print(aligned([row for row in rows if row[1]]))

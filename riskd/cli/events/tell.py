@@ -1,0 +1,50 @@
+"""`riskd events tell`: tell a running service one event, by hand or from a script."""
+
+from __future__ import annotations
+
+import argparse
+
+from riskd.cli.arguments import add_connection, moment
+from riskd.cli.assess import EXIT_CODES
+from riskd.core.attempt import DOMAINS, EVENTS, RISK_LEVELS, SecurityEvent
+
+
+def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `events tell`."""
+    parser = actions.add_parser(
+        "tell",
+        help="tell a running service what another party says of an account, by hand",
+        description="Tell a running service what another party says of an account. It counts in every attempt of the "
+        "account for as long as the policy keeps sensitive steps (30 days); the last word counts, and one that is told "
+        "twice counts once. docs/events.md says what follows from each.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("kind", choices=EVENTS, metavar="KIND", help=f"one of: {', '.join(EVENTS)}")
+    parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
+    parser.add_argument(
+        "--subject", required=True, metavar="TEXT", help="identifier of the account, as in its attempts"
+    )
+    parser.add_argument("--tenant", metavar="NAME", default="", help="tenant of the account")
+    parser.add_argument("--issuer", metavar="URL", default="", help="who says so (default: the caller)")
+    parser.add_argument("--time", metavar="TIME", type=moment, help="when it happened (default: now)")
+    parser.add_argument("--level", choices=RISK_LEVELS[1:], default="", help="of risk_level_change: the level now")
+    parser.add_argument(
+        "--credential-type",
+        metavar="TYPE",
+        default="",
+        help="of credential_compromise and credential_change: password, pin, fido2-roaming and so on (CAEP 1.0)",
+    )
+    parser.add_argument(
+        "--hijacked", action="store_true", help="of account_disabled: because somebody has taken it over"
+    )
+    add_connection(parser)
+    parser.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from riskd.cli.client import assess, connection
+
+    said = {name: getattr(args, name) for name in SecurityEvent.__struct_fields__}
+    request = assess.event_request(SecurityEvent(**said))
+    shown = connection.bearer(args)
+    return assess.run(args, lambda stub: stub.RecordSecurityEvent(request, timeout=args.timeout, metadata=shown))
