@@ -103,7 +103,7 @@ chaos: $(DEV) ## Kill processes 200 times under load, flood it, and load it for 
 	@$(BIN)/python -m benchmarks.chaos
 
 .PHONY: fuzz
-fuzz: $(DEV) ## Fuzz all that reads bytes of others, for an hour, or SECONDS=N for each of thirteen targets
+fuzz: $(DEV) ## Fuzz all that reads bytes of others, for an hour, or SECONDS=N for each of fourteen targets
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),360)
 
 .PHONY: soak

@@ -13,12 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskd._proto.riskd.v1 import risk_pb2
+from tests.fuzz.__main__ import NAMES
 from tests.fuzz.mutate import mutants
 from tests.fuzz.targets import TARGETS, Target
 
 COUNT = 400
 SLOWEST = 2.0
 """Seconds of a processor for one input."""
+
+
+def test_every_target_is_fuzzed() -> None:
+    """`make fuzz` leaves none out."""
+    assert tuple(TARGETS) == NAMES
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
