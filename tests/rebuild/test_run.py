@@ -195,7 +195,7 @@ class Dying(Struct, frozen=True):
 def busy() -> tuple[Town, list[bytes]]:
     """A town in which all happens within minutes."""
     log = ListLog()
-    town = Town(log, apart=0.5)
+    town = Town(log, apart=0.5, gossip=0.2)
     town.live(ATTEMPTS)
     return town, log.lines
 
