@@ -23,8 +23,9 @@ LEFT_OUT: Final = 1
 _MISSED: Final = ("outcomes_of_nothing", "other_pepper", "unreadable")
 _DESCRIPTION: Final = """\
 Make the histories of a store again, of what the decision log says: what proven sign-ins taught and fraud took back,
-what was tried lately, and receipts, so that outcomes can still be told. Works beside a running service: what it learns
-meanwhile is added up. Answers to repeated requests do not come back. docs/operations.md says when to use it."""
+what was tried lately, what other parties told, and receipts, so that outcomes can still be told. Works beside a
+running service: what it learns meanwhile is added up. Answers to repeated requests do not come back.
+docs/operations.md says when to use it."""
 _EPILOG: Final = """\
 A rebuild that was stopped goes on where it was; one that is done does nothing.
 
