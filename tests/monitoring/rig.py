@@ -22,9 +22,9 @@ import yaml
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2
-from riskd.cli.client.assess import outcome_request
+from riskd.cli.client.assess import event_request, outcome_request
 from riskd.config import data_directory
-from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, Session
+from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, SecurityEvent, Session
 from riskd.core.lineup import Wish
 from riskd.server.translate import request
 from tests.core.builders import LAPTOP, sign_in
@@ -41,6 +41,8 @@ SECONDS: Final = 40.0
 CUSTOMERS: Final = 1100
 """In batches, before: drift is told of a thousand rows."""
 NOTHING: Final[dict[str, Any]] = dict.fromkeys(("session", "federation", "outside", "behaviour", "place"))
+TOLD: Final = 0.05
+"""Share of the attempts after which another party says something of the subject."""
 RATE: Final = 60.0
 """Attempts a second: enough for every series, and little of a machine."""
 
@@ -165,8 +167,14 @@ def outcomes(assessment_id: str, attempt: Attempt, random: Random) -> Iterator[O
         yield Outcome(assessment_id=assessment_id, kind=random.choice(("confirmed_fraud", "confirmed_legitimate")))
 
 
+def heard(attempt: Attempt, random: Random) -> SecurityEvent:
+    """What another party says of whoever it was."""
+    kind = random.choice(("account_enabled", "recovery_activated", "account_disabled"))
+    return SecurityEvent(domain=attempt.domain, subject=attempt.subject, kind=kind)
+
+
 class Load(threading.Thread):
-    """Attempts and their outcomes, until it is stopped; what went wrong."""
+    """Attempts, their outcomes, and what others say, until it is stopped; what went wrong."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(name="load", daemon=True)
@@ -184,6 +192,8 @@ class Load(threading.Thread):
                         return
                     answer = stub.Assess(request(attempt), timeout=10)
                     self.answered += 1
+                    if random.random() < TOLD:
+                        stub.RecordSecurityEvent(event_request(heard(attempt, random)), timeout=10)
                     for outcome in outcomes(answer.assessment_id, attempt, random):
                         stub.RecordOutcome(outcome_request(outcome), timeout=10)
         except BaseException as error:
