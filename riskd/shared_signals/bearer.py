@@ -13,8 +13,8 @@ from urllib.parse import quote_plus, urlencode
 from msgspec import Struct
 
 from riskd.shared_signals.decoding import Unreadable, decode
-from riskd.shared_signals.stream import Away, Credentials
-from riskd.shared_signals.web import TRANSMITTER, Web
+from riskd.shared_signals.stream import TRANSMITTER, Away, Credentials
+from riskd.shared_signals.web import Web
 
 TOKEN_BYTES: Final = 16 * 1024
 SECONDS: Final = 10.0

@@ -15,7 +15,7 @@ from joserfc.jwk import DictKey, ECKey, JWKRegistry, Key, OKPKey, RSAKey
 from msgspec import Struct
 
 from riskd.shared_signals.decoding import Unreadable, decode
-from riskd.shared_signals.stream import INVALID_KEY, Away, Refused, Stream
+from riskd.shared_signals.stream import INVALID_KEY, KEYS, Away, Refused, Stream
 from riskd.shared_signals.web import Web
 
 AGAIN_SECONDS: Final = 60.0
@@ -24,7 +24,6 @@ FRESH_SECONDS: Final = 24 * 3600.0
 """After so long keys are fetched anew: one that was withdrawn signs nothing any more."""
 FETCH_SECONDS: Final = 10.0
 MOST_KEYS: Final = 64
-KEYS: Final = "keys"
 RSA_BITS: Final = 2048
 """Of the smallest RSA key that is taken (CAEP interoperability profile 1.0, section 2.6)."""
 MOST_RSA_BITS: Final = 8192

@@ -17,9 +17,8 @@ from riskd.shared_signals.bearer import Bearer
 from riskd.shared_signals.decoding import Unreadable, decode
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.intake import REFUSED, Taken
-from riskd.shared_signals.keys import KEYS
-from riskd.shared_signals.stream import Away, Poll
-from riskd.shared_signals.web import TRANSMITTER, Answer, Web
+from riskd.shared_signals.stream import KEYS, TRANSMITTER, Away, Poll
+from riskd.shared_signals.web import Answer, Web
 
 MOST: Final = 64
 """Tokens that are asked for at a time."""

@@ -13,7 +13,7 @@ from riskd.listener import Reply, Request
 from riskd.shared_signals.bearer import secrets
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.intake import REFUSED
-from riskd.shared_signals.stream import Away, Push
+from riskd.shared_signals.stream import CALLER, Away, Push
 from riskd.shared_signals.token import TOKEN_BYTES
 
 PLACES: Final = 32
@@ -50,7 +50,7 @@ class Pushes:
         try:
             right = secrets(push.token_file)
         except (OSError, ValueError):
-            return self._later(desk, Away("caller", "the token file of the transmitter cannot be used"))
+            return self._later(desk, Away(CALLER, "the token file of the transmitter cannot be used"))
         if not _shown(request.headers.get("authorization", ""), right):
             return Reply(HTTPStatus.UNAUTHORIZED, b"", headers={"WWW-Authenticate": "Bearer"})
         try:

@@ -90,8 +90,16 @@ class Refused(Exception):
         self.why = why
 
 
+TRANSMITTER: Final = "transmitter"
+KEYS: Final = "keys"
+RISKD: Final = "riskd"
+CALLER: Final = "caller"
+PARTS: Final = (TRANSMITTER, KEYS, RISKD, CALLER)
+"""Without whom a token cannot be taken: who sends it, their keys, the service, a token or a right to call it."""
+
+
 class Away(Exception):
-    """Somebody without whom a token cannot be taken now: the transmitter keeps it. `part` says who."""
+    """Somebody without whom a token cannot be taken now: the transmitter keeps it. `part` is one of `PARTS`."""
 
     def __init__(self, part: str, why: str) -> None:
         super().__init__(f"{part}: {why}")

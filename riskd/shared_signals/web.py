@@ -14,11 +14,10 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from riskd.config import is_loopback
-from riskd.shared_signals.stream import Away
+from riskd.shared_signals.stream import TRANSMITTER, Away
 
 ANSWER_BYTES: Final = 4 << 20
 """Of the longest answer that is read."""
-TRANSMITTER: Final = "transmitter"
 _AGENT: Final = "riskd"
 _LATE: Final = "it did not answer in time"
 

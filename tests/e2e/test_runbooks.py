@@ -26,8 +26,9 @@ LACKING: Final = {
     "riskd drift": (2, "has no earlier decisions of customer"),
     "riskd policy calibrate": (2, "nobody said whether they were good"),
     "riskd geo status --dir": (3, "there is no geo database"),
+    "riskd events check": (2, "streams.yaml: cannot be read: No such file or directory"),
 }
-"""What a service of one sign-in has no answer to, and says so: no past, no outcomes, no file."""
+"""What a service of one sign-in has no answer to, and says so: no past, no outcomes, no file, no receiver."""
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from riskd.metrics import METRICS
+from riskd.shared_signals.counts import METRICS as RECEIVED
+from riskd.shared_signals.stream import PARTS
 from tests.e2e.service import ROOT
 from tests.monitoring.panels import DASHBOARDS, returned
 from tests.monitoring.rig import RULES, watched
@@ -28,14 +30,14 @@ RECORDED: Final[dict[str, str]] = {
 RUNBOOKS: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 OF_PROMETHEUS: Final = {"job", "instance", "le"}
 UNITS: Final = {"reqps", "cps", "percentunit", "s", "bytes", "short", "none"}
-LABELS: Final = {metric.name: {*metric.labels} for metric in METRICS}
+LABELS: Final = {metric.name: {*metric.labels} for metric in (*METRICS, *RECEIVED)}
 WORDS: Final = {
     (label, row[column])
     for metric in METRICS
     if metric.merge != "live"
     for column, label in enumerate(metric.labels)
     for row in metric.rows
-}
+} | {("part", part) for part in PARTS}
 
 
 def loaded(path: Path) -> Json:

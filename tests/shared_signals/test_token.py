@@ -19,7 +19,8 @@ from riskd.shared_signals.keys import usable
 from riskd.shared_signals.meaning import meaning
 from riskd.shared_signals.stream import Refused, SubjectRule
 from riskd.shared_signals.token import TOKEN_BYTES, verify
-from tests.shared_signals.transmitter import AUDIENCE, CAEP, HIGH, RISC, PrivateKey, claims, jwk, rsa_key, sign, stream
+from tests.shared_signals.transmitter import AUDIENCE, CAEP, HIGH, RISC, PrivateKey, jwk, rsa_key, sign, stream
+from tests.shared_signals.transmitter import claims as claims_of
 
 STREAM = stream()
 ISSUER = STREAM.issuer
@@ -36,6 +37,13 @@ def known(key: PrivateKey, **more: object) -> Callable[[str], Key]:
 
 
 RSA = known(rsa_key())
+
+
+def claims(
+    issuer: str, /, event: str = CAEP + "risk-level-change", content: object = HIGH, **more: object
+) -> dict[str, object]:
+    """Of a token that is right at `NOW`, however long ago that is."""
+    return claims_of(issuer, event, content, **{"iat": int(NOW), **more})
 
 
 def refusal(token: str, find: Callable[[str], Key] = RSA) -> str:

@@ -13,7 +13,7 @@ from riskd._proto.riskd.v1 import risk_pb2_grpc
 from riskd.cli.client.assess import event_request
 from riskd.core.attempt import SecurityEvent
 from riskd.core.errors import InvalidEvent
-from riskd.shared_signals.stream import INVALID_REQUEST, Away, Refused
+from riskd.shared_signals.stream import CALLER, INVALID_REQUEST, RISKD, Away, Refused
 
 RECONNECT: Final = (("grpc.max_reconnect_backoff_ms", 5000),)
 """Options of a channel that finds a service soon after it is back."""
@@ -49,10 +49,10 @@ def _meant(error: grpc.RpcError) -> Away | Refused:
             detail.Unpack(bad)
         return _refused(violation.field for violation in bad.field_violations)
     if code in _CALLER:
-        return Away("caller", f"riskd answers {code.name}: this caller may not tell it events (--token-file, --cert)")
+        return Away(CALLER, f"riskd answers {code.name}: this caller may not tell it events (--token-file, --cert)")
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        return Away("riskd", "it does not know events: it is older than this receiver")
-    return Away("riskd", f"it answers {code.name}")
+        return Away(RISKD, "it does not know events: it is older than this receiver")
+    return Away(RISKD, f"it answers {code.name}")
 
 
 def _refused(fields: Iterable[str]) -> Refused:
