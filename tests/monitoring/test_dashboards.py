@@ -31,13 +31,17 @@ RUNBOOKS: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 OF_PROMETHEUS: Final = {"job", "instance", "le"}
 UNITS: Final = {"reqps", "cps", "percentunit", "s", "bytes", "short", "none"}
 LABELS: Final = {metric.name: {*metric.labels} for metric in (*METRICS, *RECEIVED)}
-WORDS: Final = {
-    (label, row[column])
-    for metric in METRICS
-    if metric.merge != "live"
-    for column, label in enumerate(metric.labels)
-    for row in metric.rows
-} | {("part", part) for part in PARTS}
+WORDS: Final = (
+    {
+        (label, row[column])
+        for metric in METRICS
+        if metric.merge != "live"
+        for column, label in enumerate(metric.labels)
+        for row in metric.rows
+    }
+    | {("part", part) for part in PARTS}
+    | {("delivery", "poll")}
+)
 
 
 def loaded(path: Path) -> Json:
