@@ -72,6 +72,15 @@ def test_every_form_holds_the_same(
     assert [record.line for record in found] == sorted(record.line for record in found)
 
 
+@pytest.mark.parametrize("chunk", range(60, 140))
+def test_pages_may_be_cut_anywhere(file: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands before and behind the events of a page is read whole, wherever chunks end."""
+    monkeypatch.setattr(records, "_CHUNK", chunk)
+    pages = [{"@odata.context": "x" * 20, "value": rows, "@odata.nextLink": "y" * 90} for rows in (ROWS[:3], ROWS[3:6])]
+    found = read(file, "\n".join(json.dumps(page) for page in pages))
+    assert [(record.row, record.fault) for record in found] == [(row, "") for row in ROWS[:6]]
+
+
 def test_lines_are_counted(file: Path) -> None:
     """A record's place is where it begins, in every form."""
     array = "[\n" + LINES.replace("}\n", "},\n").rstrip(",\n") + "\n]"

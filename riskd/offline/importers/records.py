@@ -151,6 +151,13 @@ class _Text:
             if not self.more():
                 return False
 
+    def found(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """What matches here; reads on until it is whole, or cannot be any more."""
+        while (match := pattern.match(self.buffer, self.at)) is None:
+            if len(self.buffer) - self.at > LONGEST or not self.more():
+                return None
+        return match
+
     def lines(self) -> Iterator[str]:
         """Line by line. One that is too long comes without its end, and one character longer than allowed."""
         while self.at < len(self.buffer) or self.more():
@@ -197,7 +204,7 @@ def _numbered(text: _Text) -> Iterator[tuple[str, int]]:
 def _arrays(text: _Text) -> Iterator[Record]:
     """Arrays of objects, one after another, each bare or inside an object (`{"value": [...]}`)."""
     while text.skip(_BLANK):
-        envelope = _ENVELOPE.match(text.buffer, text.at)
+        envelope = None if text.buffer[text.at] == "[" else text.found(_ENVELOPE)
         if text.buffer[text.at] != "[" and envelope is None:
             yield Record(text.line, "", None, "neither an array of events nor an object with one")
             return
@@ -207,7 +214,7 @@ def _arrays(text: _Text) -> Iterator[Record]:
             if not record.text:
                 return
         if envelope and text.skip(_BLANK):
-            if (closing := _CLOSING.match(text.buffer, text.at)) is None:
+            if (closing := text.found(_CLOSING)) is None:
                 yield Record(text.line, "", None, "more follows the array of events inside its object")
                 return
             text.take(closing.end())
