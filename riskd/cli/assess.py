@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -129,12 +130,15 @@ def _read(file: str | None) -> str:
 
 @contextmanager
 def _lines(file: str | None) -> Iterator[Iterable[str]]:
-    """The lines of a document that may be long, or still being written. Raises InvalidAttempt."""
+    """The lines of a document that may be long, or still being written; what is no UTF-8 in them is half surrogates,
+    which no request takes. Raises InvalidAttempt."""
     if file is None or file == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
         yield sys.stdin
         return
     try:
-        opened = Path(file).open(encoding="utf-8", errors="replace")  # noqa: SIM115 - below
+        opened = Path(file).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - below
     except OSError as error:
         raise _unreadable(file, error) from error
     with opened:

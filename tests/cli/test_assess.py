@@ -391,16 +391,24 @@ def test_a_stream_that_ends_by_itself_is_followed_by_another(
     assert [each["response"]["assessmentId"] for each in told] == [str(number) for number in range(1000)]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b"{", b'{"subject": %s}' % (b"9" * 5000), b'{"a": %s' % (b"[" * 100_000), b'{"subject": "M\xfcller"}'],
+    ids=["cut short", "a number without end", "nested without end", "not UTF-8"],
+)
 def test_a_stream_stops_at_a_line_that_is_no_attempt(
-    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: bytes
 ) -> None:
-    """Those before it are answered; the line is named."""
+    """Those before it are answered; the line is named, in a file and on standard input."""
     file = tmp_path / "attempts.jsonl"
-    file.write_text(lines("1", "2") + "{\n" + lines("3"))
-    assert run("assess", "--stream", str(file), *target(running)) == BAD_INPUT
-    told = capsys.readouterr()
-    assert len(told.out.splitlines()) == 2
-    assert "line 3" in told.err
+    file.write_bytes(lines("1", "2").encode() + line + b"\n" + lines("3").encode())
+    with file.open(encoding="utf-8") as opened:
+        monkeypatch.setattr(sys, "stdin", opened)
+        for named in (str(file), "-"):
+            assert run("assess", "--stream", named, *target(running)) == BAD_INPUT
+            told = capsys.readouterr()
+            assert len(told.out.splitlines()) == 2
+            assert "line 3" in told.err
 
 
 def test_a_stream_without_answers_is_given_up(running: Running, tmp_path: Path) -> None:

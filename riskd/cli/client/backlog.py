@@ -28,6 +28,8 @@ class Backlog:
         self.answered = 0
         self.refused = 0
         self.problems: list[Problem] = []
+        self.whole = False
+        """Whether all that the source had has come."""
 
     def fill(self, source: Iterator[risk_pb2.AssessRequest]) -> None:
         """Have ready what the source gives, `WINDOW` at most. It may wait for it, so in a thread of its own."""
@@ -37,11 +39,13 @@ class Backlog:
                     self._changed.wait_for(lambda: len(self._ready) < WINDOW)
                     self._ready.append(request)
                     self._changed.notify_all()
+            self.whole = True
         except InvalidAttempt as error:
             self.problems += error.problems
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
 
     def more(self) -> bool:
         """Whether there is, or comes to be, something to send."""

@@ -70,6 +70,9 @@ def _document(text: str, where: str, problems: list[Problem]) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         problems.append(Problem(where, f"is not JSON: {error.msg}", _FORM, error.lineno, error.colno))
         return {}
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deep
+        problems.append(Problem(where, f"is no JSON that can be read: {error}", _FORM))
+        return {}
     if isinstance(found, dict):
         return found
     problems.append(Problem(where, "is no JSON object", _FORM))

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, lines: Iterable[str], fields: list[tuple[str, 
         print(f"riskd: {problem}", file=sys.stderr)
     if error is not None and not _over(error):
         return failed(error)
-    return BAD_INPUT if refused or backlog.problems else 0
+    return BAD_INPUT if refused or not backlog.whole else 0
 
 
 def _one_stream(stream: Stream, backlog: Backlog, patience: float) -> grpc.RpcError | None:
