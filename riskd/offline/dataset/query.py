@@ -46,8 +46,9 @@ def asked(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int =
             "python_enable_replacements": "false",
         }
         with closing(duckdb.connect(config=limits)) as base:
-            for name in TABLES:
-                base.register(f"_{name}", table(target, manifest, name))
+            with target.readable():
+                for name in TABLES:
+                    base.register(f"_{name}", table(target, manifest, name))
             base.execute("SET TimeZone = 'UTC'")
             for view in _views(as_of):
                 base.execute(view)
@@ -57,9 +58,10 @@ def asked(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int =
                 statements = base.extract_statements(sql)
                 if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                     raise InvalidFile([Problem("SQL", "is not one SELECT", "ask one question: nothing can be changed")])
-                result = base.execute(statements[0])
+                with target.readable():
+                    result = base.execute(statements[0])
                 columns = tuple([column[0] for column in result.description or ()])
-                yield Answer(columns, _rows(result))
+                yield Answer(columns, _rows(target, result))
             except duckdb.Error as error:
                 remedy = (
                     "the views are assessments, outcomes, events and labelled; for columns, "
@@ -68,9 +70,10 @@ def asked(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int =
                 raise InvalidFile([Problem("SQL", str(error).strip(), remedy)]) from error
 
 
-def _rows(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
-    for batch in result.to_arrow_reader(ROWS):
-        yield from zip(*[column.to_pylist() for column in batch.columns], strict=True)
+def _rows(target: Target, result: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
+    with target.readable():
+        for batch in result.to_arrow_reader(ROWS):
+            yield from zip(*[column.to_pylist() for column in batch.columns], strict=True)
 
 
 def _views(as_of: float) -> Iterator[str]:

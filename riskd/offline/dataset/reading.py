@@ -54,7 +54,11 @@ def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES) -> R
     Point in time: with `as_of`, attempts and outcomes of later do not count, and labels are those of that moment.
     Beside the result it takes memory for some batches. Raises InvalidFile.
     """
-    manifest = required(target)
+    with target.readable():
+        return _rows(target, required(target), wanted, names)
+
+
+def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[str]) -> Rows:
     width = len(names)
     found = table(target, manifest, "assessments")
     chosen = (ds.field("domain") == wanted.domain) & ds.field("has_features") & _during(wanted)

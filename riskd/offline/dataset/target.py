@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -85,6 +86,15 @@ class Target:
             yield from pq.ParquetFile(self.files.open_input_file(path)).iter_batches(rows, columns=list(columns))
         except (ArrowException, OSError) as error:
             raise self._failed(path, error) from error
+
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """While files are read by their manifest, which a compaction may replace meanwhile. Raises InvalidFile."""
+        try:
+            yield
+        except (ArrowException, OSError) as error:
+            remedy = "try again, a compaction may have replaced it meanwhile; else see that it is there and whole"
+            raise InvalidFile([Problem(self.name, str(error), remedy)]) from error
 
     def listed(self, folder: str) -> list[str]:
         """Every file below a folder."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pytest
@@ -19,7 +22,8 @@ from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord, OutcomeRecord
 from riskd.offline.dataset.compact import Dataset
-from riskd.offline.dataset.reading import Wanted, read_rows
+from riskd.offline.dataset.query import asked
+from riskd.offline.dataset.reading import Wanted, in_order, read_rows
 from riskd.offline.dataset.target import Target
 from riskd.offline.labels import label, labelled
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
@@ -127,6 +131,30 @@ def test_truth_tells_attacks(kept: Kept, tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, truths[1:])))
     with pytest.raises(InvalidFile, match="nothing of 1 assessment"):
         read_rows(kept.target, Wanted(domain="customer", truth=path))
+
+
+READERS: Final[dict[str, Callable[[Target], object]]] = {
+    "rows": lambda target: read_rows(target, Wanted(domain="customer")),
+    "lines": lambda target: list(in_order(target, Counter(), lambda _: None)),
+    "a question": lambda target: _asked(target, "SELECT count(line) FROM assessments"),
+}
+
+
+def _asked(target: Target, sql: str) -> list[tuple[object, ...]]:
+    with asked(target, sql) as answer:
+        return list(answer.rows)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut"])
+@pytest.mark.parametrize("reader", READERS)
+def test_a_file_that_is_gone_or_damaged_is_told(tmp_path: Path, reader: str, damage: str) -> None:
+    """By whoever reads: a compaction that rewrites a file while it is to be read is nobody's bug."""
+    kept = Kept(tmp_path)
+    READERS[reader](kept.target)
+    for file in (tmp_path / "set" / "assessments").rglob("*.parquet"):
+        file.unlink() if damage == "deleted" else file.write_bytes(b"PAR1")
+    with pytest.raises(InvalidFile):
+        READERS[reader](kept.target)
 
 
 def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
