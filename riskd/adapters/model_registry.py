@@ -124,20 +124,19 @@ class Registry:
     def before(self, domain: str, role: Role) -> str:
         """Who had a role before the one that has it, as the acts tell: what a rollback brings back.
 
-        Going back twice goes back two steps. '' is an answer for a challenger. Raises InvalidModel when there is
-        nothing to go back to.
+        Going back twice goes back two steps. '' is an answer for a challenger. An act after which another version had
+        the role has not come to pass. Raises InvalidModel when there is nothing to go back to.
         """
         past: list[str] = []
         for act in self.history(domain):
             if act.role == role:
-                if not past:
-                    past.append(act.before)
+                _found(past, act.before)
                 if act.act == "rollback":
                     past.pop()
                 else:
                     past.append(act.version)
-        if past and past[-1] != self.holder(domain, role):
-            past.append(self.holder(domain, role))
+        if past:
+            _found(past, self.holder(domain, role))
         if len(past) < 2 or (role == CHAMPION and not past[-2]):
             what = f"no {role} is remembered from before this one"
             raise InvalidModel([Problem(str(self.models / domain / HISTORY), what, "promote a version by its name")])
@@ -146,19 +145,39 @@ class Registry:
     def _write(self, domain: str, act: Act) -> None:
         folder = self.models / domain
         try:
-            with (folder / HISTORY).open("ab") as history:
-                history.write(msgspec.json.encode(act) + b"\n")
-                history.flush()
-                os.fsync(history.fileno())
-            if not act.version:
-                (folder / act.role).unlink(missing_ok=True)
-                return
-            put(folder / act.role, act.version.encode() + b"\n", SHARED)
+            with _added(folder / HISTORY, msgspec.json.encode(act) + b"\n"):
+                if act.version:
+                    put(folder / act.role, act.version.encode() + b"\n", SHARED)
+                else:
+                    (folder / act.role).unlink(missing_ok=True)
         except OSError as error:
             what = f"cannot be written: {error.strerror}"
             raise Unavailable(
                 [Problem(str(folder), what, "look at the disk, and at who owns the directory")]
             ) from error
+
+
+def _found(past: list[str], held: str) -> None:
+    """Make of what had a role one after another what it was when `held` had it."""
+    if held not in past:
+        past.append(held)
+    while past[-1] != held:
+        past.pop()
+
+
+@contextmanager
+def _added(file: Path, line: bytes) -> Iterator[None]:
+    """A line at the end of a file, taken back where it cannot be written whole, or what follows cannot be done."""
+    with file.open("ab", buffering=0) as opened:
+        size = opened.tell()
+        try:
+            while line:
+                line = line[opened.write(line) :]
+            os.fsync(opened.fileno())
+            yield
+        except OSError:
+            opened.truncate(size)
+            raise
 
 
 def stage(models: Path, target: Path) -> dict[str, str]:

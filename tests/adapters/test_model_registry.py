@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
+from errno import ENOSPC
 from pathlib import Path
 from shutil import copytree
 
@@ -15,10 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from riskd.adapters import model_registry
 from riskd.adapters.model_file import load_model, read_signature, seal, sign, verified
 from riskd.adapters.model_registry import Act, Registry, stage
 from riskd.core.attempt import DOMAINS
-from riskd.core.errors import InvalidModel
+from riskd.core.errors import InvalidModel, Unavailable
 from riskd.core.features import DEFINITIONS
 from tests.models.stories import champions
 
@@ -82,6 +85,52 @@ def test_a_role_that_was_given_by_hand_can_be_rolled_back(models: Path) -> None:
     (models / "customer" / "champion").write_text("c\n")
 
     assert registry.before("customer", "champion") == "a"
+
+
+@pytest.mark.parametrize("room", [0, 50], ids=["for nothing", "for half a line"])
+def test_a_role_that_cannot_be_given_leaves_no_trace(models: Path, room: int) -> None:
+    """A full disk: the acts are those that came to pass, and can be read."""
+    registry = Registry(models)
+    registry.give("customer", act("a", "hand-set-2"))
+    acts = registry.history("customer")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (models / "customer" / "history.jsonl").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, limits[1]))
+    try:
+        with pytest.raises(Unavailable):
+            registry.give("customer", act("b", "a"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert registry.history("customer") == acts
+    assert registry.holder("customer", "champion") == "a"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "and again"])
+def test_an_act_whose_process_died_has_not_come_to_pass(models: Path, *, again: bool) -> None:
+    """The version that was to have the role is none that a rollback brings back, also if it got it later."""
+    registry = Registry(models)
+    registry.give("customer", act("a", "hand-set-2"))
+    with (models / "customer" / "history.jsonl").open("ab") as history:
+        history.write(msgspec.json.encode(act("b", "a")) + b"\n")
+    if again:
+        registry.give("customer", act("b", "a"))
+
+    assert registry.before("customer", "champion") == ("a" if again else "hand-set-2")
+
+
+def test_a_role_that_cannot_be_moved_leaves_no_trace(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does an act that was written before the version could be."""
+
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    registry = Registry(models)
+    registry.give("customer", act("a", "hand-set-2"))
+    monkeypatch.setattr(model_registry, "put", full)
+    with pytest.raises(Unavailable):
+        registry.give("customer", act("b", "a"))
+    assert [one.version for one in registry.history("customer")] == ["a"]
 
 
 def test_a_challenger_that_becomes_champion_is_challenger_no_more(models: Path) -> None:
