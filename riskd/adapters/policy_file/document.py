@@ -87,6 +87,14 @@ class _Loader(yaml.SafeLoader):
         self._levels = 0
         self._aliases = 0
 
+    def get_single_node(self) -> yaml.Node | None:
+        """The top node, refused when an escape in it names no character: PyYAML asks `chr` without looking."""
+        try:
+            return super().get_single_node()
+        except (OverflowError, ValueError) as error:
+            what = "an escape names no character of Unicode"
+            raise yaml.composer.ComposerError(None, None, what, self.get_mark()) from error
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """One node, refused when it lies too deep or is one alias too many."""
         self._aliases += self.check_event(yaml.AliasEvent)
@@ -97,6 +105,13 @@ class _Loader(yaml.SafeLoader):
             self._refuse(f"nested deeper than {DEEPEST} levels", parent)
         node = super().compose_node(parent, index)
         self._levels -= 1
+        return node
+
+    def compose_scalar_node(self, anchor: object) -> yaml.ScalarNode:
+        """One text, refused when no message could hold it."""
+        node: yaml.ScalarNode = super().compose_scalar_node(anchor)  # type: ignore[arg-type]  # a wrong stub
+        if any("\ud800" <= character <= "\udfff" for character in node.value) if not node.value.isascii() else False:
+            self._refuse("half a surrogate pair is no character", node)
         return node
 
     def _refuse(self, why: str, parent: yaml.Node | None) -> None:
@@ -118,8 +133,7 @@ class Document:
             self.note("too_large", 0, 0, limit=LARGEST)
             return None
         try:
-            loader = _Loader(self._text)
-            node = loader.get_single_node()
+            node = _Loader(self._text).get_single_node()
         except yaml.reader.ReaderError as error:
             self.note("syntax", *self._place(error.position), why=error.reason)
             return None
