@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from riskd.cli.main import main
 from riskd.config import FIELDS, Secret, add_pepper, explain, load, obtain_peppers
+from riskd.config.pepper import split
 from riskd.config.sources import CONFIG_BYTES
 from riskd.config.store_url import StoreUrl, read_url, url_problems
 from riskd.core.errors import InvalidSettings
@@ -68,6 +69,14 @@ MISTAKES: dict[str, Case] = {
     ),
     "not TOML": ("[server\n", {}, {}, "{file}:1:8: "),
     "not UTF-8": (b"\xff", {}, {}, "{file}: byte 0 is not UTF-8"),
+    "nested without end": ("a = " + "[" * 100_000, {}, {}, "{file}: cannot be read: "),
+    "a number without end": ("a = " + "9" * 5000, {}, {}, "{file}: cannot be read: "),
+    "home of nobody": (
+        "",
+        {"RISKD_STATE__DIR": "~nobody-of-that-name/riskd"},
+        {},
+        "state.dir: ~nobody-of-that-name/riskd is in a home directory that is not known (write the path whole",
+    ),
     "too large": ("#" * (CONFIG_BYTES + 1), {}, {}, "{file}: 1048577 bytes are too many (keep it below 1048576)"),
     "no such file": (None, {}, {}, "{file}: No such file or directory"),
     "variable out of range": (
@@ -330,6 +339,8 @@ def test_pepper_file(tmp_path: Path) -> None:
     assert obtain_peppers(load(environ={"RISKD_PEPPER": PEPPER[::-1]}, flags=flags)) == [PEPPER[::-1].encode()]
     file.write_text(f"{PEPPER}\n\n  {PEPPER[::-1]}")
     assert obtain_peppers(load(environ={}, flags=flags)) == [PEPPER.encode(), PEPPER[::-1].encode()]
+    file.write_text("".join(f"{number:064}\n" for number in range(500)))
+    assert len(split(load(environ={}, flags=flags).secrets.pepper.reveal())) == 500
 
 
 def test_a_pepper_is_added_once(tmp_path: Path) -> None:

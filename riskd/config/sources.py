@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from riskd.config.fields import FIELDS, Field
 from riskd.config.pepper import pepper_problems, split
-from riskd.config.settings import Secret, Settings, Store
+from riskd.config.settings import DERIVED, Secret, Settings, Store
 from riskd.config.store_url import url_problems
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.wording import quantity
@@ -26,6 +26,8 @@ CONFIG_BYTES: Final = 1 << 20
 """Largest configuration file read."""
 THREADS: Final = {"lmdb": 1, "memory": 1, "redis": 2}
 """Handler threads by kind of store, where they are not chosen (docs/decisions/0022, 0028)."""
+SECRET_BYTES: Final = 1 << 16
+"""Largest file of a secret read: of peppers there is a line more with each rotation."""
 SOCKET_BYTES: Final = 107
 """Longest path of a Unix socket (sun_path of unix(7), less the end)."""
 _SECTIONS: Final = tuple(dict.fromkeys(field.section for field in FIELDS.values()))
@@ -89,6 +91,7 @@ def explain(config: str | None, environ: Mapping[str, str], flags: Mapping[str, 
             problems.append(_refused(field, one))
     problems += _misspelt(environ)
     settings = _placed(_built(values))
+    problems += _homeless(settings, origins)
     problems += _conflicts(settings)
     problems += _unreadable(settings, origins)
     settings = _entrusted(settings, environ, problems)
@@ -106,7 +109,7 @@ def _from_home(environ: Mapping[str, str]) -> Iterator[_Given]:
 def _from_file(path: str, problems: list[Problem]) -> Iterator[_Given]:
     text = ""
     try:
-        raw = Path(path).expanduser().read_bytes()
+        raw = Path(_absolute(path)).read_bytes()
         if len(raw) > CONFIG_BYTES:
             problems.append(Problem(path, f"{len(raw)} bytes are too many", f"keep it below {CONFIG_BYTES}"))
             return
@@ -119,6 +122,8 @@ def _from_file(path: str, problems: list[Problem]) -> Iterator[_Given]:
     except tomllib.TOMLDecodeError as error:
         message, line, column = _located(str(error), text)
         problems.append(Problem(path, message, "write TOML: https://toml.io/en/v1.0.0", line, column))
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deep
+        problems.append(Problem(path, f"cannot be read: {error}", "write TOML: https://toml.io/en/v1.0.0"))
     else:
         lines = _lines(text)
         for section, content in document.items():
@@ -210,7 +215,18 @@ def _built(values: Mapping[str, object]) -> Settings:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute()) if path else ""
+    """A whole path; one whose home directory is not known as it is."""
+    path = os.path.expanduser(path)  # noqa: PTH111 - `Path.expanduser` raises
+    return str(Path(path).absolute()) if path and not path.startswith("~") else path
+
+
+def _homeless(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
+    """Users of containers may have no home directory."""
+    for field in FIELDS.values():
+        path = str(getattr(getattr(settings, field.section), field.name))
+        if path.startswith("~") and not (field.default == DERIVED and origins[field.key] == "default"):
+            remedy = f"write the path whole; it comes from: {origins[field.key]}"
+            yield Problem(field.key, f"{path} is in a home directory that is not known", remedy)
 
 
 def _placed(settings: Settings) -> Settings:
@@ -380,5 +396,5 @@ def _secret(variable: str, setting: str, path: str, environ: Mapping[str, str]) 
         return variable, found
     if path and Path(path).is_file() and os.access(path, os.R_OK):
         with Path(path).open("rb") as file:
-            return setting, file.read(4096).strip()
+            return setting, file.read(SECRET_BYTES).strip()
     return "", b""
