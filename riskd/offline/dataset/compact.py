@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from riskd.adapters.decision_log import Erasure, FileLogArchive, readable, segments, size
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
+from riskd.files import sync
 from riskd.locks import alone
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
@@ -102,11 +103,14 @@ class Dataset:
     def _ours(self, held: Manifest) -> Manifest:
         """The dataset, if it is of this log. Another's would take in these segments at every run, as if new."""
         file = self._log / DATASET
-        log = file.read_text(encoding="ascii") or secrets.token_hex(8)
+        named = file.read_text(encoding="ascii", errors="replace")
+        log = named or secrets.token_hex(8)
         if held.log not in ("", log):
             remedy = f"give each log a directory of its own; if that log is gone, write {held.log} into {file}"
             raise InvalidFile([Problem(self._target.name, "holds the decisions of another log", remedy)])
-        file.write_text(log, encoding="ascii")
+        if not named:
+            file.write_text(log, encoding="ascii")
+            sync(file)
         return replace(held, log=log)
 
     def waiting(self) -> int:

@@ -302,6 +302,14 @@ def test_one_process_at_a_time(desk: Desk) -> None:
     assert desk.compact().segments == 3
 
 
+def test_a_log_is_named_once(desk: Desk) -> None:
+    """No later run writes the name, which a full disk, or a kill, would empty: the log would be another's for ever."""
+    desk.compact()
+    os.utime(desk.log / DATASET, (1, 1))
+    desk.compact()
+    assert (desk.log / DATASET).stat().st_mtime == 1
+
+
 def test_a_dataset_is_of_one_log(desk: Desk, lines: list[bytes], tmp_path: Path) -> None:
     """A second log, another machine's, is refused with what to do, and nothing changes; the first goes on."""
     desk.compact()
