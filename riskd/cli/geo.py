@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, print_table
+from riskd.cli.terminal import complain, print_json, print_table
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _failed(args: argparse.Namespace, error: RiskdError, code: int) -> int:
     if args.json:
         print_json({"reason": error.reason, "problems": error.problems})
     else:
-        print(f"riskd: {error}", file=sys.stderr)
+        complain(error)
     return code
 
 

@@ -35,6 +35,7 @@ from riskd.cli import (
     subject,
     train,
 )
+from riskd.cli.terminal import complain
 from riskd.cli.version import version
 from riskd.core.errors import RiskdError
 
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except RiskdError as error:
         for problem in error.problems:
-            print(f"riskd: {problem}", file=sys.stderr)
+            complain(problem)
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -128,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNREAD
     except OSError as error:
         # What a command works on is refused by the command; this is what it was not ready for, mostly a full disk.
-        print(f"riskd: {error.filename or 'what was to be printed'}: {error.strerror or error}", file=sys.stderr)
+        complain(f"{error.filename or 'what was to be printed'}: {error.strerror or error}")
         silence()
         return REFUSED
     return code

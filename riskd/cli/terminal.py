@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,6 +40,11 @@ def console() -> Console:
 def plain(text: str) -> str:
     """A text that came from outside, in one line that moves, colours and names nothing on a terminal."""
     return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def complain(what: object) -> None:
+    """Tell standard error what is wrong; it may quote what came from outside."""
+    print("riskd:", "\n".join(map(plain, str(what).split("\n"))), file=sys.stderr)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:

@@ -35,6 +35,22 @@ def test_a_refusal_says_where_and_what(
     assert expected.format(empty=empty) in told.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["assess", "{file}"], ["assess", "--stream", "{file}", "--target", "127.0.0.1:1"], ["policy", "check", "{file}"]],
+)
+def test_what_is_quoted_does_nothing_to_a_terminal(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names that came from outside are part of what is wrong, in every command."""
+    file = tmp_path / "file"
+    file.write_text('{"\\u001b[31mname": 1}\n')
+    assert main([word.format(file=file) for word in words]) == 2
+    told = capsys.readouterr().err
+    assert r"\x1b[31mname" in told
+    assert "\x1b" not in told
+
+
 def test_an_export_without_a_record_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

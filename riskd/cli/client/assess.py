@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -20,7 +19,7 @@ from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Reason, Tier
 from riskd._proto.riskd.v1.attempt_pb2 import RiskLevel
 from riskd.cli.client.connection import connect
-from riskd.cli.terminal import print_table
+from riskd.cli.terminal import complain, print_table
 from riskd.core.attempt import Outcome, SecurityEvent
 from riskd.core.errors import InvalidEvent, InvalidOutcome, Problem
 from riskd.core.validation import event_violations
@@ -120,7 +119,7 @@ def event_request(event: SecurityEvent) -> risk_pb2.RecordSecurityEventRequest:
 def failed(error: grpc.RpcError) -> int:
     """Tell why a call failed; the exit code."""
     for line in explained(error):
-        print(f"riskd: {line}", file=sys.stderr)
+        complain(line)
     return _EXIT.get(error.code(), FAILED)
 
 

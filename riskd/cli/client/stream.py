@@ -24,6 +24,7 @@ from riskd.cli.client.assess import BAD_INPUT, failed
 from riskd.cli.client.backlog import Backlog
 from riskd.cli.client.connection import bearer, connect
 from riskd.cli.client.request import assess_request
+from riskd.cli.terminal import complain
 from riskd.core.errors import InvalidAttempt, Problem
 
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace, lines: Iterable[str], fields: list[tuple[str, 
     seconds, answered, refused = time.monotonic() - begun, backlog.answered, backlog.refused
     print(f"{answered} answered, {refused} of them refused, {answered / seconds:.0f} a second", file=sys.stderr)
     for problem in backlog.problems:
-        print(f"riskd: {problem}", file=sys.stderr)
+        complain(problem)
     if error is not None and not _over(error):
         return failed(error)
     return BAD_INPUT if refused or not backlog.whole else 0

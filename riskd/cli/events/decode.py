@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from riskd.cli.events.check import WHY, add_streams
 from riskd.cli.extras import require
-from riskd.cli.terminal import aligned, print_json, when
+from riskd.cli.terminal import aligned, complain, print_json, when
 from riskd.core.errors import InvalidSettings, Problem
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         taken = understand(token, stream, Keys(stream, Web(stream.ca_file)), time.time())
     except Away as error:
-        print(f"riskd: {stream.name}: {error.why}", file=sys.stderr)
+        complain(f"{stream.name}: {error.why}")
         return NO_KEYS
     if args.json:
         print_json({"stream": stream.name, **asdict(taken)})
