@@ -82,15 +82,19 @@ class Tracer:
             parent = self._propagator.extract(_carrier(context))
             span = self._tracer.start_span(method, parent, SpanKind.SERVER, fixed)
             _CURRENT.context, _CURRENT.stages = set_span_in_context(span) if span.is_recording() else None, 0
+            fault = RiskdError.reason
             try:
                 answer = behaviour(request, context)
                 if span.is_recording() and isinstance(answer, risk_pb2.AssessResponse):
                     _describe(span, answer)
+                fault = ""
                 return answer
             except RiskdError as error:
-                span.set_status(StatusCode.ERROR, error.reason)
+                fault = error.reason
                 raise
             finally:
+                if fault:
+                    span.set_status(StatusCode.ERROR, fault)
                 _CURRENT.context = None
                 span.end()
 

@@ -18,11 +18,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import StatusCode
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.config import load
-from riskd.core.errors import InvalidSettings
-from riskd.server.tracing import QUEUE, CountingExporter
+from riskd.core.errors import InvalidAttempt, InvalidSettings
+from riskd.server.tracing import QUEUE, CountingExporter, Tracer
 from tests.e2e.service import ROOT, Service, attempt, eventually, serving
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -166,6 +167,43 @@ def test_nobody_waits_for_a_receiver(flaw: str, tmp_path: Path, receiver: Receiv
         assert service.stop() == 0
         assert time.monotonic() - begun < 10
         assert not [event for event in service.events() if event["event"] == "uncaught"]
+
+
+class Kept(SpanExporter):
+    """Keeps what it takes."""
+
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.spans += spans
+        return SpanExportResult.SUCCESS
+
+
+class Unasked:
+    """A call without metadata."""
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(ZeroDivisionError("canary"), "INTERNAL"), (InvalidAttempt([]), "INVALID_ATTEMPT")]
+)
+def test_a_call_that_fails_is_a_span_that_failed(error: Exception, told: str) -> None:
+    """A bug's as well as a refusal's, by the reason that the caller gets, and nothing of what an exception says."""
+    kept = Kept()
+    tracer = Tracer(kept, 1.0, Losses())
+
+    def behaviour(_request: object, _context: object) -> object:
+        raise error
+
+    with pytest.raises(type(error)):
+        tracer.traced("riskd.v1.RiskService/Assess", behaviour)(None, Unasked())  # type: ignore[arg-type]  # it asks no more
+    tracer.close()
+    (span,) = kept.spans
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, told)
+    assert not span.events
 
 
 class Deaf(SpanExporter):
