@@ -20,7 +20,7 @@ from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.core.errors import InvalidFile, Problem, Unavailable
 from riskd.core.history import DAY, HOUR, PROFILE_SECONDS, WEEK, Delta, History
 from riskd.core.learn import UNITS
-from riskd.core.recall import ACTIVITY, COMMON, PROFILE
+from riskd.core.recall import ACTIVITY, COMMON, IMPORT, PROFILE
 from riskd.core.stored import Swap, history
 from riskd.engine import Engine
 from riskd.offline.importers import SOURCES
@@ -281,6 +281,24 @@ def test_a_file_that_only_begins_alike_is_refused(release: Release, tmp_path: Pa
     with pytest.raises(InvalidFile, match="ends after 60 records, where 150 were imported"):
         imported(engine(release, store), shorter)
     assert imported(engine(release, store), shorter, Options(anew=True)).records == 60
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"\xff", b"\x83\xa7records\x01\xa5chain\xc4\x00\xa5tally\x81\xa4used\x81\xa1\xff\x01"],
+    ids=["cut", "no UTF-8"],
+)
+def test_a_damaged_bookmark_is_told(release: Release, tmp_path: Path, damage: bytes) -> None:
+    """With what to do: --anew takes all of the file."""
+    store, file = MemoryStore(), written(tmp_path / "export", life(20))
+    imported(engine(release, store), file)
+    key = next(key for key in store.walk(b"", 100_000)[0] if key.endswith(IMPORT))
+    _, (mark,) = store.read((), (key,), NOW, 1.0)
+    assert store.write((), (Swap(key, mark, damage, 2e9),), NOW, 1.0)
+
+    with pytest.raises(InvalidFile, match="bookmark in the store is damaged"):
+        imported(engine(release, store), file)
+    assert imported(engine(release, store), file, Options(anew=True)).records > 0
 
 
 def test_what_was_imported_for_one_is_new_for_another(release: Release, tmp_path: Path) -> None:

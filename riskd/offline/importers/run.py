@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import InvalidFile, Problem, Unavailable
@@ -91,7 +92,7 @@ class Import:
         records = opened.records(lines=self._source.lines)
         first = next(records, None)
         if first is not None:
-            self._find(first)
+            self._find(first, opened.name)
         done, marked = self._committed, self._chain
         self._chain = b""
         for record in () if first is None else _again(first, records):
@@ -125,15 +126,19 @@ class Import:
             tally=self._tally,
         )
 
-    def _find(self, first: Record) -> None:
-        """The bookmark of the file that begins like this, if there is one."""
+    def _find(self, first: Record, file: str) -> None:
+        """The bookmark of the file that begins like this, if there is one. Raises InvalidFile for a damaged one."""
         scope = self._scope
         name = f"{self._source.name}:{scope.subject}:{scope.shift}:{linked(b'', first.text).hex()}"
         self._key = self._parts.pseudonyms.digest(scope.tenant, scope.domain, "import", name) + IMPORT
         now = self._parts.clock()
         _, (self._stored,) = self._parts.store.read((), (self._key,), now, _PATIENCE)
         if self._stored is not None and not self._options.anew:
-            mark = decode(self._stored)
+            try:
+                mark = decode(self._stored)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                remedy = "give --anew to take all of the file; what was imported of it is then taught twice"
+                raise InvalidFile([Problem(file, f"its bookmark in the store is damaged: {error}", remedy)]) from error
             self._committed, self._chain, self._tally = mark.records, mark.chain, mark.tally
 
     def _pass(self, record: Record, at: int) -> None:
