@@ -135,7 +135,7 @@ def _payload(token: str, find: Callable[[str], Key]) -> bytes:
         raise Refused(AUTHENTICATION_FAILED, "the signature is not by the key that the token names") from None
     except (InvalidKeyTypeError, InvalidKeyCurveError, UnsupportedKeyAlgorithmError, UnsupportedKeyOperationError):
         raise Refused(INVALID_KEY, "the key that the token names is not for this algorithm") from None
-    except (JoseError, ValueError, TypeError, AttributeError):
+    except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
         what = f"is no signed token in three parts, or its alg is none of {', '.join(ALGORITHMS)}"
         raise Refused(INVALID_REQUEST, what) from None
 

@@ -122,6 +122,12 @@ def unsigned(header: dict[str, object], payload: bytes = b"{}") -> str:
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
+def nested(deep: int) -> str:
+    """A token whose header is lists in lists."""
+    header = base64.urlsafe_b64encode(b"[" * deep + b"]" * deep).rstrip(b"=").decode()
+    return f"{header}.e30.AA"
+
+
 HEADER: dict[str, object] = {"alg": "RS256", "kid": "one", "typ": "secevent+jwt"}
 WRONG = {
     "empty": ("", "invalid_request"),
@@ -130,6 +136,7 @@ WRONG = {
     "not ASCII": ("é.é.é", "invalid_request"),
     "too long": ("a" * (TOKEN_BYTES + 1), "invalid_request"),
     "a header that is a list": (unsigned({}).replace("e30", "W10", 1), "invalid_request"),
+    "a header without an end": (nested(1050), "invalid_request"),
     "a header without an algorithm": (unsigned({"typ": "secevent+jwt"}), "invalid_request"),
     "a key id that is a number": (unsigned({**HEADER, "kid": 1}), "invalid_request"),
     "a critical header": (sign(claims(ISSUER), crit=["x"], x=1), "invalid_request"),
