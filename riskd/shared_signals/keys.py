@@ -28,6 +28,9 @@ RSA_BITS: Final = 2048
 """Of the smallest RSA key that is taken (CAEP interoperability profile 1.0, section 2.6)."""
 MOST_RSA_BITS: Final = 8192
 """Of the largest: what a signature costs grows with it."""
+PUBLIC: Final = ("kty", "n", "e", "crv", "x", "y", "kid", "use", "key_ops", "alg")
+"""Members of a key that are read. What is secret of one is not: of numbers that somebody made up for it, the factors
+may be sought for hours."""
 NAMES: Final = {"EdDSA": "Ed25519"}
 """Old names of algorithms (RFC 8037), by those of now (RFC 9864)."""
 _Read = TypeVar("_Read")
@@ -138,7 +141,8 @@ class Keys:
 def usable(jwk: dict[str, object]) -> Key | None:
     """A public key that may verify: RSA of 2048 bits or more, P-256, Ed25519. None for any other."""
     texts: DictKey = {}
-    for name, value in jwk.items():
+    for name in PUBLIC:
+        value = jwk.get(name)
         if isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value)):
             texts[name] = value
     if texts.get("kty") not in ("RSA", "EC", "OKP") or not RSA_BITS <= _rsa_bits(texts) <= MOST_RSA_BITS:

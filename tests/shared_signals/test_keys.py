@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -282,6 +283,19 @@ def without(key: dict[str, object], *names: str) -> dict[str, object]:
 def test_only_public_keys_of_use_are_used(key: dict[str, object], used: bool) -> None:
     """RSA of 2048 to 8192 bits, P-256, Ed25519; never a secret, whatever else the set holds."""
     assert (usable(key) is not None) == used
+
+
+def test_what_is_secret_of_a_key_is_not_read() -> None:
+    """Here the modulus is a prime, made so that the search for factors of it takes hours."""
+    modulus = 338035584343128303932893021122137250437441973 * 2**1900 + 1
+    numbers = {"n": modulus, "e": 65537, "d": pow(65537, -1, modulus - 1)}
+    texts = {
+        name: urlsafe_b64encode(each.to_bytes(256).lstrip(b"\0")).rstrip(b"=").decode()
+        for name, each in numbers.items()
+    }
+    found = usable({"kty": "RSA", "kid": "k", **texts})
+    assert found is not None
+    assert not found.is_private
 
 
 def test_of_many_keys_some_are_read(transmitter: Transmitter) -> None:
