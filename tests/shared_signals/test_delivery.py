@@ -207,6 +207,33 @@ def test_a_stop_does_not_wait_for_a_transmitter(riskd: Riskd, transmitter: Trans
     assert time.monotonic() - begun < 5
 
 
+def test_a_stop_does_not_wait_for_a_connection(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor for the name of a transmitter, on which nobody can hang up: nothing is under way there."""
+    sought, found = threading.Event(), threading.Event()
+
+    def seek(*_: object, **__: object) -> list[object]:
+        sought.set()
+        found.wait(30)
+        return []
+
+    monkeypatch.setattr("riskd.shared_signals.receiver._STOP_SECONDS", 0.2)
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=Receiver([polled(transmitter, tmp_path)], riskd).run, args=(stop, Address("127.0.0.1", 0))
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", seek)
+        thread.start()
+        assert sought.wait(10)
+        begun = time.monotonic()
+        stop.set()
+        thread.join(10)
+        assert time.monotonic() - begun < 5
+        found.set()
+
+
 def test_what_can_never_be_taken_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
     """By its code, once, so that the transmitter does not send it again; what is good goes on, and a token by a key
     that may yet be fetched comes again."""

@@ -8,6 +8,7 @@ import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -249,6 +250,50 @@ def test_a_transmitter_that_drips_is_left(transmitter: Transmitter) -> None:
     begun = time.monotonic()
     with pytest.raises(Away):
         Web().ask(f"{transmitter.issuer}/keys", 0.5)
+    assert time.monotonic() - begun < 3
+
+
+@contextmanager
+def resolved(monkeypatch: pytest.MonkeyPatch, port: int) -> Iterator[None]:
+    """Every name has two addresses: one that takes no connection, and then this port."""
+    with socket.socket() as dead, ExitStack() as filling:
+        dead.bind(("127.0.0.1", 0))
+        dead.listen(0)
+        for _ in range(4):
+            waiting = filling.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(dead.getsockname())
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", address)
+            for address in (dead.getsockname(), ("127.0.0.1", port))
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            yield
+
+
+def test_of_a_host_with_a_dead_address_the_next_is_asked(
+    transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of one whose IPv6 leads nowhere: it costs a part of the time, and not all of it."""
+    monkeypatch.setattr("riskd.shared_signals.web.CONNECT_SECONDS", 0.2)
+    with resolved(monkeypatch, transmitter.server_port):
+        assert Web().ask(f"{transmitter.issuer}/keys", 5).status == 200
+
+
+def test_a_connection_that_comes_late_is_left(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time ran out before there was a connection that could be ended: its answer is not waited for."""
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        for _ in range(100):
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            time.sleep(0.05)
+
+    transmitter.instead["/keys"] = drip
+    with resolved(monkeypatch, transmitter.server_port):
+        begun = time.monotonic()
+        with pytest.raises(Away, match="did not answer in time"):
+            Web().ask(f"{transmitter.issuer}/keys", 0.5)
     assert time.monotonic() - begun < 3
 
 
