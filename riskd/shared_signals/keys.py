@@ -79,12 +79,12 @@ class Keys:
         Raises Refused for a key that the transmitter does not have, and Away while that cannot be known: nobody waits
         for a fetch but whoever fetches.
         """
-        stale = self._clock() - self._fetched >= FRESH_SECONDS
-        if stale or self._known(kid) is None:
+        if self._lacks(kid):
             if not self._lock.acquire(blocking=False):
                 raise Away(KEYS, "they are being fetched")
             try:
-                self._refresh()
+                if self._lacks(kid):  # another may have fetched them between the look and the lock
+                    self._refresh()
             finally:
                 self._lock.release()
         key = self._known(kid)
@@ -97,6 +97,9 @@ class Keys:
         with self._lock:
             self._refresh()
             return len(self._keys)
+
+    def _lacks(self, kid: str) -> bool:
+        return self._clock() - self._fetched >= FRESH_SECONDS or self._known(kid) is None
 
     def _refresh(self) -> None:
         now = self._clock()
@@ -118,6 +121,8 @@ class Keys:
             if configuration.issuer != stream.issuer:
                 raise Away(KEYS, "the transmitter's configuration names another issuer")
             jwks_uri = configuration.jwks_uri
+            if urlsplit(stream.issuer).scheme == "https" and not jwks_uri.lower().startswith("https:"):
+                raise Away(KEYS, "the transmitter's configuration names keys that are not at https")
             self._critical = frozenset((*stream.critical, *configuration.critical_subject_members))
         found = self._read(jwks_uri, _KeySet, "key set").keys[:MOST_KEYS]
         keys = [key for key in map(usable, found) if key is not None]

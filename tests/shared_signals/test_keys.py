@@ -28,6 +28,18 @@ def transmitter() -> Iterator[Transmitter]:
         yield found
 
 
+@contextmanager
+def trusted_transmitter(folder: Path, host: str = "127.0.0.1") -> Iterator[tuple[Transmitter, str]]:
+    """One with TLS, and the file of the authority of its certificate."""
+    authority = Authority()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("transmitter", hosts=[host]).put(folder, "transmitter"))
+    file = folder / "authority.pem"
+    file.write_bytes(authority.certificate)
+    with transmitting(context) as found:
+        yield found, str(file)
+
+
 class Hours:
     """A clock that is set by hand."""
 
@@ -114,6 +126,24 @@ def test_a_flood_of_unknown_keys_is_no_flood_of_fetches(transmitter: Transmitter
             ours.find(f"none {number}")
     assert ours.find("one").kid == "one"
     assert transmitter.asked == ["/keys"] * 2
+
+
+def test_keys_that_another_fetched_are_used(transmitter: Transmitter) -> None:
+    """Also where that was between the look and the lock: nobody is told to come again."""
+    ours = keys(transmitter, found=False)
+    lock = ours._lock
+
+    class Between:
+        """The lock, which another has before us."""
+
+        def acquire(self, *, blocking: bool) -> bool:
+            ours._lock = lock
+            ours.fetch()
+            return lock.acquire(blocking=blocking)
+
+    ours._lock = Between()  # type: ignore[assignment]
+    assert ours.find("one").kid == "one"
+    assert transmitter.asked == ["/keys"]
 
 
 def test_nobody_waits_while_another_fetches(transmitter: Transmitter) -> None:
@@ -220,6 +250,18 @@ def test_a_configuration_is_believed_for_its_own_issuer(transmitter: Transmitter
     with pytest.raises(Away):
         keys(transmitter).find("one")
     assert transmitter.asked == ["/.well-known/ssf-configuration"]
+
+
+def test_a_configuration_from_elsewhere_points_to_nothing_of_this_machine(
+    transmitter: Transmitter, tmp_path: Path
+) -> None:
+    """Plaintext is for transmitters that are here: one that is not sends nobody to what listens beside the receiver."""
+    with trusted_transmitter(tmp_path) as (other, authority):
+        pointing = f'{{"issuer": "{other.issuer}", "jwks_uri": "{transmitter.issuer}/keys"}}'
+        other.instead["/.well-known/ssf-configuration"] = text(pointing.encode())
+        with pytest.raises(Away, match="not at https"):
+            Keys(stream(other.issuer), Web(authority)).find("one")
+    assert transmitter.asked == []
 
 
 def test_a_configuration_says_what_is_critical(transmitter: Transmitter) -> None:
@@ -360,13 +402,8 @@ def test_of_many_keys_some_are_read(transmitter: Transmitter) -> None:
 )
 def test_a_transmitter_shows_who_it_is(tmp_path: Path, host: str, trusted: bool, why: str) -> None:
     """By a certificate for its host, of an authority that the stream names, or the machine knows."""
-    authority = Authority()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.issue("transmitter", hosts=[host]).put(tmp_path, "transmitter"))
-    file = tmp_path / "authority.pem"
-    file.write_bytes(authority.certificate)
-    with transmitting(context) as transmitter:
-        ours = Keys(stream(transmitter.issuer), Web(str(file) if trusted else ""))
+    with trusted_transmitter(tmp_path, host) as (transmitter, authority):
+        ours = Keys(stream(transmitter.issuer), Web(authority if trusted else ""))
         if not why:
             assert ours.find("one").kid == "one"
             return
