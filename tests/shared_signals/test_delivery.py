@@ -518,6 +518,35 @@ def test_who_drips_keeps_nobody_out(
             each.close()
 
 
+@pytest.mark.parametrize("count", [1, PLACES + 4])
+def test_a_stop_waits_for_pushes_and_not_for_the_idle(transmitter: Transmitter, tmp_path: Path, count: int) -> None:
+    """What has come whole is answered; whoever has a connection and asks nothing is hung up on, however many."""
+    telling, answers = threading.Event(), list[int]()
+
+    def tell(_: SecurityEvent) -> None:
+        telling.set()
+        time.sleep(0.5)
+
+    stop, port = threading.Event(), free_port()
+    run = Receiver([pushed(transmitter, tmp_path)], tell).run
+    receives = threading.Thread(target=run, args=(stop, Address("127.0.0.1", port)))
+    receives.start()
+    eventually(lambda: listens(port))
+    token = sign(claims(transmitter.issuer))
+    pushes = threading.Thread(target=lambda: answers.append(Running("127.0.0.1", port, 0).push(token)[0]))
+    pushes.start()
+    assert telling.wait(10)
+    idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(count)]
+    begun = time.monotonic()
+    stop.set()
+    receives.join(40)
+    assert time.monotonic() - begun < 10
+    pushes.join(10)
+    assert answers == [202]
+    for each in idle:
+        each.close()
+
+
 def test_the_page_has_every_stream_from_the_beginning(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
     """So that one that is never heard is seen."""
     transmitter.instead["/poll"] = refuse
