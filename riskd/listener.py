@@ -9,7 +9,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -75,6 +75,8 @@ class Listener(ThreadingMixIn, HTTPServer):
         self._count = places
         self._places = threading.BoundedSemaphore(places)
         self._begun: dict[object, float] = {}
+        self._asked: set[object] = set()
+        self._ending = False
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
@@ -93,7 +95,9 @@ class Listener(ThreadingMixIn, HTTPServer):
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         """A thread a connection, once there is a place for it."""
         while not self._places.acquire(timeout=self.seconds / 10):
-            self._hang_up()
+            if self._ending:
+                return self.shutdown_request(request)
+            self._hang_up(time.monotonic() - self.seconds)
         self._begun[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
@@ -101,11 +105,10 @@ class Listener(ThreadingMixIn, HTTPServer):
             self._leave(request)
             raise
 
-    def _hang_up(self) -> None:
-        """On whoever drips: each byte would have its own time."""
-        late = time.monotonic() - self.seconds
+    def _hang_up(self, before: float, spared: Collection[object] = ()) -> None:
+        """On whoever came before, and drips: each byte would have its own time."""
         for request, begun in list(self._begun.items()):
-            if begun < late and isinstance(request, socket.socket):
+            if begun < before and request not in spared and isinstance(request, socket.socket):
                 with suppress(OSError):
                     request.shutdown(socket.SHUT_RDWR)
 
@@ -120,11 +123,24 @@ class Listener(ThreadingMixIn, HTTPServer):
 
     def _leave(self, request: object) -> None:
         self._begun.pop(request, None)
+        self._asked.discard(request)
         self._places.release()
 
+    def asked(self, request: object) -> None:
+        """A request has come whole: it gets its answer, also at the end."""
+        self._asked.add(request)
+
+    def shutdown(self) -> None:
+        """Accept no more, and return once that is so."""
+        self._ending = True
+        super().shutdown()
+
     def finish(self) -> None:
-        """Wait, `seconds` at most, until the connections that are open have their answers. After `shutdown`."""
+        """Hang up on whoever has asked nothing yet, and wait, `seconds` at most, until the others have their answers.
+        After `shutdown`.
+        """
         until = time.monotonic() + self.seconds
+        self._hang_up(until, self._asked.copy())
         for _ in range(self._count):
             if not self._places.acquire(timeout=max(0.0, until - time.monotonic())):
                 return
@@ -162,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(self._asked("POST", body))
 
     def _asked(self, method: str, body: bytes) -> Reply:
+        self.server.asked(self.connection)
         headers = {name.lower(): value for name, value in self.headers.items()}
         return self.server.reply(Request(method, self.path.partition("?")[0], headers, body))
 

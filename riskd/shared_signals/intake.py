@@ -8,8 +8,9 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.attempt import SecurityEvent
+from riskd.shared_signals.event_types import OTHER, name
 from riskd.shared_signals.keys import Keys
-from riskd.shared_signals.meaning import OTHER, OfTheStream, meaning, name
+from riskd.shared_signals.meaning import OfTheStream, meaning
 from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Stream
 from riskd.shared_signals.subject import NotForUs
 from riskd.shared_signals.token import verify

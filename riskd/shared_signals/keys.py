@@ -28,6 +28,9 @@ RSA_BITS: Final = 2048
 """Of the smallest RSA key that is taken (CAEP interoperability profile 1.0, section 2.6)."""
 MOST_RSA_BITS: Final = 8192
 """Of the largest: what a signature costs grows with it."""
+PUBLIC: Final = ("kty", "n", "e", "crv", "x", "y", "kid", "use", "key_ops", "alg")
+"""Members of a key that are read. What is secret of one is not: of numbers that somebody made up for it, the factors
+may be sought for hours."""
 NAMES: Final = {"EdDSA": "Ed25519"}
 """Old names of algorithms (RFC 8037), by those of now (RFC 9864)."""
 _Read = TypeVar("_Read")
@@ -76,12 +79,12 @@ class Keys:
         Raises Refused for a key that the transmitter does not have, and Away while that cannot be known: nobody waits
         for a fetch but whoever fetches.
         """
-        stale = self._clock() - self._fetched >= FRESH_SECONDS
-        if stale or self._known(kid) is None:
+        if self._lacks(kid):
             if not self._lock.acquire(blocking=False):
                 raise Away(KEYS, "they are being fetched")
             try:
-                self._refresh()
+                if self._lacks(kid):  # another may have fetched them between the look and the lock
+                    self._refresh()
             finally:
                 self._lock.release()
         key = self._known(kid)
@@ -94,6 +97,9 @@ class Keys:
         with self._lock:
             self._refresh()
             return len(self._keys)
+
+    def _lacks(self, kid: str) -> bool:
+        return self._clock() - self._fetched >= FRESH_SECONDS or self._known(kid) is None
 
     def _refresh(self) -> None:
         now = self._clock()
@@ -115,6 +121,8 @@ class Keys:
             if configuration.issuer != stream.issuer:
                 raise Away(KEYS, "the transmitter's configuration names another issuer")
             jwks_uri = configuration.jwks_uri
+            if urlsplit(stream.issuer).scheme == "https" and not jwks_uri.lower().startswith("https:"):
+                raise Away(KEYS, "the transmitter's configuration names keys that are not at https")
             self._critical = frozenset((*stream.critical, *configuration.critical_subject_members))
         found = self._read(jwks_uri, _KeySet, "key set").keys[:MOST_KEYS]
         keys = [key for key in map(usable, found) if key is not None]
@@ -138,7 +146,8 @@ class Keys:
 def usable(jwk: dict[str, object]) -> Key | None:
     """A public key that may verify: RSA of 2048 bits or more, P-256, Ed25519. None for any other."""
     texts: DictKey = {}
-    for name, value in jwk.items():
+    for name in PUBLIC:
+        value = jwk.get(name)
         if isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value)):
             texts[name] = value
     if texts.get("kty") not in ("RSA", "EC", "OKP") or not RSA_BITS <= _rsa_bits(texts) <= MOST_RSA_BITS:

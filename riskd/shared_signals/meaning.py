@@ -10,29 +10,11 @@ from msgspec.structs import replace
 
 from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.decoding import Unreadable, decode
+from riskd.shared_signals.event_types import OTHER, STREAM_UPDATED, VERIFICATION, name
 from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Stream
 from riskd.shared_signals.subject import NotForUs, account
 from riskd.shared_signals.token import Verified
 
-BASE: Final = "https://schemas.openid.net/secevent/"
-CAEP: Final = BASE + "caep/event-type/"
-RISC: Final = BASE + "risc/event-type/"
-SSF: Final = BASE + "ssf/event-type/"
-OTHER: Final = "other"
-VERIFICATION: Final = "verification"
-STREAM_UPDATED: Final = "stream-updated"
-EVENTS: Final = {
-    CAEP + "risk-level-change": "risk-level-change",
-    RISC + "credential-compromise": "credential-compromise",
-    CAEP + "credential-change": "credential-change",
-    RISC + "account-disabled": "account-disabled",
-    RISC + "account-enabled": "account-enabled",
-    RISC + "recovery-activated": "recovery-activated",
-    RISC + "recovery-information-changed": "recovery-information-changed",
-    SSF + VERIFICATION: VERIFICATION,
-    SSF + STREAM_UPDATED: STREAM_UPDATED,
-}
-"""Events that mean something here, by URI."""
 LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
 _CREDENTIAL_CHARACTERS: Final = 64
 _Read = TypeVar("_Read")
@@ -62,11 +44,6 @@ class OfTheStream(Struct, frozen=True):
 
     event: str
     status: str = ""
-
-
-def name(uri: str) -> str:
-    """An event's name, from a few: `other` for those of no use."""
-    return EVENTS.get(uri, OTHER)
 
 
 def meaning(event: Verified, stream: Stream, critical: Set[str]) -> SecurityEvent | OfTheStream:

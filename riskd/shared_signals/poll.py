@@ -66,6 +66,7 @@ def ask(
         "Authorization": f"Bearer {bearer.shown()}",
         "Content-Type": "application/json",
         "Accept": "application/json",
+        **({"Content-Language": "en"} if errs else {}),  # of their descriptions (RFC 8936, section 2.6)
     }
     body = json.encode(_Question(most, at_once, ack or [], dict(errs)))
     answer = web.ask(endpoint, SECONDS if at_once else LONGEST_WAIT, body, headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
@@ -27,6 +28,8 @@ from riskd.shared_signals.web import Web
 _LOG: Final = logging.getLogger("riskd.events")
 _LOOK_SECONDS: Final = 1.0
 """Between two looks whether every thread lives."""
+_STOP_SECONDS: Final = 10.0
+"""For the threads of streams to end. One that still seeks its transmitter has nothing under way, and is left."""
 _PAGE_PLACES: Final = 4
 _PAGE_SECONDS: Final = 5.0
 
@@ -93,7 +96,9 @@ class Receiver:
                     tls=tls,
                 )
                 open_.enter_context(_served(listener, "push"))
-            threads = [threading.Thread(target=poller.run, args=(stop,), name="poll") for poller in self._pollers]
+            threads = [
+                threading.Thread(target=poller.run, args=(stop,), name="poll", daemon=True) for poller in self._pollers
+            ]
             for thread in threads:
                 thread.start()
             streams = {"polled": len(self._pollers), "pushed": len(self._pushed)}
@@ -104,8 +109,9 @@ class Receiver:
             stop.set()
             for poller in self._pollers:
                 poller.hang_up()
+            until = time.monotonic() + _STOP_SECONDS
             for thread in threads:
-                thread.join()
+                thread.join(max(0.0, until - time.monotonic()))
         _LOG.log(logging.INFO if asked else logging.ERROR, "stopped", extra={"fields": {"asked": asked}})
         return asked
 

@@ -19,6 +19,7 @@ from joserfc.jws import JWSRegistry, deserialize_compact
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from riskd.shared_signals.decoding import Unreadable, decode
+from riskd.shared_signals.event_types import EVENTS
 from riskd.shared_signals.keys import NAMES
 from riskd.shared_signals.stream import (
     AUTHENTICATION_FAILED,
@@ -103,15 +104,13 @@ def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -
         raise Refused(INVALID_REQUEST, f"jti must have 1 to {JTI_CHARACTERS} characters")
     if not 0 <= claims.iat <= now + AHEAD_SECONDS:
         raise Refused(INVALID_REQUEST, "iat lies in the future")
-    if len(claims.events) != 1:
-        raise Refused(INVALID_REQUEST, f"events must have one event, and has {len(claims.events)}")
-    ((uri, content),) = claims.events.items()
+    uri, content = _event(claims.events)
     return Verified(
         jti=claims.jti,
         uri=uri,
-        content=bytes(content),
+        content=content,
         subject={} if isinstance(claims.sub_id, UnsetType) else claims.sub_id,
-        at=_happened(claims, bytes(content), now),
+        at=_happened(claims, content if uri in EVENTS else b"{}", now),
     )
 
 
@@ -135,7 +134,7 @@ def _payload(token: str, find: Callable[[str], Key]) -> bytes:
         raise Refused(AUTHENTICATION_FAILED, "the signature is not by the key that the token names") from None
     except (InvalidKeyTypeError, InvalidKeyCurveError, UnsupportedKeyAlgorithmError, UnsupportedKeyOperationError):
         raise Refused(INVALID_KEY, "the key that the token names is not for this algorithm") from None
-    except (JoseError, ValueError, TypeError, AttributeError):
+    except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
         what = f"is no signed token in three parts, or its alg is none of {', '.join(ALGORITHMS)}"
         raise Refused(INVALID_REQUEST, what) from None
 
@@ -145,6 +144,15 @@ def _claims(payload: bytes) -> _Claims:
         return decode(payload, _Claims)
     except Unreadable as error:
         raise Refused(INVALID_REQUEST, f"the claims are not those of a security event: {error}") from None
+
+
+def _event(events: Mapping[str, Raw]) -> tuple[str, bytes]:
+    """The one that is told; of alternative URIs for it (SSF 1.0, section 4) that which is known."""
+    known = [uri for uri in events if uri in EVENTS]
+    if not events or len(known) > 1:
+        raise Refused(INVALID_REQUEST, f"events must have one event, and has {len(known)}")
+    uri = next(iter(known or events))
+    return uri, bytes(events[uri])
 
 
 def _happened(claims: _Claims, content: bytes, now: float) -> float:

@@ -18,6 +18,8 @@ from riskd.shared_signals.stream import TRANSMITTER, Away
 
 ANSWER_BYTES: Final = 4 << 20
 """Of the longest answer that is read."""
+CONNECT_SECONDS: Final = 5.0
+"""For a connection to one address: of a host with a dead one the next is reached in time."""
 _AGENT: Final = "riskd"
 _LATE: Final = "it did not answer in time"
 
@@ -61,13 +63,13 @@ class Web:
         """
         if why := unfit(url):
             raise Away(TRANSMITTER, f"its URL {why}")
-        parts = urlsplit(url)
+        parts, patience = urlsplit(url), min(seconds, CONNECT_SECONDS)
         if parts.scheme == "https":
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                parts.netloc, timeout=seconds, context=self._trusted
+                parts.netloc, timeout=patience, context=self._trusted
             )
         else:
-            connection = http.client.HTTPConnection(parts.netloc, timeout=seconds)
+            connection = http.client.HTTPConnection(parts.netloc, timeout=patience)
         self._connection, late = connection, threading.Event()
 
         def end() -> None:
@@ -79,9 +81,11 @@ class Web:
         try:
             clock.start()
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.connect()
+            connection.sock.settimeout(seconds)
             connection.request("GET" if body is None else "POST", path, body, {"User-Agent": _AGENT, **headers})
-            if self._closed:  # while there was no connection yet that could be shut
-                raise Away(TRANSMITTER, "the receiver stops")
+            if self._closed or late.is_set():  # while there was no connection yet that could be shut
+                raise Away(TRANSMITTER, "the receiver stops" if self._closed else _LATE)
             response = connection.getresponse()
             content = response.read(ANSWER_BYTES + 1)
             complete = not (late.is_set() or response.length)

@@ -207,6 +207,33 @@ def test_a_stop_does_not_wait_for_a_transmitter(riskd: Riskd, transmitter: Trans
     assert time.monotonic() - begun < 5
 
 
+def test_a_stop_does_not_wait_for_a_connection(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor for the name of a transmitter, on which nobody can hang up: nothing is under way there."""
+    sought, found = threading.Event(), threading.Event()
+
+    def seek(*_: object, **__: object) -> list[object]:
+        sought.set()
+        found.wait(30)
+        return []
+
+    monkeypatch.setattr("riskd.shared_signals.receiver._STOP_SECONDS", 0.2)
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=Receiver([polled(transmitter, tmp_path)], riskd).run, args=(stop, Address("127.0.0.1", 0))
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", seek)
+        thread.start()
+        assert sought.wait(10)
+        begun = time.monotonic()
+        stop.set()
+        thread.join(10)
+        assert time.monotonic() - begun < 5
+        found.set()
+
+
 def test_what_can_never_be_taken_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
     """By its code, once, so that the transmitter does not send it again; what is good goes on, and a token by a key
     that may yet be fetched comes again."""
@@ -489,6 +516,35 @@ def test_who_drips_keeps_nobody_out(
         assert running.push(sign(claims(transmitter.issuer)))[0] == 202
         for each in idle:
             each.close()
+
+
+@pytest.mark.parametrize("count", [1, PLACES + 4])
+def test_a_stop_waits_for_pushes_and_not_for_the_idle(transmitter: Transmitter, tmp_path: Path, count: int) -> None:
+    """What has come whole is answered; whoever has a connection and asks nothing is hung up on, however many."""
+    telling, answers = threading.Event(), list[int]()
+
+    def tell(_: SecurityEvent) -> None:
+        telling.set()
+        time.sleep(0.5)
+
+    stop, port = threading.Event(), free_port()
+    run = Receiver([pushed(transmitter, tmp_path)], tell).run
+    receives = threading.Thread(target=run, args=(stop, Address("127.0.0.1", port)))
+    receives.start()
+    eventually(lambda: listens(port))
+    token = sign(claims(transmitter.issuer))
+    pushes = threading.Thread(target=lambda: answers.append(Running("127.0.0.1", port, 0).push(token)[0]))
+    pushes.start()
+    assert telling.wait(10)
+    idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(count)]
+    begun = time.monotonic()
+    stop.set()
+    receives.join(40)
+    assert time.monotonic() - begun < 10
+    pushes.join(10)
+    assert answers == [202]
+    for each in idle:
+        each.close()
 
 
 def test_the_page_has_every_stream_from_the_beginning(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import socket
 import ssl
 import threading
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -24,6 +26,18 @@ from tests.shared_signals.transmitter import Transmitter, jwk, rsa_key, stream, 
 def transmitter() -> Iterator[Transmitter]:
     with transmitting() as found:
         yield found
+
+
+@contextmanager
+def trusted_transmitter(folder: Path, host: str = "127.0.0.1") -> Iterator[tuple[Transmitter, str]]:
+    """One with TLS, and the file of the authority of its certificate."""
+    authority = Authority()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("transmitter", hosts=[host]).put(folder, "transmitter"))
+    file = folder / "authority.pem"
+    file.write_bytes(authority.certificate)
+    with transmitting(context) as found:
+        yield found, str(file)
 
 
 class Hours:
@@ -112,6 +126,24 @@ def test_a_flood_of_unknown_keys_is_no_flood_of_fetches(transmitter: Transmitter
             ours.find(f"none {number}")
     assert ours.find("one").kid == "one"
     assert transmitter.asked == ["/keys"] * 2
+
+
+def test_keys_that_another_fetched_are_used(transmitter: Transmitter) -> None:
+    """Also where that was between the look and the lock: nobody is told to come again."""
+    ours = keys(transmitter, found=False)
+    lock = ours._lock
+
+    class Between:
+        """The lock, which another has before us."""
+
+        def acquire(self, *, blocking: bool) -> bool:
+            ours._lock = lock
+            ours.fetch()
+            return lock.acquire(blocking=blocking)
+
+    ours._lock = Between()  # type: ignore[assignment]
+    assert ours.find("one").kid == "one"
+    assert transmitter.asked == ["/keys"]
 
 
 def test_nobody_waits_while_another_fetches(transmitter: Transmitter) -> None:
@@ -220,6 +252,18 @@ def test_a_configuration_is_believed_for_its_own_issuer(transmitter: Transmitter
     assert transmitter.asked == ["/.well-known/ssf-configuration"]
 
 
+def test_a_configuration_from_elsewhere_points_to_nothing_of_this_machine(
+    transmitter: Transmitter, tmp_path: Path
+) -> None:
+    """Plaintext is for transmitters that are here: one that is not sends nobody to what listens beside the receiver."""
+    with trusted_transmitter(tmp_path) as (other, authority):
+        pointing = f'{{"issuer": "{other.issuer}", "jwks_uri": "{transmitter.issuer}/keys"}}'
+        other.instead["/.well-known/ssf-configuration"] = text(pointing.encode())
+        with pytest.raises(Away, match="not at https"):
+            Keys(stream(other.issuer), Web(authority)).find("one")
+    assert transmitter.asked == []
+
+
 def test_a_configuration_says_what_is_critical(transmitter: Transmitter) -> None:
     """Members of subjects that must be understood, besides those of the file."""
     transmitter.critical = ["tenant"]
@@ -248,6 +292,50 @@ def test_a_transmitter_that_drips_is_left(transmitter: Transmitter) -> None:
     begun = time.monotonic()
     with pytest.raises(Away):
         Web().ask(f"{transmitter.issuer}/keys", 0.5)
+    assert time.monotonic() - begun < 3
+
+
+@contextmanager
+def resolved(monkeypatch: pytest.MonkeyPatch, port: int) -> Iterator[None]:
+    """Every name has two addresses: one that takes no connection, and then this port."""
+    with socket.socket() as dead, ExitStack() as filling:
+        dead.bind(("127.0.0.1", 0))
+        dead.listen(0)
+        for _ in range(4):
+            waiting = filling.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(dead.getsockname())
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", address)
+            for address in (dead.getsockname(), ("127.0.0.1", port))
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            yield
+
+
+def test_of_a_host_with_a_dead_address_the_next_is_asked(
+    transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of one whose IPv6 leads nowhere: it costs a part of the time, and not all of it."""
+    monkeypatch.setattr("riskd.shared_signals.web.CONNECT_SECONDS", 0.2)
+    with resolved(monkeypatch, transmitter.server_port):
+        assert Web().ask(f"{transmitter.issuer}/keys", 5).status == 200
+
+
+def test_a_connection_that_comes_late_is_left(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time ran out before there was a connection that could be ended: its answer is not waited for."""
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        for _ in range(100):
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            time.sleep(0.05)
+
+    transmitter.instead["/keys"] = drip
+    with resolved(monkeypatch, transmitter.server_port):
+        begun = time.monotonic()
+        with pytest.raises(Away, match="did not answer in time"):
+            Web().ask(f"{transmitter.issuer}/keys", 0.5)
     assert time.monotonic() - begun < 3
 
 
@@ -284,6 +372,19 @@ def test_only_public_keys_of_use_are_used(key: dict[str, object], used: bool) ->
     assert (usable(key) is not None) == used
 
 
+def test_what_is_secret_of_a_key_is_not_read() -> None:
+    """Here the modulus is a prime, made so that the search for factors of it takes hours."""
+    modulus = 338035584343128303932893021122137250437441973 * 2**1900 + 1
+    numbers = {"n": modulus, "e": 65537, "d": pow(65537, -1, modulus - 1)}
+    texts = {
+        name: urlsafe_b64encode(each.to_bytes(256).lstrip(b"\0")).rstrip(b"=").decode()
+        for name, each in numbers.items()
+    }
+    found = usable({"kty": "RSA", "kid": "k", **texts})
+    assert found is not None
+    assert not found.is_private
+
+
 def test_of_many_keys_some_are_read(transmitter: Transmitter) -> None:
     """However many a set has."""
     transmitter.keys = [jwk(rsa_key(), f"k{number}") for number in range(200)]
@@ -301,13 +402,8 @@ def test_of_many_keys_some_are_read(transmitter: Transmitter) -> None:
 )
 def test_a_transmitter_shows_who_it_is(tmp_path: Path, host: str, trusted: bool, why: str) -> None:
     """By a certificate for its host, of an authority that the stream names, or the machine knows."""
-    authority = Authority()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.issue("transmitter", hosts=[host]).put(tmp_path, "transmitter"))
-    file = tmp_path / "authority.pem"
-    file.write_bytes(authority.certificate)
-    with transmitting(context) as transmitter:
-        ours = Keys(stream(transmitter.issuer), Web(str(file) if trusted else ""))
+    with trusted_transmitter(tmp_path, host) as (transmitter, authority):
+        ours = Keys(stream(transmitter.issuer), Web(authority if trusted else ""))
         if not why:
             assert ours.find("one").kid == "one"
             return

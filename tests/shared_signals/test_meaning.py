@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from riskd.core.attempt import EVENTS as TOLD_AS
 from riskd.core.attempt import SecurityEvent
-from riskd.shared_signals.meaning import EVENTS, OfTheStream, meaning
+from riskd.shared_signals.event_types import EVENTS
+from riskd.shared_signals.meaning import OfTheStream, meaning
 from riskd.shared_signals.stream import FORMATS, Refused, SubjectRule
 from riskd.shared_signals.subject import NotForUs, account
 from riskd.shared_signals.token import Verified

@@ -122,6 +122,26 @@ def unsigned(header: dict[str, object], payload: bytes = b"{}") -> str:
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
+def test_an_event_may_have_other_names() -> None:
+    """SSF 1.0, section 4, on the claim `events`: alternative URIs of the same event. The one that is known counts."""
+    names = {"https://example.com/risk": {"x": 1}, CAEP + "risk-level-change": HIGH}
+    event = verify(sign(claims(ISSUER, events=names)), STREAM, RSA, NOW)
+    assert (event.uri, json.loads(event.content)) == (CAEP + "risk-level-change", HIGH)
+
+
+@pytest.mark.parametrize("content", [{"event_timestamp": "2026-11-27T08:00:00Z"}, {"event_timestamp": 1e12 * NOW}, [1]])
+def test_an_event_of_no_use_may_be_as_it_likes(content: object) -> None:
+    """It is by a specification that is not known here: it is taken, and happened when it was told."""
+    told = claims(ISSUER, "https://example.com/ours", content, iat=NOW - 60)
+    assert verify(sign(told), STREAM, RSA, NOW).at == pytest.approx(NOW - 60)
+
+
+def nested(deep: int) -> str:
+    """A token whose header is lists in lists."""
+    header = base64.urlsafe_b64encode(b"[" * deep + b"]" * deep).rstrip(b"=").decode()
+    return f"{header}.e30.AA"
+
+
 HEADER: dict[str, object] = {"alg": "RS256", "kid": "one", "typ": "secevent+jwt"}
 WRONG = {
     "empty": ("", "invalid_request"),
@@ -130,6 +150,7 @@ WRONG = {
     "not ASCII": ("é.é.é", "invalid_request"),
     "too long": ("a" * (TOKEN_BYTES + 1), "invalid_request"),
     "a header that is a list": (unsigned({}).replace("e30", "W10", 1), "invalid_request"),
+    "a header without an end": (nested(1050), "invalid_request"),
     "a header without an algorithm": (unsigned({"typ": "secevent+jwt"}), "invalid_request"),
     "a key id that is a number": (unsigned({**HEADER, "kid": 1}), "invalid_request"),
     "a critical header": (sign(claims(ISSUER), crit=["x"], x=1), "invalid_request"),

@@ -225,7 +225,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/token":
             self.answer(*transmitter.grant(self.headers["Authorization"], parse_qs(body.decode())))
         elif self.path == "/poll" and transmitter.knows(self.headers["Authorization"]):
-            self.answer(transmitter.poll(json.loads(body)))
+            question = json.loads(body)
+            if question.get("setErrs") and self.headers["Content-Language"] is None:  # RFC 8936, section 2.6
+                self.answer({"error": "in what language?"}, 400)
+            else:
+                self.answer(transmitter.poll(question))
         else:
             self.answer({"error": "no"}, 401 if self.path == "/poll" else 404)
 

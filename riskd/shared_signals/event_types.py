@@ -1,0 +1,30 @@
+"""The event types of CAEP 1.0, RISC 1.0 and SSF 1.0 that mean something here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+BASE: Final = "https://schemas.openid.net/secevent/"
+CAEP: Final = BASE + "caep/event-type/"
+RISC: Final = BASE + "risc/event-type/"
+SSF: Final = BASE + "ssf/event-type/"
+OTHER: Final = "other"
+VERIFICATION: Final = "verification"
+STREAM_UPDATED: Final = "stream-updated"
+EVENTS: Final = {
+    CAEP + "risk-level-change": "risk-level-change",
+    RISC + "credential-compromise": "credential-compromise",
+    CAEP + "credential-change": "credential-change",
+    RISC + "account-disabled": "account-disabled",
+    RISC + "account-enabled": "account-enabled",
+    RISC + "recovery-activated": "recovery-activated",
+    RISC + "recovery-information-changed": "recovery-information-changed",
+    SSF + VERIFICATION: VERIFICATION,
+    SSF + STREAM_UPDATED: STREAM_UPDATED,
+}
+"""Events that mean something here, by URI."""
+
+
+def name(uri: str) -> str:
+    """An event's name, from a few: `other` for those of no use."""
+    return EVENTS.get(uri, OTHER)
