@@ -12,7 +12,7 @@ from hypothesis import settings
 settings.register_profile("riskd", deadline=None)
 settings.load_profile("riskd")
 
-# Tests run two at a time: threads of scikit-learn that wait for each other would only be in the way.
+# Tests run several at a time: threads of scikit-learn that wait for each other would only be in the way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # What riskd keeps for whoever runs the tests is neither read nor changed.
