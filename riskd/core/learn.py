@@ -23,8 +23,9 @@ from riskd.core.stored import PLACE
 SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key."""
-KNOWN_BY_HEART: Final = ("password", "pin")
-"""Credential types of CAEP 1.0 that lists of stolen ones have."""
+LISTED: Final = "password"
+"""The credential type of CAEP 1.0 that lists of stolen ones have. A PIN is another: whoever has the password may add
+one, and the password is as stolen as before."""
 UNITS: Final = 6
 """What a pass with a key teaches, and what a person's word does; any other proof teaches one unit. Six make a value
 the subject's own at once."""
@@ -300,15 +301,15 @@ def reported(event: SecurityEvent, subject: bytes, now: float, retention: Retent
 
 
 def _told(event: SecurityEvent, at: int) -> tuple[tuple[str, Mark], ...]:
-    by_heart, at_risk = event.credential_type in KNOWN_BY_HEART, ("reported", (at, _LEVELS.index("high")))
+    password, at_risk = event.credential_type == LISTED, ("reported", (at, _LEVELS.index("high")))
     match event.kind:
         case "risk_level_change":
             return (("reported", (at, _LEVELS.index(event.level))),)
         case "credential_compromise":
-            return (("breached", (at, 1)) if by_heart else at_risk,)
+            return (("breached", (at, 1)) if password else at_risk,)
         case "credential_change":
             step = ("profile_update", (at,))
-            return (step, ("breached", (at, 0))) if by_heart else (step,)
+            return (step, ("breached", (at, 0))) if password else (step,)
         case "account_disabled":
             return (at_risk,) if event.hijacked else ()
         case "account_enabled":

@@ -95,7 +95,7 @@ def test_events_teach_nothing(told: list[SecurityEvent]) -> None:
         (event("risk_level_change", level="medium"), Outside(risk_level="medium")),
         (event("risk_level_change", level="low"), Outside(risk_level="low")),
         (event("credential_compromise", credential_type="password"), Outside(credential_breached=True)),
-        (event("credential_compromise", credential_type="pin"), Outside(credential_breached=True)),
+        (event("credential_compromise", credential_type="pin"), Outside(risk_level="high")),
         (event("credential_compromise", credential_type="x509"), Outside(risk_level="high")),
         (event("account_disabled", hijacked=True), Outside(risk_level="high")),
         (event("account_disabled"), None),
@@ -139,6 +139,10 @@ LOW: Final[dict[str, Any]] = {"level": "low"}
         ([event("credential_compromise", 2, **PASSWORD), event("credential_change", 1, **PASSWORD)], None),
         (
             [event("credential_compromise", 2, **PASSWORD), event("credential_change", 1, credential_type="x509")],
+            Outside(credential_breached=True),
+        ),
+        (
+            [event("credential_compromise", 2, **PASSWORD), event("credential_change", 1, credential_type="pin")],
             Outside(credential_breached=True),
         ),
         (

@@ -24,13 +24,13 @@ LOGIN: Final = Attempt(domain="customer", subject="kim", journey="login", networ
 def event(words: str) -> SecurityEvent:
     """The event of a row's first cell."""
     kind = re.findall(r"`(\w+)`", words)[0]
-    by_heart = "password or PIN" in words
+    password = "of a password" in words
     return SecurityEvent(
         domain="customer",
         subject="kim",
         kind=kind,
         level="high" if kind == "risk_level_change" else "",
-        credential_type=("password" if by_heart else "x509") if kind.startswith("credential") else "",
+        credential_type=("password" if password else "x509") if kind.startswith("credential") else "",
         hijacked="`hijacked`" in words,
     )
 
