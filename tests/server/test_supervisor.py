@@ -283,7 +283,7 @@ def test_of_services_that_start_at_once_one_has_the_port() -> None:
             return True
 
     with ThreadPoolExecutor(services) as pool:
-        for _ in range(50):
+        for _ in range(12):
             with reserved("127.0.0.1", 0) as port:
                 pass
             assert sum(pool.map(start, [port] * services)) == 1

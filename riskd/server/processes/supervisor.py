@@ -7,7 +7,9 @@ not fork. Each child loads what it needs after the fork.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import random
 import socket
 import threading
 import time
@@ -27,6 +29,9 @@ from riskd.server.processes.tree import Board, ProcessTree, Report, Serving, Tas
 MONITOR: Final = "monitor"
 PATIENCE_S: Final = 1.0
 """For the processes of a service that was killed to be gone, before its sockets are taken for another's."""
+PORT_TRIES: Final = 5
+PORT_PAUSE_S: Final = 0.1
+"""Between two tries, at most."""
 
 
 def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, str]], None]) -> int:
@@ -92,25 +97,35 @@ def reserved(host: str, port: int) -> Iterator[int]:
 
     Port 0 takes a free one. Raises InvalidSettings when the address is in use, by another riskd too.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.ExitStack() as held:
+    for tries_left in reversed(range(PORT_TRIES)):
         try:
-            # SO_REUSEPORT would let two services share a port unawares, so ask without it first. Of several that ask at
-            # the same moment, all may bind and one may listen.
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-                probe.listen()
-                port = probe.getsockname()[1]
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                holder = held.enter_context(socket.socket(family))
-                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                holder.bind((host, port))
+            holder = _held(host, port)
+            break
         except OSError as error:
+            if error.errno == errno.EADDRINUSE and tries_left:  # perhaps by one that asks, too, and lets go
+                time.sleep(random.uniform(0.2, 1.0) * PORT_PAUSE_S)  # noqa: S311 (not to meet again)
+                continue
             what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
             remedy = "choose another port, or stop who holds it"
             raise InvalidSettings([Problem("server.port", what, remedy)]) from error
-        yield port
+    with holder:
+        yield holder.getsockname()[1]
+
+
+def _held(host: str, port: int) -> socket.socket:
+    """The port, by SO_REUSEPORT, which would let two services share it unawares: so it is asked for without, first. Of
+    several that ask at the same moment all may bind and one may listen, or none. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.ExitStack() as failed, socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        probe.listen()
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder = failed.enter_context(socket.socket(family))
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(probe.getsockname()[:2])
+        failed.pop_all()
+        return holder
 
 
 def _watch(settings: Settings) -> FileChanges | None:
