@@ -233,7 +233,7 @@ def test_not_ready_while_a_worker_drains() -> None:
         tree.wait_ready()
         tree.process.send_signal(signal.SIGTERM)
         eventually(lambda: tree.get("/readyz")[0] == 503)
-        assert tree.metric("riskd_workers_serving") == 1
+        eventually(lambda: tree.metric("riskd_workers_serving") == 1)
         os.kill(tree.facts["pids"]["worker-1"], signal.SIGKILL)
         assert tree.end()[0] == 0
 
