@@ -155,7 +155,7 @@ class DriftWatch:
 
     def _news(self) -> Iterator[bytes]:
         """The whole lines that were written since the last look. Where they are too many, the ends of segments: those
-        of one half-life alike, and those of the latest first."""
+        of the latest half-life first, and of one half-life what each has to say, as far as all may say as much."""
         there: dict[Path, os.stat_result] = {}
         for path in segments(self._log):
             if path.suffix != PACKED:
@@ -167,12 +167,14 @@ class DriftWatch:
         def age(path: Path) -> float:
             return (latest - there[path].st_mtime) // HALF_LIFE
 
-        grown = [path for path, status in there.items() if status.st_size > self._places.get(path, 0)]
+        def growth(path: Path) -> int:
+            return there[path].st_size - self._places.get(path, 0)
+
+        grown = [path for path in there if growth(path) > 0]
         for _, alike in groupby(sorted(grown, key=age), age):
-            paths = list(alike)
-            share = left // len(paths)
-            for path in paths:
-                size = there[path].st_size
+            paths = sorted(alike, key=growth)
+            for number, path in enumerate(paths):
+                size, share = there[path].st_size, left // (len(paths) - number)
                 begin = max(self._places.get(path, 0), size - share) if self._watched else size
                 self._places[path], left = begin, left - (size - begin)
                 yield from self._tail(path, begin, size)

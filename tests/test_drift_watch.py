@@ -110,6 +110,18 @@ def test_a_look_is_bounded(watch: DriftWatch, tmp_path: Path) -> None:
     assert watch.readings["riskd_drift_rows"][("customer",)] == pytest.approx(6000 * LOOK_BYTES / size, rel=0.01)
 
 
+def test_what_one_segment_leaves_of_its_share_is_for_others(watch: DriftWatch, tmp_path: Path) -> None:
+    """One worker has most of the calls, as after a batch: all that was written is within the bound, and is read."""
+    (much,) = write(tmp_path / "much", rows(2, 2200), segments=1).iterdir()
+    log = write(tmp_path / "log", rows(3, 100), segments=3)
+    much.rename(log / "99999999T000000.000000-0.jsonl")
+    sizes = [path.stat().st_size for path in log.iterdir()]
+    watch.look(0.0)
+
+    assert sum(sizes) < LOOK_BYTES < len(sizes) * max(sizes)
+    assert watch.readings["riskd_drift_rows"] == {("customer",): 2300}
+
+
 def test_the_newest_are_looked_at_first(watch: DriftWatch, expected: Reference, tmp_path: Path) -> None:
     """Who begins to look at a long log, as after a restart, is told of today, not of weeks in which all was other."""
     log = write(tmp_path / "log", rows(2, 2000), segments=2)
