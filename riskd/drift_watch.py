@@ -26,7 +26,7 @@ from riskd.background import every
 from riskd.config import Settings, release_folders
 from riskd.core.attempt import DOMAINS
 from riskd.core.drift import Histogram, Reference, stability_index
-from riskd.core.errors import RiskdError
+from riskd.core.errors import UNDECODABLE, RiskdError
 from riskd.core.features import NAMES
 
 LOOK_BYTES: Final = 4 << 20
@@ -136,7 +136,7 @@ class DriftWatch:
                 if source == self._sources.get(domain):
                     continue
                 reference = msgspec.json.decode(file.read_bytes(), type=Reference)
-            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            except (OSError, *UNDECODABLE):
                 self._watched.pop(domain, None)
                 self._sources.pop(domain, None)
                 continue
@@ -147,7 +147,7 @@ class DriftWatch:
             return
         try:
             row = _DECODER.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNDECODABLE:
             return
         watched = self._watched.get(row.domain)
         if watched is not None and len(row.vector) == len(NAMES):

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from riskd.core import receipts
 from riskd.core.dossier import Summary, described, summary, without
-from riskd.core.errors import InvalidSubject, Problem, Unavailable
+from riskd.core.errors import UNDECODABLE, InvalidSubject, Problem, Unavailable
 from riskd.core.history import EMPTY
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import ACTIVITY, KINDS, PROFILE, RECEIPT, REPLY, SHARE
@@ -108,7 +108,7 @@ class Subjects:
             raise _lost()
         try:
             lines, cursor = self._archive.find(self._ages(subject), cursor, size)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNDECODABLE:
             raise _lost() from None
         return Page(tuple(Exported("decision_log", "", 0.0, line) for line in lines), _LOG + cursor if cursor else b"")
 

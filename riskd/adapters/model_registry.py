@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.attempt import DOMAINS
-from riskd.core.errors import InvalidModel, Problem, Unavailable
+from riskd.core.errors import UNDECODABLE, InvalidModel, Problem, Unavailable
 from riskd.files import SHARED, put
 from riskd.locks import alone
 
@@ -102,7 +102,7 @@ class Registry:
             return [msgspec.json.decode(line, type=Act) for line in lines]
         except FileNotFoundError:
             return []
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, *UNDECODABLE) as error:
             raise InvalidModel([Problem(str(file), str(error), "restore it: it is only ever appended to")]) from error
 
     def give(self, domain: str, act: Act) -> None:

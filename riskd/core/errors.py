@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
+
+UNDECODABLE: Final = (DecodeError, UnicodeDecodeError)
+"""What msgspec raises of bytes that are not what they should be; the second where a text in them is no UTF-8."""
 
 
 class Problem(Struct, frozen=True):

@@ -14,7 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from riskd.adapters.decision_log import read_segment, readable, segments_of
-from riskd.core.errors import InvalidFile, Problem
+from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.offline.labels import label
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
@@ -81,7 +81,7 @@ def _records(path: Path) -> Iterator[_Line]:
         with readable(path):
             for line in read_segment(path):
                 yield _DECODER.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise InvalidFile([Problem(str(path), f"has a line that is no record: {error}", "set it aside")]) from error
 
 

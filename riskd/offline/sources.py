@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from riskd.adapters.decision_log import DECISIONS, log_in
-from riskd.core.errors import InvalidFile, Problem
+from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.offline.decision_rows import read_rows
 from riskd.offline.rows import Rows
 from riskd.offline.truth import FILE as TRUTH
@@ -47,7 +47,7 @@ class Log(Struct, frozen=True):
         directory = self.directory.parent if self.directory.name == DECISIONS else self.directory
         try:
             made = msgspec.json.decode((directory / MADE).read_bytes(), type=_Made)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, *UNDECODABLE):
             return directory.name
         settings, varied = made.settings, made.varied
         size = f"{settings.users:,} users, {settings.days:g} days"

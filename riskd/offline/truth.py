@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.core.errors import InvalidFile, Problem
+from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.wording import quantity
 
 FILE: Final = "truth.jsonl"
@@ -44,7 +44,7 @@ def read_truth(path: Path) -> dict[str, Truth]:
     except OSError as error:
         why = f"cannot be read: {error.strerror}"
         raise InvalidFile([Problem(str(path), why, "name the truth.jsonl of a simulation")]) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         where = f"{path}:{len(found) + 1}"
         raise InvalidFile([Problem(where, f"is not a line of truth: {error}", "simulate it again")]) from error
     return found

@@ -34,7 +34,7 @@ from riskd.adapters.decision_log.files import (
 )
 from riskd.adapters.decision_log.rewriting import RATE, concerning, due, head, rewrite
 from riskd.clock import Clock, since_boot
-from riskd.core.errors import Problem, Unavailable
+from riskd.core.errors import UNDECODABLE, Problem, Unavailable
 from riskd.core.stored import PLACE
 from riskd.files import DRAFT, put, sync
 from riskd.locks import alone
@@ -326,7 +326,7 @@ def _decoded(file: Path, kind: type[_Document]) -> _Document:
     """A file that `put` wrote. Raises OSError, also for what it did not write."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise OSError(0, f"not written by riskd: {error}", str(file)) from error
 
 

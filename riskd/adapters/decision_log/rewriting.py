@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import PACKED, opened, whole
+from riskd.core.errors import UNDECODABLE
 from riskd.core.stored import PLACE
 from riskd.files import DRAFT, private, sync
 
@@ -44,7 +45,7 @@ def head(line: bytes) -> Head | None:
     """Whose a line is; None for what is no record."""
     try:
         return _HEADS.decode(line) if whole(line) else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         return None
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from riskd.adapters.lmdb_store.file import DATA
 from riskd.adapters.lmdb_store.store import TURN, LmdbStore
-from riskd.core.errors import DamagedStore, InvalidStore, Problem
+from riskd.core.errors import UNDECODABLE, DamagedStore, InvalidStore, Problem
 from riskd.files import put
 
 MOST: Final = 3
@@ -40,7 +40,7 @@ def due_until(path: Path) -> float | None:
     """When the store at a path took the place of a damaged one whose histories are not back yet, epoch seconds."""
     try:
         left = msgspec.json.decode(note(path).read_bytes(), type=_Note)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, *UNDECODABLE):
         return None
     return None if left.damaged == _inode(path / DATA) else left.until
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
-from riskd.core.errors import InvalidModel, Problem
+from riskd.core.errors import UNDECODABLE, InvalidModel, Problem
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -36,7 +36,7 @@ def read_signature(path: Path) -> Signature | None:
             return msgspec.json.decode(stream.read(4096), type=Signature)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *UNDECODABLE) as error:
         raise InvalidModel([Problem(str(file), f"is no signature: {error}", "sign the bundle again")]) from error
 
 

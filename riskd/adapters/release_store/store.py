@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from riskd.core.errors import InvalidFile, Problem, Unavailable, UnknownRelease
+from riskd.core.errors import UNDECODABLE, InvalidFile, Problem, Unavailable, UnknownRelease
 from riskd.core.lineup import Activation, Kept
 from riskd.files import drafting, place, put
 from riskd.locks import alone
@@ -215,7 +215,7 @@ def _read(path: Path, kind: type[_Document]) -> _Document | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *UNDECODABLE) as error:
         raise Unavailable([_disk(path, error)]) from error
 
 

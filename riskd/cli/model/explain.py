@@ -77,14 +77,14 @@ def _vector(file: Path, forest: Forest) -> list[float]:
     """The features of a file; those it does not name are as usual. Raises InvalidFile."""
     import msgspec
 
-    from riskd.core.errors import InvalidFile, Problem
+    from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
     from riskd.core.features import NAMES
 
     try:
         given = msgspec.json.decode(file.read_bytes(), type=dict[str, float | bool | None])
     except OSError as error:
         raise InvalidFile([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         remedy = 'write a JSON object, as {"new_device": 1, "distance_km": null}'
         raise InvalidFile([Problem(str(file), f"is no vector: {error}", remedy)]) from error
     unknown = sorted(given.keys() - set(NAMES))

@@ -144,11 +144,12 @@ def _evaluation(file: Path | None, bundle: Path) -> bytes | None:
 def _decoded(file: Path | None, document: bytes | None) -> Evaluation | None:
     import msgspec
 
+    from riskd.core.errors import UNDECODABLE
     from riskd.offline.evaluation.document import Evaluation
 
     try:
         return msgspec.json.decode(document, type=Evaluation) if document is not None else None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise _no_evaluation(file, f"is no evaluation: {error}") from error
 
 

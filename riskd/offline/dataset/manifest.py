@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.core.errors import InvalidFile, Problem
+from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.offline.buckets import MOST
 from riskd.offline.dataset.target import Target
 
@@ -53,7 +53,7 @@ def read(target: Target) -> Manifest | None:
         return None
     try:
         found = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         what = f"was not written by riskd: {error}"
         raise InvalidFile([Problem(f"{target.name}/{FILE}", what, "name another directory")]) from error
     if found.format != FORMAT or not 0 < found.buckets <= MOST:

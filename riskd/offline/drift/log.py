@@ -15,6 +15,7 @@ from msgspec import Struct
 from riskd.adapters.decision_log import read_segment, readable, segments_of, size, size_of
 from riskd.adapters.model_file import load_model
 from riskd.core.drift import Reference
+from riskd.core.errors import UNDECODABLE
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
 from riskd.offline.drift.bins import DAY, Batch, Bins, bins_for, scored, thinned
@@ -131,7 +132,7 @@ def batches(path: Path, span: Span, left_out: Counter[str]) -> Iterator[tuple[st
             continue
         try:
             row = _DECODER.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNDECODABLE:
             left_out["unreadable"] += 1
             continue
         if row.domain not in waiting:

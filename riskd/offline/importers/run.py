@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
-from riskd.core.errors import InvalidFile, Problem, Unavailable
+from riskd.core.errors import UNDECODABLE, InvalidFile, Problem, Unavailable
 from riskd.core.history import PROFILE_SECONDS, Delta
 from riskd.core.recall import IMPORT
 from riskd.core.stored import Swap
@@ -136,7 +135,7 @@ class Import:
         if self._stored is not None and not self._options.anew:
             try:
                 mark = decode(self._stored)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNDECODABLE as error:
                 remedy = "give --anew to take all of the file; what was imported of it is then taught twice"
                 raise InvalidFile([Problem(file, f"its bookmark in the store is damaged: {error}", remedy)]) from error
             self._committed, self._chain, self._tally = mark.records, mark.chain, mark.tally

@@ -81,7 +81,7 @@ def encode(mark: Mark) -> bytes:
 
 
 def decode(stored: bytes) -> Mark:
-    """Back from `encode`. Raises msgspec.DecodeError, UnicodeDecodeError."""
+    """Back from `encode`. Raises what `UNDECODABLE` names."""
     return _DECODER.decode(stored)
 
 

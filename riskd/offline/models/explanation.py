@@ -13,7 +13,7 @@ from msgspec import Struct
 from riskd.adapters.decision_log import read_segment, readable, segments_of
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
-from riskd.core.errors import InvalidFile, Problem
+from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.core.record import AssessmentRecord
@@ -153,7 +153,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _decoded(line: bytes) -> AssessmentRecord | None:
     try:
         return _DECODER.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         return None
 
 

@@ -22,7 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log import PACKED, FileLogArchive, log_in, readable, segments, segments_of
-from riskd.core.errors import InvalidFile, Problem
+from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, decode, left_out, written
 from riskd.files import put
 from riskd.offline.siem.events import event
@@ -204,7 +204,7 @@ def marks_in(file: Path) -> dict[str, Mark]:
         return _BOOKMARK.decode(file.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *UNDECODABLE) as error:
         remedy = "name a file that `riskd log export --bookmark` wrote, or one that is not there yet"
         raise InvalidFile([Problem(str(file), f"is no bookmark: {error}", remedy)]) from error
 

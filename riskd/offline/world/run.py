@@ -18,7 +18,7 @@ from riskd.adapters.user_agent import AgentParser
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome
-from riskd.core.errors import InvalidSettings, Problem, Unavailable
+from riskd.core.errors import UNDECODABLE, InvalidSettings, Problem, Unavailable
 from riskd.core.features import schema
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine, Parts
@@ -153,7 +153,7 @@ def read_made(directory: Path) -> Made:
     path = directory / MADE
     try:
         return msgspec.json.decode(path.read_bytes(), type=Made)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *UNDECODABLE) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise InvalidSettings([Problem(str(path), f"tells of no world: {why}", "simulate one with --out")]) from error
 
