@@ -14,23 +14,12 @@ from riskd.adapters.decision_log import FileLogArchive, segments
 from riskd.core import record
 from riskd.core.record import OutcomeRecord, written
 from riskd.rebuild.order import in_order
-from tests.decision_log import write
+from tests.decision_log import outcome, write
 
 
 def told(number: int, time: float) -> bytes:
     """An outcome, as a line."""
-    line = OutcomeRecord(
-        assessment_id=f"{number:032x}",
-        time=time,
-        tenant="",
-        domain="customer",
-        journey="login",
-        kind="challenge_passed",
-        amr=(),
-        seconds=None,
-        taught=0,
-    )
-    return record.encode(line)
+    return record.encode(outcome(number, time, "challenge_passed"))
 
 
 times = st.lists(st.integers(0, 20).map(float), max_size=6)
