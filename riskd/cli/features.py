@@ -20,7 +20,8 @@ The {count} numbers that the score is made of, in the order of the vector. Rules
 - **Default**: the value when the feature cannot be known. `NaN` is missing: a model has a branch of its own for it, so
   what is unknown is never taken for what is usual. A feature is missing when one of its **sources** is, when its
   **purpose** was not granted, and, where it compares with the subject's past, until a first sign-in was proven.
-- **±**, the direction: `+` riskier the larger, `-` safer the larger, `±` either. Models are held to it.
+- **±**, the direction: `+` riskier the larger, `-` safer the larger, `±` either. Models are held to it, but for
+  trees that only raise ([decision 0095](decisions/0095-trees-that-only-raise.md)).
 - **Reason**: the code in the answer when the feature raised the score; codes are stable, and some share one.
 
 Probability ratios (`_llr`) follow Freeman et al. 2016; [decision 0009](decisions/0009-familiarity.md) says how.

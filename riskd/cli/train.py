@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "train",
         description="Train a model on decision logs. Boosted trees on top of a model that is there already, in the "
-        "directions that are certain, split in time, calibrated, exported exactly.",
+        "directions that are certain or, with --raising, upwards alone, split in time, calibrated, exported exactly.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,6 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     for flag, value, kind, meaning in (
         ("--base-share", usual.base_share, float, "what is kept of each weight of the base"),
         ("--trees", usual.trees, int, "boosted trees"),
+        ("--raising", usual.raising, int, "trees on top that are held to no direction and only raise the score"),
         ("--leaves", usual.leaves, int, "leaves of a tree, at most"),
         ("--learning-rate", usual.learning_rate, float, "share of each tree's step that is taken"),
         ("--l2", usual.l2, float, "how strongly leaves are drawn towards zero"),
@@ -67,6 +69,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default = "" if value is None else f" (default: {value:g})"
         parser.add_argument(flag, type=kind, default=value, metavar="N", help=f"{meaning}{default}")
     parser.add_argument(
+        "--weight",
+        metavar="CLASS=N",
+        action="append",
+        default=[],
+        help="what a class of attack weighs beside the others, instead of 1; repeatable",
+    )
+    parser.add_argument(
         "--without", metavar="CLASS", action="append", default=[], help="class of attack to leave out; repeatable"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -76,11 +85,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _recipe(args: argparse.Namespace) -> Recipe:
     from riskd.offline.training.recipe import checked
 
-    names = ("trees", "leaves", "learning_rate", "l2", "min_rows", "fraud_share", "holdout", "tuning", "embargo_days")
+    names = ("trees", "raising", "leaves", "learning_rate", "l2", "min_rows", "fraud_share", "holdout", "tuning")
     return checked(
-        **{name: getattr(args, name) for name in (*names, "base_share", "most_rows", "prior", "seed")},
+        **{name: getattr(args, name) for name in (*names, "embargo_days", "base_share", "most_rows", "prior", "seed")},
+        class_weights=dict(map(_weight, args.weight)),
         without=tuple(sorted(set(args.without))),
     )
+
+
+def _weight(told: str) -> tuple[str, float]:
+    """Class and weight of one argument; what is no number is out of bounds."""
+    name, _, number = told.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        return name, math.nan
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -97,7 +116,7 @@ def _run(args: argparse.Namespace) -> int:
     base, under = rows.base_at(args.base, args.domain)
     with progress() as begin, rows.logs(args, begin) as logs:
         parts, names, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)
-        _refuse_unknown(recipe.without, parts)
+        _refuse_unknown(recipe, parts)
         try:
             trained = train(parts, recipe, under, begin)
         except InvalidModel as error:
@@ -117,15 +136,18 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_unknown(without: Sequence[str], parts: Sequence[Rows]) -> None:
-    """A class that no row has cannot be left out: the name is a slip, or the log tells no classes."""
+def _refuse_unknown(recipe: Recipe, parts: Sequence[Rows]) -> None:
+    """A class that no row has cannot be left out or weighed: the name is a slip, or the log tells no classes."""
     from riskd.core.errors import InvalidSettings, Problem
     from riskd.offline.sources import attacks_of
 
     known = sorted({name for part in parts for name in attacks_of(part)})
     remedy = f"one of {', '.join(known)}" if known else "only logs with a truth, and data sets, tell classes of attack"
     if problems := [
-        Problem("--without", f"no row is of class {name!r}", remedy) for name in without if name not in known
+        Problem(flag, f"no row is of class {name!r}", remedy)
+        for flag, named in (("--without", recipe.without), ("--weight", recipe.class_weights))
+        for name in named
+        if name not in known
     ]:
         raise InvalidSettings(problems)
 

@@ -105,7 +105,7 @@ def _by(contender: Contender, rows: Rows) -> Scored:
 
 
 def _large(question: Question) -> Scored:
-    """Trained on the same rows and weights as the candidate."""
+    """Trained on the same rows as the candidate, fraud with the same share of the weight, no class heavier."""
     material, recipe = question.material, question.recipe or Recipe()
     weighed = weights(material.train, material.train_ages, material.delay, recipe.fraud_share)
     used = weighed > 0

@@ -173,13 +173,13 @@ def test_a_log_without_fraud_judges_nothing(
     assert "rows to judge by: none is fraudulent" in capsys.readouterr().err
 
 
-def test_a_class_that_no_row_has_cannot_be_left_out(
-    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("slip", [["--without", "targetted"], ["--weight", "targetted=2"]], ids=lambda slip: slip[0])
+def test_a_class_that_no_row_has_is_neither_left_out_nor_weighed(
+    slip: list[str], log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A slip of the name is told with the classes that there are, and nothing is trained."""
-    arguments = ["train", *SMALL, "--log", str(log), "--out", str(tmp_path / "t1"), "--without"]
-    assert main([*arguments, "targetted"]) == 2
-    assert f"no row is of class 'targetted' (one of {', '.join(sorted(ATTACKS))})" in capsys.readouterr().err
+    assert main(["train", *SMALL, "--log", str(log), "--out", str(tmp_path / "t1"), *slip]) == 2
+    assert f"{slip[0]}: no row is of class 'targetted' (one of {', '.join(sorted(ATTACKS))})" in capsys.readouterr().err
     assert not (tmp_path / "t1").exists()
 
 

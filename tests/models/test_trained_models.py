@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from riskd.adapters.model_file import (
     load_model,
@@ -88,7 +89,7 @@ def test_it_keeps_every_weight_of_its_base(path: Path) -> None:
 
     assert whole.isdisjoint(asked)
     assert document.steps == scaled(base, recipe.base_share, whole).steps
-    assert len(document.trees) == training(path).recipe.trees
+    assert len(document.trees) == recipe.trees + recipe.raising
     assert {name: document.references[name] for name in base.references} == base.references
 
 
@@ -105,8 +106,11 @@ def test_its_card_says_what_it_is_not(path: Path) -> None:
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_no_value_goes_against_its_direction(path: Path, data: st.DataObject) -> None:
-    """Whatever else is told, a riskier value of a feature with a direction never lowers the score."""
+    """Whatever else is told, a riskier value of a feature with a direction never lowers what the held trees say, and
+    those on top of them only add to it."""
     document, forest = planted(path)
+    trees = document.trees[: training(path).recipe.trees]
+    held = Forest(replace(document, trees=trees), NAMES)
     row = [nan] * len(NAMES)
     for name, usual in document.references.items():
         at = NAMES.index(name)
@@ -120,8 +124,9 @@ def test_no_value_goes_against_its_direction(path: Path, data: st.DataObject) ->
     safer[at], riskier[at] = (low, high) if feature.direction > 0 else (high, low)
 
     assert not isnan(forest.score(safer)[0])
-    assert forest.score(safer)[0] <= forest.score(riskier)[0] + 1e-9
-    assert forest.score(safer)[1] <= forest.score(riskier)[1] + 1e-12
+    assert held.score(safer)[0] <= held.score(riskier)[0] + 1e-9
+    assert all(node >= 0 for tree in document.trees[len(trees) :] for node in tree if isinstance(node, float))
+    assert held.score(riskier)[1] <= forest.score(riskier)[1] + 1e-12
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")

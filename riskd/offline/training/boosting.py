@@ -43,6 +43,26 @@ class _OnTop(HalfBinomialLoss):  # type: ignore[misc] # published without types
         return np.asarray(constant)
 
 
+class _OnlyMore(_OnTop):
+    """The same loss where of each tree only what raises counts, and no constant."""
+
+    def __init__(self, given: Floats) -> None:
+        super().__init__(given)
+        self._before = np.zeros(len(given))
+        self._raised = np.zeros(len(given))
+
+    def gradient_hessian(self, y_true: Floats, raw_prediction: Floats, **more: Any) -> tuple[Floats, Floats]:  # noqa: ANN401 - the estimator's own keywords
+        """Called once a tree, with the sum of all leaves so far: what the latest tree said is the difference."""
+        said = raw_prediction.reshape(-1)
+        self._raised += np.maximum(said - self._before, 0.0)
+        self._before = said.copy()
+        return super().gradient_hessian(y_true, self._raised, **more)
+
+    def fit_intercept_only(self, y_true: Floats, sample_weight: Floats | None = None) -> NDArray[np.float64]:
+        """Nothing."""
+        return np.asarray(0.0)
+
+
 def boost(
     vectors: Floats,
     fraud: NDArray[np.bool_],
@@ -57,18 +77,38 @@ def boost(
     A feature whose direction the feature table is sure of moves the log-odds in no other.
     """
     direction = {feature.name: feature.direction for feature in FEATURES}
-    estimator = HistGradientBoostingClassifier(
-        loss=_OnTop(given),
-        max_iter=recipe.trees,
+    held = [direction.get(name, 0) for name in names]
+    estimator = _booster(recipe, _OnTop(given), max_iter=recipe.trees, monotonic_cst=held)
+    return estimator.fit(told(vectors), fraud, sample_weight=weights)
+
+
+def boost_raising(
+    vectors: Floats, fraud: NDArray[np.bool_], weights: Floats, *, recipe: Recipe, given: Floats
+) -> HistGradientBoostingClassifier:
+    """Fit the trees of a recipe that are held to no direction and only raise, on top of `given` log-odds.
+
+    A leaf that would lower them is zero, for the trees after it as well. So whoever looks riskier may lose what these
+    trees added, and nothing of what `given` says.
+    """
+    estimator = _booster(recipe, _OnlyMore(given), max_iter=recipe.raising)
+    estimator.fit(told(vectors), fraud, sample_weight=weights)
+    for stage in estimator._predictors:  # noqa: SLF001 - no public form
+        leaves = stage[0].nodes["value"]
+        np.maximum(leaves, 0.0, out=leaves)
+    return estimator
+
+
+def _booster(recipe: Recipe, loss: _OnTop, **more: Any) -> HistGradientBoostingClassifier:  # noqa: ANN401 - the estimator's own keywords
+    return HistGradientBoostingClassifier(
+        loss=loss,
         max_leaf_nodes=recipe.leaves,
         learning_rate=recipe.learning_rate,
         l2_regularization=recipe.l2,
         min_samples_leaf=recipe.min_rows,
-        monotonic_cst=[direction.get(name, 0) for name in names],
         early_stopping=False,
         random_state=recipe.seed,
+        **more,
     )
-    return estimator.fit(told(vectors), fraud, sample_weight=weights)
 
 
 def told(vectors: Floats) -> Floats:

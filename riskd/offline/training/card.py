@@ -62,12 +62,20 @@ def _made(trained: Trained, training: Training) -> Iterator[str]:
         " feature"
     )
     on_top = f", on top of {training.base}, {kept}" if training.base else ""
+    raising = (
+        f" {recipe.raising} more on top of those are held to no direction and only raise the score: who looks riskier"
+        " can lose what these added, and nothing of what the others say."
+        if recipe.raising
+        else ""
+    )
+    heavier = ", ".join(f"{name} {weight:g}" for name, weight in sorted(recipe.class_weights.items()))
+    times = f", times {heavier}" if heavier else ""
     yield (
         f"- **Methods and techniques.** {recipe.trees} boosted trees of at most {recipe.leaves} leaves{on_top}"
         f" ({training.library}), learning rate {recipe.learning_rate:g}, L2 {recipe.l2:g}, at least"
         f" {recipe.min_rows} rows a leaf. A feature moves the score in the direction that the feature table gives it,"
-        f" and in no other. All fraud together has {recipe.fraud_share:.0%} of the weight, in every"
-        f" journey, divided among its classes by the square root of their rows."
+        f" and in no other.{raising} All fraud together has {recipe.fraud_share:.0%} of the weight, in every"
+        f" journey, divided among its classes by the square root of their rows{times}."
     )
     counts = ", ".join(f"{part} {count:,}" for part, count in training.rows.items())
     yield (

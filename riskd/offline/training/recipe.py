@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.model import MAX_LEAVES, MAX_TREES
+
+MOST_WEIGHT: Final = 100.0
+"""Of a class of attack: one that weighs more is all that is learnt."""
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -17,6 +20,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trees: int = 60
     leaves: int = 32
     """At most, of each tree."""
+    raising: int = 0
+    """Trees on top of those, of as many leaves, which are held to no direction and only raise the log-odds."""
     learning_rate: float = 0.2
     l2: float = 5.0
     """Hessians that a leaf is drawn towards zero by."""
@@ -27,6 +32,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     are held to directions can add to a weight, never take."""
     fraud_share: float = 0.2
     """The share of the weight that all fraud has together, in every journey, whatever its share of the rows."""
+    class_weights: dict[str, float] = {}
+    """What a class of attack weighs beside the others, 1 where it is not named, within what all fraud weighs."""
     holdout: float = 0.25
     """The share of the rows, the latest, that the model is judged by."""
     tuning: float = 0.15
@@ -55,6 +62,7 @@ def _problems(recipe: Recipe) -> Iterator[Problem]:
     bounds: tuple[tuple[str, float, float], ...] = (
         ("trees", 1, MAX_TREES),
         ("leaves", 2, MAX_LEAVES),
+        ("raising", 0, MAX_TREES),
         ("learning_rate", 1e-4, 1.0),
         ("l2", 0.0, 1e9),
         ("min_rows", 1, 1e9),
@@ -71,6 +79,14 @@ def _problems(recipe: Recipe) -> Iterator[Problem]:
         value = getattr(recipe, name)
         if value is not None and not low <= value <= high:
             yield Problem(f"--{name.replace('_', '-')}", f"{value:g} is out of bounds", f"from {low:g} to {high:g}")
+    for name, weight in recipe.class_weights.items():
+        if not MOST_WEIGHT >= weight > 0:
+            yield Problem(
+                "--weight", f"{name!r} weighs {weight:g}", f"{name}=N with a number above 0, at most {MOST_WEIGHT:g}"
+            )
+    if recipe.trees + recipe.raising > MAX_TREES:
+        what = f"{recipe.trees} and {recipe.raising} are more than are served"
+        yield Problem("--trees and --raising", what, f"together at most {MAX_TREES}")
     if recipe.holdout + recipe.tuning > 0.9:
         what = f"{recipe.holdout:g} and {recipe.tuning:g} leave nothing to train on"
         yield Problem("--holdout and --tuning", what, "together at most 0.9")

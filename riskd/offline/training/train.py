@@ -14,7 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from riskd.core.model import ForestDocument, Split, Tree
 from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import FRAUD, GOOD, Rows, joined
-from riskd.offline.training.boosting import boost
+from riskd.offline.training.boosting import boost, boost_raising
 from riskd.offline.training.calibration import Curve, fit_curve, knots, shifted
 from riskd.offline.training.export import export_forest, log_odds
 from riskd.offline.training.recipe import Recipe
@@ -44,15 +44,14 @@ class Material(Struct, frozen=True, kw_only=True):
 
 
 class Fitted(Struct, frozen=True, kw_only=True):
-    """An estimator on top of a base, and its calibration."""
+    """Estimators, each on top of those before it and all of them on a base, and their calibration."""
 
-    estimator: HistGradientBoostingClassifier
+    estimators: tuple[HistGradientBoostingClassifier, ...]
     curve: Curve
 
     def log_odds(self, vectors: Floats, given: Floats) -> Floats:
-        """What it says of rows of which the base says `given`."""
-        found: Floats = given + self.estimator.decision_function(vectors)
-        return found
+        """What they say of rows of which the base says `given`."""
+        return _on_top(given, self.estimators, vectors)
 
 
 class Trained(Struct, frozen=True, kw_only=True):
@@ -73,7 +72,7 @@ def train(
     """Train by a recipe, on top of `base` if there is one.
 
     1. Split each source in time, with an embargo, labels as of the day.
-    2. Weigh rows by how likely their label would be known, boost in the directions that are certain, and
+    2. Weigh rows by how likely their label would be known, boost in the directions that are certain, then upwards, and
     3. calibrate on the rows between.
     4. Export, and compare with the estimator on the holdout.
 
@@ -160,18 +159,27 @@ def given(base: ForestDocument | None, names: Sequence[str], vectors: Floats) ->
 
 def fit(material: Material, recipe: Recipe) -> Fitted:
     """Boost and calibrate."""
-    rows = material.train
-    weighed = weights(_without(rows, recipe), material.train_ages, material.delay, recipe.fraud_share)
+    rows = _without(material.train, recipe)
+    weighed = weights(rows, material.train_ages, material.delay, recipe.fraud_share, recipe.class_weights)
     used = weighed > 0
-    estimator = boost(
+    vectors, fraud, weighed, said = (
         rows.vectors[used],
         rows.labels[used] == FRAUD,
         weighed[used],
-        names=rows.names,
-        recipe=recipe,
-        given=material.train_given[used],
+        material.train_given[used],
     )
-    return Fitted(estimator=estimator, curve=_calibrated(estimator, material, recipe))
+    held = boost(vectors, fraud, weighed, names=rows.names, recipe=recipe, given=said)
+    estimators = [held]
+    if recipe.raising:
+        said = _on_top(said, estimators, vectors)
+        estimators.append(boost_raising(vectors, fraud, weighed, recipe=recipe, given=said))
+    return Fitted(estimators=tuple(estimators), curve=_calibrated(estimators, material, recipe))
+
+
+def _on_top(given: Floats, estimators: Sequence[HistGradientBoostingClassifier], vectors: Floats) -> Floats:
+    """Log-odds of rows by a base and what is boosted on it."""
+    found: Floats = sum((estimator.decision_function(vectors) for estimator in estimators), given)
+    return found
 
 
 def _without(rows: Rows, recipe: Recipe) -> Rows:
@@ -184,21 +192,23 @@ def _without(rows: Rows, recipe: Recipe) -> Rows:
     )
 
 
-def _calibrated(estimator: HistGradientBoostingClassifier, material: Material, recipe: Recipe) -> Curve:
+def _calibrated(estimators: Sequence[HistGradientBoostingClassifier], material: Material, recipe: Recipe) -> Curve:
     """Fitted to the rows between training and holdout, at their own share of fraud."""
     rows = _without(material.tuning, recipe)
     weighed = weights(rows, material.tuning_ages, material.delay, None)
     used = weighed > 0
     fraud, weighed = rows.labels[used] == FRAUD, weighed[used]
-    raw = material.tuning_given[used] + estimator.decision_function(rows.vectors[used])
+    raw = _on_top(material.tuning_given[used], estimators, rows.vectors[used])
     curve = fit_curve(raw, fraud, weighed)
     return shifted(curve, float(weighed[fraud].sum() / weighed.sum()), recipe.prior)
 
 
 def exported(fitted: Fitted, material: Material) -> ForestDocument:
     """The forest as it is served. Raises InvalidModel when it does not say what the estimator says of the holdout."""
-    rows = material.holdout
-    document = export_forest(fitted.estimator, rows.names, usual(material.train), rows.vectors, base=material.base)
+    rows, references = material.holdout, usual(material.train)
+    document = material.base or ForestDocument(baseline=0.0, references={})
+    for estimator in fitted.estimators:
+        document = export_forest(estimator, rows.names, references, rows.vectors, base=document)
     return msgspec.structs.replace(document, calibration=knots(fitted.curve, *_reach(document)))
 
 

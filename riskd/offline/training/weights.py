@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from msgspec import Struct
@@ -48,7 +49,13 @@ def reporting_delay(parts: Sequence[tuple[Rows, float]]) -> Delay:
     return Delay(tuple(distinct.tolist()), tuple(later.tolist()))
 
 
-def weights(rows: Rows, ages: Floats, delay: Delay, fraud_share: float | None) -> Floats:
+def weights(
+    rows: Rows,
+    ages: Floats,
+    delay: Delay,
+    fraud_share: float | None,
+    class_weights: Mapping[str, float] = MappingProxyType({}),
+) -> Floats:
     """The weight of each row, 1 on average over all that are labelled; rows without a label weigh nothing.
 
     `ages` are seconds from each attempt to the day on which labels were read. A good row of age a weighs F(a), the
@@ -56,7 +63,8 @@ def weights(rows: Rows, ages: Floats, delay: Delay, fraud_share: float | None) -
     of fraud among what is weighed are those of an old day.
 
     All fraud together has `fraud_share` of the weight, divided among the classes of attack by the square root of their
-    rows: a loud class does not drown a skilled one, and two rows do not weigh like five hundred. The share is the same
+    rows, times its own of `class_weights`: a loud class does not drown a skilled one, and two rows do not weigh like
+    five hundred. The share is the same
     in each journey: how often a journey is attacked is the fashion of a season, and no model should learn that a
     session is safe because nobody has stolen one yet. Of a journey without fraud nothing is learnt. With None these
     shares are left as they are.
@@ -67,8 +75,8 @@ def weights(rows: Rows, ages: Floats, delay: Delay, fraud_share: float | None) -
     if fraud_share is None:
         found[fraud] = 1.0
         return found
-    _, classes, counts = np.unique(rows.attacks[fraud], return_inverse=True, return_counts=True)
-    found[fraud] = 1.0 / np.sqrt(counts[classes])
+    names, classes, counts = np.unique(rows.attacks[fraud], return_inverse=True, return_counts=True)
+    found[fraud] = (np.array([class_weights.get(str(name), 1.0) for name in names]) / np.sqrt(counts))[classes]
     _, journeys = np.unique(rows.journeys, return_inverse=True)
     masses = [np.bincount(journeys, found * chosen) for chosen in (good, fraud)]
     odds = masses[1] * (1 - fraud_share) / fraud_share

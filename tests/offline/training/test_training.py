@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan, nan
 from pathlib import Path
 
 import msgspec
@@ -81,10 +82,19 @@ def test_too_few_labels_are_refused_with_what_to_do() -> None:
 def test_a_recipe_out_of_bounds_is_refused_with_every_problem() -> None:
     """Each bad choice is named by its flag, all at once."""
     with pytest.raises(InvalidSettings) as caught:
-        checked(trees=0, leaves=100, holdout=0.8, tuning=0.5, prior=0.9)
+        checked(
+            trees=0,
+            leaves=100,
+            class_weights={"targeted": nan, "stuffing": 2.0, "vpn": -1.0},
+            holdout=0.8,
+            tuning=0.5,
+            prior=0.9,
+        )
 
     flags = [problem.where for problem in caught.value.problems]
-    assert flags == ["--trees", "--leaves", "--prior", "--holdout and --tuning"]
+    assert flags == ["--trees", "--leaves", "--prior", "--weight", "--weight", "--holdout and --tuning"]
+    with pytest.raises(InvalidSettings, match=r"--trees and --raising: .* more than are served"):
+        checked(trees=4_000, raising=4_000)
 
 
 def test_delays_are_estimated_although_late_ones_are_unseen() -> None:
@@ -119,6 +129,19 @@ def test_a_good_row_weighs_what_its_age_tells() -> None:
     parts = [weighed.sum() / np.sqrt(len(weighed)) for weighed in each]
     np.testing.assert_allclose(parts, parts[0])
     assert found.sum() == pytest.approx((good | fraud).sum())
+
+
+def test_a_class_weighs_so_many_times_what_it_would() -> None:
+    """Beside the others, within what all fraud weighs; a class that nobody named weighs as before."""
+    whole = rows(2_000, delay_days=0.0)
+    ages, fraud = np.zeros(2_000), whole.labels == FRAUD
+    alike, heavier = (weights(whole, ages, Delay(), 0.2, named) for named in ({}, {"targeted": 3.0}))
+    mass = {attack: [part[whole.attacks == attack].sum() for part in (alike, heavier)] for attack in ATTACKS}
+    times = {attack: after / before for attack, (before, after) in mass.items()}
+
+    assert times["targeted"] == pytest.approx(3 * times["stuffing"])
+    assert times["stuffing"] == pytest.approx(times["vpn_in_country"])
+    assert heavier[fraud].sum() / heavier.sum() == pytest.approx(0.2)
 
 
 def test_every_journey_has_the_same_odds_and_one_without_fraud_teaches_nothing() -> None:
@@ -242,6 +265,61 @@ def test_a_riskier_value_never_lowers_the_score(trained: Trained, data: st.DataO
         assert a <= b + 1e-12
 
 
+RAISING = replace(SMALL, raising=6)
+
+
+@pytest.fixture(scope="module")
+def raised() -> Trained:
+    return train([imitated()], RAISING)
+
+
+def imitated() -> Rows:
+    """Rows of which nothing is told but device and browser. Of who has a new device, owners have new browsers as well,
+    and attackers the owner's own."""
+    whole = rows(4_000)
+    device, agent = (whole.names.index(name) for name in ("new_device", "agent_llr"))
+    random = np.random.default_rng(7)
+    fraud = whole.labels == FRAUD
+    new = fraud | (random.random(len(whole)) < 0.3)
+    vectors = np.full_like(whole.vectors, np.nan)
+    vectors[:, device] = new
+    vectors[:, agent] = np.where(new & ~fraud, 3.0, -3.0) + random.normal(size=len(whole))
+    return replace(whole, vectors=vectors)
+
+
+def test_trees_that_only_raise_find_what_the_directions_forbid(raised: Trained) -> None:
+    """Of attackers whom only what looks safe gives away trees that are held to directions find next to none."""
+    held = train([imitated()], SMALL)
+    holdout = raised.material.holdout
+    good, fraud = holdout.labels == GOOD, holdout.labels == FRAUD
+    found = []
+    for each in (held, raised):
+        said = log_odds(each.document, NAMES, holdout.vectors)
+        found.append(np.mean(said[fraud] > np.quantile(said[good], 0.99)))
+
+    assert found[0] < 0.1
+    assert found[1] > 0.9
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_looking_riskier_takes_nothing_of_what_held_trees_say(raised: Trained, data: st.DataObject) -> None:
+    """The trees on top have no leaf below zero: with a riskier value no score is below what held trees said before."""
+    held = Forest(replace(raised.document, trees=raised.document.trees[: SMALL.trees]), NAMES)
+    whole = Forest(raised.document, NAMES)
+    on_top = raised.document.trees[SMALL.trees :]
+    row = imitated().vectors[data.draw(st.integers(0, 3_999))].tolist()
+    used = [feature for feature in FEATURES if feature.direction and feature.name in raised.document.references]
+    feature = data.draw(st.sampled_from(used))
+    column, riskier = NAMES.index(feature.name), list(row)
+    riskier[column] += feature.direction * data.draw(st.floats(0, 4_000))
+
+    assert len(on_top) == RAISING.raising
+    assert all(node >= 0 for tree in on_top for node in tree if isinstance(node, float))
+    assert whole.score(row)[0] >= held.score(row)[0] - 1e-12
+    assert isnan(riskier[column]) or whole.score(riskier)[0] >= held.score(row)[0] - 1e-12
+
+
 def test_calibration_improves_the_brier_score(trained: Trained) -> None:
     """On the holdout the calibrated probabilities are nearer the truth than log-odds taken at their word."""
     rows_, document = trained.material.holdout, trained.document
@@ -273,7 +351,8 @@ def test_a_class_left_out_is_not_seen() -> None:
     never = fit(prepare([hidden], SMALL, BASE), SMALL)
     unseen = rows(500, seed=9).vectors
 
-    assert (without.estimator.decision_function(unseen) == never.estimator.decision_function(unseen)).all()
+    nothing = np.zeros(500)
+    assert (without.log_odds(unseen, nothing) == never.log_odds(unseen, nothing)).all()
 
 
 def test_logs_are_split_each_in_its_own_time() -> None:
