@@ -186,7 +186,7 @@ def test_what_cannot_be_looked_for_is_refused(
 def test_who_reported_what_before_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of this account, told before the decision, and of the thirty days that it counts: whoever asks why finds who."""
     asked = decision(7, NOON, subject=f"{7:032x}", reasons=("RISK_REPORTED",))
-    high = {"level": "high", "issuer": "https://idp.example"}
+    high = {"level": "high", "issuer": "https://idp.example", "caller": "receiver"}
     write(
         tmp_path / SEGMENT,
         security_event(7, NOON - 31 * 86_400, "account_disabled"),
@@ -197,7 +197,7 @@ def test_who_reported_what_before_is_shown(tmp_path: Path, capsys: pytest.Captur
         security_event(7, NOON + 9, "credential_change", credential_type="password"),
     )
     told = " ".join(shown(capsys, tmp_path, asked.id).split())
-    assert "2026-11-27 11:00Z risk_level_change high https://idp.example" in told
+    assert "2026-11-27 11:00Z risk_level_change high https://idp.example, says receiver" in told
     for part in ("account_disabled", "recovery_activated", "account_enabled", "credential_change"):
         assert part not in told, part
     found = json.loads(shown(capsys, tmp_path, asked.id, "--json"))

@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import add_log, log_of
-from riskd.cli.log.events import particulars
+from riskd.cli.log.events import particulars, told_by
 from riskd.cli.settings import add_arguments
 from riskd.cli.terminal import aligned, print_json, print_table, progress, when
 
@@ -81,7 +81,7 @@ def _print(found: OnRecord, log: str) -> None:
             print(f"\nWhat each feature moved was not recorded. Where its model is:\n  {explain}")
     _table(
         ("told before", "event", "which", "told by"),
-        [(when(each.time), each.kind, particulars(each), each.issuer or "the caller") for each in found.events],
+        [(when(each.time), each.kind, particulars(each), told_by(each)) for each in found.events],
     )
     _table(
         ("in shadow", "model", "required", "score", "rules"),
