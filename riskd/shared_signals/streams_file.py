@@ -18,7 +18,7 @@ STREAM_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "file": (("streams",), ()),
     "stream": (
         ("issuer", "audience", "domain", "subject"),
-        ("jwks_uri", "ca_file", "tenant", "critical_subject_members", "poll", "push"),
+        ("jwks_uri", "ca_file", "tenant", "critical_subject_members", "events_a_minute", "poll", "push"),
     ),
     "subject": (("format",), ("member", "issuers")),
     "poll": (("endpoint",), ("token_file", "oauth", "interval")),
@@ -41,6 +41,8 @@ MOST_STREAMS: Final = 64
 SHORTEST, LONGEST = 1, 600
 """Bounds of a poll's interval, seconds."""
 DEFAULT_INTERVAL: Final = 10
+MOST_EVENTS: Final = 60_000
+"""Most that `events_a_minute` may be."""
 _NAME: Final = r"[a-z0-9][a-z0-9_.-]{0,62}"
 _MEMBER: Final = r"[A-Za-z0-9_-]{1,64}"
 _TEXT: Final = r"[^\s\x00-\x1f]{1,256}"
@@ -108,6 +110,7 @@ class _StreamReader:
         )
         jwks_uri = self._url(fields.get("jwks_uri"), "jwks_uri")
         authority = self._authority(fields.get("ca_file"))
+        most = document.number(fields.get("events_a_minute"), "events_a_minute", 1, MOST_EVENTS)
         tenant = document.text(fields.get("tenant"), "tenant", r".{0,64}", "at most 64 characters")
         if issuer is None or audience is None or domain is None or subject is None or delivery is None:
             return None
@@ -122,6 +125,7 @@ class _StreamReader:
             critical=critical,
             delivery=delivery,
             ca_file=authority or "",
+            **({} if most is None else {"most": int(most)}),
         )
 
     def _subject(self, node: Node | None, issuer: str) -> SubjectRule | None:
