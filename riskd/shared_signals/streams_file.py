@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from riskd.adapters.policy_file.document import LARGEST, MISTAKES, Document, Node
+from riskd.adapters.policy_file.document import MISTAKES, Document, Node
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
 from riskd.shared_signals.bearer import secrets
@@ -55,19 +55,10 @@ class InvalidStreams(InvalidFile):
 
 def read_streams(path: Path) -> list[Stream]:
     """Every stream of the file. Token files are looked into; nothing is fetched. Raises InvalidStreams."""
-    wording = {**MISTAKES, **STREAM_MISTAKES}
-    document = Document(str(path), "", wording)
-    try:
-        with path.open("rb") as file:
-            document = Document(str(path), file.read(LARGEST + 1).decode("utf-8"), wording)
-        streams = _StreamReader(document, path.parent).streams()
-    except OSError as error:
-        document.note("unreadable", 0, 0, why=error.strerror or str(error))
-    except UnicodeDecodeError as error:
-        document.note("unreadable", 0, 0, why=f"byte {error.start} is not UTF-8")
-    else:
-        if not document.problems:
-            return streams
+    document = Document.of(path, {**MISTAKES, **STREAM_MISTAKES})
+    streams = _StreamReader(document, path.parent).streams()
+    if not document.problems:
+        return streams
     raise InvalidStreams(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
 
 
