@@ -39,6 +39,7 @@ RFC 9864, by which Ed25519 is also called by its old name. None is symmetric, an
 TYPE: Final = "secevent+jwt"
 AHEAD_SECONDS: Final = 300.0
 """By which a transmitter's clock may be ahead of ours."""
+_CLOCKS: Final = "the transmitter's clock is more than five minutes ahead of this machine's"
 MILLISECONDS_FROM: Final = 1e11
 """A time from here on is of milliseconds, as drafts before CAEP 1.0 had `event_timestamp`."""
 
@@ -103,7 +104,7 @@ def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -
     if not 0 < len(claims.jti) <= JTI_CHARACTERS:
         raise Refused(INVALID_REQUEST, f"jti must have 1 to {JTI_CHARACTERS} characters")
     if not 0 <= claims.iat <= now + AHEAD_SECONDS:
-        raise Refused(INVALID_REQUEST, "iat lies in the future")
+        raise Refused(INVALID_REQUEST, f"iat lies in the future: {_CLOCKS}")
     uri, content = _event(claims.events)
     return Verified(
         jti=claims.jti,
@@ -165,5 +166,5 @@ def _happened(claims: _Claims, content: bytes, now: float) -> float:
     at = next(time for time in times if not isinstance(time, UnsetType))
     seconds = at / 1000 if at >= MILLISECONDS_FROM else at
     if not 0 <= seconds <= now + AHEAD_SECONDS:
-        raise Refused(INVALID_REQUEST, "the time of the event lies in the future")
+        raise Refused(INVALID_REQUEST, f"the time of the event lies in the future: {_CLOCKS}")
     return min(seconds, now)

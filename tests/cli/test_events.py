@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,15 +13,19 @@ from pathlib import Path
 
 import grpc
 import pytest
+from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import attempt_pb2
 from riskd.adapters.memory import MemoryStore
 from riskd.cli import extras
+from riskd.cli.client.events import teller
 from riskd.cli.main import main
 from riskd.config import Settings
+from riskd.core.attempt import SecurityEvent
 from riskd.engine import Engine
 from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
 from riskd.server.identity.guard import Guard
+from riskd.shared_signals.stream import Away, Refused
 from riskd.wiring import load_release
 from tests.bench import parts
 from tests.doubles import ListLog
@@ -136,6 +141,23 @@ def test_check_says_whether_the_caller_may_tell(
     assert (code, [each["answers"] for each in found]) == (0 if all(may) else 1, may)
     assert [each["caller"] == "may tell" for each in found] == may
     assert (log.lines, store.size()[0]) == ([], 0)
+
+
+@pytest.mark.parametrize("behind", [0.0, 600.0])
+def test_a_service_whose_clock_is_behind_is_waited_for(behind: float) -> None:
+    """An event of now is of its future. It is not lost for that: whose clocks differ is told, and it comes again."""
+    event = SecurityEvent(domain="customer", subject="alex", kind="account_enabled", time=time.time())
+    engine = Engine(parts(clock=lambda: time.time() - behind), load_release(Settings()))
+    with served(behind=engine) as running:
+        tell = teller(running.channel, 10.0, ())
+        if not behind:
+            tell(event)
+            return
+        with pytest.raises(Away, match="clock is more than five minutes behind this machine's") as away:
+            tell(event)
+        assert away.value.part == "riskd"
+        with pytest.raises(Refused, match="time"):
+            tell(replace(event, time=1.0))
 
 
 def test_check_says_that_the_service_is_away(streams: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -225,6 +225,13 @@ def test_a_key_is_used_for_what_it_is(key: Callable[[str], Key]) -> None:
     assert refusal(sign(claims(ISSUER)), key) == "invalid_key"
 
 
+@pytest.mark.parametrize("wrong", ["iat in the future", "toe in the future", "an event of the future"])
+def test_whose_clock_may_be_to_blame_is_told(wrong: str) -> None:
+    """A token of now is of the future to a machine whose clock is behind."""
+    with pytest.raises(Refused, match="clock is more than five minutes ahead of this machine's"):
+        verify(WRONG[wrong][0], STREAM, RSA, NOW)
+
+
 def test_a_refusal_quotes_nothing() -> None:
     """Its words go into logs, and to whoever sent the token: no claim is in them."""
     for token, _ in WRONG.values():

@@ -65,7 +65,10 @@ def _meant(error: grpc.RpcError) -> Away | Refused:
         status, bad = from_call(error), BadRequest()
         for detail in status.details if status is not None else ():
             detail.Unpack(bad)
-        return _refused(violation.field for violation in bad.field_violations)
+        fields = [violation.field for violation in bad.field_violations]
+        if fields == ["event_time"]:  # which is never later than now, by the clock of this machine
+            return Away(RISKD, "its clock is more than five minutes behind this machine's")
+        return _refused(fields)
     if code in _CALLER:
         return Away(CALLER, f"riskd answers {code.name}: this caller may not tell it events (--token-file, --cert)")
     if code is grpc.StatusCode.UNIMPLEMENTED:
