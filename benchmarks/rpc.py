@@ -90,7 +90,7 @@ class FixedEngine:
         """Nothing."""
         return Taught()
 
-    def record_event(self, event: SecurityEvent, timeout: float) -> None:
+    def record_event(self, event: SecurityEvent, timeout: float, caller: str) -> None:
         """Nothing."""
 
 

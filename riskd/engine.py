@@ -201,8 +201,8 @@ class Engine:
                 return self._recorded(outcome, kept, now)
         raise Unavailable([Problem("store", "the receipt kept changing under us", "send the outcome again")])
 
-    def record_event(self, event: SecurityEvent, timeout: float = 0.1) -> None:
-        """Remember what another party says of a subject. Repeating an event changes nothing more.
+    def record_event(self, event: SecurityEvent, timeout: float = 0.1, caller: str = "") -> None:
+        """Remember what another party says of a subject, as `caller` tells it. Repeating an event changes nothing more.
 
         Raises InvalidEvent, or Unavailable when the store cannot be changed in time.
         """
@@ -214,7 +214,7 @@ class Engine:
         subject = parts.pseudonyms.digest(event.tenant, event.domain, "subject", event.subject)
         policy = self._lineup.active.policies[event.domain].of(event.tenant)
         parts.store.write(learn.reported(event, subject, now, policy.retention), (), now, timeout)
-        if not parts.log.append(record.encode(told(event, parts.pseudonyms, subject, now))):
+        if not parts.log.append(record.encode(told(event, parts.pseudonyms, subject, now, caller))):
             parts.meter.failed("decision_log")
         parts.meter.event(event)
 

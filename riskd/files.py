@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,23 +29,27 @@ def private(path: Path) -> BinaryIO:
 def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A file to write whole: whoever reads sees the old one or, at the end, the new one, whenever the machine dies.
 
-    Of one whose writing raises nothing is left. Of a link, what it leads to is replaced; what is no file, a pipe or a
-    device, is written as it comes.
+    Of one whose writing raises nothing is left, of a process that dies one draft, which the next takes up. A file that
+    is replaced keeps its owner, group and permissions, also where root does it; `mode` is for one that was not there.
+    Of a link, what it leads to is replaced; what is no file, a pipe or a device, is written as it comes.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
             yield file
         return
     path = Path(os.path.realpath(path))
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
-    try:
-        with _empty(draft, mode) as file:
+    (draft, descriptor), placed = _draft(path, mode), False
+    with os.fdopen(descriptor, "wb") as file:
+        try:
+            _as_before(path, descriptor)
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+            os.fsync(descriptor)
+            draft.replace(path)
+            placed = True
+        finally:
+            if not placed:
+                draft.unlink(missing_ok=True)
     sync(path.parent)
 
 
@@ -106,6 +111,34 @@ def _clear(directory: Path) -> None:
             with suppress(OSError):
                 Path(folder).chmod(0o700)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _draft(path: Path, mode: int) -> tuple[Path, int]:
+    """An empty file in which to write what will be at `path`: the one that a dead process left, or one of that name;
+    where somebody writes that at this moment, one of another. It is locked, so that nobody takes it up who lives."""
+    usual = path.with_name(f".{path.name}{DRAFT}")
+    with suppress(OSError):
+        descriptor = os.open(usual, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = os.fstat(descriptor)
+            if os.path.samestat(there, usual.lstat()) and (there.st_uid, there.st_nlink) == (os.geteuid(), 1):
+                os.ftruncate(descriptor, 0)
+                return usual, descriptor
+        except OSError:
+            pass
+        os.close(descriptor)
+    another = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
+    return another, os.open(another, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+
+def _as_before(path: Path, descriptor: int) -> None:
+    """Give what replaces a file to the file's owner, as far as this process may: a service must still read what root
+    has written anew."""
+    with suppress(OSError):
+        there = path.stat()
+        os.fchown(descriptor, there.st_uid, there.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(there.st_mode))
 
 
 def _empty(path: Path, mode: int) -> BinaryIO:

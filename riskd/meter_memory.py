@@ -1,4 +1,4 @@
-"""The memory of the metrics: a slot for each series of each worker, shared by the processes of a service."""
+"""The memory of the metrics: a slot for each series of each process of a service that counts, shared by all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _NOTE_HEAD: Final = struct.Struct("<II")
 
 
 class MeterMemory:
-    """Slots of all workers and a short text from each, in anonymous memory that forked children share.
+    """Slots of all workers, the monitor last, and a short text from each, in anonymous memory that forked children
+    share.
 
     Make it before forking. A worker writes its own region alone, so there is nothing to lock between
     processes; an aligned eight-byte store is seen whole or not at all.

@@ -33,6 +33,7 @@ PARTS: Final = (
     "tls",
     "callers",
     "tracing",
+    "background",
 )
 NEEDED: Final = ("store", "decision_log")
 """Parts without which an answer lacks something."""

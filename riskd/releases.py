@@ -20,12 +20,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.release_store import FileReleases, Member, Statement, members
+from riskd.background import surviving
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidFile, Problem, RefusedRelease, RiskdError, Unavailable
 from riskd.core.lineup import Activation, Kept, Lineup, Wish, planned, restored
 
 POLL: Final = 0.025
 """Seconds between two looks at what is active: two calls of stat."""
+AGAIN: Final = 1.0
+"""Seconds after which a process tries again what it could not look at, prepare or install."""
 LOADED: Final = 4
 """Releases that a process keeps loaded: those with a role, and one that is being prepared."""
 SECONDS: Final = 30.0
@@ -227,13 +230,15 @@ class Follower:
             state = self.releases.files.state()
             if state == seen:
                 continue
-            try:
-                self._swap(install, refuse)
-                self._prepare()
-                seen = state
-            except Unavailable as error:
-                refuse(error.problems)
-                self._stop.wait(1.0)
+            with surviving("releases"):
+                try:
+                    self._swap(install, refuse)
+                    self._prepare()
+                    seen = state
+                    continue
+                except Unavailable as error:
+                    refuse(error.problems)
+            self._stop.wait(AGAIN)
 
     def _swap(self, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]) -> None:
         active = self.releases.active()

@@ -14,6 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from riskd.background import surviving
 from riskd.core import record
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
@@ -81,7 +82,8 @@ class Shadow:
             if not self._closing.is_set():
                 sleep(max(0.0, case.offered + AFTER - perf_counter()))
             begun = perf_counter()
-            self._score(case)
+            with surviving("shadow"):
+                self._score(case)
             took = perf_counter() - begun
             self._meter.stage("shadow", took)
             if not self._closing.is_set():

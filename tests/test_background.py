@@ -4,31 +4,200 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
 
 import pytest
 
-from riskd.background import every
+from riskd import releases, shadow
+from riskd.adapters.decision_log import writer
+from riskd.adapters.decision_log.writer import Bounds, FileDecisionLog
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.memory import NullMeter
+from riskd.adapters.redis_store import Access, RedisStore, servers
+from riskd.adapters.redis_store.servers import Servers
+from riskd.background import counting, every
+from riskd.config import Settings
+from riskd.core.errors import Unavailable
+from riskd.core.history import Delta
+from riskd.core.lineup import Lineup, Wish
+from riskd.engine import Engine
+from riskd.releases import Follower, following
+from riskd.server import json_log
+from riskd.wiring import load_release
+from tests.bench import parts
+from tests.cases.world import NOW, attempt
+from tests.e2e.service import eventually
+from tests.redis_servers import RedisServer, running
+from tests.releases.candidates import created
+from tests.releases.candidates import releases as releases_of
 
 PATIENCE = 10.0
+DELTA: Final = Delta(b"placeofa" + b"key.....A", NOW, NOW + 60, (("attempt", "", 1),))
 
 
-def test_work_that_fails_is_told_and_done_again(caplog: pytest.LogCaptureFixture) -> None:
-    """One surprise ends neither expiry nor compaction nor whatever else it was for as long as the process lives."""
-    again, times = threading.Event(), [0]
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """What is counted as a failure meanwhile."""
+    found: Counter[str] = Counter()
+    with counting(lambda part: found.update([part])):
+        yield found
 
-    def work(_: threading.Event) -> None:
-        times[0] += 1
-        if times[0] == 1:
-            raise ZeroDivisionError
-        again.set()
 
-    with caplog.at_level(logging.ERROR), every(0.01, work, "counting"):
-        assert again.wait(PATIENCE)
-    (event,) = caplog.records
-    assert event.message == "work_failed"
-    assert event.exc_info is not None
-    assert event.exc_info[0] is ZeroDivisionError
-    assert event.fields == {"work": "counting"}  # type: ignore[attr-defined]
+class Once:
+    """Stands for a method that fails the first time in a way that nobody foresaw, and then does its work."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+        self.failed, self.done = threading.Event(), threading.Event()
+        original = getattr(owner, name)
+
+        def stand_in(*args: object, **kwargs: object) -> object:
+            if not self.failed.is_set():
+                self.failed.set()
+                raise ZeroDivisionError
+            found = original(*args, **kwargs)
+            self.done.set()
+            return found
+
+        monkeypatch.setattr(owner, name, stand_in)
+
+    def went_on(self) -> None:
+        """Wait for both."""
+        assert self.failed.wait(PATIENCE)
+        assert self.done.wait(PATIENCE)
+
+
+def a_shadow(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
+    """Scores the next attempt."""
+    once = Once(monkeypatch, shadow, "assess")
+    release = load_release(Settings())
+    engine = Engine(parts(), release)
+    engine.install(Lineup(release, shadow=release))
+    with closing(engine):
+        for number in range(2):
+            engine.assess(attempt({"subject": f"s-{number}"}), 10.0)
+        once.went_on()
+
+
+def a_follower(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    """Installs what was activated."""
+    monkeypatch.setattr(releases, "AGAIN", 0.01)
+    release, installed = created(state, "2m"), list[Lineup]()
+    once = Once(monkeypatch, Follower, "_prepare")
+    with following(releases_of(state), "one") as follower:
+        follower.follow(None, installed.append, lambda _: None)
+        releases_of(state).activate(Wish(release=release, actor="test"))
+        once.went_on()
+        assert [lineup.active.id for lineup in installed] == [release]
+
+
+def the_keeper_of_the_log(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Makes durable, and deletes what is beyond the bounds."""
+    monkeypatch.setattr(writer, "SYNC_SECONDS", 0.01)
+    pruned = Once(monkeypatch, FileDecisionLog, "_prune")
+    synced = Once(monkeypatch, FileDecisionLog, "_sync")
+    with closing(FileDecisionLog(directory, 0, NullMeter(), Bounds(segment_bytes=1))) as log:
+        synced.went_on()
+        for _ in range(2):
+            assert log.append(b"{}")
+        pruned.went_on()
+
+
+def the_store_on_disk(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Makes durable."""
+    once = Once(monkeypatch, LmdbStore, "_sync")
+    with closing(LmdbStore(directory, 16 << 20, sync_seconds=0.01)) as store:
+        assert store.write((DELTA,), (), NOW, 1.0)
+        once.went_on()
+
+
+def redis(monkeypatch: pytest.MonkeyPatch, directory: Path, owner: object, name: str) -> None:
+    """Is reached all the same: by a thread that looks for servers, and by one that connects."""
+    once = Once(monkeypatch, owner, name)
+    server = RedisServer(directory / "redis")
+
+    def works() -> bool:
+        with suppress(Unavailable):
+            return store.write((DELTA,), (), NOW, 1.0)
+        return False
+
+    with running(server), closing(RedisStore([server.address], Access())) as store:
+        eventually(works)
+        once.went_on()
+
+
+def who_looks_for_redis(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    redis(monkeypatch, directory, Servers, "_found")
+
+
+def who_connects_to_redis(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    redis(monkeypatch, directory, servers, "connect")
+
+
+def work_every_so_often(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
+    """Expiry, compaction, drift, rebuild, and the files that are watched."""
+
+    class Work:
+        @staticmethod
+        def look(_: threading.Event) -> None: ...
+
+    once = Once(monkeypatch, Work, "look")
+    with every(0.01, lambda stop: Work.look(stop), "counting"):
+        once.went_on()
+
+
+@pytest.mark.parametrize(
+    "thread",
+    [
+        a_shadow,
+        a_follower,
+        the_keeper_of_the_log,
+        the_store_on_disk,
+        who_looks_for_redis,
+        who_connects_to_redis,
+        work_every_so_often,
+    ],
+    ids=lambda each: each.__name__,
+)
+def test_what_nobody_foresaw_ends_no_work(
+    thread: Callable[[pytest.MonkeyPatch, Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is told with its place in the code, counted, and the work goes on for as long as the process lives."""
+    with caplog.at_level(logging.ERROR), counted() as failures:
+        thread(monkeypatch, tmp_path)
+    events = [each for each in caplog.records if each.name == "riskd.background"]
+    assert events
+    assert {each.message for each in events} == {"work_failed"}
+    assert {each.exc_info[0] for each in events if each.exc_info} == {ZeroDivisionError}
+    assert failures == {"background": len(events)}
+
+
+def test_work_that_fails_says_which(caplog: pytest.LogCaptureFixture) -> None:
+    """By the name of the work."""
+    with caplog.at_level(logging.ERROR), every(0.01, _refuse, "counting"):
+        eventually(lambda: bool(caplog.records))
+    assert caplog.records[0].fields == {"work": "counting"}  # type: ignore[attr-defined]
+
+
+def _refuse(_: threading.Event) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_all_the_same_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made it: the hook for threads tells of it where the others are told of."""
+    monkeypatch.setattr(threading, "excepthook", json_log._uncaught_in_thread)
+    with counted() as failures:
+        thread = threading.Thread(target=_refuse, args=(threading.Event(),))
+        thread.start()
+        thread.join()
+    assert failures == {"background": 1}
 
 
 def test_it_ends_when_it_is_left() -> None:

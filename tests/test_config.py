@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from riskd import files
 from riskd.cli.main import main
 from riskd.config import FIELDS, Secret, add_pepper, explain, load, obtain_peppers
 from riskd.config.pepper import split
@@ -354,16 +355,22 @@ def test_a_pepper_is_added_once(tmp_path: Path) -> None:
             assert (len(peppers), len(set(peppers)), peppers[0]) == (wanted + 1, wanted + 1, PEPPER.encode())
 
 
-def test_development_pepper_is_made_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a pepper one is made, for the owner alone, with a warning that does not tell it."""
+def test_development_pepper_is_made_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a pepper one is made, by one of many who want one, for the owner alone, with a warning that does not tell
+    it. Its name outlasts the machine, too."""
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync", synced.append)
     settings = load(environ={"RISKD_STATE__DIR": str(tmp_path / "state")})
-    with caplog.at_level(logging.WARNING):
-        (pepper,) = obtain_peppers(settings)
+    with caplog.at_level(logging.WARNING), ThreadPoolExecutor(8) as pool:
+        (pepper,) = {pepper for (pepper,) in pool.map(lambda _: obtain_peppers(settings), range(8))}
     assert obtain_peppers(settings) == [pepper]
     assert len(pepper) == 64
     file = tmp_path / "state" / "pepper"
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    assert [path.name for path in file.parent.iterdir()] == ["pepper"]
+    assert sorted(path.name for path in file.parent.iterdir()) == ["pepper", "pepper.lock"]
+    assert synced == [file.parent]
     told = f"development_pepper: made in {file} (set RISKD_PEPPER or secrets.pepper_file in production)"
     assert [record.message for record in caplog.records] == [told]
     assert json.loads(JsonFormatter().format(caplog.records[0]))["event"] == "development_pepper"

@@ -110,11 +110,11 @@ def test_who_did_not_consent_is_not_judged_by_it(release: Release, consent: tupl
 
 
 def test_an_event_is_logged_once_for_each_time_it_is_told(release: Release, store: HistoryStore) -> None:
-    """With who said what, when, and of whom as a pseudonym; the history knows it once, and the meter counts."""
+    """With who said what, when, of whom as a pseudonym, and who told it; the history knows it once; each is counted."""
     bench = Bench(release, store)
     bench.engine.record_event(replace(HIGH, time=NOW - 60), 10.0)
     before = store.load([pseudonym(LOGIN.subject) + b"A"])
-    bench.engine.record_event(replace(HIGH, time=NOW - 60), 10.0)
+    bench.engine.record_event(replace(HIGH, time=NOW - 60), 10.0, "receiver")
 
     line = SecurityEventRecord(
         time=NOW - 60,
@@ -127,7 +127,7 @@ def test_an_event_is_logged_once_for_each_time_it_is_told(release: Release, stor
         level="high",
         issuer=IDP,
     )
-    assert bench.log.records() == [line, line]
+    assert bench.log.records() == [line, replace(line, caller="receiver")]
     assert store.load([pseudonym(LOGIN.subject) + b"A"]) == before
     assert bench.meter.told == {("event", "customer", "risk_level_change"): 2}
     assert LOGIN.subject.encode() not in b"".join(bench.log.lines)

@@ -13,6 +13,7 @@ import pytest
 from riskd import files
 from riskd.core.errors import InvalidSettings
 from riskd.files import put, whole
+from riskd.locks import alone
 from riskd.offline.output import filling
 
 HALF = """
@@ -23,6 +24,15 @@ with filling(pathlib.Path(sys.argv[1])) as draft:
     {end}
 """
 """A process that begins to fill a directory, says so, and comes to an end of some kind."""
+DIES = """
+import os, pathlib, signal, sys
+from riskd.files import whole
+with whole(pathlib.Path(sys.argv[1])) as file:
+    file.write(b"half of a secret")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A process that is killed while it writes a file."""
 READ_ONLY = """
 import os, pathlib, signal
 from riskd.files import drafting
@@ -74,6 +84,62 @@ def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
         write()
     assert file.read_bytes() == b"old"
     assert [*tmp_path.iterdir()] == [file]
+
+
+def test_what_a_dead_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -> None:
+    """It may be half of a file of secrets. What another writes at this moment stays, and is placed."""
+    file = tmp_path / "file"
+    command = [sys.executable, "-c", DIES, str(file)]
+    for _ in range(3):
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        assert named(tmp_path) == [".file.draft"]
+    assert (tmp_path / ".file.draft").read_bytes() == b"half of a secret"
+    with whole(file) as slow:
+        slow.write(b"slow")
+        for content in (b"quick", b"quicker"):
+            put(file, content)
+            assert file.read_bytes() == content
+        assert named(tmp_path) == [".file.draft", "file"]
+    assert (named(tmp_path), file.read_bytes()) == (["file"], b"slow")
+
+
+@pytest.mark.parametrize("what", ["a link", "another name of it", "a directory"])
+def test_nothing_is_written_into_what_others_have_laid_there(tmp_path: Path, what: str) -> None:
+    """The name of a draft can be guessed."""
+    other, draft = tmp_path / "other", tmp_path / ".file.draft"
+    other.write_bytes(b"theirs")
+    match what:
+        case "a link":
+            draft.symlink_to(other)
+        case "another name of it":
+            draft.hardlink_to(other)
+        case _:
+            draft.mkdir()
+    put(tmp_path / "file", b"ours")
+    assert ((tmp_path / "file").read_bytes(), other.read_bytes()) == (b"ours", b"theirs")
+    assert named(tmp_path) == [".file.draft", "file", "other"]
+
+
+def test_a_file_that_is_replaced_stays_its_owner_s(tmp_path: Path) -> None:
+    """With its group and permissions, by whomever: a service reads on what root has written for it."""
+    owner, group = (12345, 23456) if not os.geteuid() else (os.getuid(), os.getgid())
+    file = tmp_path / "file"
+    put(file, b"old")
+    os.chown(file, owner, group)
+    file.chmod(0o640)
+    put(file, b"new")
+    found = file.stat()
+    assert (file.read_bytes(), found.st_uid, found.st_gid, found.st_mode & 0o777) == (b"new", owner, group, 0o640)
+
+
+def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
+    """Also the one that root was the first to hold."""
+    owner, group = (12345, 23456) if not os.geteuid() else (os.getuid(), os.getgid())
+    os.chown(tmp_path, owner, group)
+    with alone(tmp_path / "lock") as ours:
+        assert ours
+    found = (tmp_path / "lock").stat()
+    assert (found.st_uid, found.st_gid) == (owner, group)
 
 
 def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,9 @@ _VARIED: Final = frozenset({"score", "attributes"})
 _Key = float | int | str | tuple[str, ...] | dict[str, str] | None
 _FUSED_CHARACTERS: Final = 50_000
 """The evaluator refuses expressions of more than 100 000."""
-_WORD: Final = re.compile(rf"(?<![\w.])(?:{re.escape(LISTS)}\w+|[A-Za-z_]\w*)")
+_WORD: Final = re.compile(rf"(?<!\w)(?:{LISTS[:-1]}\s*\.\s*\w+|[A-Za-z_]\w*)")
+"""What may be the name of a variable. A name of CEL may begin with a dot, and have spaces round its dots; what is a
+field or a method after all is no variable's."""
 _ERROR: Final = re.compile(r"^(?:INVALID_ARGUMENT: )?ERROR: <input>:(\d+):(\d+): (.*)$", re.MULTILINE)
 _NOISE: Final = re.compile(r" \(in container ''\)| expecting \{.*\}| \[INVALID_ARGUMENT\]")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']+)'")
@@ -130,7 +132,7 @@ class _Language:
         kind = alone.return_type().name()
         if kind != "BOOL":
             return [Flaw(rule.name, f"the condition is of type {kind}, not a boolean", "compare it with something")]
-        names = frozenset(_WORD.findall(rule.when)) & self._stand_ins.keys()
+        names = frozenset("".join(word.split()) for word in _WORD.findall(rule.when)) & self._stand_ins.keys()
         if not names:
             return [Flaw(rule.name, "the condition is a constant", "name a feature or variable in it")]
         tried = alone.eval(data={name: self._stand_ins[name] for name in names}).plain_value()

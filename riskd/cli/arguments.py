@@ -75,12 +75,13 @@ def add_connection(
     timeout: float = 1.0,
     *,
     printed: bool = True,
+    where: str = "",
 ) -> None:
-    """The flags with which a command reaches a running service. `target` None: the command finds it by itself.
-    `printed`: it prints what the service answers.
+    """The flags with which a command reaches a running service. `target` None: the command finds it by itself, or does
+    what `where` says. `printed`: it prints what the service answers.
     """
-    where = "host and port (default: %(default)s)" if target else "host and port, or unix:PATH (default: the socket)"
-    parser.add_argument("--target", metavar="HOST:PORT", default=target, help=where)
+    usual = "host and port (default: %(default)s)" if target else "host and port, or unix:PATH (default: the socket)"
+    parser.add_argument("--target", metavar="HOST:PORT", default=target, help=where or usual)
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=_deadline, default=timeout, help="deadline (default: %(default)g)"
     )

@@ -5,10 +5,10 @@ Its file has one pepper a line, the oldest first; each further line is a layer (
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -52,9 +52,7 @@ def add_pepper(path: Path, after: int) -> None:
     Raises InvalidSettings when it cannot be written.
     """
     try:
-        with alone(path.with_name(f"{path.name}.lock"), PATIENCE_S) as ours:
-            if not ours:
-                raise InvalidSettings([Problem(str(path), "another process is writing it", "try again")])
+        with _alone(path):
             peppers = split(path.read_bytes())
             if len(peppers) == after:
                 put(path, b"".join(line + b"\n" for line in (*peppers, secrets.token_hex(32).encode())))
@@ -87,16 +85,19 @@ def obtain_peppers(settings: Settings) -> list[bytes]:
 
 
 def _make(path: Path) -> None:
-    draft = path.with_name(f"pepper.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, secrets.token_hex(32).encode() + b"\n")
-        os.fsync(descriptor)
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-            remedy = "set RISKD_PEPPER or secrets.pepper_file in production"
-            fields = {"file": str(path), "remedy": remedy}
-            _LOG.warning("development_pepper: made in %s (%s)", path, remedy, extra={"fields": fields})
-    finally:
-        os.close(descriptor)
-        draft.unlink()
+    with _alone(path):
+        if path.exists():
+            return
+        put(path, secrets.token_hex(32).encode() + b"\n")
+    remedy = "set RISKD_PEPPER or secrets.pepper_file in production"
+    fields = {"file": str(path), "remedy": remedy}
+    _LOG.warning("development_pepper: made in %s (%s)", path, remedy, extra={"fields": fields})
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Nobody else writes the file until this is left. Raises InvalidSettings, OSError."""
+    with alone(path.with_name(f"{path.name}.lock"), PATIENCE_S) as ours:
+        if not ours:
+            raise InvalidSettings([Problem(str(path), "another process is writing it", "try again")])
+        yield

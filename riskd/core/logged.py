@@ -216,7 +216,9 @@ def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
     )
 
 
-def told(event: SecurityEvent, pseudonyms: Pseudonyms, subject: bytes, now: float) -> SecurityEventRecord:
+def told(
+    event: SecurityEvent, pseudonyms: Pseudonyms, subject: bytes, now: float, caller: str = ""
+) -> SecurityEventRecord:
     """The line of a security event. `now`: the service's clock."""
     return SecurityEventRecord(
         time=now if event.time is None else event.time,
@@ -229,6 +231,7 @@ def told(event: SecurityEvent, pseudonyms: Pseudonyms, subject: bytes, now: floa
         level=event.level,
         credential_type=event.credential_type,
         hijacked=event.hijacked,
+        caller=caller,
         written=now if event.time not in (None, now) else None,
     )
 

@@ -157,7 +157,8 @@ class RepeatRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="rep
 
 class SecurityEventRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="event"):
     """What another party said of a subject, as in `attempt.SecurityEvent`; `written` as of an assessment. `keyed`: the
-    short pseudonym of the identity domain, which tells under which pepper the subject has its own."""
+    short pseudonym of the identity domain, which tells under which pepper the subject has its own. `caller`: who told
+    it, by its name in the callers file; empty where nobody is asked, in process, and in lines of riskd 0.1.0."""
 
     time: float
     tenant: str
@@ -169,6 +170,7 @@ class SecurityEventRecord(Struct, frozen=True, kw_only=True, omit_defaults=True,
     level: str = ""
     credential_type: str = ""
     hijacked: bool = False
+    caller: str = ""
     written: float | None = None
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import FileLogArchive, log_in, segments_of, size
+from riskd.adapters.decision_log import PACKED, FileLogArchive, log_in, readable, segments_of, size, size_of
 from riskd.adapters.decision_log.archive import SCAN
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
 from riskd.core.features import NAMES
 from riskd.core.history import SEQUENCE_SECONDS
+from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import (
     AssessmentRecord,
     OutcomeRecord,
@@ -28,6 +31,7 @@ from riskd.core.record import (
 )
 from riskd.progress import Begin
 
+_EVENT: Final = b'{"type":"event"'
 _LINES: Final = 1_000
 """Asked for at a time."""
 
@@ -68,19 +72,55 @@ class Account(Struct, frozen=True):
     events: list[SecurityEventRecord]
 
 
-def on_record(log: Path, assessment_id: str, begin: Begin) -> OnRecord | None:
+def on_record(log: Path, assessment_id: str, begin: Begin, pseudonyms: Pseudonyms | None = None) -> OnRecord | None:
     """The lines of it; None where there are none. Lines that are to be erased are not found.
 
-    `assessment_id`: 32 hexadecimal digits, of which the first are those of its subject's pseudonym. Progress is in
-    bytes. Raises InvalidFile where there is no log, Unavailable where it cannot be read.
+    `assessment_id`: 32 hexadecimal digits, of which the first are those of its subject's pseudonym. `pseudonyms`: those
+    of the service; without them, what was told before the pepper was rotated is not found. Progress is in bytes. Raises
+    InvalidFile where there is no log, or it cannot be read to its end, Unavailable where it cannot be read.
     """
     found = [
         record
         for record in _search(log, [bytes.fromhex(assessment_id)], begin)
         if isinstance(record, SecurityEventRecord) or _of(record) == assessment_id
     ]
+    one = next((record for record in found if isinstance(record, AssessmentRecord)), None)
+    names = {one.subject} if one is not None else set()
+    if one is not None and pseudonyms is not None and pseudonyms.layers:
+        earlier = list(_under_fewer_layers(log, one, pseudonyms, begin))
+        names.update(event.subject for event in earlier)
+        found += earlier
     found.sort(key=written)
-    return _told(found) if any(not isinstance(record, SecurityEventRecord) for record in found) else None
+    return _told(found, one, names) if any(not isinstance(record, SecurityEventRecord) for record in found) else None
+
+
+def _under_fewer_layers(
+    log: Path, one: AssessmentRecord, pseudonyms: Pseudonyms, begin: Begin
+) -> Iterator[SecurityEventRecord]:
+    """What was told of the subject while it had another pseudonym, of which this one was made: only every event's own
+    can tell."""
+    paths = segments_of(log)
+    progress, archive = begin("events", size(paths)), FileLogArchive(log_in(log), 0.0, 0.0)
+    for path in paths:
+        for now in (path, path.with_name(path.name + PACKED)):  # somebody may have packed it since it was listed
+            with readable(now), suppress(FileNotFoundError):
+                for line in archive.lines(now):
+                    event = _decoded(line) if line.startswith(_EVENT) else None
+                    if isinstance(event, SecurityEventRecord) and _becomes(event, one, pseudonyms):
+                        yield event
+                break
+        progress(size_of(path))
+
+
+def _becomes(event: SecurityEventRecord, one: AssessmentRecord, pseudonyms: Pseudonyms) -> bool:
+    """Whether another layer, or several, make of the event's subject that of the assessment."""
+    age = None
+    if (event.tenant, event.domain) == (one.tenant, one.domain) and event.subject != one.subject:
+        age = pseudonyms.age(event.tenant, event.domain, "domain", "", event.keyed)
+    if age is None:
+        return False
+    older, subject = bytes.fromhex(event.subject), bytes.fromhex(one.subject)
+    return subject in accumulate(pseudonyms.layers[age:], lambda name, layer: layer.over(name), initial=older)
 
 
 def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin) -> Account:
@@ -134,8 +174,7 @@ def _of(record: AssessmentRecord | OutcomeRecord | RepeatRecord | ShadowRecord) 
     return record.assessment_id if isinstance(record, OutcomeRecord) else record.id
 
 
-def _told(found: list[Record]) -> OnRecord:
-    one = next((record for record in found if isinstance(record, AssessmentRecord)), None)
+def _told(found: list[Record], one: AssessmentRecord | None, names: set[str]) -> OnRecord:
     known = one is not None and len(one.vector) == len(NAMES)
     return OnRecord(
         assessment=one,
@@ -150,7 +189,7 @@ def _told(found: list[Record]) -> OnRecord:
             if isinstance(record, SecurityEventRecord)
             and one is not None
             and written(record) <= written(one)
-            and record.subject == one.subject
+            and record.subject in names
             and record.time > one.time - SEQUENCE_SECONDS
         ),
     )

@@ -91,10 +91,12 @@ def rebuild(settings: Settings, source: Source, until: float | None, report: Rep
     written, or another rebuild is under way. What was done is kept: the next call goes on.
     """
     place = beside(Path(settings.store.path))
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with alone(place / "lock") as ours:
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Beside what goes at the end: who came in the middle of that would have a lock of the same name, and be alone, too.
+    with alone(place.with_name(f"{place.name}.lock")) as ours:
         if not ours:
             raise Unavailable([Problem(str(place), "another rebuild is under way", "wait for it")])
+        place.mkdir(mode=0o700, exist_ok=True)
         try:
             if settings.store.kind == "memory":
                 what = "what is rebuilt into memory is forgotten at once"
@@ -106,7 +108,7 @@ def rebuild(settings: Settings, source: Source, until: float | None, report: Rep
                 shutil.rmtree(place)
             raise
         shutil.rmtree(place)
-    settle(Path(settings.store.path))
+        settle(Path(settings.store.path))
     return summary
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -183,7 +183,8 @@ def _risk_service(
     assess = rpc(names["Assess"], risk_pb2.AssessRequest, servicer.assess, max_bytes=one)
     record = rpc(names["RecordOutcome"], risk_pb2.RecordOutcomeRequest, servicer.record_outcome, max_bytes=one)
     name = names["RecordSecurityEvent"]
-    told = rpc(name, risk_pb2.RecordSecurityEventRequest, servicer.record_security_event, max_bytes=one)
+    tell = servicer.record_security_event if guard is None else _signed(servicer, guard)
+    told = rpc(name, risk_pb2.RecordSecurityEventRequest, tell, max_bytes=one)
     batch = rpc(names["BatchAssess"], risk_pb2.BatchAssessRequest, servicer.batch_assess, max_bytes=several)
     name = names["StreamAssess"]
     stream = streaming(name, servicer.assess_aside, streams, meter, one, guard=guard, tracer=tracer)
@@ -202,6 +203,13 @@ def _risk_service(
         "StreamAssess": stream_method(name, streams, stream, meter),
     }
     return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+
+def _signed(
+    servicer: RiskServicer, guard: Guard
+) -> Callable[[risk_pb2.RecordSecurityEventRequest, grpc.ServicerContext], risk_pb2.RecordSecurityEventResponse]:
+    """Tells events with the name of who tells them: it is looked up for these alone, sign-ins do not pay for it."""
+    return lambda request, context: servicer.record_security_event(request, context, guard.name(context))
 
 
 def subject_service(

@@ -15,9 +15,12 @@ import traceback
 from types import TracebackType
 from typing import Final
 
+from riskd.background import LOGGER
+
 _SHIFT: Final = 1000
 _OURS: Final = ("riskd", "__main__")
 _LOG: Final = logging.getLogger("riskd.process")
+_BACKGROUND: Final = logging.getLogger(LOGGER)
 
 
 class JsonFormatter(logging.Formatter):
@@ -73,7 +76,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None:
-        _LOG.error("uncaught", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
+        _BACKGROUND.error("uncaught", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
 
 
 def _unraisable(args: sys.UnraisableHookArgs) -> None:

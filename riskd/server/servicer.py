@@ -37,7 +37,7 @@ class Engine(Protocol):
         """Learn within `timeout` seconds. Raises InvalidOutcome, UnknownAssessment, Unavailable."""
         ...
 
-    def record_event(self, event: SecurityEvent, timeout: float) -> None:
+    def record_event(self, event: SecurityEvent, timeout: float, caller: str) -> None:
         """Remember within `timeout` seconds. Raises InvalidEvent, Unavailable."""
         ...
 
@@ -100,10 +100,10 @@ class RiskServicer:
         return risk_pb2.RecordOutcomeResponse(taught_units=recorded.taught)
 
     def record_security_event(
-        self, request: risk_pb2.RecordSecurityEventRequest, call: Call
+        self, request: risk_pb2.RecordSecurityEventRequest, call: Call, caller: str = ""
     ) -> risk_pb2.RecordSecurityEventResponse:
-        """Remember what another party says of a subject."""
-        self._engine.record_event(translate.security_event(request), allowed(call, self._timeout))
+        """Remember what another party says of a subject. `caller`: the name of who tells it, where it is known."""
+        self._engine.record_event(translate.security_event(request), allowed(call, self._timeout), caller)
         return risk_pb2.RecordSecurityEventResponse()
 
     def _result(self, request: risk_pb2.AssessRequest, timeout: float) -> risk_pb2.BatchAssessResult:

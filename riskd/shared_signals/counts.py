@@ -25,7 +25,8 @@ METRICS: Final = (
         "riskd_events_failures_total",
         "counter",
         "Times that events of a stream could not be had or told: the `transmitter` does not answer, its `keys` cannot "
-        "be had, `riskd` does not answer, or the `caller` showed no token that is right. They come again.",
+        "be had, `riskd` does not answer, the `caller` showed no token that is right, or more came in a minute than "
+        "the `pace` of the stream. They come again.",
         ("stream", "part"),
         merge="live",
     ),

@@ -12,7 +12,8 @@ from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.counts import Counts
 from riskd.shared_signals.intake import REFUSED, Taken, take, understand
 from riskd.shared_signals.keys import Keys
-from riskd.shared_signals.stream import Away, Stream
+from riskd.shared_signals.pace import Pace
+from riskd.shared_signals.stream import PACE, Away, Stream
 
 QUIET_SECONDS: Final = 10.0
 """Between two lines about tokens that are refused by the same code."""
@@ -28,13 +29,14 @@ class Desk:
         self.counts = counts
         self._keys = keys
         self._tell = tell
+        self._pace = Pace(stream.most)
         self._lock = threading.Lock()
         self._failing = ""
         self._refusals: dict[str, tuple[float, int]] = {}
 
     def take(self, token: str, jti: str = "") -> Taken:
         """What became of a token; once this returns, riskd has it. Raises Away: it has to come again."""
-        taken = take(understand(token, self.stream, self._keys, time.time(), jti), self._tell)
+        taken = take(understand(token, self.stream, self._keys, time.time(), jti), self._told)
         self.counts.received(self.stream, taken.event, taken.result)
         if taken.result == REFUSED:
             self._refused(taken)
@@ -43,6 +45,11 @@ class Desk:
             fields = {"stream": self.stream.name, "event_name": taken.event, "status": taken.of.status or "verified"}
             _LOG.log(logging.WARNING if odd else logging.INFO, "stream_told_of_itself", extra={"fields": fields})
         return taken
+
+    def _told(self, event: SecurityEvent) -> None:
+        if not self._pace.admits():
+            raise Away(PACE, f"more than {self.stream.most} events have come in a minute, and the rest waits")
+        self._tell(event)
 
     def _refused(self, taken: Taken) -> None:
         """A line for the first refusal by a code, then one in `QUIET_SECONDS`, which says how many there were."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -24,6 +24,8 @@ FRESH_SECONDS: Final = 24 * 3600.0
 """After so long keys are fetched anew: one that was withdrawn signs nothing any more."""
 FETCH_SECONDS: Final = 10.0
 MOST_KEYS: Final = 64
+MOST_TRIED: Final = 8
+"""Keys by which one token is tried: a signature by RSA costs some tenths of a millisecond."""
 RSA_BITS: Final = 2048
 """Of the smallest RSA key that is taken (CAEP interoperability profile 1.0, section 2.6)."""
 MOST_RSA_BITS: Final = 8192
@@ -33,6 +35,9 @@ PUBLIC: Final = ("kty", "n", "e", "crv", "x", "y", "kid", "use", "key_ops", "alg
 may be sought for hours."""
 NAMES: Final = {"EdDSA": "Ed25519"}
 """Old names of algorithms (RFC 8037), by those of now (RFC 9864)."""
+KINDS: Final[Mapping[str, type[Key]]] = {"RS256": RSAKey, "PS256": RSAKey, "ES256": ECKey, "Ed25519": OKPKey}
+"""Of signatures that are taken, the kind of key: RS256 as the CAEP interoperability profile demands, the others by RFC
+7518 and RFC 9864, by which Ed25519 is also called by its old name. None is symmetric, and `none` is none of them."""
 _Read = TypeVar("_Read")
 
 
@@ -64,7 +69,7 @@ class Keys:
         self._web = web
         self._clock = clock
         self._lock = threading.Lock()
-        self._keys: dict[str, Key] = {}
+        self._keys: tuple[Key, ...] = ()
         self._tried = self._fetched = -float("inf")
         self._critical = frozenset(stream.critical)
 
@@ -73,24 +78,24 @@ class Keys:
         """Members of complex subjects that must be understood, as far as is known yet."""
         return self._critical
 
-    def find(self, kid: str) -> Key:
-        """The key of this id; where a token names none, the only one.
+    def find(self, kid: str, alg: str) -> Iterator[Key]:
+        """The keys by which a token may be signed that names this id and this one of `KINDS`, `MOST_TRIED` at most.
 
-        Raises Refused for a key that the transmitter does not have, and Away while that cannot be known: nobody waits
-        for a fetch but whoever fetches.
+        Several may share an id, and neither a key nor a token need have one (RFC 7517, section 4.5; RFC 7515, section
+        4.1.4): then all of that kind may be meant, and after those that are known, those that are fetched anew. Raises
+        Refused for a key that the transmitter does not have, and Away while that cannot be known: nobody waits for a
+        fetch but whoever fetches.
         """
-        if self._lacks(kid):
-            if not self._lock.acquire(blocking=False):
-                raise Away(KEYS, "they are being fetched")
-            try:
-                if self._lacks(kid):  # another may have fetched them between the look and the lock
-                    self._refresh()
-            finally:
-                self._lock.release()
-        key = self._known(kid)
-        if key is None:
+        seen = self._fetched
+        if self._clock() - seen >= FRESH_SECONDS or not self._named(kid):
+            self._renew(seen)
+            seen = self._fetched
+        if not self._named(kid):
             raise Refused(INVALID_KEY, "no usable key of the transmitter has the id that the token names")
-        return key
+        yield from self._meant(kid, alg)
+        if all(key.kid != kid for key in self._keys):
+            self._renew(seen)
+            yield from self._meant(kid, alg)
 
     def fetch(self) -> int:
         """Fetch them now; how many can be used. Raises Away."""
@@ -98,8 +103,15 @@ class Keys:
             self._refresh()
             return len(self._keys)
 
-    def _lacks(self, kid: str) -> bool:
-        return self._clock() - self._fetched >= FRESH_SECONDS or self._known(kid) is None
+    def _renew(self, seen: float) -> None:
+        """Fetch them, unless somebody has since that time."""
+        if not self._lock.acquire(blocking=False):
+            raise Away(KEYS, "they are being fetched")
+        try:
+            if self._fetched == seen:
+                self._refresh()
+        finally:
+            self._lock.release()
 
     def _refresh(self) -> None:
         now = self._clock()
@@ -109,10 +121,14 @@ class Keys:
         self._fetch()
         self._fetched = now
 
-    def _known(self, kid: str) -> Key | None:
-        if not kid and len(self._keys) == 1:
-            return next(iter(self._keys.values()))
-        return self._keys.get(kid)
+    def _named(self, kid: str) -> list[Key]:
+        """Those of this id; else those that may have it, for one of the two says nothing."""
+        return [key for key in self._keys if key.kid == kid] or [key for key in self._keys if not (kid and key.kid)]
+
+    def _meant(self, kid: str, alg: str) -> list[Key]:
+        kind = KINDS[alg]
+        fitting = [key for key in self._named(kid) if isinstance(key, kind) and key.alg in (None, alg)]
+        return fitting[:MOST_TRIED]
 
     def _fetch(self) -> None:
         stream, jwks_uri = self._stream, self._stream.jwks_uri
@@ -128,7 +144,7 @@ class Keys:
         keys = [key for key in map(usable, found) if key is not None]
         if not keys:
             raise Away(KEYS, "the transmitter's key set has no key that can be used")
-        self._keys = {key.kid or f"without an id {number}": key for number, key in enumerate(keys)}
+        self._keys = tuple(keys)
 
     def _read(self, url: str, kind: type[_Read], what: str) -> _Read:
         try:

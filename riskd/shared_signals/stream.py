@@ -66,7 +66,8 @@ class Stream(Struct, frozen=True):
     """One transmitter's stream. `jwks_uri` is empty where the transmitter's configuration names it.
 
     `critical`: members of complex subjects that must be understood, besides those that the configuration names.
-    `ca_file`: authorities of the transmitter's certificate; empty for those of the machine.
+    `ca_file`: authorities of the transmitter's certificate; empty for those of the machine. `most`: events that riskd
+    is told in a minute; what more there is waits at the transmitter.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Stream(Struct, frozen=True):
     critical: tuple[str, ...]
     delivery: Poll | Push
     ca_file: str = ""
+    most: int = 600
 
 
 class Refused(Exception):
@@ -94,8 +96,10 @@ TRANSMITTER: Final = "transmitter"
 KEYS: Final = "keys"
 RISKD: Final = "riskd"
 CALLER: Final = "caller"
-PARTS: Final = (TRANSMITTER, KEYS, RISKD, CALLER)
-"""Without whom a token cannot be taken: who sends it, their keys, the service, a token or a right to call it."""
+PACE: Final = "pace"
+PARTS: Final = (TRANSMITTER, KEYS, RISKD, CALLER, PACE)
+"""Without whom a token cannot be taken: who sends it, their keys, the service, a token or a right to call it, or room
+in this minute."""
 
 
 class Away(Exception):

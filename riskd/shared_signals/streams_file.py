@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from riskd.adapters.policy_file.document import LARGEST, MISTAKES, Document, Node
+from riskd.adapters.policy_file.document import MISTAKES, Document, Node
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
 from riskd.shared_signals.bearer import secrets
@@ -18,7 +18,7 @@ STREAM_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "file": (("streams",), ()),
     "stream": (
         ("issuer", "audience", "domain", "subject"),
-        ("jwks_uri", "ca_file", "tenant", "critical_subject_members", "poll", "push"),
+        ("jwks_uri", "ca_file", "tenant", "critical_subject_members", "events_a_minute", "poll", "push"),
     ),
     "subject": (("format",), ("member", "issuers")),
     "poll": (("endpoint",), ("token_file", "oauth", "interval")),
@@ -41,6 +41,8 @@ MOST_STREAMS: Final = 64
 SHORTEST, LONGEST = 1, 600
 """Bounds of a poll's interval, seconds."""
 DEFAULT_INTERVAL: Final = 10
+MOST_EVENTS: Final = 60_000
+"""Most that `events_a_minute` may be."""
 _NAME: Final = r"[a-z0-9][a-z0-9_.-]{0,62}"
 _MEMBER: Final = r"[A-Za-z0-9_-]{1,64}"
 _TEXT: Final = r"[^\s\x00-\x1f]{1,256}"
@@ -53,19 +55,10 @@ class InvalidStreams(InvalidFile):
 
 def read_streams(path: Path) -> list[Stream]:
     """Every stream of the file. Token files are looked into; nothing is fetched. Raises InvalidStreams."""
-    wording = {**MISTAKES, **STREAM_MISTAKES}
-    document = Document(str(path), "", wording)
-    try:
-        with path.open("rb") as file:
-            document = Document(str(path), file.read(LARGEST + 1).decode("utf-8"), wording)
-        streams = _StreamReader(document, path.parent).streams()
-    except OSError as error:
-        document.note("unreadable", 0, 0, why=error.strerror or str(error))
-    except UnicodeDecodeError as error:
-        document.note("unreadable", 0, 0, why=f"byte {error.start} is not UTF-8")
-    else:
-        if not document.problems:
-            return streams
+    document = Document.of(path, {**MISTAKES, **STREAM_MISTAKES})
+    streams = _StreamReader(document, path.parent).streams()
+    if not document.problems:
+        return streams
     raise InvalidStreams(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
 
 
@@ -108,6 +101,7 @@ class _StreamReader:
         )
         jwks_uri = self._url(fields.get("jwks_uri"), "jwks_uri")
         authority = self._authority(fields.get("ca_file"))
+        most = document.number(fields.get("events_a_minute"), "events_a_minute", 1, MOST_EVENTS)
         tenant = document.text(fields.get("tenant"), "tenant", r".{0,64}", "at most 64 characters")
         if issuer is None or audience is None or domain is None or subject is None or delivery is None:
             return None
@@ -122,6 +116,7 @@ class _StreamReader:
             critical=critical,
             delivery=delivery,
             ca_file=authority or "",
+            **({} if most is None else {"most": int(most)}),
         )
 
     def _subject(self, node: Node | None, issuer: str) -> SubjectRule | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, TypeAlias
 
 from joserfc.errors import (
     BadSignatureError,
@@ -20,7 +20,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from riskd.shared_signals.decoding import Unreadable, decode
 from riskd.shared_signals.event_types import EVENTS
-from riskd.shared_signals.keys import NAMES
+from riskd.shared_signals.keys import KINDS, NAMES
 from riskd.shared_signals.stream import (
     AUTHENTICATION_FAILED,
     INVALID_AUDIENCE,
@@ -31,14 +31,14 @@ from riskd.shared_signals.stream import (
     Stream,
 )
 
+Find: TypeAlias = Callable[[str, str], Iterable[Key]]
+"""The keys by which a token may be signed, by the id that it names, or none, and its algorithm (`Keys.find`)."""
 TOKEN_BYTES: Final = 32 * 1024
 JTI_CHARACTERS: Final = 256
-ALGORITHMS: Final = ("RS256", "PS256", "ES256", "Ed25519")
-"""Of signatures that are taken: RS256 as the CAEP interoperability profile demands, and the others by RFC 7518 and
-RFC 9864, by which Ed25519 is also called by its old name. None is symmetric, and `none` is none of them."""
 TYPE: Final = "secevent+jwt"
 AHEAD_SECONDS: Final = 300.0
 """By which a transmitter's clock may be ahead of ours."""
+_CLOCKS: Final = "the transmitter's clock is more than five minutes ahead of this machine's"
 MILLISECONDS_FROM: Final = 1e11
 """A time from here on is of milliseconds, as drafts before CAEP 1.0 had `event_timestamp`."""
 
@@ -84,11 +84,11 @@ class _Registry(JWSRegistry):
         return super().get_alg(NAMES.get(name, name))
 
 
-_REGISTRY: Final = _Registry(algorithms=ALGORITHMS, strict_check_header=False)
+_REGISTRY: Final = _Registry(algorithms=tuple(KINDS), strict_check_header=False)
 
 
-def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -> Verified:
-    """What a token says. `find` is asked for the key by its id; `now`: epoch seconds.
+def verify(token: str, stream: Stream, find: Find, now: float) -> Verified:
+    """What a token says. `find` is asked for the keys by id and algorithm; `now`: epoch seconds.
 
     Raises Refused for a token that is wrong, and whatever `find` raises.
     """
@@ -103,7 +103,7 @@ def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -
     if not 0 < len(claims.jti) <= JTI_CHARACTERS:
         raise Refused(INVALID_REQUEST, f"jti must have 1 to {JTI_CHARACTERS} characters")
     if not 0 <= claims.iat <= now + AHEAD_SECONDS:
-        raise Refused(INVALID_REQUEST, "iat lies in the future")
+        raise Refused(INVALID_REQUEST, f"iat lies in the future: {_CLOCKS}")
     uri, content = _event(claims.events)
     return Verified(
         jti=claims.jti,
@@ -114,29 +114,39 @@ def verify(token: str, stream: Stream, find: Callable[[str], Key], now: float) -
     )
 
 
-def _payload(token: str, find: Callable[[str], Key]) -> bytes:
+def _payload(token: str, find: Find) -> bytes:
     """Of a token by one of the transmitter's keys."""
+    keys: Iterator[Key] | None = None
+    why = Refused(INVALID_KEY, "the key that the token names is not for this algorithm")
     if len(token) > TOKEN_BYTES:
         raise Refused(INVALID_REQUEST, f"the token has more than {TOKEN_BYTES} bytes")
     if not token.isascii():
         raise Refused(INVALID_REQUEST, "is no signed token, in three parts of base64url")
 
     def key(signed: GuestProtocol) -> Key:
+        nonlocal keys
         headers = signed.headers()
         kind = str(headers.get("typ", "")).lower().removeprefix("application/")
         if kind != TYPE:
             raise Refused(INVALID_REQUEST, f"typ must be {TYPE}")
-        return find(str(headers.get("kid", "")))
+        if keys is None:
+            alg = str(headers["alg"])
+            keys = iter(find(str(headers.get("kid", "")), NAMES.get(alg, alg)))
+        found = next(keys, None)
+        if found is None:
+            raise why
+        return found
 
-    try:
-        return deserialize_compact(token, key, registry=_REGISTRY).payload
-    except BadSignatureError:
-        raise Refused(AUTHENTICATION_FAILED, "the signature is not by the key that the token names") from None
-    except (InvalidKeyTypeError, InvalidKeyCurveError, UnsupportedKeyAlgorithmError, UnsupportedKeyOperationError):
-        raise Refused(INVALID_KEY, "the key that the token names is not for this algorithm") from None
-    except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
-        what = f"is no signed token in three parts, or its alg is none of {', '.join(ALGORITHMS)}"
-        raise Refused(INVALID_REQUEST, what) from None
+    while True:
+        try:
+            return deserialize_compact(token, key, registry=_REGISTRY).payload
+        except BadSignatureError:
+            why = Refused(AUTHENTICATION_FAILED, "the signature is by no key that the token may mean")
+        except (InvalidKeyTypeError, InvalidKeyCurveError, UnsupportedKeyAlgorithmError, UnsupportedKeyOperationError):
+            continue
+        except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
+            what = f"is no signed token in three parts, or its alg is none of {', '.join(KINDS)}"
+            raise Refused(INVALID_REQUEST, what) from None
 
 
 def _claims(payload: bytes) -> _Claims:
@@ -165,5 +175,5 @@ def _happened(claims: _Claims, content: bytes, now: float) -> float:
     at = next(time for time in times if not isinstance(time, UnsetType))
     seconds = at / 1000 if at >= MILLISECONDS_FROM else at
     if not 0 <= seconds <= now + AHEAD_SECONDS:
-        raise Refused(INVALID_REQUEST, "the time of the event lies in the future")
+        raise Refused(INVALID_REQUEST, f"the time of the event lies in the future: {_CLOCKS}")
     return min(seconds, now)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.policy_file.contradictions import lists_in
 from riskd.core.assessment import Hit
 from riskd.core.attempt import JOURNEYS, Attempt, Network
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
@@ -87,11 +88,24 @@ KNOWN: Final = facts(
         ('domain == "customer" && journey == "login" && tenant == "" && credential == "succeeded"', True),
         ('"amount" in attributes && int(attributes["amount"]) > 500', True),
         ("!(speed_kmh < 900.0) // a comment\n && asn > 0", True),
+        (".score >= 0.25", True),
+        ('speed_kmh > 900.0 && (.country == "NO" || new_asn < 1.0)', True),
+        ("speed_kmh < 900.0 || . new_asn == 0.0 || . \n asn != 2119", False),
     ],
 )
 def test_conditions(when: str, hit: bool) -> None:
     """A condition asks about features, score, place, network, client, gaps, coverage and attributes."""
     assert compiled(when)(KNOWN) == ((Hit("r0", Tier.STEP_UP, "CODE", False, "Text."),) if hit else (), ())
+
+
+@pytest.mark.parametrize("named", ["lists.office", ".lists.office", "lists . office", "lists\n.office"])
+def test_a_list_is_the_same_however_it_is_named(named: str) -> None:
+    """CEL lets a name begin with a dot, and puts up with spaces in it."""
+    found = COMPILER([rule(f"new_asn == 1.0 && {named}")], ["office"])
+    assert not isinstance(found, list), found
+    on, off = Facts(KNOWN.attempt, KNOWN.context, KNOWN.features, 0.0, listed={"office": True}), KNOWN
+    assert (names(found(on)), names(found(off))) == (("it",), ())
+    assert lists_in(f"new_asn == 1.0 && {named}") == {"office"}
 
 
 @pytest.mark.parametrize(

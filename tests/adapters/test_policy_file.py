@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -10,16 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.adapters.cel_rules import CelCompiler
-from riskd.adapters.policy_file import KEYS, MISTAKES, load_policy, read_policy
+from riskd.adapters.policy_file import KEYS, MISTAKES, load_cases, load_policy, read_policy
 from riskd.adapters.policy_file.document import LARGEST
 from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.context import SOURCES
-from riskd.core.errors import InvalidPolicy, Problem
+from riskd.core.errors import InvalidFile, InvalidPolicy, Problem
 from riskd.core.features import NAMES
 from riskd.core.lists import KINDS
 from riskd.core.policy import Issuer, Policy
 from riskd.core.requirement import Terms, Tier
 from riskd.core.rules import VARIABLES
+from riskd.shared_signals.streams_file import read_streams
 
 ROOT: Final = Path(__file__).parents[2]
 POLICIES: Final = ROOT / "data" / "policies"
@@ -85,6 +87,31 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidPolicy) as caught:
             load_policy(odd, COMPILER)
         assert caught.value.problems[0].where == str(odd)
+
+
+def of_policy(path: Path) -> object:
+    return load_policy(path, COMPILER)
+
+
+def of_cases(path: Path) -> object:
+    return load_cases(path, lambda domain: load_policy(POLICIES / f"{domain}.yaml", COMPILER))
+
+
+@pytest.mark.parametrize("read", [of_policy, of_cases, read_streams], ids=lambda read: read.__name__)
+@pytest.mark.parametrize("first", ["", "#", "##"])
+def test_nothing_is_read_of_the_beginning_of_a_file(tmp_path: Path, read: Callable[[Path], object], first: str) -> None:
+    """One that is too large is refused as that, wherever its last character that could be read ends: what it says
+    further on would go unheard."""
+    large = tmp_path / "large.yaml"
+    comment = f"{first}# {'€' * (LARGEST // 3)}\n"
+    for text in (comment + EXAMPLE, EXAMPLE + comment):
+        large.write_text(text)
+        assert large.stat().st_size > LARGEST
+        assert len(text) < LARGEST
+        with pytest.raises(InvalidFile) as refused:
+            read(large)
+        (problem,) = refused.value.problems
+        assert (problem.what, problem.line) == (f"has more than {LARGEST} bytes", 0)
 
 
 @given(st.integers(0, len(EXAMPLE)), st.integers(0, 12), st.text(max_size=6))

@@ -112,6 +112,8 @@ def test_mistakes_in_list_files_are_told_where_they_are(tmp_path: Path) -> None:
         ("\n".join(map(str, range(LONGEST + 1))), "more than 100000 entries of one list"),
         ("# nothing\n", "is empty"),
         ("laptop\n".ljust(LARGEST + 1), f"more than {LARGEST} bytes"),
+        ("laptop\n".ljust(LARGEST, "ø"), f"more than {LARGEST} bytes"),
+        ("laptop\n\n".ljust(LARGEST, "ø"), f"more than {LARGEST} bytes"),
     ):
         with pytest.raises(InvalidPolicy, match=what) as caught:
             load_policy(write(tmp_path, content), COMPILER)

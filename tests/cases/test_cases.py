@@ -41,9 +41,9 @@ class Stage:
         """By the engine that is on."""
         return self.engine.record(outcome, timeout)
 
-    def record_event(self, event: SecurityEvent, timeout: float) -> None:
+    def record_event(self, event: SecurityEvent, timeout: float, caller: str) -> None:
         """By the engine that is on."""
-        self.engine.record_event(event, timeout)
+        self.engine.record_event(event, timeout, caller)
 
 
 @pytest.fixture(scope="module")

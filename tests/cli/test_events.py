@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,12 +13,25 @@ from pathlib import Path
 
 import grpc
 import pytest
+from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import attempt_pb2
+from riskd.adapters.memory import MemoryStore
 from riskd.cli import extras
+from riskd.cli.client.events import teller
 from riskd.cli.main import main
+from riskd.config import Settings
+from riskd.core.attempt import SecurityEvent
+from riskd.engine import Engine
+from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
+from riskd.server.identity.guard import Guard
+from riskd.shared_signals.stream import Away, Refused
+from riskd.wiring import load_release
+from tests.bench import parts
+from tests.doubles import ListLog
 from tests.e2e.service import eventually
 from tests.security.authority import Authority
+from tests.server.world import served
 from tests.shared_signals.process import receiving
 from tests.shared_signals.service import Service, listening
 from tests.shared_signals.transmitter import (
@@ -98,6 +112,60 @@ def test_check_says_what_token_is_refused(
     bearer_file(tmp_path, "another")
     assert main(["events", "check", "--streams", streams]) == 1
     assert "the endpoint answers 401" in capsys.readouterr().out
+
+
+def caller(name: str, role: str, *tenants: str) -> Caller:
+    return Caller(
+        name=name, methods=frozenset(in_full(role)), tenants=frozenset(tenants), token_sha256=(token_hash(name),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("token", "may"),
+    [("all", [True, True]), ("one", [True, False]), ("web", [False, False]), ("nobody", [False, False])],
+)
+def test_check_says_whether_the_caller_may_tell(
+    streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], token: str, may: list[bool]
+) -> None:
+    """The events of each stream, to the service that is named: by its methods and its tenants; and tells it none."""
+    callers = [caller("all", "event_reporter", "*"), caller("one", "event_reporter", "acme")]
+    guard = Guard(Callers([*callers, caller("web", "assessor", "*")]))
+    log, store = ListLog(), MemoryStore()
+    (tmp_path / "caller.token").write_text(token)
+    with served(behind=Engine(parts(log=log, store=store), load_release(Settings())), guard=guard) as running:
+        service = ("--target", f"127.0.0.1:{running.service.port}", "--token-file", str(tmp_path / "caller.token"))
+        code = main(["events", "check", "--streams", streams, *service, "--json"])
+        found = json.loads(capsys.readouterr().out)
+        assert main(["events", "check", "--streams", streams, *service]) == code
+        assert ("may tell" in capsys.readouterr().out) == (True in may)
+    assert (code, [each["answers"] for each in found]) == (0 if all(may) else 1, may)
+    assert [each["caller"] == "may tell" for each in found] == may
+    assert (log.lines, store.size()[0]) == ([], 0)
+
+
+@pytest.mark.parametrize("behind", [0.0, 600.0])
+def test_a_service_whose_clock_is_behind_is_waited_for(behind: float) -> None:
+    """An event of now is of its future. It is not lost for that: whose clocks differ is told, and it comes again."""
+    event = SecurityEvent(domain="customer", subject="alex", kind="account_enabled", time=time.time())
+    engine = Engine(parts(clock=lambda: time.time() - behind), load_release(Settings()))
+    with served(behind=engine) as running:
+        tell = teller(running.channel, 10.0, ())
+        if not behind:
+            tell(event)
+            return
+        with pytest.raises(Away, match="clock is more than five minutes behind this machine's") as away:
+            tell(event)
+        assert away.value.part == "riskd"
+        with pytest.raises(Refused, match="time"):
+            tell(replace(event, time=1.0))
+
+
+def test_check_says_that_the_service_is_away(streams: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is asked where it is named, and only there."""
+    with served() as running:
+        address = f"127.0.0.1:{running.service.port}"
+    assert main(["events", "check", "--streams", streams, "--target", address]) == 1
+    assert "it answers UNAVAILABLE" in capsys.readouterr().out
 
 
 def test_decode_says_what_would_be_told(

@@ -13,6 +13,7 @@ from riskd.adapters.decision_log import FileLogArchive
 from riskd.cli.main import main
 from riskd.core.context import Missing, Place, Route
 from riskd.core.features import FEATURES, NAMES
+from riskd.core.pseudonym import Pseudonyms, short
 from riskd.core.record import AssessmentRecord, Authentication, Facts, RepeatRecord, ShadowRecord
 from tests.decision_log import SEGMENT, UNKNOWN, decision, outcome, security_event, write
 
@@ -186,7 +187,7 @@ def test_what_cannot_be_looked_for_is_refused(
 def test_who_reported_what_before_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of this account, told before the decision, and of the thirty days that it counts: whoever asks why finds who."""
     asked = decision(7, NOON, subject=f"{7:032x}", reasons=("RISK_REPORTED",))
-    high = {"level": "high", "issuer": "https://idp.example"}
+    high = {"level": "high", "issuer": "https://idp.example", "caller": "receiver"}
     write(
         tmp_path / SEGMENT,
         security_event(7, NOON - 31 * 86_400, "account_disabled"),
@@ -197,11 +198,48 @@ def test_who_reported_what_before_is_shown(tmp_path: Path, capsys: pytest.Captur
         security_event(7, NOON + 9, "credential_change", credential_type="password"),
     )
     told = " ".join(shown(capsys, tmp_path, asked.id).split())
-    assert "2026-11-27 11:00Z risk_level_change high https://idp.example" in told
+    assert "2026-11-27 11:00Z risk_level_change high https://idp.example, says receiver" in told
     for part in ("account_disabled", "recovery_activated", "account_enabled", "credential_change"):
         assert part not in told, part
     found = json.loads(shown(capsys, tmp_path, asked.id, "--json"))
     assert [each["kind"] for each in found["events"]] == ["risk_level_change"]
+
+
+def test_what_was_told_before_the_pepper_was_rotated_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under whichever number of layers; not what was told of others, of another domain, or under another pepper. Where
+    there is no pepper, what can be found without is shown."""
+    peppers = [b"a pepper of sixteen bytes", b"another of sixteen bytes", b"a third of sixteen bytes.."]
+
+    def named(who: str, layers: int, domain: str = "customer") -> dict[str, str]:
+        made = Pseudonyms(peppers[0], peppers[1 : 1 + layers])
+        keyed = short(made.digest("", domain, "domain", ""))
+        return {"subject": made.digest("", domain, "subject", who).hex(), "keyed": keyed, "domain": domain}
+
+    subject = named("alex", 2)["subject"]
+    asked = decision(7, NOON, id=subject[:16] + f"{7:016x}", subject=subject)
+    foreign = short(Pseudonyms(bytes(16)).digest("", "customer", "domain", ""))
+    write(
+        tmp_path / SEGMENT.replace("jsonl", "jsonl.gz"),
+        security_event(7, NOON - 400, "account_disabled", **named("alex", 0)),
+        security_event(7, NOON - 300, "recovery_activated", **named("alex", 1)),
+        security_event(7, NOON - 200, "account_enabled", **named("alex", 2)),
+        security_event(7, NOON - 100, "credential_change", **named("kim", 1)),
+        security_event(7, NOON - 100, "credential_change", **named("alex", 1, "workforce")),
+        security_event(7, NOON - 100, "credential_change", **named("alex", 1) | {"keyed": foreign}),
+        asked,
+    )
+    pepper = tmp_path / "pepper"
+    settings = ("--set", f"secrets.pepper_file={pepper}", "--json")
+    kinds = ["account_disabled", "recovery_activated", "account_enabled"]
+    found = json.loads(shown(capsys, tmp_path, asked.id, *settings))
+    assert [each["kind"] for each in found["events"]] == kinds[-1:]
+    assert not pepper.exists()
+    pepper.write_bytes(b"\n".join(peppers))
+    found = json.loads(shown(capsys, tmp_path, asked.id, *settings))
+    assert [each["kind"] for each in found["events"]] == kinds
+    assert [each["subject"] for each in found["events"]] == [named("alex", layers)["subject"] for layers in range(3)]
 
 
 def test_events_alone_are_no_assessment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

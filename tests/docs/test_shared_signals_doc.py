@@ -10,9 +10,9 @@ from riskd.shared_signals import desk, receiver, stream
 from riskd.shared_signals.counts import METRICS
 from riskd.shared_signals.event_types import EVENTS, SSF
 from riskd.shared_signals.intake import NOT_USED
+from riskd.shared_signals.keys import KINDS
 from riskd.shared_signals.stream import FORMATS
 from riskd.shared_signals.streams_file import STREAM_KEYS, read_streams
-from riskd.shared_signals.token import ALGORITHMS
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "shared-signals.md").read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def test_the_page_says_what_is_verified() -> None:
     """Every algorithm, and every code by which a token may be refused."""
     told = section("What is verified")
     codes = {value for name, value in vars(stream).items() if name.startswith(("INVALID_", "AUTHENTICATION_"))}
-    assert [word for word in (*ALGORITHMS, *codes) if f"`{word}`" not in told] == []
+    assert [word for word in (*KINDS, *codes) if f"`{word}`" not in told] == []
 
 
 def test_the_page_lists_what_is_logged_and_counted() -> None:

@@ -239,7 +239,7 @@ def _agents() -> AgentParser:
 
 def token(data: bytes) -> None:
     """A security event token, from its text to what riskd would be told."""
-    event = verify(data.decode("utf-8", "replace"), _STREAM, _key, NOW)
+    event = verify(data.decode("utf-8", "replace"), _STREAM, _keys, NOW)
     meaning(event, _STREAM, {"tenant"})
 
 
@@ -264,13 +264,13 @@ def _signed() -> tuple[Key, bytes]:
     return key, jws.serialize_compact(header, msgspec.json.encode(claims), key).encode()
 
 
-def _key(_: str) -> Key:
-    return _signed()[0]
+def _keys(*_: str) -> list[Key]:
+    return [_signed()[0]]
 
 
 def claims(data: bytes) -> None:
     """What a transmitter signed that means harm, or is merely broken."""
-    signed = jws.serialize_compact({"alg": "ES256", "typ": "secevent+jwt", "kid": "one"}, data, _key(""))
+    signed = jws.serialize_compact({"alg": "ES256", "typ": "secevent+jwt", "kid": "one"}, data, _signed()[0])
     token(signed.encode())
 
 

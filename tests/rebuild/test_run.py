@@ -482,6 +482,28 @@ def untyped(held: dict[bytes, bytes]) -> dict[bytes, object]:
     return found
 
 
+def test_nobody_begins_while_another_clears_up(
+    tmp_path: Path, town: tuple[Town, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it made goes at the end, and would go from under whoever has begun meanwhile."""
+    settings = deployment(tmp_path)
+    logged(settings, town[1])
+    clear, met = shutil.rmtree, list[str]()
+
+    def slowly(path: Path) -> None:
+        clear(path)
+        if path == place:
+            with pytest.raises(RiskdError) as refused:
+                rebuilt(settings)
+            met.append(str(refused.value))
+
+    place = beside(Path(settings.store.path))
+    monkeypatch.setattr(shutil, "rmtree", slowly)
+    rebuilt(settings)
+    assert ["another rebuild is under way" in each for each in met] == [True]
+    assert not place.exists()
+
+
 def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
     """A second one at the same time is refused, and so is a rotation until it is done. Where what was made of the log
     is gone when half of it is in the store, it is refused, and says what to do."""

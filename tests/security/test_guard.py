@@ -119,12 +119,14 @@ def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
 
 
 def test_whoever_tells_of_others_does_nothing_else(running: Running) -> None:
-    """An event reporter tells events of its tenants, and neither assesses nor tells outcomes; nobody else tells any."""
+    """An event reporter tells events of its tenants, by its name, and neither assesses nor tells outcomes; nobody else
+    tells any."""
     denied = ("PERMISSION_DENIED", "NOT_ALLOWED")
     tell, event = running.stub.RecordSecurityEvent, risk_pb2.RecordSecurityEventRequest(tenant="acme", subject="kim")
     told = risk_pb2.RecordOutcomeRequest(assessment_id="0" * 32, tenant="acme")
     tell(event, timeout=5, metadata=shows(THIRD))
     assert [each.subject for each, _ in running.engine.events] == ["kim"]
+    assert running.engine.callers == ["hearer"]
     other = risk_pb2.RecordSecurityEventRequest(tenant="other", subject="kim")
     for call in (
         lambda: tell(other, timeout=5, metadata=shows(THIRD)),

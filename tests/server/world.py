@@ -48,6 +48,8 @@ class FakeEngine:
         self.attempts: list[tuple[Attempt, float]] = []
         self.outcomes: list[tuple[Outcome, float]] = []
         self.events: list[tuple[SecurityEvent, float]] = []
+        self.callers: list[str] = []
+        """Who told each."""
         self.answer: Callable[[Attempt], Assessment] = lambda _: ASSESSMENT
 
     def assess(self, attempt: Attempt, timeout: float) -> Assessment:
@@ -60,8 +62,9 @@ class FakeEngine:
             raise UnknownAssessment([Problem("assessment_id", "no such assessment")])
         return Taught(3)
 
-    def record_event(self, event: SecurityEvent, timeout: float) -> None:
+    def record_event(self, event: SecurityEvent, timeout: float, caller: str) -> None:
         self.events.append((event, timeout))
+        self.callers.append(caller)
 
 
 class ListMeter:

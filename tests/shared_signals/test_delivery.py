@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from itertools import accumulate
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd.core.attempt import SecurityEvent
-from riskd.shared_signals import keys, poll, receiver
+from riskd.shared_signals import keys, pace, poll, receiver
 from riskd.shared_signals.push import BODY_BYTES, PLACES
 from riskd.shared_signals.receiver import Address, Receiver
 from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Stream
@@ -404,6 +407,55 @@ def test_a_transmitter_that_forgets_is_not_asked_all_the_time(
         eventually(lambda: len(riskd.events) == 2)
         time.sleep(0.3)
     assert len(riskd.events) == 2
+
+
+@pytest.mark.parametrize("way", ["poll", "push"])
+def test_a_flood_is_told_at_its_pace_and_the_rest_waits(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """So many in a minute, however they come; nothing is acknowledged that was not told, nothing is lost, and another
+    stream is not held up."""
+    monkeypatch.setattr(pace, "MINUTE", 3600.0)
+    delivery = Push("/idp", bearer_file(tmp_path)) if way == "push" else polled(transmitter, tmp_path).delivery
+    slow = replace(stream(transmitter.issuer, delivery), most=3)
+    other = replace(stream(transmitter.issuer, Push("/other", bearer_file(tmp_path))), name="other")
+    sent = [sign(claims(transmitter.issuer, jti=str(number), sub_id=alias(number))) for number in range(10)]
+    for number, token in enumerate(sent if way == "poll" else ()):
+        transmitter.put(str(number), token)
+    with receiving(riskd, slow, other) as running:
+        if way == "push":
+            answers = [running.push(token) for token in sent]
+            assert [status for status, _, _ in answers] == [202] * 3 + [503] * 7
+            assert answers[-1][1]["retry-after"] == "30"
+        eventually(lambda: 'riskd_events_failures_total{part="pace",stream="idp"}' in running.metrics())
+        assert subjects(riskd) == ["u0@example.com", "u1@example.com", "u2@example.com"]
+        assert running.push(sign(claims(transmitter.issuer)), path="/other")[0] == 202
+        monkeypatch.setattr(pace, "MINUTE", 0.0)
+        if way == "push":
+            assert [running.push(token)[0] for token in sent[3:]] == [202] * 7
+        eventually(lambda: len(riskd.events) == 11)
+    if way == "poll":
+        assert transmitter.acknowledged == [str(number) for number in range(10)]
+    assert sorted(subjects(riskd)) == sorted([f"u{number}@example.com" for number in range(10)] + ["alex@example.com"])
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 20), st.lists(st.floats(0.0, 100.0), max_size=200))
+def test_a_pace_is_kept_whenever_they_come(most: int, pauses: list[float]) -> None:
+    """In any minute at most twice as many go as in the long run; who comes after a minute of silence always goes."""
+    moments = list(accumulate(pauses))
+    time_now = [0.0]
+    kept = pace.Pace(most, lambda: time_now[0])
+    went = []
+    for number, moment in enumerate(moments):
+        time_now[0] = moment
+        if kept.admits():
+            went.append(moment)
+        else:
+            assert moment - moments[number - 1] < pace.MINUTE
+    for moment in went:
+        assert sum(moment <= each < moment + pace.MINUTE for each in went) <= 2 * most
+        assert sum(moment <= each < moment + 10 * pace.MINUTE for each in went) <= 11 * most
 
 
 def test_a_mishap_is_told_once(

@@ -14,12 +14,22 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from joserfc.jwk import Key
 
-from riskd.shared_signals.keys import AGAIN_SECONDS, FRESH_SECONDS, MOST_KEYS, Keys, configuration_url, usable
+from riskd.shared_signals.keys import (
+    AGAIN_SECONDS,
+    FRESH_SECONDS,
+    MOST_KEYS,
+    MOST_TRIED,
+    Keys,
+    configuration_url,
+    usable,
+)
 from riskd.shared_signals.stream import Away, Refused
+from riskd.shared_signals.token import verify
 from riskd.shared_signals.web import ANSWER_BYTES, Web
 from tests.security.authority import Authority
-from tests.shared_signals.transmitter import Transmitter, jwk, rsa_key, stream, transmitting
+from tests.shared_signals.transmitter import PrivateKey, Transmitter, claims, jwk, rsa_key, sign, stream, transmitting
 
 
 @pytest.fixture
@@ -55,6 +65,11 @@ def keys(transmitter: Transmitter, clock: Callable[[], float] = time.monotonic, 
     return Keys(stream(transmitter.issuer, jwks_uri=jwks_uri), Web(), clock)
 
 
+def found_in(ours: Keys, kid: str, alg: str = "RS256") -> Key:
+    """The first key that may be meant."""
+    return next(ours.find(kid, alg))
+
+
 @pytest.mark.parametrize(
     ("issuer", "url"),
     [
@@ -75,56 +90,110 @@ def test_keys_are_fetched_once(transmitter: Transmitter, found: bool) -> None:
     ours = keys(transmitter, found=found)
     assert transmitter.asked == []
     for _ in range(5):
-        assert ours.find("one").kid == "one"
+        assert found_in(ours, "one").kid == "one"
     assert transmitter.asked == (["/.well-known/ssf-configuration"] if found else []) + ["/keys"]
 
 
-def test_a_token_without_a_key_id_is_by_the_only_key(transmitter: Transmitter) -> None:
-    """Where there are several, nobody can tell."""
-    assert keys(transmitter).find("").kid == "one"
-    transmitter.keys.append(jwk(rsa_key(1), "two"))
-    with pytest.raises(Refused, match="invalid_key"):
-        keys(transmitter).find("")
+def signed(transmitter: Transmitter, key: PrivateKey, alg: str = "RS256", kid: str | None = None) -> str:
+    return sign(claims(transmitter.issuer), key, alg, kid=kid)
+
+
+def taken(transmitter: Transmitter, ours: Keys, token: str) -> str:
+    """The code by which a token is refused, or nothing; Away is raised."""
+    try:
+        verify(token, stream(transmitter.issuer), ours.find, time.time())
+    except Refused as refused:
+        return refused.err
+    return ""
+
+
+EC_KEY, OKP_KEY = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
+
+
+@pytest.mark.parametrize("published", ["each its own", "one for all", "none"])
+@pytest.mark.parametrize("kid", [None, "one"])
+def test_an_id_is_a_hint(transmitter: Transmitter, published: str, kid: str | None) -> None:
+    """A token need not name a key (RFC 7515, section 4.1.4), nor a key have an id, or one of its own (RFC 7517, section
+    4.5): those that may be meant are tried, each for its algorithm, and one that is not published verifies nothing."""
+    made: list[tuple[PrivateKey, str]] = [(rsa_key(), "RS256"), (rsa_key(1), "RS256"), (EC_KEY, "ES256")]
+    made += [(OKP_KEY, "Ed25519"), (rsa_key(2), "PS256")]
+    transmitter.keys = []
+    for number, (key, _) in enumerate(made):
+        public = jwk(key, "one" if published == "one for all" else f"key {number}")
+        transmitter.keys.append({**public, "kid": None} if published == "none" else public)
+    hours = Hours()
+    ours, named = keys(transmitter, hours, found=False), published != "each its own" or kid is None
+    for key, alg in made:
+        hours.now += AGAIN_SECONDS
+        assert taken(transmitter, ours, signed(transmitter, key, alg, kid)) == ("" if named else "invalid_key")
+    hours.now += AGAIN_SECONDS
+    forged = signed(transmitter, rsa_key(3), "RS256", kid)
+    assert taken(transmitter, ours, forged) == ("authentication_failed" if named else "invalid_key")
+
+
+def test_a_token_without_an_id_may_be_by_a_new_key(transmitter: Transmitter) -> None:
+    """After a rotation the first brings it, as one that names it does; a flood of forged ones is none of fetches."""
+    clock = Hours()
+    ours = keys(transmitter, clock, found=False)
+    assert taken(transmitter, ours, signed(transmitter, rsa_key())) == ""
+    transmitter.keys = [jwk(rsa_key(1), "two")]
+    clock.now += AGAIN_SECONDS
+    assert taken(transmitter, ours, signed(transmitter, rsa_key(1))) == ""
+    assert transmitter.asked == ["/keys"] * 2
+    for _ in range(50):
+        with pytest.raises(Away):
+            taken(transmitter, ours, signed(transmitter, rsa_key()))
+    assert transmitter.asked == ["/keys"] * 2
+    clock.now += AGAIN_SECONDS
+    assert taken(transmitter, ours, signed(transmitter, rsa_key())) == "authentication_failed"
+
+
+def test_a_token_is_tried_by_few_keys(transmitter: Transmitter) -> None:
+    """However many are published: whoever may push tokens buys no hours of arithmetic with one."""
+    transmitter.keys = [jwk(rsa_key(), "one") for _ in range(MOST_KEYS)]
+    ours = keys(transmitter, found=False)
+    assert len(list(ours.find("one", "RS256"))) == MOST_TRIED
+    assert list(ours.find("one", "ES256")) == []
 
 
 def test_a_key_that_is_new_is_fetched(transmitter: Transmitter) -> None:
     """After a rotation the first token by the new key brings it; the old one goes once it is not published."""
     clock = Hours()
     ours = keys(transmitter, clock, found=False)
-    ours.find("one")
+    found_in(ours, "one")
     transmitter.keys = [jwk(rsa_key(1), "two")]
     clock.now += AGAIN_SECONDS
-    assert ours.find("two").kid == "two"
+    assert found_in(ours, "two").kid == "two"
     clock.now += AGAIN_SECONDS
     with pytest.raises(Refused, match="invalid_key"):
-        ours.find("one")
+        found_in(ours, "one")
 
 
 def test_a_key_that_was_withdrawn_goes_within_a_day(transmitter: Transmitter) -> None:
     """Even where no token by another key comes."""
     clock = Hours()
     ours = keys(transmitter, clock, found=False)
-    ours.find("one")
+    found_in(ours, "one")
     transmitter.keys = [jwk(rsa_key(1), "two")]
     clock.now += FRESH_SECONDS - 1
-    assert ours.find("one").kid == "one"
+    assert found_in(ours, "one").kid == "one"
     clock.now += 1
     with pytest.raises(Refused, match="invalid_key"):
-        ours.find("one")
+        found_in(ours, "one")
 
 
 def test_a_flood_of_unknown_keys_is_no_flood_of_fetches(transmitter: Transmitter) -> None:
     """One in a while; until then they may be right, and have to come again. Known keys are found meanwhile."""
     clock = Hours()
     ours = keys(transmitter, clock, found=False)
-    ours.find("one")
+    found_in(ours, "one")
     clock.now += AGAIN_SECONDS
     with pytest.raises(Refused, match="invalid_key"):
-        ours.find("none")
+        found_in(ours, "none")
     for number in range(100):
         with pytest.raises(Away):
-            ours.find(f"none {number}")
-    assert ours.find("one").kid == "one"
+            found_in(ours, f"none {number}")
+    assert found_in(ours, "one").kid == "one"
     assert transmitter.asked == ["/keys"] * 2
 
 
@@ -142,7 +211,7 @@ def test_keys_that_another_fetched_are_used(transmitter: Transmitter) -> None:
             return lock.acquire(blocking=blocking)
 
     ours._lock = Between()  # type: ignore[assignment]
-    assert ours.find("one").kid == "one"
+    assert found_in(ours, "one").kid == "one"
     assert transmitter.asked == ["/keys"]
 
 
@@ -160,13 +229,13 @@ def test_nobody_waits_while_another_fetches(transmitter: Transmitter) -> None:
 
     def find() -> None:
         with pytest.raises(Away, match="answers 500"):
-            ours.find("one")
+            found_in(ours, "one")
 
     first = threading.Thread(target=find)
     first.start()
     assert begun.wait(5)
     with pytest.raises(Away, match="being fetched"):
-        ours.find("one")
+        found_in(ours, "one")
     go.set()
     first.join()
 
@@ -228,7 +297,7 @@ def test_what_is_no_key_set_is_no_answer(
     """Whatever the transmitter says: tokens wait, none is refused for it, and redirects lead nowhere."""
     transmitter.instead["/keys"] = answer
     with pytest.raises(Away):
-        keys(transmitter, found=False).find("one")
+        found_in(keys(transmitter, found=False), "one")
     assert transmitter.asked == ["/keys"]
 
 
@@ -248,7 +317,7 @@ def test_a_configuration_is_believed_for_its_own_issuer(transmitter: Transmitter
     whole = configuration.replace(b"%s", transmitter.issuer.encode())
     transmitter.instead["/.well-known/ssf-configuration"] = text(whole)
     with pytest.raises(Away):
-        keys(transmitter).find("one")
+        found_in(keys(transmitter), "one")
     assert transmitter.asked == ["/.well-known/ssf-configuration"]
 
 
@@ -260,7 +329,7 @@ def test_a_configuration_from_elsewhere_points_to_nothing_of_this_machine(
         pointing = f'{{"issuer": "{other.issuer}", "jwks_uri": "{transmitter.issuer}/keys"}}'
         other.instead["/.well-known/ssf-configuration"] = text(pointing.encode())
         with pytest.raises(Away, match="not at https"):
-            Keys(stream(other.issuer), Web(authority)).find("one")
+            found_in(Keys(stream(other.issuer), Web(authority)), "one")
     assert transmitter.asked == []
 
 
@@ -268,7 +337,7 @@ def test_a_configuration_says_what_is_critical(transmitter: Transmitter) -> None
     """Members of subjects that must be understood, besides those of the file."""
     transmitter.critical = ["tenant"]
     ours = keys(transmitter)
-    ours.find("one")
+    found_in(ours, "one")
     assert ours.critical == {"tenant"}
 
 
@@ -405,8 +474,8 @@ def test_a_transmitter_shows_who_it_is(tmp_path: Path, host: str, trusted: bool,
     with trusted_transmitter(tmp_path, host) as (transmitter, authority):
         ours = Keys(stream(transmitter.issuer), Web(authority if trusted else ""))
         if not why:
-            assert ours.find("one").kid == "one"
+            assert found_in(ours, "one").kid == "one"
             return
         with pytest.raises(Away, match=why):
-            ours.find("one")
+            found_in(ours, "one")
         assert transmitter.asked == []

@@ -36,6 +36,7 @@ streams:
       endpoint: https://idp.example.com/poll
       token_file: stream.token
       interval: 30s
+    events_a_minute: 60
 """
 
 
@@ -69,6 +70,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert idp.subject == SubjectRule("email", "owner", ("https://idp.example.com",))
     assert idp.delivery == Poll("https://idp.example.com/poll", str(tmp_path / "stream.token"), 30)
     assert (idp.jwks_uri, idp.tenant, idp.critical) == ("", "", ())
+    assert (okta.most, idp.most) == (600, 60)
 
 
 def test_a_poll_may_be_given_tokens(tmp_path: Path) -> None:
@@ -145,6 +147,11 @@ WRONG: dict[str, tuple[str, int, str]] = {
     ),
     "a long interval": (without("interval: 30s", "interval: 2h"), 23, "interval must lie between 1 and 600"),
     "no interval": (without("interval: 30s", "interval: 30"), 23, "interval must be text, not a number"),
+    "no events at all": (
+        without("events_a_minute: 60", "events_a_minute: 0"),
+        24,
+        "events_a_minute must lie between 1 and 60000",
+    ),
     "a name": (without("  okta:", "  Okta:"), 2, "the name of a stream 'Okta' is not letters in lower case"),
     "twice": (without("  idp:", "  okta:"), 15, "'okta' is given twice"),
 }

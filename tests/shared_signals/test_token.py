@@ -5,20 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc.jwk import Key
 from msgspec.structs import replace
 
 from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.keys import usable
 from riskd.shared_signals.meaning import meaning
 from riskd.shared_signals.stream import Refused, SubjectRule
-from riskd.shared_signals.token import TOKEN_BYTES, verify
+from riskd.shared_signals.token import TOKEN_BYTES, Find, verify
 from tests.shared_signals.transmitter import AUDIENCE, CAEP, HIGH, RISC, PrivateKey, jwk, rsa_key, sign, stream
 from tests.shared_signals.transmitter import claims as claims_of
 
@@ -29,11 +27,11 @@ P256, ED = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.ge
 P384 = ec.generate_private_key(ec.SECP384R1())
 
 
-def known(key: PrivateKey, **more: object) -> Callable[[str], Key]:
+def known(key: PrivateKey, **more: object) -> Find:
     """Of a transmitter that has one key, whatever id is asked for."""
     found = usable(jwk(key, "one", **more))
     assert found is not None
-    return lambda _: found
+    return lambda *_: [found]
 
 
 RSA = known(rsa_key())
@@ -46,7 +44,7 @@ def claims(
     return claims_of(issuer, event, content, **{"iat": int(NOW), **more})
 
 
-def refusal(token: str, find: Callable[[str], Key] = RSA) -> str:
+def refusal(token: str, find: Find = RSA) -> str:
     """The code by which a token is refused."""
     with pytest.raises(Refused) as refused:
         verify(token, STREAM, find, NOW)
@@ -220,9 +218,16 @@ def test_a_wrong_token_is_refused(token: str, err: str) -> None:
 @pytest.mark.parametrize(
     "key", [known(P256), known(ED), known(rsa_key(), alg="PS256")], ids=["EC", "OKP", "RSA for PS256"]
 )
-def test_a_key_is_used_for_what_it_is(key: Callable[[str], Key]) -> None:
+def test_a_key_is_used_for_what_it_is(key: Find) -> None:
     """A key of another kind, or of another algorithm, verifies nothing."""
     assert refusal(sign(claims(ISSUER)), key) == "invalid_key"
+
+
+@pytest.mark.parametrize("wrong", ["iat in the future", "toe in the future", "an event of the future"])
+def test_whose_clock_may_be_to_blame_is_told(wrong: str) -> None:
+    """A token of now is of the future to a machine whose clock is behind."""
+    with pytest.raises(Refused, match="clock is more than five minutes ahead of this machine's"):
+        verify(WRONG[wrong][0], STREAM, RSA, NOW)
 
 
 def test_a_refusal_quotes_nothing() -> None:

@@ -21,6 +21,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.adapters.decision_log.files import SUFFIX, finished, segment_files, stamp
+from riskd.background import surviving
 from riskd.clock import Clock
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.files import DRAFT
@@ -188,12 +189,14 @@ class FileDecisionLog:
     def _keep(self) -> None:
         prune_at = 0.0
         while not self._stop.is_set():
-            if time.monotonic() >= prune_at:
-                self._prune()
-                prune_at = time.monotonic() + PRUNE_SECONDS
+            with surviving("decision-log"):
+                if time.monotonic() >= prune_at:
+                    prune_at = time.monotonic() + PRUNE_SECONDS
+                    self._prune()
             self._stop.wait(SYNC_SECONDS)
-            if self._sync():
-                prune_at = 0.0
+            with surviving("decision-log"):
+                if self._sync():
+                    prune_at = 0.0
 
     def _sync(self) -> bool:
         """Sync what was written, and finish a segment that is old or was deleted; True when one was finished."""

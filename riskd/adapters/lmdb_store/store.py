@@ -27,6 +27,7 @@ from riskd.adapters.lmdb_store.file import (
 )
 from riskd.adapters.lmdb_store.layout import Transaction, apply, begins, inside, outside
 from riskd.adapters.lmdb_store.turn import Turn
+from riskd.background import surviving
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
@@ -357,7 +358,8 @@ class LmdbStore:
 
     def _keep_durable(self) -> None:
         while not self._closing.wait(self._sync_seconds):
-            self._sync()
+            with surviving("lmdb-sync"):
+                self._sync()
 
     def _sync(self) -> None:
         """Make what was written durable. A file that is no longer the one at the path is let go."""
@@ -372,15 +374,13 @@ class LmdbStore:
                 self._env.sync(True)
             self._fault = None
         except lmdb.Error as error:
-            self._dirty = True
-            self._fault = Unavailable([problem(self._path, error)])
+            self._dirty, self._fault = True, Unavailable([problem(self._path, error)])
 
     def _gone(self) -> bool:
-        try:
+        with suppress(OSError):
             found = (self._path / DATA).stat()
-        except OSError:
-            return True
-        return (found.st_dev, found.st_ino) != self._file
+            return (found.st_dev, found.st_ino) != self._file
+        return True
 
     def _reopen(self) -> None:
         """What lies at the path now, in the place of what was there; until it can be opened, nothing is written."""

@@ -9,7 +9,7 @@ from typing import Final
 import yaml
 from msgspec import Struct
 
-from riskd.adapters.policy_file.document import LARGEST, MISTAKES, Document
+from riskd.adapters.policy_file.document import MISTAKES, Document
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, Attempt, Federation, Network, Session
 from riskd.core.context import SOURCES, WHYS, Agent, Context, Missing, Place, Route
 from riskd.core.errors import InvalidPolicy
@@ -75,20 +75,10 @@ def load_cases(path: Path, policy_of: Callable[[str], Policy]) -> tuple[Policy, 
 
     Raises InvalidPolicy with every mistake: file, line, column, what, remedy; and whatever `policy_of` raises.
     """
-    wording = {**MISTAKES, **CASE_MISTAKES}
-    document = Document(str(path), "", wording)
-    try:
-        with path.open("rb") as file:
-            document = Document(str(path), file.read(LARGEST + 1).decode("utf-8"), wording)
-        reader = _CaseReader(document, str(path), policy_of)
-        found = reader.cases()
-    except OSError as error:
-        document.note("unreadable", 0, 0, why=error.strerror or str(error))
-    except UnicodeDecodeError as error:
-        document.note("unreadable", 0, 0, why=f"byte {error.start} is not UTF-8")
-    else:
-        if found is not None:
-            return found
+    document = Document.of(path, {**MISTAKES, **CASE_MISTAKES})
+    found = _CaseReader(document, str(path), policy_of).cases()
+    if found is not None:
+        return found
     raise InvalidPolicy(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
 
 

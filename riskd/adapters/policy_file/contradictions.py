@@ -29,7 +29,7 @@ _TEXT: Final = re.compile(r'"(?:\\.|[^"\\])*"' + r"|'(?:\\.|[^'\\])*'")
 _COMPARISON: Final = re.compile(
     r"(?<![\w.])(?P<name>[a-z]\w*)\s*(?P<sign>==|!=|<=|>=|<|>)\s*(?P<number>-?\d+\.\d*(?:[eE][-+]?\d+)?)(?=\s*(?:$|[)&|]))"
 )
-_LISTS: Final = re.compile(rf"(?<![\w.]){re.escape(LISTS)}(\w+)")
+_LISTS: Final = re.compile(rf"(?<!\w){LISTS[:-1]}\s*\.\s*(\w+)")
 
 
 class Comparison(Struct, frozen=True):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import yaml
@@ -124,16 +125,35 @@ class Document:
     def __init__(self, where: str, text: str, wording: Mapping[str, str] = MISTAKES) -> None:
         self.problems: list[Problem] = []
         self.where = where
-        self._text = text
+        self.source = text
         self._wording = wording
 
+    @classmethod
+    def of(cls, path: Path, wording: Mapping[str, str] = MISTAKES) -> Document:
+        """The text of a file. With a problem it is empty: nothing is read of half a file."""
+        document = cls(str(path), "", wording)
+        try:
+            with path.open("rb") as file:
+                content = file.read(LARGEST + 1)
+            if len(content) > LARGEST:
+                document.note("too_large", 0, 0, limit=LARGEST)
+            else:
+                document.source = content.decode("utf-8")
+        except OSError as error:
+            document.note("unreadable", 0, 0, why=error.strerror or str(error))
+        except UnicodeDecodeError as error:
+            document.note("unreadable", 0, 0, why=f"byte {error.start} is not UTF-8")
+        return document
+
     def root(self) -> yaml.Node | None:
-        """The top node; None when the text is not YAML, or empty."""
-        if len(self._text) > LARGEST:
+        """The top node; None when the text is not YAML, or empty, or there was a problem before."""
+        if self.problems:
+            return None
+        if len(self.source.encode("utf-8", "surrogatepass")) > LARGEST:
             self.note("too_large", 0, 0, limit=LARGEST)
             return None
         try:
-            node = _Loader(self._text).get_single_node()
+            node = _Loader(self.source).get_single_node()
         except yaml.reader.ReaderError as error:
             self.note("syntax", *self._place(error.position), why=error.reason)
             return None
@@ -278,7 +298,7 @@ class Document:
         before = "".join(lines[: line - 1]) + lines[min(line, len(lines)) - 1][: column - 1]
         visible = sum(not character.isspace() for character in before)
         last = node.start_mark.index
-        for at in _visible(self._text, node):
+        for at in _visible(self.source, node):
             if visible == 0:
                 return self._place(at)
             visible -= 1
@@ -286,8 +306,8 @@ class Document:
         return self._place(last + 1)
 
     def _place(self, index: int) -> tuple[int, int]:
-        start = self._text.rfind("\n", 0, index) + 1
-        return self._text.count("\n", 0, index) + 1, index - start + 1
+        start = self.source.rfind("\n", 0, index) + 1
+        return self.source.count("\n", 0, index) + 1, index - start + 1
 
     def _wrong_type(self, node: yaml.Node, what: str, expected: str, remedy: str = "") -> None:
         self.wrong(node, "wrong_type", remedy, what=what, expected=expected, found=_kind(node))

@@ -84,15 +84,15 @@ class ListReader:
         try:
             with path.open("rb") as file:
                 content = file.read(LARGEST + 1)
+            if len(content) > LARGEST:
+                document.wrong(node, "list_unreadable", file=name, why=f"more than {LARGEST} bytes")
+                return None
             text = content.decode("utf-8")
         except OSError as error:
             document.wrong(node, "list_unreadable", file=name, why=error.strerror or str(error))
             return None
         except UnicodeDecodeError as error:
             document.wrong(node, "list_unreadable", file=name, why=f"byte {error.start} is not UTF-8")
-            return None
-        if len(content) > LARGEST:
-            document.wrong(node, "list_unreadable", file=name, why=f"more than {LARGEST} bytes")
             return None
         self.digest.update(content)
         found = self._built(kind, _lines(text, str(path)))

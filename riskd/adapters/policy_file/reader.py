@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.policy_file.contradictions import lists_in
-from riskd.adapters.policy_file.document import LARGEST, Document, span
+from riskd.adapters.policy_file.document import Document, span
 from riskd.adapters.policy_file.issuers import ISSUER_KEYS, read_issuers
 from riskd.adapters.policy_file.lists import ListReader
 from riskd.adapters.policy_file.rules import RULE_KEYS, RuleReader
@@ -54,16 +54,10 @@ def load_policy(path: Path, compiler: Compiler, *, now: float | None = None) -> 
 
     Raises InvalidPolicy with every mistake: file, line, column, what, remedy.
     """
-    document = Document(str(path), "")
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        return read_policy(str(path), content.decode("utf-8"), compiler, now=now)
-    except OSError as error:
-        document.note("unreadable", 0, 0, why=error.strerror or str(error))
-    except UnicodeDecodeError as error:
-        document.note("unreadable", 0, 0, why=f"byte {error.start} is not UTF-8")
-    raise InvalidPolicy(document.problems)
+    document = Document.of(path)
+    if document.problems:
+        raise InvalidPolicy(document.problems)
+    return read_policy(str(path), document.source, compiler, now=now)
 
 
 def read_policy(where: str, text: str, compiler: Compiler, *, now: float | None = None) -> Policy:

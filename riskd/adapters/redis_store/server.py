@@ -12,6 +12,7 @@ from typing import Final
 import hiredis
 
 from riskd.adapters.redis_store.link import Address, Link
+from riskd.background import surviving
 from riskd.core.errors import Problem, Unavailable
 
 SILENCES: Final = 3
@@ -21,6 +22,7 @@ HURRY: Final = 0.02
 PAUSE: Final = 0.1
 """Seconds between the first two tries to reach a server that is down; doubled up to `PAUSE_MOST`."""
 PAUSE_MOST: Final = 2.0
+UNFORESEEN: Final = Problem("redis", "riskd met what nobody foresaw", "see the event work_failed in its log")
 
 
 class Server:
@@ -158,13 +160,15 @@ class Server:
 
     def _tried(self) -> bool:
         """Try once to connect; whether this thread is done: it has, or another goes on trying, or all is over."""
-        problem = link = None
-        try:
-            link = self._connect(self.address)
-        except Unavailable as error:
-            problem = error.problems[0]
-        except (OSError, hiredis.HiredisError) as error:
-            problem = trouble(self.address, error)
+        problem: Problem = UNFORESEEN
+        link: Link | None = None
+        with surviving("redis"):
+            try:
+                link = self._connect(self.address)
+            except Unavailable as error:
+                problem = error.problems[0]
+            except (OSError, hiredis.HiredisError) as error:
+                problem = trouble(self.address, error)
         with self._changed:
             over = self._closed.is_set()
             if link is not None and not over:
@@ -172,7 +176,7 @@ class Server:
                 self._silences = 0
             elif link is not None:
                 link.close()
-            self._fault = problem
+            self._fault = None if link is not None else problem
             done = link is not None or over or self._opening > 1
             if done:
                 self._opening -= 1

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from riskd.adapters.redis_store.greeting import LOAD, Access, connect, refusal
 from riskd.adapters.redis_store.link import Address, Link, Reply, pack
-from riskd.adapters.redis_store.server import HURRY, PAUSE, PAUSE_MOST, SILENCES, Server, late
+from riskd.adapters.redis_store.server import HURRY, PAUSE, PAUSE_MOST, SILENCES, UNFORESEEN, Server, late
+from riskd.background import surviving
 from riskd.core.errors import Problem, Unavailable
 
 REDIRECTIONS: Final = 8
@@ -232,7 +233,9 @@ class Servers:
     def _keep_looking(self) -> None:
         pause = PAUSE
         while not self._closed.is_set():
-            fault = self._found()
+            fault: Problem | None = UNFORESEEN
+            with surviving("redis"):
+                fault = self._found()
             with self._known:
                 self._fault = fault
                 self._known.notify_all()

@@ -1,4 +1,4 @@
-"""The client half of `riskd events receive`: tells a service what transmitters say."""
+"""The client half of `riskd events receive` and `check`: tells a service what transmitters say."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import grpc
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status.rpc_status import from_call
 
-from riskd._proto.riskd.v1 import risk_pb2_grpc
+from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd.cli.client.assess import event_request
 from riskd.core.attempt import SecurityEvent
 from riskd.core.errors import InvalidEvent
-from riskd.shared_signals.stream import CALLER, INVALID_REQUEST, RISKD, Away, Refused
+from riskd.shared_signals.stream import CALLER, INVALID_REQUEST, RISKD, Away, Refused, Stream
 
 RECONNECT: Final = (("grpc.max_reconnect_backoff_ms", 5000),)
 """Options of a channel that finds a service soon after it is back."""
@@ -40,6 +40,24 @@ def teller(
     return tell
 
 
+def asker(
+    channel: grpc.Channel, seconds: float, metadata: tuple[tuple[str, str], ...]
+) -> Callable[[Stream], str | None]:
+    """What asks whether the caller may tell events of a stream, and returns None if so, else why not. It tells an event
+    that says nothing: who may tell is told that, and nothing is recorded."""
+    stub = risk_pb2_grpc.RiskServiceStub(channel)
+
+    def ask(stream: Stream) -> str | None:
+        nothing = risk_pb2.RecordSecurityEventRequest(tenant=stream.tenant)
+        try:
+            stub.RecordSecurityEvent(nothing, timeout=seconds, metadata=metadata)
+        except grpc.RpcError as error:
+            return None if isinstance(found := _meant(error), Refused) else found.why
+        return None
+
+    return ask
+
+
 def _meant(error: grpc.RpcError) -> Away | Refused:
     """A status as the receiver takes it."""
     code = error.code()
@@ -47,7 +65,10 @@ def _meant(error: grpc.RpcError) -> Away | Refused:
         status, bad = from_call(error), BadRequest()
         for detail in status.details if status is not None else ():
             detail.Unpack(bad)
-        return _refused(violation.field for violation in bad.field_violations)
+        fields = [violation.field for violation in bad.field_violations]
+        if fields == ["event_time"]:  # which is never later than now, by the clock of this machine
+            return Away(RISKD, "its clock is more than five minutes behind this machine's")
+        return _refused(fields)
     if code in _CALLER:
         return Away(CALLER, f"riskd answers {code.name}: this caller may not tell it events (--token-file, --cert)")
     if code is grpc.StatusCode.UNIMPLEMENTED:

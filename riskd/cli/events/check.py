@@ -1,4 +1,4 @@
-"""`riskd events check`: whether a streams file is right, and whether its transmitters answer."""
+"""`riskd events check`: whether a streams file is right, its transmitters answer, and the caller may tell events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from riskd.cli.arguments import add_connection
 from riskd.cli.extras import require
 from riskd.cli.terminal import print_json, print_table
 from riskd.wording import quantity
@@ -27,11 +29,13 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "check",
         help=purpose,
         description=f"{purpose}. All mistakes of the file are told at once. A transmitter that is polled is asked for "
-        "no event, so none is taken.",
-        epilog="exit codes: 0 right, and all answer; 1 a transmitter does not answer as it should; 2 the file is "
-        "refused",
+        "no event, so none is taken. With --target, the service is asked whether this caller may tell it the events of "
+        "each stream; it is told none.",
+        epilog="exit codes: 0 right, and all answer; 1 a transmitter does not answer as it should, or the caller may "
+        "not tell the service; 2 the file is refused, or a flag",
     )
     add_streams(parser)
+    add_connection(parser, None, 5.0, printed=False, where="host and port of the service; without it, it is not asked")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=_run)
 
@@ -48,19 +52,38 @@ class Row(Struct, frozen=True):
     answers: bool
     keys: str
     delivery: str
+    caller: str | None = None
+    """Whether the service lets it tell; None where that was not asked."""
 
 
 def _run(args: argparse.Namespace) -> int:
     require("joserfc", WHY, extra="events")
     from riskd.shared_signals.streams_file import read_streams
 
-    rows = [_asked(stream) for stream in read_streams(Path(args.streams))]
+    streams = read_streams(Path(args.streams))
+    rows = [_asked(stream) for stream in streams] if args.target is None else _with_caller(args, streams)
     if args.json:
         print_json(rows)
     else:
-        cells = [(row.stream, "ok" if row.answers else "NO", row.keys, row.delivery) for row in rows]
-        print_table(("stream", "answers", "keys", "delivery"), cells)
+        head = ("stream", "answers", "keys", "delivery", "caller")
+        cells = [(row.stream, "ok" if row.answers else "NO", row.keys, row.delivery, row.caller or "") for row in rows]
+        width = len(head) if args.target else len(head) - 1
+        print_table(head[:width], [cell[:width] for cell in cells])
     return 0 if all(row.answers for row in rows) else SILENT
+
+
+def _with_caller(args: argparse.Namespace, streams: list[Stream]) -> list[Row]:
+    """Raises InvalidSettings."""
+    from riskd.cli.client import connection, events
+
+    shown = connection.bearer(args)
+    with connection.connect(args) as channel:
+        ask = events.asker(channel, args.timeout, shown)
+        found = [(_asked(stream), ask(stream)) for stream in streams]
+    return [
+        replace(row, answers=row.answers and why is None, caller="may tell" if why is None else why)
+        for row, why in found
+    ]
 
 
 def _asked(stream: Stream) -> Row:

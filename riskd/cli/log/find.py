@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli.arguments import add_log, whole_number
-from riskd.cli.log.events import particulars
+from riskd.cli.log.events import particulars, told_by
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, progress, when
 from riskd.core.attempt import DOMAINS
@@ -104,7 +104,7 @@ def _print_assessments(found: list[Listed]) -> None:
 def _print_events(found: list[SecurityEventRecord]) -> None:
     print_table(
         ("happened", "event", "which", "told by"),
-        [(when(each.time), each.kind, particulars(each), each.issuer or "the caller") for each in found],
+        [(when(each.time), each.kind, particulars(each), told_by(each)) for each in found],
     )
 
 

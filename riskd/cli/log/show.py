@@ -8,13 +8,14 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import add_log, log_of
-from riskd.cli.log.events import particulars
-from riskd.cli.settings import add_arguments
+from riskd.cli.log.events import particulars, told_by
+from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import aligned, print_json, print_table, progress, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from riskd.core.pseudonym import Pseudonyms
     from riskd.core.record import AssessmentRecord, Authentication
     from riskd.offline.on_record import OnRecord
 
@@ -31,7 +32,8 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="tell what was decided of one attempt, why, and what came of it",
         description="Tell all that the decision log says of one assessment: what was required and why, what was "
         "missing, which features moved the score, what other parties had told of the account, what a release in shadow "
-        "would have required, and the outcomes. It reads the whole log, a gigabyte in a few seconds.",
+        "would have required, and the outcomes. It reads the whole log, a gigabyte in a few seconds. What others had "
+        "told before the pepper was rotated is found where the settings lead to the service's pepper.",
         epilog="exit codes: 0 told; 1 the log has nothing of it; 2 refused: no such id, the settings, or a directory "
         "that cannot be read",
     )
@@ -53,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
         remedy = "give the assessment_id of an answer: 32 hexadecimal digits in lower case"
         raise InvalidSettings([Problem("ID", f"{args.id!r:.80} is no assessment id", remedy)])
     with progress() as begin:
-        found = on_record(Path(log), args.id, begin)
+        found = on_record(Path(log), args.id, begin, _pseudonyms(args))
     if args.json:
         print_json(found)
     elif found is None:
@@ -62,6 +64,25 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _print(found, log)
     return 0 if found else UNKNOWN
+
+
+def _pseudonyms(args: argparse.Namespace) -> Pseudonyms | None:
+    """Those of the service, where its pepper is there. A log that was named may be a copy: it is shown without."""
+    from riskd.config import obtain_peppers, pepper_file
+    from riskd.core.errors import InvalidSettings
+    from riskd.core.pseudonym import Pseudonyms
+
+    try:
+        settings = given(args).settings
+        path = pepper_file(settings)
+        if path is not None and not path.exists():
+            return None
+        first, *layers = obtain_peppers(settings)
+    except InvalidSettings:
+        if args.log:
+            return None
+        raise
+    return Pseudonyms(first, layers)
 
 
 def _print(found: OnRecord, log: str) -> None:
@@ -81,7 +102,7 @@ def _print(found: OnRecord, log: str) -> None:
             print(f"\nWhat each feature moved was not recorded. Where its model is:\n  {explain}")
     _table(
         ("told before", "event", "which", "told by"),
-        [(when(each.time), each.kind, particulars(each), each.issuer or "the caller") for each in found.events],
+        [(when(each.time), each.kind, particulars(each), told_by(each)) for each in found.events],
     )
     _table(
         ("in shadow", "model", "required", "score", "rules"),

@@ -50,6 +50,10 @@ class Guard:
             _LOG.info("administration", extra={"fields": {"caller": caller.name, "method": method}})
         return caller
 
+    def name(self, context: ServicerContext) -> str:
+        """Who calls. Raises UnknownCaller."""
+        return identify(self._callers, context).name
+
     def check(self, caller: Caller, tenants: tuple[str, ...], method: str) -> None:
         """Raises NotAllowed where one of the tenants is not theirs."""
         try:

@@ -42,7 +42,7 @@ def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, st
     """
     obtain_peppers(settings)
     with taken(settings) as port:
-        memory = MeterMemory(settings.server.workers)
+        memory = MeterMemory(settings.server.workers + 1)
         names = [f"worker-{index}" for index in range(settings.server.workers)]
         board = Board([*names, MONITOR])
         tasks = [
@@ -143,7 +143,9 @@ def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report
 
 
 def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board, report: Report) -> None:
+    from riskd.adapters.prometheus_meter import PrometheusMeter
     from riskd.adapters.prometheus_page import PrometheusPage
+    from riskd.background import counting
     from riskd.drift_watch import watching
     from riskd.rebuild.watch import rebuilding
     from riskd.server.processes.http import Endpoint, Server, failing, readings
@@ -151,6 +153,7 @@ def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board
     page = PrometheusPage(memory, version)
     workers = [name for name in board.names if name != MONITOR]
     with contextlib.ExitStack() as running:
+        running.enter_context(counting(PrometheusMeter(memory, settings.server.workers).failed))
         watch = running.enter_context(watching(settings))
         rebuild = running.enter_context(rebuilding(settings))
         endpoint = Endpoint(

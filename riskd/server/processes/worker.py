@@ -11,6 +11,7 @@ import grpc
 from msgspec import Struct
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.background import counting
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
@@ -43,7 +44,7 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
     """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
     meter, tracer = _metered(settings, memory, index)
     releases, geo = load(settings, meter, again=report.again)
-    with open_engine(settings, meter, index, releases, geo) as engine:
+    with counting(meter.failed), open_engine(settings, meter, index, releases, geo) as engine:
         guard = _guard(settings)
         tls = Tls(settings) if settings.server.tls_cert else None
         watched = _watched(settings, meter, guard, tls)

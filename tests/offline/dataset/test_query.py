@@ -124,7 +124,7 @@ def test_what_others_told_can_be_asked_for(asked: Asked, capsys: pytest.CaptureF
     """Beside the decisions of the subject that it was told of, under the same pseudonym."""
     told = [one for one in map(record.decode, asked.lines) if isinstance(one, SecurityEventRecord)]
     names = SecurityEventRecord.__struct_fields__
-    shown = [name for name in names if name not in ("keyed", "written")]
+    shown = [name for name in names if name not in ("keyed", "caller", "written")]
     sql = f"SELECT {', '.join(shown)} FROM events ORDER BY row"
     assert asked.query(sql, "--json") == 0
     assert said(capsys) == [{name: getattr(one, name) for name in shown} for one in told]
