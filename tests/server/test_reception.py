@@ -88,11 +88,12 @@ def test_calls_without_their_message_hold_up_nobody() -> None:
 
 
 def test_a_call_that_ends_without_a_message_is_told_so() -> None:
-    """UNIMPLEMENTED, as gRPC has it; the thread is free again."""
-    with serving() as (address, _), grpc.insecure_channel(address) as channel:
+    """UNIMPLEMENTED, as gRPC has it; but no thread of the pool waits to hear that there is none."""
+    with serving() as (address, pool), grpc.insecure_channel(address) as channel:
         peer = Peer(address)
         peer.socket.sendall(frame(HEADERS, END_HEADERS | END_STREAM, 1, CALL))
-        assert heard(peer.socket, b"requires exactly one request message")
+        assert heard(peer.socket, b"exactly one request message")
+        assert pool.given == 0
         assert echo(channel) == b"m"
         peer.close()
 

@@ -17,6 +17,7 @@ from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 
 _NO_FLAGS: Final = 0
+_EMPTY: Final = b"a call of this method has exactly one request message"
 _Given = ParamSpec("_Given")
 
 
@@ -62,8 +63,8 @@ class Reception(ThreadPoolExecutor):
 
 
 def once_received(pool: Pool) -> Callable[..., object]:
-    """Has a pool run each call once its message is here, or its caller has ended it without one. A call that was
-    cancelled before goes nowhere."""
+    """Has a pool run each call once its message is here. One that its caller ends without a message is answered as
+    gRPC does, which would have a thread wait for that; one that was cancelled before goes nowhere."""
     return partial(_when_received, pool)
 
 
@@ -93,11 +94,10 @@ def _when_received(pool: Pool, run: Callable[..., object], *args: object) -> Non
         done = received(completed)
         with state.condition:
             message, state.request = state.request, None
-            active = _server._is_rpc_state_active(state)
+            if message is None and _server._is_rpc_state_active(state):
+                _server._abort(state, event.call, cygrpc.StatusCode.unimplemented, _EMPTY)
         if message is not None:
             pool.submit(run, finish, event, state, behaviour, unless_gone, deserializer, serializer)
-        elif active:  # which gRPC answers with an error, at once
-            pool.submit(run, *args)
         return done
 
     with state.condition:
