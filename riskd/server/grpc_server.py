@@ -188,7 +188,8 @@ def _risk_service(
     batch = rpc(names["BatchAssess"], risk_pb2.BatchAssessRequest, servicer.batch_assess, max_bytes=several)
     name = names["StreamAssess"]
     stream = streaming(name, servicer.assess_aside, streams, meter, one, guard=guard, tracer=tracer)
-    brisk = Limits(calls=options.max_concurrent_rpcs, burst_s=options.queue_s, standing_s=options.standing_queue_s)
+    most = options.max_concurrent_rpcs
+    brisk = Limits(calls=most, burst_s=options.queue_s, standing_s=options.standing_queue_s)
     patient = replace(brisk, standing_s=options.queue_s)
     # The order of the lanes is the order of the turns: somebody waits for a sign-in, nobody for what came of it, and
     # what others tell may come by the thousand.
@@ -196,10 +197,10 @@ def _risk_service(
     outcomes = turns.lane(names["RecordOutcome"], patient, meter)
     events = turns.lane(names["RecordSecurityEvent"], patient, meter)
     methods = {
-        "Assess": method(names["Assess"], sign_ins, assess, meter),
-        "RecordOutcome": method(names["RecordOutcome"], outcomes, record, meter),
-        "RecordSecurityEvent": method(names["RecordSecurityEvent"], events, told, meter),
-        "BatchAssess": _aside(names["BatchAssess"], batch, meter),
+        "Assess": method(names["Assess"], sign_ins, assess, meter, most),
+        "RecordOutcome": method(names["RecordOutcome"], outcomes, record, meter, most),
+        "RecordSecurityEvent": method(names["RecordSecurityEvent"], events, told, meter, most),
+        "BatchAssess": _aside(names["BatchAssess"], batch, meter, most),
         "StreamAssess": stream_method(name, streams, stream, meter),
     }
     return grpc.method_handlers_generic_handler(SERVICE, methods)
@@ -247,17 +248,17 @@ def release_service(
 def _administration(
     service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]], meter: RpcMeter
 ) -> Administration:
-    apart = {name: _aside(f"{service}/{name}", handler, meter) for name, handler in methods.items()}
+    apart = {name: _aside(f"{service}/{name}", handler, meter, ASIDE) for name, handler in methods.items()}
     return Administration(service, grpc.method_handlers_generic_handler(service, apart))
 
 
 def _aside(
-    name: str, handler: grpc.RpcMethodHandler[bytes, bytes], meter: RpcMeter
+    name: str, handler: grpc.RpcMethodHandler[bytes, bytes], meter: RpcMeter, most: int
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
     """On a thread of its own: a batch takes up to 0.2 s, an erasure longer, and sign-ins do not wait behind them."""
     handlers = Handlers(1, name.rpartition("/")[2], held_up_s=ASIDE_SECONDS)
     limits = Limits(calls=ASIDE, burst_s=ASIDE_SECONDS, standing_s=ASIDE_SECONDS)
-    return method(name, handlers.lane(name, limits, meter), handler, meter)
+    return method(name, handlers.lane(name, limits, meter), handler, meter, most)
 
 
 def _add_reflection(server: grpc.Server, services: tuple[str, ...]) -> None:

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
+from google.rpc.status_pb2 import Status
+from grpc_status.rpc_status import to_status
 
 from riskd.server.calls.admission import By
-from riskd.server.calls.reception import Reception, once_received
+from riskd.server.calls.reception import Arrivals, Reception
 from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Peer, frame, literal
 
 METHOD = "/laws/Echo"
@@ -28,6 +30,8 @@ CALL = b"".join(
         (b"content-type", b"application/grpc"),
     )
 )
+MOST = 64
+"""Calls whose message is not here, at a time."""
 MESSAGE = b"\0" + struct.pack(">I", 5) + b"hello"
 
 
@@ -47,8 +51,9 @@ class Counted(ThreadPoolExecutor):
 def serving() -> Iterator[tuple[str, Counted]]:
     """A server with one method that gives back what it gets, and with one thread for it."""
     pool = Counted()
+    arrivals = Arrivals(pool, MOST, lambda: to_status(Status(code=8, message="too many")))
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-        By(Reception(once_received(pool)), lambda request, _: request)
+        By(Reception(arrivals.take), lambda request, _: request)
     )
     server = grpc.server(ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("laws", {"Echo": handler})])
@@ -95,6 +100,22 @@ def test_a_call_that_ends_without_a_message_is_told_so() -> None:
         assert heard(peer.socket, b"exactly one request message")
         assert pool.given == 0
         assert echo(channel) == b"m"
+        peer.close()
+
+
+def test_of_more_half_calls_than_may_be_the_oldest_is_refused() -> None:
+    """Those of whom less is known that they are slow wait on, and whole calls are answered beside them."""
+    with serving() as (address, pool), grpc.insecure_channel(address) as channel:
+        peer = Peer(address)
+        for stream in range(1, 2 * MOST + 3, 2):
+            peer.socket.sendall(frame(HEADERS, END_HEADERS, stream, CALL))
+        assert heard(peer.socket, b"too many")
+        assert echo(channel) == b"m"
+        peer.socket.sendall(frame(DATA, END_STREAM, 2 * MOST + 1, MESSAGE))
+        assert heard(peer.socket, b"hello")
+        peer.socket.sendall(frame(DATA, END_STREAM, 1, MESSAGE))
+        assert [echo(channel) for _ in range(3)] == [b"m"] * 3
+        assert pool.given == 5
         peer.close()
 
 

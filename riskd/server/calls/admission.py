@@ -13,7 +13,7 @@ from riskd.core.errors import Problem
 from riskd.server.calls.boundary import STREAM, UNARY, RpcMeter
 from riskd.server.calls.handlers import FULL, Lane
 from riskd.server.calls.inbox import Inbox
-from riskd.server.calls.reception import Reception, once_received
+from riskd.server.calls.reception import Arrivals, Reception
 from riskd.server.calls.streams import Streams
 from riskd.server.faults import Overloaded
 from riskd.server.status import status
@@ -45,11 +45,13 @@ class Admission(Protocol):
         ...
 
 
-def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter) -> Handler:
-    """A method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane, or are refused."""
+def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter, most: int) -> Handler:
+    """A method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane, or are refused. Of so many at most a part
+    may be here without the rest."""
     assert handler.unary_unary is not None
-    reception = Reception(once_received(lane), _refusal(name, UNARY, lane, meter))
-    return grpc.unary_unary_rpc_method_handler(By(reception, handler.unary_unary))
+    refusal = _refusal(name, UNARY, meter)
+    arrivals = Arrivals(lane, most, refusal)
+    return grpc.unary_unary_rpc_method_handler(By(_admitted(lane, arrivals.take, refusal), handler.unary_unary))
 
 
 def stream_method(
@@ -59,18 +61,20 @@ def stream_method(
     meter: RpcMeter,
 ) -> Handler:
     """A method whose calls are streams both ways, or are refused."""
-    reception = Reception(streams.submit, _refusal(name, STREAM, streams, meter))
+    reception = _admitted(streams, streams.submit, _refusal(name, STREAM, meter))
     return grpc.stream_stream_rpc_method_handler(By(reception, behaviour))
 
 
-def _refusal(name: str, kind: str, admission: Admission, meter: RpcMeter) -> Callable[[], grpc.Status | None]:
-    """RESOURCE_EXHAUSTED with RetryInfo for each call that is not admitted, as cheaply as it goes: what refuses must
-    keep up with what comes."""
+def _admitted(admission: Admission, take: Callable[..., object], refusal: Callable[[], grpc.Status]) -> Reception:
+    return Reception(take, lambda: None if admission.admits() else refusal())
+
+
+def _refusal(name: str, kind: str, meter: RpcMeter) -> Callable[[], grpc.Status]:
+    """RESOURCE_EXHAUSTED with RetryInfo for a call that is not admitted, as cheaply as it goes: what refuses must keep
+    up with what comes."""
     told: grpc.Status = to_status(status(Overloaded([_PROBLEM])))
 
-    def refusal() -> grpc.Status | None:
-        if admission.admits():
-            return None
+    def refusal() -> grpc.Status:
         meter.started(name, kind)
         meter.refused(name, FULL)
         meter.handled(name, kind, told.code.name, 0.0)

@@ -7,9 +7,9 @@ does as `grpc._server` does, in the thread in which it would have heard of the m
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any, Final, ParamSpec, Protocol
 
 import grpc
@@ -58,49 +58,66 @@ class Reception(ThreadPoolExecutor):
         if refused is None:
             self._take(fn, *args)
         else:
-            _refuse(refused, *args)
+            _refuse(refused, *args[1:3])
         return _OVER
 
 
-def once_received(pool: Pool) -> Callable[..., object]:
-    """Has a pool run each call once its message is here. One that its caller ends without a message is answered as
-    gRPC does, which would have a thread wait for that; one that was cancelled before goes nowhere."""
-    return partial(_when_received, pool)
+class Arrivals:
+    """Calls whose message is not here yet. For gRPC's thread.
+
+    What has come of a message lies in memory until it is whole or its connection is closed, and it is read before
+    anybody is asked for a token. So they are bounded: one more takes the place of the oldest. A message comes with its
+    call, or a moment later; who is slow in sending is refused before those who are not.
+    """
+
+    def __init__(self, pool: Pool, most: int, refusal: Callable[[], grpc.Status]) -> None:
+        """`pool` runs each call once its message is here. Of more than `most` the oldest is refused with the status
+        that `refusal` gives. One that its caller ends without a message is answered as gRPC does, which would have a
+        thread wait for that; one that was cancelled before goes nowhere."""
+        self._pool = pool
+        self._most = most
+        self._refusal = refusal
+        self._begun: OrderedDict[_server._RPCState, cygrpc.BaseEvent] = OrderedDict()
+
+    def take(self, run: Callable[..., object], *args: object) -> None:
+        """Take a call as `grpc._server` submits it."""
+        finish, event, state, behaviour, _, deserializer, serializer = args
+        assert isinstance(event, cygrpc.BaseEvent)
+        assert isinstance(state, _server._RPCState)
+        assert deserializer is None
+        received = _server._receive_message(state, event.call, None)
+
+        def unless_gone() -> bytes | None:
+            with state.condition:
+                return message if _server._is_rpc_state_active(state) else None
+
+        message: bytes | None = None
+
+        def arrived(completed: object) -> object:
+            nonlocal message
+            done = received(completed)
+            self._begun.pop(state, None)
+            with state.condition:
+                message, state.request = state.request, None
+                if message is None and _server._is_rpc_state_active(state):
+                    _server._abort(state, event.call, cygrpc.StatusCode.unimplemented, _EMPTY)
+            if message is not None:
+                self._pool.submit(run, finish, event, state, behaviour, unless_gone, deserializer, serializer)
+            return done
+
+        with state.condition:
+            if _server._is_rpc_state_active(state):
+                event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), arrived)
+                state.due.add(_server._RECEIVE_MESSAGE_TOKEN)  # type: ignore[arg-type, call-arg]  # a wrong stub
+                self._begun[state] = event
+        if len(self._begun) > self._most:
+            oldest, begun = self._begun.popitem(last=False)
+            _refuse(self._refusal(), begun, oldest)
 
 
-def _refuse(told: grpc.Status, *args: object) -> None:
-    _, event, state, *_ = args
+def _refuse(told: grpc.Status, event: object, state: object) -> None:
     assert isinstance(event, cygrpc.BaseEvent)
     assert isinstance(state, _server._RPCState)
-    state.code, state.trailing_metadata = told.code, told.trailing_metadata
-    _server._abort(state, event.call, cygrpc.StatusCode.unknown, told.details.encode())
-
-
-def _when_received(pool: Pool, run: Callable[..., object], *args: object) -> None:
-    finish, event, state, behaviour, _, deserializer, serializer = args
-    assert isinstance(event, cygrpc.BaseEvent)
-    assert isinstance(state, _server._RPCState)
-    assert deserializer is None
-    received = _server._receive_message(state, event.call, None)
-
-    def unless_gone() -> bytes | None:
-        with state.condition:
-            return message if _server._is_rpc_state_active(state) else None
-
-    message: bytes | None = None
-
-    def arrived(completed: object) -> object:
-        nonlocal message
-        done = received(completed)
-        with state.condition:
-            message, state.request = state.request, None
-            if message is None and _server._is_rpc_state_active(state):
-                _server._abort(state, event.call, cygrpc.StatusCode.unimplemented, _EMPTY)
-        if message is not None:
-            pool.submit(run, finish, event, state, behaviour, unless_gone, deserializer, serializer)
-        return done
-
     with state.condition:
-        if _server._is_rpc_state_active(state):
-            event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), arrived)
-            state.due.add(_server._RECEIVE_MESSAGE_TOKEN)  # type: ignore[arg-type, call-arg]  # a wrong stub
+        state.code, state.trailing_metadata = told.code, told.trailing_metadata
+        _server._abort(state, event.call, cygrpc.StatusCode.unknown, told.details.encode())
