@@ -196,9 +196,9 @@ FAULTS: Final = {
 _TRANSPORT: Final = (
     (
         "RESOURCE_EXHAUSTED",
-        "The message is over `max_message_kb`; or so many calls come that not even refusals keep up with them.",
-        "Do what your flow does without an answer; retry later, with growing pauses.",
-        "As for `OVERLOADED`.",
+        "The message is over `max_message_kb`.",
+        "Do what your flow does without an answer; split batches.",
+        "Compare the caller's batches with `server.max_message_kb`.",
     ),
     (
         "DEADLINE_EXCEEDED",

@@ -7,20 +7,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
 from riskd.metrics import METHODS
-from riskd.server.calls import loop
-from riskd.server.calls.admission import By, method, stream_method
+from riskd.server.calls import health, loop
+from riskd.server.calls.admission import method, stream_method
 from riskd.server.calls.boundary import RpcMeter, Tracer, unary
 from riskd.server.calls.handlers import Handlers, Limits, Turns
+from riskd.server.calls.reflection import reflection_of
 from riskd.server.calls.streaming import streaming
 from riskd.server.calls.streams import Streams
 from riskd.server.identity.guard import Guard
@@ -37,15 +36,11 @@ ATTEMPT_BYTES: Final = 128 * 1024
 """Largest request about one attempt: with every field at its bound it has 73 KiB, usually 250 bytes."""
 HELD_UP: Final = 1.5
 """Times its timeout that a call may take before its handler counts as held up."""
-REFUSALS: Final = 4
-"""Times `max_concurrent_rpcs` that gRPC holds calls, those being refused among them; beyond it does so itself."""
 ASIDE: Final = 16
 """Calls of a batch or an administrative method that may wait for the one before, `ASIDE_SECONDS` each."""
 ASIDE_SECONDS: Final = 60.0
 WAY_SECONDS: Final = 0.02
 """Longest that each attempt of a batch waits for sign-ins and outcomes, so that it comes to its end, too."""
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -89,7 +84,7 @@ class Service(Struct, frozen=True):
     """A server, not yet started, its health, the port that it has bound, and the streams that will be open."""
 
     server: grpc.Server
-    health: health.HealthServicer
+    health: health.Health
     port: int
     streams: Streams
 
@@ -117,11 +112,7 @@ def build_server(
     call. Health and reflection, which tell nothing of anybody, are open to all. Raises RuntimeError when the address
     cannot be bound.
     """
-    server = grpc.server(
-        ThreadPoolExecutor(1, thread_name_prefix="probe"),
-        options=channel_arguments(options),
-        maximum_concurrent_rpcs=REFUSALS * options.max_concurrent_rpcs,
-    )
+    server = grpc.server(_nobody(), options=channel_arguments(options))
     held_up_s = HELD_UP * options.timeout_s
     turns = Turns() if options.threads == 1 else Handlers(options.threads, "rpc", held_up_s=held_up_s)
     if options.threads == 1:
@@ -129,11 +120,9 @@ def build_server(
     streams = Streams(options.max_streams, silent_s=options.stream_silent_s, age_s=options.stream_age_s)
     handler = _risk_service(engine, options, meter, turns, streams, guard=guard, tracer=tracer)
     server.add_generic_rpc_handlers([handler])
-    states = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(states, server)
-    server.add_generic_rpc_handlers([each.handler for each in beside])
-    _add_reflection(server, (SERVICE, *(each.service for each in beside)))
-    set_serving(states, False)
+    states = health.Health([SERVICE])
+    described = (SERVICE, *(each.service for each in beside), health.SERVICE)
+    server.add_generic_rpc_handlers([states.handler(), reflection_of(described), *(each.handler for each in beside)])
     if credentials is None:
         port = server.add_insecure_port(options.address)
     else:
@@ -146,9 +135,8 @@ def build_administrative_server(administration: Administration, path: Path) -> g
 
     Raises RuntimeError when the socket cannot be bound.
     """
-    server = grpc.server(ThreadPoolExecutor(1, thread_name_prefix="apart"), maximum_concurrent_rpcs=16)
-    server.add_generic_rpc_handlers([administration.handler])
-    _add_reflection(server, (administration.service,))
+    server = grpc.server(_nobody())
+    server.add_generic_rpc_handlers([administration.handler, reflection_of([administration.service])])
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mask = os.umask(0o177)
     try:
@@ -156,13 +144,6 @@ def build_administrative_server(administration: Administration, path: Path) -> g
     finally:
         os.umask(mask)
     return server
-
-
-def set_serving(states: health.HealthServicer, serving: bool) -> None:
-    """What health checks answer from now on, for the server as a whole and for RiskService."""
-    state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-    for service in ("", SERVICE):
-        states.set(service, state)
 
 
 def _risk_service(
@@ -261,13 +242,9 @@ def _aside(
     return method(name, handlers.lane(name, limits, meter), handler, meter, most)
 
 
-def _add_reflection(server: grpc.Server, services: tuple[str, ...]) -> None:
-    """On a thread of its own: a stream stays open as long as its client likes."""
-    servicer = reflection.ReflectionServicer((*services, health.SERVICE_NAME, reflection.SERVICE_NAME))
-    servicer.ServerReflectionInfo = By(
-        ThreadPoolExecutor(1, thread_name_prefix="reflection"), servicer.ServerReflectionInfo
-    )
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
+def _nobody() -> ThreadPoolExecutor:
+    """The pool that gRPC wants for methods without one. There are none: no thread of it is ever started."""
+    return ThreadPoolExecutor(1)
 
 
 def channel_arguments(options: Options) -> list[tuple[str, int]]:

@@ -70,6 +70,17 @@ class Peer:
                 pass
         self.socket.settimeout(0.5)
 
+    def hears(self, words: bytes) -> bool:
+        """Whether the server says this, sooner or later."""
+        self.socket.settimeout(10)
+        got = b""
+        while words not in got:
+            more = self.socket.recv(65_536)
+            if not more:
+                return False
+            got += more
+        return True
+
     def close(self) -> None:
         """Let go."""
         self.socket.close()

@@ -83,16 +83,15 @@ def test_a_thread_that_is_held_up_is_made_up_for() -> None:
 
 
 def test_an_event_that_waits_is_made_up_for() -> None:
-    """The end of a health stream waits in gRPC's thread for a lock that others hold until that thread has heard of
-    their messages: calls are answered meanwhile, and so those messages go out."""
+    """A health stream waits in gRPC's thread for a lock that somebody has: calls are answered meanwhile."""
     with served(HELD_UP) as running:
         with grpc.insecure_channel(f"127.0.0.1:{running.service.port}") as watching:
-            stream = health_pb2_grpc.HealthStub(watching).Watch(health_pb2.HealthCheckRequest(), timeout=10)
-            assert next(stream).status == health_pb2.HealthCheckResponse.NOT_SERVING
             with running.service.health._lock:
-                stream.cancel()
+                stream = health_pb2_grpc.HealthStub(watching).Watch(health_pb2.HealthCheckRequest(), timeout=10)
                 time.sleep(0.2)
                 assert sign_in(running, "other").result(5).assessment_id
+                assert not running.service.health._watchers
+            assert next(stream).status == health_pb2.HealthCheckResponse.NOT_SERVING
         ended("spare")
         assert sign_in(running, "other").result(5).assessment_id
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 import threading
 from collections.abc import Iterator
@@ -87,7 +86,7 @@ def test_calls_without_their_message_hold_up_nobody() -> None:
         assert [echo(channel) for _ in range(5)] == [b"m"] * 5
         assert pool.given == 5
         peer.socket.sendall(frame(DATA, END_STREAM, 1, MESSAGE))
-        assert heard(peer.socket, b"hello")
+        assert peer.hears(b"hello")
         assert pool.given == 6
         peer.close()
 
@@ -97,7 +96,7 @@ def test_a_call_that_ends_without_a_message_is_told_so() -> None:
     with serving() as (address, pool), grpc.insecure_channel(address) as channel:
         peer = Peer(address)
         peer.socket.sendall(frame(HEADERS, END_HEADERS | END_STREAM, 1, CALL))
-        assert heard(peer.socket, b"exactly one request message")
+        assert peer.hears(b"exactly one request message")
         assert pool.given == 0
         assert echo(channel) == b"m"
         peer.close()
@@ -109,10 +108,10 @@ def test_of_more_half_calls_than_may_be_the_oldest_is_refused() -> None:
         peer = Peer(address)
         for stream in range(1, 2 * MOST + 3, 2):
             peer.socket.sendall(frame(HEADERS, END_HEADERS, stream, CALL))
-        assert heard(peer.socket, b"too many")
+        assert peer.hears(b"too many")
         assert echo(channel) == b"m"
         peer.socket.sendall(frame(DATA, END_STREAM, 2 * MOST + 1, MESSAGE))
-        assert heard(peer.socket, b"hello")
+        assert peer.hears(b"hello")
         peer.socket.sendall(frame(DATA, END_STREAM, 1, MESSAGE))
         assert [echo(channel) for _ in range(3)] == [b"m"] * 3
         assert pool.given == 5
@@ -141,15 +140,3 @@ def test_a_stop_waits_for_nobody_who_sent_half_a_call() -> None:
         stopper = threading.Event()
         assert not stopper.wait(0.2)
     peer.close()
-
-
-def heard(one: socket.socket, words: bytes) -> bool:
-    """Whether the server says this, sooner or later."""
-    one.settimeout(10)
-    got = b""
-    while words not in got:
-        more = one.recv(65_536)
-        if not more:
-            return False
-        got += more
-    return True

@@ -25,7 +25,7 @@ from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.errors import InvalidAttempt, Problem
 from riskd.server import grpc_server
 from riskd.server.faults import DeadlinePassed
-from riskd.server.grpc_server import Options, set_serving
+from riskd.server.grpc_server import Options
 from riskd.server.servicer import BATCH, RiskServicer
 from tests.server.world import ASSESSMENT, FakeEngine, Running, served
 
@@ -317,7 +317,7 @@ def test_health_follows_what_it_is_told(running: Running) -> None:
     states = health_pb2.HealthCheckResponse
     for serving, expected in ((None, states.NOT_SERVING), (True, states.SERVING), (False, states.NOT_SERVING)):
         if serving is not None:
-            set_serving(running.service.health, serving)
+            running.service.health.tell(serving=serving)
         for service in ("", "riskd.v1.RiskService"):
             assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status == expected
 

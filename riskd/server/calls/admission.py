@@ -22,6 +22,8 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 _PROBLEM: Final = Problem("server", "too many calls wait", "retry after the time given, with growing pauses")
+TOO_MANY: Final[grpc.Status] = to_status(status(Overloaded([_PROBLEM])))
+"""What is told of a call that is refused as it arrives."""
 
 
 class By(Generic[Request, Response]):
@@ -51,7 +53,7 @@ def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter, most: int) 
     assert handler.unary_unary is not None
     refusal = _refusal(name, UNARY, meter)
     arrivals = Arrivals(lane, most, refusal)
-    return grpc.unary_unary_rpc_method_handler(By(_admitted(lane, arrivals.take, refusal), handler.unary_unary))
+    return grpc.unary_unary_rpc_method_handler(By(admitted(lane, arrivals.take, refusal), handler.unary_unary))
 
 
 def stream_method(
@@ -61,23 +63,23 @@ def stream_method(
     meter: RpcMeter,
 ) -> Handler:
     """A method whose calls are streams both ways, or are refused."""
-    reception = _admitted(streams, streams.submit, _refusal(name, STREAM, meter))
+    reception = admitted(streams, streams.submit, _refusal(name, STREAM, meter))
     return grpc.stream_stream_rpc_method_handler(By(reception, behaviour))
 
 
-def _admitted(admission: Admission, take: Callable[..., object], refusal: Callable[[], grpc.Status]) -> Reception:
+def admitted(admission: Admission, take: Callable[..., object], refusal: Callable[[], grpc.Status]) -> Reception:
+    """What gRPC takes for a pool: `take` gets the calls that are admitted."""
     return Reception(take, lambda: None if admission.admits() else refusal())
 
 
 def _refusal(name: str, kind: str, meter: RpcMeter) -> Callable[[], grpc.Status]:
     """RESOURCE_EXHAUSTED with RetryInfo for a call that is not admitted, as cheaply as it goes: what refuses must keep
     up with what comes."""
-    told: grpc.Status = to_status(status(Overloaded([_PROBLEM])))
 
     def refusal() -> grpc.Status:
         meter.started(name, kind)
         meter.refused(name, FULL)
-        meter.handled(name, kind, told.code.name, 0.0)
-        return told
+        meter.handled(name, kind, TOO_MANY.code.name, 0.0)
+        return TOO_MANY
 
     return refusal

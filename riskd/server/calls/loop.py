@@ -29,9 +29,7 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
     """The queue that gRPC's thread asks for the next event. While there is none, that thread runs the calls that wait.
 
     A thread in a call to a disk that does not answer cannot be called back, and nobody would hear of any call. While it
-    is held up, another stands in for it; `SPARES` at a time may. An event can hold it up, too: the health servicer
-    waits, under its lock, until a message has gone, of which this thread has to hear, while the end of another watcher
-    waits in this thread for the lock.
+    is held up, another stands in for it; `SPARES` at a time may. An event that waits for a lock can hold it up, too.
     """
 
     def __new__(cls, *_: object) -> Loop:

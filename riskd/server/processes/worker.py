@@ -24,7 +24,6 @@ from riskd.server.grpc_server import (
     build_administrative_server,
     build_server,
     release_service,
-    set_serving,
     subject_service,
 )
 from riskd.server.identity.callers import Callers
@@ -55,7 +54,7 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
         # A path has one listener: the first worker is it.
         apart = [_apart(each) for each in offered if each.serve == "socket" and not index]
         service.server.start()
-        set_serving(service.health, True)
+        service.health.tell(serving=True)
         # What was loaded lives as long as the process: collections need not walk it again.
         gc.collect()
         gc.freeze()
@@ -177,7 +176,7 @@ def _facts(settings: Settings, engine: Engine, service: Service) -> dict[str, st
 
 def _drain(settings: Settings, service: Service) -> None:
     """Say NOT_SERVING, give balancers time to notice, refuse new calls, finish those under way."""
-    set_serving(service.health, False)
+    service.health.tell(serving=False)
     time.sleep(settings.server.lame_duck_s)
     begun, grace_s = time.monotonic(), settings.server.grace_s
     service.streams.end(grace_s / 2)

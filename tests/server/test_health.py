@@ -1,0 +1,157 @@
+"""Whoever asks or watches is told whether it serves, and nobody who asks keeps another from hearing."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from msgspec.structs import replace
+
+from riskd._proto.riskd.v1 import risk_pb2
+from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, Peer, frame, literal
+from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
+
+States = health_pb2.HealthCheckResponse
+RISK = "riskd.v1.RiskService"
+NO_WINDOW = struct.pack(">HI", 4, 0)
+"""Settings of somebody to whom no message can be sent."""
+NOTHING = b"\0" + struct.pack(">I", 0)
+"""An empty message."""
+CROWD = 5
+"""Connections with as many calls as they may have."""
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with served(replace(ANYWHERE, timeout_s=0.1)) as running:
+        yield running
+
+
+def call(path: str) -> bytes:
+    """The headers of a call, its path below 127 bytes."""
+    return b"".join(
+        literal(name, value)
+        for name, value in (
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", path.encode()),
+            (b":authority", b"laws"),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+        )
+    )
+
+
+CHECK, WATCH, REFLECT = (
+    call(path)
+    for path in (
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    )
+)
+
+
+@contextmanager
+def crowd(running: Running, sent: bytes, settings: bytes = b"") -> Iterator[list[Peer]]:
+    """Connections that have sent something on each of a hundred streams; what is sent is of stream 1."""
+    peers = [Peer(f"127.0.0.1:{running.service.port}", settings) for _ in range(CROWD)]
+    try:
+        for peer in peers:
+            for stream in range(1, 201, 2):
+                peer.socket.sendall(sent.replace(struct.pack(">I", 1), struct.pack(">I", stream)))
+        yield peers
+    finally:
+        for peer in peers:
+            peer.close()
+
+
+def is_told(running: Running, state: int) -> None:
+    """Others are: of health at once, and of their sign-ins."""
+    with grpc.insecure_channel(f"127.0.0.1:{running.service.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        for service in ("", RISK):
+            asked = health_pb2.HealthCheckRequest(service=service)
+            assert health_pb2_grpc.HealthStub(channel).Check(asked, timeout=5).status == state
+    assert running.stub.Assess(risk_pb2.AssessRequest(subject="other"), timeout=5).assessment_id == ASSESSMENT.id
+
+
+def test_watchers_hear_of_each_change(running: Running) -> None:
+    """At once, the state in which they come included; of a service that there is not, that, and the stream stays."""
+    stub = health_pb2_grpc.HealthStub(running.channel)
+    streams = [stub.Watch(health_pb2.HealthCheckRequest(service=name), timeout=20) for name in ("", RISK, "", RISK)]
+    unknown = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=20)
+    assert next(unknown).status == States.SERVICE_UNKNOWN
+    for serving, expected in ((None, States.NOT_SERVING), (True, States.SERVING), (False, States.NOT_SERVING)):
+        if serving is not None:
+            running.service.health.tell(serving=serving)
+        assert [next(stream).status for stream in streams] == [expected] * 4
+    assert not any(stream.done() for stream in (*streams, unknown))
+
+
+def test_watchers_that_go_are_forgotten(running: Running) -> None:
+    """Of those that watch what there is not nothing is kept at all."""
+    stub = health_pb2_grpc.HealthStub(running.channel)
+    kept = running.service.health._watchers
+    streams = [stub.Watch(health_pb2.HealthCheckRequest(service=f"{RISK}{number or ''}")) for number in range(8)]
+    assert all(next(stream).status for stream in streams)
+    assert len(kept) == 1
+    for stream in streams:
+        stream.cancel()
+    is_told(running, States.NOT_SERVING)
+    for _ in range(100):
+        if not kept:
+            break
+        is_told(running, States.NOT_SERVING)
+    assert not kept
+
+
+def test_a_name_that_there_is_not_is_told_so(running: Running) -> None:
+    """NOT_FOUND; and what is no request at all, INVALID_ARGUMENT."""
+    raw: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/grpc.health.v1.Health/Check")
+    for message, code in ((b"\n\x06nobody", grpc.StatusCode.NOT_FOUND), (b"\n\xff", grpc.StatusCode.INVALID_ARGUMENT)):
+        with pytest.raises(grpc.RpcError) as told:
+            raw(message, timeout=5)
+        assert told.value.code() is code
+
+
+@pytest.mark.parametrize("method", [CHECK, WATCH, REFLECT], ids=["check", "watch", "reflection"])
+def test_half_probes_hold_up_nobody(running: Running, method: bytes) -> None:
+    """Neither other probes nor sign-ins, however many there are."""
+    with crowd(running, frame(HEADERS, END_HEADERS, 1, method)):
+        is_told(running, States.NOT_SERVING)
+
+
+def test_watchers_that_do_not_read_hold_up_nobody(running: Running) -> None:
+    """Neither others, nor whoever changes what is told, nor their own end. Once they read they hear what is so now."""
+    sent = frame(HEADERS, END_HEADERS, 1, WATCH) + frame(DATA, END_STREAM, 1, NOTHING)
+    with crowd(running, sent, NO_WINDOW) as peers:
+        is_told(running, States.NOT_SERVING)
+        running.service.health.tell(serving=True)
+        is_told(running, States.SERVING)
+        peers[0].socket.sendall(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 100)))
+        assert peers[0].hears(b"\0\0\0\0\2\x08\1")
+        for peer in peers:
+            peer.socket.sendall(frame(RST_STREAM, 0, 1, struct.pack(">I", 8)))
+        is_told(running, States.SERVING)
+
+
+def test_reflection_is_for_a_few_at_a_time(running: Running) -> None:
+    """One more is refused at once; when one ends, the next is answered."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    with crowd(running, frame(HEADERS, END_HEADERS, 1, REFLECT)):
+        with pytest.raises(grpc.RpcError) as told:
+            next(stub.ServerReflectionInfo(iter([asked]), timeout=5))
+        assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    named: set[str] = set()
+    for _ in range(100):
+        with suppress(grpc.RpcError):
+            (answer,) = stub.ServerReflectionInfo(iter([asked]), timeout=5)
+            named = {service.name for service in answer.list_services_response.service}
+            break
+    assert named == {RISK, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
