@@ -196,6 +196,19 @@ def test_single_servers_are_no_cluster(tmp_path: Path) -> None:
         store.close()
 
 
+def test_a_single_server_that_becomes_a_cluster_is_found_out(tmp_path: Path) -> None:
+    """Whoever asks for what has moved is told Unavailable, and soon the same store works with all of the nodes."""
+    with cluster(tmp_path / "nodes", masters=2) as nodes:
+        nodes[0].kill()
+        alone = RedisServer(tmp_path / "alone", port=nodes[0].port)
+        store, places = RedisStore([alone.address], Access()), owned(0, SLOTS - 1, 20)
+        with running(alone):
+            until(lambda: all(works(store, place) for place in places))
+        nodes[0].start()
+        until(lambda: all(works(store, place) for place in places))
+        store.close()
+
+
 def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
     """Of the addresses given, one that is right is enough."""
     store = RedisStore([Address("127.0.0.1", free_port()), nodes[1].address], Access())

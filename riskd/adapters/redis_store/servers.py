@@ -190,6 +190,10 @@ class Servers:
             reply = replies[errand.number]
             word, _, rest = str(reply).partition(" ")
             packed = commands[errand.number][1]
+            if word == "MOVED" and len(self._owners) == 1:
+                self._look(again=True)
+                what = "the one server has become one of a cluster"
+                raise Unavailable([Problem(f"redis {errand.server.address}", what, "try again")])
             if word == "MOVED":
                 slot, _, place = rest.partition(" ")
                 server = self._owners[int(slot)] = self._at(place, errand.server)
@@ -219,10 +223,10 @@ class Servers:
             server = self._servers[address] = Server(address, lambda where: connect(where, self._access), self._limit)
         return server
 
-    def _look(self) -> None:
-        """Have the servers looked for, unless that is under way. One server alone stays where it is."""
+    def _look(self, *, again: bool = False) -> None:
+        """Have the servers looked for, unless that is under way. One server alone stays where it is, unless `again`."""
         with self._known:
-            if self._looking or len(self._owners) == 1 or self._closed.is_set():
+            if self._looking or (len(self._owners) == 1 and not again) or self._closed.is_set():
                 return
             self._looking = True
         try:
