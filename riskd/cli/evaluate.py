@@ -124,15 +124,9 @@ def show(found: Evaluation) -> None:
 def _keep(bundle: Path, raw: bytes) -> None:
     """Raises InvalidModel for a bundle that cannot be written."""
     from riskd.adapters.model_file import EVALUATION, seal
-    from riskd.core.errors import InvalidModel, Problem
     from riskd.core.features import DEFINITIONS
 
-    try:
-        seal(bundle, DEFINITIONS, beside={EVALUATION: raw + b"\n"})
-    except OSError as error:
-        raise InvalidModel(
-            [Problem(str(bundle), f"cannot be written: {error.strerror}", "copy it elsewhere")]
-        ) from error
+    seal(bundle, DEFINITIONS, beside={EVALUATION: raw + b"\n"})
 
 
 def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:

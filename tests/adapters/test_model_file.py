@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree, rmtree
-from typing import NoReturn
 
 import msgspec
 import pytest
@@ -18,6 +16,7 @@ from riskd.core.errors import InvalidModel
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split, Steps
 from riskd.core.score import schema_of
+from tests.faults.disks import largest_file
 
 FEATURES = {"unused": "1", "failures": "2", "novelty": "1"}
 DOCUMENT = ForestDocument(
@@ -37,6 +36,8 @@ DOCUMENT = ForestDocument(
 )
 MANIFEST = Manifest(name="starter", domain="customer", version="7", kind="hand-set", created="2026-01-31")
 VECTOR = (0.0, 4.0, 0.9)
+ROOM = 1 << 16
+"""Bytes of the largest file that a full disk has room for."""
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +114,25 @@ def test_a_version_is_never_written_twice(bundle: Path) -> None:
         write_bundle(bundle, DOCUMENT, "", MANIFEST, FEATURES)
 
 
-def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
     """On a full disk nothing is left in the way of the next try, and the remedy is told."""
-
-    def full(*_: object, **__: object) -> NoReturn:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("riskd.adapters.model_file.bundle.seal", full)
-    with pytest.raises(InvalidModel, match=r"new: cannot be written: No space left on device \(see that"):
-        write_bundle(tmp_path / "models" / "new", DOCUMENT, "", MANIFEST, FEATURES)
+    large = {"evaluation.json": bytes(2 * ROOM)}
+    with largest_file(ROOM), pytest.raises(InvalidModel, match=r"/new: cannot be written: File too large \(see that"):
+        write_bundle(tmp_path / "models" / "new", DOCUMENT, "", MANIFEST, FEATURES, beside=large)
     assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "reference.json", "card.md"])
+def test_what_cannot_be_sealed_is_as_it_was(bundle: Path, name: str) -> None:
+    """A full disk takes nothing from a bundle that is served: neither its files nor that they fit its manifest."""
+    seal(bundle, FEATURES, beside={"evaluation.json": b"{}"})
+    before = {file.name: file.read_bytes() for file in bundle.iterdir()}
+    large = "x" * 2 * ROOM
+    card, beside = (large, {}) if name == "card.md" else (None, {name: large.encode()})
+    with largest_file(ROOM), pytest.raises(InvalidModel, match="cannot be written: File too large"):
+        seal(bundle, FEATURES, card=card, beside={"training.json": b"{}", **beside})
+    assert {file.name: file.read_bytes() for file in bundle.iterdir()} == before
+    assert load_model(bundle, FEATURES).version == "7"
 
 
 def test_a_bad_forest_is_neither_written_nor_sealed(bundle: Path, tmp_path: Path) -> None:

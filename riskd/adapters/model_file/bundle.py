@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -23,7 +24,7 @@ from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
 from riskd.core.score import schema_of
-from riskd.files import drafting, place
+from riskd.files import SHARED, drafting, place, whole
 
 FOREST: Final = "forest.json"
 MANIFEST: Final = "manifest.json"
@@ -134,29 +135,41 @@ def seal(
     """Write into the manifest of `path` what its other files are now: hashes, features and their definitions.
 
     `card`, if given, first replaces the card; `beside` has contents for `EVALUATION`, `REFERENCE` and `TRAINING`.
-    A signature of what was there before goes. Raises InvalidModel, and writes nothing, when the forest could not be
-    served.
+    A signature of what was there before goes. Raises InvalidModel, and changes nothing, when the forest could not be
+    served, or not all of it be written.
     """
+    try:
+        return _sealed(path, features, card, beside or {})
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _sealed(path: Path, features: Mapping[str, str], card: str | None, beside: Mapping[str, bytes]) -> Manifest:
     manifest = read_manifest(path)
     raw = _contents(path)
     document = _decode(path / FOREST, raw[FOREST], ForestDocument)
     _compile(path, document, features, manifest.version)
-    if card is not None:
-        raw[CARD] = card.encode()
-        (path / CARD).write_bytes(raw[CARD])
-    for name, content in (beside or {}).items():
-        raw[name] = content
-        (path / name).write_bytes(content)
+    changed = {**beside, **({} if card is None else {CARD: card.encode()})}
     used = {name: features[name] for name in document.features()}
     sealed = msgspec.structs.replace(
         manifest,
         features=used,
         schema=schema_of(used),
-        files={name: _sha256(content) for name, content in raw.items()},
+        files={name: _sha256(content) for name, content in {**raw, **changed}.items()},
     )
+    told = msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
+    _replace(path, {MANIFEST: told, **changed})
     (path / SIGNATURE).unlink(missing_ok=True)
-    (path / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n")
     return sealed
+
+
+def _replace(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files of a bundle, none before there is room for all; the first of them last."""
+    with ExitStack() as written:
+        for name, content in contents.items():
+            file = written.enter_context(whole(path / name, SHARED))
+            file.write(content)
+            file.flush()
 
 
 def write_bundle(
@@ -183,12 +196,16 @@ def write_bundle(
             (made / FOREST).write_bytes(render(document))
             (made / CARD).write_text(card, encoding="utf-8")
             (made / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-            sealed = seal(made, features, beside=beside)
+            sealed = _sealed(made, features, None, beside or {})
             place(made, path)
     except OSError as error:
-        what, remedy = f"cannot be written: {error.strerror}", "see that the disk has room and lets this user write"
-        raise InvalidModel([Problem(str(path), what, remedy)]) from error
+        raise _not_written(path, error) from error
     return sealed
+
+
+def _not_written(path: Path, error: OSError) -> InvalidModel:
+    what, remedy = f"cannot be written: {error.strerror}", "see that the disk has room and lets this user write"
+    return InvalidModel([Problem(str(path), what, remedy)])
 
 
 def render(document: ForestDocument) -> bytes:

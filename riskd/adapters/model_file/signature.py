@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import UNDECODABLE, InvalidModel, Problem
+from riskd.files import SHARED, put
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -47,7 +48,7 @@ def sign(path: Path, manifest: bytes, key: Path) -> Signature:
     """
     private = _private_key(key)
     signed = Signature(key=private.public_key().public_bytes_raw().hex(), signature=private.sign(manifest).hex())
-    (path / SIGNATURE).write_bytes(msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n")
+    put(path / SIGNATURE, msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n", SHARED)
     return signed
 
 
