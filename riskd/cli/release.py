@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.arguments import user
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, when
 
@@ -82,7 +82,7 @@ def _run(args: argparse.Namespace) -> int:
     settings = given(args, short).settings
     releases = open_releases(settings)
     if args.action in ("create", "shadow", "activate", "follow", "rollback"):
-        args.actor = args.actor or getpass.getuser()
+        args.actor = args.actor or user()
     if args.action == "create":
         _print_release(releases, releases.create(*release_folders(settings), args.actor, args.reason), args)
     elif args.action == "shadow":

@@ -86,6 +86,17 @@ def champion(models: Path) -> str:
     return (models / "customer" / "champion").read_text().strip()
 
 
+def test_a_user_without_a_name_has_a_number(cli: Cli, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As containers have them, whose passwd does not know who they run as: the history says it all the same."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_294_000_000)
+    judge(models)
+    code, told = cli("promote", "customer", "candidate")
+    assert code == 0, told
+    assert "by uid 4294000000" in told
+
+
 def test_a_better_model_is_promoted_and_rolled_back(cli: Cli, models: Path) -> None:
     """Every check is printed; the list, the model and the history tell of it; the champion of before comes back."""
     judge(models)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import hashlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.arguments import user
 from riskd.cli.model.listing import told
 from riskd.cli.model.opening import add_action, loaded, opened
 from riskd.cli.terminal import print_json, print_table
@@ -84,7 +84,7 @@ def _promote(args: argparse.Namespace) -> int:
     done = not args.dry_run and (not failed or bool(args.force))
     act = Act(
         time=time.time(),
-        actor=args.actor or getpass.getuser(),
+        actor=args.actor or user(),
         act="promote",
         role=args.role,
         version=args.version,
@@ -168,7 +168,7 @@ def _rollback(args: argparse.Namespace) -> int:
         loaded(settings.models.trusted_keys, registry.path(args.domain, target), args.domain)
     act = Act(
         time=time.time(),
-        actor=args.actor or getpass.getuser(),
+        actor=args.actor or user(),
         act="rollback",
         role=args.role,
         version=target,
