@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from riskd.adapters.model_registry import Registry
     from riskd.offline.evaluating import Question
     from riskd.offline.evaluation.document import Evaluation
+    from riskd.offline.training.recipe import Training
     from riskd.progress import Begin
 
 MISSED = 1
@@ -135,24 +136,37 @@ def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
     return beside if beside.is_dir() else registry.path(domain, version)
 
 
-def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Question:
+def _training(bundle: Path) -> Training | None:
+    """How the model was made, None where it does not say. Raises InvalidModel."""
     import msgspec
 
-    from riskd.adapters.model_file import load_model, read_training
+    from riskd.adapters.model_file import TRAINING, read_training
+    from riskd.core.errors import UNDECODABLE, InvalidModel, Problem
+    from riskd.offline.training.recipe import Training
+
+    raw = read_training(bundle)
+    try:
+        return msgspec.json.decode(raw, type=Training) if raw else None
+    except UNDECODABLE as error:
+        what, remedy = f"tells of no training: {error}", "train the model again, or remove the file and seal the bundle"
+        raise InvalidModel([Problem(str(bundle / TRAINING), what, remedy)]) from error
+
+
+def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Question:
+    from riskd.adapters.model_file import load_model
     from riskd.adapters.model_registry import Registry
     from riskd.cli.version import version
     from riskd.config import data_directory
     from riskd.core.features import DEFINITIONS
     from riskd.offline.evaluating import Contender, Question
     from riskd.offline.rows import joined
-    from riskd.offline.training.recipe import Recipe, Training
+    from riskd.offline.training.recipe import Recipe
     from riskd.offline.training.train import prepare
 
     registry = Registry(data_directory("models"))
     champion = Path(args.champion) if args.champion else registry.champion(args.domain)
     forests = [load_model(path, DEFINITIONS, domain=args.domain) for path in (args.bundle, champion)]
-    raw = read_training(args.bundle)
-    training = msgspec.json.decode(raw, type=Training) if raw else None
+    training = _training(args.bundle)
     recipe = training.recipe if training else Recipe()
     base = _base(args.bundle, registry, args.domain, training.base) if training and training.base else None
     parts, _, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)

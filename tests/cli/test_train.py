@@ -6,11 +6,12 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from shutil import copytree
 
 import msgspec
 import pytest
 
-from riskd.adapters.model_file import load_model, read_card, read_evaluation, read_manifest
+from riskd.adapters.model_file import TRAINING, load_model, read_card, read_evaluation, read_manifest, seal
 from riskd.cli.evaluate import show
 from riskd.cli.main import main
 from riskd.config import data_directory
@@ -171,6 +172,16 @@ def test_a_log_without_fraud_judges_nothing(
     arguments = ["--domain", "customer", "--log", str(quiet), "--trained-on", str(log), "--resamples", "0"]
     assert main(["evaluate", str(bundle), *arguments]) == 2
     assert "rows to judge by: none is fraudulent" in capsys.readouterr().err
+
+
+def test_a_bundle_that_tells_of_no_training_is_refused(
+    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the name of the file: it fits the manifest, and is none that says how the model was made."""
+    edited = copytree(bundle, tmp_path / "edited")
+    seal(edited, DEFINITIONS, beside={TRAINING: b'{"recipe": 1}'})
+    assert main(["evaluate", str(edited), "--domain", "customer", "--log", str(log)]) == 2
+    assert "edited/training.json: tells of no training: Expected `object`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("slip", [["--without", "targetted"], ["--weight", "targetted=2"]], ids=lambda slip: slip[0])
