@@ -55,7 +55,7 @@ def _new(args: argparse.Namespace) -> int:
         return 0
     print(f"token, shown this once: {token}\n\nfor the callers file:\n\n[{args.name}]")
     for key, texts in entry.items():
-        print(f"{key} = {json.dumps(texts)}")
+        print(f"{key} = {json.dumps(texts, ensure_ascii=False)}")
     return 0
 
 

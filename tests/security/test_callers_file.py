@@ -24,6 +24,8 @@ DIGEST = "ab" * 32
 GOOD = f'token_sha256 = ["{DIGEST}"]\nmethods = ["assessor"]\ntenants = ["acme"]\n'
 MISTAKES: dict[str, tuple[str, str]] = {
     "not TOML": ("[web\n", "write TOML"),
+    "nested without end": (f"web = {'[' * 2000}{']' * 2000}\n", "cannot be read: maximum recursion depth"),
+    "an endless number": (f"web = {'9' * 5000}\n", "cannot be read: Exceeds the limit"),
     "nobody": ("", "names nobody (`riskd caller new NAME` prints an entry)"),
     "no table": ("web = 1\n", "[web]: is no table (write [web], and keys below it)"),
     "no name": (f"[Web]\n{GOOD}", "[Web]: is no name (letters in lower case"),
@@ -144,7 +146,7 @@ def test_the_command_line_makes_and_checks_entries(tmp_path: Path, capsys: pytes
     """`riskd caller new` prints a token and an entry that `list` accepts and that knows the token."""
     assert main(["caller", "new", "web", "--method", "assessor", "--tenant", "acme", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
-    assert main(["caller", "new", "app"]) == 0
+    assert main(["caller", "new", "app", "--tenant", "Zürich 🏔"]) == 0
     shown = capsys.readouterr().out
     token = shown.splitlines()[0].rpartition(" ")[2]
     entry = made["entry"]["web"]
@@ -154,7 +156,8 @@ def test_the_command_line_makes_and_checks_entries(tmp_path: Path, capsys: pytes
     assert callers.by_token(made["token"]).name == "web"
     assert callers.by_token(token).name == "app"
     assert main(["caller", "list", str(file), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["web"]["tenants"] == ["acme"]
+    known = json.loads(capsys.readouterr().out)
+    assert (known["web"]["tenants"], known["app"]["tenants"]) == (["acme"], ["Zürich 🏔"])
     assert main(["caller", "list", str(file)]) == 0
     assert "RiskService/Assess" in capsys.readouterr().out
 

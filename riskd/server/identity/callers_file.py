@@ -16,6 +16,7 @@ FILE_BYTES: Final = 1 << 20
 """Largest callers file read."""
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_TOML: Final = "write TOML: https://toml.io/en/v1.0.0"
 _KEYS: Final = ("token_sha256", "certificates", "methods", "tenants")
 _NEEDED: Final = {
     "methods": f"list roles ({', '.join(ROLES)}) or methods (RiskService/Assess)",
@@ -59,7 +60,9 @@ def _document(path: Path) -> dict[str, object]:
     except UnicodeDecodeError as error:
         raise InvalidCallers([Problem(str(path), f"byte {error.start} is not UTF-8", "save it as UTF-8")]) from None
     except tomllib.TOMLDecodeError as error:
-        raise InvalidCallers([Problem(str(path), str(error), "write TOML: https://toml.io/en/v1.0.0")]) from None
+        raise InvalidCallers([Problem(str(path), str(error), _TOML)]) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deep
+        raise InvalidCallers([Problem(str(path), f"cannot be read: {error}", _TOML)]) from None
 
 
 def _caller(where: str, name: str, table: object, problems: list[Problem]) -> Caller:
