@@ -172,13 +172,16 @@ class CountingExporter(SpanExporter):
         return admitted
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send them, in the thread of the processor."""
-        sent = self._exporter.export(spans)
-        with self._lock:
-            self._waiting -= len(spans)
-        if sent is not SpanExportResult.SUCCESS:
-            for _ in spans:
-                self._meter.failed(PART)
+        """Send them, in the thread of the processor, which tells of what it raises."""
+        sent = SpanExportResult.FAILURE
+        try:
+            sent = self._exporter.export(spans)
+        finally:
+            with self._lock:
+                self._waiting -= len(spans)
+            if sent is not SpanExportResult.SUCCESS:
+                for _ in spans:
+                    self._meter.failed(PART)
         return sent
 
     def shutdown(self) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -213,6 +214,13 @@ class Deaf(SpanExporter):
         return SpanExportResult.FAILURE
 
 
+class Broken(SpanExporter):
+    """Raises, as clients do of what they were not ready for."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        raise TimeoutError
+
+
 class Losses:
     def __init__(self) -> None:
         self.count = 0
@@ -221,13 +229,15 @@ class Losses:
         self.count += part == "tracing"
 
 
-def test_what_is_lost_is_counted_span_by_span() -> None:
+@pytest.mark.parametrize("receiver", [Deaf(), Broken()])
+def test_what_is_lost_is_counted_span_by_span(receiver: SpanExporter) -> None:
     """Spans beyond the queue, and those that the receiver refused, are each counted; then there is room again."""
     losses = Losses()
-    exporter = CountingExporter(Deaf(), losses)
+    exporter = CountingExporter(receiver, losses)
     assert sum(exporter.admits() for _ in range(QUEUE + 7)) == QUEUE
     assert losses.count == 7
-    exporter.export([ReadableSpan("x")] * 10)
+    with suppress(TimeoutError):
+        exporter.export([ReadableSpan("x")] * 10)
     assert losses.count == 17
     assert sum(exporter.admits() for _ in range(20)) == 10
 
