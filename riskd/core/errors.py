@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import DecodeError, Struct
+from msgspec.structs import force_setattr
 
 UNDECODABLE: Final = (DecodeError, UnicodeDecodeError)
 """What msgspec raises of bytes that are not what they should be; the second where a text in them is no UTF-8."""
@@ -15,7 +16,8 @@ class Problem(Struct, frozen=True):
     """One thing that is wrong.
 
     `where` is a field path (`network.client_ip`), a setting (`server.port`) or a file; `line` and
-    `column` are 1-based and 0 when there is none.
+    `column` are 1-based and 0 when there is none. What no UTF-8 can say, as a byte of a file's name, is spelled out
+    (`\\udcff`): a problem is told on wires and in files that would take none of it.
     """
 
     where: str
@@ -23,6 +25,12 @@ class Problem(Struct, frozen=True):
     remedy: str = ""
     line: int = 0
     column: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("where", "what", "remedy"):
+            text = getattr(self, name)
+            if not text.isascii():
+                force_setattr(self, name, text.encode(errors="backslashreplace").decode())
 
     def __str__(self) -> str:
         at = f"{self.where}:{self.line}:{self.column}" if self.line else self.where

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
+import msgspec
 import pytest
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
@@ -108,6 +109,13 @@ def test_only_what_may_pass_is_to_be_retried(kind: type[RiskdError]) -> None:
     retry = detail(status(kind([])), RetryInfo)
     assert (retry is not None) == (kind is Unavailable)
     assert retry is None or retry.retry_delay.seconds == 1
+
+
+def test_a_problem_of_what_is_no_text_can_be_told() -> None:
+    """As a file whose name is no UTF-8: on the wire, to a supervisor, and to other processes."""
+    problem = Problem("/etc/riskd/\udcff.yaml", "caf\xe9 \ud83d", "rename \U0001f3d4")
+    assert status(InvalidFile([problem])).message == r"/etc/riskd/\udcff.yaml: café \ud83d; rename 🏔"
+    assert msgspec.json.decode(msgspec.json.encode(problem), type=Problem) == problem
 
 
 def test_an_error_without_a_row_is_a_bug() -> None:
