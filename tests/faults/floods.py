@@ -150,6 +150,12 @@ def many_streams() -> Iterator[bytes]:
         yield frame(HEADERS, END_HEADERS, stream, CALL)
 
 
+def empty_calls() -> Iterator[bytes]:
+    """Calls that end without the message that they are to have."""
+    for stream in count(1, 2):
+        yield frame(HEADERS, END_HEADERS | END_STREAM, stream, CALL)
+
+
 FLOODS: Final[dict[str, tuple[Callable[[], Iterator[bytes]], int]]] = {
     "rapid resets": (rapid_resets, 40_000),
     "provoked resets": (provoked_resets, 40_000),
@@ -160,6 +166,7 @@ FLOODS: Final[dict[str, tuple[Callable[[], Iterator[bytes]], int]]] = {
     "empty frames": (empty_frames, 200_000),
     "a message of a gibibyte": (a_gibibyte, 65_600),
     "many streams": (many_streams, 40_000),
+    "empty calls": (empty_calls, 40_000),
 }
 """What is sent, and how often at most."""
 
