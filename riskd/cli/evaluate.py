@@ -70,6 +70,8 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.evaluation.document import CANDIDATE
     from riskd.offline.evaluation.table import markdown
 
+    if args.out:
+        _room(args.out)
     with progress() as begin:
         with rows.logs(args, begin) as logs:
             question = _question(args, logs, begin)
@@ -81,7 +83,6 @@ def _run(args: argparse.Namespace) -> int:
         from riskd.offline.evaluation.examples import examples, importances
         from riskd.offline.evaluation.page import page
 
-        args.out.mkdir(parents=True, exist_ok=True)
         save(args.out / "evaluation.json", raw.decode() + "\n")
         save(args.out / "evaluation.md", markdown(found))
         forest, threshold = question.candidate.forest, found.models[CANDIDATE].thresholds["1%"]
@@ -100,6 +101,16 @@ def _run(args: argparse.Namespace) -> int:
     if args.out and not args.json:
         print(f"Report: {args.out / 'evaluation.html'}")
     return MISSED if args.exit_code and any(goal.sure and not goal.met for goal in found.goals) else 0
+
+
+def _room(directory: Path) -> None:
+    """See that it is there before the work begins, not after. Raises InvalidSettings."""
+    from riskd.core.errors import InvalidSettings, Problem
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSettings([Problem(str(directory), f"cannot be made: {error.strerror}", "name another")]) from error
 
 
 def show(found: Evaluation) -> None:

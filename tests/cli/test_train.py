@@ -174,6 +174,15 @@ def test_a_log_without_fraud_judges_nothing(
     assert "rows to judge by: none is fraudulent" in capsys.readouterr().err
 
 
+def test_where_nothing_can_be_written_nothing_is_judged(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Minutes of work are not lost for a slip in --out: it is refused before the log is looked for."""
+    nowhere = ["--log", str(tmp_path / "no-log"), "--out", "/dev/null/report"]
+    assert main(["evaluate", str(bundle), "--domain", "customer", *nowhere]) == 2
+    assert capsys.readouterr().err == "riskd: /dev/null/report: cannot be made: Not a directory (name another)\n"
+
+
 def test_a_bundle_that_tells_of_no_training_is_refused(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
