@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -13,7 +14,18 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2
-from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, Peer, frame, literal
+from tests.faults.floods import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PING,
+    RST_STREAM,
+    WINDOW_UPDATE,
+    Peer,
+    frame,
+    literal,
+)
 from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 
 States = health_pb2.HealthCheckResponse
@@ -94,12 +106,12 @@ def test_watchers_hear_of_each_change(running: Running) -> None:
 
 
 def test_watchers_that_go_are_forgotten(running: Running) -> None:
-    """Of those that watch what there is not nothing is kept at all."""
+    """Those that watch what there is not, too: no name is remembered."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     kept = running.service.health._watchers
     streams = [stub.Watch(health_pb2.HealthCheckRequest(service=f"{RISK}{number or ''}")) for number in range(8)]
     assert all(next(stream).status for stream in streams)
-    assert len(kept) == 1
+    assert len(kept) == len(streams)
     for stream in streams:
         stream.cancel()
     is_told(running, States.NOT_SERVING)
@@ -108,6 +120,38 @@ def test_watchers_that_go_are_forgotten(running: Running) -> None:
             break
         is_told(running, States.NOT_SERVING)
     assert not kept
+
+
+def test_a_stop_does_not_wait_for_those_who_watch(running: Running) -> None:
+    """They hear that it stops; who does not read is cut off, if only it is alive."""
+    stub = health_pb2_grpc.HealthStub(running.channel)
+    streams = [stub.Watch(health_pb2.HealthCheckRequest(service=name)) for name in ("", "nobody")]
+    assert all(next(stream).status for stream in streams)
+    deaf = Peer(f"127.0.0.1:{running.service.port}", NO_WINDOW)
+    deaf.socket.sendall(frame(HEADERS, END_HEADERS, 1, WATCH) + frame(DATA, END_STREAM, 1, NOTHING))
+    while len(running.service.health._watchers) < len(streams) + 1:
+        is_told(running, States.NOT_SERVING)
+    living = threading.Thread(target=lives, args=(deaf,))
+    living.start()
+    stopped = running.service.server.stop(20)
+    running.service.health.end()
+    assert stopped.wait(10)
+    for stream in streams:
+        with pytest.raises(grpc.RpcError) as told:
+            next(stream)
+        assert told.value.details() == "the service stops"
+    living.join()
+
+
+def lives(peer: Peer) -> None:
+    """Answer pings until the connection is closed, and do no more."""
+    peer.socket.settimeout(20)
+    with peer.socket.makefile("rb") as heard:
+        while len(head := heard.read(9)) == 9:
+            payload = heard.read(int.from_bytes(head[:3]))
+            if head[3] == PING and not head[4]:
+                peer.socket.sendall(frame(PING, 1, 0, payload))
+    peer.close()
 
 
 def test_a_name_that_there_is_not_is_told_so(running: Running) -> None:

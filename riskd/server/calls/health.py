@@ -27,6 +27,7 @@ PROBES: Final = 64
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_STOPS: Final = b"the service stops"
 _NO_FLAGS: Final = 0
 _DUE: Final = "send_health"
 _Given = ParamSpec("_Given")
@@ -39,15 +40,24 @@ class Health:
         """`services`: those that it tells of, beside the server as a whole, whose name is ''."""
         self._services = frozenset(("", *services))
         self._state = _NOT_SERVING
-        self._watchers: dict[_Watcher, None] = {}
+        self._watchers: dict[_Watcher, bool] = {}
+        self._over = False
         self._lock = Lock()
 
     def tell(self, *, serving: bool) -> None:
         """What is answered from now on, and told at once to those who watch."""
         with self._lock:
             self._state = _SERVING if serving else _NOT_SERVING
+            for watcher, known in list(self._watchers.items()):
+                if known:
+                    watcher.tell(self._state)
+
+    def end(self) -> None:
+        """End the streams of those who watch, and of those who still come to: a stop would wait for them."""
+        with self._lock:
+            self._over = True
             for watcher in list(self._watchers):
-                watcher.tell(self._state)
+                watcher.end()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Its methods. They take and give bytes."""
@@ -66,9 +76,17 @@ class Health:
         """Of a service that there is not nothing else will ever be told: there will be none later, either."""
         known, watcher = _service(request, context) in self._services, _Watcher(context)
         with self._lock:
-            if known and context.add_callback(partial(self._watchers.pop, watcher, None)):
-                self._watchers[watcher] = None
-            watcher.tell(self._state if known else _UNKNOWN)
+            if self._over:
+                watcher.end()
+                return
+            self._watchers[watcher] = known
+            if context.add_callback(partial(self._forget, watcher)):
+                watcher.tell(self._state if known else _UNKNOWN)
+            else:
+                self._forget(watcher)  # whose call is over already
+
+    def _forget(self, watcher: _Watcher) -> None:
+        del self._watchers[watcher]
 
 
 class _Watch(By[bytes, None]):
@@ -96,6 +114,14 @@ class _Watcher:
         with self._state.condition:
             self._next = state
             self._send()
+
+    def end(self) -> None:
+        """Tell that there will be no more; who has not even read what was told is told nothing."""
+        with self._state.condition:
+            if self._sending:
+                self._call.cancel()
+            elif _server._is_rpc_state_active(self._state):
+                _server._abort(self._state, self._call, cygrpc.StatusCode.unavailable, _STOPS)
 
     def _send(self) -> None:
         """With the state's condition held."""

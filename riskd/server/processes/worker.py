@@ -180,4 +180,6 @@ def _drain(settings: Settings, service: Service) -> None:
     time.sleep(settings.server.lame_duck_s)
     begun, grace_s = time.monotonic(), settings.server.grace_s
     service.streams.end(grace_s / 2)
-    service.server.stop(max(grace_s - (time.monotonic() - begun), 0.0)).wait()
+    stopped = service.server.stop(max(grace_s - (time.monotonic() - begun), 0.0))
+    service.health.end()
+    stopped.wait()
