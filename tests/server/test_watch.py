@@ -5,7 +5,16 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from riskd.adapters.memory import NullMeter
+from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.config import Settings
+from riskd.config.settings import Server
+from riskd.meter_memory import MeterMemory
+from riskd.server.identity.callers import Callers
+from riskd.server.identity.callers_file import read_callers
+from riskd.server.processes import worker
 from riskd.server.watch import Watched
 
 
@@ -33,3 +42,23 @@ def test_the_last_to_be_read_is_what_holds(tmp_path: Path) -> None:
     first.join()
     second.join()
     assert installed == ["newer"]
+
+
+def test_a_change_while_a_worker_starts_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers that are taken out just after they were read for the first time are strangers after the next looks."""
+    file, watched = tmp_path / "callers.toml", list[Watched]()
+    entry = 'token_sha256 = ["{}"]\nmethods = ["assessor"]\ntenants = [""]\n'
+
+    def read_and_changed(path: Path, *, mutual: bool) -> Callers:
+        found = read_callers(path, mutual=mutual)
+        monkeypatch.setattr(worker, "read_callers", read_callers)
+        path.write_text(f"[newer]\n{entry.format('cd' * 32)}")
+        return found
+
+    file.write_text(f"[older]\n{entry.format('ab' * 32)}")
+    monkeypatch.setattr(worker, "read_callers", read_and_changed)
+    guard = worker.guarded(Settings(server=Server(callers=str(file))), PrometheusMeter(MeterMemory(1), 0), watched)
+    assert guard is not None
+    for _ in range(2):
+        watched[0].look()
+    assert [caller.name for caller in guard._callers.all] == ["newer"]

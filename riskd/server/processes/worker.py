@@ -44,9 +44,8 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
     meter, tracer = _metered(settings, memory, index)
     releases, geo = load(settings, meter, again=report.again)
     with counting(meter.failed), open_engine(settings, meter, index, releases, geo) as engine:
-        guard = _guard(settings)
-        tls = Tls(settings) if settings.server.tls_cert else None
-        watched = _watched(settings, meter, guard, tls)
+        watched: list[Watched] = []
+        guard, tls = guarded(settings, meter, watched), _secured(settings, meter, watched)
         offered = _offered(settings, engine, meter, guard, tracer)
         beside = [each.administration for each in offered if each.serve == "port"]
         credentials = tls.credentials() if tls else None
@@ -141,29 +140,40 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _guard(settings: Settings) -> Guard | None:
-    """Whoever lets calls in. None where the settings name no callers: then all who reach the port may call."""
-    return Guard(_callers(settings)) if settings.server.callers else None
+def guarded(settings: Settings, meter: PrometheusMeter, watched: list[Watched]) -> Guard | None:
+    """Whoever lets calls in, and one more that is `watched`: from before it is read for the first time, so that no
+    change is missed. None where the settings name no callers: then all who reach the port may call.
+
+    Raises InvalidCallers.
+    """
+    server = settings.server
+    if not server.callers:
+        return None
+    guard = Guard(Callers(()))
+
+    def install() -> None:
+        guard.install(read_callers(Path(server.callers), mutual=bool(server.tls_client_ca)))
+
+    watched.append(Watched("callers", [server.callers], install, meter))
+    install()
+    return guard
 
 
-def _callers(settings: Settings) -> Callers:
-    return read_callers(Path(settings.server.callers), mutual=bool(settings.server.tls_client_ca))
+def _secured(settings: Settings, meter: PrometheusMeter, watched: list[Watched]) -> Tls | None:
+    """The certificate, `watched` likewise; another `server.tls_client_ca` holds for new connections. None where there
+    is none. Raises InvalidSettings."""
+    server = settings.server
+    if not server.tls_cert:
+        return None
 
-
-def _watched(settings: Settings, meter: PrometheusMeter, guard: Guard | None, tls: Tls | None) -> list[Watched]:
-    """What is read again when its files change. Another `server.tls_client_ca` holds for new connections."""
-    server, watched = settings.server, []
-    if guard is not None:
-        watched.append(Watched("callers", [server.callers], lambda: guard.install(_callers(settings)), meter))
-    if tls is not None:
-
-        def renew() -> None:
-            tls.reload()
-            meter.certificate_expires(tls.identity.expires)
-
+    def renew() -> None:
+        tls.reload()
         meter.certificate_expires(tls.identity.expires)
-        watched.append(Watched("tls", [server.tls_cert, server.tls_key, server.tls_client_ca], renew, meter))
-    return watched
+
+    watched.append(Watched("tls", [server.tls_cert, server.tls_key, server.tls_client_ca], renew, meter))
+    tls = Tls(settings)
+    meter.certificate_expires(tls.identity.expires)
+    return tls
 
 
 def _nothing() -> None:
