@@ -120,7 +120,7 @@ def build_server(
     streams = Streams(options.max_streams, silent_s=options.stream_silent_s, age_s=options.stream_age_s)
     handler = _risk_service(engine, options, meter, turns, streams, guard=guard, tracer=tracer)
     server.add_generic_rpc_handlers([handler])
-    states = health.Health([SERVICE])
+    states = health.Health([SERVICE], turns)
     described = (SERVICE, *(each.service for each in beside), health.SERVICE)
     server.add_generic_rpc_handlers([states.handler(), reflection_of(described), *(each.handler for each in beside)])
     if credentials is None:

@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2
@@ -83,15 +82,23 @@ def test_a_thread_that_is_held_up_is_made_up_for() -> None:
 
 
 def test_an_event_that_waits_is_made_up_for() -> None:
-    """A health stream waits in gRPC's thread for a lock that somebody has: calls are answered meanwhile."""
+    """A stream's message waits in gRPC's thread for a lock that somebody has: calls are answered meanwhile."""
+    go_on = threading.Event()
+
+    def requests() -> Iterator[risk_pb2.StreamAssessRequest]:
+        yield risk_pb2.StreamAssessRequest()
+        assert go_on.wait(10)
+        yield risk_pb2.StreamAssessRequest()
+
     with served(HELD_UP) as running:
-        with grpc.insecure_channel(f"127.0.0.1:{running.service.port}") as watching:
-            with running.service.health._lock:
-                stream = health_pb2_grpc.HealthStub(watching).Watch(health_pb2.HealthCheckRequest(), timeout=10)
-                time.sleep(0.2)
-                assert sign_in(running, "other").result(5).assessment_id
-                assert not running.service.health._watchers
-            assert next(stream).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        stream = running.stub.StreamAssess(requests(), timeout=20)
+        assert next(stream).results
+        (inbox,) = running.service.streams._open
+        with inbox._state.condition:
+            go_on.set()
+            time.sleep(0.2)
+            assert sign_in(running, "other").result(5).assessment_id
+        assert next(stream).results
         ended("spare")
         assert sign_in(running, "other").result(5).assessment_id
 

@@ -1,16 +1,17 @@
 """grpc.health.v1: whether this worker serves, told to whoever asks or watches. Nobody is in another's way.
 
 grpcio's own servicer has a thread wait for each message, and tells watchers under a lock for as long as one of them
-does not read: either holds up every probe behind it. It also remembers each name that was ever watched. Here all is
-done in gRPC's thread, which waits for nobody (docs/decisions/0075).
+does not read: either holds up every probe behind it. It also remembers each name that was ever watched. Here each
+takes a turn, behind sign-ins, and nobody waits for another (docs/decisions/0075).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
-from typing import Final, ParamSpec
+from typing import Final
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -18,26 +19,30 @@ from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 from grpc_health.v1 import health_pb2
 
-from riskd.server.calls.admission import TOO_MANY, By
-from riskd.server.calls.reception import Arrivals, Reception
+from riskd.server.calls.admission import TOO_MANY, By, admitted
+from riskd.server.calls.handlers import Limits, Turns
+from riskd.server.calls.reception import Arrivals
 
 SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 PROBES: Final = 64
 """Probes of one method that are here without their message, at most."""
+_WAITING: Final = Limits(calls=1024, burst_s=5.0, standing_s=5.0)
+"""Nobody who probes waits for longer than that."""
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 _STOPS: Final = b"the service stops"
 _NO_FLAGS: Final = 0
 _DUE: Final = "send_health"
-_Given = ParamSpec("_Given")
 
 
 class Health:
     """What is told: NOT_SERVING until somebody says else."""
 
-    def __init__(self, services: Sequence[str]) -> None:
-        """`services`: those that it tells of, beside the server as a whole, whose name is ''."""
+    def __init__(self, services: Sequence[str], turns: Turns) -> None:
+        """`services`: those that it tells of, beside the server as a whole, whose name is ''. Its turns come behind
+        those of lanes that were made before."""
+        self._lane = turns.lane(SERVICE, _WAITING, _Uncounted())
         self._services = frozenset(("", *services))
         self._state = _NOT_SERVING
         self._watchers: dict[_Watcher, bool] = {}
@@ -62,10 +67,13 @@ class Health:
     def handler(self) -> grpc.GenericRpcHandler:
         """Its methods. They take and give bytes."""
         methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "Check": grpc.unary_unary_rpc_method_handler(By(_at_once(), self._check)),
-            "Watch": grpc.unary_stream_rpc_method_handler(_Watch(_at_once(), self._watch)),
+            "Check": grpc.unary_unary_rpc_method_handler(By(self._reception(), self._check)),
+            "Watch": grpc.unary_stream_rpc_method_handler(_Watch(self._reception(), self._watch)),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def _reception(self) -> ThreadPoolExecutor:
+        return admitted(self._lane, Arrivals(self._lane, PROBES, lambda: TOO_MANY).take, lambda: TOO_MANY)
 
     def _check(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         if _service(request, context) not in self._services:
@@ -144,16 +152,14 @@ class _Watcher:
         return done
 
 
-class _AtOnce:
-    """In place of a pool: the thread that has heard of the message."""
+class _Uncounted:
+    """Probes are no load: they have no series, not even `other`."""
 
-    def submit(self, fn: Callable[_Given, object], /, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
-        """Run it."""
-        fn(*args, **kwargs)
+    def queued(self, method: str, seconds: float, /) -> None:
+        """See `QueueMeter`."""
 
-
-def _at_once() -> Reception:
-    return Reception(Arrivals(_AtOnce(), PROBES, lambda: TOO_MANY).take)
+    def refused(self, method: str, why: str, /) -> None:
+        """See `QueueMeter`."""
 
 
 def _service(request: bytes, context: grpc.ServicerContext) -> str:
