@@ -22,6 +22,9 @@ SEGMENT: Final = "20260101T000000.000000-w0-1.jsonl"
 UNKNOWN: Final = tuple(None if math.isnan(feature.missing) else feature.missing for feature in FEATURES)
 """The vector of an attempt of which nothing is known."""
 
+WHENCE: Final = {"address": "AAAAAAAA", "network": "AAAAAAAA"}
+"""The values that every attempt has."""
+
 
 def decision(number: int, time: float, **changes: object) -> AssessmentRecord:
     """The decision with a number for its id: a customer's login; `changes` are fields of the record."""
@@ -31,10 +34,10 @@ def decision(number: int, time: float, **changes: object) -> AssessmentRecord:
         tenant="",
         domain="customer",
         journey="login",
-        subject="00",
+        subject="00" * 16,
         request_id="",
         credential_result="succeeded",
-        facts=Facts(now=time, network="192.0.2.0/24", values={}, place=None, route=None, agent=None, missing=()),
+        facts=Facts(now=time, network="192.0.2.0/24", values=WHENCE, place=None, route=None, agent=None, missing=()),
         vector=UNKNOWN,
         log_odds=-5.0,
         score=0.001,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from itertools import count
+from itertools import count, cycle, product
 
 import msgspec
 import pytest
@@ -14,11 +14,26 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.address import Address
 from riskd.core.assess import Release
-from riskd.core.attempt import Attempt, Federation, Network, Session
+from riskd.core.attempt import (
+    DOMAINS,
+    JOURNEYS,
+    OUTCOMES,
+    PURPOSES,
+    Attempt,
+    Behaviour,
+    Device,
+    Federation,
+    Network,
+    Outcome,
+    Outside,
+    ReportedPlace,
+    Session,
+)
 from riskd.core.context import Missing, Place, Route
 from riskd.core.features import NAMES
 from riskd.core.lineup import Lineup
 from riskd.core.pseudonym import Pseudonyms
+from riskd.core.validation import EARLIEST, FUTURE_S, ID, INTERVALS, ITEMS, TEXT, WORD
 from riskd.engine import Engine, Parts
 from riskd.wiring import load_release
 from tests.bench import parts as made
@@ -213,3 +228,48 @@ def test_what_was_not_said_takes_no_place_in_the_log(parts: Parts, release: Rele
 
     (line,) = log(engine).lines
     assert not {"session", "federation", "attributes"} & msgspec.json.decode(line).keys()
+
+
+FURTHEST = replace(
+    LOGIN,
+    time=float(EARLIEST),
+    tenant="t" * ID,
+    request_id="r" * ID,
+    network=Network(client_ip="::", forwarded=("",) * ITEMS, ja4="j" * WORD, rtt_ms=60_000.0),
+    device=Device(user_agent="\u00e5" * TEXT, device_id="d" * ID, languages=("l" * WORD,) * ITEMS, timezone="z" * WORD),
+    place=ReportedPlace(latitude=-90.0, longitude=180.0, accuracy_m=20_000_000.0),
+    behaviour=Behaviour(
+        typing_intervals_ms=(0.0, *(600_000.0,) * (INTERVALS - 1)),
+        pointer_events=1_000_000,
+        form_seconds=86_400.0,
+        form_failures=1_000,
+    ),
+    session=Session(
+        start_time=NOW + FUTURE_S, authentication_time=float(EARLIEST), acr="a" * ID, amr=("m" * WORD,) * ITEMS
+    ),
+    federation=Federation(issuer="i" * ID, authentication_time=NOW + FUTURE_S),
+    outside=Outside(risk_level="high"),
+    consent=PURPOSES,
+)
+
+
+ADDRESSES = ("::", "255.255.255.255", "2001:db8:1::1", "::ffff:1.2.3.4", "0:1::", "64:ff9b:0:1::")
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"), [*zip(cycle(ADDRESSES), product(DOMAINS, JOURNEYS), strict=False)], ids=str
+)
+def test_the_furthest_that_is_acceptable_can_be_read_back(
+    parts: Parts, release: Release, address: str, kind: tuple[str, str]
+) -> None:
+    """Whoever reads the log refuses what riskd never wrote, and nothing that it did."""
+    domain, journey = kind
+    one = replace(FURTHEST, domain=domain, journey=journey, network=replace(FURTHEST.network, client_ip=address))
+    engine = Engine(parts, release)
+    answer = engine.assess(one, 10.0, explain=True)
+    for came in OUTCOMES:
+        engine.record(Outcome(assessment_id=answer.id, tenant=one.tenant, kind=came, seconds=86_400.0), 10.0)
+    read = [record.decode(line) for line in log(engine).lines]
+    assert len(read) == 1 + len(OUTCOMES)
+    assert isinstance(read[0], record.AssessmentRecord)
+    assert record.encode(read[0]) == log(engine).lines[0]

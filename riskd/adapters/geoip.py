@@ -20,6 +20,7 @@ from maxminddb import InvalidDatabaseError
 from msgspec import Meta, Struct, ValidationError, convert
 
 from riskd.core.address import Address
+from riskd.core.bounds import Asn, Latitude, Longitude
 from riskd.core.context import Missing, Place, Route
 from riskd.core.errors import InvalidGeo, Problem
 
@@ -42,10 +43,7 @@ _NO_PLACE: Final = {why: Missing("place", why) for why in _WHYS}
 _NO_ROUTE: Final = {why: Missing("route", why) for why in _WHYS}
 _UNROUTABLE: Final = (_NO_PLACE["unroutable"], _NO_ROUTE["unroutable"])
 
-_Latitude = Annotated[float, Meta(ge=-90, le=90)]
-_Longitude = Annotated[float, Meta(ge=-180, le=180)]
 _Radius = Annotated[float, Meta(gt=0, le=ANYWHERE_KM)]
-_Number = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
 class Zones(Protocol):
@@ -75,8 +73,8 @@ class _FlatCity(Struct, frozen=True, gc=False):
     country_code: str = ""
     state1: str = ""
     city: str = ""
-    latitude: _Latitude | None = None
-    longitude: _Longitude | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
     timezone: str = ""
 
 
@@ -90,8 +88,8 @@ class _Named(Struct, frozen=True, gc=False):
 
 
 class _Location(Struct, frozen=True, gc=False):
-    latitude: _Latitude | None = None
-    longitude: _Longitude | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
     accuracy_radius: _Radius | None = None
     time_zone: str = ""
 
@@ -104,7 +102,7 @@ class _NestedCity(Struct, frozen=True, gc=False):
 
 
 class _Asn(Struct, frozen=True, gc=False):
-    autonomous_system_number: _Number = 0
+    autonomous_system_number: Asn = 0
     autonomous_system_organization: str = ""
 
 

@@ -1,10 +1,13 @@
-"""The attempt: one request, as values. Vocabulary and shape only; `validation` says what is acceptable."""
+"""The attempt: one request, as values. Vocabulary and shape only; `validation` says what is acceptable. What the log
+keeps as it came has its `bounds`, too."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from msgspec import Struct
+
+from riskd.core.bounds import Count, Latitude, Longitude, Metres, Milliseconds, Seconds
 
 DOMAINS: Final = ("customer", "workforce", "machine")
 JOURNEYS: Final = ("registration", "login", "recovery", "profile_update", "payment", "session")
@@ -78,19 +81,19 @@ class Network(Struct, frozen=True, kw_only=True, gc=False):
 class ReportedPlace(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Coordinates that the client reported. Degrees (WGS 84) and metres."""
 
-    latitude: float
-    longitude: float
-    accuracy_m: float | None = None
+    latitude: Latitude
+    longitude: Longitude
+    accuracy_m: Metres | None = None
 
 
 class Behaviour(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How the form was filled in."""
 
-    typing_intervals_ms: tuple[float, ...] = ()
-    pointer_events: int | None = None
+    typing_intervals_ms: tuple[Milliseconds, ...] = ()
+    pointer_events: Count | None = None
     pasted: bool | None = None
-    form_seconds: float | None = None
-    form_failures: int | None = None
+    form_seconds: Seconds | None = None
+    form_failures: Count | None = None
     """Failed tries on this very form."""
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from riskd.core.bounds import Asn, Latitude, Longitude, Offset, Radius
 from riskd.core.history import EMPTY, History
 
 SOURCES: Final = {
@@ -59,20 +60,20 @@ class Place(Struct, frozen=True, gc=False):
     """
 
     country: str
-    latitude: float
-    longitude: float
-    radius_km: float
+    latitude: Latitude
+    longitude: Longitude
+    radius_km: Radius
     region: str = ""
     city: str = ""
     timezone: str = ""
-    utc_offset_min: int | None = None
+    utc_offset_min: Offset | None = None
     """Minutes east of UTC at the attempt's time."""
 
 
 class Route(Struct, frozen=True, gc=False):
     """Who carries the address. `anonymizer` is '', vpn, tor, proxy, relay or satellite."""
 
-    asn: int
+    asn: Asn
     organization: str = ""
     hosting: bool = False
     anonymizer: str = ""

@@ -8,8 +8,9 @@ from typing import Final
 from msgspec import DecodeError, Struct
 from msgspec.structs import force_setattr
 
-UNDECODABLE: Final = (DecodeError, UnicodeDecodeError)
-"""What msgspec raises of bytes that are not what they should be; the second where a text in them is no UTF-8."""
+UNDECODABLE: Final = (DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises of bytes that are not what they should be; the second where a text in them is no UTF-8, the third
+where they are nested without end."""
 
 
 class Problem(Struct, frozen=True):

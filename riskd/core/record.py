@@ -7,24 +7,58 @@ missing feature) is written as null.
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from riskd.core import attempt as words
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Behaviour, Federation, Outside, ReportedPlace, Session
+from riskd.core.bounds import (
+    Id,
+    Latitude,
+    Longitude,
+    Milliseconds,
+    Moment,
+    Network,
+    Number,
+    Offset,
+    Pseudonym,
+    Radius,
+    Seconds,
+    Share,
+    Short,
+    Units,
+)
 from riskd.core.context import Agent, Missing, Place, Route
-from riskd.core.pseudonym import SEAL_BYTES
+from riskd.core.errors import UNDECODABLE
+from riskd.core.pseudonym import ENTITIES, SEAL_BYTES
+from riskd.core.validation import ITEMS
+from riskd.core.vocabulary import (
+    Attestation,
+    Domain,
+    Event,
+    Journey,
+    Level,
+    Outcome,
+    Purpose,
+    Result,
+    Risk,
+    Table,
+    TierName,
+    Withheld,
+)
 
 
 class Facts(Struct, frozen=True):
     """The context as it was, histories excepted."""
 
-    now: float
-    network: str
+    now: Moment
+    network: Network
     """The /24 or /48 of the client's address."""
-    values: dict[str, str]
+    values: dict[Table, str]
     place: Place | None
     route: Route | None
     agent: Agent | None
@@ -39,11 +73,11 @@ class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 
     acr: str = ""
     amr: tuple[str, ...] = ()
-    authentication_time: float | None = None
+    authentication_time: Moment | None = None
     issuer: str = ""
-    start_time: float | None = None
+    start_time: Moment | None = None
     protocol: str = ""
-    issue_time: float | None = None
+    issue_time: Moment | None = None
 
 
 class Signals(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -51,22 +85,22 @@ class Signals(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     names anybody. Fields as in `attempt`, except where told. `logged.relived` makes an attempt
     of them again."""
 
-    consent: tuple[str, ...] | None = None
+    consent: tuple[Purpose, ...] | None = None
     systems: str = ""
     """The words of the user agent that hints are held against; see `consistency.systems`."""
     platform: str = ""
     mobile: bool | None = None
     languages: tuple[str, ...] = ()
-    attestation: str = ""
-    offset_min: int | None = None
+    attestation: Attestation = ""
+    offset_min: Offset | None = None
     """`Context.device_offset_min`."""
-    forwarded: int = 0
+    forwarded: Annotated[int, Meta(ge=0, le=ITEMS)] = 0
     """Length of the chain of proxies."""
     forged: bool = False
     """The chain begins with another address than the client's."""
     ja4: str = ""
-    rtt_ms: float | None = None
-    edge: tuple[float, float, float] | None = None
+    rtt_ms: Milliseconds | None = None
+    edge: tuple[Latitude, Longitude, Radius] | None = None
     """Where the round trip was measured: degrees, and kilometres of uncertainty."""
     reported: ReportedPlace | None = None
     behaviour: Behaviour | None = None
@@ -78,28 +112,28 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     """One assessment. `vector` is in the order of the release's feature table. What has a default is left out of the
     line while it has it: an attempt without session, assertion and attributes spends no byte on them."""
 
-    id: str
-    time: float
+    id: Id
+    time: Moment
     tenant: str
-    domain: str
-    journey: str
-    subject: str
+    domain: Domain
+    journey: Journey
+    subject: Pseudonym
     request_id: str
-    credential_result: str
+    credential_result: Result
     facts: Facts
-    vector: tuple[float | None, ...]
-    log_odds: float
-    score: float
-    level: str
-    tier: str
+    vector: tuple[Number | None, ...]
+    log_odds: Number
+    score: Share
+    level: Level
+    tier: TierName
     satisfied: bool
     hits: tuple[str, ...]
     shadow_hits: tuple[str, ...]
     reasons: tuple[str, ...]
-    contributions: dict[str, float] | None
+    contributions: dict[str, Number] | None
     """Log-odds by feature; only where the tier rose, where asked, and on a sample of one in sixteen."""
     gaps: tuple[Missing, ...]
-    coverage: float
+    coverage: Share
     causes: tuple[str, ...]
     release: str
     model: str
@@ -109,27 +143,27 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     """The declared custom attributes that the attempt carried: rules may ask for any of them."""
     lists: tuple[str, ...] = ()
     """The lists of the policy that the attempt was on."""
-    withheld: str = ""
+    withheld: Withheld = ""
     """The tier that would have been required if the journey had not been learning."""
     signals: Signals | None = None
     """None where they are not recorded (`log.signals`), and in lines of riskd 0.1.0 before them."""
-    written: float | None = None
+    written: Moment | None = None
     """Epoch seconds by the service's clock, where the attempt named another `time`."""
 
 
 class OutcomeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="outcome"):
     """One outcome. `taught` is what the assessment has taught in total, in units; `written` as of an assessment."""
 
-    assessment_id: str
-    time: float
+    assessment_id: Id
+    time: Moment
     tenant: str
-    domain: str
-    journey: str
-    kind: str
+    domain: Domain
+    journey: Journey
+    kind: Outcome
     amr: tuple[str, ...]
-    seconds: float | None
-    taught: int
-    written: float | None = None
+    seconds: Seconds | None
+    taught: Units
+    written: Moment | None = None
 
 
 class RepeatRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="repeat"):
@@ -139,15 +173,15 @@ class RepeatRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="rep
     this is all that the log has of it.
     """
 
-    id: str
-    time: float
+    id: Id
+    time: Moment
     tenant: str
-    domain: str
-    journey: str
+    domain: Domain
+    journey: Journey
     request_id: str
-    score: float
-    level: str
-    tier: str
+    score: Share
+    level: Level
+    tier: TierName
     satisfied: bool
     reasons: tuple[str, ...]
     causes: tuple[str, ...]
@@ -160,18 +194,18 @@ class SecurityEventRecord(Struct, frozen=True, kw_only=True, omit_defaults=True,
     short pseudonym of the identity domain, which tells under which pepper the subject has its own. `caller`: who told
     it, by its name in the callers file; empty where nobody is asked, in process, and in lines of riskd 0.1.0."""
 
-    time: float
+    time: Moment
     tenant: str
-    domain: str
-    subject: str
-    keyed: str
-    kind: str
+    domain: Domain
+    subject: Pseudonym
+    keyed: Short
+    kind: Event
     issuer: str
-    level: str = ""
+    level: Risk = ""
     credential_type: str = ""
     hijacked: bool = False
     caller: str = ""
-    written: float | None = None
+    written: Moment | None = None
 
 
 def session(said: Session | None) -> Authentication | None:
@@ -201,15 +235,15 @@ class ShadowRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="sha
     """What a release in shadow would have answered, on the facts of the assessment of the same `id`; it decided
     nothing. It follows that record, after other lines perhaps. `beside`: the release that did decide."""
 
-    id: str
-    time: float
+    id: Id
+    time: Moment
     tenant: str
-    domain: str
-    journey: str
-    log_odds: float
-    score: float
-    level: str
-    tier: str
+    domain: Domain
+    journey: Journey
+    log_odds: Number
+    score: Share
+    level: Level
+    tier: TierName
     satisfied: bool
     hits: tuple[str, ...]
     shadow_hits: tuple[str, ...]
@@ -263,11 +297,54 @@ def encode(record: Record) -> bytes:
 
 
 def decode(line: bytes) -> Record:
-    """Back from `encode`; a missing feature is None. Raises msgspec.DecodeError."""
+    """Back from `encode`; a missing feature is None. Raises msgspec.DecodeError of what riskd never wrote: whoever
+    reads a log may take every record for one that an engine made."""
     try:
-        return _DECODER.decode(line)
-    except UnicodeDecodeError as error:
+        record = _DECODER.decode(line)
+        if not line.isascii():
+            line.decode()  # also what no field has
+    except UNDECODABLE as error:
         raise msgspec.DecodeError(str(error)) from error
+    if isinstance(record, AssessmentRecord):
+        _check(record)
+    elif isinstance(record, SecurityEventRecord) and record.kind in words.EVENT_WORDS["level"] and not record.level:
+        raise msgspec.DecodeError("a level is missing - at `$.level`")
+    return record
+
+
+def _check(record: AssessmentRecord) -> None:
+    """What types cannot say of it. Raises msgspec.DecodeError."""
+    values, said = record.facts.values, record.signals
+    for table in _ALWAYS:
+        if table not in values:
+            raise msgspec.DecodeError(f"{table} is missing - at `$.facts.values`")
+    for table, known in _RHYTHM.items():
+        if table in values and values[table] not in known:
+            raise msgspec.DecodeError(f"{values[table]!r:.40} is none - at `$.facts.values.{table}`")
+    for table in _SHORTS:
+        if table in values and not _SHORT(values[table]):
+            raise msgspec.DecodeError(f"{values[table]!r:.40} is no short pseudonym - at `$.facts.values.{table}`")
+    if said is not None and said.outside is not None and said.outside.risk_level not in words.RISK_LEVELS:
+        raise msgspec.DecodeError(f"{said.outside.risk_level!r:.40} is no level - at `$.signals.outside.risk_level`")
+
+
+_ALWAYS: Final = ("address", "network")
+_RHYTHM: Final = {"hour": {str(hour) for hour in range(24)}, "weekday": {str(day) for day in range(7)}}
+_SHORTS: Final = (*ENTITIES, "agent", "issuer")
+_SHORT: Final = re.compile("[A-Za-z0-9+/]{8}").fullmatch
+
+
+def may_be(line: bytes, kind: type[Record]) -> bool:
+    """Whether a line may be a record of this kind: where it begins as riskd writes another it is none, and need not be
+    decoded."""
+    return line.startswith(_BEGINNINGS[kind]) or not line.startswith(_BEGIN)
+
+
+_BEGIN: Final = b'{"type":"'
+_BEGINNINGS: Final = {
+    kind: f'{{"type":"{kind.__struct_config__.tag}"'.encode()
+    for kind in (AssessmentRecord, OutcomeRecord, RepeatRecord, ShadowRecord, SecurityEventRecord)
+}
 
 
 _REPLY_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
@@ -301,5 +378,5 @@ def decode_reply(stored: bytes) -> Assessment:
     """The answer of `encode_reply`. Raises msgspec.DecodeError."""
     try:
         return _REPLY_DECODER.decode(stored[SEAL_BYTES:])
-    except UnicodeDecodeError as error:
+    except UNDECODABLE as error:
         raise msgspec.DecodeError(str(error)) from error

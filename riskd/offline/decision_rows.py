@@ -14,8 +14,10 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from riskd.adapters.decision_log import read_segment, readable, segments_of
+from riskd.core.bounds import Id, Moment, Number, Pseudonym
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.core.features import NAMES
+from riskd.core.vocabulary import Domain, Journey, Outcome
 from riskd.offline.labels import label
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
 from riskd.offline.truth import truths
@@ -24,19 +26,19 @@ _CHUNK: Final = 4096
 
 
 class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=False):
-    id: str
-    time: float
-    domain: str
-    journey: str
-    subject: str
-    vector: tuple[float | None, ...]
+    id: Id
+    time: Moment
+    domain: Domain
+    journey: Journey
+    subject: Pseudonym
+    vector: tuple[Number | None, ...]
 
 
 class _Told(Struct, frozen=True, tag_field="type", tag="outcome", gc=False):
-    assessment_id: str
-    time: float
-    domain: str
-    kind: str
+    assessment_id: Id
+    time: Moment
+    domain: Domain
+    kind: Outcome
 
 
 class _Repeat(Struct, frozen=True, tag_field="type", tag="repeat", gc=False):

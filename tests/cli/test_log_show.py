@@ -15,7 +15,7 @@ from riskd.core.context import Missing, Place, Route
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.pseudonym import Pseudonyms, short
 from riskd.core.record import AssessmentRecord, Authentication, Facts, RepeatRecord, ShadowRecord
-from tests.decision_log import SEGMENT, UNKNOWN, decision, outcome, security_event, write
+from tests.decision_log import SEGMENT, UNKNOWN, WHENCE, decision, outcome, security_event, write
 
 NOON: Final = 1_795_780_800.0
 NEW_DEVICE: Final = NAMES.index("new_device")
@@ -43,7 +43,7 @@ ASKED: Final = decision(
     facts=Facts(
         now=NOON,
         network="192.0.2.0/24",
-        values={},
+        values=WHENCE,
         place=Place("NO", 59.9, 10.7, 300.0, city="Oslo"),
         route=Route(64496, "Example", anonymizer="tor"),
         agent=None,

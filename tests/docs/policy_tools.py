@@ -24,7 +24,7 @@ from riskd.core import record
 from riskd.core.context import Missing, Place, Route
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from tests.decision_log import decided, decision, outcome, write
+from tests.decision_log import WHENCE, decided, decision, outcome, write
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "policy.md"
@@ -83,11 +83,10 @@ def drawn(name: str, now: float, features: dict[str, float], *, fraud: bool, ran
         now,
         id=name,
         journey=random.choice(["login", "login", "payment"]),
-        subject="00" * 16,
         facts=record.Facts(
             now=now,
             network="192.0.2.0/24",
-            values={},
+            values=WHENCE,
             place=Place(country, 60.0, 10.0, 50.0),
             route=route,
             agent=None,

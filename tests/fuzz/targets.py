@@ -77,6 +77,17 @@ def assess(data: bytes) -> None:
     request = risk_pb2.AssessRequest.FromString(data)
     answer = bench().engine.assess(translate.attempt(request), 10.0)
     _responses().response(answer).SerializeToString()
+    _read_back()
+
+
+def _read_back() -> None:
+    """What was logged is a record."""
+    logged = bench().log.lines
+    while logged:
+        try:
+            record.decode(logged.pop())
+        except msgspec.DecodeError as error:
+            raise AssertionError(error) from error
 
 
 @cache
@@ -87,12 +98,14 @@ def _responses() -> translate.Answers:
 def tell(data: bytes) -> None:
     """An outcome, likewise."""
     bench().engine.record(translate.outcome(risk_pb2.RecordOutcomeRequest.FromString(data)), 10.0)
+    _read_back()
 
 
 def hear(data: bytes) -> None:
     """A security event, likewise."""
     request = risk_pb2.RecordSecurityEventRequest.FromString(data)
     bench().engine.record_event(translate.security_event(request), 10.0)
+    _read_back()
 
 
 def events() -> list[bytes]:

@@ -13,7 +13,7 @@ from riskd.core import record
 from riskd.core.attempt import JOURNEYS
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.features import FEATURES, NAMES
-from tests.decision_log import decided, decision
+from tests.decision_log import WHENCE, decided, decision
 
 FILE: Final = data_directory("policies") / "customer.yaml"
 TEXT: Final = FILE.read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def records(draw: st.DrawFn) -> record.AssessmentRecord:
         facts=record.Facts(
             now=NOW,
             network="192.0.2.0/24",
-            values={},
+            values=WHENCE,
             place=draw(st.none() | st.just(Place("NO", 0.0, 0.0, 1.0))),
             route=draw(st.none() | st.just(Route(64_500, anonymizer="vpn"))),
             agent=draw(st.none() | st.just(Agent("Firefox"))),

@@ -52,7 +52,7 @@ def rows(count: int = 6_000, *, seed: int = 0, days: float = 60.0, delay_days: f
     return Rows(
         names=NAMES,
         ids=np.array([f"{seed}-{number}" for number in range(count)]),
-        subjects=np.char.add("s", random.integers(0, max(count // 8, 1), count).astype(str)),
+        subjects=np.array([f"{one:032x}" for one in random.integers(0, max(count // 8, 1), count).tolist()]),
         times=times,
         journeys=np.full(count, "login"),
         vectors=vectors,

@@ -27,7 +27,7 @@ LATER: Final = 86_400.0
 
 def assessment(number: int, time: float, *, domain: str = "customer", width: int = len(NAMES)) -> record.Record:
     vector = (math.nan, *(float(number),) * (width - 1))
-    return decision(number, time, domain=domain, subject=f"{number % 3:08x}", vector=vector)
+    return decision(number, time, domain=domain, subject=f"{number % 3:032x}", vector=vector)
 
 
 def log_of(directory: Path, *segments: list[record.Record]) -> Path:

@@ -16,6 +16,7 @@ from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import PACKED, opened, whole
 from riskd.core.errors import UNDECODABLE
 from riskd.core.stored import PLACE
+from riskd.core.vocabulary import Domain
 from riskd.files import DRAFT, private, sync
 
 RATE: Final = 16 << 20
@@ -25,12 +26,12 @@ BURST: Final = 256 << 10
 
 
 class Head(Struct, frozen=True):
-    """What says whose a line is."""
+    """What says whose a line is, and how long it is kept."""
 
+    domain: Domain
     id: str = ""
     assessment_id: str = ""
     subject: str = ""
-    domain: str = ""
 
     @property
     def place(self) -> str:
@@ -65,7 +66,8 @@ def concerning(erasures: Iterable[Erasure], segment: str) -> dict[str, list[Eras
 
 
 def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> int:
-    """Rewrite a finished segment, or delete it if nothing is left; how many lines went. Torn lines go along."""
+    """Rewrite a finished segment, or delete it if nothing is left; how many lines went. Lines that do not say whose
+    they are, as torn ones, go along."""
     wanted = concerning(erasures, path.name)
     if not (wanted or old):
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from riskd.adapters.decision_log import PACKED, FileLogArchive, finished
-from riskd.core.record import AssessmentRecord, Lived, OutcomeRecord, SecurityEventRecord, decode, left_out, written
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, left_out, written
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.manifest import Part
 from riskd.offline.dataset.tables import WHOSE, Origin, assessed, said, told
@@ -85,9 +84,7 @@ class _Taking:
                 continue
             latest = max(latest, written(record))
             origin = Origin(latest, name, row, line)
-            if isinstance(record, Lived) and not _ID.fullmatch(_whose(record)):
-                self.counts["unreadable"] += 1
-            elif isinstance(record, AssessmentRecord):
+            if isinstance(record, AssessmentRecord):
                 self._assessed.append((record, origin))
                 if len(self._assessed) == CHUNK:
                     self._chunk()
@@ -126,16 +123,6 @@ class _Taking:
             if chunks:
                 self._parts += spread(self._target, table, pa.concat_tables(chunks), name, self._buckets)
         self._chunks, self._told, self._said, self._rows = [], [], [], 0
-
-
-def _whose(record: Lived) -> str:
-    if isinstance(record, AssessmentRecord):
-        return record.id
-    return record.assessment_id if isinstance(record, OutcomeRecord) else record.subject
-
-
-_ID: Final = re.compile("[0-9a-f]{32}([0-9a-f]{2})?")
-"""Of an assessment, or a subject's pseudonym, which has a byte more under an odd number of layers."""
 
 
 def spread(target: Target, table: str, rows: pa.Table, name: str, buckets: int) -> list[Part]:

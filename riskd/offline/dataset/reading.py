@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -143,7 +144,11 @@ def in_order(target: Target, counts: Counter[str], progress: Progress) -> Iterat
     for _, paths in sorted(by_date.items()):
         for *_, line in heapq.merge(*[_streamed(target, path, progress) for path in sorted(paths)]):
             text = line.encode()
-            record = decode(text)
+            try:
+                record = decode(text)
+            except msgspec.DecodeError:  # of a riskd that took in more
+                counts["unreadable"] += 1
+                continue
             if isinstance(record, Lived):
                 yield text, record
             else:

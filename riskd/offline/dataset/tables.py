@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.core.context import Missing
 from riskd.core.features import NAMES
-from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, encode
 
 _TEXT, _NUMBER, _YES, _WORDS = pa.string(), pa.float64(), pa.bool_(), pa.list_(pa.string())
 _Column = tuple[pa.DataType, Callable[[AssessmentRecord], object]]
@@ -134,7 +135,10 @@ def assessed(records: Sequence[AssessmentRecord], origins: Sequence[Origin]) -> 
     vectors = np.array(
         [record.vector if has else blank for record, has in zip(records, known, strict=True)], dtype=np.float64
     ).reshape(-1, width)
-    lines = [bare(origin.line) if has else origin.line for origin, has in zip(origins, known, strict=True)]
+    lines = [
+        bare(origin.line, record) if has else origin.line
+        for record, origin, has in zip(records, origins, known, strict=True)
+    ]
     return pa.Table.from_arrays(
         [
             *[pa.array([take(record) for record in records], kind) for kind, take in COLUMNS.values()],
@@ -155,10 +159,12 @@ def _origins(origins: Sequence[Origin], lines: Sequence[bytes]) -> list[pa.Array
     ]
 
 
-def bare(line: bytes) -> bytes:
-    """A line of the log with an empty vector."""
-    begin = line.index(_BEGIN) + len(_BEGIN)
-    return line[:begin] + line[line.index(_END, begin) :]
+def bare(line: bytes, record: AssessmentRecord) -> bytes:
+    """A line of the log with an empty vector; written anew where riskd did not write it."""
+    before, begin, rest = line.partition(_BEGIN)
+    if not begin or _BEGIN in rest:
+        return encode(replace(record, vector=()))
+    return before + begin + rest[rest.index(_END) :]
 
 
 def told(records: Sequence[OutcomeRecord], origins: Sequence[Origin]) -> pa.Table:

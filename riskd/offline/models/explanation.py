@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -13,13 +12,10 @@ from msgspec import Struct
 from riskd.adapters.decision_log import read_segment, readable, segments_of
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
-from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
+from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
-from riskd.core.record import AssessmentRecord
-
-_SOURCE: Final = b'{"type":"assessment"'
-_DECODER: Final = msgspec.json.Decoder(AssessmentRecord)
+from riskd.core.record import AssessmentRecord, decode, may_be
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -146,15 +142,16 @@ def _fits(record: AssessmentRecord, domain: str) -> bool:
 def _lines(path: Path) -> Iterator[bytes]:
     with readable(path):
         for line in read_segment(path):
-            if line.startswith(_SOURCE):
+            if may_be(line, AssessmentRecord):
                 yield line
 
 
 def _decoded(line: bytes) -> AssessmentRecord | None:
     try:
-        return _DECODER.decode(line)
-    except UNDECODABLE:
+        record = decode(line)
+    except msgspec.DecodeError:
         return None
+    return record if isinstance(record, AssessmentRecord) else None
 
 
 def _known(value: float) -> float | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -15,11 +14,9 @@ from msgspec import Struct
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import read_segment, segments_of, size
 from riskd.adapters.policy_file import read_policy
-from riskd.core.attempt import JOURNEYS
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, left_out
-from riskd.core.requirement import Tier
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, left_out, may_be
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.tally import Tally
@@ -27,8 +24,6 @@ from riskd.offline.segments import crew, each_segment
 from riskd.progress import Begin, unseen
 
 Part = TypeVar("Part")
-_OUTCOME: Final = b'{"type":"outcome"'
-"""How the line of an outcome begins: whoever looks for nothing else need not decode the others."""
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -88,13 +83,13 @@ def outcomes_of(path: Path) -> bytes:
     """The outcomes of a segment, 18 bytes each."""
     found = bytearray()
     for line in read_segment(path):
-        if line.startswith(_OUTCOME):
+        if may_be(line, OutcomeRecord):
             try:
                 outcome = decode(line)
-                assert isinstance(outcome, OutcomeRecord)
-                found += row(outcome.assessment_id, outcome.kind)
-            except (msgspec.DecodeError, ValueError, KeyError):
+            except msgspec.DecodeError:
                 continue  # counted as unreadable by the pass over decisions
+            if isinstance(outcome, OutcomeRecord):
+                found += row(outcome.assessment_id, outcome.kind)
     return bytes(found)
 
 
@@ -125,22 +120,12 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
             tally.counts["events"] += 1
         elif not isinstance(record, AssessmentRecord):
             tally.counts[left_out(record)] += 1
-        elif not _sound(record):
-            tally.counts["unreadable"] += 1
         elif len(record.vector) != len(NAMES):
             tally.counts["other_features"] += 1
         elif not choice.takes(record):
             tally.counts["not_chosen"] += 1
         else:
             yield record
-
-
-def _sound(record: AssessmentRecord) -> bool:
-    """Whether its words are riskd's: what decodes may still be somebody else's, or damaged."""
-    return record.tier in Tier.__members__ and record.journey in JOURNEYS and bool(_ID.fullmatch(record.id))
-
-
-_ID: Final = re.compile("[0-9a-f]{32}")
 
 
 @lru_cache(1)

@@ -22,14 +22,14 @@ _ANYWHERE_KM: Final = 20_000.0
 
 
 def event(record: AssessmentRecord | OutcomeRecord) -> schema.Event:
-    """The event of a line. Nothing is said that the line does not say. Never raises, whatever words the line has."""
+    """The event of a line. Nothing is said that the line does not say. Never raises, whatever it is that was read."""
     if isinstance(record, AssessmentRecord):
         return _assessed(record)
     return _fraud(record) if record.kind == words.FRAUD else _became(record)
 
 
 def _assessed(one: AssessmentRecord) -> Authentication:
-    activity, level, control, facts = _activity(one.journey), _level(one.level), _control(one), one.facts
+    activity, level, control, facts = _activity(one.journey), words.LEVELS[one.level], _control(one), one.facts
     status = _status(one)
     user = _user(one.id, one.domain, one.subject)
     endpoint = _endpoint(facts, one.signals.ja4 if one.signals else "")
@@ -74,7 +74,7 @@ def _assessed(one: AssessmentRecord) -> Authentication:
 
 
 def _became(one: OutcomeRecord) -> Authentication:
-    came = words.OUTCOMES.get(one.kind) or words.Came((OTHER, one.kind))
+    came = words.OUTCOMES[one.kind]
     activity, legitimate = _activity(one.journey, end=came.end), one.kind == words.LEGITIMATE
     user = _user(one.assessment_id, one.domain)
     return Authentication(
@@ -147,15 +147,11 @@ def _fraud(one: OutcomeRecord) -> DetectionFinding:
 def _activity(journey: str, *, end: bool = False) -> words.Word:
     if journey == "login":
         return words.END if end else words.STEP
-    return OTHER, words.JOURNEYS.get(journey, journey)
+    return OTHER, words.JOURNEYS[journey]
 
 
 def _type(kind: int, activity: words.Word) -> int:
     return kind * 100 + activity[0]
-
-
-def _level(level: str) -> words.Level:
-    return words.LEVELS.get(level) or words.Level((OTHER, level), (0, "Unknown"))
 
 
 def _control(one: AssessmentRecord) -> words.Control:

@@ -81,7 +81,7 @@ class Teller:
                 return None, at
             told = event(record)
             encoded = _ENCODER.encode(told)
-        except (msgspec.DecodeError, OverflowError, RecursionError):
+        except msgspec.DecodeError:
             self.counts["unreadable"] += 1
             return None, -math.inf
         self.counts["findings" if isinstance(told, DetectionFinding) else _KINDS[type(record)]] += 1

@@ -50,7 +50,7 @@ def rows(seed: int, size: int = 4000, *, users: int = 400, days: int = 14, shift
     vectors[(dice.random(vectors.shape) < 0.3) & (_KIND == 3)] = np.nan
     if shift:
         vectors[late & (dice.random(size) < shift.missing), NAMES.index(shift.signal)] = np.nan
-    return Batch(times, [f"{seed:04x}{each:08x}" for each in user.tolist()], vectors)
+    return Batch(times, [f"{seed:016x}{each:016x}" for each in user.tolist()], vectors)
 
 
 def write(directory: Path, batch: Batch, *, domain: str = "customer", segments: int = 2) -> Path:

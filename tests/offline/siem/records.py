@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, OUTCOMES, PROTOCOLS, RISK_LEVELS
 from riskd.core.context import SOURCES, WHYS, Agent, Missing, Place, Route
+from riskd.core.pseudonym import short
 from riskd.core.record import AssessmentRecord, Authentication, Facts, OutcomeRecord, Signals
 from riskd.core.requirement import METHODS, Tier
-from tests.decision_log import decision, outcome
+from tests.decision_log import WHENCE, decision, outcome
 
 TIME: Final = 1_764_252_300.25
 """2025-11-27, 14:05:00.25 UTC."""
@@ -27,7 +28,7 @@ WHOLE: Final = replace(
     facts=Facts(
         now=TIME,
         network="203.0.113.0/24",
-        values={"device": "Exb3pL5K", "fingerprint": "rL0Y20zC", "address": "N7UdGUp1"},
+        values=WHENCE | {"device": "Exb3pL5K", "fingerprint": "rL0Y20zC", "address": "N7UdGUp1"},
         place=Place("NO", 59.91, 10.75, 50.0, "Oslo County", "Oslo", "Europe/Oslo", 60),
         route=Route(64500, "Example Hosting", hosting=True, anonymizer="vpn"),
         agent=Agent("Chrome", "142", "Windows", "11", "desktop", automated=True),
@@ -69,13 +70,15 @@ PASSED: Final = told("challenge_passed", amr=("hwk", "pin", "mfa"), seconds=8.5)
 
 
 def _word(words: Iterable[str]) -> st.SearchStrategy[str]:
-    """One that riskd has, and now and then one of another version."""
+    """One that riskd knows, and now and then one of somebody else."""
     return st.sampled_from([*words]) | st.text(min_size=1, max_size=12)
 
 
 _TEXT: Final = st.text(max_size=12)
 _MOMENTS: Final = st.floats(min_value=0, max_value=4e9)
 _SHARES: Final = st.floats(min_value=0, max_value=1)
+_TIERS: Final = st.sampled_from([tier.name for tier in Tier])
+_SHORT: Final = st.binary(min_size=6, max_size=6).map(short)
 _HEXADECIMAL: Final = st.text("0123456789abcdef", min_size=32, max_size=32)
 _WORDS: Final = st.lists(st.text(min_size=1, max_size=12), max_size=3).map(tuple)
 _METHODS: Final = st.lists(_word(METHODS), max_size=4).map(tuple)
@@ -94,8 +97,10 @@ _SAID: Final = st.none() | st.builds(
 _FACTS: Final = st.builds(
     Facts,
     now=_MOMENTS,
-    network=st.sampled_from(["203.0.113.0/24", "2001:db8:85a3::/48", ""]),
-    values=st.dictionaries(st.sampled_from(["device", "fingerprint", "address", "country"]), _HEXADECIMAL),
+    network=st.sampled_from(["203.0.113.0/24", "2001:db8:85a3::/48", "2001:db8::/48"]),
+    values=st.fixed_dictionaries(
+        {"address": _SHORT, "network": _SHORT}, optional={"device": _SHORT, "fingerprint": _SHORT, "country": _TEXT}
+    ),
     place=st.none()
     | st.builds(
         Place,
@@ -124,17 +129,17 @@ assessments: Final = st.builds(
     id=_HEXADECIMAL,
     time=_MOMENTS,
     tenant=_TEXT,
-    domain=_word(DOMAINS),
-    journey=_word(JOURNEYS),
+    domain=st.sampled_from(DOMAINS),
+    journey=st.sampled_from(JOURNEYS),
     subject=_HEXADECIMAL,
     request_id=_TEXT,
-    credential_result=_word(CREDENTIAL_RESULTS),
+    credential_result=st.sampled_from(CREDENTIAL_RESULTS),
     facts=_FACTS,
     vector=st.just(()),
     log_odds=st.floats(-50, 50),
     score=_SHARES,
-    level=_word(RISK_LEVELS[1:]),
-    tier=_word([tier.name for tier in Tier]),
+    level=st.sampled_from(RISK_LEVELS[1:]),
+    tier=_TIERS,
     satisfied=st.booleans(),
     hits=_WORDS,
     shadow_hits=_WORDS,
@@ -149,7 +154,7 @@ assessments: Final = st.builds(
     federation=_SAID,
     attributes=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=2),
     lists=_WORDS,
-    withheld=_word([tier.name for tier in Tier]),
+    withheld=st.just("") | _TIERS,
     signals=st.none() | st.builds(Signals, ja4=_TEXT),
     written=st.none() | _MOMENTS,
 )
@@ -158,9 +163,9 @@ outcomes: Final = st.builds(
     assessment_id=_HEXADECIMAL,
     time=_MOMENTS,
     tenant=_TEXT,
-    domain=_word(DOMAINS),
-    journey=_word(JOURNEYS),
-    kind=_word(OUTCOMES),
+    domain=st.sampled_from(DOMAINS),
+    journey=st.sampled_from(JOURNEYS),
+    kind=st.sampled_from(OUTCOMES),
     amr=_METHODS,
     seconds=st.none() | st.floats(0, 86_400),
     taught=st.integers(0, 8),

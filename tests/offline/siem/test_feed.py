@@ -141,11 +141,12 @@ def test_what_was_written_before_is_passed_over(tmp_path: Path, archive: FileLog
 def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
     """For what it is; and one that is damaged hides none behind it."""
     attempt = decision(1, TIME)
-    repeat = b'{"type":"repeat","id":"1","time":1.0,"tenant":"","domain":"customer","journey":"login","request_id":"r",'
+    repeat = b'{"type":"repeat","id":"00000000000000000000000000000001","time":1.0,"tenant":"","domain":"customer",'
+    repeat += b'"journey":"login","request_id":"r",'
     repeat += b'"score":0.1,"level":"low","tier":"BASELINE","satisfied":true,"reasons":[],"causes":[],"release":"r",'
     repeat += b'"model":"m"}'
     shadow = ShadowRecord(
-        id="1",
+        id=f"{1:032x}",
         time=TIME,
         tenant="",
         domain="customer",

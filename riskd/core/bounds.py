@@ -1,0 +1,40 @@
+"""What numbers and names of riskd's own can be: whoever reads a record back tells damage by it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+Latitude = Annotated[float, Meta(ge=-90, le=90)]
+Longitude = Annotated[float, Meta(ge=-180, le=180)]
+Radius = Annotated[float, Meta(ge=0, le=40_075)]
+"""Kilometres; the Earth is not further around."""
+Metres = Annotated[float, Meta(ge=0, le=20_000_000)]
+Milliseconds = Annotated[float, Meta(ge=0, le=600_000)]
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000)]
+Offset = Annotated[int, Meta(ge=-1440, le=1440)]
+"""Minutes east of UTC."""
+Asn = Annotated[int, Meta(ge=0, lt=1 << 32)]
+Moment = Annotated[float, Meta(ge=0, le=1e11)]
+"""Epoch seconds. Milliseconds are beyond it."""
+Share = Annotated[float, Meta(ge=0, le=1)]
+Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
+"""A feature, or what one moved: far beyond all of them."""
+Units = Annotated[int, Meta(ge=0, le=100)]
+"""What an assessment has taught."""
+Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+"""Of an assessment."""
+Pseudonym = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}([0-9a-f]{2})?\Z")]
+"""Of a subject, which has a byte more under an odd number of layers."""
+Short = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{8}\Z")]
+"""A short pseudonym."""
+Network = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?:(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}0/24"
+        r"|(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,2})?::/48)\Z"
+    ),
+]
+"""A /24 or /48 as `address` writes it."""

@@ -1,0 +1,36 @@
+"""The words of riskd's own that a record of the log can have, as types: whoever reads one back tells damage by them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from riskd.core import attempt
+from riskd.core.history import PROFILE_TABLES
+from riskd.core.requirement import Tier
+
+if TYPE_CHECKING:
+    Attestation = str
+    Domain = str
+    Event = str
+    Journey = str
+    Level = str
+    Outcome = str
+    Purpose = str
+    Result = str
+    Risk = str
+    Table = str
+    TierName = str
+    Withheld = str
+else:  # of patterns each would cost half a microsecond a line
+    Attestation = Literal[attempt.ATTESTATIONS]
+    Domain = Literal[attempt.DOMAINS]
+    Event = Literal[attempt.EVENTS]
+    Journey = Literal[attempt.JOURNEYS]
+    Level = Literal[attempt.RISK_LEVELS[1:]]
+    Outcome = Literal[attempt.OUTCOMES]
+    Purpose = Literal[attempt.PURPOSES]
+    Result = Literal[attempt.CREDENTIAL_RESULTS]
+    Risk = Literal[attempt.RISK_LEVELS]
+    Table = Literal[tuple(PROFILE_TABLES.keys() - {"sign_in", "typing"})]
+    TierName = Literal[tuple(Tier.__members__)]
+    Withheld = Literal["", *Tier.__members__]

@@ -1,0 +1,184 @@
+"""A log of which most lines were spoilt by something that leaves JSON, given to everybody who reads logs.
+
+`python -m tests.offline.test_spoilt_log 50000 2` does so with more lines and another seed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from threading import Event
+from typing import Final
+
+import pytest
+from msgspec import DecodeError, Struct
+
+from riskd.adapters.decision_log import FileLogArchive
+from riskd.cli.main import main
+from riskd.config import data_directory
+from riskd.core.record import AssessmentRecord, Record, decode
+from tests.decision_log import write
+from tests.offline.spoilt import lines, spoilt
+from tests.offline.town import PEPPER
+
+SPOILT: Final = 1_000
+PARTS: Final = ("20260101T000000.000000-w0-1.jsonl", "20260102T000000.000000-w0-2.jsonl.gz")
+POLICIES: Final = str(data_directory("policies"))
+ALONE: Final = ("--processes", "1")
+
+
+class Spoilt(Struct):
+    """A log in a state of its own, and its lines that are records."""
+
+    place: Path
+    lines: list[bytes]
+    records: list[Record]
+
+    @property
+    def log(self) -> str:
+        return str(self.place / "log")
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """A command on it: exit code, and what it printed."""
+        settings = {"state.dir": self.place, "log.dir": self.log, "secrets.pepper_file": self.place / "pepper"}
+        out, err = TextIOWrapper(BytesIO(), "utf-8"), TextIOWrapper(BytesIO(), "utf-8")
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main([*words, *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))])
+            out.flush()
+        assert isinstance(out.buffer, BytesIO)
+        return code, out.buffer.getvalue().decode()
+
+    def counts(self, *words: str) -> dict[str, int]:
+        """Of a command that did its work, whatever was left out."""
+        code, said = self.run(*words, "--json")
+        assert code in (0, 1)
+        found = json.loads(said)
+        counts: dict[str, int] = (found.get("dataset") or found).get("counts") or found.get("left_out") or found
+        return counts
+
+    @property
+    def dataset(self) -> str:
+        """What became of it."""
+        assert self.run("log", "compact", "--to", str(self.place / "dataset"), *ALONE)[0] == 0
+        return str(self.place / "dataset")
+
+
+def spoil(place: Path, many: int, seed: int) -> Spoilt:
+    """A log with so many lines that were spoilt."""
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "pepper").write_bytes(PEPPER + b"\n")
+    (place / "pepper").chmod(0o600)
+    found = _lines(many, seed)
+    for name, part in zip(PARTS, (found[::2], found[1::2]), strict=True):
+        write(place / "log" / name, *part)
+    return Spoilt(place, found, list(_records(found)))
+
+
+@cache
+def _lines(many: int, seed: int) -> list[bytes]:
+    sound, random = lines(), Random(seed)
+    bad = spoilt(sound, random)
+    found = [*sound, *(next(bad) for _ in range(many))]
+    random.shuffle(found)
+    return found
+
+
+def _records(found: list[bytes]) -> Iterator[Record]:
+    for line in found:
+        try:
+            yield decode(line)
+        except DecodeError:
+            continue
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Spoilt:
+    """A real one, and what became of its lines."""
+    return spoil(tmp_path, SPOILT, seed=1)
+
+
+COUNTS: Final[dict[str, Callable[[Spoilt], dict[str, int]]]] = {
+    "backtest": lambda log: log.counts("policy", "backtest", POLICIES, "--log", log.log, *ALONE),
+    "export": lambda log: log.counts("log", "export", log.log, "--to", str(log.place / "events")),
+    "replay": lambda log: log.counts("replay", log.log, "--out", str(log.place / "out"), *ALONE),
+    "rebuild": lambda log: log.counts("import", "decision-log", log.log, "--until", "2100-01-01T00:00Z"),
+    "compact": lambda log: log.counts("log", "compact", "--to", str(log.place / "dataset"), *ALONE),
+}
+"""Whoever says what became of every line."""
+NEWS: Final = ("hits_differ", "twice")
+"""Counted beside, of lines that are counted already."""
+
+
+@pytest.mark.parametrize("reader", COUNTS)
+def test_every_line_is_read_or_counted(log: Spoilt, reader: str) -> None:
+    """And all agree on which lines are no records."""
+    counts = COUNTS[reader](log)
+    assert counts["unreadable"] == len(log.lines) - len(log.records)
+    assert sum(count for kind, count in counts.items() if kind not in NEWS) == len(log.lines)
+
+
+READERS: Final[dict[str, Callable[[Spoilt], tuple[int, str]]]] = {
+    "backtest": lambda log: log.run(
+        "policy", "backtest", POLICIES, "--log", log.log, "--html", f"{log.place}/report.html", *ALONE
+    ),
+    "rules": lambda log: log.run("policy", "rules", "--log", log.log, *ALONE),
+    "signals": lambda log: log.run("policy", "signals", "--log", log.log, *ALONE),
+    "calibrate": lambda log: log.run(
+        "policy", "calibrate", "--log", log.log, "--presume-good", "--budget", "1%", *ALONE
+    ),
+    "drift": lambda log: log.run("drift", "--log", log.log, "--html", f"{log.place}/drift.html", *ALONE),
+    "drift against itself": lambda log: log.run("drift", "--log", log.log, "--against", log.log, "--all", *ALONE),
+    "explain": lambda log: log.run("model", "explain", "customer", "--log", log.log),
+    "find": lambda log: log.run("log", "find", "person 1", "--domain", "customer", "--log", log.log),
+    "events": lambda log: log.run("log", "find", "person 1", "--domain", "customer", "--log", log.log, "--events"),
+    "state": lambda log: log.run("log"),
+    "rows of a dataset": lambda log: log.run("drift", "--log", log.dataset),
+    "lines of a dataset": lambda log: log.run("replay", log.dataset, "--out", f"{log.place}/out", *ALONE),
+    "questions": lambda log: log.run("log", "query", "SELECT * FROM labelled", "--from", log.dataset, "--csv"),
+    "questions as JSON": lambda log: log.run("log", "query", "SELECT * FROM events", "--from", log.dataset, "--json"),
+}
+"""Whoever says something else."""
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_nobody_who_reads_it_is_surprised(log: Spoilt, reader: str) -> None:
+    """What was done is told: it was not refused, and nothing was raised."""
+    code, said = READERS[reader](log)
+    assert code in (0, 1)
+    assert said
+
+
+def test_all_of_an_assessment_is_shown(log: Spoilt) -> None:
+    """Of each that is a record, whatever else it says, and what followed it."""
+    shown = list(dict.fromkeys(record.id for record in log.records if isinstance(record, AssessmentRecord)))[:9]
+    assert {log.run("log", "show", each, "--log", log.log)[0] for each in shown} == {0}
+
+
+def test_whoever_is_erased_is(log: Spoilt) -> None:
+    """Of each line that says whose it is; and what is kept no longer goes."""
+    archive = FileLogArchive(Path(log.log), 1.0, 1.0, lambda: 2e9)
+    one = next(record for record in log.records if isinstance(record, AssessmentRecord))
+    archive.forget([bytes.fromhex(one.subject)])
+    assert archive.compact({}, Event()) is not None
+    assert archive.find([bytes.fromhex(one.subject)], b"", 9) == ([], b"")
+    archive.compact({"customer": -1.0, "workforce": -1.0, "machine": -1.0}, Event())
+    assert [line for path in Path(log.log).glob("*.jsonl") for line in archive.lines(path)] == []
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory(dir="/dev/shm") as directory:
+        several = (*COUNTS, *READERS)
+        for at, name in enumerate(several):
+            made = spoil(Path(directory) / str(at), int(sys.argv[1]), int(sys.argv[2]))
+            if name in COUNTS:
+                test_every_line_is_read_or_counted(made, name)
+            if name in READERS:
+                test_nobody_who_reads_it_is_surprised(made, name)
+            sys.stdout.write(f"{name}: {len(made.lines):,} lines, of which {len(made.records):,} are records\n")
