@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -24,17 +24,17 @@ Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 """A feature, or what one moved: far beyond all of them."""
 Units = Annotated[int, Meta(ge=0, le=100)]
 """What an assessment has taught."""
-Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+ID: Final = "[0-9a-f]{32}"
 """Of an assessment."""
-Pseudonym = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}([0-9a-f]{2})?\Z")]
+PSEUDONYM: Final = "[0-9a-f]{32}(?:[0-9a-f]{2})?"
 """Of a subject, which has a byte more under an odd number of layers."""
-Short = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{8}\Z")]
+SHORT: Final = "[A-Za-z0-9+/]{8}"
 """A short pseudonym."""
-Network = Annotated[
-    str,
-    Meta(
-        pattern=r"^(?:(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}0/24"
-        r"|(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,2})?::/48)\Z"
-    ),
-]
+NETWORK: Final = (
+    r"(?:(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}0/24"
+    "|(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,2})?::/48)"
+)
 """A /24 or /48 as `address` writes it."""
+Id = Annotated[str, Meta(pattern=rf"^{ID}\Z")]
+Pseudonym = Annotated[str, Meta(pattern=rf"^{PSEUDONYM}\Z")]
+Short = Annotated[str, Meta(pattern=rf"^{SHORT}\Z")]

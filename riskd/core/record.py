@@ -17,12 +17,15 @@ from riskd.core import attempt as words
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Behaviour, Federation, Outside, ReportedPlace, Session
 from riskd.core.bounds import (
+    ID,
+    NETWORK,
+    PSEUDONYM,
+    SHORT,
     Id,
     Latitude,
     Longitude,
     Milliseconds,
     Moment,
-    Network,
     Number,
     Offset,
     Pseudonym,
@@ -34,7 +37,7 @@ from riskd.core.bounds import (
 )
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.errors import UNDECODABLE
-from riskd.core.pseudonym import ENTITIES, SEAL_BYTES
+from riskd.core.pseudonym import SEAL_BYTES
 from riskd.core.validation import ITEMS
 from riskd.core.vocabulary import (
     Attestation,
@@ -56,7 +59,7 @@ class Facts(Struct, frozen=True):
     """The context as it was, histories excepted."""
 
     now: Moment
-    network: Network
+    network: str
     """The /24 or /48 of the client's address."""
     values: dict[Table, str]
     place: Place | None
@@ -112,12 +115,12 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     """One assessment. `vector` is in the order of the release's feature table. What has a default is left out of the
     line while it has it: an attempt without session, assertion and attributes spends no byte on them."""
 
-    id: Id
+    id: str
     time: Moment
     tenant: str
     domain: Domain
     journey: Journey
-    subject: Pseudonym
+    subject: str
     request_id: str
     credential_result: Result
     facts: Facts
@@ -313,34 +316,46 @@ def decode(line: bytes) -> Record:
 
 
 def _check(record: AssessmentRecord) -> None:
-    """What types cannot say of it. Raises msgspec.DecodeError."""
-    values, said = record.facts.values, record.signals
-    for table in _ALWAYS:
-        if table not in values:
-            raise msgspec.DecodeError(f"{table} is missing - at `$.facts.values`")
-    for table, known in _RHYTHM.items():
-        if table in values and values[table] not in known:
-            raise msgspec.DecodeError(f"{values[table]!r:.40} is none - at `$.facts.values.{table}`")
-    for table in _SHORTS:
-        if table in values and not _SHORT(values[table]):
-            raise msgspec.DecodeError(f"{values[table]!r:.40} is no short pseudonym - at `$.facts.values.{table}`")
+    """What types cannot say of it, or dearly. Raises msgspec.DecodeError."""
+    value, said = record.facts.values.get, record.signals
+    if not _NAMES(
+        f"{record.id} {record.subject} {record.facts.network} {value('address')} {value('network')} "
+        f"{value('device', '')} {value('fingerprint', '')} {value('agent', '')} {value('issuer', '')} "
+        f"{value('hour', '')} {value('weekday', '')}"
+    ):
+        names = (record.id, record.subject, record.facts.network, *[value(table, "") for table in _VALUES])
+        where, name = next(
+            (where, name)
+            for (where, form), name in zip(_FORMS.items(), names, strict=True)
+            if not re.fullmatch(form, name)
+        )
+        raise msgspec.DecodeError(f"{name!r:.40} is none - at `$.{where}`")
     if said is not None and said.outside is not None and said.outside.risk_level not in words.RISK_LEVELS:
         raise msgspec.DecodeError(f"{said.outside.risk_level!r:.40} is no level - at `$.signals.outside.risk_level`")
 
 
-_ALWAYS: Final = ("address", "network")
-_RHYTHM: Final = {"hour": {str(hour) for hour in range(24)}, "weekday": {str(day) for day in range(7)}}
-_SHORTS: Final = (*ENTITIES, "agent", "issuer")
-_SHORT: Final = re.compile("[A-Za-z0-9+/]{8}").fullmatch
+_VALUES: Final = {
+    "address": SHORT,
+    "network": SHORT,
+    **dict.fromkeys(("device", "fingerprint", "agent", "issuer"), f"(?:{SHORT})?"),
+    "hour": "(?:1?[0-9]|2[0-3])?",
+    "weekday": "[0-6]?",
+}
+_FORMS: Final = {
+    "id": ID,
+    "subject": PSEUDONYM,
+    "facts.network": NETWORK,
+    **{f"facts.values.{table}": form for table, form in _VALUES.items()},
+}
+_NAMES: Final = re.compile(" ".join(_FORMS.values())).fullmatch
+"""No form has a space: all at once take a quarter of the time that each takes by itself."""
 
 
-def may_be(line: bytes, kind: type[Record]) -> bool:
-    """Whether a line may be a record of this kind: where it begins as riskd writes another it is none, and need not be
-    decoded."""
-    return line.startswith(_BEGINNINGS[kind]) or not line.startswith(_BEGIN)
+def others(kind: type[Record]) -> tuple[bytes, ...]:
+    """How lines of all other kinds begin, as riskd writes them: whoever looks for one kind need not decode those."""
+    return tuple(begin for each, begin in _BEGINNINGS.items() if each is not kind)
 
 
-_BEGIN: Final = b'{"type":"'
 _BEGINNINGS: Final = {
     kind: f'{{"type":"{kind.__struct_config__.tag}"'.encode()
     for kind in (AssessmentRecord, OutcomeRecord, RepeatRecord, ShadowRecord, SecurityEventRecord)

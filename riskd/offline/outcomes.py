@@ -70,14 +70,21 @@ class Outcomes:
         with path.open("rb") as file:
             self._rows = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         self._places = range(size // _ROW)
+        # Where those begin whose ids begin with a byte: most of a search is done once for all.
+        self._edges = [self._place(bytes([first]), 0, len(self._places)) for first in range(256)]
+        self._edges.append(len(self._places))
 
     def label(self, assessment_id: str) -> int:
         """The index in `LABELS` of what became of an assessment. Raises ValueError on an id that riskd never wrote."""
         rows, wanted = self._rows, _key(assessment_id)
-        place = bisect_left(self._places, wanted, key=lambda at: rows[at * _ROW : at * _ROW + _ID])
+        place = self._place(wanted, self._edges[wanted[0]], self._edges[wanted[0] + 1])
         if place == len(self._places) or rows[place * _ROW : place * _ROW + _ID] != wanted:
             return UNKNOWN
         return label(int.from_bytes(rows[place * _ROW + _ID : (place + 1) * _ROW], "big"))
+
+    def _place(self, wanted: bytes, first: int, end: int) -> int:
+        rows = self._rows
+        return bisect_left(self._places, wanted, first, end, key=lambda at: rows[at * _ROW : at * _ROW + _ID])
 
 
 def _key(assessment_id: str) -> bytes:

@@ -14,12 +14,12 @@ from msgspec import Struct
 
 from riskd.adapters.decision_log import read_segment, readable, segments_of, size, size_of
 from riskd.adapters.model_file import load_model
-from riskd.core.bounds import Moment, Number, Pseudonym
+from riskd.core.bounds import Moment, Number
 from riskd.core.drift import Reference
 from riskd.core.errors import UNDECODABLE
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
-from riskd.core.record import AssessmentRecord, may_be
+from riskd.core.record import AssessmentRecord, others
 from riskd.offline.drift.bins import DAY, Batch, Bins, bins_for, scored, thinned
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.sources import is_dataset
@@ -28,12 +28,13 @@ from riskd.progress import Begin, unseen
 SAMPLE: Final = 100_000
 """Rows that a reference is made of."""
 _ROWS: Final = 4096
+_OTHERS: Final = others(AssessmentRecord)
 
 
 class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=False):
     time: Moment
     domain: str
-    subject: Pseudonym
+    subject: str
     vector: tuple[Number | None, ...]
 
 
@@ -129,7 +130,7 @@ def batches(path: Path, span: Span, left_out: Counter[str]) -> Iterator[tuple[st
     """The rows of a segment, some thousands at a time; each other line is counted for what it is."""
     waiting: dict[str, list[_Assessed]] = {domain: [] for domain in span.domains}
     for line in read_segment(path):
-        if not may_be(line, AssessmentRecord):
+        if line.startswith(_OTHERS):
             continue
         try:
             row = _DECODER.decode(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -15,7 +16,9 @@ from riskd.core.assessment import Reason
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
-from riskd.core.record import AssessmentRecord, decode, may_be
+from riskd.core.record import AssessmentRecord, decode, others
+
+_OTHERS: Final = others(AssessmentRecord)
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -142,7 +145,7 @@ def _fits(record: AssessmentRecord, domain: str) -> bool:
 def _lines(path: Path) -> Iterator[bytes]:
     with readable(path):
         for line in read_segment(path):
-            if may_be(line, AssessmentRecord):
+            if not line.startswith(_OTHERS):
                 yield line
 
 

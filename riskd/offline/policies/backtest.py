@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -16,7 +16,7 @@ from riskd.adapters.decision_log import read_segment, segments_of, size
 from riskd.adapters.policy_file import read_policy
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, left_out, may_be
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, left_out, others
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.tally import Tally
@@ -24,6 +24,7 @@ from riskd.offline.segments import crew, each_segment
 from riskd.progress import Begin, unseen
 
 Part = TypeVar("Part")
+_NO_OUTCOMES: Final = others(OutcomeRecord)
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -83,7 +84,7 @@ def outcomes_of(path: Path) -> bytes:
     """The outcomes of a segment, 18 bytes each."""
     found = bytearray()
     for line in read_segment(path):
-        if may_be(line, OutcomeRecord):
+        if not line.startswith(_NO_OUTCOMES):
             try:
                 outcome = decode(line)
             except msgspec.DecodeError:
