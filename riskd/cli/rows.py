@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from riskd.cli import settings
 from riskd.cli.arguments import whole_number
 from riskd.cli.extras import require
+from riskd.cli.terminal import tell_unreadable
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
@@ -104,10 +105,14 @@ def read(
 
 def _read(log: Log, domain: str, labels: Labels) -> Rows:
     """Rows of segments, or of the dataset that they became."""
+    from riskd.counts import Counts
     from riskd.offline.sources import is_dataset, read_log
 
     if not is_dataset(str(log.directory)):
-        return read_log(log, domain, labels)
+        counts = Counts()
+        rows = read_log(log, domain, labels, counts)
+        tell_unreadable(counts.first)
+        return rows
     require("pyarrow", "a dataset is Parquet files")
     from riskd.core.errors import InvalidFile, Problem
     from riskd.offline.dataset.reading import Wanted, read_rows

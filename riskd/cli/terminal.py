@@ -47,6 +47,13 @@ def complain(what: object) -> None:
     print("riskd:", "\n".join(map(plain, str(what).split("\n"))), file=sys.stderr)
 
 
+def tell_unreadable(first: object) -> None:
+    """Tell standard error where the first line of a log is that is no record, and why, so that somebody looks at it; of
+    none, nothing."""
+    if first:
+        complain(f"the first line that is no record: {first}")
+
+
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """Print a table for people: figures below each other, and no word cut; a cell may have several lines. A terminal
     that is too narrow for its columns has a cell a line.

@@ -3,7 +3,7 @@ keeps as it came has its `bounds`, too."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
@@ -14,6 +14,10 @@ JOURNEYS: Final = ("registration", "login", "recovery", "profile_update", "payme
 CREDENTIAL_RESULTS: Final = ("not_checked", "succeeded", "failed")
 ATTESTATIONS: Final = ("", "failed", "software", "hardware")
 RISK_LEVELS: Final = ("", "low", "medium", "high")
+if TYPE_CHECKING:
+    Risk = str
+else:  # see `vocabulary`
+    Risk = Literal[RISK_LEVELS]
 PROTOCOLS: Final = ("", "oidc", "saml", "oauth2", "social")
 OUTCOMES: Final = (
     "challenge_passed",
@@ -122,7 +126,7 @@ class Outside(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What others say: breach corpora, shared signals (CAEP risk-level-change), partners."""
 
     credential_breached: bool | None = None
-    risk_level: str = ""
+    risk_level: Risk = ""
     """One of `RISK_LEVELS` (CAEP 1.0 names)."""
 
 

@@ -34,7 +34,7 @@ class Problem(Struct, frozen=True):
                 force_setattr(self, name, text.encode(errors="backslashreplace").decode())
 
     def __str__(self) -> str:
-        at = f"{self.where}:{self.line}:{self.column}" if self.line else self.where
+        at = ":".join([self.where, *(str(number) for number in (self.line, self.column) if number)])
         return f"{at}: {self.what}" + (f" ({self.remedy})" if self.remedy else "")
 
 

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from riskd.core import attempt as words
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Behaviour, Federation, Outside, ReportedPlace, Session
+from riskd.core.attempt import Attempt, Behaviour, Federation, Outside, ReportedPlace, Risk, Session
 from riskd.core.bounds import (
     ID,
     NETWORK,
@@ -48,7 +48,6 @@ from riskd.core.vocabulary import (
     Outcome,
     Purpose,
     Result,
-    Risk,
     Table,
     TierName,
     Withheld,
@@ -124,7 +123,7 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     request_id: str
     credential_result: Result
     facts: Facts
-    vector: tuple[Number | None, ...]
+    vector: tuple[float | None, ...]
     log_odds: Number
     score: Share
     level: Level
@@ -157,7 +156,7 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
 class OutcomeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="outcome"):
     """One outcome. `taught` is what the assessment has taught in total, in units; `written` as of an assessment."""
 
-    assessment_id: Id
+    assessment_id: str
     time: Moment
     tenant: str
     domain: Domain
@@ -310,6 +309,9 @@ def decode(line: bytes) -> Record:
         raise msgspec.DecodeError(str(error)) from error
     if isinstance(record, AssessmentRecord):
         _check(record)
+    elif isinstance(record, OutcomeRecord):
+        if not _ID(record.assessment_id):
+            raise msgspec.DecodeError(f"{record.assessment_id!r:.40} is none - at `$.assessment_id`")
     elif isinstance(record, SecurityEventRecord) and record.kind in words.EVENT_WORDS["level"] and not record.level:
         raise msgspec.DecodeError("a level is missing - at `$.level`")
     return record
@@ -317,7 +319,7 @@ def decode(line: bytes) -> Record:
 
 def _check(record: AssessmentRecord) -> None:
     """What types cannot say of it, or dearly. Raises msgspec.DecodeError."""
-    value, said = record.facts.values.get, record.signals
+    value = record.facts.values.get
     if not _NAMES(
         f"{record.id} {record.subject} {record.facts.network} {value('address')} {value('network')} "
         f"{value('device', '')} {value('fingerprint', '')} {value('agent', '')} {value('issuer', '')} "
@@ -330,8 +332,6 @@ def _check(record: AssessmentRecord) -> None:
             if not re.fullmatch(form, name)
         )
         raise msgspec.DecodeError(f"{name!r:.40} is none - at `$.{where}`")
-    if said is not None and said.outside is not None and said.outside.risk_level not in words.RISK_LEVELS:
-        raise msgspec.DecodeError(f"{said.outside.risk_level!r:.40} is no level - at `$.signals.outside.risk_level`")
 
 
 _VALUES: Final = {
@@ -347,6 +347,7 @@ _FORMS: Final = {
     "facts.network": NETWORK,
     **{f"facts.values.{table}": form for table, form in _VALUES.items()},
 }
+_ID: Final = re.compile(ID).fullmatch
 _NAMES: Final = re.compile(" ".join(_FORMS.values())).fullmatch
 """No form has a space: all at once take a quarter of the time that each takes by itself."""
 

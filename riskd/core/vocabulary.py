@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     Outcome = str
     Purpose = str
     Result = str
-    Risk = str
     Table = str
     TierName = str
     Withheld = str
@@ -30,7 +29,6 @@ else:  # of patterns each would cost half a microsecond a line
     Outcome = Literal[attempt.OUTCOMES]
     Purpose = Literal[attempt.PURPOSES]
     Result = Literal[attempt.CREDENTIAL_RESULTS]
-    Risk = Literal[attempt.RISK_LEVELS]
     Table = Literal[tuple(PROFILE_TABLES.keys() - {"sign_in", "typing"})]
     TierName = Literal[tuple(Tier.__members__)]
     Withheld = Literal["", *Tier.__members__]

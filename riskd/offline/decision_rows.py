@@ -13,11 +13,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from riskd.adapters.decision_log import read_segment, readable, segments_of
-from riskd.core.bounds import Id, Moment, Number, Pseudonym
+from riskd.adapters.decision_log import damaged, read_segment, readable, segments_of
+from riskd.core.bounds import Id, Moment, Pseudonym
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.core.vocabulary import Domain, Journey, Outcome
+from riskd.counts import Counts
 from riskd.offline.labels import label
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
 from riskd.offline.truth import truths
@@ -31,7 +32,7 @@ class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=Fals
     domain: Domain
     journey: Journey
     subject: Pseudonym
-    vector: tuple[Number | None, ...]
+    vector: tuple[float | None, ...]
 
 
 class _Told(Struct, frozen=True, tag_field="type", tag="outcome", gc=False):
@@ -58,18 +59,25 @@ _DECODER: Final = msgspec.json.Decoder(_Line)
 
 
 def read_rows(
-    directory: Path, domain: str, *, truth: Path | None = None, by_truth: bool = False, until: float = math.inf
+    directory: Path,
+    domain: str,
+    *,
+    truth: Path | None = None,
+    by_truth: bool = False,
+    until: float = math.inf,
+    counts: Counts | None = None,
 ) -> Rows:
     """The rows of a decision log that somebody assessed before `until` (epoch seconds), sorted by time and id.
 
     Labels follow `labels.label` from the outcomes told before `until`; with `by_truth` from the truth instead, known
-    at once. Takes about 700 bytes of memory a row. Raises InvalidFile for a directory without segments, a line that
-    riskd did not write, vectors of another feature table, and a truth that lacks an assessment.
+    at once. `counts` is told of lines that are no records. Takes about 700 bytes of memory a row. Raises InvalidFile
+    for a directory without segments, vectors of another feature table, and a truth that lacks an assessment.
     """
+    counts = Counts() if counts is None else counts
     found = _Columns()
     told: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for path in segments_of(directory):
-        for record in _records(path):
+        for record in _records(path, counts):
             if isinstance(record, _Assessed):
                 if record.domain == domain and record.time < until:
                     found.add(record, path)
@@ -78,13 +86,15 @@ def read_rows(
     return found.rows(told, truth, by_truth=by_truth)
 
 
-def _records(path: Path) -> Iterator[_Line]:
-    try:
-        with readable(path):
-            for line in read_segment(path):
-                yield _DECODER.decode(line)
-    except UNDECODABLE as error:
-        raise InvalidFile([Problem(str(path), f"has a line that is no record: {error}", "set it aside")]) from error
+def _records(path: Path, counts: Counts) -> Iterator[_Line]:
+    with readable(path):
+        for line in read_segment(path):
+            try:
+                record = _DECODER.decode(line)
+            except UNDECODABLE as error:
+                damaged(counts, path, line, error)
+                continue
+            yield record
 
 
 class _Columns:

@@ -27,11 +27,13 @@ from riskd.core.record import (
     SecurityEventRecord,
     ShadowRecord,
     decode,
+    others,
     written,
 )
+from riskd.counts import Counts
 from riskd.progress import Begin
 
-_EVENT: Final = b'{"type":"event"'
+_NO_EVENTS: Final = others(SecurityEventRecord)
 _LINES: Final = 1_000
 """Asked for at a time."""
 
@@ -72,22 +74,25 @@ class Account(Struct, frozen=True):
     events: list[SecurityEventRecord]
 
 
-def on_record(log: Path, assessment_id: str, begin: Begin, pseudonyms: Pseudonyms | None = None) -> OnRecord | None:
+def on_record(
+    log: Path, assessment_id: str, begin: Begin, counts: Counts, pseudonyms: Pseudonyms | None = None
+) -> OnRecord | None:
     """The lines of it; None where there are none. Lines that are to be erased are not found.
 
     `assessment_id`: 32 hexadecimal digits, of which the first are those of its subject's pseudonym. `pseudonyms`: those
-    of the service; without them, what was told before the pepper was rotated is not found. Progress is in bytes. Raises
-    InvalidFile where there is no log, or it cannot be read to its end, Unavailable where it cannot be read.
+    of the service; without them, what was told before the pepper was rotated is not found. Progress is in bytes;
+    `counts` is told of lines that might have been of the subject and are no records. Raises InvalidFile where there is
+    no log, or it cannot be read to its end, Unavailable where it cannot be read.
     """
     found = [
         record
-        for record in _search(log, [bytes.fromhex(assessment_id)], begin)
+        for record in _search(log, [bytes.fromhex(assessment_id)], begin, counts)
         if isinstance(record, SecurityEventRecord) or _of(record) == assessment_id
     ]
     one = next((record for record in found if isinstance(record, AssessmentRecord)), None)
     names = {one.subject} if one is not None else set()
     if one is not None and pseudonyms is not None and pseudonyms.layers:
-        earlier = list(_under_fewer_layers(log, one, pseudonyms, begin))
+        earlier = list(_under_fewer_layers(log, one, pseudonyms, begin, counts))
         names.update(event.subject for event in earlier)
         found += earlier
     found.sort(key=written)
@@ -95,7 +100,7 @@ def on_record(log: Path, assessment_id: str, begin: Begin, pseudonyms: Pseudonym
 
 
 def _under_fewer_layers(
-    log: Path, one: AssessmentRecord, pseudonyms: Pseudonyms, begin: Begin
+    log: Path, one: AssessmentRecord, pseudonyms: Pseudonyms, begin: Begin, counts: Counts
 ) -> Iterator[SecurityEventRecord]:
     """What was told of the subject while it had another pseudonym, of which this one was made: only every event's own
     can tell."""
@@ -105,7 +110,7 @@ def _under_fewer_layers(
         for now in (path, path.with_name(path.name + PACKED)):  # somebody may have packed it since it was listed
             with readable(now), suppress(FileNotFoundError):
                 for line in archive.lines(now):
-                    event = _decoded(line) if line.startswith(_EVENT) else None
+                    event = None if line.startswith(_NO_EVENTS) else _decoded(line, counts, log)
                     if isinstance(event, SecurityEventRecord) and _becomes(event, one, pseudonyms):
                         yield event
                 break
@@ -123,13 +128,13 @@ def _becomes(event: SecurityEventRecord, one: AssessmentRecord, pseudonyms: Pseu
     return subject in accumulate(pseudonyms.layers[age:], lambda name, layer: layer.over(name), initial=older)
 
 
-def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin) -> Account:
-    """All of the subject that has these pseudonyms. Raises as `on_record`."""
+def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin, counts: Counts) -> Account:
+    """All of the subject that has these pseudonyms. Raises as `on_record`, and tells `counts`."""
     names = {pseudonym.hex() for pseudonym in pseudonyms}
     ours: dict[str, AssessmentRecord] = {}
     told: dict[str, list[str]] = {}
     events: list[SecurityEventRecord] = []
-    for record in _search(log, pseudonyms, begin):
+    for record in _search(log, pseudonyms, begin, counts):
         if isinstance(record, AssessmentRecord) and record.subject in names:
             ours[record.id] = record
         elif isinstance(record, SecurityEventRecord) and record.subject in names:
@@ -151,22 +156,23 @@ def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin) -> Account:
     return Account(listed, sorted(events, key=lambda one: -one.time))
 
 
-def _search(log: Path, places: Sequence[bytes], begin: Begin) -> Iterator[Record]:
+def _search(log: Path, places: Sequence[bytes], begin: Begin, counts: Counts) -> Iterator[Record]:
     """The records of everybody whose pseudonym begins like one of these."""
     progress = begin("segments", size(segments_of(log)))
     archive = FileLogArchive(log_in(log), 0.0, 0.0)  # its times are for those who erase
     cursor, more = b"", True
     while more:
         lines, cursor = archive.find(places, cursor, _LINES)
-        yield from filter(None, map(_decoded, lines))
+        yield from filter(None, (_decoded(line, counts, log) for line in lines))
         progress(SCAN)
         more = bool(cursor)
 
 
-def _decoded(line: bytes) -> Record | None:
+def _decoded(line: bytes, counts: Counts, log: Path) -> Record | None:
     try:
         return decode(line)
-    except msgspec.DecodeError:
+    except msgspec.DecodeError as error:
+        counts.damaged(error, str(log), int)
         return None
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from riskd.adapters.decision_log import DECISIONS, log_in
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
+from riskd.counts import Counts
 from riskd.offline.decision_rows import read_rows
 from riskd.offline.rows import Rows
 from riskd.offline.truth import FILE as TRUTH
@@ -87,9 +88,9 @@ def labels_of(logs: Sequence[Log], wanted: Labels | None) -> Labels:
     return wanted or ("outcomes" if lacking else "truth")
 
 
-def read_log(log: Log, domain: str, labels: Labels) -> Rows:
-    """Its rows of a domain. Raises InvalidFile when there are none."""
-    rows = read_rows(log.directory, domain, truth=log.truth, by_truth=labels == "truth")
+def read_log(log: Log, domain: str, labels: Labels, counts: Counts) -> Rows:
+    """Its rows of a domain. `counts` is told of lines that are no records. Raises InvalidFile when there are none."""
+    rows = read_rows(log.directory, domain, truth=log.truth, by_truth=labels == "truth", counts=counts)
     if not len(rows):
         raise InvalidFile([Problem(str(log.directory), f"has no assessment of domain {domain}", "name another log")])
     return rows

@@ -7,7 +7,6 @@ each line. Where two workers wrote within the same moment, the store may have se
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -15,9 +14,10 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import FileLogArchive, read_segment, segments_of, size, size_of
+from riskd.adapters.decision_log import FileLogArchive, damaged, read_segment, segments_of, size, size_of
 from riskd.config import Settings
 from riskd.core.record import Lived, decode, left_out, written
+from riskd.counts import Counts
 from riskd.progress import Progress
 from riskd.wiring import open_archive
 
@@ -33,7 +33,7 @@ class Source(Protocol):
         """How much it is, in units of its own. Raises InvalidFile where there is nothing."""
         ...
 
-    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+    def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
         """Every line that histories are made of in the order of its writing; other lines are counted. `progress` is
         told how much more is done. Raises InvalidFile, OSError, EOFError, zlib.error."""
         ...
@@ -48,14 +48,12 @@ class LogSource(Struct, frozen=True):
         """Bytes."""
         return size(segments_of(Path(self.settings.log.dir)))
 
-    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+    def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
         """See `Source`."""
         return in_order(open_archive(self.settings), segments_of(Path(self.settings.log.dir)), counts, progress)
 
 
-def in_order(
-    archive: FileLogArchive, paths: Sequence[Path], counts: Counter[str], progress: Progress
-) -> Iterator[Line]:
+def in_order(archive: FileLogArchive, paths: Sequence[Path], counts: Counts, progress: Progress) -> Iterator[Line]:
     """Every line that histories are made of and that is not to be erased; every other is counted for what it is.
 
     `progress` is told how many bytes more are done. A segment is open from its first line on to its last, whoever
@@ -83,14 +81,14 @@ def in_order(
             advance(number, rest)
 
 
-def _stamped(archive: FileLogArchive, path: Path, counts: Counter[str]) -> Iterator[tuple[float, Line]]:
+def _stamped(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tuple[float, Line]]:
     """Threads of a worker may overtake each other between clock and file: the file decides."""
     latest = 0.0
     for line in archive.lines(path):
         try:
             record = decode(line)
-        except msgspec.DecodeError:
-            counts["unreadable"] += 1
+        except msgspec.DecodeError as error:
+            damaged(counts, path, line, error)
             continue
         if isinstance(record, Lived):
             latest = max(latest, written(record))

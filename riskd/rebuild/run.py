@@ -28,6 +28,7 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import Lived, OutcomeRecord, SecurityEventRecord, written
 from riskd.core.rekey import layered, lifted
 from riskd.core.stored import NOBODY, Change, document, pack
+from riskd.counts import Counts
 from riskd.locks import alone
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
@@ -121,6 +122,7 @@ class _Rebuild:
         self._report = report
         self._archive: FileLogArchive = open_archive(settings)
         self._counts = Counter[str]()
+        self._first: Problem | None = None
 
     def run(self, until: float | None) -> Summary:
         """1. Find out what is wanted, and what was done. 2. Live through the lines. 3. Leave out who was erased
@@ -145,6 +147,7 @@ class _Rebuild:
         return Summary(
             until=until,
             counts=dict(self._counts),
+            first_unreadable=str(self._first or ""),
             records=records.records if records else 0,
             seconds=time.monotonic() - began,
             lines_per_second=lines / lived if lived else 0.0,
@@ -201,7 +204,7 @@ class _Rebuild:
     def _live(self, staging: LmdbStore, staged: _Staged, pseudonyms: Pseudonyms, total: int) -> None:
         """Live through the lines that are not in it yet; what a bookmark says was counted before."""
         past = Past(staging, pseudonyms, active_release(self._settings).policies)
-        others, before, latest, done = Counter[str](), Counter(staged.counts), 0.0, 0
+        others, before, latest, done = Counts(), Counter(staged.counts), 0.0, 0
         fresh = Counter[str]()
 
         def progress(more: int) -> None:
@@ -219,7 +222,7 @@ class _Rebuild:
                     fresh[kind] += 1
                 if not number % EVERY:
                     _write(staging, replace(staged, upto=latest, counts=dict(before + fresh)))
-        self._counts = before + fresh + others
+        self._counts, self._first = before + fresh + others, others.first
         _write(staging, replace(staged, upto=max(latest, staged.upto), counts=dict(before + fresh)))
 
     def _line(self, past: Past, pseudonyms: Pseudonyms, line: Lived, until: float) -> str:

@@ -13,6 +13,7 @@ import pytest
 from riskd.config import data_directory
 from riskd.core.errors import InvalidFile
 from riskd.core.record import encode
+from riskd.counts import Counts
 from riskd.offline import decision_rows
 from riskd.offline.drift import log as drift
 from riskd.offline.models import explanation
@@ -29,7 +30,7 @@ POLICY: Final = data_directory("policies") / "customer.yaml"
 READERS: Final[dict[str, Callable[[Path], object]]] = {
     "backtest": lambda log: backtest.run(backtest.Source(log=log, policies=((str(POLICY), POLICY.read_text()),))),
     "rows": lambda log: decision_rows.read_rows(log, "customer"),
-    "explanation": lambda log: explanation.sample(log, "customer", 10),
+    "explanation": lambda log: explanation.sample(log, "customer", 10, Counts()),
     "drift": lambda log: drift.count(drift.Source(log=str(log), span=drift.Span(domains=())), {}),
     "reference": lambda log: drift.sample(drift.Source(log=str(log), span=drift.Span(domains=("customer",)))),
 }

@@ -16,6 +16,7 @@ from riskd.core import record
 from riskd.core.attempt import OUTCOMES
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
+from riskd.counts import Counts
 from riskd.offline import outcomes
 from riskd.offline.decision_rows import read_rows
 from riskd.offline.labels import label
@@ -100,7 +101,7 @@ def test_labels_agree_with_those_of_reports(kinds: list[str]) -> None:
 
 
 def test_a_log_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
-    """No segments, another feature table, a line that is no record, a truth of another simulation: each says so."""
+    """No segments, another feature table, a truth of another simulation: each says so."""
     with pytest.raises(InvalidFile, match="no segments"):
         read_rows(tmp_path, "customer")
     log = log_of(tmp_path, [assessment(1, 1.0, width=3)])
@@ -113,6 +114,12 @@ def test_a_log_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
     (tmp_path / "truth.txt").write_text("no\n")
     with pytest.raises(InvalidFile, match=r"truth.txt:1"):
         read_rows(log, "customer", truth=tmp_path / "truth.txt")
-    next(tmp_path.glob("*.jsonl")).write_bytes(b"{}\n")
-    with pytest.raises(InvalidFile, match="no record"):
-        read_rows(log, "customer")
+
+
+def test_a_line_that_is_no_record_is_told(tmp_path: Path) -> None:
+    """Which one it is, and why; the others are read."""
+    log = log_of(tmp_path, [assessment(1, 1.0), assessment(2, 2.0, domain="elsewhere"), assessment(3, 3.0)])
+    counts = Counts()
+    assert read_rows(log, "customer", counts=counts).times.tolist() == [1.0, 3.0]
+    assert counts == {"unreadable": 1}
+    assert str(counts.first).startswith(f"{next(log.glob('*'))}:2: Invalid enum value 'elsewhere'")

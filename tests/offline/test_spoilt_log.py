@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from functools import cache
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -28,7 +28,7 @@ from tests.decision_log import write
 from tests.offline.spoilt import lines, spoilt
 from tests.offline.town import PEPPER
 
-SPOILT: Final = 1_000
+SPOILT: Final = 600
 PARTS: Final = ("20260101T000000.000000-w0-1.jsonl", "20260102T000000.000000-w0-2.jsonl.gz")
 POLICIES: Final = str(data_directory("policies"))
 ALONE: Final = ("--processes", "1")
@@ -48,8 +48,8 @@ class Spoilt(Struct):
     def run(self, *words: str) -> tuple[int, str]:
         """A command on it: exit code, and what it printed."""
         settings = {"state.dir": self.place, "log.dir": self.log, "secrets.pepper_file": self.place / "pepper"}
-        out, err = TextIOWrapper(BytesIO(), "utf-8"), TextIOWrapper(BytesIO(), "utf-8")
-        with redirect_stdout(out), redirect_stderr(err):
+        out = TextIOWrapper(BytesIO(), "utf-8")
+        with redirect_stdout(out):
             code = main([*words, *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))])
             out.flush()
         assert isinstance(out.buffer, BytesIO)
@@ -170,6 +170,39 @@ def test_whoever_is_erased_is(log: Spoilt) -> None:
     assert archive.find([bytes.fromhex(one.subject)], b"", 9) == ([], b"")
     archive.compact({"customer": -1.0, "workforce": -1.0, "machine": -1.0}, Event())
     assert [line for path in Path(log.log).glob("*.jsonl") for line in archive.lines(path)] == []
+
+
+PLACED: Final[dict[str, Callable[[Spoilt], tuple[str, ...]]]] = {
+    "backtest": lambda log: ("policy", "backtest", POLICIES, "--log", log.log),
+    "rules": lambda log: ("policy", "rules", "--log", log.log),
+    "signals": lambda log: ("policy", "signals", "--log", log.log),
+    "calibrate": lambda log: ("policy", "calibrate", "--log", log.log, "--presume-good", "--budget", "1%"),
+    "drift": lambda log: ("drift", "--log", log.log),
+    "explain": lambda log: ("model", "explain", "customer", "--log", log.log),
+    "export": lambda log: ("log", "export", log.log, "--to", f"{log.place}/events"),
+    "replay": lambda log: ("replay", log.log, "--out", f"{log.place}/out"),
+    "replay by several": lambda log: ("replay", log.log, "--out", f"{log.place}/out", "--processes", "2"),
+    "rebuild": lambda log: ("import", "decision-log", log.log, "--until", "2100-01-01T00:00Z"),
+    "compact": lambda log: ("log", "compact", "--to", f"{log.place}/dataset"),
+    "train": lambda log: ("train", "--domain", "customer", "--log", log.log, "--out", f"{log.place}/model"),
+}
+"""Whoever reads the lines of segments."""
+
+
+@pytest.mark.parametrize("reader", PLACED)
+def test_the_first_line_that_is_no_record_is_found(
+    tmp_path: Path, reader: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its file, its number in it, what is wrong with it and where: somebody can look at it."""
+    log = spoil(tmp_path, 0, seed=1)
+    sound = [line for line in log.lines if b'"domain":"customer"' in line and line.startswith(b'{"type":"assess')]
+    bad = sound[0].replace(b'"time":1', b'"time":-1', 1)
+    write(tmp_path / "log" / PARTS[0], *sound, b"\0torn", bad, *sound)
+    log.run(*PLACED[reader](log))
+    said = capsys.readouterr().err
+    where = f"{tmp_path}/log/{PARTS[0]}:{len(sound) + 2}"
+    assert f"riskd: the first line that is no record: {where}: Expected `float` >= 0.0 - at `$.time`" in said
+    assert said.count("no record") == 1
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import accumulate
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from riskd.adapters.decision_log import FileLogArchive, segments
 from riskd.core import record
 from riskd.core.record import OutcomeRecord, written
+from riskd.counts import Counts
 from riskd.rebuild.order import in_order
 from tests.decision_log import outcome, write
 
@@ -43,7 +43,7 @@ def test_lines_come_by_the_moment_of_their_writing(
         together.append([number for number, _ in mine])
     done: list[int] = []
     paths = segments(directory)
-    found = list(in_order(FileLogArchive(directory, 1.0, 1.0), paths, Counter(), done.append))
+    found = list(in_order(FileLogArchive(directory, 1.0, 1.0), paths, Counts(), done.append))
     ids = [int(line.assessment_id, 16) for _, line in found if isinstance(line, OutcomeRecord)]
     assert [[number for number in ids if number in mine] for mine in together] == together
     assert [reached[number] for number in ids] == sorted(reached.values())
@@ -57,7 +57,7 @@ def test_of_many_segments_few_are_open(tmp_path: Path) -> None:
         lines = [told(number, number + share / 2) for share in range(2)]
         write(tmp_path / f"20260101T0000{number:02}.000000-w0-1.jsonl", *lines)
     before, most, latest = descriptors(), 0, 0.0
-    for _, line in in_order(FileLogArchive(tmp_path, 1.0, 1.0), segments(tmp_path), Counter(), lambda _: None):
+    for _, line in in_order(FileLogArchive(tmp_path, 1.0, 1.0), segments(tmp_path), Counts(), lambda _: None):
         most = max(most, descriptors() - before)
         assert written(line) >= latest
         latest = written(line)

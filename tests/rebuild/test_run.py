@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -31,6 +30,7 @@ from riskd.core.recall import RECEIPT
 from riskd.core.record import AssessmentRecord, written
 from riskd.core.rekey import MARK, merged
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
+from riskd.counts import Counts
 from riskd.engine import Engine
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import DatasetSource
@@ -111,7 +111,7 @@ def test_a_segment_that_is_let_go_while_it_is_read_is_read_to_its_end(
     done: list[int] = []
     source = LogSource(settings)
     whole = source.size()
-    lines = source.lines(Counter(), done.append)
+    lines = source.lines(Counts(), done.append)
     begun = list(islice(lines, ATTEMPTS // 2))
     for segment in Path(settings.log.dir).glob("*.jsonl"):
         segment.unlink()
@@ -186,7 +186,7 @@ class Dying(Struct, frozen=True):
     def size(self) -> int:
         return LogSource(self.settings).size()
 
-    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+    def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
         yield from islice(LogSource(self.settings).lines(counts, progress), self.after)
         raise Killed
 

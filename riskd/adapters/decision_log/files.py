@@ -9,11 +9,13 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Final
 
 from riskd.core.errors import InvalidFile, Problem
+from riskd.counts import Counts
 
 DECISIONS: Final = "decisions"
 """Where a log lies in a directory that has more in it."""
@@ -145,3 +147,17 @@ def read_segment(path: Path) -> Iterator[bytes]:
         for line in lines_of(segment):
             if whole(line):
                 yield line[:-1]
+
+
+def damaged(counts: Counts, segment: Path, line: bytes, error: Exception) -> None:
+    """Count a line of a segment that is no record. For the first of them alone the segment is read once again, up to
+    there: nobody else need know the numbers of lines."""
+    counts.damaged(error, str(segment), partial(_number, segment, line))
+
+
+def _number(segment: Path, line: bytes) -> int:
+    try:
+        with opened(segment) as lines:
+            return next((number for number, one in enumerate(lines, 1) if one[:-1] == line), 0)
+    except UNREADABLE:  # somebody deleted or packed it meanwhile
+        return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from riskd.cli.extras import require
 from riskd.cli.log import export, find, query, show
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, progress, when
+from riskd.cli.terminal import print_json, progress, tell_unreadable, when
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -125,4 +125,5 @@ def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) 
         held = " and ".join(f"{count:,} {table}" for table, count in filed.rows.items())
         source, gone = quantity(filed.segments, "segment"), quantity(filed.gone, "row")
         print(f"{target.name}: {came} came in from {source}, {gone} went; it has {held}")
+    tell_unreadable(filed.first_unreadable if filed else "")
     return filed

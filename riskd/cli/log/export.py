@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 from riskd.cli.arguments import moment
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import progress
+from riskd.cli.terminal import progress, tell_unreadable
 
 if TYPE_CHECKING:
-    from collections import Counter
-
+    from riskd.counts import Counts
     from riskd.offline.siem.feed import Mark, Teller
 
 OK: Final = 0
@@ -184,7 +183,8 @@ class _Bookmark:
             raise InvalidSettings([Problem(str(self._file), f"cannot be written: {error.strerror}")]) from error
 
 
-def _print(counts: Counter[str], file: TextIO, *, as_json: bool) -> None:
+def _print(counts: Counts, file: TextIO, *, as_json: bool) -> None:
+    tell_unreadable(counts.first)
     if as_json:
         print(json.dumps({kind: counts[kind] for kind in COUNTED}), file=file)
         return

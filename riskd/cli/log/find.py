@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from riskd.cli.arguments import add_log, whole_number
 from riskd.cli.log.events import particulars, told_by
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, print_table, progress, when
+from riskd.cli.terminal import print_json, print_table, progress, tell_unreadable, when
 from riskd.core.attempt import DOMAINS
 from riskd.wording import quantity
 
@@ -57,6 +57,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.core.errors import InvalidSubject
     from riskd.core.pseudonym import Pseudonyms
     from riskd.core.validation import subject_violations
+    from riskd.counts import Counts
     from riskd.offline.on_record import account
 
     settings = given(args, {"log.dir": args.log}).settings
@@ -66,8 +67,10 @@ def _run(args: argparse.Namespace) -> int:
     _refuse_to_make_one(pepper_file(settings))
     first, *layers = obtain_peppers(settings)
     names = Pseudonyms(first, layers).ages(args.tenant, args.domain, "subject", subject)
+    counts = Counts()
     with progress() as begin:
-        found = account(Path(settings.log.dir), names, begin)
+        found = account(Path(settings.log.dir), names, begin, counts)
+    tell_unreadable(counts.first)
     every: Sequence[Listed | SecurityEventRecord] = found.events if args.events else found.assessments
     if args.json:
         print_json(every[: args.last])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import add_log, log_of
 from riskd.cli.log.events import particulars, told_by
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import aligned, print_json, print_table, progress, when
+from riskd.cli.terminal import aligned, print_json, print_table, progress, tell_unreadable, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,14 +48,17 @@ def _run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from riskd.core.errors import InvalidSettings, Problem
+    from riskd.counts import Counts
     from riskd.offline.on_record import on_record
 
     log = log_of(args)
     if not _FORM.fullmatch(args.id):
         remedy = "give the assessment_id of an answer: 32 hexadecimal digits in lower case"
         raise InvalidSettings([Problem("ID", f"{args.id!r:.80} is no assessment id", remedy)])
+    counts = Counts()
     with progress() as begin:
-        found = on_record(Path(log), args.id, begin, _pseudonyms(args))
+        found = on_record(Path(log), args.id, begin, counts, _pseudonyms(args))
+    tell_unreadable(counts.first)
     if args.json:
         print_json(found)
     elif found is None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import add_log, log_of, whole_number
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
-from riskd.cli.terminal import print_json, print_table
+from riskd.cli.terminal import print_json, print_table, tell_unreadable
 from riskd.core.attempt import DOMAINS
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.core.forest import Forest
+    from riskd.core.record import AssessmentRecord
     from riskd.offline.models.diff import Shift
     from riskd.offline.models.explanation import Explained
 
@@ -51,7 +52,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from riskd.offline.models.explanation import explained, find, importance, sample, vector_of
+    from riskd.offline.models.explanation import explained, find, importance, vector_of
 
     settings, registry = opened(args)
     path = registry.path(args.domain, args.version) if args.version else registry.champion(args.domain)
@@ -64,7 +65,7 @@ def _explain(args: argparse.Namespace) -> int:
         record = find(Path(log_of(args)), args.id)
         _print(explained(forest, vector_of(record), record), args)
     else:
-        found = importance(forest, [vector_of(record) for record in sample(Path(log_of(args)), args.domain, args.rows)])
+        found = importance(forest, [vector_of(record) for record in _sampled(args)])
         if args.json:
             print_json(found)
         else:
@@ -114,10 +115,20 @@ def _print(found: Explained, args: argparse.Namespace) -> None:
         print(f"{reason.code} {reason.contribution:+.2f}  {reason.text}")
 
 
+def _sampled(args: argparse.Namespace) -> list[AssessmentRecord]:
+    from riskd.counts import Counts
+    from riskd.offline.models.explanation import sample
+
+    counts = Counts()
+    found = sample(Path(log_of(args)), args.domain, args.rows, counts)
+    tell_unreadable(counts.first)
+    return found
+
+
 def _diff(args: argparse.Namespace) -> int:
     from riskd.adapters.model_file import read_forest, read_manifest
     from riskd.offline.models.diff import changes, shift
-    from riskd.offline.models.explanation import sample, vector_of
+    from riskd.offline.models.explanation import vector_of
 
     _, registry = opened(args)
     old, new = (registry.path(args.domain, version) for version in (args.old, args.new))
@@ -131,7 +142,7 @@ def _diff(args: argparse.Namespace) -> int:
     moved = None
     if args.log is not None:
         forests = [loaded((), path, args.domain) for path in (old, new)]
-        rows = [(record.id, vector_of(record)) for record in sample(Path(log_of(args)), args.domain, args.rows)]
+        rows = [(record.id, vector_of(record)) for record in _sampled(args)]
         moved = shift(forests[0], forests[1], rows)
     if args.json:
         print_json({"changes": told, "metrics": metrics, "scores": moved})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli import settings
 from riskd.cli.arguments import add_span, log_of
+from riskd.cli.terminal import tell_unreadable
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
 if TYPE_CHECKING:
@@ -53,9 +54,11 @@ def left_out(counts: Mapping[str, int]) -> list[str]:
 
 
 def refuse_nothing(log: Path, tally: Tally) -> None:
-    """No decision that differs is a verdict; no decision at all is none. Raises InvalidFile."""
+    """No decision that differs is a verdict; no decision at all is none. Raises InvalidFile. Where a line is no record,
+    that is told."""
     from riskd.core.errors import InvalidFile, Problem
 
+    tell_unreadable(tally.counts.first)
     if tally.counts["replayed"]:
         return
     left = "; ".join(left_out(tally.counts))

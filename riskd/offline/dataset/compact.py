@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from functools import partial
@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from riskd.adapters.decision_log import Erasure, FileLogArchive, readable, segments, size
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
+from riskd.counts import Counts
 from riskd.files import sync
 from riskd.locks import alone
 from riskd.offline.buckets import bucket
@@ -43,10 +44,12 @@ _ORDER: Final = [("written", "ascending"), ("segment", "ascending"), ("row", "as
 
 
 class Filed(Struct, frozen=True, kw_only=True):
-    """What a run did. `counts`: lines that came in, by kind; `gone`: rows that went; `rows`: those in the dataset."""
+    """What a run did. `counts`: lines that came in, by kind; `gone`: rows that went; `rows`: those in the dataset;
+    `first_unreadable`: where the first line is that is no record, and why."""
 
     segments: int
     counts: dict[str, int]
+    first_unreadable: str
     gone: int
     rows: dict[str, int]
     files: int
@@ -62,7 +65,7 @@ class Dataset:
         self._archive = archive
         self._new = Manifest(buckets=buckets, features=NAMES)
         self._manifest = read(target) or self._new
-        self._counts = Counter[str]()
+        self._counts = Counts()
         self._segments = 0
 
     def compact(
@@ -95,6 +98,7 @@ class Dataset:
         return Filed(
             segments=self._segments,
             counts=dict(self._counts),
+            first_unreadable=str(self._counts.first or ""),
             gone=gone,
             rows={table: sum(part.rows for part in held.of(table)) for table in TABLES},
             files=len(held.parts),
@@ -142,7 +146,7 @@ class Dataset:
                 parts=(*held.parts, *taken.parts),
             )
         )
-        self._counts.update(taken.counts)
+        self._counts.add(taken.counts)
         self._segments += len(taken.segments)
 
     def _let_go(self, keep: Mapping[str, float], now: float) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from riskd.adapters.decision_log import PACKED, FileLogArchive, finished
+from riskd.adapters.decision_log import PACKED, FileLogArchive, damaged, finished
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, left_out, written
+from riskd.counts import Counts
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.manifest import Part
 from riskd.offline.dataset.tables import WHOSE, Origin, assessed, said, told
@@ -36,7 +36,7 @@ class Taken(Struct, frozen=True, kw_only=True):
 
     parts: tuple[Part, ...]
     segments: tuple[str, ...]
-    counts: dict[str, int]
+    counts: Counts
 
 
 def take_in(target: Target, archive: FileLogArchive, paths: Sequence[Path], buckets: int) -> Taken:
@@ -51,7 +51,7 @@ def take_in(target: Target, archive: FileLogArchive, paths: Sequence[Path], buck
             if ours:
                 taking.read(archive, path)
                 names.append(name_of(path))
-    return Taken(parts=tuple(taking.done()), segments=tuple(names), counts=dict(taking.counts))
+    return Taken(parts=tuple(taking.done()), segments=tuple(names), counts=taking.counts)
 
 
 def name_of(path: Path) -> str:
@@ -61,7 +61,7 @@ def name_of(path: Path) -> str:
 
 class _Taking:
     def __init__(self, target: Target, buckets: int) -> None:
-        self.counts = Counter[str]()
+        self.counts = Counts()
         self._target = target
         self._buckets = buckets
         self._assessed: list[tuple[AssessmentRecord, Origin]] = []
@@ -79,8 +79,8 @@ class _Taking:
         for row, line in enumerate(archive.lines(path)):
             try:
                 record = decode(line)
-            except msgspec.DecodeError:
-                self.counts["unreadable"] += 1
+            except msgspec.DecodeError as error:
+                damaged(self.counts, path, line, error)
                 continue
             latest = max(latest, written(record))
             origin = Origin(latest, name, row, line)

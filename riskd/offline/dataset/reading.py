@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from riskd.core.features import NAMES
 from riskd.core.record import Lived, decode
+from riskd.counts import Counts
 from riskd.offline.dataset.manifest import Manifest, required
 from riskd.offline.dataset.tables import ORIGIN, schema
 from riskd.offline.dataset.target import Target
@@ -127,12 +129,12 @@ class DatasetSource(Struct, frozen=True):
         """Rows."""
         return sum(part.rows for part in required(Target.open(self.target)).parts)
 
-    def lines(self, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+    def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
         """See `Source`."""
         return in_order(Target.open(self.target), counts, progress)
 
 
-def in_order(target: Target, counts: Counter[str], progress: Progress) -> Iterator[Line]:
+def in_order(target: Target, counts: Counts, progress: Progress) -> Iterator[Line]:
     """Every line of a dataset in the order of the log, as lines and records whose vectors are empty.
 
     `progress` is told how many rows more are done. Takes memory for a thousand rows of each file of one date. Raises
@@ -142,12 +144,12 @@ def in_order(target: Target, counts: Counter[str], progress: Progress) -> Iterat
     for part in required(target).parts:
         by_date[part.date].append(part.path)
     for _, paths in sorted(by_date.items()):
-        for *_, line in heapq.merge(*[_streamed(target, path, progress) for path in sorted(paths)]):
+        for _, segment, row, line in heapq.merge(*[_streamed(target, path, progress) for path in sorted(paths)]):
             text = line.encode()
             try:
                 record = decode(text)
-            except msgspec.DecodeError:  # of a riskd that took in more
-                counts["unreadable"] += 1
+            except msgspec.DecodeError as error:  # of a riskd that took in more
+                counts.damaged(error, f"{target.name}, {segment}", partial(int, row + 1))
                 continue
             if isinstance(record, Lived):
                 yield text, record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
@@ -12,14 +11,16 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from riskd.adapters.decision_log import read_segment, readable, segments_of, size, size_of
+from riskd.adapters.decision_log import damaged, read_segment, readable, segments_of, size, size_of
 from riskd.adapters.model_file import load_model
-from riskd.core.bounds import Moment, Number
+from riskd.core.bounds import Moment
 from riskd.core.drift import Reference
 from riskd.core.errors import UNDECODABLE
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
 from riskd.core.record import AssessmentRecord, others
+from riskd.core.vocabulary import Domain
+from riskd.counts import Counts
 from riskd.offline.drift.bins import DAY, Batch, Bins, bins_for, scored, thinned
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.sources import is_dataset
@@ -33,9 +34,9 @@ _OTHERS: Final = others(AssessmentRecord)
 
 class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=False):
     time: Moment
-    domain: str
+    domain: Domain
     subject: str
-    vector: tuple[Number | None, ...]
+    vector: tuple[float | None, ...]
 
 
 _DECODER: Final = msgspec.json.Decoder(_Assessed)
@@ -73,12 +74,12 @@ class Counted(Struct, frozen=True):
     """The rows of a log by domain, and what was left out: lines by the reason."""
 
     bins: dict[str, Bins]
-    left_out: Counter[str]
+    left_out: Counts
 
 
 def count(source: Source, against: Mapping[str, Against]) -> Counted:
     """Count the rows of each domain on the bins of its reference. Raises InvalidFile as `segments_of`, InvalidModel."""
-    total = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counter())
+    total = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counts())
     if is_dataset(source.log):
         for domain, batch in _stored(source, "decisions"):
             _add(total.bins[domain], batch, against[domain])
@@ -87,7 +88,7 @@ def count(source: Source, against: Mapping[str, Against]) -> Counted:
     with crew(source.workers, paths) as pool:
         work = partial(_count_segment, source.span, against)
         for part in each_segment(paths, work, pool, source.begin("decisions", size(paths))):
-            total.left_out.update(part.left_out)
+            total.left_out.add(part.left_out)
             for domain, bins in part.bins.items():
                 total.bins[domain] += bins
     return total
@@ -118,7 +119,7 @@ def _stored(source: Source, step: str) -> Iterator[tuple[str, Batch]]:
 
 
 def _read(source: Source) -> Iterator[tuple[str, Batch]]:
-    paths, left_out = segments_of(Path(source.log)), Counter[str]()
+    paths, left_out = segments_of(Path(source.log)), Counts()
     progress = source.begin("reference", size(paths))
     for path, bytes_ in [(path, size_of(path)) for path in paths]:
         with readable(path):
@@ -126,7 +127,7 @@ def _read(source: Source) -> Iterator[tuple[str, Batch]]:
         progress(bytes_)
 
 
-def batches(path: Path, span: Span, left_out: Counter[str]) -> Iterator[tuple[str, Batch]]:
+def batches(path: Path, span: Span, left_out: Counts) -> Iterator[tuple[str, Batch]]:
     """The rows of a segment, some thousands at a time; each other line is counted for what it is."""
     waiting: dict[str, list[_Assessed]] = {domain: [] for domain in span.domains}
     for line in read_segment(path):
@@ -134,8 +135,8 @@ def batches(path: Path, span: Span, left_out: Counter[str]) -> Iterator[tuple[st
             continue
         try:
             row = _DECODER.decode(line)
-        except UNDECODABLE:
-            left_out["unreadable"] += 1
+        except UNDECODABLE as error:
+            damaged(left_out, path, line, error)
             continue
         if row.domain not in waiting:
             left_out["other_domain"] += 1
@@ -163,7 +164,7 @@ def _packed(rows: list[_Assessed]) -> Batch:
 
 
 def _count_segment(span: Span, against: Mapping[str, Against], path: Path) -> Counted:
-    found = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counter())
+    found = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counts())
     for domain, batch in batches(path, span, found.left_out):
         _add(found.bins[domain], batch, against[domain])
     return found

@@ -10,13 +10,14 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import read_segment, readable, segments_of
+from riskd.adapters.decision_log import damaged, read_segment, readable, segments_of
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.core.record import AssessmentRecord, decode, others
+from riskd.counts import Counts
 
 _OTHERS: Final = others(AssessmentRecord)
 
@@ -112,8 +113,9 @@ def find(log: Path, assessment_id: str) -> AssessmentRecord:
     raise InvalidFile([Problem(str(log), f"has no assessment {assessment_id!r:.80}", "riskd log says which log it is")])
 
 
-def sample(log: Path, domain: str, most: int) -> list[AssessmentRecord]:
+def sample(log: Path, domain: str, most: int, counts: Counts) -> list[AssessmentRecord]:
     """At most so many assessments of a domain, spread over the log: every second is let go when there are too many.
+    `counts` is told of lines that would have been among them and are no records.
 
     Raises InvalidFile for a log that cannot be read, or has none.
     """
@@ -124,7 +126,14 @@ def sample(log: Path, domain: str, most: int) -> list[AssessmentRecord]:
             if domain.encode() not in line:
                 continue
             at += 1
-            if at % step == 0 and (record := _decoded(line)) and _fits(record, domain):
+            if at % step:
+                continue
+            try:
+                record = decode(line)
+            except msgspec.DecodeError as error:
+                damaged(counts, path, line, error)
+                continue
+            if isinstance(record, AssessmentRecord) and _fits(record, domain):
                 kept.append(record)
                 if len(kept) > most:
                     kept, step = kept[1::2], 2 * step

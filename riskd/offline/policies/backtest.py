@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.adapters.cel_rules import CelCompiler
-from riskd.adapters.decision_log import read_segment, segments_of, size
+from riskd.adapters.decision_log import damaged, read_segment, segments_of, size
 from riskd.adapters.policy_file import read_policy
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
@@ -112,21 +112,20 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
     for line in read_segment(path):
         try:
             record = decode(line)
-        except msgspec.DecodeError:
-            tally.counts["unreadable"] += 1
+        except msgspec.DecodeError as error:
+            damaged(tally.counts, path, line, error)
             continue
-        if isinstance(record, OutcomeRecord):
+        if isinstance(record, AssessmentRecord):
+            if len(record.vector) != len(NAMES):
+                tally.counts["other_features"] += 1
+            elif not choice.takes(record):
+                tally.counts["not_chosen"] += 1
+            else:
+                yield record
+        elif isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
-        elif isinstance(record, SecurityEventRecord):
-            tally.counts["events"] += 1
-        elif not isinstance(record, AssessmentRecord):
-            tally.counts[left_out(record)] += 1
-        elif len(record.vector) != len(NAMES):
-            tally.counts["other_features"] += 1
-        elif not choice.takes(record):
-            tally.counts["not_chosen"] += 1
         else:
-            yield record
+            tally.counts["events" if isinstance(record, SecurityEventRecord) else left_out(record)] += 1
 
 
 @lru_cache(1)

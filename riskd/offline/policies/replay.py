@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from ipaddress import ip_network
+from math import nan
 from typing import Final
 
 from msgspec import Struct
@@ -42,7 +42,7 @@ def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
     """
     policy = policy.of(record.tenant)
     attempt, context = attempt_of(record), context_of(record)
-    vector = [math.nan if value is None else value for value in record.vector]
+    vector = [nan if value is None else value for value in record.vector]
     evidence = weigh(policy, attempt, context, vector, listed_again(policy, record, attempt, context))
     hits, _ = evaluate(policy, attempt, evidence, record.score)
     return Replayed(attempt, context, hits, decide(policy, attempt, context, record.score, hits))

@@ -20,6 +20,7 @@ from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord
 from riskd.core.requirement import Tier
+from riskd.counts import Counts
 from riskd.offline.outcomes import LABELS
 from riskd.offline.policies.replay import Replayed
 
@@ -69,7 +70,7 @@ class Tally:
     def __init__(self) -> None:
         self.cells: Counter[tuple[str, str, str, int]] = Counter()
         self.pairs: Counter[tuple[str, str, str]] = Counter()
-        self.counts: Counter[str] = Counter()
+        self.counts = Counts()
         self.releases: Counter[tuple[str, str]] = Counter()
         self.examples: dict[Move, list[Example]] = {}
         self.first, self.last = math.inf, -math.inf
@@ -79,7 +80,7 @@ class Tally:
         """The counts of both."""
         self.cells.update(other.cells)
         self.pairs.update(other.pairs)
-        self.counts.update(other.counts)
+        self.counts.add(other.counts)
         self.releases.update(other.releases)
         for move, examples in other.examples.items():
             self.examples[move] = _fewest([*self.examples.get(move, ()), *examples])

@@ -7,7 +7,6 @@ and features that are new are what they would have been, whichever release asses
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 from msgspec.structs import replace
@@ -19,6 +18,7 @@ from riskd.core.context import Context
 from riskd.core.logged import assessed, keys_of, relived, surroundings
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
+from riskd.counts import Counts
 from riskd.offline.buckets import Share
 from riskd.offline.policies.replay import listed_again
 from riskd.rebuild.past import NOT_WRITTEN, Past
@@ -35,7 +35,7 @@ class Fold:
     """
 
     def __init__(self, release: Release, share: Share = Share()) -> None:  # noqa: B008 - frozen
-        self.counts = Counter[str]()
+        self.counts = Counts()
         self._release = release
         self._share = share
         self._store = MemoryStore()

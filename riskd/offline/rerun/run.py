@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import closing
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -19,6 +18,7 @@ from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidFile, Problem, RiskdError
 from riskd.core.record import OutcomeRecord, SecurityEventRecord, written
+from riskd.counts import Counts
 from riskd.offline.buckets import Share
 from riskd.offline.output import filling
 from riskd.offline.rerun.fold import Fold
@@ -45,7 +45,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         return load_release(self.settings) if self.named else active_release(self.settings)
 
 
-def run(plan: Plan, shares: list[Share], progress: Progress) -> Counter[str]:
+def run(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
     """Replay each share by a process of its own; what was done with the lines, by kind.
 
     `progress` is told how much more is done, of the source's size times the shares. Nothing is left of a replay that
@@ -56,11 +56,11 @@ def run(plan: Plan, shares: list[Share], progress: Progress) -> Counter[str]:
         return _shared(replace(plan, out=draft), shares, progress)
 
 
-def _shared(plan: Plan, shares: list[Share], progress: Progress) -> Counter[str]:
+def _shared(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
     if len(shares) == 1:
         return _replay(plan, shares[0], progress)
     context = get_context("spawn")
-    pipes, total = [], Counter[str]()
+    pipes, total = [], Counts()
     crew = []
     for share in shares:
         reader, writer = context.Pipe(duplex=False)
@@ -77,13 +77,15 @@ def _shared(plan: Plan, shares: list[Share], progress: Progress) -> Counter[str]
             each.join()
     # Each share met every line: what nobody writes is counted once.
     del total["other_buckets"]
-    return Counter({kind: count if kind in _OWN else count // len(shares) for kind, count in total.items()})
+    for kind in total.keys() - _OWN:
+        total[kind] //= len(shares)
+    return total
 
 
-_OWN: Final = ("assessed", "outcomes", "events")
+_OWN: Final = {"assessed", "outcomes", "events"}
 
 
-def _listen(pipes: list[Connection], total: Counter[str], progress: Progress) -> None:
+def _listen(pipes: list[Connection], total: Counts, progress: Progress) -> None:
     while pipes:
         for ready in wait(pipes):
             assert isinstance(ready, Connection)
@@ -98,9 +100,9 @@ def _listen(pipes: list[Connection], total: Counter[str], progress: Progress) ->
                 progress(said)
                 continue
             pipes.remove(ready)
-            if not isinstance(said, Counter):
+            if not isinstance(said, Counts):
                 raise InvalidFile(said)
-            total.update(said)
+            total.add(said)
 
 
 def _told(plan: Plan, share: Share, writer: Connection) -> None:
@@ -111,7 +113,7 @@ def _told(plan: Plan, share: Share, writer: Connection) -> None:
         writer.send(error.problems)
 
 
-def _replay(plan: Plan, share: Share, progress: Progress) -> Counter[str]:
+def _replay(plan: Plan, share: Share, progress: Progress) -> Counts:
     fold = Fold(plan.decides(), share)
     clock = _Clock()
     out = FileDecisionLog(plan.out, share.index, NullMeter(), UNBOUNDED, lambda: clock.now)

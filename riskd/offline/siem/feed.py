@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,9 +20,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import PACKED, FileLogArchive, log_in, readable, segments, segments_of
+from riskd.adapters.decision_log import PACKED, FileLogArchive, damaged, log_in, readable, segments, segments_of
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, decode, left_out, written
+from riskd.counts import Counts
 from riskd.files import put
 from riskd.offline.siem.events import event
 from riskd.offline.siem.schema import DetectionFinding
@@ -65,12 +65,12 @@ class Teller:
 
     def __init__(self, since: float = -math.inf) -> None:
         """`since`: epoch seconds; lines that were written before are passed over."""
-        self.counts = Counter[str]()
+        self.counts = Counts()
         self.since = since
 
-    def tell(self, line: bytes, after: float = -math.inf) -> tuple[bytes | None, float]:
+    def tell(self, line: bytes, after: float = -math.inf, segment: Path | None = None) -> tuple[bytes | None, float]:
         """The event of a line in JSON with its newline, None where it has none or was written before `after`; and when
-        it was written."""
+        it was written. `segment`: where it is from, if not from a stream."""
         try:
             record = _decoded(line)
             at = written(record)
@@ -81,8 +81,11 @@ class Teller:
                 return None, at
             told = event(record)
             encoded = _ENCODER.encode(told)
-        except msgspec.DecodeError:
-            self.counts["unreadable"] += 1
+        except msgspec.DecodeError as error:
+            if segment is None:
+                self.counts.damaged(error, "a line of the stream", int)
+            else:
+                damaged(self.counts, segment, line, error)
             return None, -math.inf
         self.counts["findings" if isinstance(told, DetectionFinding) else _KINDS[type(record)]] += 1
         return encoded + b"\n", at
@@ -90,7 +93,7 @@ class Teller:
 
 def _decoded(line: bytes) -> Record:
     if len(line) > LONGEST:
-        raise msgspec.DecodeError
+        raise msgspec.DecodeError(f"is longer than {LONGEST:,} bytes")
     return decode(line)
 
 
@@ -145,7 +148,7 @@ class Feed:
             mark, after = Mark(latest=mark.latest), mark.latest - OVERLAP
             lines = self._archive.lines_from(path, 0)
         for line, end in lines:
-            told, at = self._teller.tell(line, after)
+            told, at = self._teller.tell(line, after, path)
             mark = Mark(0, 0, end, len(line) + 1, crc32(line), max(mark.latest, at))
             if told is not None:
                 batch.append(told)

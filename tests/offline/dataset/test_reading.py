@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from riskd.core.attempt import OUTCOMES
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord, OutcomeRecord
+from riskd.counts import Counts
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.query import asked
 from riskd.offline.dataset.reading import Wanted, in_order, read_rows
@@ -135,7 +135,7 @@ def test_truth_tells_attacks(kept: Kept, tmp_path: Path) -> None:
 
 READERS: Final[dict[str, Callable[[Target], object]]] = {
     "rows": lambda target: read_rows(target, Wanted(domain="customer")),
-    "lines": lambda target: list(in_order(target, Counter(), lambda _: None)),
+    "lines": lambda target: list(in_order(target, Counts(), lambda _: None)),
     "a question": lambda target: _asked(target, "SELECT count(line) FROM assessments"),
 }
 
