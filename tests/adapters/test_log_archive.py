@@ -372,6 +372,15 @@ def test_torn_lines_go_along(desk: Desk) -> None:
     assert segments(desk.directory)[0].read_bytes() == line(BERT, 2) + b"\n"
 
 
+def test_a_line_that_is_no_text_is_given_to_nobody(desk: Desk) -> None:
+    """Also where whose it is can be read; it goes along, too."""
+    desk.written(line(ANNE, 1), line(ANNE, 2)[:-1] + b', "issuer": "\xff"}', line(BERT, 1))
+    assert desk.found(ANNE) == [line(ANNE, 1)]
+    desk.archive.forget([BERT])
+    desk.compact()
+    assert desk.lines() == [line(ANNE, 1)]
+
+
 def test_the_erased_leave_a_copy_too(desk: Desk) -> None:
     """A segment that was packed and kept all the same is read once, but erased in both its files, and counted so."""
     desk.written(line(ANNE, 1), line(BERT, 2))

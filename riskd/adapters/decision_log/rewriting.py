@@ -45,6 +45,8 @@ _HEADS: Final = msgspec.json.Decoder(Head)
 def head(line: bytes) -> Head | None:
     """Whose a line is; None for what is no record."""
     try:
+        if not line.isascii():
+            line.decode()  # what a subject is given of itself is text
         return _HEADS.decode(line) if whole(line) else None
     except UNDECODABLE:
         return None
