@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -38,3 +39,38 @@ NETWORK: Final = (
 Id = Annotated[str, Meta(pattern=rf"^{ID}\Z")]
 Pseudonym = Annotated[str, Meta(pattern=rf"^{PSEUDONYM}\Z")]
 Short = Annotated[str, Meta(pattern=rf"^{SHORT}\Z")]
+
+
+def misnamed(assessment: str, subject: str, network: str, values: dict[str, str]) -> str:
+    """What is wrong with the names in the record of an assessment, and where; '' where nothing is. One pattern over all
+    of them takes a quarter of the time that one for each takes in types."""
+    value = values.get
+    if _NAMES(
+        f"{assessment} {subject} {network} {value('address')} {value('network')} {value('device', '')} "
+        f"{value('fingerprint', '')} {value('agent', '')} {value('issuer', '')} {value('hour', '')} "
+        f"{value('weekday', '')}"
+    ):
+        return ""
+    names = (assessment, subject, network, *[value(table, "") for table in _VALUES])
+    found = zip(_FORMS.items(), names, strict=True)
+    where, name = next((where, name) for (where, form), name in found if not re.fullmatch(form, name))
+    return f"{name!r:.40} is none - at `$.{where}`"
+
+
+_VALUES: Final = {
+    "address": SHORT,
+    "network": SHORT,
+    **dict.fromkeys(("device", "fingerprint", "agent", "issuer"), f"(?:{SHORT})?"),
+    "hour": "(?:1?[0-9]|2[0-3])?",
+    "weekday": "[0-6]?",
+}
+"""In the order of the text that `misnamed` makes: no form has a space."""
+_FORMS: Final = {
+    "id": ID,
+    "subject": PSEUDONYM,
+    "facts.network": NETWORK,
+    **{f"facts.values.{table}": form for table, form in _VALUES.items()},
+}
+_NAMES: Final = re.compile(" ".join(_FORMS.values())).fullmatch
+is_id: Final = re.compile(ID).fullmatch
+"""Whether a text is the id of an assessment."""
