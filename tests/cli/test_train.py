@@ -218,7 +218,7 @@ def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("NO_COLOR", "1")
-    shipped = data_directory("models") / "customer" / "simulated-4"
+    shipped = data_directory("models") / "customer" / "simulated-5"
     found = msgspec.json.decode(read_evaluation(shipped) or b"", type=Evaluation)
     show(found)
     told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
