@@ -18,7 +18,7 @@ from riskd.ports import Change, HistoryStore, Swap
 
 NOW = 1_800_000_000.0
 LATER = NOW + WEEK
-SOON = 1.0
+SOON = 5.0
 KEY, OTHER = bytes(16) + b"P", b"\xff" * 16 + b"A"
 BESIDE = bytes(16) + b"A"
 """Of the same place as KEY."""
