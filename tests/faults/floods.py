@@ -13,7 +13,7 @@ from typing import Final
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
 END_STREAM, END_HEADERS = 1, 4
-PATH: Final = b"/riskd.v1.RiskService/Assess"
+PATH: Final = "/riskd.v1.RiskService/Assess"
 BATCH: Final = 64
 """Frames a write."""
 SECONDS: Final = 4.0
@@ -30,17 +30,22 @@ def literal(name: bytes, value: bytes) -> bytes:
     return b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value
 
 
-CALL: Final = b"".join(
-    literal(name, value)
-    for name, value in (
-        (b":method", b"POST"),
-        (b":scheme", b"http"),
-        (b":path", PATH),
-        (b":authority", b"riskd"),
-        (b"te", b"trailers"),
-        (b"content-type", b"application/grpc"),
+def call(path: str) -> bytes:
+    """The headers of a call, its path below 127 bytes."""
+    return b"".join(
+        literal(name, value)
+        for name, value in (
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", path.encode()),
+            (b":authority", b"laws"),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+        )
     )
-)
+
+
+CALL: Final = call(PATH)
 
 
 class Peer:

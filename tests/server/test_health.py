@@ -24,8 +24,8 @@ from tests.faults.floods import (
     RST_STREAM,
     WINDOW_UPDATE,
     Peer,
+    call,
     frame,
-    literal,
 )
 from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 
@@ -43,21 +43,6 @@ CROWD = 5
 def running() -> Iterator[Running]:
     with served(replace(ANYWHERE, timeout_s=0.1)) as running:
         yield running
-
-
-def call(path: str) -> bytes:
-    """The headers of a call, its path below 127 bytes."""
-    return b"".join(
-        literal(name, value)
-        for name, value in (
-            (b":method", b"POST"),
-            (b":scheme", b"http"),
-            (b":path", path.encode()),
-            (b":authority", b"laws"),
-            (b"te", b"trailers"),
-            (b"content-type", b"application/grpc"),
-        )
-    )
 
 
 CHECK, WATCH, REFLECT = (

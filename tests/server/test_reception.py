@@ -15,20 +15,10 @@ from grpc_status.rpc_status import to_status
 
 from riskd.server.calls.admission import By
 from riskd.server.calls.reception import Arrivals, Reception
-from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Peer, frame, literal
+from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Peer, call, frame
 
 METHOD = "/laws/Echo"
-CALL = b"".join(
-    literal(name, value)
-    for name, value in (
-        (b":method", b"POST"),
-        (b":scheme", b"http"),
-        (b":path", METHOD.encode()),
-        (b":authority", b"laws"),
-        (b"te", b"trailers"),
-        (b"content-type", b"application/grpc"),
-    )
-)
+CALL = call(METHOD)
 MOST = 64
 """Calls whose message is not here, at a time."""
 MESSAGE = b"\0" + struct.pack(">I", 5) + b"hello"
