@@ -37,6 +37,15 @@ def whole_number(text: str, least: int = 1) -> int:
     return int(text)
 
 
+def class_weight(told: str) -> tuple[str, float]:
+    """Class and weight of `CLASS=N`; what is no number is NaN, which is within no bounds."""
+    name, _, number = told.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        return name, math.nan
+
+
 def user() -> str:
     """Who runs this process: a name, or the number of a user without one, as containers have them."""
     try:

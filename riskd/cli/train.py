@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli import rows
+from riskd.cli.arguments import class_weight
 from riskd.cli.terminal import print_json, progress
 from riskd.wording import quantity
 
@@ -88,18 +88,9 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     names = ("trees", "raising", "leaves", "learning_rate", "l2", "min_rows", "fraud_share", "holdout", "tuning")
     return checked(
         **{name: getattr(args, name) for name in (*names, "embargo_days", "base_share", "most_rows", "prior", "seed")},
-        class_weights=dict(map(_weight, args.weight)),
+        class_weights=dict(map(class_weight, args.weight)),
         without=tuple(sorted(set(args.without))),
     )
-
-
-def _weight(told: str) -> tuple[str, float]:
-    """Class and weight of one argument; what is no number is out of bounds."""
-    name, _, number = told.partition("=")
-    try:
-        return name, float(number)
-    except ValueError:
-        return name, math.nan
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
+from riskd.cli.arguments import class_weight
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import console, print_json, print_table, progress
@@ -169,14 +170,11 @@ def _weights(told: list[str]) -> tuple[dict[str, float], list[Problem]]:
     found: dict[str, float] = {}
     wrong: list[Problem] = []
     for each in told:
-        name, _, number = each.partition("=")
-        try:
-            found[name] = float(number)
-        except ValueError:
-            found[name] = -1.0
+        name, weight = class_weight(each)
+        found[name] = weight
         if name not in CLASSES:
             wrong.append(Problem("--weight", f"{name!r} is no class of attack", f"one of {', '.join(CLASSES)}"))
-        elif not 0 <= found[name] <= MOST_WEIGHT:
+        elif not 0 <= weight <= MOST_WEIGHT:
             wrong.append(
                 Problem("--weight", f"{each!r} is no weight", f"{name}=N with a number from 0 to {MOST_WEIGHT}")
             )

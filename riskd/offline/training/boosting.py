@@ -59,7 +59,7 @@ class _OnlyMore(_OnTop):
         return super().gradient_hessian(y_true, self._raised, **more)
 
     def fit_intercept_only(self, y_true: Floats, sample_weight: Floats | None = None) -> NDArray[np.float64]:
-        """Nothing."""
+        """Zero: these trees begin at the given part."""
         return np.asarray(0.0)
 
 

@@ -64,10 +64,9 @@ def weights(
 
     All fraud together has `fraud_share` of the weight, divided among the classes of attack by the square root of their
     rows, times its own of `class_weights`: a loud class does not drown a skilled one, and two rows do not weigh like
-    five hundred. The share is the same
-    in each journey: how often a journey is attacked is the fashion of a season, and no model should learn that a
-    session is safe because nobody has stolen one yet. Of a journey without fraud nothing is learnt. With None these
-    shares are left as they are.
+    five hundred. The share is the same in each journey: how often a journey is attacked is the fashion of a season, and
+    no model should learn that a session is safe because nobody has stolen one yet. Of a journey without fraud nothing
+    is learnt. With None these shares are left as they are.
     """
     found = np.zeros(len(rows))
     good, fraud = rows.labels == GOOD, rows.labels == FRAUD
