@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from riskd.core.attempt import OUTCOMES
-from tests.e2e.service import LONDON, Service, environment, riskd, serving
+from tests.e2e.service import LONDON, ROOT, Service, environment, riskd, serving
 from tests.security.authority import Authority
 
 LOGIN = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", LONDON)
@@ -123,6 +125,18 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (3, "")
     assert "riskd: DEADLINE_EXCEEDED" in done.stderr
+
+
+def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
+    """Its first command prints its first answer, from an address of which the tests' databases know as much. Hashes and
+    ids differ."""
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    command, shown = re.findall(r"```sh\nriskd (.*)\n```\n\n```text\n(.*?)```", page, re.DOTALL)[0]
+    with serving(tmp_path) as service:
+        words = shlex.split(command.replace("86.150.20.30", "149.101.100.1"))
+        done = riskd(*words, "--target", service.address, state=tmp_path)
+    plain = [re.sub(r"[0-9a-f]{16,}| +$", "", text, flags=re.MULTILINE) for text in (done.stdout, shown)]
+    assert plain[0] == plain[1]
 
 
 def chapters(story: str) -> dict[str, list[str]]:
