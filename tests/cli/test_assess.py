@@ -237,7 +237,7 @@ def test_an_outcome_is_told(running: Running, capsys: pytest.CaptureFixture[str]
     assert run(*arguments, *target(running)) == 0
     ((outcome, _),) = running.engine.outcomes
     assert outcome == Outcome(assessment_id=ASSESSMENT.id, kind="challenge_passed", amr=("pwd", "otp"), seconds=4.5)
-    assert capsys.readouterr().out == "taught 3 units\n"
+    assert capsys.readouterr().out == "recorded; the attempt has taught 3 units of trust\n"
 
 
 @pytest.mark.parametrize("kind", OUTCOMES)
@@ -273,7 +273,7 @@ def test_a_security_event_is_told(running: Running, capsys: pytest.CaptureFixtur
         ),
         SecurityEvent(domain="workforce", subject="u-1", kind="account_disabled", hijacked=True),
     ]
-    assert capsys.readouterr().out == "remembered\n{}\n"
+    assert capsys.readouterr().out == "recorded\n{}\n"
 
 
 @pytest.mark.parametrize("kind", EVENTS)

@@ -82,9 +82,9 @@ def test_where_nobody_answers_the_likeliest_cause_is_told(tmp_path: Path) -> Non
     tls = {"RISKD_SERVER__TLS_CERT": cert, "RISKD_SERVER__TLS_KEY": key}
     with serving(tmp_path / "state", settings=tls) as running:
         for flags, hint in (
-            ((), "may speak TLS: give --ca"),
+            ((), "may expect TLS: give --ca"),
             (("--ca", str(theirs)), "the authority that signed the server's certificate"),
-            (("--ca", str(ours)), "the certificate names another host"),
+            (("--ca", str(ours)), "the certificate is not for the host"),
         ):
             done = riskd(*LOGIN, "--target", running.address, *flags, "--timeout", "5", state=tmp_path)
             assert (done.returncode, done.stdout) == (3, "")
@@ -163,4 +163,4 @@ def test_demo_without_geo(tmp_path: Path) -> None:
     assert tiers["Six ordinary weeks"] == ["BASELINE"] * 3
     assert tiers["A stuffing run"] == ["DENY", "DENY"]
     assert set(tiers["A stolen cookie"]) <= {"PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF", "DENY"}
-    assert done.stdout.endswith("Stopped clean.\n")
+    assert done.stdout.endswith("The service has stopped.\n")

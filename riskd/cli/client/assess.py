@@ -23,6 +23,7 @@ from riskd.cli.terminal import complain, print_table
 from riskd.core.attempt import Outcome, SecurityEvent
 from riskd.core.errors import InvalidEvent, InvalidOutcome, Problem
 from riskd.core.validation import event_violations
+from riskd.wording import quantity
 
 BAD_INPUT: Final = 2
 NO_ANSWER: Final = 3
@@ -39,17 +40,21 @@ _HINTS: Final = (
     (
         "UNAVAILABLE",
         "unix:",
-        "give the settings of the service that runs, and be its user: `state.dir`, and the sockets",
+        "run it with the settings of the service (`state.dir` and its sockets), and as the same user",
     ),
-    ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED", "--ca names the authority that signed the server's certificate"),
-    ("UNAVAILABLE", "Hostname Verification", "the certificate names another host than --target does"),
-    ("UNAVAILABLE", "Socket closed", "who listens there may speak TLS: give --ca"),
+    ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED", "--ca has to name the authority that signed the server's certificate"),
+    ("UNAVAILABLE", "Hostname Verification", "the certificate is not for the host that --target names"),
+    ("UNAVAILABLE", "Socket closed", "the server may expect TLS: give --ca"),
     (
         "UNAVAILABLE",
         "",
-        "`riskd serve` says where it serves once it does; --target names another place, --ca is for TLS",
+        "start a service with `riskd serve`, which prints its address; --target names another one, --ca turns on TLS",
     ),
-    ("UNIMPLEMENTED", "", "that is not served there: `subjects.serve` and `release.serve` say where it is"),
+    (
+        "UNIMPLEMENTED",
+        "",
+        "this address does not serve the call: the settings `subjects.serve` and `release.serve` say which one does",
+    ),
 )
 """What to look at after an error that gRPC itself makes, by its code and what it says; the first that fits."""
 Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse | risk_pb2.RecordSecurityEventResponse
@@ -67,9 +72,9 @@ def run(args: argparse.Namespace, call: Callable[[risk_pb2_grpc.RiskServiceStub]
     elif isinstance(response, risk_pb2.AssessResponse):
         _show(response, Console())
     elif isinstance(response, risk_pb2.RecordSecurityEventResponse):
-        print("remembered")
+        print("recorded")
     else:
-        print(f"taught {response.taught_units} unit{'s' * (response.taught_units != 1)}")
+        print(f"recorded; the attempt has taught {quantity(response.taught_units, 'unit')} of trust")
     if isinstance(response, risk_pb2.AssessResponse) and args.exit_tier:
         return TIERS_FROM + response.requirement.tier
     return 0
@@ -85,7 +90,9 @@ def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
             challenge.duration.FromNanoseconds(round(outcome.seconds * 1e9))
         request.challenge.CopyFrom(challenge)
     elif outcome.amr or outcome.seconds is not None:
-        raise InvalidOutcome([Problem(outcome.kind, "has neither methods nor a time", "leave --amr and --seconds out")])
+        raise InvalidOutcome(
+            [Problem(outcome.kind, "takes neither methods nor a time", "leave out --amr and --seconds")]
+        )
     elif group == "recovery":
         request.recovery.CopyFrom(risk_pb2.Recovery(result=f"RESULT_{end.upper()}"))
     else:
@@ -159,7 +166,7 @@ def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
     if response.degraded:
         grid.add_row("degraded", Text(", ".join(response.causes), style="bold"))
     if response.next_signals:
-        grid.add_row("ask next", Text(", ".join(response.next_signals)))
+        grid.add_row("next signals", Text(", ".join(response.next_signals)))
     grid.add_row("release", Text(f"{response.release}, model {response.model}"))
     grid.add_row("assessment", Text(response.assessment_id))
     console.print(grid)
