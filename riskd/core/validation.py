@@ -73,7 +73,7 @@ class _Findings(list[Problem]):
         if value is None:
             return
         if not math.isfinite(value) or value < EARLIEST:
-            self.add(where, f"{value} is not a moment after 2000", "send seconds since the Unix epoch")
+            self.add(where, f"{value} is not a time after 2000", "send seconds since the Unix epoch")
         elif value > now + FUTURE_S:
             self.add(where, f"{value - now:.0f} s in the future", f"check the clock; {FUTURE_S} s are tolerated")
 
@@ -140,7 +140,7 @@ def outcome_violations(outcome: Outcome, now: float) -> list[Problem]:
 
 
 def event_violations(event: SecurityEvent, now: float) -> list[Problem]:
-    """Everything that is wrong with a security event. One that is older than anything is kept is not wrong."""
+    """Everything that is wrong with a security event. One that is too old to be kept is not wrong."""
     found = _Findings()
     found.choice("domain", event.domain, words.DOMAINS)
     _subject(found, event.tenant, event.subject)
@@ -151,7 +151,7 @@ def event_violations(event: SecurityEvent, now: float) -> list[Problem]:
         where = f"{event.kind}.{name}"
         if event.kind not in kinds:
             if getattr(event, name) and event.kind in words.EVENTS:
-                found.add(where, f"is nothing that {event.kind} says", "leave it out")
+                found.add(where, f"is not a field of {event.kind}", "leave it out")
         elif name == "level":
             found.choice(where, event.level, words.RISK_LEVELS[1:])
         elif name == "credential_type":
