@@ -187,7 +187,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 def test_every_mistake_of_a_streams_file_is_tried(tmp_path: Path) -> None:
     """Each that has words of its own is made above."""
-    tried = " ".join(what for *_, what in WRONG.values()) + " the path is that of stream"
+    tried = " ".join(what for *_, what in WRONG.values()) + " the path is also that of stream"
     starts = [re.split(r"{\w+}", words) for words in STREAM_MISTAKES.values()]
     said = [max(parts, key=len).strip() for parts in starts if any(part.strip() for part in parts)]
     assert [words for words in said if words not in tried] == []
