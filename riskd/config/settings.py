@@ -215,9 +215,7 @@ class Geo(Struct, frozen=True, kw_only=True):
 
     dir: Annotated[
         str,
-        Meta(
-            description="Directory that `riskd geo install` fills (`$RISKD_GEO_DIR`, or `$XDG_DATA_HOME/riskd/geo`).",
-        ),
+        Meta(description="Directory that `riskd geo install` fills (`$RISKD_GEO_DIR`, or `$XDG_DATA_HOME/riskd/geo`)."),
     ] = "~/.local/share/riskd/geo"
     city: Annotated[
         str, Meta(description="City database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
@@ -228,6 +226,10 @@ class Geo(Struct, frozen=True, kw_only=True):
     anonymous: Annotated[
         str, Meta(description="Anonymous-IP database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
     ] = DERIVED
+    stale_days: Annotated[
+        int,
+        Meta(ge=0, le=3650, description="Age of a database from which answers call its facts `stale`, days; 0: never."),
+    ] = 45
     edge: Annotated[
         tuple[Degrees, ...],
         Meta(

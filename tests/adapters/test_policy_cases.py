@@ -13,7 +13,7 @@ import pytest
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import CASE_KEYS, CASE_MISTAKES, Case, load_cases, load_policy
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS
-from riskd.core.context import SOURCES, WHYS, Missing
+from riskd.core.context import AGEING, SOURCES, WHYS, Missing
 from riskd.core.errors import InvalidPolicy
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.policy import Policy
@@ -69,6 +69,7 @@ MISTAKEN: Final = {
     case(gaps="{place: none_yet}"): [
         "only the history can be missing because there is none yet (say why: not_sent, not_found, ...)"
     ],
+    case(gaps="{device_id: stale}"): ["only place and route can be stale (say why it is missing)"],
     case(session="{age: soon}"): ["age 'soon' is not a duration such as 90s, 15m, 12h or 30d"],
     case(score="1.5"): ["score must lie between 0 and 1"],
     case(expect="{tier: STEPUP}"): ["unknown tier 'STEPUP' (did you mean STEP_UP?)"],
@@ -153,5 +154,7 @@ def test_schema_has_the_readers_words() -> None:
     assert tuple(properties["journey"]["enum"]) == JOURNEYS
     assert tuple(properties["credential"]["enum"]) == CREDENTIAL_RESULTS
     assert properties["gaps"]["properties"].keys() == SOURCES.keys()
-    assert tuple(properties["gaps"]["properties"]["history"]["enum"]) == WHYS
+    offered = {source: tuple(one["enum"]) for source, one in properties["gaps"]["properties"].items()}
+    kept = {"none_yet": ("history",), "stale": AGEING}
+    assert offered == {source: tuple(why for why in WHYS if source in kept.get(why, SOURCES)) for source in SOURCES}
     assert SCHEMA["$defs"]["expect"]["properties"]["tier"]["enum"] == [tier.name for tier in Tier]
