@@ -133,9 +133,7 @@ class State(Struct, frozen=True, kw_only=True):
 
     dir: Annotated[
         str,
-        Meta(
-            description="Directory of all that riskd writes, mode 0700 (`$XDG_STATE_HOME/riskd` where that is set).",
-        ),
+        Meta(description="Directory of all that riskd writes, mode 0700 (`$XDG_STATE_HOME/riskd` where that is set)."),
     ] = "~/.local/state/riskd"
 
 

@@ -13,7 +13,7 @@ import pytest
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import CASE_KEYS, CASE_MISTAKES, Case, load_cases, load_policy
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS
-from riskd.core.context import AGEING, SOURCES, WHYS, Missing
+from riskd.core.context import AGEING, SOURCES, WHYS, Missing, Route
 from riskd.core.errors import InvalidPolicy
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.policy import Policy
@@ -125,6 +125,14 @@ def test_what_a_case_does_not_name_is_unknown(tmp_path: Path) -> None:
     assert isinstance(one.context.agent, Missing)
     assert one.context.missing == ()
     assert (one.score, one.attempt.credential_result, one.line) == (0.0, "not_checked", 3)
+
+
+def test_what_is_stale_is_known(tmp_path: Path) -> None:
+    """A case may give the facts and features of a source that it calls stale; nothing is missing of it."""
+    text = case(gaps="{route: stale, place: not_found}", facts="{asn: 64500}", features="{new_asn: 1}")
+    (one,) = read(tmp_path / "cases.yaml", text)
+    assert (one.context.stale, one.context.missing) == (("route",), (Missing("place", "not_found"),))
+    assert isinstance(one.context.route, Route)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
