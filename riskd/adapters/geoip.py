@@ -22,7 +22,7 @@ from msgspec import Meta, Struct, ValidationError, convert
 
 from riskd.core.address import Address
 from riskd.core.bounds import Asn, Latitude, Longitude
-from riskd.core.context import Located, Missing, Place, Route
+from riskd.core.context import AGEING, Located, Missing, Place, Route
 from riskd.core.errors import InvalidGeo, Problem
 
 CITY_RADIUS_KM: Final = 300.0
@@ -179,8 +179,8 @@ class GeoIp:
         self._anonymous = {family: file.get for (kind, family), file in by_kind.items() if kind == "anonymous"}
         self._asn_uses = asn_uses
         self._zones = zones
-        self._stale_from = _expiries(by_kind, stale_after)
-        self._fresh_until = min(self._stale_from.values(), default=math.inf)
+        self._fresh_until = _expiries(by_kind, stale_after)
+        self._all_fresh_until = min(self._fresh_until.values(), default=math.inf)
 
     @classmethod
     def open(
@@ -225,14 +225,14 @@ class GeoIp:
         if not address.routable:
             return _UNROUTABLE
         place, route = self._locate_place(address, time), self._locate_route(address)
-        return place, route, () if time <= self._fresh_until else self._stale(place, route, address.version, time)
+        stale = () if time <= self._all_fresh_until else self._stale(place, route, address.version, time)
+        return place, route, stale
 
     def _stale(self, place: Place | Missing, route: Route | Missing, family: int, time: float) -> tuple[str, ...]:
-        found = (("place", place), ("route", route))
         return tuple(
             source
-            for source, fact in found
-            if not isinstance(fact, Missing) and time > self._stale_from.get((source, family), math.inf)
+            for source, fact in zip(AGEING, (place, route), strict=True)
+            if not isinstance(fact, Missing) and time > self._fresh_until[source, family]
         )
 
     def networks(self, asns: Collection[int]) -> Iterator[tuple[int, int, int]]:

@@ -72,7 +72,8 @@ class TableGeo:
         entry = self._known.get(_block(address.text), {}) if address.routable else {}
         why = "not_found" if address.routable else "unroutable"
         place, route = self._fact("place", entry, Place, why), self._fact("route", entry, Route, why)
-        return place, route, self._stale
+        known = {"place": place, "route": route}
+        return place, route, tuple(source for source in self._stale if not isinstance(known[source], Missing))
 
     def _fact(self, source: str, entry: Words, kind: type[Any], why: str) -> Any:  # noqa: ANN401
         if source in self._absent:
