@@ -36,8 +36,9 @@ STYLES: Final = {
 REASONS: Final = 4
 _KEY: Final = (
     "Each answer begins with the tier to require and the score: the probability, 0 to 1, that the attempt is not the "
-    "owner's. Below it stand what to ask of the person, if anything, and the reasons: how much each adds to the score, "
-    "in log-odds, or `rule` for a rule of the policy."
+    "owner's. Below are what to ask of the person, if anything; the reasons, with how much each adds to the score in "
+    "log-odds, or `rule` for a rule of the policy; and the gaps: facts that are missing, or `stale` because they come "
+    "from old geo data."
 )
 _NEXT: Final = """
 Next:
