@@ -88,9 +88,9 @@ class Bearer:
         try:
             granted = decode(answer.body, _Granted)
         except Unreadable:
-            raise Away(TRANSMITTER, "its token endpoint returns no token") from None
+            raise Away(TRANSMITTER, "its token endpoint gives no token") from None
         if not shown_well(granted.access_token):
-            raise Away(TRANSMITTER, "its token endpoint returns no token")
+            raise Away(TRANSMITTER, "its token endpoint gives no token")
         return granted
 
 
@@ -98,5 +98,5 @@ def _read(file: str) -> str:
     try:
         return secrets(file)[0]
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it has none"
-        raise Away(TRANSMITTER, f"its token file cannot be used: {why}") from None
+        why = getattr(error, "strerror", None) or "it holds none"
+        raise Away(TRANSMITTER, f"the token file for it cannot be used: {why}") from None

@@ -48,7 +48,7 @@ class Desk:
 
     def _told(self, event: SecurityEvent) -> None:
         if not self._pace.admits():
-            raise Away(PACE, f"more than {self.stream.most} events arrived within a minute; the others have to wait")
+            raise Away(PACE, f"more than {self.stream.most} events have come in a minute, and the rest waits")
         self._tell(event)
 
     def _refused(self, taken: Taken) -> None:

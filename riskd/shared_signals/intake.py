@@ -46,9 +46,7 @@ def understand(token: str, stream: Stream, keys: Keys, now: float, jti: str = ""
         return _refused(error, OTHER, jti)
     event = name(verified.uri)
     if jti and verified.jti != jti:
-        return _refused(
-            Refused(INVALID_REQUEST, "jti differs from the one under which the token was delivered"), event, jti
-        )
+        return _refused(Refused(INVALID_REQUEST, "jti is not the one under which the token came"), event, jti)
     try:
         found = meaning(verified, stream, keys.critical)
     except Refused as error:

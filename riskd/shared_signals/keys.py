@@ -116,7 +116,7 @@ class Keys:
     def _refresh(self) -> None:
         now = self._clock()
         if now - self._tried < AGAIN_SECONDS:
-            raise Away(KEYS, "they were fetched less than a minute ago")
+            raise Away(KEYS, "they were fetched just now, and are not fetched again so soon")
         self._tried = now
         self._fetch()
         self._fetched = now
@@ -138,25 +138,25 @@ class Keys:
                 raise Away(KEYS, "the transmitter's configuration names another issuer")
             jwks_uri = configuration.jwks_uri
             if urlsplit(stream.issuer).scheme == "https" and not jwks_uri.lower().startswith("https:"):
-                raise Away(KEYS, "the transmitter's configuration names a jwks_uri that is not https")
+                raise Away(KEYS, "the transmitter's configuration names keys that are not at https")
             self._critical = frozenset((*stream.critical, *configuration.critical_subject_members))
         found = self._read(jwks_uri, _KeySet, "key set").keys[:MOST_KEYS]
         keys = [key for key in map(usable, found) if key is not None]
         if not keys:
-            raise Away(KEYS, "the transmitter's key set has no usable key")
+            raise Away(KEYS, "the transmitter's key set has no key that can be used")
         self._keys = tuple(keys)
 
     def _read(self, url: str, kind: type[_Read], what: str) -> _Read:
         try:
             answer = self._web.ask(url, FETCH_SECONDS, headers={"Accept": "application/json"})
         except Away as error:
-            raise Away(KEYS, f"the transmitter's {what} cannot be fetched: {error.why}") from None
+            raise Away(KEYS, f"the transmitter has no {what} for us: {error.why}") from None
         if answer.status != HTTPStatus.OK:
             raise Away(KEYS, f"the transmitter answers {answer.status} where its {what} should be")
         try:
             return decode(answer.body, kind)
         except Unreadable:
-            raise Away(KEYS, f"the transmitter's {what} cannot be read") from None
+            raise Away(KEYS, f"what the transmitter has for its {what} is none") from None
 
 
 def usable(jwk: dict[str, object]) -> Key | None:

@@ -58,7 +58,7 @@ def meaning(event: Verified, stream: Stream, critical: Set[str]) -> SecurityEven
         status = _read(event, _StreamUpdated).status
         return OfTheStream(called, status if status in ("enabled", "paused", "disabled") else OTHER)
     if called == OTHER:
-        raise NotForUs("riskd does not use events of this kind")
+        raise NotForUs("riskd has no use for events of this kind")
     return _completed(
         called,
         event,
@@ -78,9 +78,9 @@ def _completed(called: str, event: Verified, told: SecurityEvent) -> SecurityEve
     if called == "risk-level-change":
         change = _read(event, _RiskLevelChange)
         if change.principal != "USER":
-            raise NotForUs("the risk is not that of a user")
+            raise NotForUs("the risk is that of no user")
         if change.current_level not in LEVELS:
-            raise Refused(INVALID_REQUEST, f"current_level is not one of {', '.join(LEVELS)}")
+            raise Refused(INVALID_REQUEST, f"current_level is none of {', '.join(LEVELS)}")
         return replace(told, level=change.current_level.lower())
     if called in ("credential-compromise", "credential-change"):
         kind = _read(event, _Credential).credential_type
@@ -96,4 +96,4 @@ def _read(event: Verified, kind: type[_Read]) -> _Read:
     try:
         return decode(event.content, kind)
     except Unreadable as error:
-        raise Refused(INVALID_REQUEST, f"{name(event.uri)} does not follow its specification: {error}") from None
+        raise Refused(INVALID_REQUEST, f"{name(event.uri)} is not as its specification has it: {error}") from None

@@ -138,7 +138,7 @@ class Poller:
         try:
             found = decode(answer.body, _Sets)
         except Unreadable:
-            raise Away(TRANSMITTER, "its answer does not follow RFC 8936") from None
+            raise Away(TRANSMITTER, "its answer is none of RFC 8936") from None
         self._last = frozenset(self._taken)
         self._taken = {}
         return found

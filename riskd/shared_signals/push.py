@@ -43,9 +43,9 @@ class Pushes:
         """To one request. For many threads."""
         found = self._desks.get(request.path)
         if found is None:
-            return Reply(HTTPStatus.NOT_FOUND, b"no stream has this path\n")
+            return Reply(HTTPStatus.NOT_FOUND, b"no stream comes here\n")
         if request.method != "POST":
-            return Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"use POST\n", headers={"Allow": "POST"})
+            return Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"push by POST\n", headers={"Allow": "POST"})
         desk, push = found
         try:
             right = secrets(push.token_file)

@@ -47,9 +47,7 @@ def certificate(certificate: str | None, key: str | None) -> ssl.SSLContext | No
         return None
     if not certificate or not key:
         name = "--certificate-key" if certificate else "--certificate"
-        raise InvalidSettings(
-            [Problem(name, "is missing", "give both --certificate and --certificate-key, or neither")]
-        )
+        raise InvalidSettings([Problem(name, "is missing", "give both --certificate and --certificate-key, or none")])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -127,7 +125,7 @@ class Receiver:
                 return Reply(HTTPStatus.OK, body, content_type)
             if request.path in ("/healthz", "/readyz"):
                 return Reply(HTTPStatus.OK, b"ok\n")
-            return Reply(HTTPStatus.NOT_FOUND, b"the pages are /metrics, /healthz and /readyz\n")
+            return Reply(HTTPStatus.NOT_FOUND, b"there is /metrics, /healthz and /readyz\n")
 
         return Listener(at.host, at.port, reply, setting="--metrics-port", places=_PAGE_PLACES, seconds=_PAGE_SECONDS)
 

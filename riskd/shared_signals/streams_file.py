@@ -31,10 +31,10 @@ STREAM_MISTAKES: Final = {
     "bad_url": "{what} {why}",
     "no_authority": "ca_file {file} {why}",
     "no_token": "the token file {file} {why}",
-    "one_delivery": "stream {name} needs exactly one delivery",
-    "one_bearer": "poll needs exactly one source of a token",
-    "same_path": "the path is also that of stream {other}",
-    "issuers_of_nobody": "issuers apply only to identifiers of the format iss_sub",
+    "one_delivery": "stream {name} needs a way in which events come",
+    "one_bearer": "poll needs a token to show",
+    "same_path": "the path is that of stream {other}, too",
+    "issuers_of_nobody": "issuers are of identifiers of the format iss_sub",
 }
 """Mistakes that a streams file can hold besides those of any riskd YAML file, and how they are worded."""
 MOST_STREAMS: Final = 64
@@ -74,12 +74,12 @@ class _StreamReader:
         top = self._fields(document.root(), "file", "the file")
         entries = document.entries(top.get("streams"), "streams")
         if "streams" in top and not entries and not document.problems:
-            document.wrong(top["streams"], "empty", "add one, as docs/shared-signals.md shows")
+            document.wrong(top["streams"], "empty", "write one: docs/shared-signals.md")
         if len(entries) > MOST_STREAMS:
             document.wrong(top["streams"], "too_many", limit=MOST_STREAMS, what="streams")
         found = []
         for name, key_node, node in entries:
-            document.text(key_node, "the name of a stream", _NAME, "lower-case letters, digits and -_.")
+            document.text(key_node, "the name of a stream", _NAME, "letters in lower case, digits and -_.")
             stream = self._stream(name, key_node, node)
             if stream is not None:
                 found.append(stream)
@@ -132,7 +132,7 @@ class _StreamReader:
     def _delivery(self, name: str, key_node: Node, fields: Mapping[str, Node]) -> Poll | Push | None:
         document = self.document
         if ("poll" in fields) == ("push" in fields):
-            document.wrong(key_node, "one_delivery", "give either poll or push", name=name)
+            document.wrong(key_node, "one_delivery", "give poll or push, and not both", name=name)
         poll, push = fields.get("poll"), fields.get("push")
         if poll is not None:
             within = self._fields(poll, "poll", "poll")
@@ -156,7 +156,7 @@ class _StreamReader:
     def _bearer(self, node: Node, within: Mapping[str, Node]) -> str | Credentials | None:
         document = self.document
         if ("token_file" in within) == ("oauth" in within):
-            document.wrong(node, "one_bearer", "give either token_file or oauth")
+            document.wrong(node, "one_bearer", "give token_file or oauth, and not both")
         if "oauth" not in within:
             return self._token(within.get("token_file"))
         fields = self._fields(within["oauth"], "oauth", "oauth")
@@ -204,12 +204,10 @@ class _StreamReader:
         except OSError as error:
             # Of a file that is there, OpenSSL tells no more than that it holds none.
             none = isinstance(error, ssl.SSLError)
-            why = "holds no PEM certificate" if none else f"cannot be read: {error.strerror}"
-            self.document.wrong(
-                node, "no_authority", "name the authority that signed the transmitter's certificate", file=name, why=why
-            )
+            why = "holds no certificate, PEM" if none else f"cannot be read: {error.strerror}"
+            self.document.wrong(node, "no_authority", "name the authority of its certificate", file=name, why=why)
             return None
         return file
 
     def _no_token(self, node: Node, name: str, why: str) -> None:
-        self.document.wrong(node, "no_token", "put only the token into it", file=name, why=why)
+        self.document.wrong(node, "no_token", "put the token alone into it", file=name, why=why)

@@ -28,7 +28,7 @@ def account(identifier: Mapping[str, object], rule: SubjectRule, critical: Set[s
     if kind == COMPLEX or (kind is None and rule.member in identifier):
         unknown = sorted(critical & identifier.keys() - {rule.member, "format"})
         if unknown:
-            raise NotForUs(f"the subject has critical members that are not understood: {len(unknown)}")
+            raise NotForUs(f"the subject has members that are critical and not understood: {len(unknown)}")
         inner = identifier.get(rule.member)
         if not isinstance(inner, dict):
             raise NotForUs(f"the subject has no {rule.member}")
@@ -43,9 +43,9 @@ def account(identifier: Mapping[str, object], rule: SubjectRule, critical: Set[s
         value = each.get(FORMATS[rule.format])
         if isinstance(value, str) and 0 < len(value) <= SUBJECT_CHARACTERS:
             return value
-        raise NotForUs(f"the identifier of format {rule.format} has no usable {FORMATS[rule.format]}")
+        raise NotForUs(f"the identifier of format {rule.format} has no {FORMATS[rule.format]} that can be one")
     if issuers:
-        raise NotForUs("the subject has an issuer that this stream does not accept")
+        raise NotForUs("the subject is by an issuer that this stream does not take")
     raise NotForUs(f"the subject has no identifier of format {rule.format}")
 
 

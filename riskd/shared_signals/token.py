@@ -99,11 +99,11 @@ def verify(token: str, stream: Stream, find: Find, now: float) -> Verified:
         raise Refused(INVALID_AUDIENCE, "aud does not name this receiver")
     for name, value in (("sub", claims.sub), ("exp", claims.exp)):
         if value is not UNSET:
-            raise Refused(INVALID_REQUEST, f"the claim {name} must be absent: this may be a token of another kind")
+            raise Refused(INVALID_REQUEST, f"the claim {name} must not be there: this may be a token of another kind")
     if not 0 < len(claims.jti) <= JTI_CHARACTERS:
         raise Refused(INVALID_REQUEST, f"jti must have 1 to {JTI_CHARACTERS} characters")
     if not 0 <= claims.iat <= now + AHEAD_SECONDS:
-        raise Refused(INVALID_REQUEST, f"iat is in the future: {_CLOCKS}")
+        raise Refused(INVALID_REQUEST, f"iat lies in the future: {_CLOCKS}")
     uri, content = _event(claims.events)
     return Verified(
         jti=claims.jti,
@@ -121,7 +121,7 @@ def _payload(token: str, find: Find) -> bytes:
     if len(token) > TOKEN_BYTES:
         raise Refused(INVALID_REQUEST, f"the token has more than {TOKEN_BYTES} bytes")
     if not token.isascii():
-        raise Refused(INVALID_REQUEST, "is not a signed token of three base64url parts")
+        raise Refused(INVALID_REQUEST, "is no signed token, in three parts of base64url")
 
     def key(signed: GuestProtocol) -> Key:
         nonlocal keys
@@ -141,13 +141,11 @@ def _payload(token: str, find: Find) -> bytes:
         try:
             return deserialize_compact(token, key, registry=_REGISTRY).payload
         except BadSignatureError:
-            why = Refused(
-                AUTHENTICATION_FAILED, "no key of the transmitter that the token may name verifies its signature"
-            )
+            why = Refused(AUTHENTICATION_FAILED, "the signature is by no key that the token may mean")
         except (InvalidKeyTypeError, InvalidKeyCurveError, UnsupportedKeyAlgorithmError, UnsupportedKeyOperationError):
             continue
         except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
-            what = f"is not a signed token of three parts, or its alg is not one of {', '.join(KINDS)}"
+            what = f"is no signed token in three parts, or its alg is none of {', '.join(KINDS)}"
             raise Refused(INVALID_REQUEST, what) from None
 
 
@@ -172,10 +170,10 @@ def _happened(claims: _Claims, content: bytes, now: float) -> float:
     try:
         told = decode(content, _Event).event_timestamp
     except Unreadable as error:
-        raise Refused(INVALID_REQUEST, f"the event does not follow CAEP and RISC: {error}") from None
+        raise Refused(INVALID_REQUEST, f"the event is not as CAEP and RISC have it: {error}") from None
     times = (told, claims.toe, claims.iat)
     at = next(time for time in times if not isinstance(time, UnsetType))
     seconds = at / 1000 if at >= MILLISECONDS_FROM else at
     if not 0 <= seconds <= now + AHEAD_SECONDS:
-        raise Refused(INVALID_REQUEST, f"the time of the event is in the future: {_CLOCKS}")
+        raise Refused(INVALID_REQUEST, f"the time of the event lies in the future: {_CLOCKS}")
     return min(seconds, now)

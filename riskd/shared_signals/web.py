@@ -37,13 +37,13 @@ def unfit(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return "is not a URL"
+        return "is no URL"
     if not host or port == 0 or any(character <= " " for character in url) or not url.isascii():
-        return "is not a URL"
+        return "is no URL"
     if parts.username is not None or parts.fragment:
-        return "has a user or a fragment, which must be left out"
+        return "has a user or a fragment, which no request has"
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        return "is neither https nor http on loopback"
+        return "is not https, and not http of this machine"
     return ""
 
 
@@ -85,7 +85,7 @@ class Web:
             connection.sock.settimeout(seconds)
             connection.request("GET" if body is None else "POST", path, body, {"User-Agent": _AGENT, **headers})
             if self._closed or late.is_set():  # while there was no connection yet that could be shut
-                raise Away(TRANSMITTER, "the receiver is stopping" if self._closed else _LATE)
+                raise Away(TRANSMITTER, "the receiver stops" if self._closed else _LATE)
             response = connection.getresponse()
             content = response.read(ANSWER_BYTES + 1)
             complete = not (late.is_set() or response.length)
@@ -98,7 +98,7 @@ class Web:
         if len(content) > ANSWER_BYTES:
             raise Away(TRANSMITTER, f"its answer has more than {ANSWER_BYTES} bytes")
         if not complete:
-            raise Away(TRANSMITTER, _LATE if late.is_set() else "its answer was cut off")
+            raise Away(TRANSMITTER, _LATE if late.is_set() else "its answer is cut off")
         return Answer(response.status, content)
 
     def hang_up(self) -> None:
@@ -121,4 +121,4 @@ def _told(error: Exception) -> str:
         return _LATE
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"it gave no HTTP answer ({type(error).__name__})"
+    return f"it gave no answer of HTTP ({type(error).__name__})"

@@ -82,9 +82,9 @@ def test_where_nobody_answers_the_likeliest_cause_is_told(tmp_path: Path) -> Non
     tls = {"RISKD_SERVER__TLS_CERT": cert, "RISKD_SERVER__TLS_KEY": key}
     with serving(tmp_path / "state", settings=tls) as running:
         for flags, hint in (
-            ((), "may expect TLS: give --ca"),
+            ((), "may speak TLS: give --ca"),
             (("--ca", str(theirs)), "the authority that signed the server's certificate"),
-            (("--ca", str(ours)), "the certificate is not for the host"),
+            (("--ca", str(ours)), "the server's certificate names another host"),
         ):
             done = riskd(*LOGIN, "--target", running.address, *flags, "--timeout", "5", state=tmp_path)
             assert (done.returncode, done.stdout) == (3, "")
@@ -92,7 +92,7 @@ def test_where_nobody_answers_the_likeliest_cause_is_told(tmp_path: Path) -> Non
             assert len(done.stderr.splitlines()) == 2
     done = riskd("subject", "show", "--domain", "customer", "alex", state=tmp_path)
     assert done.returncode == 3
-    assert "the settings of the service" in done.stderr
+    assert "the user of the service and with its settings" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])

@@ -54,7 +54,7 @@ def bearer(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     if args.token_file and not (token and token.isascii() and token.isprintable()):
         raise InvalidSettings([Problem(args.token_file, "holds no token", "`riskd caller new` prints one")])
     if token and args.ca is None and not _stays_here(args.target):
-        what = f"would go to {args.target} in plaintext, readable to anybody on the network path"
+        what = f"would go to {args.target} in plaintext, for all on the way to read"
         raise InvalidSettings([Problem("--token-file", what, "give --ca, so that the connection is encrypted")])
     return (("authorization", f"Bearer {token}"),) if token else ()
 
@@ -72,19 +72,15 @@ def _identity(args: argparse.Namespace) -> Iterator[Problem]:
     """What is wrong with the certificates: gRPC tells little of it, and aborts for want of a key."""
     if args.ca is None:
         if args.cert or args.key:
-            yield Problem("--cert" if args.cert else "--key", "has no effect in plaintext", "give --ca as well")
+            yield Problem("--cert" if args.cert else "--key", "is shown to nobody in plaintext", "give --ca, too")
         return
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=(_bytes(args.ca) or b"").decode("ascii", "replace"))
     except (ssl.SSLError, ValueError):
-        yield Problem(
-            args.ca, "holds no PEM certificate", "name the certificate of the authority that signed the server's"
-        )
+        yield Problem(args.ca, "holds no certificate, PEM", "name that of the authority that signed the server's")
     if bool(args.cert) != bool(args.key):
-        yield Problem(
-            "--cert" if args.cert else "--key", "needs the other of the pair", "give both --cert and --key, or neither"
-        )
+        yield Problem("--cert" if args.cert else "--key", "comes with the other", "give both --cert and --key, or none")
     elif args.cert:
         _bytes(args.cert), _bytes(args.key)
         try:
@@ -92,9 +88,7 @@ def _identity(args: argparse.Namespace) -> Iterator[Problem]:
         except (ssl.SSLError, ValueError) as error:
             why = (getattr(error, "reason", "") or "not PEM").lower().replace("_", " ")
             yield Problem(
-                args.cert,
-                f"and its key {args.key} cannot be used: {why}",
-                "give a matching pair in PEM, the key without a password",
+                args.cert, f"and its key {args.key} cannot be used: {why}", "PEM, a pair, no password on the key"
             )
 
 

@@ -70,14 +70,12 @@ def _meant(error: grpc.RpcError) -> Away | Refused:
             return Away(RISKD, "its clock is more than five minutes behind this machine's")
         return _refused(fields)
     if code in _CALLER:
-        return Away(
-            CALLER, f"riskd answers {code.name}: this caller may not report events to it (--token-file, --cert)"
-        )
+        return Away(CALLER, f"riskd answers {code.name}: this caller may not tell it events (--token-file, --cert)")
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        return Away(RISKD, "it does not support security events: it is older than this receiver")
+        return Away(RISKD, "it does not know events: it is older than this receiver")
     return Away(RISKD, f"it answers {code.name}")
 
 
 def _refused(fields: Iterable[str]) -> Refused:
     """By the names of fields: texts may quote what was sent."""
-    return Refused(INVALID_REQUEST, f"the service rejects the event: {', '.join(fields) or 'without a reason'}")
+    return Refused(INVALID_REQUEST, f"the service refuses the event: {', '.join(fields) or 'it does not say why'}")
