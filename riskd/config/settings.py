@@ -329,7 +329,7 @@ class Subjects(Struct, frozen=True, kw_only=True):
             "`server.tls_client_ca`. `off`: nowhere."
         ),
     ] = "socket"
-    socket: Annotated[str, Meta(description="Path of the Unix socket; `subjects.sock` in `state.dir` if empty.")] = (
+    socket: Annotated[str, Meta(description="Path of the Unix socket; subjects.sock in `state.dir` if empty.")] = (
         DERIVED
     )
 
