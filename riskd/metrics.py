@@ -194,8 +194,8 @@ METRICS: Final = (
     Metric(
         "riskd_gaps_total",
         "counter",
-        "Facts missing from attempts, by reason: facts that the policy expects, and facts withheld for lack of "
-        "consent.",
+        "Facts missing from attempts, or taken from stale data, by reason: those that the policy expects, and "
+        "those withheld for lack of consent.",
         ("domain", "source", "why"),
         _rows(DOMAINS, tuple(SOURCES), WHYS),
     ),

@@ -217,6 +217,10 @@ class Geo(Struct, frozen=True, kw_only=True):
     anonymous: Annotated[File, Meta(description="Anonymous-IP database, MMDB; the one in `geo.dir` if empty.")] = (
         DERIVED
     )
+    stale_days: Annotated[
+        int,
+        Meta(ge=0, le=3650, description="Age from which answers call facts of a database `stale`, days; 0: never."),
+    ] = 45
     edge: Annotated[
         tuple[Degrees, ...],
         Meta(
@@ -238,9 +242,7 @@ class Release(Struct, frozen=True, kw_only=True):
     models: Annotated[
         str, Meta(description="Directory of model bundles; the shipped ones if empty.", extra={"reads": "dir"})
     ] = DERIVED
-    dir: Annotated[str, Meta(description="Directory of this host's releases; `releases` in `state.dir` if empty.")] = (
-        DERIVED
-    )
+    dir: Annotated[str, Meta(description="Directory of the releases; `releases` in `state.dir` if empty.")] = DERIVED
     keep: Annotated[
         int,
         Meta(
