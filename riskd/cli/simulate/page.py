@@ -19,7 +19,7 @@ upper bound for the field. It is good for comparing two policies or models, and 
     riskd simulate --out world
     riskd policy backtest data/policies --log world
 
-The world lasts 60 days from 2026-06-01, has 350 accounts, and is written in some ten seconds. The directory then holds
+By default the world has 350 accounts and lasts 60 days from 2026-06-01. The directory holds
 
 - `decisions/`: a decision log as a service writes it, with the outcomes that callers would have sent;
 - `truth.jsonl`: for every assessment who it really was: class of attack, campaign, step of the visit, segments;
