@@ -32,8 +32,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "simulate",
         description="Simulate people, machines and attackers who sign in to the real engine, and write its decision "
         "log and the truth about each assessment. Addresses are real ones, drawn from the installed geo databases "
-        "(riskd geo install). The same seed makes the same files; another number of users makes another world. --assumptions "
-        "lists the numbers that the world is made of. docs/simulation.md says what it is good for, and what not.",
+        "(riskd geo install). The same seed makes the same files; another number of users makes another world. "
+        "--assumptions lists the numbers that the world is made of. docs/simulation.md says what it is good for, and "
+        "what not.",
         epilog="exit codes: 0 done; 1 --audit found something; 2 refused: arguments, settings, no geo databases",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="directory to write; must be empty or not exist")
