@@ -50,7 +50,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """Register `policy variables`."""
     purpose = "show what conditions may name, with types and ranges"
     parser = actions.add_parser("variables", help=purpose, description=f"Variables of conditions: {purpose}.")
-    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="policy file, whose lists are shown, too")
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="policy file, to show its lists as well")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the reference page docs/rules.md")
