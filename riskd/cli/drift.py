@@ -148,7 +148,7 @@ def _expected(args: argparse.Namespace, log: str, registry: Registry, begin: Beg
         since = args.since or (middle(rows.values()) if rows else 0.0)
         known |= _referred({domain: batch.between(0.0, since) for domain, batch in rows.items()}, bundles, since)
     if lacking := _lacking(args, known):
-        what = f"has no earlier decisions of {', '.join(lacking)} to hold these against"
+        what = f"has no earlier decisions of {', '.join(lacking)} to compare these with"
         remedy = "take a later --since, or another log with --against; docs/drift.md says how a model gets a reference"
         raise _refused(log, what, remedy)
     return known
@@ -197,7 +197,7 @@ def _print(args: argparse.Namespace, found: Sequence[Drift], passed_over: Mappin
         print(f"{drift.domain}, model {drift.model}: {many}" + (f": {names}" if names else ""))
         span, beside = f"from {date(drift.began)} to {date(drift.ended)}", REFERENCES[drift.reference]
         before = f"from {date(drift.reference_began)} to {date(drift.reference_ended)}"
-        print(f"{quantity(drift.rows, 'decision')} {span}, held against {drift.reference_rows:,} {beside}, {before}")
+        print(f"{quantity(drift.rows, 'decision')} {span}, compared with {drift.reference_rows:,} {before}: {beside}")
         told = drift.signals if args.all else drift.signals[: max(len(drift.drifted), _ROWS)]
         print_table(HEAD, [cells(signal) for signal in told])
     for said in left_out(passed_over):

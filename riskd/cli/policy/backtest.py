@@ -102,7 +102,7 @@ def _heading(out: Console, found: Report, seconds: float) -> None:
 def _print(found: Report, seconds: float) -> None:
     out = console()
     _heading(out, found, seconds)
-    out.print(f"{quantity(found.differences, 'decision')} other than recorded", style="bold")
+    out.print(f"{quantity(found.differences, 'decision')} would be decided differently", style="bold")
     for domain in found.domains:
         if domain.total.decisions:
             _print_domain(out, domain)
@@ -160,8 +160,8 @@ def _print_rules(out: Console, domain: DomainReport) -> None:
     if never:
         out.print(f"never hit: {', '.join(never)}", style="yellow")
     for overlap in domain.overlaps[:_ROWS]:
-        share = f"{quantity(overlap.together, 'hit')}, {overlap.share:.0%} of the rarer one's"
-        out.print(f"together: {overlap.rule} and {overlap.other}, {share}", style="dim")
+        share = f"{quantity(overlap.together, 'hit')}, {overlap.share:.0%} of those of the rarer rule"
+        out.print(f"hit together: {overlap.rule} and {overlap.other}, {share}", style="dim")
 
 
 def _row(name: str, group: Group) -> Sequence[str]:
