@@ -137,6 +137,10 @@ def _coverage(facts: Facts) -> float:
     return 1.0 - len(_gaps(facts)) / len(facts.expected) if facts.expected else 1.0
 
 
+def _stale(facts: Facts) -> list[str]:
+    return [source for source in facts.context.stale if source in facts.expected]
+
+
 _SHARE: Final = Span(0.0, 1.0)
 VARIABLES: Final = {
     "score": Variable(
@@ -149,6 +153,7 @@ VARIABLES: Final = {
     "coverage": Variable(
         "double", "share of the sources that the journey expects and that are present", _coverage, span=_SHARE
     ),
+    "stale": Variable("strings", "expected sources whose facts come from data that are too old, by name", _stale),
     "domain": Variable("string", "customer, workforce or machine", lambda facts: facts.attempt.domain),
     "journey": Variable(
         "string",
