@@ -53,16 +53,16 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
         # A path has one listener: the first worker is it.
         apart = [_apart(each) for each in offered if each.serve == "socket" and not index]
         service.server.start()
-        service.health.tell(serving=True)
+        service.health.set(serving=True)
         # What was loaded lives as long as the process: collections need not walk it again.
         gc.collect()
         gc.freeze()
         report.send(Serving(_facts(settings, engine, service)))
-        with watching(watched, guard.tell if guard else _nothing):
+        with watching(watched, guard.log_refused if guard else _nothing):
             for _ in report.reloads():
                 reload(settings, engine, releases, meter, speaks=not index)
                 for each in watched:
-                    each.take()
+                    each.reload()
         report.send(Stopping())
         _drain(settings, service)
         for stopped in [server.stop(settings.server.grace_s) for server in apart]:
@@ -82,7 +82,7 @@ def _metered(settings: Settings, memory: MeterMemory, index: int) -> tuple[Prome
         what = f"spans need what is not installed: {error.name}"
         raise InvalidSettings([Problem("tracing.endpoint", what, "install riskd[trace]")]) from error
     meter = tracing.TracedMeter(memory, index)
-    meter.tracer = tracing.Tracer(tracing.to(chosen.endpoint), chosen.ratio, meter)
+    meter.tracer = tracing.Tracer(tracing.otlp_exporter(chosen.endpoint), chosen.ratio, meter)
     return meter, meter.tracer
 
 
@@ -186,7 +186,7 @@ def _facts(settings: Settings, engine: Engine, service: Service) -> dict[str, st
 
 def _drain(settings: Settings, service: Service) -> None:
     """Say NOT_SERVING, give balancers time to notice, refuse new calls, finish those under way."""
-    service.health.tell(serving=False)
+    service.health.set(serving=False)
     time.sleep(settings.server.lame_duck_s)
     begun, grace_s = time.monotonic(), settings.server.grace_s
     service.streams.end(grace_s / 2)
