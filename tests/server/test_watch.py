@@ -57,7 +57,7 @@ def test_a_change_while_a_worker_starts_is_not_missed(tmp_path: Path, monkeypatc
 
     file.write_text(f"[older]\n{entry.format('ab' * 32)}")
     monkeypatch.setattr(worker, "read_callers", read_and_changed)
-    guard = worker.guarded(Settings(server=Server(callers=str(file))), PrometheusMeter(MeterMemory(1), 0), watched)
+    guard = worker.open_guard(Settings(server=Server(callers=str(file))), PrometheusMeter(MeterMemory(1), 0), watched)
     assert guard is not None
     for _ in range(2):
         watched[0].poll()
