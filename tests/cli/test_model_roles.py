@@ -165,7 +165,7 @@ def test_a_model_that_nobody_judged_is_not_promoted(cli: Cli, models: Path, tmp_
 def test_a_model_that_would_not_be_served_cannot_be_forced(cli: Cli, models: Path) -> None:
     """A damaged bundle, an unknown version and the champion itself are refused with exit code 2."""
     judge(models)
-    assert "has: candidate, hand-set-2" in cli("promote", "customer", "gone", "--force", "now")[1]
+    assert "versions: candidate, hand-set-2" in cli("promote", "customer", "gone", "--force", "now")[1]
     assert cli("promote", "customer", "hand-set-2")[0] == 2
     card = models / "customer" / "candidate" / "card.md"
     card.write_text(card.read_text() + "and more")

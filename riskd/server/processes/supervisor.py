@@ -136,7 +136,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _watch(settings: Settings) -> FileChanges | None:
-    """Watches the files that workers reload, or None if that is switched off. Files shipped with riskd do not change."""
+    """Watches the files that workers reload; None if switched off. Files shipped with riskd do not change."""
     geo, release, seconds = settings.geo, settings.release, settings.server.watch_s
     named = (release.policies, release.models, geo.dir, geo.city, geo.asn, geo.anonymous)
     return FileChanges([Path(path) for path in named if path], seconds, time.monotonic()) if seconds else None
