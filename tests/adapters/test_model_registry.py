@@ -253,13 +253,13 @@ def claimed(bundle: Path) -> None:
 
 
 FORGERIES = {
-    "not signed": (unsigned, "is missing: models.trusted_keys asks"),
+    "not signed": (unsigned, "is missing, and models.trusted_keys requires"),
     "sealed again": (edited, "is missing"),
-    "changed": (resealed_behind_the_back, "does not fit manifest.json"),
-    "another key": (of_another, "which models.trusted_keys does not have"),
-    "another's name": (claimed, "does not fit manifest.json"),
-    "no signature": (lambda bundle: (bundle / "signature.json").write_text("{}"), "is no signature"),
-    "no bytes": (lambda bundle: (bundle / "signature.json").write_bytes(b"\xff"), "is no signature"),
+    "changed": (resealed_behind_the_back, "does not match manifest.json"),
+    "another key": (of_another, "which is not in models.trusted_keys"),
+    "another's name": (claimed, "does not match manifest.json"),
+    "no signature": (lambda bundle: (bundle / "signature.json").write_text("{}"), "is not a signature"),
+    "no bytes": (lambda bundle: (bundle / "signature.json").write_bytes(b"\xff"), "is not a signature"),
 }
 
 

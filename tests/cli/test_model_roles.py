@@ -197,7 +197,7 @@ def test_signatures_are_asked_for_where_keys_are_trusted(cli: Cli, models: Path,
     assert (code, len(bytes.fromhex(public))) == (0, 32)
     assert cli("verify", "customer", "candidate", *trusting)[0] == 0
     code, told = cli("verify", *trusting)
-    assert (code, told.count("models.trusted_keys asks for signed bundles"), told.count("(trusted)")) == (2, 3, 1)
+    assert (code, told.count("models.trusted_keys requires signed bundles"), told.count("(trusted)")) == (2, 3, 1)
     assert cli("promote", "customer", "candidate", "--as", "challenger", *trusting)[0] == 0
     assert f"{public} (trusted)" in cli("show", "customer", "candidate", *trusting)[1]
     judge(models)
