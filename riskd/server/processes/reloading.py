@@ -81,7 +81,7 @@ def _usable_geo(settings: Settings) -> tuple[GeoIp, Sequence[Problem]]:
         with suppress(InvalidGeo):
             open_databases([*usable, path])
             usable.append(path)
-    return open_databases(usable), problems
+    return open_databases(usable, settings.geo.stale_days), problems
 
 
 def _report(meter: Meter, problems: Sequence[Problem]) -> None:
