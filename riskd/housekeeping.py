@@ -1,4 +1,4 @@
-"""What keeps the store and the decision log of a service in order: expiry, a pepper's rotation, compaction."""
+"""Background maintenance of a service: sweeps expired records, adopts new peppers, compacts the decision log."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from riskd.stores import keyed
 from riskd.sweeper import Sweeper
 
 DUE_SECONDS: Final = 30.0
-"""Time between two looks whether the log is due for compaction."""
+"""Seconds between checks whether the log is due for compaction."""
 _LOG: Final = logging.getLogger("riskd.housekeeping")
 
 
 class Keyed(Struct, frozen=True):
-    """The peppers that are in use, and how many layers of them the store has."""
+    """The peppers in use, and the number of layers under which the store has all of its records."""
 
     layers: int
     peppers: list[bytes]
 
 
 def kept_seconds(release: Release) -> dict[str, float]:
-    """Seconds that each identity domain keeps its lines of the decision log."""
+    """By identity domain, how many seconds the policy keeps lines of the decision log."""
     return {domain: float(policy.retention.log) for domain, policy in release.policies.items()}
 
 
@@ -43,14 +43,17 @@ def kept_seconds(release: Release) -> dict[str, float]:
 def housekeeping(
     settings: Settings, engine: Engine, archive: FileLogArchive, base: HistoryStore, known: Keyed
 ) -> Iterator[None]:
-    """Keep house until this is left. `base`: the store below the one that moves records, which has those of `known`."""
+    """Run maintenance threads until the context exits.
+
+    `base` is the store itself, without the wrappers of `stores.keyed`; `known` are the peppers the engine uses now.
+    """
     keeper, compactor = _Keeper(settings, engine, base, known), _Compactor(settings, engine, archive)
     with every(settings.store.sweep_s, keeper.look, "housekeeping"), every(DUE_SECONDS, compactor.look, "compaction"):
         yield
 
 
 class _Keeper:
-    """Sweeps expired records, and takes up a rotation of the pepper."""
+    """Sweeps expired records, and switches the engine to a pepper that was added or fully applied."""
 
     def __init__(self, settings: Settings, engine: Engine, base: HistoryStore, known: Keyed) -> None:
         self._settings = settings
@@ -81,7 +84,7 @@ class _Keeper:
 
 
 class _Compactor:
-    """Compacts the log whenever nobody has for `log.compact_minutes`."""
+    """Compacts the log if no worker has done so for `log.compact_minutes`."""
 
     def __init__(self, settings: Settings, engine: Engine, archive: FileLogArchive) -> None:
         self._settings = settings

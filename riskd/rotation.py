@@ -1,4 +1,4 @@
-"""The pepper's rotation: a new layer over all pseudonyms, while services keep running."""
+"""Rotates the pepper: moves all records under a new layer of pseudonyms while services keep running."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ from riskd.ports import HistoryStore
 from riskd.stores import checks, keyed, open_store
 
 HEAR_SECONDS: Final = 5.0
-"""Time for a service to take up what it found, beyond the `store.sweep_s` after which it looks."""
+"""Seconds for a service to apply a change, beyond the `store.sweep_s` after which it looks for one."""
 
 
 class Status(Struct, frozen=True):
-    """How a rotation stands. `left`: records that have not the last layer yet, of `records`."""
+    """The progress of a rotation.
+
+    The pepper file has `layers` layers, the store was moved to `moved` of them, and `left` of its `records` still
+    lack the last one. `file` is the pepper file, or the environment variable; `mode` its permissions in octal.
+    """
 
     layers: int
     moved: int
@@ -37,7 +41,7 @@ class Status(Struct, frozen=True):
 
 
 def status(settings: Settings) -> Status:
-    """How it stands; looks at every key. Raises InvalidSettings, InvalidStore, Unavailable."""
+    """The progress of a rotation. Reads every key of the store. Raises InvalidSettings, InvalidStore, Unavailable."""
     count, path = len(obtain_peppers(settings)) - 1, pepper_file(settings)
     with _opened(settings) as store:
         mark, records, left, cursor = read_mark(store), 0, 0, b""
@@ -53,15 +57,16 @@ def status(settings: Settings) -> Status:
 
 
 def rotate(settings: Settings, pause: Callable[[float], None], progress: Callable[[int], None]) -> int:
-    """Rotate, or go on with a rotation that stopped; how many records were moved.
+    """Rotate the pepper, or resume an interrupted rotation. Returns the number of records moved.
 
-    1. Add a pepper to the file, unless there is one already that the store knows nothing of.
-    2. Let every service find it: `pause` is told for how many seconds. From then on they use the new pseudonyms, and
-       move what they touch.
-    3. Move the rest, and say in the store that it is done. Services hear of that, too.
-    4. Move what a service wrote that had heard of nothing.
+    1. Append a new pepper to the file, unless the last one is not used by the store yet.
+    2. Wait until every service has found it: `pause` sleeps for the seconds it is given. From then on services use
+       the new pseudonyms, and move each record that they touch.
+    3. Move all other records, and note in the store that this is done. Wait until every service has seen the note.
+    4. Move the records that a service wrote under the old pseudonyms in the meantime.
 
-    Raises InvalidSettings, InvalidStore, Unavailable. What was moved stays moved.
+    `progress` is called with the number of records moved so far. Raises InvalidSettings, InvalidStore, Unavailable;
+    records moved by then stay moved.
     """
     _unless_rebuilt(settings)
     with _opened(settings) as store:
@@ -80,7 +85,7 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
 
 
 def _unless_rebuilt(settings: Settings) -> None:
-    """Records that are being made of the log have the pseudonyms of when that began."""
+    """Raise InvalidSettings during a rebuild from the log, whose records have the pseudonyms of when it began."""
     path = Path(settings.store.path)
     place = beside(path)
     if due_until(path) is not None or place.exists():

@@ -21,7 +21,7 @@ from riskd.core.lineup import Lineup, Wish
 from riskd.core.requirement import Tier
 from riskd.core.score import Score
 from riskd.engine import Engine
-from riskd.shadow import DEPTH, moved
+from riskd.shadow import DEPTH, compared
 from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import attempt
@@ -157,7 +157,7 @@ def test_an_answer_has_left_before_its_shadow_begins() -> None:
 )
 def test_moves_have_names(answered: Tier, there: Tier, move: str) -> None:
     """Same, stricter or looser than what was required."""
-    assert moved(answered, there) == move
+    assert compared(answered, there) == move
 
 
 def test_a_shadow_from_outside(tmp_path: Path) -> None:
