@@ -1,4 +1,4 @@
-"""What assurance a sign-in came through with, beside the one that was required of it."""
+"""The assurance that a completed sign-in achieved, to be compared with the one that was required of it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from riskd.core.policy import Rung
 from riskd.core.requirement import ALONE, UNMET, Tier, accepts, counted
 
 COMPLETED: Final = ("challenge_passed", "session_established", "recovery_completed")
-"""Outcomes that say that a sign-in came through. The first of them counts."""
+"""Outcomes that say that a sign-in was completed. Only the first one of an assessment counts."""
 
 
 def through(before: Receipt, kept: Receipt, outcome: Outcome, ladder: Mapping[Tier, Rung]) -> str:
-    """The tier achieved, or `UNMET`, if this outcome is the first to say that the sign-in came through; else ''.
+    """The name of the tier achieved, or `UNMET`, if this is the first outcome to complete the sign-in; else ''.
 
-    `before` and `kept` are the receipt without the outcome and with it, `ladder` the policy's.
+    `before` and `kept` are the receipt before and after the outcome; `ladder` is the policy's.
     """
     if outcome.kind not in COMPLETED or any(kind in COMPLETED for kind in before.reported):
         return ""
@@ -26,9 +26,9 @@ def through(before: Receipt, kept: Receipt, outcome: Outcome, ladder: Mapping[Ti
 
 
 def achieved(kept: Receipt, amr: tuple[str, ...], ladder: Mapping[Tier, Rung]) -> Tier | None:
-    """The strictest tier that is known to be met: the one required, if it is, or that of the methods that were used.
+    """The strictest tier known to be met: the required one, if it was satisfied, or one that the methods `amr` meet.
 
-    None: a session without a requirement that is met.
+    None if no tier is known to be met.
     """
     met: list[Tier] = [kept.tier] if kept.satisfied and kept.tier < Tier.DENY else []
     if amr:
