@@ -1,4 +1,4 @@
-"""Which release decides which subject: one active, perhaps one that is rolled out, perhaps one in shadow."""
+"""Which release decides which attempt: the active one, one being rolled out to a share of subjects, one in shadow."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SHADOW: Final = "shadow"
 ROLES: Final = (ACTIVE, CANDIDATE, SHADOW)
 WHOLE: Final = 100
 """Percent."""
-_HALVES: Final = 1 << 64
+_TICKETS: Final = 1 << 64
 
 
 class Lineup(Struct, frozen=True):
-    """The releases that an engine holds, swapped as one. `candidate` decides for `percent` of the subjects."""
+    """The releases in use by an engine, swapped together. `candidate` decides for `percent` of the subjects."""
 
     active: Release
     candidate: Release | None = None
@@ -31,8 +31,10 @@ class Lineup(Struct, frozen=True):
     shadow: Release | None = None
 
     def chosen(self, attempt: Attempt, pseudonyms: Pseudonyms) -> Release:
-        """Who decides an attempt: for a subject always the same one. It is drawn under the oldest pepper, so that a
-        rotation moves nobody."""
+        """The release that decides an attempt: always the same one for a subject.
+
+        Subjects are assigned by their pseudonym under the oldest pepper, so that a rotation reassigns nobody.
+        """
         if self.candidate is None:
             return self.active
         who = f"{self.candidate.id}\0{attempt.subject}"
@@ -40,12 +42,12 @@ class Lineup(Struct, frozen=True):
         return self.candidate if share(ticket) < self.percent else self.active
 
     def roles(self) -> Iterator[tuple[str, Release | None]]:
-        """Every role, and who has it."""
+        """Every role with the release that has it, if any."""
         yield from zip(ROLES, (self.active, self.candidate, self.shadow), strict=True)
 
 
 class Kept(Struct, frozen=True, kw_only=True):
-    """A release on disk: who made it, when (Unix time) and why, and the model version of each identity domain."""
+    """A release stored on disk: who created it, when (Unix time) and why, and the model version by identity domain."""
 
     id: str
     created: float
@@ -55,11 +57,11 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 
 class Activation(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which releases have which role since `time` (Unix time), who wanted it, and why.
+    """Which release has which role since `time` (Unix time), and who activated it, and why.
 
-    `number` grows by one. `key` is unique, also among those that came to nothing. A rollback says in `restores`
-    which one it brought back. `follows`: it is what the directories of the settings held, and gives way to what they
-    hold next; somebody's own activation stays.
+    Each `number` is one above the last. `key` is unique, also among proposals that failed. A rollback has in
+    `restores` the number of the activation that it restored. `follows`: the release came from the directories of the
+    settings, and the next change there replaces it; a release activated by hand stays.
     """
 
     number: int
@@ -76,12 +78,12 @@ class Activation(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def named(self) -> tuple[str, ...]:
-        """The releases that have a role."""
+        """The ids of the releases that have a role."""
         return tuple(name for name in (self.release, self.candidate, self.shadow) if name)
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """An activation asked for: `release` for `percent` of the subjects, or in shadow."""
+    """A request to activate `release` for `percent` of the subjects, or in shadow."""
 
     release: str
     percent: float = WHOLE
@@ -91,15 +93,18 @@ class Wish(Struct, frozen=True, kw_only=True):
 
 
 def share(ticket: bytes) -> float:
-    """0 to 100, evenly over tickets, which are pseudonyms of 8 bytes or more: the percentage from which one takes
-    part. So whoever took part at 5 % takes part at 20 %."""
-    return int.from_bytes(ticket[:8], "big") / _HALVES * WHOLE
+    """Map a pseudonym of 8 bytes or more evenly to 0..100, the rollout percentage above which its subject takes part.
+
+    So a subject that takes part at 5 % also does at 20 %.
+    """
+    return int.from_bytes(ticket[:8], "big") / _TICKETS * WHOLE
 
 
 def planned(past: Sequence[Activation], wish: Wish, key: str, time: float) -> Activation:
-    """What fulfils a wish. A release activated as a whole is the only one; a share or a shadow joins the others.
+    """The activation that a request leads to, after the activations `past`.
 
-    Raises InvalidRelease with every mistake in the wish.
+    A release for all subjects replaces all others; one for a share or in shadow is added to the active one. Raises
+    InvalidRelease with every mistake in the request.
     """
     problems = []
     if not 0 < wish.percent <= WHOLE:
@@ -126,9 +131,9 @@ def planned(past: Sequence[Activation], wish: Wish, key: str, time: float) -> Ac
 
 
 def restored(past: Sequence[Activation], actor: str, reason: str, key: str, time: float) -> Activation:
-    """What brings back the roles as they were before the latest activation that no rollback has undone.
+    """The activation that restores the roles as they were before the latest one that was not rolled back yet.
 
-    Raises InvalidRelease when nothing was before it, or it is no longer remembered.
+    Raises InvalidRelease if there was none before, or it is no longer remembered.
     """
     by_number = {activation.number: activation for activation in past}
     latest = past[-1] if past else None
