@@ -15,7 +15,7 @@ from riskd.core.decide import decide
 from riskd.core.features import FEATURES, Feature, vector
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt, attempted, receipt
-from riskd.core.left_out import SPOKEN_FOR, taken
+from riskd.core.left_out import FLAG_OF, is_imputed
 from riskd.core.next_signals import next_signals
 from riskd.core.policy import Policy, evaluate, weigh
 from riskd.core.pseudonym import Keys
@@ -135,7 +135,7 @@ def reasons(given: tuple[Reason, ...], features: list[float], contributions: tup
     texts: dict[str, tuple[float, str]] = {}
     for column, moved in enumerate(contributions):
         if moved >= NOTICEABLE and _says(FEATURES[column], features[column]):
-            feature = FEATURES[SPOKEN_FOR[column] if taken(features, column) else column]
+            feature = FEATURES[FLAG_OF[column] if is_imputed(features, column) else column]
             totals[feature.reason] = totals.get(feature.reason, 0.0) + moved
             texts[feature.reason] = max(texts.get(feature.reason, (0.0, "")), (moved, feature.text))
     ruled = tuple(Reason(reason.code, totals.pop(reason.code, 0.0), reason.text) for reason in given)

@@ -24,11 +24,11 @@ _COLUMNS: Final = tuple(
     for table in SAID
 )
 """For each of `SAID`, the columns of the features that compare the value with the account's own."""
-SPOKEN_FOR: Final = {column: flag for flag, columns in enumerate(_COLUMNS, FLAGS.start) for column in columns}
+FLAG_OF: Final = {column: flag for flag, columns in enumerate(_COLUMNS, FLAGS.start) for column in columns}
 """For the column of each feature that may be imputed, the column of its `*_left_out` feature."""
 
 
-def as_strangers(features: list[float]) -> list[float]:
+def impute_left_out(features: list[float]) -> list[float]:
     """Impute the features of values that were left out, as if the value were new to the account.
 
     The log-likelihood ratio of a new value after n sign-ins is ln(1 + n). Other features are unchanged; if nothing was
@@ -48,7 +48,7 @@ def as_strangers(features: list[float]) -> list[float]:
     return found
 
 
-def taken(features: Sequence[float], column: int) -> bool:
+def is_imputed(features: Sequence[float], column: int) -> bool:
     """Whether the feature in this column was imputed."""
-    flag = SPOKEN_FOR.get(column)
+    flag = FLAG_OF.get(column)
     return flag is not None and features[flag] == 1.0

@@ -19,7 +19,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing
 from riskd.core.decide import Ruling, decide
 from riskd.core.features import FEATURES
-from riskd.core.left_out import SPOKEN_FOR, taken
+from riskd.core.left_out import FLAG_OF, is_imputed
 from riskd.core.policy import Evidence, Policy, evaluate
 from riskd.core.requirement import Tier
 from riskd.core.score import Scorer
@@ -95,10 +95,10 @@ def prospects(
         moved = [
             at
             for at in _COLUMNS[source]
-            if (math.isnan(evidence.features[at]) or taken(evidence.features, at))
+            if (math.isnan(evidence.features[at]) or is_imputed(evidence.features, at))
             and others.isdisjoint(FEATURES[at].sources)
         ]
-        left_out = [SPOKEN_FOR[at] for at in moved if taken(evidence.features, at)]
+        left_out = [FLAG_OF[at] for at in moved if is_imputed(evidence.features, at)]
         if not moved and source not in expected:  # then neither score, rules nor gaps change
             continue
         there = replace(context, missing=tuple([other for other in context.missing if other.source != source]))

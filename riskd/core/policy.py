@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.egress import disregarded
-from riskd.core.left_out import as_strangers
+from riskd.core.left_out import impute_left_out
 from riskd.core.lists import NamedList, listed
 from riskd.core.requirement import RESTRICTED, Requirement, Terms, Tier
 from riskd.core.retention import USUAL, Retention
@@ -177,7 +177,7 @@ def weigh(
     found = listed(policy.lists, attempt, context) if known is None else known
     if policy.trusted_networks and any(found.get(name) for name in policy.trusted_networks):
         features, context = disregarded(features, context)
-    return Evidence(as_strangers(features), context, found)
+    return Evidence(impute_left_out(features), context, found)
 
 
 def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float) -> Found:
