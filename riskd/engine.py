@@ -254,7 +254,7 @@ class Engine:
                 wanted(keys), (reply_key,) if reply_key else (), now, deadline - perf_counter()
             )
             remembered = recall(keys, histories)
-            attempt = signals.informed(attempt, remembered, when, policy.retention.sequence)
+            attempt = signals.with_events(attempt, remembered, when, policy.retention.sequence)
         except Unavailable:
             parts.meter.failed("store")
             remembered, documents = _NO_STORE, [None]

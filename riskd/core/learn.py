@@ -300,7 +300,7 @@ def reported(event: SecurityEvent, subject: bytes, now: float, retention: Retent
     is older than that.
 
     The newest mark of a kind counts, and of several in one second the worst; so events may arrive in any order, and
-    repeatedly. `signals.informed` reads the marks `reported` (time and level; no level withdraws earlier reports) and
+    repeatedly. `signals.with_events` reads the marks `reported` (time and level; no level withdraws earlier reports) and
     `breached` (time, and 1 for a breach or 0 for a change of the password).
     """
     time = now if event.time is None else event.time

@@ -152,7 +152,7 @@ class Case:
         time = judged.time if judged.time is not None else NOW
         _, context = facts(judged, self.geo, time, store)
         if isinstance(context.remembered, Remembered):
-            judged = signals.informed(judged, context.remembered, time, policy.retention.sequence)
+            judged = signals.with_events(judged, context.remembered, time, policy.retention.sequence)
         return judged, *facts(judged, self.geo, time, store)
 
     def store(self) -> MemoryStore:

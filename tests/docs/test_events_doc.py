@@ -49,7 +49,7 @@ def test_a_row_says_what_the_event_does(row: list[str]) -> None:
     history = History()
     for delta in learn.reported(event(row[0]), b"s" * 16, NOW):
         fold(history, delta)
-    said = signals.informed(LOGIN, Remembered(subject=Memory(activity=history)), NOW, USUAL.sequence).outside
+    said = signals.with_events(LOGIN, Remembered(subject=Memory(activity=history)), NOW, USUAL.sequence).outside
     does = {kind for kind in history.marks if kind not in ("reported", "breached")}
     if said is not None:
         does |= {f"outside.{name}" for name in Outside.__struct_fields__ if getattr(said, name)}
