@@ -24,7 +24,7 @@ from riskd.core.errors import InvalidAttempt, InvalidEvent, InvalidOutcome, Prob
 from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup
 from riskd.core.logged import assessed, told
 from riskd.core.pseudonym import Keys, Pseudonyms
-from riskd.core.recall import RECEIPT, recall, reply_to, wanted
+from riskd.core.recall import RECEIPT, history_keys, recall, reply_to
 from riskd.core.record import Record
 from riskd.core.stored import PLACE
 from riskd.core.validation import event_violations, outcome_violations, violations
@@ -251,7 +251,7 @@ class Engine:
         read_from = perf_counter()
         try:
             histories, documents = parts.store.read(
-                wanted(keys), (reply_key,) if reply_key else (), now, deadline - perf_counter()
+                history_keys(keys), (reply_key,) if reply_key else (), now, deadline - perf_counter()
             )
             remembered = recall(keys, histories)
             attempt = signals.with_events(attempt, remembered, when, policy.retention.sequence)

@@ -38,7 +38,7 @@ KINDS: Final = {
 """The name of each kind of record, imports excepted."""
 
 
-def wanted(keys: Keys) -> list[bytes]:
+def history_keys(keys: Keys) -> list[bytes]:
     """The keys of the histories that an attempt reads, in the order that `recall` expects. Common ones come last."""
     subject, address, network, device = keys.subject, keys.address, keys.network, keys.device
     found = [subject + PROFILE, subject + ACTIVITY, address + PROFILE, address + ACTIVITY]
@@ -55,7 +55,7 @@ def wanted(keys: Keys) -> list[bytes]:
 
 
 def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
-    """Group the histories read for `wanted(keys)` by entity. Absent ones are empty; fingerprints have no activity."""
+    """Group the histories read for `history_keys(keys)` by entity. Absent ones are empty; fingerprints have no activity."""
     found = [history or EMPTY for history in histories]
     at, device, fingerprint, asn = 6, NOTHING, NOTHING, NOTHING
     if keys.device:

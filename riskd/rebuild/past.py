@@ -17,7 +17,7 @@ from riskd.core.learn import Receipt
 from riskd.core.logged import keys_of, relived, surroundings, told_again
 from riskd.core.policy import Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
-from riskd.core.recall import PROFILE, RECEIPT, recall, wanted
+from riskd.core.recall import PROFILE, RECEIPT, history_keys, recall
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.stored import PLACE, Swap
@@ -58,7 +58,7 @@ class Past:
             return _UNREAD
         now = written(line)
         if whole:
-            histories, _ = self._store.read(wanted(keys), (), now, PATIENCE)
+            histories, _ = self._store.read(history_keys(keys), (), now, PATIENCE)
             return recall(keys, histories)
         own, address = keys.subject + PROFILE, keys.address + PROFILE
         (subject, place), _ = self._store.read((own, address), (), now, PATIENCE)

@@ -43,7 +43,7 @@ from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import Unavailable
 from riskd.core.policy import Issuer, Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
-from riskd.core.recall import recall, wanted
+from riskd.core.recall import history_keys, recall
 from riskd.core.validation import event_violations
 from riskd.ports import HistoryStore
 from tests.doubles import FailingStore
@@ -212,7 +212,7 @@ def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> t
     keys = PSEUDONYMS.keys(attempt, address, values)
     remembered: Remembered | Missing
     try:
-        remembered = recall(keys, store.read(wanted(keys), (), NOW, 1.0)[0])
+        remembered = recall(keys, store.read(history_keys(keys), (), NOW, 1.0)[0])
     except Unavailable:
         remembered = Missing("history", "unavailable")
     offset = geo.offset(device.timezone, now) if device is not None and device.timezone else None

@@ -11,7 +11,7 @@ from riskd.core.attempt import Attempt, Behaviour, Device, Federation, Network, 
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.history import DAY, HOUR, Delta, History, fold, inverse
 from riskd.core.pseudonym import POPULARITY, Keys
-from riskd.core.recall import recall, wanted
+from riskd.core.recall import history_keys, recall
 
 NOW: Final = 1_790_164_800.0
 """Wednesday 2026-09-23, 12:00 UTC."""
@@ -132,7 +132,7 @@ class World:
             fold(self.histories.setdefault(delta.key, History()), delta)
 
     def _recall(self, keys: Keys) -> Remembered:
-        return recall(keys, [self.histories.get(key) for key in wanted(keys)])
+        return recall(keys, [self.histories.get(key) for key in history_keys(keys)])
 
     @staticmethod
     def _values(

@@ -31,7 +31,7 @@ from riskd.core.features import (
     velocity,
 )
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import recollect
+from riskd.core.features.past import read_past
 
 __all__ = ["DEFINITIONS", "FEATURES", "GROUPS", "NAMES", "Feature", "schema", "vector"]
 
@@ -65,7 +65,7 @@ _COMPUTE: Final = tuple(module.compute for module in _MODULES)
 
 def vector(attempt: Attempt, context: Context) -> list[float]:
     """The values of `FEATURES`, in order; each is finite, or the feature's `missing`. Never raises."""
-    past = recollect(context)
+    past = read_past(context)
     values: list[float] = []
     for compute in _COMPUTE:
         values += compute(attempt, context, past)

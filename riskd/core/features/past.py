@@ -41,7 +41,7 @@ class Past(Struct, frozen=True):
     at_network: float
 
 
-def recollect(context: Context) -> Past | None:
+def read_past(context: Context) -> Past | None:
     """The `Past` for an attempt; None if the store failed."""
     remembered, now = context.remembered, context.now
     if isinstance(remembered, Missing):
