@@ -215,7 +215,7 @@ class Engine:
             raise InvalidEvent(problems)
         subject = parts.pseudonyms.digest(event.tenant, event.domain, "subject", event.subject)
         policy = self._lineup.active.policies[event.domain].of(event.tenant)
-        parts.store.write(learn.reported(event, subject, now, policy.retention), (), now, timeout)
+        parts.store.write(learn.event_deltas(event, subject, now, policy.retention), (), now, timeout)
         if not parts.log.append(record.encode(told(event, parts.pseudonyms, subject, now, caller))):
             parts.meter.failed("decision_log")
         parts.meter.event(event)
@@ -278,7 +278,7 @@ class Engine:
         answer, parts = decision.assessment, gathered.parts
         retention = gathered.release.policies[attempt.domain].retention
         receipt_key = parts.pseudonyms.papers(answer.id)[0] + RECEIPT
-        receipt = receipts.encode(learn.told(decision.receipt, now), attempt.tenant)
+        receipt = receipts.encode(learn.with_lateness(decision.receipt, now), attempt.tenant)
         swaps = [Swap(receipt_key, None, receipt, now + retention.receipt)]
         reply = None
         if attempt.request_id:

@@ -83,7 +83,7 @@ class Receipt(Struct, frozen=True):
         return self.lesson.time + self.late + retention.receipt
 
 
-def attempted(attempt: Attempt, keys: Keys, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
+def attempt_deltas(attempt: Attempt, keys: Keys, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
     """The activity that every assessment counts, proven or not. Each entity counts only what a feature reads of it."""
     expires, keep = now + retention.activity, retention.activity
     longest = max(retention.sequence, keep)
@@ -174,7 +174,7 @@ def _typing(attempt: Attempt, context: Context) -> tuple[int, int]:
     return (round(rhythm * TYPING_SCALE), round(rhythm * rhythm * TYPING_SCALE))
 
 
-def taught(lesson: Lesson, units: int, retention: Retention = USUAL) -> tuple[Delta, ...]:
+def lesson_deltas(lesson: Lesson, units: int, retention: Retention = USUAL) -> tuple[Delta, ...]:
     """The deltas that teach this lesson with this many units. `inverse` of each undoes it exactly."""
     time, keep = lesson.time, retention.profile
     expires = time + keep
@@ -221,7 +221,7 @@ def receipt(
     )
 
 
-def told(kept: Receipt, now: float) -> Receipt:
+def with_lateness(kept: Receipt, now: float) -> Receipt:
     """The receipt of an attempt that is assessed at `now`, with `late` set."""
     late = round(now - kept.lesson.time)
     return msgspec.structs.replace(kept, late=late) if late > 0 else kept
@@ -237,20 +237,20 @@ def settle(
        the requirement, if a session is established or a recovery completed once it is met, or if a person confirms it.
     3. A failed challenge or recovery counts as a failure, once. An abandoned one changes nothing.
     """
-    kept = answered(kept, outcome.kind, outcome.amr)
+    kept = after_challenge(kept, outcome.kind, outcome.amr)
     fraud = kept.fraud or outcome.kind == "confirmed_fraud"
     units = 0 if fraud else max(kept.taught, _units(kept, outcome))
-    return concluded(kept, outcome.kind, units, now, retention)
+    return settle_units(kept, outcome.kind, units, now, retention)
 
 
-def answered(kept: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:
+def after_challenge(kept: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:
     """The receipt after an outcome: satisfied, if a challenge was passed by methods `amr` that meet the requirement."""
     if kind == "challenge_passed" and _meets(kept, amr):
         return msgspec.structs.replace(kept, satisfied=True, amr=())
     return kept
 
 
-def concluded(
+def settle_units(
     kept: Receipt, kind: str, units: int, now: float, retention: Retention = USUAL
 ) -> tuple[Receipt, tuple[Delta, ...]]:
     """The effect of an outcome after which the assessment has taught `units` in total.
@@ -261,7 +261,9 @@ def concluded(
     if not again:
         kept = msgspec.structs.replace(kept, reported=(*kept.reported, kind))
     if kind == "confirmed_fraud":
-        taken = tuple(inverse(delta) for delta in taught(kept.lesson, kept.taught, retention)) if kept.taught else ()
+        taken = (
+            tuple(inverse(delta) for delta in lesson_deltas(kept.lesson, kept.taught, retention)) if kept.taught else ()
+        )
         return msgspec.structs.replace(kept, taught=0, fraud=True), taken
     deltas: tuple[Delta, ...] = ()
     if kind in ("challenge_failed", "recovery_failed") and not again:
@@ -270,10 +272,10 @@ def concluded(
             for key, counts in zip(kept.activity, _FAILURES, strict=False)
         )
     if kind == "recovery_completed" and not again:
-        deltas = (recovered(kept.lesson.subject, now, retention),)
+        deltas = (recovery_delta(kept.lesson.subject, now, retention),)
     if gain <= 0 or kept.fraud:
         return kept, deltas
-    return msgspec.structs.replace(kept, taught=units), (*deltas, *taught(kept.lesson, gain, retention))
+    return msgspec.structs.replace(kept, taught=units), (*deltas, *lesson_deltas(kept.lesson, gain, retention))
 
 
 def _meets(kept: Receipt, amr: tuple[str, ...]) -> bool:
@@ -290,28 +292,28 @@ def _units(kept: Receipt, outcome: Outcome) -> int:
     return 0
 
 
-def recovered(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
+def recovery_delta(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
     """The delta of a completed recovery, which is remembered as one of the subject's sensitive steps."""
     return Delta(subject + ACTIVITY, now, now + retention.sequence, (), (("recovered", (int(now),)),))
 
 
-def reported(event: SecurityEvent, subject: bytes, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
+def event_deltas(event: SecurityEvent, subject: bytes, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
     """The deltas of a security event: marks that are kept as long as the subject's sensitive steps. None if the event
     is older than that.
 
     The newest mark of a kind counts, and of several in one second the worst; so events may arrive in any order, and
-    repeatedly. `signals.with_events` reads the marks `reported` (time and level; no level withdraws earlier reports) and
-    `breached` (time, and 1 for a breach or 0 for a change of the password).
+    repeatedly. `signals.with_events` reads the marks `reported` (time and level; no level withdraws earlier reports)
+    and `breached` (time, and 1 for a breach or 0 for a change of the password).
     """
     time = now if event.time is None else event.time
     keep = max(retention.sequence, retention.activity)
-    marks = _told(event, int(time))
+    marks = _event_marks(event, int(time))
     if not marks or time + keep <= now:
         return ()
     return (Delta(subject + ACTIVITY, time, time + keep, (), marks),)
 
 
-def _told(event: SecurityEvent, at: int) -> tuple[tuple[str, Mark], ...]:
+def _event_marks(event: SecurityEvent, at: int) -> tuple[tuple[str, Mark], ...]:
     password, at_risk = event.credential_type == LISTED, ("reported", (at, _LEVELS.index("high")))
     match event.kind:
         case "risk_level_change":

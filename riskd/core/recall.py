@@ -55,7 +55,7 @@ def history_keys(keys: Keys) -> list[bytes]:
 
 
 def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
-    """Group the histories read for `history_keys(keys)` by entity. Absent ones are empty; fingerprints have no activity."""
+    """Group histories, in the order of `history_keys(keys)`, by entity. Absent ones are empty."""
     found = [history or EMPTY for history in histories]
     at, device, fingerprint, asn = 6, NOTHING, NOTHING, NOTHING
     if keys.device:

@@ -50,7 +50,7 @@ def consented(attempt: Attempt, *, explicit: bool = False) -> Attempt:
 
 
 def with_events(attempt: Attempt, remembered: Remembered, now: float, keep: float) -> Attempt:
-    """The attempt with the subject's security events of the last `keep` seconds (`learn.reported`) in `outside`.
+    """The attempt with the subject's security events of the last `keep` seconds (`learn.event_deltas`) in `outside`.
 
     The worse of what the attempt itself says and what is remembered counts. If there were no events, or the purpose
     `sharing` was not granted, the attempt is returned unchanged.

@@ -50,7 +50,7 @@ class Past:
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
         accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()
         receipt = learn.receipt(attempt, context, keys, met, accepted)
-        return self.write(line, learn.attempted(attempt, keys, context.now, policy.retention), receipt, paper)
+        return self.write(line, learn.attempt_deltas(attempt, keys, context.now, policy.retention), receipt, paper)
 
     def remembered(self, line: AssessmentRecord, keys: Keys, *, whole: bool) -> Remembered | Missing:
         """The histories that it found; not the `whole` of them: what a lesson depends on."""
@@ -71,7 +71,7 @@ class Past:
         if NOT_WRITTEN in line.causes:
             return True
         now, keep = written(line), self._policies[line.domain].retention.receipt
-        document = receipts.encode(learn.told(receipt, now), line.tenant)
+        document = receipts.encode(learn.with_lateness(receipt, now), line.tenant)
         swap = Swap((paper or bytes.fromhex(line.id)) + RECEIPT, None, document, now + keep)
         return self._store.write(deltas, (swap,), now, PATIENCE)
 
@@ -88,12 +88,12 @@ class Past:
     def event(self, line: SecurityEventRecord, subject: bytes) -> None:
         """What is remembered of a recorded security event."""
         now, retention = written(line), self._policies[line.domain].of(line.tenant).retention
-        self._store.write(learn.reported(told_again(line), subject, now, retention), (), now, PATIENCE)
+        self._store.write(learn.event_deltas(told_again(line), subject, now, retention), (), now, PATIENCE)
 
     def _settle(self, line: OutcomeRecord, paper: bytes, document: bytes, now: float) -> None:
         before, tenant = receipts.decode(document, paper[:PLACE], self._pseudonyms)
         retention = self._policies[before.domain].retention
-        answered = learn.answered(before, line.kind, line.amr)
-        kept, deltas = learn.concluded(answered, line.kind, line.taught, now, retention)
+        answered = learn.after_challenge(before, line.kind, line.amr)
+        kept, deltas = learn.settle_units(answered, line.kind, line.taught, now, retention)
         swap = Swap(paper + RECEIPT, document, receipts.encode(kept, tenant), kept.until(retention))
         self._store.write(deltas, (swap,), now, PATIENCE)

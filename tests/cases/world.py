@@ -164,7 +164,7 @@ class Case:
             for one in map(attempt, _people(words)):
                 for day in _days(days):
                     keys, context = facts(one, _EVERYWHERE, NOW - day * 86_400, MemoryStore())
-                    store.write(learn.taught(learn.lesson(one, context, keys), units), (), NOW, 1.0)
+                    store.write(learn.lesson_deltas(learn.lesson(one, context, keys), units), (), NOW, 1.0)
         for entry in self.file.tried:
             words = {"minutes_ago": 0, "times": 1, "accounts": 0} | entry
             time = NOW - words.pop("minutes_ago") * 60
@@ -173,16 +173,16 @@ class Case:
             for one in map(attempt, people):
                 keys, _ = facts(one, _EVERYWHERE, time, MemoryStore())
                 for _ in range(times):
-                    store.write(learn.attempted(one, keys, time), (), NOW, 1.0)
+                    store.write(learn.attempt_deltas(one, keys, time), (), NOW, 1.0)
         keys, _ = facts(self.attempt, _EVERYWHERE, NOW, MemoryStore())
         for minutes in self.file.recovered:
-            store.write((learn.recovered(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
+            store.write((learn.recovery_delta(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
         for entry in self.file.events:
             told: Words = {"domain": self.attempt.domain, "subject": self.attempt.subject, "minutes_ago": 0} | entry
             told["time"] = NOW - told.pop("minutes_ago") * 60
             event = msgspec.convert(told, SecurityEvent)
             assert event_violations(event, NOW) == []
-            store.write(learn.reported(event, keys.subject, NOW), (), NOW, 1.0)
+            store.write(learn.event_deltas(event, keys.subject, NOW), (), NOW, 1.0)
         return store
 
 

@@ -113,12 +113,12 @@ class World:
     def try_(self, attempt: Attempt, now: float, **facts: Any) -> None:  # noqa: ANN401
         """Somebody attempts this; `facts` as for `context`."""
         context = self.context(attempt, now, **facts)
-        self.apply(*learn.attempted(attempt, keys_of(attempt, context.values), now))
+        self.apply(*learn.attempt_deltas(attempt, keys_of(attempt, context.values), now))
 
     def prove(self, attempt: Attempt, now: float, *, units: int = 1, **facts: Any) -> tuple[Delta, ...]:  # noqa: ANN401
         """The attempt proves to be the owner's; what that taught. `facts` as for `context`."""
         context = self.context(attempt, now, **facts)
-        deltas = learn.taught(learn.lesson(attempt, context, keys_of(attempt, context.values)), units)
+        deltas = learn.lesson_deltas(learn.lesson(attempt, context, keys_of(attempt, context.values)), units)
         self.apply(*deltas)
         return deltas
 

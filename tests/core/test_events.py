@@ -34,7 +34,7 @@ def remembered(*events: SecurityEvent, now: float = NOW, retention: Retention = 
     """What is kept after these."""
     history = History()
     for one in events:
-        for delta in learn.reported(one, SUBJECT, now, retention):
+        for delta in learn.event_deltas(one, SUBJECT, now, retention):
             fold(history, delta)
     return history
 
@@ -196,9 +196,9 @@ def test_it_counts_as_long_as_sensitive_steps_are_kept() -> None:
 def test_what_is_older_than_it_would_be_kept_changes_nothing() -> None:
     """However late an event is told, it ends when it would have."""
     week = Retention(sequence=7 * 86_400)
-    kept = learn.reported(event("risk_level_change", 7 * DAY - 1, **HIGH), SUBJECT, NOW, week)
+    kept = learn.event_deltas(event("risk_level_change", 7 * DAY - 1, **HIGH), SUBJECT, NOW, week)
     assert [delta.expires for delta in kept] == [NOW + 1]
-    assert learn.reported(event("risk_level_change", 7 * DAY, **HIGH), SUBJECT, NOW, week) == ()
+    assert learn.event_deltas(event("risk_level_change", 7 * DAY, **HIGH), SUBJECT, NOW, week) == ()
 
 
 @pytest.mark.parametrize("consent", [None, ("sharing",), PURPOSES, (), ("device", "location", "behaviour")])

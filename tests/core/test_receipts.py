@@ -78,7 +78,7 @@ def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
     first = kept(attempt, now, facts, requirement, draw(st.sampled_from(ACCEPTED)))
     reported = draw(st.lists(st.sampled_from(OUTCOMES), unique=True).map(tuple))
     left = replace(first, taught=draw(st.integers(0, 9)), fraud=draw(st.booleans()), reported=reported)
-    return learn.told(left, now + draw(st.floats(-300, 1e9))), attempt.tenant
+    return learn.with_lateness(left, now + draw(st.floats(-300, 1e9))), attempt.tenant
 
 
 @law
