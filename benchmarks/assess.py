@@ -174,7 +174,7 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
         "next signals, a raised tier": lambda p: asked_next(p, policy, scorer, raised=True),
         "next signals, a low score": lambda p: asked_next(p, policy, scorer, raised=False),
         "core, whole": lambda p: assess(p.attempt, p.facts.context, p.facts.keys, release, "f" * 32),
-        "receipt": lambda p: learn.receipt(
+        "receipt": lambda p: learn.new_receipt(
             p.attempt, p.facts.context, p.facts.keys, p.decision.assessment.requirement, ()
         ),
         "encode receipt": lambda p: receipts.encode(p.decision.receipt, ""),

@@ -17,7 +17,7 @@ from riskd.core import learn, receipts, record, signals
 from riskd.core.address import Address, parse, truncated
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Assessment
-from riskd.core.assurance import through
+from riskd.core.assurance import completed_tier
 from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome, SecurityEvent
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidEvent, InvalidOutcome, Problem, Unavailable, UnknownAssessment
@@ -198,7 +198,7 @@ class Engine:
             after, deltas = learn.settle(before, outcome, now, policy.retention)
             swap = Swap(key, document, receipts.encode(after, tenant), after.until(policy.retention))
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
-                achieved = through(before, after, outcome, policy.of(tenant).ladder)
+                achieved = completed_tier(before, after, outcome, policy.of(tenant).ladder)
                 parts.meter.outcome(before, after, outcome, achieved)
                 return self._log_outcome(outcome, after, now)
         raise Unavailable([Problem("store", "the receipt kept changing under us", "send the outcome again")])

@@ -14,23 +14,23 @@ COMPLETED: Final = ("challenge_passed", "session_established", "recovery_complet
 """Outcomes that say that a sign-in was completed. Only the first one of an assessment counts."""
 
 
-def through(before: Receipt, kept: Receipt, outcome: Outcome, ladder: Mapping[Tier, Rung]) -> str:
+def completed_tier(before: Receipt, after: Receipt, outcome: Outcome, ladder: Mapping[Tier, Rung]) -> str:
     """The name of the tier achieved, or `UNMET`, if this is the first outcome to complete the sign-in; else ''.
 
-    `before` and `kept` are the receipt before and after the outcome; `ladder` is the policy's.
+    `before` and `after` are the receipt before and after the outcome; `ladder` is the policy's.
     """
     if outcome.kind not in COMPLETED or any(kind in COMPLETED for kind in before.reported):
         return ""
-    tier = achieved(kept, outcome.amr, ladder)
+    tier = achieved(after, outcome.amr, ladder)
     return tier.name if tier is not None else UNMET
 
 
-def achieved(kept: Receipt, amr: tuple[str, ...], ladder: Mapping[Tier, Rung]) -> Tier | None:
+def achieved(receipt: Receipt, amr: tuple[str, ...], ladder: Mapping[Tier, Rung]) -> Tier | None:
     """The strictest tier known to be met: the required one, if it was satisfied, or one that the methods `amr` meet.
 
     None if no tier is known to be met.
     """
-    met: list[Tier] = [kept.tier] if kept.satisfied and kept.tier < Tier.DENY else []
+    met: list[Tier] = [receipt.tier] if receipt.satisfied and receipt.tier < Tier.DENY else []
     if amr:
         met += [tier for tier, rung in ladder.items() if tier < Tier.DENY and _proven(rung, amr)]
     return max(met, default=None)

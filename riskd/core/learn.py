@@ -199,7 +199,7 @@ def lesson_deltas(lesson: Lesson, units: int, retention: Retention = USUAL) -> t
     )
 
 
-def receipt(
+def new_receipt(
     attempt: Attempt,
     context: Context,
     keys: Keys,
@@ -221,14 +221,14 @@ def receipt(
     )
 
 
-def with_lateness(kept: Receipt, now: float) -> Receipt:
+def with_lateness(receipt: Receipt, now: float) -> Receipt:
     """The receipt of an attempt that is assessed at `now`, with `late` set."""
-    late = round(now - kept.lesson.time)
-    return msgspec.structs.replace(kept, late=late) if late > 0 else kept
+    late = round(now - receipt.lesson.time)
+    return msgspec.structs.replace(receipt, late=late) if late > 0 else receipt
 
 
 def settle(
-    kept: Receipt, outcome: Outcome, now: float, retention: Retention = USUAL
+    receipt: Receipt, outcome: Outcome, now: float, retention: Retention = USUAL
 ) -> tuple[Receipt, tuple[Delta, ...]]:
     """The effect of an outcome: the changed receipt, and deltas to apply.
 
@@ -237,57 +237,55 @@ def settle(
        the requirement, if a session is established or a recovery completed once it is met, or if a person confirms it.
     3. A failed challenge or recovery counts as a failure, once. An abandoned one changes nothing.
     """
-    kept = after_challenge(kept, outcome.kind, outcome.amr)
-    fraud = kept.fraud or outcome.kind == "confirmed_fraud"
-    units = 0 if fraud else max(kept.taught, _units(kept, outcome))
-    return settle_units(kept, outcome.kind, units, now, retention)
+    receipt = after_challenge(receipt, outcome.kind, outcome.amr)
+    fraud = receipt.fraud or outcome.kind == "confirmed_fraud"
+    units = 0 if fraud else max(receipt.taught, _units(receipt, outcome))
+    return settle_units(receipt, outcome.kind, units, now, retention)
 
 
-def after_challenge(kept: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:
+def after_challenge(receipt: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:
     """The receipt after an outcome: satisfied, if a challenge was passed by methods `amr` that meet the requirement."""
-    if kind == "challenge_passed" and _meets(kept, amr):
-        return msgspec.structs.replace(kept, satisfied=True, amr=())
-    return kept
+    if kind == "challenge_passed" and _meets(receipt, amr):
+        return msgspec.structs.replace(receipt, satisfied=True, amr=())
+    return receipt
 
 
 def settle_units(
-    kept: Receipt, kind: str, units: int, now: float, retention: Retention = USUAL
+    receipt: Receipt, kind: str, units: int, now: float, retention: Retention = USUAL
 ) -> tuple[Receipt, tuple[Delta, ...]]:
     """The effect of an outcome after which the assessment has taught `units` in total.
 
     `settle` computes the units; a rebuild takes them from the decision log.
     """
-    again, gain = kind in kept.reported, units - kept.taught
-    if not again:
-        kept = msgspec.structs.replace(kept, reported=(*kept.reported, kind))
+    first, gain = kind not in receipt.reported, units - receipt.taught
+    if first:
+        receipt = msgspec.structs.replace(receipt, reported=(*receipt.reported, kind))
     if kind == "confirmed_fraud":
-        taken = (
-            tuple(inverse(delta) for delta in lesson_deltas(kept.lesson, kept.taught, retention)) if kept.taught else ()
-        )
-        return msgspec.structs.replace(kept, taught=0, fraud=True), taken
-    deltas: tuple[Delta, ...] = ()
-    if kind in ("challenge_failed", "recovery_failed") and not again:
+        deltas = lesson_deltas(receipt.lesson, receipt.taught, retention) if receipt.taught else ()
+        return msgspec.structs.replace(receipt, taught=0, fraud=True), tuple(inverse(delta) for delta in deltas)
+    deltas = ()
+    if first and kind in ("challenge_failed", "recovery_failed"):
         deltas = tuple(
             Delta(key + ACTIVITY, now, now + retention.activity, counts)
-            for key, counts in zip(kept.activity, _FAILURES, strict=False)
+            for key, counts in zip(receipt.activity, _FAILURES, strict=False)
         )
-    if kind == "recovery_completed" and not again:
-        deltas = (recovery_delta(kept.lesson.subject, now, retention),)
-    if gain <= 0 or kept.fraud:
-        return kept, deltas
-    return msgspec.structs.replace(kept, taught=units), (*deltas, *lesson_deltas(kept.lesson, gain, retention))
+    if first and kind == "recovery_completed":
+        deltas = (recovery_delta(receipt.lesson.subject, now, retention),)
+    if gain <= 0 or receipt.fraud:
+        return receipt, deltas
+    return msgspec.structs.replace(receipt, taught=units), (*deltas, *lesson_deltas(receipt.lesson, gain, retention))
 
 
-def _meets(kept: Receipt, amr: tuple[str, ...]) -> bool:
-    if kept.tier is Tier.DENY:
+def _meets(receipt: Receipt, amr: tuple[str, ...]) -> bool:
+    if receipt.tier is Tier.DENY:
         return False
-    return not amr or accepts(kept.amr, amr)
+    return not amr or accepts(receipt.amr, amr)
 
 
-def _units(kept: Receipt, outcome: Outcome) -> int:
+def _units(receipt: Receipt, outcome: Outcome) -> int:
     if outcome.kind == "confirmed_legitimate":
         return UNITS
-    if outcome.kind in ("challenge_passed", "session_established", "recovery_completed") and kept.satisfied:
+    if outcome.kind in ("challenge_passed", "session_established", "recovery_completed") and receipt.satisfied:
         return UNITS if outcome.kind == "challenge_passed" and STRONG.intersection(outcome.amr) else 1
     return 0
 

@@ -49,7 +49,7 @@ class Past:
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
         accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()
-        receipt = learn.receipt(attempt, context, keys, met, accepted)
+        receipt = learn.new_receipt(attempt, context, keys, met, accepted)
         return self.write(line, learn.attempt_deltas(attempt, keys, context.now, policy.retention), receipt, paper)
 
     def remembered(self, line: AssessmentRecord, keys: Keys, *, whole: bool) -> Remembered | Missing:

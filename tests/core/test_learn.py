@@ -411,12 +411,12 @@ def test_a_receipt_keeps_what_outcomes_need() -> None:
     """Tier, accepted methods, whether it was met, and who counts a failure."""
     requirement = Requirement(Tier.STEP_UP, Terms(2, amr=(("otp",),)), satisfied=False)
     accepted = (("otp",), ("hwk", "pin"))
-    kept = learn.receipt(attempt(), context(Route(2119)), KEYS, requirement, accepted)
+    kept = learn.new_receipt(attempt(), context(Route(2119)), KEYS, requirement, accepted)
 
     assert (kept.tier, kept.amr, kept.satisfied) == (Tier.STEP_UP, accepted, False)
     assert kept.activity == (SUBJECT, PLACE, NETWORK)
     assert kept.taught == 0
-    met = learn.receipt(attempt(), context(Route(2119)), KEYS, replace(requirement, satisfied=True), accepted)
+    met = learn.new_receipt(attempt(), context(Route(2119)), KEYS, replace(requirement, satisfied=True), accepted)
     assert (met.tier, met.amr, met.satisfied) == (Tier.STEP_UP, (), True)
 
 

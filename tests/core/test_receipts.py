@@ -66,7 +66,7 @@ def kept(
     found = values(attempt, *facts, now)
     keys = PSEUDONYMS.keys(attempt, address, found)
     known = context(attempt, now, found, facts=facts, remembered=Remembered(), device_offset_min=None)
-    return learn.receipt(attempt, known, keys, requirement, accepted)
+    return learn.new_receipt(attempt, known, keys, requirement, accepted)
 
 
 @st.composite

@@ -101,7 +101,7 @@ class Learner:
             device_offset_min=None,
         )
         met = Requirement(Tier.BASELINE, _ANY, satisfied=event.journey != "recovery")
-        receipt = learn.receipt(attempt, context, seen.keys, met, ())
+        receipt = learn.new_receipt(attempt, context, seen.keys, met, ())
         remembered = time > now - SEQUENCE_SECONDS
         return receipt, learn.attempt_deltas(attempt, seen.keys, time) if remembered else ()
 
