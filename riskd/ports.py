@@ -163,7 +163,7 @@ class Meter(Protocol):
         ...
 
     def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
-        """An outcome changed a receipt from `before` to `kept`; `achieved` is the result of `assurance.completed_tier`."""
+        """An outcome changed a receipt from `before` to `kept`; `achieved`: see `assurance.completed_tier`."""
         ...
 
     def event(self, event: SecurityEvent) -> None:
