@@ -22,7 +22,7 @@ from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome, SecurityEvent
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidEvent, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup
-from riskd.core.logged import assessed, told
+from riskd.core.logged import assessment_record, event_record
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, history_keys, recall, reply_to
 from riskd.core.record import Record
@@ -216,7 +216,7 @@ class Engine:
         subject = parts.pseudonyms.digest(event.tenant, event.domain, "subject", event.subject)
         policy = self._lineup.active.policies[event.domain].of(event.tenant)
         parts.store.write(learn.event_deltas(event, subject, now, policy.retention), (), now, timeout)
-        if not parts.log.append(record.encode(told(event, parts.pseudonyms, subject, now, caller))):
+        if not parts.log.append(record.encode(event_record(event, parts.pseudonyms, subject, now, caller))):
             parts.meter.failed("decision_log")
         parts.meter.event(event)
 
@@ -293,7 +293,7 @@ class Engine:
             parts.meter.failed("store")
             answer, reply = replace(answer, causes=(*answer.causes, "store:not_written")), None
         parts.meter.stage("store_write", perf_counter() - write_from)
-        line = assessed(
+        line = assessment_record(
             attempt,
             gathered.context,
             decision,

@@ -21,7 +21,7 @@ _OTHER: Final = "-"
 """Stands for a forwarded address that is not the client's; the log does not say which it was."""
 
 
-def assessed(
+def assessment_record(
     attempt: Attempt,
     context: Context,
     decision: Decision,
@@ -118,7 +118,7 @@ def _granted(consent: tuple[str, ...] | None) -> tuple[str, ...] | None:
 _ASKED: Final = PURPOSES[1:]
 
 
-def relived(line: AssessmentRecord, said: Signals) -> Attempt:
+def attempt_of(line: AssessmentRecord, said: Signals) -> Attempt:
     """The attempt of a record, equal to the original for every feature. Identifiers and addresses are empty: the log
     does not have them; `subject` is the pseudonym."""
     values = line.facts.values
@@ -172,7 +172,7 @@ def federation_of(said: Authentication | None) -> Federation | None:
     )
 
 
-def surroundings(facts: Facts, remembered: Remembered | Missing, said: Signals = _NOTHING) -> Context:
+def context_of(facts: Facts, remembered: Remembered | Missing, said: Signals = _NOTHING) -> Context:
     """The context of a record, with the given histories."""
     gaps, edge = {gap.source: gap for gap in facts.missing}, said.edge
     sent = [gap for gap in facts.missing if gap.source not in _PAST]
@@ -217,7 +217,7 @@ def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
     )
 
 
-def told(
+def event_record(
     event: SecurityEvent, pseudonyms: Pseudonyms, subject: bytes, now: float, caller: str = ""
 ) -> SecurityEventRecord:
     """The record of a security event. `now`: epoch seconds by the service's clock; `caller`: who sent it."""
@@ -237,7 +237,7 @@ def told(
     )
 
 
-def told_again(line: SecurityEventRecord) -> SecurityEvent:
+def event_of(line: SecurityEventRecord) -> SecurityEvent:
     """The event of a record, with the pseudonym as its subject."""
     return SecurityEvent(
         tenant=line.tenant,

@@ -82,7 +82,7 @@ class Signals(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What features read of an attempt and the rest of its record does not have, so that it can be replayed.
 
     Only signals with consent are logged, and no raw identifiers. Fields are as in `attempt` unless described here.
-    `logged.relived` restores the attempt.
+    `logged.attempt_of` restores the attempt.
     """
 
     consent: tuple[Purpose, ...] | None = None

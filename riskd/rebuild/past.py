@@ -14,7 +14,7 @@ from riskd.core import learn, receipts
 from riskd.core.context import NOTHING, Memory, Missing, Remembered
 from riskd.core.history import EMPTY, Delta
 from riskd.core.learn import Receipt
-from riskd.core.logged import keys_of, relived, surroundings, told_again
+from riskd.core.logged import attempt_of, context_of, event_of, keys_of
 from riskd.core.policy import Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import PROFILE, RECEIPT, history_keys, recall
@@ -43,8 +43,8 @@ class Past:
         """What a recorded attempt changed; False where it is in the store already. `paper`: where its receipt lies, if
         not where its id says. Without signals nobody knows how it was typed, and that alone is not learned."""
         said = line.signals or _NOTHING
-        attempt, keys = relived(line, said), keys_of(line, self._pseudonyms)
-        context = surroundings(line.facts, self.remembered(line, keys, whole=False), said)
+        attempt, keys = attempt_of(line, said), keys_of(line, self._pseudonyms)
+        context = context_of(line.facts, self.remembered(line, keys, whole=False), said)
         policy = self._policies[line.domain].of(line.tenant)
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
@@ -88,7 +88,7 @@ class Past:
     def event(self, line: SecurityEventRecord, subject: bytes) -> None:
         """What is remembered of a recorded security event."""
         now, retention = written(line), self._policies[line.domain].of(line.tenant).retention
-        self._store.write(learn.event_deltas(told_again(line), subject, now, retention), (), now, PATIENCE)
+        self._store.write(learn.event_deltas(event_of(line), subject, now, retention), (), now, PATIENCE)
 
     def _settle(self, line: OutcomeRecord, paper: bytes, document: bytes, now: float) -> None:
         before, tenant = receipts.decode(document, paper[:PLACE], self._pseudonyms)
