@@ -181,7 +181,7 @@ class Engine:
         if problems:
             raise InvalidOutcome(problems)
         deadline = perf_counter() + timeout
-        keys = [body + RECEIPT for body in parts.pseudonyms.papers(outcome.assessment_id)]
+        keys = [body + RECEIPT for body in parts.pseudonyms.receipt_pseudonyms(outcome.assessment_id)]
         for _ in range(TRIES):
             _, documents = parts.store.read((), keys, now, deadline - perf_counter())
             stored = [(at, content) for at, content in zip(keys, documents, strict=True) if content is not None]
@@ -277,7 +277,7 @@ class Engine:
         """Write to the store and the log. The answer and its repeats name what failed among their `causes`."""
         answer, parts = decision.assessment, gathered.parts
         retention = gathered.release.policies[attempt.domain].retention
-        receipt_key = parts.pseudonyms.papers(answer.id)[0] + RECEIPT
+        receipt_key = parts.pseudonyms.receipt_pseudonyms(answer.id)[0] + RECEIPT
         receipt = receipts.encode(learn.with_lateness(decision.receipt, now), attempt.tenant)
         swaps = [Swap(receipt_key, None, receipt, now + retention.receipt)]
         reply = None

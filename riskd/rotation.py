@@ -16,7 +16,7 @@ from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import Layer
-from riskd.core.rekey import layers
+from riskd.core.rekey import layer_parity
 from riskd.core.stored import NOBODY
 from riskd.ports import HistoryStore
 from riskd.stores import checks, keyed, open_store
@@ -49,7 +49,7 @@ def status(settings: Settings) -> Status:
             keys, cursor = store.walk(cursor, 10_000)
             ours = [key for key in keys if not key.startswith(NOBODY)]
             records += len(ours)
-            left += sum(layers(key) != count % 2 for key in ours)
+            left += sum(layer_parity(key) != count % 2 for key in ours)
             if not cursor:
                 break
     mode = f"{path.stat().st_mode & 0o777:04o}" if path is not None else ""

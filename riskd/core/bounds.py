@@ -41,7 +41,7 @@ Pseudonym = Annotated[str, Meta(pattern=rf"^{PSEUDONYM}\Z")]
 Short = Annotated[str, Meta(pattern=rf"^{SHORT}\Z")]
 
 
-def misnamed(assessment: str, subject: str, network: str, values: dict[str, str]) -> str:
+def malformed_name(assessment: str, subject: str, network: str, values: dict[str, str]) -> str:
     """Describes the first malformed id, pseudonym or network in an assessment's record; '' if there is none.
 
     One pattern over all of them takes a quarter of the time that separate patterns in the types would take.
@@ -66,7 +66,7 @@ _VALUES: Final = {
     "hour": "(?:1?[0-9]|2[0-3])?",
     "weekday": "[0-6]?",
 }
-"""Form of each value, by table, in the order in which `misnamed` joins them with spaces. No form contains a space."""
+"""Form of each value, by table, in the order in which `malformed_name` joins them with spaces. No form has a space."""
 _FORMS: Final = {
     "id": ID,
     "subject": PSEUDONYM,

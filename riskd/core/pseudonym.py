@@ -179,7 +179,7 @@ class Pseudonyms:
         quadruple = (tenant, domain, kind, value)
         return self.ages(*quadruple)[0] if self._layers else self.common(*quadruple)
 
-    def papers(self, assessment_id: str) -> list[bytes]:
+    def receipt_pseudonyms(self, assessment_id: str) -> list[bytes]:
         """The pseudonyms under which the receipt of an assessment may be stored, the likeliest first.
 
         A receipt lies in its subject's place, with which the assessment id begins: under the number of layers there

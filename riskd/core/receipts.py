@@ -139,7 +139,7 @@ def _derive(fields: _Stored, place: bytes, pseudonyms: Pseudonyms) -> tuple[Rece
     return receipt, tenant
 
 
-def named(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[bytes, ...]]:
+def pseudonyms_in(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[bytes, ...]]:
     """The pseudonyms in a stored receipt: the subject; device and fingerprint, as far as known; address and network.
 
     `place` is the start of the receipt's key. Raises msgspec.DecodeError.
@@ -153,7 +153,7 @@ def named(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[
 def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
     """A stored receipt under one more layer; `place` is the start of its old key. Raises msgspec.DecodeError."""
     fields = _parse(stored)
-    subject, _, shared = named(stored, place)
+    subject, _, shared = pseudonyms_in(stored, place)
     values = tuple(
         layer.over_short(value) if table == "issuer" and value is not None else value
         for table, value in zip(VALUES, fields.values, strict=True)

@@ -29,7 +29,7 @@ from riskd.core.bounds import (
     Short,
     Units,
     is_id,
-    misnamed,
+    malformed_name,
 )
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.errors import UNDECODABLE
@@ -312,15 +312,15 @@ def decode(line: bytes) -> Record:
             line.decode()  # text outside the known fields must be UTF-8, too
     except UNDECODABLE as error:
         raise msgspec.DecodeError(str(error)) from error
-    amiss = ""
+    flaw = ""
     if isinstance(record, AssessmentRecord):
-        amiss = misnamed(record.id, record.subject, record.facts.network, record.facts.values)
+        flaw = malformed_name(record.id, record.subject, record.facts.network, record.facts.values)
     elif isinstance(record, OutcomeRecord):
-        amiss = "" if is_id(record.assessment_id) else f"{record.assessment_id!r:.40} is none - at `$.assessment_id`"
+        flaw = "" if is_id(record.assessment_id) else f"{record.assessment_id!r:.40} is none - at `$.assessment_id`"
     elif isinstance(record, SecurityEventRecord) and record.kind in words.EVENT_WORDS["level"] and not record.level:
-        amiss = "a level is missing - at `$.level`"
-    if amiss:
-        raise msgspec.DecodeError(amiss)
+        flaw = "a level is missing - at `$.level`"
+    if flaw:
+        raise msgspec.DecodeError(flaw)
     return record
 
 

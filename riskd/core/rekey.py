@@ -18,8 +18,8 @@ SHORT: Final = ("address", "network", "device", "fingerprint", "issuer")
 """Tables whose values are short pseudonyms that get layers. Those of user agents do not: they identify nobody."""
 WHOLE: Final = (PROFILE, ACTIVITY, COMMON, IMPORT)
 """Kinds of records whose key is one pseudonym. The key of other kinds is a place and a pseudonym."""
-PAPERS: Final = (RECEIPT, REPLY, IMPORT)
-"""Kinds of records that move after the histories to which they refer."""
+DOCUMENTS: Final = (RECEIPT, REPLY, IMPORT)
+"""Kinds of records that are documents; they move after the histories to which they refer."""
 MARK: Final = NOBODY + b"layers"
 """Key of the document that has the number of layers of all records."""
 
@@ -31,7 +31,7 @@ def layered(pseudonym: bytes, later: Sequence[Layer]) -> bytes:
     return pseudonym
 
 
-def lifted(line: AssessmentRecord, later: Sequence[Layer]) -> AssessmentRecord:
+def relayered(line: AssessmentRecord, later: Sequence[Layer]) -> AssessmentRecord:
     """An assessment's record with its pseudonyms under all of the layers `later`. Its id stays as issued."""
     subject, values = layered(bytes.fromhex(line.subject), later), line.facts.values
     for layer in later:
@@ -39,7 +39,7 @@ def lifted(line: AssessmentRecord, later: Sequence[Layer]) -> AssessmentRecord:
     return replace(line, subject=subject.hex(), facts=replace(line.facts, values=values))
 
 
-def layers(key: bytes) -> int:
+def layer_parity(key: bytes) -> int:
     """The parity of a key's number of layers: 0 if even, 1 if odd."""
     return (len(key) - 1) % 8
 
@@ -75,7 +75,7 @@ def moved(key: bytes, record: bytes, layer: Layer) -> bytes:
     return pack(expiry(record), encode(history))
 
 
-def named(key: bytes, record: bytes) -> list[bytes]:
+def referenced_keys(key: bytes, record: bytes) -> list[bytes]:
     """Keys of the histories to which a record refers. They move before it, so that its undo deltas find them.
 
     Histories of common values are not among them: they move when a receipt that refers to them is read.
@@ -85,7 +85,7 @@ def named(key: bytes, record: bytes) -> list[bytes]:
         return [key[PLACE:-1] + PROFILE, key[PLACE:-1] + ACTIVITY]
     if kind != RECEIPT:
         return []
-    subject, owners, shared = receipts.named(payload(record), key[:PLACE])
+    subject, owners, shared = receipts.pseudonyms_in(payload(record), key[:PLACE])
     entities = (subject, *owners, *shared)
     return [
         *(body + histories for body in entities for histories in (PROFILE, ACTIVITY)),

@@ -78,7 +78,7 @@ class Past:
     def outcome(self, line: OutcomeRecord) -> bool:
         """What a recorded outcome taught or took back; False where nothing is known of its assessment."""
         now = written(line)
-        for paper in self._pseudonyms.papers(line.assessment_id):
+        for paper in self._pseudonyms.receipt_pseudonyms(line.assessment_id):
             _, (document,) = self._store.read((), (paper + RECEIPT,), now, PATIENCE)
             if document is not None:
                 self._settle(line, paper, document, now)

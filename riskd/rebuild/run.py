@@ -26,7 +26,7 @@ from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, RiskdError, Unavailable
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import Lived, OutcomeRecord, SecurityEventRecord, written
-from riskd.core.rekey import layered, lifted
+from riskd.core.rekey import layered, relayered
 from riskd.core.stored import NOBODY, Change, document, pack
 from riskd.counts import Counts
 from riskd.locks import alone
@@ -242,8 +242,8 @@ class _Rebuild:
         age = pseudonyms.age(line.tenant, line.domain, "network", facts.network, facts.values.get("network", ""))
         if age is None:
             return "other_pepper"
-        paper = pseudonyms.papers(line.id)[len(layers) - age]
-        past.attempt(lifted(line, layers[age:]), paper)
+        paper = pseudonyms.receipt_pseudonyms(line.id)[len(layers) - age]
+        past.attempt(relayered(line, layers[age:]), paper)
         return "attempts"
 
     def _merge(self, staging: LmdbStore, staged: _Staged, known: Rebuilt | None) -> None:

@@ -140,11 +140,11 @@ def test_a_receipt_is_found_wherever_layers_have_moved_it(later: list[bytes], si
     """Under each number of layers that there was when an id was given out, the likeliest first, its receipt's key is
     the one that it had then, moved under every layer that came since."""
     then, layers, name = later[:since], later[since:], given_out.hex()
-    key = Pseudonyms(PEPPER, then).papers(name)[0] + RECEIPT
+    key = Pseudonyms(PEPPER, then).receipt_pseudonyms(name)[0] + RECEIPT
     for layer in layers:
         key = moved_key(key, Layer(layer))
 
-    papers = Pseudonyms(PEPPER, later).papers(name)
+    papers = Pseudonyms(PEPPER, later).receipt_pseudonyms(name)
     assert papers[len(layers)] + RECEIPT == key
     assert len(set(papers)) == len(later) + 1
 
@@ -184,7 +184,7 @@ def test_origins_know_what_was_there_before_the_last_layer(layers: list[bytes], 
     assert origins.before(found) == former
     if kind not in ENTITIES:
         assert origins.before(found[:PLACE]) == former[:PLACE]
-    for paper, earlier in zip(now.papers(name)[1:], before.papers(name), strict=True):
+    for paper, earlier in zip(now.receipt_pseudonyms(name)[1:], before.receipt_pseudonyms(name), strict=True):
         assert origins.before(paper[:PLACE]) == earlier[:PLACE]
 
 

@@ -122,12 +122,12 @@ def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], 
     receipt, tenant = one
     place, layer, later = receipt.lesson.subject[:PLACE], Layer(pepper), Pseudonyms(b"p" * 32, [pepper])
     stored = receipts.encode(receipt, tenant)
-    subject, owners, shared = receipts.named(stored, place)
+    subject, owners, shared = receipts.pseudonyms_in(stored, place)
     moved, above = receipts.layered(stored, place, layer), layer.over_place(place)
     again, tenant_again = receipts.decode(moved, above, later)
 
     over = (layer.over(subject), tuple(map(layer.over, owners)), tuple(map(layer.over, shared)))
-    assert receipts.named(moved, above) == over
+    assert receipts.pseudonyms_in(moved, above) == over
     assert again.lesson.values.keys() == receipt.lesson.values.keys()
     for table in ("device", "fingerprint", "address", "network", "issuer"):
         if table in receipt.lesson.values:
@@ -167,6 +167,6 @@ def test_anything_else_is_refused(scrap: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         receipts.decode(scrap, bytes(PLACE), PSEUDONYMS)
     with pytest.raises(msgspec.DecodeError):
-        receipts.named(scrap, bytes(PLACE))
+        receipts.pseudonyms_in(scrap, bytes(PLACE))
     with pytest.raises(msgspec.DecodeError):
         receipts.layered(scrap, bytes(PLACE), Layer(bytes(16)))
