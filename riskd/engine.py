@@ -64,25 +64,25 @@ class Parts(Struct, frozen=True, kw_only=True):
 
 
 class Observed(Struct, frozen=True):
-    """The facts about an attempt that need no history."""
+    """The facts about an attempt that need no history. `values` and `stale` are as in `Context`."""
 
     place: Place | Missing
     route: Route | Missing
     agent: Agent | Missing
+    stale: tuple[str, ...]
     values: dict[str, str]
-    """See `Context.values`."""
     keys: Keys
 
 
 def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Observed:
     """Look up the address, parse the user agent and derive the history keys, as of `when` (epoch seconds)."""
     device = attempt.device or _UNKNOWN
-    place, route = parts.geo.locate(address, when)
+    place, route, stale = parts.geo.locate(address, when)
     agent: Agent | Missing = _NO_AGENT
     if device.user_agent:
         agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
     values = signals.values(attempt, place, route, agent, when)
-    return Observed(place, route, agent, values, parts.pseudonyms.keys(attempt, address, values))
+    return Observed(place, route, agent, stale, values, parts.pseudonyms.keys(attempt, address, values))
 
 
 class _Gathered(Struct, frozen=True):
@@ -267,6 +267,7 @@ class Engine:
             remembered=remembered,
             device_offset_min=offset,
             measured_from=parts.edge,
+            stale=observed.stale,
         )
         reply = documents[0] if documents else None
         return _Gathered(attempt, parts, release, address, keys, assessment_id, context, reply_key, seal, reply)
@@ -314,9 +315,8 @@ class Engine:
     def _resolve_refused(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
     ) -> Assessment:
-        """Resolve a refused write. If another worker answered this request id first, return its answer. If that answer
-        has expired, this is a new request: its id depends on the time, so that of several at once only one counts.
-        Raises Unavailable."""
+        """Resolve a refused write: return the answer that another worker stored first. If it has expired, this is a new
+        request; concurrent repeats derive the same id from the time, so only one counts. Raises Unavailable."""
         used, store = decision.assessment.id, gathered.parts.store
         _, (document,) = store.read((), (gathered.reply_key,), now, max(deadline - perf_counter(), 0.001))
         if document is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ def load_release(settings: Settings) -> Release:
 
 def open_geo(settings: Settings) -> GeoIp:
     """Open the configured geo databases. Raises InvalidGeo if any of them cannot be used; none at all is allowed."""
-    return open_databases(geo_files(settings))
+    return open_databases(geo_files(settings), settings.geo.stale_days)
 
 
 def geo_files(settings: Settings) -> list[Path]:
@@ -112,9 +113,13 @@ def geo_files(settings: Settings) -> list[Path]:
     return [*chosen, *(Path(path) for path in named.values() if path)]
 
 
-def open_databases(paths: Sequence[Path]) -> GeoIp:
-    """Open these geo databases. Raises InvalidGeo with the problems of all of them."""
-    return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones())
+def open_databases(paths: Sequence[Path], stale_days: int = 0) -> GeoIp:
+    """Open these geo databases, whose facts are stale once they are older than `stale_days` (0: never).
+
+    Raises InvalidGeo with the problems of all of them.
+    """
+    stale_after = stale_days * 86_400.0 or math.inf
+    return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones(), stale_after=stale_after)
 
 
 @contextmanager

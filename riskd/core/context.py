@@ -41,8 +41,11 @@ WHYS: Final = (
     "unreadable",
     "none_yet",
     "unavailable",
+    "stale",
 )
-"""Reasons why a fact could not be obtained."""
+"""Reasons why a fact could not be obtained. With `stale` it was obtained and used, but its data are too old."""
+AGEING: Final = ("place", "route")
+"""The sources whose facts can be stale: they come from databases that age after they were built."""
 
 
 class Missing(Struct, frozen=True):
@@ -77,6 +80,10 @@ class Route(Struct, frozen=True, gc=False):
     organization: str = ""
     hosting: bool = False
     anonymizer: str = ""
+
+
+Located = tuple[Place | Missing, Route | Missing, tuple[str, ...]]
+"""Place and route of an address, and which of the two are stale: any of `AGEING`."""
 
 
 class Agent(Struct, frozen=True, gc=False):
@@ -135,3 +142,5 @@ class Context(Struct, frozen=True, kw_only=True):
     """Where the round-trip time was measured: the edge that terminates TLS, if the settings name it."""
     missing: tuple[Missing, ...] = ()
     """Every fact that could not be obtained, including those above."""
+    stale: tuple[str, ...] = ()
+    """The sources of `AGEING` whose facts above come from data older than the settings allow."""

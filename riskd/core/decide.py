@@ -22,9 +22,9 @@ class Ruling(Struct, frozen=True):
     """What is required and why. `raised`: the tier is above the journey's floor.
 
     `reasons` are those of the rules that hit and of the gaps that raised the tier, each code once. `gaps` are the
-    missing sources that the policy expects, and all whose purpose was not granted. `coverage` is the share 0..1 of
-    expected sources that were there. `withheld` is the tier that would be required if the journey were not learning;
-    None if it is not above the floor.
+    expected sources that are missing or stale, and all whose purpose was not granted. `coverage` is the share 0..1 of
+    expected sources that were there, stale ones included. `withheld` is the tier that would be required if the journey
+    were not learning; None if it is not above the floor.
     """
 
     tier: Tier
@@ -47,7 +47,8 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
        distinguishes a missing fact from a suspicious one.
     3. Each rule that hit raises it to the rule's tier, unless the rule is in shadow.
     4. Each gap in an expected source raises it to the source's posture. A gap with the cause "none yet" could not have
-       been filled: for the history it raises the tier to cold start instead, for other sources not at all.
+       been filled: for the history it raises the tier to cold start instead, for other sources not at all. A stale
+       fact was there and was used: it is listed among the gaps, and only a rule can raise the tier because of it.
     5. While a journey is learning, only its floor is required; the higher tier is returned as `withheld`.
     6. The requirement is satisfied if one authentication alone meets it (see `satisfied`). If only a restricted
        method does, the answer says so as a reason (NIST SP 800-63B-4, section 3.2.9).
@@ -70,6 +71,9 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
     if withheld is not None:  # (5)
         tier = floor
         reasons.insert(0, replace(LEARNING, text=LEARNING.text.format(withheld.name)))
+    gaps = tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"])
+    if context.stale:
+        gaps += tuple([Missing(source, "stale") for source in context.stale if source in postures])
     rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
     met = satisfied(policy, attempt, context.now, rung, suspect=suspect)  # (6)
     if met and rung.unrestricted and not satisfied(policy, attempt, context.now, rung.unrestricted, suspect=suspect):
@@ -79,7 +83,7 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         level=policy.level(score),
         requirement=rung.met if met else rung.unmet,
         reasons=tuple(reasons),
-        gaps=tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"]),
+        gaps=gaps,
         coverage=1.0 - len(expected) / len(postures) if postures else 1.0,
         valid_for_s=journey.valid_for_s,
         raised=tier > floor,

@@ -50,7 +50,7 @@ from riskd.core.vocabulary import (
 )
 
 
-class Facts(Struct, frozen=True):
+class Facts(Struct, frozen=True, omit_defaults=True):
     """The context of an attempt, without the histories."""
 
     now: Moment
@@ -61,6 +61,7 @@ class Facts(Struct, frozen=True):
     route: Route | None
     agent: Agent | None
     missing: tuple[Missing, ...]
+    stale: tuple[str, ...] = ()
 
 
 class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

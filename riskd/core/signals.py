@@ -151,8 +151,9 @@ def context(
     remembered: Remembered | Missing,
     device_offset_min: int | None,
     measured_from: Place | None = None,
+    stale: tuple[str, ...] = (),
 ) -> Context:
-    """The context of an attempt: all its facts, and the list of those that are missing."""
+    """The context of an attempt: all its facts, and which of them are missing or stale."""
     gaps = missing(attempt)
     gaps += [fact for fact in facts if isinstance(fact, Missing)]
     gaps += unremembered(remembered)
@@ -167,6 +168,7 @@ def context(
         device_offset_min=device_offset_min,
         measured_from=measured_from,
         missing=tuple(gaps),
+        stale=stale,
     )
 
 
