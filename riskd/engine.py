@@ -337,7 +337,7 @@ class Engine:
             answer = record.decode_reply(reply)
         except DecodeError as error:
             raise Unavailable([_damaged("first answer", error)]) from error
-        return self._log(record.repeated(attempt, answer, now), answer)
+        return self._log(record.repeat_record(attempt, answer, now), answer)
 
     def _log(self, line: Record, answer: Assessment) -> Assessment:
         """Append a line to the log. Returns the answer, with a cause added if the line could not be written."""

@@ -259,7 +259,7 @@ class ShadowRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="sha
     beside: str
 
 
-def repeated(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
+def repeat_record(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
     """The record of an answer that is returned again."""
     return RepeatRecord(
         id=answer.id,
@@ -279,21 +279,21 @@ def repeated(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
     )
 
 
-Lived = AssessmentRecord | OutcomeRecord | SecurityEventRecord
+HistoryRecord = AssessmentRecord | OutcomeRecord | SecurityEventRecord
 """The records from which histories can be rebuilt. The others changed no history."""
-Record = Lived | RepeatRecord | ShadowRecord
+Record = HistoryRecord | RepeatRecord | ShadowRecord
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[Record]] = msgspec.json.Decoder(Record)
 
 
 def written(record: Record) -> float:
     """When a record was written, in epoch seconds by the service's clock."""
-    at = record.written if isinstance(record, Lived) else None
+    at = record.written if isinstance(record, HistoryRecord) else None
     return record.time if at is None else at
 
 
-def left_out(record: Record) -> str:
-    """The name under which readers of `Lived` records count a record of another kind, which they skip."""
+def skipped_as(record: Record) -> str:
+    """The name under which readers of `HistoryRecord` records count a record of another kind, which they skip."""
     return "repeats" if isinstance(record, RepeatRecord) else "shadow"
 
 
@@ -325,7 +325,7 @@ def decode(line: bytes) -> Record:
     return record
 
 
-def others(kind: type[Record]) -> tuple[bytes, ...]:
+def other_beginnings(kind: type[Record]) -> tuple[bytes, ...]:
     """The beginnings of lines of all other kinds, so that a reader of one kind can skip those without decoding."""
     return tuple(begin for each, begin in _BEGINNINGS.items() if each is not kind)
 

@@ -27,13 +27,13 @@ from riskd.core.record import (
     SecurityEventRecord,
     ShadowRecord,
     decode,
-    others,
+    other_beginnings,
     written,
 )
 from riskd.counts import Counts
 from riskd.progress import Begin
 
-_NO_EVENTS: Final = others(SecurityEventRecord)
+_NO_EVENTS: Final = other_beginnings(SecurityEventRecord)
 _LINES: Final = 1_000
 """Asked for at a time."""
 

@@ -25,7 +25,7 @@ from riskd.adapters.memory import NullMeter
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, RiskdError, Unavailable
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.record import Lived, OutcomeRecord, SecurityEventRecord, written
+from riskd.core.record import HistoryRecord, OutcomeRecord, SecurityEventRecord, written
 from riskd.core.rekey import layered, relayered
 from riskd.core.stored import NOBODY, Change, document, pack
 from riskd.counts import Counts
@@ -225,7 +225,7 @@ class _Rebuild:
         self._counts, self._first = before + fresh + others, others.first
         _write(staging, replace(staged, upto=max(latest, staged.upto), counts=dict(before + fresh)))
 
-    def _line(self, past: Past, pseudonyms: Pseudonyms, line: Lived, until: float) -> str:
+    def _line(self, past: Past, pseudonyms: Pseudonyms, line: HistoryRecord, until: float) -> str:
         """Live through a line; what is counted of it."""
         if written(line) >= until:
             return "later"
