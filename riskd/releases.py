@@ -23,7 +23,7 @@ from riskd.adapters.release_store import FileReleases, Member, Statement, member
 from riskd.background import surviving
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidFile, Problem, RefusedRelease, RiskdError, Unavailable
-from riskd.core.lineup import Activation, Kept, Lineup, Wish, planned, restored
+from riskd.core.lineup import Activation, ActivationRequest, Lineup, StoredRelease, planned, restored
 
 POLL: Final = 0.025
 """Seconds between checks for a new activation. A check costs two calls of stat."""
@@ -45,7 +45,7 @@ class Activated(Struct, frozen=True):
     late: tuple[str, ...] = ()
 
 
-class Follow(Struct, frozen=True, kw_only=True):
+class FollowRequest(Struct, frozen=True, kw_only=True):
     """A request to activate what the directories of the settings hold, on behalf of `actor`."""
 
     resume: bool = False
@@ -54,7 +54,7 @@ class Follow(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-BY_THEMSELVES: Final = Follow()
+_BY_DEFAULT: Final = FollowRequest()
 
 
 class Releases:
@@ -67,40 +67,42 @@ class Releases:
         self._known: dict[str, Release] = {}
         self._lock = threading.Lock()
 
-    def create(self, policies: Path, models: Path, actor: str, reason: str) -> Kept:
+    def create(self, policies: Path, models: Path, actor: str, reason: str) -> StoredRelease:
         """Store a copy of these directories as a release, if it loads. Raises InvalidFile, Unavailable."""
 
-        def about(policies: Path, models: Path) -> Kept:
+        def about(policies: Path, models: Path) -> StoredRelease:
             release = self._load(policies, models)
             with self._lock:
                 self._known[release.id] = release
             versions = {domain: scorer.version for domain, scorer in release.scorers.items()}
-            return Kept(id=release.id, created=time.time(), actor=actor, reason=reason, models=versions)
+            return StoredRelease(id=release.id, created=time.time(), actor=actor, reason=reason, models=versions)
 
         return self.files.add(policies, models, about)
 
-    def follow(self, policies: Path, models: Path, wish: Follow = BY_THEMSELVES, timeout: float = SECONDS) -> Activated:
+    def follow(
+        self, policies: Path, models: Path, request: FollowRequest = _BY_DEFAULT, timeout: float = SECONDS
+    ) -> Activated:
         """Activate what these directories hold, in every process or in none.
 
-        A release that somebody activated by hand stays active, unless `wish.resume`. Raises InvalidFile with the
+        A release that somebody activated by hand stays active, unless `request.resume`. Raises InvalidFile with the
         problems of the directories, RefusedRelease or Unavailable; then nothing has changed.
         """
         with self.files.turn(timeout):
             active = self.active()
-            if active is not None and not active.follows and not wish.resume:
+            if active is not None and not active.follows and not request.resume:
                 return Activated(active)
-            kept = self.create(policies, models, wish.actor, wish.reason)
+            kept = self.create(policies, models, request.actor, request.reason)
             if active is not None and active.follows and active.release == kept.id:
                 return Activated(active)
-            whole = Wish(release=kept.id, actor=wish.actor, reason=wish.reason)
+            whole = ActivationRequest(release=kept.id, actor=request.actor, reason=request.reason)
             planned_now = planned(self.files.activations(), whole, secrets.token_hex(8), time.time())
             return self._agree(replace(planned_now, follows=True), timeout)
 
-    def find(self, release: str) -> Kept:
+    def find(self, release: str) -> StoredRelease:
         """One release. Raises UnknownRelease, Unavailable."""
         return self.files.find(release)
 
-    def all(self) -> list[Kept]:
+    def all(self) -> list[StoredRelease]:
         """Every stored release, the newest first. Raises Unavailable."""
         return self.files.all()
 
@@ -127,14 +129,14 @@ class Releases:
             loaded.get(activation.shadow),
         )
 
-    def activate(self, wish: Wish, timeout: float = SECONDS) -> Activated:
+    def activate(self, request: ActivationRequest, timeout: float = SECONDS) -> Activated:
         """Activate a release as requested, in every process or in none.
 
         Raises InvalidRelease, UnknownRelease, InvalidFile, RefusedRelease or Unavailable; then nothing has changed.
         """
         with self.files.turn():
-            self.files.find(wish.release)
-            planned_now = planned(self.files.activations(), wish, secrets.token_hex(8), time.time())
+            self.files.find(request.release)
+            planned_now = planned(self.files.activations(), request, secrets.token_hex(8), time.time())
             return self._agree(planned_now, timeout)
 
     def rollback(self, actor: str, reason: str, timeout: float = SECONDS) -> Activated:

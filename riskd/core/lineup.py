@@ -46,7 +46,7 @@ class Lineup(Struct, frozen=True):
         yield from zip(ROLES, (self.active, self.candidate, self.shadow), strict=True)
 
 
-class Kept(Struct, frozen=True, kw_only=True):
+class StoredRelease(Struct, frozen=True, kw_only=True):
     """A release stored on disk: who created it, when (Unix time) and why, and the model version by identity domain."""
 
     id: str
@@ -82,7 +82,7 @@ class Activation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple(name for name in (self.release, self.candidate, self.shadow) if name)
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class ActivationRequest(Struct, frozen=True, kw_only=True):
     """A request to activate `release` for `percent` of the subjects, or in shadow."""
 
     release: str
@@ -100,34 +100,36 @@ def share(ticket: bytes) -> float:
     return int.from_bytes(ticket[:8], "big") / _TICKETS * WHOLE
 
 
-def planned(past: Sequence[Activation], wish: Wish, key: str, time: float) -> Activation:
+def planned(past: Sequence[Activation], request: ActivationRequest, key: str, time: float) -> Activation:
     """The activation that a request leads to, after the activations `past`.
 
     A release for all subjects replaces all others; one for a share or in shadow is added to the active one. Raises
     InvalidRelease with every mistake in the request.
     """
     problems = []
-    if not 0 < wish.percent <= WHOLE:
-        problems.append(Problem("percent", f"{wish.percent:g} is no share", "give more than 0 and at most 100"))
-    if wish.shadow and wish.percent != WHOLE:
+    if not 0 < request.percent <= WHOLE:
+        problems.append(Problem("percent", f"{request.percent:g} is no share", "give more than 0 and at most 100"))
+    if request.shadow and request.percent != WHOLE:
         problems.append(Problem("percent", "a shadow release decides nothing", "leave percent or shadow out"))
-    if not past and (wish.shadow or wish.percent != WHOLE):
+    if not past and (request.shadow or request.percent != WHOLE):
         problems.append(Problem("release_id", "no release is active that it could stand beside", "activate one whole"))
-    if past and past[-1].release == wish.release and (wish.shadow or wish.percent != WHOLE):
+    if past and past[-1].release == request.release and (request.shadow or request.percent != WHOLE):
         problems.append(Problem("release_id", "it is the active release", "name another, or activate it whole"))
     if problems:
         raise InvalidRelease(problems)
     before = past[-1] if past else None
     number = before.number + 1 if before else 1
-    made = Activation(number=number, key=key, release=wish.release, actor=wish.actor, reason=wish.reason, time=time)
-    if before is None or (wish.percent == WHOLE and not wish.shadow):
+    made = Activation(
+        number=number, key=key, release=request.release, actor=request.actor, reason=request.reason, time=time
+    )
+    if before is None or (request.percent == WHOLE and not request.shadow):
         return made
-    if wish.shadow:
-        kept = before.candidate if before.candidate != wish.release else ""
-        share_of = before.percent if kept else 0.0
-        return replace(made, release=before.release, candidate=kept, percent=share_of, shadow=wish.release)
-    kept = before.shadow if before.shadow != wish.release else ""
-    return replace(made, release=before.release, candidate=wish.release, percent=wish.percent, shadow=kept)
+    if request.shadow:
+        candidate = before.candidate if before.candidate != request.release else ""
+        percent = before.percent if candidate else 0.0
+        return replace(made, release=before.release, candidate=candidate, percent=percent, shadow=request.release)
+    shadow = before.shadow if before.shadow != request.release else ""
+    return replace(made, release=before.release, candidate=request.release, percent=request.percent, shadow=shadow)
 
 
 def restored(past: Sequence[Activation], actor: str, reason: str, key: str, time: float) -> Activation:

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from riskd._proto.riskd.v1 import release_pb2
 from riskd.core.errors import InvalidRelease, Problem
-from riskd.core.lineup import WHOLE, Activation, Kept, Wish
+from riskd.core.lineup import WHOLE, Activation, ActivationRequest, StoredRelease
 from riskd.releases import SECONDS, Activated
 from riskd.server.servicer import Call, allowed
 from riskd.server.translate import timestamp
@@ -23,11 +23,11 @@ MARGIN: Final = 0.1
 class Releases(Protocol):
     """What the RPCs need. Raise InvalidRelease, UnknownRelease, RefusedRelease, InvalidFile and Unavailable."""
 
-    def find(self, release: str) -> Kept:
+    def find(self, release: str) -> StoredRelease:
         """One release."""
         ...
 
-    def all(self) -> list[Kept]:
+    def all(self) -> list[StoredRelease]:
         """Every release, the newest first."""
         ...
 
@@ -35,8 +35,8 @@ class Releases(Protocol):
         """What holds."""
         ...
 
-    def activate(self, wish: Wish, timeout: float) -> Activated:
-        """Fulfil a wish in every process or in none."""
+    def activate(self, request: ActivationRequest, timeout: float) -> Activated:
+        """Activate a release as requested, in every process or in none."""
         ...
 
     def rollback(self, actor: str, reason: str, timeout: float) -> Activated:
@@ -75,14 +75,14 @@ class ReleaseServicer:
     ) -> release_pb2.ActivateReleaseResponse:
         """Let a release decide."""
         _signed(request)
-        wish = Wish(
+        activation = ActivationRequest(
             release=request.release_id,
             percent=request.percent or WHOLE,
             shadow=request.shadow,
             actor=request.actor,
             reason=request.reason,
         )
-        done = self._releases.activate(wish, allowed(call, SECONDS, MARGIN))
+        done = self._releases.activate(activation, allowed(call, SECONDS, MARGIN))
         return release_pb2.ActivateReleaseResponse(activation=_activation(done.activation), late_processes=done.late)
 
     def rollback_release(
@@ -107,7 +107,7 @@ def _unsigned(actor: str, reason: str) -> Iterator[Problem]:
         yield Problem("reason", "is too long", f"{REASON} characters are the most")
 
 
-def _release(kept: Kept) -> release_pb2.Release:
+def _release(kept: StoredRelease) -> release_pb2.Release:
     return release_pb2.Release(
         release_id=kept.id,
         create_time=timestamp(kept.created),

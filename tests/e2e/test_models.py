@@ -16,7 +16,7 @@ from riskd.adapters.model_file import read_forest, read_signature, seal
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
 from riskd.core.features import DEFINITIONS, NAMES
-from riskd.core.lineup import Wish
+from riskd.core.lineup import ActivationRequest
 from riskd.core.record import ShadowRecord
 from tests.e2e.service import START, attempt, eventually, reload, riskd, serving, told
 from tests.models.stories import MODELS, champions
@@ -68,11 +68,11 @@ def test_a_release_of_models_that_are_not_trusted_is_neither_made_nor_activated(
     now = releases(state, **{"models.trusted_keys": public})
     for work in (
         lambda: now.create(rules, MODELS, "test", ""),
-        lambda: now.activate(Wish(release=before, actor="test")),
+        lambda: now.activate(ActivationRequest(release=before, actor="test")),
     ):
         with pytest.raises(InvalidFile, match="asks for signed bundles"):
             work()
-    assert now.activate(Wish(release=now.create(rules, models, "test", "").id, actor="test")).late == ()
+    assert now.activate(ActivationRequest(release=now.create(rules, models, "test", "").id, actor="test")).late == ()
     assert read_signature(now.files.folders(now.all()[0].id)[1] / "machine" / "hand-set-2") is not None
 
 

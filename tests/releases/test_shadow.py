@@ -17,7 +17,7 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt
-from riskd.core.lineup import Lineup, Wish
+from riskd.core.lineup import ActivationRequest, Lineup
 from riskd.core.requirement import Tier
 from riskd.core.score import Score
 from riskd.engine import Engine
@@ -165,7 +165,7 @@ def test_a_shadow_from_outside(tmp_path: Path) -> None:
     would have required; what it said of a subject is exported with it; activated whole it is no shadow any more."""
     state = tmp_path / "s"
     first, second = created(state, "2m"), created(state, "3m")
-    releases(state).activate(Wish(release=first, actor="test"))
+    releases(state).activate(ActivationRequest(release=first, actor="test"))
     with serving(state, workers=2) as service:
         assert riskd("release", "activate", second, "--shadow", state=state).returncode == 0
         assert {service.assess(request(subject=who)).release for who in WHO} == {first}

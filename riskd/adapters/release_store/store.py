@@ -24,7 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem, Unavailable, UnknownRelease
-from riskd.core.lineup import Activation, Kept
+from riskd.core.lineup import Activation, StoredRelease
 from riskd.files import drafting, place, put
 from riskd.locks import alone
 from riskd.wording import quantity
@@ -57,7 +57,7 @@ class FileReleases:
         """Where the processes are that follow the activations."""
         return self.directory / "members"
 
-    def add(self, policies: Path, models: Path, about: Callable[[Path, Path], Kept]) -> Kept:
+    def add(self, policies: Path, models: Path, about: Callable[[Path, Path], StoredRelease]) -> StoredRelease:
         """Keep a copy of these directories as `about` says, which reads the copy and raises if it is bad.
 
         One that is there already stays as it is. Raises InvalidFile, Unavailable.
@@ -73,7 +73,9 @@ class FileReleases:
         self._prune()
         return kept
 
-    def _made(self, draft: Path, policies: Path, models: Path, about: Callable[[Path, Path], Kept]) -> Kept:
+    def _made(
+        self, draft: Path, policies: Path, models: Path, about: Callable[[Path, Path], StoredRelease]
+    ) -> StoredRelease:
         draft.mkdir(mode=0o700)
         for source, name in ((policies, "policies"), (models, "models")):
             shutil.copytree(source, draft / name, ignore=shutil.ignore_patterns(f"{HIDDEN}*"))
@@ -91,17 +93,19 @@ class FileReleases:
                 raise
         return kept
 
-    def find(self, release: str) -> Kept:
+    def find(self, release: str) -> StoredRelease:
         """One release. Raises UnknownRelease."""
-        if not re.fullmatch("[0-9a-f]{16,64}", release) or not (found := _read(self._path(release) / _ABOUT, Kept)):
+        if not re.fullmatch("[0-9a-f]{16,64}", release) or not (
+            found := _read(self._path(release) / _ABOUT, StoredRelease)
+        ):
             raise UnknownRelease(
                 [Problem("release_id", f"no release {release[:64]!r} is kept here", "riskd release list")]
             )
         return found
 
-    def all(self) -> list[Kept]:
+    def all(self) -> list[StoredRelease]:
         """Every release, the newest first."""
-        found = [_read(path, Kept) for path in self.directory.glob(f"[!.]*/{_ABOUT}")]
+        found = [_read(path, StoredRelease) for path in self.directory.glob(f"[!.]*/{_ABOUT}")]
         return sorted((kept for kept in found if kept), key=lambda kept: (-kept.created, kept.id))
 
     def folders(self, release: str) -> tuple[Path, Path]:
@@ -205,7 +209,7 @@ def _replace(path: Path, document: Activation | Sequence[Activation]) -> None:
         raise Unavailable([_disk(path, error)]) from error
 
 
-def _written(document: Kept | Activation | Sequence[Activation]) -> bytes:
+def _written(document: StoredRelease | Activation | Sequence[Activation]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
 
