@@ -15,7 +15,7 @@ _AGAIN: Final = 0.01
 
 
 @contextmanager
-def alone(lock: Path, patience: float = 0.0) -> Iterator[bool]:
+def exclusive(lock: Path, patience: float = 0.0) -> Iterator[bool]:
     """Try for `patience` seconds to take an exclusive lock on the file `lock`, which is created if absent.
 
     Yields whether the lock was taken; if so, it is held until the context exits. A lock file created by root is given

@@ -13,7 +13,7 @@ import pytest
 from riskd import files
 from riskd.core.errors import InvalidSettings
 from riskd.files import put, whole
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.offline.output import filling
 
 HALF = """
@@ -136,7 +136,7 @@ def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
     """Also the one that root was the first to hold."""
     owner, group = (12345, 23456) if not os.geteuid() else (os.getuid(), os.getgid())
     os.chown(tmp_path, owner, group)
-    with alone(tmp_path / "lock") as ours:
+    with exclusive(tmp_path / "lock") as ours:
         assert ours
     found = (tmp_path / "lock").stat()
     assert (found.st_uid, found.st_gid) == (owner, group)

@@ -29,7 +29,7 @@ from riskd.core.record import HistoryRecord, OutcomeRecord, SecurityEventRecord,
 from riskd.core.rekey import layered, relayered
 from riskd.core.stored import NOBODY, Change, document, pack
 from riskd.counts import Counts
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.order import DATASET, Source
@@ -94,7 +94,7 @@ def rebuild(settings: Settings, source: Source, until: float | None, report: Rep
     place = beside(Path(settings.store.path))
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Beside what goes at the end: who came in the middle of that would have a lock of the same name, and be alone, too.
-    with alone(place.with_name(f"{place.name}.lock")) as ours:
+    with exclusive(place.with_name(f"{place.name}.lock")) as ours:
         if not ours:
             raise Unavailable([Problem(str(place), "another rebuild is under way", "wait for it")])
         place.mkdir(mode=0o700, exist_ok=True)

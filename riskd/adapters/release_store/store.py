@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem, Unavailable, UnknownRelease
 from riskd.core.lineup import Activation, StoredRelease
 from riskd.files import drafting, place, put
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.wording import quantity
 
 REMEMBERED: Final = 100
@@ -138,7 +138,7 @@ class FileReleases:
         with ExitStack() as held:
             try:
                 self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                ours = held.enter_context(alone(self.directory / _LOCK, patience))
+                ours = held.enter_context(exclusive(self.directory / _LOCK, patience))
             except OSError as error:
                 raise Unavailable([_disk(self.directory, error)]) from error
             if not ours:
