@@ -12,7 +12,7 @@ from riskd.core.assessment import Hit, Reason
 from riskd.core.attempt import Attempt, Federation, Session
 from riskd.core.context import Context, Missing
 from riskd.core.policy import Issuer, Journey, Policy, Rung
-from riskd.core.requirement import ALONE, Requirement, Tier, counted
+from riskd.core.requirement import STANDALONE, Requirement, Tier, counted
 
 _OWN: Final = Issuer()
 """The issuer of a session's methods and `acr`: the caller itself."""
@@ -161,5 +161,5 @@ def _meets(rung: Rung, issuer: Issuer, said: Session | Federation, now: float) -
     amr = issuer.methods(acr, said.amr)
     methods = counted(amr)
     if rung.any_method:
-        return acr not in ("", "0") or not methods.isdisjoint(ALONE) or (time is not None and not amr and not acr)
+        return acr not in ("", "0") or not methods.isdisjoint(STANDALONE) or (time is not None and not amr and not acr)
     return any(combination <= methods for combination in rung.combinations)

@@ -42,7 +42,7 @@ location, a security question, a risk score or the touch of a button identifies 
 RESTRICTED: Final = frozenset({"sms", "tel"})
 """Methods over the telephone network (section 3.1.3.3). As they are restricted (section 3.2.9), policies must name them
 to accept them."""
-ALONE: Final = frozenset(name for name, kind in METHODS.items() if kind not in ("inherence", "none")) - RESTRICTED
+STANDALONE: Final = frozenset(name for name, kind in METHODS.items() if kind not in ("inherence", "none")) - RESTRICTED
 """Methods that authenticate by themselves. A biometric does not: it unlocks an authenticator (section 3.2.3)."""
 _UNSPECIFIC: Final = frozenset({"mca", "mfa"})
 """Methods that say that there were several factors, but not which."""
