@@ -16,7 +16,7 @@ from riskd.core.left_out import impute_left_out
 from riskd.core.lists import NamedList, listed
 from riskd.core.requirement import RESTRICTED, Requirement, Terms, Tier
 from riskd.core.retention import USUAL, Retention
-from riskd.core.rules import Evaluate, Facts, Found, Rule, nothing
+from riskd.core.rules import Evaluate, Facts, Rule, RuleResults, no_rules
 
 LEVELS: Final = ("low", "medium", "high")
 
@@ -47,7 +47,7 @@ class Journey(Struct, frozen=True, kw_only=True):
     cold_start: Tier
     valid_for_s: int
     rules: tuple[Rule, ...] = ()
-    evaluate: Evaluate = nothing
+    evaluate: Evaluate = no_rules
     learning_until: float = 0.0
     friction_budget: float | None = None
 
@@ -180,7 +180,7 @@ def weigh(
     return Evidence(impute_left_out(features), context, found)
 
 
-def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float) -> Found:
+def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float) -> RuleResults:
     """Evaluate every rule of the attempt's journey: the hits, and a cause `rule:<name>` for each that failed."""
     journey = policy.journeys[attempt.journey]
     facts = Facts(attempt, evidence.context, evidence.features, score, journey.postures, evidence.listed)

@@ -48,14 +48,14 @@ class Facts(Struct, frozen=True):
     listed: Mapping[str, bool] = {}
 
 
-Found = tuple[tuple[Hit, ...], tuple[str, ...]]
+RuleResults = tuple[tuple[Hit, ...], tuple[str, ...]]
 """The hits, in the order of the rules, and the names of rules whose evaluation failed."""
 
 
 class Evaluate(Protocol):
     """A journey's rules, compiled. Pure and thread-safe; never raises."""
 
-    def __call__(self, facts: Facts) -> Found:
+    def __call__(self, facts: Facts) -> RuleResults:
         """Evaluate every rule. A rule whose evaluation fails does not hit, and is returned by name."""
         ...
 
@@ -78,7 +78,7 @@ class Compiler(Protocol):
         ...
 
 
-def nothing(facts: Facts) -> Found:  # noqa: ARG001 - the shape of every `Evaluate`
+def no_rules(facts: Facts) -> RuleResults:  # noqa: ARG001 - the shape of every `Evaluate`
     """The compiled form of an empty set of rules."""
     return (), ()
 
