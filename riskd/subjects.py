@@ -111,7 +111,7 @@ class Subjects:
         if place != _LOG:
             raise _lost()
         try:
-            lines, cursor = self._archive.find(self._ages(subject), cursor, size)
+            lines, cursor = self._archive.find(self._pseudonyms(subject), cursor, size)
         except UNDECODABLE:
             raise _lost() from None
         return Page(tuple(Exported("decision_log", "", 0.0, line) for line in lines), _LOG + cursor if cursor else b"")
@@ -129,7 +129,7 @@ class Subjects:
         deadline, gone = perf_counter() + timeout, Counter[str]()
         for _ in range(2):  # (1), (2)
             _empty(store, pseudonym[:PLACE], gone, deadline)
-        return Erased(dict(gone), self._archive.forget(self._ages(subject)))  # (3)
+        return Erased(dict(gone), self._archive.forget(self._pseudonyms(subject)))  # (3)
 
     def _known(self, subject: Subject) -> tuple[bytes, HistoryStore, float]:
         found = subject_violations(subject.tenant, subject.domain, subject.subject)
@@ -139,9 +139,9 @@ class Subjects:
         pseudonym = parts.pseudonyms.digest(subject.tenant, subject.domain, "subject", subject.subject)
         return pseudonym, parts.store, parts.clock()
 
-    def _ages(self, subject: Subject) -> list[bytes]:
+    def _pseudonyms(self, subject: Subject) -> list[bytes]:
         """Every pseudonym that the log may have for a subject: rotations of the pepper do not rewrite its lines."""
-        return self._engine.parts.pseudonyms.ages(subject.tenant, subject.domain, "subject", subject.subject)
+        return self._engine.parts.pseudonyms.at_each_layer(subject.tenant, subject.domain, "subject", subject.subject)
 
 
 def _exported(parts: Parts, keys: list[bytes], now: float) -> list[Exported]:

@@ -38,7 +38,7 @@ class Lineup(Struct, frozen=True):
         if self.candidate is None:
             return self.active
         who = f"{self.candidate.id}\0{attempt.subject}"
-        ticket = pseudonyms.ages(attempt.tenant, attempt.domain, "rollout", who)[0]
+        ticket = pseudonyms.at_each_layer(attempt.tenant, attempt.domain, "rollout", who)[0]
         return self.candidate if share(ticket) < self.percent else self.active
 
     def roles(self) -> Iterator[tuple[str, Release | None]]:

@@ -201,7 +201,7 @@ def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
     tenant, domain, values, common = line.tenant, line.domain, line.facts.values, pseudonyms.common
     asn = values.get("asn")
     address, network, device, fingerprint = (
-        pseudonyms.known(tenant, domain, table, values[table]) if table in values else b"" for table in ENTITIES
+        pseudonyms.from_short(tenant, domain, table, values[table]) if table in values else b"" for table in ENTITIES
     )
     return Keys(
         subject=bytes.fromhex(line.subject),

@@ -140,7 +140,7 @@ class Pseudonyms:
             found = layer.over(found)
         return found
 
-    def ages(self, tenant: str, domain: str, kind: str, value: str) -> list[bytes]:
+    def at_each_layer(self, tenant: str, domain: str, kind: str, value: str) -> list[bytes]:
         """The pseudonym under 0, 1, ... layers, oldest first. The log has older ones: its lines are not rewritten."""
         text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
         found = _hashed(self._keyed, text.encode("utf-8", "surrogatepass"))
@@ -151,12 +151,12 @@ class Pseudonyms:
         """The later peppers, oldest first."""
         return self._layers
 
-    def age(self, tenant: str, domain: str, kind: str, value: str, text: str) -> int | None:
+    def layers_under(self, tenant: str, domain: str, kind: str, value: str, text: str) -> int | None:
         """The number of layers under which `text` is the short pseudonym of a value; None if there is none."""
-        shorts = [short(digest) for digest in self.ages(tenant, domain, kind, value)]
+        shorts = [short(digest) for digest in self.at_each_layer(tenant, domain, kind, value)]
         return shorts.index(text) if text in shorts else None
 
-    def known(self, tenant: str, domain: str, kind: str, text: str) -> bytes:
+    def from_short(self, tenant: str, domain: str, kind: str, text: str) -> bytes:
         """The pseudonym of one of `ENTITIES`, from its short pseudonym `text`, both under all layers."""
         tag = bytes(_SHORT) + self._tag(tenant, domain, kind)
         for layer in self._layers:
@@ -173,11 +173,11 @@ class Pseudonyms:
             found = self._tags[tenant, domain, kind] = _hashed(self._keyed, text)[: PLACE - _SHORT]
         return found
 
-    def _first(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
+    def _without_layers(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
         """The pseudonym without layers, for values in histories that many share, such as user agents. They identify
         nobody, so a rotation does not change them; the keys of their popularity records do get layers."""
         quadruple = (tenant, domain, kind, value)
-        return self.ages(*quadruple)[0] if self._layers else self.common(*quadruple)
+        return self.at_each_layer(*quadruple)[0] if self._layers else self.common(*quadruple)
 
     def receipt_pseudonyms(self, assessment_id: str) -> list[bytes]:
         """The pseudonyms under which the receipt of an assessment may be stored, the likeliest first.
@@ -239,7 +239,7 @@ class Pseudonyms:
         common, digest, met = self.common, self.digest, self._common
         asn, agent, issuer = values.get("asn"), values.get("agent"), values.get("issuer")
         if agent:
-            values["agent"] = short(self._first(tenant, domain, "user_agent", agent))
+            values["agent"] = short(self._without_layers(tenant, domain, "user_agent", agent))
         if issuer:
             values["issuer"] = short(common(tenant, domain, "issuer", issuer))
         keys = Keys(

@@ -233,13 +233,15 @@ class _Rebuild:
             return "outcomes" if past.outcome(line) else "outcomes_of_nothing"
         layers = pseudonyms.layers
         if isinstance(line, SecurityEventRecord):
-            age = pseudonyms.age(line.tenant, line.domain, "domain", "", line.keyed)
+            age = pseudonyms.layers_under(line.tenant, line.domain, "domain", "", line.keyed)
             if age is None:
                 return "other_pepper"
             past.event(line, layered(bytes.fromhex(line.subject), layers[age:]))
             return "events"
         facts = line.facts
-        age = pseudonyms.age(line.tenant, line.domain, "network", facts.network, facts.values.get("network", ""))
+        age = pseudonyms.layers_under(
+            line.tenant, line.domain, "network", facts.network, facts.values.get("network", "")
+        )
         if age is None:
             return "other_pepper"
         paper = pseudonyms.receipt_pseudonyms(line.id)[len(layers) - age]

@@ -69,7 +69,7 @@ def test_parts_get_the_layer_of_the_whole(digest: bytes) -> None:
 def test_every_age_of_a_pseudonym_is_known() -> None:
     """What was written before a layer came is found under the pseudonym that it had."""
     many = Pseudonyms(FIRST, (SECOND, THIRD))
-    ages = many.ages("", "customer", "subject", "anne")
+    ages = many.at_each_layer("", "customer", "subject", "anne")
     assert ages == [
         Pseudonyms(FIRST, peppers).digest("", "customer", "subject", "anne")
         for peppers in ((), (SECOND,), (SECOND, THIRD))
@@ -217,7 +217,7 @@ def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:
     office.erase("anne")
     moved_all(office.store, SECOND, 1)
     office.compact()
-    both = Pseudonyms(FIRST, (SECOND,)).ages("", "customer", "subject", "anne")
+    both = Pseudonyms(FIRST, (SECOND,)).at_each_layer("", "customer", "subject", "anne")
     content = b"".join(path.read_bytes() for path in office.directory.glob("*.jsonl"))
 
     assert not [key for key in office.records() for age in both if key.startswith(age[:PLACE])]
