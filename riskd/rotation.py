@@ -19,7 +19,7 @@ from riskd.core.pseudonym import Layer
 from riskd.core.rekey import layer_parity
 from riskd.core.stored import NOBODY
 from riskd.ports import HistoryStore
-from riskd.stores import checks, keyed, open_store
+from riskd.stores import checks, open_store, with_peppers
 
 HEAR_SECONDS: Final = 5.0
 """Seconds for a service to apply a change, beyond the `store.sweep_s` after which it looks for one."""
@@ -71,11 +71,11 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
     _unless_rebuilt(settings)
     with _opened(settings) as store:
         mark, peppers = read_mark(store), obtain_peppers(settings)
-        keyed(store, peppers, mark, NullMeter())
+        with_peppers(store, peppers, mark, NullMeter())
         if len(peppers) - 1 == mark.layers:  # (1)
             _add(settings, len(peppers))
             peppers = obtain_peppers(settings)
-            keyed(store, peppers, mark, NullMeter())
+            with_peppers(store, peppers, mark, NullMeter())
         layer, count, parity = Layer(peppers[-1]), 0, (len(peppers) - 1) % 2
         pause(settings.store.sweep_s + HEAR_SECONDS)  # (2)
         count += move_all(store, layer, parity, Event(), progress)  # (3)

@@ -64,7 +64,9 @@ def _redis_store(settings: Settings) -> RedisStore:
     return RedisStore(addresses, access, chosen.connections)
 
 
-def keyed(base: HistoryStore, peppers: Sequence[bytes], mark: Mark, meter: Meter) -> tuple[HistoryStore, Pseudonyms]:
+def with_peppers(
+    base: HistoryStore, peppers: Sequence[bytes], mark: Mark, meter: Meter
+) -> tuple[HistoryStore, Pseudonyms]:
     """Returns the store to read through, and the pseudonyms that key its records, for these peppers.
 
     `mark` is the store's own note on its peppers. If it lacks the last pepper, a rotation is under way: the returned

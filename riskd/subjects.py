@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core import receipts
-from riskd.core.dossier import Summary, described, summary, without
+from riskd.core.dossier import Summary, described, summary, without_share
 from riskd.core.errors import UNDECODABLE, InvalidSubject, Problem, Unavailable
 from riskd.core.history import EMPTY
 from riskd.core.pseudonym import Pseudonyms
@@ -154,7 +154,7 @@ def _exported(parts: Parts, keys: list[bytes], now: float) -> list[Exported]:
         if key[-1:] == SHARE:
             device = key[PLACE:-1]
             profile, activity = store.load((device + PROFILE, device + ACTIVITY))
-            if profile is not None and without(profile, record) is None:
+            if profile is not None and without_share(profile, record) is None:
                 found.append(_plain("device_profile", device + PROFILE, profile, pseudonyms))
                 if activity is not None and not expired(activity, now):
                     found.append(_plain("device_activity", device + ACTIVITY, activity, pseudonyms))
@@ -201,7 +201,7 @@ def _take_back(store: HistoryStore, key: bytes, gone: Counter[str], deadline: fl
         if share is None:
             return
         changes = [Change(key, share, None)]
-        left = without(profile, share) if profile is not None else None
+        left = without_share(profile, share) if profile is not None else None
         if profile is not None:
             changes.append(Change(device + PROFILE, profile, left))
         if left is None and activity is not None:

@@ -40,11 +40,11 @@ from riskd.core.errors import (
 from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine, Parts
-from riskd.housekeeping import Keyed, housekeeping
+from riskd.housekeeping import PepperState, housekeeping
 from riskd.metrics import DATABASES
 from riskd.ports import Meter
 from riskd.releases import Follower, Releases, following
-from riskd.stores import first_mark, keyed, open_store
+from riskd.stores import first_mark, open_store, with_peppers
 from riskd.subjects import Subjects
 
 _LOG: Final = logging.getLogger("riskd.wiring")
@@ -159,7 +159,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
     )
     base = open_store(settings, meter)
     mark = first_mark(base, peppers)
-    store, pseudonyms = keyed(base, peppers, mark, meter)
+    store, pseudonyms = with_peppers(base, peppers, mark, meter)
     parts = Parts(
         store=store,
         geo=geo,
@@ -188,7 +188,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
 
     follower.follow(active, install, refuse)
     try:
-        with housekeeping(settings, engine, open_archive(settings), base, Keyed(mark.layers, peppers)):
+        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark.layers, peppers)):
             yield engine
     finally:
         engine.close()
@@ -218,7 +218,7 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
     lineup, geo = _load(settings, open_releases(settings))
     base = MemoryStore() if trial else open_store(settings)
     peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)
-    store, pseudonyms = keyed(base, peppers, first_mark(base, peppers), NullMeter())
+    store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers), NullMeter())
     parts = Parts(
         store=store,
         geo=geo,

@@ -161,7 +161,7 @@ def _value(value: object) -> object:
     return value
 
 
-def without(record: bytes, share: bytes) -> bytes | None:
+def without_share(record: bytes, share: bytes) -> bytes | None:
     """Subtract a subject's share from a device's record. Returns the new record; None if nothing is left.
 
     Counts never fall below zero, so parts of the share may have expired from the record in the meantime.

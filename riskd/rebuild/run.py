@@ -35,7 +35,7 @@ from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.order import DATASET, Source
 from riskd.rebuild.past import Past
 from riskd.rebuild.told import Summary
-from riskd.stores import checks, first_mark, keyed, open_store
+from riskd.stores import checks, first_mark, open_store, with_peppers
 from riskd.subjects import empty
 from riskd.wiring import active_release, open_archive
 
@@ -156,7 +156,7 @@ class _Rebuild:
 
     def _pseudonyms(self, peppers: list[bytes]) -> Pseudonyms:
         mark = first_mark(self._store, peppers)
-        keyed(self._store, peppers, mark, NullMeter())
+        with_peppers(self._store, peppers, mark, NullMeter())
         if len(peppers) - 1 != mark.layers:
             what = "the pepper is being rotated"
             raise Unavailable([Problem("secrets.pepper_file", what, "wait for `riskd pepper rotate` to end")])
