@@ -26,7 +26,7 @@ def private(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+def atomically(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     """Write a file atomically: readers see the old content until the context exits, then the new. Crash-safe.
 
     If the body raises, the old file stays. If the process dies, it leaves one draft, which the next writer reuses. A
@@ -54,8 +54,8 @@ def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
 
 
 def put(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a file atomically (see `whole`)."""
-    with whole(path, mode) as file:
+    """Write `content` to a file atomically."""
+    with atomically(path, mode) as file:
         file.write(content)
 
 

@@ -24,7 +24,7 @@ from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
 from riskd.core.score import schema_of
-from riskd.files import SHARED, drafting, place, whole
+from riskd.files import SHARED, atomically, drafting, place
 
 FOREST: Final = "forest.json"
 MANIFEST: Final = "manifest.json"
@@ -167,7 +167,7 @@ def _replace(path: Path, contents: Mapping[str, bytes]) -> None:
     """Write files of a bundle, none before there is room for all; the first of them last."""
     with ExitStack() as written:
         for name, content in contents.items():
-            file = written.enter_context(whole(path / name, SHARED))
+            file = written.enter_context(atomically(path / name, SHARED))
             file.write(content)
             file.flush()
 

@@ -104,13 +104,13 @@ def _check(args: argparse.Namespace) -> None:
 @contextmanager
 def _output(to: Path | None) -> Iterator[BinaryIO]:
     from riskd.core.errors import InvalidSettings, Problem
-    from riskd.files import whole
+    from riskd.files import atomically
 
     if to is None:
         yield sys.stdout.buffer
         return
     try:
-        with whole(to) as file:
+        with atomically(to) as file:
             yield file
     except OSError as error:
         raise InvalidSettings([Problem(str(to), f"cannot be written: {error.strerror}")]) from error
