@@ -10,7 +10,7 @@ Begin = Callable[[str, int], Progress]
 """Called at the start of a step with its name and total amount."""
 
 
-def unseen(step: str, total: int) -> Progress:  # noqa: ARG001 - a `Begin`
+def ignore_progress(step: str, total: int) -> Progress:  # noqa: ARG001 - a `Begin`
     """A `Begin` that reports nothing."""
     return _ignored
 

@@ -24,7 +24,7 @@ from riskd.counts import Counts
 from riskd.offline.drift.bins import DAY, Batch, Bins, bins_for, scored, thinned
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.sources import is_dataset
-from riskd.progress import Begin, unseen
+from riskd.progress import Begin, ignore_progress
 
 SAMPLE: Final = 100_000
 """Rows that a reference is made of."""
@@ -57,7 +57,7 @@ class Source(Struct, frozen=True, kw_only=True):
     log: str
     span: Span
     workers: int | None = None
-    begin: Begin = unseen
+    begin: Begin = ignore_progress
 
 
 class Against(Struct, frozen=True):

@@ -21,7 +21,7 @@ from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
-from riskd.progress import Begin, unseen
+from riskd.progress import Begin, ignore_progress
 
 Part = TypeVar("Part")
 _NO_OUTCOMES: Final = other_beginnings(OutcomeRecord)
@@ -51,7 +51,7 @@ class Source(Struct, frozen=True, kw_only=True):
     policies: tuple[tuple[str, str], ...]
     choice: Choice = Choice()
     workers: int | None = None
-    begin: Begin = unseen
+    begin: Begin = ignore_progress
 
 
 class Plan(Struct, frozen=True, kw_only=True):
