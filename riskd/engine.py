@@ -201,7 +201,7 @@ class Engine:
                 achieved = completed_tier(before, after, outcome, policy.of(tenant).ladder)
                 parts.meter.outcome(before, after, outcome, achieved)
                 return self._log_outcome(outcome, after, now)
-        raise Unavailable([Problem("store", "the receipt kept changing under us", "send the outcome again")])
+        raise Unavailable([Problem("store", "other outcomes kept changing the receipt", "send the outcome again")])
 
     def record_event(self, event: SecurityEvent, timeout: float = 0.1, caller: str = "") -> None:
         """Remember a security event about a subject; `caller` is who sent it, for the log. Idempotent.
@@ -374,7 +374,7 @@ _REUSED: Final = Problem(
     "request_id",
     "was given to another attempt: journey, credential_result, client_ip, device, session, federation or attributes "
     "differ",
-    "give each attempt an id of its own; repeat one as it was",
+    "give each attempt its own id; repeat a request unchanged",
 )
 
 
@@ -388,7 +388,7 @@ def _new_id(subject: bytes, request_id: str) -> str:
 
 
 def _damaged(what: str, error: DecodeError) -> Problem:
-    return Problem("store", f"the {what} is damaged: {error}", "see what befell the store's disk")
+    return Problem("store", f"the {what} is damaged: {error}", "check the store's disk")
 
 
 def _unknown(assessment_id: str) -> Problem:

@@ -82,7 +82,9 @@ class Listener(ThreadingMixIn, HTTPServer):
             super().__init__((host, port), _Handler)
         except OSError as error:
             what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
-            raise InvalidSettings([Problem(setting, what, "choose another port, or stop who holds it")]) from error
+            raise InvalidSettings(
+                [Problem(setting, what, "choose another port, or stop the process that uses it")]
+            ) from error
         if tls is not None:
             # The handshake happens at the first read, in the connection's thread, so it cannot block `accept`.
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)

@@ -154,7 +154,7 @@ class Releases:
             late = self._late(lambda said: said.prepared == activation.key, activation.key, deadline)
             if late:
                 what = f"has not loaded the release within {timeout:g} s"
-                raise RefusedRelease([Problem(name, what, "look at its log, and try again") for name in late])
+                raise RefusedRelease([Problem(name, what, "see its log, and try again") for name in late])
         except RiskdError:
             self.files.withdraw()
             raise
@@ -188,8 +188,8 @@ class Releases:
                 folders = self.files.folders(name)
                 release = self._load(*folders)
                 if release.id != name:
-                    what = f"is {release.id} by what it holds: it was changed, or made for other features"
-                    remedy = "riskd release create --policies, --models of the files that you mean, and activate that"
+                    what = f"holds release {release.id}: it was changed, or made for other features"
+                    remedy = "create a release with `riskd release create --policies --models`, and activate that"
                     raise InvalidFile([Problem(str(folders[0].parent), what, remedy)])
                 self._known[name] = release
             release = self._known[name] = self._known.pop(name)

@@ -89,14 +89,14 @@ def _unless_rebuilt(settings: Settings) -> None:
     path = Path(settings.store.path)
     place = beside(path)
     if due_until(path) is not None or place.exists():
-        remedy = f"wait for it; or, to do without, remove {note(path)} and {place}"
-        raise InvalidSettings([Problem("store", "its histories are being made again of the decision log", remedy)])
+        remedy = f"wait until it is done; or, to abandon it, remove {note(path)} and {place}"
+        raise InvalidSettings([Problem("store", "its histories are being rebuilt from the decision log", remedy)])
 
 
 def _add(settings: Settings, after: int) -> None:
     path = pepper_file(settings)
     if path is None:
-        what = "comes from the environment of each service, which nobody else can change"
+        what = "comes from the environment of each service, which this command cannot change"
         remedy = "append a line of 16 to 64 bytes to it everywhere, restart the services one by one, and rotate again"
         raise InvalidSettings([Problem("RISKD_PEPPER", what, remedy)])
     add_pepper(path, after)
@@ -105,9 +105,9 @@ def _add(settings: Settings, after: int) -> None:
 @contextmanager
 def _opened(settings: Settings) -> Iterator[HistoryStore]:
     if settings.store.kind == "memory":
-        remedy = "add a line to the pepper file and start the service anew"
+        remedy = "add a line to the pepper file and restart the service"
         raise InvalidSettings(
-            [Problem("store.kind", "`memory` dies with its service, so nothing can be moved", remedy)]
+            [Problem("store.kind", "a `memory` store exists only in its service, so nothing can be moved", remedy)]
         )
     store = open_store(settings)
     try:

@@ -51,7 +51,7 @@ def _redis_store(settings: Settings) -> RedisStore:
             if chosen.tls_cert:
                 tls.load_cert_chain(chosen.tls_cert, chosen.tls_key)
         except (ssl.SSLError, OSError) as error:
-            what = f"certificates that cannot be used: {error}"
+            what = f"these certificates cannot be used: {error}"
             raise InvalidSettings([Problem("store.tls_ca, store.tls_cert", what, "give PEM files")]) from error
     access = Access(
         username=url.username,
@@ -77,7 +77,7 @@ def with_peppers(
     layers = list(peppers[1:])
     if mark.checks and mark.checks != checks(peppers)[: len(mark.checks)]:
         what = "not the peppers that the store was written with" if len(layers) >= mark.layers else "lines are missing"
-        remedy = "bring back the whole file, all lines in their order: without it no history is found"
+        remedy = "restore the whole file, all lines in order: without it no history can be found"
         raise InvalidSettings([Problem("secrets.pepper_file", what, remedy)])
     if len(layers) > mark.layers + 1:
         remedy = f"leave {mark.layers + 2} lines, run `riskd pepper rotate`, and add the next one after it"

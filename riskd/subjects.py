@@ -217,8 +217,10 @@ def _take_back(store: HistoryStore, key: bytes, gone: Counter[str], deadline: fl
 
 
 def _lost() -> InvalidSubject:
-    return InvalidSubject([Problem("page_token", "not of an export", "send the last one as it came")])
+    return InvalidSubject([Problem("page_token", "is not a token of an export", "send the last one unchanged")])
 
 
 def _late() -> Unavailable:
-    return Unavailable([Problem("store", "the erasure is not complete", "ask again: what is erased stays erased")])
+    return Unavailable(
+        [Problem("store", "the erasure is not complete", "repeat the request: what was erased stays erased")]
+    )

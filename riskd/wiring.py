@@ -213,8 +213,8 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
     InvalidSettings if that is `memory`, whose contents would be lost. Raises InvalidFile as `open_engine` does.
     """
     if settings.store.kind == "memory" and not trial:
-        what = "what is learned into memory is forgotten when the import ends"
-        raise InvalidSettings([Problem("store.kind", what, "name the store of the service, as `lmdb`")])
+        what = "what is learned into `memory` is lost when the import ends"
+        raise InvalidSettings([Problem("store.kind", what, "name the store of the service, such as `lmdb`")])
     lineup, geo = _load(settings, open_releases(settings))
     base = MemoryStore() if trial else open_store(settings)
     peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)

@@ -56,7 +56,7 @@ def malformed_name(assessment: str, subject: str, network: str, values: dict[str
     names = (assessment, subject, network, *[value(table, "") for table in _VALUES])
     found = zip(_FORMS.items(), names, strict=True)
     where, name = next((where, name) for (where, form), name in found if not re.fullmatch(form, name))
-    return f"{name!r:.40} is none - at `$.{where}`"
+    return f"{name!r:.40} is malformed - at `$.{where}`"
 
 
 _VALUES: Final = {

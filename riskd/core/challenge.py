@@ -38,7 +38,7 @@ def authorization_request(requirement: Requirement, *, essential: bool = False) 
     terms, asked = requirement.terms, dict[str, str]()
     for value in terms.acr_values:
         if not _TOKEN.fullmatch(value):
-            raise ValueError(f"acr {value!r} cannot be asked for: name it in visible ASCII without quotes and \\")
+            raise ValueError(f"acr {value!r} cannot be sent: use visible ASCII without spaces, quotes and \\")
     if terms.acr_values and essential:
         claim = {"id_token": {"acr": {"essential": True, "values": terms.acr_values}}}
         asked["claims"] = msgspec.json.encode(claim).decode()

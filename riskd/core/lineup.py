@@ -108,13 +108,15 @@ def planned(past: Sequence[Activation], request: ActivationRequest, key: str, ti
     """
     problems = []
     if not 0 < request.percent <= WHOLE:
-        problems.append(Problem("percent", f"{request.percent:g} is no share", "give more than 0 and at most 100"))
+        problems.append(Problem("percent", f"{request.percent:g} is not a share", "give more than 0 and at most 100"))
     if request.shadow and request.percent != WHOLE:
-        problems.append(Problem("percent", "a shadow release decides nothing", "leave percent or shadow out"))
+        problems.append(Problem("percent", "a shadow release decides nothing", "omit percent or shadow"))
     if not past and (request.shadow or request.percent != WHOLE):
-        problems.append(Problem("release_id", "no release is active that it could stand beside", "activate one whole"))
+        problems.append(Problem("release_id", "no release is active yet", "activate one for all subjects first"))
     if past and past[-1].release == request.release and (request.shadow or request.percent != WHOLE):
-        problems.append(Problem("release_id", "it is the active release", "name another, or activate it whole"))
+        problems.append(
+            Problem("release_id", "it is the active release already", "name another, or activate it for all subjects")
+        )
     if problems:
         raise InvalidRelease(problems)
     before = past[-1] if past else None
@@ -142,7 +144,7 @@ def restored(past: Sequence[Activation], actor: str, reason: str, key: str, time
     target = by_number.get((latest.restores or latest.number) - 1) if latest else None
     if latest is None or target is None:
         remedy = "activate a release by its id"
-        raise InvalidRelease([Problem("release", "no activation is remembered from before this one", remedy)])
+        raise InvalidRelease([Problem("release", "there is no earlier activation to return to", remedy)])
     return replace(
         target,
         number=latest.number + 1,

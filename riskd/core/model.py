@@ -113,7 +113,9 @@ def _log_odds_problems(where: str, value: float) -> Iterator[Problem]:
 def _steps_problems(where: str, steps: Steps) -> Iterator[Problem]:
     cuts = steps.cuts
     if not all(map(isfinite, cuts)) or any(a >= b for a, b in pairwise(cuts)):
-        yield Problem(f"{where}.cuts", "the cuts do not rise", "list finite numbers, each above the one before")
+        yield Problem(
+            f"{where}.cuts", "the cuts are not in ascending order", "list finite numbers, each above the one before"
+        )
     if len(steps.values) != len(cuts) + 1:
         what = f"{len(cuts)} cuts need {len(cuts) + 1} values, there are {len(steps.values)}"
         yield Problem(f"{where}.values", what, "give one value up to each cut and one beyond the last")

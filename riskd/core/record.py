@@ -317,7 +317,9 @@ def decode(line: bytes) -> Record:
     if isinstance(record, AssessmentRecord):
         flaw = malformed_name(record.id, record.subject, record.facts.network, record.facts.values)
     elif isinstance(record, OutcomeRecord):
-        flaw = "" if is_id(record.assessment_id) else f"{record.assessment_id!r:.40} is none - at `$.assessment_id`"
+        flaw = (
+            "" if is_id(record.assessment_id) else f"{record.assessment_id!r:.40} is not an id - at `$.assessment_id`"
+        )
     elif isinstance(record, SecurityEventRecord) and record.kind in words.EVENT_WORDS["level"] and not record.level:
         flaw = "a level is missing - at `$.level`"
     if flaw:

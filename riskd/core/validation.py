@@ -52,7 +52,7 @@ class _Findings(list[Problem]):
         elif "\0" in value:
             self.add(where, "contains a NUL character", "remove it")
         elif not value.isascii() and _HALF(value):
-            self.add(where, "contains half a surrogate pair", "send Unicode that UTF-8 can write")
+            self.add(where, "contains an unpaired surrogate", "send text that UTF-8 can encode")
 
     def choice(self, where: str, value: str, known: Iterable[str]) -> None:
         if value not in known:
@@ -152,12 +152,12 @@ def event_violations(event: SecurityEvent, now: float) -> list[Problem]:
         where = f"{event.kind}.{name}"
         if event.kind not in kinds:
             if getattr(event, name) and event.kind in words.EVENTS:
-                found.add(where, f"is nothing that {event.kind} says", "leave it out")
+                found.add(where, f"{event.kind} has no such field", "omit it")
         elif name == "level":
             found.choice(where, event.level, words.RISK_LEVELS[1:])
         elif name == "credential_type":
             if not event.credential_type:
-                found.add(where, "missing", "send the type that the event names, as `password`")
+                found.add(where, "missing", "send the type that the event names, such as `password`")
             found.text(where, event.credential_type, WORD)
     return found
 

@@ -103,9 +103,9 @@ def test_nothing_stands_beside_nothing() -> None:
         ActivationRequest(release="a", percent=5.0, actor="x"),
         ActivationRequest(release="a", shadow=True, actor="x"),
     ):
-        with pytest.raises(InvalidRelease, match="activate one whole"):
+        with pytest.raises(InvalidRelease, match="activate one for all subjects"):
             planned([], asked, "k", 0.0)
-    with pytest.raises(InvalidRelease, match="before this one"):
+    with pytest.raises(InvalidRelease, match="no earlier activation"):
         restored(lived([ActivationRequest(release="a", actor="x")]), "x", "", "k", 0.0)
 
 

@@ -97,7 +97,7 @@ def test_a_challenger_is_scored_in_shadow_by_one_command(models: Path, tmp_path:
 
     run("model", "promote", "customer", "candidate", "--as", "challenger")
     refused = riskd("release", "shadow", state=state, settings=settings)
-    assert (refused.returncode, "activate one whole" in refused.stderr) == (2, True)
+    assert (refused.returncode, "activate one for all subjects" in refused.stderr) == (2, True)
     with serving(state, settings=settings) as service:
         activation = run("release", "shadow")["activation"]
         assert isinstance(activation, dict)
