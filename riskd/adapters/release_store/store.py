@@ -74,7 +74,9 @@ class FileReleases:
         self._prune()
         return kept
 
-    def _copy(self, draft: Path, policies: Path, models: Path, about: Callable[[Path, Path], StoredRelease]) -> StoredRelease:
+    def _copy(
+        self, draft: Path, policies: Path, models: Path, about: Callable[[Path, Path], StoredRelease]
+    ) -> StoredRelease:
         draft.mkdir(mode=0o700)
         for source, name in ((policies, "policies"), (models, "models")):
             shutil.copytree(source, draft / name, ignore=shutil.ignore_patterns(f"{HIDDEN}*"))
@@ -94,7 +96,9 @@ class FileReleases:
 
     def find(self, release: str) -> StoredRelease:
         """The release with this id. Raises UnknownRelease."""
-        if not re.fullmatch("[0-9a-f]{16,64}", release) or not (found := _read(self._path(release) / _ABOUT, StoredRelease)):
+        if not re.fullmatch("[0-9a-f]{16,64}", release) or not (
+            found := _read(self._path(release) / _ABOUT, StoredRelease)
+        ):
             what, remedy = f"there is no release {release[:64]!r} here", "list them with: riskd release list"
             raise UnknownRelease([Problem("release_id", what, remedy)])
         return found
