@@ -37,8 +37,11 @@ REASONS: Final = 4
 _KEY: Final = (
     "Each answer begins with the tier to require and the score: the probability, 0 to 1, that the attempt is not the "
     "owner's. Below are what to ask of the person, if anything; the reasons, with how much each adds to the score in "
-    "log-odds, or `rule` for a rule of the policy; and the gaps: facts that are missing, or `stale` because they come "
-    "from old geo data."
+    "log-odds, or `rule` for a rule of the policy; and the gaps: facts that are missing."
+)
+_STALE: Final = (
+    "The answers also named gaps as `stale`, because the geo data are older than `geo.stale_days`: {}. "
+    "docs/runbooks/geo-data-stale.md says how to get newer ones."
 )
 _NEXT: Final = """
 Next:
@@ -109,6 +112,7 @@ def play(target: str) -> int:
     text = (data_directory("demo") / "story.yaml").read_text(encoding="utf-8")
     story, console = msgspec.convert(yaml.safe_load(text), Story), Console(highlight=False)
     seconds: list[float] = []
+    stale: set[str] = set()
     console.print(_KEY)
     try:
         with grpc.insecure_channel(target, PATIENT) as channel:
@@ -118,11 +122,14 @@ def play(target: str) -> int:
                 console.print(Text(chapter.text, style="dim"))
                 for step in chapter.steps:
                     for played in _steps(stub, story, step, seconds):
+                        stale.update(gap.source for gap in played.response.gaps if gap.why == "stale")
                         if step.show == "each" or (step.show == "last" and played.last):
                             console.print(_answer(played))
     except grpc.RpcError as error:
         return failed(error)
     console.print(_latencies(seconds), soft_wrap=True)
+    if stale:
+        console.print(_STALE.format(", ".join(sorted(stale))))
     return 0
 
 
@@ -176,7 +183,7 @@ def _answer(played: _Played) -> Table:
     for reason in response.reasons[:REASONS]:
         moved = f"{reason.contribution:+.1f}" if reason.contribution else "rule"
         grid.add_row("", Text(f"{moved:>5}  {reason.code}: {reason.text}", style="dim"))
-    gaps = [f"{gap.source} ({gap.why})" for gap in response.gaps]
+    gaps = [f"{gap.source} ({gap.why})" for gap in response.gaps if gap.why != "stale"]
     if gaps:
         grid.add_row("", Text(f"gaps: {', '.join(gaps)}", style="dim"))
     if response.next_signals:
