@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from riskd.core.attempt import OUTCOMES
-from tests.e2e.service import LONDON, Service, environment, riskd, serving
+from tests.e2e.service import LONDON, ROOT, Service, environment, riskd, serving
 from tests.security.authority import Authority
 
 LOGIN = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", LONDON)
@@ -82,7 +84,7 @@ def test_where_nobody_answers_the_likeliest_cause_is_told(tmp_path: Path) -> Non
         for flags, hint in (
             ((), "may speak TLS: give --ca"),
             (("--ca", str(theirs)), "the authority that signed the server's certificate"),
-            (("--ca", str(ours)), "the certificate names another host"),
+            (("--ca", str(ours)), "the server's certificate names another host"),
         ):
             done = riskd(*LOGIN, "--target", running.address, *flags, "--timeout", "5", state=tmp_path)
             assert (done.returncode, done.stdout) == (3, "")
@@ -90,7 +92,7 @@ def test_where_nobody_answers_the_likeliest_cause_is_told(tmp_path: Path) -> Non
             assert len(done.stderr.splitlines()) == 2
     done = riskd("subject", "show", "--domain", "customer", "alex", state=tmp_path)
     assert done.returncode == 3
-    assert "the settings of the service" in done.stderr
+    assert "the user of the service and with its settings" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
@@ -125,6 +127,18 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
     assert "riskd: DEADLINE_EXCEEDED" in done.stderr
 
 
+def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
+    """Its first command prints its first answer, from an address of which the tests' databases know as much. Hashes and
+    ids differ."""
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    command, shown = re.findall(r"```sh\nriskd (.*)\n```\n\n```text\n(.*?)```", page, re.DOTALL)[0]
+    with serving(tmp_path) as service:
+        words = shlex.split(command.replace("86.150.20.30", "149.101.100.1"))
+        done = riskd(*words, "--target", service.address, state=tmp_path)
+    plain = [re.sub(r"[0-9a-f]{16,}| +$", "", text, flags=re.MULTILINE) for text in (done.stdout, shown)]
+    assert plain[0] == plain[1]
+
+
 def chapters(story: str) -> dict[str, list[str]]:
     """The tiers of each chapter, as printed."""
     tiers = ("BASELINE", "STEP_UP", "PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF", "DENY")
@@ -149,4 +163,4 @@ def test_demo_without_geo(tmp_path: Path) -> None:
     assert tiers["Six ordinary weeks"] == ["BASELINE"] * 3
     assert tiers["A stuffing run"] == ["DENY", "DENY"]
     assert set(tiers["A stolen cookie"]) <= {"PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF", "DENY"}
-    assert done.stdout.endswith("Stopped clean.\n")
+    assert done.stdout.endswith("The service has stopped.\n")

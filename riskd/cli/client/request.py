@@ -18,13 +18,13 @@ from riskd.core.errors import InvalidAttempt, Problem
 ATTEMPT: Final = risk_pb2.DESCRIPTOR.message_types_by_name["AssessRequest"]
 _FORM: Final = "write the JSON form of riskd.v1.AssessRequest"
 _MOMENTS: Final[dict[str, tuple[type[Duration | Timestamp], str, str]]] = {
-    "google.protobuf.Duration": (Duration, "no time", "write seconds, as 0.04s"),
-    "google.protobuf.Timestamp": (Timestamp, "no moment", "write it as 2026-01-31T12:00:00Z"),
+    "google.protobuf.Duration": (Duration, "not a duration", "write seconds, such as 0.04s"),
+    "google.protobuf.Timestamp": (Timestamp, "not a time", "write it as 2026-01-31T12:00:00Z"),
 }
 
 
 class _Mistake(Exception):
-    """What is wrong with a field, and how to mend it."""
+    """What is wrong with a field, and how to fix it."""
 
     def __init__(self, what: str, remedy: str = "") -> None:
         super().__init__(what)
@@ -71,11 +71,11 @@ def _document(text: str, where: str, problems: list[Problem]) -> dict[str, Any]:
         problems.append(Problem(where, f"is not JSON: {error.msg}", _FORM, error.lineno, error.colno))
         return {}
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deep
-        problems.append(Problem(where, f"is no JSON that can be read: {error}", _FORM))
+        problems.append(Problem(where, f"is JSON that cannot be read: {error}", _FORM))
         return {}
     if isinstance(found, dict):
         return found
-    problems.append(Problem(where, "is no JSON object", _FORM))
+    problems.append(Problem(where, "is not a JSON object", _FORM))
     return {}
 
 
@@ -112,9 +112,9 @@ def _tree(message: Descriptor, path: str, value: object) -> dict[str, Any]:
     if rest and parts is not None:
         return {name: _tree(parts, rest, value)}
     if rest and not _maps(field):
-        raise _Mistake(f"{name} has no parts")
+        raise _Mistake(f"{name} has no fields of its own")
     if parts is not None and isinstance(value, str):
-        raise _Mistake("has parts", f"name one, as {name}.{parts.fields[0].name}")
+        raise _Mistake("is a group of fields", f"set one of them, such as {name}.{parts.fields[0].name}")
     return {name: {rest: value} if rest else _value(field, value)}
 
 
@@ -141,7 +141,7 @@ def _enum(kind: EnumDescriptor, text: str) -> str:
     prefix = unspecified.removesuffix("UNSPECIFIED")
     if (wanted := prefix + text.upper().removeprefix(prefix)) in names:
         return wanted
-    raise _Mistake(f"{text!r} is none of {', '.join(name.removeprefix(prefix).lower() for name in names)}")
+    raise _Mistake(f"{text!r} is not one of {', '.join(name.removeprefix(prefix).lower() for name in names)}")
 
 
 def _merged(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, lines: Iterable[str], fields: list[tuple[str, 
             error = _one_stream(stub.StreamAssess(backlog.requests(), metadata=shown), backlog, args.timeout)
             backlog.rewind()
     seconds, answered, refused = time.monotonic() - begun, backlog.answered, backlog.refused
-    print(f"{answered} answered, {refused} of them refused, {answered / seconds:.0f} a second", file=sys.stderr)
+    print(f"{answered} answered, {refused} of them refused, {answered / seconds:.0f} per second", file=sys.stderr)
     for problem in backlog.problems:
         complain(problem)
     if error is not None and not _over(error):
