@@ -1,4 +1,4 @@
-"""`riskd history`: what is kept of whom, for how long, and why; the reference page of it."""
+"""`riskd history`: list what is stored about whom, for how long and why, and print the reference page."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from riskd.offline.kept import ATTEMPT, Content, Kept, observe
 _INTRODUCTION: Final = """\
 # What is kept
 
-What riskd remembers of whom, for how long, in which form, what changes it, and which [features](features.md) are the
-reason that it is kept. Nobody wrote this page: `riskd history --markdown` uses an engine with the shipped policies,
-notes every write, and holds each thing back from a read to see which features miss it.
+What riskd stores about whom, for how long and in which form, what changes it, and which [features](features.md) read
+it. This page is generated: `riskd history --markdown` runs an engine with the shipped policies, records every write,
+and withholds each item from a read to see which features need it.
 
-Keys are pseudonyms (BLAKE2b under the deployment's pepper), unrelated between tenants and identity domains. A record
-is gone from the moment that it expires, and deleted soon after; each write can only prolong a life. Periods are as old
-as they are: what falls out of a table's periods is forgotten before its record expires.
+Keys are pseudonyms (BLAKE2b, keyed with the deployment's pepper), unrelated between tenants and identity domains. An
+expired record is never read again, and is deleted soon after. A write can extend a record's life, and never shortens
+it. A table keeps a fixed number of periods: older periods are dropped even while the record lives on.
 
-- **Attempt**: every assessment, whoever it was.
-- **Proof**: {proofs}, where the attempt met what was required of it.
+- **Attempt**: every assessment, whoever made the attempt.
+- **Proof**: {proofs}, if the attempt met its requirement.
 - **Failure**: {failures}.
 - **Taken back**: {takers} undoes exactly what the attempt taught.
-- {told}: [security events](events.md), which other parties tell.
+- {told}: [security events](events.md), which other parties report.
 """
 _KINDS: Final = {
-    "profile": "What owners taught.",
-    "activity": "What was tried lately.",
-    "common": "How common values are in the whole identity domain. Nobody's in particular.",
+    "profile": "What proven sign-ins taught.",
+    "activity": "What was attempted recently.",
+    "common": "How common values are in the whole identity domain. It belongs to no subject.",
     "share": "What a subject taught one of its devices or fingerprints, so that it can be taken back from it.",
     "receipt": "What an assessment would teach, until its outcomes are known.",
-    "reply": "The first answer to a request id, for requests that are repeated.",
+    "reply": "The first answer to a request id, for repeated requests.",
 }
 _DOCUMENTS: Final = {"receipt": (Receipt, Lesson), "reply": (Assessment,)}
-_HEAD: Final = ("Of whom", "What", "Held as", "Kept for", "Changed by", "Read by")
+_HEAD: Final = ("About", "What", "Stored as", "Kept for", "Changed by", "Read by")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `history`."""
-    parser = commands.add_parser("history", description="Show what is kept of whom, for how long and why.")
+    parser = commands.add_parser("history", description="Show what is stored about whom, for how long and why.")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the reference page docs/history.md")
@@ -68,8 +68,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def table(kept: Sequence[Kept]) -> str:
-    """One line for each thing: of whom, in which record, what, for how long."""
-    rows = [("OF WHOM", "RECORD", "WHAT", "KEPT FOR")]
+    """One line for each item: about whom, in which record, what, and for how long."""
+    rows = [("ABOUT", "RECORD", "WHAT", "KEPT FOR")]
     rows += [
         (one.entity, one.kind, content.name or content.form, _life(one)) for one in kept for content in one.contents
     ]
@@ -77,7 +77,7 @@ def table(kept: Sequence[Kept]) -> str:
 
 
 def document(kept: Sequence[Kept]) -> str:
-    """The same as JSON; seconds where people read weeks."""
+    """The same as JSON, with lifetimes in seconds."""
     rows = [
         {
             "entity": one.entity,
@@ -97,7 +97,7 @@ def document(kept: Sequence[Kept]) -> str:
 
 
 def page(kept: Sequence[Kept]) -> str:
-    """The reference page."""
+    """The reference page, in Markdown."""
     words = _words(kept)
     parts = [_INTRODUCTION.format(told=_codes(EVENTS), **{name: _codes(events) for name, events in words.items()})]
     for kind in dict.fromkeys(one.kind for one in kept):
@@ -107,7 +107,7 @@ def page(kept: Sequence[Kept]) -> str:
 
 
 def _words(kept: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
-    """Which outcomes prove, fail and take back, by what they did to the subject."""
+    """The outcomes that prove, fail and take back, found by what each did to the subject's records."""
     events = {
         (one.kind, content.name): events
         for one in kept
@@ -149,16 +149,17 @@ def _changed(events: Sequence[str], words: dict[str, tuple[str, ...]]) -> str:
 
 
 def _form(one: Kept, content: Content) -> str:
-    """How it is held, and how large it can become."""
+    """How the content is stored, and how large it can become."""
     if content.form == "moments":
         return f"the newest {MARKS} moments"
     if content.form == "distinct":
         held = sketch(content.name)
-        return f"{held.capacity} slots, each with when it was last seen, by {_span(held.period)}, {held.keep} of them"
+        seen = f"each with the {_span(held.period)} period in which it was last seen"
+        return f"{held.capacity} slots, {seen}, the last {held.keep} periods"
     if content.form == "count":
         bound = TABLES[content.name]
         values = "counts" if bound.capacity == 1 else f"counts of {bound.capacity} values"
-        return f"{values}, by {_span(bound.period)}, {bound.keep} of them"
+        return f"{values} per {_span(bound.period)}, the last {bound.keep} kept"
     return "; ".join(", ".join(_fields(struct)) for struct in _DOCUMENTS.get(one.kind, ()))
 
 
@@ -171,9 +172,12 @@ def _life(one: Kept) -> str:
     return _span(shortest) if shortest == longest else f"{_span(shortest)} to {_span(longest)}"
 
 
+_ONE: Final = {WEEK: "week", DAY: "day"}
+
+
 def _span(seconds: float) -> str:
-    if seconds == WEEK:
-        return "week"
+    if seconds in _ONE:
+        return _ONE[seconds]
     for unit, name in ((WEEK, "weeks"), (DAY, "days"), (HOUR, "h")):
         if seconds % unit == 0:
             return f"{seconds / unit:g} {name}"

@@ -123,7 +123,7 @@ REFUSED: Final = {
     "nowhere to write": (("LOG", "--to", "/nowhere/x"), "/nowhere/x: cannot be written: No such file"),
     "nowhere for a bookmark": (("LOG", "--bookmark", "/nowhere/x"), "/nowhere/x: cannot be written: No such file"),
     "no format": (("LOG", "--format", "cef"), "invalid choice: 'cef'"),
-    "no moment": (("LOG", "--since", "yesterday"), "'yesterday' is not a moment"),
+    "no moment": (("LOG", "--since", "yesterday"), "'yesterday' is not a date or time"),
 }
 
 
