@@ -328,7 +328,7 @@ def test_a_configuration_from_elsewhere_points_to_nothing_of_this_machine(
     with trusted_transmitter(tmp_path) as (other, authority):
         pointing = f'{{"issuer": "{other.issuer}", "jwks_uri": "{transmitter.issuer}/keys"}}'
         other.instead["/.well-known/ssf-configuration"] = text(pointing.encode())
-        with pytest.raises(Away, match="not at https"):
+        with pytest.raises(Away, match="is not https"):
             found_in(Keys(stream(other.issuer), Web(authority)), "one")
     assert transmitter.asked == []
 
