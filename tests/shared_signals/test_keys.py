@@ -344,7 +344,7 @@ def test_a_configuration_says_what_is_critical(transmitter: Transmitter) -> None
 def test_an_answer_without_an_end_is_left(transmitter: Transmitter) -> None:
     """However much of it is what was asked for."""
     transmitter.instead["/keys"] = text(b" " * (ANSWER_BYTES + 1))
-    with pytest.raises(Away, match="has more than"):
+    with pytest.raises(Away, match="is longer than"):
         Web().ask(f"{transmitter.issuer}/keys", 5)
 
 

@@ -100,7 +100,7 @@ WRONG: dict[str, tuple[str, int, str]] = {
         "issuer must be https (http is allowed only on this machine)",
     ),
     "no URL": (without("issuer: https://acme.okta.com\n", "issuer: acme\n"), 3, "issuer is not a URL"),
-    "a user": (without("https://idp.example.com/poll", "https://a:b@idp.example.com/poll"), 21, "has a user"),
+    "a user": (without("https://idp.example.com/poll", "https://a:b@idp.example.com/poll"), 21, "must have no user name"),
     "another domain": (without("domain: workforce", "domain: staff"), 6, "unknown domain 'staff'"),
     "another format": (without("format: iss_sub", "format: did"), 9, "unknown format 'did'"),
     "issuers of nobody": (
@@ -187,7 +187,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 def test_every_mistake_of_a_streams_file_is_tried(tmp_path: Path) -> None:
     """Each that has words of its own is made above."""
-    tried = " ".join(what for *_, what in WRONG.values()) + " the path is already used by"
+    tried = " ".join(what for *_, what in WRONG.values()) + " the path is already used by stream"
     starts = [re.split(r"{\w+}", words) for words in STREAM_MISTAKES.values()]
     said = [max(parts, key=len).strip() for parts in starts if any(part.strip() for part in parts)]
     assert [words for words in said if words not in tried] == []
