@@ -116,5 +116,5 @@ def test_an_export_that_disagrees_is_refused() -> None:
     x, y = world(200, seed=7)
     estimator = HistGradientBoostingClassifier(max_iter=2, early_stopping=False).fit(x, y)
     estimator.decision_function = lambda rows: np.full(len(rows), 9.0)
-    with pytest.raises(InvalidModel, match="log-odds away from the estimator"):
+    with pytest.raises(InvalidModel, match="the export differs from the estimator"):
         export_forest(estimator, NAMES, REFERENCES, x)
