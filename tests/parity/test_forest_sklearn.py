@@ -103,7 +103,7 @@ def test_other_estimators_are_refused() -> None:
         (HistGradientBoostingRegressor(**fit).fit(x, y), NAMES, "two classes"),
         (HistGradientBoostingClassifier(), NAMES, "two classes"),
         (three, NAMES, "two classes"),
-        (categorical, NAMES, "splits on categories"),
+        (categorical, NAMES, "has categorical splits"),
         (sound, NAMES[1:], "24 columns, 23 names"),
     ]
     for estimator, names, what in cases:

@@ -60,7 +60,7 @@ def split(rows: Rows, recipe: Recipe) -> Split:
 def as_of(rows: Rows, moment: float) -> Rows:
     """The rows with the labels that were known at a time (epoch seconds).
 
-    Fraud that was reported later has no label yet, or counted as good until then if the sign-in succeeded.
+    Fraud that was reported later becomes unlabelled, although it counted as good until then if its sign-in succeeded.
     """
     late = rows.known > moment
     return msgspec.structs.replace(
