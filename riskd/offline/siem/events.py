@@ -1,7 +1,7 @@
-"""A line of the decision log as an event of OCSF, by a pure function: docs/siem.md has what becomes of what.
+"""Converts a line of the decision log to an OCSF event; docs/siem.md describes the mapping.
 
-An assessment is the class Authentication with the profile `security_control`; an outcome is Authentication, too,
-and confirmed fraud a Detection Finding. `metadata.correlation_uid` of all of them is the assessment's id.
+An assessment becomes class Authentication with the profile `security_control`. An outcome becomes Authentication, too,
+except confirmed fraud, which becomes a Detection Finding. `metadata.correlation_uid` of all is the assessment's id.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from riskd.offline.siem.schema import OTHER, Authentication, DetectionFinding, O
 _MACHINE: Final = 4
 _PERSON: Final = 1
 _ANYWHERE_KM: Final = 20_000.0
-"""Half of the way around the Earth: coordinates that uncertain stand for none."""
+"""Half of the earth's circumference: coordinates with this uncertainty mean that the place is unknown."""
 
 
 def event(record: AssessmentRecord | OutcomeRecord) -> schema.Event:
-    """The event of a line. Nothing is said that the line does not say. Never raises, whatever it is that was read."""
+    """The event of a line. It contains only what the line says. Never raises for any record that could be decoded."""
     if isinstance(record, AssessmentRecord):
         return _assessed(record)
     return _fraud(record) if record.kind == words.FRAUD else _became(record)
@@ -211,7 +211,7 @@ def _user(assessment: str, domain: str, pseudonym: str = "") -> schema.User:
 
 
 def _endpoint(facts: Facts, ja4: str) -> schema.Endpoint | None:
-    """None where neither the network nor the device is known: OCSF has an endpoint named."""
+    """None if neither network nor device is known: OCSF requires an endpoint to be identified."""
     network, device, agent, route = facts.network, facts.values.get("device", ""), facts.agent, facts.route
     if not network and not device:
         return None
@@ -315,7 +315,7 @@ def _unmapped(one: AssessmentRecord, facts: Facts) -> Unmapped:
 
 
 def _several(amr: tuple[str, ...]) -> bool:
-    """Whether the methods say that several factors were used."""
+    """Whether the methods show that several factors were used."""
     kinds = {METHODS.get(method, "none") for method in amr} - {"none", "unsaid"}
     return len(kinds) > 1 or not {"mfa"}.isdisjoint(amr)
 

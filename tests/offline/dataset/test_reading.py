@@ -159,7 +159,7 @@ def test_a_file_that_is_gone_or_damaged_is_told(tmp_path: Path, reader: str, dam
 
 def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
     """An empty directory, and one with somebody else's manifest."""
-    with pytest.raises(InvalidFile, match="is no dataset"):
+    with pytest.raises(InvalidFile, match="is not a dataset"):
         read_rows(Target.open(str(tmp_path)), Wanted(domain="customer"))
     (tmp_path / "manifest.json").write_text('{"format": 99}')
     with pytest.raises(InvalidFile, match="format 99"):
