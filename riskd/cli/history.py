@@ -14,6 +14,7 @@ from riskd.core.history import DAY, HOUR, TABLES, WEEK, sketch
 from riskd.core.learn import Lesson, Receipt
 from riskd.core.marks import MARKS
 from riskd.offline.kept import ATTEMPT, Content, Kept, observe
+from riskd.wording import quantity
 
 _INTRODUCTION: Final = """\
 # What is kept
@@ -154,12 +155,12 @@ def _form(one: Kept, content: Content) -> str:
         return f"the newest {MARKS} moments"
     if content.form == "distinct":
         held = sketch(content.name)
-        seen = f"each with the {_span(held.period)} period in which it was last seen"
+        seen = f"each with the {_period(held.period)} period in which it was last seen"
         return f"{held.capacity} slots, {seen}, the last {held.keep} periods"
     if content.form == "count":
         bound = TABLES[content.name]
         values = "counts" if bound.capacity == 1 else f"counts of {bound.capacity} values"
-        return f"{values} per {_span(bound.period)}, the last {bound.keep} kept"
+        return f"{values} per {_period(bound.period)}, the last {bound.keep} kept"
     return "; ".join(", ".join(_fields(struct)) for struct in _DOCUMENTS.get(one.kind, ()))
 
 
@@ -172,16 +173,15 @@ def _life(one: Kept) -> str:
     return _span(shortest) if shortest == longest else f"{_span(shortest)} to {_span(longest)}"
 
 
-_ONE: Final = {WEEK: "week", DAY: "day"}
-
-
 def _span(seconds: float) -> str:
-    if seconds in _ONE:
-        return _ONE[seconds]
-    for unit, name in ((WEEK, "weeks"), (DAY, "days"), (HOUR, "h")):
+    for unit, name in ((WEEK, "week"), (DAY, "day")):
         if seconds % unit == 0:
-            return f"{seconds / unit:g} {name}"
-    return f"{seconds / 60:g} min"
+            return quantity(seconds / unit, name)
+    return f"{seconds / HOUR:g} h" if seconds % HOUR == 0 else f"{seconds / 60:g} min"
+
+
+def _period(seconds: float) -> str:
+    return _span(seconds).removeprefix("1 ")
 
 
 def _codes(names: Sequence[str]) -> str:

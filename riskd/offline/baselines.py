@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 
 from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import Rows
-from riskd.offline.training.boosting import told
+from riskd.offline.training.boosting import fillable
 
 FASTEST_KMH: Final = 805.0
 """Okta's default threshold for impossible travel."""
@@ -75,7 +75,7 @@ def large_boosted(
     """What the data would allow without any of riskd's limits: many trees, no monotonicity, no starting model."""
     return HistGradientBoostingClassifier(
         max_iter=LARGE_TREES, max_leaf_nodes=LARGE_LEAVES, early_stopping=False, random_state=seed
-    ).fit(told(vectors), fraud, sample_weight=weights)
+    ).fit(fillable(vectors), fraud, sample_weight=weights)
 
 
 def _column(rows: Rows, name: str) -> Floats:

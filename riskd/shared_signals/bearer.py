@@ -19,7 +19,7 @@ from riskd.shared_signals.web import Web
 TOKEN_BYTES: Final = 16 * 1024
 SECONDS: Final = 10.0
 """Timeout of a request to a token endpoint."""
-UNSAID_SECONDS: Final = 60.0
+DEFAULT_SECONDS: Final = 60.0
 """How long a token is used if its lifetime is not stated."""
 USED: Final = 0.8
 """The share of its lifetime for which a token is used."""
@@ -29,7 +29,7 @@ class _Granted(Struct, frozen=True):
     """A token endpoint's answer (RFC 6749, section 5.1)."""
 
     access_token: str
-    expires_in: float = UNSAID_SECONDS / USED
+    expires_in: float = DEFAULT_SECONDS / USED
 
 
 def secrets(file: str) -> list[str]:
@@ -40,12 +40,12 @@ def secrets(file: str) -> list[str]:
     with Path(file).open("rb") as opened:
         content = opened.read(TOKEN_BYTES + 1)
     found = [line for line in map(str.strip, content.decode("ascii", "replace").splitlines()) if line]
-    if not found or len(content) > TOKEN_BYTES or not all(map(shown_well, found)):
+    if not found or len(content) > TOKEN_BYTES or not all(map(fits_header, found)):
         raise ValueError("holds no token")
     return found
 
 
-def shown_well(token: str) -> bool:
+def fits_header(token: str) -> bool:
     """Whether an HTTP header can hold the token."""
     return bool(token) and token.isascii() and token.isprintable() and " " not in token
 
@@ -89,7 +89,7 @@ class Bearer:
             granted = decode(answer.body, _Granted)
         except Unreadable:
             raise Away(TRANSMITTER, "its token endpoint gives no token") from None
-        if not shown_well(granted.access_token):
+        if not fits_header(granted.access_token):
             raise Away(TRANSMITTER, "its token endpoint gives no token")
         return granted
 

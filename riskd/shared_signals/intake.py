@@ -12,7 +12,7 @@ from riskd.shared_signals.event_types import OTHER, name
 from riskd.shared_signals.keys import Keys
 from riskd.shared_signals.meaning import OfTheStream, meaning
 from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Stream
-from riskd.shared_signals.subject import NotForUs
+from riskd.shared_signals.subject import NotUsed
 from riskd.shared_signals.token import verify
 
 RECORDED: Final = "recorded"
@@ -51,7 +51,7 @@ def understand(token: str, stream: Stream, keys: Keys, now: float, jti: str = ""
         found = meaning(verified, stream, keys.critical)
     except Refused as error:
         return _refused(error, event, verified.jti)
-    except NotForUs as error:
+    except NotUsed as error:
         return Taken(result=NOT_USED, event=event, jti=verified.jti, why=str(error))
     if isinstance(found, OfTheStream):
         return Taken(result=OF_THE_STREAM, event=event, jti=verified.jti, of=found)

@@ -12,7 +12,7 @@ from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.decoding import Unreadable, decode
 from riskd.shared_signals.event_types import OTHER, STREAM_UPDATED, VERIFICATION, name
 from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Stream
-from riskd.shared_signals.subject import NotForUs, account
+from riskd.shared_signals.subject import NotUsed, account
 from riskd.shared_signals.token import Verified
 
 LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
@@ -49,7 +49,7 @@ class OfTheStream(Struct, frozen=True):
 def meaning(event: Verified, stream: Stream, critical: Set[str]) -> SecurityEvent | OfTheStream:
     """The security event to report, or an event about the stream itself. `critical`: as for `account`.
 
-    Raises NotForUs for an event that riskd does not use, and Refused for one that violates its specification.
+    Raises NotUsed for an event that riskd does not use, and Refused for one that violates its specification.
     """
     called = name(event.uri)
     if called == VERIFICATION:
@@ -58,7 +58,7 @@ def meaning(event: Verified, stream: Stream, critical: Set[str]) -> SecurityEven
         status = _read(event, _StreamUpdated).status
         return OfTheStream(called, status if status in ("enabled", "paused", "disabled") else OTHER)
     if called == OTHER:
-        raise NotForUs("riskd does not use events of this kind")
+        raise NotUsed("riskd does not use events of this kind")
     return _completed(
         called,
         event,
@@ -78,7 +78,7 @@ def _completed(called: str, event: Verified, told: SecurityEvent) -> SecurityEve
     if called == "risk-level-change":
         change = _read(event, _RiskLevelChange)
         if change.principal != "USER":
-            raise NotForUs("the principal is not a user")
+            raise NotUsed("the principal is not a user")
         if change.current_level not in LEVELS:
             raise Refused(INVALID_REQUEST, f"current_level must be one of {', '.join(LEVELS)}")
         return replace(told, level=change.current_level.lower())

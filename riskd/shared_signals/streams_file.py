@@ -13,7 +13,7 @@ from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
 from riskd.shared_signals.bearer import secrets
 from riskd.shared_signals.stream import FORMATS, Credentials, Poll, Push, Stream, SubjectRule
-from riskd.shared_signals.web import unfit
+from riskd.shared_signals.web import url_problem
 
 STREAM_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "file": (("streams",), ()),
@@ -173,7 +173,7 @@ class _StreamReader:
         url = self.document.text(node, what, _TEXT, "a URL")
         if node is None or url is None:
             return None
-        if why := unfit(url):
+        if why := url_problem(url):
             self.document.wrong(node, "bad_url", "write https://HOST/PATH", what=what, why=why)
             return None
         return url

@@ -14,24 +14,24 @@ SUBJECT_CHARACTERS: Final = 256
 """Length of the longest subject that riskd accepts."""
 
 
-class NotForUs(Exception):
+class NotUsed(Exception):
     """The event is of no use to riskd. The text names no value of the subject."""
 
 
 def account(identifier: Mapping[str, object], rule: SubjectRule, critical: Set[str]) -> str:
     """The account that a subject identifier names. `critical`: members of complex subjects that must be understood.
 
-    Raises NotForUs if the identifier names no account in the format of the stream, or has a critical member that riskd
+    Raises NotUsed if the identifier names no account in the format of the stream, or has a critical member that riskd
     does not understand (SSF 1.0, section 3.3).
     """
     kind = identifier.get("format")
     if kind == COMPLEX or (kind is None and rule.member in identifier):
         unknown = sorted(critical & identifier.keys() - {rule.member, "format"})
         if unknown:
-            raise NotForUs(f"the subject has {len(unknown)} critical members that riskd does not understand")
+            raise NotUsed(f"the subject has {len(unknown)} critical members that riskd does not understand")
         inner = identifier.get(rule.member)
         if not isinstance(inner, dict):
-            raise NotForUs(f"the subject has no {rule.member}")
+            raise NotUsed(f"the subject has no {rule.member}")
         identifier = inner
     issuers = []
     for each in _simple(identifier):
@@ -43,10 +43,10 @@ def account(identifier: Mapping[str, object], rule: SubjectRule, critical: Set[s
         value = each.get(FORMATS[rule.format])
         if isinstance(value, str) and 0 < len(value) <= SUBJECT_CHARACTERS:
             return value
-        raise NotForUs(f"the identifier of format {rule.format} has no valid {FORMATS[rule.format]}")
+        raise NotUsed(f"the identifier of format {rule.format} has no valid {FORMATS[rule.format]}")
     if issuers:
-        raise NotForUs("the subject's issuer is not one that this stream accepts")
-    raise NotForUs(f"the subject has no identifier of format {rule.format}")
+        raise NotUsed("the subject's issuer is not one that this stream accepts")
+    raise NotUsed(f"the subject has no identifier of format {rule.format}")
 
 
 def _simple(identifier: Mapping[str, object]) -> Iterator[Mapping[str, object]]:

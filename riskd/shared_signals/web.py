@@ -32,7 +32,7 @@ class Answer(Struct, frozen=True):
     body: bytes
 
 
-def unfit(url: str) -> str:
+def url_problem(url: str) -> str:
     """What is wrong with a URL, or an empty text."""
     try:
         parts = urlsplit(url)
@@ -62,7 +62,7 @@ class Web:
 
         A socket timeout applies to each read, so a timer bounds the whole answer of a server that sends single bytes.
         """
-        if why := unfit(url):
+        if why := url_problem(url):
             raise Away(TRANSMITTER, f"its URL {why}")
         parts, patience = urlsplit(url), min(seconds, CONNECT_SECONDS)
         if parts.scheme == "https":

@@ -100,7 +100,11 @@ WRONG: dict[str, tuple[str, int, str]] = {
         "issuer must be https (http is allowed only on this machine)",
     ),
     "no URL": (without("issuer: https://acme.okta.com\n", "issuer: acme\n"), 3, "issuer is not a URL"),
-    "a user": (without("https://idp.example.com/poll", "https://a:b@idp.example.com/poll"), 21, "must have no user name"),
+    "a user": (
+        without("https://idp.example.com/poll", "https://a:b@idp.example.com/poll"),
+        21,
+        "must have no user name",
+    ),
     "another domain": (without("domain: workforce", "domain: staff"), 6, "unknown domain 'staff'"),
     "another format": (without("format: iss_sub", "format: did"), 9, "unknown format 'did'"),
     "issuers of nobody": (

@@ -20,7 +20,7 @@ from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventReco
 from riskd.counts import Counts
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.manifest import Part
-from riskd.offline.dataset.tables import WHOSE, Origin, assessed, said, told
+from riskd.offline.dataset.tables import WHOSE, Origin, assessment_table, event_table, outcome_table
 from riskd.offline.dataset.target import Target
 
 CHUNK: Final = 4096
@@ -68,8 +68,8 @@ class _Taking:
         self._outcomes: list[tuple[OutcomeRecord, Origin]] = []
         self._events: list[tuple[SecurityEventRecord, Origin]] = []
         self._chunks: list[pa.Table] = []
-        self._told: list[pa.Table] = []
-        self._said: list[pa.Table] = []
+        self._outcome_tables: list[pa.Table] = []
+        self._event_tables: list[pa.Table] = []
         self._rows = 0
         self._parts: list[Part] = []
 
@@ -103,26 +103,28 @@ class _Taking:
 
     def _chunk(self) -> None:
         if self._assessed:
-            self._chunks.append(assessed(*zip(*self._assessed, strict=True)))
+            self._chunks.append(assessment_table(*zip(*self._assessed, strict=True)))
             self._rows += len(self._assessed)
             self.counts["assessments"] += len(self._assessed)
             self._assessed = []
         if self._outcomes:
-            self._told.append(told(*zip(*self._outcomes, strict=True)))
+            self._outcome_tables.append(outcome_table(*zip(*self._outcomes, strict=True)))
             self.counts["outcomes"] += len(self._outcomes)
             self._outcomes = []
         if self._events:
-            self._said.append(said(*zip(*self._events, strict=True)))
+            self._event_tables.append(event_table(*zip(*self._events, strict=True)))
             self.counts["events"] += len(self._events)
             self._events = []
         if self._rows >= FLUSH:
             self._flush()
 
     def _flush(self) -> None:
-        for (table, name), chunks in zip(WHOSE.items(), (self._chunks, self._told, self._said), strict=True):
+        for (table, name), chunks in zip(
+            WHOSE.items(), (self._chunks, self._outcome_tables, self._event_tables), strict=True
+        ):
             if chunks:
                 self._parts += spread(self._target, table, pa.concat_tables(chunks), name, self._buckets)
-        self._chunks, self._told, self._said, self._rows = [], [], [], 0
+        self._chunks, self._outcome_tables, self._event_tables, self._rows = [], [], [], 0
 
 
 def spread(target: Target, table: str, rows: pa.Table, name: str, buckets: int) -> list[Part]:

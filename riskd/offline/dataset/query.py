@@ -30,7 +30,7 @@ class Answer(Struct, frozen=True):
 
 
 @contextmanager
-def asked(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int = 1024) -> Iterator[Answer]:
+def run_query(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int = 1024) -> Iterator[Answer]:
     """Run one query on what was known at `as_of` (epoch seconds): later attempts and outcomes are hidden.
 
     Raises InvalidFile, also for what DuckDB rejects. The query cannot reach files, network or extensions. What does not

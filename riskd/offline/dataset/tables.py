@@ -128,7 +128,7 @@ class Origin(Struct, frozen=True, gc=False):
     line: bytes
 
 
-def assessed(records: Sequence[AssessmentRecord], origins: Sequence[Origin]) -> pa.Table:
+def assessment_table(records: Sequence[AssessmentRecord], origins: Sequence[Origin]) -> pa.Table:
     """Assessments as a table."""
     width = len(NAMES)
     known = [len(record.vector) == width for record in records]
@@ -168,7 +168,7 @@ def bare(line: bytes, record: AssessmentRecord) -> bytes:
     return before + begin + rest[rest.index(_END) :]
 
 
-def told(records: Sequence[OutcomeRecord], origins: Sequence[Origin]) -> pa.Table:
+def outcome_table(records: Sequence[OutcomeRecord], origins: Sequence[Origin]) -> pa.Table:
     """Outcomes as a table."""
     return pa.Table.from_arrays(
         [
@@ -187,7 +187,7 @@ def told(records: Sequence[OutcomeRecord], origins: Sequence[Origin]) -> pa.Tabl
     )
 
 
-def said(records: Sequence[SecurityEventRecord], origins: Sequence[Origin]) -> pa.Table:
+def event_table(records: Sequence[SecurityEventRecord], origins: Sequence[Origin]) -> pa.Table:
     """Security events as a table."""
     return pa.Table.from_arrays(
         [

@@ -24,11 +24,11 @@ _ANYWHERE_KM: Final = 20_000.0
 def event(record: AssessmentRecord | OutcomeRecord) -> schema.Event:
     """The event of a line. It contains only what the line says. Never raises for any record that could be decoded."""
     if isinstance(record, AssessmentRecord):
-        return _assessed(record)
-    return _fraud(record) if record.kind == words.FRAUD else _became(record)
+        return _assessment(record)
+    return _finding(record) if record.kind == words.FRAUD else _outcome(record)
 
 
-def _assessed(one: AssessmentRecord) -> Authentication:
+def _assessment(one: AssessmentRecord) -> Authentication:
     activity, level, control, facts = _activity(one.journey), words.LEVELS[one.level], _control(one), one.facts
     status = _status(one)
     user = _user(one.id, one.domain, one.subject)
@@ -42,7 +42,7 @@ def _assessed(one: AssessmentRecord) -> Authentication:
         activity_name=activity[1],
         type_uid=_type(words.AUTHENTICATION, activity),
         time=_milliseconds(one.time),
-        message=_told(one),
+        message=_message(one),
         status_id=status[0],
         status=status[1],
         status_code=one.tier,
@@ -73,9 +73,9 @@ def _assessed(one: AssessmentRecord) -> Authentication:
     )
 
 
-def _became(one: OutcomeRecord) -> Authentication:
-    came = words.OUTCOMES[one.kind]
-    activity, legitimate = _activity(one.journey, end=came.end), one.kind == words.LEGITIMATE
+def _outcome(one: OutcomeRecord) -> Authentication:
+    meaning = words.OUTCOMES[one.kind]
+    activity, legitimate = _activity(one.journey, end=meaning.end), one.kind == words.LEGITIMATE
     user = _user(one.assessment_id, one.domain)
     return Authentication(
         category_uid=words.AUTHENTICATION // 1000,
@@ -85,8 +85,8 @@ def _became(one: OutcomeRecord) -> Authentication:
         type_uid=_type(words.AUTHENTICATION, activity),
         time=_milliseconds(one.time),
         message=f"{_sentence(one.kind)}: {_spoken(one.journey)} of {one.domain}",
-        status_id=came.status[0],
-        status=came.status[1],
+        status_id=meaning.status[0],
+        status=meaning.status[1],
         status_code=one.kind,
         severity_id=1,
         severity="Informational",
@@ -107,7 +107,7 @@ def _became(one: OutcomeRecord) -> Authentication:
     )
 
 
-def _fraud(one: OutcomeRecord) -> DetectionFinding:
+def _finding(one: OutcomeRecord) -> DetectionFinding:
     time, user = _milliseconds(one.time), _user(one.assessment_id, one.domain)
     title = f"{_sentence(one.kind)}: {_spoken(one.journey)} of {one.domain}"
     created: words.Word = (1, "Create")
@@ -172,7 +172,7 @@ def _protocol(protocol: str) -> words.Word | None:
     return words.PROTOCOLS.get(protocol, (OTHER, protocol)) if protocol else None
 
 
-def _told(one: AssessmentRecord) -> str:
+def _message(one: AssessmentRecord) -> str:
     answer = "DENY" if one.tier == "DENY" else f"{one.tier} {'satisfied' if one.satisfied else 'required'}"
     reasons = f": {', '.join(one.reasons)}" if one.reasons else ""
     return f"{_sentence(one.journey)} of {one.domain}: {one.level} risk ({one.score:.4f}), {answer}{reasons}"

@@ -56,7 +56,7 @@ OBSERVED: Final = Control((3, "Observed"), (15, "Detected"))
 EXONERATED: Final[Word] = (10, "Exonerated")
 
 
-class Came(Struct, frozen=True):
+class Meaning(Struct, frozen=True):
     """The OCSF status for an outcome. `end`: it ends a sign-in; others are steps of it."""
 
     status: Word
@@ -64,14 +64,14 @@ class Came(Struct, frozen=True):
 
 
 OUTCOMES: Final = {
-    "challenge_passed": Came(SUCCESS),
-    "challenge_failed": Came(FAILURE),
-    "challenge_abandoned": Came(ABANDONED),
-    "session_established": Came(SUCCESS, end=True),
-    "sign_in_abandoned": Came(ABANDONED, end=True),
-    "confirmed_legitimate": Came((OTHER, "Confirmed Legitimate")),
-    "recovery_completed": Came(SUCCESS),
-    "recovery_failed": Came(FAILURE),
+    "challenge_passed": Meaning(SUCCESS),
+    "challenge_failed": Meaning(FAILURE),
+    "challenge_abandoned": Meaning(ABANDONED),
+    "session_established": Meaning(SUCCESS, end=True),
+    "sign_in_abandoned": Meaning(ABANDONED, end=True),
+    "confirmed_legitimate": Meaning((OTHER, "Confirmed Legitimate")),
+    "recovery_completed": Meaning(SUCCESS),
+    "recovery_failed": Meaning(FAILURE),
 }
 """Every outcome except `confirmed_fraud`, which is a finding."""
 FRAUD: Final = "confirmed_fraud"

@@ -79,7 +79,7 @@ def boost(
     direction = {feature.name: feature.direction for feature in FEATURES}
     held = [direction.get(name, 0) for name in names]
     estimator = _booster(recipe, _OnTop(given), max_iter=recipe.trees, monotonic_cst=held)
-    return estimator.fit(told(vectors), fraud, sample_weight=weights)
+    return estimator.fit(fillable(vectors), fraud, sample_weight=weights)
 
 
 def boost_raising(
@@ -91,7 +91,7 @@ def boost_raising(
     what these trees add, but never what `given` says.
     """
     estimator = _booster(recipe, _OnlyMore(given), max_iter=recipe.raising)
-    estimator.fit(told(vectors), fraud, sample_weight=weights)
+    estimator.fit(fillable(vectors), fraud, sample_weight=weights)
     for stage in estimator._predictors:  # noqa: SLF001 - no public form
         leaves = stage[0].nodes["value"]
         np.maximum(leaves, 0.0, out=leaves)
@@ -111,7 +111,7 @@ def _booster(recipe: Recipe, loss: _OnTop, **more: Any) -> HistGradientBoostingC
     )
 
 
-def told(vectors: Floats) -> Floats:
+def fillable(vectors: Floats) -> Floats:
     """The vectors with 0 in columns that have no value at all, because scikit-learn cannot bin those."""
     never = np.isnan(vectors).all(axis=0)
     return np.where(never, 0.0, vectors) if never.any() else vectors

@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from riskd.offline.rows import HONEST
-from riskd.offline.training.boosting import told
+from riskd.offline.training.boosting import fillable
 from riskd.offline.world.attacks import ATTACKS, NOBODY, Attack
 from riskd.offline.world.defined import DEFINED, JOURNEYS
 from riskd.offline.world.sample import Sample
@@ -145,7 +145,7 @@ def _ranked(
         if len(np.unique(attacked[known])) < 2:
             ranks[asked] = 0.5
             continue
-        guessed = model.fit(told(values[known]), attacked[known]).decision_function(values[asked])
+        guessed = model.fit(fillable(values[known]), attacked[known]).decision_function(values[asked])
         order = np.unique(guessed, return_inverse=True)[1]
         ranks[asked] = order / max(order.max(), 1)
     return ranks
