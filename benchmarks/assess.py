@@ -87,7 +87,7 @@ def gather(parts: Parts, one: Attempt, when: float) -> Facts:
     address, device = parse(one.network.client_ip), one.device
     assert address is not None
     assert device is not None
-    place, route = parts.geo.locate(address, when)
+    place, route, stale = parts.geo.locate(address, when)
     agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
     values = signals.values(one, place, route, agent, when)
     plain = dict(values)
@@ -100,6 +100,7 @@ def gather(parts: Parts, one: Attempt, when: float) -> Facts:
         facts=(place, route, agent),
         remembered=recall(keys, histories),
         device_offset_min=parts.geo.offset(device.timezone, when),
+        stale=stale,
     )
     return Facts(address, plain, keys, histories, context)
 

@@ -69,6 +69,7 @@ class Observed(Struct, frozen=True):
     place: Place | Missing
     route: Route | Missing
     agent: Agent | Missing
+    stale: tuple[str, ...]
     values: dict[str, str]
     """See `Context.values`."""
     keys: Keys
@@ -77,12 +78,12 @@ class Observed(Struct, frozen=True):
 def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Observed:
     """Place and route of the address, the user agent, and where the histories lie, at `when` (epoch seconds)."""
     device = attempt.device or _UNKNOWN
-    place, route = parts.geo.locate(address, when)
+    place, route, stale = parts.geo.locate(address, when)
     agent: Agent | Missing = _NO_AGENT
     if device.user_agent:
         agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
     values = signals.values(attempt, place, route, agent, when)
-    return Observed(place, route, agent, values, parts.pseudonyms.keys(attempt, address, values))
+    return Observed(place, route, agent, stale, values, parts.pseudonyms.keys(attempt, address, values))
 
 
 class _Gathered(Struct, frozen=True):
@@ -265,6 +266,7 @@ class Engine:
             remembered=remembered,
             device_offset_min=offset,
             measured_from=parts.edge,
+            stale=observed.stale,
         )
         reply = documents[0] if documents else None
         return _Gathered(attempt, parts, release, address, keys, assessment_id, context, reply_key, seal, reply)

@@ -193,7 +193,8 @@ METRICS: Final = (
     Metric(
         "riskd_gaps_total",
         "counter",
-        "Facts that an attempt lacked: those that a policy expects, and those that nobody consented to.",
+        "Facts that an attempt lacked, or had from stale data: those that a policy expects, and those that nobody "
+        "consented to.",
         ("domain", "source", "why"),
         _rows(DOMAINS, tuple(SOURCES), WHYS),
     ),

@@ -9,7 +9,7 @@ from riskd.core.address import Address
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome, SecurityEvent
-from riskd.core.context import Agent, Missing, Place, Route
+from riskd.core.context import Agent, Located, Missing
 from riskd.core.history import Delta, History
 from riskd.core.learn import Receipt
 from riskd.core.stored import Change, Swap
@@ -91,8 +91,8 @@ class HistoryStore(Protocol):
 class GeoLookup(Protocol):
     """Facts about an address. Never raises; safe between threads."""
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
-        """Place and route at `time` (epoch seconds, for the offset from UTC)."""
+    def locate(self, address: Address, time: float) -> Located:
+        """Place and route at `time` (epoch seconds, for the offset from UTC), and which of them are stale by then."""
         ...
 
     def offset(self, timezone: str, time: float) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ def load_release(settings: Settings) -> Release:
 
 def open_geo(settings: Settings) -> GeoIp:
     """The geo databases that are there. Raises InvalidGeo for those that are there and bad."""
-    return open_databases(geo_files(settings))
+    return open_databases(geo_files(settings), settings.geo.stale_days)
 
 
 def geo_files(settings: Settings) -> list[Path]:
@@ -112,9 +113,11 @@ def geo_files(settings: Settings) -> list[Path]:
     return [*chosen, *(Path(path) for path in named.values() if path)]
 
 
-def open_databases(paths: Sequence[Path]) -> GeoIp:
-    """These geo databases. Raises InvalidGeo with the problems of all of them."""
-    return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones())
+def open_databases(paths: Sequence[Path], stale_days: int = 0) -> GeoIp:
+    """These geo databases, stale when they are older than that (0: never). Raises InvalidGeo with the problems of all
+    of them."""
+    stale_after = stale_days * 86_400.0 or math.inf
+    return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones(), stale_after=stale_after)
 
 
 @contextmanager

@@ -116,16 +116,17 @@ def _install_visibly(directory: Path) -> None:
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
-    directory = settings.geo.dir
+    directory, stale_days = settings.geo.dir, settings.geo.stale_days
     databases = _open(args, settings).databases()
     if args.json:
-        print_json({"directory": directory, "databases": databases})
+        print_json({"directory": directory, "databases": databases, "stale_days": stale_days})
         return OK
     rows = []
     for database in databases:
         families = " ".join(f"IPv{family}" for family in database.families)
         built = time.strftime("%Y-%m-%d", time.gmtime(min(database.build_epoch, 2**33)))
-        age = quantity(max(0, int(time.time()) - database.build_epoch) // _DAY, "day")
+        seconds = max(0, int(time.time()) - database.build_epoch)
+        age = quantity(seconds // _DAY, "day") + (", stale" if 0 < stale_days * _DAY < seconds else "")
         rows.append((database.name, database.kind, families, database.type, built, age))
     print_table(("file", "kind", "answers", "type", "built", "age"), rows, directory)
     return OK
@@ -143,9 +144,9 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
             file=sys.stderr,
         )
         return REFUSED
-    place, route = _open(args, settings).locate(address, time.time())
+    place, route, stale = _open(args, settings).locate(address, time.time())
     if args.json:
-        print_json({"address": address, "place": place, "route": route})
+        print_json({"address": address, "place": place, "route": route, "stale": stale})
         return OK
     rows = []
     for fact in (place, route):
@@ -153,6 +154,8 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
             rows.append((fact.source, f"missing: {fact.why}"))
             continue
         rows += [(field, str(getattr(fact, field))) for field in fact.__struct_fields__]
+    if stale:
+        rows.append(("stale", ", ".join(stale)))
     print_table(("fact", "value"), rows, address.text)
     if (sources := Path(settings.geo.dir) / ATTRIBUTION_FILE).is_file():
         print(f"Sources: {sources}")
@@ -168,4 +171,4 @@ def _open(args: argparse.Namespace, settings: Settings) -> GeoIp:
     if not paths:
         remedy = "run `riskd geo install`, or give another --dir"
         raise Unavailable([Problem(settings.geo.dir, "holds no geo database", remedy)])
-    return open_databases(paths)
+    return open_databases(paths, settings.geo.stale_days)

@@ -133,9 +133,7 @@ class State(Struct, frozen=True, kw_only=True):
 
     dir: Annotated[
         str,
-        Meta(
-            description="Directory of all that riskd writes, mode 0700 (`$XDG_STATE_HOME/riskd` where that is set).",
-        ),
+        Meta(description="Directory of all that riskd writes, mode 0700 (`$XDG_STATE_HOME/riskd` where that is set)."),
     ] = "~/.local/state/riskd"
 
 
@@ -215,9 +213,7 @@ class Geo(Struct, frozen=True, kw_only=True):
 
     dir: Annotated[
         str,
-        Meta(
-            description="Directory that `riskd geo install` fills (`$RISKD_GEO_DIR`, or `$XDG_DATA_HOME/riskd/geo`).",
-        ),
+        Meta(description="Directory that `riskd geo install` fills (`$RISKD_GEO_DIR`, or `$XDG_DATA_HOME/riskd/geo`)."),
     ] = "~/.local/share/riskd/geo"
     city: Annotated[
         str, Meta(description="City database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
@@ -228,6 +224,10 @@ class Geo(Struct, frozen=True, kw_only=True):
     anonymous: Annotated[
         str, Meta(description="Anonymous-IP database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
     ] = DERIVED
+    stale_days: Annotated[
+        int,
+        Meta(ge=0, le=3650, description="Age of a database from which answers call its facts `stale`, days; 0: never."),
+    ] = 45
     edge: Annotated[
         tuple[Degrees, ...],
         Meta(

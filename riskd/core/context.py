@@ -41,8 +41,11 @@ WHYS: Final = (
     "unreadable",
     "none_yet",
     "unavailable",
+    "stale",
 )
-"""Why a fact could not be had."""
+"""Why a fact could not be had; or, of one that was had and used, that it comes from data that are too old."""
+AGEING: Final = ("place", "route")
+"""Sources whose facts can be stale: they come from databases that are built once and age from then on."""
 
 
 class Missing(Struct, frozen=True):
@@ -77,6 +80,10 @@ class Route(Struct, frozen=True, gc=False):
     organization: str = ""
     hosting: bool = False
     anonymizer: str = ""
+
+
+Located = tuple[Place | Missing, Route | Missing, tuple[str, ...]]
+"""Place and route of an address, and which of the two are stale: any of `AGEING`."""
 
 
 class Agent(Struct, frozen=True, gc=False):
@@ -134,3 +141,5 @@ class Context(Struct, frozen=True, kw_only=True):
     """Where the round-trip time was measured, if the deployment says so: the edge that ends TLS."""
     missing: tuple[Missing, ...] = ()
     """Every fact that could not be had, the ones above included."""
+    stale: tuple[str, ...] = ()
+    """Sources of `AGEING` whose facts are above and come from data that are older than the deployment trusts."""

@@ -22,8 +22,9 @@ class Ruling(Struct, frozen=True):
     """What is required and why. `raised`: the tier lies above the journey's floor.
 
     `reasons` are those of the rules that hit and of the gaps that raised, each code once; `gaps` the expected sources
-    that are missing, and every source whose purpose was not granted; `coverage` the share 0..1 of expected sources
-    that were there. `withheld` is the tier that would be required if the journey were not learning.
+    that are missing or stale, and every source whose purpose was not granted; `coverage` the share 0..1 of expected
+    sources that were there, stale ones included. `withheld` is the tier that would be required if the journey were
+    not learning.
     """
 
     tier: Tier
@@ -46,7 +47,8 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
        knows a missing fact from a suspicious one.
     3. A rule that hit asks for its tier, unless it is in shadow.
     4. A gap in an expected source asks for its posture. "None yet" is knowledge, not a gap that could
-       have been filled: for the history it asks for the cold-start tier instead, else for nothing.
+       have been filled: for the history it asks for the cold-start tier instead, else for nothing. A stale
+       fact was there and was used: it is named among the gaps, and only a rule can ask for more because of it.
     5. A journey that is learning asks for its floor, and says what it would have asked for.
     6. The requirement is satisfied when one authentication, taken by itself, meets it: see `satisfied`. That it rests
        on a restricted method is a reason (NIST SP 800-63B-4, section 3.2.9).
@@ -69,6 +71,9 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
     if withheld is not None:  # (5)
         tier = floor
         reasons.insert(0, replace(LEARNING, text=LEARNING.text.format(withheld.name)))
+    gaps = tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"])
+    if context.stale:
+        gaps += tuple([Missing(source, "stale") for source in context.stale if source in postures])
     rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
     met = satisfied(policy, attempt, context.now, rung, suspect=suspect)  # (6)
     if met and rung.unrestricted and not satisfied(policy, attempt, context.now, rung.unrestricted, suspect=suspect):
@@ -78,7 +83,7 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         level=policy.level(score),
         requirement=rung.met if met else rung.unmet,
         reasons=tuple(reasons),
-        gaps=tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"]),
+        gaps=gaps,
         coverage=1.0 - len(expected) / len(postures) if postures else 1.0,
         valid_for_s=journey.valid_for_s,
         raised=tier > floor,

@@ -34,4 +34,4 @@ def disregarded(features: Sequence[float], context: Context) -> tuple[list[float
     without = list(features)
     for column in ADDRESS:
         without[column] = math.nan
-    return without, replace(context, place=_PLACE, route=_ROUTE)
+    return without, replace(context, place=_PLACE, route=_ROUTE, stale=())

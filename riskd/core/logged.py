@@ -52,6 +52,7 @@ def assessed(
             route=context.route if isinstance(context.route, Route) else None,
             agent=context.agent if isinstance(context.agent, Agent) else None,
             missing=context.missing,
+            stale=context.stale,
         ),
         vector=tuple(decision.vector),
         log_odds=decision.log_odds,
@@ -185,6 +186,7 @@ def surroundings(facts: Facts, remembered: Remembered | Missing, said: Signals =
         device_offset_min=said.offset_min,
         measured_from=Place("", edge[0], edge[1], edge[2]) if edge else None,
         missing=(*sent, *unremembered(remembered)),
+        stale=facts.stale,
     )
 
 

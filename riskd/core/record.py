@@ -51,7 +51,7 @@ from riskd.core.vocabulary import (
 )
 
 
-class Facts(Struct, frozen=True):
+class Facts(Struct, frozen=True, omit_defaults=True):
     """The context as it was, histories excepted."""
 
     now: Moment
@@ -62,6 +62,7 @@ class Facts(Struct, frozen=True):
     route: Route | None
     agent: Agent | None
     missing: tuple[Missing, ...]
+    stale: tuple[str, ...] = ()
 
 
 class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

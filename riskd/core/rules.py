@@ -137,12 +137,19 @@ def _coverage(facts: Facts) -> float:
     return 1.0 - len(_gaps(facts)) / len(facts.expected) if facts.expected else 1.0
 
 
+def _stale(facts: Facts) -> list[str]:
+    return [source for source in facts.context.stale if source in facts.expected]
+
+
 _SHARE: Final = Span(0.0, 1.0)
 VARIABLES: Final = {
     "score": Variable("double", "calibrated probability, 0..1", lambda facts: facts.score, span=_SHARE),
     "gaps": Variable("strings", "sources that the journey expects and that are missing", _gaps),
     "coverage": Variable(
         "double", "share of the sources that the journey expects which are there", _coverage, span=_SHARE
+    ),
+    "stale": Variable(
+        "strings", "sources that the journey expects and whose facts come from data that are too old", _stale
     ),
     "domain": Variable("string", "identity domain", lambda facts: facts.attempt.domain),
     "journey": Variable("string", "journey", lambda facts: facts.attempt.journey),

@@ -149,8 +149,9 @@ def context(
     remembered: Remembered | Missing,
     device_offset_min: int | None,
     measured_from: Place | None = None,
+    stale: tuple[str, ...] = (),
 ) -> Context:
-    """All facts of an attempt together, with the list of those that are missing."""
+    """All facts of an attempt together, with the lists of those that are missing and of those that are stale."""
     gaps = missing(attempt)
     gaps += [fact for fact in facts if isinstance(fact, Missing)]
     gaps += unremembered(remembered)
@@ -165,6 +166,7 @@ def context(
         device_offset_min=device_offset_min,
         measured_from=measured_from,
         missing=tuple(gaps),
+        stale=stale,
     )
 
 

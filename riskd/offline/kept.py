@@ -33,7 +33,7 @@ from riskd.core.attempt import (
     SecurityEvent,
     Session,
 )
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located, Missing, Place, Route
 from riskd.core.features import NAMES
 from riskd.core.history import DAY, WEEK, Delta, History
 from riskd.core.pseudonym import Pseudonyms
@@ -189,12 +189,12 @@ def _without(history: History | None, content: Content) -> History | None:
 class _TwoPlaces:
     """Two places: home, and one for every other address that has a place."""
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+    def locate(self, address: Address, time: float) -> Located:
         if address.text == _HOME:
-            return Place("GB", 51.5, -0.1, 20.0, timezone="Europe/London", utc_offset_min=0), Route(64500, "Home")
+            return Place("GB", 51.5, -0.1, 20.0, timezone="Europe/London", utc_offset_min=0), Route(64500, "Home"), ()
         if address.text == _NOWHERE:
-            return Missing("place", "not_found"), Route(64502, "Nowhere")
-        return Place("ES", 40.4, -3.7, 20.0, timezone="Europe/Madrid", utc_offset_min=60), Route(64501, "Away")
+            return Missing("place", "not_found"), Route(64502, "Nowhere"), ()
+        return Place("ES", 40.4, -3.7, 20.0, timezone="Europe/Madrid", utc_offset_min=60), Route(64501, "Away"), ()
 
     def offset(self, timezone: str, time: float) -> int | None:
         return 0 if timezone == "Europe/London" else 60

@@ -18,7 +18,7 @@ from riskd.adapters.memory import NullMeter
 from riskd.core.address import Address
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, Device, Network, Outcome
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located, Missing, Place, Route
 from riskd.core.errors import InvalidAttempt, InvalidFile, Problem
 from riskd.offline.importers.event import Event, Row, Skipped, text
 from riskd.offline.importers.rba_dataset import read
@@ -39,12 +39,12 @@ class Columns:
     def __init__(self) -> None:
         self.row: Row = {}
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+    def locate(self, address: Address, time: float) -> Located:
         """See `GeoLookup`."""
         country, operator = text(self.row, "Country"), text(self.row, "ASN")
         place = Place(country, 0.0, 0.0, NOWHERE_KM) if len(country) == 2 else Missing("place", "not_found")
         route = Route(int(operator)) if operator.isdecimal() else Missing("route", "not_found")
-        return place, route
+        return place, route, ()
 
     def offset(self, timezone: str, time: float) -> int | None:
         """See `GeoLookup`."""

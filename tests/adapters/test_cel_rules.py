@@ -42,6 +42,7 @@ def facts(
     route: Route | Missing = NO_ROUTE,
     agent: Agent | Missing = NO_AGENT,
     missing: tuple[Missing, ...] = (),
+    stale: tuple[str, ...] = (),
     attributes: dict[str, str] | None = None,
 ) -> Facts:
     attempt = Attempt(
@@ -53,7 +54,14 @@ def facts(
         attributes=attributes or {},
     )
     context = Context(
-        now=0.0, values={}, place=place, route=route, agent=agent, remembered=Remembered(), missing=missing
+        now=0.0,
+        values={},
+        place=place,
+        route=route,
+        agent=agent,
+        remembered=Remembered(),
+        missing=missing,
+        stale=stale,
     )
     return Facts(attempt, context, features, score, {"place", "route"})
 
@@ -69,6 +77,7 @@ KNOWN: Final = facts(
     route=Route(2119, "Telenor", False, ""),
     agent=Agent("Firefox", "140", "Linux"),
     missing=(Missing("place", "not_found"), Missing("rtt", "not_sent")),
+    stale=("route",),
     attributes={"amount": "900"},
 )
 
@@ -85,6 +94,8 @@ KNOWN: Final = facts(
         ('"place" in gaps', True),
         ('"rtt" in gaps', False),
         ("coverage == 0.5", True),
+        ('"route" in stale && asn == 2119 && !("route" in gaps)', True),
+        ('"place" in stale', False),
         ('domain == "customer" && journey == "login" && tenant == "" && credential == "succeeded"', True),
         ('"amount" in attributes && int(attributes["amount"]) > 500', True),
         ("!(speed_kmh < 900.0) // a comment\n && asn > 0", True),
@@ -94,7 +105,7 @@ KNOWN: Final = facts(
     ],
 )
 def test_conditions(when: str, hit: bool) -> None:
-    """A condition asks about features, score, place, network, client, gaps, coverage and attributes."""
+    """A condition asks about features, score, place, network, client, gaps, coverage, age and attributes."""
     assert compiled(when)(KNOWN) == ((Hit("r0", Tier.STEP_UP, "CODE", False, "Text."),) if hit else (), ())
 
 

@@ -8,7 +8,7 @@ A case is a YAML file:
   written as `90m ago`, `2h ago` or `40d ago`. Unless it says otherwise, alex signs in (`journey: login`) at
   home with the laptop and the right password.
 - `policy`: fields of the shipped policy that this deployment has set (`trusted_issuers`, `explicit_consent`).
-- `geo`: facts that the geo databases lack, with the reason: `{place: not_installed}`.
+- `geo`: facts that the geo databases lack, with the reason: `{place: not_installed}`; or that are there and `stale`.
 - `store: unreadable`: the store does not answer.
 - `taught`: what proven sign-ins have taught: names of histories in `world.yaml`, or an attempt with `days_ago`
   (a number, a list, or `{from, every, to}`), `units` (1 unless told), and `neighbours` or `colleagues`, the number of
@@ -39,7 +39,7 @@ from riskd.core import learn, signals
 from riskd.core.address import Address, parse
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, SecurityEvent
-from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.context import Agent, Context, Located, Missing, Place, Remembered, Route
 from riskd.core.errors import Unavailable
 from riskd.core.policy import Issuer, Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
@@ -60,17 +60,20 @@ _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 
 class TableGeo:
-    """Geo facts out of the world file: an entry's hold for its /16 or /32. `absent` maps place or route to why."""
+    """Geo facts out of the world file: an entry's hold for its /16 or /32. `gaps` maps place or route to why."""
 
-    def __init__(self, absent: dict[str, str]) -> None:
-        self._absent = absent
+    def __init__(self, gaps: dict[str, str]) -> None:
+        self._stale = tuple(source for source, why in gaps.items() if why == "stale")
+        self._absent = {source: why for source, why in gaps.items() if why != "stale"}
         self._known = {_block(entry["ip"]): entry for entry in WORLD["from"].values() if "route" in entry}
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+    def locate(self, address: Address, time: float) -> Located:
         """As the geo databases would: unroutable addresses are nowhere."""
         entry = self._known.get(_block(address.text), {}) if address.routable else {}
         why = "not_found" if address.routable else "unroutable"
-        return self._fact("place", entry, Place, why), self._fact("route", entry, Route, why)
+        place, route = self._fact("place", entry, Place, why), self._fact("route", entry, Route, why)
+        known = {"place": place, "route": route}
+        return place, route, tuple(source for source in self._stale if not isinstance(known[source], Missing))
 
     def _fact(self, source: str, entry: Words, kind: type[Any], why: str) -> Any:  # noqa: ANN401
         if source in self._absent:
@@ -203,7 +206,7 @@ def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> t
     """Everything known about an attempt at `now`."""
     address = parse(attempt.network.client_ip)
     assert address is not None
-    place, route = geo.locate(address, now)
+    place, route, stale = geo.locate(address, now)
     agent: Agent | Missing = Missing("agent", "not_sent")
     device = attempt.device
     if device is not None and device.user_agent:
@@ -223,6 +226,7 @@ def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> t
         facts=(place, route, agent),
         remembered=remembered,
         device_offset_min=offset,
+        stale=stale,
     )
 
 

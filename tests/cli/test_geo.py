@@ -19,7 +19,7 @@ from riskd.adapters.geoip import GeoIp
 from riskd.adapters.timezones import Timezones
 from riskd.cli.geo import NOT_AVAILABLE, OK, REFUSED, add_parser
 from riskd.core.address import parse
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located, Place, Route
 from riskd.core.errors import InvalidGeo, Unavailable
 from riskd.offline.geo.install import (
     ATTRIBUTION,
@@ -112,7 +112,7 @@ def collection(mirror: Mirror, **extra: bytes | tarfile.TarInfo) -> Collection:
     )
 
 
-def answers(paths: Iterable[Path], text: str) -> tuple[Place | Missing, Route | Missing]:
+def answers(paths: Iterable[Path], text: str) -> Located:
     address = parse(text)
     assert address is not None
     return GeoIp.open(paths, {}, Timezones()).locate(address, 0.0)
@@ -134,7 +134,7 @@ def test_an_installation_answers(mirror: Mirror, tmp_path: Path) -> None:
     assert (target / ATTRIBUTION_FILE).read_text() == ATTRIBUTION
     assert is_installed(target, wanted)
     assert steps[-1] == ("convert to asn.mmdb", 1.0)
-    place, route = answers(paths, "1.0.0.1")
+    place, route, _ = answers(paths, "1.0.0.1")
     assert isinstance(place, Place)
     assert (place.city, place.latitude) == ("Oslo", 60.0)
     assert route == Route(64500, "Example, Inc.")
@@ -146,7 +146,7 @@ def test_an_installation_answers(mirror: Mirror, tmp_path: Path) -> None:
 )
 def test_where_ranges_overlap_the_first_keeps_its_part(mirror: Mirror, tmp_path: Path, text: str, asn: int) -> None:
     """The published table has overlaps; each address has one operator all the same."""
-    _, route = answers(install(tmp_path / "geo", quietly, collection(mirror)), text)
+    _, route, _ = answers(install(tmp_path / "geo", quietly, collection(mirror)), text)
     assert isinstance(route, Route)
     assert route.asn == asn
 
@@ -263,6 +263,19 @@ def test_status_and_lookup(mirror: Mirror, tmp_path: Path, capsys: pytest.Captur
     assert run("status", *folder) == run("lookup", "1.0.0.1", *folder) == run("lookup", "10.0.0.1", *folder) == OK
     shown = capsys.readouterr().out
     assert all(part in shown for part in ("city.mmdb", "Oslo", "missing: unroutable"))
+
+
+def test_status_and_lookup_tell_what_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By `geo.stale_days`, as a service does; 0 calls nothing stale, however old."""
+    (tmp_path / "city.mmdb").write_bytes(city())
+    for days, stale in (("1", ["place"]), ("0", [])):
+        monkeypatch.setenv("RISKD_GEO__STALE_DAYS", days)
+        assert run("lookup", "1.0.0.1", "--json", "--dir", str(tmp_path)) == OK
+        assert json.loads(capsys.readouterr().out)["stale"] == stale
+        assert run("lookup", "1.0.0.1", "--dir", str(tmp_path)) == run("status", "--dir", str(tmp_path)) == OK
+        assert ("stale" in capsys.readouterr().out) is bool(stale)
 
 
 def test_nothing_installed_is_not_available(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from riskd.adapters.policy_file.document import MISTAKES, Document
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, Attempt, Federation, Network, Session
-from riskd.core.context import SOURCES, WHYS, Agent, Context, Missing, Place, Route
+from riskd.core.context import AGEING, SOURCES, WHYS, Agent, Context, Missing, Place, Route
 from riskd.core.errors import InvalidPolicy
 from riskd.core.features import FEATURES
 from riskd.core.policy import Policy
@@ -35,11 +35,14 @@ CASE_MISTAKES: Final = {
     "duplicate_case": "there is a case with this description already, in line {first}",
     "known_and_missing": "{what} is given, but its source '{source}' is among the gaps",
     "none_yet": "only the history can be missing because there is none yet",
+    "stale": "only {ageing} can be stale",
 }
 """Mistakes that a file of cases can hold besides those of any riskd YAML file, and how they are worded."""
 _NOW: Final = 1_800_000_000.0
 _TIERS: Final = tuple(tier.name for tier in Tier)
 _SOURCE_OF: Final = {"country": "place", "asn": "route", "anonymizer": "route", "browser": "agent", "os": "agent"}
+_KNOWN: Final = ("none_yet", "stale")
+"""Gaps beside which features of their source can be known."""
 _SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
 _FEATURE: Final = {feature.name: (column, feature) for column, feature in enumerate(FEATURES)}
 
@@ -170,6 +173,8 @@ class _CaseReader:
             why = document.choice(value_node, "why", WHYS)
             if why == "none_yet" and source != "history":
                 document.wrong(value_node, "none_yet", "say why: not_sent, not_found, ...")
+            if why == "stale" and source not in AGEING:
+                document.wrong(value_node, "stale", "say why it is missing", ageing=" and ".join(AGEING))
             if source is not None and why is not None:
                 found[source] = why
         return found
@@ -182,7 +187,7 @@ class _CaseReader:
                 continue
             column, feature = _FEATURE[name]
             value = document.number(value_node, name, -1e9, 1e9)
-            gone = next((source for source in feature.sources if gaps.get(source, "none_yet") != "none_yet"), None)
+            gone = next((source for source in feature.sources if gaps.get(source, "none_yet") not in _KNOWN), None)
             if gone is not None:
                 document.wrong(key_node, "known_and_missing", "keep one", what=f"feature '{name}'", source=gone)
             if value is None:
@@ -196,7 +201,7 @@ class _CaseReader:
         document = self.document
         fields = self._fields(node, "facts", "facts")
         for name, value_node in fields.items():
-            if _SOURCE_OF[name] in gaps:
+            if gaps.get(_SOURCE_OF[name], "stale") != "stale":
                 document.wrong(value_node, "known_and_missing", "keep one", what=name, source=_SOURCE_OF[name])
         country = document.text(fields.get("country"), "country", r"[A-Z]{2}", "two capital letters, quoted")
         asn = document.number(fields.get("asn"), "asn", 0, 2**32 - 1)
@@ -211,7 +216,8 @@ class _CaseReader:
             route=Route(int(asn or 0), anonymizer=anonymizer or "") if routed else Missing("route", "not_found"),
             agent=Agent(browser or "", os=system or "") if seen else Missing("agent", "not_sent"),
             remembered=Missing("history", gaps.get("history", "unavailable")),
-            missing=tuple(Missing(source, why) for source, why in gaps.items()),
+            missing=tuple(Missing(source, why) for source, why in gaps.items() if why != "stale"),
+            stale=tuple(source for source, why in gaps.items() if why == "stale"),
         )
 
     def _session(self, node: yaml.Node | None) -> Session | None:

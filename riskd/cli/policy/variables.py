@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def rows(policy: Policy | None = None) -> Iterator[Row]:
     """Every variable: those of the attempt, the sources, the features, and the lists of a policy."""
-    from riskd.core.context import SOURCES
+    from riskd.core.context import AGEING, SOURCES
     from riskd.core.features import FEATURES
     from riskd.core.lists import KINDS
     from riskd.core.rules import LISTS, VARIABLES
@@ -83,6 +83,8 @@ def rows(policy: Policy | None = None) -> Iterator[Row]:
         yield Row(name, _TYPES[variable.kind], values, variable.text, variable.sources, "attempt")
     for source, text in SOURCES.items():
         yield Row(f'"{source}" in gaps', "bool", "", f"missing: {text}", (), "gaps")
+    for source in AGEING:
+        yield Row(f'"{source}" in stale', "bool", "", f"from data that are too old: {SOURCES[source]}", (), "gaps")
     for feature in FEATURES:
         span = str(feature.span)
         yield Row(feature.name, "double", span, f"{feature.why} ({feature.unit})", feature.sources, feature.group)

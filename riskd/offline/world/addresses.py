@@ -147,7 +147,7 @@ def draw_pools(geo: Atlas, operators: Sequence[Operator], time: float) -> Pools:
         drawn = dict.fromkeys(_drawn(random, ranges, bounds) for _ in range(BLOCKS))
         for first in drawn:
             address = parse(text(first + 1))
-            place, _ = geo.locate(address, time) if address else (None, None)
+            place = geo.locate(address, time)[0] if address else None
             if isinstance(place, Place) and ("" in local[asn] or place.country in local[asn]):
                 spot = Spot(place.country, place.city, place.latitude, place.longitude, place.timezone)
                 found.append((asn, first, spot))

@@ -10,12 +10,15 @@ from riskd.offline.world.assumptions import Values
 from riskd.offline.world.tables import read_tables
 from riskd.offline.world.world import Settings as Wanted
 from riskd.offline.world.world import World
-from riskd.wiring import open_geo
+from riskd.wiring import geo_files, open_databases
 
 
 def open_world(settings: Settings, wanted: Wanted, values: Values) -> tuple[World, GeoIp]:
-    """The world, and the databases with its addresses. Raises InvalidGeo without a city and an ASN database."""
-    geo = open_geo(settings)
+    """The world, and the databases with its addresses, which never count as stale.
+
+    Raises InvalidGeo without a city and an ASN database.
+    """
+    geo = open_databases(geo_files(settings))
     kinds = {database.kind for database in geo.databases()}
     absent = [kind for kind in ("city", "asn") if kind not in kinds]
     if absent:

@@ -78,7 +78,7 @@ def _sound(settings: Settings) -> tuple[GeoIp, Sequence[Problem]]:
         with suppress(InvalidGeo):
             open_databases([*sound, path])
             sound.append(path)
-    return open_databases(sound), problems
+    return open_databases(sound, settings.geo.stale_days), problems
 
 
 def _tell(meter: Meter, problems: Sequence[Problem]) -> None:
