@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,10 +138,7 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
 
     address = parse(args.address)
     if address is None:
-        print(
-            f"riskd: {args.address!r} is not an IP address (leave out brackets, port and prefix length)",
-            file=sys.stderr,
-        )
+        complain(f"{args.address!r} is not an IP address (leave out brackets, port and prefix length)")
         return REFUSED
     place, route, stale = _open(args, settings).locate(address, time.time())
     if args.json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import moment, whole_number
 from riskd.cli.rebuild import add_source
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json
+from riskd.cli.terminal import complain, print_json
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile, Problem, Unavailable
 from riskd.core.history import WEEK
@@ -112,7 +111,7 @@ def _run(source: Source, args: argparse.Namespace) -> int:
             if not args.json:
                 _print(source, summary, dry_run=args.dry_run)
     except Unavailable as error:
-        print("\n".join(f"riskd import: {problem}" for problem in error.problems), file=sys.stderr)
+        complain(error)
         code = NOT_AVAILABLE
     if args.json:
         print_json(summaries)

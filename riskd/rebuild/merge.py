@@ -54,10 +54,10 @@ def read_rebuilt(store: HistoryStore) -> Rebuilt | None:
 def merge(
     staging: HistoryStore, store: HistoryStore, so_far: Rebuilt, now: float, told: Callable[[int], None]
 ) -> Rebuilt:
-    """Merge all records of `staging` that have not expired at `now`, continuing after an earlier run. Returns the new
-    state.
+    """Merge all records of `staging` that have not expired at `now`, continuing after an earlier run.
 
-    `told` is called after each step with the number of records done. Raises Unavailable; finished steps are kept.
+    Returns the new state. `told` is called after each step with the number of records done. Raises Unavailable;
+    finished steps are kept.
     """
     limit = STEP
     while not so_far.ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli.extras import require
@@ -72,7 +73,7 @@ def _state(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"directory": settings.log.dir, **asdict(state)})
         return 0
-    print(f"directory   {settings.log.dir}")
+    print(f"directory   {settings.log.dir}{'' if Path(settings.log.dir).is_dir() else ' (does not exist)'}")
     since = f", the oldest {state.oldest}" if state.oldest else ""
     asked = f", the oldest requested {when(state.asked)}" if state.erasures else ""
     print(f"segments    {state.segments}, {state.size / 1_048_576:.1f} MiB{since}")
@@ -113,8 +114,6 @@ def _compact(args: argparse.Namespace) -> int:
 
 def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) -> Filed | None:
     """Compact the log into its dataset."""
-    from pathlib import Path
-
     require("pyarrow", "a dataset is Parquet files")
     from riskd.offline.buckets import MOST
     from riskd.offline.dataset.compact import Dataset

@@ -102,10 +102,10 @@ Part = Literal["overall", "class", "depth", "left_out", "segment"]
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """The candidate's figure minus another model's; both are resampled together, and the interval is that of the
-    difference.
+    """The candidate's figure minus another model's, and the interval of that difference.
 
-    `part` and `name` say which figure: a recall, or for `segment` a share of step-ups. `rate` is one of `RATES`.
+    Both figures are resampled together. `part` and `name` say which figure: a recall, or for `segment` a share of
+    step-ups. `rate` is one of `RATES`.
     """
 
     other: str

@@ -108,7 +108,7 @@ def _trees(old: ForestDocument, new: ForestDocument) -> Iterator[str]:
     moved = sorted(before.keys() | after.keys(), key=lambda name: (-abs(after[name] - before[name]), name))
     told = [f"{name} {before[name]} -> {after[name]}" for name in moved if before[name] != after[name]]
     if told:
-        yield f"questions of the trees by feature, the largest changes: {', '.join(told[:8])}"
+        yield f"splits of the trees by feature, the largest changes: {', '.join(told[:8])}"
 
 
 def _asked(document: ForestDocument) -> Counter[str]:
@@ -118,7 +118,7 @@ def _asked(document: ForestDocument) -> Counter[str]:
 def _calibration(document: ForestDocument) -> str:
     knots = document.calibration
     if not knots:
-        return "log-odds at their word"
+        return "uncalibrated log-odds"
     return f"{len(knots)} knots from {knots[0][1]:.3g} to {knots[-1][1]:.3g}"
 
 

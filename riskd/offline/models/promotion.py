@@ -44,7 +44,7 @@ def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: s
     zero.
     """
     if evaluation is None:
-        yield Check("evaluation", False, "there is none: riskd evaluate --keep writes it into the bundle")
+        yield Check("evaluation", False, "is missing: `riskd evaluate --keep` writes it into the bundle")
         return
     mismatch = _mismatch(evaluation, candidate, champion)
     data = evaluation.data
@@ -86,7 +86,7 @@ def _compared(each: Difference, old: Judged, new: Judged) -> Check:
     moved = f"{_points(figure.value)} ({_points(figure.low)} to {_points(figure.high)})"
     unsure = not lost and figure.value * worse >= VISIBLE
     said = f"{before} -> {after} at {each.rate}, {moved} of {figure.total:,}"
-    return Check(name, not lost, said + (": may be chance, more rows would tell" if unsure else ""))
+    return Check(name, not lost, said + (": may be due to chance; more rows would show" if unsure else ""))
 
 
 def _share(judged: Judged, each: Difference) -> str:
@@ -108,7 +108,7 @@ def _points(value: float) -> str:
 
 def _calibrated(old: Judged, new: Judged) -> Check:
     if new.reliability is None:
-        return Check("calibration", False, "the evaluation does not tell")
+        return Check("calibration", False, "the evaluation has no calibration figures")
     ece, brier = new.reliability.ece, new.reliability.brier
     before = old.reliability.ece if old.reliability else MISCALIBRATED
     limit = max(before, MISCALIBRATED)

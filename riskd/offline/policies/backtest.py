@@ -28,10 +28,9 @@ _NO_OUTCOMES: Final = others(OutcomeRecord)
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """Which decisions to replay: from `since` on and before `until` (epoch seconds), of one `release`, of these
-    journeys.
+    """Which decisions to replay: from `since` on and before `until` (epoch seconds).
 
-    An empty `release` or `journeys` means all.
+    `release` and `journeys` limit them further; empty means all.
     """
 
     since: float = 0.0
