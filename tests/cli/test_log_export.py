@@ -235,7 +235,7 @@ def test_a_log_is_followed(log: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stderr is not None
-        assert b"3  assessments told" in process.stderr.read()
+        assert b"3  assessments exported" in process.stderr.read()
     told = {f"{20:032x}", f"{21:032x}"}
     with running(*flags, state=tmp_path, bufsize=0) as process:
         added = more(SEGMENT, 22)

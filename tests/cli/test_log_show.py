@@ -86,7 +86,7 @@ def test_people_are_told_what_was_decided_why_and_what_came_of_it(
     """Each fact, each reason and what it moved, each gap, and each line that followed, packed or not."""
     told = " ".join(shown(capsys, log, ID).split())
     for part in (
-        "required STEP_UP, not met yet",
+        "required STEP_UP, not satisfied",
         "withheld DENY: the journey was learning",
         "attempt 2026-11-27 12:00Z, customer login, credential succeeded",
         "score 0.0356 (medium), by model m of release r",
@@ -152,7 +152,7 @@ def test_what_followed_is_shown_where_the_assessment_is_gone(
     """Its line was older than the log is kept, or was written by a worker that died before it could."""
     write(tmp_path / SEGMENT, outcome(7, NOON, "confirmed_fraud"))
     told = shown(capsys, tmp_path, ID)
-    assert "is gone" in told
+    assert "is no longer in the log" in told
     assert "confirmed_fraud" in told
 
 

@@ -452,7 +452,7 @@ def test_what_the_service_has_seen_for_itself_is_left_out(tmp_path: Path, town: 
     lines = town[1]
     settings = deployment(tmp_path)
     logged(settings, lines)
-    with pytest.raises(InvalidSettings, match="since when"):
+    with pytest.raises(InvalidSettings, match="--until: is needed"):
         rebuilt(settings, until=None)
     until = written(record.decode(lines[200]))
     summary = rebuilt(settings, until=until)
