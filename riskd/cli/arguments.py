@@ -75,16 +75,20 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
         "--domain",
         choices=DOMAINS,
         action="append",
-        help="identity domain; repeatable (default: every domain with decisions)",
+        help="identity domain; repeatable (default: every domain in the log)",
     )
     parser.add_argument(
-        "--since", metavar="DATE", type=moment, default=0.0, help="only decisions on or after this date (UTC)"
+        "--since", metavar="DATE", type=moment, default=0.0, help="decisions from this day on, as 2026-11-01 (UTC)"
     )
     parser.add_argument(
-        "--until", metavar="DATE", type=moment, default=float("inf"), help="only decisions before this date (UTC)"
+        "--until",
+        metavar="DATE",
+        type=moment,
+        default=float("inf"),
+        help="decisions before this day, as 2026-12-01 (UTC)",
     )
     parser.add_argument(
-        "--processes", metavar="N", type=whole_number, help="number of reading processes (default: one per processor)"
+        "--processes", metavar="N", type=whole_number, help="number of processes (default: one for each CPU)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -15,16 +15,17 @@ from riskd.core.errors import InvalidSettings, Problem
 _INTRODUCTION: Final = """\
 # Settings
 
-Every setting has a default, and riskd runs with the defaults alone. Later sources override earlier ones:
+For operators: every setting with its default and meaning. The defaults suit an embedded start. Sources, where each
+overrides the one before:
 
-1. the default
-2. the TOML file that `--config` or `RISKD_CONFIG` names: `port` in `[server]` is `server.port`
-3. environment variables: `RISKD_SERVER__PORT` (lists are separated by commas)
-4. flags: `--set server.port=50551`, or a short flag where a command has one, as `riskd serve --port`
+1. the default,
+2. the TOML file of `--config`, else of `RISKD_CONFIG`: `port` of `[server]` is `server.port`,
+3. the environment: `RISKD_SERVER__PORT` (separate lists by commas),
+4. flags: `--set server.port=50551`, and the short ones of `riskd serve --help`.
 
-riskd reports all mistakes at once, each with its file and line or its variable, and exits with code 2.
-`riskd settings` prints every value and where it comes from; `riskd settings --check` prints only mistakes. This page
-is generated: `riskd settings --markdown`.
+riskd reports all mistakes at once, with file and line or variable, and exits with code 2. `riskd settings` prints the
+values in use and where each comes from; `riskd settings --check` prints only mistakes. This page is
+`riskd settings --markdown`.
 """
 
 

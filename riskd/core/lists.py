@@ -19,13 +19,13 @@ from riskd.core.context import Context, Place, Route
 Member = Address | str
 
 KINDS: Final = {
-    "networks": "addresses and networks (CIDR): does one of them hold the client's address?",
-    "asns": "autonomous systems: does one of them carry the address?",
-    "countries": "ISO 3166-1 alpha-2 codes: does the address lie in one of them?",
-    "issuers": "issuers of assertions, exactly as in `iss`",
-    "device_ids": "first-party device identifiers",
+    "networks": "the client's address is in one of these networks (CIDR), or is one of these addresses",
+    "asns": "the address belongs to one of these autonomous systems",
+    "countries": "the address is in one of these countries (ISO 3166-1 alpha-2 codes)",
+    "issuers": "the assertion is from one of these issuers, exactly as in `iss`",
+    "device_ids": "the device identifier is one of these",
 }
-"""What lists may be of, and what is looked up in them."""
+"""What lists may be of, and when an attempt is on one."""
 Edges = tuple[int, ...]
 """Where membership changes, ascending: the first address of each range, and the first after it."""
 

@@ -15,13 +15,13 @@ from riskd.core.learn import STRONG
 
 REASONS: Final = {
     "other_event": "not an event that histories learn from",
-    "another_step": "a step of a sign-in that another event reports as a whole",
+    "another_step": "a step of a sign-in that another event describes as a whole",
     "not_interactive": "nobody signed in: a token was renewed, or a program acted",
-    "no_subject": "names no account in the chosen field",
+    "no_subject": "names no account by the chosen field",
     "no_address": "names no client address",
     "no_time": "has no readable time",
-    "invalid": "a field that the service would refuse, too",
-    "too_old": "older than histories keep such events",
+    "invalid": "has a field that the service would refuse",
+    "too_old": "older than what a history keeps of such an event",
     "outside_window": "before --since, or not before --until",
 }
 """Why a record is skipped."""
