@@ -16,7 +16,7 @@ CASES: Final = {
     "no release": (["release", "show"], "release: none is active: the policy and model directories of the settings"),
     "no file": (["model", "explain", "customer", "--vector", "{empty}"], "{empty}: cannot be read: Is a directory"),
     "no store to be made again": (["import", "decision-log"], "--until: is needed: lines that the service wrote since"),
-    "no time to divide": (["drift", "--log", "{empty}"], "has no segments of a decision log (name that of a service"),
+    "no time to divide": (["drift", "--log", "{empty}"], "has no segments of a decision log (name the log.dir"),
 }
 
 

@@ -143,7 +143,8 @@ def sample(log: Path, domain: str, most: int, counts: Counts) -> list[Assessment
                 if len(kept) > most:
                     kept, step = kept[1::2], 2 * step
     if not kept:
-        raise InvalidFile([Problem(str(log), f"has no assessment of {domain} with the features of this riskd")])
+        what = f"has no assessment of {domain} with the features of this version of riskd"
+        raise InvalidFile([Problem(str(log), what, "`riskd replay` converts a log of another version")])
     return kept
 
 
