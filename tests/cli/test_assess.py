@@ -316,13 +316,13 @@ def pems(tmp_path: Path) -> dict[str, str]:
     ("flags", "said"),
     [
         (("--ca", "/nowhere/ca.pem"), "/nowhere/ca.pem: cannot be read"),
-        (("--ca", "words"), "words.pem: holds no certificate, PEM"),
-        (("--ca", "key"), "key.pem: holds no certificate, PEM"),
-        (("--ca", "ca", "--cert", "cert"), "--cert: comes with the other"),
-        (("--ca", "ca", "--key", "key"), "--key: comes with the other"),
+        (("--ca", "words"), "words.pem: holds no PEM certificate"),
+        (("--ca", "key"), "key.pem: holds no PEM certificate"),
+        (("--ca", "ca", "--cert", "cert"), "--cert: needs --key"),
+        (("--ca", "ca", "--key", "key"), "--key: needs --cert"),
         (("--ca", "ca", "--cert", "cert", "--key", "other"), "cannot be used: key values mismatch"),
         (("--ca", "ca", "--cert", "words", "--key", "key"), "cannot be used: not pem"),
-        (("--cert", "cert", "--key", "key"), "--cert: is shown to nobody in plaintext"),
+        (("--cert", "cert", "--key", "key"), "--cert: is not used without TLS"),
     ],
 )
 def test_certificates_that_cannot_be_used_are_refused(flags: tuple[str, ...], said: str, pems: dict[str, str]) -> None:

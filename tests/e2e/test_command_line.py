@@ -50,7 +50,7 @@ def test_an_answer_for_programs(service: Service, tmp_path: Path) -> None:
         ((*LOGIN, "--ip", "nowhere"), 2, "  network.client_ip: 'nowhere' is not an address"),
         ((*LOGIN, "--set", "device.colour=red"), 2, "riskd: device.colour: "),
         ((*LOGIN, "--journey", "logon"), 2, "riskd: journey: "),
-        ((*LOGIN, "--timeout", "0"), 2, "'0' is no time to answer in"),
+        ((*LOGIN, "--timeout", "0"), 2, "'0' is not a timeout"),
         (("outcome", "123", OUTCOMES[0]), 2, "  assessment_id: not an assessment id"),
         (("outcome", "0" * 32, OUTCOMES[0]), 1, "NOT_FOUND UNKNOWN_ASSESSMENT"),
         ((*LOGIN, "--target", "127.0.0.1:1"), 3, "riskd: UNAVAILABLE"),
@@ -114,7 +114,7 @@ def test_what_cannot_be_printed_is_a_problem_like_others(words: tuple[str, ...],
         done = subprocess.run(
             command, env=environment(tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30
         )
-    assert (done.returncode, done.stderr) == (2, "riskd: what was to be printed: No space left on device\n")
+    assert (done.returncode, done.stderr) == (2, "riskd: standard output: No space left on device\n")
 
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_demo_without_geo(tmp_path: Path) -> None:
     """The story ends well without databases: the tiers that it promises, and what was missing."""
     done = riskd("demo", "--no-geo", state=tmp_path, settings={"COLUMNS": "200"})
     assert (done.returncode, done.stderr) == (0, "")
-    assert "geo none, so place and route are gaps: riskd geo install" in done.stdout
+    assert "geo none (place and route are gaps; run `riskd geo install`)" in done.stdout
     assert "place (not_installed), route (not_installed)" in done.stdout
     tiers = chapters(done.stdout)
     assert tiers["Six ordinary weeks"] == ["BASELINE"] * 3

@@ -1,4 +1,4 @@
-"""Plays the demo's story over gRPC and prints the answers, with their reasons and latencies."""
+"""Plays the demo's story over gRPC, and prints the answers with their reasons and latencies."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _Outcome(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Step(Struct, frozen=True, forbid_unknown_fields=True):
-    """Attempts of one kind: `times` of them, or one for each of `subjects`. See the story for the words."""
+    """Attempts of one kind: `times` of them, or one for each of `subjects`. The story file explains the fields."""
 
     who: str
     journey: str
@@ -77,7 +77,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Chapter(Struct, frozen=True, forbid_unknown_fields=True):
-    """A title, what happens, and the attempts."""
+    """A title, an explanation, and the attempts."""
 
     title: str
     text: str
@@ -92,7 +92,7 @@ class _Part(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Story(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of it. `who`, `with` and `from` are parts that steps refer to by name."""
+    """The whole story. `who`, `with` and `from` are parts that the steps refer to by name."""
 
     who: dict[str, _Part]
     with_: dict[str, _Part] = msgspec.field(name="with")
@@ -108,7 +108,7 @@ class _Played(Struct, frozen=True):
 
 
 def play(target: str) -> int:
-    """Play the story to the service at `target`; 0 when every call was answered, else the exit code of a client."""
+    """Play the story to the service at `target`. Returns 0 if every call was answered, else a client's exit code."""
     text = (data_directory("demo") / "story.yaml").read_text(encoding="utf-8")
     story, console = msgspec.convert(yaml.safe_load(text), Story), Console(highlight=False)
     seconds: list[float] = []

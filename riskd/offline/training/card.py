@@ -1,4 +1,5 @@
-"""The card of a trained model: what NIST SP 800-63-4, section 3.8, asks of machine learning in identity systems."""
+"""The card of a trained model: what NIST SP 800-63-4, section 3.8, requires for machine learning in identity
+systems."""
 
 from __future__ import annotations
 
