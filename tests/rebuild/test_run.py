@@ -518,7 +518,7 @@ def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, l
 
     with pytest.raises(Killed):
         rebuilt(settings, twice)
-    with pytest.raises(InvalidSettings, match="being made again"):
+    with pytest.raises(InvalidSettings, match="being rebuilt"):
         rotate(settings, lambda _: None, lambda _: None)
     shutil.rmtree(beside(Path(settings.store.path)) / "store")
     with pytest.raises(InvalidSettings, match="begin with an empty one"):
