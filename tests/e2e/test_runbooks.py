@@ -24,7 +24,7 @@ COMMANDS: Final = [
 ]
 LACKING: Final = {
     "riskd drift": (2, "has no earlier decisions of customer"),
-    "riskd policy calibrate": (2, "nobody said whether they were good"),
+    "riskd policy calibrate": (2, "decisions not known to be good or fraud"),
     "riskd geo status --dir": (3, "there is no geo database"),
     "riskd events check": (2, "streams.yaml: cannot be read: No such file or directory"),
 }
