@@ -109,7 +109,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.training.train import train
 
     if args.out.exists():
-        raise InvalidModel([Problem(str(args.out), "already there", "give the model a new version")])
+        raise InvalidModel([Problem(str(args.out), "exists already", "give the model a new version")])
     base, under = rows.base_at(args.base, args.domain)
     with progress() as begin, rows.logs(args, begin) as logs:
         parts, names, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)

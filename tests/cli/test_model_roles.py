@@ -165,7 +165,7 @@ def test_a_model_that_nobody_judged_is_not_promoted(cli: Cli, models: Path, tmp_
 def test_a_model_that_would_not_be_served_cannot_be_forced(cli: Cli, models: Path) -> None:
     """A damaged bundle, an unknown version and the champion itself are refused with exit code 2."""
     judge(models)
-    assert "has: candidate, hand-set-2" in cli("promote", "customer", "gone", "--force", "now")[1]
+    assert "versions: candidate, hand-set-2" in cli("promote", "customer", "gone", "--force", "now")[1]
     assert cli("promote", "customer", "hand-set-2")[0] == 2
     card = models / "customer" / "candidate" / "card.md"
     card.write_text(card.read_text() + "and more")
@@ -197,7 +197,7 @@ def test_signatures_are_asked_for_where_keys_are_trusted(cli: Cli, models: Path,
     assert (code, len(bytes.fromhex(public))) == (0, 32)
     assert cli("verify", "customer", "candidate", *trusting)[0] == 0
     code, told = cli("verify", *trusting)
-    assert (code, told.count("models.trusted_keys asks for signed bundles"), told.count("(trusted)")) == (2, 3, 1)
+    assert (code, told.count("models.trusted_keys requires signed bundles"), told.count("(trusted)")) == (2, 3, 1)
     assert cli("promote", "customer", "candidate", "--as", "challenger", *trusting)[0] == 0
     assert f"{public} (trusted)" in cli("show", "customer", "candidate", *trusting)[1]
     judge(models)

@@ -1,4 +1,4 @@
-"""Attestation: what the platform vouches for, as the caller verified it."""
+"""Attestation: the result of the caller's check of a platform attestation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behaviour: how the form was filled in."""
+"""Behaviour: how the sign-in form was filled in: typing rhythm, pasting, time, pointer and failures."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from riskd.core.history import counted_since
 from riskd.core.tallies import Tallies
 
 TYPING_SCALE: Final = 1000
-"""Histories keep rhythms, and their squares, in whole thousandths."""
+"""Histories store typing rhythms and their squares in whole thousandths."""
 FEWEST_INTERVALS: Final = 5
 TYPICAL_DEVIATION: Final = 0.25
-"""Assumed spread of one person's mean log interval between sign-ins: a quarter, up or down."""
+"""Prior standard deviation of one person's mean log interval between sign-ins: about a quarter up or down."""
 PRIOR: Final = 5.0
-"""Sign-ins' worth of belief in `TYPICAL_DEVIATION`."""
+"""Weight of `TYPICAL_DEVIATION`, in sign-ins."""
 ENOUGH: Final = 3
-"""Units of typing below which there is no rhythm to deviate from."""
+"""Fewest units of typing for a habit."""
 FARTHEST: Final = 10.0
 LONGEST_S: Final = 3600.0
 
@@ -103,7 +103,7 @@ def compute(attempt: Attempt, context: Context, past: Past | None) -> Sequence[f
 
 
 def typing_rhythm(attempt: Attempt) -> float | None:
-    """Mean natural logarithm of the typing intervals in ms, in whatever order; None below `FEWEST_INTERVALS`."""
+    """The mean natural logarithm of the typing intervals in ms, whatever their order; None below `FEWEST_INTERVALS`."""
     intervals = attempt.behaviour.typing_intervals_ms if attempt.behaviour else ()
     if len(intervals) < FEWEST_INTERVALS:
         return None
@@ -113,7 +113,10 @@ def typing_rhythm(attempt: Attempt) -> float | None:
 
 
 def typing_habit(tallies: Tallies, since: int) -> tuple[float, float] | None:
-    """Mean of the subject's rhythms, and the deviation to expect of the next; None below `ENOUGH` units."""
+    """The mean of the subject's rhythms since the week `since`, and the standard deviation expected of the next one.
+
+    None if there are fewer than `ENOUGH` units.
+    """
     typing = tallies.typing
     n = counted_since(typing.get("n"), since) if typing else 0
     if typing is None or n < ENOUGH:

@@ -1,4 +1,4 @@
-"""Consistency: whether what the client says of itself fits together and fits its address."""
+"""Consistency: whether what the client reports about itself is consistent, and fits its address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from riskd.core.features.geodesy import distance_km
 from riskd.core.features.past import Past
 
 KM_PER_MS: Final = 100.0
-"""Farthest place that an answer can come back from in a millisecond: light in fibre, there and back."""
+"""Distance per millisecond of round-trip time, at the speed of light in fibre, there and back."""
 SLOWEST_MS: Final = 60_000.0
 
 FEATURES: Final = (
@@ -107,7 +107,7 @@ FEATURES: Final = (
     ),
 )
 _ELSEWHERE: Final = ("relay", "satellite")
-"""Honest ways to come out somewhere else; a VPN, Tor or a proxy is asked what its user's clock says."""
+"""Anonymizers whose honest users are elsewhere than their address. For a VPN, Tor or a proxy the gap is computed."""
 _SYSTEMS: Final = {
     "windows": ("Windows",),
     "macos": ("Macintosh", "Mac OS X"),
@@ -118,7 +118,8 @@ _SYSTEMS: Final = {
     "chromeos": ("CrOS",),
     "linux": ("Linux", "X11"),
 }
-"""What a user agent says on each platform. Desktop modes of Android and iPad claim Linux and Macintosh."""
+"""By platform (client hint), the words that a user agent has on it. Desktop modes of Android and iPad claim Linux and
+Macintosh."""
 _MOBILE: Final = "Mobi"
 _WORDS: Final = (*dict.fromkeys(word for words in _SYSTEMS.values() for word in words), _MOBILE)
 
@@ -185,7 +186,7 @@ def _hints_mismatch(agent: str, platform: str, mobile: bool | None) -> float:
 
 @lru_cache(1024)
 def systems(agent: str) -> str:
-    """The words of a user agent that client hints are held against: to every hint it says what the whole one says."""
+    """The words of a user agent that client hints are compared with. They give the same result as the whole text."""
     return " ".join([word for word in _WORDS if word in agent])
 
 

@@ -1,4 +1,4 @@
-"""Credential: how the first factor went."""
+"""Credential: whether the first factor was checked, and whether it was wrong."""
 
 from __future__ import annotations
 

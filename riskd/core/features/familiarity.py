@@ -1,4 +1,4 @@
-"""Familiarity: how much likelier this attempt's values are for anybody than for the subject."""
+"""Familiarity: how much likelier the attempt's values are for anybody than for the subject."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ FEATURES: Final = (
     ),
 )
 LENIENCE: Final = 1 / 3
-"""How much of its surprise a new device loses before it is settled: who was asked yesterday, on a new phone at home,
-is not asked again today."""
+"""By how much the ratio of a known device is reduced before it is settled, so that a person with a new phone at home
+who was challenged yesterday is not challenged again today."""
 _LENIENT: Final = ("device", "fingerprint", "agent")
 _NONE: Final = (math.nan,) * len(FEATURES)
 _ADDRESS: Final = ("address", "network", "asn", "country")
@@ -116,7 +116,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _backed_off(tables: tuple[str, ...], weights: tuple[float, ...], past: Past) -> float:
-    """Over the levels that this attempt has a value for, their weights brought back to a sum of 1."""
+    """The ratio over the levels for which the attempt has a value, with their weights scaled to a sum of 1."""
     settled = past.settled
     if tables[0] not in settled:
         return math.nan
@@ -131,7 +131,7 @@ def _backed_off(tables: tuple[str, ...], weights: tuple[float, ...], past: Past)
 
 
 def _on_probation(llr: float, table: str, past: Past) -> float:
-    """The poison guard: until it is settled a value keeps its surprise, but for a part where it is of a device."""
+    """The ratio of a value that is not settled: that of a new one, reduced by up to `LENIENCE` if it is a device's."""
     if llr > 0 and table in _LENIENT:
         return llr * (1.0 - min(past.probation.get(table, 0.0), LENIENCE))
     return llr

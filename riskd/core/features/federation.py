@@ -1,4 +1,4 @@
-"""Federation: how fresh and how strong somebody else's word is, and whether the subject ever used theirs."""
+"""Federation: how fresh and how strong the upstream assertion is, and whether its issuer is new to the subject."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def compute(attempt: Attempt, context: Context, past: Past | None) -> Sequence[f
 
 
 def strength(acr: str, amr: tuple[str, ...]) -> float:
-    """0 to 3 as the unit of `federated_strength` says; NaN when nothing is said."""
+    """The strength from 0 to 3, as in the unit of `federated_strength`; NaN if `acr` and `amr` do not tell."""
     if acr in ("phr", "phrh"):
         return 3.0
     if not amr:
@@ -104,7 +104,7 @@ def strength(acr: str, amr: tuple[str, ...]) -> float:
 
 
 def _minutes(time: float | None, now: float) -> float:
-    """Minutes ago; clocks that run ahead count as now."""
+    """Minutes since `time`. A time in the future, by a clock that runs ahead, counts as now."""
     return math.nan if time is None else max((now - time) / 60, 0.0)
 
 

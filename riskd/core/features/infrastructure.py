@@ -1,4 +1,4 @@
-"""Infrastructure: what kind of machine or service is at the other end."""
+"""Infrastructure: data centres, anonymizers and automated clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Motion: how far and how fast the subject would have had to travel, doubts of both ends taken off."""
+"""Motion: how far and how fast the subject must have travelled, less the uncertainty of both places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from riskd.core.history import HOUR
 from riskd.core.marks import where
 
 LEAST_HOURS: Final = 1 / 6
-"""Shorter intervals count as ten minutes: a division by nearly nothing is no evidence."""
+"""Shorter intervals count as ten minutes, so that a tiny interval does not give a huge speed."""
 
 FEATURES: Final = (
     Feature(
@@ -73,7 +73,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
         if mark[0] > now:
             continue
         distance = known.get(mark[1:])
-        if distance is None:  # the newest mark of a place asks for the most speed
+        if distance is None:  # marks are newest first, and the newest of a place gives the highest speed
             distance = known[mark[1:]] = _beyond(place, mark)
             fast = distance / max((now - mark[0]) / HOUR, LEAST_HOURS)
             if fast > speed:
@@ -86,6 +86,6 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _beyond(place: Place, mark: tuple[float, ...]) -> float:
-    """Kilometres that the radii of both places leave unexplained."""
+    """The distance in kilometres beyond the uncertainty radii of both places."""
     latitude, longitude, radius_km = where(mark)
     return max(distance_km(place.latitude, place.longitude, latitude, longitude) - place.radius_km - radius_km, 0.0)

@@ -1,7 +1,8 @@
-"""Novelty: whether the subject was ever proven to have used this before, and whether what is new goes together.
+"""Novelty: whether a value is new to the account, and whether new and known values occur together suspiciously.
 
-A known identifier on a strange device was copied; known looks on a strange device are an imitation. No sum of
-directions can say either: a new device is riskier than a known one, but a strange screen is riskier on the known one.
+A known identifier on a device that looks different was copied; a new device that looks like a known one may imitate it.
+A sum of single features cannot express this: a new device is riskier than a known one, but a strange screen is riskier
+on the known one.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _together(settled: dict[str, float], browser: float, os: float) -> tuple[float, float]:
-    """`copied_device` and `imitated_device`. What was not sent is neither strange nor the account's own."""
+    """The values of `copied_device` and `imitated_device`. What was not sent counts for neither."""
     device, looks, screen = settled.get("device"), settled.get("fingerprint"), settled.get("screen")
     copied = math.nan if device is None else 0.0
     imitated = math.nan if device is None and looks is None else 0.0
@@ -104,7 +105,7 @@ def _together(settled: dict[str, float], browser: float, os: float) -> tuple[flo
 
 
 def _upgraded(past: Past, table: str, value: str, now: float) -> bool:
-    """Whether another version of it is settled: browsers replace themselves every few weeks."""
+    """Whether another version of the same browser or system is settled: browsers update every few weeks."""
     product = value.rpartition(" ")[0]
     return any(
         standing(known or past.account, past.account, now)[1]

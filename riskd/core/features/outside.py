@@ -1,4 +1,4 @@
-"""Outside: what breach corpora and shared signals say."""
+"""Outside: what breach corpora and shared signals report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rarity: how uncommon this attempt's values are in the whole identity domain."""
+"""Rarity: how uncommon the attempt's values are in the whole identity domain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past
 
 ENOUGH: Final = 30
-"""Proven sign-ins in the domain below which nothing can be called rare."""
+"""Fewest proven sign-ins in the domain for these features to be computed."""
 
 
 def _feature(what: str, *, word: str, source: str, purpose: str = "security") -> Feature:

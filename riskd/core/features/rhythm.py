@@ -1,4 +1,4 @@
-"""Rhythm: whether this is a time at which the subject signs in."""
+"""Rhythm: whether the subject usually signs in at this time, and how much of its history is known."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _hour(past: Past, hour: str, now: float) -> float:
-    """The domain's share is drawn towards an even day by a day's worth of sign-ins."""
+    """`hour_llr`. The domain's share is shrunk towards an even distribution over the day, with 24 sign-ins' weight."""
     hours, everyones = past.profile.tallies.hour or UNCOUNTED, past.domain.hour or UNCOUNTED
     around = _AROUND[hour]
     common = sum([counted_since(everyones[at], past.since) for at in around if at in everyones])
@@ -99,7 +99,8 @@ def _hour(past: Past, hour: str, now: float) -> float:
 
 
 def _llr(tallies: list[list[int] | None], past: Past, now: float, population: float) -> float:
-    """The poison guard: times at which the account was used once or twice are told as if it never had been."""
+    """The log-likelihood ratio of the values with these tallies. If none of them is settled, they count as never used,
+    as a guard against poisoning."""
     account, total, own = past.account, past.total, 0.0
     for known in tallies:
         if known:

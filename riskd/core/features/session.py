@@ -1,4 +1,4 @@
-"""Session: how long ago the person was last seen to be there."""
+"""Session: how old the session and its authentication are."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
 
 
 def _hours(time: float | None, now: float) -> float:
-    """Hours ago; clocks that run ahead count as now."""
+    """Hours since `time`. A time in the future, by a clock that runs ahead, counts as now."""
     return math.nan if time is None else max((now - time) / HOUR, 0.0)

@@ -1,4 +1,4 @@
-"""Velocity: how much has been tried lately, by whom and from where."""
+"""Velocity: how many attempts and failures there were lately, by account, address, network, operator and device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from riskd.core.features.past import Past
 from riskd.core.history import DAY, HOUR, distinct, window
 
 CLEAN: Final = 4.0
-"""A failure ratio starts as if so many attempts had gone well before."""
+"""Successful attempts that are added to every failure ratio, so that few attempts do not give a high one."""
 
 
 def _feature(
@@ -213,7 +213,8 @@ _NONE: Final = (math.nan,) * len(FEATURES)
 
 
 def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
-    """The values of `FEATURES`: 0 where nothing happened, missing only when the store failed or there is no id."""
+    """The values of `FEATURES`: 0 if nothing happened; missing if the store failed, or the device or operator is
+    unknown."""
     remembered, now = context.remembered, context.now
     if past is None or isinstance(remembered, Missing):
         return _NONE
