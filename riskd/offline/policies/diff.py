@@ -143,7 +143,7 @@ def _lists(old: Policy, new: Policy) -> Iterator[Change]:
             yield Change(kind="list", where=name, what=f"has other {after.kind}", way="either")
     for name in sorted(new.trusted_networks ^ old.trusted_networks):
         trusted = name in new.trusted_networks
-        what = "its addresses say nothing now, for or against" if trusted else "its addresses count again"
+        what = "its addresses are no evidence now, for or against" if trusted else "its addresses are evidence again"
         yield Change(kind="trust", where=name, what=what, way="either")
 
 
@@ -241,9 +241,9 @@ def _rule(old: Rule, new: Rule) -> Iterator[Change]:
         return "neither" if old.shadow and new.shadow else way
 
     if old.shadow != new.shadow:
-        yield change(*(("goes into shadow", "loosens") if new.shadow else ("leaves shadow and asks", "tightens")))
+        yield change(*(("goes into shadow", "loosens") if new.shadow else ("leaves shadow", "tightens")))
     if old.tier != new.tier:
-        yield change(f"asks for {new.tier.name}, was {old.tier.name}", seen(_direction(old.tier, new.tier)))
+        yield change(f"requires {new.tier.name}, was {old.tier.name}", seen(_direction(old.tier, new.tier)))
     conditions = [" ".join(rule.when.split()) for rule in (old, new)]
     if conditions[0] != conditions[1]:
         yield change(f"when {conditions[1]}, was {conditions[0]}", seen("either"))
@@ -274,11 +274,11 @@ def _journey(name: str, old: Journey, new: Journey) -> Iterator[Change]:
     yield from _bands(name, old, new)
     yield from _gaps(name, old, new)
     if old.cold_start != new.cold_start:
-        what = f"asks of a subject without history {new.cold_start.name}, was {old.cold_start.name}"
+        what = f"requires {new.cold_start.name} of a subject without history, was {old.cold_start.name}"
         way = _direction(max(old.cold_start, old.floor), max(new.cold_start, new.floor))
         yield Change(kind="cold_start", where=name, what=what, way=way)
     if old.valid_for_s != new.valid_for_s:
-        what = f"an answer holds for {_duration(new.valid_for_s)}, was {_duration(old.valid_for_s)}"
+        what = f"an answer is valid for {_duration(new.valid_for_s)}, was {_duration(old.valid_for_s)}"
         way = _direction(-old.valid_for_s, -new.valid_for_s)
         yield Change(kind="valid_for", where=name, what=what, way=way)
 
