@@ -18,9 +18,9 @@ from riskd.core.context import Context, Place, Route
 Member = Address | str
 
 KINDS: Final = {
-    "networks": "addresses and networks (CIDR): does one of them hold the client's address?",
-    "asns": "autonomous systems: does one of them carry the address?",
-    "countries": "ISO 3166-1 alpha-2 codes: does the address lie in one of them?",
+    "networks": "addresses and networks (CIDR), one of which contains the client's address",
+    "asns": "autonomous systems, one of which announces the client's address",
+    "countries": "ISO 3166-1 alpha-2 codes, one of which is the country of the client's address",
     "issuers": "issuers of assertions, exactly as in `iss`",
     "device_ids": "first-party device identifiers",
 }
