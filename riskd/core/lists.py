@@ -18,13 +18,13 @@ from riskd.core.context import Context, Place, Route
 Member = Address | str
 
 KINDS: Final = {
-    "networks": "addresses and networks (CIDR), one of which contains the client's address",
-    "asns": "autonomous systems, one of which announces the client's address",
-    "countries": "ISO 3166-1 alpha-2 codes, one of which is the country of the client's address",
-    "issuers": "issuers of assertions, exactly as in `iss`",
-    "device_ids": "first-party device identifiers",
+    "networks": "the client's address is in one of these networks (CIDR), or is one of these addresses",
+    "asns": "the address belongs to one of these autonomous systems",
+    "countries": "the address is in one of these countries (ISO 3166-1 alpha-2 codes)",
+    "issuers": "the assertion is from one of these issuers, exactly as in `iss`",
+    "device_ids": "the device identifier is one of these",
 }
-"""The kinds of lists, and what is looked up in each."""
+"""The kinds of lists, and when an attempt is on a list of that kind."""
 Edges = tuple[int, ...]
 """Ascending boundaries of disjoint ranges: the first address of each, and the first address after it."""
 

@@ -141,19 +141,28 @@ def _stale(facts: Facts) -> list[str]:
 
 _SHARE: Final = Span(0.0, 1.0)
 VARIABLES: Final = {
-    "score": Variable("double", "calibrated probability, 0..1", lambda facts: facts.score, span=_SHARE),
-    "gaps": Variable("strings", "sources that the journey expects and that are missing", _gaps),
-    "coverage": Variable(
-        "double", "share of the sources that the journey expects that were there", _coverage, span=_SHARE
+    "score": Variable(
+        "double",
+        "calibrated probability that the attempt is not the account owner's",
+        lambda facts: facts.score,
+        span=_SHARE,
     ),
-    "stale": Variable("strings", "sources that the journey expects and whose data are too old", _stale),
-    "domain": Variable("string", "identity domain", lambda facts: facts.attempt.domain),
-    "journey": Variable("string", "journey", lambda facts: facts.attempt.journey),
-    "tenant": Variable("string", "tenant, '' for none", lambda facts: facts.attempt.tenant),
+    "gaps": Variable("strings", "expected sources that are missing, by name", _gaps),
+    "coverage": Variable(
+        "double", "share of the sources that the journey expects and that are present", _coverage, span=_SHARE
+    ),
+    "stale": Variable("strings", "expected sources whose facts come from data that are too old, by name", _stale),
+    "domain": Variable("string", "customer, workforce or machine", lambda facts: facts.attempt.domain),
+    "journey": Variable(
+        "string",
+        "registration, login, recovery, profile_update, payment or session",
+        lambda facts: facts.attempt.journey,
+    ),
+    "tenant": Variable("string", "tenant; '' if none", lambda facts: facts.attempt.tenant),
     "credential": Variable("string", "not_checked, succeeded or failed", lambda facts: facts.attempt.credential_result),
     "country": Variable("string", "ISO 3166-1 alpha-2 code of the address's country", _place, ("place",)),
     "asn": Variable("int", "autonomous system number of the address", _asn, ("route",)),
-    "anonymizer": Variable("string", "'', vpn, tor, proxy, relay or satellite", _anonymizer, ("route",)),
+    "anonymizer": Variable("string", "vpn, tor, proxy, relay or satellite; '' if none", _anonymizer, ("route",)),
     "browser": Variable("string", "browser family", _browser, ("agent",)),
     "os": Variable("string", "operating system family", _os, ("agent",)),
     "attributes": Variable(

@@ -158,8 +158,9 @@ class _Rebuild:
         mark = first_mark(self._store, peppers)
         with_peppers(self._store, peppers, mark, NullMeter())
         if len(peppers) - 1 != mark.layers:
-            what = "the pepper is being rotated"
-            raise Unavailable([Problem("secrets.pepper_file", what, "wait for `riskd pepper rotate` to end")])
+            what = "the pepper is being rotated, or was rotated before this store was made"
+            remedy = "run `riskd pepper rotate`, or wait for it to end"
+            raise Unavailable([Problem("secrets.pepper_file", what, remedy)])
         return Pseudonyms(peppers[0], peppers[1:])
 
     def _until(self, until: float | None, known: Rebuilt | None) -> float:

@@ -49,7 +49,7 @@ def test_a_service_that_trusts_keys_takes_no_other_models(models: Path, tmp_path
         content = signature.read_bytes()
         signature.unlink()
         problems = str(reload(service, "reload_refused")["problems"])
-        assert f"{signature}: is missing: models.trusted_keys asks for signed bundles" in problems
+        assert f"{signature}: is missing, and models.trusted_keys requires signed bundles" in problems
         assert "riskd model sign --key" in problems
         assert service.assess(attempt()).release == first
         signature.write_bytes(content)

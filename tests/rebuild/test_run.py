@@ -531,5 +531,5 @@ def test_while_the_pepper_is_rotated_it_waits(tmp_path: Path, town: tuple[Town, 
     logged(settings, town[1])
     with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
         write_mark(store, Mark(0, checks([PEPPER])))
-    with pytest.raises(RiskdError, match="being rotated"):
+    with pytest.raises(RiskdError, match=r"being rotated, .*run `riskd pepper rotate`"):
         rebuilt(settings)

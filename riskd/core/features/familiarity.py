@@ -25,7 +25,8 @@ def _feature(name: str, *, levels: str, reason: str, text: str, source: str, pur
         unit="nats, -10 to 10",
         direction=1,
         reason=reason,
-        why=f"ln p(value) / p(value given the subject) over {levels}; a new value earns trust with age and use",
+        why=f"how unfamiliar {levels} to the account: ln p(value) / p(value | subject); a new value earns trust "
+        "with age and use",
         text=text,
         sources=("history", source),
         purpose=purpose,
@@ -35,7 +36,7 @@ def _feature(name: str, *, levels: str, reason: str, text: str, source: str, pur
 FEATURES: Final = (
     _feature(
         "address_llr",
-        levels="address, network, operator, country",
+        levels="the address, network, operator and country are",
         reason="UNFAMILIAR_ADDRESS",
         text="the network address is not one that this account is used from",
         source="reputation",
@@ -43,7 +44,7 @@ FEATURES: Final = (
     ),
     _feature(
         "agent_llr",
-        levels="user agent, browser, system, device class",
+        levels="the user agent, browser, system and device class are",
         reason="UNFAMILIAR_BROWSER",
         text="the browser is not one that this account is used with",
         source="agent",
@@ -51,35 +52,35 @@ FEATURES: Final = (
     ),
     _feature(
         "device_llr",
-        levels="the device identifier",
+        levels="the device identifier is",
         reason="UNFAMILIAR_DEVICE",
         text="the device is not one that this account is used on",
         source="device_id",
     ),
     _feature(
         "fingerprint_llr",
-        levels="the device fingerprint",
+        levels="the device fingerprint is",
         reason="UNFAMILIAR_DEVICE",
         text="the device does not look like one that this account is used on",
         source="fingerprint",
     ),
     _feature(
         "language_llr",
-        levels="the preferred language",
+        levels="the preferred language is",
         reason="UNFAMILIAR_SETTINGS",
         text="the language is not one that this account is used in",
         source="languages",
     ),
     _feature(
         "timezone_llr",
-        levels="the timezone",
+        levels="the timezone is",
         reason="UNFAMILIAR_SETTINGS",
         text="the timezone is not one that this account is used in",
         source="timezone",
     ),
     _feature(
         "screen_llr",
-        levels="the screen size",
+        levels="the screen size is",
         reason="UNFAMILIAR_SETTINGS",
         text="the screen is not one that this account is used on",
         source="screen",

@@ -40,7 +40,7 @@ FEATURES: Final = (
         unit="minutes",
         direction=1,
         reason="STALE_ASSERTION",
-        why="an assertion is used within moments of its issue, or it is being replayed",
+        why="minutes since the assertion was issued: a genuine one is used within moments, a replayed one later",
         text="the upstream assertion is old",
     ),
     _feature(
@@ -48,7 +48,7 @@ FEATURES: Final = (
         unit="minutes",
         direction=1,
         reason="STALE_AUTHENTICATION",
-        why="how long ago the upstream saw the person (OpenID Connect auth_time)",
+        why="minutes since the upstream authenticated the person (OpenID Connect auth_time)",
         text="the upstream sign-in was long ago",
     ),
     _feature(
@@ -56,7 +56,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=1,
         reason="NEW_ISSUER",
-        why="1 until this issuer has been used as long as the account, repeatedly over weeks, or with a key",
+        why="1 until the account has used this issuer since its beginning, repeatedly over weeks, or with a key",
         text="the account has not been used with this issuer",
         sources=("federation", "history"),
     ),
@@ -65,7 +65,8 @@ FEATURES: Final = (
         unit="0 none, 1 one factor, 2 two factors, 3 phishing-resistant",
         direction=-1,
         reason="WEAK_FEDERATION",
-        why="methods by RFC 8176 `amr`, or `phr`, `phrh` as `acr` (OpenID EAP); missing when neither is sent",
+        why="how strong the upstream sign-in was, by its methods (RFC 8176 `amr`) or by `phr`, `phrh` as `acr` "
+        "(OpenID EAP); missing when neither is sent",
         text="the upstream sign-in was weak",
     ),
 )

@@ -25,8 +25,9 @@ FEATURES: Final = (
         unit="km/h",
         direction=1,
         reason="IMPOSSIBLE_TRAVEL",
-        why="the fastest journey from the last four proven places, less both uncertainty radii, over at least ten "
-        "minutes; missing behind anonymisers and satellites, and a crowd's address in the account's country",
+        why="the highest speed of travel from any of the last four proven places, over the distance beyond both "
+        "uncertainty radii and at least ten minutes; missing behind anonymisers and satellites, and for a crowded "
+        "address in a country of the account",
         text="nobody travels this fast from where the account was last used",
         sources=("history", "place"),
     ),
@@ -36,7 +37,7 @@ FEATURES: Final = (
         unit="km",
         direction=1,
         reason="FAR_FROM_LAST_PLACE",
-        why="beyond both radii from where that journey began",
+        why="distance beyond both uncertainty radii from the place that `speed_kmh` is measured from",
         text="this is far from where the account was last used",
         sources=("history", "place"),
     ),
@@ -46,7 +47,8 @@ FEATURES: Final = (
         unit="km",
         direction=1,
         reason="FAR_FROM_KNOWN_PLACES",
-        why="beyond both radii from the nearest of the last four proven places, but one: once is no habit",
+        why="distance beyond both uncertainty radii from the second nearest of the last four proven places, or the "
+        "only one: one visit is not a habit",
         text="this is far from every place where the account was lately used",
         sources=("history", "place"),
     ),

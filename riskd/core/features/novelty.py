@@ -25,7 +25,8 @@ def _feature(what: str, *, article: str, source: str, purpose: str = "security",
         unit="0 or 1",
         direction=1,
         reason=f"NEW_{what.upper()}",
-        why=f"1 until this {word or what} has been used as long as the account, repeatedly over weeks, or with a key",
+        why=f"1 until the account has used this {word or what} since its beginning, repeatedly over weeks, or "
+        "with a key",
         text=f"this is {article} that the account has not been used with",
         sources=tuple(dict.fromkeys(("history", source))),
         purpose=purpose,
@@ -37,8 +38,8 @@ _NEW: Final = (
     _feature("asn", article="a network operator", source="route", word="network operator"),
     _feature("network", article="a network", source="history", word="/24 or /48 network"),
     _feature("device", article="a device", source="device_id", purpose="device"),
-    _feature("browser", article="a browser", source="agent", word="browser, in any version,"),
-    _feature("os", article="an operating system", source="agent", word="system, in any version,"),
+    _feature("browser", article="a browser", source="agent", word="browser (any version)"),
+    _feature("os", article="an operating system", source="agent", word="system (any version)"),
 )
 FEATURES: Final = (
     *_NEW,
@@ -48,8 +49,8 @@ FEATURES: Final = (
         unit="0 to 4",
         direction=1,
         reason="COPIED_DEVICE",
-        why="how many of fingerprint, screen, browser and system are not the account's own on a device of which the "
-        "identifier is: a cookie that was taken along; 0 on a device whose identifier is not",
+        why="how many of fingerprint, screen, browser and system differ from the account's although the device "
+        "identifier is the account's, as with a copied cookie; 0 if the identifier is not the account's",
         text="the device has an identifier that the account knows, and does not look like what it belongs to",
         sources=("history", "device_id"),
         purpose="device",
@@ -60,8 +61,8 @@ FEATURES: Final = (
         unit="0 to 3",
         direction=1,
         reason="IMITATED_DEVICE",
-        why="how many of screen, browser and system are the account's own though neither the device identifier nor the "
-        "fingerprint is: who knows what the owner uses dresses up; 0 where either is, missing where neither was sent",
+        why="how many of screen, browser and system are the account's although neither the device identifier nor the "
+        "fingerprint is, as when an attacker imitates the owner's device; 0 if either is, missing if neither was sent",
         text="the browser looks like one that the account is used with, on a device that it is not used on",
         sources=("history",),
         purpose="device",

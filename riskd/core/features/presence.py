@@ -17,8 +17,8 @@ SAID: Final = {
     "language": "a language",
     "timezone": "a timezone",
     "screen": "a screen size",
-    "browser": "a browser that can be told",
-    "os": "an operating system that can be told",
+    "browser": "a recognised browser",
+    "os": "a recognised operating system",
 }
 """What a client can choose to send or not, by history table."""
 
@@ -29,7 +29,8 @@ FEATURES: Final = tuple(
         unit="0 or 1",
         direction=1,
         reason="LEFT_OUT",
-        why=f"1 when the account has always come with {what} and this attempt has none: it is judged as a stranger's",
+        why=f"1 when the account has always come with {what} and this attempt has none: it is then judged as a "
+        "stranger's",
         text=f"the account is always used with {what}, and this attempt came without",
         sources=("history",),
     )

@@ -22,7 +22,8 @@ def _feature(what: str, *, word: str, source: str, purpose: str = "security") ->
         unit="nats, 0 and up",
         direction=1,
         reason=f"RARE_{what.upper()}",
-        why=f"-ln of the share of the domain's proven sign-ins with this {word}; rarity transfers to real takeovers",
+        why=f"how rare this {word} is: -ln of its share of the domain's proven sign-ins; rare ones mark real takeovers "
+        "too, not only simulated ones",
         text=f"hardly anybody signs in with this {word}",
         sources=("reputation", source),
         purpose=purpose,

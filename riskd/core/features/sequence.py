@@ -33,7 +33,7 @@ def _hours_since(step: str, *, why: str, text: str, reason: str) -> Feature:
 FEATURES: Final = (
     _hours_since(
         "recovery",
-        why="since a recovery was completed: whoever did it may not be the owner",
+        why="hours since a recovery was completed: the person who completed it may not be the owner",
         text="the account was recovered lately",
         reason="RECENT_RECOVERY",
     ),
@@ -49,13 +49,13 @@ FEATURES: Final = (
     ),
     _hours_since(
         "profile_update",
-        why="since a change of contact data or authenticators was asked for",
+        why="hours since a change of contact data or authenticators was requested",
         text="contact data or authenticators were changed lately",
         reason="RECENT_CHANGE",
     ),
     _hours_since(
         "registration",
-        why="since the account was registered: new accounts are made for abuse, and have no habits yet",
+        why="hours since the account was registered: new accounts are often made for abuse, and have no habits yet",
         text="the account is new",
         reason="NEW_ACCOUNT",
     ),

@@ -37,7 +37,8 @@ FEATURES: Final = (
         unit=_ACCOUNTS,
         direction=0,
         reason="SHARED_ADDRESS",
-        why="accounts proven to come from this address in the last five weeks: a home, an office, a carrier's gateway",
+        why="accounts proven to come from this address in the last five weeks: few for a home, many for an office or "
+        "a carrier's gateway",
         text="many accounts share this address",
     ),
     _feature(
@@ -45,7 +46,7 @@ FEATURES: Final = (
         unit=_ACCOUNTS,
         direction=0,
         reason="SHARED_ADDRESS",
-        why="the same of the /24 or /48 network",
+        why="accounts proven to come from this /24 or /48 network in the last five weeks",
         text="many accounts share this network",
     ),
     _feature(
@@ -53,8 +54,8 @@ FEATURES: Final = (
         unit=_ACCOUNTS,
         direction=1,
         reason="SHARED_ADDRESS",
-        why="accounts that share the address, or else the network, that is the account's own; 0 where neither is: "
-        "to come from where many do proves little",
+        why="accounts that share the address, or else the network, that is familiar to this account: coming from "
+        "where many do proves little; 0 if neither is familiar",
         text="the address is one that the account is used from, and many others are as well",
     ),
 )
