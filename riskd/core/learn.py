@@ -162,7 +162,7 @@ def _common(keys: Keys, values: dict[str, str]) -> tuple[bytes, ...]:
 
 
 def _typing(attempt: Attempt, context: Context) -> tuple[int, int]:
-    """`Lesson.typing`, clamped to `TYPING_CLAMP` around the subject's, so that a stranger cannot widen what is usual."""
+    """`Lesson.typing`, clamped to `TYPING_CLAMP` around the subject's: a stranger must not widen what is usual."""
     rhythm, remembered = typing_rhythm(attempt), context.remembered
     if rhythm is None:
         return (0, 0)
