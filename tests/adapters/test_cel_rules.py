@@ -15,7 +15,7 @@ from riskd.core.assessment import Hit
 from riskd.core.attempt import JOURNEYS, Attempt, Network
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.requirement import Tier
-from riskd.core.rules import Evaluate, Facts, Flaw, Found, Rule
+from riskd.core.rules import Evaluate, Facts, Flaw, Rule, RuleResults
 
 FEATURES: Final = ("speed_kmh", "new_asn", "new_country")
 NOWHERE: Final = Missing("place", "not_found")
@@ -66,7 +66,7 @@ def facts(
     return Facts(attempt, context, features, score, {"place", "route"})
 
 
-def names(found: Found) -> tuple[str, ...]:
+def names(found: RuleResults) -> tuple[str, ...]:
     return tuple(hit.rule for hit in found[0])
 
 
@@ -231,14 +231,15 @@ def test_many_rules_are_fused_in_several_expressions() -> None:
     [
         ("speed_kmh > ", Flaw("it", "Syntax error", "", 1, 13)),
         ("speed_kmh > 900", Flaw("it", "found no matching overload",
-                                 "doubles are written 1.0, whole numbers (asn) 1", 1, 11)),
+                                 "write doubles as 1.0, and whole numbers (asn) as 1", 1, 11)),
         ("score > 0.1 &&\n  new_ans > 0.0", Flaw("it", "undeclared reference", "did you mean new_asn?", 2, 3)),
         ("score", Flaw("it", "the condition is of type DOUBLE, not a boolean", "compare it with something")),
         ("1 < 2", Flaw("it", "the condition is a constant", "name a feature or variable in it")),
         ("country.matches('[')", Flaw("it", "the condition cannot be evaluated: invalid regular expression",
                                       "correct it")),
         ("attributes['k'] == 'v'", Flaw("it", "the condition cannot be evaluated: Key not found",
-                                        'ask first whether it is there: "k" in attributes && attributes["k"] == ...')),
+                                        'check first that the key exists: '
+                                        '"k" in attributes && attributes["k"] == ...')),
         ("[score > 0.1, true", Flaw("it", "Syntax error", "", 1, 19)),
     ],
 )  # fmt: skip

@@ -49,8 +49,8 @@ def case(**fields: str) -> str:
 
 MISTAKEN: Final = {
     "domain: customer\n": ["1:1: 'cases' is missing in the file"],
-    "": ["1:1: holds no cases"],
-    "domain: customer\ncases: []\n": ["2:8: cases is empty (write a case)"],
+    "": ["1:1: has no cases"],
+    "domain: customer\ncases: []\n": ["2:8: cases is empty (add a case)"],
     case(journey="logon"): ["unknown journey 'logon' (did you mean login?)"],
     case(gapz="{}"): ["unknown key 'gapz' in a case (did you mean gaps?)"],
     case(features="{tro: 1}"): ["unknown feature 'tro' (did you mean tor?)"],
@@ -67,11 +67,13 @@ MISTAKEN: Final = {
     ],
     case(facts="{country: NO}"): ["country must be text, not a boolean (quote it)"],
     case(gaps="{place: none_yet}"): [
-        "only the history can be missing because there is none yet (say why: not_sent, not_found, ...)"
+        "only history can be missing with none_yet (use another reason: not_sent, not_found, ...)"
     ],
-    case(gaps="{device_id: stale}"): ["only place and route can be stale (say why it is missing)"],
+    case(gaps="{device_id: stale}"): [
+        "only place and route can be stale (use another reason: not_sent, not_found, ...)"
+    ],
     case(session="{age: soon}"): ["age 'soon' is not a duration such as 90s, 15m, 12h or 30d"],
-    case(score="1.5"): ["score must lie between 0 and 1"],
+    case(score="1.5"): ["score must be between 0 and 1"],
     case(expect="{tier: STEPUP}"): ["unknown tier 'STEPUP' (did you mean STEP_UP?)"],
     case(expect="{tier: STEP_UP, hits: [tro]}"): ["unknown acting rule of login 'tro' (did you mean tor?)"],
     case(journey="session", expect="{tier: STEP_UP, hits: [tor_on]}"): [
@@ -80,7 +82,9 @@ MISTAKEN: Final = {
     case(expect="{tier: STEP_UP, reasons: [ANONYMISER]}"): [
         "unknown reason of login 'ANONYMISER' (did you mean ANONYMIZER?)"
     ],
-    case() + case().removeprefix(HEAD): ["there is a case with this description already, in line 3 (say what differs)"],
+    case() + case().removeprefix(HEAD): [
+        "there is already a case with this description, in line 3 (describe what differs)"
+    ],
     case(description="A", credential="failed", gaps="{credential: not_sent}"): [
         "credential is given, but its source 'credential' is among the gaps (keep one)"
     ],

@@ -11,7 +11,7 @@ from riskd.cli.main import main
 
 CASES: Final = {
     "no models": (["model", "verify", "--models", "{empty}"], "has no models of any identity domain (name another"),
-    "no bundle": (["model", "weights", "{empty}"], "{empty}: is no directory of a model (name that of a bundle"),
+    "no bundle": (["model", "weights", "{empty}"], "{empty}: is not a model bundle (name the directory of one"),
     "no policies": (["policy", "diff", "{empty}", "{empty}"], "has no policy of any identity domain (name a policy"),
     "no release": (["release", "show"], "release: none was activated: the directories of the settings decide"),
     "no file": (["model", "explain", "customer", "--vector", "{empty}"], "{empty}: cannot be read: Is a directory"),

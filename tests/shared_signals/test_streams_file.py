@@ -90,7 +90,7 @@ def without(line: str, by: str = "") -> str:
 WRONG: dict[str, tuple[str, int, str]] = {
     "empty": ("", 1, "holds no streams"),
     "no streams": ("streams: {}\n", 1, "holds no streams"),
-    "no YAML": ("streams: [\n", 2, "is not YAML"),
+    "no YAML": ("streams: [\n", 2, "cannot be read as YAML"),
     "a list": ("- okta\n", 1, "the file must be a mapping, not a list"),
     "an unknown key": (without("    tenant:", "    tennant:"), 7, "unknown key 'tennant' in stream okta"),
     "no issuer": (without("    issuer: https://acme.okta.com\n"), 3, "'issuer' is missing in stream okta"),
@@ -145,12 +145,12 @@ WRONG: dict[str, tuple[str, int, str]] = {
         22,
         "the token file none cannot be read",
     ),
-    "a long interval": (without("interval: 30s", "interval: 2h"), 23, "interval must lie between 1 and 600"),
+    "a long interval": (without("interval: 30s", "interval: 2h"), 23, "interval must be between 1 and 600"),
     "no interval": (without("interval: 30s", "interval: 30"), 23, "interval must be text, not a number"),
     "no events at all": (
         without("events_a_minute: 60", "events_a_minute: 0"),
         24,
-        "events_a_minute must lie between 1 and 60000",
+        "events_a_minute must be between 1 and 60000",
     ),
     "a name": (without("  okta:", "  Okta:"), 2, "the name of a stream 'Okta' is not letters in lower case"),
     "twice": (without("  idp:", "  okta:"), 15, "'okta' is given twice"),

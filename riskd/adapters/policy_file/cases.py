@@ -1,4 +1,4 @@
-"""Files of policy cases: what is known of an attempt, and what a policy should require of it."""
+"""Reads files of policy cases: attempts with known facts, and what a policy should require of them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ CASE_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }
 """Required and optional keys of each kind of mapping."""
 CASE_MISTAKES: Final = {
-    "empty": "holds no cases",
+    "empty": "has no cases",
     "empty_list": "{what} is empty",
-    "duplicate_case": "there is a case with this description already, in line {first}",
+    "duplicate_case": "there is already a case with this description, in line {first}",
     "known_and_missing": "{what} is given, but its source '{source}' is among the gaps",
-    "none_yet": "only the history can be missing because there is none yet",
+    "none_yet": "only history can be missing with none_yet",
     "stale": "only {ageing} can be stale",
 }
-"""Mistakes that a file of cases can hold besides those of any riskd YAML file, and how they are worded."""
+"""The wording of the mistakes that a file of cases can have in addition to `MISTAKES`."""
 _NOW: Final = 1_800_000_000.0
 _TIERS: Final = tuple(tier.name for tier in Tier)
 _SOURCE_OF: Final = {"country": "place", "asn": "route", "anonymizer": "route", "browser": "agent", "os": "agent"}
@@ -48,7 +48,7 @@ _FEATURE: Final = {feature.name: (column, feature) for column, feature in enumer
 
 
 class Expected(Struct, frozen=True, kw_only=True):
-    """What a policy should say. None: the case does not care. Orders mean nothing."""
+    """What a policy should answer. None: any value will do. The order of tuples does not matter."""
 
     tier: str
     satisfied: bool | None = None
@@ -59,7 +59,7 @@ class Expected(Struct, frozen=True, kw_only=True):
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """One case, ready for the core. A feature or fact that it does not name is unknown, and decides nothing."""
+    """A case as values of the core. Features and facts that the case does not name are unknown and decide nothing."""
 
     where: str
     line: int
@@ -70,13 +70,13 @@ class Case(Struct, frozen=True, kw_only=True):
     score: float
     expected: Expected
     lists: Mapping[str, bool] = {}
-    """Lists that it says that the attempt is on, or not on."""
+    """Whether the attempt is on each list that the case names."""
 
 
 def load_cases(path: Path, policy_of: Callable[[str], Policy]) -> tuple[Policy, list[Case]]:
-    """The cases in a file, and the policy that they are about: `policy_of` the domain that the file names.
+    """The cases in a file, and their policy, which `policy_of` returns for the identity domain that the file names.
 
-    Raises InvalidPolicy with every mistake: file, line, column, what, remedy; and whatever `policy_of` raises.
+    Raises InvalidPolicy with every mistake, and whatever `policy_of` raises.
     """
     document = Document.of(path, {**MISTAKES, **CASE_MISTAKES})
     found = _CaseReader(document, str(path), policy_of).cases()
@@ -92,7 +92,7 @@ class _CaseReader:
         self._policy_of = policy_of
 
     def cases(self) -> tuple[Policy, list[Case]] | None:
-        """The policy and its cases, or None when there are problems."""
+        """The policy and its cases, or None if there are problems."""
         document = self.document
         top = self._fields(document.root(), "file", "the file")
         domain = document.choice(top.get("domain"), "domain", DOMAINS)
@@ -100,18 +100,18 @@ class _CaseReader:
         cases = [self._case(node, policy) for node in document.items(top.get("cases"), "cases")]
         self._compare(cases, top.get("cases"))
         if "cases" in top and not cases:
-            document.wrong(top["cases"], "empty_list", "write a case", what="cases")
+            document.wrong(top["cases"], "empty_list", "add a case", what="cases")
         if document.problems or policy is None:
             return None
         return policy, [case for case in cases if case is not None]
 
     def _compare(self, cases: Sequence[Case | None], node: yaml.Node | None) -> None:
-        """Cases that go by the same description."""
+        """Note cases with the same description."""
         first: dict[str, int] = {}
         for case, item in zip(cases, self.document.items(node, "cases"), strict=False):
             if case is not None and first.setdefault(case.description, case.line) != case.line:
                 line = first[case.description]
-                self.document.wrong(item, "duplicate_case", "say what differs", first=line)
+                self.document.wrong(item, "duplicate_case", "describe what differs", first=line)
 
     def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:
         return self.document.fields(node, what, *CASE_KEYS[kind])
@@ -172,9 +172,10 @@ class _CaseReader:
             source = document.choice(key_node, "source", tuple(SOURCES))
             why = document.choice(value_node, "why", WHYS)
             if why == "none_yet" and source != "history":
-                document.wrong(value_node, "none_yet", "say why: not_sent, not_found, ...")
+                document.wrong(value_node, "none_yet", "use another reason: not_sent, not_found, ...")
             if why == "stale" and source not in AGEING:
-                document.wrong(value_node, "stale", "say why it is missing", ageing=" and ".join(AGEING))
+                remedy = "use another reason: not_sent, not_found, ..."
+                document.wrong(value_node, "stale", remedy, ageing=" and ".join(AGEING))
             if source is not None and why is not None:
                 found[source] = why
         return found

@@ -180,6 +180,9 @@ def test_a_release_is_named_as_elsewhere_or_refused_at_once(
     assert main(["release", "create", "--json", *place]) == 0
     kept = json.loads(capsys.readouterr().out)["release"]["id"]
     assert main(["replay", str(replayed.log), "--out", str(replayed.out), "--release", "abcdef", *place]) == 2
-    assert capsys.readouterr().err == "riskd: release_id: no release 'abcdef' is kept here (riskd release list)\n"
+    assert (
+        capsys.readouterr().err
+        == "riskd: release_id: there is no release 'abcdef' here (list them with: riskd release list)\n"
+    )
     code, counts = replayed.run("--release", kept[:4], "--processes", "1")
     assert (code, counts["assessed"]) == (0, 150)
