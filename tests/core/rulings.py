@@ -1,4 +1,4 @@
-"""What rulings are made of."""
+"""Builders for the inputs of a ruling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the whole pipeline, with the shipped policies and models, over whatever may be known or missing."""
+"""The whole assessment, with the shipped policies and models, over every combination of known and missing facts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ BROUGHT: Final = {
     "device": ("device_id", "fingerprint", "languages", "timezone", "screen", "attestation"),
     "place": ("reported_place",),
 }
-"""The sources that a field of the attempt stands for, where it is not one of its own name."""
+"""The sources that a field of the attempt brings, where they are not named like the field."""
 
 
 @cache
@@ -69,7 +69,8 @@ def shipped() -> Release:
 
 @cache
 def worlds() -> tuple[World, ...]:
-    """Nobody is known; alex is; alex is among many; alex was recovered while sixty others were attacked from home."""
+    """Four worlds: empty; alex is known; alex among many; and alex after a recovery, with an attack from his
+    address."""
     attacked = settled()
     for number in range(60):
         attacked.try_(sign_in(subject=f"victim-{number}", credential_result="failed"), NOW - 600)
@@ -79,7 +80,7 @@ def worlds() -> tuple[World, ...]:
 
 
 class Scene(Struct, frozen=True):
-    """An attempt in a world, and what is known of it."""
+    """An attempt in a world, and the context that riskd gathered for it."""
 
     attempt: Attempt
     context: Context
@@ -91,7 +92,7 @@ class Scene(Struct, frozen=True):
 
 @st.composite
 def attempts(draw: st.DrawFn) -> Attempt:
-    """Sign-ins and other journeys of alex's with some signals left out, and some that are not alex's."""
+    """Attempts on alex's account in all journeys, some with signals left out, some not made by alex."""
     whole = sign_in(
         draw(st.sampled_from(("192.0.2.10", "192.0.2.99", "203.0.113.5"))),
         domain=draw(st.sampled_from(DOMAINS)),
@@ -113,7 +114,7 @@ def known_or(values: tuple[Value, ...], source: str) -> st.SearchStrategy[Value 
 
 
 def offset(attempt: Attempt) -> int | None:
-    """Minutes east of UTC by the device's clock, if it sent its timezone."""
+    """Minutes east of UTC of the device's clock, if the attempt sent a timezone."""
     return 120 if attempt.device is not None and attempt.device.timezone else None
 
 
@@ -138,7 +139,7 @@ hits = st.builds(
 
 
 def with_hit(attempt: Attempt, hit: Hit) -> Release:
-    """The shipped release with one more rule, which hits; its tier has terms in every policy."""
+    """The shipped release with one more rule that hits; every tier has terms in its policy."""
     release = shipped()
     policy = release.policies[attempt.domain]
     journey = policy.journeys[attempt.journey]
@@ -155,7 +156,7 @@ def with_hit(attempt: Attempt, hit: Hit) -> Release:
 
 
 def as_bytes(decision: Decision) -> bytes:
-    """All of a decision, a NaN being itself."""
+    """All of a decision as bytes, so that NaN equals NaN."""
     return msgspec.msgpack.encode(
         (decision.assessment, decision.vector, decision.hits, decision.contributions, decision.receipt)
     )
@@ -164,7 +165,7 @@ def as_bytes(decision: Decision) -> bytes:
 @law
 @given(scenes(), hits)
 def test_another_hit_never_lowers_the_tier(scene: Scene, hit: Hit) -> None:
-    """Evidence adds up to the strictest: a rule that hits can raise the tier, to its own or not at all."""
+    """One more rule hit gives the stricter of the hit's tier and the previous one."""
     without, with_it = scene.decide(), scene.decide(with_hit(scene.attempt, hit))
 
     assert with_it.assessment.requirement.tier == max(without.assessment.requirement.tier, hit.tier)
@@ -174,7 +175,7 @@ def test_another_hit_never_lowers_the_tier(scene: Scene, hit: Hit) -> None:
 @law
 @given(scenes(), hits)
 def test_a_shadow_hit_changes_nothing(scene: Scene, hit: Hit) -> None:
-    """A rule in shadow is recorded with the decision; the answer is the same bit for bit."""
+    """A hit of a rule in shadow is recorded with the decision; the answer is bit for bit the same."""
     without, with_it = scene.decide(), scene.decide(with_hit(scene.attempt, replace(hit, shadow=True)))
 
     assert with_it.assessment == without.assessment
@@ -184,7 +185,7 @@ def test_a_shadow_hit_changes_nothing(scene: Scene, hit: Hit) -> None:
 @law
 @given(scenes())
 def test_the_tier_never_lies_below_the_floor(scene: Scene) -> None:
-    """A low score changes no assurance level, and whatever is missing lowers nothing."""
+    """Neither a low score nor a missing signal lowers the tier below the floor."""
     floor = shipped().policies[scene.attempt.domain].journeys[scene.attempt.journey].floor
 
     assert scene.decide().assessment.requirement.tier >= floor
@@ -193,7 +194,7 @@ def test_the_tier_never_lies_below_the_floor(scene: Scene) -> None:
 @law
 @given(scenes())
 def test_every_missing_fact_that_is_expected_is_named(scene: Scene) -> None:
-    """Nothing that is missing raises, and the answer names it where the policy says that it matters."""
+    """A missing fact never raises an exception, and the answer lists it as a gap if the policy expects it."""
     answer = scene.decide(explain=True).assessment
     absent = {missing.source for missing in scene.context.missing}
     for field in OPTIONAL:
@@ -210,7 +211,7 @@ def test_every_missing_fact_that_is_expected_is_named(scene: Scene) -> None:
 @law
 @given(scenes(), st.booleans())
 def test_a_decision_repeats_bit_for_bit(scene: Scene, explain: bool) -> None:
-    """Same attempt, context and release: same answer, also from values that have been stored and read back."""
+    """The same attempt, context and release give the same answer, also after a round trip through serialisation."""
     attempt = msgspec.msgpack.decode(msgspec.msgpack.encode(scene.attempt), type=Attempt)
     context = replace(scene.context, values=dict(reversed(scene.context.values.items())))
 
@@ -221,7 +222,7 @@ def test_a_decision_repeats_bit_for_bit(scene: Scene, explain: bool) -> None:
 @law
 @given(scenes())
 def test_the_vector_reproduces_the_score(scene: Scene) -> None:
-    """The vector that is logged is all that the score was made of."""
+    """The logged feature vector alone reproduces the score."""
     decision = scene.decide()
     scorer = shipped().scorers[scene.attempt.domain]
 
@@ -231,7 +232,7 @@ def test_the_vector_reproduces_the_score(scene: Scene) -> None:
 @law
 @given(scenes())
 def test_every_feature_keeps_to_its_span(scene: Scene) -> None:
-    """What is known lies within the values that rules are checked against."""
+    """A known feature value lies within the span that the policy's conditions are checked against."""
     for feature, value in zip(FEATURES, scene.decide().vector, strict=True):
         span = feature.span
         assert math.isnan(value) or (value in span.values if span.values else span.low <= value <= span.high), feature
@@ -239,8 +240,8 @@ def test_every_feature_keeps_to_its_span(scene: Scene) -> None:
 
 @law
 @given(scenes(), st.floats(0, 1))
-def test_a_machine_is_never_asked_for_a_person(scene: Scene, score: float) -> None:
-    """Whatever is known of a machine, hit or missing: a key, or no. Nothing that a person would have to do."""
+def test_a_machine_is_never_asked_for_what_a_person_does(scene: Scene, score: float) -> None:
+    """A machine is let through, asked for a key or denied; it is never asked for anything that a person must do."""
     attempt = replace(scene.attempt, domain="machine")
     policy = shipped().policies["machine"]
     hits = [Hit(rule.name, rule.tier, rule.reason) for rule in policy.journeys[attempt.journey].rules]
@@ -252,7 +253,7 @@ def test_a_machine_is_never_asked_for_a_person(scene: Scene, score: float) -> No
 
 
 def unsent(attempt: Attempt, purpose: str) -> Attempt:
-    """The attempt of a client that does not collect what a purpose needs."""
+    """The attempt of a client that does not collect the signals of a purpose."""
     device = attempt.device
     if purpose == "device" and device is not None:
         device = Device(user_agent=device.user_agent, platform=device.platform, mobile=device.mobile)
@@ -265,7 +266,7 @@ def unsent(attempt: Attempt, purpose: str) -> Attempt:
 @law
 @given(st.data(), attempts(), st.sampled_from(PURPOSES[1:]), st.sampled_from(range(4)))
 def test_consent_withheld_is_a_signal_not_sent(data: st.DataObject, attempt: Attempt, purpose: str, where: int) -> None:
-    """But for the reason that a gap gives, nobody can tell who refused from who never sent."""
+    """A signal without consent is treated like one that was never sent; only the gap's reason differs."""
     place: Place | Missing = data.draw(known_or((OSLO, SYDNEY), "place"))
     refused = signals.consented(replace(attempt, consent=tuple(set(PURPOSES) - {purpose})))
     silent = unsent(attempt, purpose)
@@ -290,8 +291,8 @@ def test_consent_withheld_is_a_signal_not_sent(data: st.DataObject, attempt: Att
 @law
 @given(scenes())
 def test_next_signals_would_probably_change_the_tier(scene: Scene) -> None:
-    """What is asked for is missing, could be sent, and would change the tier as often as is worth asking; nothing that
-    would change it as often is left out; the likeliest comes first."""
+    """The answer asks for exactly those missing signals that could be sent and are likely enough to change the tier,
+    the likeliest first."""
     attempt, context, answer = scene.attempt, scene.context, scene.decide().assessment
     policy, scorer = shipped().policies[attempt.domain], shipped().scorers[attempt.domain]
     evidence = weigh(policy, attempt, context, scene.decide().vector)
@@ -310,7 +311,7 @@ def test_next_signals_would_probably_change_the_tier(scene: Scene) -> None:
 @law
 @given(scenes())
 def test_far_below_the_first_band_no_signal_is_worth_asking(scene: Scene) -> None:
-    """The short cut loses nothing that the score could tell: so low a score is seldom raised to a band by a signal."""
+    """If the score is far below the first band, no signal is worth asking for, so skipping the computation is safe."""
     attempt, context = scene.attempt, scene.context
     policy, scorer = shipped().policies[attempt.domain], shipped().scorers[attempt.domain]
     decision, edges = scene.decide(), policy.journeys[attempt.journey].bands.edges
@@ -324,7 +325,7 @@ def test_far_below_the_first_band_no_signal_is_worth_asking(scene: Scene) -> Non
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_score_is_its_own_expectation(now: float, usual: float, unusual: float) -> None:
-    """Where the scores lie round the one now, it is their mean by the doubt; a doubt is always a probability."""
+    """`doubt` is a probability; if the score lies between the two outcomes, weighting them by it gives the score."""
     share = doubt(now, usual, unusual)
     assert 0.0 <= share <= 1.0
     if usual < unusual and usual <= now <= unusual:
@@ -332,12 +333,12 @@ def test_a_score_is_its_own_expectation(now: float, usual: float, unusual: float
 
 
 def nameless(**changes: Any) -> Attempt:  # noqa: ANN401
-    """Staff on a laptop that does not say which it is."""
+    """A workforce attempt from a laptop that sends no device id."""
     return sign_in(domain="workforce", federation=None, device=replace(LAPTOP, device_id=""), **changes)
 
 
 def test_a_next_signal_helps_when_it_is_as_usual() -> None:
-    """What the answer asks for first does lower the tier once the owner sends it."""
+    """If the owner sends the first signal that the answer asked for, the tier falls."""
     world, asked, told = settled(), nameless(), sign_in(domain="workforce", federation=None)
     before, after = (Scene(each, world.context(each)).decide().assessment for each in (asked, told))
 
@@ -355,12 +356,12 @@ def test_a_next_signal_helps_when_it_is_as_usual() -> None:
     ids=["a partner's word", "a floor of DENY", "a partner's word on a payment"],
 )
 def test_no_signal_is_asked_for_when_none_would_help(attempt: Attempt) -> None:
-    """A tier that rests on something else is not lowered by anything that the client could send."""
+    """No signal is asked for if the tier rests on something that a client's signal cannot change."""
     assert Scene(attempt, settled().context(attempt)).decide().assessment.next_signals == ()
 
 
 def test_no_signal_is_asked_for_that_would_speak_of_a_trusted_network() -> None:
-    """What a signal says of the address is disregarded there, so it is no reason to ask."""
+    """In a trusted network, no signal about the address is asked for, because it would be disregarded."""
     attempt = sign_in(place=None)
     context, policy = settled().context(attempt), shipped().policies["customer"]
     office = {"office": of_networks([(4, 0xC0000200, 0xC00002FF)])}
@@ -378,7 +379,7 @@ def test_no_signal_is_asked_for_that_would_speak_of_a_trusted_network() -> None:
 @law
 @given(scenes())
 def test_reasons_are_few_and_ordered(scene: Scene) -> None:
-    """At most eight, each code once; those of features follow those of rules and gaps, the strongest first."""
+    """There are at most eight reasons with distinct codes; those of features come last, the strongest first."""
     decision = scene.decide(explain=True)
     reasons = decision.assessment.reasons
     codes = [reason.code for reason in reasons]
@@ -394,7 +395,7 @@ def test_reasons_are_few_and_ordered(scene: Scene) -> None:
 
 
 def test_nothing_is_learned_from_a_decision_alone() -> None:
-    """The deltas of an assessment are velocity; what it would teach waits in the receipt for a proof."""
+    """An assessment writes only velocity; what it would teach waits in the receipt until the attempt is proven."""
     attempt = sign_in()
     decision = Scene(attempt, settled().context(attempt)).decide()
 
