@@ -1,4 +1,5 @@
-"""Nothing that riskd writes or prints names anybody: a busy, failing service, and a search through all of it."""
+"""Nothing that riskd writes or prints identifies a person: a busy, failing service, and a search through all its
+output."""
 
 from __future__ import annotations
 
@@ -47,8 +48,8 @@ CANARIES = {
 
 
 def forms(canary: str) -> dict[str, bytes]:
-    """What a canary looks like when somebody has written it in another way; unkeyed hashes among them, which whoever
-    has a list of subjects can undo."""
+    """The canary in every encoding in which it could be written, including unkeyed hashes, which a list of subjects can
+    reverse."""
     raws = {"plain": canary.encode(), "utf-16": canary.encode("utf-16-le")}
     with suppress(ValueError):
         raws |= {"packed": ip_address(canary).packed, "exploded": ip_address(canary).exploded.encode()}
@@ -59,24 +60,25 @@ def forms(canary: str) -> dict[str, bytes]:
         found[f"{name}, HEX"] = raw.hex().upper().encode()
         found[f"{name}, quoted"] = quote(raw).encode()
         for shift in range(3):
-            # What of its base64 does not depend on its neighbours.
+            # The part of its base64 that does not depend on the bytes around it.
             whole = raw[shift:][: len(raw[shift:]) // 3 * 3]
             found[f"{name}, base64 at {shift}"] = base64.b64encode(whole)
             found[f"{name}, base64url at {shift}"] = base64.urlsafe_b64encode(whole)
     return found
 
 
-SONGS = {f"{name} ({form})": raw for name, canary in CANARIES.items() for form, raw in forms(canary).items()}
+ENCODED = {f"{name} ({form})": raw for name, canary in CANARIES.items() for form, raw in forms(canary).items()}
 
 
 def seen(content: bytes) -> set[str]:
-    """The canaries that sing in it, each with the form of its song."""
-    return {name for name, raw in SONGS.items() if raw in content}
+    """The canaries found in the content, each with its encoding."""
+    return {name for name, raw in ENCODED.items() if raw in content}
 
 
 @pytest.mark.parametrize("name", CANARIES)
 def test_the_search_finds_what_it_looks_for(name: str) -> None:
-    """A canary is found in whatever form it was written, among other bytes and at any offset; silence is silence."""
+    """The search finds a canary in every encoding, among other bytes and at any offset, and nothing where there is
+    none."""
     assert seen(b"nothing of anybody" * 100) == set()
     for form, raw in forms(CANARIES[name]).items():
         assert f"{name} ({form})" in seen(b"x" * 7 + raw + b"y")
@@ -86,7 +88,7 @@ def test_the_search_finds_what_it_looks_for(name: str) -> None:
 
 
 def attempt(**words: str) -> risk_pb2.AssessRequest:
-    """An attempt with a canary in every field that could name somebody."""
+    """An attempt with a canary in every field that could identify a person."""
     return risk_pb2.AssessRequest(
         tenant=words.get("tenant", "acme"),
         request_id=words.get("request_id", ""),
@@ -111,7 +113,7 @@ def shown(token: str) -> tuple[tuple[str, str], ...]:
 
 
 def drive(service: Service, callers: Path) -> list[str]:
-    """Everything that a service is asked in its life, right and wrong; what clients of the command line print."""
+    """Make every kind of call to a service, valid and invalid; return what the command line prints."""
     printed = []
     with service.channel() as channel:
         stub = risk_pb2_grpc.RiskServiceStub(channel)
@@ -182,9 +184,8 @@ def imported(service: Service, settings: dict[str, str]) -> list[str]:
 
 @pytest.mark.timeout(180)
 def test_nobody_is_named_in_anything_that_is_written(tmp_path: Path) -> None:
-    """Subjects, addresses, devices, sessions, tokens and the pepper are in no log line, no file, no store, no metric
-    and no output, in none of the forms that they could take: with every service asked, refusals, broken files, an
-    import, a worker that dies, and the most talkative level."""
+    """Subjects, addresses, devices, sessions, tokens and the pepper appear, in any encoding, in no log line, file,
+    store, metric or output, even at debug level and through refusals, broken files, an import and a dying worker."""
     callers, scratch = tmp_path / "callers.toml", tmp_path / "s" / "tmp"
     callers.write_text(
         f'[web]\ntoken_sha256 = ["{token_hash(TOKEN)}"]\ntenants = ["acme"]\n'
@@ -234,7 +235,8 @@ def line(record: logging.LogRecord) -> str:
 
 
 def test_texts_of_others_are_left_out() -> None:
-    """Of an exception an event has the kind and the places, of a library's line the place: both could quote anybody."""
+    """An event has only the kind and the place of an exception, and only the place of a library's log line: their texts
+    could quote a person."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
