@@ -1,4 +1,4 @@
-"""The disk fails in every way that a disk can: sign-ins are answered in time, and what was acknowledged is found."""
+"""Disk failures of every kind: sign-ins are answered in time, and everything acknowledged is kept."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.faults.disks import Disk
 from tests.faults.witness import causes, gaps, witness
 
 SYNCED = 2.5
-"""What is older has reached the disk."""
+"""Seconds after which a write has reached the disk."""
 BOTH = {"store:not_written", "decision_log:not_written"}
 
 
 @pytest.mark.slow
 def test_a_full_disk(disk: Disk) -> None:
-    """Answers name both causes, reads go on; room alone brings everything back."""
+    """On a full disk, answers name both causes and reads work; once there is room, everything recovers by itself."""
     with serving(disk.path / "state", workers=2) as service, witness(service) as caller:
         with disk.full():
             eventually(lambda: caller.sign_in().causes == BOTH)
@@ -33,11 +33,12 @@ def test_a_full_disk(disk: Disk) -> None:
 
 @pytest.mark.slow
 def test_a_log_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
-    """One call waits for the disk; all others are answered in time and say that they are not logged."""
+    """If the log's disk hangs, one call waits for it; all others are answered in time and report that they are not
+    logged."""
     elsewhere = {"RISKD_LOG__DIR": str(disk.path / "decisions")}
     with serving(tmp_path / "state", settings=elsewhere) as service, witness(service) as caller:
         with disk.frozen():
-            assert sum(caller.is_late() for _ in range(5)) <= 2, "one, and one that was there before it was noticed"
+            assert sum(caller.is_late() for _ in range(5)) <= 2, "at most the hanging call and one before detection"
             seen = caller.several(20)
             assert causes(seen) == {"decision_log:not_written"}
             assert caller.failures("decision_log") >= 20
@@ -48,7 +49,8 @@ def test_a_log_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_store_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
-    """Nobody is answered, but by the caller's own deadline; with the disk everything goes on, and nothing is lost."""
+    """If the store's disk hangs, calls end at the caller's deadline; once it answers, all goes on and nothing is
+    lost."""
     elsewhere = {"RISKD_STORE__PATH": str(disk.path / "store")}
     with serving(tmp_path / "state", workers=2, settings=elsewhere) as service, witness(service) as caller:
         with disk.frozen():
@@ -60,7 +62,8 @@ def test_a_store_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_file_system_that_turned_read_only(disk: Disk) -> None:
-    """Histories are still read, nothing is written; mounted anew, store and log are found again by themselves."""
+    """On a read-only file system, histories are read and nothing is written; once it is mounted again, store and log
+    recover by themselves."""
     with serving(disk.path / "state", workers=2) as service, witness(service) as caller:
         time.sleep(SYNCED)
         disk.break_down()

@@ -1,4 +1,4 @@
-"""The decision log fails: what was appended is there, what was not is said, and it comes back by itself."""
+"""Failures of the decision log: appended lines are kept, refused ones are reported, and it recovers by itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.faults.disks import nobody
 
 
 class HangingLog(FileDecisionLog):
-    """A log on a disk that answers once it is told to."""
+    """A log whose disk hangs until `disk` is set."""
 
     disk = threading.Event()
 
@@ -28,7 +28,8 @@ def opened(directory: Path, **bounds: float) -> FileDecisionLog:
 
 
 def test_a_line_that_hangs_holds_up_its_own_thread_alone(tmp_path: Path) -> None:
-    """Another thread waits for `PATIENCE_S`, the next not at all; the line is there in the end, and so are new ones."""
+    """While a line hangs, the next thread waits for `PATIENCE_S` and later ones not at all; in the end the line and new
+    ones are written."""
     with closing(HangingLog(tmp_path, 0, NullMeter(), Bounds())) as log:
         appended: list[bool] = []
         thread = threading.Thread(target=lambda: appended.append(log.append(b"first")))
@@ -49,7 +50,7 @@ def test_a_line_that_hangs_holds_up_its_own_thread_alone(tmp_path: Path) -> None
 
 
 def test_permission_that_is_taken_away(tmp_path: Path) -> None:
-    """The segment that is open goes on; a new one is refused until the directory may be written again."""
+    """Without permission, the open segment continues; a new one is refused until the directory is writable again."""
     place = tmp_path / "log"
     with closing(opened(place, segment_bytes=10)) as log:
         assert log.append(b"0123456789")
@@ -62,7 +63,8 @@ def test_permission_that_is_taken_away(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_another_replaces(tmp_path: Path) -> None:
-    """Lines go to the directory of the name within seconds; what was appended before lies where it was moved."""
+    """If the directory is replaced, new lines go to the new one within seconds, and earlier ones stay in the moved
+    one."""
     place = tmp_path / "log"
     with closing(opened(place)) as log:
         assert log.append(b"before")
@@ -73,7 +75,8 @@ def test_a_directory_that_another_replaces(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_is_set_back_opens_the_next_segment(tmp_path: Path) -> None:
-    """Names of segments come from the clock; one that is taken is not written over, and the next moment's is free."""
+    """Segment names come from the clock; an existing segment is never overwritten, and another time gives a free
+    name."""
     now = [1_800_000_000.0]
     bounds = Bounds(segment_bytes=10)
     with closing(FileDecisionLog(tmp_path, 0, NullMeter(), bounds, lambda: now[0])) as log:

@@ -1,4 +1,4 @@
-"""The store fails while the service runs: sign-ins are answered in time, and what was acknowledged is found."""
+"""Store failures in a running service: sign-ins are answered in time, and everything acknowledged is kept."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.rebuild.world import remembered
 SMALL = {"RISKD_STORE__MAP_SIZE_MB": "16", "RISKD_STORE__SWEEP_S": "1"}
 NOT_WRITTEN = {"store:not_written"}
 REBUILT = 200.0
-"""Seconds for histories to come back on a machine that others use: the process has a low priority."""
+"""Seconds for histories to be rebuilt on a busy machine: the rebuild has a low priority."""
 UNREADABLE = {"history:unavailable", "reputation:unavailable"}
 
 
 @contextmanager
 def holding(store: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process in the middle of a transaction."""
+    """Another process that holds a transaction open."""
     command = [sys.executable, "-m", "tests.contract.hammer", str(store), "holder", mode]
     with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -48,7 +48,7 @@ def holding(store: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def fill(store: LmdbStore, expires: float) -> list[bytes]:
-    """Documents until there is room for none; their keys."""
+    """Write documents until the store is full, and return their keys."""
     keys: list[bytes] = []
     for size in (100_000, 3000, 300):
         with suppress(Unavailable):
@@ -61,14 +61,15 @@ def fill(store: LmdbStore, expires: float) -> list[bytes]:
 
 @pytest.mark.slow
 def test_a_process_stopped_in_its_turn(tmp_path: Path) -> None:
-    """SIGSTOP with the write lock held: answers in time, nothing counted; SIGCONT or SIGKILL brings everything back."""
+    """If a process is stopped while it holds the write lock, others answer in time and write nothing; SIGCONT or
+    SIGKILL restores everything."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
         with holding(tmp_path / "store", "write") as holder:
             holder.send_signal(signal.SIGSTOP)
             seen = caller.several(20)
             assert causes(seen) == NOT_WRITTEN
             assert gaps(seen) == set()
-            assert median(each.seconds for each in seen) < OWN, "after one long wait nobody waits"
+            assert median(each.seconds for each in seen) < OWN, "only the first call waits"
             assert caller.failures("store") >= 20
             assert caller.is_refused(caller.acknowledged[0])
         caller.recovered()
@@ -78,7 +79,8 @@ def test_a_process_stopped_in_its_turn(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("remedy", ["sweep", "erase", "growth"])
 def test_a_full_map(remedy: str, tmp_path: Path) -> None:
-    """Answers in time, nothing counted; expiry, an erasure or another process with a larger map makes room."""
+    """With a full map, answers come in time and nothing is written; expiry, an erasure or a larger map in another
+    process makes room."""
     with serving(tmp_path, settings=SMALL) as service, witness(service) as caller:
         with closing(LmdbStore(tmp_path / "store", map_size=16 << 20)) as other:
             keys = fill(other, expires=time.time() if remedy == "sweep" else NOW + 9999 * DAY)
@@ -98,7 +100,8 @@ def test_a_full_map(remedy: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_store_that_is_removed(tmp_path: Path) -> None:
-    """Nobody is refused; within seconds there is a new store, and what is acknowledged then is found in it."""
+    """If the store is removed, callers are still answered; within seconds there is a new store that keeps what is
+    acknowledged from then on."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
         shutil.rmtree(tmp_path / "store")
         caller.several(10)
@@ -111,14 +114,15 @@ def test_a_store_that_is_removed(tmp_path: Path) -> None:
 
 
 def is_found(service: Service, assessment_id: str) -> bool:
-    """Whether the store at the path has its receipt: 8 bytes of an assessment's id are the place of its records."""
+    """Whether the store at the path has the receipt: the first 8 bytes of an assessment's id are the place of its
+    records."""
     with closing(LmdbStore(service.state / "store")) as store:
         return any(key.endswith(b"R") for key in store.held(bytes.fromhex(assessment_id[:16]), NOW, 100))
 
 
 @pytest.mark.slow
 def test_a_store_that_another_replaces(tmp_path: Path) -> None:
-    """A copy that is put in its place is taken up: what the copy remembers is found."""
+    """If the store is replaced by a copy, the service switches to it and finds the copy's records."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
         with lmdb.open(str(tmp_path / "store")) as copied:
             (tmp_path / "copy").mkdir()
@@ -133,14 +137,15 @@ def test_a_store_that_another_replaces(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_store_with_a_damaged_page(tmp_path: Path) -> None:
-    """Whose records lay in it is answered with a gap; nothing else is touched, and mending it needs no restart."""
+    """Subjects whose records were on the damaged page get a gap; the others are unaffected, and a repair needs no
+    restart."""
     with serving(tmp_path) as service, witness(service) as caller:
         data = tmp_path / "store" / "data.mdb"
         caller.several(30)
         sound = data.read_bytes()
         with data.open("r+b") as file:
             for page in range(2, len(sound) // 4096):
-                if sound[page * 4096 + 10] & 2:  # a leaf
+                if sound[page * 4096 + 10] & 2:  # a leaf page
                     file.seek(page * 4096)
                     file.write(bytes(4096))
         seen = caller.several(10)
@@ -154,8 +159,8 @@ def test_a_store_with_a_damaged_page(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
-    """To read beyond the end of a mapped file kills the process. The next one checks the file, sets it aside, says so
-    and serves, by itself; what is acknowledged from then on is found, and soon what was acknowledged before, too."""
+    """Reading beyond the end of the mapped file kills the process. Its successor checks the file, sets it aside,
+    reports that and serves; later acknowledgements are kept, and earlier ones are soon rebuilt."""
     with serving(tmp_path, workers=2) as service, service.stub() as stub:
         caller = Witness(service, stub)
         caller.sign_in(5.0)
@@ -166,14 +171,14 @@ def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
         eventually(caller.is_unconnected)
         eventually(lambda: not caller.is_unconnected())
         eventually(lambda: service.metric("riskd_workers_serving") == 2)
-        is_begun_anew(service, caller)
-        comes_back(service, before)
+        is_set_aside_once(service, caller)
+        is_rebuilt(service, before)
         (aside,) = tmp_path.glob("store.corrupt-*")
         assert (aside / "data.mdb").stat().st_size >= 2 * 4096
 
 
-def is_begun_anew(service: Service, caller: Witness) -> None:
-    """Once, whoever else found the damage; told and counted; and the new store keeps what it acknowledges."""
+def is_set_aside_once(service: Service, caller: Witness) -> None:
+    """The damaged store was set aside once, reported and counted, and the new store keeps what it acknowledges."""
     told = [event for event in service.events() if event["event"] == "store_set_aside"]
     assert len(told) == service.metric("riskd_failures_total", part="store_damaged") >= 1
     assert "set aside as store.corrupt-" in str(told[0]["problems"])
@@ -186,8 +191,8 @@ def is_begun_anew(service: Service, caller: Witness) -> None:
     caller.finds_everything()
 
 
-def comes_back(service: Service, before: dict[bytes, bytes]) -> None:
-    """By itself, and it is told: every record of those who signed in before is what it was."""
+def is_rebuilt(service: Service, before: dict[bytes, bytes]) -> None:
+    """Every earlier record is rebuilt without an operator, and the rebuild is reported."""
     deadline = time.monotonic() + REBUILT
     while "store_rebuild_finished" not in [event["event"] for event in service.events()]:
         assert time.monotonic() < deadline, service.events()
@@ -215,8 +220,8 @@ DAMAGES = {
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path: Path) -> None:
-    """Two workers that find it damaged set it aside once, and begin anew; nothing of it is deleted, and all that it
-    held comes back out of the log."""
+    """Two workers that start on a damaged store set it aside once and begin a new one; nothing is deleted, and the log
+    restores all records."""
     with serving(tmp_path) as service, witness(service) as caller:
         for seen in caller.several(30):
             caller.tell(seen.answer.assessment_id)
@@ -225,14 +230,14 @@ def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path
     damage(data)
     spoiled = data.read_bytes()
     with serving(tmp_path, workers=2) as service, service.stub() as stub:
-        is_begun_anew(service, Witness(service, stub, "another"))
-        comes_back(service, before)
+        is_set_aside_once(service, Witness(service, stub, "another"))
+        is_rebuilt(service, before)
     (aside,) = tmp_path.glob("store.corrupt-*")
     assert (aside / "data.mdb").read_bytes() == spoiled
 
 
 def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
-    """Another program's file, a file of another format, and the fourth damaged one are refused, and stay."""
+    """Another program's file, another format, and a fourth damaged store are refused and stay in place."""
     other, format_, ours = tmp_path / "other", tmp_path / "format", tmp_path / "ours"
     other.mkdir()
     (other / "data.mdb").write_bytes(b"somebody's" * 1000)
@@ -261,7 +266,8 @@ def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
 def test_a_kill_while_a_damaged_store_is_set_aside_forgets_no_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
-    """Before the old one has moved nothing is due; from then on it is, also where the new one was not begun."""
+    """A kill before the damaged store has moved schedules no rebuild; a kill after that schedules one, even if the new
+    store does not exist yet."""
     path, rename = tmp_path / "store", Path.rename
     LmdbStore(path, 16 << 20).close()
     (path / "data.mdb").write_bytes(b"noise" * 5000)
@@ -281,7 +287,8 @@ def test_a_kill_while_a_damaged_store_is_set_aside_forgets_no_history(
 
 
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
-    """A full disk without a disk of one's own: writes are unavailable, reads go on, and room is all that it takes."""
+    """If the file cannot grow, as on a full disk, writes are unavailable and reads work; with room the store
+    recovers."""
     with closing(LmdbStore(tmp_path, sync_seconds=0.05)) as store:
         assert store.write(counted(*SHARED), (), NOW, 1.0)
         with largest_file((tmp_path / "data.mdb").stat().st_size):
@@ -293,7 +300,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
 
 
 def test_more_readers_than_slots(tmp_path: Path) -> None:
-    """A read without a slot is unavailable; the slots of readers that died are taken back by the next read."""
+    """A read without a free slot is unavailable; the next read reclaims the slots of dead readers."""
     with closing(LmdbStore(tmp_path, max_readers=2)) as store:
         with holding(tmp_path, "read") as one, holding(tmp_path, "read") as other:
             with pytest.raises(Unavailable, match="more readers than slots"):
@@ -306,7 +313,7 @@ def test_more_readers_than_slots(tmp_path: Path) -> None:
 
 
 def test_a_panic_of_lmdb(tmp_path: Path) -> None:
-    """LMDB gives up for good on a file that the disk failed in a commit; it is opened anew, and nothing is lost."""
+    """After an LMDB panic in a commit, the store is reopened and nothing is lost."""
 
     def panic(_: object) -> None:
         raise lmdb.PanicError("commit")
@@ -328,7 +335,8 @@ def works(store: LmdbStore) -> bool:
 
 
 def test_permission_that_is_taken_away(tmp_path: Path) -> None:
-    """A store that is open goes on; who opens it anew is refused and told why, and let in once it is given back."""
+    """Without permission, an open store continues; opening it again is refused with the reason, until permission is
+    restored."""
     place = tmp_path / "store"
     with closing(LmdbStore(place)) as store:
         place.chmod(0)

@@ -1,4 +1,4 @@
-"""A caller of a running service that notes how long answers take, what they lack, and what was acknowledged."""
+"""A caller of a running service that records how long answers take, what they lack, and what was acknowledged."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from riskd.core import record
 from tests.e2e.service import Service, attempt, eventually
 
 DEADLINE: Final = 1.0
-"""What callers allow here."""
+"""The callers' deadline in seconds."""
 OWN: Final = 0.1
-"""What riskd takes at most (`server.default_timeout_ms`)."""
+"""The longest time that riskd itself takes (`server.default_timeout_ms`)."""
 MARGIN, MOST = 0.25, 0.9
-"""On top of that: what the call itself takes in half of the cases, and at most, on a machine that is busy."""
+"""Seconds that the call adds on a busy machine: the median, and the most."""
 
 
 class Seen(Struct, frozen=True):
-    """One answer and what it took."""
+    """One answer and its duration."""
 
     answer: risk_pb2.AssessResponse
     seconds: float
 
     @property
     def causes(self) -> set[str]:
-        """Why it is degraded."""
+        """The causes, which must be the same in all answers."""
         return set(self.answer.causes)
 
 
 class Witness:
-    """Signs in again and again, as somebody else each time."""
+    """Signs in again and again, as another subject each time."""
 
     def __init__(self, service: Service, stub: risk_pb2_grpc.RiskServiceStub, name: str = "witness") -> None:
         self.service = service
@@ -48,7 +48,7 @@ class Witness:
         self._calls = 0
 
     def sign_in(self, timeout: float = DEADLINE) -> Seen:
-        """One attempt, kept as acknowledged when nothing is said to the contrary."""
+        """One attempt; its id is kept as acknowledged unless the answer is degraded."""
         self._calls += 1
         started = time.monotonic()
         answer = self.stub.Assess(attempt(subject=f"{self.name} {self._calls}"), timeout=timeout)
@@ -58,20 +58,20 @@ class Witness:
         return seen
 
     def several(self, count: int = 5) -> list[Seen]:
-        """As many, each within the service's own time and the margin."""
+        """Several attempts, each answered within the service's own time and the margin."""
         seen = [self.sign_in() for _ in range(count)]
         assert median(each.seconds for each in seen) < OWN + MARGIN
         assert max(each.seconds for each in seen) < OWN + MOST
         return seen
 
     def tell(self, assessment_id: str) -> None:
-        """An outcome."""
+        """Report an outcome."""
         outcome = risk_pb2.RecordOutcomeRequest(assessment_id=assessment_id)
         outcome.session_established.SetInParent()
         self.stub.RecordOutcome(outcome, timeout=DEADLINE)
 
     def is_refused(self, assessment_id: str) -> bool:
-        """Whether an outcome is refused, with UNAVAILABLE and when to try again."""
+        """Whether an outcome is refused with UNAVAILABLE and a time to retry."""
         try:
             self.tell(assessment_id)
         except grpc.RpcError as error:
@@ -81,7 +81,7 @@ class Witness:
         return False
 
     def is_unconnected(self) -> bool:
-        """Whether nobody is there to answer."""
+        """Whether no server answers."""
         try:
             self.sign_in()
         except grpc.RpcError as error:
@@ -89,7 +89,7 @@ class Witness:
         return False
 
     def is_late(self) -> bool:
-        """Whether an attempt is not answered by the caller's own deadline."""
+        """Whether an attempt is not answered by the caller's deadline."""
         try:
             self.sign_in()
         except grpc.RpcError as error:
@@ -97,15 +97,15 @@ class Witness:
         return False
 
     def failures(self, part: str) -> float:
-        """What the metric says."""
+        """The failures that the metric counts for this part."""
         return self.service.metric("riskd_failures_total", part=part)
 
     def recovered(self) -> None:
-        """Sooner or later answers lack nothing, by the same processes."""
+        """Wait until answers are complete again."""
         eventually(lambda: not self.sign_in().answer.degraded)
 
     def finds_everything(self) -> None:
-        """What was acknowledged can be told an outcome, and is in the log."""
+        """Every acknowledged assessment accepts an outcome and is in the log."""
         for assessment_id in self.acknowledged:
             self.tell(assessment_id)
         logged = {line.id for line in self.service.decisions() if isinstance(line, record.AssessmentRecord)}
@@ -114,7 +114,7 @@ class Witness:
 
 @contextmanager
 def witness(service: Service) -> Iterator[Witness]:
-    """One that has seen the service well; and no worker was replaced in the end."""
+    """A witness of a service that is healthy at first; at the end, no worker was restarted."""
     with service.stub() as stub:
         one = Witness(service, stub)
         eventually(lambda: not one.sign_in(5.0).answer.degraded)
@@ -124,11 +124,11 @@ def witness(service: Service) -> Iterator[Witness]:
 
 
 def causes(seen: list[Seen]) -> set[str]:
-    """What all of them name, and each alike."""
+    """The causes for which it is degraded."""
     assert all(each.causes == seen[0].causes for each in seen), [each.causes for each in seen]
     return seen[0].causes
 
 
 def gaps(seen: list[Seen]) -> set[tuple[str, str]]:
-    """Gaps that say that riskd failed."""
+    """The gaps caused by failures of riskd."""
     return {(gap.source, gap.why) for each in seen for gap in each.answer.gaps if gap.why == "unavailable"}
