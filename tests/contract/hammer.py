@@ -1,8 +1,9 @@
-"""A process that writes to an LMDB store and says on standard output what was acknowledged.
+"""A process that writes to an LMDB store and prints each acknowledged write.
 
-python -m tests.contract.hammer DIRECTORY NAME (count N | write | read)
-`count`: N writes, then the end. `write`, `read`: begin such a transaction, the first one in its turn, say so, and
-hold it until killed.
+    python -m tests.contract.hammer DIRECTORY NAME (count N | write | read)
+
+`count` makes N writes and ends. `write` and `read` begin such a transaction (`write` takes its turn first), print
+`held`, and hold it until killed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def own(name: str) -> bytes:
 
 
 def counted(*keys: bytes) -> list[Delta]:
-    """One more for each key."""
+    """Add one to each key."""
     return [Delta(key, NOW, NOW + WEEK, (("attempt", "", 1),)) for key in keys]
 
 
