@@ -1,4 +1,5 @@
-"""One thread hears of calls and runs them: what has arrived comes first, and nothing holds it up for long."""
+"""One thread receives calls and runs them: received calls are read before the next is run, and nothing blocks it for
+long."""
 
 from __future__ import annotations
 
@@ -23,12 +24,13 @@ from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 Pending: TypeAlias = "grpc._CallFuture[risk_pb2.AssessResponse]"
 HELD_UP = replace(ANYWHERE, timeout_s=0.1)
 PATIENT = replace(ANYWHERE, timeout_s=60.0)
-"""No thread counts as held up."""
+"""With this patience, no thread counts as stuck."""
 
 
 @contextmanager
 def held(running: Running, *names: str) -> Iterator[Callable[[str], Pending]]:
-    """Calls of these subjects stay in the engine until the end. Gives what makes a call and waits until it is there."""
+    """Calls of these subjects stay in the engine until the end. Yields a function that makes a call and waits until the
+    engine has it."""
     begun, go = {name: threading.Event() for name in names}, threading.Event()
 
     def answer(attempt: Attempt) -> Assessment:
@@ -58,16 +60,15 @@ def threads() -> set[threading.Thread]:
 
 
 def ended(name: str) -> None:
-    """Wait until there is no such thread."""
+    """Wait until no thread has this name."""
     until = time.monotonic() + 10
     while any(thread.name == name for thread in threads()):
         assert time.monotonic() < until
         time.sleep(0.01)
 
 
-def test_a_thread_that_is_held_up_is_made_up_for() -> None:
-    """While calls hang in a disk, later ones are answered, as often as there are spare threads; in the end the first
-    are, too."""
+def test_a_stuck_thread_gets_a_spare() -> None:
+    """While calls hang, spare threads answer later ones, up to their number; in the end the first are answered, too."""
     with served(HELD_UP) as running:
         names = [str(number) for number in range(SPARES)]
         with held(running, *names) as call:
@@ -81,8 +82,8 @@ def test_a_thread_that_is_held_up_is_made_up_for() -> None:
         assert sign_in(running, "other").result(5).assessment_id
 
 
-def test_an_event_that_waits_is_made_up_for() -> None:
-    """A stream's message waits in gRPC's thread for a lock that somebody has: calls are answered meanwhile."""
+def test_a_stuck_event_gets_a_spare() -> None:
+    """If a stream's message blocks on a lock in the loop's thread, other calls are still answered."""
     go_on = threading.Event()
 
     def requests() -> Iterator[risk_pb2.StreamAssessRequest]:
@@ -104,7 +105,7 @@ def test_an_event_that_waits_is_made_up_for() -> None:
 
 
 def test_its_threads_end() -> None:
-    """Those that stand in soon after they are needed no more, the others with the server."""
+    """Spare threads end soon after they are no longer needed, the others with the server."""
     before = threads()
     for _ in range(3):
         with served(HELD_UP) as running:
@@ -117,8 +118,8 @@ def test_its_threads_end() -> None:
     assert threads() - before == set()
 
 
-def test_a_thread_that_is_busy_is_not_made_up_for() -> None:
-    """Two threads that compute would only slow each other."""
+def test_a_busy_thread_gets_no_spare() -> None:
+    """A thread that computes gets no spare, because two would only slow each other down."""
     before = threads()
     with served(PATIENT) as running, held(running, "first") as call:
         call("first")
@@ -127,9 +128,9 @@ def test_a_thread_that_is_busy_is_not_made_up_for() -> None:
         assert {thread.name for thread in threads() - before} == {"watch"}
 
 
-def test_what_has_come_is_heard_of_before_the_next_turn() -> None:
-    """Of outcomes and sign-ins that came in this order during a turn, the sign-ins are run first; one outcome may have
-    been heard of before them."""
+def test_received_calls_are_read_before_the_next_is_run() -> None:
+    """Of outcomes and sign-ins that arrive during a turn, the sign-ins are run first, except that one outcome may
+    already have been read."""
     with served(PATIENT) as running:
         with held(running, "first") as call:
             sign_ins = [call("first")]
@@ -145,7 +146,7 @@ def test_what_has_come_is_heard_of_before_the_next_turn() -> None:
 
 
 def test_something_is_answered_however_much_comes() -> None:
-    """Between two turns the thread hears of some calls, not of all that wait to be refused."""
+    """Between two turns, the thread reads a bounded number of calls, so that refusing a flood does not stop answers."""
     with served(replace(PATIENT, max_concurrent_rpcs=4)) as running:
         refused_before: list[int] = []
         peers = [Peer(f"127.0.0.1:{running.service.port}") for _ in range(6)]

@@ -1,4 +1,4 @@
-"""RiskService over a real channel, with an engine that says what it is told."""
+"""RiskService over a real channel, with a fake engine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LOGIN = risk_pb2.AssessRequest(
 
 
 class Waiting:
-    """A caller who has time."""
+    """A caller with time left."""
 
     def time_remaining(self) -> float:
         return 10.0
@@ -82,7 +82,7 @@ def detail(error: grpc.RpcError, kind: type[Detail]) -> Detail:
 
 
 def test_an_attempt_goes_in_and_its_assessment_comes_out(running: Running) -> None:
-    """The wire adds nothing and loses nothing."""
+    """The engine gets the attempt as sent, and the caller gets the assessment as made."""
     answer = running.stub.Assess(LOGIN, timeout=5)
     assert (answer.assessment_id, answer.score, answer.level) == ("0" * 32, 0.25, attempt_pb2.RISK_LEVEL_MEDIUM)
     assert answer.requirement.tier == assessment_pb2.TIER_STEP_UP
@@ -96,18 +96,17 @@ def test_an_attempt_goes_in_and_its_assessment_comes_out(running: Running) -> No
 
 
 def test_the_caller_s_deadline_bounds_the_engine() -> None:
-    """The engine gets what is left of the deadline, and never more than the setting."""
+    """The engine gets the rest of the deadline, and never more than the setting."""
     with served(Options(address="127.0.0.1:0", timeout_s=20.0)) as running:
         for deadline in (10.0, 30.0, None):
             running.stub.Assess(LOGIN, timeout=deadline)
     bounded, *unbounded = (timeout for _, timeout in running.engine.attempts)
-    assert 0 < bounded < 11, "the header that carries a deadline is rounded up"
+    assert 0 < bounded < 11, "the deadline header is rounded up"
     assert unbounded == [20.0, 20.0]
 
 
-def test_who_waits_for_nobody_gives_way() -> None:
-    """Before each attempt of a batch, and of a stream, those go first for whom somebody waits; who signs in does not
-    step aside."""
+def test_batches_and_streams_give_way() -> None:
+    """Before each attempt of a batch or stream, waiting sign-ins go first; a single sign-in does not give way."""
     engine, asked = FakeEngine(), list[int]()
     servicer = RiskServicer(engine, 0.1, lambda: asked.append(len(engine.attempts)))
     servicer.assess(LOGIN, Waiting())
@@ -118,7 +117,7 @@ def test_who_waits_for_nobody_gives_way() -> None:
 
 
 def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:
-    """A deadline that passed in the queue is answered without work, and no attempt is counted."""
+    """A call whose deadline passed in the queue is not assessed or counted."""
     engine = FakeEngine()
     with pytest.raises(DeadlinePassed):
         RiskServicer(engine, 0.1).assess(LOGIN, Gone())
@@ -127,8 +126,8 @@ def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:
     assert not engine.attempts
 
 
-def test_every_violation_is_told_under_the_caller_s_names(running: Running) -> None:
-    """A request with many mistakes is mended in one round, unknown enum numbers of later versions included."""
+def test_every_violation_is_reported_under_the_wire_name(running: Running) -> None:
+    """All violations are reported at once under the names of wire fields, including unknown enum numbers."""
 
     def judge(attempt: Attempt) -> NoReturn:
         raise InvalidAttempt(validation.violations(attempt, 1_700_000_000.0, address_known=False, declared=frozenset()))
@@ -153,7 +152,7 @@ def test_every_violation_is_told_under_the_caller_s_names(running: Running) -> N
 
 
 def test_bytes_that_are_no_request_are_the_caller_s_mistake(running: Running) -> None:
-    """Unparsable is INVALID_ARGUMENT, not INTERNAL, and the engine never hears of it."""
+    """Unparsable bytes give INVALID_ARGUMENT, not INTERNAL, and do not reach the engine."""
     error = refused(lambda: noise(running.channel, "Assess"))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert detail(error, ErrorInfo).reason == "INVALID_REQUEST"
@@ -161,7 +160,7 @@ def test_bytes_that_are_no_request_are_the_caller_s_mistake(running: Running) ->
 
 
 def test_a_huge_message_is_refused(running: Running) -> None:
-    """Size is bounded before anything is parsed: by method with a reason, and by gRPC for all."""
+    """Size is checked before parsing, per method with a reason and globally by gRPC."""
     large = risk_pb2.AssessRequest(subject="x" * (grpc_server.ATTEMPT_BYTES + 1))
     error = refused(lambda: running.stub.Assess(large, timeout=5))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -173,7 +172,7 @@ def test_a_huge_message_is_refused(running: Running) -> None:
 
 
 def test_the_largest_acceptable_attempt_is_not_too_large() -> None:
-    """No attempt that validation accepts is refused for its size."""
+    """The largest attempt that validation accepts is within the size limit."""
     sign = "\N{GRINNING FACE}"
     name, text, word = (sign * limit for limit in (validation.ID, validation.TEXT, validation.WORD))
     listed = [word] * validation.ITEMS
@@ -200,7 +199,8 @@ def test_the_largest_acceptable_attempt_is_not_too_large() -> None:
 
 
 def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
-    """Results come in the order of requests; a refused attempt carries the status that Assess gives."""
+    """Results have the order of requests; a rejected attempt has the status that Assess gives, and the others are
+    answered."""
 
     def judge(attempt: Attempt) -> Assessment:
         if not attempt.subject:
@@ -216,7 +216,7 @@ def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
 
 
 def test_a_batch_does_not_hold_up_sign_ins(running: Running) -> None:
-    """A batch has a thread of its own: beside one that is under way, an attempt is answered."""
+    """Batches have their own thread: while they run, a sign-in is answered."""
     begun, release = threading.Event(), threading.Event()
 
     def judge(attempt: Attempt) -> Assessment:
@@ -244,7 +244,7 @@ def test_a_batch_does_not_hold_up_sign_ins(running: Running) -> None:
 
 @pytest.mark.parametrize("count", [0, BATCH + 1])
 def test_a_batch_is_bounded(running: Running, count: int) -> None:
-    """None is a mistake, and too many would starve the sign-ins beside them."""
+    """An empty batch and one that is too large are rejected."""
     error = refused(lambda: running.stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=[LOGIN] * count), timeout=5))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     (violation,) = detail(error, BadRequest).field_violations
@@ -252,8 +252,8 @@ def test_a_batch_is_bounded(running: Running, count: int) -> None:
     assert not running.engine.attempts
 
 
-def test_an_outcome_is_recorded_and_its_effect_told(running: Running) -> None:
-    """The answer says what the assessment has taught."""
+def test_an_outcome_is_recorded(running: Running) -> None:
+    """The engine gets the outcome, and the answer says how many units were taught."""
     told = risk_pb2.RecordOutcomeRequest(
         assessment_id=ASSESSMENT.id,
         challenge=risk_pb2.Challenge(result=risk_pb2.Challenge.RESULT_PASSED, amr=["hwk"]),
@@ -264,7 +264,7 @@ def test_an_outcome_is_recorded_and_its_effect_told(running: Running) -> None:
 
 
 def test_a_security_event_reaches_the_engine(running: Running) -> None:
-    """As it was said; the answer says nothing more than that it was taken."""
+    """The engine gets the event as sent; the answer is empty."""
     told = risk_pb2.RecordSecurityEventRequest(
         domain="IDENTITY_DOMAIN_CUSTOMER", subject="kim", issuer="https://idp.example"
     )
@@ -277,7 +277,7 @@ def test_a_security_event_reaches_the_engine(running: Running) -> None:
 
 
 def test_an_unknown_assessment_is_not_found(running: Running) -> None:
-    """An id of nobody is told apart from an id that is malformed."""
+    """An outcome for an unknown assessment gives NOT_FOUND."""
     error = refused(lambda: running.stub.RecordOutcome(risk_pb2.RecordOutcomeRequest(assessment_id="x"), timeout=5))
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert detail(error, ErrorInfo).reason == "UNKNOWN_ASSESSMENT"
@@ -286,7 +286,8 @@ def test_an_unknown_assessment_is_not_found(running: Running) -> None:
 def test_a_bug_is_logged_by_place_and_id_and_says_nothing_of_the_request(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither caller nor log learns what stood in the request but its id for repeats; the error's id joins the two."""
+    """For an unexpected exception, the caller gets an error id; the log has the id, the kind, the place and the request
+    id, and nothing else of the request."""
 
     def stumble(attempt: Attempt) -> NoReturn:
         raise KeyError(attempt.subject)
@@ -312,7 +313,7 @@ def test_a_bug_is_logged_by_place_and_id_and_says_nothing_of_the_request(
 
 
 def test_health_follows_what_it_is_told(running: Running) -> None:
-    """A server is not serving until somebody says that it is."""
+    """Health is NOT_SERVING until it is set to serving."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     states = health_pb2.HealthCheckResponse
     for serving, expected in ((None, states.NOT_SERVING), (True, states.SERVING), (False, states.NOT_SERVING)):
@@ -323,7 +324,7 @@ def test_health_follows_what_it_is_told(running: Running) -> None:
 
 
 def test_reflection_describes_every_method_that_is_served(running: Running) -> None:
-    """grpcurl works without our protos, and no described method is missing from the server."""
+    """grpcurl works without our protos, and every described method is served."""
     stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
     question = reflection_pb2.ServerReflectionRequest(file_containing_symbol="riskd.v1.RiskService")
     (answer,) = stub.ServerReflectionInfo(iter([question]), timeout=5)
@@ -339,7 +340,7 @@ def test_reflection_describes_every_method_that_is_served(running: Running) -> N
 
 
 def test_open_streams_do_not_hold_the_handlers(running: Running) -> None:
-    """Reflection and health watches may last for ever; sign-ins are answered beside them."""
+    """Open reflection calls and health watches do not block sign-ins."""
     stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
     watch = health_pb2_grpc.HealthStub(running.channel).Watch
     questions = [

@@ -1,4 +1,4 @@
-"""What crosses the wire when something is wrong."""
+"""The status that a caller gets for each error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from riskd.server.status import internal, status
 
 Detail = TypeVar("Detail", bound=Message)
 HEADER_BYTES = 8192
-"""What a client accepts of metadata unless told otherwise."""
+"""The metadata size that clients accept by default."""
 
 
 def kinds(root: type[RiskdError]) -> Iterator[type[RiskdError]]:
@@ -30,7 +30,7 @@ def kinds(root: type[RiskdError]) -> Iterator[type[RiskdError]]:
 
 
 def detail(made: Status, kind: type[Detail]) -> Detail | None:
-    """The one detail of a kind."""
+    """The detail of this kind, if there is one."""
     found = [each for each in made.details if each.Is(kind.DESCRIPTOR)]
     assert len(found) <= 1
     if not found:
@@ -42,7 +42,7 @@ def detail(made: Status, kind: type[Detail]) -> Detail | None:
 
 @pytest.mark.parametrize("kind", list(kinds(RiskdError)), ids=lambda kind: kind.__name__)
 def test_every_error_has_its_row(kind: type[RiskdError]) -> None:
-    """No error of ours crosses the wire unexplained."""
+    """Every error class has a row in the table of faults and gives its status."""
     assert kind.reason in faults.FAULTS
     made = status(kind([Problem("here", "wrong")]))
     info = detail(made, ErrorInfo)
@@ -53,13 +53,13 @@ def test_every_error_has_its_row(kind: type[RiskdError]) -> None:
 
 
 def test_every_row_has_its_error() -> None:
-    """No reason is documented that nothing gives."""
+    """Every row belongs to an error class."""
     assert callers_file.InvalidCallers in set(kinds(RiskdError))
     assert {kind.reason for kind in kinds(RiskdError)} == set(faults.FAULTS)
 
 
 def test_all_violations_are_listed_under_the_caller_s_names() -> None:
-    """One answer is enough to mend a request."""
+    """All violations are listed in one answer, under the names of wire fields."""
     made = status(InvalidAttempt([Problem("subject", "missing", "send one"), Problem("time", "in the future")]))
     bad = detail(made, BadRequest)
     assert bad is not None
@@ -71,7 +71,7 @@ def test_all_violations_are_listed_under_the_caller_s_names() -> None:
 
 
 def test_the_worst_request_still_gets_its_answer() -> None:
-    """Statuses travel in headers, which are bounded: the list is cut, and its true length is told."""
+    """Statuses travel in headers, which are bounded: a long list of violations is cut and its true length reported."""
     worst = [Problem(f"attributes[{'é' * 60}]", "不" * 60, "declare it") for _ in range(500)]
     made = status(InvalidAttempt(worst))
     sent = to_status(made)
@@ -84,8 +84,8 @@ def test_the_worst_request_still_gets_its_answer() -> None:
     assert 5 < len(bad.field_violations) < 500
 
 
-def test_an_error_without_violations_is_told_whole() -> None:
-    """Nothing else says what was wrong and what to do: neither the end of a problem nor the next one is left out."""
+def test_an_error_without_violations_has_its_whole_message() -> None:
+    """An error without field violations has all its problems with their remedies in the message."""
     remedy = "outcomes are accepted for as long as the policy keeps receipts: 90 days, unless it says otherwise"
     unknown = Problem("assessment_id", f"no assessment {'0' * 32} of this tenant", remedy)
     assert status(UnknownAssessment([unknown])).message.endswith(f"of this tenant; {remedy}")
@@ -96,7 +96,7 @@ def test_an_error_without_violations_is_told_whole() -> None:
 
 
 def test_the_worst_file_still_gets_its_answer() -> None:
-    """What does not fit into a header is cut, and says so."""
+    """A message that does not fit into a header is cut and ends with an ellipsis."""
     sent = to_status(made := status(InvalidFile([Problem("不" * 60, "不" * 60)] * 500)))
     header = sum(len(value) * 4 / 3 for _, value in sent.trailing_metadata)
     assert header + 3 * len(sent.details.encode()) < HEADER_BYTES
@@ -105,21 +105,21 @@ def test_the_worst_file_still_gets_its_answer() -> None:
 
 @pytest.mark.parametrize("kind", [Unavailable, UnknownAssessment])
 def test_only_what_may_pass_is_to_be_retried(kind: type[RiskdError]) -> None:
-    """RetryInfo goes with UNAVAILABLE, and with nothing that a repeat would not mend."""
+    """RetryInfo comes with UNAVAILABLE, and not with errors that a retry cannot fix."""
     retry = detail(status(kind([])), RetryInfo)
     assert (retry is not None) == (kind is Unavailable)
     assert retry is None or retry.retry_delay.seconds == 1
 
 
-def test_a_problem_of_what_is_no_text_can_be_told() -> None:
-    """As a file whose name is no UTF-8: on the wire, to a supervisor, and to other processes."""
+def test_a_problem_with_invalid_text_can_be_sent() -> None:
+    """A problem with invalid Unicode, such as a file name, can be sent to callers and other processes."""
     problem = Problem("/etc/riskd/\udcff.yaml", "caf\xe9 \ud83d", "rename \U0001f3d4")
     assert status(InvalidFile([problem])).message == r"/etc/riskd/\udcff.yaml: café \ud83d; rename 🏔"
     assert msgspec.json.decode(msgspec.json.encode(problem), type=Problem) == problem
 
 
 def test_an_error_without_a_row_is_a_bug() -> None:
-    """An unknown reason says INTERNAL, not something that nobody can look up."""
+    """An error with an unknown reason is sent as INTERNAL."""
     stranger = RiskdError([Problem("here", "wrong")])
     stranger.reason = "STRANGE"
     info = detail(status(stranger), ErrorInfo)
@@ -128,7 +128,7 @@ def test_an_error_without_a_row_is_a_bug() -> None:
 
 
 def test_a_bug_tells_its_id_and_nothing_else() -> None:
-    """The caller can report it; the log has the rest."""
+    """An internal error has only an id for the caller; the log has the details."""
     made = internal("1234")
     info = detail(made, ErrorInfo)
     assert info is not None
