@@ -1,4 +1,4 @@
-"""The decision log after it was written: whose lines are found, and which ones go, on real files."""
+"""The written decision log: finding and erasing a subject's lines, retention and compaction, on real files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BEGUN = 1_800_000_000.0
 
 
 def line(subject: bytes, number: int, kind: str = "assessment", domain: str = "customer") -> bytes:
-    """A record as the log has it, as far as it says whose it is."""
+    """A log line with the fields that say whose it is."""
     name = "assessment_id" if kind == "outcome" else "id"
     named = {name: subject[:8].hex() + f"{number:016x}"}
     own = {"subject": subject.hex()} if kind == "assessment" else {}
@@ -48,14 +48,14 @@ def line(subject: bytes, number: int, kind: str = "assessment", domain: str = "c
 
 
 class Desk:
-    """A directory with segments, an archive of it, and the hands of its clock."""
+    """A directory with segments, its archive, and a clock to set."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.now, self.ahead = directory, BEGUN, 0.0
         self.archive = FileLogArchive(directory, 3600.0, 3600.0, lambda: self.now, lambda: self.now - self.ahead)
 
     def written(self, *lines: bytes) -> None:
-        """A finished segment with these lines."""
+        """Write a finished segment with these lines."""
         with closing(self.writer()) as writer:
             for each in lines:
                 assert writer.append(each)
@@ -74,15 +74,15 @@ class Desk:
         return done
 
     def compact_one(self) -> None:
-        """Begin a compaction that is told to stop after its first segment."""
+        """Start a compaction that is stopped after its first segment."""
         stop = Event()
         self.archive.compact({}, stop, lambda done, _: stop.set() if done == 1 else None)
 
     def pack(self, *, begun: bool = False) -> None:
-        """Have what is finished packed as `gzip` does it: another file, of the same time, and the old one goes in the
-        end; only `begun`, it is there yet."""
+        """Compress the finished segments as `gzip` does: a new file with the same times, then the old one is deleted.
+        With `begun`, stop before the deletion."""
         for path in self.directory.glob("*.jsonl"):
-            with suppress(FileNotFoundError), finished(path) as done:  # a writer deletes empty ones
+            with suppress(FileNotFoundError), finished(path) as done:  # writers delete empty segments
                 packed, status = path.with_name(path.name + PACKED), path.stat()
                 if done and not packed.exists():
                     packed.write_bytes(gzip.compress(path.read_bytes()))
@@ -114,7 +114,7 @@ KINDS = ("assessment", "outcome", "repeat")
 
 
 def test_an_erased_subject_is_in_no_line(desk: Desk) -> None:
-    """Assessments, outcomes and repeats of the subject go, the lines of others stay bit for bit and in order."""
+    """The subject's assessments, outcomes and repeats are removed; other lines stay bit for bit and in order."""
     annes = [line(ANNE, number, kind) for number, kind in enumerate(KINDS)]
     berts = [line(BERT, number, kind) for number, kind in enumerate(KINDS)]
     desk.written(annes[0], berts[0], annes[1])
@@ -125,14 +125,14 @@ def test_an_erased_subject_is_in_no_line(desk: Desk) -> None:
 
     assert desk.compact() == Compacted(2, 3, 0)
     assert desk.lines() == berts
-    assert segments(desk.directory)[1].stat().st_ino == inode, "a segment without such lines is not touched"
+    assert segments(desk.directory)[1].stat().st_ino == inode, "a segment without the subject's lines is not changed"
     assert desk.pending() == 0
     assert desk.compact() == Compacted(0, 0, 0)
 
 
 def test_a_clock_that_was_set_wrong_takes_no_line_out(desk: Desk) -> None:
-    """A year ahead by mistake every line is too old; what was erased goes, and no other until the clock had an hour to
-    be set right. Then the compaction that ended in the future is none, and age counts as if it had not been."""
+    """If the clock jumps a year ahead, erasures are applied, but no line is removed by age for an hour. After
+    correction, age counts as before."""
     desk.written(line(ANNE, 1), line(BERT, 1))
     desk.archive.forget([ANNE])
     desk.set_clock(365 * DAY)
@@ -148,8 +148,8 @@ def test_a_clock_that_was_set_wrong_takes_no_line_out(desk: Desk) -> None:
 
 
 def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
-    """In the segment under way the lines before go once it is finished; a returning subject's lines stay, in it and
-    in later ones, although their events may be older."""
+    """An open segment's earlier lines are removed once it is finished; lines that a returning subject writes after the
+    erasure stay, whatever their event time."""
     desk.now += 10
     writer = desk.writer()
     assert writer.append(line(ANNE, 1))
@@ -158,7 +158,7 @@ def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
     desk.archive.forget([ANNE])
     assert writer.append(line(ANNE, 3))
 
-    assert desk.compact() == Compacted(0, 0, 1), "nobody rewrites what is being written"
+    assert desk.compact() == Compacted(0, 0, 1), "an open segment is not rewritten"
     assert desk.found(ANNE) == [line(ANNE, 3)], "nor is it found any more"
     writer.close()
     desk.now += 10
@@ -170,12 +170,12 @@ def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
 
 
 def test_two_erasures_do_not_disturb_each_other(desk: Desk) -> None:
-    """An erasure that is asked for between two compactions holds for segments that the first one has rewritten."""
+    """An erasure requested between two compactions also applies to segments that the first one rewrote."""
     desk.written(*(line(who, number) for number in range(4) for who in (ANNE, BERT)))
     desk.archive.forget([ANNE])
     with finished(segments(desk.directory)[0]):
         desk.archive.forget([BERT])
-        assert desk.compact() == Compacted(0, 0, 2), "whoever holds a segment delays it, and loses nothing"
+        assert desk.compact() == Compacted(0, 0, 2), "a segment in use is only delayed"
     assert desk.compact() == Compacted(1, 8, 0)
     assert desk.lines() == []
     assert segments(desk.directory) == []
@@ -197,8 +197,8 @@ keeping = st.tuples(
 def test_whatever_happens_in_which_order(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, int]]
 ) -> None:
-    """Of two writers, with compactions that are stopped, segments that are packed, and such as somebody holds: once all
-    are finished and compacted, exactly the lines written after their subject's last erasure are left."""
+    """After any sequence of writes, erasures, stopped compactions and packing, exactly the lines written after their
+    subject's last erasure remain."""
     desk = Desk(tmp_path_factory.mktemp("log"))
     kept: list[tuple[bytes, bytes]] = []
     writers = [desk.writer(0), desk.writer(1)]
@@ -234,8 +234,8 @@ def test_whatever_happens_in_which_order(
     assert desk.pending() == 0
 
 
-def test_what_is_promised_is_kept(tmp_path: Path) -> None:
-    """With a writer that goes on, and compactions at the stated interval, the lines are gone when the answer said."""
+def test_erased_lines_are_gone_in_time(tmp_path: Path) -> None:
+    """With an active writer and regular compactions, the lines are gone by the time that the answer promised."""
     with closing(FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(segment_seconds=0.5))) as writer:
         tidy = FileLogArchive(tmp_path, 0.5, 0.5)
         assert writer.append(line(ANNE, 1))
@@ -248,7 +248,8 @@ def test_what_is_promised_is_kept(tmp_path: Path) -> None:
 
 
 def test_lines_older_than_their_domain_keeps_go(desk: Desk) -> None:
-    """A domain's lines go once their segment was last written that long ago; shortening holds for what is there."""
+    """A domain's lines are removed when their segment's last write is older than its retention; a shorter retention
+    applies to existing lines."""
     for _ in range(3):
         desk.written(line(ANNE, 1), line(BERT, 2, domain="workforce"))
         desk.now += DAY
@@ -262,7 +263,7 @@ def test_lines_older_than_their_domain_keeps_go(desk: Desk) -> None:
 
 
 def test_lines_that_were_too_old_while_their_segment_was_open_go_once_it_is_finished(desk: Desk) -> None:
-    """A worker that has nothing to write for days keeps its segment open through compactions that cannot touch it."""
+    """Old lines in a segment that an idle worker keeps open are removed once it is finished."""
     writer = desk.writer()
     assert writer.append(line(ANNE, 1))
     os.utime(segments(desk.directory)[0], (desk.now, desk.now))
@@ -276,7 +277,8 @@ def test_lines_that_were_too_old_while_their_segment_was_open_go_once_it_is_fini
 
 
 def test_an_erasure_is_remembered_for_copies_as_long_as_lines_are_kept(desk: Desk) -> None:
-    """Longer, no copy has the lines either. Who says twice that there is a copy says it once."""
+    """An erasure is remembered for copies of the log for as long as lines are kept; registering a copy twice has no
+    effect."""
     assert [desk.archive.remember() for _ in range(2)] == [True, False]
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
@@ -287,7 +289,7 @@ def test_an_erasure_is_remembered_for_copies_as_long_as_lines_are_kept(desk: Des
 
 
 def test_a_draft_is_somebody_s_until_it_is_old(desk: Desk) -> None:
-    """A writer begins its segment as one: to delete it would lose the lines that wait for it."""
+    """A new draft belongs to a writer and is kept; an old one is deleted."""
     desk.written(line(ANNE, 1))
     fresh, old = (desk.directory / f"{name}.jsonl.draft" for name in ("fresh", "old"))
     for draft, age in ((fresh, 1.0), (old, archive.SLACK + 1)):
@@ -299,7 +301,7 @@ def test_a_draft_is_somebody_s_until_it_is_old(desk: Desk) -> None:
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 def test_a_rewritten_segment_keeps_its_age_and_its_privacy(desk: Desk, packed: bool) -> None:
-    """Retention counts from when it was written, not rewritten; nobody else may read it; what was packed still is."""
+    """A rewritten segment keeps its modification time, its mode and its compression."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     if packed:
         desk.pack()
@@ -315,8 +317,7 @@ def test_a_rewritten_segment_keeps_its_age_and_its_privacy(desk: Desk, packed: b
 
 
 def test_a_segment_that_is_packed_meanwhile_is_not_missed(desk: Desk) -> None:
-    """An erasure is not done with, nor is a line too young, because its segment has another name when its turn
-    comes."""
+    """A segment that is compressed during a compaction is still rewritten."""
     for _ in range(2):
         desk.written(line(ANNE, 1), line(BERT, 2), line(BERT, 3, domain="workforce"))
     desk.now += 10 * DAY
@@ -330,7 +331,7 @@ def test_a_segment_that_is_packed_meanwhile_is_not_missed(desk: Desk) -> None:
 def test_a_segment_that_is_packed_while_it_is_rewritten_is_rewritten_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever packs asks for no lock: what was packed may be what was there before."""
+    """Compressing takes no lock, so a segment compressed while it is rewritten is rewritten again."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     desk.archive.forget([ANNE])
     (path,) = segments(desk.directory)
@@ -348,8 +349,8 @@ def test_a_segment_that_is_packed_while_it_is_rewritten_is_rewritten_again(
     assert desk.lines() == [line(BERT, 2)]
 
 
-def test_a_packed_segment_that_was_cut_off_is_told(desk: Desk) -> None:
-    """Nothing says that it was erased, or that it was searched, where the rest of it cannot be read."""
+def test_a_truncated_packed_segment_is_reported(desk: Desk) -> None:
+    """If a compressed segment is truncated, neither an erasure nor a search claims to be complete."""
     desk.written(*(line(ANNE, number) for number in range(200)))
     desk.pack()
     (path,) = segments(desk.directory)
@@ -361,8 +362,8 @@ def test_a_packed_segment_that_was_cut_off_is_told(desk: Desk) -> None:
     assert desk.pending() == 1
 
 
-def test_torn_lines_go_along(desk: Desk) -> None:
-    """What is no record could be anybody's: a segment that is rewritten loses it, too."""
+def test_invalid_lines_are_removed_on_rewriting(desk: Desk) -> None:
+    """Lines that are no records are removed when their segment is rewritten, since they could be anybody's."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     with segments(desk.directory)[0].open("ab") as segment:
         segment.write(b'\0\0\n{"id":"\xff"}\n' + line(ANNE, 3)[:40])
@@ -373,7 +374,7 @@ def test_torn_lines_go_along(desk: Desk) -> None:
 
 
 def test_a_line_that_is_no_text_is_given_to_nobody(desk: Desk) -> None:
-    """Also where whose it is can be read; it goes along, too."""
+    """A line with invalid UTF-8 is not found for any subject, and is removed on rewriting."""
     desk.written(line(ANNE, 1), line(ANNE, 2)[:-1] + b', "issuer": "\xff"}', line(BERT, 1))
     assert desk.found(ANNE) == [line(ANNE, 1)]
     desk.archive.forget([BERT])
@@ -382,7 +383,7 @@ def test_a_line_that_is_no_text_is_given_to_nobody(desk: Desk) -> None:
 
 
 def test_the_erased_leave_a_copy_too(desk: Desk) -> None:
-    """A segment that was packed and kept all the same is read once, but erased in both its files, and counted so."""
+    """If a segment exists both plain and compressed, it is read once but erased in both files, and counted so."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     (segment,) = segments(desk.directory)
     copy = segment.with_name(f"{segment.name}.gz")
@@ -395,7 +396,7 @@ def test_the_erased_leave_a_copy_too(desk: Desk) -> None:
 
 
 def test_what_a_dead_compaction_left_is_in_nobodys_way(desk: Desk) -> None:
-    """The next one, however soon, rewrites the segment whose copy was not finished."""
+    """The next compaction replaces a draft that a killed one left."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     draft = segments(desk.directory)[0].with_suffix(".draft")
     draft.write_bytes(b"half")
@@ -409,7 +410,7 @@ def test_what_a_dead_compaction_left_is_in_nobodys_way(desk: Desk) -> None:
 
 
 def test_drafts_come_and_go_while_it_compacts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A draft that has got its name, or was deleted, since it was listed is no error."""
+    """A draft that disappears during a compaction is no error."""
     desk.written(line(ANNE, 1))
     listed = Path.rglob
 
@@ -422,7 +423,7 @@ def test_drafts_come_and_go_while_it_compacts(desk: Desk, monkeypatch: pytest.Mo
 
 
 def test_a_clock_that_was_ahead_once_does_not_end_retention(desk: Desk) -> None:
-    """What was compacted while the clock was a year ahead is no reason to keep what comes afterwards."""
+    """A compaction while the clock was ahead does not stop later lines from expiring."""
     desk.written(line(ANNE, 1))
     desk.now += 365 * DAY
     desk.compact(customer=30 * DAY)
@@ -437,7 +438,7 @@ def test_a_clock_that_was_ahead_once_does_not_end_retention(desk: Desk) -> None:
 
 
 def test_an_erasure_reaches_segments_of_a_clock_that_was_set_back(desk: Desk) -> None:
-    """Lines that lie in a finished segment are erased, though its name says that it began later than the wish."""
+    """An erasure applies to a finished segment even if its name is later than the erasure."""
     desk.now += 300
     desk.written(line(ANNE, 1), line(BERT, 2))
     desk.now -= 300
@@ -450,7 +451,7 @@ def test_an_erasure_reaches_segments_of_a_clock_that_was_set_back(desk: Desk) ->
 
 
 def test_one_process_compacts_at_a_time(desk: Desk) -> None:
-    """While another is at it there is nothing to do, and that is said."""
+    """While another process compacts, `compact` does nothing and returns None."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
     with exclusive(desk.directory / archive.LOCK) as ours:
@@ -460,7 +461,7 @@ def test_one_process_compacts_at_a_time(desk: Desk) -> None:
 
 
 def test_a_compaction_told_to_stop_loses_nothing(desk: Desk) -> None:
-    """What was not reached is reached by the next one."""
+    """Segments that a stopped compaction did not reach are compacted by the next one."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
     stop = Event()
@@ -483,7 +484,7 @@ desk.compact({}, threading.Event())
 
 
 def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
-    """SIGKILL at any moment of a compaction: no line of others is lost or doubled, and the next one finishes it."""
+    """After SIGKILL during a compaction, no other subject's line is lost or doubled, and the next one finishes."""
     berts = [line(BERT, number) for number in range(3000)]
     for part in range(30):
         mine = [line(ANNE, number) for number in range(100)]
@@ -505,7 +506,7 @@ def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
 
 
 def test_a_search_goes_on_in_rewritten_segments(desk: Desk) -> None:
-    """A compaction between two steps of a search repeats lines rather than leave one out."""
+    """If a compaction runs between two steps of a search, lines may repeat but none is missed."""
     desk.written(line(BERT, 0), *(line(ANNE, number) for number in range(4)))
     first, cursor = desk.archive.find([ANNE], b"", 2)
     desk.archive.forget([BERT])
@@ -520,7 +521,7 @@ def test_a_search_goes_on_in_rewritten_segments(desk: Desk) -> None:
 def test_a_search_leaves_nothing_out_that_has_another_name_since(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, event: Callable[[Desk], object]
 ) -> None:
-    """Between the list of segments and its turn one is packed, or goes with all its lines: the search goes on."""
+    """A search finds the lines of a segment that was compressed meanwhile, and survives a deleted one."""
     desk.written(line(BERT, 1))
     for number in range(3):
         desk.written(line(ANNE, number))
@@ -537,7 +538,7 @@ def test_a_search_leaves_nothing_out_that_has_another_name_since(
 
 
 def test_a_search_has_bounded_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that reads its share without a find says where to go on."""
+    """A search step that reads its share without a match returns where to continue."""
     monkeypatch.setattr(archive, "SCAN", 300)
     desk.written(*(line(BERT, number) for number in range(20)), line(ANNE, 1))
 
@@ -555,7 +556,7 @@ def stepped(desk: Desk) -> Iterator[list[bytes]]:
 
 
 def test_an_erasure_that_cannot_be_noted_is_unavailable(tmp_path: Path) -> None:
-    """Nothing is promised that was not written down."""
+    """An erasure that cannot be recorded raises Unavailable."""
     (tmp_path / "erasures").write_text("in the way")
     with pytest.raises(Unavailable) as refused:
         FileLogArchive(tmp_path, 1.0, 1.0).forget([ANNE])
@@ -563,7 +564,7 @@ def test_an_erasure_that_cannot_be_noted_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_note_stops_compaction(desk: Desk) -> None:
-    """What somebody else put among the erasures is named, and nothing is taken to be done."""
+    """An unreadable file among the erasures stops the compaction, which names it."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
     (desk.directory / "erasures" / "odd.json").write_text("{")
@@ -574,7 +575,7 @@ def test_an_unreadable_note_stops_compaction(desk: Desk) -> None:
 
 
 def test_the_state_of_an_empty_log(desk: Desk) -> None:
-    """Before anything was written there is nothing to tell, and nothing to do."""
+    """An empty log has an empty state, and nothing to compact or find."""
     assert desk.archive.state() == archive.State(segments=0, size=0, oldest="", erasures=0, asked=0.0, compacted=0.0)
     assert desk.compact() == Compacted(0, 0, 0)
     assert desk.archive.state().compacted == BEGUN

@@ -1,4 +1,4 @@
-"""Redis that is down in every way: each call ends by its deadline in `Unavailable`, and all works again by itself."""
+"""Redis failures of every kind: each call ends by its deadline with `Unavailable`, and the store recovers by itself."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.redis_servers import RedisServer, free_port, running, until
 NOW = 1_800_000_000.0
 KEY = b"subject.........A"
 DEADLINE = 0.1
-"""Seconds that each call is given."""
+"""The deadline of each call in seconds."""
 GRACE = 0.15
-"""Seconds beyond it that a busy machine may take to wake us."""
+"""Seconds beyond it that a busy machine may take to wake a thread."""
 Mend = Callable[[], object]
 
 
 class Tunnel:
-    """A way to a server that can swallow all that passes, as if the peer had vanished, or let it drip."""
+    """A proxy to a server that can drop all bytes, as if the peer had vanished, or pass them slowly."""
 
     def __init__(self, target: Address, ended: ExitStack) -> None:
         self.open, self.drip = True, False
@@ -78,7 +78,7 @@ def refused(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """It accepts and never answers: the kernel shakes hands for a process that is stopped."""
+    """The server accepts and never answers, because its process is stopped."""
     server = RedisServer(directory)
     with running(server):
         store = RedisStore([server.address], Access(seconds=0.3))
@@ -89,7 +89,7 @@ def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def half_open(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """The peer vanished without a word."""
+    """The peer vanished without closing the connection."""
     server = RedisServer(directory)
     with running(server), ExitStack() as ended:
         tunnel = Tunnel(server.address, ended)
@@ -101,7 +101,7 @@ def half_open(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def dripping(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """Every byte comes well before its own deadline; the answer does not."""
+    """Every byte arrives in time, but the whole answer does not."""
     server = RedisServer(directory)
     with running(server), ExitStack() as ended:
         tunnel = Tunnel(server.address, ended)
@@ -113,7 +113,7 @@ def dripping(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def replica(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """Demoted while we were connected."""
+    """The server was demoted to a replica while connected."""
     server = RedisServer(directory)
     with running(server):
         store = RedisStore([server.address], Access())
@@ -153,7 +153,7 @@ def no_password(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def loading(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """Started anew, with data that takes long to load."""
+    """The server was restarted and is loading its data."""
     server = RedisServer(directory)
     with running(server):
         for number in range(50):
@@ -181,7 +181,7 @@ def _persistence(server: RedisServer) -> bytes:
 
 @contextmanager
 def uncovered(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """A cluster of which a slot is nobody's: CLUSTERDOWN for all."""
+    """A cluster in which one slot has no node: CLUSTERDOWN for all."""
     server = RedisServer(directory, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     with running(server):
         server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
@@ -194,7 +194,7 @@ def uncovered(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def something_else(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """It speaks, but not our protocol."""
+    """The server speaks another protocol."""
     directory.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -235,7 +235,7 @@ SAID = {
     "uncovered": "CLUSTERDOWN|without a server",
     "something_else": "Protocol error",
 }
-"""What the problem names; the others are late and say so."""
+"""What the problem names; all other faults are timeouts."""
 
 
 def write(store: RedisStore) -> bool:
@@ -255,8 +255,8 @@ def warmed(store: RedisStore) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], object], tmp_path: Path) -> None:
-    """Twelve writes each end in `Unavailable` by their deadline; from the fourth on a server that is down costs none of
-    it; when it is mended the same store works again."""
+    """Each of twelve writes ends in `Unavailable` by its deadline; from the fourth on a dead server costs no time.
+    After the repair the same store works."""
     with fault(tmp_path / "redis") as (store, mend):  # type: ignore[attr-defined]
         taken, said = [], []
         for _ in range(12):
@@ -275,7 +275,7 @@ def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], obje
 
 
 def test_a_full_server_still_answers(tmp_path: Path) -> None:
-    """Out of memory is a fault of writes alone: what is known is read."""
+    """If the server is out of memory, only writes fail."""
     with full(tmp_path / "redis") as (store, _):
         with pytest.raises(Unavailable, match="noeviction"):
             write(store)
@@ -284,7 +284,7 @@ def test_a_full_server_still_answers(tmp_path: Path) -> None:
 
 
 def test_a_caller_in_a_hurry_takes_nobody_down(tmp_path: Path) -> None:
-    """Deadlines that no server could meet fail those who set them; the next caller is answered."""
+    """Calls with impossible deadlines fail, and the next caller is answered."""
     server = RedisServer(tmp_path / "redis")
     with running(server):
         store = RedisStore([server.address], Access())
@@ -297,7 +297,7 @@ def test_a_caller_in_a_hurry_takes_nobody_down(tmp_path: Path) -> None:
 
 
 def test_closing_ends_the_threads(tmp_path: Path) -> None:
-    """A store whose server never was there lets go of everything when it is closed."""
+    """Closing a store whose server was never reachable ends its threads."""
     store = RedisStore([Address("127.0.0.1", free_port())], Access())
     assert not works(store)
     store.close()
@@ -306,7 +306,7 @@ def test_closing_ends_the_threads(tmp_path: Path) -> None:
 
 
 def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container's limit of threads, reached for a moment, makes a call unavailable, and not the store for good."""
+    """If no thread can be started for a moment, calls are unavailable, and the store works again afterwards."""
 
     def none(_: Thread) -> None:
         raise RuntimeError("can't start new thread")
