@@ -1,6 +1,6 @@
-"""A log of which most lines were spoilt by something that leaves JSON, given to everybody who reads logs.
+"""A log with many damaged lines that are still JSON, given to every reader of logs.
 
-`python -m tests.offline.test_spoilt_log 50000 2` does so with more lines and another seed.
+`python -m tests.offline.test_spoilt_log 50000 2` does the same with more lines and another seed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ALONE: Final = ("--processes", "1")
 
 
 class Spoilt(Struct):
-    """A log in a state of its own, and its lines that are records."""
+    """A log in its own state directory, and its valid records."""
 
     place: Path
     lines: list[bytes]
@@ -46,7 +46,7 @@ class Spoilt(Struct):
         return str(self.place / "log")
 
     def run(self, *words: str) -> tuple[int, str]:
-        """A command on it: exit code, and what it printed."""
+        """Run a command on it: exit code and output."""
         settings = {"state.dir": self.place, "log.dir": self.log, "secrets.pepper_file": self.place / "pepper"}
         out = TextIOWrapper(BytesIO(), "utf-8")
         with redirect_stdout(out):
@@ -56,7 +56,7 @@ class Spoilt(Struct):
         return code, out.buffer.getvalue().decode()
 
     def counts(self, *words: str) -> dict[str, int]:
-        """Of a command that did its work, whatever was left out."""
+        """The counts of a command that succeeded, whatever it skipped."""
         code, said = self.run(*words, "--json")
         assert code in (0, 1)
         found = json.loads(said)
@@ -65,13 +65,13 @@ class Spoilt(Struct):
 
     @property
     def dataset(self) -> str:
-        """What became of it."""
+        """The dataset made from the log."""
         assert self.run("log", "compact", "--to", str(self.place / "dataset"), *ALONE)[0] == 0
         return str(self.place / "dataset")
 
 
 def spoil(place: Path, many: int, seed: int) -> Spoilt:
-    """A log with so many lines that were spoilt."""
+    """A log with this many damaged lines."""
     place.mkdir(parents=True, exist_ok=True)
     (place / "pepper").write_bytes(PEPPER + b"\n")
     (place / "pepper").chmod(0o600)
@@ -100,7 +100,7 @@ def _records(found: list[bytes]) -> Iterator[Record]:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Spoilt:
-    """A real one, and what became of its lines."""
+    """A real log with damaged lines."""
     return spoil(tmp_path, SPOILT, seed=1)
 
 
@@ -111,14 +111,14 @@ COUNTS: Final[dict[str, Callable[[Spoilt], dict[str, int]]]] = {
     "rebuild": lambda log: log.counts("import", "decision-log", log.log, "--until", "2100-01-01T00:00Z"),
     "compact": lambda log: log.counts("log", "compact", "--to", str(log.place / "dataset"), *ALONE),
 }
-"""Whoever says what became of every line."""
+"""Readers that account for every line."""
 NEWS: Final = ("hits_differ", "twice")
-"""Counted beside, of lines that are counted already."""
+"""Counts of lines that are also counted elsewhere."""
 
 
 @pytest.mark.parametrize("reader", COUNTS)
 def test_every_line_is_read_or_counted(log: Spoilt, reader: str) -> None:
-    """And all agree on which lines are no records."""
+    """Every line is read or counted as unreadable, and all readers agree on which."""
     counts = COUNTS[reader](log)
     assert counts["unreadable"] == len(log.lines) - len(log.records)
     assert sum(count for kind, count in counts.items() if kind not in NEWS) == len(log.lines)
@@ -144,25 +144,25 @@ READERS: Final[dict[str, Callable[[Spoilt], tuple[int, str]]]] = {
     "questions": lambda log: log.run("log", "query", "SELECT * FROM labelled", "--from", log.dataset, "--csv"),
     "questions as JSON": lambda log: log.run("log", "query", "SELECT * FROM events", "--from", log.dataset, "--json"),
 }
-"""Whoever says something else."""
+"""Readers with other output."""
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_nobody_who_reads_it_is_surprised(log: Spoilt, reader: str) -> None:
-    """What was done is told: it was not refused, and nothing was raised."""
+    """Every reader finishes its work without an exception."""
     code, said = READERS[reader](log)
     assert code in (0, 1)
     assert said
 
 
 def test_all_of_an_assessment_is_shown(log: Spoilt) -> None:
-    """Of each that is a record, whatever else it says, and what followed it."""
+    """Every valid assessment can be shown, with its later lines."""
     shown = list(dict.fromkeys(record.id for record in log.records if isinstance(record, AssessmentRecord)))[:9]
     assert {log.run("log", "show", each, "--log", log.log)[0] for each in shown} == {0}
 
 
 def test_whoever_is_erased_is(log: Spoilt) -> None:
-    """Of each line that says whose it is; and what is kept no longer goes."""
+    """An erased subject's lines are removed, and so are lines beyond their retention."""
     archive = FileLogArchive(Path(log.log), 1.0, 1.0, lambda: 2e9)
     one = next(record for record in log.records if isinstance(record, AssessmentRecord))
     archive.forget([bytes.fromhex(one.subject)])
@@ -186,14 +186,14 @@ PLACED: Final[dict[str, Callable[[Spoilt], tuple[str, ...]]]] = {
     "compact": lambda log: ("log", "compact", "--to", f"{log.place}/dataset"),
     "train": lambda log: ("train", "--domain", "customer", "--log", log.log, "--out", f"{log.place}/model"),
 }
-"""Whoever reads the lines of segments."""
+"""Readers of the lines of segments."""
 
 
 @pytest.mark.parametrize("reader", PLACED)
 def test_the_first_line_that_is_no_record_is_found(
     tmp_path: Path, reader: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By its file, its number in it, what is wrong with it and where: somebody can look at it."""
+    """The first unreadable line is reported once, with file, line number and reason."""
     log = spoil(tmp_path, 0, seed=1)
     sound = [line for line in log.lines if b'"domain":"customer"' in line and line.startswith(b'{"type":"assess')]
     bad = sound[0].replace(b'"time":1', b'"time":-1', 1)

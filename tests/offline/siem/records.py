@@ -1,4 +1,4 @@
-"""Lines of the decision log to export: one that says all there is to say, and any that could be drawn."""
+"""Log records to export: one with every field set, and generated ones."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ PASSED: Final = told("challenge_passed", amr=("hwk", "pin", "mfa"), seconds=8.5)
 
 
 def _word(words: Iterable[str]) -> st.SearchStrategy[str]:
-    """One that riskd knows, and now and then one of somebody else."""
+    """A word that riskd knows, and sometimes a foreign one."""
     return st.sampled_from([*words]) | st.text(min_size=1, max_size=12)
 
 
