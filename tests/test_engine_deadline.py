@@ -1,7 +1,7 @@
-"""The best answer by the deadline: what could not be had in time is a gap, and the policy says what that means.
+"""The engine answers by the deadline: what it cannot get in time is a gap with its posture.
 
-The stand-ins take as long as they are told. How long an answer may take is held with a margin for machines that are
-busy; that it comes before its caller has gone is held without one.
+Test doubles take as long as they are told. The time of an answer has a margin for busy machines, but it must always be
+within the caller's deadline.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from tests.doubles import CountingMeter, SlowStore
 from tests.server.world import served
 
 TIME: Final = 0.4
-"""What callers allow."""
+"""The callers' deadline in seconds."""
 MARGIN: Final = 0.25
-"""On top of what a part takes that cannot be interrupted, where one is slower than the whole call may be."""
+"""Seconds allowed beyond a part that cannot be interrupted and is slower than the deadline."""
 EVER: Final = 60.0
 LOGIN: Final = attempt({})
 
 
 class SlowGeo(TableGeo):
-    """Geo databases whose pages have to be fetched from a slow disk, which nobody can interrupt."""
+    """Geo databases on a slow disk, whose reads cannot be interrupted."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__({})
         self._seconds = seconds
 
     def locate(self, address: Address, when: float) -> Located:
-        """As the databases, later."""
+        """As the table, but later."""
         time.sleep(self._seconds)
         return super().locate(address, when)
 
@@ -66,7 +66,7 @@ def engine(release: Release, store: HistoryStore, geo: TableGeo) -> Engine:
 
 
 def taken(call: Callable[[], Assessment]) -> tuple[Assessment, float]:
-    """The answer, and the seconds that it takes in half of the cases."""
+    """The answer, and the median of the seconds that it takes."""
     seen = []
     for _ in range(3):
         started = time.monotonic()
@@ -84,12 +84,12 @@ def taken(call: Callable[[], Assessment]) -> tuple[Assessment, float]:
         (EVER, EVER, TIME * 0.5, {"history:unavailable", "store:not_written"}),
         (0.0, 0.0, TIME * 0.5, set()),
     ],
-    ids=["read", "write", "both", "in time", "all of it", "geo"],
+    ids=["slow read", "slow write", "slow read and write", "in time", "slow store and geo", "slow geo"],
 )
 def test_the_answer_comes_by_the_deadline(
     release: Release, reads: float, writes: float, geo: float, causes: set[str]
 ) -> None:
-    """However slow the store is, and whatever else takes time: an answer, with its gaps and their postures."""
+    """However slow the store is, the caller gets an answer in time, with the gaps and their postures."""
     slow = engine(release, SlowStore(reads=reads, writes=writes), SlowGeo(geo))
     answer, seconds = taken(lambda: slow.assess(replace(LOGIN, journey="recovery"), TIME))
 
@@ -107,7 +107,7 @@ def test_the_answer_comes_by_the_deadline(
 
 
 def test_what_cannot_be_interrupted_is_not_added_to(release: Release) -> None:
-    """A geo database that takes longer than the call may: its own time, and nothing after it is waited for."""
+    """If a geo lookup exceeds the deadline, nothing after it is waited for."""
     slow = engine(release, SlowStore(reads=EVER, writes=EVER), SlowGeo(TIME * 1.5))
     answer, seconds = taken(lambda: slow.assess(LOGIN, TIME))
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_interrupted_is_not_added_to(release: Release) -> None:
 
 
 def test_a_caller_with_less_time_than_riskd_is_answered_all_the_same(release: Release) -> None:
-    """A deadline shorter than the setting, and a store that takes all it is given: an answer, no DEADLINE_EXCEEDED."""
+    """With a deadline below the setting and a slow store, the caller gets an answer instead of DEADLINE_EXCEEDED."""
     slow = engine(release, SlowStore(reads=EVER, writes=EVER), TableGeo({}))
     request = risk_pb2.AssessRequest(
         domain=attempt_pb2.IDENTITY_DOMAIN_CUSTOMER,

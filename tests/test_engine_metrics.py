@@ -1,4 +1,4 @@
-"""What an engine's work comes to on the page of metrics, counted by the real meter."""
+"""The metrics that the engine's work produces, with the real meter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.doubles import FailingStore, ListLog
 
 LOGIN = attempt({})
 CHANGE = replace(LOGIN, journey="profile_update")
-"""Asks for more than a password, whoever it is."""
+"""An attempt that requires more than a password of anybody."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def release() -> Release:
 
 
 class Bench:
-    """An engine with the meter of a worker, and its page."""
+    """An engine with a worker's meter and its page."""
 
     def __init__(self, release: Release, store: HistoryStore | None = None, log: ListLog | None = None) -> None:
         self._memory = MeterMemory(1)
@@ -52,7 +52,7 @@ class Bench:
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def tell(self, one: Attempt, *kinds: str, amr: tuple[str, ...] = ()) -> str:
-        """Assess it, tell the outcomes, and say which tier was required."""
+        """Assess the attempt, report the outcomes, and return the required tier."""
         answer = self.engine.assess(one, 10.0)
         for kind in kinds:
             self.engine.record(Outcome(assessment_id=answer.id, kind=kind, amr=amr), 10.0)
@@ -60,7 +60,8 @@ class Bench:
 
 
 def test_a_session_without_what_was_required_is_below_its_requirement(release: Release) -> None:
-    """A caller that ignores an answer is seen; one that does as it says is not."""
+    """A session established without meeting the requirement is counted as below it; one after a passed challenge is
+    not."""
     bench = Bench(release)
     required = bench.tell(CHANGE, "session_established")
     assert required != "BASELINE"
@@ -78,7 +79,7 @@ def test_a_session_without_what_was_required_is_below_its_requirement(release: R
 
 
 def test_an_outcome_told_twice_counts_once(release: Release) -> None:
-    """Callers repeat what they are not sure was heard."""
+    """A repeated outcome is counted once."""
     bench = Bench(release)
     bench.tell(LOGIN, "challenge_abandoned", "challenge_abandoned", "sign_in_abandoned")
     assert bench.total("riskd_outcomes_total", kind="challenge_abandoned") == 1
@@ -86,7 +87,7 @@ def test_an_outcome_told_twice_counts_once(release: Release) -> None:
 
 
 def test_a_repeated_request_counts_once(release: Release) -> None:
-    """The first answer stands, and nothing of it is counted again."""
+    """A repeated request is counted once."""
     bench = Bench(release)
     asked = replace(LOGIN, request_id="once")
     bench.engine.assess(asked, 10.0)
@@ -97,7 +98,7 @@ def test_a_repeated_request_counts_once(release: Release) -> None:
 
 
 def test_a_degraded_answer_counts_once_and_each_of_its_causes(release: Release) -> None:
-    """With a store that neither reads nor writes and a full log: one degraded answer, four causes, no history."""
+    """With a failing store and a full log, one degraded answer with four causes is counted."""
     bench = Bench(release, FailingStore(), ListLog(full=True))
     answer = bench.engine.assess(LOGIN, 10.0)
     assert bench.total("riskd_degraded_total") == bench.total("riskd_degraded_total", journey="login") == 1
@@ -108,7 +109,7 @@ def test_a_degraded_answer_counts_once_and_each_of_its_causes(release: Release) 
 
 
 def test_a_signal_arrives_unless_it_is_missing(release: Release) -> None:
-    """What the decision log calls missing did not arrive, and all else did."""
+    """Exactly the signals that the decision log does not call missing are counted as arrived."""
     log = ListLog()
     bench = Bench(release, log=log)
     bench.engine.assess(LOGIN, 10.0)

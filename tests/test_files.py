@@ -1,4 +1,4 @@
-"""Laws of what is there whole or not at all: files that are put, directories that are made and then placed."""
+"""Files and directories that appear as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with filling(pathlib.Path(sys.argv[1])) as draft:
     (draft / "half").write_text("of it")
     {end}
 """
-"""A process that begins to fill a directory, says so, and comes to an end of some kind."""
+"""A process that starts to fill a directory, reports that, and then ends in the given way."""
 DIES = """
 import os, pathlib, signal, sys
 from riskd.files import atomically
@@ -45,7 +45,7 @@ with drafting(pathlib.Path()) as draft:
     (draft / "copy").chmod(0o555)
     {end}
 """
-"""A process that may not write in what it made."""
+"""A process that makes its own directory read-only."""
 
 
 def half(out: Path, end: str) -> subprocess.Popen[str]:
@@ -59,7 +59,7 @@ def named(directory: Path) -> list[str]:
 
 
 def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
-    """Until then whoever reads sees the old one; afterwards the new one, which is for its owner alone."""
+    """Until the end readers see the old file, then the new one, which is readable by its owner only."""
     file = tmp_path / "file"
     put(file, b"old")
     with atomically(file) as new:
@@ -71,7 +71,7 @@ def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
-    """The old one stays as it was, and beside it nothing."""
+    """If writing fails, the old file stays and no draft is left."""
     file = tmp_path / "file"
     put(file, b"old")
 
@@ -87,7 +87,8 @@ def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
 
 
 def test_what_a_dead_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -> None:
-    """It may be half of a file of secrets. What another writes at this moment stays, and is placed."""
+    """The draft of a killed process, possibly with secrets, is removed by the next write; the draft of a live one
+    stays."""
     file = tmp_path / "file"
     command = [sys.executable, "-c", DIES, str(file)]
     for _ in range(3):
@@ -103,15 +104,15 @@ def test_what_a_dead_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -
     assert (named(tmp_path), file.read_bytes()) == (["file"], b"slow")
 
 
-@pytest.mark.parametrize("what", ["a link", "another name of it", "a directory"])
+@pytest.mark.parametrize("what", ["a link", "a hard link", "a directory"])
 def test_nothing_is_written_into_what_others_have_laid_there(tmp_path: Path, what: str) -> None:
-    """The name of a draft can be guessed."""
+    """A link or directory placed at the draft's predictable name is not written to."""
     other, draft = tmp_path / "other", tmp_path / ".file.draft"
     other.write_bytes(b"theirs")
     match what:
         case "a link":
             draft.symlink_to(other)
-        case "another name of it":
+        case "a hard link":
             draft.hardlink_to(other)
         case _:
             draft.mkdir()
@@ -121,7 +122,7 @@ def test_nothing_is_written_into_what_others_have_laid_there(tmp_path: Path, wha
 
 
 def test_a_file_that_is_replaced_stays_its_owner_s(tmp_path: Path) -> None:
-    """With its group and permissions, by whomever: a service reads on what root has written for it."""
+    """A replaced file keeps its owner, group and mode, so that a service can read what root has written."""
     owner, group = (12345, 23456) if not os.geteuid() else (os.getuid(), os.getgid())
     file = tmp_path / "file"
     put(file, b"old")
@@ -133,7 +134,7 @@ def test_a_file_that_is_replaced_stays_its_owner_s(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
-    """Also the one that root was the first to hold."""
+    """A lock file belongs to the owner of its directory, even if root created it."""
     owner, group = (12345, 23456) if not os.geteuid() else (os.getuid(), os.getgid())
     os.chown(tmp_path, owner, group)
     with exclusive(tmp_path / "lock") as ours:
@@ -143,7 +144,7 @@ def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
 
 
 def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was put is all that is there; where the disk fails, what was there before is."""
+    """If syncing fails, the previous content stays and no draft is left."""
     path = tmp_path / "roles"
     files.put(path, b"one", files.SHARED)
     files.put(path, b"two")
@@ -159,7 +160,7 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_link_stays_one(tmp_path: Path) -> None:
-    """What it leads to is replaced, for all who know it by another name, and made where it was not there yet."""
+    """Writing to a symlink replaces or creates its target, and the link stays."""
     (tmp_path / "there").mkdir()
     target, link = tmp_path / "there" / "file", tmp_path / "link"
     link.symlink_to(target)
@@ -171,7 +172,7 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_written_and_not_replaced(tmp_path: Path) -> None:
-    """As /dev/null and /dev/stdout are: root would have put a file in their place."""
+    """A pipe or device, such as /dev/stdout, is written to and not replaced."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -183,7 +184,8 @@ def test_what_is_no_file_is_written_and_not_replaced(tmp_path: Path) -> None:
 
 
 def test_copies_of_what_is_read_only_go(tmp_path: Path) -> None:
-    """Those of a dead process with the next, its own at its end. Root may do all, so another does it."""
+    """Drafts with read-only directories are removed, one's own at the end and those of dead processes by the next. Run
+    as another user, because root may do all."""
     tmp_path.chmod(0o777)
     for end, code, left in (("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, 1), ("pass", 0, 0)):
         command = [sys.executable, "-c", READ_ONLY.format(end=end)]
@@ -192,7 +194,7 @@ def test_copies_of_what_is_read_only_go(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_filled_at_the_end(tmp_path: Path) -> None:
-    """Nothing is seen there before all is done, then everything is, and a directory that was empty does as well."""
+    """The content of a directory appears only when it is complete; an empty directory is filled, too."""
     out = tmp_path / "new" / "out"
     for name in ("first", "second"):
         with filling(out) as draft:
@@ -207,7 +209,7 @@ def test_a_directory_is_filled_at_the_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_what_was_broken_off_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
-    """An error or Ctrl-C: the directory is as empty as it was, and the next run has it."""
+    """After an error or Ctrl-C the directory is empty, and the next run can use it."""
 
     def breaks_off() -> None:
         with filling(tmp_path) as draft:
@@ -220,7 +222,7 @@ def test_what_was_broken_off_leaves_nothing(tmp_path: Path, error: type[BaseExce
 
 
 def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
-    """The next run clears it away, without being told to."""
+    """The next run removes what a killed process left."""
     with half(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)") as killed:
         killed.wait(30)
     assert len(named(tmp_path)) == 1
@@ -230,7 +232,7 @@ def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
 
 
 def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
-    """A second run is refused and told why; nothing of the first is lost."""
+    """While one process fills a directory, a second one is refused with the reason, and the first loses nothing."""
     with half(tmp_path, "print('begun', flush=True); sys.stdin.read(1)") as living:
         assert living.stdout is not None
         assert living.stdout.readline() == "begun\n"
@@ -241,7 +243,7 @@ def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
 
 
 def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
-    """What people put there is named and stays, and so does a file in the way."""
+    """A directory that is not empty is refused and left alone, and so is a path that is a file."""
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(InvalidSettings, match="is not empty: it has notes"), filling(tmp_path):
         pass
@@ -251,7 +253,7 @@ def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_directory_takes_the_place_of_no_other(tmp_path: Path) -> None:
-    """What was made is moved where nothing is; what is there stays."""
+    """A finished directory never replaces an existing one."""
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine").write_text("mine")
     with files.drafting(tmp_path) as draft:

@@ -1,4 +1,4 @@
-"""Laws of the rights of a subject: all that is kept is exported, all of it goes, and nobody else's is touched."""
+"""The rights of a subject: everything kept is exported and erased, and nobody else's records are affected."""
 
 from __future__ import annotations
 
@@ -48,9 +48,8 @@ def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
 def test_an_erased_subject_leaves_nothing_and_nobody_else_changes(
     tmp_path_factory: pytest.TempPathFactory, history: list[dict[str, object]]
 ) -> None:
-    """Whatever was lived, on shared devices and lines, nothing of the subject is in store, log or export; all that is
-    others' is there as it was, bit for bit; each device remembers exactly what the others taught it; and outcomes of
-    the subject's assessments find none and bring nothing back."""
+    """After an erasure, nothing of the subject is in store, log or export; the records of others are unchanged, and
+    devices keep what others taught. Later outcomes of the subject's assessments find nothing."""
     office = Office(tmp_path_factory.mktemp("office"))
     answers = lived(office, history)
     before = {who: (office.of(who), office.lines(who)) for who in PEOPLE}
@@ -72,7 +71,7 @@ def test_an_erased_subject_leaves_nothing_and_nobody_else_changes(
 
 
 def shared(office: Office) -> None:
-    """A device's record is the sum of its subjects' shares, and is not there without one."""
+    """Check that a device's record is the sum of its subjects' shares, and is absent without one."""
     records, sums = office.records(), dict[bytes, int]()
     for key, record in records.items():
         if key[-1:] == SHARE:
@@ -87,8 +86,8 @@ def shared(office: Office) -> None:
 
 
 def test_everything_held_is_exported(office: Office) -> None:
-    """Every record in the subject's place, that of a device which is the subject's alone, and every line of the log,
-    page by page of any size; not those of others."""
+    """The export has every record of the subject, of a device that only the subject uses, and every log line, for any
+    page size, and nothing of others."""
     office.sign_in("anne", "challenge_failed", request_id="r-1", journey="recovery")
     for _ in range(3):
         office.sign_in("anne")
@@ -114,7 +113,7 @@ def test_everything_held_is_exported(office: Office) -> None:
 
 
 def test_a_summary_says_what_support_needs(office: Office) -> None:
-    """Since when, how often, with what and whence, how far it is trusted, which sensitive steps, what is open."""
+    """The summary has first and last sign-in, units, devices and places, sensitive steps and open receipts."""
     for _ in range(4):
         office.sign_in("anne")
         office.now += WEEK
@@ -134,8 +133,8 @@ def test_a_summary_says_what_support_needs(office: Office) -> None:
     assert (newest.id, newest.journey, newest.reported) == (latest.id, "recovery", ("challenge_failed",))
 
 
-def test_a_summary_says_what_others_told(office: Office) -> None:
-    """Beside the subject's own steps, the newest first: what, and when."""
+def test_a_summary_has_security_events(office: Office) -> None:
+    """The summary has security events among the sensitive steps, the newest first."""
     at = {}
     for kind in (
         "account_disabled",
@@ -160,8 +159,7 @@ def test_a_summary_says_what_others_told(office: Office) -> None:
 
 
 def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the digits of their ids, those of the latest assessments are told, the newest first; so are sensitive
-    steps, of every kind together."""
+    """The summary has the newest receipts and sensitive steps, the newest first."""
     monkeypatch.setattr("riskd.subjects.OPEN", 3)
     journeys, given_out = ("recovery", "payment", "profile_update") * 3, []
     for journey in journeys:
@@ -175,15 +173,15 @@ def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: 
 
 
 def test_a_stranger_has_an_empty_summary(office: Office) -> None:
-    """Of whom nothing is kept there is nothing to tell, to export or to erase; that is no error."""
+    """For a subject without records, summary, export and erasure are empty, without an error."""
     told = office.subjects.summary(named("nobody"))
     assert (told.since, told.units, told.seen, told.open) == (0.0, 0, (), ())
     assert office.export("nobody") == []
     assert sum(office.erase("nobody").values()) == 0
 
 
-def test_the_answer_says_what_went(office: Office) -> None:
-    """Records by kind; asked again there is nothing left."""
+def test_an_erasure_counts_what_it_erased(office: Office) -> None:
+    """The erasure counts erased records by kind; a second one erases nothing."""
     office.sign_in("anne", request_id="r-1")
     held = len(office.of("anne"))
     gone = office.erase("anne")
@@ -194,7 +192,7 @@ def test_the_answer_says_what_went(office: Office) -> None:
 
 
 def test_what_was_tried_on_a_device_goes_with_its_last_subject(office: Office) -> None:
-    """It says who tried, and when: it stays for as long as the device has taught somebody else, and no longer."""
+    """A device's activity, which says who tried and when, is erased with the last subject that taught the device."""
     tried = PSEUDONYMS.digest("", "customer", "device", "laptop-1") + ACTIVITY
     office.sign_in("anne")
     office.sign_in("bert")
@@ -206,8 +204,8 @@ def test_what_was_tried_on_a_device_goes_with_its_last_subject(office: Office) -
 
 
 def test_however_much_is_kept_all_of_it_goes(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a subject with many more records than are erased in one go nothing is left; where the time is over before, the
-    caller hears of it, and has it done by asking again."""
+    """An erasure with many records removes all of them; if the time is over first it raises Unavailable, and asking
+    again finishes it."""
     monkeypatch.setattr("riskd.subjects.PAGE", 2)
     for _ in range(12):
         office.sign_in("anne")
@@ -215,13 +213,13 @@ def test_however_much_is_kept_all_of_it_goes(office: Office, monkeypatch: pytest
     with pytest.raises(Unavailable):
         office.subjects.erase(named("anne"), 0.0)
     assert held > len(office.of("anne")) > 0
-    assert office.archive.state().erasures == 0, "nothing is promised"
+    assert office.archive.state().erasures == 0, "no erasure of the log is recorded yet"
     office.erase("anne")
     assert office.of("anne") == {}
 
 
 def test_what_waits_for_the_sweep_goes_too(office: Office) -> None:
-    """Records that have expired are still on the disk; erasing takes them from there."""
+    """An erasure also removes expired records that the sweep has not reached."""
     office.sign_in("anne")
     office.now += 200 * DAY
     office.erase("anne")
@@ -232,7 +230,7 @@ def test_what_waits_for_the_sweep_goes_too(office: Office) -> None:
     "subject", [Subject("", "customer", ""), Subject("", "people", "a"), Subject("x" * 257, "", "a\0")]
 )
 def test_who_is_not_named_is_refused(office: Office, subject: Subject) -> None:
-    """Every mistake in what names a subject is told at once, by each method."""
+    """Each method reports every mistake in the subject's name at once."""
     for ask in (
         lambda: office.subjects.summary(subject),
         lambda: office.subjects.export(subject, 1, b""),
@@ -246,7 +244,7 @@ def test_who_is_not_named_is_refused(office: Office, subject: Subject) -> None:
     "token", [b"x", b"l\xff", b"lx", b"l\x93\x01\x02\x03", b"l\x93\xa1\xff\x02\x03", b"l\x93\xa1x\x02\xff"]
 )
 def test_a_page_token_that_is_none_is_refused(office: Office, token: bytes) -> None:
-    """Whatever comes in its place."""
+    """An invalid page token is rejected."""
     with pytest.raises(InvalidSubject):
         office.subjects.export(named("anne"), 10, token)
 
@@ -274,7 +272,8 @@ class Flaky(MemoryStore):
 
 @pytest.mark.parametrize("works", range(0, 10, 2))
 def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: int) -> None:
-    """A store that fails midway is told as Unavailable; what went stays gone, and the next try finishes."""
+    """If the store fails during an erasure, it raises Unavailable; what was erased stays erased, and the next try
+    finishes."""
     store = Flaky()
     office = Office(tmp_path, store)
     for kit in ("laptop", "phone"):
@@ -283,7 +282,7 @@ def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: in
     berts, store.left = office.of("bert"), works
     with pytest.raises(Unavailable):
         office.erase("anne")
-    assert office.archive.state().erasures == 0, "nothing is promised"
+    assert office.archive.state().erasures == 0, "no erasure of the log is recorded yet"
     store.left = 1 << 30
     office.erase("anne")
 
@@ -293,8 +292,8 @@ def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: in
 
 
 def test_an_erasure_among_sign_ins_and_outcomes_loses_nothing(office: Office) -> None:
-    """While the subject and others sign in, teach, and are erased, on many threads: what is left in the end adds up,
-    and one more erasure leaves nothing of the subject."""
+    """With concurrent sign-ins, outcomes and erasures, the remaining counts add up, and one more erasure leaves nothing
+    of the subject."""
     ready = threading.Barrier(4)
 
     def busy(number: int) -> None:
@@ -321,7 +320,7 @@ def test_an_erasure_among_sign_ins_and_outcomes_loses_nothing(office: Office) ->
 
 
 def test_a_busy_device_delays_an_erasure_no_longer_than_told(tmp_path: Path) -> None:
-    """Where a device's record changes each time that it was read, the erasure ends as Unavailable."""
+    """If a device's record changes at every attempt, the erasure ends with Unavailable."""
 
     class Busy(MemoryStore):
         def replace(self, changes: Sequence[Change]) -> bool:
@@ -331,12 +330,12 @@ def test_a_busy_device_delays_an_erasure_no_longer_than_told(tmp_path: Path) -> 
     office.sign_in("anne")
     with pytest.raises(Unavailable):
         office.erase("anne")
-    assert not [key for key in office.of("anne") if key[-1:] == RECEIPT], "what could go has gone"
+    assert not [key for key in office.of("anne") if key[-1:] == RECEIPT], "everything else was erased"
     office.engine.close()
 
 
 def test_a_receipt_is_exported_with_its_words(office: Office) -> None:
-    """Tiers by name, digests as digits, and nothing left out."""
+    """An exported receipt has all fields, with tiers by name and digests in hexadecimal."""
     office.sign_in("anne")
     (told,) = [json.loads(each.content) for each in office.export("anne") if each.kind == "receipt"]
     assert set(told) == set(learn.Receipt.__struct_fields__)
