@@ -72,7 +72,7 @@ def log_at(path: Path, truth: Path | None = None) -> Log:
                 Problem(
                     str(path),
                     "is not a directory",
-                    "name that of a service, its setting log.dir, or what `riskd simulate` wrote",
+                    "name the directory of a service's setting log.dir, or one that `riskd simulate` wrote",
                 )
             ]
         )

@@ -176,7 +176,7 @@ def test_each_family_has_its_file(write: Write) -> None:
 
 def test_two_files_for_one_question_are_refused(write: Write) -> None:
     """Which of two city databases answers must not depend on their order."""
-    with pytest.raises(InvalidGeo, match=r"second city database for IPv4, beside GeoIP2-City-Test\.mmdb"):
+    with pytest.raises(InvalidGeo, match=r"second city database for IPv4, in addition to GeoIP2-City-Test\.mmdb"):
         geo(CITY, write("city ipv4", {"1.1.1.0/24": OSLO}))
 
 
@@ -275,7 +275,7 @@ def test_all_bad_files_are_named_at_once(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_is_refused() -> None:
     """The refusal says what the file holds and what would do."""
-    with pytest.raises(InvalidGeo, match=r"holds 'Test' with fields ip"):
+    with pytest.raises(InvalidGeo, match=r"is of the unknown kind 'Test' with the fields ip"):
         geo(MAXMIND / "bad" / "libmaxminddb-uint64-max-epoch.mmdb")
 
 

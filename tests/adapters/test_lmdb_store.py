@@ -160,7 +160,7 @@ def test_after_a_restart_of_the_machine_the_file_is_checked(tmp_path: Path) -> N
     filled(tmp_path)
     restarted(tmp_path)
     sound = damage(tmp_path)
-    with pytest.raises(InvalidStore, match=r"damaged, or not a store.*bring back a copy"):
+    with pytest.raises(InvalidStore, match=r"damaged, or not a store.*restore a copy"):
         LmdbStore(tmp_path)
     with pytest.raises(InvalidStore):
         LmdbStore(tmp_path)

@@ -191,7 +191,7 @@ def test_single_servers_are_no_cluster(tmp_path: Path) -> None:
     first, second = (RedisServer(tmp_path / name) for name in ("a", "b"))
     with running(first, second):
         store = RedisStore([first.address, second.address], Access())
-        with pytest.raises(Unavailable, match="of no cluster"):
+        with pytest.raises(Unavailable, match="is not in a cluster"):
             store.write([attempts(b"someone.")], (), NOW, 5.0)
         store.close()
 

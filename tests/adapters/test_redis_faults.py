@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 
 from riskd.adapters.redis_store import Access, Address, RedisStore
-from riskd.adapters.redis_store.server import SILENCES
+from riskd.adapters.redis_store.server import TIMEOUTS
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta
 from tests.redis_servers import RedisServer, free_port, running, until
@@ -232,7 +232,7 @@ SAID = {
     "wrong_password": "WRONGPASS",
     "no_password": "NOAUTH",
     "loading": "LOADING|no answer in time",
-    "uncovered": "CLUSTERDOWN|without a server",
+    "uncovered": "CLUSTERDOWN|has no server",
     "something_else": "Protocol error",
 }
 """What the problem names; the others are late and say so."""
@@ -266,7 +266,7 @@ def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], obje
             taken.append(time.monotonic() - begun)
             said.append(str(caught.value))
         assert max(taken) < DEADLINE + GRACE
-        assert sorted(taken[SILENCES + 1 :])[4] < DEADLINE / 4
+        assert sorted(taken[TIMEOUTS + 1 :])[4] < DEADLINE / 4
         assert any(word in said[-1] for word in SAID.get(fault.__name__, "no answer in time").split("|")), said[-1]
 
         mend()
@@ -316,7 +316,7 @@ def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, mon
         store = RedisStore([server.address], Access())
         with monkeypatch.context() as poor:
             poor.setattr(Thread, "start", none)
-            for _ in range(SILENCES + 1):
+            for _ in range(TIMEOUTS + 1):
                 with pytest.raises(Unavailable):
                     store.read((KEY,), (), NOW, DEADLINE)
         until(lambda: works(store))

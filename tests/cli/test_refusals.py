@@ -16,7 +16,10 @@ CASES: Final = {
     "no release": (["release", "show"], "release: none was activated: the directories of the settings decide"),
     "no file": (["model", "explain", "customer", "--vector", "{empty}"], "{empty}: cannot be read: Is a directory"),
     "no store to be made again": (["import", "decision-log"], "--until: nobody knows since when"),
-    "no time to divide": (["drift", "--log", "{empty}"], "has no segments of a decision log (name that of a service"),
+    "no time to divide": (
+        ["drift", "--log", "{empty}"],
+        "has no segments of a decision log (name the directory",
+    ),
 }
 
 
