@@ -1,4 +1,4 @@
-"""What became of the lines of a log: how many of each kind, and where the first is that is no record."""
+"""Counts the lines of a log by what was done with them, and remembers the first unreadable one."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from riskd.core.errors import Problem
 
 
 class Counts(Counter[str]):
-    """Lines by what was done with them. `first` tells of the first of those that are `unreadable`."""
+    """Number of lines by what was done with them. `first` describes the first `unreadable` line."""
 
     first: Problem | None = None
 
     def damaged(self, error: Exception, where: str, number: Callable[[], int]) -> None:
-        """Count a line that is no record. `number`: which one of those there it is, from 1; 0 where nobody knows."""
+        """Count an unreadable line in `where`. `number` returns its 1-based line number, 0 if unknown."""
         self["unreadable"] += 1
         if self.first is None:
             self.first = Problem(where, str(error), line=number())
 
     def add(self, others: Counts) -> None:
-        """Count those of another part, too."""
+        """Add the counts of another part of the log, which comes after this one."""
         self.update(others)
         self.first = self.first or others.first
 
     def __reduce__(self) -> tuple[object, ...]:
-        """To another process."""
-        return _again, (dict(self), self.first)
+        """Pickle `first` too, which Counter would drop."""
+        return _unpickle, (dict(self), self.first)
 
 
-def _again(counts: Mapping[str, int], first: Problem | None) -> Counts:
+def _unpickle(counts: Mapping[str, int], first: Problem | None) -> Counts:
     found = Counts(counts)
     found.first = first
     return found

@@ -23,7 +23,7 @@ from cel_expr_python import cel
 from msgspec import Struct
 
 from riskd.core.assessment import Hit
-from riskd.core.rules import LISTS, VARIABLES, Evaluate, Facts, Flaw, Found, Rule, Value, Variable, list_variable
+from riskd.core.rules import LISTS, VARIABLES, Evaluate, Facts, Flaw, Rule, RuleResults, Value, Variable, list_variable
 
 _TYPES: Final = {
     "double": cel.Type.DOUBLE,
@@ -185,13 +185,13 @@ class _Evaluator:
         cached = _UNCACHED.isdisjoint(name for name, _, _ in variables)
         self._run = lru_cache(CACHED)(self._evaluate) if cached else self._evaluate
 
-    def __call__(self, facts: Facts) -> Found:
+    def __call__(self, facts: Facts) -> RuleResults:
         features = facts.features
         values = tuple([features[index] for index in self._indexes])
         others = tuple([_key(read(facts)) for _, read, _ in self._variables])
         return self._run(values, others)
 
-    def _evaluate(self, values: tuple[float, ...], others: tuple[_Key, ...]) -> Found:
+    def _evaluate(self, values: tuple[float, ...], others: tuple[_Key, ...]) -> RuleResults:
         # 0.0 and -0.0 are the same cache key, but CEL could tell them apart. Adding 0.0 turns -0.0 into 0.0.
         data: dict[str, Value] = {name: value + 0.0 for (name, _), value in zip(self._features, values, strict=True)}
         absent = []

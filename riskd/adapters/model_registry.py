@@ -25,7 +25,7 @@ from msgspec import Struct
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE, InvalidModel, Problem, Unavailable
 from riskd.files import SHARED, put
-from riskd.locks import alone
+from riskd.locks import exclusive
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -203,7 +203,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold the registry's lock. Raises InvalidModel if another process holds it, Unavailable if it cannot be made."""
     with ExitStack() as held:
         try:
-            ours = held.enter_context(alone(folder / _LOCK))
+            ours = held.enter_context(exclusive(folder / _LOCK))
         except OSError as error:
             what = f"cannot be written: {error.strerror}"
             remedy = "run it as the owner of the models, or pass --models DIR"

@@ -14,7 +14,7 @@ from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.pseudonym import Layer, Origins
 from riskd.core.recall import RECEIPT
-from riskd.core.rekey import MARK, PAPERS, WHOLE, layers, merged, moved, moved_key, named
+from riskd.core.rekey import DOCUMENTS, MARK, WHOLE, layer_parity, merged, moved, moved_key, referenced_keys
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, document, pack
 from riskd.ports import HistoryStore
 
@@ -61,7 +61,7 @@ def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
             return count
         kind, target = key[-1:], moved_key(key, layer)
         try:
-            others, again = named(key, record), moved(key, record, layer)
+            others, again = referenced_keys(key, record), moved(key, record, layer)
         except (msgspec.DecodeError, struct.error):
             store.replace([Change(key, record, None)])
             continue
@@ -69,7 +69,7 @@ def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
             count += move(store, other, layer)
         (there,) = store.load((target,))
         if there is not None:
-            again = there if kind in PAPERS else merged(there, again)
+            again = there if kind in DOCUMENTS else merged(there, again)
         if store.replace([Change(target, there, again), Change(key, record, None)]):
             return count + 1
     raise Unavailable([Problem("store", "a record kept changing while it was moved", "run the command again")])
@@ -91,7 +91,7 @@ def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progre
                 keys, cursor = store.walk(cursor, STEP)
                 first = False
                 for key in keys:
-                    if not key.startswith(NOBODY) and layers(key) != parity and (key[-1:] in PAPERS) == papers:
+                    if not key.startswith(NOBODY) and layer_parity(key) != parity and (key[-1:] in DOCUMENTS) == papers:
                         count += move(store, key, layer)
                 progress(count)
         if count == before:

@@ -75,14 +75,20 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
         "--domain",
         choices=DOMAINS,
         action="append",
-        help="identity domain; repeatable (default: all that there is something for)",
-    )
-    parser.add_argument("--since", metavar="DATE", type=moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
-    parser.add_argument(
-        "--until", metavar="DATE", type=moment, default=float("inf"), help="decisions before 2026-12-01 (UTC)"
+        help="identity domain; repeatable (default: every domain in the log)",
     )
     parser.add_argument(
-        "--processes", metavar="N", type=whole_number, help="processes that read (default: one for each processor)"
+        "--since", metavar="DATE", type=moment, default=0.0, help="decisions from this day on, as 2026-11-01 (UTC)"
+    )
+    parser.add_argument(
+        "--until",
+        metavar="DATE",
+        type=moment,
+        default=float("inf"),
+        help="decisions before this day, as 2026-12-01 (UTC)",
+    )
+    parser.add_argument(
+        "--processes", metavar="N", type=whole_number, help="number of processes (default: one for each CPU)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -11,7 +11,7 @@ from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, when
 
 if TYPE_CHECKING:
-    from riskd.core.lineup import Activation, Kept
+    from riskd.core.lineup import Activation, StoredRelease
     from riskd.releases import Activated, Releases
 
 _EXIT: Final = """\
@@ -74,7 +74,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.config import release_folders
-    from riskd.releases import Follow
+    from riskd.releases import FollowRequest
     from riskd.wiring import open_releases
 
     made = args.action in ("create", "shadow")
@@ -94,8 +94,8 @@ def _run(args: argparse.Namespace) -> int:
     elif args.action == "activate":
         _activate(releases, args)
     elif args.action == "follow":
-        wish = Follow(resume=True, actor=args.actor, reason=args.reason)
-        _told(releases.follow(*release_folders(settings), wish, args.timeout), args)
+        request = FollowRequest(resume=True, actor=args.actor, reason=args.reason)
+        _told(releases.follow(*release_folders(settings), request, args.timeout), args)
     elif args.action == "rollback":
         _told(releases.rollback(args.actor, args.reason, args.timeout), args)
     else:
@@ -110,16 +110,16 @@ def named(releases: Releases, beginning: str) -> str:
 
 
 def _activate(releases: Releases, args: argparse.Namespace) -> None:
-    from riskd.core.lineup import Wish
+    from riskd.core.lineup import ActivationRequest
 
-    wish = Wish(
+    request = ActivationRequest(
         release=named(releases, args.release),
         percent=args.percent,
         shadow=args.shadow,
         actor=args.actor,
         reason=args.reason,
     )
-    _told(releases.activate(wish, args.timeout), args)
+    _told(releases.activate(request, args.timeout), args)
 
 
 def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Namespace) -> None:
@@ -127,15 +127,17 @@ def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Names
     from tempfile import TemporaryDirectory
 
     from riskd.adapters.model_registry import stage
-    from riskd.core.lineup import Wish
+    from riskd.core.lineup import ActivationRequest
 
     policies, models = folders
     with TemporaryDirectory(prefix="riskd-") as staged:
         challengers = stage(models, Path(staged))
         named = ", ".join(f"{domain} {version}" for domain, version in challengers.items())
         kept = releases.create(policies, Path(staged), args.actor, args.reason or f"challengers: {named}")
-    wish = Wish(release=kept.id, shadow=True, actor=args.actor, reason=args.reason or f"challengers: {named}")
-    _told(releases.activate(wish, args.timeout), args)
+    request = ActivationRequest(
+        release=kept.id, shadow=True, actor=args.actor, reason=args.reason or f"challengers: {named}"
+    )
+    _told(releases.activate(request, args.timeout), args)
 
 
 def _told(done: Activated, args: argparse.Namespace) -> None:
@@ -191,7 +193,7 @@ def _show(releases: Releases, args: argparse.Namespace) -> None:
     _print_release(releases, releases.files.find(name), args)
 
 
-def _print_release(releases: Releases, kept: Kept, args: argparse.Namespace) -> None:
+def _print_release(releases: Releases, kept: StoredRelease, args: argparse.Namespace) -> None:
     past = [activation for activation in releases.files.activations() if kept.id in activation.named]
     policies, models = releases.files.folders(kept.id)
     if args.json:

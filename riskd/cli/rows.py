@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that choose rows."""
     settings.add_arguments(parser)
-    parser.add_argument("--domain", choices=DOMAINS, required=True, help="identity domain: they are never pooled")
+    parser.add_argument("--domain", choices=DOMAINS, required=True, help="identity domain; each has a model of its own")
     parser.add_argument(
         "--log",
         metavar="DIR",
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "log.dir, without --rba-dataset)",
     )
     parser.add_argument(
-        "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log that lies elsewhere than beside it"
+        "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log, if it is not beside it"
     )
     parser.add_argument(
         "--rba-dataset",
@@ -45,13 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="CSV file of the public RBA data set, lived through by the engine; repeatable",
+        help="CSV file of the public RBA data set, which is run through the engine; repeatable",
     )
-    parser.add_argument("--rba-rows", metavar="N", type=whole_number, help="rows of each such file (default: all)")
+    parser.add_argument(
+        "--rba-rows", metavar="N", type=whole_number, help="number of rows to read of each such file (default: all)"
+    )
     parser.add_argument(
         "--labels",
         choices=("truth", "outcomes"),
-        help="whose word labels are (default: the truth of simulated logs, outcomes of live ones)",
+        help="where labels come from (default: the truth for simulated logs, outcomes for live ones)",
     )
 
 

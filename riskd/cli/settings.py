@@ -15,15 +15,16 @@ from riskd.core.errors import InvalidSettings, Problem
 _INTRODUCTION: Final = """\
 # Settings
 
-Every setting has a default that an embedded start can live with. Sources, each stronger than the one before:
+For operators: every setting with its default and meaning. The defaults suit an embedded start. Sources, where each
+overrides the one before:
 
 1. the default,
 2. the TOML file of `--config`, else of `RISKD_CONFIG`: `port` of `[server]` is `server.port`,
-3. the environment: `RISKD_SERVER__PORT` (lists with commas),
-4. flags: `--set server.port=50551`, and short ones where `riskd serve --help` has them.
+3. the environment: `RISKD_SERVER__PORT` (separate lists by commas),
+4. flags: `--set server.port=50551`, and the short ones of `riskd serve --help`.
 
-All mistakes are reported at once, with file and line or variable; riskd then exits with code 2. `riskd settings`
-prints what holds and where it comes from, `riskd settings --check` only whether it is right. This page is
+riskd reports all mistakes at once, with file and line or variable, and exits with code 2. `riskd settings` prints the
+values in use and where each comes from; `riskd settings --check` prints only mistakes. This page is
 `riskd settings --markdown`.
 """
 

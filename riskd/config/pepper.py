@@ -16,7 +16,7 @@ from riskd.config.settings import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import PEPPER_BYTES
 from riskd.files import put
-from riskd.locks import alone
+from riskd.locks import exclusive
 
 PEPPER_MOST: Final = 64
 """Longest key of BLAKE2b (RFC 7693)."""
@@ -97,7 +97,7 @@ def _make(path: Path) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock for writing the file. Raises InvalidSettings if it stays taken, and OSError."""
-    with alone(path.with_name(f"{path.name}.lock"), PATIENCE_S) as ours:
+    with exclusive(path.with_name(f"{path.name}.lock"), PATIENCE_S) as ours:
         if not ours:
             raise InvalidSettings([Problem(str(path), "another process is writing it", "try again")])
         yield

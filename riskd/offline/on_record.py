@@ -27,13 +27,13 @@ from riskd.core.record import (
     SecurityEventRecord,
     ShadowRecord,
     decode,
-    others,
+    other_beginnings,
     written,
 )
 from riskd.counts import Counts
 from riskd.progress import Begin
 
-_NO_EVENTS: Final = others(SecurityEventRecord)
+_NO_EVENTS: Final = other_beginnings(SecurityEventRecord)
 _LINES: Final = 1_000
 """Asked for at a time."""
 
@@ -121,7 +121,7 @@ def _becomes(event: SecurityEventRecord, one: AssessmentRecord, pseudonyms: Pseu
     """Whether another layer, or several, make of the event's subject that of the assessment."""
     age = None
     if (event.tenant, event.domain) == (one.tenant, one.domain) and event.subject != one.subject:
-        age = pseudonyms.age(event.tenant, event.domain, "domain", "", event.keyed)
+        age = pseudonyms.layers_under(event.tenant, event.domain, "domain", "", event.keyed)
     if age is None:
         return False
     older, subject = bytes.fromhex(event.subject), bytes.fromhex(one.subject)

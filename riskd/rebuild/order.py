@@ -16,12 +16,12 @@ from msgspec import Struct
 
 from riskd.adapters.decision_log import FileLogArchive, damaged, read_segment, segments_of, size, size_of
 from riskd.config import Settings
-from riskd.core.record import Lived, decode, left_out, written
+from riskd.core.record import HistoryRecord, decode, skipped_as, written
 from riskd.counts import Counts
 from riskd.progress import Progress
 from riskd.wiring import open_archive
 
-Line = tuple[bytes, Lived]
+Line = tuple[bytes, HistoryRecord]
 DATASET: Final = "dataset.lock"
 """File beside the segments of a log that has a dataset, which must hear of erasures."""
 
@@ -90,11 +90,11 @@ def _stamped(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tu
         except msgspec.DecodeError as error:
             damaged(counts, path, line, error)
             continue
-        if isinstance(record, Lived):
+        if isinstance(record, HistoryRecord):
             latest = max(latest, written(record))
             yield latest, (line, record)
         else:
-            counts[left_out(record)] += 1
+            counts[skipped_as(record)] += 1
 
 
 def _begins(path: Path) -> float:
@@ -104,6 +104,6 @@ def _begins(path: Path) -> float:
             record = decode(line)
         except msgspec.DecodeError:
             continue
-        if isinstance(record, Lived):
+        if isinstance(record, HistoryRecord):
             return written(record)
     return 0.0

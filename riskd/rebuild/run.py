@@ -25,17 +25,17 @@ from riskd.adapters.memory import NullMeter
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, RiskdError, Unavailable
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.record import Lived, OutcomeRecord, SecurityEventRecord, written
-from riskd.core.rekey import layered, lifted
+from riskd.core.record import HistoryRecord, OutcomeRecord, SecurityEventRecord, written
+from riskd.core.rekey import layered, relayered
 from riskd.core.stored import NOBODY, Change, document, pack
 from riskd.counts import Counts
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.order import DATASET, Source
 from riskd.rebuild.past import Past
 from riskd.rebuild.told import Summary
-from riskd.stores import checks, first_mark, keyed, open_store
+from riskd.stores import checks, first_mark, open_store, with_peppers
 from riskd.subjects import empty
 from riskd.wiring import active_release, open_archive
 
@@ -94,7 +94,7 @@ def rebuild(settings: Settings, source: Source, until: float | None, report: Rep
     place = beside(Path(settings.store.path))
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Beside what goes at the end: who came in the middle of that would have a lock of the same name, and be alone, too.
-    with alone(place.with_name(f"{place.name}.lock")) as ours:
+    with exclusive(place.with_name(f"{place.name}.lock")) as ours:
         if not ours:
             raise Unavailable([Problem(str(place), "another rebuild is under way", "wait for it")])
         place.mkdir(mode=0o700, exist_ok=True)
@@ -156,10 +156,11 @@ class _Rebuild:
 
     def _pseudonyms(self, peppers: list[bytes]) -> Pseudonyms:
         mark = first_mark(self._store, peppers)
-        keyed(self._store, peppers, mark, NullMeter())
+        with_peppers(self._store, peppers, mark, NullMeter())
         if len(peppers) - 1 != mark.layers:
-            what = "the pepper is being rotated"
-            raise Unavailable([Problem("secrets.pepper_file", what, "wait for `riskd pepper rotate` to end")])
+            what = "the pepper is being rotated, or was rotated before this store was made"
+            remedy = "run `riskd pepper rotate`, or wait for it to end"
+            raise Unavailable([Problem("secrets.pepper_file", what, remedy)])
         return Pseudonyms(peppers[0], peppers[1:])
 
     def _until(self, until: float | None, known: Rebuilt | None) -> float:
@@ -225,7 +226,7 @@ class _Rebuild:
         self._counts, self._first = before + fresh + others, others.first
         _write(staging, replace(staged, upto=max(latest, staged.upto), counts=dict(before + fresh)))
 
-    def _line(self, past: Past, pseudonyms: Pseudonyms, line: Lived, until: float) -> str:
+    def _line(self, past: Past, pseudonyms: Pseudonyms, line: HistoryRecord, until: float) -> str:
         """Live through a line; what is counted of it."""
         if written(line) >= until:
             return "later"
@@ -233,17 +234,19 @@ class _Rebuild:
             return "outcomes" if past.outcome(line) else "outcomes_of_nothing"
         layers = pseudonyms.layers
         if isinstance(line, SecurityEventRecord):
-            age = pseudonyms.age(line.tenant, line.domain, "domain", "", line.keyed)
+            age = pseudonyms.layers_under(line.tenant, line.domain, "domain", "", line.keyed)
             if age is None:
                 return "other_pepper"
             past.event(line, layered(bytes.fromhex(line.subject), layers[age:]))
             return "events"
         facts = line.facts
-        age = pseudonyms.age(line.tenant, line.domain, "network", facts.network, facts.values.get("network", ""))
+        age = pseudonyms.layers_under(
+            line.tenant, line.domain, "network", facts.network, facts.values.get("network", "")
+        )
         if age is None:
             return "other_pepper"
-        paper = pseudonyms.papers(line.id)[len(layers) - age]
-        past.attempt(lifted(line, layers[age:]), paper)
+        paper = pseudonyms.receipt_pseudonyms(line.id)[len(layers) - age]
+        past.attempt(relayered(line, layers[age:]), paper)
         return "attempts"
 
     def _merge(self, staging: LmdbStore, staged: _Staged, known: Rebuilt | None) -> None:

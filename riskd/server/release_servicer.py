@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from riskd._proto.riskd.v1 import release_pb2
 from riskd.core.errors import InvalidRelease, Problem
-from riskd.core.lineup import WHOLE, Activation, Kept, Wish
+from riskd.core.lineup import WHOLE, Activation, ActivationRequest, StoredRelease
 from riskd.releases import SECONDS, Activated
 from riskd.server.servicer import Call, time_left
 from riskd.server.translate import timestamp
@@ -26,11 +26,11 @@ class Releases(Protocol):
     """The operations behind the RPCs. They raise InvalidRelease, UnknownRelease, RefusedRelease, InvalidFile and
     Unavailable."""
 
-    def find(self, release: str) -> Kept:
+    def find(self, release: str) -> StoredRelease:
         """The release with this id."""
         ...
 
-    def all(self) -> list[Kept]:
+    def all(self) -> list[StoredRelease]:
         """Every release, the newest first."""
         ...
 
@@ -38,7 +38,7 @@ class Releases(Protocol):
         """The activation in force, if any."""
         ...
 
-    def activate(self, wish: Wish, timeout: float) -> Activated:
+    def activate(self, request: ActivationRequest, timeout: float) -> Activated:
         """Activate a release in every process or in none, within `timeout` seconds."""
         ...
 
@@ -78,14 +78,14 @@ class ReleaseServicer:
     ) -> release_pb2.ActivateReleaseResponse:
         """Activate a release: for all attempts, for a share of them, or in shadow."""
         _check_actor(request)
-        wish = Wish(
+        activation = ActivationRequest(
             release=request.release_id,
             percent=request.percent or WHOLE,
             shadow=request.shadow,
             actor=request.actor,
             reason=request.reason,
         )
-        done = self._releases.activate(wish, time_left(call, SECONDS, MARGIN))
+        done = self._releases.activate(activation, time_left(call, SECONDS, MARGIN))
         return release_pb2.ActivateReleaseResponse(activation=_activation(done.activation), late_processes=done.late)
 
     def rollback_release(
@@ -111,7 +111,7 @@ def _problems(actor: str, reason: str) -> Iterator[Problem]:
         yield Problem("reason", "is too long", f"use at most {REASON} characters")
 
 
-def _release(kept: Kept) -> release_pb2.Release:
+def _release(kept: StoredRelease) -> release_pb2.Release:
     return release_pb2.Release(
         release_id=kept.id,
         create_time=timestamp(kept.created),

@@ -75,7 +75,9 @@ def _token(text: str) -> bytes:
     try:
         return b64decode(text.encode(), altchars=b"-_", validate=True)
     except (Base64Error, ValueError):
-        raise InvalidSubject([Problem("page_token", "not of an export", "send the last one as it came")]) from None
+        raise InvalidSubject(
+            [Problem("page_token", "is not a token of an export", "send the last one unchanged")]
+        ) from None
 
 
 def _summary(known: Summary) -> subject_pb2.GetSubjectSummaryResponse:

@@ -15,26 +15,27 @@ METRICS: Final = (
     Metric(
         "riskd_events_received_total",
         "counter",
-        "Security event tokens by stream, event (`other` for those of no use), and what became of them: `recorded` by "
-        "riskd, `not_used`, `of_the_stream` itself (a verification, an update), or `refused`. One that comes again "
-        "counts again.",
+        "Security event tokens received, by stream, event (`other` for those that riskd does not use)"
+        " and result: `recorded` by riskd, `not_used`, `of_the_stream` itself (a verification, an "
+        "update), or `refused`. A token that is sent again counts again.",
         ("stream", "event", "result"),
         merge="live",
     ),
     Metric(
         "riskd_events_failures_total",
         "counter",
-        "Times that events of a stream could not be had or told: the `transmitter` does not answer, its `keys` cannot "
-        "be had, `riskd` does not answer, the `caller` showed no token that is right, or more came in a minute than "
-        "the `pace` of the stream. They come again.",
+        "Times that events of a stream could not be fetched or recorded: the `transmitter` does not "
+        "answer, its `keys` cannot be fetched, `riskd` does not answer, riskd does not accept the "
+        "receiver as `caller`, or more arrived in a minute than the `pace` of the stream allows. The "
+        "transmitter sends them again.",
         ("stream", "part"),
         merge="live",
     ),
     Metric(
         "riskd_events_heard_timestamp_seconds",
         "gauge",
-        "When a stream was last heard, Unix time: the transmitter answered a `poll`, or a `push` of it was taken. "
-        "Before the first time, when the receiver began.",
+        "Unix time at which a stream was last heard, in seconds: the transmitter answered a `poll`, "
+        "or the receiver accepted a `push`. Before the first time, the start of the receiver.",
         ("stream", "delivery"),
         merge="live",
     ),

@@ -15,7 +15,7 @@ from riskd.core.assessment import Hit
 from riskd.core.attempt import JOURNEYS, Attempt, Network
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.requirement import Tier
-from riskd.core.rules import Evaluate, Facts, Flaw, Found, Rule
+from riskd.core.rules import Evaluate, Facts, Flaw, Rule, RuleResults
 
 FEATURES: Final = ("speed_kmh", "new_asn", "new_country")
 NOWHERE: Final = Missing("place", "not_found")
@@ -66,7 +66,7 @@ def facts(
     return Facts(attempt, context, features, score, {"place", "route"})
 
 
-def names(found: Found) -> tuple[str, ...]:
+def names(found: RuleResults) -> tuple[str, ...]:
     return tuple(hit.rule for hit in found[0])
 
 

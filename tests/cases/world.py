@@ -43,7 +43,7 @@ from riskd.core.context import Agent, Context, Located, Missing, Place, Remember
 from riskd.core.errors import Unavailable
 from riskd.core.policy import Issuer, Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
-from riskd.core.recall import recall, wanted
+from riskd.core.recall import history_keys, recall
 from riskd.core.validation import event_violations
 from riskd.ports import HistoryStore
 from tests.doubles import FailingStore
@@ -155,7 +155,7 @@ class Case:
         time = judged.time if judged.time is not None else NOW
         _, context = facts(judged, self.geo, time, store)
         if isinstance(context.remembered, Remembered):
-            judged = signals.informed(judged, context.remembered, time, policy.retention.sequence)
+            judged = signals.with_events(judged, context.remembered, time, policy.retention.sequence)
         return judged, *facts(judged, self.geo, time, store)
 
     def store(self) -> MemoryStore:
@@ -167,7 +167,7 @@ class Case:
             for one in map(attempt, _people(words)):
                 for day in _days(days):
                     keys, context = facts(one, _EVERYWHERE, NOW - day * 86_400, MemoryStore())
-                    store.write(learn.taught(learn.lesson(one, context, keys), units), (), NOW, 1.0)
+                    store.write(learn.lesson_deltas(learn.lesson(one, context, keys), units), (), NOW, 1.0)
         for entry in self.file.tried:
             words = {"minutes_ago": 0, "times": 1, "accounts": 0} | entry
             time = NOW - words.pop("minutes_ago") * 60
@@ -176,16 +176,16 @@ class Case:
             for one in map(attempt, people):
                 keys, _ = facts(one, _EVERYWHERE, time, MemoryStore())
                 for _ in range(times):
-                    store.write(learn.attempted(one, keys, time), (), NOW, 1.0)
+                    store.write(learn.attempt_deltas(one, keys, time), (), NOW, 1.0)
         keys, _ = facts(self.attempt, _EVERYWHERE, NOW, MemoryStore())
         for minutes in self.file.recovered:
-            store.write((learn.recovered(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
+            store.write((learn.recovery_delta(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
         for entry in self.file.events:
             told: Words = {"domain": self.attempt.domain, "subject": self.attempt.subject, "minutes_ago": 0} | entry
             told["time"] = NOW - told.pop("minutes_ago") * 60
             event = msgspec.convert(told, SecurityEvent)
             assert event_violations(event, NOW) == []
-            store.write(learn.reported(event, keys.subject, NOW), (), NOW, 1.0)
+            store.write(learn.event_deltas(event, keys.subject, NOW), (), NOW, 1.0)
         return store
 
 
@@ -215,7 +215,7 @@ def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> t
     keys = PSEUDONYMS.keys(attempt, address, values)
     remembered: Remembered | Missing
     try:
-        remembered = recall(keys, store.read(wanted(keys), (), NOW, 1.0)[0])
+        remembered = recall(keys, store.read(history_keys(keys), (), NOW, 1.0)[0])
     except Unavailable:
         remembered = Missing("history", "unavailable")
     offset = geo.offset(device.timezone, now) if device is not None and device.timezone else None

@@ -319,7 +319,7 @@ def test_a_model_without_a_reference_is_held_against_the_past(
         assert drift(models, "--log", log, *words) == 1
         said = capsys.readouterr().out
         assert "device_llr since 2024-10-14" in said
-        assert "before them, for want of what the model was trained on" in said
+        assert "earlier decisions, since the model has no reference" in said
     assert drift(models, "--log", log, "--since", "2024-10-01") == 2
     assert "has no earlier decisions of customer" in capsys.readouterr().err
     assert drift(models, "--log", log, "--domain", "machine") == 2

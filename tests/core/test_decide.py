@@ -15,7 +15,7 @@ from riskd.core.features import FEATURES
 from riskd.core.lists import NamedList
 from riskd.core.policy import Bands, Evidence, Issuer, Journey, Policy, evaluate, ladder, weigh
 from riskd.core.requirement import Terms, Tier
-from riskd.core.rules import VARIABLES, Facts, Found
+from riskd.core.rules import VARIABLES, Facts, RuleResults
 from tests.core.rulings import NOW, context_of, scores
 
 DAY: Final = 86_400
@@ -287,7 +287,7 @@ def test_evaluate_hands_over_the_expected_sources() -> None:
     """Rules see features, score and expected sources; those that fail become causes."""
     seen: list[Facts] = []
 
-    def record(facts: Facts) -> Found:
+    def record(facts: Facts) -> RuleResults:
         seen.append(facts)
         return (), ("broken",)
 

@@ -9,7 +9,7 @@ from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.rekey import MARK, layers
+from riskd.core.rekey import MARK, layer_parity
 from riskd.core.stored import PLACE
 from tests.e2e.service import Service, attempt, eventually, riskd, serving
 
@@ -64,7 +64,7 @@ def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
     keys = [key for key in store.walk(b"", 1000)[0] if key != MARK]
     store.close()
     place = Pseudonyms(old).digest("", "customer", "subject", ANNE)[:PLACE]
-    assert {layers(key) for key in keys} == {1}
+    assert {layer_parity(key) for key in keys} == {1}
     assert not [key for key in keys if key.startswith(place)]
 
     with serving(state, settings=FAST) as service:

@@ -35,7 +35,7 @@ LACKING: Final = {
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving(tmp_path_factory.mktemp("runbooks") / "state") as running:
         running.assess(attempt())
-        for activation in ("shadow", "follow"):
+        for activation in ("shadow", "follow") * 2:
             assert riskd("release", activation, state=running.state).returncode == 0
         yield running
 

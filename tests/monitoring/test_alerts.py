@@ -21,7 +21,7 @@ ALERTS: Final[dict[str, dict[str, Any]]] = {
     for rule in group["rules"]
 }
 RUNBOOKS: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
-SECTIONS: Final = ["What it means", "What users see", "First look", "Mend", "Prevent"]
+SECTIONS: Final = ["Symptom", "Impact", "First look", "Fix", "Prevent"]
 
 
 def promtool(*words: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -148,13 +149,8 @@ def test_a_journey_without_bands_has_nothing_to_set() -> None:
     assert calibrate(Samples(), read_policy("p", BARE, COMPILER), "login", 0.1).refused == "the journey has no bands"
 
 
-BARE: Final = TEXT.replace(
-    """    bands:
-      STEP_UP: 0.02 # 1 in 50: a code costs seconds
-      PHISHING_RESISTANT: 0.15 # 1 in 7: codes can be phished, and whoever gets this far may be phishing
-      DENY: 0.6 # more often right than wrong, by a margin that an owner who is shut out is owed
-""",
-    "    bands: {}\n",
+BARE: Final = re.sub(
+    r"(?<=  login:\n    floor: BASELINE\n)    bands:\n(?:      .*\n)+", "    bands: {}\n", TEXT, count=1
 )
 
 

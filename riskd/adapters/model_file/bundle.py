@@ -24,7 +24,7 @@ from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
 from riskd.core.score import schema_of
-from riskd.files import SHARED, drafting, place, whole
+from riskd.files import SHARED, atomically, drafting, place
 
 FOREST: Final = "forest.json"
 MANIFEST: Final = "manifest.json"
@@ -166,7 +166,7 @@ def _replace(path: Path, contents: Mapping[str, bytes]) -> None:
     """Replace files of a bundle, after all of them were written to temporary files. The first one is replaced last."""
     with ExitStack() as written:
         for name, content in contents.items():
-            file = written.enter_context(whole(path / name, SHARED))
+            file = written.enter_context(atomically(path / name, SHARED))
             file.write(content)
             file.flush()
 

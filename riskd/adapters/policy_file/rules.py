@@ -13,7 +13,7 @@ from riskd.adapters.policy_file.document import Document
 from riskd.core.attempt import JOURNEYS
 from riskd.core.policy import Journey
 from riskd.core.requirement import Tier
-from riskd.core.rules import Compiler, Evaluate, Rule, nothing
+from riskd.core.rules import Compiler, Evaluate, Rule, no_rules
 
 RULE_KEYS: Final = ("name", "when", "then", "reason", "text", "journeys"), ("shadow",)
 _EVERY: Final = "all"
@@ -127,7 +127,7 @@ class RuleReader:
         compiled: dict[str, tuple[tuple[Rule, ...], Evaluate]] = {}
         for journey in JOURNEYS:
             chosen = tuple(item.rule for item in rules if journey in item.rule.journeys)
-            evaluate = self._compiler(chosen, self._names) if chosen else nothing
+            evaluate = self._compiler(chosen, self._names) if chosen else no_rules
             assert not isinstance(evaluate, list), "each condition compiled by itself"
             compiled[journey] = chosen, evaluate
         return compiled

@@ -24,9 +24,9 @@ import msgspec
 from msgspec.structs import replace
 
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem, Unavailable, UnknownRelease
-from riskd.core.lineup import Activation, Kept
+from riskd.core.lineup import Activation, StoredRelease
 from riskd.files import drafting, place, put
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.wording import quantity
 
 REMEMBERED: Final = 100
@@ -57,7 +57,7 @@ class FileReleases:
         """The directory of the member processes."""
         return self.directory / "members"
 
-    def add(self, policies: Path, models: Path, about: Callable[[Path, Path], Kept]) -> Kept:
+    def add(self, policies: Path, models: Path, about: Callable[[Path, Path], StoredRelease]) -> StoredRelease:
         """Add a copy of these directories as a release. If it exists already, it is left unchanged.
 
         `about` reads the copied policies and models, and returns the description of the release, its id included; it
@@ -74,7 +74,9 @@ class FileReleases:
         self._prune()
         return kept
 
-    def _copy(self, draft: Path, policies: Path, models: Path, about: Callable[[Path, Path], Kept]) -> Kept:
+    def _copy(
+        self, draft: Path, policies: Path, models: Path, about: Callable[[Path, Path], StoredRelease]
+    ) -> StoredRelease:
         draft.mkdir(mode=0o700)
         for source, name in ((policies, "policies"), (models, "models")):
             shutil.copytree(source, draft / name, ignore=shutil.ignore_patterns(f"{HIDDEN}*"))
@@ -92,16 +94,18 @@ class FileReleases:
                 raise
         return kept
 
-    def find(self, release: str) -> Kept:
+    def find(self, release: str) -> StoredRelease:
         """The release with this id. Raises UnknownRelease."""
-        if not re.fullmatch("[0-9a-f]{16,64}", release) or not (found := _read(self._path(release) / _ABOUT, Kept)):
+        if not re.fullmatch("[0-9a-f]{16,64}", release) or not (
+            found := _read(self._path(release) / _ABOUT, StoredRelease)
+        ):
             what, remedy = f"there is no release {release[:64]!r} here", "list them with: riskd release list"
             raise UnknownRelease([Problem("release_id", what, remedy)])
         return found
 
-    def all(self) -> list[Kept]:
+    def all(self) -> list[StoredRelease]:
         """Every release, the newest first."""
-        found = [_read(path, Kept) for path in self.directory.glob(f"[!.]*/{_ABOUT}")]
+        found = [_read(path, StoredRelease) for path in self.directory.glob(f"[!.]*/{_ABOUT}")]
         return sorted((kept for kept in found if kept), key=lambda kept: (-kept.created, kept.id))
 
     def folders(self, release: str) -> tuple[Path, Path]:
@@ -137,7 +141,7 @@ class FileReleases:
         with ExitStack() as held:
             try:
                 self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                ours = held.enter_context(alone(self.directory / _LOCK, patience))
+                ours = held.enter_context(exclusive(self.directory / _LOCK, patience))
             except OSError as error:
                 raise Unavailable([_disk_problem(self.directory, error)]) from error
             if not ours:
@@ -208,7 +212,7 @@ def _replace(path: Path, document: Activation | Sequence[Activation]) -> None:
         raise Unavailable([_disk_problem(path, error)]) from error
 
 
-def _encoded(document: Kept | Activation | Sequence[Activation]) -> bytes:
+def _encoded(document: StoredRelease | Activation | Sequence[Activation]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
 

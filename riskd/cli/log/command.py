@@ -83,11 +83,11 @@ def _compact(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from riskd.housekeeping import kept_seconds
+    from riskd.housekeeping import log_retention
     from riskd.wiring import active_release, open_archive
 
     settings = given(args, {"log.dataset": args.to}).settings
-    keep = kept_seconds(active_release(settings))
+    keep = log_retention(active_release(settings))
     told = Console(stderr=True)
     with Progress(console=told, transient=True, disable=args.json or not told.is_terminal) as bar:
         task = bar.add_task("segments", total=None)

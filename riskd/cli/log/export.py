@@ -104,13 +104,13 @@ def _check(args: argparse.Namespace) -> None:
 @contextmanager
 def _output(to: Path | None) -> Iterator[BinaryIO]:
     from riskd.core.errors import InvalidSettings, Problem
-    from riskd.files import whole
+    from riskd.files import atomically
 
     if to is None:
         yield sys.stdout.buffer
         return
     try:
-        with whole(to) as file:
+        with atomically(to) as file:
             yield file
     except OSError as error:
         raise InvalidSettings([Problem(str(to), f"cannot be written: {error.strerror}")]) from error
@@ -127,7 +127,7 @@ def _stream(to: Path | None, teller: Teller) -> None:
 
 def _export(args: argparse.Namespace, teller: Teller) -> None:
     from riskd.offline.siem.feed import Feed, located
-    from riskd.progress import unseen
+    from riskd.progress import ignore_progress
     from riskd.wiring import open_archive
 
     named = str(located(Path(args.log))) if args.log else None
@@ -138,7 +138,7 @@ def _export(args: argparse.Namespace, teller: Teller) -> None:
         feed.check()
     bookmark.keep()  # where it cannot be, nothing is told that would be told again at every run
     quiet = args.follow or (sys.stdout.isatty() and not args.to)
-    with _output(args.to) as file, nullcontext(unseen) if quiet else progress() as begin:
+    with _output(args.to) as file, nullcontext(ignore_progress) if quiet else progress() as begin:
         while True:
             for events in feed.events(begin("log", 0 if quiet else feed.size())):
                 file.writelines(events)

@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
         raise InvalidSubject(wrong)
     _refuse_to_make_one(pepper_file(settings))
     first, *layers = obtain_peppers(settings)
-    names = Pseudonyms(first, layers).ages(args.tenant, args.domain, "subject", subject)
+    names = Pseudonyms(first, layers).at_each_layer(args.tenant, args.domain, "subject", subject)
     counts = Counts()
     with progress() as begin:
         found = account(Path(settings.log.dir), names, begin, counts)

@@ -26,7 +26,7 @@ from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.counts import Counts
 from riskd.files import sync
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, read
@@ -80,7 +80,7 @@ class Dataset:
 
         None when another process is at it. Raises InvalidFile; what was committed before stays.
         """
-        with readable(self._log), alone(self._log / DATASET) as ours:
+        with readable(self._log), exclusive(self._log / DATASET) as ours:
             return self._compacted(keep, progress, workers, now()) if ours else None
 
     def _compacted(self, keep: Mapping[str, float], progress: Progress, workers: int | None, now: float) -> Filed:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from riskd.adapters.decision_log import PACKED, FileLogArchive, damaged, finished
-from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, left_out, written
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, skipped_as, written
 from riskd.counts import Counts
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.manifest import Part
@@ -93,7 +93,7 @@ class _Taking:
             elif isinstance(record, SecurityEventRecord):
                 self._events.append((record, origin))
             else:
-                self.counts[left_out(record)] += 1
+                self.counts[skipped_as(record)] += 1
         self._chunk()
 
     def done(self) -> list[Part]:

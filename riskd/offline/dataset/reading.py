@@ -19,7 +19,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from riskd.core.features import NAMES
-from riskd.core.record import Lived, decode
+from riskd.core.record import HistoryRecord, decode
 from riskd.counts import Counts
 from riskd.offline.dataset.manifest import Manifest, required
 from riskd.offline.dataset.tables import ORIGIN, schema
@@ -151,7 +151,7 @@ def in_order(target: Target, counts: Counts, progress: Progress) -> Iterator[Lin
             except msgspec.DecodeError as error:  # of a riskd that took in more
                 counts.damaged(error, f"{target.name}, {segment}", partial(int, row + 1))
                 continue
-            if isinstance(record, Lived):
+            if isinstance(record, HistoryRecord):
                 yield text, record
             else:
                 counts["unreadable"] += 1

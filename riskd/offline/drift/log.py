@@ -18,18 +18,18 @@ from riskd.core.drift import Reference
 from riskd.core.errors import UNDECODABLE
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
-from riskd.core.record import AssessmentRecord, others
+from riskd.core.record import AssessmentRecord, other_beginnings
 from riskd.core.vocabulary import Domain
 from riskd.counts import Counts
 from riskd.offline.drift.bins import DAY, Batch, Bins, bins_for, scored, thinned
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.sources import is_dataset
-from riskd.progress import Begin, unseen
+from riskd.progress import Begin, ignore_progress
 
 SAMPLE: Final = 100_000
 """Rows that a reference is made of."""
 _ROWS: Final = 4096
-_OTHERS: Final = others(AssessmentRecord)
+_OTHERS: Final = other_beginnings(AssessmentRecord)
 
 
 class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=False):
@@ -57,7 +57,7 @@ class Source(Struct, frozen=True, kw_only=True):
     log: str
     span: Span
     workers: int | None = None
-    begin: Begin = unseen
+    begin: Begin = ignore_progress
 
 
 class Against(Struct, frozen=True):

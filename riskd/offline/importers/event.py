@@ -15,12 +15,12 @@ from riskd.core.learn import STRONG
 
 REASONS: Final = {
     "other_event": "not an event that histories learn from",
-    "another_step": "a step of a sign-in that another event tells whole",
+    "another_step": "a step of a sign-in that another event describes as a whole",
     "not_interactive": "nobody signed in: a token was renewed, or a program acted",
-    "no_subject": "names no account, or not by the chosen field",
+    "no_subject": "names no account by the chosen field",
     "no_address": "names no client address",
-    "no_time": "has no time that could be read",
-    "invalid": "a field that the service would refuse, too",
+    "no_time": "has no readable time",
+    "invalid": "has a field that the service would refuse",
     "too_old": "older than what a history keeps of such an event",
     "outside_window": "before --since, or not before --until",
 }

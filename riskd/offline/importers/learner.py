@@ -101,9 +101,9 @@ class Learner:
             device_offset_min=None,
         )
         met = Requirement(Tier.BASELINE, _ANY, satisfied=event.journey != "recovery")
-        receipt = learn.receipt(attempt, context, seen.keys, met, ())
+        receipt = learn.new_receipt(attempt, context, seen.keys, met, ())
         remembered = time > now - SEQUENCE_SECONDS
-        return receipt, learn.attempted(attempt, seen.keys, time) if remembered else ()
+        return receipt, learn.attempt_deltas(attempt, seen.keys, time) if remembered else ()
 
     def _keep(self, sign_in: str, at: int, receipt: learn.Receipt) -> None:
         """Remember a sign-in under way, and forget those that began too many records ago."""

@@ -16,10 +16,10 @@ from riskd.core.assessment import Reason
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
-from riskd.core.record import AssessmentRecord, decode, others
+from riskd.core.record import AssessmentRecord, decode, other_beginnings
 from riskd.counts import Counts
 
-_OTHERS: Final = others(AssessmentRecord)
+_OTHERS: Final = other_beginnings(AssessmentRecord)
 
 
 class Part(Struct, frozen=True, kw_only=True):

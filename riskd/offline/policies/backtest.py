@@ -16,15 +16,15 @@ from riskd.adapters.decision_log import damaged, read_segment, segments_of, size
 from riskd.adapters.policy_file import read_policy
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, left_out, others
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, other_beginnings, skipped_as
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
-from riskd.progress import Begin, unseen
+from riskd.progress import Begin, ignore_progress
 
 Part = TypeVar("Part")
-_NO_OUTCOMES: Final = others(OutcomeRecord)
+_NO_OUTCOMES: Final = other_beginnings(OutcomeRecord)
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class Source(Struct, frozen=True, kw_only=True):
     policies: tuple[tuple[str, str], ...]
     choice: Choice = Choice()
     workers: int | None = None
-    begin: Begin = unseen
+    begin: Begin = ignore_progress
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -125,7 +125,7 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
         elif isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
         else:
-            tally.counts["events" if isinstance(record, SecurityEventRecord) else left_out(record)] += 1
+            tally.counts["events" if isinstance(record, SecurityEventRecord) else skipped_as(record)] += 1
 
 
 @lru_cache(1)

@@ -17,12 +17,13 @@ _HEAD: Final = (
     "decisions", "stricter", "laxer", "challenged", "refused", "friction on good", "recall of fraud", "precision"
 )  # fmt: skip
 _WORDS: Final = """
-<p><small>A decision is <b>challenged</b> when it is asked for more than BASELINE and has not shown it already.
+<p><small>A decision is <b>challenged</b> when more than BASELINE is required and the attempt has not met it already.
 <b>Good</b>: confirmed legitimate, or a challenge, a recovery or the sign-in was passed and nobody reported fraud.
-<b>Friction</b> is the share of good ones that are challenged, <b>recall</b> the share of confirmed fraud that is,
-<b>precision</b> the share of fraud among the challenged of whom it is known. Intervals are exact (Clopper and Pearson
-1934) at 95 %. Fraud that nobody reported counts as good, so friction is a little too high and recall a guess about the
-fraud that is found. The scores are those of the log: a candidate policy is judged, not another model.</small></p>
+<b>Friction</b>: the share of good decisions that are challenged. <b>Recall</b>: the share of confirmed fraud that is
+challenged. <b>Precision</b>: the share of fraud among the challenged decisions whose label is known. Intervals are
+exact (Clopper and Pearson 1934) at 95 %. Fraud that nobody reported counts as good, so friction is a little too high,
+and recall covers only the fraud that was found. The scores are those of the log: the report judges a candidate policy,
+not another model.</small></p>
 """
 
 

@@ -10,12 +10,13 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.core import logged
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt, Network
 from riskd.core.context import Context, Missing
 from riskd.core.decide import Ruling, decide
 from riskd.core.lists import listed
-from riskd.core.logged import federation_of, session_of, surroundings
+from riskd.core.logged import federation_of, session_of
 from riskd.core.policy import Policy, evaluate, weigh
 from riskd.core.record import AssessmentRecord
 
@@ -86,4 +87,4 @@ def attempt_of(record: AssessmentRecord) -> Attempt:
 
 def context_of(record: AssessmentRecord) -> Context:
     """The facts as they were gathered, histories excepted, and all the gaps of then."""
-    return replace(surroundings(record.facts, _FORGOTTEN), missing=record.facts.missing)
+    return replace(logged.context_of(record.facts, _FORGOTTEN), missing=record.facts.missing)

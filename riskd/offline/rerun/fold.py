@@ -15,7 +15,7 @@ from riskd.adapters.memory import MemoryStore
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
-from riskd.core.logged import assessed, keys_of, relived, surroundings
+from riskd.core.logged import assessment_record, attempt_of, context_of, keys_of
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
 from riskd.counts import Counts
@@ -55,8 +55,8 @@ class Fold:
             self.counts["twice"] += not self._past.attempt(line)
             self.counts["other_buckets"] += 1
             return None
-        attempt, keys = relived(line, said), keys_of(line, self._pseudonyms)
-        context = surroundings(line.facts, self._past.remembered(line, keys, whole=True), said)
+        attempt, keys = attempt_of(line, said), keys_of(line, self._pseudonyms)
+        context = context_of(line.facts, self._past.remembered(line, keys, whole=True), said)
         policy = self._release.policy(attempt)
         decision = assess(
             attempt,
@@ -101,7 +101,7 @@ def _line(
     answer = decision.assessment
     if NOT_WRITTEN in line.causes:
         answer = replace(answer, causes=(*answer.causes, NOT_WRITTEN))
-    again = assessed(
+    again = assessment_record(
         attempt,
         context,
         decision,

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.decision_log import PACKED, FileLogArchive, damaged, log_in, readable, segments, segments_of
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
-from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, decode, left_out, written
+from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, decode, skipped_as, written
 from riskd.counts import Counts
 from riskd.files import put
 from riskd.offline.siem.events import event
@@ -77,7 +77,7 @@ class Teller:
             if at < max(after, self.since):
                 return None, at
             if not isinstance(record, AssessmentRecord | OutcomeRecord):
-                self.counts["events" if isinstance(record, SecurityEventRecord) else left_out(record)] += 1
+                self.counts["events" if isinstance(record, SecurityEventRecord) else skipped_as(record)] += 1
                 return None, at
             told = event(record)
             encoded = _ENCODER.encode(told)

@@ -74,8 +74,8 @@ def _too_few(name: str, rows: Rows) -> list[Problem]:
     return [
         Problem(name, f"{quantity(count, f'{word} row')}, fewer than {LEAST}", remedy)
         for word, label, remedy in (
-            ("good", GOOD, "give a longer log, or a shorter embargo"),
-            ("fraudulent", FRAUD, "give a longer log, report more outcomes, or a shorter embargo"),
+            ("good", GOOD, "give a longer log or a shorter embargo"),
+            ("fraudulent", FRAUD, "report more outcomes, or give a longer log or a shorter embargo"),
         )
         if (count := int(np.count_nonzero(rows.labels == label))) < LEAST
     ]

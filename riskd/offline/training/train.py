@@ -20,7 +20,7 @@ from riskd.offline.training.export import export_forest, log_odds
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.split import split
 from riskd.offline.training.weights import Delay, reporting_delay, weights
-from riskd.progress import Begin, unseen
+from riskd.progress import Begin, ignore_progress
 
 STEPS: Final = 4
 
@@ -67,7 +67,7 @@ class Trained(Struct, frozen=True, kw_only=True):
 
 
 def train(
-    sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None = None, begin: Begin = unseen
+    sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None = None, begin: Begin = ignore_progress
 ) -> Trained:
     """Train by a recipe, on top of `base` if there is one.
 

@@ -105,7 +105,7 @@ ATTACKS: Final = (
     ),
     Attack(
         name="recovery_takeover",
-        what="whoever has the mailbox recovers the account, then changes it and pays",
+        what="an attacker with the mailbox recovers the account, then changes it and pays",
         visit="login",
         weight=0.05,
         domains=_PEOPLE,

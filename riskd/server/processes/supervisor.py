@@ -21,7 +21,7 @@ from typing import Final
 
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.meter_memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes.tree import Board, ProcessTree, Report, Serving, Task
@@ -84,7 +84,7 @@ def _reserve_socket(key: str, path: Path, held: contextlib.ExitStack) -> Iterato
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if held.enter_context(alone(path.with_name(f"{path.name}.lock"), PATIENCE_S)):
+        if held.enter_context(exclusive(path.with_name(f"{path.name}.lock"), PATIENCE_S)):
             return
     except OSError as error:
         yield Problem(
