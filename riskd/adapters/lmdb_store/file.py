@@ -88,9 +88,13 @@ def refused(path: Path, error: Exception) -> InvalidStore:
 def problem(path: Path, error: Exception) -> Problem:
     """What went wrong with the store at `path`, and how to fix it."""
     if isinstance(error, lmdb.MapFullError):
-        return Problem(str(path), "the store is full", "raise its map_size, and let expired records be swept")
+        return Problem(
+            str(path), "the store is full", "raise store.map_size_mb, or wait until expired records were swept"
+        )
     if isinstance(error, lmdb.ReadersFullError):
-        return Problem(str(path), "more readers than slots", "raise max_readers: one for each thread of each process")
+        return Problem(
+            str(path), "more readers than slots", "use fewer workers or threads: each reading thread takes a slot"
+        )
     if isinstance(error, DAMAGE):
         return _damaged(path, str(error))
     return Problem(str(path), str(error), "check that the disk has space and is healthy, and that this user may write")

@@ -49,7 +49,7 @@ local function compare(a, b)
   return 0
 end
 
--- The rank of a value in a full table, as in `history._hold`: alive, in several periods, its last period, its count.
+-- The rank of a value in a full table, as in `history._priority`: alive, in several periods, its last period, its count.
 local function hold(tally, dead)
   local last, used = tally[1] + #tally - 2, 0
   for i = 2, #tally do
