@@ -35,7 +35,7 @@ def normal(name: str) -> str:
 
 
 def bill() -> dict[str, Any]:
-    """The complete bill. If a package is locked in several versions, one for each Python, the one that is installed here
+    """The complete bill. If a package is locked in several versions, one for each Python, the installed one
     describes all of them."""
     bill, environment = told_by("requirements", LOCK), told_by("environment", sys.executable)
     installed = {normal(each["name"]): each for each in environment["components"]}
