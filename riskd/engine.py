@@ -181,7 +181,7 @@ class Engine:
         if problems:
             raise InvalidOutcome(problems)
         deadline = perf_counter() + timeout
-        keys = [body + RECEIPT for body in parts.pseudonyms.receipt_pseudonyms(outcome.assessment_id)]
+        keys = [pseudonym + RECEIPT for pseudonym in parts.pseudonyms.receipt_pseudonyms(outcome.assessment_id)]
         for _ in range(TRIES):
             _, documents = parts.store.read((), keys, now, deadline - perf_counter())
             stored = [(at, content) for at, content in zip(keys, documents, strict=True) if content is not None]

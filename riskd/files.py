@@ -41,7 +41,7 @@ def atomically(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     (draft, descriptor), placed = _draft(path, mode), False
     with os.fdopen(descriptor, "wb") as file:
         try:
-            _as_before(path, descriptor)
+            _copy_ownership(path, descriptor)
             yield file
             file.flush()
             os.fsync(descriptor)
@@ -134,7 +134,7 @@ def _draft(path: Path, mode: int) -> tuple[Path, int]:
     return another, os.open(another, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
 
-def _as_before(path: Path, descriptor: int) -> None:
+def _copy_ownership(path: Path, descriptor: int) -> None:
     """Copy owner, group and mode of `path`, as far as permitted: a service must be able to read what root replaced."""
     with suppress(OSError):
         there = path.stat()

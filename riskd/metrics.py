@@ -1,8 +1,7 @@
-"""What riskd counts: every metric, and the vocabulary of every label. `docs/metrics.md` is made of this table.
+"""All metrics, with the vocabulary of every label. `docs/metrics.md` is generated from this table.
 
-Each label has a bounded vocabulary, so each series has a slot that is known before the first request (see
-`meter_memory`). A worker adds to its own slots, and the monitor sums over workers at a scrape. The memory belongs to
-the supervisor, so counters go on when a worker is replaced.
+As vocabularies are bounded, every series has a fixed slot in shared memory (see `meter_memory`). Workers add to their
+own slots, and the monitor combines them. The supervisor owns the memory, so counters survive a worker's restart.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from riskd.core.requirement import UNMET, Tier
 from riskd.series import CALL_SECONDS, SCORES, SHARES, STAGE_SECONDS, Metric
 
 OTHER: Final = "other"
-"""Stands for every label value outside the vocabulary."""
+"""The label value for anything outside the vocabulary."""
 STAGES: Final = ("gather", "store_read", "decide", "record", "store_write", "shadow")
 PARTS: Final = (
     "store",
@@ -36,16 +35,16 @@ PARTS: Final = (
     "background",
 )
 NEEDED: Final = ("store", "decision_log")
-"""Parts without which an answer lacks something."""
+"""Parts that an answer needs: if one fails, the answer says so."""
 CAUSES: Final = (*SOURCES, "rule", "store", "decision_log")
-"""What a degraded answer may lack: facts that riskd could not read, rules that broke, what could not be kept."""
+"""Causes of a degraded answer: sources that could not be read, failed rules, and parts that could not be written to."""
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (
     *("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists"),
     *("PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented"),
     *("Internal", "Unavailable", "DataLoss", "Unauthenticated"),
 )
-"""Spelled as go-grpc-middleware does, which dashboards match on."""
+"""gRPC status codes, spelled as by go-grpc-middleware, so that common dashboards match them."""
 METHODS: Final = (
     ("unary", "riskd.v1.RiskService", "Assess"),
     ("unary", "riskd.v1.RiskService", "BatchAssess"),
@@ -67,11 +66,12 @@ _BOOLEANS: Final = ("true", "false")
 
 
 def met(required: str, achieved: str) -> str:
-    """Whether a sign-in met its requirement, as a label. Nothing meets DENY."""
-    if required not in _TIERS or achieved not in (UNMET, *_TIERS):
-        return OTHER
+    """Whether a sign-in that achieved a tier met the required one, as a label value. Nothing meets DENY."""
     ranks = (UNMET, *_TIERS)
-    return _BOOLEANS[required == Tier.DENY.name or ranks.index(achieved) < ranks.index(required)]
+    if required not in _TIERS or achieved not in ranks:
+        return OTHER
+    unmet = required == Tier.DENY.name or ranks.index(achieved) < ranks.index(required)
+    return "false" if unmet else "true"
 
 
 def _sign_ins() -> tuple[tuple[str, ...], ...]:

@@ -109,11 +109,11 @@ class Subjects:
             token = _STORE + keys[-1] if len(rest) > size else _LOG
             return Page(tuple(_exported(self._engine.parts, keys, now)), token)
         if place != _LOG:
-            raise _lost()
+            raise _bad_token()
         try:
             lines, cursor = self._archive.find(self._pseudonyms(subject), cursor, size)
         except UNDECODABLE:
-            raise _lost() from None
+            raise _bad_token() from None
         return Page(tuple(Exported("decision_log", "", 0.0, line) for line in lines), _LOG + cursor if cursor else b"")
 
     def erase(self, subject: Subject, timeout: float) -> Erased:
@@ -182,7 +182,7 @@ def _empty(store: HistoryStore, place: bytes, gone: Counter[str], deadline: floa
         if len(keys) < PAGE:
             return
         if perf_counter() > deadline:
-            raise _late()
+            raise _incomplete()
 
 
 def _erase(store: HistoryStore, keys: list[bytes], gone: Counter[str]) -> None:
@@ -213,14 +213,14 @@ def _take_back(store: HistoryStore, key: bytes, gone: Counter[str], deadline: fl
             return
         if perf_counter() > deadline:
             break
-    raise _late()
+    raise _incomplete()
 
 
-def _lost() -> InvalidSubject:
+def _bad_token() -> InvalidSubject:
     return InvalidSubject([Problem("page_token", "is not a token of an export", "send the last one unchanged")])
 
 
-def _late() -> Unavailable:
+def _incomplete() -> Unavailable:
     return Unavailable(
         [Problem("store", "the erasure is not complete", "repeat the request: what was erased stays erased")]
     )

@@ -185,7 +185,7 @@ class PrometheusMeter:
     def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
         """An outcome changed a receipt from `before` to `kept`. A repeated outcome counts only what it taught anew.
 
-        `achieved`: the result of `assurance.through`, '' unless this outcome completes the sign-in.
+        `achieved`: the result of `assurance.completed_tier`, '' unless this outcome completes the sign-in.
         """
         domain, journey, required, kind = kept.domain, kept.journey, kept.tier.name, outcome.kind
         if kind not in before.reported:

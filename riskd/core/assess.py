@@ -134,7 +134,7 @@ def reasons(given: tuple[Reason, ...], features: list[float], contributions: tup
     totals: dict[str, float] = {}
     texts: dict[str, tuple[float, str]] = {}
     for column, moved in enumerate(contributions):
-        if moved >= NOTICEABLE and _says(FEATURES[column], features[column]):
+        if moved >= NOTICEABLE and _is_true(FEATURES[column], features[column]):
             feature = FEATURES[FLAG_OF[column] if is_imputed(features, column) else column]
             totals[feature.reason] = totals.get(feature.reason, 0.0) + moved
             texts[feature.reason] = max(texts.get(feature.reason, (0.0, "")), (moved, feature.text))
@@ -143,7 +143,7 @@ def reasons(given: tuple[Reason, ...], features: list[float], contributions: tup
     return (ruled + tuple(Reason(code, totals[code], texts[code][1]) for code in ranked))[:REASONS]
 
 
-def _says(feature: Feature, value: float) -> bool:
+def _is_true(feature: Feature, value: float) -> bool:
     """Whether a feature's sentence is true of its value.
 
     A missing value has none; its gap is listed elsewhere. A feature with direction +1 must exceed `true_above`: a

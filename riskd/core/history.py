@@ -153,8 +153,8 @@ def fold(history: History, delta: Delta) -> None:
     goes first, then the rarest, then the first in the byte order of UTF-8.
     """
     tallies, counts = history.tallies, delta.counts
-    several = tallies.sign_in is not None and tallies.seen()
-    if several:
+    separate = tallies.sign_in is not None and tallies.seen()
+    if separate:
         tallies.separate()
     for table, value, n in counts:
         _count(tallies, table, value, int(delta.time // TABLES[table].period), n)
@@ -165,10 +165,10 @@ def fold(history: History, delta: Delta) -> None:
         marks.forget(history.marks, delta.time - delta.keep)
     if tallies.sign_in is not None and delta.keep < math.inf and not delta.undo:
         tallies.forget(PROFILE_TABLES, int((delta.time - delta.keep) // WEEK))
-    if tallies.sign_in is not None and (several or len(counts) > 1):
+    if tallies.sign_in is not None and (separate or len(counts) > 1):
         tallies.unite()
-    for name, bit in delta.seen:
-        _see(history.sketches.setdefault(name, {}), sketch(name), delta.time, bit)
+    for name, slot_hit in delta.seen:
+        _hit(history.sketches.setdefault(name, {}), sketch(name), delta.time, slot_hit)
 
 
 def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None:
@@ -198,11 +198,11 @@ def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None
 def _admit(values: dict[str, list[int]], table: Table, value: str, period: int, n: int) -> None:
     """Add a value to a table, and evict another if it is full."""
     if len(values) >= table.capacity:
-        del values[min(values, key=lambda old: (*_hold(values[old], period - table.keep), old))]
+        del values[min(values, key=lambda old: (*_priority(values[old], period - table.keep), old))]
     values[value] = [period, n]
 
 
-def _hold(tally: list[int], dead: int) -> tuple[bool, bool, int, int]:
+def _priority(tally: list[int], dead: int) -> tuple[bool, bool, int, int]:
     """The eviction priority of a value: the lowest goes first. `dead` is the newest period that the table drops.
 
     Ties are broken by comparing strings: by code points, which is also the byte order of UTF-8.
@@ -232,7 +232,8 @@ def sketch(name: str) -> Table:
     return OWNERS if name == "owner" else SKETCH
 
 
-def _see(last: dict[int, int], table: Table, time: float, slot: int) -> None:
+def _hit(last: dict[int, int], table: Table, time: float, slot: int) -> None:
+    """Note in a sketch that a slot was hit, and drop slots last hit longer ago than it keeps."""
     period = int(time // table.period)
     if not last or last.get(slot) == period:
         last[slot] = period
@@ -249,9 +250,10 @@ WEEKLY_CAP: Final = 10
 """Most units that a value can earn in one week."""
 OLDEST: Final = 26
 """Weeks after which units no longer count."""
-_FADED: Final = tuple((0.0, *(2.0 ** (-week / 13) for week in range(age, -1, -1))) for age in range(OLDEST + 1))
+_DECAY: Final = tuple((0.0, *(2.0 ** (-week / 13) for week in range(age, -1, -1))) for age in range(OLDEST + 1))
 """By age of a tally in weeks, the weights of its entries: 0 for `first period`, then decaying by half in 13 weeks."""
-_MATURE: Final = (1 / 3, 2 / 3)
+_MATURITY: Final = (1 / 3, 2 / 3)
+"""Share of a value's units that count in its first and in its second week."""
 
 
 def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
@@ -264,7 +266,7 @@ def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
     if age > OLDEST:
         tally, age = [0, *tally[1 + age - OLDEST :]], OLDEST
     total = 0.0
-    for n, weight in zip(tally, _FADED[age]):  # noqa: B905 (naming `strict` costs as much as four weeks)
+    for n, weight in zip(tally, _DECAY[age]):  # noqa: B905 (naming `strict` costs as much as four weeks)
         if 0 < n <= cap:
             total += n * weight
         elif n > cap:
@@ -289,7 +291,7 @@ def trusted(tally: list[int] | None, now: float) -> float:
     if not tally:
         return 0.0
     age = int(now // WEEK) - tally[0]
-    return units(tally, now) * (_MATURE[max(age, 0)] if age < 2 else 1.0)
+    return units(tally, now) * (_MATURITY[max(age, 0)] if age < 2 else 1.0)
 
 
 class Window(Struct, frozen=True):

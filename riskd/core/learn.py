@@ -26,13 +26,13 @@ from riskd.core.stored import PLACE
 SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key."""
-LISTED: Final = "password"
+BREACHABLE: Final = "password"
 """The credential type (CAEP 1.0) that breach lists contain. A change of another type, such as a PIN, does not clear a
 breach: whoever has the password may have added the PIN."""
 UNITS: Final = 6
 """Units taught by a challenge passed with a key, or by a person's confirmation; any other proof teaches one. Six are
 enough for a value to be the subject's own at once."""
-STEADY: Final = 2.0
+TYPING_CLAMP: Final = 2.0
 """How far, in standard deviations, a lesson's typing rhythm may lie from the subject's; it is clamped to that."""
 
 
@@ -88,23 +88,23 @@ def attempt_deltas(attempt: Attempt, keys: Keys, now: float, retention: Retentio
     expires, keep = now + retention.activity, retention.activity
     longest = max(retention.sequence, keep)
     failed = attempt.credential_result == "failed"
-    who = (("subject", slot(keys.subject)),)
-    whence = (("address", slot(keys.address)),)
-    journey, often = attempt.journey, _BOTH[failed]
+    subject = (("subject", slot(keys.subject)),)
+    address = (("address", slot(keys.address)),)
+    journey, counts = attempt.journey, _BOTH[failed]
     if journey in SEQUENCE:
-        step = (*often, ("journey_day", journey, 1))
-        own = Delta(keys.subject + ACTIVITY, now, now + longest, step, ((journey, (int(now),)),), whence, keep=longest)
+        step, mark = (*counts, ("journey_day", journey, 1)), ((journey, (int(now),)),)
+        own = Delta(keys.subject + ACTIVITY, now, now + longest, step, mark, address, keep=longest)
     else:
-        own = Delta(keys.subject + ACTIVITY, now, expires, often, (), whence, keep=longest)
+        own = Delta(keys.subject + ACTIVITY, now, expires, counts, (), address, keep=longest)
     deltas = [
         own,
-        Delta(keys.address + ACTIVITY, now, expires, often, (), who, keep=keep),
-        Delta(keys.network + ACTIVITY, now, expires, _FINE[failed], (), who, keep=keep),
+        Delta(keys.address + ACTIVITY, now, expires, counts, (), subject, keep=keep),
+        Delta(keys.network + ACTIVITY, now, expires, _FINE[failed], (), subject, keep=keep),
     ]
     if keys.asn:
         deltas.append(Delta(keys.asn + ACTIVITY, now, expires, _COARSE[failed], keep=keep))
     if keys.device:
-        deltas.append(Delta(keys.device + ACTIVITY, now, expires, _FINE[False], (), who, keep=keep))
+        deltas.append(Delta(keys.device + ACTIVITY, now, expires, _FINE[False], (), subject, keep=keep))
     return tuple(deltas)
 
 
@@ -162,7 +162,7 @@ def _common(keys: Keys, values: dict[str, str]) -> tuple[bytes, ...]:
 
 
 def _typing(attempt: Attempt, context: Context) -> tuple[int, int]:
-    """`Lesson.typing`, clamped to within `STEADY` of the subject's, so that a stranger cannot widen what is usual."""
+    """`Lesson.typing`, clamped to `TYPING_CLAMP` around the subject's: a stranger must not widen what is usual."""
     rhythm, remembered = typing_rhythm(attempt), context.remembered
     if rhythm is None:
         return (0, 0)
@@ -170,7 +170,7 @@ def _typing(attempt: Attempt, context: Context) -> tuple[int, int]:
         habit = typing_habit(remembered.subject.profile.tallies, int(context.now // WEEK) - OLDEST)
         if habit is not None:
             mean, deviation = habit
-            rhythm = min(max(rhythm, mean - STEADY * deviation), mean + STEADY * deviation)
+            rhythm = min(max(rhythm, mean - TYPING_CLAMP * deviation), mean + TYPING_CLAMP * deviation)
     return (round(rhythm * TYPING_SCALE), round(rhythm * rhythm * TYPING_SCALE))
 
 
@@ -312,7 +312,7 @@ def event_deltas(event: SecurityEvent, subject: bytes, now: float, retention: Re
 
 
 def _event_marks(event: SecurityEvent, at: int) -> tuple[tuple[str, Mark], ...]:
-    password, at_risk = event.credential_type == LISTED, ("reported", (at, _LEVELS.index("high")))
+    password, at_risk = event.credential_type == BREACHABLE, ("reported", (at, _LEVELS.index("high")))
     match event.kind:
         case "risk_level_change":
             return (("reported", (at, _LEVELS.index(event.level))),)

@@ -24,7 +24,7 @@ KINDS: Final = {
     "issuers": "the assertion is from one of these issuers, exactly as in `iss`",
     "device_ids": "the device identifier is one of these",
 }
-"""What lists may be of, and when an attempt is on one."""
+"""The kinds of lists, and when an attempt is on a list of that kind."""
 Edges = tuple[int, ...]
 """Ascending boundaries of disjoint ranges: the first address of each, and the first address after it."""
 

@@ -84,39 +84,39 @@ def prospects(
 ) -> Iterator[Prospect]:
     """The prospects of each missing signal that could change the score, a rule or a gap."""
     expected = policy.journeys[attempt.journey].postures
-    absent = {gap.source for gap in context.missing}
-    said = evidence.context
-    disregarded = {fact.source for fact in (said.place, said.route) if isinstance(fact, Missing)}
+    judged = evidence.context
+    unknown = {gap.source for gap in context.missing}
+    unknown |= {fact.source for fact in (judged.place, judged.route) if isinstance(fact, Missing)}
     for gap in context.missing:
         source = gap.source
         if source not in SUGGESTIBLE:
             continue
-        others = (absent | disregarded) - {source}
-        moved = [
-            at
-            for at in _COLUMNS[source]
-            if (math.isnan(evidence.features[at]) or is_imputed(evidence.features, at))
-            and others.isdisjoint(FEATURES[at].sources)
+        others = unknown - {source}
+        columns = [  # of the features that the signal would determine: those that lack only this source
+            column
+            for column in _COLUMNS[source]
+            if (math.isnan(evidence.features[column]) or is_imputed(evidence.features, column))
+            and others.isdisjoint(FEATURES[column].sources)
         ]
-        left_out = [FLAG_OF[at] for at in moved if is_imputed(evidence.features, at)]
-        if not moved and source not in expected:  # then neither score, rules nor gaps change
+        if not columns and source not in expected:  # then neither the score nor a rule or gap would change
             continue
-        there = replace(context, missing=tuple([other for other in context.missing if other.source != source]))
+        flags = [FLAG_OF[column] for column in columns if is_imputed(evidence.features, column)]
+        sent = replace(context, missing=tuple([other for other in context.missing if other.source != source]))
         usual, unusual = evidence.features.copy(), evidence.features.copy()
-        for at in moved:
-            usual[at] = scorer.references[at]
-            if math.isnan(unusual[at]):
-                unusual[at] = FEATURES[at].unusual if FEATURES[at].direction else usual[at]
-        for flag in left_out:
+        for column in columns:
+            usual[column] = scorer.references[column]
+            if math.isnan(unusual[column]):
+                unusual[column] = FEATURES[column].unusual if FEATURES[column].direction else usual[column]
+        for flag in flags:
             usual[flag] = unusual[flag] = 0.0
         scores, tiers = [], []
         for features in (usual, unusual):
             scores.append(scorer.score(features)[1])
-            seen = Evidence(features, replace(evidence.context, missing=there.missing), evidence.listed)
-            hits, _ = evaluate(policy, attempt, seen, scores[-1])
-            tiers.append(decide(policy, attempt, there, scores[-1], hits).tier)
+            weighed = Evidence(features, replace(judged, missing=sent.missing), evidence.listed)
+            hits, _ = evaluate(policy, attempt, weighed, scores[-1])
+            tiers.append(decide(policy, attempt, sent, scores[-1], hits).tier)
         # The score already assumes a stranger's value for what was left out, so it is no expectation over both cases.
-        doubted = score if left_out else doubt(score, scores[0], scores[1])
+        doubted = score if flags else doubt(score, scores[0], scores[1])
         yield Prospect(source, tiers[0], tiers[1], doubted)
 
 

@@ -25,8 +25,11 @@ from riskd.core.stored import PLACE
 PEPPER_BYTES: Final = 16
 """Length of the shortest pepper accepted."""
 SEAL_BYTES: Final = 8
+"""Length of a seal."""
 _BOUND: Final = 4096
+"""Most entries of a cache."""
 _SHORT: Final = 6
+"""Length in bytes of a short pseudonym."""
 ENTITIES: Final = ("address", "network", "device", "fingerprint")
 """Kinds whose pseudonym has only `PLACE` bytes: the short pseudonym, and two bytes for tenant, domain and table."""
 
@@ -185,16 +188,16 @@ class Pseudonyms:
         A receipt lies in its subject's place, with which the assessment id begins: under the number of layers there
         were when the id was issued. The result has one entry for each number of layers added since.
         """
-        given = bytes.fromhex(assessment_id)
-        place, rest = given[:PLACE], given[PLACE:] + b"\0" * (len(self._layers) % 2)
+        issued = bytes.fromhex(assessment_id)
+        place, rest = issued[:PLACE], issued[PLACE:] + b"\0" * (len(self._layers) % 2)
         found = [place + rest]
         for since in range(len(self._layers) - 1, -1, -1):
-            at = before = place
+            now = before = place
             for layer in self._layers[since:]:
-                at, before = layer.over_place(at), at
-            found.append(at + rest)
+                now, before = layer.over_place(now), now
+            found.append(now + rest)
             if self._origins is not None:
-                self._origins.note(at, before)
+                self._origins.note(now, before)
         return found
 
     def assessment_of(self, receipt: bytes) -> str:
@@ -202,15 +205,16 @@ class Pseudonyms:
         added since."""
         return receipt[: 2 * PLACE].hex()
 
-    def _layered(self, found: bytes) -> list[bytes]:
-        ages = [found]
+    def _layered(self, digest: bytes) -> list[bytes]:
+        """A pseudonym without layers, then under each number of them. Tells `origins` about the last one."""
+        digests = [digest]
         for layer in self._layers:
-            ages.append(layer.over(ages[-1]))
+            digests.append(layer.over(digests[-1]))
         if self._origins is not None and self._layers:
-            self._origins.note(ages[-1], ages[-2])
-            if len(ages[0]) > PLACE:
-                self._origins.note(ages[-1][:PLACE], ages[-2][:PLACE])
-        return ages
+            self._origins.note(digests[-1], digests[-2])
+            if len(digests[0]) > PLACE:
+                self._origins.note(digests[-1][:PLACE], digests[-2][:PLACE])
+        return digests
 
     def seal(self, content: bytes) -> bytes:
         """A keyed hash of `SEAL_BYTES`, by which to recognise the same content without revealing it."""
@@ -231,12 +235,12 @@ class Pseudonyms:
     def keys(self, attempt: Attempt, address: Address, values: dict[str, str]) -> Keys:
         """The keys of this attempt's histories.
 
-        `values` are the attempt's plain values by table. Modifies it: user agent and issuer, which could identify
-        somebody, are replaced with short pseudonyms; those of address, network, device and fingerprint are added.
-        Popularity keys are derived from these values, so that a receipt need not store both.
+        `values` are the attempt's plain values by table. It is modified: user agent and issuer are replaced with their
+        short pseudonyms, and those of address, network, device and fingerprint are added. Popularity keys are derived
+        from the replaced values, so that a receipt need not store both.
         """
         tenant, domain, device = attempt.tenant, attempt.domain, attempt.device
-        common, digest, met = self.common, self.digest, self._common
+        common, digest, cached = self.common, self.digest, self._common
         asn, agent, issuer = values.get("asn"), values.get("agent"), values.get("issuer")
         if agent:
             values["agent"] = short(self._without_layers(tenant, domain, "user_agent", agent))
@@ -253,7 +257,7 @@ class Pseudonyms:
             else b"",
             asn=common(tenant, domain, "asn", asn) if asn else b"",
             popularity={
-                table: met.get((tenant, domain, table, value)) or common(tenant, domain, table, value)
+                table: cached.get((tenant, domain, table, value)) or common(tenant, domain, table, value)
                 for table in POPULARITY
                 if (value := values.get(table)) is not None
             },
