@@ -22,7 +22,8 @@ or train models. Rules can use each one by its name.
   it, so an unknown value is never taken for a usual one. A feature is missing when one of its **sources** is, when its
   **purpose** was not granted, and, if it compares with the subject's past, until the first proven sign-in.
 - **±**: the direction. `+` means that larger values are riskier, `-` that they are safer, `±` that either may be.
-  Models are held to it, except for trees that only raise ([decision 0095](decisions/0095-trees-that-only-raise.md)).
+  It is a monotonic constraint of models, except for trees that only raise
+  ([decision 0095](decisions/0095-trees-that-only-raise.md)).
 - **Reason**: the code in the answer when the feature raised the score. Codes are stable; some features share one.
 
 Features that end in `_llr` are log-likelihood ratios after Freeman et al. 2016

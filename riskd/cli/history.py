@@ -1,4 +1,4 @@
-"""`riskd history`: what is kept of whom, for how long, and why; the reference page of it."""
+"""`riskd history`: list what is stored about whom, for how long and why, and print the reference page."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _HEAD: Final = ("About", "Item", "Held as", "Kept for", "Changed by", "Read by")
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `history`."""
-    parser = commands.add_parser("history", description="Show what is kept of whom, for how long and why.")
+    parser = commands.add_parser("history", description="Show what is stored about whom, for how long and why.")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the reference page docs/history.md")
@@ -69,8 +69,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def table(kept: Sequence[Kept]) -> str:
-    """One line for each thing: of whom, in which record, what, for how long."""
-    rows = [("OF WHOM", "RECORD", "WHAT", "KEPT FOR")]
+    """One line for each item: about whom, in which record, what, and for how long."""
+    rows = [("ABOUT", "RECORD", "WHAT", "KEPT FOR")]
     rows += [
         (one.entity, one.kind, content.name or content.form, _life(one)) for one in kept for content in one.contents
     ]
@@ -78,7 +78,7 @@ def table(kept: Sequence[Kept]) -> str:
 
 
 def document(kept: Sequence[Kept]) -> str:
-    """The same as JSON; seconds where people read weeks."""
+    """The same as JSON, with lifetimes in seconds."""
     rows = [
         {
             "entity": one.entity,
@@ -98,7 +98,7 @@ def document(kept: Sequence[Kept]) -> str:
 
 
 def page(kept: Sequence[Kept]) -> str:
-    """The reference page."""
+    """The reference page, in Markdown."""
     words = _words(kept)
     parts = [_INTRODUCTION.format(told=_codes(EVENTS), **{name: _codes(events) for name, events in words.items()})]
     for kind in dict.fromkeys(one.kind for one in kept):
@@ -108,7 +108,7 @@ def page(kept: Sequence[Kept]) -> str:
 
 
 def _words(kept: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
-    """Which outcomes prove, fail and take back, by what they did to the subject."""
+    """The outcomes that prove, fail and take back, found by what each did to the subject's records."""
     events = {
         (one.kind, content.name): events
         for one in kept
@@ -150,7 +150,7 @@ def _changed(events: Sequence[str], words: dict[str, tuple[str, ...]]) -> str:
 
 
 def _form(one: Kept, content: Content) -> str:
-    """How it is held, and how large it can become."""
+    """How the content is stored, and how large it can become."""
     if content.form == "moments":
         return f"the last {MARKS} entries, with their times"
     if content.form == "distinct":

@@ -1,4 +1,4 @@
-"""`riskd metrics`: the reference page of all metrics."""
+"""`riskd metrics`: list all metrics, and print the reference page."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _table(metrics: Sequence[Metric]) -> str:
 
 
 def _labels() -> dict[str, dict[str, None]]:
-    """Every label with its vocabulary. Metrics share the vocabulary of a label that they share."""
+    """Every label with its values. A label has the same values in every metric."""
     found: dict[str, dict[str, None]] = {}
     for metric in METRICS:
         if metric.merge != "live":

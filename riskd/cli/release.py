@@ -1,4 +1,4 @@
-"""`riskd release`: what decides on this host: made, looked at, activated, rolled out, rolled back."""
+"""`riskd release`: create, inspect, activate, roll out and roll back the releases of this host."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ if TYPE_CHECKING:
     from riskd.releases import Activated, Releases
 
 _EXIT: Final = """\
-exit codes: 0 done, also when no service runs; 2 refused, every problem named, and nothing has changed. The directory
-`release.dir` is worked on, so give the settings of the service, and be its user."""
+exit codes: 0 done, even if no service is running; 2 refused: all problems are listed, and nothing has changed. The
+command reads and writes `release.dir`: run it as the user of the service and with its settings."""
 _ACTIONS: Final = {
-    "create": "keep a copy of policies and models as a release, once it has been loaded whole",
-    "list": "list the releases of this host, the newest first, and who has which role",
-    "show": "tell of one release, and of its activations",
-    "shadow": "score the challengers of the models in shadow, as one release that is made of them",
-    "activate": "let a release decide, in every process of this host or in none",
-    "follow": "let the directories of the settings decide again, now and whenever they change",
-    "rollback": "bring back what decided before the latest activation",
-    "diff": "say what changed between the policies of two releases, and between their models",
+    "create": "check policies and models, and keep a copy of them as a release",
+    "list": "list the releases of this host and their roles, newest first",
+    "show": "show one release and its activations",
+    "shadow": "create a release from the challenger models, and score it in shadow",
+    "activate": "make a release decide, in every process of this host or in none",
+    "follow": "decide by the policy and model directories of the settings again, and follow their changes",
+    "rollback": "restore what decided before the latest activation",
+    "diff": "show how the policies and models of two releases differ",
 }
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `release` and its actions."""
-    release = commands.add_parser("release", description="Make, activate, roll out and roll back what decides.")
+    release = commands.add_parser(
+        "release", description="Create, activate, roll out and roll back releases: the policies and models that decide."
+    )
     actions = release.add_subparsers(required=True, metavar="ACTION")
     made = {}
     for name, purpose in _ACTIONS.items():
@@ -39,28 +41,28 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         add_arguments(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(handler=_run, action=name)
-    made["show"].add_argument("release", metavar="RELEASE", nargs="?", help="its id (default: the active one)")
-    made["activate"].add_argument("release", metavar="RELEASE", help="its id, or the first 4 digits of it or more")
+    made["show"].add_argument("release", metavar="RELEASE", nargs="?", help="release id (default: the active one)")
+    made["activate"].add_argument("release", metavar="RELEASE", help="release id, or at least its first 4 digits")
     portion = made["activate"].add_mutually_exclusive_group()
     portion.add_argument(
         "--percent",
         metavar="P",
         type=float,
         default=100.0,
-        help="decide for this share of the subjects alone, always the same ones; a larger share includes a smaller",
+        help="decide for P percent of the subjects only, always the same ones; raising P keeps those it already covers",
     )
     portion.add_argument(
-        "--shadow", action="store_true", help="decide nothing: be scored beside what decides, after it has answered"
+        "--shadow", action="store_true", help="decide nothing: score each attempt after the active release answered it"
     )
-    made["diff"].add_argument("old", metavar="OLD", help="id of a release")
-    made["diff"].add_argument("new", metavar="NEW", help="id of another")
+    made["diff"].add_argument("old", metavar="OLD", help="id of the first release")
+    made["diff"].add_argument("new", metavar="NEW", help="id of the second release")
     for name in ("create", "shadow"):
         made[name].add_argument("--policies", metavar="DIR", help="directory of policies (release.policies)")
         made[name].add_argument("--models", metavar="DIR", help="directory of models (release.models)")
     for name in ("create", "shadow", "activate", "follow", "rollback"):
-        made[name].add_argument("--reason", metavar="TEXT", default="", help="why, for those who look later")
+        made[name].add_argument("--reason", metavar="TEXT", default="", help="why, as `riskd release show` prints it")
         made[name].add_argument(
-            "--actor", metavar="NAME", default="", help="who wants it (default: the user of this process)"
+            "--actor", metavar="NAME", default="", help="who asked for it (default: the user who runs this command)"
         )
     for name in ("shadow", "activate", "follow", "rollback"):
         made[name].add_argument(
@@ -68,7 +70,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             metavar="SECONDS",
             type=float,
             default=30.0,
-            help="time for all processes to load it (default: %(default)g)",
+            help="how long to wait until all processes have loaded it (default: %(default)g)",
         )
 
 
@@ -104,7 +106,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def named(releases: Releases, beginning: str) -> str:
-    """The release whose id begins so, if one alone does; else what was given."""
+    """The id of the only release that begins with these 4 or more digits; else `beginning` itself."""
     found = [kept.id for kept in releases.files.all() if len(beginning) >= 4 and kept.id.startswith(beginning)]
     return found[0] if len(found) == 1 else beginning
 
@@ -123,7 +125,10 @@ def _activate(releases: Releases, args: argparse.Namespace) -> None:
 
 
 def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Namespace) -> None:
-    """A release of the challengers, in shadow. Raises InvalidModel when there is none, and as `Releases.activate`."""
+    """Create a release from the challengers and activate it in shadow.
+
+    Raises InvalidModel if no domain has a challenger, and what `Releases.activate` raises.
+    """
     from tempfile import TemporaryDirectory
 
     from riskd.adapters.model_registry import stage
@@ -146,7 +151,7 @@ def _told(done: Activated, args: argparse.Namespace) -> None:
         return
     print(_roles(done.activation))
     for name in done.late:
-        print(f"{name} had not swapped yet; it will")
+        print(f"{name} has not loaded it yet, but will")
 
 
 def _roles(activation: Activation) -> str:
@@ -172,7 +177,7 @@ def _list(releases: Releases, args: argparse.Namespace) -> None:
         print_json({"active": active, "releases": kept})
         return
     if not kept:
-        print("No release is kept here yet: riskd release create. What decides is in the directories of the settings.")
+        print("There is no release yet (`riskd release create` makes one). The directories of the settings decide.")
         return
     rows = []
     for each in kept:
@@ -187,8 +192,8 @@ def _show(releases: Releases, args: argparse.Namespace) -> None:
 
     active = releases.active()
     if not args.release and not (active and active.release):
-        what = "none was activated: the directories of the settings decide"
-        raise UnknownRelease([Problem("release", what, "name one of `riskd release list`")])
+        what = "none is active: the policy and model directories of the settings decide"
+        raise UnknownRelease([Problem("release", what, "give the id of one; `riskd release list` lists them")])
     name = named(releases, args.release) if args.release or not active else active.release
     _print_release(releases, releases.files.find(name), args)
 

@@ -1,8 +1,8 @@
-"""The past, lived through: recorded attempts, outcomes and security events become histories by the engine's own core,
-and nobody is judged.
+"""Replays recorded attempts, outcomes and security events into histories with the engine's own code.
 
-What was learned is what the log says was learned, by whatever policy decided then; the policies of now say how long it
-is kept. A line that comes twice changes nothing: an attempt finds its receipt, an outcome that it was told already.
+Nothing is assessed. Histories learn what the log says was learned, whatever the policy was; the current policies
+determine how long it is kept. A line that comes twice changes nothing: a second attempt finds its receipt, and a second
+outcome is already in the receipt.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from riskd.core.stored import PLACE, Swap
 from riskd.ports import HistoryStore
 
 NOT_WRITTEN: Final = "store:not_written"
-"""The cause that an answer has of which no history knows."""
+"""The cause in an answer that was not written to the store."""
 PATIENCE: Final = 60.0
 _UNREAD: Final = Missing("history", "unavailable")
 _ANY: Final = Terms(aal=0)
@@ -32,7 +32,7 @@ _NOTHING: Final = Signals()
 
 
 class Past:
-    """Lives through lines, in the order of their writing, into a store. What a line finds is what it found then."""
+    """Replays lines into a store, in the order of writing."""
 
     def __init__(self, store: HistoryStore, pseudonyms: Pseudonyms, policies: Mapping[str, Policy]) -> None:
         self._store = store
@@ -40,8 +40,11 @@ class Past:
         self._policies = policies
 
     def attempt(self, line: AssessmentRecord, paper: bytes = b"") -> bool:
-        """What a recorded attempt changed; False where it is in the store already. `paper`: where its receipt lies, if
-        not where its id says. Without signals nobody knows how it was typed, and that alone is not learned."""
+        """Apply what a recorded attempt changed. Returns False if the store has it already.
+
+        `paper`: the key of its receipt, if its id does not give it. Without recorded signals, everything but the typing
+        rhythm is learned.
+        """
         said = line.signals or _NOTHING
         attempt, keys = attempt_of(line, said), keys_of(line, self._pseudonyms)
         context = context_of(line.facts, self.remembered(line, keys, whole=False), said)
@@ -53,7 +56,7 @@ class Past:
         return self.write(line, learn.attempt_deltas(attempt, keys, context.now, policy.retention), receipt, paper)
 
     def remembered(self, line: AssessmentRecord, keys: Keys, *, whole: bool) -> Remembered | Missing:
-        """The histories that it found; not the `whole` of them: what a lesson depends on."""
+        """The histories that the attempt found. Unless `whole`, only those that determine what is learned."""
         if _UNREAD in line.facts.missing:
             return _UNREAD
         now = written(line)
@@ -67,7 +70,7 @@ class Past:
         )
 
     def write(self, line: AssessmentRecord, deltas: tuple[Delta, ...], receipt: Receipt, paper: bytes = b"") -> bool:
-        """Make the changes of an attempt, unless the store did not get them then, or has them."""
+        """Write the changes of an attempt, unless they were not written at the time, or are in the store already."""
         if NOT_WRITTEN in line.causes:
             return True
         now, keep = written(line), self._policies[line.domain].retention.receipt
@@ -76,7 +79,7 @@ class Past:
         return self._store.write(deltas, (swap,), now, PATIENCE)
 
     def outcome(self, line: OutcomeRecord) -> bool:
-        """What a recorded outcome taught or took back; False where nothing is known of its assessment."""
+        """Apply what a recorded outcome taught or took back. Returns False if its assessment is not known."""
         now = written(line)
         for paper in self._pseudonyms.receipt_pseudonyms(line.assessment_id):
             _, (document,) = self._store.read((), (paper + RECEIPT,), now, PATIENCE)
@@ -86,7 +89,7 @@ class Past:
         return False
 
     def event(self, line: SecurityEventRecord, subject: bytes) -> None:
-        """What is remembered of a recorded security event."""
+        """Remember a recorded security event."""
         now, retention = written(line), self._policies[line.domain].of(line.tenant).retention
         self._store.write(learn.event_deltas(event_of(line), subject, now, retention), (), now, PATIENCE)
 

@@ -1,4 +1,4 @@
-"""What a receiver counts, and its page for Prometheus. `docs/metrics.md` is made of this table, too."""
+"""The metrics of a receiver. `docs/metrics.md` is generated from this table, too."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ METRICS: Final = (
         merge="live",
     ),
 )
-"""Every metric of a receiver. Streams are those of its file, so labels stay bounded."""
+"""Every metric of a receiver. The streams are those of its file, so labels stay bounded."""
 
 
 class Counts:
-    """Of one receiver. For many threads."""
+    """The counters of one receiver. Thread-safe."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._lock = threading.Lock()
@@ -59,22 +59,22 @@ class Counts:
             self._received[stream.name, event, result] += 1
 
     def failed(self, stream: Stream, part: str) -> None:
-        """Count a time that somebody was away."""
+        """Count a failure of one part."""
         with self._lock:
             self._failures[stream.name, part] += 1
 
     def heard(self, stream: Stream) -> None:
-        """Note that the transmitter is there."""
+        """Note that the transmitter was heard from."""
         with self._lock:
             self._heard[stream.name, delivery(stream)] = time.time()
 
     def readings(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """Every series as it stands: values by labels, by the name of the metric."""
+        """The current values of every series: by metric name, then by label values."""
         with self._lock:
             tables: list[dict[tuple[str, ...], float]] = [{**self._received}, {**self._failures}, {**self._heard}]
         return {metric.name: table for metric, table in zip(METRICS, tables, strict=True)}
 
 
 def delivery(stream: Stream) -> str:
-    """How a stream comes, in a word."""
+    """How a stream is delivered: `poll` or `push`."""
     return "poll" if isinstance(stream.delivery, Poll) else "push"

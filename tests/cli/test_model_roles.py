@@ -258,6 +258,11 @@ def test_a_vector_is_explained(cli: Cli, tmp_path: Path) -> None:
     assert "NEW_DEVICE" in [reason["code"] for reason in found["reasons"]]
     vector.write_text('{"new_devise": 1}')
     assert "no feature is called 'new_devise'" in cli("explain", "customer", "--vector", vector)[1]
+    vector.write_text("[1]")
+    example = re.search(r"\{.*\}", cli("explain", "customer", "--vector", vector)[1])
+    assert example is not None
+    vector.write_text(example[0])
+    assert cli("explain", "customer", "--vector", vector)[0] == 0
     assert "leave out --log and --id" in cli("explain", "customer", "--vector", vector, "--id", "00")[1]
 
 

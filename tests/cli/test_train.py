@@ -92,7 +92,7 @@ def test_nothing_is_written_of_an_export_that_differs(
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     out = tmp_path / "inexact"
     assert main(["train", *SMALL, "--log", str(log), "--out", str(out)]) == 1
-    assert "log-odds away from the estimator" in capsys.readouterr().err
+    assert "the export differs from the estimator" in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -124,7 +124,7 @@ def test_stale_geo_data_are_told(tmp_path: Path) -> None:
 def test_without_geo_databases(tmp_path: Path) -> None:
     """It starts, says so, and place and route are gaps of their own kind."""
     with serving(tmp_path, settings={"RISKD_GEO__CITY": "", "RISKD_GEO__ASN": ""}) as service:
-        assert "geo none, so place and route are gaps" in service.line
+        assert "geo none (place and route are gaps" in service.line
         answer = service.assess(attempt())
         assert is_an_answer(answer)
         found = gaps(answer)

@@ -86,7 +86,7 @@ def test_an_interrupted_rotation_goes_on(tmp_path: Path) -> None:
             file.write(b"another pepper of this test\n")
         eventually(lambda: any(event["event"] == "pepper" for event in service.events()))
         assert shown(service) == str(UNITS)
-        assert "under way" in riskd("pepper", "status", state=state).stdout
+        assert "was interrupted" in riskd("pepper", "status", state=state).stdout
         riskd("pepper", "rotate", "--wait", "0", state=state)
         assert len((state / "pepper").read_bytes().splitlines()) == 2
         assert status(state)["left"] == 0

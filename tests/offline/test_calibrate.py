@@ -137,7 +137,7 @@ def test_what_rules_challenge_no_band_can_undo() -> None:
         assessment(number, vector=tuple(vector) if number % 10 == 0 else assessment(0).vector) for number in range(600)
     ]
     found = calibrate(sampled(log), SHIPPED, "login", 0.02)
-    assert "rules, gaps and cold start alone challenge 10 %" in found.refused
+    assert "rules, gaps and cold start by themselves challenge 10 %" in found.refused
     assert (found.needed, found.new) == (0, None)
 
 

@@ -201,8 +201,8 @@ def test_the_first_line_that_is_no_record_is_found(
     log.run(*PLACED[reader](log))
     said = capsys.readouterr().err
     where = f"{tmp_path}/log/{PARTS[0]}:{len(sound) + 2}"
-    assert f"riskd: the first line that is no record: {where}: Expected `float` >= 0.0 - at `$.time`" in said
-    assert said.count("no record") == 1
+    assert f"riskd: the first unreadable line: {where}: Expected `float` >= 0.0 - at `$.time`" in said
+    assert said.count("unreadable line") == 1
 
 
 if __name__ == "__main__":

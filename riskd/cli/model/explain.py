@@ -97,8 +97,8 @@ def _vector(file: Path, forest: Forest) -> list[float]:
     except OSError as error:
         raise InvalidFile([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
     except UNDECODABLE as error:
-        remedy = 'write a JSON object, as {"new_device": 1, "distance_km": null}'
-        raise InvalidFile([Problem(str(file), f"is no vector: {error}", remedy)]) from error
+        remedy = 'write a JSON object, as {"new_device": 1, "distance_known_km": null}'
+        raise InvalidFile([Problem(str(file), f"is not a vector of features: {error}", remedy)]) from error
     unknown = sorted(given.keys() - set(NAMES))
     if unknown:
         raise InvalidFile([Problem(str(file), f"no feature is called {each!r}", "riskd features") for each in unknown])

@@ -36,6 +36,9 @@ By default the world has 350 accounts and lasts 60 days from 2026-06-01. The dir
 | see whether a result depends on the assumptions | `riskd simulate --out world --vary 7` draws each from its range |
 | check the world itself | `riskd simulate --audit world`, see [the audit](#the-audit) |
 
+Labels differ by command: `riskd train` and `riskd evaluate` use the truth, `riskd policy` uses the outcomes, as for a
+live log. So a policy's recall counts only the fraud that was confirmed.
+
 The same seed writes the same bytes, given the same geo databases. Another number of users makes another world, with
 other people in it.
 
@@ -70,9 +73,9 @@ _AUDIT: Final = """\
 ## The audit
 
 The audit checks that attackers differ from owners only in what defines their class. For every class, a small boosted
-model tries to tell the class's first attempts from those of owners, by one group of numbers at a time: each group of
-features, and traits that no engine sees (`presence` of optional fields, `address_digits`, `user_agent`, `clock`,
-`lengths`, `order`, `hand`). The table below declares what may tell a class; nothing else may.
+model tries to distinguish the class's first attempts from those of owners, by one group of numbers at a time: each
+group of features, and traits that no engine sees (`presence` of optional fields, `address_digits`, `user_agent`,
+`clock`, `lengths`, `order`, `hand`). The table below declares what may distinguish a class; nothing else may.
 
 A group **fails** if the cross-validated AUC, with people and campaigns kept together, is above 0.6, and above 0.55 by
 three of its standard errors (bootstrap over people), on average over five ways to fold. The command then names class,
@@ -80,7 +83,7 @@ group and numbers, and its exit code is 1. It lists classes with fewer than 30 a
 `riskd[train]`.
 
 **Looking riskier must not prove honesty.** If it did, anybody who knows a model of such a world would look riskier on
-purpose; and a model that is held to the directions cannot learn it, so its recall would be understated. So for every
+purpose; and a model with monotonic constraints cannot learn it, so its recall would be understated. So for every
 class and every feature with a direction, the command compares how frequent the riskier values are among attackers and
 among owners who got as far: in the journey that the class begins with, and failed credentials with failed ones. It is a
 fault if a riskier value (beyond the owners' median, 80th or 95th percentile) is less than 0.6 times as frequent among
@@ -152,7 +155,7 @@ def _defined() -> Iterator[str]:
         few = len(others) <= 3
         listed = ", ".join(f"`{attack}`" for attack in (others if few else named))
         rows.append((names, why, f"all but {listed}" if few else listed))
-    yield markdown_table(("May tell", "Because", "Classes"), rows)
+    yield markdown_table(("What may distinguish", "Because", "Classes"), rows)
 
 
 def _told(name: str) -> str:

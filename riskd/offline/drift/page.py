@@ -1,4 +1,4 @@
-"""The report of drift as one HTML file."""
+"""The drift report as one HTML file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from riskd.offline.page import document, table, tiles
 from riskd.wording import quantity
 
 PICTURES: Final = 12
-"""Signals of a domain that get a picture."""
+"""How many signals of a domain get a chart."""
 RAREST: Final = 0.0001
-"""A smaller chance is told as smaller: it is none, of however many signals."""
+"""A smaller probability is shown as "less than" this one."""
 _WORDS: Final = """
 <p><small><b>Index</b>: the population stability index over all rows; <b>by chance</b>: its average if nothing has
 changed; <b>chance</b>: how often it would then be as large (Yurdakul 2018, with the design effects of Rao and Scott
@@ -31,7 +31,7 @@ HEAD: Final = ("signal", "drifted", "since", "shift", "index", "by chance", "cha
 
 
 def page(log: str, found: Sequence[Drift]) -> str:
-    """The report as a document."""
+    """The report as an HTML document."""
     return document(f"Drift of {log}", _WORDS + "".join(map(_domain, found)))
 
 
@@ -104,7 +104,7 @@ def _histogram(signal: Signal) -> str:
 
 
 def _days(signal: Signal) -> str:
-    """The index day by day, and where the change began."""
+    """The index by day, and when the change began."""
     left, high, base = 60, 24, 122
     width = charts.WIDTH - left - 10
     top = max([*(day.index for day in signal.days), 0.1])

@@ -1,4 +1,4 @@
-"""The report of a backtest as one HTML file."""
+"""The backtest report as one HTML file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ not another model.</small></p>
 
 
 def page(found: Report) -> str:
-    """The report as a document. Everything that comes from the log or a policy is escaped."""
+    """The report as an HTML document. Everything that comes from the log or a policy is escaped."""
     counts = found.counts
     replayed = counts.get("replayed", 0)
     figures = [
@@ -91,7 +91,7 @@ def _releases(domain: DomainReport) -> str:
     if len(domain.releases) < 2:
         return ""
     told = ", ".join(f"{escape(release)} ({count:,})" for release, count in domain.releases.items())
-    return f"<p>Several releases decided then; what differs may be theirs: {told}.</p>"
+    return f"<p>Several releases made these decisions, which may explain differences: {told}.</p>"
 
 
 def _rules(domain: DomainReport) -> str:
@@ -150,7 +150,7 @@ def _examples(domain: DomainReport) -> str:
 
 
 def _change(recorded: Share, candidate: Share) -> str | Cell:
-    """Both shares, with their intervals as a note."""
+    """Both shares, with their intervals as a tooltip."""
     if recorded.share is None or candidate.share is None:
         return "-"
     note = f"{recorded} → {candidate} of {candidate.total:,}"

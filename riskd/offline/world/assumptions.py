@@ -1,4 +1,4 @@
-"""What the world takes for granted: one table, each number with its unit, its range and where it is from."""
+"""The assumptions of the world: one table, each number with its unit, range and source."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _ORIGINS: Final = "Cequence: 8 of 9 million addresses of an attack; RBA dataset:
 
 
 class Assumption(Struct, frozen=True):
-    """One number. `--vary` draws it from `low` to `high`: evenly, or evenly in its logarithm where the ends are
-    more than a factor of 4 apart."""
+    """One number. `--vary` draws it between `low` and `high`: uniformly, or log-uniformly if they differ by more than a
+    factor of 4."""
 
     name: str
     value: float
@@ -30,7 +30,7 @@ class Assumption(Struct, frozen=True):
 
 
 Values = Mapping[str, float]
-"""Of every assumption, by name."""
+"""The value of every assumption, by name."""
 
 _P, _DAYS = "probability", "days"
 
@@ -117,7 +117,7 @@ DEFAULTS: Final[Values] = {each.name: each.value for each in TABLE}
 
 
 def varied(seed: int) -> Values:
-    """Another world's numbers, each from its range."""
+    """The numbers of another world, each drawn from its range."""
     random = Random(f"assumptions {seed}")
     return {each.name: _drawn(each, random.random()) for each in TABLE}
 

@@ -1,4 +1,4 @@
-"""What each class of attack is made of: the groups and numbers by which it may be told from owners, and why."""
+"""What may reveal each class of attack: the groups and numbers in which it may differ from owners, and why."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         "attestation": "the platform does not vouch for a copy",
     },
 }
-"""By class, the groups and single numbers that may tell it (`domain:` before one that may in that domain alone), and
-why. Everything else is audited."""
+"""By class, the groups and single numbers that may reveal it, and why. A prefix `domain:` limits one to that domain.
+Everything else is audited."""
 _PART: Final = {
     "copied_device": "it speaks of devices whose identifier is known, and an unknown one has features of its own",
     "imitated_device": "it speaks of devices that are not known, and of what they share with those that are",
@@ -120,10 +120,10 @@ SAFER: Final[Mapping[str, Mapping[str, str]]] = {
         ),
     },
 }
-"""By class, the directed features of which it may have fewer of the riskier values than owners have, and why."""
+"""By class, the directed features whose riskier values may be rarer than among owners, and why."""
 JOURNEYS: Final = {
     "stolen_cookie": "session",
     "recovery_takeover": "recovery",
     "registration_bots": "registration",
 }
-"""What an attack begins with; all others with a login."""
+"""The journey that an attack begins with, if it is not a login."""

@@ -141,7 +141,7 @@ class Fatal(Struct, frozen=True):
 def test_a_process_that_was_ended_is_told_and_nothing_is_left(replayed: Replayed) -> None:
     """The kernel takes one for its memory: the replay ends with a problem, it does not wait for an answer."""
     plan = Plan(source=Fatal(), settings=Settings(), out=replayed.out, named=True)
-    with pytest.raises(InvalidFile, match="a process that replayed was ended"):
+    with pytest.raises(InvalidFile, match="a process that was replaying died"):
         run(plan, [Share(0, 2), Share(1, 2)], lambda _: None)
     assert not replayed.out.exists() or list(replayed.out.iterdir()) == []
 

@@ -227,7 +227,7 @@ def test_a_bookmark_comes_back_as_it_was(tmp_path: Path) -> None:
     assert marks_in(tmp_path / "bookmark") == marks
     for content in (b"[]", b'{"\xff":[]}'):
         (tmp_path / "bookmark").write_bytes(content)
-        with pytest.raises(InvalidFile, match="is no bookmark"):
+        with pytest.raises(InvalidFile, match="is not a bookmark"):
             marks_in(tmp_path / "bookmark")
 
 
