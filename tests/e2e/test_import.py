@@ -155,7 +155,7 @@ def test_damage_has_a_code_of_its_own(tmp_path: Path) -> None:
     [
         (("/nowhere/export", "--domain", "customer"), "No such file"),
         (("-", "-", "--domain", "customer"), "named more than once"),
-        (("-", "--domain", "customer", "--set", "store.kind=memory"), "forgotten when the import ends"),
+        (("-", "--domain", "customer", "--set", "store.kind=memory"), "lost when the import ends"),
         (("-",), "--domain"),
         (("-", "--domain", "customer", "--since", "yesterday"), "is not a date or time"),
         (("-", "--domain", "customer", "--limit", "0"), "is not a whole number of 1 or more"),
