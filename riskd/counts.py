@@ -1,35 +1,41 @@
-"""What became of the lines of a log: how many of each kind, and where the first is that is no record."""
+"""What became of the lines of a log: how many of each kind, and where the first few are that are no records."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from riskd.core.errors import Problem
 
+NAMED: Final = 10
+"""Of the lines that are no records, so many are told of one by one; the rest are counted."""
+
 
 class Counts(Counter[str]):
-    """Lines by what was done with them. `first` tells of the first of those that are `unreadable`."""
+    """Lines by what was done with them. `first` tells of the first few of those that are `unreadable`."""
 
-    first: Problem | None = None
+    first: tuple[Problem, ...] = ()
 
-    def damaged(self, error: Exception, where: str, number: Callable[[], int]) -> None:
-        """Count a line that is no record. `number`: which one of those there it is, from 1; 0 where nobody knows."""
+    def damaged(self, error: Exception, where: str, number: int | Callable[[int], int]) -> None:
+        """Count a line that is no record. `number`: which one there it is, from 1, 0 where nobody knows; or what finds
+        that out, behind the one that was told of last."""
         self["unreadable"] += 1
-        if self.first is None:
-            self.first = Problem(where, str(error), line=number())
+        if len(self.first) < NAMED:
+            after = max((each.line for each in self.first if each.where == where), default=0)
+            self.first += (Problem(where, str(error), line=number(after) if callable(number) else number),)
 
     def add(self, others: Counts) -> None:
-        """Count those of another part, too."""
+        """Count those of another part, too; what both met is told once."""
         self.update(others)
-        self.first = self.first or others.first
+        self.first = tuple(dict.fromkeys(self.first + others.first))[:NAMED]
 
     def __reduce__(self) -> tuple[object, ...]:
         """To another process."""
         return _again, (dict(self), self.first)
 
 
-def _again(counts: Mapping[str, int], first: Problem | None) -> Counts:
+def _again(counts: Mapping[str, int], first: tuple[Problem, ...]) -> Counts:
     found = Counts(counts)
     found.first = first
     return found

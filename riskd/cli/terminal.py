@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.progress import Begin, Progress
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from riskd.core.errors import Problem
 
 WIDE: Final = 160
 """Columns where nobody says how many there are: in a pipe or a file."""
@@ -47,11 +50,13 @@ def complain(what: object) -> None:
     print("riskd:", "\n".join(map(plain, str(what).split("\n"))), file=sys.stderr)
 
 
-def tell_unreadable(first: object) -> None:
-    """Tell standard error where the first line of a log is that is no record, and why, so that somebody looks at it; of
-    none, nothing."""
-    if first:
-        complain(f"the first line that is no record: {first}")
+def tell_unreadable(count: int, first: Sequence[Problem]) -> None:
+    """Tell standard error how many lines of a log are no records, and of the first few where they are and why, so that
+    somebody looks at them; of none, nothing."""
+    if count:
+        rest = [f"and {count - len(first):,} more"] if count > len(first) else []
+        many = quantity(count, "line is no record", "lines are no records")
+        complain("\n".join([f"{many}:", *map(str, first), *rest]))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:

@@ -45,11 +45,11 @@ _ORDER: Final = [("written", "ascending"), ("segment", "ascending"), ("row", "as
 
 class Filed(Struct, frozen=True, kw_only=True):
     """What a run did. `counts`: lines that came in, by kind; `gone`: rows that went; `rows`: those in the dataset;
-    `first_unreadable`: where the first line is that is no record, and why."""
+    `first_unreadable`: where the first few lines are that are no records, and why."""
 
     segments: int
     counts: dict[str, int]
-    first_unreadable: str
+    first_unreadable: tuple[Problem, ...]
     gone: int
     rows: dict[str, int]
     files: int
@@ -98,7 +98,7 @@ class Dataset:
         return Filed(
             segments=self._segments,
             counts=dict(self._counts),
-            first_unreadable=str(self._counts.first or ""),
+            first_unreadable=self._counts.first,
             gone=gone,
             rows={table: sum(part.rows for part in held.of(table)) for table in TABLES},
             files=len(held.parts),
