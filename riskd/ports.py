@@ -68,7 +68,8 @@ class HistoryStore(Protocol):
     def replace(self, changes: Sequence[Change]) -> bool:
         """Put and delete whole records, or change nothing and return False when one is not as expected.
 
-        A store spread over machines makes the changes in the order given: if it dies between two, the first remain.
+        A store spread over machines makes the changes in the order given: if it dies between two, the first remain,
+        and whoever comes again with the same keys and the same last change ends it: the first are not made twice.
         """
         ...
 
