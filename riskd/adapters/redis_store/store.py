@@ -143,8 +143,8 @@ class RedisStore:
             position, keys = msgspec.convert(reply, tuple[bytes, list[bytes]])
             replies = self._servers.ask([(master, pack(b"HKEYS", key)) for key in keys], deadline)
             for key, fields in zip(keys, replies, strict=True):
-                fields = [field for field in msgspec.convert(fields, list[bytes]) if not field.endswith(_NOTE)]
-                found += [_place(key) + field for field in fields]
+                named = msgspec.convert(fields, list[bytes])
+                found += [_place(key) + field for field in named if not field.endswith(_NOTE)]
             number += position == b"0"
         return found, _ENCODE((layout, number, position)) if number < len(masters) else b""
 
