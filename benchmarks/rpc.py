@@ -210,6 +210,10 @@ class OpenCall:
         """Seconds left."""
         return 1.0
 
+    def is_active(self) -> bool:
+        """There is."""
+        return True
+
 
 def edge(calls: int) -> dict[str, float]:
     """Microseconds of each part of the edge in a loop of its own, without gRPC."""

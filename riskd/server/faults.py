@@ -28,6 +28,12 @@ class DeadlinePassed(RiskdError):
     reason = "DEADLINE_PASSED"
 
 
+class CallerGone(RiskdError):
+    """Whoever sent a batch has cancelled it, or its connection is lost: nobody waits for the rest."""
+
+    reason = "CALLER_GONE"
+
+
 class Overloaded(RiskdError):
     """More calls than can be done: this one waited too long, or found too many waiting. It was not begun."""
 
@@ -177,6 +183,12 @@ FAULTS: Final = {
     ),
     "INVALID_CALLERS": Fault(
         _REFUSED, "The callers file was refused, whole.", "Nothing: whoever was known before still is.", "Mend it."
+    ),
+    "CALLER_GONE": Fault(
+        StatusCode.CANCELLED,
+        "The caller cancelled a batch, or its connection was lost, in the middle of it. What came before is counted.",
+        "Send it again if it is still wanted: a repeat with the same `request_id` counts once.",
+        "Often: the callers' batches take longer than they wait; have them split.",
     ),
     "INVALID_SETTINGS": Fault(
         _REFUSED,

@@ -10,7 +10,7 @@ from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.errors import Problem, RiskdError
 from riskd.server import translate
-from riskd.server.faults import DeadlinePassed, InvalidRequest
+from riskd.server.faults import CallerGone, DeadlinePassed, InvalidRequest
 from riskd.server.status import status
 
 BATCH: Final = 500
@@ -49,6 +49,10 @@ class Call(Protocol):
         """Seconds until the caller's deadline, 0 once it has passed, some centuries where there is none."""
         ...
 
+    def is_active(self) -> bool:
+        """Whether anybody still waits for the answer."""
+        ...
+
 
 def allowed(call: Call, most: float, margin: float = 0.0) -> float:
     """Seconds that the caller allows, less what is left for the answer, and `most` at most. Raises DeadlinePassed."""
@@ -84,13 +88,16 @@ class RiskServicer:
         return self.assess(request, call)
 
     def batch_assess(self, request: risk_pb2.BatchAssessRequest, call: Call) -> risk_pb2.BatchAssessResponse:
-        """Assess several attempts in order; a refused one fails no other."""
+        """Assess several attempts in order; a refused one fails no other. Raises CallerGone, DeadlinePassed: those that
+        came before are counted."""
         count = len(request.requests)
         if not 0 < count <= BATCH:
             raise InvalidRequest([Problem("requests", f"{count} attempts", f"send 1 to {BATCH}")])
         results = []
         for each in request.requests:
             self._give_way()
+            if not call.is_active():
+                raise CallerGone([Problem("call", "its caller has gone", "send what has no answer again")])
             results.append(self._result(each, allowed(call, self._timeout)))
         return risk_pb2.BatchAssessResponse(results=results)
 
