@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -14,7 +15,10 @@ from typing import Final
 LOGGER: Final = "riskd.background"
 """Who hears of each exception that nobody foresaw on such a thread."""
 PART: Final = "background"
+QUIET_SECONDS: Final = 10.0
+"""After it was told that no thread could be had."""
 _LOG: Final = logging.getLogger(LOGGER)
+_told_at = -QUIET_SECONDS
 
 
 @contextmanager
@@ -24,6 +28,27 @@ def surviving(work: str) -> Iterator[None]:
         yield
     except Exception:
         _LOG.error("work_failed", exc_info=True, extra={"fields": {"work": work}})
+
+
+def begun(run: Callable[..., object], name: str, *args: object) -> threading.Thread | None:
+    """A thread that runs it; None where the process can have no more (a limit of its group, or no memory), which is
+    told. Whoever wanted it goes on without, and asks again."""
+    thread = threading.Thread(target=run, name=name, args=args, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        missed(name)
+        return None
+    return thread
+
+
+def missed(name: str) -> None:
+    """Tell that a thread could not be had, now and then of many that could not."""
+    global _told_at  # noqa: PLW0603 - of the process, as its threads are
+    now = time.monotonic()
+    if now >= _told_at + QUIET_SECONDS:
+        _told_at = now
+        _LOG.error("no_thread", extra={"fields": {"work": name}})
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.background import surviving
+from riskd.background import begun, surviving
 from riskd.core import record
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
@@ -57,11 +57,7 @@ class Shadow:
 
     def offer(self, case: Case) -> None:
         """Score it soon, or count it as dropped. Never blocks."""
-        if self._thread is None:
-            self._begin()
-        try:
-            self._waiting.put_nowait(case)
-        except queue.Full:
+        if not (self._begun() and self._took(case)):
             self._meter.shadowed(case.attempt.domain, "dropped")
 
     def close(self) -> None:
@@ -71,11 +67,18 @@ class Shadow:
             self._waiting.put(None)
             self._thread.join()
 
-    def _begin(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
-                self._thread.start()
+    def _begun(self) -> bool:
+        if self._thread is None:
+            with self._lock:
+                self._thread = self._thread or begun(self._run, "shadow")
+        return self._thread is not None
+
+    def _took(self, case: Case) -> bool:
+        try:
+            self._waiting.put_nowait(case)
+        except queue.Full:
+            return False
+        return True
 
     def _run(self) -> None:
         while (case := self._waiting.get()) is not None:

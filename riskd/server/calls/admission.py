@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import grpc
 from grpc_status.rpc_status import to_status
@@ -13,7 +13,7 @@ from riskd.core.errors import Problem
 from riskd.server.calls.boundary import STREAM, UNARY, RpcMeter
 from riskd.server.calls.handlers import FULL, Lane
 from riskd.server.calls.inbox import Inbox
-from riskd.server.calls.reception import Arrivals, Reception
+from riskd.server.calls.reception import Arrivals, Reception, refuse
 from riskd.server.calls.streams import Streams
 from riskd.server.faults import Overloaded
 from riskd.server.status import status
@@ -63,7 +63,15 @@ def stream_method(
     meter: RpcMeter,
 ) -> Handler:
     """A method whose calls are streams both ways, or are refused."""
-    reception = admitted(streams, streams.submit, _refusal(name, STREAM, meter))
+    refusal = _refusal(name, STREAM, meter)
+
+    def take(*given: Any) -> None:
+        try:
+            streams.submit(*given)
+        except RuntimeError:
+            refuse(refusal(), *given[2:4])
+
+    reception = admitted(streams, take, refusal)
     return grpc.stream_stream_rpc_method_handler(By(reception, behaviour))
 
 

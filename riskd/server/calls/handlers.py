@@ -19,6 +19,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
 
+from riskd.background import missed
 from riskd.core.errors import Problem
 from riskd.server.faults import Overloaded
 
@@ -165,8 +166,14 @@ class Handlers(ThreadPoolExecutor, Turns):
         return self._max_workers
 
     def come(self) -> None:
-        """A call has come to a lane: one of the threads runs it, or another whose turn is before."""
-        self.submit(self.next_turn)
+        """A call has come to a lane: one of the threads runs it, or another whose turn is before; where none can be
+        had, gRPC's own does."""
+        try:
+            self.submit(self.next_turn)
+        except RuntimeError:
+            missed(self._thread_name_prefix)
+            if not self._threads:
+                self.timed(self.next_turn)
 
     def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
         """See `Executor`."""

@@ -58,7 +58,7 @@ class Reception(ThreadPoolExecutor):
         if refused is None:
             self._take(fn, *args)
         else:
-            _refuse(refused, *args[1:3])
+            refuse(refused, *args[1:3])
         return _OVER
 
 
@@ -112,10 +112,11 @@ class Arrivals:
                 self._begun[state] = event
         if len(self._begun) > self._most:
             oldest, begun = self._begun.popitem(last=False)
-            _refuse(self._refusal(), begun, oldest)
+            refuse(self._refusal(), begun, oldest)
 
 
-def _refuse(told: grpc.Status, event: object, state: object) -> None:
+def refuse(told: grpc.Status, event: object, state: object) -> None:
+    """End a call with a status, as `grpc._server` does."""
     assert isinstance(event, cygrpc.BaseEvent)
     assert isinstance(state, _server._RPCState)
     with state.condition:
