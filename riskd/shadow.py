@@ -70,7 +70,8 @@ class Shadow:
     def _begun(self) -> bool:
         if self._thread is None:
             with self._lock:
-                self._thread = self._thread or begun(self._run, "shadow")
+                if self._thread is None:
+                    self._thread = begun(self._run, "shadow")
         return self._thread is not None
 
     def _took(self, case: Case) -> bool:

@@ -134,7 +134,12 @@ def test_a_store_becomes_durable_by_a_later_write(tmp_path: Path, monkeypatch: p
     """The write that could have no thread to sync it is done; the next one begins it."""
     synced = threading.Event()
     original = LmdbStore._sync
-    monkeypatch.setattr(LmdbStore, "_sync", lambda store: (original(store), synced.set()))
+
+    def sync(store: LmdbStore) -> None:
+        original(store)
+        synced.set()
+
+    monkeypatch.setattr(LmdbStore, "_sync", sync)
     with closing(LmdbStore(tmp_path / "store", 16 << 20, sync_seconds=0.01)) as store:
         with no_threads():
             assert store.write((DELTA,), (), 1.8e9, 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 import grpc
 from grpc_status.rpc_status import to_status
@@ -65,11 +65,11 @@ def stream_method(
     """A method whose calls are streams both ways, or are refused."""
     refusal = _refusal(name, STREAM, meter)
 
-    def take(*given: Any) -> None:
+    def take(run: Callable[..., object], *given: object) -> None:
         try:
-            streams.submit(*given)
+            streams.submit(run, *given)
         except RuntimeError:
-            refuse(refusal(), *given[2:4])
+            refuse(refusal(), *given[1:3])
 
     reception = admitted(streams, take, refusal)
     return grpc.stream_stream_rpc_method_handler(By(reception, behaviour))

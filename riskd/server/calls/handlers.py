@@ -157,6 +157,7 @@ class Handlers(ThreadPoolExecutor, Turns):
         """`held_up_s`: seconds after which one call's thread counts as held up."""
         ThreadPoolExecutor.__init__(self, threads, thread_name_prefix=name)
         Turns.__init__(self)
+        self._name = name
         self._held_up_s = held_up_s
         self._most = threads + SPARES
 
@@ -171,7 +172,7 @@ class Handlers(ThreadPoolExecutor, Turns):
         try:
             self.submit(self.next_turn)
         except RuntimeError:
-            missed(self._thread_name_prefix)
+            missed(self._name)
             if not self._threads:
                 self.timed(self.next_turn)
 
