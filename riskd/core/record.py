@@ -35,7 +35,7 @@ from riskd.core.bounds import (
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.errors import UNDECODABLE
 from riskd.core.pseudonym import SEAL_BYTES
-from riskd.core.validation import ITEMS
+from riskd.core.validation import FUTURE_S, ITEMS
 from riskd.core.vocabulary import (
     Attestation,
     Domain,
@@ -305,8 +305,12 @@ def decode(line: bytes) -> Record:
     except UNDECODABLE as error:
         raise msgspec.DecodeError(str(error)) from error
     amiss = ""
-    if isinstance(record, AssessmentRecord):
+    if isinstance(record, Lived) and record.time > written(record) + FUTURE_S:
+        amiss = "the time is beyond when it was written - at `$.time`"
+    elif isinstance(record, AssessmentRecord):
         amiss = misnamed(record.id, record.subject, record.facts.network, record.facts.values)
+        if record.facts.now != record.time:
+            amiss = "the time is another - at `$.facts.now`"
     elif isinstance(record, OutcomeRecord):
         amiss = "" if is_id(record.assessment_id) else f"{record.assessment_id!r:.40} is none - at `$.assessment_id`"
     elif isinstance(record, SecurityEventRecord) and record.kind in words.EVENT_WORDS["level"] and not record.level:

@@ -19,6 +19,7 @@ from riskd.adapters.decision_log.files import (
     segments_of,
     size,
     size_of,
+    stamp,
 )
 from riskd.adapters.decision_log.writer import PATIENCE_S, UNBOUNDED, Bounds, FileDecisionLog
 
@@ -45,4 +46,5 @@ __all__ = [
     "segments_of",
     "size",
     "size_of",
+    "stamp",
 ]

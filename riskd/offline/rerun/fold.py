@@ -41,7 +41,7 @@ class Fold:
         self._store = MemoryStore()
         self._pseudonyms = Pseudonyms(b"of a store that is forgotten")
         self._past = Past(self._store, self._pseudonyms, release.policies)
-        self._lines = 0
+        self._lines, self._latest = 0, 0.0
 
     def assess(self, line: AssessmentRecord) -> AssessmentRecord | None:
         """The line that the release writes of a recorded attempt; None for another share's, and for one that cannot be
@@ -90,9 +90,10 @@ class Fold:
         return ours
 
     def _housekeep(self, now: float) -> None:
-        self._lines += 1
+        """A line alone that runs ahead has nothing swept."""
+        self._lines, before, self._latest = self._lines + 1, self._latest, now
         if not self._lines % _EVERY:
-            self._store.sweep(now, _EVERY * _LOOKS)
+            self._store.sweep(min(before, now), _EVERY * _LOOKS)
 
 
 def _line(
