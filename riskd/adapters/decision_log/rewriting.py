@@ -7,28 +7,30 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import PACKED, opened, whole
+from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE
 from riskd.core.stored import PLACE
-from riskd.core.vocabulary import Domain
 from riskd.files import DRAFT, private, sync
 
 RATE: Final = 16 << 20
 """Bytes a second that compaction reads at most, some 3 % of a core: disk and interpreter belong to the answers."""
+UNKNOWN: Final = ""
+"""Stands for identity domains that are not known here: their lines are kept as long as those of any."""
 BURST: Final = 256 << 10
 """Bytes between two of its pauses: some hundred lines."""
 
 
 class Head(Struct, frozen=True):
-    """What says whose a line is, and how long it is kept."""
+    """What says whose a line is, and how long it is kept. The identity domain may be one of a newer riskd."""
 
-    domain: Domain
+    domain: Annotated[str, Meta(min_length=1)]
     id: str = ""
     assessment_id: str = ""
     subject: str = ""
@@ -37,6 +39,11 @@ class Head(Struct, frozen=True):
     def place(self) -> str:
         """What the subject's pseudonym and assessment ids begin with, hexadecimal."""
         return (self.id or self.assessment_id or self.subject)[: 2 * PLACE]
+
+    @property
+    def kept_as(self) -> str:
+        """The identity domain; `UNKNOWN` for one that is not known here."""
+        return self.domain if self.domain in DOMAINS else UNKNOWN
 
 
 _HEADS: Final = msgspec.json.Decoder(Head)
@@ -76,7 +83,7 @@ def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> 
 
     def goes(line: bytes, at: int) -> bool:
         found = head(line)
-        return found is None or found.domain in old or due(wanted.get(found.place, []), path.name, at)
+        return found is None or found.kept_as in old or due(wanted.get(found.place, []), path.name, at)
 
     gone = sum(goes(line, at) for line, at in _lines(path, stop))
     if not gone:
