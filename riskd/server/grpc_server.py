@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Event
+from time import monotonic
 from typing import Final
 
 import grpc
@@ -14,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
+from riskd.background import missed
 from riskd.metrics import METHODS
 from riskd.server.calls import health, loop
 from riskd.server.calls.admission import method, stream_method
@@ -41,6 +44,11 @@ ASIDE: Final = 16
 ASIDE_SECONDS: Final = 60.0
 WAY_SECONDS: Final = 0.02
 """Longest that each attempt of a batch waits for sign-ins and outcomes, so that it comes to its end, too."""
+
+
+QUIET_SECONDS: Final = 2.0
+"""For clients to hear that a service stops, when it has answered all that they asked."""
+LOOK_SECONDS: Final = 0.02
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -87,6 +95,25 @@ class Service(Struct, frozen=True):
     health: health.Health
     port: int
     streams: Streams
+
+    def stop(self, grace_s: float) -> None:
+        """Take no new calls, and return once those under way are over, `grace_s` seconds later at most.
+
+        gRPC waits as long for each connection whose client has not said that it heard of the end; one that is gone
+        without a word never will. Once nothing has been under way for `QUIET_SECONDS`, they are closed.
+        """
+        until = monotonic() + grace_s
+        try:
+            stopped = self.server.stop(grace_s)
+        except RuntimeError:  # gRPC could have no thread to keep the time: it is kept here
+            missed("stop")
+            stopped = Event()
+        self.health.end()
+        quiet_at = monotonic() + QUIET_SECONDS
+        while not stopped.wait(LOOK_SECONDS) and monotonic() < min(quiet_at, until):
+            if loop.busy(self.server):
+                quiet_at = monotonic() + QUIET_SECONDS
+        self.server.stop(None)
 
 
 class Administration(Struct, frozen=True):

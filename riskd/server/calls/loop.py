@@ -95,7 +95,17 @@ def install(server: grpc.Server, turns: Turns, held_up_s: float) -> None:
 
     Names of grpcio that it does not publish: `tests/server/test_loop.py` holds what they are used for.
     """
-    state: _server._ServerState = server._state  # type: ignore[attr-defined]  # see above
+    state = _state_of(server)
     loop = Loop(state, turns, held_up_s)
     state.server.register_completion_queue(loop)
     state.completion_queue = loop
+
+
+def busy(server: grpc.Server) -> bool:
+    """Whether a call is under way. One is until its answer is with the connection."""
+    return bool(_state_of(server).rpc_states)
+
+
+def _state_of(server: grpc.Server) -> _server._ServerState:
+    state: _server._ServerState = server._state  # type: ignore[attr-defined]  # see above
+    return state
