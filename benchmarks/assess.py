@@ -34,7 +34,7 @@ from riskd.core.history import History
 from riskd.core.next_signals import next_signals
 from riskd.core.policy import Evidence, Policy, evaluate, weigh
 from riskd.core.pseudonym import Keys
-from riskd.core.recall import recall, wanted
+from riskd.core.recall import history_keys, recall
 from riskd.core.score import Scorer
 from riskd.core.validation import violations
 from riskd.engine import Parts
@@ -87,12 +87,12 @@ def gather(parts: Parts, one: Attempt, when: float) -> Facts:
     address, device = parse(one.network.client_ip), one.device
     assert address is not None
     assert device is not None
-    place, route = parts.geo.locate(address, when)
+    place, route, stale = parts.geo.locate(address, when)
     agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
     values = signals.values(one, place, route, agent, when)
     plain = dict(values)
     keys = parts.pseudonyms.keys(one, address, values)
-    histories, _ = parts.store.read(wanted(keys), (), when, 1.0)
+    histories, _ = parts.store.read(history_keys(keys), (), when, 1.0)
     context = signals.context(
         one,
         when,
@@ -100,6 +100,7 @@ def gather(parts: Parts, one: Attempt, when: float) -> Facts:
         facts=(place, route, agent),
         remembered=recall(keys, histories),
         device_offset_min=parts.geo.offset(device.timezone, when),
+        stale=stale,
     )
     return Facts(address, plain, keys, histories, context)
 
@@ -165,7 +166,7 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
         "geo": lambda p: parts.geo.locate(p.facts.address, now),
         "user agent": lambda p: parts.agents.parse(p.device.user_agent, p.device.platform, p.device.mobile),
         "pseudonyms": lambda p: parts.pseudonyms.keys(p.attempt, p.facts.address, dict(p.facts.plain)),
-        "read histories": lambda p: parts.store.read(wanted(p.facts.keys), (), now, 1.0),
+        "read histories": lambda p: parts.store.read(history_keys(p.facts.keys), (), now, 1.0),
         "recall": lambda p: recall(p.facts.keys, p.facts.histories),
         "features": lambda p: vector(p.attempt, p.facts.context),
         "forest": lambda p: scorer.score(p.features),
@@ -174,7 +175,7 @@ def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[
         "next signals, a raised tier": lambda p: asked_next(p, policy, scorer, raised=True),
         "next signals, a low score": lambda p: asked_next(p, policy, scorer, raised=False),
         "core, whole": lambda p: assess(p.attempt, p.facts.context, p.facts.keys, release, "f" * 32),
-        "receipt": lambda p: learn.receipt(
+        "receipt": lambda p: learn.new_receipt(
             p.attempt, p.facts.context, p.facts.keys, p.decision.assessment.requirement, ()
         ),
         "encode receipt": lambda p: receipts.encode(p.decision.receipt, ""),

@@ -26,7 +26,7 @@ from benchmarks.traffic import attempts
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.config import load
 from riskd.core.address import Address
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located, Place, Route
 from riskd.engine import Engine
 from riskd.wiring import open_engine
 
@@ -55,10 +55,10 @@ class Cost(Struct, frozen=True):
 class TableGeo:
     """A `GeoLookup` that knows a place and an operator for every address."""
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+    def locate(self, address: Address, time: float) -> Located:
         """One of four, by the address."""
         country, latitude, longitude, asn = _PLACES[address.value % len(_PLACES)]
-        return Place(country, latitude, longitude, 300.0, utc_offset_min=60), Route(asn)
+        return Place(country, latitude, longitude, 300.0, utc_offset_min=60), Route(asn), ()
 
     def offset(self, timezone: str, time: float) -> int | None:
         """An hour east."""

@@ -45,7 +45,7 @@ def main(directory: str | None = None) -> None:
             f"a real line {name}: {mean(map(len, lines)):.0f} bytes, encode {encoding[name]:.1f} us, append {p50:.1f}"
         )
     pairs = [
-        (logged.relived(one, one.signals), logged.surroundings(one.facts, _FORGOTTEN, one.signals))
+        (logged.attempt_of(one, one.signals), logged.context_of(one.facts, _FORGOTTEN, one.signals))
         for one in with_signals
         if one.signals
     ]

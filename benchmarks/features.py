@@ -12,7 +12,7 @@ from riskd.core import features
 from riskd.core.attempt import Attempt, Network
 from riskd.core.context import Context, Missing
 from riskd.core.features import GROUPS, NAMES, vector
-from riskd.core.features.past import recollect
+from riskd.core.features.past import read_past
 from riskd.core.history import DAY, HOUR
 from tests.core.builders import NOW, World, crowd, settled, sign_in
 
@@ -47,8 +47,8 @@ def main() -> None:
     cases = {"nothing": empty(), "8 weeks": rich(8), "26 weeks": rich(26)}
     print(f"{len(NAMES)} features; us a call".ljust(24), *(name.rjust(10) for name in cases))
     show("whole vector", [cost(partial(vector, *case)) for case in cases.values()])
-    show("  reading the past", [cost(partial(recollect, context)) for _, context in cases.values()])
-    inputs = [(*case, recollect(case[1])) for case in cases.values()]
+    show("  reading the past", [cost(partial(read_past, context)) for _, context in cases.values()])
+    inputs = [(*case, read_past(case[1])) for case in cases.values()]
     for group in GROUPS:
         show(f"  {group}", [cost(partial(vars(features)[group].compute, *each)) for each in inputs])
 

@@ -22,7 +22,7 @@ from benchmarks import program
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
 from riskd.core.history import ACTIVITY_SECONDS, DAY, Delta, slot
-from riskd.core.learn import Lesson, taught
+from riskd.core.learn import Lesson, lesson_deltas
 from riskd.core.marks import placed
 from riskd.core.pseudonym import short
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE, RECEIPT
@@ -113,7 +113,7 @@ def warm(store: HistoryStore, world: World) -> None:
     for days in (60, 30, 1):
         for subject in world.subjects:
             lesson = world.lesson(subject, NOW - days * DAY)
-            store.write(taught(lesson, 1), (), lesson.time, 10.0)
+            store.write(lesson_deltas(lesson, 1), (), lesson.time, 10.0)
             if days == 1:
                 store.write(velocity(lesson), (), lesson.time, 10.0)
 
@@ -129,9 +129,9 @@ def measure(store: HistoryStore, world: World, rounds: int) -> None:
     receipts = [(Swap(key, None, bytes(600), NOW + DAY),) for key in keys]
     both = zip(velocities, receipts, strict=True)
     show("write 5 activity deltas and a receipt", [timed(store.write, *write, NOW, 1.0) for write in both])
-    taughts = [taught(lesson, 1) for lesson in lessons]
-    what = f"write {len(taughts[0])} profile deltas"
-    show(what, [timed(store.write, deltas, (), NOW, 1.0) for deltas in taughts])
+    changes = [lesson_deltas(lesson, 1) for lesson in lessons]
+    what = f"write {len(changes[0])} profile deltas"
+    show(what, [timed(store.write, deltas, (), NOW, 1.0) for deltas in changes])
     show("sweep 1000 records", [timed(store.sweep, NOW, 1000) for _ in range(100)])
 
 
@@ -142,11 +142,11 @@ def bytes_a_subject(sign_ins: int, subjects: int) -> tuple[float, float]:
     for subject in world.subjects:
         for number in range(sign_ins):
             lesson = world.lesson(subject, NOW - (sign_ins - number) * DAY)
-            store.write((*taught(lesson, 1), *velocity(lesson)), (), lesson.time, 1.0)
+            store.write((*lesson_deltas(lesson, 1), *velocity(lesson)), (), lesson.time, 1.0)
     own = MemoryStore()
     for subject in world.subjects:
         for number in range(sign_ins):
-            own.write(taught(world.lesson(subject, NOW - (sign_ins - number) * DAY), 1)[:1], (), NOW, 1.0)
+            own.write(lesson_deltas(world.lesson(subject, NOW - (sign_ins - number) * DAY), 1)[:1], (), NOW, 1.0)
     return own.size()[1] / subjects, store.size()[1] / subjects
 
 

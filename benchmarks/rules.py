@@ -12,7 +12,7 @@ from timeit import repeat
 from typing import Final
 
 from benchmarks import program
-from riskd.adapters.cel_rules import REMEMBERED, CelCompiler
+from riskd.adapters.cel_rules import CACHED, CelCompiler
 from riskd.adapters.policy_file.lists import LONGEST
 from riskd.core.attempt import JOURNEYS, Attempt, Network, Session
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
@@ -99,7 +99,7 @@ def microseconds(call: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    vectors = ([at / REMEMBERED] + [0.5] * (len(FEATURES) - 1) for at in range(2 * REMEMBERED))
+    vectors = ([at / CACHED] + [0.5] * (len(FEATURES) - 1) for at in range(2 * CACHED))
     new = cycle([Facts(ATTEMPT, CONTEXT, vector, 0.01, LOGIN.postures) for vector in vectors])
     print(f"{'what':<28}{'us':>8}")
     for count in (1, 5, 20, 200):

@@ -96,7 +96,7 @@ def _own(
     for number, who in enumerate(subjects, 1):
         lesson = _lesson(parts, who, random, first)
         place = lesson.subject[:8]
-        for delta in learn.taught(lesson, 1):
+        for delta in learn.lesson_deltas(lesson, 1):
             if delta.key.startswith(place) or delta.key[:-1] in lesson.owners:
                 yield delta.key, pack(delta.expires + last - first, encode(_repeated(delta, first)))
             else:

@@ -1,4 +1,4 @@
-"""riskd: adaptive, risk-based authentication, in process.
+"""riskd: adaptive, risk-based authentication. This package is the in-process API:
 
 with riskd.open_engine() as engine:
     answer = engine.assess(riskd.Attempt(...))
@@ -72,11 +72,11 @@ __all__ = [
 
 @contextmanager
 def open_engine(config: str | None = None) -> Iterator[Engine]:
-    """An engine made from settings: file `config` (else RISKD_CONFIG) and RISKD_* in the environment.
+    """Open an engine configured by the file `config` (else $RISKD_CONFIG) and RISKD_* environment variables.
 
     Raises InvalidSettings, InvalidPolicy, InvalidModel or InvalidGeo with every problem found.
     """
-    from riskd.config import load  # noqa: PLC0415 - `import riskd` alone loads no vendor
+    from riskd.config import load  # noqa: PLC0415 - `import riskd` must not load third-party packages
     from riskd.wiring import open_engine as wired  # noqa: PLC0415 - likewise
 
     with wired(load(config)) as engine:

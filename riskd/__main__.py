@@ -1,4 +1,4 @@
-"""`python -m riskd`: the command line, where the console script is not on the path."""
+"""`python -m riskd`: the command line, for when the `riskd` console script is not on the PATH."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Work that is done again and again on a thread of its own, beside what answers: nothing unforeseen ends it.
-
-What nobody foresaw is told in the log and counted, by whom it may concern, and the work goes on.
-"""
+"""Periodic work on background threads. An unexpected exception is logged and counted, and the work goes on."""
 
 from __future__ import annotations
 
@@ -13,17 +10,18 @@ from contextlib import contextmanager
 from typing import Final
 
 LOGGER: Final = "riskd.background"
-"""Who hears of each exception that nobody foresaw on such a thread."""
+"""Name of the logger of unexpected exceptions on background threads."""
 PART: Final = "background"
+"""The part of riskd that these exceptions are counted as a failure of."""
 QUIET_SECONDS: Final = 10.0
-"""After it was told that no thread could be had."""
+"""Least time between two `no_thread` events."""
 _LOG: Final = logging.getLogger(LOGGER)
 _told_at = -QUIET_SECONDS
 
 
 @contextmanager
 def surviving(work: str) -> Iterator[None]:
-    """Whatever is raised within is told, and goes no further."""
+    """Log any exception raised within, as that of `work`, and suppress it."""
     try:
         yield
     except Exception:
@@ -53,9 +51,9 @@ def missed(name: str) -> None:
 
 @contextmanager
 def every(seconds: float, work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
-    """Do some work every so many seconds until this is left; never, where `seconds` is 0.
+    """Call `work` every `seconds` on a thread until the context exits; never, if `seconds` is 0.
 
-    It is given what says that it is to end, which is soon waited for. What it raises is told, and it is done again.
+    `work` gets an event that is set when it should stop; the exit waits for it. Exceptions are logged.
     """
     stop = threading.Event()
 
@@ -77,7 +75,7 @@ def every(seconds: float, work: Callable[[threading.Event], None], name: str) ->
 
 @contextmanager
 def counting(failed: Callable[[str], object]) -> Iterator[None]:
-    """Until this is left, each that is told in this process is a failure of `PART`."""
+    """Until the context exits, call `failed(PART)` for each exception that `surviving` logs in this process."""
     counter = _Counter(failed)
     _LOG.addHandler(counter)
     try:

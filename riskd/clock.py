@@ -1,4 +1,4 @@
-"""Whether the clock can be believed, before something is deleted because it is old."""
+"""Detects steps of the wall clock, so that nothing is deleted as old while the clock may be wrong."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Callable
 from typing import Final
 
 CLOCK_STEP: Final = 300.0
-"""Seconds by which a clock that was set, and does not merely drift, has moved."""
+"""Seconds: a larger change against the time since boot is a step, a smaller one is drift."""
 CLOCK_REST: Final = 3600.0
-"""Seconds without deleting after such a step: time to set it right, if it was set wrong."""
+"""Seconds after a step in which nothing is deleted, so that a wrong clock can be corrected."""
 
 
 def since_boot() -> float:
-    """Seconds that nobody can set, those in which the machine slept included."""
+    """Seconds since boot, including suspend (CLOCK_BOOTTIME). Nobody can set this clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Clock:
-    """The wall clock, and whether somebody set it lately. For one thread."""
+    """The wall clock, and whether it was stepped lately. For one thread."""
 
     def __init__(self, wall: Callable[[], float] = time.time, since_boot: Callable[[], float] = since_boot) -> None:
-        """`wall`: epoch seconds. What it says now is believed."""
+        """`wall` returns epoch seconds; its present value is trusted. `since_boot` returns seconds since boot."""
         self.wall = wall
         self._since_boot = since_boot
         self._booted_at = wall() - since_boot()
         self._trusted_at = 0.0
 
     def stepped(self, now: float) -> bool:
-        """Whether it was set since this was last asked. `now`: what `wall` says."""
+        """Whether the clock was stepped since the last call. `now`: the value of `wall`."""
         booted_at = now - self._since_boot()
         if abs(booted_at - self._booted_at) <= CLOCK_STEP:
             return False
@@ -36,5 +36,5 @@ class Clock:
         return True
 
     def trusted(self, now: float) -> bool:
-        """Whether what is old at `now` may be deleted."""
+        """Whether records that are expired at `now` may be deleted."""
         return not self.stepped(now) and self._since_boot() >= self._trusted_at

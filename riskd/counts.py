@@ -1,4 +1,4 @@
-"""What became of the lines of a log: how many of each kind, and where the first few are that are no records."""
+"""Counts the lines of a log by what was done with them, and remembers the first unreadable ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NEW_WORDS: Final = ("Invalid enum value", "Invalid value")
 
 
 class Counts(Counter[str]):
-    """Lines by what was done with them. `first` tells of the first few of those that are `unreadable`."""
+    """Number of lines by what was done with them. `first` describes the first `unreadable` lines, up to `NAMED`."""
 
     first: tuple[Problem, ...] = ()
 
     def damaged(self, error: Exception, where: str, number: int | Callable[[int], int]) -> None:
-        """Count a line that is no record. `number`: which one there it is, from 1, 0 where nobody knows; or what finds
-        that out, behind the one that was told of last."""
+        """Count an unreadable line in `where`. `number`: its 1-based line number, 0 if unknown; or what finds it, given
+        the number of the unreadable line before it."""
         self["unreadable"] += 1
         remedy = "a newer riskd may have written it: read it with that one" if str(error).startswith(_NEW_WORDS) else ""
         if len(self.first) < NAMED:
@@ -30,16 +30,16 @@ class Counts(Counter[str]):
             self.first += (Problem(where, str(error), remedy, line=number(after) if callable(number) else number),)
 
     def add(self, others: Counts) -> None:
-        """Count those of another part, too; what both met is told once."""
+        """Add the counts of another part of the log, which comes after this one. A line in both is named once."""
         self.update(others)
         self.first = tuple(dict.fromkeys(self.first + others.first))[:NAMED]
 
     def __reduce__(self) -> tuple[object, ...]:
-        """To another process."""
-        return _again, (dict(self), self.first)
+        """Pickle `first` too, which Counter would drop."""
+        return _unpickle, (dict(self), self.first)
 
 
-def _again(counts: Mapping[str, int], first: tuple[Problem, ...]) -> Counts:
+def _unpickle(counts: Mapping[str, int], first: tuple[Problem, ...]) -> Counts:
     found = Counts(counts)
     found.first = first
     return found

@@ -1,7 +1,7 @@
-"""Drift as it happens: the newest lines of the decision log beside what the active models were trained on.
+"""Measures drift live: compares the newest lines of the decision log with the active models' training data.
 
-It runs in the monitor, which answers nothing but scrapes, and costs the workers nothing: they write the log anyway.
-A look reads a bounded part of the log's end, so that its cost does not grow with the traffic.
+It runs in the monitor process, which otherwise only serves scrapes, so it costs the workers nothing. Each look reads
+a bounded amount of new lines, so its cost does not grow with traffic.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from riskd.core.errors import UNDECODABLE, RiskdError
 from riskd.core.features import NAMES
 
 LOOK_BYTES: Final = 4 << 20
-"""Most that a look reads: about 1300 lines."""
+"""Most bytes that a look reads: about 1300 lines."""
 HALF_LIFE: Final = 86_400.0
 """Seconds after which a row counts half."""
 LEAST: Final = 1000.0
-"""Rows below which an index is mostly chance, and none is told."""
+"""Fewest rows for an index to be reported; with fewer, it is mostly noise."""
 SCORE: Final = "score"
 REFERENCE: Final = "reference.json"
 Bundles = Mapping[str, Path]
-"""The bundle that decides, by identity domain."""
-_SOURCE: Final = b'{"type":"assessment"'
+"""The active model's bundle directory, by identity domain."""
+_PREFIX: Final = b'{"type":"assessment"'
+"""What a line of an assessment begins with."""
 
 
 class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=False):
@@ -53,7 +54,7 @@ _DECODER: Final = msgspec.json.Decoder(_Assessed)
 
 
 class _Watched:
-    """One domain's rows on the bins of its reference."""
+    """Counts one domain's rows in the bins of its model's reference."""
 
     def __init__(self, reference: Reference, version: str) -> None:
         self.version = version
@@ -65,7 +66,7 @@ class _Watched:
         self._counts = {name: [0.0] * len(each.counts) for name, each in (known | {SCORE: reference.score}).items()}
 
     def add(self, row: _Assessed) -> None:
-        """Count a row; its score where it is this model's."""
+        """Count a row's features, and its score if this model gave it."""
         self.rows += 1.0
         for column, name, histogram in self._features:
             value = row.vector[column]
@@ -74,13 +75,13 @@ class _Watched:
             self._counts[SCORE][self._score.place(row.log_odds)] += 1.0
 
     def fade(self, by: float) -> None:
-        """Let all rows so far count for less."""
+        """Multiply the weight of all rows so far by `by`, between 0 and 1."""
         self.rows *= by
         for counts in self._counts.values():
             counts[:] = [count * by for count in counts]
 
     def indices(self) -> Iterator[tuple[str, float]]:
-        """The index of each signal that there are enough rows of."""
+        """The stability index of each feature, and of the score, that has at least `LEAST` rows."""
         for name, histogram in self._histograms():
             counts = self._counts[name]
             if sum(counts) >= LEAST:
@@ -92,10 +93,10 @@ class _Watched:
 
 
 class DriftWatch:
-    """Looks at a decision log from time to time. One thread looks; any may read what it found."""
+    """Measures drift in a decision log. One thread calls `look`; any thread may read `readings`."""
 
     def __init__(self, log: Path, bundles: Callable[[], Bundles]) -> None:
-        """`bundles` says who decides now; it may raise RiskdError."""
+        """`bundles` returns the bundles that are active now; it may raise RiskdError."""
         self._log = log
         self._bundles = bundles
         self._places: dict[Path, int] = {}
@@ -105,16 +106,16 @@ class DriftWatch:
         self.readings: dict[str, dict[tuple[str, ...], float]] = {}
 
     def look(self, now: float) -> None:
-        """Count what was written since the last look, at `now` (seconds that never go back), and tell the indices.
+        """Count the lines written since the last look, and update `readings`. `now` is monotonic, in seconds.
 
-        What cannot be read is left out until the next look.
+        What cannot be read is skipped until the next look.
         """
-        self._refer()
+        self._update_references()
         if self._looked is not None:
             for watched in self._watched.values():
                 watched.fade(0.5 ** ((now - self._looked) / HALF_LIFE))
         self._looked = now
-        for line in self._news():
+        for line in self._new_lines():
             self._count(line)
         self.readings = {
             "riskd_drift_psi": {
@@ -123,8 +124,8 @@ class DriftWatch:
             "riskd_drift_rows": {(domain,): each.rows for domain, each in self._watched.items()},
         }
 
-    def _refer(self) -> None:
-        """Begin anew with the domains whose reference is another one."""
+    def _update_references(self) -> None:
+        """Load the reference of each domain whose active model has changed, and restart its counts."""
         try:
             bundles = self._bundles()
         except RiskdError:
@@ -143,7 +144,7 @@ class DriftWatch:
             self._watched[domain], self._sources[domain] = _Watched(reference, bundle.name), source
 
     def _count(self, line: bytes) -> None:
-        if not line.startswith(_SOURCE):
+        if not line.startswith(_PREFIX):
             return
         try:
             row = _DECODER.decode(line)
@@ -153,9 +154,12 @@ class DriftWatch:
         if watched is not None and len(row.vector) == len(NAMES):
             watched.add(row)
 
-    def _news(self) -> Iterator[bytes]:
-        """The whole lines that were written since the last look. Where they are too many, the ends of segments: those
-        of the latest half-life first, and of one half-life what each has to say, as far as all may say as much."""
+    def _new_lines(self) -> Iterator[bytes]:
+        """The complete lines that were written since the last look, up to `LOOK_BYTES`.
+
+        If there are more, only the ends of segments are read: segments of the latest half-life first, and within one
+        half-life each segment gets an equal share of the remaining bytes.
+        """
         there: dict[Path, os.stat_result] = {}
         for path in segments(self._log):
             if path.suffix != PACKED:
@@ -190,13 +194,13 @@ class DriftWatch:
             return
         whole = content.rfind(b"\n") + 1
         lines = content[:whole].splitlines()
-        # Where the beginning was left out, the first line is half a line; it decodes as nothing.
+        # If the beginning was skipped, the first line is cut off; it then fails to decode and is ignored.
         yield from lines
         self._places[path] = begin + whole
 
 
 def active_bundles(settings: Settings) -> Bundles:
-    """The bundles that decide on this host now. Raises RiskdError where nobody can tell."""
+    """The bundles that are active on this host. Raises RiskdError if that cannot be read."""
     releases = FileReleases(Path(settings.release.dir), settings.release.keep)
     past = releases.activations()
     registry = Registry(releases.folders(past[-1].release)[1] if past else release_folders(settings)[1])
@@ -205,7 +209,7 @@ def active_bundles(settings: Settings) -> Bundles:
 
 @contextmanager
 def watching(settings: Settings) -> Iterator[DriftWatch]:
-    """A watch that looks every `metrics.drift_s` seconds until this is left; never, if that is 0."""
+    """A watch that looks every `metrics.drift_s` seconds until the context exits; never, if that is 0."""
     watch = DriftWatch(Path(settings.log.dir), partial(active_bundles, settings))
     with every(settings.metrics.drift_s, lambda _: watch.look(time.monotonic()), "drift"):
         yield watch

@@ -1,4 +1,4 @@
-"""The shell round the core: gather facts, assess, record. In-process use needs nothing else."""
+"""The engine: gathers the facts about an attempt, has the pure core assess them, and records the result."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from riskd.core import learn, receipts, record, signals
 from riskd.core.address import Address, parse, truncated
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Assessment
-from riskd.core.assurance import through
+from riskd.core.assurance import completed_tier
 from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome, SecurityEvent
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidEvent, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup
-from riskd.core.logged import assessed, told
+from riskd.core.logged import assessment_record, event_record
 from riskd.core.pseudonym import Keys, Pseudonyms
-from riskd.core.recall import RECEIPT, recall, reply_to, wanted
+from riskd.core.recall import RECEIPT, history_keys, recall, reply_to
 from riskd.core.record import Record
 from riskd.core.stored import PLACE
 from riskd.core.validation import event_violations, outcome_violations, violations
@@ -32,21 +32,21 @@ from riskd.ports import AgentParser, DecisionLog, GeoLookup, HistoryStore, Meter
 from riskd.shadow import Case, Shadow
 
 TRIES: Final = len(OUTCOMES) + 1
-"""Attempts at changing a receipt that others change at the same moment: each kind of outcome changes it once."""
+"""Most attempts to update a receipt that others update at the same time: each kind of outcome changes it only once."""
 READ_BY, WRITE_BY = 0.7, 0.9
-"""Shares of an attempt's time by which the store has been read, and changed; the rest is for the answer."""
+"""Fractions of an attempt's timeout by which the store must have been read, and written."""
 _UNKNOWN: Final = Device()
 
 
 class Recorded(Struct, frozen=True):
-    """What an outcome did. `taught`: units that the assessment has taught in total."""
+    """The effect of an outcome. `taught`: units that the assessment has taught so far, in total."""
 
     assessment_id: str
     taught: int
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """What an engine is made of; `wiring` chooses them. `clock` returns epoch seconds."""
+    """The dependencies of an engine, chosen by `wiring`. `clock` returns epoch seconds."""
 
     store: HistoryStore
     geo: GeoLookup
@@ -58,48 +58,49 @@ class Parts(Struct, frozen=True, kw_only=True):
     attributes: frozenset[str] = frozenset()
     """Names of the custom attributes that attempts may carry."""
     edge: Place | None = None
-    """Where callers measure the round-trip time, if that is one place."""
+    """Where the round-trip time to the client is measured, if that is one place."""
     signals: bool = True
-    """Whether the log has the signals of an attempt, so that it can be replayed."""
+    """Whether to log an attempt's signals, which replaying it needs."""
 
 
 class Observed(Struct, frozen=True):
-    """What can be said of an attempt without remembering anything."""
+    """The facts about an attempt that need no history. `values` and `stale` are as in `Context`."""
 
     place: Place | Missing
     route: Route | Missing
     agent: Agent | Missing
+    stale: tuple[str, ...]
     values: dict[str, str]
-    """See `Context.values`."""
     keys: Keys
 
 
 def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Observed:
-    """Place and route of the address, the user agent, and where the histories lie, at `when` (epoch seconds)."""
+    """Look up the address, parse the user agent and derive the history keys, as of `when` (epoch seconds)."""
     device = attempt.device or _UNKNOWN
-    place, route = parts.geo.locate(address, when)
+    place, route, stale = parts.geo.locate(address, when)
     agent: Agent | Missing = _NO_AGENT
     if device.user_agent:
         agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
     values = signals.values(attempt, place, route, agent, when)
-    return Observed(place, route, agent, values, parts.pseudonyms.keys(attempt, address, values))
+    return Observed(place, route, agent, stale, values, parts.pseudonyms.keys(attempt, address, values))
 
 
 class _Gathered(Struct, frozen=True):
     attempt: Attempt
-    """As it may be judged."""
+    """Without the signals that lack consent, and with what security events told of the subject."""
     parts: Parts
-    """Those of this attempt, to its end: its keys are of these pseudonyms."""
+    """Used until this attempt is recorded, even if the engine's change: `keys` were made by these pseudonyms."""
     release: Release
-    """Decides this attempt."""
     address: Address
     keys: Keys
     assessment_id: str
     context: Context
     reply_key: bytes
+    """Key of the stored answer to this request id."""
     seal: bytes
-    """Of the attempt's content. Both are empty without a request id."""
+    """Keyed hash of the attempt's content. This and `reply_key` are empty without a request id."""
     reply: bytes | None
+    """The stored answer, if the request id was answered before."""
 
 
 class Engine:
@@ -118,42 +119,42 @@ class Engine:
 
     @property
     def parts(self) -> Parts:
-        """What this engine is made of."""
+        """The engine's current dependencies."""
         return self._parts
 
     def install(self, lineup: Lineup) -> None:
-        """Decide by other releases from the next attempt on; attempts under way finish with theirs."""
+        """Switch to these releases for new attempts. Attempts in flight finish with the releases they started with."""
         self._lineup = lineup
 
     def locate_by(self, geo: GeoLookup) -> None:
-        """Use other geo databases from the next attempt on; the old ones close when the last under way has finished."""
+        """Switch to these geo databases for new attempts. The old ones close once no attempt uses them."""
         with self._swapping:
             self._parts = replace(self._parts, geo=geo)
 
     def assess(self, attempt: Attempt, timeout: float = 0.1, *, explain: bool = False) -> Assessment:
-        """Assess one attempt within `timeout` seconds.
+        """Assess one attempt within `timeout` seconds. With `explain`, always compute the features' contributions.
 
-        Raises InvalidAttempt with every violation; then nothing was recorded. A part that fails or is
-        too slow becomes a gap or a cause of degradation in the answer, never an exception.
+        Raises InvalidAttempt with every violation; then nothing was recorded. A store, geo database or log that
+        fails or is too slow does not raise: the answer names it as a gap or among its `causes`.
         """
         started = perf_counter()
         lineup, parts = self._lineup, self._parts
         now = parts.clock()
         address = parse(attempt.network.client_ip)
-        found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
-        if found or address is None:
-            raise InvalidAttempt(found)
+        problems = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
+        if problems or address is None:
+            raise InvalidAttempt(problems)
         release = lineup.chosen(attempt, parts.pseudonyms)
         gathered = self._gather(parts, attempt, release, address, now, deadline=started + READ_BY * timeout)
         attempt = gathered.attempt
         if gathered.reply is not None:
             try:
-                return self._again(attempt, gathered, gathered.reply, now)
+                return self._repeat(attempt, gathered, gathered.reply, now)
             except Unavailable:
                 parts.meter.failed("store")
         decided_from = perf_counter()
         parts.meter.stage("gather", decided_from - started)
-        explain = explain or gathered.assessment_id.endswith("0")  # a sample of one in sixteen
+        explain = explain or gathered.assessment_id.endswith("0")  # a random sample of one in sixteen
         decision = assess(attempt, gathered.context, gathered.keys, release, gathered.assessment_id, explain=explain)
         record_from = perf_counter()
         parts.meter.stage("decide", record_from - decided_from)
@@ -170,22 +171,23 @@ class Engine:
         return answer
 
     def record(self, outcome: Outcome, timeout: float = 0.1) -> Recorded:
-        """Learn from what happened after an assessment. Repeating an outcome changes nothing more.
+        """Learn from what happened after an assessment. Idempotent: repeating an outcome changes nothing.
 
-        Raises InvalidOutcome, UnknownAssessment, or Unavailable when the store cannot be changed in time.
+        Raises InvalidOutcome, UnknownAssessment, or Unavailable when the store cannot be written in time.
         """
         parts = self._parts
         now = parts.clock()
-        found = outcome_violations(outcome, now)
-        if found:
-            raise InvalidOutcome(found)
+        problems = outcome_violations(outcome, now)
+        if problems:
+            raise InvalidOutcome(problems)
         deadline = perf_counter() + timeout
-        keys = [body + RECEIPT for body in parts.pseudonyms.papers(outcome.assessment_id)]
+        keys = [pseudonym + RECEIPT for pseudonym in parts.pseudonyms.receipt_pseudonyms(outcome.assessment_id)]
         for _ in range(TRIES):
             _, documents = parts.store.read((), keys, now, deadline - perf_counter())
-            key, document = next((pair for pair in zip(keys, documents, strict=True) if pair[1] is not None), _NOWHERE)
-            if document is None:
+            stored = [(at, content) for at, content in zip(keys, documents, strict=True) if content is not None]
+            if not stored:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
+            key, document = stored[0]
             try:
                 before, tenant = receipts.decode(document, key[:PLACE], parts.pseudonyms)
             except DecodeError as error:
@@ -193,53 +195,53 @@ class Engine:
             if tenant != outcome.tenant:
                 raise UnknownAssessment([_unknown(outcome.assessment_id)])
             policy = self._lineup.active.policies[before.domain]
-            kept, deltas = learn.settle(before, outcome, now, policy.retention)
-            swap = Swap(key, document, receipts.encode(kept, tenant), kept.until(policy.retention))
+            after, deltas = learn.settle(before, outcome, now, policy.retention)
+            swap = Swap(key, document, receipts.encode(after, tenant), after.until(policy.retention))
             if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
-                achieved = through(before, kept, outcome, policy.of(tenant).ladder)
-                parts.meter.outcome(before, kept, outcome, achieved)
-                return self._recorded(outcome, kept, now)
-        raise Unavailable([Problem("store", "the receipt kept changing under us", "send the outcome again")])
+                achieved = completed_tier(before, after, outcome, policy.of(tenant).ladder)
+                parts.meter.outcome(before, after, outcome, achieved)
+                return self._log_outcome(outcome, after, now)
+        raise Unavailable([Problem("store", "other outcomes kept changing the receipt", "send the outcome again")])
 
     def record_event(self, event: SecurityEvent, timeout: float = 0.1, caller: str = "") -> None:
-        """Remember what another party says of a subject, as `caller` tells it. Repeating an event changes nothing more.
+        """Remember a security event about a subject; `caller` is who sent it, for the log. Idempotent.
 
-        Raises InvalidEvent, or Unavailable when the store cannot be changed in time.
+        Raises InvalidEvent, or Unavailable when the store cannot be written in time.
         """
         parts = self._parts
         now = parts.clock()
-        found = event_violations(event, now)
-        if found:
-            raise InvalidEvent(found)
+        problems = event_violations(event, now)
+        if problems:
+            raise InvalidEvent(problems)
         subject = parts.pseudonyms.digest(event.tenant, event.domain, "subject", event.subject)
         policy = self._lineup.active.policies[event.domain].of(event.tenant)
-        parts.store.write(learn.reported(event, subject, now, policy.retention), (), now, timeout)
-        if not parts.log.append(record.encode(told(event, parts.pseudonyms, subject, now, caller))):
+        parts.store.write(learn.event_deltas(event, subject, now, policy.retention), (), now, timeout)
+        if not parts.log.append(record.encode(event_record(event, parts.pseudonyms, subject, now, caller))):
             parts.meter.failed("decision_log")
         parts.meter.event(event)
 
     def close(self) -> None:
-        """Make everything durable and let go. Idempotent."""
+        """Flush and close the shadow scorer, the log and the store. Idempotent."""
         self._shadow.close()
         self._parts.log.close()
         self._parts.store.close()
 
     def rekey(self, store: HistoryStore, pseudonyms: Pseudonyms) -> None:
-        """Keep histories under other pseudonyms from the next attempt on, in a store that knows of them."""
+        """Switch to these pseudonyms for new attempts, and to a store whose records are keyed by them."""
         with self._swapping:
             self._parts = replace(self._parts, store=store, pseudonyms=pseudonyms)
 
     def _gather(
         self, parts: Parts, attempt: Attempt, release: Release, address: Address, now: float, *, deadline: float
     ) -> _Gathered:
-        """Every fact that may be used, the histories in one batched read. What cannot be had is Missing."""
+        """Collect every fact that consent allows, with all histories in one batched read. Unknown facts are Missing."""
         policy = release.policy(attempt)
         attempt = signals.consented(attempt, explicit=policy.explicit_consent)
         when = attempt.time if attempt.time is not None else now
         device = attempt.device or _UNKNOWN
         observed = observe(parts, attempt, address, when)
         keys = observed.keys
-        assessment_id = _identify(keys.subject, attempt.request_id)
+        assessment_id = _new_id(keys.subject, attempt.request_id)
         offset = parts.geo.offset(device.timezone, when) if device.timezone else None
         reply_key = seal = b""
         if attempt.request_id:
@@ -249,10 +251,10 @@ class Engine:
         read_from = perf_counter()
         try:
             histories, documents = parts.store.read(
-                wanted(keys), (reply_key,) if reply_key else (), now, deadline - perf_counter()
+                history_keys(keys), (reply_key,) if reply_key else (), now, deadline - perf_counter()
             )
             remembered = recall(keys, histories)
-            attempt = signals.informed(attempt, remembered, when, policy.retention.sequence)
+            attempt = signals.with_events(attempt, remembered, when, policy.retention.sequence)
         except Unavailable:
             parts.meter.failed("store")
             remembered, documents = _NO_STORE, [None]
@@ -265,6 +267,7 @@ class Engine:
             remembered=remembered,
             device_offset_min=offset,
             measured_from=parts.edge,
+            stale=observed.stale,
         )
         reply = documents[0] if documents else None
         return _Gathered(attempt, parts, release, address, keys, assessment_id, context, reply_key, seal, reply)
@@ -272,26 +275,26 @@ class Engine:
     def _record(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
     ) -> Assessment:
-        """Apply the deltas and append to the log; what fails is named in the answer, its repeats, and counted."""
+        """Write to the store and the log. The answer and its repeats name what failed among their `causes`."""
         answer, parts = decision.assessment, gathered.parts
         retention = gathered.release.policies[attempt.domain].retention
-        receipt_key = parts.pseudonyms.papers(answer.id)[0] + RECEIPT
-        receipt = receipts.encode(learn.told(decision.receipt, now), attempt.tenant)
+        receipt_key = parts.pseudonyms.receipt_pseudonyms(answer.id)[0] + RECEIPT
+        receipt = receipts.encode(learn.with_lateness(decision.receipt, now), attempt.tenant)
         swaps = [Swap(receipt_key, None, receipt, now + retention.receipt)]
         reply = None
         if attempt.request_id:
-            kept = record.encode_reply(answer, gathered.seal)
-            reply = Swap(gathered.reply_key, None, kept, now + retention.reply)
+            stored = record.encode_reply(answer, gathered.seal)
+            reply = Swap(gathered.reply_key, None, stored, now + retention.reply)
             swaps.append(reply)
         write_from = perf_counter()
         try:
             if not parts.store.write(decision.deltas, swaps, now, max(deadline - perf_counter(), 0.001)):
-                return self._first_answer(attempt, gathered, decision, now, deadline)
+                return self._resolve_refused(attempt, gathered, decision, now, deadline)
         except Unavailable:
             parts.meter.failed("store")
             answer, reply = replace(answer, causes=(*answer.causes, "store:not_written")), None
         parts.meter.stage("store_write", perf_counter() - write_from)
-        line = assessed(
+        line = assessment_record(
             attempt,
             gathered.context,
             decision,
@@ -301,33 +304,32 @@ class Engine:
             now=now,
             signals=parts.signals,
         )
-        logged = self._logged(line, answer)
+        logged = self._log(line, answer)
         if reply is not None and logged is not answer:
-            told = replace(reply, expected=reply.document, document=record.encode_reply(logged, gathered.seal))
+            corrected = replace(reply, expected=reply.document, document=record.encode_reply(logged, gathered.seal))
             with suppress(Unavailable):
-                parts.store.write((), (told,), now, max(deadline - perf_counter(), 0.001))
+                parts.store.write((), (corrected,), now, max(deadline - perf_counter(), 0.001))
         parts.meter.assessed(attempt, gathered.context.missing, decision, logged, now)
         return logged
 
-    def _first_answer(
+    def _resolve_refused(
         self, attempt: Attempt, gathered: _Gathered, decision: Decision, now: float, deadline: float
     ) -> Assessment:
-        """Somebody answered the same request id while we did, and theirs stands; or longer ago than answers are
-        kept, and this is another request. Its id follows from the time, so that of several at once one counts. Raises
-        Unavailable."""
-        taken, store = decision.assessment.id, gathered.parts.store
+        """Resolve a refused write: return the answer that another worker stored first. If it has expired, this is a new
+        request; concurrent repeats derive the same id from the time, so only one counts. Raises Unavailable."""
+        used, store = decision.assessment.id, gathered.parts.store
         _, (document,) = store.read((), (gathered.reply_key,), now, max(deadline - perf_counter(), 0.001))
         if document is not None:
-            return self._again(attempt, gathered, document, now)
+            return self._repeat(attempt, gathered, document, now)
         period = now // gathered.release.policies[attempt.domain].retention.reply
-        anew = _identify(gathered.keys.subject, f"{taken}\0{period}")
-        decision = replace(decision, assessment=replace(decision.assessment, id=anew))
+        unused = _new_id(gathered.keys.subject, f"{used}\0{period}")
+        decision = replace(decision, assessment=replace(decision.assessment, id=unused))
         return self._record(attempt, gathered, decision, now, deadline)
 
-    def _again(self, attempt: Attempt, gathered: _Gathered, reply: bytes, now: float) -> Assessment:
-        """The first answer to a request id, once more. It is logged: whoever gave it first may have died before.
+    def _repeat(self, attempt: Attempt, gathered: _Gathered, reply: bytes, now: float) -> Assessment:
+        """Return the stored answer to a repeated request id, and log it: its worker may have died before logging it.
 
-        Raises InvalidAttempt when it was the answer to something else, Unavailable when it is damaged.
+        Raises InvalidAttempt when the id was used for another attempt, Unavailable when the answer is damaged.
         """
         if not reply.startswith(gathered.seal):
             raise InvalidAttempt([_REUSED])
@@ -335,10 +337,10 @@ class Engine:
             answer = record.decode_reply(reply)
         except DecodeError as error:
             raise Unavailable([_damaged("first answer", error)]) from error
-        return self._logged(record.repeated(attempt, answer, now), answer)
+        return self._log(record.repeat_record(attempt, answer, now), answer)
 
-    def _logged(self, line: Record, answer: Assessment) -> Assessment:
-        """The answer, once it is in the log; else it says that it is not."""
+    def _log(self, line: Record, answer: Assessment) -> Assessment:
+        """Append a line to the log. Returns the answer, with a cause added if the line could not be written."""
         if self._parts.log.append(record.encode(line)):
             return answer
         self._parts.meter.failed("decision_log")
@@ -346,39 +348,38 @@ class Engine:
             return answer
         return replace(answer, causes=(*answer.causes, _NOT_LOGGED))
 
-    def _recorded(self, outcome: Outcome, kept: learn.Receipt, now: float) -> Recorded:
+    def _log_outcome(self, outcome: Outcome, receipt: learn.Receipt, now: float) -> Recorded:
         parts = self._parts
         line = record.OutcomeRecord(
             assessment_id=outcome.assessment_id,
             time=outcome.time if outcome.time is not None else now,
             written=now if outcome.time not in (None, now) else None,
             tenant=outcome.tenant,
-            domain=kept.domain,
-            journey=kept.journey,
+            domain=receipt.domain,
+            journey=receipt.journey,
             kind=outcome.kind,
             amr=outcome.amr,
             seconds=outcome.seconds,
-            taught=kept.taught,
+            taught=receipt.taught,
         )
         if not parts.log.append(record.encode(line)):
             parts.meter.failed("decision_log")
-        return Recorded(outcome.assessment_id, kept.taught)
+        return Recorded(outcome.assessment_id, receipt.taught)
 
 
 _NO_AGENT: Final = Missing("agent", "not_sent")
-_NOWHERE: Final = (b"", None)
 _NO_STORE: Final = Missing("history", "unavailable")
 _NOT_LOGGED: Final = "decision_log:not_written"
 _REUSED: Final = Problem(
     "request_id",
     "was given to another attempt: journey, credential_result, client_ip, device, session, federation or attributes "
     "differ",
-    "give each attempt an id of its own; repeat one as it was",
+    "give each attempt its own id; repeat a request unchanged",
 )
 
 
-def _identify(subject: bytes, request_id: str) -> str:
-    """32 hex digits: 16 that say the place of the subject, 16 of this request (random ones without an id)."""
+def _new_id(subject: bytes, request_id: str) -> str:
+    """32 hex digits: the subject's place in the store, then a hash of the request id (random bytes without one)."""
     if request_id:
         unique = blake2b(subject + request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     else:
@@ -387,7 +388,7 @@ def _identify(subject: bytes, request_id: str) -> str:
 
 
 def _damaged(what: str, error: DecodeError) -> Problem:
-    return Problem("store", f"the {what} is damaged: {error}", "see what befell the store's disk")
+    return Problem("store", f"the {what} is damaged: {error}", "check the store's disk")
 
 
 def _unknown(assessment_id: str) -> Problem:

@@ -1,4 +1,4 @@
-"""Files and directories that are there whole or not at all, and outlast the machine."""
+"""Writes files and directories atomically and durably: after a crash they are complete or absent."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 DRAFT: Final = ".draft"
-"""How the name of a file ends that is not yet what its name will say, and of what a dead process left of one."""
+"""Suffix of a file that is still being written, or that a process left unfinished when it died."""
 DRAFTS: Final = ".draft-"
-"""How the name of a directory begins in which something is made (`drafting`)."""
+"""Prefix of a temporary directory (`drafting`)."""
 SHARED: Final = 0o666
-"""Permissions of what is for others, too, as the umask allows."""
+"""Mode of files that other users may read; the umask applies."""
 
 
 def private(path: Path) -> BinaryIO:
-    """An empty file to write, for riskd's user alone. Raises OSError, as all of these."""
+    """Create or truncate a file that only riskd's user can access. Raises OSError, as all functions here do."""
     return _empty(path, 0o600)
 
 
 @contextmanager
-def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
-    """A file to write whole: whoever reads sees the old one or, at the end, the new one, whenever the machine dies.
+def atomically(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Write a file atomically: readers see the old content until the context exits, then the new. Crash-safe.
 
-    Of one whose writing raises nothing is left, of a process that dies one draft, which the next takes up. A file that
-    is replaced keeps its owner, group and permissions, also where root does it; `mode` is for one that was not there.
-    Of a link, what it leads to is replaced; what is no file, a pipe or a device, is written as it comes.
+    If the body raises, the old file stays. If the process dies, it leaves one draft, which the next writer reuses. A
+    replaced file keeps its owner, group and permissions, even if root replaces it; `mode` is for a new file. Of a
+    symbolic link, the target is replaced. A pipe or device is written to directly.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
@@ -41,7 +41,7 @@ def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     (draft, descriptor), placed = _draft(path, mode), False
     with os.fdopen(descriptor, "wb") as file:
         try:
-            _as_before(path, descriptor)
+            _copy_ownership(path, descriptor)
             yield file
             file.flush()
             os.fsync(descriptor)
@@ -54,19 +54,19 @@ def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
 
 
 def put(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a file `whole`."""
-    with whole(path, mode) as file:
+    """Write `content` to a file atomically."""
+    with atomically(path, mode) as file:
         file.write(content)
 
 
 @contextmanager
 def drafting(directory: Path) -> Iterator[Path]:
-    """A directory of this process, in `directory`, in which to make what `place` then moves to where it belongs.
+    """A temporary directory inside `directory`, in which to build what `place` then moves to its destination.
 
-    It is gone at the end with what is left in it, and so is what dead processes left of theirs.
+    It is removed on exit. So are the temporary directories of processes that died.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    # The kernel gives this back when a process dies, and while any has it nobody clears away.
+    # A shared lock on `directory` marks living processes. Only with an exclusive one may leftovers be removed.
     held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with suppress(BlockingIOError):
@@ -85,9 +85,9 @@ def drafting(directory: Path) -> Iterator[Path]:
 
 
 def place(made: Path, path: Path) -> None:
-    """Move what was made to where it belongs, once all of it outlasts the machine.
+    """Sync the file or directory `made`, then rename it to `path`.
 
-    A directory replaces none but an empty one, a file any.
+    A directory can replace only an empty directory, a file any file.
     """
     for each in [*made.rglob("*"), made]:
         sync(each)
@@ -96,7 +96,7 @@ def place(made: Path, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have what a file holds, or the names in a directory, outlast the machine."""
+    """Flush a file's content, or a directory's entries, to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -105,7 +105,7 @@ def sync(path: Path) -> None:
 
 
 def _clear(directory: Path) -> None:
-    """Remove a directory with what is in it, copies of what was read-only too, as far as that can be done."""
+    """Remove a directory tree, read-only directories included, as far as permissions allow."""
     if not directory.is_symlink():
         for folder, _, _ in os.walk(directory):
             with suppress(OSError):
@@ -114,8 +114,10 @@ def _clear(directory: Path) -> None:
 
 
 def _draft(path: Path, mode: int) -> tuple[Path, int]:
-    """An empty file in which to write what will be at `path`: the one that a dead process left, or one of that name;
-    where somebody writes that at this moment, one of another. It is locked, so that nobody takes it up who lives."""
+    """Open an empty draft of `path`, and lock it: the usual name, or a random one if a live process has that open.
+
+    A usual draft that a dead process left is reused.
+    """
     usual = path.with_name(f".{path.name}{DRAFT}")
     with suppress(OSError):
         descriptor = os.open(usual, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
@@ -132,9 +134,8 @@ def _draft(path: Path, mode: int) -> tuple[Path, int]:
     return another, os.open(another, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
 
-def _as_before(path: Path, descriptor: int) -> None:
-    """Give what replaces a file to the file's owner, as far as this process may: a service must still read what root
-    has written anew."""
+def _copy_ownership(path: Path, descriptor: int) -> None:
+    """Copy owner, group and mode of `path`, as far as permitted: a service must be able to read what root replaced."""
     with suppress(OSError):
         there = path.stat()
         os.fchown(descriptor, there.st_uid, there.st_gid)

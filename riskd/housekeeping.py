@@ -1,4 +1,4 @@
-"""What keeps the store and the decision log of a service in order: expiry, a pepper's rotation, compaction."""
+"""Background maintenance of a service: sweeps expired records, adopts new peppers, compacts the decision log."""
 
 from __future__ import annotations
 
@@ -19,40 +19,43 @@ from riskd.core.assess import Release
 from riskd.core.errors import InvalidSettings, Unavailable
 from riskd.engine import Engine
 from riskd.ports import HistoryStore
-from riskd.stores import keyed
+from riskd.stores import with_peppers
 from riskd.sweeper import Sweeper
 
 DUE_SECONDS: Final = 30.0
-"""Time between two looks whether the log is due for compaction."""
+"""Seconds between checks whether the log is due for compaction."""
 _LOG: Final = logging.getLogger("riskd.housekeeping")
 
 
-class Keyed(Struct, frozen=True):
-    """The peppers that are in use, and how many layers of them the store has."""
+class PepperState(Struct, frozen=True):
+    """The peppers in use, and the number of layers under which the store has all of its records."""
 
     layers: int
     peppers: list[bytes]
 
 
-def kept_seconds(release: Release) -> dict[str, float]:
-    """Seconds that each identity domain keeps its lines of the decision log."""
+def log_retention(release: Release) -> dict[str, float]:
+    """By identity domain, how many seconds the policy keeps lines of the decision log."""
     return {domain: float(policy.retention.log) for domain, policy in release.policies.items()}
 
 
 @contextmanager
 def housekeeping(
-    settings: Settings, engine: Engine, archive: FileLogArchive, base: HistoryStore, known: Keyed
+    settings: Settings, engine: Engine, archive: FileLogArchive, base: HistoryStore, known: PepperState
 ) -> Iterator[None]:
-    """Keep house until this is left. `base`: the store below the one that moves records, which has those of `known`."""
+    """Run maintenance threads until the context exits.
+
+    `base` is the store without the wrappers of `stores.with_peppers`; `known` are the peppers that the engine uses now.
+    """
     keeper, compactor = _Keeper(settings, engine, base, known), _Compactor(settings, engine, archive)
     with every(settings.store.sweep_s, keeper.look, "housekeeping"), every(DUE_SECONDS, compactor.look, "compaction"):
         yield
 
 
 class _Keeper:
-    """Sweeps expired records, and takes up a rotation of the pepper."""
+    """Sweeps expired records, and switches the engine to a pepper that was added or fully applied."""
 
-    def __init__(self, settings: Settings, engine: Engine, base: HistoryStore, known: Keyed) -> None:
+    def __init__(self, settings: Settings, engine: Engine, base: HistoryStore, known: PepperState) -> None:
         self._settings = settings
         self._engine = engine
         self._base = base
@@ -73,15 +76,15 @@ class _Keeper:
 
     def _rekey(self) -> None:
         mark, peppers = read_mark(self._base), obtain_peppers(self._settings)
-        found = Keyed(mark.layers, peppers)
+        found = PepperState(mark.layers, peppers)
         if self._known != found:
-            self._engine.rekey(*keyed(self._base, peppers, mark, self._meter))
+            self._engine.rekey(*with_peppers(self._base, peppers, mark, self._meter))
             self._known = found
             _LOG.info("pepper", extra={"fields": {"layers": len(peppers) - 1, "moved": mark.layers}})
 
 
 class _Compactor:
-    """Compacts the log whenever nobody has for `log.compact_minutes`."""
+    """Compacts the log if no worker has done so for `log.compact_minutes`."""
 
     def __init__(self, settings: Settings, engine: Engine, archive: FileLogArchive) -> None:
         self._settings = settings
@@ -95,7 +98,7 @@ class _Compactor:
             state = self._archive.state()
             meter.logged(state.segments, state.size, state.compacted or self._began, state.asked)
             if state.compacted + self._settings.log.compact_minutes * 60 <= time.time():
-                self._archive.compact(kept_seconds(self._engine.release), stop)
+                self._archive.compact(log_retention(self._engine.release), stop)
         except Unavailable as error:
             meter.failed("compaction")
             _LOG.error("compaction_failed", extra={"fields": {"problems": error.problems}})

@@ -1,4 +1,4 @@
-"""A small HTTP server for few clients: bounded in connections, in bodies and in time. One request a connection."""
+"""A small HTTP server for few clients, with limits on connections, body size and time. One request per connection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOG: Final = logging.getLogger("riskd.http")
 
 
 class Request(Struct, frozen=True):
-    """What a client asks. `path` is without a query; names of `headers` are in lower case."""
+    """A client's request. `path` has no query; names of `headers` are in lower case."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Request(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """What it is answered. `headers` besides those of the body."""
+    """The response. `headers` are in addition to Content-Type and Content-Length."""
 
     status: HTTPStatus
     body: bytes = b""
@@ -43,9 +43,10 @@ class Reply(Struct, frozen=True):
 
 
 class Listener(ThreadingMixIn, HTTPServer):
-    """`places` connections at a time, the others wait in the kernel's queue; each for `seconds`, once others wait.
+    """Serves up to `places` connections at a time; others wait in the kernel's queue.
 
-    The line of a request and its headers are bounded by http.server.
+    A connection may last longer than `seconds` only while no other waits. The request line and headers are limited
+    by http.server.
     """
 
     daemon_threads = True
@@ -64,9 +65,9 @@ class Listener(ThreadingMixIn, HTTPServer):
         body_bytes: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Binds and listens. `body_bytes`: of the longest body of a POST, which none is taken without.
+        """Bind and listen. `body_bytes` limits the body of a POST; 0 refuses POST.
 
-        Raises InvalidSettings, which names `setting`, when the address is taken or not ours.
+        Raises InvalidSettings, naming `setting`, if the address is in use or not one of this host.
         """
         self.reply = reply
         self.seconds = seconds
@@ -81,19 +82,21 @@ class Listener(ThreadingMixIn, HTTPServer):
             super().__init__((host, port), _Handler)
         except OSError as error:
             what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
-            raise InvalidSettings([Problem(setting, what, "choose another port, or stop who holds it")]) from error
+            raise InvalidSettings(
+                [Problem(setting, what, "choose another port, or stop the process that uses it")]
+            ) from error
         if tls is not None:
-            # The handshake comes with the first read, in the thread of the connection.
+            # The handshake happens at the first read, in the connection's thread, so it cannot block `accept`.
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def server_bind(self) -> None:
-        """As TCPServer does; HTTPServer would look the host's name up."""
+        """Bind as TCPServer does. HTTPServer would resolve the host's name, which can block."""
         super(HTTPServer, self).server_bind()
         host, self.server_port = self.socket.getsockname()[:2]
         self.server_name = str(host)
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        """A thread a connection, once there is a place for it."""
+        """Start a thread for a connection, once a place is free. Until then, close connections that overstay."""
         while not self._places.acquire(timeout=self.seconds / 10):
             if self._ending:
                 return self.shutdown_request(request)
@@ -101,12 +104,15 @@ class Listener(ThreadingMixIn, HTTPServer):
         self._begun[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
-        except RuntimeError:  # the system has no thread to give
+        except RuntimeError:  # cannot start a thread
             self._leave(request)
             raise
 
     def _hang_up(self, before: float, spared: Collection[object] = ()) -> None:
-        """On whoever came before, and drips: each byte would have its own time."""
+        """Close connections that began before `before` (monotonic), except those in `spared`.
+
+        The socket timeout alone would not: a client that sends a byte now and then resets it.
+        """
         for request, begun in list(self._begun.items()):
             if begun < before and request not in spared and isinstance(request, socket.socket):
                 with suppress(OSError):
@@ -115,7 +121,7 @@ class Listener(ThreadingMixIn, HTTPServer):
     def process_request_thread(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
     ) -> None:
-        """One connection, to its end."""
+        """Serve one connection, then free its place."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -127,17 +133,17 @@ class Listener(ThreadingMixIn, HTTPServer):
         self._places.release()
 
     def asked(self, request: object) -> None:
-        """A request has come whole: it gets its answer, also at the end."""
+        """Note that a complete request has arrived, which is still answered during shutdown."""
         self._asked.add(request)
 
     def shutdown(self) -> None:
-        """Accept no more, and return once that is so."""
+        """Stop accepting connections. Returns once that is done."""
         self._ending = True
         super().shutdown()
 
     def finish(self) -> None:
-        """Hang up on whoever has asked nothing yet, and wait, `seconds` at most, until the others have their answers.
-        After `shutdown`.
+        """Graceful shutdown, to be called after `shutdown`: close connections without a complete request, and wait up
+        to `seconds` until the others are answered.
         """
         until = time.monotonic() + self.seconds
         self._hang_up(until, self._asked.copy())
@@ -146,7 +152,7 @@ class Listener(ThreadingMixIn, HTTPServer):
                 return
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news; all else is."""
+        """Log an unexpected exception. A client that disconnected is not one."""
         if not isinstance(sys.exception(), OSError):
             _LOG.error("page_failed", exc_info=True)
 
@@ -194,4 +200,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Scrapes and probes are not logged."""
+        """Log nothing: requests are scrapes and probes."""

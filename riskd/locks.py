@@ -1,4 +1,4 @@
-"""Locks between processes, which the kernel gives back when their holder dies."""
+"""File locks between processes. The kernel releases a lock when its holder dies."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import Final
 
 _AGAIN: Final = 0.01
-"""Seconds between two tries."""
+"""Seconds between two attempts to take the lock."""
 
 
 @contextmanager
-def alone(lock: Path, patience: float = 0.0) -> Iterator[bool]:
-    """Whether nobody else holds this lock, a file that is made if need be, after waiting for `patience` seconds at
-    most; if so, nobody can until this is left. One that root makes belongs to the owner of its directory: who owns that
-    must be able to hold it, too. Raises OSError.
+def exclusive(lock: Path, patience: float = 0.0) -> Iterator[bool]:
+    """Try for `patience` seconds to take an exclusive lock on the file `lock`, which is created if absent.
+
+    Yields whether the lock was taken; if so, it is held until the context exits. A lock file created by root is given
+    to the owner of its directory, who must be able to take it, too. Raises OSError.
     """
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if os.fstat(descriptor).st_uid == os.geteuid() == 0:
             owner = lock.parent.stat()
-            with suppress(PermissionError):  # a root that may not give away has nobody to give to
+            with suppress(PermissionError):  # in a container, root may lack CAP_CHOWN
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
         deadline = time.monotonic() + patience
         while not (ours := _locked(descriptor)) and time.monotonic() < deadline:

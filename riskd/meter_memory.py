@@ -1,4 +1,4 @@
-"""The memory of the metrics: a slot for each series of each process of a service that counts, shared by all."""
+"""Shared memory for metrics: one slot per series for each worker process and the monitor."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from typing import Final
 from riskd.metrics import METRICS
 
 Readings = Mapping[str, Mapping[tuple[str, ...], float]]
-"""Values of `live` metrics: name to label values to value."""
+"""Values of `live` metrics, by metric name and label values."""
 _NOTE_BYTES: Final = 8192
 _NOTE_HEAD: Final = struct.Struct("<II")
 
 
 class MeterMemory:
-    """Slots of all workers, the monitor last, and a short text from each, in anonymous memory that forked children
-    share.
+    """Slots of all workers (the monitor's come last) and a short note from each, in memory that forked children share.
 
-    Make it before forking. A worker writes its own region alone, so there is nothing to lock between
-    processes; an aligned eight-byte store is seen whole or not at all.
+    Create it before forking. It needs no locks: each worker writes only its own region, and an aligned eight-byte
+    store is atomic.
     """
 
     def __init__(self, workers: int) -> None:
@@ -42,7 +41,7 @@ class MeterMemory:
         return slots
 
     def write_note(self, worker: int, text: str) -> None:
-        """Replace a worker's text; one that is too long is left out."""
+        """Replace a worker's note. A text that is too long is ignored."""
         content = text.encode()
         if len(content) <= _NOTE_BYTES - _NOTE_HEAD.size:
             head = _NOTE_HEAD.pack(len(content), zlib.crc32(content))
@@ -50,7 +49,7 @@ class MeterMemory:
             self._memory[start : start + len(head) + len(content)] = head + content
 
     def read_note(self, worker: int) -> str:
-        """A worker's text; empty while it is being replaced, which the checksum tells."""
+        """A worker's note; empty while it is being replaced, which the checksum detects."""
         start = self._note(worker)
         size, checksum = _NOTE_HEAD.unpack_from(self._memory, start)
         start += _NOTE_HEAD.size

@@ -1,8 +1,7 @@
-"""What riskd counts: every metric, and the vocabulary of every label. `docs/metrics.md` is made of this table.
+"""All metrics, with the vocabulary of every label. `docs/metrics.md` is generated from this table.
 
-Each label has a bounded vocabulary, so each series has a slot that is known before the first request (see
-`meter_memory`). A worker adds to its own slots, and the monitor sums over workers at a scrape. The memory belongs to
-the supervisor, so counters go on when a worker is replaced.
+As vocabularies are bounded, every series has a fixed slot in shared memory (see `meter_memory`). Workers add to their
+own slots, and the monitor combines them. The supervisor owns the memory, so counters survive a worker's restart.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from riskd.core.requirement import UNMET, Tier
 from riskd.series import CALL_SECONDS, SCORES, SHARES, STAGE_SECONDS, Metric
 
 OTHER: Final = "other"
-"""Stands for every label value outside the vocabulary."""
+"""The label value for anything outside the vocabulary."""
 STAGES: Final = ("gather", "store_read", "decide", "record", "store_write", "shadow")
 PARTS: Final = (
     "store",
@@ -36,16 +35,16 @@ PARTS: Final = (
     "background",
 )
 NEEDED: Final = ("store", "decision_log")
-"""Parts without which an answer lacks something."""
+"""Parts that an answer needs: if one fails, the answer says so."""
 CAUSES: Final = (*SOURCES, "rule", "store", "decision_log")
-"""What a degraded answer may lack: facts that riskd could not read, rules that broke, what could not be kept."""
+"""Causes of a degraded answer: sources that could not be read, failed rules, and parts that could not be written to."""
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (
     *("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists"),
     *("PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented"),
     *("Internal", "Unavailable", "DataLoss", "Unauthenticated"),
 )
-"""Spelled as go-grpc-middleware does, which dashboards match on."""
+"""gRPC status codes, spelled as by go-grpc-middleware, so that common dashboards match them."""
 METHODS: Final = (
     ("unary", "riskd.v1.RiskService", "Assess"),
     ("unary", "riskd.v1.RiskService", "BatchAssess"),
@@ -67,11 +66,12 @@ _BOOLEANS: Final = ("true", "false")
 
 
 def met(required: str, achieved: str) -> str:
-    """Whether a sign-in met its requirement, as a label. Nothing meets DENY."""
-    if required not in _TIERS or achieved not in (UNMET, *_TIERS):
-        return OTHER
+    """Whether a sign-in that achieved a tier met the required one, as a label value. Nothing meets DENY."""
     ranks = (UNMET, *_TIERS)
-    return _BOOLEANS[required == Tier.DENY.name or ranks.index(achieved) < ranks.index(required)]
+    if required not in _TIERS or achieved not in ranks:
+        return OTHER
+    unmet = required == Tier.DENY.name or ranks.index(achieved) < ranks.index(required)
+    return "false" if unmet else "true"
 
 
 def _sign_ins() -> tuple[tuple[str, ...], ...]:
@@ -84,11 +84,11 @@ def _rows(*vocabularies: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 METRICS: Final = (
-    Metric("grpc_server_started_total", "counter", "Calls begun.", _RPC, METHODS, sparse=False),
+    Metric("grpc_server_started_total", "counter", "Calls started.", _RPC, METHODS, sparse=False),
     Metric(
         "grpc_server_handled_total",
         "counter",
-        "Calls ended, by status code. A DENY is an OK.",
+        "Calls that have ended, by status code. An answer of DENY counts as OK.",
         (*_RPC, "grpc_code"),
         tuple((*method, code) for method in METHODS for code in (*CODES, OTHER)),
         sparse=False,
@@ -98,7 +98,7 @@ METRICS: Final = (
     Metric(
         "grpc_server_handling_seconds",
         "histogram",
-        "Time from a call's arrival in the worker to its end.",
+        "Time from the arrival of a call in the worker to its end, in seconds.",
         _RPC,
         METHODS,
         bounds=CALL_SECONDS,
@@ -106,7 +106,7 @@ METRICS: Final = (
     Metric(
         "riskd_queue_seconds",
         "histogram",
-        "Time that a call waited for its turn, from when the worker heard of it.",
+        "Time that a call waited in the worker's queue, in seconds.",
         ("method",),
         _rows(tuple(method for _, _, method in METHODS if method != OTHER)),
         bounds=CALL_SECONDS,
@@ -114,8 +114,8 @@ METRICS: Final = (
     Metric(
         "riskd_refused_total",
         "counter",
-        "Calls that were not begun: too many waited (`full`), this one too long (`waited`), or its caller had left or "
-        "its deadline had passed (`gone`).",
+        "Calls refused before any work: too many calls waited (`full`), this one had waited too long (`waited`), "
+        "or its caller had left or its deadline had passed (`gone`).",
         ("method", "why"),
         _rows(tuple(method for _, _, method in METHODS if method != OTHER), ("full", "waited", "gone")),
         sparse=False,
@@ -123,15 +123,15 @@ METRICS: Final = (
     Metric(
         "riskd_assessments_total",
         "counter",
-        "Assessments answered, by the tier required, and whether the attempt satisfied it already: the others are "
-        "challenged, unless the tier is `DENY`.",
+        "Assessments answered, by the required tier and whether the attempt already satisfied it. Attempts that "
+        "did not are challenged, unless the tier is `DENY`.",
         ("domain", "journey", "tier", "satisfied"),
         _rows(DOMAINS, JOURNEYS, _TIERS, _BOOLEANS),
     ),
     Metric(
         "riskd_assessment_seconds",
         "histogram",
-        "Time from an attempt to its answer inside riskd.",
+        "Time that riskd took to assess an attempt, in seconds.",
         ("domain", "journey"),
         _rows(DOMAINS, JOURNEYS),
         bounds=CALL_SECONDS,
@@ -139,14 +139,14 @@ METRICS: Final = (
     Metric(
         "riskd_degraded_total",
         "counter",
-        "Assessments answered although a part of riskd failed.",
+        "Assessments that were answered although a part of riskd failed.",
         ("domain", "journey"),
         _rows(DOMAINS, JOURNEYS),
     ),
     Metric(
         "riskd_causes_total",
         "counter",
-        "Causes that degraded answers name: facts that could not be read, a `rule` that broke, a `store` or a "
+        "Causes named in degraded answers: facts that could not be read, a `rule` that failed, a `store` or a "
         "`decision_log` that could not be written.",
         ("cause",),
         _rows(CAUSES),
@@ -155,37 +155,38 @@ METRICS: Final = (
     Metric(
         "riskd_restricted_total",
         "counter",
-        "Sign-ins that rest on a call or a text message: answers that nothing else satisfies, and challenges passed "
-        "by it (NIST SP 800-63B-4, section 3.2.9).",
+        "Sign-ins that depend on a phone call or a text message: assessments whose requirement nothing else "
+        "satisfies, and challenges passed by one (NIST SP 800-63B-4, section 3.2.9).",
         ("domain", "journey", "where"),
         _rows(DOMAINS, JOURNEYS, ("assessment", "challenge")),
     ),
     Metric(
         "riskd_withheld_total",
         "counter",
-        "Assessments on journeys that are learning, by the tier that was not required because of it.",
+        "Assessments on journeys that are learning, by the tier that was withheld because of it.",
         ("domain", "journey", "tier"),
         _rows(DOMAINS, JOURNEYS, _TIERS),
     ),
     Metric(
         "riskd_rollout_assessments_total",
         "counter",
-        "Assessments answered while a release is rolled out to a share of the subjects, by the release that decided.",
+        "Assessments answered while a release is rolled out to a share of the subjects, by the role of the "
+        "release that decided.",
         ("role", "domain", "tier"),
         _rows((ACTIVE, CANDIDATE), DOMAINS, _TIERS),
     ),
     Metric(
         "riskd_shadow_assessments_total",
         "counter",
-        "Attempts scored by the release in shadow, by how its tier compares with the one required; `dropped` where the "
-        "worker was too busy.",
+        "Attempts scored by the release in shadow, by how its tier compares with the required one. `dropped`: not"
+        " scored, because the worker was too busy.",
         ("domain", "move"),
         _rows(DOMAINS, ("same", "stricter", "looser", "dropped")),
     ),
     Metric(
         "riskd_score",
         "histogram",
-        "Scores answered: probability that the attempt is not the owner's.",
+        "Scores of assessments: the probability, 0 to 1, that the attempt is not the account owner's.",
         ("domain",),
         _rows(DOMAINS),
         bounds=SCORES,
@@ -193,14 +194,15 @@ METRICS: Final = (
     Metric(
         "riskd_gaps_total",
         "counter",
-        "Facts that an attempt lacked: those that a policy expects, and those that nobody consented to.",
+        "Facts missing from attempts, or taken from stale data, by reason: those that the policy expects, and "
+        "those withheld for lack of consent.",
         ("domain", "source", "why"),
         _rows(DOMAINS, tuple(SOURCES), WHYS),
     ),
     Metric(
         "riskd_coverage",
         "histogram",
-        "Share of the sources that the policy expects which an attempt had.",
+        "Share of the sources expected by the policy that an attempt had, 0 to 1.",
         ("domain", "journey"),
         _rows(DOMAINS, JOURNEYS),
         bounds=SHARES,
@@ -208,7 +210,7 @@ METRICS: Final = (
     Metric(
         "riskd_signal_arrivals_total",
         "counter",
-        "Attempts that had this signal, expected or not.",
+        "Attempts that had this signal, whether the policy expects it or not.",
         ("domain", "source"),
         _rows(DOMAINS, tuple(SOURCES)),
         sparse=False,
@@ -216,7 +218,7 @@ METRICS: Final = (
     Metric(
         "riskd_signal_arrived_timestamp_seconds",
         "gauge",
-        "When an attempt last had this signal, Unix time.",
+        "Unix time at which an attempt last had this signal, in seconds.",
         ("domain", "source"),
         _rows(DOMAINS, tuple(SOURCES)),
         merge="max",
@@ -224,8 +226,9 @@ METRICS: Final = (
     Metric(
         "riskd_signal_mattered_timestamp_seconds",
         "gauge",
-        "When a feature made of this signal last moved the log-odds of an answer by 0.1 or more, Unix time. A worker "
-        "looks at one answer a second of those that are explained: above the floor, and one in sixteen of the others.",
+        "Unix time at which a feature of this signal last moved the log-odds of a score by 0.1 or more, in "
+        "seconds. Each worker checks one answer a second, among those above the floor and one in sixteen of the "
+        "others.",
         ("domain", "source"),
         _rows(DOMAINS, tuple(SOURCES)),
         merge="max",
@@ -233,7 +236,7 @@ METRICS: Final = (
     Metric(
         "riskd_stage_seconds",
         "histogram",
-        "Time of one stage of an assessment; `shadow` comes after the answer.",
+        "Time that one stage of an assessment took, in seconds. `shadow` runs after the answer.",
         ("stage",),
         _rows(STAGES),
         bounds=STAGE_SECONDS,
@@ -241,36 +244,36 @@ METRICS: Final = (
     Metric(
         "riskd_outcomes_total",
         "counter",
-        "Outcomes recorded, each kind once for an assessment, by the tier that had been required.",
+        "Outcomes recorded, by the tier that had been required. Each kind counts once for an assessment.",
         ("domain", "journey", "tier", "kind"),
         _rows(DOMAINS, JOURNEYS, _TIERS, OUTCOMES),
     ),
     Metric(
         "riskd_security_events_total",
         "counter",
-        "What other parties said of subjects, as often as they did.",
+        "Security events that other parties reported about subjects, repeats included.",
         ("domain", "kind"),
         _rows(DOMAINS, EVENTS),
     ),
     Metric(
         "riskd_sign_ins_total",
         "counter",
-        "Sign-ins that came through (a challenge was passed, a session established or a recovery completed), by the "
-        "tier that was required and the strictest that is known to be met: `NONE` if none is.",
+        "Sign-ins that came through (a challenge was passed, a session established or a recovery completed), by "
+        "the required tier and the strictest tier known to be met; `NONE` if none is.",
         ("domain", "journey", "required", "achieved", "met"),
         _sign_ins(),
     ),
     Metric(
         "riskd_learned_units_total",
         "counter",
-        "Units of familiarity learned, and taken back after fraud.",
+        "Units of familiarity learned, and units taken back after fraud.",
         ("domain", "direction"),
         _rows(DOMAINS, ("learned", "taken_back")),
     ),
     Metric(
         "riskd_failures_total",
         "counter",
-        "Times a part of riskd failed or was slow while the answer went out all the same.",
+        "Times that a part of riskd failed or was slow, without preventing an answer.",
         ("part",),
         _rows(PARTS),
         sparse=False,
@@ -278,7 +281,7 @@ METRICS: Final = (
     Metric(
         "riskd_failure_timestamp_seconds",
         "gauge",
-        "When a part last failed or was slow, Unix time.",
+        "Unix time at which a part of riskd last failed or was slow, in seconds.",
         ("part",),
         _rows(PARTS),
         merge="max",
@@ -286,46 +289,47 @@ METRICS: Final = (
     Metric(
         "riskd_reload_failed",
         "gauge",
-        "1 while a worker goes on with older files because those on disk were refused; the log says why.",
+        "1 while a worker uses older files because it refused those on disk; the log says why. Otherwise 0.",
         sparse=False,
         merge="max",
     ),
     Metric(
         "riskd_reload_timestamp_seconds",
         "gauge",
-        "When the worker that did so first last read all files that decide, and found them good, Unix time.",
+        "Unix time of the latest successful load of the files that decide, in seconds; of all workers, the oldest.",
         merge="min",
     ),
     Metric(
         "riskd_store_common_reads_total",
         "counter",
-        "Histories of common values (a country, a browser, an ASN) read, by who had them: a worker's memory, where "
-        "they stay for some seconds, or the store. The hit ratio is the share of the first.",
+        "Reads of histories of common values (a country, a browser, an ASN), from the worker's cache, where they "
+        "stay for some seconds (`memory`), or from the `store`. The hit ratio is the share of `memory`.",
         ("source",),
         _rows(("memory", "store")),
         sparse=False,
     ),
     Metric("riskd_store_records", "gauge", "Records in the history store.", merge="max"),
-    Metric("riskd_store_bytes", "gauge", "Bytes that the history store uses.", merge="max"),
-    Metric("riskd_store_limit_bytes", "gauge", "Bytes that the history store may grow to.", merge="max"),
+    Metric("riskd_store_bytes", "gauge", "Used size of the history store, bytes.", merge="max"),
+    Metric("riskd_store_limit_bytes", "gauge", "Maximum size of the history store, bytes.", merge="max"),
     Metric("riskd_log_segments", "gauge", "Segments of the decision log.", merge="max"),
-    Metric("riskd_log_bytes", "gauge", "Bytes of the decision log.", merge="max"),
+    Metric("riskd_log_bytes", "gauge", "Size of the decision log, bytes.", merge="max"),
     Metric(
         "riskd_log_compacted_timestamp_seconds",
         "gauge",
-        "When the last compaction of the decision log ended, Unix time; before the first, when the service began.",
+        "Unix time at which the last compaction of the decision log ended, in seconds; before the first, the "
+        "start of the service.",
         merge="max",
     ),
     Metric(
         "riskd_log_erasure_asked_timestamp_seconds",
         "gauge",
-        "When the oldest erasure was asked for that the decision log has not done, Unix time.",
+        "Unix time at which the oldest erasure was requested that the decision log has not completed, in seconds.",
         merge="max",
     ),
     Metric(
         "riskd_geo_build_timestamp_seconds",
         "gauge",
-        "When the oldest copy in use of a geo database was built, Unix time.",
+        "Unix time at which the oldest copy in use of a geo database was built, in seconds.",
         ("database",),
         _rows(DATABASES),
         merge="min",
@@ -333,13 +337,13 @@ METRICS: Final = (
     Metric(
         "riskd_tls_expiry_timestamp_seconds",
         "gauge",
-        "When the server's certificate in use expires, Unix time; 0 without TLS.",
+        "Unix time at which the server's certificate in use expires, in seconds; 0 without TLS.",
         merge="min",
     ),
     Metric(
         "riskd_friction_budget",
         "gauge",
-        "Share of good attempts that the policy in use allows to be challenged, where it says so.",
+        "Share of good attempts, 0 to 1, that the active policy allows to be challenged, if it sets one.",
         ("domain", "journey"),
         _rows(DOMAINS, JOURNEYS),
         merge="max",
@@ -347,8 +351,8 @@ METRICS: Final = (
     Metric(
         "riskd_release_info",
         "gauge",
-        "1 for each release and model that a worker has now: to decide by (`active`; `candidate` for a share of the "
-        "subjects) or in `shadow`.",
+        "1 for each release and model that a worker has loaded, by role: `active`, `candidate` (decides for a "
+        "share of the subjects) or `shadow`.",
         ("release", "domain", "model", "role"),
         merge="live",
     ),
@@ -356,37 +360,38 @@ METRICS: Final = (
         "riskd_drift_psi",
         "gauge",
         "Population stability index of a feature, or of the `score`, between what the active model expects and a "
-        "sample of the decision log, whose weight halves every day. From 0.1 on worth a look, from 0.25 on large.",
+        "sample of the decision log in which the weight of a line halves every day. 0.1 is worth a look, 0.25 a "
+        "large shift.",
         ("domain", "feature"),
         merge="live",
     ),
     Metric(
         "riskd_drift_rows",
         "gauge",
-        "Rows that `riskd_drift_psi` rests on, older ones in part; below 1000 there is none.",
+        "Rows that `riskd_drift_psi` is computed from; older rows count in part. Below 1000 it is not computed.",
         ("domain",),
         merge="live",
     ),
     Metric(
-        "riskd_store_rebuild_pending", "gauge", "1 while a damaged store's histories are not back yet.", merge="live"
+        "riskd_store_rebuild_pending", "gauge", "1 while a damaged store's histories are not rebuilt.", merge="live"
     ),
-    Metric("riskd_store_rebuild_ratio", "gauge", "Share of a rebuild that is done, by half.", ("half",), merge="live"),
-    Metric("riskd_store_rebuild_lines", "gauge", "Lines that the latest rebuild met.", ("line",), merge="live"),
-    Metric("riskd_build_info", "gauge", "1, with the version that runs.", ("version", "python"), merge="live"),
-    Metric("riskd_workers", "gauge", "Workers that should serve.", merge="live"),
-    Metric("riskd_workers_serving", "gauge", "Workers that do serve.", merge="live"),
+    Metric("riskd_store_rebuild_ratio", "gauge", "Share of a rebuild that is done, 0 to 1.", ("half",), merge="live"),
+    Metric("riskd_store_rebuild_lines", "gauge", "Lines that the latest rebuild read.", ("line",), merge="live"),
+    Metric("riskd_build_info", "gauge", "1, with the running versions.", ("version", "python"), merge="live"),
+    Metric("riskd_workers", "gauge", "Workers that are configured to serve.", merge="live"),
+    Metric("riskd_workers_serving", "gauge", "Workers that are serving now.", merge="live"),
     Metric("riskd_worker_restarts_total", "counter", "Processes replaced because they died.", merge="live"),
     Metric(
         "riskd_process_resident_bytes",
         "gauge",
-        "Resident memory of a process; pages that processes share count in each.",
+        "Resident memory of a process, in bytes. Pages that processes share count for each.",
         ("process",),
         merge="live",
     ),
     Metric(
         "riskd_process_cpu_seconds_total",
         "counter",
-        "User and system time of a process since it was last replaced.",
+        "CPU time of a process since it was last replaced, user and system, in seconds.",
         ("process",),
         merge="live",
     ),

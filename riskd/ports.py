@@ -1,4 +1,7 @@
-"""The edges of the engine, as protocols. Implementations live in `adapters`; `wiring` picks them."""
+"""The engine's dependencies as protocols: store, geo lookup, user agent parser, decision log and metrics.
+
+Implementations live in `adapters`; `wiring` chooses them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from riskd.core.address import Address
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome, SecurityEvent
-from riskd.core.context import Agent, Missing, Place, Route
+from riskd.core.context import Agent, Located, Missing
 from riskd.core.history import Delta, History
 from riskd.core.learn import Receipt
 from riskd.core.stored import Change, Swap
@@ -20,80 +23,81 @@ __all__ = ["AgentParser", "Change", "DecisionLog", "GeoLookup", "HistoryStore", 
 class HistoryStore(Protocol):
     """Histories and documents of all entities, shared by threads and processes.
 
-    Every method returns within `timeout` seconds or raises `Unavailable`; nothing else is raised for
-    reasons outside the program. What `write` returned True for survives the death of the process. A record
-    is gone from the moment that it expires: at `now == expires` it is absent.
+    Every method returns within `timeout` seconds or raises `Unavailable`. It raises nothing else, unless the caller
+    has a bug. Once `write` has returned True, its changes survive a crash of the process. A record is absent from
+    the moment it expires: at `now == expires` it is gone.
     """
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
-        """All of them, in order; None where absent or expired at `now`.
+        """The histories and the documents under these keys, in order; None where absent or expired at `now`.
 
-        What lies in one place (the first `stored.PLACE` bytes of a key) is of one moment. The stores of one machine
-        read all of it at one moment; Redis reads place by place, in one round trip.
+        Records of one place (keys that share their first `stored.PLACE` bytes) are read atomically. Stores on one
+        machine read all keys atomically; Redis reads each place atomically, and all places in one round trip.
         """
         ...
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
-        """Apply everything, or nothing and return False when a swap's document is not as expected.
+        """Apply all deltas and swaps and return True; or, if a swap's document is not as expected, return False.
 
-        The swaps share a place. A history lives until the latest expiry of its deltas. Taking back from an absent
-        one changes nothing. The stores of one machine, and one Redis server, change all or nothing whatever happens.
-        A Redis cluster does so in each place: beside refused swaps, deltas of other places are applied and taken back
-        (`history.inverse`: counts and marks, not sketches), and a write that ends in `Unavailable` may have changed
-        some places and not others. Where a document is replaced, the swaps' place changes first.
+        All swaps share a place. A history expires at the latest `expires` of its deltas. An undo of an absent history
+        changes nothing. Stores on one machine, and a single Redis server, apply all or nothing in every case.
+
+        A Redis cluster is atomic only within a place. If a swap is refused there, deltas already applied in other
+        places are undone (`history.inverse`: counts and marks, not sketches). A write that raises `Unavailable` may
+        have changed some places and not others. If a swap replaces a document, its place is written first.
         """
         ...
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
-        """The first `limit` keys, in order, of what has not expired and begins with `place` (`stored.PLACE` bytes)."""
+        """The first `limit` unexpired keys, in order, that begin with `place` (`stored.PLACE` bytes)."""
         ...
 
     def erase(self, keys: Sequence[bytes]) -> int:
-        """Delete these histories and documents; how many there were."""
+        """Delete the records with these keys. Returns how many existed."""
         ...
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
-        """Some `limit` keys, and the cursor to go on from. b'' begins; b'' in the answer says that it was the end.
+        """About `limit` keys, and the cursor for the next call. b'' starts a walk; a returned b'' ends it.
 
-        Every key that is there from beginning to end is named at least once; what comes or goes meanwhile may be.
+        A key that exists throughout the walk is returned at least once; one that is added or removed meanwhile may be.
         """
         ...
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The records of these keys as they lie (see `stored`), expired ones included; None where there is none."""
+        """The records under these keys in stored form (see `stored`), expired ones included; None where absent."""
         ...
 
     def replace(self, changes: Sequence[Change]) -> bool:
-        """Put and delete whole records, or change nothing and return False when one is not as expected.
+        """Put or delete whole records and return True; or change nothing and return False if one is not as expected.
 
-        A store spread over machines makes the changes in the order given: if it dies between two, the first remain,
-        and whoever comes again with the same keys and the same last change ends it: the first are not made twice.
+        A store on several machines applies the changes in the given order. If it fails in between, the first remain;
+        a later call with the same keys and the same last change completes it, and does not apply the first ones twice.
         """
         ...
 
     def sweep(self, now: float, limit: int) -> int:
-        """Look at up to `limit` records, going on where the last call stopped; how many had expired and went.
+        """Check the next `limit` records, from where the last call stopped, and delete the expired ones.
 
-        0 where servers free them by themselves.
+        Returns how many it deleted; 0 for servers that expire records themselves.
         """
         ...
 
     def size(self) -> tuple[int, int]:
-        """Records held and bytes used, as cheaply as the store can say. Redis counts the records of a place as one."""
+        """Number of records and bytes used, as far as the store knows cheaply. Redis counts a place as one record."""
         ...
 
     def close(self) -> None:
-        """Make everything durable and let go. Idempotent."""
+        """Flush and release all resources. Idempotent."""
         ...
 
 
 class GeoLookup(Protocol):
     """Facts about an address. Never raises; safe between threads."""
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
-        """Place and route at `time` (epoch seconds, for the offset from UTC)."""
+    def locate(self, address: Address, time: float) -> Located:
+        """Place and route at `time` (epoch seconds, for the offset from UTC), and which of them are stale by then."""
         ...
 
     def offset(self, timezone: str, time: float) -> int | None:
@@ -105,42 +109,42 @@ class AgentParser(Protocol):
     """Facts about a user agent. Never raises; safe between threads."""
 
     def parse(self, user_agent: str, platform: str, mobile: bool | None) -> Agent | Missing:
-        """Browser, system and class, client hints taken into account."""
+        """Browser, operating system and device class, from the user agent and the client hints."""
         ...
 
 
 class DecisionLog(Protocol):
-    """Every assessment, outcome and security event, appended before the answer leaves."""
+    """The append-only log of assessments, outcomes and security events. Lines are appended before the answer leaves."""
 
     def append(self, record: bytes) -> bool:
-        """Hand one JSON line (without newline) to the operating system; False when it could not be, counted."""
+        """Hand one JSON line (without newline) to the operating system. False if that failed."""
         ...
 
     def close(self) -> None:
-        """Make everything durable and let go. Idempotent."""
+        """Flush and release all resources. Idempotent."""
         ...
 
 
 class LogArchive(Protocol):
-    """What the decision log has kept. Raises Unavailable when it cannot be read or written, and nothing else."""
+    """The stored decision log, for a subject's rights. Raises only Unavailable, when it cannot be read or written."""
 
     def forget(self, subjects: Sequence[bytes]) -> float:
-        """Have every record of these pseudonyms erased that was written before now; by when it will be, Unix time.
+        """Schedule the erasure of every record of these pseudonyms that exists now. Returns its deadline, Unix time.
 
-        Once it returns, the wish survives the death of the process. Asking again does no harm.
+        Once it returns, the request survives a crash. Idempotent.
         """
         ...
 
     def find(self, subjects: Sequence[bytes], cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
-        """Up to `limit` records of these pseudonyms and the cursor to go on from, within about a second.
+        """Up to `limit` records of these pseudonyms, and the cursor for the next call. Takes about a second at most.
 
-        b'' begins; b'' in the answer says that it was the end. There may be more although none were found.
+        The cursor b'' starts at the beginning; a returned b'' means the end. A page may be empty before the end.
         """
         ...
 
 
 class Meter(Protocol):
-    """What the engine counts. Must not raise, must not block."""
+    """The engine's metrics. No method may raise or block."""
 
     def stage(self, name: str, seconds: float) -> None:
         """One stage of a request took this long."""
@@ -153,14 +157,14 @@ class Meter(Protocol):
     def assessed(
         self, attempt: Attempt, missing: Sequence[Missing], decision: Decision, answer: Assessment, now: float
     ) -> None:
-        """An attempt without these facts was decided, and answered at `now`, Unix time.
+        """An attempt that lacked the facts in `missing` was answered at `now`, Unix time.
 
-        `answer` is the decision's, with the parts of riskd that failed after it was made.
+        `answer` is the decision's assessment, plus causes for what failed after the decision.
         """
         ...
 
     def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
-        """An outcome made this of a receipt; `achieved` is what `assurance.through` says of it."""
+        """An outcome changed a receipt from `before` to `kept`; `achieved`: see `assurance.completed_tier`."""
         ...
 
     def event(self, event: SecurityEvent) -> None:
@@ -168,11 +172,11 @@ class Meter(Protocol):
         ...
 
     def recalled(self, remembered: int, fetched: int) -> None:
-        """So many histories of common values were answered from memory, and so many by the store."""
+        """A read took `remembered` histories of common values from the cache, and `fetched` from the store."""
         ...
 
     def failed(self, part: str) -> None:
-        """A part (`store`, `decision_log`) failed, and the answer went out without it."""
+        """A part of riskd failed, such as `store` or `decision_log`."""
         ...
 
     def stored(self, records: int, size: int) -> None:
@@ -180,37 +184,40 @@ class Meter(Protocol):
         ...
 
     def limited(self, size: int) -> None:
-        """The history store may grow to this many bytes; 0: it has no limit of its own."""
+        """The history store may grow to this many bytes; 0 if it sets no limit."""
         ...
 
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
-        """The decision log has this many segments and bytes; when the last compaction ended, and when the oldest
-        erasure was asked for that is not done (Unix time, 0: there is none)."""
+        """The decision log has this many segments and bytes.
+
+        `compacted`: when the last compaction ended; `asked`: when the oldest pending erasure was requested (0: none).
+        Both are Unix time.
+        """
         ...
 
     def geo_built(self, database: str, timestamp: float) -> None:
-        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use; 0: none is."""
+        """The geo database of this kind (`city`, `asn`, `anonymous`) was built at `timestamp`, Unix time; 0: none."""
         ...
 
     def reloaded(self, *, good: bool) -> None:
-        """The files that decide were read again, and were good, or some were refused."""
+        """Policies, models or other watched files were read again. `good`: all were accepted."""
         ...
 
     def friction_budget(self, domain: str, journey: str, share: float) -> None:
-        """The policy in use allows this share of good attempts to be challenged; 0: it does not say."""
+        """The policy in use allows this share of good attempts to be challenged; 0 if it sets no budget."""
         ...
 
     def installed(self, role: str, release: str, models: Mapping[str, str]) -> None:
-        """A release has this role (see `lineup.ROLES`) from now on; `models` maps identity domains to model versions.
+        """This release now has this role (see `lineup.ROLES`). `models` maps identity domains to model versions.
 
-        Without models, no release has it.
+        With empty `models`, no release has the role.
         """
         ...
 
     def shadowed(self, domain: str, move: str) -> None:
-        """A release in shadow was scored, and its tier is the `same`, `stricter` or `looser`; or it was `dropped`."""
+        """A release in shadow answered with the `same`, a `stricter` or a `looser` tier, or the case was `dropped`."""
         ...
 
     def decided(self, role: str, domain: str, tier: str) -> None:
-        """While a release is rolled out: which one, by its role, gave an answer."""
+        """During a rollout, the release with this role answered with this tier."""
         ...

@@ -1,19 +1,19 @@
-"""How whoever waits for long work hears of it: each step by its name and size, then how much more of it is done."""
+"""Progress callbacks of long work: each step announces its name and size, then reports what has been done."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[int], None]
-"""Told how much more of a step is done, in the step's own units: bytes of segments, rows, models."""
+"""Called with the amount done since the last call, in the step's unit: bytes of segments, rows, models."""
 Begin = Callable[[str, int], Progress]
-"""Told that a step begins, and how much it is."""
+"""Called at the start of a step with its name and total amount."""
 
 
-def unseen(step: str, total: int) -> Progress:  # noqa: ARG001 - a `Begin`
-    """Progress that nobody looks at."""
+def ignore_progress(step: str, total: int) -> Progress:  # noqa: ARG001 - a `Begin`
+    """A `Begin` that reports nothing."""
     return _ignored
 
 
 def _ignored(done: int) -> None:
-    """Nobody looks."""
+    pass

@@ -1,8 +1,8 @@
-"""The releases of a host: made, activated by all of its processes or none, and followed by each.
+"""Creates the releases of a host, and activates one in all of its processes or in none.
 
-An activation is proposed; every process that follows loads it whole and says so; then one file is replaced, and all
-of them swap what they have loaded. Files are all that they share, so workers, engines in other programs and a
-command line take part alike, and whoever dies leaves the old or the new.
+This is a two-phase commit over files: an activation is proposed, every following process loads it and confirms,
+then one file is replaced and all processes swap to what they loaded. As only files are shared, workers, embedded
+engines and the command line take part alike. After a crash at any point either the old or the new release is active.
 """
 
 from __future__ import annotations
@@ -23,88 +23,91 @@ from riskd.adapters.release_store import FileReleases, Member, Statement, member
 from riskd.background import surviving
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidFile, Problem, RefusedRelease, RiskdError, Unavailable
-from riskd.core.lineup import Activation, Kept, Lineup, Wish, planned, restored
+from riskd.core.lineup import Activation, ActivationRequest, Lineup, StoredRelease, planned, restored
 
 POLL: Final = 0.025
-"""Seconds between two looks at what is active: two calls of stat."""
+"""Seconds between checks for a new activation. A check costs two calls of stat."""
 AGAIN: Final = 1.0
-"""Seconds after which a process tries again what it could not look at, prepare or install."""
+"""Seconds before a process retries to read, prepare or install an activation."""
 LOADED: Final = 4
-"""Releases that a process keeps loaded: those with a role, and one that is being prepared."""
+"""Most releases that a process keeps loaded: those with a role, and one that is being prepared."""
 SECONDS: Final = 30.0
-"""Time for all processes to load a release, where nobody says otherwise."""
+"""Default time for all processes to load a release."""
 DIRECTORIES: Final = "release.policies, release.models"
-"""Who activates what the directories of the settings hold."""
+"""The actor of activations that follow the directories of the settings."""
 _LOG: Final = logging.getLogger("riskd.releases")
 
 
 class Activated(Struct, frozen=True):
-    """An activation that holds. `late`: processes that had not swapped yet when waiting ended; they will."""
+    """An activation in force. `late`: processes that had not swapped to it by the deadline; they still will."""
 
     activation: Activation
     late: tuple[str, ...] = ()
 
 
-class Follow(Struct, frozen=True, kw_only=True):
-    """How the directories of the settings are followed: by themselves, or because somebody wants it again."""
+class FollowRequest(Struct, frozen=True, kw_only=True):
+    """A request to activate what the directories of the settings hold, on behalf of `actor`."""
 
     resume: bool = False
+    """Do so even if somebody has activated a release by hand."""
     actor: str = DIRECTORIES
     reason: str = ""
 
 
-BY_THEMSELVES: Final = Follow()
+_BY_DEFAULT: Final = FollowRequest()
 
 
 class Releases:
     """The releases of one host. Safe between threads and processes."""
 
     def __init__(self, files: FileReleases, load: Callable[[Path, Path], Release]) -> None:
-        """`load` reads a directory of policies and one of models, and raises InvalidFile with all problems."""
+        """`load` loads a directory of policies and one of models; it raises InvalidFile with all problems."""
         self.files = files
         self._load = load
         self._known: dict[str, Release] = {}
         self._lock = threading.Lock()
 
-    def create(self, policies: Path, models: Path, actor: str, reason: str) -> Kept:
-        """Keep a copy of these directories, once it has been loaded whole. Raises InvalidFile, Unavailable."""
+    def create(self, policies: Path, models: Path, actor: str, reason: str) -> StoredRelease:
+        """Store a copy of these directories as a release, if it loads. Raises InvalidFile, Unavailable."""
 
-        def about(policies: Path, models: Path) -> Kept:
+        def about(policies: Path, models: Path) -> StoredRelease:
             release = self._load(policies, models)
             with self._lock:
                 self._known[release.id] = release
             versions = {domain: scorer.version for domain, scorer in release.scorers.items()}
-            return Kept(id=release.id, created=time.time(), actor=actor, reason=reason, models=versions)
+            return StoredRelease(id=release.id, created=time.time(), actor=actor, reason=reason, models=versions)
 
         return self.files.add(policies, models, about)
 
-    def follow(self, policies: Path, models: Path, wish: Follow = BY_THEMSELVES, timeout: float = SECONDS) -> Activated:
-        """Let what these directories hold decide, in every process or in none.
+    def follow(
+        self, policies: Path, models: Path, request: FollowRequest = _BY_DEFAULT, timeout: float = SECONDS
+    ) -> Activated:
+        """Activate what these directories hold, in every process or in none.
 
-        Somebody's own activation stays, unless the wish is to `resume`. Raises InvalidFile with the problems of the
-        directories, RefusedRelease, Unavailable; then nothing has changed.
+        A release that somebody activated by hand stays active, unless `request.resume`. Raises InvalidFile with the
+        problems of the directories, RefusedRelease or Unavailable; then nothing has changed.
         """
         with self.files.turn(timeout):
             active = self.active()
-            if active is not None and not active.follows and not wish.resume:
+            if active is not None and not active.follows and not request.resume:
                 return Activated(active)
-            kept = self.create(policies, models, wish.actor, wish.reason)
+            kept = self.create(policies, models, request.actor, request.reason)
             if active is not None and active.follows and active.release == kept.id:
                 return Activated(active)
-            whole = Wish(release=kept.id, actor=wish.actor, reason=wish.reason)
+            whole = ActivationRequest(release=kept.id, actor=request.actor, reason=request.reason)
             planned_now = planned(self.files.activations(), whole, secrets.token_hex(8), time.time())
             return self._agree(replace(planned_now, follows=True), timeout)
 
-    def find(self, release: str) -> Kept:
+    def find(self, release: str) -> StoredRelease:
         """One release. Raises UnknownRelease, Unavailable."""
         return self.files.find(release)
 
-    def all(self) -> list[Kept]:
-        """Every release, the newest first. Raises Unavailable."""
+    def all(self) -> list[StoredRelease]:
+        """Every stored release, the newest first. Raises Unavailable."""
         return self.files.all()
 
     def active(self) -> Activation | None:
-        """The activation that holds; None before the first. Raises Unavailable."""
+        """The activation in force; None before the first. Raises Unavailable."""
         past = self.files.activations()
         return past[-1] if past else None
 
@@ -126,24 +129,24 @@ class Releases:
             loaded.get(activation.shadow),
         )
 
-    def activate(self, wish: Wish, timeout: float = SECONDS) -> Activated:
-        """Fulfil a wish in every process, or in none.
+    def activate(self, request: ActivationRequest, timeout: float = SECONDS) -> Activated:
+        """Activate a release as requested, in every process or in none.
 
-        Raises InvalidRelease, UnknownRelease, InvalidFile, RefusedRelease, Unavailable; then nothing has changed.
+        Raises InvalidRelease, UnknownRelease, InvalidFile, RefusedRelease or Unavailable; then nothing has changed.
         """
         with self.files.turn():
-            self.files.find(wish.release)
-            planned_now = planned(self.files.activations(), wish, secrets.token_hex(8), time.time())
+            self.files.find(request.release)
+            planned_now = planned(self.files.activations(), request, secrets.token_hex(8), time.time())
             return self._agree(planned_now, timeout)
 
     def rollback(self, actor: str, reason: str, timeout: float = SECONDS) -> Activated:
-        """Bring back the roles as they were before the latest activation. Raises as `activate` does."""
+        """Restore the roles as they were before the latest activation. Raises as `activate` does."""
         with self.files.turn():
             back = restored(self.files.activations(), actor, reason, secrets.token_hex(8), time.time())
             return self._agree(back, timeout)
 
     def _agree(self, activation: Activation, timeout: float) -> Activated:
-        """Propose, wait until all have prepared, activate, wait until all have swapped."""
+        """Propose the activation, wait until every process has loaded it, commit it, wait until they have swapped."""
         deadline = time.monotonic() + timeout
         self.lineup(activation)
         self.files.propose(activation)
@@ -151,7 +154,7 @@ class Releases:
             late = self._late(lambda said: said.prepared == activation.key, activation.key, deadline)
             if late:
                 what = f"has not loaded the release within {timeout:g} s"
-                raise RefusedRelease([Problem(name, what, "look at its log, and try again") for name in late])
+                raise RefusedRelease([Problem(name, what, "see its log, and try again") for name in late])
         except RiskdError:
             self.files.withdraw()
             raise
@@ -159,7 +162,10 @@ class Releases:
         return Activated(activation, self._late(lambda said: said.installed == activation.key, "", deadline))
 
     def _late(self, done: Callable[[Statement], bool], key: str, deadline: float) -> tuple[str, ...]:
-        """The processes that are not done by the deadline. Raises RefusedRelease as soon as one refuses `key`."""
+        """Wait until all processes are `done`. Returns those that are not by the deadline.
+
+        Raises RefusedRelease as soon as a process refuses the activation `key`.
+        """
         while True:
             said = members(self.files.members)
             refused = [
@@ -176,14 +182,14 @@ class Releases:
             time.sleep(POLL / 4)
 
     def release(self, name: str) -> Release:
-        """One release, loaded. Raises InvalidFile, UnknownRelease."""
+        """One stored release, loaded. Raises InvalidFile, UnknownRelease."""
         with self._lock:
             if name not in self._known:
                 folders = self.files.folders(name)
                 release = self._load(*folders)
                 if release.id != name:
-                    what = f"is {release.id} by what it holds: it was changed, or made for other features"
-                    remedy = "riskd release create --policies, --models of the files that you mean, and activate that"
+                    what = f"holds release {release.id}: it was changed, or made for other features"
+                    remedy = "create a release with `riskd release create --policies --models`, and activate that"
                     raise InvalidFile([Problem(str(folders[0].parent), what, remedy)])
                 self._known[name] = release
             release = self._known[name] = self._known.pop(name)
@@ -193,10 +199,10 @@ class Releases:
 
 
 class Follower:
-    """One process's part: it prepares what is proposed and installs what is active. See `following`."""
+    """The part of one process: it loads what is proposed and installs what is active. See `following`."""
 
     def __init__(self, releases: Releases, member: Member | None) -> None:
-        """Without a `member` it follows all the same, but nobody asks it before."""
+        """`member` states this process's progress to the others. Without one, activations do not wait for it."""
         self.releases = releases
         self._member = member
         self._said = Statement()
@@ -206,18 +212,21 @@ class Follower:
     def follow(
         self, now: Activation | None, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]
     ) -> None:
-        """Begin, with `now` installed. `refuse` hears why what is active cannot be installed."""
+        """Start following on a thread, with `now` installed already.
+
+        The thread calls `install` for each new activation, and `refuse` with the problems of one that it cannot load.
+        """
         said = replace(self._said, installed=now.key if now else "")
         try:
             self._say(said)
-        except Unavailable as error:  # a full disk keeps nobody from deciding
+        except Unavailable as error:  # go on: assessments do not depend on this file
             self._said = said
             refuse(error.problems)
         self._thread = threading.Thread(target=self._run, args=(install, refuse), name="releases", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Follow no more, and do not be waited for. Idempotent."""
+        """Stop following, and let activations no longer wait for this process. Idempotent."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -279,9 +288,9 @@ class Follower:
 
 @contextmanager
 def following(releases: Releases, name: str) -> Iterator[Follower]:
-    """A follower that counts from now on: what is active when it begins, and what is proposed later, it has.
+    """A follower for which activations wait until the context exits. `name` stands for the process in messages.
 
-    Where the directory cannot be written, it follows without being asked.
+    If the directory cannot be written, it still follows, but activations do not wait for it.
     """
     member = None
     try:

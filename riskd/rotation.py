@@ -1,4 +1,4 @@
-"""The pepper's rotation: a new layer over all pseudonyms, while services keep running."""
+"""Rotates the pepper: moves all records under a new layer of pseudonyms while services keep running."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import Layer
-from riskd.core.rekey import layers
+from riskd.core.rekey import layer_parity
 from riskd.core.stored import NOBODY
 from riskd.ports import HistoryStore
-from riskd.stores import checks, keyed, open_store
+from riskd.stores import checks, open_store, with_peppers
 
 HEAR_SECONDS: Final = 5.0
-"""Time for a service to take up what it found, beyond the `store.sweep_s` after which it looks."""
+"""Seconds for a service to apply a change, beyond the `store.sweep_s` after which it looks for one."""
 
 
 class Status(Struct, frozen=True):
-    """How a rotation stands. `left`: records that have not the last layer yet, of `records`."""
+    """The progress of a rotation.
+
+    The pepper file has `layers` layers, the store was moved to `moved` of them, and `left` of its `records` still
+    lack the last one. `file` is the pepper file, or the environment variable; `mode` its permissions in octal.
+    """
 
     layers: int
     moved: int
@@ -37,7 +41,7 @@ class Status(Struct, frozen=True):
 
 
 def status(settings: Settings) -> Status:
-    """How it stands; looks at every key. Raises InvalidSettings, InvalidStore, Unavailable."""
+    """The progress of a rotation. Reads every key of the store. Raises InvalidSettings, InvalidStore, Unavailable."""
     count, path = len(obtain_peppers(settings)) - 1, pepper_file(settings)
     with _opened(settings) as store:
         mark, records, left, cursor = read_mark(store), 0, 0, b""
@@ -45,7 +49,7 @@ def status(settings: Settings) -> Status:
             keys, cursor = store.walk(cursor, 10_000)
             ours = [key for key in keys if not key.startswith(NOBODY)]
             records += len(ours)
-            left += sum(layers(key) != count % 2 for key in ours)
+            left += sum(layer_parity(key) != count % 2 for key in ours)
             if not cursor:
                 break
     mode = f"{path.stat().st_mode & 0o777:04o}" if path is not None else ""
@@ -53,24 +57,25 @@ def status(settings: Settings) -> Status:
 
 
 def rotate(settings: Settings, pause: Callable[[float], None], progress: Callable[[int], None]) -> int:
-    """Rotate, or go on with a rotation that stopped; how many records were moved.
+    """Rotate the pepper, or resume an interrupted rotation. Returns the number of records moved.
 
-    1. Add a pepper to the file, unless there is one already that the store knows nothing of.
-    2. Let every service find it: `pause` is told for how many seconds. From then on they use the new pseudonyms, and
-       move what they touch.
-    3. Move the rest, and say in the store that it is done. Services hear of that, too.
-    4. Move what a service wrote that had heard of nothing.
+    1. Append a new pepper to the file, unless the last one is not used by the store yet.
+    2. Wait until every service has found it: `pause` sleeps for the seconds it is given. From then on services use
+       the new pseudonyms, and move each record that they touch.
+    3. Move all other records, and note in the store that this is done. Wait until every service has seen the note.
+    4. Move the records that a service wrote under the old pseudonyms in the meantime.
 
-    Raises InvalidSettings, InvalidStore, Unavailable. What was moved stays moved.
+    `progress` is called with the number of records moved so far. Raises InvalidSettings, InvalidStore, Unavailable;
+    records moved by then stay moved.
     """
     _unless_rebuilt(settings)
     with _opened(settings) as store:
         mark, peppers = read_mark(store), obtain_peppers(settings)
-        keyed(store, peppers, mark, NullMeter())
+        with_peppers(store, peppers, mark, NullMeter())
         if len(peppers) - 1 == mark.layers:  # (1)
             _add(settings, len(peppers))
             peppers = obtain_peppers(settings)
-            keyed(store, peppers, mark, NullMeter())
+            with_peppers(store, peppers, mark, NullMeter())
         layer, count, parity = Layer(peppers[-1]), 0, (len(peppers) - 1) % 2
         pause(settings.store.sweep_s + HEAR_SECONDS)  # (2)
         count += move_all(store, layer, parity, Event(), progress)  # (3)
@@ -80,18 +85,18 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
 
 
 def _unless_rebuilt(settings: Settings) -> None:
-    """Records that are being made of the log have the pseudonyms of when that began."""
+    """Raise InvalidSettings during a rebuild from the log, whose records have the pseudonyms of when it began."""
     path = Path(settings.store.path)
     place = beside(path)
     if due_until(path) is not None or place.exists():
-        remedy = f"wait for it; or, to do without, remove {note(path)} and {place}"
-        raise InvalidSettings([Problem("store", "its histories are being made again of the decision log", remedy)])
+        remedy = f"wait until it is done; or, to abandon it, remove {note(path)} and {place}"
+        raise InvalidSettings([Problem("store", "its histories are being rebuilt from the decision log", remedy)])
 
 
 def _add(settings: Settings, after: int) -> None:
     path = pepper_file(settings)
     if path is None:
-        what = "comes from the environment of each service, which nobody else can change"
+        what = "comes from the environment of each service, which this command cannot change"
         remedy = "append a line of 16 to 64 bytes to it everywhere, restart the services one by one, and rotate again"
         raise InvalidSettings([Problem("RISKD_PEPPER", what, remedy)])
     add_pepper(path, after)
@@ -100,9 +105,9 @@ def _add(settings: Settings, after: int) -> None:
 @contextmanager
 def _opened(settings: Settings) -> Iterator[HistoryStore]:
     if settings.store.kind == "memory":
-        remedy = "add a line to the pepper file and start the service anew"
+        remedy = "add a line to the pepper file and restart the service"
         raise InvalidSettings(
-            [Problem("store.kind", "`memory` dies with its service, so nothing can be moved", remedy)]
+            [Problem("store.kind", "a `memory` store exists only in its service, so nothing can be moved", remedy)]
         )
     store = open_store(settings)
     try:

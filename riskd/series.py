@@ -1,4 +1,4 @@
-"""The form of a metric, and the bounds of the histograms."""
+"""The definition of a metric, and the bucket bounds of the histograms."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SCORES: Final = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0
 
 
 class Metric(Struct, frozen=True):
-    """One metric. `rows` are its label values; `sparse` series show once they are not 0.
+    """One metric. `rows` are its combinations of label values. If `sparse`, series are exported once they are not 0.
 
-    `merge` says how the workers' values become one: sum, max, min (of those set), or `live` where the
-    value is read at the scrape and has no slot.
+    `merge` says how the workers' values are combined: sum, max, min (of those set), or `live` if the value is read
+    at the scrape and needs no slot. `bounds` are the upper bounds of a histogram's buckets.
     """
 
     name: str
@@ -36,5 +36,5 @@ class Metric(Struct, frozen=True):
 
     @property
     def width(self) -> int:
-        """Slots of a row: a histogram has one for each bucket, one for +Inf and one for the sum."""
+        """Slots per row: a histogram has one for each bucket, one for +Inf and one for the sum."""
         return len(self.bounds) + 2 if self.kind == "histogram" else 1

@@ -1,8 +1,7 @@
-"""A release in shadow: scored on the same facts after the answer has left, never on the caller's time.
+"""Scores attempts with a release in shadow, after the answer has left, on the facts that the answer was based on.
 
-One thread of low claims: it waits until an answer is on its way, takes at most a tenth of a worker's time, and what
-does not fit into its queue is dropped and counted. It reads what the answer was made of, and writes to the log and
-the metrics alone: no history, no receipt, no answer knows of it.
+One thread does this. It takes at most a tenth of a worker's time; cases that do not fit into its queue are dropped
+and counted. It writes only to the log and the metrics: answers, histories and receipts are not affected.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from riskd.core.requirement import Tier
 from riskd.ports import DecisionLog, Meter
 
 DEPTH: Final = 64
-"""Attempts that may wait: some 50 KiB each at the worst, usually 5."""
+"""Longest queue of attempts; one takes about 5 KiB, at most 50."""
 AFTER: Final = 0.002
-"""Seconds after which an answer has left."""
+"""Seconds to wait until an answer has been sent."""
 REST: Final = 9.0
-"""Times as long as the work took, the thread rests."""
+"""After each attempt the thread sleeps this many times as long as scoring it took."""
 
 
 class Case(Struct, frozen=True):
-    """An attempt that was answered, with all that the answer was made of, and the release to score it with."""
+    """An answered attempt with its facts and keys, and the release to score it with."""
 
     attempt: Attempt
     context: Context
@@ -41,11 +40,11 @@ class Case(Struct, frozen=True):
     release: Release
     answer: Assessment
     offered: float
-    """`perf_counter` at the answer."""
+    """`perf_counter` when it was answered."""
 
 
 class Shadow:
-    """Scores cases on a thread of its own, begun with the first. Safe between threads."""
+    """Scores cases on a background thread, which starts with the first case. Thread-safe."""
 
     def __init__(self, log: DecisionLog, meter: Meter) -> None:
         self._log = log
@@ -56,12 +55,12 @@ class Shadow:
         self._thread: threading.Thread | None = None
 
     def offer(self, case: Case) -> None:
-        """Score it soon, or count it as dropped. Never blocks."""
+        """Queue a case for scoring, or count it as dropped if the queue is full. Never blocks."""
         if not (self._begun() and self._took(case)):
             self._meter.shadowed(case.attempt.domain, "dropped")
 
     def close(self) -> None:
-        """Score what waits, then end. Idempotent."""
+        """Score what is queued, then stop the thread. Idempotent."""
         if self._thread is not None and not self._closing.is_set():
             self._closing.set()
             self._waiting.put(None)
@@ -96,8 +95,8 @@ class Shadow:
     def _score(self, case: Case) -> None:
         attempt, answer = case.attempt, case.answer
         decision = assess(attempt, case.context, case.keys, case.release, answer.id, suggest=False)
-        there = decision.assessment
-        self._meter.shadowed(attempt.domain, moved(answer.requirement.tier, there.requirement.tier))
+        shadow = decision.assessment
+        self._meter.shadowed(attempt.domain, compared(answer.requirement.tier, shadow.requirement.tier))
         line = record.ShadowRecord(
             id=answer.id,
             time=case.context.now,
@@ -105,23 +104,23 @@ class Shadow:
             domain=attempt.domain,
             journey=attempt.journey,
             log_odds=decision.log_odds,
-            score=there.score,
-            level=there.level,
-            tier=there.requirement.tier.name,
-            satisfied=there.requirement.satisfied,
+            score=shadow.score,
+            level=shadow.level,
+            tier=shadow.requirement.tier.name,
+            satisfied=shadow.requirement.satisfied,
             hits=tuple(hit.rule for hit in decision.hits if not hit.shadow),
             shadow_hits=tuple(hit.rule for hit in decision.hits if hit.shadow),
-            causes=there.causes,
-            release=there.release,
-            model=there.model,
+            causes=shadow.causes,
+            release=shadow.release,
+            model=shadow.model,
             beside=answer.release,
         )
         if not self._log.append(record.encode(line)):
             self._meter.failed("decision_log")
 
 
-def moved(answered: Tier, there: Tier) -> str:
-    """How a shadow release's tier compares with the one that was required: `same`, `stricter` or `looser`."""
-    if there == answered:
+def compared(required: Tier, shadow: Tier) -> str:
+    """How the shadow release's tier compares with the required one: `same`, `stricter` or `looser`."""
+    if shadow == required:
         return "same"
-    return "stricter" if there > answered else "looser"
+    return "stricter" if shadow > required else "looser"

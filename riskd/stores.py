@@ -1,4 +1,4 @@
-"""The history store that the settings name, and the peppers under which its records lie."""
+"""Opens the history store that the settings name, and pairs it with the peppers that key its records."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LOG: Final = logging.getLogger("riskd.stores")
 
 
 def open_store(settings: Settings, meter: Meter | None = None) -> HistoryStore:
-    """The history store that the settings name. Raises InvalidStore, InvalidSettings.
+    """Open the history store that the settings name. Raises InvalidStore, InvalidSettings.
 
-    For a service, which has a `meter`, a damaged one is set aside and another begun: sign-ins of people whose history
-    is lost are answered, as those of new ones.
+    With a `meter`, which a service passes, a damaged LMDB store is set aside and a new one started: without their
+    histories subjects are assessed as new ones, which is better than no answer.
     """
     if settings.store.kind == "memory":
         return MemoryStore()
@@ -42,7 +42,7 @@ def open_store(settings: Settings, meter: Meter | None = None) -> HistoryStore:
 
 
 def _redis_store(settings: Settings) -> RedisStore:
-    """Raises InvalidSettings for certificates that cannot be used; servers may come later."""
+    """Raises InvalidSettings for certificates that cannot be used. The servers need not be reachable yet."""
     chosen, url = settings.store, read_url(settings.store.url)
     tls = None
     if url.tls:
@@ -51,7 +51,7 @@ def _redis_store(settings: Settings) -> RedisStore:
             if chosen.tls_cert:
                 tls.load_cert_chain(chosen.tls_cert, chosen.tls_key)
         except (ssl.SSLError, OSError) as error:
-            what = f"certificates that cannot be used: {error}"
+            what = f"these certificates cannot be used: {error}"
             raise InvalidSettings([Problem("store.tls_ca, store.tls_cert", what, "give PEM files")]) from error
     access = Access(
         username=url.username,
@@ -64,16 +64,20 @@ def _redis_store(settings: Settings) -> RedisStore:
     return RedisStore(addresses, access, chosen.connections)
 
 
-def keyed(base: HistoryStore, peppers: Sequence[bytes], mark: Mark, meter: Meter) -> tuple[HistoryStore, Pseudonyms]:
-    """A store as these peppers name its records, and what names them. While records are moved under the last pepper,
-    those that are asked for move first; at other times there is nothing in between.
+def with_peppers(
+    base: HistoryStore, peppers: Sequence[bytes], mark: Mark, meter: Meter
+) -> tuple[HistoryStore, Pseudonyms]:
+    """Returns the store to read through, and the pseudonyms that key its records, for these peppers.
 
-    Raises InvalidSettings when they are not the peppers that the store was written with.
+    `mark` is the store's own note on its peppers. If it lacks the last pepper, a rotation is under way: the returned
+    store then moves each record under that pepper when it is first asked for.
+
+    Raises InvalidSettings if the store was written with other peppers.
     """
     layers = list(peppers[1:])
     if mark.checks and mark.checks != checks(peppers)[: len(mark.checks)]:
         what = "not the peppers that the store was written with" if len(layers) >= mark.layers else "lines are missing"
-        remedy = "bring back the whole file, all lines in their order: without it no history is found"
+        remedy = "restore the whole file, all lines in order: without it no history can be found"
         raise InvalidSettings([Problem("secrets.pepper_file", what, remedy)])
     if len(layers) > mark.layers + 1:
         remedy = f"leave {mark.layers + 2} lines, run `riskd pepper rotate`, and add the next one after it"
@@ -85,14 +89,14 @@ def keyed(base: HistoryStore, peppers: Sequence[bytes], mark: Mark, meter: Meter
 
 
 def checks(peppers: Sequence[bytes]) -> tuple[str, ...]:
-    """What tells peppers apart: the first 32 bits of a pseudonym of nobody under each."""
+    """A checksum of each pepper, by which to recognise it: 32 bits, in hex, of the pseudonym of the empty string."""
     return tuple(Pseudonyms(pepper).digest("", "", "pepper", "")[:4].hex() for pepper in peppers)
 
 
 def first_mark(base: HistoryStore, peppers: Sequence[bytes]) -> Mark:
-    """What the store says of its layers. A new store is told of those that there are.
+    """Read the store's note on its peppers; an empty store gets one first if there are several peppers.
 
-    Of a store that cannot be asked yet the worst is assumed: that its records still move under the last pepper.
+    If the store cannot be reached yet, assume that a rotation to the last pepper is under way, which is always safe.
     """
     try:
         if len(peppers) > 1 and base.size()[0] == 0:

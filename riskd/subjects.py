@@ -1,4 +1,4 @@
-"""The rights of a subject: to know what is kept, to have it, and to have it erased. Beside the engine, on its parts."""
+"""Serves a subject's rights: a summary, an export and the erasure of everything that is kept of one subject."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core import receipts
-from riskd.core.dossier import Summary, described, summary, without
+from riskd.core.dossier import Summary, described, summary, without_share
 from riskd.core.errors import UNDECODABLE, InvalidSubject, Problem, Unavailable
 from riskd.core.history import EMPTY
 from riskd.core.pseudonym import Pseudonyms
@@ -21,21 +21,21 @@ from riskd.engine import Engine, Parts
 from riskd.ports import HistoryStore, LogArchive
 
 PAGE: Final = 500
-"""Records in a page of an export, at most."""
+"""Most records in a page of an export."""
 RECORDS: Final = 100_000
-"""Records of one subject that are listed: a subject that is tried every minute has them after 70 days."""
+"""Most records listed of one subject. At one attempt a minute a subject reaches this after 70 days."""
 OPEN: Final = 100
-"""Open receipts in a summary."""
+"""Most open receipts in a summary."""
 TRIES: Final = 100
-"""Attempts at changing a device's record that others change at the same moment."""
+"""Most attempts to update a device's record that others update at the same time."""
 _STORE, _LOG = b"s", b"l"
 _PATIENCE: Final = 60.0
 _ALWAYS: Final = float("-inf")
-"""A moment at which nothing has expired: what waits for the sweep is erased, too."""
+"""A time at which nothing has expired, so that expired records not yet swept are erased, too."""
 
 
 class Subject(Struct, frozen=True):
-    """Whose data. `subject` is the raw identifier that attempts carry; it is not kept."""
+    """Names a subject. `subject` is the raw identifier that attempts carry; it is not stored."""
 
     tenant: str
     domain: str
@@ -43,9 +43,9 @@ class Subject(Struct, frozen=True):
 
 
 class Exported(Struct, frozen=True):
-    """One record of an export. `expires`: Unix time at which it will be gone; 0 for those of the decision log.
+    """One record of an export. `content` is one JSON object; `key` is in hex, '' for records of the decision log.
 
-    `content` is one JSON object.
+    `expires` is Unix time, 0 for records of the decision log.
     """
 
     kind: str
@@ -55,46 +55,50 @@ class Exported(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """A page of an export, and the token of the next; b'' when this was the last."""
+    """A page of an export. `token` requests the next page; b'' on the last one."""
 
     records: tuple[Exported, ...]
     token: bytes
 
 
 class Erased(Struct, frozen=True):
-    """What is gone now: records by kind; and by when the decision log has nothing of the subject, Unix time."""
+    """How many records of each kind were erased, and by when (Unix time) the decision log will be cleared, too."""
 
     records: dict[str, int]
     log_by: float
 
 
 class Subjects:
-    """Answers for subjects. Safe to share between threads."""
+    """Reads and erases what an engine keeps of a subject. Thread-safe."""
 
     def __init__(self, engine: Engine, archive: LogArchive) -> None:
         self._engine = engine
         self._archive = archive
 
     def summary(self, subject: Subject) -> Summary:
-        """What support needs to know. Raises InvalidSubject, Unavailable."""
+        """A summary for support staff. Raises InvalidSubject, Unavailable."""
         pseudonym, store, now = self._known(subject)
         keys = store.held(pseudonym[:PLACE], now, RECORDS)
         profile, activity = store.load((pseudonym + PROFILE, pseudonym + ACTIVITY))
-        # The digits of a receipt's key say nothing of its time: all are read, the newest are told.
+        # Keys of receipts are in no order of time: read all of them, and return the newest.
         found = [key for key in keys if key[-1:] == RECEIPT]
-        many = self._engine.parts.pseudonyms
-        papers = [
-            (many.assessment_of(key[:-1]), receipts.decode(payload(paper), key[:PLACE], many)[0], expiry(paper))
-            for key, paper in zip(found, store.load(found), strict=True)
-            if paper is not None
+        pseudonyms = self._engine.parts.pseudonyms
+        opened = [
+            (
+                pseudonyms.assessment_of(key[:-1]),
+                receipts.decode(payload(record), key[:PLACE], pseudonyms)[0],
+                expiry(record),
+            )
+            for key, record in zip(found, store.load(found), strict=True)
+            if record is not None
         ]
-        papers.sort(key=lambda paper: -paper[1].lesson.time)
-        return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, papers[:OPEN], now)
+        opened.sort(key=lambda receipt: -receipt[1].lesson.time)
+        return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, opened[:OPEN], now)
 
     def export(self, subject: Subject, size: int, token: bytes) -> Page:
-        """A page of up to `size` records, first those of the store, then those of the decision log.
+        """A page of up to `size` records: first those of the store, then those of the decision log.
 
-        A page may have fewer, or none, although it is not the last. Raises InvalidSubject, Unavailable.
+        A page may be short, or even empty, without being the last. Raises InvalidSubject, Unavailable.
         """
         pseudonym, store, now = self._known(subject)
         size = min(size, PAGE) if size > 0 else PAGE
@@ -105,26 +109,27 @@ class Subjects:
             token = _STORE + keys[-1] if len(rest) > size else _LOG
             return Page(tuple(_exported(self._engine.parts, keys, now)), token)
         if place != _LOG:
-            raise _lost()
+            raise _bad_token()
         try:
-            lines, cursor = self._archive.find(self._ages(subject), cursor, size)
+            lines, cursor = self._archive.find(self._pseudonyms(subject), cursor, size)
         except UNDECODABLE:
-            raise _lost() from None
+            raise _bad_token() from None
         return Page(tuple(Exported("decision_log", "", 0.0, line) for line in lines), _LOG + cursor if cursor else b"")
 
     def erase(self, subject: Subject, timeout: float) -> Erased:
-        """Erase everything that is kept of a subject. Raises InvalidSubject; Unavailable when it could not be done
-        in time. What is erased stays so: ask again.
+        """Erase everything that is kept of a subject.
 
-        1. Its place, receipts first: outcomes that come later find none, and teach nothing.
-        2. Once more, for what outcomes under way had taught before their receipts went.
-        3. Have its records in the decision log erased that were written until now.
+        1. Erase its place in the store, receipts first: later outcomes then find no receipt, and teach nothing.
+        2. Erase it again, for what outcomes in flight taught before their receipts were erased.
+        3. Schedule the erasure of its existing records in the decision log.
+
+        Raises InvalidSubject, or Unavailable if it could not finish in time; then call it again to go on.
         """
         pseudonym, store, _ = self._known(subject)
         deadline, gone = perf_counter() + timeout, Counter[str]()
         for _ in range(2):  # (1), (2)
             _empty(store, pseudonym[:PLACE], gone, deadline)
-        return Erased(dict(gone), self._archive.forget(self._ages(subject)))  # (3)
+        return Erased(dict(gone), self._archive.forget(self._pseudonyms(subject)))  # (3)
 
     def _known(self, subject: Subject) -> tuple[bytes, HistoryStore, float]:
         found = subject_violations(subject.tenant, subject.domain, subject.subject)
@@ -134,25 +139,25 @@ class Subjects:
         pseudonym = parts.pseudonyms.digest(subject.tenant, subject.domain, "subject", subject.subject)
         return pseudonym, parts.store, parts.clock()
 
-    def _ages(self, subject: Subject) -> list[bytes]:
-        """Every pseudonym that the log may have of a subject: lines keep the one that they were written with."""
-        return self._engine.parts.pseudonyms.ages(subject.tenant, subject.domain, "subject", subject.subject)
+    def _pseudonyms(self, subject: Subject) -> list[bytes]:
+        """Every pseudonym that the log may have for a subject: rotations of the pepper do not rewrite its lines."""
+        return self._engine.parts.pseudonyms.at_each_layer(subject.tenant, subject.domain, "subject", subject.subject)
 
 
 def _exported(parts: Parts, keys: list[bytes], now: float) -> list[Exported]:
-    """Records as plain data. A device's own records come along where they are this subject's alone."""
-    found, store, many = [], parts.store, parts.pseudonyms
+    """Records as plain data. A device's own records are included if only this subject used the device."""
+    found, store, pseudonyms = [], parts.store, parts.pseudonyms
     for key, record in zip(keys, store.load(keys), strict=True):
         if record is None or expired(record, now):
             continue
-        found.append(_plain(KINDS[key[-1:]], key, record, many))
+        found.append(_plain(KINDS[key[-1:]], key, record, pseudonyms))
         if key[-1:] == SHARE:
             device = key[PLACE:-1]
             profile, activity = store.load((device + PROFILE, device + ACTIVITY))
-            if profile is not None and without(profile, record) is None:
-                found.append(_plain("device_profile", device + PROFILE, profile, many))
+            if profile is not None and without_share(profile, record) is None:
+                found.append(_plain("device_profile", device + PROFILE, profile, pseudonyms))
                 if activity is not None and not expired(activity, now):
-                    found.append(_plain("device_activity", device + ACTIVITY, activity, many))
+                    found.append(_plain("device_activity", device + ACTIVITY, activity, pseudonyms))
     return found
 
 
@@ -161,23 +166,23 @@ def _plain(kind: str, key: bytes, record: bytes, pseudonyms: Pseudonyms) -> Expo
 
 
 def empty(store: HistoryStore, place: bytes) -> None:
-    """Erase all that lies in a place, and its shares where others have theirs. Raises Unavailable."""
+    """Erase all records of a subject's place, and its shares in the records of its devices. Raises Unavailable."""
     _empty(store, place, Counter(), perf_counter() + _PATIENCE)
 
 
 def _empty(store: HistoryStore, place: bytes, gone: Counter[str], deadline: float) -> None:
-    """Erase all that lies in a place, and its shares where others have theirs."""
+    """`empty`, with the erased records counted by kind in `gone`. Raises Unavailable after `deadline`."""
     while keys := store.held(place, _ALWAYS, PAGE):
-        papers = [key for key in keys if key[-1:] in (RECEIPT, REPLY)]
+        documents = [key for key in keys if key[-1:] in (RECEIPT, REPLY)]
         shares = [key for key in keys if key[-1:] == SHARE]
-        _erase(store, papers, gone)
+        _erase(store, documents, gone)
         for key in shares:
             _take_back(store, key, gone, deadline)
         _erase(store, [key for key in keys if key[-1:] not in (RECEIPT, REPLY, SHARE)], gone)
         if len(keys) < PAGE:
             return
         if perf_counter() > deadline:
-            raise _late()
+            raise _incomplete()
 
 
 def _erase(store: HistoryStore, keys: list[bytes], gone: Counter[str]) -> None:
@@ -186,9 +191,9 @@ def _erase(store: HistoryStore, keys: list[bytes], gone: Counter[str]) -> None:
 
 
 def _take_back(store: HistoryStore, key: bytes, gone: Counter[str], deadline: float) -> None:
-    """Take what a subject taught a device out of the device's record, and the share with it, both or neither.
+    """Subtract a subject's share from its device's record and delete the share, in one atomic change.
 
-    A device that only this subject has taught is forgotten, with what was tried on it.
+    If nobody else used the device, its profile and activity are deleted.
     """
     device = key[PLACE:-1]
     for _ in range(TRIES):
@@ -196,7 +201,7 @@ def _take_back(store: HistoryStore, key: bytes, gone: Counter[str], deadline: fl
         if share is None:
             return
         changes = [Change(key, share, None)]
-        left = without(profile, share) if profile is not None else None
+        left = without_share(profile, share) if profile is not None else None
         if profile is not None:
             changes.append(Change(device + PROFILE, profile, left))
         if left is None and activity is not None:
@@ -208,12 +213,14 @@ def _take_back(store: HistoryStore, key: bytes, gone: Counter[str], deadline: fl
             return
         if perf_counter() > deadline:
             break
-    raise _late()
+    raise _incomplete()
 
 
-def _lost() -> InvalidSubject:
-    return InvalidSubject([Problem("page_token", "not of an export", "send the last one as it came")])
+def _bad_token() -> InvalidSubject:
+    return InvalidSubject([Problem("page_token", "is not a token of an export", "send the last one unchanged")])
 
 
-def _late() -> Unavailable:
-    return Unavailable([Problem("store", "the erasure is not complete", "ask again: what is erased stays erased")])
+def _incomplete() -> Unavailable:
+    return Unavailable(
+        [Problem("store", "the erasure is not complete", "repeat the request: what was erased stays erased")]
+    )

@@ -1,4 +1,4 @@
-"""Takes expired records out of a store, unless the clock that calls them expired was set wrong."""
+"""Deletes expired records from a store, unless the clock may be wrong."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from riskd.clock import Clock, since_boot
 from riskd.ports import HistoryStore, Meter
 
 SWEEP: Final = 2_000
-"""Records looked at in one go for expiry: a few milliseconds."""
+"""Records checked per sweep: a few milliseconds of work."""
 
 
 class Sweeper:
     """Sweeps a store and reports its size.
 
-    What a clock that was set wrong takes for expired is forgotten, but not deleted: after a step nothing is swept for
-    an hour, so that there is time to set it right.
+    After the clock was stepped, nothing is deleted for an hour, so that an operator has time to correct it. Until
+    then, records that a wrong clock makes look expired are only ignored.
     """
 
     def __init__(
@@ -27,13 +27,13 @@ class Sweeper:
         wall: Callable[[], float] = time.time,
         since_boot: Callable[[], float] = since_boot,
     ) -> None:
-        """As `Clock`."""
+        """`wall`, `since_boot`: as for `Clock`."""
         self._store = store
         self._meter = meter
         self._clock = Clock(wall, since_boot)
 
     def sweep(self) -> None:
-        """Look once. Raises Unavailable."""
+        """Delete some expired records if the clock is trusted, and report the store's size. Raises Unavailable."""
         now = self._clock.wall()
         if self._clock.stepped(now):
             self._meter.failed("clock")

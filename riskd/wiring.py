@@ -1,8 +1,9 @@
-"""The composition root: the one place that picks stores, geo databases and metrics."""
+"""The composition root: builds engines from settings. Only this module chooses stores, geo databases and metrics."""
 
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -39,18 +40,18 @@ from riskd.core.errors import (
 from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine, Parts
-from riskd.housekeeping import Keyed, housekeeping
+from riskd.housekeeping import PepperState, housekeeping
 from riskd.metrics import DATABASES
 from riskd.ports import Meter
 from riskd.releases import Follower, Releases, following
-from riskd.stores import first_mark, keyed, open_store
+from riskd.stores import first_mark, open_store, with_peppers
 from riskd.subjects import Subjects
 
 _LOG: Final = logging.getLogger("riskd.wiring")
 
 
 def open_releases(settings: Settings) -> Releases:
-    """The releases of this host."""
+    """The releases kept on this host, in the directory `release.dir` of the settings."""
 
     def load(policies: Path, models: Path) -> Release:
         chosen = replace(settings.release, policies=str(policies), models=str(models))
@@ -60,7 +61,7 @@ def open_releases(settings: Settings) -> Releases:
 
 
 def active_release(settings: Settings) -> Release:
-    """The release that is active on this host; before the first activation, the one in the directories of the settings.
+    """The release that is active on this host; before the first activation, the one that `load_release` loads.
 
     Raises InvalidFile with all problems.
     """
@@ -68,7 +69,7 @@ def active_release(settings: Settings) -> Release:
 
 
 def load_release(settings: Settings) -> Release:
-    """The release in the directories that the settings name.
+    """Load the release from the policy and model directories that the settings name.
 
     Raises InvalidFile with the problems of every policy and model file.
     """
@@ -98,12 +99,12 @@ def load_release(settings: Settings) -> Release:
 
 
 def open_geo(settings: Settings) -> GeoIp:
-    """The geo databases that are there. Raises InvalidGeo for those that are there and bad."""
-    return open_databases(geo_files(settings))
+    """Open the configured geo databases. Raises InvalidGeo if any of them cannot be used; none at all is allowed."""
+    return open_databases(geo_files(settings), settings.geo.stale_days)
 
 
 def geo_files(settings: Settings) -> list[Path]:
-    """The geo databases that the settings name, and those that lie in their directory."""
+    """Paths of the geo databases: those the settings name, and those in `geo.dir` of a kind that they do not name."""
     geo = settings.geo
     named = {"city": geo.city, "asn": geo.asn, "anonymous": geo.anonymous}
     replaced = [kind for kind, path in named.items() if path]
@@ -112,9 +113,13 @@ def geo_files(settings: Settings) -> list[Path]:
     return [*chosen, *(Path(path) for path in named.values() if path)]
 
 
-def open_databases(paths: Sequence[Path]) -> GeoIp:
-    """These geo databases. Raises InvalidGeo with the problems of all of them."""
-    return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones())
+def open_databases(paths: Sequence[Path], stale_days: int = 0) -> GeoIp:
+    """Open these geo databases, whose facts are stale once they are older than `stale_days` (0: never).
+
+    Raises InvalidGeo with the problems of all of them.
+    """
+    stale_after = stale_days * 86_400.0 or math.inf
+    return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones(), stale_after=stale_after)
 
 
 @contextmanager
@@ -125,10 +130,10 @@ def open_engine(
     releases: Releases | None = None,
     geo: GeoIp | None = None,
 ) -> Iterator[Engine]:
-    """An engine with everything that the settings name, and its housekeeping; closed on leaving.
+    """An engine built from settings, with its housekeeping threads running; both are stopped on exit.
 
-    `releases` and `geo`, where they are open already. Raises InvalidFile (policy, model, geo, settings) with every
-    problem before anything is opened for writing.
+    `worker` numbers the process among those that share the log directory. Pass `releases` and `geo` to reuse open
+    ones. Raises InvalidFile (policy, model, geo, settings) with every problem before it opens anything for writing.
     """
     with (
         following(releases or open_releases(settings), f"worker-{worker}") as follower,
@@ -154,7 +159,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
     )
     base = open_store(settings, meter)
     mark = first_mark(base, peppers)
-    store, pseudonyms = keyed(base, peppers, mark, meter)
+    store, pseudonyms = with_peppers(base, peppers, mark, meter)
     parts = Parts(
         store=store,
         geo=geo,
@@ -183,37 +188,37 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
 
     follower.follow(active, install, refuse)
     try:
-        with housekeeping(settings, engine, open_archive(settings), base, Keyed(mark.layers, peppers)):
+        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark.layers, peppers)):
             yield engine
     finally:
         engine.close()
 
 
 def open_archive(settings: Settings) -> FileLogArchive:
-    """What the decision log has kept."""
+    """The stored decision log."""
     log = settings.log
     return FileLogArchive(Path(log.dir), log.segment_minutes * 60.0, log.compact_minutes * 60.0)
 
 
 def open_subjects(settings: Settings, engine: Engine) -> Subjects:
-    """Whoever answers for the subjects of an engine."""
+    """The service for subjects' rights over the data of an engine."""
     return Subjects(engine, open_archive(settings))
 
 
 @contextmanager
 def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]:
-    """An engine that learns from the past, beside a service that may be running: no decision log, no metrics.
+    """An engine for importing past events, without decision log or metrics. The service may run at the same time.
 
-    A `trial` has a store and a pepper of its own, which it forgets. Raises InvalidFile as `open_engine` does, also
-    where the store that the settings name would be forgotten.
+    A `trial` uses a temporary store and pepper. Otherwise it writes to the store of the settings, and raises
+    InvalidSettings if that is `memory`, whose contents would be lost. Raises InvalidFile as `open_engine` does.
     """
     if settings.store.kind == "memory" and not trial:
-        what = "what is learned into memory is forgotten when the import ends"
-        raise InvalidSettings([Problem("store.kind", what, "name the store of the service, as `lmdb`")])
+        what = "what is learned into `memory` is lost when the import ends"
+        raise InvalidSettings([Problem("store.kind", what, "name the store of the service, such as `lmdb`")])
     lineup, geo = _load(settings, open_releases(settings))
     base = MemoryStore() if trial else open_store(settings)
     peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)
-    store, pseudonyms = keyed(base, peppers, first_mark(base, peppers), NullMeter())
+    store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers), NullMeter())
     parts = Parts(
         store=store,
         geo=geo,
@@ -253,7 +258,7 @@ def _geo_problems(settings: Settings) -> Sequence[Problem]:
 
 
 def announce_geo(geo: GeoIp, meter: Meter) -> None:
-    """Tell what is in use. Of several databases of one kind the oldest counts; a kind that is gone is 0."""
+    """Report the build time of each kind of geo database: of several the oldest, and 0 for a kind that is absent."""
     for kind in DATABASES:
         built = [database.build_epoch for database in geo.databases() if database.kind == kind]
         meter.geo_built(kind, min(built, default=0))

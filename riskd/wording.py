@@ -1,8 +1,8 @@
-"""How counts are said to people."""
+"""Formats counts for people."""
 
 from __future__ import annotations
 
 
 def quantity(count: float, noun: str, nouns: str = "") -> str:
-    """A count with its noun: `1 decision`, `12,000 decisions`. `nouns` where the plural is none with an s."""
+    """A count with its noun: `1 decision`, `12,000 decisions`. `nouns`: the plural, if it is irregular."""
     return f"{count:,.0f} {noun if count == 1 else nouns or f'{noun}s'}"

@@ -23,7 +23,7 @@ from riskd.background import counting, every
 from riskd.config import Settings
 from riskd.core.errors import Unavailable
 from riskd.core.history import Delta
-from riskd.core.lineup import Lineup, Wish
+from riskd.core.lineup import ActivationRequest, Lineup
 from riskd.engine import Engine
 from riskd.releases import Follower, following
 from riskd.server import json_log
@@ -89,7 +89,7 @@ def a_follower(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
     once = Once(monkeypatch, Follower, "_prepare")
     with following(releases_of(state), "one") as follower:
         follower.follow(None, installed.append, lambda _: None)
-        releases_of(state).activate(Wish(release=release, actor="test"))
+        releases_of(state).activate(ActivationRequest(release=release, actor="test"))
         once.went_on()
         assert [lineup.active.id for lineup in installed] == [release]
 

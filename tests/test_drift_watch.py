@@ -14,7 +14,7 @@ import pytest
 from riskd.config import load
 from riskd.core.drift import Reference
 from riskd.core.features import NAMES
-from riskd.core.lineup import Wish
+from riskd.core.lineup import ActivationRequest
 from riskd.drift_watch import HALF_LIFE, LEAST, LOOK_BYTES, DriftWatch, active_bundles
 from riskd.offline.drift.bins import bins_for, reference
 from riskd.offline.drift.compare import compare
@@ -171,6 +171,6 @@ def test_what_decides_is_found(tmp_path: Path) -> None:
     assert active_bundles(settings)["customer"] == BUNDLE
     host = releases(state)
     kept = host.create(policies(tmp_path / "policies", "2m"), BUNDLE.parents[1], "test", "")
-    host.activate(Wish(release=kept.id, actor="test"))
+    host.activate(ActivationRequest(release=kept.id, actor="test"))
 
     assert active_bundles(settings)["customer"] == host.files.folders(kept.id)[1] / "customer" / "hand-set-2"

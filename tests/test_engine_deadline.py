@@ -19,7 +19,7 @@ from riskd.config import Settings
 from riskd.core.address import Address
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located
 from riskd.core.requirement import Tier
 from riskd.engine import Engine
 from riskd.ports import HistoryStore
@@ -45,7 +45,7 @@ class SlowGeo(TableGeo):
         super().__init__({})
         self._seconds = seconds
 
-    def locate(self, address: Address, when: float) -> tuple[Place | Missing, Route | Missing]:
+    def locate(self, address: Address, when: float) -> Located:
         """As the databases, later."""
         time.sleep(self._seconds)
         return super().locate(address, when)

@@ -29,7 +29,7 @@ from riskd.core.attempt import (
     ReportedPlace,
     Session,
 )
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located, Missing, Place
 from riskd.core.features import NAMES
 from riskd.core.lineup import Lineup
 from riskd.core.pseudonym import Pseudonyms
@@ -57,8 +57,8 @@ class OnePlace:
     def __init__(self, place: Place) -> None:
         self._place = place
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
-        return self._place, Missing("route", "not_installed")
+    def locate(self, address: Address, time: float) -> Located:
+        return self._place, Missing("route", "not_installed"), ()
 
     def offset(self, timezone: str, time: float) -> int | None:
         return None

@@ -12,8 +12,8 @@ import pytest
 
 from riskd import files
 from riskd.core.errors import InvalidSettings
-from riskd.files import put, whole
-from riskd.locks import alone
+from riskd.files import atomically, put
+from riskd.locks import exclusive
 from riskd.offline.output import filling
 
 HALF = """
@@ -26,8 +26,8 @@ with filling(pathlib.Path(sys.argv[1])) as draft:
 """A process that begins to fill a directory, says so, and comes to an end of some kind."""
 DIES = """
 import os, pathlib, signal, sys
-from riskd.files import whole
-with whole(pathlib.Path(sys.argv[1])) as file:
+from riskd.files import atomically
+with atomically(pathlib.Path(sys.argv[1])) as file:
     file.write(b"half of a secret")
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -62,7 +62,7 @@ def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
     """Until then whoever reads sees the old one; afterwards the new one, which is for its owner alone."""
     file = tmp_path / "file"
     put(file, b"old")
-    with whole(file) as new:
+    with atomically(file) as new:
         new.write(b"new")
         new.flush()
         assert file.read_bytes() == b"old"
@@ -76,7 +76,7 @@ def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
     put(file, b"old")
 
     def write() -> None:
-        with whole(file) as new:
+        with atomically(file) as new:
             new.write(b"half of")
             raise OSError("full")
 
@@ -94,7 +94,7 @@ def test_what_a_dead_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
         assert named(tmp_path) == [".file.draft"]
     assert (tmp_path / ".file.draft").read_bytes() == b"half of a secret"
-    with whole(file) as slow:
+    with atomically(file) as slow:
         slow.write(b"slow")
         for content in (b"quick", b"quicker"):
             put(file, content)
@@ -136,7 +136,7 @@ def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
     """Also the one that root was the first to hold."""
     owner, group = (12345, 23456) if not os.geteuid() else (os.getuid(), os.getgid())
     os.chown(tmp_path, owner, group)
-    with alone(tmp_path / "lock") as ours:
+    with exclusive(tmp_path / "lock") as ours:
         assert ours
     found = (tmp_path / "lock").stat()
     assert (found.st_uid, found.st_gid) == (owner, group)

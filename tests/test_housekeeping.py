@@ -27,7 +27,7 @@ def test_a_compaction_that_fails_says_why(
     damaged.parent.mkdir()
     damaged.write_bytes(b"{")
     engine: Any = SimpleNamespace(parts=SimpleNamespace(meter=NullMeter()), release=None)
-    archive, known = FileLogArchive(tmp_path, 3600.0, 600.0), housekeeping.Keyed(0, [])
+    archive, known = FileLogArchive(tmp_path, 3600.0, 600.0), housekeeping.PepperState(0, [])
     with (
         caplog.at_level(logging.ERROR),
         housekeeping.housekeeping(Settings(), engine, archive, MemoryStore(), known),

@@ -24,10 +24,11 @@ SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _HEAD: Final = """\
 # Dashboards
 
-Three, for three readers, in `deploy/grafana`. They are made of `deploy/grafana/dashboards.yaml`, and so is this page
-(`make dashboards`). Import the JSON files into Grafana 10 or later and choose the data source; the queries that begin
-with `riskd:` need `deploy/prometheus/recording.rules.yaml` ([monitoring](monitoring.md)). `make panels` runs every
-query against a real Prometheus that watches a service under load, and prints how many series each returned.
+For operators: every panel of the three dashboards in `deploy/grafana`, each for one reader. Import the JSON files into
+Grafana 10 or later and choose the data source. Queries that begin with `riskd:` need
+`deploy/prometheus/recording.rules.yaml` ([monitoring](monitoring.md)). To change a panel, edit
+`deploy/grafana/dashboards.yaml` and run `make dashboards`, which also makes this page. `make panels` runs every query
+against a real Prometheus that watches a service under load, and prints how many series each returned.
 """
 
 
@@ -208,7 +209,7 @@ def page(found: list[Dashboard]) -> str:
     lines = [_HEAD]
     for made in found:
         lines.append(f"## {made.title.removeprefix('riskd: ').capitalize()}\n\n{made.reader}\n")
-        lines.append("| panel | what it tells | unit | query |\n|---|---|---|---|")
+        lines.append("| panel | meaning | unit | query |\n|---|---|---|---|")
         for each in made.panels:
             queries = "<br>".join(f"`` {query.expr.replace('|', chr(92) + '|')} ``" for query in each.queries)
             lines.append(f"| {each.title} | {each.tells} | {each.unit} | {queries} |")

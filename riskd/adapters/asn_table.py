@@ -1,4 +1,4 @@
-"""The table of networks that are known by their number: `asn,use,name`, one a line, under review like code."""
+"""Reads the table of AS numbers whose use is known, such as hosting or VPN: a CSV file with `asn,use,name`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from riskd.core.errors import InvalidGeo, Problem
+from riskd.wording import quantity
 
 USES: Final = ("hosting", "vpn", "relay", "satellite")
 _HEADER: Final = ["asn", "use", "name"]
@@ -18,7 +19,8 @@ def read_asn_table(path: Path) -> dict[int, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidGeo([Problem(str(path), f"cannot be read: {error}", "give a UTF-8 file asn,use,name")]) from error
+        remedy = "provide a UTF-8 file with lines of asn,use,name"
+        raise InvalidGeo([Problem(str(path), f"cannot be read: {error}", remedy)]) from error
     table: dict[int, str] = {}
     problems: list[Problem] = []
     for number, line in enumerate(lines, start=1):
@@ -34,12 +36,12 @@ def read_asn_table(path: Path) -> dict[int, str]:
 
 def _add(table: dict[int, str], row: list[str]) -> tuple[str, str] | None:
     if len(row) != len(_HEADER):
-        return f"{len(row)} fields", "write asn,use,name"
+        return f"the line has {quantity(len(row), 'field')}", "write asn,use,name"
     number, use = row[0].strip(), row[1].strip()
     if not (number.isascii() and number.isdigit() and 0 < int(number) <= _LARGEST):
-        return f"AS number {number!r}", f"write a whole number from 1 to {_LARGEST}"
+        return f"{number!r} is not an AS number", f"write a whole number from 1 to {_LARGEST}"
     if use not in USES:
-        return f"use {use!r}", "write one of " + ", ".join(USES)
+        return f"there is no use {use!r}", "write one of " + ", ".join(USES)
     if int(number) in table:
         return f"AS{number} is listed twice", "keep one line"
     table[int(number)] = use

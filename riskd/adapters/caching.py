@@ -1,4 +1,4 @@
-"""A store with a memory: what many attempts share is read once in a while, not for each of them."""
+"""A cache in front of a history store, for the histories that many attempts share."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from riskd.core.stored import Change, Swap
 from riskd.ports import HistoryStore, Meter
 
 SECONDS: Final = 5.0
-"""Staleness: how long other workers' changes to common values may go unseen. They move by one in thousands."""
+"""Lifetime of the cache, and so the longest staleness. Common values are counts in the thousands, which one more
+attempt hardly changes."""
 _UNKNOWN: Final = History()
 BOUND: Final = 65_536
-"""Histories remembered: some 100 bytes each."""
+"""Most histories in the cache, of about 100 bytes each."""
 
 
 class CachingStore:
-    """A `HistoryStore` in front of another. Histories of common values (`recall.COMMON`: how often a country, a
-    browser, an ASN, a whole domain was seen) are remembered until `SECONDS` after the first of them was, and then all
-    forgotten at once. What a thread writes it sees at once; one that was reading meanwhile may remember the older state
-    for as long.
+    """A `HistoryStore` that caches the histories of common values in front of another store.
+
+    Common values (`recall.COMMON`) are how often a country, a browser, an ASN or a whole domain was seen. The cache is
+    emptied every `seconds`. A write invalidates its keys, but a concurrent read may put the old state back until then.
     """
 
     def __init__(self, store: HistoryStore, meter: Meter, seconds: float = SECONDS, bound: int = BOUND) -> None:
@@ -30,17 +31,17 @@ class CachingStore:
         self._meter = meter
         self._seconds = seconds
         self._bound = bound
-        self._remembered: dict[bytes, History | None] = {}
-        self._begun = 0.0
+        self._cache: dict[bytes, History | None] = {}
+        self._filled_since = 0.0
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
-        """See `HistoryStore`. Common values may be `seconds` old, and older than the rest of the snapshot."""
-        if not self._begun <= now < self._begun + self._seconds:
-            self._remembered, self._begun = {}, now
-        remembered = self._remembered
-        answer = list(map(remembered.get, histories, repeat(_UNKNOWN)))
+        """See `HistoryStore`. Common values may be up to `seconds` older than the rest of the snapshot."""
+        if not self._filled_since <= now < self._filled_since + self._seconds:
+            self._cache, self._filled_since = {}, now
+        cache = self._cache
+        answer = list(map(cache.get, histories, repeat(_UNKNOWN)))
         unknown = [at for at, history in enumerate(answer) if history is _UNKNOWN]
         asked = [histories[at] for at in unknown]
         found, papers = self._store.read(asked, documents, now, timeout)
@@ -49,9 +50,9 @@ class CachingStore:
             answer[at] = history
             if key[-1:] == COMMON:
                 common[key] = history
-        if len(remembered) + len(common) > self._bound:
-            remembered.clear()
-        remembered.update(common)
+        if len(cache) + len(common) > self._bound:
+            cache.clear()
+        cache.update(common)
         self._meter.recalled(len(histories) - len(asked), len(common))
         return answer, papers
 
@@ -59,7 +60,7 @@ class CachingStore:
         """See `HistoryStore`."""
         done = self._store.write(deltas, swaps, now, timeout)
         for delta in deltas:
-            self._remembered.pop(delta.key, None)
+            self._cache.pop(delta.key, None)
         return done
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
@@ -69,7 +70,7 @@ class CachingStore:
     def erase(self, keys: Sequence[bytes]) -> int:
         """See `HistoryStore`."""
         for key in keys:
-            self._remembered.pop(key, None)
+            self._cache.pop(key, None)
         return self._store.erase(keys)
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
@@ -77,14 +78,14 @@ class CachingStore:
         return self._store.walk(cursor, limit)
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """See `HistoryStore`. Never from memory."""
+        """See `HistoryStore`. Not cached."""
         return self._store.load(keys)
 
     def replace(self, changes: Sequence[Change]) -> bool:
         """See `HistoryStore`."""
         done = self._store.replace(changes)
         for change in changes:
-            self._remembered.pop(change.key, None)
+            self._cache.pop(change.key, None)
         return done
 
     def sweep(self, now: float, limit: int) -> int:
@@ -97,5 +98,5 @@ class CachingStore:
 
     def close(self) -> None:
         """See `HistoryStore`."""
-        self._remembered.clear()
+        self._cache.clear()
         self._store.close()

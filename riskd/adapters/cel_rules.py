@@ -1,13 +1,13 @@
-"""Conditions in CEL (Common Expression Language), by Google's own evaluator. The only importer of it.
+"""Compiles and evaluates the rules' conditions in CEL (Common Expression Language) with Google's evaluator.
 
-All conditions of a journey are fused into one list literal and evaluated together, because a call of the
-evaluator costs more than a condition. Only the variables that the conditions name are bound.
+All conditions of a journey are fused into one list literal and evaluated together, because a call of the evaluator
+costs more than a condition. Only the variables that the conditions name are bound.
 
-What is absent decides nothing. The fused evaluation binds a stand-in for an absent fact (NaN, '' or 0);
-whatever hits and names an absent fact is evaluated again with that fact unbound, where CEL's own logic
-says true only if the condition is true whatever the fact may be.
+An absent fact never makes a rule hit. The fused evaluation binds a placeholder for it (NaN, '' or 0). A condition that
+is then true and names an absent fact is evaluated again with the fact unbound: by CEL's logic the result is then true
+only if the condition is true whatever the fact's value.
 
-What rules make of the same values is remembered (decision 0021): most attempts are like one before them.
+Results are cached by the values that were read (docs/decisions/0021), because most attempts resemble an earlier one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cel_expr_python import cel
 from msgspec import Struct
 
 from riskd.core.assessment import Hit
-from riskd.core.rules import LISTS, VARIABLES, Evaluate, Facts, Flaw, Found, Rule, Value, Variable, list_variable
+from riskd.core.rules import LISTS, VARIABLES, Evaluate, Facts, Flaw, Rule, RuleResults, Value, Variable, list_variable
 
 _TYPES: Final = {
     "double": cel.Type.DOUBLE,
@@ -33,7 +33,7 @@ _TYPES: Final = {
     "strings": cel.Type.List(cel.Type.STRING),
     "table": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
 }
-_STAND_IN: Final[dict[str, Value]] = {
+_PLACEHOLDERS: Final[dict[str, Value]] = {
     "double": math.nan,
     "int": 0,
     "bool": False,
@@ -41,25 +41,25 @@ _STAND_IN: Final[dict[str, Value]] = {
     "strings": [],
     "table": {},
 }
-REMEMBERED: Final = 1024
-"""Verdicts kept of a journey's rules."""
-_LANGUAGES: Final = 16
-"""Sets of lists for which the declarations are kept."""
-_VARIED: Final = frozenset({"score", "attributes"})
-"""Variables that hardly ever have a value again: rules that name one are evaluated every time."""
+CACHED: Final = 1024
+"""Most results in the cache of a journey's rules."""
+_ENVIRONMENTS: Final = 16
+"""Most environments in the cache, one for each set of lists."""
+_UNCACHED: Final = frozenset({"score", "attributes"})
+"""Variables whose values hardly ever recur: rules that name one are not cached."""
 _Key = float | int | str | tuple[str, ...] | dict[str, str] | None
 _FUSED_CHARACTERS: Final = 50_000
-"""The evaluator refuses expressions of more than 100 000."""
+"""Longest fused expression. The evaluator refuses those of more than 100 000 characters."""
 _WORD: Final = re.compile(rf"(?<!\w)(?:{LISTS[:-1]}\s*\.\s*\w+|[A-Za-z_]\w*)")
-"""What may be the name of a variable. A name of CEL may begin with a dot, and have spaces round its dots; what is a
-field or a method after all is no variable's."""
+"""Matches every word that may name a variable. CEL allows spaces around the dots of a name. Fields and methods also
+match; they do no harm, because they are not among the known names."""
 _ERROR: Final = re.compile(r"^(?:INVALID_ARGUMENT: )?ERROR: <input>:(\d+):(\d+): (.*)$", re.MULTILINE)
 _NOISE: Final = re.compile(r" \(in container ''\)| expecting \{.*\}| \[INVALID_ARGUMENT\]")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']+)'")
 
 
 class _Compiled(Struct, frozen=True):
-    """One condition: its hit, alone as an expression, and the variables that it names."""
+    """One condition: the hit that it gives, its own expression, and the variables that it names."""
 
     rule: str
     hit: Hit
@@ -79,24 +79,24 @@ class CelCompiler:
 
     def __init__(self, features: Sequence[str]) -> None:
         self._features = {name: index for index, name in enumerate(features)}
-        self._language = lru_cache(_LANGUAGES)(self._language_of)
+        self._environment = lru_cache(_ENVIRONMENTS)(self._make_environment)
 
     def __call__(self, rules: Sequence[Rule], lists: Collection[str] = ()) -> Evaluate | list[Flaw]:
-        """The compiled rules, or everything that is wrong with their conditions. `lists` are those they may name."""
-        return self._language(frozenset(lists)).compile(rules)
+        """The compiled rules, or every flaw in their conditions. `lists`: the names of the policy's lists."""
+        return self._environment(frozenset(lists)).compile(rules)
 
-    def _language_of(self, lists: frozenset[str]) -> _Language:
-        return _Language(self._features, VARIABLES | {LISTS + name: list_variable(name) for name in sorted(lists)})
+    def _make_environment(self, lists: frozenset[str]) -> _Environment:
+        return _Environment(self._features, VARIABLES | {LISTS + name: list_variable(name) for name in sorted(lists)})
 
 
-class _Language:
-    """What conditions may name: features by their column, and variables."""
+class _Environment:
+    """The names that conditions may use: features, by their column, and variables."""
 
     def __init__(self, features: Mapping[str, int], variables: Mapping[str, Variable]) -> None:
         self._features = features
         self._variables = variables
         kinds = {name: variable.kind for name, variable in variables.items()} | dict.fromkeys(features, "double")
-        self._stand_ins = {name: _STAND_IN[kind] for name, kind in kinds.items()}
+        self._placeholders = {name: _PLACEHOLDERS[kind] for name, kind in kinds.items()}
         self._env = cel.NewEnv(variables={name: _TYPES[kind] for name, kind in kinds.items()})
 
     def compile(self, rules: Sequence[Rule]) -> Evaluate | list[Flaw]:
@@ -117,14 +117,14 @@ class _Language:
             chunks=tuple(chunks),
             features=tuple((name, index) for name, index in self._features.items() if name in used),
             variables=tuple(
-                (name, variable.read, self._stand_ins[name])
+                (name, variable.read, self._placeholders[name])
                 for name, variable in self._variables.items()
                 if name in used
             ),
         )
 
     def _compile(self, rule: Rule) -> _Compiled | list[Flaw]:
-        """Type-check one condition, and try it on an attempt of which nothing is known."""
+        """Type-check one condition, and try it on an attempt whose facts are all absent."""
         try:
             alone = self._env.compile(rule.when)
         except RuntimeError as error:
@@ -132,12 +132,12 @@ class _Language:
         kind = alone.return_type().name()
         if kind != "BOOL":
             return [Flaw(rule.name, f"the condition is of type {kind}, not a boolean", "compare it with something")]
-        names = frozenset("".join(word.split()) for word in _WORD.findall(rule.when)) & self._stand_ins.keys()
+        names = frozenset("".join(word.split()) for word in _WORD.findall(rule.when)) & self._placeholders.keys()
         if not names:
             return [Flaw(rule.name, "the condition is a constant", "name a feature or variable in it")]
-        tried = alone.eval(data={name: self._stand_ins[name] for name in names}).plain_value()
+        tried = alone.eval(data={name: self._placeholders[name] for name in names}).plain_value()
         if not isinstance(tried, bool):
-            remedy = 'ask first whether it is there: "k" in attributes && attributes["k"] == ...'
+            remedy = 'check first that the key exists: "k" in attributes && attributes["k"] == ...'
             remedy = remedy if "NOT_FOUND" in str(tried) else "correct it"
             return [Flaw(rule.name, f"the condition cannot be evaluated: {_reason(str(tried))}", remedy)]
         return _Compiled(rule.name, Hit(rule.name, rule.tier, rule.reason, rule.shadow, rule.text), alone, names)
@@ -151,15 +151,15 @@ class _Language:
     def _remedy(self, what: str) -> str:
         unknown = _UNDECLARED.search(what)
         if unknown:
-            near = get_close_matches(unknown[1], self._stand_ins, n=1)
+            near = get_close_matches(unknown[1], self._placeholders, n=1)
             if near:
                 return f"did you mean {near[0]}?"
             lists = [name for name in self._variables if name.startswith(LISTS)]
             if unknown[1].startswith("lists"):
-                return f"its lists are {', '.join(lists)}" if lists else "the policy has no lists"
+                return f"the policy's lists are {', '.join(lists)}" if lists else "the policy has no lists"
             return "name a feature, or one of " + ", ".join(VARIABLES)
         if "double" in what and "int" in what:
-            return "doubles are written 1.0, whole numbers (asn) 1"
+            return "write doubles as 1.0, and whole numbers (asn) as 1"
         return ""
 
     def _fuse(self, group: Sequence[tuple[_Compiled, Rule]]) -> _Chunk:
@@ -182,23 +182,23 @@ class _Evaluator:
         self._features = features
         self._variables = variables
         self._indexes = [index for _, index in features]
-        recurs = _VARIED.isdisjoint(name for name, _, _ in variables)
-        self._run = lru_cache(REMEMBERED)(self._evaluate) if recurs else self._evaluate
+        cached = _UNCACHED.isdisjoint(name for name, _, _ in variables)
+        self._run = lru_cache(CACHED)(self._evaluate) if cached else self._evaluate
 
-    def __call__(self, facts: Facts) -> Found:
+    def __call__(self, facts: Facts) -> RuleResults:
         features = facts.features
         values = tuple([features[index] for index in self._indexes])
         others = tuple([_key(read(facts)) for _, read, _ in self._variables])
         return self._run(values, others)
 
-    def _evaluate(self, values: tuple[float, ...], others: tuple[_Key, ...]) -> Found:
-        # Equal keys must have equal answers: adding zero makes -0.0, which CEL could tell apart, 0.0.
+    def _evaluate(self, values: tuple[float, ...], others: tuple[_Key, ...]) -> RuleResults:
+        # 0.0 and -0.0 are the same cache key, but CEL could tell them apart. Adding 0.0 turns -0.0 into 0.0.
         data: dict[str, Value] = {name: value + 0.0 for (name, _), value in zip(self._features, values, strict=True)}
         absent = []
-        for (name, _, stand_in), read in zip(self._variables, others, strict=True):
+        for (name, _, placeholder), read in zip(self._variables, others, strict=True):
             if read is None:
                 absent.append(name)
-            known = stand_in if read is None else read
+            known = placeholder if read is None else read
             data[name] = [*known] if isinstance(known, tuple) else known
         hits: list[_Compiled] = []
         broken: list[str] = []
@@ -210,14 +210,15 @@ class _Evaluator:
             if True in verdicts:
                 hits += [part for part, verdict in zip(chunk.parts, verdicts, strict=True) if verdict is True]
         if hits:
-            there = self._known(data, absent)
-            return tuple(part.hit for part in hits if _certain(part, there)), tuple(broken)
+            known_data = self._known(data, absent)
+            return tuple(part.hit for part in hits if _certain(part, known_data)), tuple(broken)
         return (), tuple(broken)
 
     def _known(self, data: dict[str, Value], absent: Iterable[str]) -> dict[str, Value]:
-        gone = {name for name, _ in self._features if data[name] != data[name]}
-        gone.update(absent)
-        return {name: value for name, value in data.items() if name not in gone} if gone else data
+        """The data without absent facts; a feature is absent if it is NaN."""
+        missing = {name for name, _ in self._features if data[name] != data[name]}
+        missing.update(absent)
+        return {name: value for name, value in data.items() if name not in missing} if missing else data
 
 
 def _key(value: Value | None) -> _Key:
@@ -225,15 +226,17 @@ def _key(value: Value | None) -> _Key:
 
 
 def _certain(part: _Compiled, known: dict[str, Value]) -> bool:
+    """Whether a condition that is true with placeholders is true whatever the absent facts are."""
     return part.names <= known.keys() or part.alone.eval(data=known).plain_value() is True
 
 
 def _broken(parts: Sequence[_Compiled], verdicts: Sequence[object]) -> list[str]:
+    """The rules whose evaluation gave an error."""
     return [part.rule for part, verdict in zip(parts, verdicts, strict=True) if not isinstance(verdict, bool)]
 
 
 def _grouped(parts: Sequence[tuple[_Compiled, Rule]]) -> list[list[tuple[_Compiled, Rule]]]:
-    """Groups that fit one expression each."""
+    """The conditions in groups that each fit one expression."""
     groups: list[list[tuple[_Compiled, Rule]]] = []
     length = _FUSED_CHARACTERS
     for part, rule in parts:

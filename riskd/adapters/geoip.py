@@ -7,6 +7,7 @@ and Anonymous IP. Records are checked as they are read, so a damaged one is a ga
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ from msgspec import Meta, Struct, ValidationError, convert
 
 from riskd.core.address import Address
 from riskd.core.bounds import Asn, Latitude, Longitude
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import AGEING, Located, Missing, Place, Route
 from riskd.core.errors import InvalidGeo, Problem
 
 CITY_RADIUS_KM: Final = 300.0
@@ -41,7 +42,7 @@ _BROKEN: Final = (*_DAMAGED, ValueError, TypeError, LookupError, RecursionError,
 _WHYS: Final = ("unroutable", "not_installed", "not_found", "unreadable")
 _NO_PLACE: Final = {why: Missing("place", why) for why in _WHYS}
 _NO_ROUTE: Final = {why: Missing("route", why) for why in _WHYS}
-_UNROUTABLE: Final = (_NO_PLACE["unroutable"], _NO_ROUTE["unroutable"])
+_UNROUTABLE: Final = (_NO_PLACE["unroutable"], _NO_ROUTE["unroutable"], ())
 
 _Radius = Annotated[float, Meta(gt=0, le=ANYWHERE_KM)]
 
@@ -170,7 +171,7 @@ class GeoIp:
     The files stay mapped for as long as the object lives: replace them by renaming, never in place.
     """
 
-    def __init__(self, files: Iterable[_File], asn_uses: Mapping[int, str], zones: Zones) -> None:
+    def __init__(self, files: Iterable[_File], asn_uses: Mapping[int, str], zones: Zones, stale_after: float) -> None:
         self._files = tuple(files)
         by_kind = {(file.database.kind, family): file for file in self._files for family in file.database.families}
         self._city = {family: file for (kind, family), file in by_kind.items() if kind == "city"}
@@ -178,13 +179,18 @@ class GeoIp:
         self._anonymous = {family: file.get for (kind, family), file in by_kind.items() if kind == "anonymous"}
         self._asn_uses = asn_uses
         self._zones = zones
+        self._fresh_until = _expiries(by_kind, stale_after)
+        self._all_fresh_until = min(self._fresh_until.values(), default=math.inf)
 
     @classmethod
-    def open(cls, paths: Iterable[Path], asn_uses: Mapping[int, str], zones: Zones) -> GeoIp:
+    def open(
+        cls, paths: Iterable[Path], asn_uses: Mapping[int, str], zones: Zones, *, stale_after: float = math.inf
+    ) -> GeoIp:
         """Open and probe every file. No files is fine: every answer is then `not_installed`.
 
-        `asn_uses`: AS number to hosting, vpn, relay or satellite. Raises InvalidGeo naming every bad file: corrupt,
-        of an unknown kind, or a second of its kind for the same IP version.
+        `asn_uses`: AS number to hosting, vpn, relay or satellite. `stale_after`: seconds from the building of
+        a file until what it says is stale. Raises InvalidGeo naming every bad file: corrupt, of an unknown kind, or a
+        second of its kind for the same IP version.
         """
         if find_spec("maxminddb.extension") is None:
             remedy = "reinstall it from a wheel; reading in pure Python is 10 times slower"
@@ -199,7 +205,7 @@ class GeoIp:
         problems += _rivals(files)
         if problems:
             raise InvalidGeo(problems)
-        return cls(files, asn_uses, zones)
+        return cls(files, asn_uses, zones, stale_after)
 
     def databases(self) -> tuple[Database, ...]:
         """The open files, for metrics and `riskd geo status`."""
@@ -209,14 +215,25 @@ class GeoIp:
         """Minutes east of UTC of an IANA timezone at `time` (epoch seconds); None when unknown."""
         return self._zones.offset(timezone, time)
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
-        """Place and route of `address`; `time` (epoch seconds) is for the place's offset from UTC. Never raises.
+    def locate(self, address: Address, time: float) -> Located:
+        """Place and route of `address`, and which of them are stale at `time` (epoch seconds), which is also for the
+        place's offset from UTC. Never raises.
 
-        AS number 0 in a route means unknown: the address is only known to be an anonymizer or a host.
+        A route is as old as the oldest file that it is made of. AS number 0 in it means unknown: the address is only
+        known to be an anonymizer or a host.
         """
         if not address.routable:
             return _UNROUTABLE
-        return self._locate_place(address, time), self._locate_route(address)
+        place, route = self._locate_place(address, time), self._locate_route(address)
+        stale = () if time <= self._all_fresh_until else self._stale(place, route, address.version, time)
+        return place, route, stale
+
+    def _stale(self, place: Place | Missing, route: Route | Missing, family: int, time: float) -> tuple[str, ...]:
+        return tuple(
+            source
+            for source, fact in zip(AGEING, (place, route), strict=True)
+            if not isinstance(fact, Missing) and time > self._fresh_until[source, family]
+        )
 
     def networks(self, asns: Collection[int]) -> Iterator[tuple[int, int, int]]:
         """AS number, first address and number of addresses of every IPv4 network of these operators, in order.
@@ -264,6 +281,16 @@ class GeoIp:
         use = self._asn_uses.get(number, "")
         hosting = flags.is_hosting_provider or use == "hosting"
         return Route(number, organization, hosting, _anonymizer(flags, use))
+
+
+def _expiries(files: Mapping[tuple[str, int], _File], stale_after: float) -> dict[tuple[str, int], float]:
+    """Until when each source is fresh for each IP version."""
+    until: dict[tuple[str, int], float] = {}
+    for (kind, family), file in files.items():
+        source = "place" if kind == "city" else "route"
+        end = file.database.build_epoch + stale_after
+        until[source, family] = min(until.get((source, family), math.inf), end)
+    return until
 
 
 def _anonymizer(flags: _Anonymous, use: str) -> str:

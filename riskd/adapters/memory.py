@@ -1,4 +1,4 @@
-"""Adapters that need nothing: a store in this process's memory, and ports that do nothing."""
+"""Adapters without dependencies: a store in memory, and a decision log and a meter that do nothing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from riskd.core.stored import Change, Swap
 
 
 class MemoryStore:
-    """The reference `HistoryStore`: for tests, replay and one process that may forget.
+    """The reference `HistoryStore`, for tests, replay, and single processes that need no persistence.
 
-    Holds records encoded, as every store does, so that nothing a caller holds is shared with it.
+    Records are held encoded, as in every store, so that no object is shared with a caller.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class MemoryStore:
         return True
 
     def sweep(self, now: float, limit: int) -> int:
-        """See `HistoryStore`. Each pass is over the keys that were there when it began."""
+        """See `HistoryStore`. A pass covers the keys that existed when it began."""
         with self._lock:
             records = self._records
             if not self._unswept:
@@ -102,7 +102,7 @@ class MemoryStore:
             return len(self._records), sum(len(key) + len(record) for key, record in self._records.items())
 
     def close(self) -> None:
-        """Nothing to do: what it held goes with it."""
+        """Nothing to do."""
 
     @contextmanager
     def _locked(self, timeout: float) -> Iterator[None]:
@@ -115,14 +115,14 @@ class MemoryStore:
 
 
 class NullLog:
-    """A `DecisionLog` for engines that decide nothing."""
+    """A `DecisionLog` that discards every record."""
 
     def append(self, record: bytes) -> bool:
-        """See `DecisionLog`: accepts, and forgets."""
+        """See `DecisionLog`. Discards the record."""
         return True
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Nothing to do."""
 
 
 class NullMeter:

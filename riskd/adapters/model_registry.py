@@ -1,12 +1,12 @@
-"""Which version of a domain's models has which role: small files beside the versions.
+"""The model registry: which version of a domain's models is champion or challenger, in small files.
 
-    models/customer/hand-set-2/   a bundle
-    models/customer/champion      the version that decides, one word
-    models/customer/challenger    the version that is scored in shadow, where there is one
-    models/customer/history.jsonl who gave which role to whom, one line an act, never rewritten
+    models/customer/hand-set-2/    a bundle
+    models/customer/champion       the name of the version that decides
+    models/customer/challenger     the name of the version that is scored in shadow, if any
+    models/customer/history.jsonl  every change of a role, one JSON object a line, append-only
 
-An act is written before the role changes, so that nothing changes without a trace. Nothing here loads a model, so that
-whoever only wants to know who decides stays light.
+A change is written to the history before the role changes, so that no change goes unrecorded. This module does not load
+models, so that commands which only need the names start fast.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from msgspec import Struct
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE, InvalidModel, Problem, Unavailable
 from riskd.files import SHARED, put
-from riskd.locks import alone
+from riskd.locks import exclusive
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -36,10 +36,10 @@ Role = Literal["champion", "challenger"]
 
 
 class Act(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A role that was given: at `time` (Unix time), by whom and why. `version` '' means that nobody has it any more.
+    """A change of a role at `time` (Unix time): by whom and why.
 
-    `before` had the role until then. `forced` names the checks of the gate that had failed, `evaluation` is the SHA-256
-    of the document that it judged by.
+    `version` is the new holder of the role and `before` the previous one, '' for none. `forced`: the failed checks of
+    the promotion gate that were overridden. `evaluation`: SHA-256 of the evaluation that the gate used.
     """
 
     time: float
@@ -54,7 +54,7 @@ class Act(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Registry:
-    """The models of a directory, `models/<domain>/<version>/`. Safe between processes."""
+    """The models in a directory, `models/<domain>/<version>/`. Several processes may use it at the same time."""
 
     def __init__(self, models: Path) -> None:
         self.models = models
@@ -64,38 +64,38 @@ class Registry:
         return sorted(path.parent.name for path in (self.models / domain).glob("[!.]*/manifest.json"))
 
     def path(self, domain: str, version: str) -> Path:
-        """The directory of a version. Raises InvalidModel when there is none, with those that there are."""
+        """The directory of a version. Raises InvalidModel, which lists the versions, if there is no such one."""
         path = self.models / domain / version
         if not _VERSION.fullmatch(version) or not path.is_dir():
-            there = ", ".join(self.versions(domain)) or "none"
-            raise InvalidModel([Problem(str(self.models / domain), f"has no version {version!r:.80}", f"has: {there}")])
+            found = ", ".join(self.versions(domain)) or "none"
+            what = f"has no version {version!r:.80}"
+            raise InvalidModel([Problem(str(self.models / domain), what, f"versions: {found}")])
         return path
 
     def holder(self, domain: str, role: Role) -> str:
-        """The version that has a role, '' when none has. Raises InvalidModel when the file cannot be read."""
+        """The version that has a role, '' if none has. Raises InvalidModel if the file cannot be read."""
         file = self.models / domain / role
         try:
             return file.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:
-            remedy = "write the version that it is to name into it, one word"
+            remedy = f"write the name of the {role} version into it"
             raise InvalidModel([Problem(str(file), str(error), remedy)]) from error
 
     def champion(self, domain: str) -> Path:
-        """The bundle that decides. Raises InvalidModel when none does."""
+        """The bundle of the champion. Raises InvalidModel if there is none."""
         file, version = self.models / domain / CHAMPION, self.holder(domain, "champion")
         if not version and not file.exists():
-            remedy = "write the version to serve into it, one word"
+            remedy = "write the name of the version to serve into it"
             raise InvalidModel([Problem(str(file), "No such file or directory", remedy)])
         if not _VERSION.fullmatch(version) or not (self.models / domain / version).is_dir():
-            raise InvalidModel(
-                [Problem(str(file), f"names no version here: {version!r}", "name one of the directories")]
-            )
+            what, remedy = f"there is no version {version!r} here", "write the name of one of the directories into it"
+            raise InvalidModel([Problem(str(file), what, remedy)])
         return self.models / domain / version
 
     def history(self, domain: str) -> list[Act]:
-        """Every act, the first one first. Raises InvalidModel for a line that nobody wrote."""
+        """Every change, the oldest first. Raises InvalidModel if a line cannot be decoded."""
         file = self.models / domain / HISTORY
         try:
             lines = file.read_bytes().splitlines()
@@ -103,18 +103,20 @@ class Registry:
         except FileNotFoundError:
             return []
         except (OSError, *UNDECODABLE) as error:
-            raise InvalidModel([Problem(str(file), str(error), "restore it: it is only ever appended to")]) from error
+            remedy = "restore it from a backup: riskd only ever appends to it"
+            raise InvalidModel([Problem(str(file), str(error), remedy)]) from error
 
     def give(self, domain: str, act: Act) -> None:
-        """Give a role, as an act says. A challenger that becomes champion is challenger no more.
+        """Change a role as `act` says. A challenger that becomes champion loses its role as challenger.
 
-        Raises InvalidModel when another process is at it or was faster, Unavailable when the files cannot be written.
+        Raises InvalidModel if another process changes roles or has just changed this one, Unavailable if the files
+        cannot be written.
         """
         folder = self.models / domain
-        with _turn(folder):
+        with _locked(folder):
             if (held := self.holder(domain, act.role)) != act.before:
-                what = f"{act.role} is {held or 'nobody'} by now, not {act.before or 'nobody'}"
-                raise InvalidModel([Problem(str(folder / act.role), what, "look again: riskd model list")])
+                what = f"the {act.role} is now {held or 'none'}, not {act.before or 'none'}"
+                raise InvalidModel([Problem(str(folder / act.role), what, "check with: riskd model list")])
             if act.version:
                 self.path(domain, act.version)
             self._write(domain, act)
@@ -122,43 +124,41 @@ class Registry:
                 (folder / CHALLENGER).unlink(missing_ok=True)
 
     def before(self, domain: str, role: Role) -> str:
-        """Who had a role before the one that has it, as the acts tell: what a rollback brings back.
+        """The version to which a rollback returns: the previous holder of a role according to the history.
 
-        Going back twice goes back two steps. '' is an answer for a challenger. An act after which another version had
-        the role has not come to pass. Raises InvalidModel when there is nothing to go back to.
+        A second rollback goes back one more step. For a challenger the result may be '', no challenger. Changes in the
+        history that did not take effect are ignored. Raises InvalidModel if there is no previous version.
         """
         past: list[str] = []
         for act in self.history(domain):
             if act.role == role:
-                _found(past, act.before)
+                _align(past, act.before)
                 if act.act == "rollback":
                     past.pop()
                 else:
                     past.append(act.version)
         if past:
-            _found(past, self.holder(domain, role))
+            _align(past, self.holder(domain, role))
         if len(past) < 2 or (role == CHAMPION and not past[-2]):
-            what = f"no {role} is remembered from before this one"
+            what = f"has no {role} before the present one"
             raise InvalidModel([Problem(str(self.models / domain / HISTORY), what, "promote a version by its name")])
         return past[-2]
 
     def _write(self, domain: str, act: Act) -> None:
         folder = self.models / domain
         try:
-            with _added(folder / HISTORY, msgspec.json.encode(act) + b"\n"):
+            with _appended(folder / HISTORY, msgspec.json.encode(act) + b"\n"):
                 if act.version:
                     put(folder / act.role, act.version.encode() + b"\n", SHARED)
                 else:
                     (folder / act.role).unlink(missing_ok=True)
         except OSError as error:
-            what = f"cannot be written: {error.strerror}"
-            raise Unavailable(
-                [Problem(str(folder), what, "look at the disk, and at who owns the directory")]
-            ) from error
+            what, remedy = f"cannot be written: {error.strerror}", "check the disk, and who owns the directory"
+            raise Unavailable([Problem(str(folder), what, remedy)]) from error
 
 
-def _found(past: list[str], held: str) -> None:
-    """Make of what had a role one after another what it was when `held` had it."""
+def _align(past: list[str], held: str) -> None:
+    """Change `past`, the holders of a role in order, so that it ends with `held`."""
     if held not in past:
         past.append(held)
     while past[-1] != held:
@@ -166,8 +166,8 @@ def _found(past: list[str], held: str) -> None:
 
 
 @contextmanager
-def _added(file: Path, line: bytes) -> Iterator[None]:
-    """A line at the end of a file, taken back where it cannot be written whole, or what follows cannot be done."""
+def _appended(file: Path, line: bytes) -> Iterator[None]:
+    """Append a line to a file, and remove it again if it cannot be written in full or the body raises OSError."""
     with file.open("ab", buffering=0) as opened:
         size = opened.tell()
         try:
@@ -181,9 +181,9 @@ def _added(file: Path, line: bytes) -> Iterator[None]:
 
 
 def stage(models: Path, target: Path) -> dict[str, str]:
-    """Copy to `target` the models by which challengers would decide; the challenger of each domain that has one.
+    """Copy models to `target` with every challenger as champion. Returns the challenger of each domain that has one.
 
-    A domain without a challenger keeps its champion. Raises InvalidModel when there is no challenger at all.
+    A domain without a challenger keeps its champion. Raises InvalidModel if no domain has a challenger.
     """
     registry, challengers = Registry(models), {}
     for domain in DOMAINS:
@@ -199,16 +199,15 @@ def stage(models: Path, target: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """One act at a time. Raises InvalidModel while another is under way."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the registry's lock. Raises InvalidModel if another process holds it, Unavailable if it cannot be made."""
     with ExitStack() as held:
         try:
-            ours = held.enter_context(alone(folder / _LOCK))
+            ours = held.enter_context(exclusive(folder / _LOCK))
         except OSError as error:
             what = f"cannot be written: {error.strerror}"
-            raise Unavailable(
-                [Problem(str(folder), what, "be the owner of the models, or give --models DIR")]
-            ) from error
+            remedy = "run it as the owner of the models, or pass --models DIR"
+            raise Unavailable([Problem(str(folder), what, remedy)]) from error
         if not ours:
-            raise InvalidModel([Problem(str(folder), "another role is being given", "try again")])
+            raise InvalidModel([Problem(str(folder), "another process is changing a role", "try again")])
         yield

@@ -1,4 +1,4 @@
-"""The meter of a worker: what it counts goes into slots, which `prometheus_page` shows."""
+"""The meter of a worker. It counts in slots of shared memory, which `prometheus_page` renders."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from riskd.meter_memory import MeterMemory
 from riskd.metrics import METHODS, METRICS, OTHER, met
 
 COMBINATIONS: Final = 4096
-"""Combinations of absent signals whose slots are remembered; a thousandth of a second finds them again."""
+"""Most combinations of absent signals whose slots are cached. Finding them again takes about 1 ms."""
 STAMP_SECONDS: Final = 1.0
-"""Time between two writes of when a signal last arrived, and between two looks at what mattered."""
+"""Shortest time between two updates of the timestamps of when a signal last arrived, or last mattered."""
 
 
 class _Places(dict[tuple[str, ...], int]):
-    """Places of a metric by its label values. One outside its vocabulary is `other`."""
+    """The first slot of each row of a metric, by label values. Unknown label values count as `other`."""
 
     def __missing__(self, row: tuple[str, ...]) -> int:
         known = [{values[column] for values in self} for column in range(len(row))]
@@ -35,14 +35,17 @@ class _Places(dict[tuple[str, ...], int]):
 
 
 class _Named(dict[str, int]):
-    """Places of a metric by its one label."""
+    """The first slot of each row of a metric that has one label. An unknown value counts as `other`."""
 
     def __missing__(self, value: str) -> int:
         return self[OTHER]
 
 
 class _Signals:
-    """Slots of the signals that an attempt has: how often each arrived, and when it last did."""
+    """The slots for the signals that an attempt has: counters of arrivals, and timestamps of the last arrival.
+
+    `stamped`: when the timestamps were last updated.
+    """
 
     __slots__ = ("arrivals", "arrived", "stamped")
 
@@ -53,9 +56,9 @@ class _Signals:
 
 
 class PrometheusMeter:
-    """`Meter` of one worker, and the metrics of its calls. Safe between threads.
+    """The `Meter` of one worker, and the metrics of its calls. Safe to share between threads.
 
-    A value outside its vocabulary counts as `other`. Nothing here raises, blocks or calls the system.
+    Unknown label values count as `other`. No method raises or waits for I/O.
     """
 
     def __init__(self, memory: MeterMemory, worker: int) -> None:
@@ -124,7 +127,7 @@ class PrometheusMeter:
     def assessed(
         self, attempt: Attempt, missing: Sequence[Missing], decision: Decision, answer: Assessment, now: float
     ) -> None:
-        """An attempt without these facts was decided, and answered at `now`."""
+        """An attempt was answered at `now`. `missing`: the facts that it lacked."""
         domain, journey = attempt.domain, attempt.journey
         signals = self._present(domain, missing)
         counted = self._counted(domain, journey, decision, answer)
@@ -147,7 +150,7 @@ class PrometheusMeter:
             self._stamp_mattered(domain, decision.contributions, now)
 
     def _counted(self, domain: str, journey: str, decision: Decision, answer: Assessment) -> list[int]:
-        """Slots of the counters that an answer moves by one."""
+        """The slots of the counters that an answer increments."""
         requirement = answer.requirement
         satisfied = "true" if requirement.satisfied else "false"
         places = [self._assessed[domain, journey, requirement.tier.name, satisfied]]
@@ -180,7 +183,10 @@ class PrometheusMeter:
             self._slots[place] = now
 
     def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
-        """An outcome made this of a receipt; one that comes again counts what more it taught, and no more."""
+        """An outcome changed a receipt from `before` to `kept`. A repeated outcome counts only what it taught anew.
+
+        `achieved`: the result of `assurance.completed_tier`, '' unless this outcome completes the sign-in.
+        """
         domain, journey, required, kind = kept.domain, kept.journey, kept.tier.name, outcome.kind
         if kind not in before.reported:
             self._add(self._outcome[domain, journey, required, kind])
@@ -198,38 +204,39 @@ class PrometheusMeter:
         self._add(self._events[event.domain, event.kind])
 
     def recalled(self, remembered: int, fetched: int) -> None:
-        """Histories of common values were answered, from memory and by the store."""
+        """Histories were read: this many from the cache, and this many common ones from the store."""
         with self._lock:
             self._slots[self._common["memory"]] += remembered
             self._slots[self._common["store"]] += fetched
 
     def failed(self, part: str) -> None:
-        """A part failed, and the answer went out without it."""
+        """A part failed, and riskd went on without it."""
         self._add(self._failure[part])
         self._slots[self._failed_at[part]] = time.time()
 
     def reloaded(self, *, good: bool) -> None:
-        """The files that decide were read again, and were good, or some were refused."""
+        """Policies, models and geo databases were reloaded. `good`: whether all of them were accepted."""
         self._set("riskd_reload_failed", (), float(not good))
         if good:
             self._set("riskd_reload_timestamp_seconds", (), time.time())
 
     def started(self, method: str, type: str) -> None:  # noqa: A002 - the label's name
-        """A call came in, a unary one with its message. `method` is `riskd.v1.RiskService/Assess`."""
+        """A call of `method` (`riskd.v1.RiskService/Assess`) arrived; a unary one counts as a message received."""
         started, received, _, _ = self._call(method)
         with self._lock:
             self._slots[started] += 1.0
             self._slots[received] += type == _UNARY
 
     def exchanged(self, method: str, received: int, sent: int) -> None:
-        """A stream has received and sent so many messages more."""
-        _, came, went, _ = self._call(method)
+        """A stream received and sent this many more messages."""
+        _, received_place, sent_place, _ = self._call(method)
         with self._lock:
-            self._slots[came] += received
-            self._slots[went] += sent
+            self._slots[received_place] += received
+            self._slots[sent_place] += sent
 
     def handled(self, method: str, type: str, code: str, seconds: float) -> None:  # noqa: A002 - the label's name
-        """A call ended with `code`, as grpcio spells it (`NOT_FOUND`); a unary one that is OK sent one message."""
+        """A call ended with `code`, as grpcio spells it (`NOT_FOUND`); a unary one that is OK counts as a message
+        sent."""
         _, _, sent, handling = self._call(method)
         handled = self._handled.get((method, code))
         if handled is None:
@@ -243,7 +250,7 @@ class PrometheusMeter:
             self._slots[handling + self._call_sum] += seconds
 
     def queued(self, method: str, seconds: float) -> None:
-        """A call of this method (`riskd.v1.RiskService/Assess`) had waited so long when its turn came."""
+        """A call of this method (`riskd.v1.RiskService/Assess`) waited this long for its turn."""
         place = self._queue[method.rpartition("/")[2]]
         bucket = place + bisect_left(self._call_bounds, seconds)
         with self._lock:
@@ -251,7 +258,7 @@ class PrometheusMeter:
             self._slots[place + self._call_sum] += seconds
 
     def refused(self, method: str, why: str) -> None:
-        """A call was not begun."""
+        """A call was not started, because of `why`."""
         self._add(self._refused[method.rpartition("/")[2], why])
 
     def stored(self, records: int, size: int) -> None:
@@ -260,39 +267,40 @@ class PrometheusMeter:
         self._set("riskd_store_bytes", (), size)
 
     def limited(self, size: int) -> None:
-        """The history store may grow to this many bytes; 0: it has no limit of its own."""
+        """The history store may grow to this many bytes. 0: the store itself has no limit."""
         self._set("riskd_store_limit_bytes", (), size)
 
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
-        """How the decision log stands: what it holds, when it was last compacted, what erasure it still owes."""
+        """The decision log has this many segments and bytes. `compacted`: when it was last compacted. `asked`: when
+        the oldest erasure that is still to be done was asked for. Both are Unix times, 0 for never and none."""
         self._set("riskd_log_segments", (), segments)
         self._set("riskd_log_bytes", (), size)
         self._set("riskd_log_compacted_timestamp_seconds", (), compacted)
         self._set("riskd_log_erasure_asked_timestamp_seconds", (), asked)
 
     def geo_built(self, database: str, timestamp: float) -> None:
-        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp`, Unix time, is in use."""
+        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp` (Unix time) is in use; 0: none is."""
         self._set("riskd_geo_build_timestamp_seconds", (database,), timestamp)
 
     def certificate_expires(self, timestamp: float) -> None:
-        """The certificate that this worker shows from now on expires then, Unix time."""
+        """The certificate that this worker uses from now on expires at `timestamp`, a Unix time."""
         self._set("riskd_tls_expiry_timestamp_seconds", (), timestamp)
 
     def friction_budget(self, domain: str, journey: str, share: float) -> None:
-        """The policy in use allows this share of good attempts to be challenged; 0: it does not say."""
+        """The policy in use allows this share of good attempts to be challenged. 0: it sets no budget."""
         self._set("riskd_friction_budget", (domain, journey), share)
 
     def installed(self, role: str, release: str, models: Mapping[str, str]) -> None:
-        """A release has this role from now on, or none has; `models` maps domains to models."""
+        """A release has this role from now on. `models` maps domains to models; empty if no release has the role."""
         self._roles[role] = [[release, *pair, role] for pair in models.items()]
         self._memory.write_note(self._worker, json.dumps([row for rows in self._roles.values() for row in rows]))
 
     def shadowed(self, domain: str, move: str) -> None:
-        """A release in shadow was scored, or an attempt was dropped."""
+        """A release in shadow was scored with this result (`move`), or the attempt was dropped."""
         self._add(self._shadowed[domain, move])
 
     def decided(self, role: str, domain: str, tier: str) -> None:
-        """While a release is rolled out: which one gave an answer."""
+        """During a rollout: the release with this role answered with this tier."""
         self._add(self._rolled[role, domain, tier])
 
     def _places(self, name: str) -> _Places:
@@ -300,11 +308,11 @@ class PrometheusMeter:
         return _Places((row, first + metric.width * number) for number, row in enumerate(metric.rows))
 
     def _named(self, name: str) -> _Named:
-        """Places of a metric that has one label."""
+        """The places of a metric that has one label."""
         return _Named((value, place) for (value,), place in self._places(name).items())
 
     def _buckets(self, name: str) -> tuple[tuple[float, ...], int]:
-        """Bounds, and how far a row's sum lies behind its first bucket."""
+        """A histogram's bounds, and the offset of a row's sum from its first bucket."""
         bounds = self._metrics[name].bounds
         return bounds, len(bounds) + 1
 
@@ -331,7 +339,7 @@ _NO_CALL: Final = f"{OTHER}/{OTHER}"
 
 
 def _grpcio_name(code: str) -> str:
-    """`NOT_FOUND` for `NotFound`; grpcio alone writes CANCELLED with two l."""
+    """grpcio's name of a status code: `NOT_FOUND` for `NotFound`. Only grpcio writes CANCELLED with two l."""
     if code in ("OK", OTHER):
         return code
     name = "".join(f"_{letter}" if letter.isupper() else letter for letter in code).lstrip("_").upper()

@@ -1,4 +1,4 @@
-"""The page that Prometheus reads: every metric, all workers as one."""
+"""Renders the page that Prometheus scrapes: every metric, summed over all workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from riskd.series import Metric
 
 
 class ReadingsPage(Collector):
-    """The page of a process that has nobody to sum with: of `live` metrics, as they stand."""
+    """The page of a single process, which has only `live` metrics, that is, present readings."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = metrics
@@ -41,7 +41,7 @@ class ReadingsPage(Collector):
 
 
 class PrometheusPage(Collector):
-    """The page that Prometheus reads: all workers as one."""
+    """The page of a service: the counts of all workers, merged, and the present readings."""
 
     def __init__(self, memory: MeterMemory, version: str) -> None:
         self._memory = memory
@@ -61,7 +61,7 @@ class PrometheusPage(Collector):
         return content_type, encoder(self._registry)
 
     def collect(self) -> Iterator[Family]:
-        """Every metric, zeros of sparse ones left out."""
+        """Every metric. Rows of zeros are left out of sparse metrics."""
         workers = [self._memory.slots(worker).tolist() for worker in range(self._memory.workers)]
         for metric in METRICS:
             if metric.merge == "live":
@@ -107,5 +107,5 @@ def _family(metric: Metric, rows: Iterable[tuple[tuple[str, ...], list[float]]])
 
 
 def _go_float(value: float) -> str:
-    """As Prometheus spells a bucket's bound, so that both exposition formats agree."""
+    """A bucket's bound as Prometheus writes it, so that both exposition formats agree."""
     return repr(value) if value >= 0.0001 else f"{value:g}"

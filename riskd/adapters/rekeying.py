@@ -1,4 +1,4 @@
-"""The move of a store to pseudonyms with one more layer, while it is in use."""
+"""Moves the records of a store to new pseudonyms, with one more pepper layer, while the store is in use."""
 
 from __future__ import annotations
 
@@ -14,44 +14,45 @@ from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.pseudonym import Layer, Origins
 from riskd.core.recall import RECEIPT
-from riskd.core.rekey import MARK, PAPERS, WHOLE, layers, merged, moved, moved_key, named
+from riskd.core.rekey import DOCUMENTS, MARK, WHOLE, layer_parity, merged, moved, moved_key, referenced_keys
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, document, pack
 from riskd.ports import HistoryStore
 
 TRIES: Final = 100
-"""Attempts at moving a record that others change at the same moment."""
+"""Most tries to move a record that others change at the same time."""
 STEP: Final = 500
-"""Keys looked at in one go."""
+"""Keys listed at a time."""
 PASSES: Final = 10
-"""Times that all keys are looked at: the last finds none that is still to be moved."""
+"""Most passes over all keys. Usually the second pass finds nothing left to move."""
 _ALWAYS: Final = float("-inf")
+"""A time before every expiry: reads expired records, too."""
 
 
 class Mark(Struct, frozen=True):
-    """How many layers all records of a store have, and what tells the peppers apart that made them."""
+    """How many layers the records of a store have. `checks`: one value for each pepper, by which to recognise it."""
 
     layers: int = 0
     checks: tuple[str, ...] = ()
 
 
 def read_mark(store: HistoryStore) -> Mark:
-    """What a store says of its layers; none where nobody has ever moved it. Raises Unavailable."""
+    """The mark of a store; `Mark()` if it was never moved. Raises Unavailable."""
     (record,) = store.load((MARK,))
     found = document(record, 0.0)
     return Mark() if found is None else msgspec.msgpack.decode(found, type=Mark)
 
 
 def write_mark(store: HistoryStore, mark: Mark) -> None:
-    """Say it. Raises Unavailable."""
+    """Write the mark into the store. Raises Unavailable."""
     (before,) = store.load((MARK,))
     store.replace([Change(MARK, before, pack(float("inf"), msgspec.msgpack.encode(mark)))])
 
 
 def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
-    """Give a record its new key and pseudonyms, after the histories that it names; how many moved.
+    """Move a record, and first the histories that it refers to, to their new keys. Returns how many were moved.
 
-    Raises Unavailable. Where a record lies under both keys, they become one. One that cannot be read is let go: it
-    would keep its old pseudonym for good.
+    If the new key has a record already, the two are merged. A record that cannot be decoded is deleted, because it
+    would keep its old pseudonym for ever. Raises Unavailable.
     """
     count = 0
     for _ in range(TRIES):
@@ -60,7 +61,7 @@ def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
             return count
         kind, target = key[-1:], moved_key(key, layer)
         try:
-            others, again = named(key, record), moved(key, record, layer)
+            others, again = referenced_keys(key, record), moved(key, record, layer)
         except (msgspec.DecodeError, struct.error):
             store.replace([Change(key, record, None)])
             continue
@@ -68,17 +69,18 @@ def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
             count += move(store, other, layer)
         (there,) = store.load((target,))
         if there is not None:
-            again = there if kind in PAPERS else merged(there, again)
+            again = there if kind in DOCUMENTS else merged(there, again)
         if store.replace([Change(target, there, again), Change(key, record, None)]):
             return count + 1
-    raise Unavailable([Problem("store", "a record kept changing while it was moved", "run it again")])
+    raise Unavailable([Problem("store", "a record kept changing while it was moved", "run the command again")])
 
 
 def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progress: Callable[[int], None]) -> int:
-    """Move every record that has not the layers yet that `parity` (0 or 1) is of; how many were.
+    """Move every record to `layer`. Returns how many were moved.
 
-    Histories go first, then what names them, again and again until none is left. Told to stop, or dead, it has lost
-    nothing: the next call goes on. Raises Unavailable.
+    `parity`: number of layers after the move, modulo 2, by which a key shows whether it was moved. `stop` interrupts
+    the move, `progress` gets the number of moved records. Histories are moved first, then the records that refer to
+    them, in passes until none is left. After an interruption or a crash the next call continues. Raises Unavailable.
     """
     count = 0
     for _ in range(PASSES):
@@ -89,7 +91,7 @@ def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progre
                 keys, cursor = store.walk(cursor, STEP)
                 first = False
                 for key in keys:
-                    if not key.startswith(NOBODY) and layers(key) != parity and (key[-1:] in PAPERS) == papers:
+                    if not key.startswith(NOBODY) and layer_parity(key) != parity and (key[-1:] in DOCUMENTS) == papers:
                         count += move(store, key, layer)
                 progress(count)
         if count == before:
@@ -98,8 +100,11 @@ def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progre
 
 
 class RekeyingStore:
-    """A `HistoryStore` in front of one whose records are being moved: before one is read or written under its new key,
-    it is moved there. `origins` knows what the keys were that this process asks for."""
+    """A `HistoryStore` in front of one whose records are being moved.
+
+    Callers use new keys only. Before a record is read or written, it is moved from its old key if it is still there.
+    `origins` remembers the old pseudonym of each new one that this process has made.
+    """
 
     def __init__(self, store: HistoryStore, origins: Origins, layer: Layer) -> None:
         self._store = store
@@ -110,12 +115,12 @@ class RekeyingStore:
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
         """See `HistoryStore`."""
-        self._settle((*histories, *documents))
+        self._move((*histories, *documents))
         return self._store.read(histories, documents, now, timeout)
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""
-        self._settle([*(delta.key for delta in deltas), *(swap.key for swap in swaps)])
+        self._move([*(delta.key for delta in deltas), *(swap.key for swap in swaps)])
         return self._store.write(deltas, swaps, now, timeout)
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
@@ -129,12 +134,12 @@ class RekeyingStore:
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `HistoryStore`."""
-        self._settle(keys)
+        self._move(keys)
         return self._store.load(keys)
 
     def erase(self, keys: Sequence[bytes]) -> int:
         """See `HistoryStore`."""
-        self._settle(keys)
+        self._move(keys)
         return self._store.erase(keys)
 
     def replace(self, changes: Sequence[Change]) -> bool:
@@ -157,14 +162,15 @@ class RekeyingStore:
         """See `HistoryStore`."""
         self._store.close()
 
-    def _settle(self, keys: Iterable[bytes]) -> None:
-        """Move those of the records that still lie where they were, looked for all at once."""
-        earlier = [before for key in keys if (before := self._before(key)) is not None]
-        for key, record in zip(earlier, self._store.load(earlier), strict=True):
+    def _move(self, keys: Iterable[bytes]) -> None:
+        """Move the records of these new keys that are still under their old keys. One read finds them."""
+        old = [before for key in keys if (before := self._old_key(key)) is not None]
+        for key, record in zip(old, self._store.load(old), strict=True):
             if record is not None:
                 move(self._store, key, self._layer)
 
-    def _before(self, key: bytes) -> bytes | None:
+    def _old_key(self, key: bytes) -> bytes | None:
+        """The key before the move; None if its pseudonyms are not known."""
         body, kind = key[:-1], key[-1:]
         if kind in WHOLE:
             before = self._origins.before(body)

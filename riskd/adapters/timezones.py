@@ -1,4 +1,4 @@
-"""Timezones: offsets from UTC by the IANA database, and the zone at a point by polygons (tzfpy)."""
+"""Timezones: the offset of a zone from the IANA database, and the zone of a point on Earth from polygons (tzfpy)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from zoneinfo import ZoneInfo, available_timezones
 import tzfpy
 
 CACHED: Final = 8192
-"""Answers of either kind that are remembered."""
+"""Most answers of either kind in the cache."""
 _QUARTER: Final = 900
-"""Seconds. Offsets change on a quarter of an hour of UTC (since 1980, and some of them a minute after it)."""
+"""Seconds. Offsets change at quarters of an hour of UTC (since 1980; a few change a minute later)."""
 _LAST: Final = 253_402_300_800.0
-"""The end of year 9999, where `datetime` ends."""
+"""The end of the year 9999, the last that `datetime` supports."""
 
 
 class Timezones:
-    """What IANA timezones say. Immutable but for bounded caches; safe between threads.
+    """Looks up IANA timezones. Immutable except for bounded caches, and safe to share between threads.
 
-    Names are looked up among the known ones only, so that no text from outside becomes a path.
+    Only known names are passed to `ZoneInfo`, which would use any other as a file path.
     """
 
     def __init__(self) -> None:
@@ -30,13 +30,13 @@ class Timezones:
         self._zone(0.0, 0.0)
 
     def offset(self, name: str, time: float) -> int | None:
-        """Minutes east of UTC in zone `name` at `time` (epoch seconds); None for a zone or time that is not known."""
+        """The offset of zone `name` at `time` (Unix seconds) in minutes east of UTC; None if either is invalid."""
         if name not in self._names or not 0.0 <= time < _LAST:
             return None
         return self._offset(name, int(time) // _QUARTER)
 
     def at(self, latitude: float, longitude: float) -> str:
-        """The zone at a point (degrees, WGS 84)."""
+        """The zone of a point (degrees, WGS 84)."""
         return self._zone(longitude, latitude)
 
 

@@ -1,6 +1,6 @@
-"""User agents, by ua-parser's Rust engine and client hints, with a bounded cache over the finished answers.
+"""Parses user agents and client hints with ua-parser's Rust engine and a bounded cache.
 
-The user agent is the client's own word: it tells which software somebody claims to use, never which one it is.
+Clients can send any user agent: it says which software they claim to use, not which they use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ua_parser.regex import Resolver
 from riskd.core.context import Agent, Missing
 
 LONGEST: Final = 512
-"""Characters read of a user agent. Real ones are shorter; the engine's time grows with length."""
+"""Most characters of a user agent that are parsed. Real ones are shorter, and parsing time grows with length."""
 _LONGEST_PLATFORM: Final = 32
 _NOT_SENT: Final = Missing("agent", "not_sent")
 _UNREADABLE: Final = Missing("agent", "unreadable")
@@ -23,10 +23,10 @@ _UNREADABLE: Final = Missing("agent", "unreadable")
 _DESKTOPS: Final = frozenset({"Windows", "Mac OS X", "Linux", "Ubuntu", "Fedora", "Debian", "Chrome OS", "FreeBSD"})
 _MOBILES: Final = frozenset({"iOS", "Android", "Windows Phone", "KaiOS", "HarmonyOS", "BlackBerry OS", "Tizen"})
 _PLATFORMS: Final = {"macOS": "Mac OS X", "Chromium OS": "Chrome OS", "Unknown": ""}
-"""Sec-CH-UA-Platform values (UA Client Hints) that ua-parser calls otherwise."""
+"""Values of Sec-CH-UA-Platform (UA Client Hints) that have another name in ua-parser."""
 
 _BOT: Final = re.compile(r"(?<!cu)bots?(?![a-z])")
-"""Cubot makes telephones."""
+"""Excludes Cubot, which makes telephones."""
 _CRAWLERS: Final = ("crawl", "spider", "slurp", "facebookexternalhit", "archiver", "+http", "(http")
 _BROWSER_DRIVERS: Final = (
     "headless",
@@ -63,7 +63,7 @@ _PRODUCT: Final = re.compile(r"(?!Mozilla)([A-Za-z][A-Za-z0-9._-]{0,31})/(\d{1,6
 
 
 class AgentParser:
-    """Browser, system and class of a user agent. Immutable but for the cache; safe between threads."""
+    """Finds browser, operating system and device class. Immutable except for its cache; safe between threads."""
 
     def __init__(self, cache_size: int = 4096) -> None:
         self._resolve = Resolver(load_lazy_builtins())
@@ -72,7 +72,7 @@ class AgentParser:
     def parse(self, user_agent: str, platform: str, mobile: bool | None) -> Agent | Missing:
         """What `user_agent` claims, completed by the client hints `platform` and `mobile`.
 
-        Missing `not_sent` when there is none, `unreadable` when nothing in it is known.
+        Returns Missing with `not_sent` if it is empty, and with `unreadable` if nothing in it is recognised.
         """
         return self._cached(user_agent[:LONGEST], platform[:_LONGEST_PLATFORM], mobile)
 

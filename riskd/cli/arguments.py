@@ -1,4 +1,4 @@
-"""Flags that several commands have, and what may be said by them."""
+"""Flags that several commands share, and the parsers of their values."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from riskd.cli import settings
 from riskd.core.attempt import DOMAINS
 
 CONNECTION: Final = {
-    "ca": "PEM authorities of the server's certificate; without it, plaintext",
-    "cert": "PEM certificate of the client, where the server asks for one",
+    "ca": "PEM certificates of the authorities that sign the server's certificate; without it, plaintext",
+    "cert": "PEM certificate of the client, if the server requires one",
     "key": "PEM private key of --cert",
-    "token-file": "file with the token of the caller",
+    "token-file": "file that holds the caller's token",
 }
-"""How a client is secured: flags, each with an environment variable that stands for it."""
+"""The flags that secure a client's connection. Each has an environment variable as its default."""
 
 
 def moment(text: str) -> float:
-    """An ISO 8601 date or moment as epoch seconds, UTC where it names no zone."""
+    """An ISO 8601 date or time as epoch seconds; UTC if it has no time zone."""
     from riskd.offline.importers.event import moment as read
 
     found = read(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a moment: write 2026-01-31 or 2026-01-31T12:00:00Z")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date or time: write 2026-01-31 or 2026-01-31T12:00:00Z")
     return found
 
 
 def whole_number(text: str, least: int = 1) -> int:
-    """A whole number, `least` or more."""
+    """A whole number that is at least `least`."""
     if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
     return int(text)
 
 
 def class_weight(told: str) -> tuple[str, float]:
-    """Class and weight of `CLASS=N`; what is no number is NaN, which is within no bounds."""
+    """The class and weight in `CLASS=N`. A weight that is not a number becomes NaN, which fails every bounds check."""
     name, _, number = told.partition("=")
     try:
         return name, float(number)
@@ -47,42 +47,48 @@ def class_weight(told: str) -> tuple[str, float]:
 
 
 def user() -> str:
-    """Who runs this process: a name, or the number of a user without one, as containers have them."""
+    """The user who runs this process: the name, or the uid where it has no name, as in containers."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # the latter from Python 3.13 on
+    except (KeyError, OSError):  # OSError since Python 3.13
         return f"uid {os.getuid()}"
 
 
 def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decision log") -> None:
-    """The flag for `log_of`. The parser takes settings, too."""
+    """Add the --log flag, which `log_of` reads. The parser must take settings, too."""
     parser.add_argument("--log", metavar="DIR", help=f"{what} (default: log.dir)")
 
 
 def log_of(args: argparse.Namespace) -> str:
-    """The log that was named, else that of the settings. Raises InvalidSettings."""
+    """The directory that --log names, else the setting log.dir. Raises InvalidSettings."""
     return args.log or settings.given(args).settings.log.dir
 
 
 def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
-    """The flags that choose the decisions of a log, of some domains and of a time, and who reads them.
+    """Add the flags that choose decisions of a log by identity domain and time, and the number of reading processes.
 
-    `stored`: of datasets, too, which may have a URL.
+    `stored`: --log may also name a dataset, by directory or URL.
     """
     settings.add_arguments(parser)
-    add_log(parser, "decision log, or its dataset, by directory or URL" if stored else "directory of the decision log")
+    add_log(parser, "decision log or dataset: a directory or URL" if stored else "directory of the decision log")
     parser.add_argument(
         "--domain",
         choices=DOMAINS,
         action="append",
-        help="identity domain; repeatable (default: all that there is something for)",
-    )
-    parser.add_argument("--since", metavar="DATE", type=moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
-    parser.add_argument(
-        "--until", metavar="DATE", type=moment, default=float("inf"), help="decisions before 2026-12-01 (UTC)"
+        help="identity domain; repeatable (default: every domain in the log)",
     )
     parser.add_argument(
-        "--processes", metavar="N", type=whole_number, help="processes that read (default: one for each processor)"
+        "--since", metavar="DATE", type=moment, default=0.0, help="decisions from this day on, as 2026-11-01 (UTC)"
+    )
+    parser.add_argument(
+        "--until",
+        metavar="DATE",
+        type=moment,
+        default=float("inf"),
+        help="decisions before this day, as 2026-12-01 (UTC)",
+    )
+    parser.add_argument(
+        "--processes", metavar="N", type=whole_number, help="number of processes (default: one for each CPU)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -95,16 +101,26 @@ def add_connection(
     printed: bool = True,
     where: str = "",
 ) -> None:
-    """The flags with which a command reaches a running service. `target` None: the command finds it by itself, or does
-    what `where` says. `printed`: it prints what the service answers.
+    """Add the flags with which a command reaches a running service.
+
+    `target`: the default address; None if the command finds it by itself, as the help text `where` explains.
+    `printed`: the command prints the response, so it gets --json.
     """
-    usual = "host and port (default: %(default)s)" if target else "host and port, or unix:PATH (default: the socket)"
+    usual = (
+        "address of the service (default: %(default)s)"
+        if target
+        else "address of the service, or unix:PATH (default: the socket that the settings name)"
+    )
     parser.add_argument("--target", metavar="HOST:PORT", default=target, help=where or usual)
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=_deadline, default=timeout, help="deadline (default: %(default)g)"
+        "--timeout",
+        metavar="SECONDS",
+        type=_deadline,
+        default=timeout,
+        help="how long to wait for the answer (default: %(default)g)",
     )
     if printed:
-        parser.add_argument("--json", action="store_true", help="print the JSON form of the response")
+        parser.add_argument("--json", action="store_true", help="print the response as JSON")
     for flag, meaning in CONNECTION.items():
         variable = f"RISKD_CLIENT_{flag}".upper().replace("-", "_")
         parser.add_argument(
@@ -118,5 +134,5 @@ def _deadline(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time to answer in: write seconds, such as 0.5")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a timeout: write a number of seconds above 0, such as 0.5")
     return seconds

@@ -18,19 +18,19 @@ FLAGS: Final = {
     "domain": ("domain", "identity domain: customer, workforce or machine"),
     "subject": ("subject", "identifier of the account"),
     "journey": ("journey", "login, registration, recovery, profile_update, payment or session"),
-    "ip": ("network.client_ip", "address that the client connects from"),
+    "ip": ("network.client_ip", "address that the client connected from"),
     "user-agent": ("device.user_agent", "User-Agent header"),
-    "device-id": ("device.device_id", "first-party device identifier"),
-    "credential": ("credential_result", "not_checked, succeeded or failed"),
-    "tenant": ("tenant", "tenant"),
-    "request-id": ("request_id", "makes a repeat harmless"),
+    "device-id": ("device.device_id", "device identifier that the caller keeps in a cookie or keystore"),
+    "credential": ("credential_result", "result of the first factor: not_checked, succeeded or failed"),
+    "tenant": ("tenant", "tenant of the account"),
+    "request-id": ("request_id", "id of the attempt; a repeat gets the first answer and counts once"),
 }
 """Fields of riskd.v1.AssessRequest that have a flag of their own."""
 EXIT_CODES: Final = """\
-exit codes: 0 answered; 2 bad input, or refused as invalid; 3 no answer in time (unavailable, deadline
-passed, overloaded); 1 any other error."""
+exit codes: 0 answered; 2 the input or the request is invalid; 3 no answer in time (unavailable,
+deadline passed, overloaded); 1 any other error."""
 _ATTEMPT: Final = """\
-an attempt, as a line of JSON; words may be written short, names as in the proto or in camel case:
+An attempt as a line of JSON. Enum values may omit their prefix; field names are those of the proto or camel case:
   {"domain": "customer", "subject": "alex", "journey": "login", "network": {"client_ip": "86.150.20.30"}}
 """
 _EXIT_TIER: Final = """\
@@ -48,7 +48,8 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "assess",
         description="Ask a running service to assess one attempt. The attempt comes from flags, from a file in the "
-        "JSON form of riskd.v1.AssessRequest, or from both: flags win. With --stream, many.",
+        "JSON form of riskd.v1.AssessRequest, or from both; flags override the file. Domain, "
+        "subject, journey and address are required. With --stream the file has many attempts.",
         epilog=f"{_ATTEMPT}\n{EXIT_CODES}\n{_EXIT_TIER}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,8 +57,8 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--stream",
         action="store_true",
-        help="each line of the file is an attempt; print an answer a line, as JSON, in the same order. Exits with 2 if "
-        "one was refused; --timeout is the longest wait for an answer",
+        help="take each line of the file as an attempt, and print one answer per line, as JSON, in the same order; the "
+        "exit code is 2 if an attempt was refused, and --timeout is the longest wait for an answer",
     )
     for flag, (path, meaning) in FLAGS.items():
         parser.add_argument(f"--{flag}", dest=path, metavar="TEXT", help=meaning)
@@ -66,7 +67,8 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="PATH=VALUE",
         action="append",
         default=[],
-        help="any field, as `device.timezone=Europe/Oslo`, `session.amr=pwd,otp` or `network.rtt=0.04s`; repeatable",
+        help="set any field, as in `device.timezone=Europe/Oslo`, `session.amr=pwd,otp` or `network.rtt=0.04s`; "
+        "repeatable",
     )
     parser.add_argument("--exit-tier", action="store_true", help="exit with 10 plus the tier")
     add_connection(parser)
@@ -75,14 +77,16 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
-        "outcome", description="Tell a running service what happened after an assessment.", epilog=EXIT_CODES
+        "outcome",
+        description="Report to a running service what happened after an assessment. riskd learns from nothing else.",
+        epilog=EXIT_CODES,
     )
-    parser.add_argument("assessment_id", metavar="ID", help="id that the assessment answered")
+    parser.add_argument("assessment_id", metavar="ID", help="id of the assessment, from its answer")
     parser.add_argument("kind", choices=OUTCOMES, metavar="KIND", help=f"one of: {', '.join(OUTCOMES)}")
     parser.add_argument(
-        "--amr", metavar="METHODS", default="", help="methods that met the challenge, with commas: pwd,otp"
+        "--amr", metavar="METHODS", default="", help="methods that met the challenge, separated by commas: pwd,otp"
     )
-    parser.add_argument("--seconds", metavar="N", type=float, help="time that the challenge took")
+    parser.add_argument("--seconds", metavar="N", type=float, help="time that the challenge took the subject")
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant of the assessed attempt")
     add_connection(parser)
     parser.set_defaults(handler=_outcome)

@@ -1,4 +1,4 @@
-"""`riskd caller`: who may call, and new tokens for them."""
+"""`riskd caller`: create tokens for callers, and list who may call what."""
 
 from __future__ import annotations
 
@@ -13,26 +13,33 @@ from riskd.core.errors import Problem
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `caller` and its actions."""
-    caller = commands.add_parser("caller", description="Make tokens for callers, and show who may call what.")
+    caller = commands.add_parser("caller", description="Create tokens for callers, and show who may call what.")
     actions = caller.add_subparsers(required=True, metavar="ACTION")
     new = actions.add_parser(
         "new",
-        help="make a token, and the entry for the callers file",
-        description="Make a token for a caller. It is printed once, above the entry for the file that `server.callers` "
-        "names, which has only its SHA-256. Nothing is written.",
+        help="create a token and its entry for the callers file",
+        description="Create a token for a caller, and print it once. Below it is the entry for the callers file "
+        "(setting `server.callers`), which holds only the token's SHA-256. Nothing is written to disk.",
     )
     new.add_argument("name", metavar="NAME", help="name of the caller, in lower case")
     new.add_argument(
-        "--method", metavar="METHOD", action="append", help="a role or a method; repeatable (default: assessor)"
+        "--method",
+        metavar="METHOD",
+        action="append",
+        help="role or method that the caller may use; repeatable (default: assessor)",
     )
-    new.add_argument("--tenant", metavar="NAME", action="append", help='a tenant, or "*" for all (default: none, "")')
+    new.add_argument(
+        "--tenant",
+        metavar="NAME",
+        action="append",
+        help='tenant that the caller may name, or "*" for all; repeatable (default: none, "")',
+    )
     new.add_argument("--json", action="store_true", help="print JSON")
     new.set_defaults(handler=_new)
-    purpose = "check the callers file, and say who may call what"
-    listed = actions.add_parser("list", help=purpose, description=purpose, epilog="exit codes: 0 right; 2 refused")
-    listed.add_argument(
-        "file", metavar="FILE", nargs="?", help="callers file (default: the one that server.callers names)"
-    )
+    purpose = "check the callers file, and show who may call what"
+    codes = "exit codes: 0 the file is valid; 2 refused: all problems are listed"
+    listed = actions.add_parser("list", help=purpose, description=purpose, epilog=codes)
+    listed.add_argument("file", metavar="FILE", nargs="?", help="callers file (default: server.callers)")
     listed.add_argument("--json", action="store_true", help="print JSON")
     add_arguments(listed)
     listed.set_defaults(handler=_list)
@@ -45,7 +52,8 @@ def _new(args: argparse.Namespace) -> int:
     methods, tenants = args.method or ["assessor"], args.tenant or [""]
     problems = list(unknown_methods("--method", methods))
     if not NAME.fullmatch(args.name):
-        problems.append(Problem("NAME", f"{args.name!r} is no name", "letters in lower case, digits and -_."))
+        remedy = "use lower-case letters, digits and -_., and begin with a letter or digit"
+        problems.append(Problem("NAME", f"{args.name!r} is not a valid name", remedy))
     if problems:
         raise InvalidCallers(problems)
     token = new_token()
@@ -53,7 +61,7 @@ def _new(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"token": token, "entry": {args.name: entry}})
         return 0
-    print(f"token, shown this once: {token}\n\nfor the callers file:\n\n[{args.name}]")
+    print(f"token, shown only once: {token}\n\nentry for the callers file:\n\n[{args.name}]")
     for key, texts in entry.items():
         print(f"{key} = {json.dumps(texts, ensure_ascii=False)}")
     return 0
@@ -65,7 +73,7 @@ def _list(args: argparse.Namespace) -> int:
     server = given(args).settings.server
     path = args.file or server.callers
     if not path:
-        remedy = "name a file, or set it; until then all who reach the port may call"
+        remedy = "set it, or name a file; until it is set, anyone who reaches the port may call"
         raise InvalidCallers([Problem("server.callers", "is not set", remedy)])
     callers = read_callers(Path(path), mutual=bool(server.tls_client_ca)).all
     if args.json:

@@ -34,9 +34,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `drift`."""
     parser = commands.add_parser(
         "drift",
-        description="Say which features and scores of a decision log have moved away from what a model was trained on, "
-        "and since when. A model that does not say is held against the decisions before --since, else against the "
-        "earlier half; with --against, another log is taken. docs/drift.md says what the figures mean.",
+        description="Say which features and scores of a decision log have moved away from what a model was trained "
+        "on, and since when. A model without a reference is compared with the decisions before --since, else with the "
+        "earlier half of the log; with --against, with another log. docs/drift.md explains the figures.",
         epilog="exit codes: 0 nothing has drifted; 1 something has; 2 refused: no log, too little of it, no such model",
     )
     add_span(parser, stored=True)
@@ -44,33 +44,33 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--model",
         metavar="VERSION",
-        help="version whose scores and reference count, of one --domain (default: champions)",
+        help="version to compare with, for one --domain (default: champions)",
     )
     parser.add_argument(
-        "--against", metavar="DIR", help="take another decision log or dataset as the reference (default: see above)"
+        "--against", metavar="DIR", help="decision log or dataset to take as the reference (default: see above)"
     )
     parser.add_argument(
         "--against-since",
         metavar="DATE",
         type=moment,
         default=0.0,
-        help="of it, or else of the same log, from this day on",
+        help="reference: decisions from this day on, of --against or else of the same log",
     )
     parser.add_argument(
         "--against-until",
         metavar="DATE",
         type=moment,
         default=float("inf"),
-        help="and before this day",
+        help="reference: decisions before this day",
     )
     parser.add_argument(
         "--threshold",
         metavar="N",
         type=float,
         default=0.1,
-        help="stability index from which on a shift counts (default: 0.1)",
+        help="smallest shift that counts, in units of the stability index (default: 0.1)",
     )
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write a report with pictures")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a report with charts")
     parser.add_argument("--all", action="store_true", help="list every signal, not only the most shifted")
     parser.set_defaults(handler=_run)
 
@@ -149,7 +149,7 @@ def _expected(args: argparse.Namespace, log: str, registry: Registry, begin: Beg
         since = args.since or (middle(rows.values()) if rows else 0.0)
         known |= _referred({domain: batch.between(0.0, since) for domain, batch in rows.items()}, bundles, since)
     if lacking := _lacking(args, known):
-        what = f"has no earlier decisions of {', '.join(lacking)} to hold these against"
+        what = f"has no earlier decisions of {', '.join(lacking)} to compare these with"
         remedy = "take a later --since, or another log with --against; docs/drift.md says how a model gets a reference"
         raise _refused(log, what, remedy)
     return known
@@ -198,7 +198,7 @@ def _print(args: argparse.Namespace, found: Sequence[Drift], passed_over: Mappin
         print(f"{drift.domain}, model {drift.model}: {many}" + (f": {names}" if names else ""))
         span, beside = f"from {date(drift.began)} to {date(drift.ended)}", REFERENCES[drift.reference]
         before = f"from {date(drift.reference_began)} to {date(drift.reference_ended)}"
-        print(f"{quantity(drift.rows, 'decision')} {span}, held against {drift.reference_rows:,} {beside}, {before}")
+        print(f"{quantity(drift.rows, 'decision')} {span}, compared with {drift.reference_rows:,} {before}: {beside}")
         told = drift.signals if args.all else drift.signals[: max(len(drift.drifted), _ROWS)]
         print_table(HEAD, [cells(signal) for signal in told])
     for said in left_out(passed_over):

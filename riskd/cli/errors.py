@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from textwrap import TextWrapper
 
 from riskd.cli.terminal import print_json
+
+_WRAPPER = TextWrapper(100, initial_indent="  ", subsequent_indent="    ")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `errors`."""
-    parser = commands.add_parser("errors", description="List the errors that callers can get, and what to do.")
+    parser = commands.add_parser(
+        "errors",
+        description="List the errors that callers can get, and what the caller and the operator do about each.",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="print the reference page docs/errors.md")
     form.add_argument("--json", action="store_true", help="print JSON")
@@ -34,5 +40,6 @@ def _run(args: argparse.Namespace) -> int:
         print_json(rows)
     else:
         for reason, fault in FAULTS.items():
-            print(f"{reason} ({fault.code.name}): {fault.meaning} Caller: {fault.caller} Operator: {fault.operator}\n")
+            told = (fault.meaning, f"Caller: {fault.caller}", f"Operator: {fault.operator}")
+            print(f"{reason} ({fault.code.name})", *(_WRAPPER.fill(text) for text in told), sep="\n", end="\n\n")
     return 0

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 MISSED = 1
 _from_0 = partial(whole_number, least=0)
 _EXIT_CODES = """\
-exit codes: 0 judged; 1 judged, and with --exit-code a goal is missed beyond what chance explains; 2 refused: arguments,
-a bundle, a log, or too few labels."""
+exit codes: 0 judged; 1 with --exit-code, a goal is missed beyond chance; 2 refused: arguments, a bundle, a log, or too
+few labels."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `evaluate`."""
     parser = commands.add_parser(
         "evaluate",
-        description="Judge a model beside the champion, Freeman's formula, rules of thumb, an isolation forest and "
-        "large boosted trees. Recall at 1 % and 0.1 % false positives by class of attack and depth of history, each "
-        "class also left out of training. docs/training.md reads the report.",
+        description="Compare a model with the champion, Freeman's formula, rules of thumb, an isolation forest and "
+        "large boosted trees. The report gives recall at 1 % and 0.1 % false positives by class of attack and by "
+        "depth of history, and for each class left out of training. docs/training.md explains it.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -44,20 +44,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=Path,
         action="append",
         default=[],
-        help="log that the model was trained on, for what is trained beside it; repeatable (default: the earlier part "
-        "of each --log, of which then only the later part is judged)",
+        help="log that the model was trained on; the baselines are trained on it, and the whole of --log is judged; "
+        "repeatable (default: the earlier part of each --log trains the baselines, and the later part is judged)",
     )
     parser.add_argument(
-        "--champion", metavar="BUNDLE", default="", help="model to compare with (default: the champion of riskd's own)"
+        "--champion",
+        metavar="BUNDLE",
+        default="",
+        help="model to compare with (default: the champion that comes with riskd)",
     )
-    parser.add_argument("--resamples", metavar="N", type=_from_0, default=200, help="bootstraps (default: 200)")
-    parser.add_argument("--seed", metavar="N", type=_from_0, default=0, help="of bootstraps and baselines")
-    parser.add_argument("--no-left-out", action="store_true", help="train nothing again: leave no class out")
+    parser.add_argument(
+        "--resamples", metavar="N", type=_from_0, default=200, help="number of bootstraps (default: 200)"
+    )
+    parser.add_argument("--seed", metavar="N", type=_from_0, default=0, help="seed of bootstraps and baselines")
+    parser.add_argument("--no-left-out", action="store_true", help="skip the trainings in which one class is left out")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write evaluation.json, .md and .html there")
     parser.add_argument(
-        "--keep", action="store_true", help="keep evaluation.json in the bundle and seal it, for `riskd model promote`"
+        "--keep",
+        action="store_true",
+        help="write evaluation.json into the bundle and seal it, for `riskd model promote`",
     )
-    parser.add_argument("--exit-code", action="store_true", help="exit code 1 if a goal is surely missed")
+    parser.add_argument("--exit-code", action="store_true", help="exit code 1 if a goal is missed beyond chance")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=_run)
 

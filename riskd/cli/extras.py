@@ -1,4 +1,4 @@
-"""Packages that only some commands need, and that an installation may do without."""
+"""Optional packages that only some commands need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from riskd.core.errors import InvalidSettings, Problem
 
 
 def require(package: str, why: str, extra: str = "train") -> None:
-    """Raise InvalidSettings where a package of an extra is not installed."""
+    """Raise InvalidSettings if a package is not installed. `why`: what it is needed for; `extra`: what installs it."""
     if find_spec(package) is None:
         remedy = f"pip install 'riskd[{extra}]'"
         raise InvalidSettings([Problem(package, f"is not installed, and {why}", remedy)])

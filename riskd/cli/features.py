@@ -14,19 +14,22 @@ from riskd.core.features import FEATURES, GROUPS, Feature, schema
 _INTRODUCTION: Final = """\
 # Features
 
-The {count} numbers that the score is made of, in the order of the vector. Rules can use each by its name.
+This page lists the {count} numbers that the score is made of, in the order of the vector, for analysts who write rules
+or train models. Rules can use each one by its name.
 
-- **Unit**: counts and distances are as they are, so that rules read naturally; trees do not mind the scale.
-- **Default**: the value when the feature cannot be known. `NaN` is missing: a model has a branch of its own for it, so
-  what is unknown is never taken for what is usual. A feature is missing when one of its **sources** is, when its
-  **purpose** was not granted, and, where it compares with the subject's past, until a first sign-in was proven.
-- **±**, the direction: `+` riskier the larger, `-` safer the larger, `±` either. Models are held to it, but for
-  trees that only raise ([decision 0095](decisions/0095-trees-that-only-raise.md)).
-- **Reason**: the code in the answer when the feature raised the score; codes are stable, and some share one.
+- **Unit**: counts and distances are not scaled.
+- **Default**: the value when the feature cannot be known. `NaN` means missing. Models have a branch of their own for
+  it, so an unknown value is never taken for a usual one. A feature is missing when one of its **sources** is, when its
+  **purpose** was not granted, and, if it compares with the subject's past, until the first proven sign-in.
+- **±**: the direction. `+` means that larger values are riskier, `-` that they are safer, `±` that either may be.
+  It is a monotonic constraint of models, except for trees that only raise
+  ([decision 0095](decisions/0095-trees-that-only-raise.md)).
+- **Reason**: the code in the answer when the feature raised the score. Codes are stable; some features share one.
 
-Probability ratios (`_llr`) follow Freeman et al. 2016; [decision 0009](decisions/0009-familiarity.md) says how.
+Features that end in `_llr` are log-likelihood ratios after Freeman et al. 2016
+([decision 0009](decisions/0009-familiarity.md)). A value above 0 is unusual for the account, a value below 0 is usual.
 
-This page is `riskd features --markdown`; `riskd features --json` prints the same for programs.
+`riskd features --markdown` prints this page, and `riskd features --json` the same for programs.
 """
 
 

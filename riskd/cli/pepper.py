@@ -1,4 +1,4 @@
-"""`riskd pepper`: change the secret under which everything is stored, without losing a history."""
+"""`riskd pepper`: rotate the secret that keys all pseudonyms, without losing a history."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     pepper = commands.add_parser("pepper", description="Rotate the pepper, the secret that keys all pseudonyms.")
     actions = pepper.add_subparsers(required=True, metavar="ACTION")
     for action, handler, purpose in (
-        ("status", _status, "say how many layers there are, and how much is still to be moved"),
-        ("rotate", _rotate, "add a pepper, and move everything stored under it while services run"),
+        ("status", _status, "show the number of pepper layers, and how many records are still to be moved"),
+        ("rotate", _rotate, "add a pepper, and move all stored records to it while services run"),
     ):
-        more = ". One that was interrupted goes on when it is called again" if action == "rotate" else ""
+        more = ". If a rotation is interrupted, run it again: it continues" if action == "rotate" else ""
         parser = actions.add_parser(
             action,
             help=purpose,
             description=f"{purpose}{more}",
-            epilog="exit codes: 0 done; 2 refused: the settings, the pepper or the store",
+            epilog="exit codes: 0 done; 2 refused: a problem with the settings, the pepper or the store",
         )
         add_arguments(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
@@ -32,7 +32,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
                 "--wait",
                 type=float,
                 metavar="SECONDS",
-                help="time for running services to find the new pepper, before and after (default: store.sweep_s + 5)",
+                help="how long to wait, before and after moving records, until running services have read the new "
+                "pepper (default: store.sweep_s + 5)",
             )
         parser.set_defaults(handler=handler)
 
@@ -45,10 +46,10 @@ def _status(args: argparse.Namespace) -> int:
         print_json(found)
         return 0
     print(f"pepper   {found.file}" + (f", mode {found.mode}" if found.mode else ""))
-    print(f"layers   {found.layers}, the store has {found.moved}")
+    print(f"layers   {found.layers} in the file, {found.moved} in the store")
     print(f"records  {found.records}, {found.left} still to be moved")
     if found.layers != found.moved:
-        print("A rotation is under way, or was interrupted: riskd pepper rotate goes on with it.")
+        print("A rotation is running or was interrupted: `riskd pepper rotate` continues it.")
     return 0
 
 
@@ -66,7 +67,7 @@ def _rotate(args: argparse.Namespace) -> int:
 
         def pause(seconds: float) -> None:
             chosen = seconds if args.wait is None else args.wait
-            bar.update(task, description=f"waiting {chosen:g} s for services to take it up")
+            bar.update(task, description=f"waiting {chosen:g} s for services to read the new pepper")
             time.sleep(chosen)
 
         moved = rotate(
@@ -75,5 +76,5 @@ def _rotate(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"moved": moved})
     else:
-        print(f"{quantity(moved, 'record')} moved. Keep the whole pepper file: all of its lines are needed.")
+        print(f"{quantity(moved, 'record')} moved. Keep the whole pepper file: riskd needs all of its lines.")
     return 0

@@ -1,4 +1,4 @@
-"""`riskd import decision-log`: histories made again of riskd's own decision log."""
+"""`riskd import decision-log`: rebuilds histories from riskd's own decision log."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ OK: Final = 0
 LEFT_OUT: Final = 1
 _MISSED: Final = ("outcomes_of_nothing", "other_pepper", "unreadable")
 _DESCRIPTION: Final = """\
-Make the histories of a store again, of what the decision log says: what proven sign-ins taught and fraud took back,
-what was tried lately, what other parties told, and receipts, so that outcomes can still be told. Works beside a
-running service: what it learns meanwhile is added up. Answers to repeated requests do not come back.
-docs/operations.md says when to use it."""
+Rebuild the histories of a lost store from the decision log: what proven sign-ins taught and fraud took back, recent
+attempts, security events, and receipts, so that outcomes can still be reported. The service may be running: what it
+learns meanwhile is kept. Answers to repeated requests are not restored. docs/operations.md says when to use it."""
 _EPILOG: Final = """\
-A rebuild that was stopped goes on where it was; one that is done does nothing.
+If a rebuild is interrupted, run it again: it continues where it stopped. A finished rebuild does nothing.
 
-exit codes: 0 done; 1 done, and lines were left out that should not have been, which are counted; 2 refused: settings,
-arguments, the log or the store; it is safe to run it again."""
+exit codes: 0 done; 1 done, but outcomes of unknown assessments, lines with another pepper or unreadable lines were left
+out, and counted; 2 refused: a problem with the settings, the arguments, the log or the store. It is safe to run it
+again."""
 
 
 def add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `decision-log` among what can be imported."""
+    """Register `decision-log` as a source of `riskd import`."""
     parser = sources.add_parser(
         "decision-log",
-        help="riskd's own decision log, into a store that was lost",
+        help="riskd's own decision log, to rebuild a lost store",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "log", metavar="LOG", nargs="?", help="directory of a decision log, or a dataset of one (default: log.dir)"
+        "log", metavar="LOG", nargs="?", help="directory of a decision log, or a dataset (default: log.dir)"
     )
     parser.add_argument(
         "--until",
         metavar="TIME",
         type=moment,
-        help="when the service began with this store, as 2026-01-31T12:00Z (default: when it took the place of a "
-        "damaged one): what was written later is in it",
+        help="when the service began to use this store, such as 2026-01-31T12:00Z; later lines are in it already "
+        "(default: when it replaced a damaged store)",
     )
     add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -61,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.rebuild.run import rebuild
 
     settings = given(args).settings
-    # Who is erased meanwhile is noted beside the service's own log, wherever the lines come from.
+    # Erasures are recorded beside the service's own log, wherever the lines come from.
     source = source_of(args.log or settings.log.dir, given(args, {"log.dir": args.log}).settings)
     with _progress() as report:
         summary = rebuild(settings, source, args.until, report)
@@ -75,7 +75,7 @@ def _run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _progress() -> Iterator[Report]:
-    """A line for each half: its share, and how long it will take. On a terminal only."""
+    """On a terminal, a progress line on stderr for each half: the share done, and the time left."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -97,10 +97,10 @@ def _print(summary: Summary) -> None:
 
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(summary.until))
     if summary.done_before:
-        print(f"nothing to do: the log until {until} is in the store")
+        print(f"nothing to do: the store has the log until {until}")
         return
     print(f"the log until {until}: {quantity(summary.records, 'record')} in {summary.seconds:.1f} s, ", end="")
-    print(f"{summary.lines_per_second:,.0f} lines/s" + (", after an earlier run" if summary.resumed else ""))
+    print(f"{summary.lines_per_second:,.0f} lines/s" + (", continued from an earlier run" if summary.resumed else ""))
     for kind, meaning in COUNTED.items():
         if summary.counts.get(kind):
             print(f"{summary.counts[kind]:>10,}  {meaning}")

@@ -1,4 +1,4 @@
-"""`riskd release`: what decides on this host: made, looked at, activated, rolled out, rolled back."""
+"""`riskd release`: create, inspect, activate, roll out and roll back the releases of this host."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, when
 
 if TYPE_CHECKING:
-    from riskd.core.lineup import Activation, Kept
+    from riskd.core.lineup import Activation, StoredRelease
     from riskd.releases import Activated, Releases
 
 _EXIT: Final = """\
-exit codes: 0 done, also when no service runs; 2 refused, every problem named, and nothing has changed. The directory
-`release.dir` is worked on, so give the settings of the service, and be its user."""
+exit codes: 0 done, even if no service is running; 2 refused: all problems are listed, and nothing has changed. The
+command reads and writes `release.dir`: run it as the user of the service and with its settings."""
 _ACTIONS: Final = {
-    "create": "keep a copy of policies and models as a release, once it has been loaded whole",
-    "list": "list the releases of this host, the newest first, and who has which role",
-    "show": "tell of one release, and of its activations",
-    "shadow": "score the challengers of the models in shadow, as one release that is made of them",
-    "activate": "let a release decide, in every process of this host or in none",
-    "follow": "let the directories of the settings decide again, now and whenever they change",
-    "rollback": "bring back what decided before the latest activation",
-    "diff": "say what changed between the policies of two releases, and between their models",
+    "create": "check policies and models, and keep a copy of them as a release",
+    "list": "list the releases of this host and their roles, newest first",
+    "show": "show one release and its activations",
+    "shadow": "create a release from the challenger models, and score it in shadow",
+    "activate": "make a release decide, in every process of this host or in none",
+    "follow": "decide by the policy and model directories of the settings again, and follow their changes",
+    "rollback": "restore what decided before the latest activation",
+    "diff": "show how the policies and models of two releases differ",
 }
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `release` and its actions."""
-    release = commands.add_parser("release", description="Make, activate, roll out and roll back what decides.")
+    release = commands.add_parser(
+        "release", description="Create, activate, roll out and roll back releases: the policies and models that decide."
+    )
     actions = release.add_subparsers(required=True, metavar="ACTION")
     made = {}
     for name, purpose in _ACTIONS.items():
@@ -39,28 +41,28 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         add_arguments(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(handler=_run, action=name)
-    made["show"].add_argument("release", metavar="RELEASE", nargs="?", help="its id (default: the active one)")
-    made["activate"].add_argument("release", metavar="RELEASE", help="its id, or the first 4 digits of it or more")
+    made["show"].add_argument("release", metavar="RELEASE", nargs="?", help="release id (default: the active one)")
+    made["activate"].add_argument("release", metavar="RELEASE", help="release id, or at least its first 4 digits")
     portion = made["activate"].add_mutually_exclusive_group()
     portion.add_argument(
         "--percent",
         metavar="P",
         type=float,
         default=100.0,
-        help="decide for this share of the subjects alone, always the same ones; a larger share includes a smaller",
+        help="decide for P percent of the subjects only, always the same ones; raising P keeps those it already covers",
     )
     portion.add_argument(
-        "--shadow", action="store_true", help="decide nothing: be scored beside what decides, after it has answered"
+        "--shadow", action="store_true", help="decide nothing: score each attempt after the active release answered it"
     )
-    made["diff"].add_argument("old", metavar="OLD", help="id of a release")
-    made["diff"].add_argument("new", metavar="NEW", help="id of another")
+    made["diff"].add_argument("old", metavar="OLD", help="id of the first release")
+    made["diff"].add_argument("new", metavar="NEW", help="id of the second release")
     for name in ("create", "shadow"):
         made[name].add_argument("--policies", metavar="DIR", help="directory of policies (release.policies)")
         made[name].add_argument("--models", metavar="DIR", help="directory of models (release.models)")
     for name in ("create", "shadow", "activate", "follow", "rollback"):
-        made[name].add_argument("--reason", metavar="TEXT", default="", help="why, for those who look later")
+        made[name].add_argument("--reason", metavar="TEXT", default="", help="why, as `riskd release show` prints it")
         made[name].add_argument(
-            "--actor", metavar="NAME", default="", help="who wants it (default: the user of this process)"
+            "--actor", metavar="NAME", default="", help="who asked for it (default: the user who runs this command)"
         )
     for name in ("shadow", "activate", "follow", "rollback"):
         made[name].add_argument(
@@ -68,13 +70,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             metavar="SECONDS",
             type=float,
             default=30.0,
-            help="time for all processes to load it (default: %(default)g)",
+            help="how long to wait until all processes have loaded it (default: %(default)g)",
         )
 
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.config import release_folders
-    from riskd.releases import Follow
+    from riskd.releases import FollowRequest
     from riskd.wiring import open_releases
 
     made = args.action in ("create", "shadow")
@@ -94,8 +96,8 @@ def _run(args: argparse.Namespace) -> int:
     elif args.action == "activate":
         _activate(releases, args)
     elif args.action == "follow":
-        wish = Follow(resume=True, actor=args.actor, reason=args.reason)
-        _told(releases.follow(*release_folders(settings), wish, args.timeout), args)
+        request = FollowRequest(resume=True, actor=args.actor, reason=args.reason)
+        _told(releases.follow(*release_folders(settings), request, args.timeout), args)
     elif args.action == "rollback":
         _told(releases.rollback(args.actor, args.reason, args.timeout), args)
     else:
@@ -104,38 +106,43 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def named(releases: Releases, beginning: str) -> str:
-    """The release whose id begins so, if one alone does; else what was given."""
+    """The id of the only release that begins with these 4 or more digits; else `beginning` itself."""
     found = [kept.id for kept in releases.files.all() if len(beginning) >= 4 and kept.id.startswith(beginning)]
     return found[0] if len(found) == 1 else beginning
 
 
 def _activate(releases: Releases, args: argparse.Namespace) -> None:
-    from riskd.core.lineup import Wish
+    from riskd.core.lineup import ActivationRequest
 
-    wish = Wish(
+    request = ActivationRequest(
         release=named(releases, args.release),
         percent=args.percent,
         shadow=args.shadow,
         actor=args.actor,
         reason=args.reason,
     )
-    _told(releases.activate(wish, args.timeout), args)
+    _told(releases.activate(request, args.timeout), args)
 
 
 def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Namespace) -> None:
-    """A release of the challengers, in shadow. Raises InvalidModel when there is none, and as `Releases.activate`."""
+    """Create a release from the challengers and activate it in shadow.
+
+    Raises InvalidModel if no domain has a challenger, and what `Releases.activate` raises.
+    """
     from tempfile import TemporaryDirectory
 
     from riskd.adapters.model_registry import stage
-    from riskd.core.lineup import Wish
+    from riskd.core.lineup import ActivationRequest
 
     policies, models = folders
     with TemporaryDirectory(prefix="riskd-") as staged:
         challengers = stage(models, Path(staged))
         named = ", ".join(f"{domain} {version}" for domain, version in challengers.items())
         kept = releases.create(policies, Path(staged), args.actor, args.reason or f"challengers: {named}")
-    wish = Wish(release=kept.id, shadow=True, actor=args.actor, reason=args.reason or f"challengers: {named}")
-    _told(releases.activate(wish, args.timeout), args)
+    request = ActivationRequest(
+        release=kept.id, shadow=True, actor=args.actor, reason=args.reason or f"challengers: {named}"
+    )
+    _told(releases.activate(request, args.timeout), args)
 
 
 def _told(done: Activated, args: argparse.Namespace) -> None:
@@ -144,7 +151,7 @@ def _told(done: Activated, args: argparse.Namespace) -> None:
         return
     print(_roles(done.activation))
     for name in done.late:
-        print(f"{name} had not swapped yet; it will")
+        print(f"{name} has not loaded it yet, but will")
 
 
 def _roles(activation: Activation) -> str:
@@ -170,7 +177,7 @@ def _list(releases: Releases, args: argparse.Namespace) -> None:
         print_json({"active": active, "releases": kept})
         return
     if not kept:
-        print("No release is kept here yet: riskd release create. What decides is in the directories of the settings.")
+        print("There is no release yet (`riskd release create` makes one). The directories of the settings decide.")
         return
     rows = []
     for each in kept:
@@ -185,13 +192,13 @@ def _show(releases: Releases, args: argparse.Namespace) -> None:
 
     active = releases.active()
     if not args.release and not (active and active.release):
-        what = "none was activated: the directories of the settings decide"
-        raise UnknownRelease([Problem("release", what, "name one of `riskd release list`")])
+        what = "none is active: the policy and model directories of the settings decide"
+        raise UnknownRelease([Problem("release", what, "give the id of one; `riskd release list` lists them")])
     name = named(releases, args.release) if args.release or not active else active.release
     _print_release(releases, releases.files.find(name), args)
 
 
-def _print_release(releases: Releases, kept: Kept, args: argparse.Namespace) -> None:
+def _print_release(releases: Releases, kept: StoredRelease, args: argparse.Namespace) -> None:
     past = [activation for activation in releases.files.activations() if kept.id in activation.named]
     policies, models = releases.files.folders(kept.id)
     if args.json:

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 INCOMPLETE = 1
 COUNTED = {
-    "assessed": "assessments written, with the features and the scores of now",
+    "assessed": "assessments written, with today's features and scores",
     "outcomes": "outcomes written beside them",
     "events": "security events written beside them",
-    "other_buckets": "assessments of other buckets, lived through and not written",
-    "without_signals": "assessments left out: their lines have no signals (log.signals, or written before there were)",
+    "other_buckets": "assessments of other buckets, processed and not written",
+    "without_signals": "assessments left out: their lines have no signals (log.signals was off, or riskd was older)",
     "outcomes_of_nothing": "outcomes left out: their assessment is not in this log",
     "repeats": "repeated answers left out: they changed nothing",
     "shadow": "lines of shadow releases left out",
     "unreadable": "lines that are no records",
-    "twice": "assessments that the log has twice; they count once",
+    "twice": "assessments that the log has twice, counted once",
 }
 
 
@@ -36,24 +36,30 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `replay`."""
     replay = commands.add_parser(
         "replay",
-        description="Live through a decision log again, into another log with the features and scores of now. "
-        "Attempts, outcomes and security events go through the same fold and the same features as live, in the order "
-        "of their writing; what was learned is what the log says. Assessment ids stay. Erased subjects are "
-        "left out. Each process lives through the whole log for everybody's sake, and writes its bucket of the "
-        "subjects: so do several machines, with --bucket.",
+        description="Run a decision log through the engine again, and write another log with today's features and "
+        "scores. Attempts, outcomes and security events are processed as in the live service, in the order of the "
+        "log; learning follows the outcomes in the log. Assessment ids stay the same, and erased subjects are left "
+        "out. Each process reads the whole log and writes one bucket of the subjects; with --bucket, several machines "
+        "can share the work.",
         epilog="exit codes: 0 done; 1 done, and lines were left out, which are counted; 2 refused",
     )
     replay.add_argument(
         "log",
         metavar="LOG",
         nargs="?",
-        help="directory of a decision log, or a dataset of one (its URL, too; default: log.dir)",
+        help="directory of a decision log, or directory or URL of its dataset (default: log.dir)",
     )
-    replay.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to; empty, or not there yet")
+    replay.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="directory to write; must be empty or not exist"
+    )
     buckets = replay.add_mutually_exclusive_group()
-    buckets.add_argument("--bucket", metavar="K/N", type=_bucket, help="write bucket K of N alone, K from 1 to N")
+    buckets.add_argument("--bucket", metavar="K/N", type=_bucket, help="write only bucket K of N, K from 1 to N")
     buckets.add_argument(
-        "--processes", metavar="N", type=int, default=len(os.sched_getaffinity(0)), help="buckets at a time"
+        "--processes",
+        metavar="N",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="processes, each for one bucket",
     )
     replay.add_argument("--policies", metavar="DIR", help="assess by these policies (release.policies)")
     replay.add_argument("--models", metavar="DIR", help="assess by these models (release.models)")
@@ -61,7 +67,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--release",
         metavar="ID",
         default="",
-        help="assess by a release of this host, its id or the first 4 digits of it",
+        help="assess by a release of this host: its id, or at least the first 4 digits",
     )
     add_arguments(replay)
     replay.add_argument("--json", action="store_true", help="print JSON")

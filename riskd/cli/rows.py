@@ -1,4 +1,4 @@
-"""What the commands that train and judge share: which rows, of whom, with whose labels."""
+"""What the commands that train and evaluate share: the flags that choose rows, and reading them."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose rows."""
+    """Add the flags that choose rows."""
     settings.add_arguments(parser)
-    parser.add_argument("--domain", choices=DOMAINS, required=True, help="identity domain: they are never pooled")
+    parser.add_argument("--domain", choices=DOMAINS, required=True, help="identity domain; each has a model of its own")
     parser.add_argument(
         "--log",
         metavar="DIR",
         type=Path,
         action="append",
         default=[],
-        help="directory of a decision log, of its dataset, or of what `riskd simulate` wrote; repeatable (default: "
-        "log.dir, without --rba-dataset)",
+        help="directory of a decision log, a dataset, or a simulation (`riskd simulate`); repeatable (default: "
+        "log.dir, unless --rba-dataset is given)",
     )
     parser.add_argument(
-        "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log that lies elsewhere than beside it"
+        "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log, if it is not beside it"
     )
     parser.add_argument(
         "--rba-dataset",
@@ -45,19 +45,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="CSV file of the public RBA data set, lived through by the engine; repeatable",
+        help="CSV file of the public RBA data set, which is run through the engine; repeatable",
     )
-    parser.add_argument("--rba-rows", metavar="N", type=whole_number, help="rows of each such file (default: all)")
+    parser.add_argument(
+        "--rba-rows", metavar="N", type=whole_number, help="number of rows to read of each such file (default: all)"
+    )
     parser.add_argument(
         "--labels",
         choices=("truth", "outcomes"),
-        help="whose word labels are (default: the truth of simulated logs, outcomes of live ones)",
+        help="where labels come from (default: the truth for simulated logs, outcomes for live ones)",
     )
 
 
 @contextmanager
 def logs(args: argparse.Namespace, begin: Begin) -> Iterator[list[Path]]:
-    """The logs of the flags, else that of the settings; those of data sets are made here, and gone afterwards.
+    """The logs that the flags name, else that of the settings. Logs of data sets are temporary.
 
     Raises InvalidSettings.
     """
@@ -70,7 +72,7 @@ def logs(args: argparse.Namespace, begin: Begin) -> Iterator[list[Path]]:
 
 
 def _lived(file: Path, out: Path, args: argparse.Namespace, begin: Begin) -> Path:
-    """A data set as a log, in a directory that has its name."""
+    """Replay a data set into a log, in a directory with its name."""
     import sys
 
     from riskd.config import Settings
@@ -79,7 +81,7 @@ def _lived(file: Path, out: Path, args: argparse.Namespace, begin: Begin) -> Pat
 
     directory = out / file.name
     directory.mkdir(parents=True)
-    done = begin(f"living through {file.name}", file.stat().st_size if file.is_file() else 1)
+    done = begin(f"replaying {file.name}", file.stat().st_size if file.is_file() else 1)
     release = load_release(Settings())
     counts = live_through(file, release, directory, domain=args.domain, limit=args.rba_rows, progress=done)
     told = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
@@ -90,7 +92,7 @@ def _lived(file: Path, out: Path, args: argparse.Namespace, begin: Begin) -> Pat
 def read(
     logs: Sequence[Path], truth: Path | None, wanted: Labels | None, domain: str, begin: Begin
 ) -> tuple[list[Rows], list[str], Labels]:
-    """The rows of each log, their names, and whose word their labels are. Raises InvalidFile."""
+    """The rows of each log, the logs' names, and where the labels come from. Raises InvalidFile."""
     from riskd.offline.sources import labels_of, log_at
 
     found = [log_at(path, truth) for path in logs]
@@ -104,7 +106,7 @@ def read(
 
 
 def _read(log: Log, domain: str, labels: Labels) -> Rows:
-    """Rows of segments, or of the dataset that they became."""
+    """The rows of a log's segments, or of its dataset."""
     from riskd.counts import Counts
     from riskd.offline.sources import is_dataset, read_log
 
@@ -121,8 +123,8 @@ def _read(log: Log, domain: str, labels: Labels) -> Rows:
     wanted = Wanted(domain=domain, truth=log.truth, by_truth=labels == "truth")
     rows = read_rows(Target.open(str(log.directory)), wanted)
     if not len(rows):
-        what = f"has no assessment of domain {domain} with the features of this riskd"
-        remedy = "name another log; `riskd replay` makes one with them of a log of another version"
+        what = f"has no assessment of domain {domain} with the features of this version of riskd"
+        remedy = "name another log; `riskd replay` converts a log of another version"
         raise InvalidFile([Problem(str(log.directory), what, remedy)])
     return rows
 
@@ -142,10 +144,10 @@ def base_at(given: str, domain: str) -> tuple[str, ForestDocument | None]:
 
 
 def prepare() -> None:
-    """Before the learner is loaded: see that it is there, and have its threads sleep while they wait for each other.
+    """Check that scikit-learn is installed, and let its threads sleep while they wait. Call it before importing it.
 
-    They spin by default, which makes training many times slower on processors that have other work, too. Raises
-    InvalidSettings without the extra `train`.
+    By default the threads spin, which makes training many times slower on busy processors. Raises InvalidSettings
+    without the extra `train`.
     """
     require("sklearn", "models are trained and judged with scikit-learn")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,4 +1,4 @@
-"""`riskd serve`: the service, until it is told to stop."""
+"""`riskd serve`: run the service until it is told to stop."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `serve`."""
     parser = commands.add_parser(
         "serve",
-        description="Serve assessments over gRPC. Runs until SIGTERM or SIGINT; a second one stops at once. Policies, "
-        "models and geo databases are read again when they change, or at SIGHUP; what is refused stays as it was. "
-        "Where somebody activated a release, that decides instead: `riskd release`. Events go to stderr as JSON lines.",
-        epilog="exit codes: 0 stopped as told; 2 refused: settings, a file that they name, or a port",
+        description="Serve assessments over gRPC. SIGTERM or SIGINT shuts the service down gracefully; a second one "
+        "stops it at once. Policies, models and geo databases are reloaded when they change, and on SIGHUP; if a new "
+        "version is rejected, the previous one stays in use. An activated release (`riskd release`) takes the place of "
+        "the policy and model directories. The service logs to stderr as JSON lines.",
+        epilog="exit codes: 0 stopped by a signal; 2 refused: wrong settings, an unusable file, or a port in use",
     )
-    parser.add_argument("--host", help="address of the gRPC service (server.host)")
-    parser.add_argument("--port", metavar="N", help="port of the gRPC service; 0 takes a free one (server.port)")
-    parser.add_argument("--workers", metavar="N", help="worker processes (server.workers)")
+    parser.add_argument("--host", help="address to listen on (server.host)")
+    parser.add_argument("--port", metavar="N", help="port of the gRPC service; 0 picks a free one (server.port)")
+    parser.add_argument("--workers", metavar="N", help="number of worker processes (server.workers)")
     parser.add_argument("--metrics-port", metavar="N", help="port of /metrics, /healthz and /readyz (metrics.port)")
     add_arguments(parser)
     parser.set_defaults(handler=_run)
@@ -46,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
     }
     settings = given(args, short).settings
     json_log.configure(settings.server.log_level)
-    # The memory of a worker holds what no file may: subjects, addresses, peppers.
+    # A core dump would hold subjects, addresses and peppers in clear text.
     setrlimit(RLIMIT_CORE, (0, 0))
     if not settings.server.tls_cert and not is_loopback(settings.server.host):
         _LOG.warning("plaintext", extra={"fields": {"host": settings.server.host, "remedy": "set server.tls_cert"}})
@@ -65,5 +66,5 @@ def _geo(settings: Settings) -> str:
     chosen = [Path(path).name for path in (geo.city, geo.asn, geo.anonymous) if path]
     names = chosen or sorted(path.name for path in Path(geo.dir).glob("*.mmdb"))
     if not names:
-        return "geo none, so place and route are gaps: riskd geo install"
+        return "geo none (place and route are gaps; run `riskd geo install`)"
     return f"geo {', '.join(names)}" + (f" (credits: {attribution})" if attribution.is_file() else "")

@@ -1,4 +1,4 @@
-"""`riskd settings`: what holds and where it comes from, whether it is right, and the reference page."""
+"""`riskd settings`: print the settings and where they come from, check them, and print the reference page."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from riskd.core.errors import InvalidSettings, Problem
 _INTRODUCTION: Final = """\
 # Settings
 
-Every setting has a default that an embedded start can live with. Sources, each stronger than the one before:
+For operators: every setting with its default and meaning. The defaults suit an embedded start. Sources, where each
+overrides the one before:
 
 1. the default,
 2. the TOML file of `--config`, else of `RISKD_CONFIG`: `port` of `[server]` is `server.port`,
-3. the environment: `RISKD_SERVER__PORT` (lists with commas),
-4. flags: `--set server.port=50551`, and short ones where `riskd serve --help` has them.
+3. the environment: `RISKD_SERVER__PORT` (separate lists by commas),
+4. flags: `--set server.port=50551`, and the short ones of `riskd serve --help`.
 
-All mistakes are reported at once, with file and line or variable; riskd then exits with code 2. `riskd settings`
-prints what holds and where it comes from, `riskd settings --check` only whether it is right. This page is
+riskd reports all mistakes at once, with file and line or variable, and exits with code 2. `riskd settings` prints the
+values in use and where each comes from; `riskd settings --check` prints only mistakes. This page is
 `riskd settings --markdown`.
 """
 
@@ -33,22 +34,22 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("settings", description="Show every setting, its value and where it comes from.")
     add_arguments(parser)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--check", action="store_true", help="print nothing but mistakes; exit code 2 if there are any")
+    form.add_argument("--check", action="store_true", help="print only mistakes; exit code 2 if there are any")
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the reference page docs/settings.md")
     parser.set_defaults(handler=_run)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags with which a command takes settings."""
-    parser.add_argument("--config", metavar="FILE", help="TOML file (default: $RISKD_CONFIG, else none)")
+    """Add the flags that set settings: --config and --set."""
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings (default: $RISKD_CONFIG, else none)")
     parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="a setting, as `server.port=50551`; repeatable"
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="set one setting: server.port=50551; repeatable"
     )
 
 
 def given(args: argparse.Namespace, short: Mapping[str, str | None] | None = None) -> Loaded:
-    """The settings that the arguments ask for. `short` are keys with a flag of their own.
+    """The settings that the arguments ask for. `short`: values of settings that have a flag of their own.
 
     Raises InvalidSettings.
     """

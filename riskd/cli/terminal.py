@@ -1,4 +1,4 @@
-"""What commands print: tables and progress for people, JSON for scripts, and files that are written."""
+"""What commands print: tables and progress for people, JSON for scripts; and the files that they write."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from riskd.core.errors import Problem
 
 WIDE: Final = 160
-"""Columns where nobody says how many there are: in a pipe or a file."""
+"""Columns to use in a pipe or a file, which have no width."""
 _WORD: Final = re.compile(r"\s*(?:(?:[^\s_]|\s%)+_*|_+)")
-"""What of a cell stays in one line, with the space before it: a sign of per cent stays with its figure."""
+"""The unbreakable part of a cell, with the space before it. A per-cent sign stays with its figure."""
 _STYLES: Final = {"ok": "green", "NO": "bold red"}
 
 
 def print_json(value: object) -> None:
-    """Print a value for scripts."""
+    """Print a value as indented JSON."""
     import msgspec
 
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def console() -> Console:
-    """Standard output for people, `WIDE` where it is no terminal."""
+    """A console on standard output, `WIDE` columns wide if that is not a terminal."""
     from rich.console import Console
 
     found = Console(highlight=False)
@@ -41,27 +41,26 @@ def console() -> Console:
 
 
 def plain(text: str) -> str:
-    """A text that came from outside, in one line that moves, colours and names nothing on a terminal."""
+    """A text from outside on one line, with control characters escaped, so that it cannot act on a terminal."""
     return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def complain(what: object) -> None:
-    """Tell standard error what is wrong; it may quote what came from outside."""
+    """Print an error to stderr. It may quote text from outside, so control characters are escaped."""
     print("riskd:", "\n".join(map(plain, str(what).split("\n"))), file=sys.stderr)
 
 
 def tell_unreadable(count: int, first: Sequence[Problem]) -> None:
-    """Tell standard error how many lines of a log are no records, and of the first few where they are and why, so that
-    somebody looks at them; of none, nothing."""
+    """Print to stderr how many lines of a log are unreadable, where the first few are, and why; nothing if none is."""
     if count:
         rest = [f"and {count - len(first):,} more"] if count > len(first) else []
-        many = quantity(count, "line is no record", "lines are no records")
-        complain("\n".join([f"{many}:", *map(str, first), *rest]))
+        complain("\n".join([f"{quantity(count, 'unreadable line')}:", *map(str, first), *rest]))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Print a table for people: figures below each other, and no word cut; a cell may have several lines. A terminal
-    that is too narrow for its columns has a cell a line.
+    """Print a table for people: numbers are right-aligned, and words are never cut. A cell may have several lines.
+
+    If the terminal is too narrow for the columns, every cell gets a line of its own.
     """
     from rich.table import Table
     from rich.text import Text
@@ -91,10 +90,10 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str =
 
 
 def fitted(columns: Sequence[Sequence[str]], room: int) -> tuple[int, list[int]] | None:
-    """The gap between columns and the width of each, their heads included, with which a table fits into `room`.
+    """The gap between columns and the width of each column with which a table fits into `room` characters.
 
-    Heads are broken between words where they must be, then cells, those of the column that has most to spare first.
-    None where whole words do not fit.
+    The first entry of each column is its head. If necessary, heads are broken between words first, then cells,
+    beginning with the column that can shrink most. Returns None if the table does not fit without cutting words.
     """
     widths = [max(1, *map(len, column)) for column in columns]
     torn = [max([1, *(len(word.strip()) for cell in each for word in _WORD.findall(cell))]) for each in columns]
@@ -110,7 +109,7 @@ def fitted(columns: Sequence[Sequence[str]], room: int) -> tuple[int, list[int]]
 
 
 def broken(cell: str, width: int) -> str:
-    """A cell in lines of at most `width`, unless a word is longer: names are broken behind an underscore."""
+    """A cell broken into lines of at most `width`, except for longer words. Names may be broken after an underscore."""
     lines = [""]
     for word in _WORD.findall(cell):
         if len(lines[-1]) + len(word) <= width or not lines[-1]:
@@ -121,7 +120,7 @@ def broken(cell: str, width: int) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines of which the columns line up."""
+    """Rows as lines of text with aligned columns."""
     rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -130,19 +129,19 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of a reference page. Cells are Markdown; a `|` in one is escaped by whoever writes it."""
+    """A Markdown table. Cells are Markdown, too: the caller escapes `|` in them."""
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     lines.insert(1, "|---" * len(head) + "|")
     return "\n".join(lines) + "\n"
 
 
 def when(moment: float) -> str:
-    """A moment for people: 2026-11-26 14:05Z."""
+    """Epoch seconds for people: 2026-11-26 14:05Z."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def save(path: Path, text: str) -> None:
-    """Write a file. Raises InvalidSettings when it cannot be written."""
+    """Write a text file. Raises InvalidSettings if it cannot be written."""
     from riskd.core.errors import InvalidSettings, Problem
 
     try:
@@ -153,7 +152,7 @@ def save(path: Path, text: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Begin]:
-    """A bar for each step on a terminal, on stderr; nothing elsewhere."""
+    """Progress bars on stderr, one for each step, if stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars

@@ -32,39 +32,41 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     usual = Recipe()
     parser = commands.add_parser(
         "train",
-        description="Train a model on decision logs. Boosted trees on top of a model that is there already, in the "
-        "directions that are certain or, with --raising, upwards alone, split in time, calibrated, exported exactly.",
+        description="Train a model on decision logs. Boosted trees on top of an existing model, held to the "
+        "directions of the features, calibrated, and exported exactly: docs/training.md explains the steps.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     rows.add_arguments(parser)
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the bundle, as models/customer/VERSION")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="bundle to write, such as models/customer/VERSION"
+    )
     parser.add_argument(
         "--base",
         metavar="BUNDLE",
         default="",
-        help="model that the trees are boosted on top of, or none (default: the champion that comes with riskd)",
+        help="model to boost the trees on top of, or none (default: the champion that comes with riskd)",
     )
     for flag, value, kind, meaning in (
-        ("--base-share", usual.base_share, float, "what is kept of each weight of the base"),
+        ("--base-share", usual.base_share, float, "share of each weight of the base that is kept"),
         ("--trees", usual.trees, int, "boosted trees"),
-        ("--raising", usual.raising, int, "trees on top that are held to no direction and only raise the score"),
-        ("--leaves", usual.leaves, int, "leaves of a tree, at most"),
-        ("--learning-rate", usual.learning_rate, float, "share of each tree's step that is taken"),
-        ("--l2", usual.l2, float, "how strongly leaves are drawn towards zero"),
-        ("--min-rows", usual.min_rows, int, "rows of a leaf, at least"),
-        ("--fraud-share", usual.fraud_share, float, "share of the weight that all fraud has"),
-        ("--holdout", usual.holdout, float, "share of the rows, the latest, to judge by"),
-        ("--tuning", usual.tuning, float, "share of the rows, before those, to calibrate by"),
-        ("--embargo-days", usual.embargo_days, float, "days left out before either"),
-        ("--most-rows", usual.most_rows, int, "rows without fraud to train on, drawn by lot, at most"),
+        ("--raising", usual.raising, int, "further trees that are held to no direction and only raise the score"),
+        ("--leaves", usual.leaves, int, "most leaves of a tree"),
+        ("--learning-rate", usual.learning_rate, float, "learning rate of the boosting"),
+        ("--l2", usual.l2, float, "L2 regularisation of the leaves"),
+        ("--min-rows", usual.min_rows, int, "fewest rows of a leaf"),
+        ("--fraud-share", usual.fraud_share, float, "share of the total weight that all fraud has together"),
+        ("--holdout", usual.holdout, float, "share of the rows that judge the model: the latest"),
+        ("--tuning", usual.tuning, float, "share of the rows that calibrate it: those before the holdout"),
+        ("--embargo-days", usual.embargo_days, float, "days left out before each of these parts"),
+        ("--most-rows", usual.most_rows, int, "most rows without fraud to train on, drawn at random"),
         (
             "--prior",
             usual.prior,
             float,
-            "share of attempts that is fraud where it will serve (default: as in the rows)",
+            "share of attempts that are fraud where the model will serve (default: as in the rows)",
         ),
-        ("--seed", usual.seed, int, "of whatever is drawn"),
+        ("--seed", usual.seed, int, "seed of everything that is drawn"),
     ):
         default = "" if value is None else f" (default: {value:g})"
         parser.add_argument(flag, type=kind, default=value, metavar="N", help=f"{meaning}{default}")
@@ -73,10 +75,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="CLASS=N",
         action="append",
         default=[],
-        help="what a class of attack weighs beside the others, instead of 1; repeatable",
+        help="weight of a class of attack relative to the others, instead of 1; repeatable",
     )
     parser.add_argument(
-        "--without", metavar="CLASS", action="append", default=[], help="class of attack to leave out; repeatable"
+        "--without",
+        metavar="CLASS",
+        action="append",
+        default=[],
+        help="class of attack to leave out of training; repeatable",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=_run)
@@ -103,7 +109,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.training.train import train
 
     if args.out.exists():
-        raise InvalidModel([Problem(str(args.out), "already there", "give the model a new version")])
+        raise InvalidModel([Problem(str(args.out), "exists already", "give the model a new version")])
     base, under = rows.base_at(args.base, args.domain)
     with progress() as begin, rows.logs(args, begin) as logs:
         parts, names, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)

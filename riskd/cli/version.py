@@ -1,4 +1,4 @@
-"""The version that runs."""
+"""The version of riskd that is running."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.metadata import version as installed
 
 
 def version() -> str:
-    """The installed version; `source` in a checkout that is not installed."""
+    """The installed version, or `source` when run from a checkout."""
     try:
         return installed("riskd")
     except PackageNotFoundError:

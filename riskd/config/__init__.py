@@ -1,4 +1,4 @@
-"""Settings: what a deployment may choose, where a choice comes from, and what is wrong with it."""
+"""The settings of a deployment: their definitions, their sources, and their validation."""
 
 from __future__ import annotations
 

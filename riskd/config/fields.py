@@ -1,4 +1,4 @@
-"""Every setting as the documentation and the sources see it, found out from the values in `settings`."""
+"""Descriptions of all settings, derived from the types in `settings`, for the documentation and the sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from riskd.config.settings import Settings
 
 
 class Field(Struct, frozen=True):
-    """One setting as the documentation and the sources see it. `accepts` says which values, for people."""
+    """The description of a setting. `accepts`: the accepted values, as text. `reads`: `file` or `dir` if the value is
+    the path of one that must exist and be readable, else ''."""
 
     section: str
     name: str
@@ -43,8 +44,8 @@ def _accepts(annotated: object, metas: tuple[Meta, ...]) -> str:
     plain = get_args(annotated)[0]
     if get_origin(plain) is Literal:
         return " or ".join(f"`{choice}`" for choice in get_args(plain))
-    if said := _extra(metas, "accepts"):
-        return said
+    if text := _extra(metas, "accepts"):
+        return text
     low = next((meta.ge for meta in metas if meta.ge is not None), None)
     high = next((meta.le for meta in metas if meta.le is not None), None)
     kind = {bool: "true or false", int: "an integer", float: "a number", str: "text"}[plain]

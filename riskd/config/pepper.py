@@ -1,6 +1,6 @@
-"""The pepper: the secret that keys all pseudonyms, and the layers over it. To lose one is to lose every history.
+"""Reads and makes the peppers, the secret keys of all pseudonyms. If a pepper is lost, all histories are lost.
 
-Its file has one pepper a line, the oldest first; each further line is a layer (see `core.pseudonym`).
+A pepper file has one pepper a line, the oldest first. Each line after the first is a layer (see `core.pseudonym`).
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from riskd.config.settings import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import PEPPER_BYTES
 from riskd.files import put
-from riskd.locks import alone
+from riskd.locks import exclusive
 
 PEPPER_MOST: Final = 64
 """Longest key of BLAKE2b (RFC 7693)."""
 PATIENCE_S: Final = 10.0
-"""For another process that adds a pepper: it writes one file."""
+"""Longest wait for another process that is writing the file."""
 
 _LOG: Final = logging.getLogger("riskd.config")
 
 
 def pepper_problems(where: str, peppers: list[bytes]) -> list[Problem]:
-    """What is wrong with peppers; the text never repeats one."""
+    """What is wrong with the peppers. The problems do not quote them."""
     remedy = f"use {PEPPER_BYTES} to {PEPPER_MOST} bytes a line, for example from `openssl rand -hex 32`"
     wrong = [len(pepper) for pepper in peppers or [b""] if not PEPPER_BYTES <= len(pepper) <= PEPPER_MOST]
     return [Problem(where, f"the pepper has {length} bytes", remedy) for length in wrong]
 
 
 def split(content: bytes) -> list[bytes]:
-    """The peppers in a file or variable."""
+    """The peppers in the content of a file or variable, one a line."""
     return [line.strip() for line in content.splitlines() if line.strip()]
 
 
 def pepper_file(settings: Settings) -> Path | None:
-    """Where the peppers lie; None where they are in the environment."""
+    """The path of the pepper file; None if the peppers come from the environment."""
     if settings.secrets.pepper_file:
         return Path(settings.secrets.pepper_file)
     return None if settings.secrets.pepper else Path(settings.state.dir) / "pepper"
 
 
 def add_pepper(path: Path, after: int) -> None:
-    """Add a new layer, of 32 random bytes in hexadecimal digits, to so many peppers; where there are more by now,
-    somebody else has. Whoever reads sees the file before or after.
+    """Add a layer, 32 random bytes in hexadecimal, to a file that has `after` peppers.
 
-    Raises InvalidSettings when it cannot be written.
+    Does nothing if it has another number by now, because another process was faster. The file is replaced atomically.
+    Raises InvalidSettings if it cannot be written.
     """
     try:
-        with _alone(path):
+        with _locked(path):
             peppers = split(path.read_bytes())
             if len(peppers) == after:
                 put(path, b"".join(line + b"\n" for line in (*peppers, secrets.token_hex(32).encode())))
@@ -62,10 +62,10 @@ def add_pepper(path: Path, after: int) -> None:
 
 
 def obtain_peppers(settings: Settings) -> list[bytes]:
-    """The deployment's peppers, or the development pepper of the state directory, made at first use.
+    """The configured peppers, or else a development pepper in the state directory, which is made at first use.
 
-    A file is read anew each time. Safe between processes: whoever comes second reads what the first has made. Raises
-    InvalidSettings when the file cannot be made or read.
+    The file is read on every call. Several processes may call this at the same time: only one makes the file. Raises
+    InvalidSettings if the file cannot be made or read.
     """
     path = pepper_file(settings)
     if path is None:
@@ -85,7 +85,7 @@ def obtain_peppers(settings: Settings) -> list[bytes]:
 
 
 def _make(path: Path) -> None:
-    with _alone(path):
+    with _locked(path):
         if path.exists():
             return
         put(path, secrets.token_hex(32).encode() + b"\n")
@@ -95,9 +95,9 @@ def _make(path: Path) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Nobody else writes the file until this is left. Raises InvalidSettings, OSError."""
-    with alone(path.with_name(f"{path.name}.lock"), PATIENCE_S) as ours:
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock for writing the file. Raises InvalidSettings if it stays taken, and OSError."""
+    with exclusive(path.with_name(f"{path.name}.lock"), PATIENCE_S) as ours:
         if not ours:
             raise InvalidSettings([Problem(str(path), "another process is writing it", "try again")])
         yield

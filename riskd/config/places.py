@@ -1,4 +1,4 @@
-"""Where things are that come with riskd, and where those are that stand for them."""
+"""The paths of the data that ships with riskd, and of the directories that replace it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from riskd.config.settings import Settings
 
 
 def data_directory(name: str) -> Path:
-    """A file or folder of data that comes with riskd: inside the installed package, or beside it in a checkout."""
+    """The path of a file or folder that ships with riskd: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "_data" / name
     if packaged.exists():
@@ -17,6 +17,6 @@ def data_directory(name: str) -> Path:
 
 
 def release_folders(settings: Settings) -> tuple[Path, Path]:
-    """The directories of policies and of models that the settings name."""
+    """The directories of policies and of models: those in the settings, or the ones that ship with riskd."""
     chosen = settings.release
     return Path(chosen.policies or data_directory("policies")), Path(chosen.models or data_directory("models"))

@@ -10,6 +10,7 @@ DERIVED: Final = ""
 """Default of a path that follows from another setting; its documentation says which."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+File = Annotated[str, Meta(extra={"reads": "file"})]
 Degrees = Annotated[float, Meta(ge=-180, le=180)]
 
 
@@ -35,18 +36,18 @@ class Secret:
 class Server(Struct, frozen=True, kw_only=True):
     """The gRPC service and its processes."""
 
-    host: Annotated[str, Meta(min_length=1, description="Address to listen on; `0.0.0.0` or `::` for all.")] = (
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on; `0.0.0.0` or `::` is all.")] = (
         "127.0.0.1"
     )
     port: Annotated[Port, Meta(description="Port of the gRPC service; 0 takes a free one.")] = 50551
-    workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes that share the port; one a core.")] = 1
+    workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes sharing the port; one per core.")] = 1
     threads: Annotated[
         int,
         Meta(
             ge=0,
             le=64,
-            description="Handler threads of a worker, batches apart; two that compute slow each other. "
-            "0: 1, or 2 where `store.kind` is `redis`, whose answers they wait for.",
+            description="Handler threads of a worker, not counting batches. Threads that compute slow each other "
+            "down. 0 means 1, or 2 if `store.kind` is `redis`, because threads then wait for the servers.",
         ),
     ] = 0
     max_concurrent_rpcs: Annotated[
@@ -57,13 +58,13 @@ class Server(Struct, frozen=True, kw_only=True):
             description="Sign-ins, or outcomes, that may wait in a worker; further ones are refused at once.",
         ),
     ] = 256
-    max_streams: Annotated[int, Meta(ge=0, le=1000, description="Streams of attempts open in a worker at a time.")] = 32
+    max_streams: Annotated[int, Meta(ge=0, le=1000, description="Maximum number of open streams in a worker.")] = 32
     queue_ms: Annotated[
         int,
         Meta(
             ge=1,
             le=60_000,
-            description="Longest wait for a turn, ms: a burst is worked off, what waits longer is refused.",
+            description="Longest time that a call may wait in the queue, ms; calls that would wait longer are refused.",
         ),
     ] = 100
     standing_queue_ms: Annotated[
@@ -71,71 +72,66 @@ class Server(Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=60_000,
-            description="The same for sign-ins once more came than could be done in `queue_ms`, the refused included, "
-            "and until that is made up for, ms: a long queue would only make all of them late.",
+            description="The same for sign-ins, ms, once more have arrived (refused ones included) than the worker "
+            "can handle in `queue_ms`, and until it has caught up. A long queue would only make all of "
+            "them late.",
         ),
     ] = 5
     default_timeout_ms: Annotated[
-        int,
-        Meta(ge=1, le=60_000, description="Longest time for one call, ms; deadlines of clients can shorten it."),
+        int, Meta(ge=1, le=60_000, description="Longest time for one call, ms; a client's deadline can shorten it.")
     ] = 100
     max_message_kb: Annotated[
         int, Meta(ge=16, le=65_536, description="Largest request accepted, KiB (a batch is one request).")
     ] = 256
     max_connection_age_s: Annotated[
         int,
-        Meta(ge=1, le=86_400, description="Age at which a connection is asked to reconnect, so that load rebalances."),
+        Meta(ge=1, le=86_400, description="Age at which a client is asked to reconnect, to rebalance load; seconds."),
     ] = 300
     lame_duck_s: Annotated[
         float,
-        Meta(ge=0, le=120, description="Time between saying NOT_SERVING and refusing calls, for balancers to notice."),
+        Meta(ge=0, le=120, description="Time from NOT_SERVING to refusing calls, for balancers to react; seconds."),
     ] = 0.0
     grace_s: Annotated[
-        float, Meta(ge=0, le=600, description="Time for calls under way to finish when the service stops.")
+        float, Meta(ge=0, le=600, description="Time for calls to finish when the service stops, seconds.")
     ] = 10.0
     watch_s: Annotated[
         float,
         Meta(
             ge=0,
             le=3600,
-            description="Time between two looks whether policies, models, lists or geo databases changed, seconds. "
-            "What changed and has come to rest is read as at SIGHUP. 0: never.",
+            description="Interval at which riskd checks policies, models, lists and geo databases for changes, "
+            "seconds. Changed files that have settled are reloaded, as at SIGHUP. 0 means never.",
         ),
     ] = 5.0
-    tls_cert: Annotated[str, Meta(description="PEM certificate chain; empty: plaintext.", extra={"reads": "file"})] = ""
-    tls_key: Annotated[str, Meta(description="PEM private key of `tls_cert`.", extra={"reads": "file"})] = ""
+    tls_cert: Annotated[File, Meta(description="PEM certificate chain; plaintext if empty.")] = ""
+    tls_key: Annotated[File, Meta(description="PEM private key of `tls_cert`.")] = ""
     tls_client_ca: Annotated[
-        str,
-        Meta(description="PEM authorities; given, clients must show a certificate of theirs.", extra={"reads": "file"}),
+        File, Meta(description="PEM authorities. If set, clients must present a certificate of theirs.")
     ] = ""
     callers: Annotated[
-        str,
+        File,
         Meta(
-            description="TOML file of who may call which methods for which tenants (`riskd caller new` prints an "
-            "entry); empty: all who reach the port may.",
-            extra={"reads": "file"},
+            description="TOML file that says who may call which methods for which tenants (`riskd caller new` prints "
+            "an entry). If empty, everybody who reaches the port may call."
         ),
     ] = ""
     insecure: Annotated[
         bool,
         Meta(
-            description="Serve in plaintext beyond loopback, for a mesh that encrypts by itself. Else `host` needs "
-            "`tls_cert` there, and riskd does not start without."
+            description="Serve in plaintext beyond loopback, for a mesh that encrypts by itself. Otherwise riskd "
+            "starts on such a `host` only with `tls_cert`."
         ),
     ] = False
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Least severe event that stderr gets.")
+        Literal["debug", "info", "warning", "error"], Meta(description="Least severe events to write to stderr.")
     ] = "info"
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """What riskd itself writes."""
+    """Files that riskd writes."""
 
     dir: Annotated[
-        str,
-        Meta(
-            description="Directory of all that riskd writes, mode 0700 (`$XDG_STATE_HOME/riskd` where that is set).",
-        ),
+        str, Meta(description="Directory of all that riskd writes, mode 0700; `$XDG_STATE_HOME/riskd` if that is set.")
     ] = "~/.local/state/riskd"
 
 
@@ -149,8 +145,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=86_400,
-            description="Time between two looks of the monitor at the decision log, for `riskd_drift_psi`, seconds; 0: "
-            "none.",
+            description="Interval at which `riskd_drift_psi` is computed from the log, seconds; 0: never.",
         ),
     ] = 60.0
 
@@ -161,117 +156,119 @@ class Store(Struct, frozen=True, kw_only=True):
     kind: Annotated[
         Literal["lmdb", "redis", "memory"],
         Meta(
-            description="`lmdb`: a file that the workers of one machine share; `redis`: servers that many machines "
-            "share (Redis 7 or Valkey, Cluster included); `memory`: forgotten at exit, one worker only."
+            description="`lmdb`: a file that the workers of one machine share. `redis`: servers that many machines "
+            "share (Redis 7 or Valkey, Cluster included). `memory`: lost at exit, for one worker only."
         ),
     ] = "lmdb"
-    path: Annotated[str, Meta(description="Directory of the LMDB store; empty: `store` in `state.dir`.")] = DERIVED
+    path: Annotated[str, Meta(description="Directory of the LMDB store; `store` in `state.dir` if empty.")] = DERIVED
     map_size_mb: Annotated[
         int,
-        Meta(ge=16, le=16_777_216, description="Most that the LMDB store may grow to, MiB; address space, not disk."),
+        Meta(
+            ge=16,
+            le=16_777_216,
+            description="Maximum size of the LMDB store, MiB. It reserves address space, not disk.",
+        ),
     ] = 4096
     url: Annotated[
         str,
         Meta(
-            description="Servers of the `redis` store: `redis://host:6379`, `rediss://user@host:6379` with TLS, "
-            "several nodes of a cluster with commas, `unix:///path`. Never with a password.",
+            description="Servers of the `redis` store, without a password: `redis://host:6379`, "
+            "`rediss://user@host:6379` for TLS, or `unix:///path`; separate the nodes of a cluster by "
+            "commas.",
             extra={"accepts": "a URL"},
         ),
     ] = ""
     connections: Annotated[
-        int, Meta(ge=1, le=1024, description="Most connections of a worker to each server; a call under way uses one.")
+        int, Meta(ge=1, le=1024, description="Maximum connections of a worker to each server; each call uses one.")
     ] = 16
     connect_timeout_ms: Annotated[
         int,
         Meta(
             ge=10,
             le=60_000,
-            description="Time for one connection to be made, TLS included, ms. It is made aside: no call waits longer "
-            "than its own deadline.",
+            description="Time limit for making one connection, TLS included, ms. Connections are made in the "
+            "background, so no call waits beyond its own deadline.",
         ),
     ] = 1000
-    tls_ca: Annotated[
-        str,
-        Meta(description="PEM authorities of the servers' certificates; empty: the system's.", extra={"reads": "file"}),
-    ] = ""
-    tls_cert: Annotated[
-        str, Meta(description="PEM certificate to show to the servers; empty: none.", extra={"reads": "file"})
-    ] = ""
-    tls_key: Annotated[str, Meta(description="PEM private key of `tls_cert`.", extra={"reads": "file"})] = ""
+    tls_ca: Annotated[File, Meta(description="PEM authorities of the servers; the system's if empty.")] = ""
+    tls_cert: Annotated[File, Meta(description="PEM certificate to present to the servers, if any.")] = ""
+    tls_key: Annotated[File, Meta(description="PEM private key of `tls_cert`.")] = ""
     sweep_s: Annotated[
-        float, Meta(ge=1, le=86_400, description="Time between two looks for expired records, seconds.")
+        float, Meta(ge=1, le=86_400, description="Interval at which expired records are deleted, seconds.")
     ] = 10.0
     rebuild: Annotated[
         bool,
         Meta(
-            description="After a damaged LMDB store was set aside, bring back what the decision log has of its "
-            "histories, in the background; else `riskd import decision-log` does it.",
+            description="After a damaged LMDB store was set aside, rebuild its histories from the decision log in the"
+            " background. If false, run `riskd import decision-log` instead."
         ),
     ] = True
 
 
 class Geo(Struct, frozen=True, kw_only=True):
-    """Databases of addresses. Each is optional: without one its facts are gaps."""
+    """Databases of addresses. Each is optional; without one, the facts that it would give are gaps."""
 
     dir: Annotated[
         str,
-        Meta(
-            description="Directory that `riskd geo install` fills (`$RISKD_GEO_DIR`, or `$XDG_DATA_HOME/riskd/geo`).",
-        ),
+        Meta(description="Directory that `riskd geo install` fills (`$RISKD_GEO_DIR`, or `$XDG_DATA_HOME/riskd/geo`)."),
     ] = "~/.local/share/riskd/geo"
-    city: Annotated[
-        str, Meta(description="City database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
-    ] = DERIVED
-    asn: Annotated[
-        str, Meta(description="ASN database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
-    ] = DERIVED
-    anonymous: Annotated[
-        str, Meta(description="Anonymous-IP database, MMDB; empty: the one in `geo.dir`.", extra={"reads": "file"})
-    ] = DERIVED
+    city: Annotated[File, Meta(description="City database, MMDB; the one in `geo.dir` if empty.")] = DERIVED
+    asn: Annotated[File, Meta(description="ASN database, MMDB; the one in `geo.dir` if empty.")] = DERIVED
+    anonymous: Annotated[File, Meta(description="Anonymous-IP database, MMDB; the one in `geo.dir` if empty.")] = (
+        DERIVED
+    )
+    stale_days: Annotated[
+        int,
+        Meta(ge=0, le=3650, description="Age from which answers call facts of a database `stale`, days; 0: never."),
+    ] = 45
     edge: Annotated[
         tuple[Degrees, ...],
         Meta(
             max_length=2,
             description="Where `network.rtt` is measured: degrees north and east of the edge that all clients reach. "
-            "Empty: not known, or several; then round-trip times say nothing of distances.",
+            "Leave it empty if the place is unknown or there are several; riskd then infers no distance "
+            "from round-trip times.",
             extra={"accepts": "two numbers, latitude and longitude"},
         ),
     ] = ()
 
 
 class Release(Struct, frozen=True, kw_only=True):
-    """What decides: the releases that were activated on this host; before the first, what two directories hold."""
+    """What decides: the release that was activated on this host or, until one is, the files in two directories."""
 
     policies: Annotated[
-        str, Meta(description="Directory of policy files; empty: those packaged with riskd.", extra={"reads": "dir"})
+        str, Meta(description="Directory of policy files; the shipped ones if empty.", extra={"reads": "dir"})
     ] = DERIVED
     models: Annotated[
-        str, Meta(description="Directory of model bundles; empty: those packaged with riskd.", extra={"reads": "dir"})
+        str, Meta(description="Directory of model bundles; the shipped ones if empty.", extra={"reads": "dir"})
     ] = DERIVED
-    dir: Annotated[
-        str, Meta(description="Directory of the releases of this host; empty: `releases` in `state.dir`.")
-    ] = DERIVED
+    dir: Annotated[str, Meta(description="Directory of the releases; `releases` in `state.dir` if empty.")] = DERIVED
     keep: Annotated[
-        int, Meta(ge=1, le=1000, description="Releases that are kept beside those that have a role, or had the last.")
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="Releases to keep besides those that have a role, or had one before the last activation.",
+        ),
     ] = 16
     serve: Annotated[
         Literal["socket", "port", "off"],
-        Meta(description="Where ReleaseService is served; `socket`, `port` and `off` as in `subjects.serve`."),
+        Meta(description="Where ReleaseService is served: `socket`, `port` or `off`, as in `subjects.serve`."),
     ] = "socket"
-    socket: Annotated[str, Meta(description="Path of the Unix socket; empty: `releases.sock` in `state.dir`.")] = (
+    socket: Annotated[str, Meta(description="Path of the Unix socket; `releases.sock` in `state.dir` if empty.")] = (
         DERIVED
     )
 
 
 class Models(Struct, frozen=True, kw_only=True):
-    """Whose models decide."""
+    """Which models may decide."""
 
     trusted_keys: Annotated[
         tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...],
         Meta(
             max_length=64,
-            description="Ed25519 public keys, as `riskd model sign` prints them. Given, each model must be signed by "
-            "one of them, or is refused at start, reload and activation; needs the extra `sign`.",
+            description="Ed25519 public keys, as `riskd model sign` prints them. If set, riskd refuses every model "
+            "that none of them signed, at start, reload and activation. Needs the extra `sign`.",
             extra={"accepts": "a list of keys, 64 hexadecimal digits each"},
         ),
     ] = ()
@@ -280,12 +277,12 @@ class Models(Struct, frozen=True, kw_only=True):
 class Log(Struct, frozen=True, kw_only=True):
     """The decision log."""
 
-    dir: Annotated[str, Meta(description="Directory of the segments; empty: `decisions` in `state.dir`.")] = DERIVED
+    dir: Annotated[str, Meta(description="Directory of the segments; `decisions` in `state.dir` if empty.")] = DERIVED
     signals: Annotated[
         Literal["granted", "off"],
         Meta(
-            description="Signals of attempts that are recorded. `granted`: those whose purpose was granted, so that "
-            "`riskd replay` can work out features that the log does not have; `off`: none."
+            description="Signals of attempts to record. `granted`: those whose purpose was granted, so that `riskd "
+            "replay` can compute features that the log does not have. `off`: none."
         ),
     ] = "granted"
     segment_mb: Annotated[int, Meta(ge=1, le=4096, description="Size at which a segment is finished, MiB.")] = 64
@@ -294,77 +291,79 @@ class Log(Struct, frozen=True, kw_only=True):
     ] = 60
     keep_mb: Annotated[
         int,
-        Meta(ge=16, le=1_073_741_824, description="Most that all segments hold, MiB; beyond it the oldest goes."),
+        Meta(
+            ge=16,
+            le=1_073_741_824,
+            description="Maximum size of all segments, MiB; beyond it riskd deletes the oldest.",
+        ),
     ] = 4096
-    keep_days: Annotated[int, Meta(ge=1, le=3650, description="Age at which a finished segment goes, days.")] = 365
+    keep_days: Annotated[int, Meta(ge=1, le=3650, description="Age at which a segment is deleted, days.")] = 365
     compact_minutes: Annotated[
         int,
         Meta(
             ge=1,
             le=10_080,
-            description="Time between two compactions, minutes: erased subjects, and lines older than their policy's "
-            "`retention`, leave finished segments.",
+            description="Interval between compactions, minutes. A compaction removes from finished segments the lines"
+            " of erased subjects and lines older than their policy's `retention`.",
         ),
     ] = 60
     dataset: Annotated[
         str,
         Meta(
-            description="Where `riskd log compact` keeps the log as a dataset, and `riskd log query` finds it: a "
-            "directory, or `s3://bucket/path`, `gs://bucket/path`; empty: nowhere."
+            description="Where `riskd log compact` keeps the log as a dataset and `riskd log query` finds it: a "
+            "directory, `s3://bucket/path` or `gs://bucket/path`. Empty means nowhere."
         ),
     ] = ""
     slow_ms: Annotated[
-        float, Meta(gt=0, le=60_000, description="A write that takes longer is counted as slow, milliseconds.")
+        float, Meta(gt=0, le=60_000, description="A write that takes longer than this counts as slow, milliseconds.")
     ] = 20.0
 
 
 class Subjects(Struct, frozen=True, kw_only=True):
-    """Summary, export and erasure for subjects: who may assess may not thereby read or erase."""
+    """Summary, export and erasure for subjects. Permission to assess does not include them."""
 
     serve: Annotated[
         Literal["socket", "port", "off"],
         Meta(
-            description="Where SubjectService is served. `socket`: on a Unix socket for riskd's own user alone; "
-            "`port`: beside RiskService, to `server.callers` whose methods include it, or to all who reach it: so off "
-            "loopback it needs `server.callers` or `server.tls_client_ca`; `off`: nowhere.",
+            description="Where SubjectService is served. `socket`: on a Unix socket, for riskd's own user only. "
+            "`port`: beside RiskService, to those `server.callers` whose methods include it; without "
+            "callers to everybody who reaches it, so off loopback it needs `server.callers` or "
+            "`server.tls_client_ca`. `off`: nowhere."
         ),
     ] = "socket"
-    socket: Annotated[str, Meta(description="Path of the Unix socket; empty: subjects.sock, in `state.dir`.")] = DERIVED
+    socket: Annotated[str, Meta(description="Path of the Unix socket; subjects.sock in `state.dir` if empty.")] = (
+        DERIVED
+    )
 
 
 class Tracing(Struct, frozen=True, kw_only=True):
-    """Spans for OpenTelemetry, with the extra `trace`. Attributes name nobody."""
+    """Spans for OpenTelemetry, with the extra `trace`. Their attributes identify nobody."""
 
     endpoint: Annotated[
         str,
         Meta(
-            description="URL that takes OTLP/HTTP, as `http://127.0.0.1:4318/v1/traces`; empty: no spans.",
+            description="URL that accepts OTLP/HTTP, such as `http://127.0.0.1:4318/v1/traces`; no spans if empty.",
             extra={"accepts": "a URL"},
         ),
     ] = ""
     ratio: Annotated[
-        float,
-        Meta(ge=0, le=1, description="Share of the calls that are traced; a caller that sends `traceparent` decides."),
+        float, Meta(ge=0, le=1, description="Share of calls to trace; a caller's `traceparent` overrides it.")
     ] = 0.01
 
 
 class Secrets(Struct, frozen=True, kw_only=True):
-    """What must not leak; also given whole as `RISKD_PEPPER` and `RISKD_STORE_PASSWORD`."""
+    """Secrets. `RISKD_PEPPER` and `RISKD_STORE_PASSWORD` can hold them instead of files."""
 
     pepper_file: Annotated[
-        str,
+        File,
         Meta(
-            description="File with the secret that keys all pseudonyms, 16 to 64 bytes, and a further line for each "
-            "rotation; empty, and no `RISKD_PEPPER`: one is made in `state.dir`, for development.",
-            extra={"reads": "file"},
+            description="File with the secret that keys all pseudonyms, 16 to 64 bytes, and one more line for each "
+            "rotation. If it is empty and `RISKD_PEPPER` is not set, riskd creates one in `state.dir`, "
+            "for development."
         ),
     ] = ""
     store_password_file: Annotated[
-        str,
-        Meta(
-            description="File with the password of the `redis` store; empty, and no `RISKD_STORE_PASSWORD`: none.",
-            extra={"reads": "file"},
-        ),
+        File, Meta(description="File with the password of the `redis` store; if empty, `RISKD_STORE_PASSWORD`, if any.")
     ] = ""
     pepper: Secret = Secret(b"")
     store_password: Secret = Secret(b"")

@@ -1,4 +1,4 @@
-"""Where settings come from: defaults < TOML file < environment < flags. Every mistake is reported at once."""
+"""Reads settings: defaults < TOML file < environment < flags, by priority. Reports all mistakes at once."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ from riskd.wording import quantity
 CONFIG_BYTES: Final = 1 << 20
 """Largest configuration file read."""
 THREADS: Final = {"lmdb": 1, "memory": 1, "redis": 2}
-"""Handler threads by kind of store, where they are not chosen (docs/decisions/0022, 0028)."""
+"""Default number of handler threads by kind of store (docs/decisions/0022, 0028)."""
 SECRET_BYTES: Final = 1 << 16
-"""Largest file of a secret read: of peppers there is a line more with each rotation."""
+"""Most bytes read of a secret's file. A pepper file grows by a line with each rotation."""
 SOCKET_BYTES: Final = 107
-"""Longest path of a Unix socket (sun_path of unix(7), less the end)."""
+"""Longest path of a Unix socket (sun_path in unix(7), without the final zero)."""
 _SECTIONS: Final = tuple(dict.fromkeys(field.section for field in FIELDS.values()))
+_PAIR: Final = "set both tls_cert and tls_key, or neither"
 
 
 class Loaded(Struct, frozen=True):
-    """Settings, and for each key where its value came from (`default`, a file, a variable or a flag)."""
+    """The settings, and the origin of each value by key: `default`, a file, a variable or a flag."""
 
     settings: Settings
     origins: dict[str, str]
 
 
 class _Given(Struct, frozen=True):
-    """One value as somebody wrote it. `text`: it came as text, and numbers and lists are spelled in it."""
+    """A value as it was given. `where`: its place, for problems. `text`: the source has only text, so numbers and
+    lists are parsed from it."""
 
     key: str
     value: object
@@ -52,22 +54,22 @@ class _Given(Struct, frozen=True):
 
     @property
     def column(self) -> int:
-        """Lines are known by their keys alone, so the column is the first."""
+        """Only the line of a key is known, so the column is the first."""
         return 1 if self.line else 0
 
 
 def load(
     config: str | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
 ) -> Settings:
-    """`explain` without the origins: for whoever only wants the settings."""
+    """The settings, without their origins: see `explain`. `environ` defaults to the process's environment."""
     return explain(config, os.environ if environ is None else environ, flags or {}).settings
 
 
 def explain(config: str | None, environ: Mapping[str, str], flags: Mapping[str, str]) -> Loaded:
-    """Settings from all sources; `config` None means `RISKD_CONFIG`, and no file where that is unset.
+    """The settings from all sources, and their origins.
 
-    `flags` maps keys (`server.port`) to text. Raises InvalidSettings with every problem of every
-    source, also in values that another source overrides.
+    `config`: the TOML file; None means `RISKD_CONFIG`, and no file if that is unset. `flags`: text by key
+    (`server.port`). Raises InvalidSettings with every problem, also in values that another source overrides.
     """
     problems: list[Problem] = []
     path = config if config is not None else environ.get("RISKD_CONFIG", "")
@@ -88,13 +90,13 @@ def explain(config: str | None, environ: Mapping[str, str], flags: Mapping[str, 
             values[one.key] = _converted(field, one)
             origins[one.key] = one.origin
         except msgspec.ValidationError:
-            problems.append(_refused(field, one))
+            problems.append(_invalid(field, one))
     problems += _misspelt(environ)
-    settings = _placed(_built(values))
-    problems += _homeless(settings, origins)
+    settings = _with_paths(_built(values))
+    problems += _unknown_homes(settings, origins)
     problems += _conflicts(settings)
     problems += _unreadable(settings, origins)
-    settings = _entrusted(settings, environ, problems)
+    settings = _with_secrets(settings, environ, problems)
     if problems:
         raise InvalidSettings(problems)
     return Loaded(settings, origins)
@@ -111,7 +113,7 @@ def _from_file(path: str, problems: list[Problem]) -> Iterator[_Given]:
     try:
         raw = Path(_absolute(path)).read_bytes()
         if len(raw) > CONFIG_BYTES:
-            problems.append(Problem(path, f"{len(raw)} bytes are too many", f"keep it below {CONFIG_BYTES}"))
+            problems.append(Problem(path, f"has {len(raw)} bytes", f"keep it to at most {CONFIG_BYTES}"))
             return
         text = raw.decode()
         document = tomllib.loads(text)
@@ -122,7 +124,7 @@ def _from_file(path: str, problems: list[Problem]) -> Iterator[_Given]:
     except tomllib.TOMLDecodeError as error:
         message, line, column = _located(str(error), text)
         problems.append(Problem(path, message, "write TOML: https://toml.io/en/v1.0.0", line, column))
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deep
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or nesting as deep
         problems.append(Problem(path, f"cannot be read: {error}", "write TOML: https://toml.io/en/v1.0.0"))
     else:
         lines = _lines(text)
@@ -144,7 +146,7 @@ def _located(message: str, text: str) -> tuple[str, int, int]:
 
 
 def _lines(text: str) -> dict[str, int]:
-    """The line of each key that is written in the usual way; good enough to point at it."""
+    """The line of each key, for problems. Finds keys that are written in the usual way."""
     section = ""
     found: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -157,7 +159,7 @@ def _lines(text: str) -> dict[str, int]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
-    """`RISKD_SECTION__FIELD`. Names without the double underscore are not ours: Kubernetes sets `RISKD_PORT`."""
+    """Variables `RISKD_SECTION__FIELD`. Names without a double underscore are ignored: Kubernetes sets `RISKD_PORT`."""
     if environ.get("RISKD_GEO_DIR"):
         yield _Given("geo.dir", environ["RISKD_GEO_DIR"], "RISKD_GEO_DIR", "RISKD_GEO_DIR")
     for variable in sorted(environ):
@@ -167,15 +169,15 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
 
 
 def _misspelt(environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Variables that lack an underscore: if they were ignored, a service would do without TLS that it was given.
+    """Variables with one underscore too few. If they were ignored, a service could start without its TLS settings.
 
-    Kubernetes sets such ones, to `tcp://...`, for a service that is called `riskd-server`; `RISKD_GEO_DIR` is one that
-    there is.
+    Excepted are `RISKD_GEO_DIR`, which is valid, and values `tcp://...`, which Kubernetes sets for a service that is
+    called `riskd-server`.
     """
     for field in FIELDS.values():
         variable = field.variable.replace("__", "_", 1)
         if variable != "RISKD_GEO_DIR" and not environ.get(variable, "tcp://").startswith(("tcp://", "udp://")):
-            yield Problem(variable, "is no variable of riskd's", f"did you mean {field.variable}?")
+            yield Problem(variable, "is not a variable of riskd", f"did you mean {field.variable}?")
 
 
 def _converted(field: Field, one: _Given) -> object:
@@ -186,10 +188,10 @@ def _converted(field: Field, one: _Given) -> object:
     return converted
 
 
-def _refused(field: Field, one: _Given) -> Problem:
+def _invalid(field: Field, one: _Given) -> Problem:
     what = f"{field.key} cannot be {one.value!r:.80}"
     usual = "empty" if field.default in ("", ()) else f"{field.default!r}"
-    return Problem(one.where, what, f"give {field.accepts}; the default is {usual}", one.line, one.column)
+    return Problem(one.where, what, f"use {field.accepts}; the default is {usual}", one.line, one.column)
 
 
 def _unknown(one: _Given) -> Problem:
@@ -215,22 +217,22 @@ def _built(values: Mapping[str, object]) -> Settings:
 
 
 def _absolute(path: str) -> str:
-    """A whole path; one whose home directory is not known as it is."""
+    """The absolute path. A path in an unknown home directory (`~name/...`) is returned unchanged."""
     path = os.path.expanduser(path)  # noqa: PTH111 - `Path.expanduser` raises
     return str(Path(path).absolute()) if path and not path.startswith("~") else path
 
 
-def _homeless(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
-    """Users of containers may have no home directory."""
+def _unknown_homes(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
+    """Paths in an unknown home directory. In containers a user may have none."""
     for field in FIELDS.values():
         path = str(getattr(getattr(settings, field.section), field.name))
         if path.startswith("~") and not (field.default == DERIVED and origins[field.key] == "default"):
-            remedy = f"write the path whole; it comes from: {origins[field.key]}"
+            remedy = f"write an absolute path; it comes from: {origins[field.key]}"
             yield Problem(field.key, f"{path} is in a home directory that is not known", remedy)
 
 
-def _placed(settings: Settings) -> Settings:
-    """Paths made absolute, and those that follow from another one filled in."""
+def _with_paths(settings: Settings) -> Settings:
+    """The settings with absolute paths, and with the defaults that depend on other settings."""
     server, geo, release = settings.server, settings.geo, settings.release
     state, log, store = _absolute(settings.state.dir), settings.log, settings.store
     return replace(
@@ -287,25 +289,24 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
         )
     yield from _store_conflicts(settings.store)
     if bool(server.tls_cert) != bool(server.tls_key):
-        yield Problem("server.tls_cert", "a certificate and its key come together", "set tls_cert and tls_key, or none")
+        yield Problem("server.tls_cert", "a certificate needs its key, and a key its certificate", _PAIR)
     if server.tls_client_ca and not server.tls_cert:
-        yield Problem("server.tls_client_ca", "clients cannot be asked for certificates in plaintext", "set tls_cert")
+        yield Problem("server.tls_client_ca", "clients can only show certificates over TLS", "set tls_cert and tls_key")
     if server.standing_queue_ms > server.queue_ms:
-        what = f"{server.standing_queue_ms} ms is longer than the longest wait"
+        what = f"{server.standing_queue_ms} ms is longer than server.queue_ms"
         yield Problem("server.standing_queue_ms", what, f"set it to {server.queue_ms} or less")
     if settings.tracing.endpoint and not re.fullmatch(r"https?://[^/\s]+/\S*", settings.tracing.endpoint):
-        remedy = "write it with scheme and path, as http://127.0.0.1:4318/v1/traces"
-        yield Problem("tracing.endpoint", f"{settings.tracing.endpoint} is no URL", remedy)
+        remedy = "write it with scheme and path, such as http://127.0.0.1:4318/v1/traces"
+        yield Problem("tracing.endpoint", f"{settings.tracing.endpoint} is not a URL", remedy)
     yield from _exposed(settings)
     edge = settings.geo.edge
     if edge and not (len(edge) == 2 and abs(edge[0]) <= 90):
-        yield Problem(
-            "geo.edge", f"{', '.join(f'{number:g}' for number in edge)} is no point", "give latitude and longitude"
-        )
+        what = f"{', '.join(f'{number:g}' for number in edge)} is not a point"
+        yield Problem("geo.edge", what, "write latitude and longitude in degrees")
     if settings.log.keep_mb < 2 * settings.log.segment_mb * server.workers:
         yield Problem(
             "log.keep_mb",
-            f"is too little for {quantity(server.workers, 'worker')} with segments of {settings.log.segment_mb} MiB",
+            f"is too small for {quantity(server.workers, 'worker')} with segments of {settings.log.segment_mb} MiB",
             f"set it to {2 * settings.log.segment_mb * server.workers} or more",
         )
 
@@ -313,21 +314,21 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
 def _store_conflicts(store: Store) -> Iterator[Problem]:
     if store.kind != "redis":
         if store.url:
-            yield Problem("store.url", f"`{store.kind}` has no servers", "set store.kind to redis, or leave it out")
+            yield Problem("store.url", f"`{store.kind}` has no servers", "set store.kind to redis, or remove it")
         return
     if not store.url:
-        yield Problem("store.url", "`redis` needs to know its servers", "set it, for example to redis://127.0.0.1:6379")
+        yield Problem("store.url", "is missing for `redis`", "set it, for example to redis://127.0.0.1:6379")
         return
     for what, remedy in url_problems(store.url):
         yield Problem("store.url", what, remedy)
     if bool(store.tls_cert) != bool(store.tls_key):
-        yield Problem("store.tls_cert", "a certificate and its key come together", "set tls_cert and tls_key, or none")
+        yield Problem("store.tls_cert", "a certificate needs its key, and a key its certificate", _PAIR)
     if (store.tls_ca or store.tls_cert) and not store.url.startswith("rediss:"):
-        yield Problem("store.url", "there are certificates, and it is not TLS", "write rediss://, or leave them out")
+        yield Problem("store.url", "does not use TLS, but certificates are set", "write rediss://, or remove them")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether an address can be reached only from this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -335,35 +336,34 @@ def is_loopback(host: str) -> bool:
 
 
 def _exposed(settings: Settings) -> Iterator[Problem]:
-    """What is wrong with where the administrative services are served."""
+    """Ports and sockets that are not secure, or that cannot be served."""
     server = settings.server
-    near = is_loopback(server.host)
-    if not near and not server.tls_cert and not server.insecure:
+    loopback = is_loopback(server.host)
+    if not loopback and not server.tls_cert and not server.insecure:
         yield Problem(
             "server.host",
-            f"{server.host} would be served in plaintext: subjects and tokens could be read on the way",
-            "set server.tls_cert and server.tls_key; or server.insecure = true, where a mesh encrypts",
+            f"{server.host} would be served in plaintext, so subjects and tokens could be read on the network",
+            "set server.tls_cert and server.tls_key; or server.insecure = true if a service mesh encrypts",
         )
     if (
         settings.subjects.serve == settings.release.serve == "socket"
         and settings.subjects.socket == settings.release.socket
     ):
-        yield Problem("release.socket", f"{settings.release.socket} is subjects.socket as well", "name another path")
-    known = near or server.tls_client_ca or server.callers
+        yield Problem("release.socket", f"{settings.release.socket} is also subjects.socket", "choose another path")
+    authenticated = loopback or server.tls_client_ca or server.callers
     for section, chosen, work in (
-        ("subjects", settings.subjects, "read and erase"),
-        ("release", settings.release, "choose what decides"),
+        ("subjects", settings.subjects, "export and erase subjects"),
+        ("release", settings.release, "activate releases"),
     ):
-        if chosen.serve == "port" and not known:
+        if chosen.serve == "port" and not authenticated:
             yield Problem(
                 f"{section}.serve",
-                f"`port` would let everybody who reaches {server.host} {work}",
-                "set server.callers, or server.tls_client_ca, or serve it on the `socket`",
+                f"`port` would let every client that reaches {server.host} {work}",
+                "set server.callers or server.tls_client_ca, or serve it on the `socket`",
             )
         if chosen.serve == "socket" and len(os.fsencode(chosen.socket)) > SOCKET_BYTES:
-            yield Problem(
-                f"{section}.socket", f"{chosen.socket} is too long for a socket", f"{SOCKET_BYTES} bytes are the most"
-            )
+            what, remedy = f"{chosen.socket} is too long for a socket", f"use at most {SOCKET_BYTES} bytes"
+            yield Problem(f"{section}.socket", what, remedy)
 
 
 def _unreadable(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
@@ -378,8 +378,8 @@ def _unreadable(settings: Settings, origins: Mapping[str, str]) -> Iterator[Prob
             yield Problem(field.key, f"{path} is not a file that riskd may read", f"it comes from: {source}")
 
 
-def _entrusted(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Settings:
-    """With what must not leak, from the environment or else from files."""
+def _with_secrets(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Settings:
+    """The settings with their secrets, which come from the environment or else from files."""
     secrets = settings.secrets
     where, peppers = _secret("RISKD_PEPPER", "secrets.pepper_file", secrets.pepper_file, environ)
     _, password = _secret("RISKD_STORE_PASSWORD", "secrets.store_password_file", secrets.store_password_file, environ)
@@ -391,7 +391,7 @@ def _entrusted(settings: Settings, environ: Mapping[str, str], problems: list[Pr
 
 
 def _secret(variable: str, setting: str, path: str, environ: Mapping[str, str]) -> tuple[str, bytes]:
-    """Where a secret comes from, and what it is; both empty where there is none."""
+    """The origin of a secret, and its value; both empty if there is none."""
     if found := environ.get(variable, "").encode("utf-8", "surrogateescape"):
         return variable, found
     if path and Path(path).is_file() and os.access(path, os.R_OK):

@@ -1,4 +1,4 @@
-"""`store.url`: where the servers of a networked history store are."""
+"""Parses `store.url`, the addresses of the servers of a networked history store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORMS: Final = (
 
 
 class StoreUrl(Struct, frozen=True, kw_only=True):
-    """What an URL says. `nodes` are hosts and ports; of a Unix socket there is the `path` alone."""
+    """A parsed URL. `nodes`: hosts and ports. `path`: of a Unix socket, which has no nodes."""
 
     nodes: tuple[tuple[str, int], ...] = ()
     path: str = ""
@@ -27,38 +27,38 @@ class StoreUrl(Struct, frozen=True, kw_only=True):
 
 
 def url_problems(url: str) -> Iterator[tuple[str, str]]:
-    """What is wrong with an URL, and the remedy. Neither repeats it: there could be a password in it."""
+    """What is wrong with a URL, and the remedies. They do not quote it, because it may contain a password."""
     parts = _parts(url)
     if parts is None:
-        yield "it is no URL", _FORMS
+        yield "is not a URL", _FORMS
         return
     scheme, authority, path, rest = parts
     if scheme not in SCHEMES:
-        yield f"its scheme is none of {', '.join(SCHEMES)}", _FORMS
+        yield f"has a scheme other than {', '.join(SCHEMES)}", _FORMS
         return
     user, at, hosts = authority.rpartition("@")
     if ":" in user:
-        remedy = "put it into secrets.store_password_file or RISKD_STORE_PASSWORD; settings are printed"
-        yield "it contains a password", remedy
+        remedy = "move it to secrets.store_password_file or RISKD_STORE_PASSWORD, because settings are printed"
+        yield "contains a password", remedy
     if rest:
-        yield "it has a query", "there are settings for all that can be chosen"
+        yield "has a query or a fragment", "remove it, and use the settings of [store]"
     if scheme == "unix":
         if hosts or not path.strip("/"):
-            yield "a Unix socket is a path", "write unix:///run/redis/redis.sock"
+            yield "must be a path for a Unix socket", "write unix:///run/redis/redis.sock"
         return
     if not re.fullmatch(r"(/\d{0,4})?", path):
-        yield "after the hosts comes at most the number of a database", "write redis://host:6379/0"
+        yield "may have only the number of a database after the hosts", "write redis://host:6379/0"
     if at and not user:
-        yield "there is nothing before the @", "name the user, or leave the @ out"
+        yield "has no user before the @", "name the user, or leave the @ out"
     nodes = _nodes(hosts)
     if nodes is None:
-        yield "it names no hosts, or none that can be read", _FORMS
+        yield "has no hosts, or hosts that cannot be read", _FORMS
     elif len(nodes) > 1 and path.strip("/0"):
-        yield "a cluster has one database", "leave the number out"
+        yield "selects a database, but a cluster has only database 0", "leave the number out"
 
 
 def read_url(url: str) -> StoreUrl:
-    """What an URL without `url_problems` says."""
+    """Parse a URL that has no `url_problems`."""
     scheme, authority, path, _ = _parts(url) or ("", "", "", "")
     user, _, hosts = authority.rpartition("@")
     if scheme == "unix":
@@ -68,8 +68,8 @@ def read_url(url: str) -> StoreUrl:
 
 
 def _parts(url: str) -> tuple[str, str, str, str] | None:
-    """Scheme, authority, path, and the query with the fragment (RFC 3986, appendix B). Not `urlsplit`: versions of
-    Python differ in which lists of hosts they take for an address."""
+    """Scheme, authority, path, and query with fragment (RFC 3986, appendix B); None if it is not a URL. `urlsplit` is
+    not used, because versions of Python differ in which lists of hosts they accept."""
     found = re.fullmatch(r"([a-z]+)://([^/?#\s]*)([^?#]*)(.*)", url)
     return (found[1], found[2], found[3], found[4]) if found else None
 

@@ -1,9 +1,9 @@
-"""Client addresses: read strictly, in one canonical form, and judged by the IANA special-purpose registries.
+"""Parses client addresses into a canonical form, and classifies them by the IANA special-purpose registries.
 
-`parse` accepts exactly the texts that `ipaddress.ip_address` accepts, except scope identifiers: they mean
-something on one machine only. Addresses that carry an IPv4 client through a translator are that client's IPv4
-address: IPv4-mapped (RFC 4291 section 2.5.5.2) and the well-known NAT64 prefix (RFC 6052 section 2.1, RFC 7755).
-6to4 (RFC 7526) and Teredo (RFC 4380) are obsolete, and anybody can relay into them: they stay IPv6, unroutable.
+`parse` accepts exactly what `ipaddress.ip_address` accepts, except scope identifiers, which have a meaning only on
+one machine. IPv6 addresses that embed an IPv4 client become that IPv4 address: IPv4-mapped ones (RFC 4291, section
+2.5.5.2) and those of the well-known NAT64 prefix (RFC 6052, section 2.1; RFC 7755). 6to4 (RFC 7526) and Teredo (RFC
+4380) are obsolete, and anybody can relay into them: these addresses stay IPv6 and count as unroutable.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _OCTETS: Final = {str(number): number for number in range(256)}
 _GROUPS: Final = re.compile(r"[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{1,4}){0,7}").fullmatch
 _ZERO_RUNS: Final = tuple(":0" * length + ":" for length in range(8, 1, -1))
 _CARRIERS: Final = ([0, 0, 0, 0, 0, 0xFFFF], [0x64, 0xFF9B, 0, 0, 0, 0])
-"""First six groups of the prefixes whose last 32 bits are an IPv4 client."""
+"""The first six groups of the two prefixes that embed an IPv4 client in the last 32 bits."""
 
 
 class Address(Struct, frozen=True, gc=False):
-    """One client address. `text` is canonical (RFC 5952); `network` its /24 or /48 as text.
+    """A client address. `text` is in canonical form (RFC 5952); `network` is its /24 or /48 as text.
 
-    `routable` is False where no client of the public Internet can be: private, shared, loopback, link-local,
-    documentation, benchmarking, multicast, unallocated and protocol addresses.
+    `routable` is False for addresses that no client on the public Internet can have: private, shared, loopback,
+    link-local, documentation, benchmarking, multicast, unallocated and protocol addresses.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Address(Struct, frozen=True, gc=False):
 
 
 def parse(text: str) -> Address | None:
-    """The address written in `text`; None when it is not one."""
+    """The address written in `text`; None if it is not one."""
     if len(text) > _LONGEST:
         return None
     if ":" not in text:
@@ -53,7 +53,7 @@ def parse(text: str) -> Address | None:
 
 
 def truncated(address: Address) -> str:
-    """The text that may stand in logs for `address`: its /24 or /48."""
+    """The form of `address` that may be logged: its /24 or /48."""
     return address.network
 
 
@@ -107,9 +107,9 @@ def _compressed(groups: list[int]) -> str:
 
 
 def _edges(*networks: str) -> tuple[int, ...]:
-    """Where membership changes: the first address of each network and the first after it, ascending.
+    """The boundaries of ascending networks: for each its first address, and the first address after it.
 
-    IPv6 counts in /32s: no network that matters is smaller.
+    IPv6 addresses are in units of /32, as none of these networks is smaller.
     """
     edges: list[int] = []
     for network in networks:

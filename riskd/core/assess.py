@@ -1,4 +1,4 @@
-"""The pipeline on one screen: facts in, values out."""
+"""The whole assessment as one pure function: from an attempt and its facts to an answer and its effects."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from riskd.core.context import Context
 from riskd.core.decide import decide
 from riskd.core.features import FEATURES, Feature, vector
 from riskd.core.history import Delta
-from riskd.core.learn import Receipt, attempted, receipt
-from riskd.core.left_out import SPOKEN_FOR, taken
+from riskd.core.learn import Receipt, attempt_deltas, new_receipt
+from riskd.core.left_out import FLAG_OF, is_imputed
 from riskd.core.next_signals import next_signals
 from riskd.core.policy import Policy, evaluate, weigh
 from riskd.core.pseudonym import Keys
@@ -23,13 +23,13 @@ from riskd.core.requirement import Tier
 from riskd.core.score import Scorer
 
 REASONS: Final = 8
-"""Reasons in an answer, strongest first."""
+"""Most reasons in an answer."""
 NOTICEABLE: Final = 0.1
-"""Log-odds below which a contribution is not worth a sentence."""
+"""Smallest contribution, in log-odds, that is given as a reason."""
 
 
 class Release(Struct, frozen=True):
-    """What decides: a policy and a scorer for each identity domain. `id` is the hash of all of it."""
+    """A policy and a scorer for each identity domain. `id` is a hash over all of them and the feature schema."""
 
     id: str
     policies: Mapping[str, Policy]
@@ -41,7 +41,11 @@ class Release(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """An assessment with everything that led to it and everything that follows from it."""
+    """An assessment with what led to it, for the log, and its effects: `deltas` to the histories and a `receipt`.
+
+    `vector` holds the features as scored and `log_odds` the raw score; `hits` include those of shadow rules.
+    `contributions` runs parallel to `vector`, in log-odds; None if they were not computed.
+    """
 
     assessment: Assessment
     vector: list[float]
@@ -51,9 +55,9 @@ class Decision(Struct, frozen=True, kw_only=True):
     deltas: tuple[Delta, ...]
     receipt: Receipt
     lists: tuple[str, ...] = ()
-    """Lists that the attempt is on."""
+    """Names of the policy's lists that the attempt is on."""
     withheld: Tier | None = None
-    """What would be required if the journey were not learning."""
+    """The tier that would be required if the journey were not learning; None if it makes no difference."""
 
 
 def assess(
@@ -67,17 +71,19 @@ def assess(
     suggest: bool = True,
     known: Mapping[str, bool] | None = None,
 ) -> Decision:
-    """Decide one attempt. Pure: same arguments, same answer, bit for bit. `suggest`: whether
-    somebody will read step 6. `known`: the lists that it is on, where the attempt itself can no longer tell.
+    """Decide one attempt. Pure: the same arguments give the same answer, bit for bit.
 
-    1. Compute every feature; a missing fact yields the feature's documented default. Look it up in the lists,
-       disregard what an address in a trusted network says, and take what was left out for a stranger's.
+    1. Compute every feature; if a fact is missing, the feature has its documented default. Look the attempt up in the
+       policy's lists. Discard what an address in a trusted network says. Impute the values that were left out.
     2. Score the vector.
-    3. Evaluate every rule: hits are evidence, not control flow.
-    4. Take the strictest of floor, band, hits, gap postures and cold start.
-    5. Explain it, when the tier rose above the floor or somebody will read it.
-    6. Say which missing signals are worth asking for, because they would probably change the tier.
-    7. Say what it changes: velocity now, familiarity when it proves to have been the owner's.
+    3. Evaluate every rule; a hit is evidence and ends nothing.
+    4. Require the strictest of floor, score band, rule hits, gap postures and cold start.
+    5. Compute the features' contributions, if the tier is above the floor, or would be, or with `explain`.
+    6. With `suggest`, name the missing signals that would probably change the tier.
+    7. Return the effects: activity deltas to apply now, and a receipt of what a proven attempt will teach.
+
+    `known` has, by list name, whether the attempt is on it; it replaces the look-up when a logged attempt, which has
+    no raw address any more, is assessed again.
     """
     policy, scorer = release.policy(attempt), release.scorers[attempt.domain]
     evidence = weigh(policy, attempt, context, vector(attempt, context), known)  # (1)
@@ -111,25 +117,25 @@ def assess(
         log_odds=log_odds,
         hits=hits,
         contributions=contributions,
-        deltas=attempted(attempt, keys, context.now, policy.retention),  # (7)
-        receipt=receipt(attempt, context, keys, ruling.requirement, policy.ladder[ruling.tier].accepted),
+        deltas=attempt_deltas(attempt, keys, context.now, policy.retention),  # (7)
+        receipt=new_receipt(attempt, context, keys, ruling.requirement, policy.ladder[ruling.tier].accepted),
         lists=tuple([name for name, on in evidence.listed.items() if on]),
         withheld=ruling.withheld,
     )
 
 
 def reasons(given: tuple[Reason, ...], features: list[float], contributions: tuple[float, ...]) -> tuple[Reason, ...]:
-    """The rules' and gaps' reasons, then the features', one for each code, the strongest first.
+    """The reasons of an answer: those `given` by rules and gaps, then those of features, the strongest first.
 
-    A code's contribution is that of all its features together; its text is the strongest one's, unless a
-    rule has given it another. Whatever it contributed, a feature whose sentence is not true gives no reason. For what
-    was left out, that it was speaks.
+    Each code occurs once. Its contribution is the sum over all features with this code; its text is that of the
+    strongest of them, unless a rule gave one. A feature whose sentence is not true of its value gives no reason. If a
+    value was left out, the reason is that of the left-out flag, not of the features imputed for it.
     """
     totals: dict[str, float] = {}
     texts: dict[str, tuple[float, str]] = {}
     for column, moved in enumerate(contributions):
-        if moved >= NOTICEABLE and _says(FEATURES[column], features[column]):
-            feature = FEATURES[SPOKEN_FOR[column] if taken(features, column) else column]
+        if moved >= NOTICEABLE and _is_true(FEATURES[column], features[column]):
+            feature = FEATURES[FLAG_OF[column] if is_imputed(features, column) else column]
             totals[feature.reason] = totals.get(feature.reason, 0.0) + moved
             texts[feature.reason] = max(texts.get(feature.reason, (0.0, "")), (moved, feature.text))
     ruled = tuple(Reason(reason.code, totals.pop(reason.code, 0.0), reason.text) for reason in given)
@@ -137,17 +143,17 @@ def reasons(given: tuple[Reason, ...], features: list[float], contributions: tup
     return (ruled + tuple(Reason(code, totals[code], texts[code][1]) for code in ranked))[:REASONS]
 
 
-def _says(feature: Feature, value: float) -> bool:
+def _is_true(feature: Feature, value: float) -> bool:
     """Whether a feature's sentence is true of its value.
 
-    Of a missing one nobody knows, and the gap is named already. A likelihood ratio that is less like the owner
-    than usual can be like the owner still.
+    A missing value has none; its gap is listed elsewhere. A feature with direction +1 must exceed `true_above`: a
+    likelihood ratio above its reference raises the score, but can still speak for the owner.
     """
     return value > feature.true_above if feature.direction > 0 else not math.isnan(value)
 
 
 def _failed_parts(context: Context) -> tuple[str, ...]:
-    """What riskd itself could not read. A user agent that says nothing is its sender's doing."""
+    """Causes of degradation: facts that riskd failed to obtain. An unreadable user agent is the client's failure."""
     return tuple(
         f"{gap.source}:{gap.why}"
         for gap in context.missing

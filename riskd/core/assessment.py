@@ -1,4 +1,4 @@
-"""The answer, as values."""
+"""The answer to an attempt: `Assessment`, and the `Reason`s and rule `Hit`s behind it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from riskd.core.requirement import Requirement, Tier
 
 
 class Reason(Struct, frozen=True):
-    """Why the answer is what it is.
+    """One reason for an answer.
 
-    `code` is stable UPPER_SNAKE, to match on; `text` is for people and may change at any time.
-    `contribution` is in log-odds: how much lower they would be had this been as usual (0 for rules).
+    `code` is a stable UPPER_SNAKE code to match on; `text` is for people and may change at any time. `contribution`:
+    how much lower the log-odds would be if the features behind this reason had their usual values (0 for rules).
     """
 
     code: str
@@ -21,22 +21,23 @@ class Reason(Struct, frozen=True):
 
 
 class Hit(Struct, frozen=True):
-    """A rule whose condition was true: what it requires, and its reason. A shadow hit changes nothing."""
+    """A rule whose condition was true: the tier it requires, and its reason code. A shadow hit has no effect."""
 
     rule: str
     tier: Tier
     reason: str
     shadow: bool = False
     text: str = ""
-    """The reason for people."""
+    """The reason as a sentence for people."""
 
 
 class Assessment(Struct, frozen=True, kw_only=True):
-    """How likely this is not the account's owner, why, what is missing, and what to require.
+    """How likely the attempt is not the account owner's, why, which facts are missing, and what to require.
 
-    `score` is a probability, `level` low | medium | high, `coverage` the share 0..1 of expected sources
-    that were there, `causes` why the answer is degraded (parts of riskd that failed, not absent
-    signals), `valid_until` epoch seconds.
+    `score` is that probability, 0 to 1; `level` is low, medium or high. `gaps` are the missing facts, and `coverage`
+    is the share 0..1 of expected sources that were there. `causes` name parts of riskd that failed (not absent
+    signals). `next_signals` are the sources worth asking for. `release` and `model` are ids. `valid_until` is in
+    epoch seconds.
     """
 
     id: str

@@ -1,5 +1,8 @@
-"""The attempt: one request, as values. Vocabulary and shape only; `validation` says what is acceptable. What the log
-keeps as it came has its `bounds`, too."""
+"""What callers send: attempts, outcomes and security events, as plain values, with their vocabularies.
+
+`validation` checks them. Fields that the log stores unchanged have types from `bounds`, by which damaged log lines are
+recognised.
+"""
 
 from __future__ import annotations
 
@@ -45,18 +48,18 @@ EVENT_WORDS: Final = {
     "credential_type": ("credential_compromise", "credential_change"),
     "hijacked": ("account_disabled",),
 }
-"""What some events say beside their kind."""
+"""The fields that only some events have, and the kinds of event that have them."""
 PURPOSES: Final = ("security", "device", "location", "behaviour", "sharing")
-"""What a signal is used for. `security` (address, credential, velocity, sequence) rests on the
-legitimate interest in protecting the account and needs no consent; the others can be withheld."""
+"""Purposes of signals. `security` (address, credential, velocity, sequence) needs no consent, as it rests on the
+legitimate interest in protecting the account. A person can refuse the others."""
 
 
 class Device(Struct, frozen=True, kw_only=True, gc=False):
-    """What the client says of itself. `validation` bounds the lengths."""
+    """What the client reports about itself."""
 
     user_agent: str = ""
     platform: str = ""
-    """Client hint Sec-CH-UA-Platform, unquoted."""
+    """Client hint Sec-CH-UA-Platform, without quotes."""
     mobile: bool | None = None
     """Client hint Sec-CH-UA-Mobile."""
     device_id: str = ""
@@ -69,7 +72,7 @@ class Device(Struct, frozen=True, kw_only=True, gc=False):
     timezone: str = ""
     """IANA name, `Europe/Oslo`."""
     attestation: str = ""
-    """One of `ATTESTATIONS`: the caller's verdict on a platform attestation."""
+    """One of `ATTESTATIONS`: the result of the caller's check of a platform attestation."""
 
 
 class Network(Struct, frozen=True, kw_only=True, gc=False):
@@ -77,13 +80,13 @@ class Network(Struct, frozen=True, kw_only=True, gc=False):
 
     client_ip: str = ""
     forwarded: tuple[str, ...] = ()
-    """X-Forwarded-For as received, client first. Only its length and consistency are used."""
+    """X-Forwarded-For as received, client first. Used are its length, and whether it begins with `client_ip`."""
     ja4: str = ""
     rtt_ms: float | None = None
 
 
 class ReportedPlace(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Coordinates that the client reported. Degrees (WGS 84) and metres."""
+    """Coordinates that the client reported: degrees (WGS 84), and the accuracy radius in metres."""
 
     latitude: Latitude
     longitude: Longitude
@@ -91,18 +94,18 @@ class ReportedPlace(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
 
 class Behaviour(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """How the form was filled in."""
+    """How the sign-in form was filled in."""
 
     typing_intervals_ms: tuple[Milliseconds, ...] = ()
     pointer_events: Count | None = None
     pasted: bool | None = None
     form_seconds: Seconds | None = None
     form_failures: Count | None = None
-    """Failed tries on this very form."""
+    """Failed attempts on this form before this one."""
 
 
 class Session(Struct, frozen=True, kw_only=True, gc=False):
-    """The session that the attempt belongs to. Times are seconds since the Unix epoch."""
+    """The session that the attempt belongs to. Times are epoch seconds; `amr` are RFC 8176 methods."""
 
     id: str = ""
     start_time: float | None = None
@@ -112,7 +115,7 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Federation(Struct, frozen=True, kw_only=True, gc=False):
-    """The upstream assertion, when somebody else authenticated the subject."""
+    """The assertion of an upstream identity provider that authenticated the subject. Times are epoch seconds."""
 
     issuer: str = ""
     protocol: str = ""
@@ -123,18 +126,18 @@ class Federation(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Outside(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What others say: breach corpora, shared signals (CAEP risk-level-change), partners."""
+    """What third parties report: breach corpora, shared signals (CAEP risk-level-change), partners."""
 
     credential_breached: bool | None = None
     risk_level: Risk = ""
-    """One of `RISK_LEVELS` (CAEP 1.0 names)."""
+    """One of `RISK_LEVELS`, which are the levels of CAEP 1.0, or '' for no report."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One request: who is trying what, from where, with what, how, and on whose word.
+    """One request: who attempts what, from where, with which device, how, and authenticated by whom.
 
-    Only `domain`, `subject`, `journey` and `network.client_ip` are required; everything else that is
-    absent becomes a gap. `time` is seconds since the Unix epoch; None means now.
+    Only `domain`, `subject`, `journey` and `network.client_ip` are required; anything else that is absent becomes a
+    gap. `time` is in epoch seconds; None means now.
     """
 
     domain: str
@@ -152,27 +155,28 @@ class Attempt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     federation: Federation | None = None
     outside: Outside | None = None
     consent: tuple[str, ...] | None = None
-    """Purposes granted; None means that the caller vouches for all that it sent."""
+    """The purposes that the person granted. None: the caller vouches that all signals sent may be used."""
     attributes: dict[str, str] = {}
 
 
 class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What happened after an assessment. `kind` is one of `OUTCOMES`."""
+    """What happened after an assessment. `kind` is one of `OUTCOMES`; `time` is in epoch seconds, None means now."""
 
     assessment_id: str
     kind: str
     tenant: str = ""
     time: float | None = None
     amr: tuple[str, ...] = ()
-    """Methods used to pass the challenge (RFC 8176 values)."""
+    """The methods by which the challenge was passed (RFC 8176 values)."""
     seconds: float | None = None
-    """Time that the person took."""
+    """How long the person took."""
 
 
 class SecurityEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What another party says of a subject (RFC 8417). `kind` is one of `EVENTS`; `EVENT_WORDS` tells which say more.
+    """What another party reports about a subject, as in a security event token (RFC 8417).
 
-    `time` is when it happened, seconds since the Unix epoch; None means now.
+    `kind` is one of `EVENTS`; `EVENT_WORDS` says which other fields it has. `time` is when it happened, in epoch
+    seconds; None means now.
     """
 
     domain: str
@@ -181,10 +185,10 @@ class SecurityEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tenant: str = ""
     time: float | None = None
     issuer: str = ""
-    """Who says so: `iss` of the security event token."""
+    """The reporting party: `iss` of the security event token."""
     level: str = ""
-    """One of `RISK_LEVELS`, the first excepted."""
+    """One of `RISK_LEVELS` except ''."""
     credential_type: str = ""
     """`credential_type` of CAEP 1.0: `password`, `pin`, `fido2-roaming` and so on."""
     hijacked: bool = False
-    """Somebody has taken the account over."""
+    """Whether the account was disabled because somebody took it over."""

@@ -1,4 +1,4 @@
-"""What numbers and names of riskd's own can be: whoever reads a record back tells damage by it."""
+"""The ranges and forms of values in riskd's own records, as types. Other values show that a record is damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Meta
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
 Longitude = Annotated[float, Meta(ge=-180, le=180)]
 Radius = Annotated[float, Meta(ge=0, le=40_075)]
-"""Kilometres; the Earth is not further around."""
+"""Kilometres, up to the circumference of the Earth."""
 Metres = Annotated[float, Meta(ge=0, le=20_000_000)]
 Milliseconds = Annotated[float, Meta(ge=0, le=600_000)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
@@ -19,16 +19,16 @@ Offset = Annotated[int, Meta(ge=-1440, le=1440)]
 """Minutes east of UTC."""
 Asn = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Moment = Annotated[float, Meta(ge=0, le=1e11)]
-"""Epoch seconds. Milliseconds are beyond it."""
+"""Epoch seconds. The limit excludes epoch milliseconds."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
-"""A feature, or what one moved: far beyond all of them."""
+"""A feature or a contribution; the limits are far beyond any of them."""
 Units = Annotated[int, Meta(ge=0, le=100)]
-"""What an assessment has taught."""
+"""Units that an assessment has taught."""
 ID: Final = "[0-9a-f]{32}"
-"""Of an assessment."""
+"""An assessment id."""
 PSEUDONYM: Final = "[0-9a-f]{32}(?:[0-9a-f]{2})?"
-"""Of a subject, which has a byte more under an odd number of layers."""
+"""A subject's pseudonym, which is one byte longer under an odd number of layers."""
 SHORT: Final = "[A-Za-z0-9+/]{8}"
 """A short pseudonym."""
 NETWORK: Final = (
@@ -41,9 +41,11 @@ Pseudonym = Annotated[str, Meta(pattern=rf"^{PSEUDONYM}\Z")]
 Short = Annotated[str, Meta(pattern=rf"^{SHORT}\Z")]
 
 
-def misnamed(assessment: str, subject: str, network: str, values: dict[str, str]) -> str:
-    """What is wrong with the names in the record of an assessment, and where; '' where nothing is. One pattern over all
-    of them takes a quarter of the time that one for each takes in types."""
+def malformed_name(assessment: str, subject: str, network: str, values: dict[str, str]) -> str:
+    """Describes the first malformed id, pseudonym or network in an assessment's record; '' if there is none.
+
+    One pattern over all of them takes a quarter of the time that separate patterns in the types would take.
+    """
     value = values.get
     if _NAMES(
         f"{assessment} {subject} {network} {value('address')} {value('network')} {value('device', '')} "
@@ -54,7 +56,7 @@ def misnamed(assessment: str, subject: str, network: str, values: dict[str, str]
     names = (assessment, subject, network, *[value(table, "") for table in _VALUES])
     found = zip(_FORMS.items(), names, strict=True)
     where, name = next((where, name) for (where, form), name in found if not re.fullmatch(form, name))
-    return f"{name!r:.40} is none - at `$.{where}`"
+    return f"{name!r:.40} is malformed - at `$.{where}`"
 
 
 _VALUES: Final = {
@@ -64,7 +66,7 @@ _VALUES: Final = {
     "hour": "(?:1?[0-9]|2[0-3])?",
     "weekday": "[0-6]?",
 }
-"""In the order of the text that `misnamed` makes: no form has a space."""
+"""Form of each value, by table, in the order in which `malformed_name` joins them with spaces. No form has a space."""
 _FORMS: Final = {
     "id": ID,
     "subject": PSEUDONYM,
@@ -73,4 +75,4 @@ _FORMS: Final = {
 }
 _NAMES: Final = re.compile(" ".join(_FORMS.values())).fullmatch
 is_id: Final = re.compile(ID).fullmatch
-"""Whether a text is the id of an assessment."""
+"""Whether a text is an assessment id."""

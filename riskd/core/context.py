@@ -1,4 +1,4 @@
-"""The facts that the engine gathers for an attempt. A fact that could not be had is `Missing`."""
+"""The facts that the engine gathers about an attempt. A fact that could not be obtained is `Missing`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ SOURCES: Final = {
     "attestation": "platform attestation",
     "reported_place": "coordinates reported by the client",
     "rtt": "round-trip time to the client",
-    "behaviour": "how the form was filled in",
-    "credential": "whether the first factor was checked",
+    "behaviour": "how the sign-in form was filled in",
+    "credential": "the result of the first factor",
     "session": "the session that the attempt belongs to",
     "federation": "the upstream assertion",
     "outside": "breach corpora and shared signals",
     "history": "what is remembered of the subject",
     "reputation": "what is remembered of the address, its network and the device",
 }
-"""Where facts come from. A policy names the sources that it expects, and what a gap in each means."""
+"""The sources of facts. A policy names the sources that it expects, and the posture for a gap in each."""
 
 
 WHYS: Final = (
@@ -41,22 +41,25 @@ WHYS: Final = (
     "unreadable",
     "none_yet",
     "unavailable",
+    "stale",
 )
-"""Why a fact could not be had."""
+"""Reasons why a fact could not be obtained. With `stale` it was obtained and used, but its data are too old."""
+AGEING: Final = ("place", "route")
+"""The sources whose facts can be stale: they come from databases that age after they were built."""
 
 
 class Missing(Struct, frozen=True):
-    """A fact that could not be had. A value, so that the core can decide with it. `why` is one of `WHYS`."""
+    """Stands for a fact that could not be obtained. `source` is one of `SOURCES`, `why` one of `WHYS`."""
 
     source: str
     why: str
 
 
 class Place(Struct, frozen=True, gc=False):
-    """Where an address is believed to be. Degrees and kilometres.
+    """The estimated location of an address, in degrees and kilometres.
 
-    `radius_km` is the uncertainty: the database's own where it has one, else 300 km for a city-level
-    answer (the 75th percentile of disagreement between two free databases on home ISPs).
+    `radius_km` is the uncertainty, from the database if it gives one; else 300 km for a city-level answer (the 75th
+    percentile of the disagreement between two free databases on home ISPs).
     """
 
     country: str
@@ -71,12 +74,16 @@ class Place(Struct, frozen=True, gc=False):
 
 
 class Route(Struct, frozen=True, gc=False):
-    """Who carries the address. `anonymizer` is '', vpn, tor, proxy, relay or satellite."""
+    """The network operator of an address. `anonymizer` is '', vpn, tor, proxy, relay or satellite."""
 
     asn: Asn
     organization: str = ""
     hosting: bool = False
     anonymizer: str = ""
+
+
+Located = tuple[Place | Missing, Route | Missing, tuple[str, ...]]
+"""Place and route of an address, and which of the two are stale: any of `AGEING`."""
 
 
 class Agent(Struct, frozen=True, gc=False):
@@ -95,7 +102,7 @@ class Agent(Struct, frozen=True, gc=False):
 
 
 class Memory(Struct, frozen=True):
-    """What is remembered of one entity: what its owners taught, and what was tried lately."""
+    """What is remembered of one entity: its `profile`, which proven sign-ins taught, and its recent `activity`."""
 
     profile: History = EMPTY
     activity: History = EMPTY
@@ -105,7 +112,7 @@ NOTHING: Final = Memory()
 
 
 class Remembered(Struct, frozen=True, kw_only=True):
-    """The histories of every entity of an attempt, and how common its values are in the domain."""
+    """The histories of every entity of an attempt, and how common its values are in the identity domain."""
 
     subject: Memory = NOTHING
     device: Memory = NOTHING
@@ -114,23 +121,26 @@ class Remembered(Struct, frozen=True, kw_only=True):
     network: Memory = NOTHING
     asn: Memory = NOTHING
     popularity: dict[str, History] = {}
-    """Table name (`country`, `browser`, ...) to the history of this attempt's value in that table."""
+    """By table (`country`, `browser`, ...), the domain-wide history of this attempt's value in that table."""
     domain: History = EMPTY
+    """The history of the whole identity domain."""
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """All facts of one attempt. `now` is the attempt's time, seconds since the Unix epoch."""
+    """All facts about one attempt. `now` is the attempt's time, in epoch seconds."""
 
     now: float
     values: dict[str, str]
-    """This attempt's value in each table of `history.PROFILE_TABLES` that has one."""
+    """By table of `history.PROFILE_TABLES`, this attempt's value, if it has one."""
     place: Place | Missing
     route: Route | Missing
     agent: Agent | Missing
     remembered: Remembered | Missing
     device_offset_min: int | None = None
-    """Minutes east of UTC of the device's timezone at the attempt's time."""
+    """The UTC offset of the device's timezone at the attempt's time, in minutes east."""
     measured_from: Place | None = None
-    """Where the round-trip time was measured, if the deployment says so: the edge that ends TLS."""
+    """Where the round-trip time was measured: the edge that terminates TLS, if the settings name it."""
     missing: tuple[Missing, ...] = ()
-    """Every fact that could not be had, the ones above included."""
+    """Every fact that could not be obtained, including those above."""
+    stale: tuple[str, ...] = ()
+    """The sources of `AGEING` whose facts above come from data older than the settings allow."""

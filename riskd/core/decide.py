@@ -1,4 +1,4 @@
-"""The ruling: what to require of an attempt."""
+"""The ruling: which tier to require of an attempt, and whether the attempt already satisfies it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from riskd.core.assessment import Hit, Reason
 from riskd.core.attempt import Attempt, Federation, Session
 from riskd.core.context import Context, Missing
 from riskd.core.policy import Issuer, Journey, Policy, Rung
-from riskd.core.requirement import ALONE, Requirement, Tier, counted
+from riskd.core.requirement import STANDALONE, Requirement, Tier, counted
 
 _OWN: Final = Issuer()
-"""Who said what a session carries: whoever asks."""
+"""The issuer of a session's methods and `acr`: the caller itself."""
 
 
 class Ruling(Struct, frozen=True):
-    """What is required and why. `raised`: the tier lies above the journey's floor.
+    """What is required and why. `raised`: the tier is above the journey's floor.
 
-    `reasons` are those of the rules that hit and of the gaps that raised, each code once; `gaps` the expected sources
-    that are missing, and every source whose purpose was not granted; `coverage` the share 0..1 of expected sources
-    that were there. `withheld` is the tier that would be required if the journey were not learning.
+    `reasons` are those of the rules that hit and of the gaps that raised the tier, each code once. `gaps` are the
+    expected sources that are missing or stale, and all whose purpose was not granted. `coverage` is the share 0..1 of
+    expected sources that were there, stale ones included. `withheld` is the tier that would be required if the journey
+    were not learning; None if it is not above the floor.
     """
 
     tier: Tier
@@ -40,16 +41,17 @@ class Ruling(Struct, frozen=True):
 def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hits: Sequence[Hit]) -> Ruling:
     """Require the strictest of floor, score band, rule hits, gap postures and cold start.
 
-    1. The floor is the policy's. Risk raises above it and never lowers below it: fraud indicators do
-       not change an assurance level (NIST SP 800-63B-4, section 2).
-    2. The band is the score's. A subject without history is judged by the same bands: the model
-       knows a missing fact from a suspicious one.
-    3. A rule that hit asks for its tier, unless it is in shadow.
-    4. A gap in an expected source asks for its posture. "None yet" is knowledge, not a gap that could
-       have been filled: for the history it asks for the cold-start tier instead, else for nothing.
-    5. A journey that is learning asks for its floor, and says what it would have asked for.
-    6. The requirement is satisfied when one authentication, taken by itself, meets it: see `satisfied`. That it rests
-       on a restricted method is a reason (NIST SP 800-63B-4, section 3.2.9).
+    1. The policy's floor always holds. Risk raises the tier above it and never lowers it: fraud indicators do not
+       change an assurance level (NIST SP 800-63B-4, section 2).
+    2. The score's band may raise the tier. The same bands apply to a subject without history, as the model
+       distinguishes a missing fact from a suspicious one.
+    3. Each rule that hit raises it to the rule's tier, unless the rule is in shadow.
+    4. Each gap in an expected source raises it to the source's posture. A gap with the cause "none yet" could not have
+       been filled: for the history it raises the tier to cold start instead, for other sources not at all. A stale
+       fact was there and was used: it is listed among the gaps, and only a rule can raise the tier because of it.
+    5. While a journey is learning, only its floor is required; the higher tier is returned as `withheld`.
+    6. The requirement is satisfied if one authentication alone meets it (see `satisfied`). If only a restricted
+       method does, the answer says so as a reason (NIST SP 800-63B-4, section 3.2.9).
     """
     journey = policy.journeys[attempt.journey]
     floor = journey.floor
@@ -69,6 +71,9 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
     if withheld is not None:  # (5)
         tier = floor
         reasons.insert(0, replace(LEARNING, text=LEARNING.text.format(withheld.name)))
+    gaps = tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"])
+    if context.stale:
+        gaps += tuple([Missing(source, "stale") for source in context.stale if source in postures])
     rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
     met = satisfied(policy, attempt, context.now, rung, suspect=suspect)  # (6)
     if met and rung.unrestricted and not satisfied(policy, attempt, context.now, rung.unrestricted, suspect=suspect):
@@ -78,7 +83,7 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         level=policy.level(score),
         requirement=rung.met if met else rung.unmet,
         reasons=tuple(reasons),
-        gaps=tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"]),
+        gaps=gaps,
         coverage=1.0 - len(expected) / len(postures) if postures else 1.0,
         valid_for_s=journey.valid_for_s,
         raised=tier > floor,
@@ -87,13 +92,13 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
 
 
 LEARNING: Final = Reason("LEARNING_MODE", 0.0, "This journey is learning: {} was not required.")
-"""Leads the reasons of an answer from which a tier was withheld."""
+"""The first reason of an answer with a withheld tier."""
 RESTRICTED_METHOD: Final = Reason("RESTRICTED_METHOD", 0.0, "The sign-in rests on a call or a text message.")
-"""Of an answer that nothing satisfies but a restricted method (NIST SP 800-63B-4, section 3.2.9)."""
+"""A reason of an answer that is satisfied only by a restricted method (NIST SP 800-63B-4, section 3.2.9)."""
 
 
 def _reasons(hits: Sequence[Hit]) -> list[Reason]:
-    """One reason for each code, in the words of its strictest rule."""
+    """One reason per code, with the text of its strictest rule."""
     strictest: dict[str, Hit] = {}
     for hit in hits:
         if hit.reason not in strictest or hit.tier > strictest[hit.reason].tier:
@@ -114,22 +119,21 @@ def _gap_reason(gap: Missing) -> Reason:
 
 
 def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspect: bool = False) -> bool:
-    """Whether the attempt already meets a tier.
+    """Whether the attempt already meets the tier of `rung`.
 
     - A failed credential meets nothing, and nothing meets DENY.
-    - The authentications known of an attempt are: the session's, the federated one if the policy trusts
-      its issuer, in the policy's reading of that issuer's `acr`, and the credential that just succeeded,
-      which counts as a password entered now unless the session names its methods. Each is judged by itself:
-      two half-met authentications do not add up, and a session is never better than the event that it rests
-      on (NIST SP 800-63B-4, section 5.1).
-    - With `suspect`, the session itself raised the tier: what it carries was proven before it was doubted, the
-      assertion that it rests on included, and cannot clear it. A thief of a cookie shows the owner's methods.
-    - It must be at most `max_age_s` old (reauthentication, sections 2.1.3, 2.2.3, 2.3.3); of unknown age,
-      it meets only a tier without a limit.
-    - It must carry an accepted `acr`, or methods that include an accepted combination (see `counted`).
-      BASELINE takes any `acr` and any method that authenticates by itself. `acr` 0 says that nobody
-      authenticated, a remembered browser for instance (OpenID Connect Core, section 2): it counts for
-      nothing, as does a method that RFC 8176 does not know and the policy does not name.
+    - Up to three authentications are considered: that of the session; the federated one, if the policy trusts its
+      issuer, with its `acr` as the policy maps it; and a credential that succeeded, which counts as a password
+      entered now unless the session names its methods. One of them must meet the tier by itself: two partial ones
+      do not add up, and a session is no stronger than its authentication event (NIST SP 800-63B-4, section 5.1).
+    - With `suspect`, the risk of the session itself raised the tier. The session and the assertion then do not count:
+      whoever stole the session's cookie also presents the owner's methods.
+    - The authentication must be at most `max_age_s` old (reauthentication, sections 2.1.3, 2.2.3, 2.3.3). One of
+      unknown age meets only a tier without a limit.
+    - It must have an accepted `acr`, or methods that include an accepted combination (see `counted`). BASELINE
+      accepts any `acr` except '0', and any method that authenticates by itself. `acr` '0' means that nobody
+      authenticated, as with a remembered browser (OpenID Connect Core, section 2). Methods that neither RFC 8176 nor
+      the policy names do not count.
     """
     credential = attempt.credential_result
     if rung.met.tier is Tier.DENY or credential == "failed":
@@ -157,5 +161,5 @@ def _meets(rung: Rung, issuer: Issuer, said: Session | Federation, now: float) -
     amr = issuer.methods(acr, said.amr)
     methods = counted(amr)
     if rung.any_method:
-        return acr not in ("", "0") or not methods.isdisjoint(ALONE) or (time is not None and not amr and not acr)
+        return acr not in ("", "0") or not methods.isdisjoint(STANDALONE) or (time is not None and not amr and not acr)
     return any(combination <= methods for combination in rung.combinations)

@@ -1,4 +1,4 @@
-"""What is kept of one subject, in words for people, as plain data for machines, and how it leaves what others share."""
+"""What is kept of one subject: a summary for people, an export as plain data, and its removal from shared records."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ _BREACHED: Final[dict[Mark, str]] = {(1,): "credential_breached", (0,): "credent
 
 
 class Seen(Struct, frozen=True):
-    """A value of a subject's history. Times are Unix times at which weeks begin: nothing finer is kept.
+    """A value in a subject's history, used for `units` in proven sign-ins between `first` and `last`.
 
-    `value` is a short pseudonym where riskd keeps no more. `trust` is in units: a pass is 1, a strong one 6.
+    Both are Unix times of the start of a week, the finest time that is kept. `value` is a short pseudonym for values
+    that are not kept as such. `trust` is in units, of which a proof teaches 1 and a strong proof 6.
     """
 
     table: str
@@ -58,14 +59,15 @@ class Seen(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """A sensitive step of a subject, or what another party told of it."""
+    """A sensitive step of a subject, or a security event about it. `time` is Unix time."""
 
     kind: str
     time: float
 
 
 class Open(Struct, frozen=True):
-    """An assessment whose outcomes can still be told. `id`: as it was given out, unless a layer came since."""
+    """An assessment whose outcomes can still be reported. `id` is its assessment id, unless the pepper was rotated
+    since: then another id, by which its outcomes can also be reported. Times are Unix times."""
 
     id: str
     time: float
@@ -77,7 +79,11 @@ class Open(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What support needs. All is empty or 0 of a subject that is not known."""
+    """A summary for support staff. For an unknown subject, everything is empty or 0. Times are Unix times.
+
+    `since` and `last` are the times of the first and last proven sign-in, `units` what they taught in total;
+    `attempts` and `failures` are those of the last day.
+    """
 
     since: float
     last: float
@@ -89,9 +95,11 @@ class Summary(Struct, frozen=True, kw_only=True):
     open: tuple[Open, ...]
 
 
-def summary(profile: History, activity: History, papers: Sequence[tuple[str, Receipt, float]], now: float) -> Summary:
-    """A subject's histories and receipts (with the ids to tell their outcomes by, and their expiries) in words, the
-    newest first."""
+def summary(profile: History, activity: History, found: Sequence[tuple[str, Receipt, float]], now: float) -> Summary:
+    """Summarise a subject's histories and receipts. `found`: (assessment id, receipt, expiry) for each receipt.
+
+    Steps and receipts are sorted newest first, the values of each table most used first.
+    """
     sign_ins = profile.tallies.account
     seen = [
         Seen(table, value, tally[0] * WEEK, (tally[0] + len(tally) - 2) * WEEK, sum(tally[1:]), trusted(tally, now))
@@ -106,7 +114,7 @@ def summary(profile: History, activity: History, papers: Sequence[tuple[str, Rec
     ]
     opened = [
         Open(name, kept.lesson.time, kept.journey, kept.tier.name, kept.taught, kept.reported, expires)
-        for name, kept, expires in papers
+        for name, kept, expires in found
     ]
     return Summary(
         since=sign_ins[0] * WEEK if sign_ins else 0.0,
@@ -116,14 +124,14 @@ def summary(profile: History, activity: History, papers: Sequence[tuple[str, Rec
         failures=window("failure_day", now, DAY).count(activity, "failure_day"),
         seen=tuple(seen),
         steps=tuple(sorted(steps, key=lambda step: -step.time)),
-        open=tuple(sorted(opened, key=lambda one: -one.time)),
+        open=tuple(sorted(opened, key=lambda receipt: -receipt.time)),
     )
 
 
 def described(key: bytes, record: bytes, pseudonyms: Pseudonyms) -> dict[str, object]:
-    """A record as plain data, every name of it and every value; bytes as hexadecimal digits.
+    """A stored record as plain data, with all fields by name, and bytes in hex.
 
-    Raises msgspec.DecodeError on what is none of that kind.
+    Raises msgspec.DecodeError if the record is not of the kind that its key says.
     """
     document, kind = payload(record), key[-1:]
     if kind == RECEIPT:
@@ -153,14 +161,14 @@ def _value(value: object) -> object:
     return value
 
 
-def without(record: bytes, share: bytes) -> bytes | None:
-    """The record of a device less a subject's share in it; None when nothing is left.
+def without_share(record: bytes, share: bytes) -> bytes | None:
+    """Subtract a subject's share from a device's record. Returns the new record; None if nothing is left.
 
-    Nothing is taken that is not there, so that it may have been forgotten, or begun anew, meanwhile.
+    Counts never fall below zero, so parts of the share may have expired from the record in the meantime.
     """
-    kept, taken = decode(payload(record)), decode(payload(share))
+    left, subtracted = decode(payload(record)), decode(payload(share))
     for table in PROFILE_TABLES:
-        for value, (first, *counts) in taken.tallies.of(table).items():
+        for value, (first, *counts) in subtracted.tallies.of(table).items():
             for week, n in enumerate(counts, first):
-                fold(kept, Delta(b"", week * float(WEEK), 0.0, ((table, value, -n),), undo=True))
-    return pack(expiry(record), encode(kept)) if kept != EMPTY else None
+                fold(left, Delta(b"", week * float(WEEK), 0.0, ((table, value, -n),), undo=True))
+    return pack(expiry(record), encode(left)) if left != EMPTY else None

@@ -1,4 +1,4 @@
-"""How values were distributed when a model was trained, and how far they have moved since."""
+"""The distribution of features and scores when a model was trained, and the measure of how far it has moved since."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from msgspec import Struct
 class Histogram(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How often each range of values occurred.
 
-    `counts` has the missing values first, then those up to and including each of the `cuts`, which rise, then those
-    beyond the last. `effect` is by how much values of one subject resemble each other: the variance of the shares
-    divided by what it would be if all rows were independent (the design effect of Kish 1965), 1 or more, on average
-    over the bins; `effect_rms` is its root mean square (the eigenvalues of Rao and Scott 1981).
+    `counts` has first the number of missing values, then of those up to and including each of the ascending `cuts`,
+    then of those above the last. `effect` is the design effect (Kish 1965), as one subject's values resemble each
+    other: the variance of the bins' shares divided by what it would be if all rows were independent, averaged over
+    the bins; 1 or more. `effect_rms` is its root mean square (the eigenvalues of Rao and Scott 1981).
     """
 
     cuts: tuple[float, ...]
@@ -25,14 +25,14 @@ class Histogram(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     effect_rms: float = 1.0
 
     def place(self, value: float) -> int:
-        """The index in `counts` of a value; NaN is missing."""
+        """The index of a value's bin in `counts`; NaN is a missing value."""
         return 0 if isnan(value) else bisect_left(self.cuts, value) + 1
 
 
 class Reference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rows that a model was trained on, as histograms: `reference.json` of its bundle.
+    """Histograms of the rows that a model was trained on, stored as `reference.json` in its bundle.
 
-    `since` and `until` are epoch seconds. `score` is of the model's log-odds.
+    `since` and `until` are epoch seconds. `score` is the histogram of the model's log-odds.
     """
 
     format: Literal["riskd.reference/1"] = "riskd.reference/1"
@@ -45,11 +45,11 @@ class Reference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def stability_index(before: Sequence[float], now: Sequence[float]) -> float:
-    """The population stability index of two rows of counts, 0 for equal shares.
+    """The population stability index of two histograms with the same bins; 0 if their shares are equal.
 
-    The symmetric Kullback-Leibler divergence (Jeffreys 1946; in credit scoring since Lewis 1994) of the shares, half a
-    count added to each so that an empty bin is not infinitely surprising. By custom from 0.1 on a shift is worth a
-    look, and from 0.25 on it is large.
+    This is the symmetric Kullback-Leibler divergence of the shares (Jeffreys 1946; in credit scoring since Lewis
+    1994). Half a count is added to each bin, so that an empty one does not make it infinite. By convention, 0.1 or
+    more is worth a look, and 0.25 or more is a large shift.
     """
     bins = len(before)
     whole, present = sum(before) + bins / 2, sum(now) + bins / 2

@@ -1,8 +1,8 @@
-"""Trusted networks: addresses that many share and that say nothing of who is behind them, such as an employer's egress.
+"""Discards what the address says if it is in a trusted network, such as an employer's egress.
 
-What such an address says is taken out of the picture before the score and the rules see it, what speaks for the
-attempt as well as what speaks against it. Nothing else changes: not the floor, the bands or the gaps, nor what is
-known of the person, the device or the credential.
+Many people share such an address, so it says nothing about who is behind it. Its features and facts, for and against
+the attempt, are made unknown before the score and the rules see them. Everything else stays: the floor, the bands
+and the gaps, and what is known about the person, the device and the credential.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def _of_address(feature: Feature) -> bool:
 
 
 ADDRESS: Final = tuple(column for column, feature in enumerate(FEATURES) if _of_address(feature))
-"""Columns of the features that an address makes: its place, its operator, its past and its traffic."""
+"""Columns of the features that depend on the address: on its place, its operator, its past or its traffic."""
 _PLACE, _ROUTE = Missing("place", "trusted_network"), Missing("route", "trusted_network")
 
 
 def disregarded(features: Sequence[float], context: Context) -> tuple[list[float], Context]:
-    """The features and facts with what the address says unknown. Its gaps stay what they were."""
+    """The features and the context with everything that depends on the address missing. `context.missing` is kept."""
     without = list(features)
     for column in ADDRESS:
         without[column] = math.nan
-    return without, replace(context, place=_PLACE, route=_ROUTE)
+    return without, replace(context, place=_PLACE, route=_ROUTE, stale=())

@@ -1,4 +1,4 @@
-"""Everything riskd raises on purpose. Errors carry problems: what, where, and how to mend it."""
+"""The exceptions that riskd raises. Each carries its problems: what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from msgspec import DecodeError, Struct
 from msgspec.structs import force_setattr
 
 UNDECODABLE: Final = (DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises of bytes that are not what they should be; the second where a text in them is no UTF-8, the third
-where they are nested without end."""
+"""What msgspec raises for malformed bytes: UnicodeDecodeError for a string that is not UTF-8, RecursionError for
+nesting that is too deep."""
 
 
 class Problem(Struct, frozen=True):
-    """One thing that is wrong.
+    """One thing that is wrong, and how to fix it (`remedy`).
 
-    `where` is a field path (`network.client_ip`), a setting (`server.port`) or a file; `line` and
-    `column` are 1-based and 0 when there is none. What no UTF-8 can say, as a byte of a file's name, is spelled out
-    (`\\udcff`): a problem is told on wires and in files that would take none of it.
+    `where` is a field path (`network.client_ip`), a setting (`server.port`) or a file; `line` and `column` are
+    1-based, 0 if there is none. Text that UTF-8 cannot encode, such as a stray byte in a file name, is escaped
+    (`\\udcff`), so that problems can be sent and logged.
     """
 
     where: str
@@ -39,7 +39,7 @@ class Problem(Struct, frozen=True):
 
 
 class RiskdError(Exception):
-    """Root of riskd's own errors. `reason` is the stable code that crosses the wire."""
+    """Base class of riskd's errors. `reason` is a stable code, also used on the wire."""
 
     reason = "INTERNAL"
 
@@ -67,76 +67,76 @@ class InvalidEvent(RiskdError):
 
 
 class InvalidSubject(RiskdError):
-    """A question about a subject that names none, or goes on from nowhere. Nothing was changed."""
+    """A request about a subject that names none, or has an invalid page token. Nothing was changed."""
 
     reason = "INVALID_SUBJECT"
 
 
 class InvalidRelease(RiskdError):
-    """A wish about releases that cannot be fulfilled as it was put. Nothing was changed."""
+    """A request to activate or roll back a release that is not valid. Nothing was changed."""
 
     reason = "INVALID_RELEASE"
 
 
 class UnknownRelease(RiskdError):
-    """No such release is kept here."""
+    """There is no such release on this host."""
 
     reason = "UNKNOWN_RELEASE"
 
 
 class RefusedRelease(RiskdError):
-    """A worker would not take a release, so none did."""
+    """A process could not load a release, so none activated it."""
 
     reason = "REFUSED_RELEASE"
 
 
 class UnknownAssessment(RiskdError):
-    """No such assessment, or it is older than riskd keeps receipts."""
+    """There is no such assessment, or its receipt has expired."""
 
     reason = "UNKNOWN_ASSESSMENT"
 
 
 class InvalidFile(RiskdError):
-    """A file that riskd refuses: each problem names the file, the place in it and the remedy."""
+    """A file with mistakes. Each problem names the file, the position in it and the remedy."""
 
     reason = "INVALID_FILE"
 
 
 class InvalidPolicy(InvalidFile):
-    """A policy file with mistakes; all of them are listed."""
+    """A policy file with mistakes, all of which are listed."""
 
     reason = "INVALID_POLICY"
 
 
 class InvalidModel(InvalidFile):
-    """A model bundle that is corrupt, or does not fit this version's features."""
+    """A model bundle that is corrupt, or was made for other features than this version's."""
 
     reason = "INVALID_MODEL"
 
 
 class InvalidGeo(InvalidFile):
-    """A geo database that is corrupt or of an unknown kind."""
+    """A geo database that is corrupt, or of an unknown kind."""
 
     reason = "INVALID_GEO"
 
 
 class InvalidStore(InvalidFile):
-    """A history store that cannot be opened: not one of riskd's, of another format, or damaged."""
+    """A history store that cannot be opened: it is not riskd's, has another format, or is damaged."""
 
     reason = "INVALID_STORE"
 
 
 class DamagedStore(InvalidStore):
-    """A history store of riskd's own that cannot be opened because what it holds is damaged."""
+    """A history store of riskd's that cannot be opened because its content is damaged."""
 
 
 class InvalidSettings(InvalidFile):
-    """Settings with mistakes; all of them are listed."""
+    """Settings with mistakes, all of which are listed."""
 
     reason = "INVALID_SETTINGS"
 
 
 class Unavailable(RiskdError):
-    """A part of riskd that could not answer in time. The engine turns it into a gap."""
+    """A part of riskd failed or did not answer in time. While assessing, the engine turns this into a gap or cause."""
 
     reason = "UNAVAILABLE"

@@ -1,12 +1,12 @@
-"""The served forest: what is left to do for a vector once a model has been compiled to tables.
+"""The served forest: compiles a model to look-up tables of bit masks, and scores vectors with them.
 
-After QuickScorer (Lucchese et al., SIGIR 2015). The thresholds that a forest has on a feature cut its
-values into bins, and one more bin is for a missing value. Every leaf of the forest is one bit of a long
-integer. For each bin there is a mask of the leaves that it leaves reachable: for every node on that
-feature, the subtree not taken is dropped. The AND of one mask a feature has exactly one bit per tree.
+The method is that of QuickScorer (Lucchese et al., SIGIR 2015). The thresholds that a forest has on a feature divide
+its values into bins; one more bin stands for a missing value. Every leaf of the forest is one bit of a long integer.
+Each bin has a mask of the leaves that it leaves reachable: for every node on its feature, the subtree not taken is
+removed. The AND of one mask per feature has exactly one bit set per tree: the leaf that the tree returns.
 
-A tree that asks about one feature only is known as soon as its bin is: such trees are summed per bin
-when the model is compiled, and cost one look-up together.
+Trees on a single feature need no masks. Their leaves are summed per bin at compile time, so that all of them together
+cost one look-up.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from riskd.core.model import ForestDocument, Split, Tree, problems_of
 from riskd.core.score import Calibration, Score
 
 MAX_PROBLEMS: Final = 100
-"""Problems that one error lists; a corrupt file may have a million."""
+"""Most problems that one error lists; a corrupt file may have a million."""
 
 T = TypeVar("T")
 
 
 class Bins(Generic[T]):
-    """An entry for each bin of each column of a vector. Bin 0 is for a missing value."""
+    """A table with an entry for each bin of each column of a vector. Bin 0 is for a missing value."""
 
     __slots__ = ("_cuts", "_entries", "_pick", "columns")
 
     def __init__(self, table: dict[int, tuple[tuple[float, ...], tuple[T, ...]]]) -> None:
-        """`table` maps a column to its cuts, which rise, and to an entry for missing and for each bin."""
+        """`table` maps a column to its ascending cuts, and its entries: for missing, then for each bin."""
         self.columns: Final = tuple(sorted(table))
-        # bisect_left puts NaN, which is never above anything, at 0, and every finite number past -inf.
+        # With -inf as the first cut, bisect_left finds 0 for NaN (all comparisons are false), else 1 or more.
         self._cuts: Final = tuple((-inf, *table[column][0]) for column in self.columns)
         self._entries: Final = tuple(table[column][1] for column in self.columns)
-        # Of a single column itemgetter makes no tuple, and of none nothing; `map` never reads the two extra.
+        # itemgetter returns a tuple only for two or more columns; `map` never reads the two added here.
         self._pick: Final = itemgetter(*self.columns, 0, 0)
 
     def look_up(self, vector: Sequence[float]) -> list[T]:
@@ -53,7 +53,7 @@ class Bins(Generic[T]):
 
 
 class Leaves:
-    """The leaf values of the trees, one lane of bits for each tree."""
+    """The leaf values of all trees. In a mask, each tree has a lane of `lane` bytes with one bit per leaf."""
 
     __slots__ = ("_first", "_size", "_values", "_word")
 
@@ -65,17 +65,17 @@ class Leaves:
         self._values: Final = np.array([[*tree, *[0.0] * (bits - len(tree))] for tree in values]).ravel()
 
     def sums(self, masks: Sequence[int]) -> list[float]:
-        """For each mask, the sum of the leaves that it keeps, which are one a tree."""
+        """For each mask, the sum of the leaf values that it selects, exactly one per tree."""
         raw = b"".join([mask.to_bytes(self._size, "little") for mask in masks])
         lanes = np.frombuffer(raw, self._word).reshape(len(masks), -1)
-        # Below a single bit there are as many ones as its index.
+        # The index of the only bit set in a lane x is popcount(x - 1).
         chosen: NDArray[np.float64] = self._values.take(np.bitwise_count(lanes - 1) + self._first)
         sums: list[float] = np.add.reduce(chosen, axis=1).tolist()
         return sums
 
 
 class Forest:
-    """A compiled model: a `Scorer`. Nothing in it changes, so that threads share it."""
+    """A compiled model: the `Scorer` in use. Immutable, so threads can share it."""
 
     __slots__ = (
         "_baseline",
@@ -96,7 +96,7 @@ class Forest:
     ) -> None:
         """Compile `document` for vectors of `feature_names`.
 
-        Raises InvalidModel with all problems, the first hundred of them, when it is not acceptable.
+        Raises InvalidModel with the first `MAX_PROBLEMS` problems, if there are any.
         """
         problems = list(islice(problems_of(document, feature_names), MAX_PROBLEMS))
         if problems:
@@ -131,7 +131,7 @@ class Forest:
         return Score(self._calibration.probability(log_odds), log_odds, contributions)
 
     def _compare(self, vector: Sequence[float], reference: Sequence[float] | None) -> tuple[float, tuple[float, ...]]:
-        """The log-odds, and for each feature how much lower they would be with it alone at its reference."""
+        """The log-odds, and for each feature how much lower they would be if only it had its reference value."""
         moved = [0.0] * len(self.feature_names)
         steps, usual_steps = self._steps.look_up(vector), self._usual_steps
         if reference is not None:
@@ -145,9 +145,9 @@ class Forest:
         return log_odds, tuple(moved)
 
     def _compare_masks(self, masks: list[int], usual: list[int], moved: list[float]) -> float:
-        """Add to `moved` what each feature does through the joint trees, and return the sum of their leaves.
+        """Add each feature's contribution through the joint trees to `moved`; return the sum of those trees' leaves.
 
-        Leaving one feature out is the AND of all masks before it and all after it.
+        The AND of all masks but one is that of the masks before it (a prefix) and of those after it (a suffix).
         """
         before = accumulate(masks, and_, initial=-1)
         after = [*accumulate(reversed(masks), and_, initial=-1)][::-1]
@@ -164,23 +164,23 @@ class Forest:
 
 
 def _by_features(trees: Iterable[Tree], column: dict[str, int]) -> tuple[float, dict[int, list[Tree]], list[Tree]]:
-    """The sum of the trees that ask nothing, those that ask of one column, by column, and the others."""
+    """Divide trees into those without a split (returns their sum), with splits on one column, and on several."""
     constant = 0.0
     single: dict[int, list[Tree]] = defaultdict(list)
     joint: list[Tree] = []
     for tree in trees:
-        asked = {column[node.feature] for node in tree if isinstance(node, Split)}
-        if not asked:
+        columns = {column[node.feature] for node in tree if isinstance(node, Split)}
+        if not columns:
             constant += sum(_leaves(tree))
-        elif len(asked) == 1:
-            single[asked.pop()].append(tree)
+        elif len(columns) == 1:
+            single[columns.pop()].append(tree)
         else:
             joint.append(tree)
     return constant, single, joint
 
 
 def _steps(trees: Sequence[Tree]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Cuts, and the sum of the trees' leaves when missing, up to each cut, and beyond the last."""
+    """The cuts of trees on one feature, and the sum of their leaves per bin: missing, up to each cut, and above."""
     cuts = _cuts(node for tree in trees for node in tree if isinstance(node, Split))
     return cuts, tuple(sum(_walk(tree, value) for tree in trees) for value in (nan, *cuts, inf))
 
@@ -196,7 +196,10 @@ def _walk(tree: Tree, value: float) -> float:
 def _masks(
     trees: Sequence[Tree], column: dict[str, int], bits: int
 ) -> dict[int, tuple[tuple[float, ...], tuple[int, ...]]]:
-    """For each column, its cuts, and the mask of each of its bins over the leaves of all trees."""
+    """For each column, its cuts, and for each of its bins the mask of the leaves that stay reachable.
+
+    `bits` is the width of a tree's lane.
+    """
     splits: dict[int, list[Split]] = defaultdict(list)
     above: dict[tuple[int, float], int] = defaultdict(int)
     below: dict[tuple[int, float], int] = defaultdict(int)
@@ -223,7 +226,7 @@ def _masks(
 
 
 def _reach(tree: Tree, first: int) -> list[int]:
-    """For each node the leaves below it, as bits; the tree's first leaf has bit `first`."""
+    """For each node, the mask of the leaves below it. The tree's first leaf has bit number `first`."""
     reach = [0] * len(tree)
     bit = first + len(_leaves(tree))
     for index in reversed(range(len(tree))):
@@ -237,7 +240,7 @@ def _reach(tree: Tree, first: int) -> list[int]:
 
 
 def _lane_bytes(leaves: int) -> int:
-    """Bytes of the smallest machine word with a bit for each leaf: 1, 2, 4 or 8."""
+    """Size in bytes of the smallest machine word with a bit for each leaf: 1, 2, 4 or 8."""
     return next(size for size in (1, 2, 4, 8) if leaves <= 8 * size)
 
 

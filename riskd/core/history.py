@@ -1,13 +1,13 @@
 """Histories: what is remembered of an entity, as bounded integer counters, and the deltas that change them.
 
-Everything is a sum, a bounded set or a union, so deltas commute and a taught delta can be taken back exactly:
+Everything is a sum, a bounded set or a union, so deltas commute, and a taught delta can be undone exactly:
 
-- **tallies**: per table and value, how often in each period (`[first period, n, n, ...]`). Whole numbers only;
-  decay happens when they are read, so that nothing is lost by being read or written in another order. A value
-  that came with every sign-in (of the tables `SEEN`) has the tally of `sign_in` and none of its own: `[]`.
+- **tallies**: by table and value, how often it occurred in each period (`[first period, n, n, ...]`). The counts are
+  not decayed when stored, only when read, so the order of reads and writes does not matter. In tables of `SEEN`, a
+  value that came with every sign-in has the same tally as `sign_in`, and is stored as `[]`.
 - **marks**: the newest few moments of a kind, each a tuple of numbers that begins with its time, in whole seconds.
-- **sketches**: 52 slots that values hash to, each with the latest period in which it was seen, for counting distinct
-  values (linear counting, Whang et al. 1990; saturates near 205).
+- **sketches**: estimate the number of distinct values, by linear counting (Whang et al. 1990). Values hash to 52
+  slots, each of which has the latest period in which it was hit. Estimates saturate near 205.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WEEK: Final = 7 * DAY
 
 
 class Table(Struct, frozen=True):
-    """How a table counts: `period` in seconds, `keep` periods, at most `capacity` values."""
+    """The form of a table: length of a `period` in seconds, number of periods to `keep`, and most values it holds."""
 
     period: int
     keep: int
@@ -60,7 +60,7 @@ PROFILE_TABLES: Final = {
     "weekday": _learned(7),
     "typing": _learned(3),
 }
-"""Taught by proven attempts only. 26 weeks: older history adds little (Wiefling et al., TOPS 2022)."""
+"""Tables that proven attempts teach. They keep 26 weeks: older history adds little (Wiefling et al., TOPS 2022)."""
 
 ACTIVITY_TABLES: Final = {
     "attempt": Table(period=600, keep=7, capacity=1),
@@ -69,16 +69,16 @@ ACTIVITY_TABLES: Final = {
     "failure_day": Table(period=2 * HOUR, keep=13, capacity=1),
     "journey_day": Table(period=2 * HOUR, keep=13, capacity=6),
 }
-"""Counted at every assessment. Fine periods see an hour back, coarse ones a day."""
+"""Tables that count every assessment. Periods of 10 minutes cover the last hour, those of 2 hours the last day."""
 
 TABLES: Final = PROFILE_TABLES | ACTIVITY_TABLES
 SLOTS: Final = range(64, 116)
-"""Of a sketch. Not from 1 on, for then Lua would make an array of the map that it is."""
+"""Slot numbers of a sketch. They do not start at 1, as Lua in Redis would then encode the map as an array."""
 SKETCH: Final = Table(period=2 * HOUR, keep=13, capacity=len(SLOTS))
 OWNERS: Final = Table(period=WEEK, keep=5, capacity=SKETCH.capacity)
-"""The sketch `owner`: who was proven to come from an address or a network, week by week."""
+"""The form of the sketch `owner`: accounts with proven sign-ins from an address or a network, by week."""
 AHEAD: Final = 300
-"""Seconds that one clock may run ahead of another, as `validation` tolerates."""
+"""Seconds that one clock may run ahead of another, as in `validation`."""
 PROFILE_SECONDS: Final = 26 * WEEK
 ACTIVITY_SECONDS: Final = 26 * HOUR
 SEQUENCE_SECONDS: Final = 30 * DAY
@@ -86,7 +86,7 @@ SEQUENCE_SECONDS: Final = 30 * DAY
 
 
 class History(Struct, frozen=True, array_like=True):
-    """What is remembered of one entity. Stores hold it encoded; readers must not change it."""
+    """What is remembered of one entity. Only `fold` may change it."""
 
     tallies: Tallies = msgspec.field(default_factory=Tallies)
     marks: Marks = {}
@@ -94,10 +94,10 @@ class History(Struct, frozen=True, array_like=True):
 
 
 class Delta(Struct, frozen=True, array_like=True):
-    """A change to the history under `key`, as data. `time` chooses the periods; epoch seconds.
+    """A change to the history under `key`, as data. `time` determines the periods; it and `expires` are epoch seconds.
 
-    `counts` are (table, value, n), `marks` are (kind, mark), `seen` are (sketch, one of `SLOTS`). With
-    `undo` the marks are removed instead of added; sketches are never taken back.
+    `counts` are (table, value, n), `marks` are (kind, mark), `seen` are (sketch, one of `SLOTS`). With `undo`, marks
+    are removed instead of added; sketches are never undone.
     """
 
     key: bytes
@@ -108,8 +108,8 @@ class Delta(Struct, frozen=True, array_like=True):
     seen: tuple[tuple[str, int], ...] = ()
     undo: bool = False
     keep: float = math.inf
-    """Seconds that the history is kept after this; a longer life that was promised before ends sooner, and what is in
-    it from longer ago is forgotten."""
+    """Seconds to keep the history from now on. This can shorten an earlier, longer expiry; content that is older is
+    dropped."""
 
 
 EMPTY: Final = History()
@@ -118,13 +118,15 @@ _DECODER: Final = msgspec.msgpack.Decoder(History)
 
 
 def encode(history: History) -> bytes:
-    """The stored form: MessagePack of `[{letter: {value: tally}}, {kind: marks}, {sketch: {slot: period}}]`. Tables
-    have the order of `LETTERS`, what is in them that in which it came."""
+    """The stored form: MessagePack of `[{letter: {value: tally}}, {kind: marks}, {sketch: {slot: period}}]`.
+
+    Tables are in the order of `LETTERS`, their values in insertion order.
+    """
     return _ENCODER.encode(history)
 
 
 def decode(stored: bytes | memoryview) -> History:
-    """Back from `encode`. Raises msgspec.DecodeError on anything else."""
+    """The inverse of `encode`. Raises msgspec.DecodeError on anything else."""
     try:
         return _DECODER.decode(stored)
     except UnicodeDecodeError as error:
@@ -132,7 +134,7 @@ def decode(stored: bytes | memoryview) -> History:
 
 
 def inverse(delta: Delta) -> Delta:
-    """The delta that takes `delta` back."""
+    """The delta that undoes `delta`, except for its sketches."""
     counts = tuple((table, value, -n) for table, value, n in delta.counts)
     return Delta(delta.key, delta.time, delta.expires, counts, delta.marks, (), not delta.undo, delta.keep)
 
@@ -140,20 +142,19 @@ def inverse(delta: Delta) -> Delta:
 def fold(history: History, delta: Delta) -> None:
     """Apply one delta in place.
 
-    Counts and sketches commute with every other delta as long as no table overflows and nothing is older than its
-    table or a delta keeps. Marks are sets. Taking back, of counts and of marks, must follow what it takes back.
-    It takes from the value and the period that were taught, and no more than is there: of what was forgotten
-    meanwhile nothing is left to take, and nothing is ever below zero.
+    Deltas commute as long as no table overflows and nothing is older than its table or a delta keeps. An undo must
+    come after what it undoes. It subtracts from the same value and period, but never below zero, as what it undoes
+    may have expired or been evicted by then.
 
-    What was before all that the delta keeps is forgotten: marks, and of a profile whole weeks.
+    Marks and, in profiles, whole weeks from before `delta.time - delta.keep` are dropped.
 
-    A value that comes to a full table is always admitted, and an older one goes: first those that are dead (last
-    used longer ago than the table keeps, seen from the one that comes), then those used in one period only, then
-    those used in several; among these the least recently used, then the rarest, then by the bytes of its UTF-8.
+    A new value in a full table evicts another one: first one that is dead (last used longer before the new value than
+    the table keeps), then one used in a single period, then one used in several. Among equals the least recently used
+    goes first, then the rarest, then the first in the byte order of UTF-8.
     """
     tallies, counts = history.tallies, delta.counts
-    several = tallies.sign_in is not None and tallies.seen()
-    if several:
+    separate = tallies.sign_in is not None and tallies.seen()
+    if separate:
         tallies.separate()
     for table, value, n in counts:
         _count(tallies, table, value, int(delta.time // TABLES[table].period), n)
@@ -164,14 +165,14 @@ def fold(history: History, delta: Delta) -> None:
         marks.forget(history.marks, delta.time - delta.keep)
     if tallies.sign_in is not None and delta.keep < math.inf and not delta.undo:
         tallies.forget(PROFILE_TABLES, int((delta.time - delta.keep) // WEEK))
-    if tallies.sign_in is not None and (several or len(counts) > 1):
+    if tallies.sign_in is not None and (separate or len(counts) > 1):
         tallies.unite()
-    for name, bit in delta.seen:
-        _see(history.sketches.setdefault(name, {}), sketch(name), delta.time, bit)
+    for name, slot_hit in delta.seen:
+        _hit(history.sketches.setdefault(name, {}), sketch(name), delta.time, slot_hit)
 
 
 def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None:
-    """Add `n` to a period of a value, or take it back, of what is there. Nothing is ever below zero."""
+    """Add `n`, which may be negative, to a value's count in a period. No count falls below zero."""
     values: Values = getattr(tallies, name) or {}
     tally = values.get(value)
     if tally is None:
@@ -195,23 +196,23 @@ def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None
 
 
 def _admit(values: dict[str, list[int]], table: Table, value: str, period: int, n: int) -> None:
-    """Begin to count a value."""
+    """Add a value to a table, and evict another if it is full."""
     if len(values) >= table.capacity:
-        del values[min(values, key=lambda old: (*_hold(values[old], period - table.keep), old))]
+        del values[min(values, key=lambda old: (*_priority(values[old], period - table.keep), old))]
     values[value] = [period, n]
 
 
-def _hold(tally: list[int], dead: int) -> tuple[bool, bool, int, int]:
-    """How firmly a full table holds a value; `dead` is the last period that it keeps no more.
+def _priority(tally: list[int], dead: int) -> tuple[bool, bool, int, int]:
+    """The eviction priority of a value: the lowest goes first. `dead` is the newest period that the table drops.
 
-    Code points, by which strings compare, have the order of their UTF-8.
+    Ties are broken by comparing strings: by code points, which is also the byte order of UTF-8.
     """
     last, counts = tally[0] + len(tally) - 2, tally[1:]
     return last > dead, counts.count(0) < len(counts) - 1, last, sum(counts)
 
 
 def _extend(tally: list[int], period: int, n: int, keep: int) -> None:
-    """Count `n` in a period outside the tally, and drop periods that fall out of `keep`."""
+    """Add `n` in a period outside the tally, and drop periods that are then older than `keep`."""
     offset = period - tally[0]
     length = len(tally) - 1
     if offset >= length + keep:
@@ -227,11 +228,12 @@ def _extend(tally: list[int], period: int, n: int, keep: int) -> None:
 
 
 def sketch(name: str) -> Table:
-    """How a sketch of this name counts."""
+    """The form of the sketch with this name."""
     return OWNERS if name == "owner" else SKETCH
 
 
-def _see(last: dict[int, int], table: Table, time: float, slot: int) -> None:
+def _hit(last: dict[int, int], table: Table, time: float, slot: int) -> None:
+    """Note in a sketch that a slot was hit, and drop slots last hit longer ago than it keeps."""
     period = int(time // table.period)
     if not last or last.get(slot) == period:
         last[slot] = period
@@ -245,16 +247,17 @@ def _see(last: dict[int, int], table: Table, time: float, slot: int) -> None:
 
 
 WEEKLY_CAP: Final = 10
-"""Within one week a value earns at most this many units, however often it passes."""
+"""Most units that a value can earn in one week."""
 OLDEST: Final = 26
-"""Weeks after which a unit counts no more."""
-_FADED: Final = tuple((0.0, *(2.0 ** (-week / 13) for week in range(age, -1, -1))) for age in range(OLDEST + 1))
-"""Weights of a tally's entries, by its age: nothing for its first period, then half after 13 weeks."""
-_MATURE: Final = (1 / 3, 2 / 3)
+"""Weeks after which units no longer count."""
+_DECAY: Final = tuple((0.0, *(2.0 ** (-week / 13) for week in range(age, -1, -1))) for age in range(OLDEST + 1))
+"""By age of a tally in weeks, the weights of its entries: 0 for `first period`, then decaying by half in 13 weeks."""
+_MATURITY: Final = (1 / 3, 2 / 3)
+"""Share of a value's units that count in its first and in its second week."""
 
 
 def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
-    """Decayed units of a learned value; one week counts for at most `cap`."""
+    """The decayed units of a learned value; each week counts for at most `cap`."""
     if not tally:
         return 0.0
     age = int(now // WEEK) - tally[0]
@@ -263,7 +266,7 @@ def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
     if age > OLDEST:
         tally, age = [0, *tally[1 + age - OLDEST :]], OLDEST
     total = 0.0
-    for n, weight in zip(tally, _FADED[age]):  # noqa: B905 (naming `strict` costs as much as four weeks)
+    for n, weight in zip(tally, _DECAY[age]):  # noqa: B905 (naming `strict` costs as much as four weeks)
         if 0 < n <= cap:
             total += n * weight
         elif n > cap:
@@ -272,7 +275,7 @@ def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
 
 
 def counted_since(tally: list[int] | None, week: int) -> int:
-    """Units of a learned value from a week on, neither decayed nor capped: for what many share."""
+    """The units of a learned value since `week`, neither decayed nor capped: for records that many subjects share."""
     if not tally:
         return 0
     first = tally[0]
@@ -280,26 +283,26 @@ def counted_since(tally: list[int] | None, week: int) -> int:
 
 
 def trusted(tally: list[int] | None, now: float) -> float:
-    """The poison guard: units that count as familiar.
+    """The units of a value that count as familiar, a guard against poisoning.
 
-    A value earns trust with age: a third of its units in its first week, two thirds in its second, all
-    of them after that, so that one stolen pass makes nothing familiar.
+    A value earns trust with age: a third of its units count in its first week, two thirds in its second, all of them
+    from then on. So a single sign-in by an attacker makes nothing familiar.
     """
     if not tally:
         return 0.0
     age = int(now // WEEK) - tally[0]
-    return units(tally, now) * (_MATURE[max(age, 0)] if age < 2 else 1.0)
+    return units(tally, now) * (_MATURITY[max(age, 0)] if age < 2 else 1.0)
 
 
 class Window(Struct, frozen=True):
-    """A stretch of time that ends now, in periods: those up to `current`, and `share` of the `oldest`."""
+    """A stretch of time up to now, in periods: from `oldest`, of which only `share` (0..1) counts, to `current`."""
 
     oldest: int
     current: int
     share: float
 
     def count(self, history: History, table: str, value: str = "") -> float:
-        """How many of a value fell into it."""
+        """How often a value of a table occurred in it."""
         tally = (getattr(history.tallies, table) or UNCOUNTED).get(value)
         if not tally:
             return 0.0
@@ -317,7 +320,7 @@ class Window(Struct, frozen=True):
 
 
 def window(table: str, now: float, seconds: float) -> Window:
-    """The last `seconds`, in the periods that `table` counts in; the oldest counts by the share that is inside."""
+    """The last `seconds`, in periods of `table`."""
     period = TABLES[table].period
     since = (now - seconds) / period
     oldest = math.floor(since)
@@ -325,7 +328,7 @@ def window(table: str, now: float, seconds: float) -> Window:
 
 
 def distinct(history: History, sketch: str, now: float, seconds: float) -> float:
-    """Estimated distinct values in the last `seconds`, rounded up to whole periods of two hours."""
+    """The estimated number of distinct values in the last `seconds`, rounded up to whole periods of two hours."""
     last = history.sketches.get(sketch)
     if not last:
         return 0.0
@@ -334,7 +337,7 @@ def distinct(history: History, sketch: str, now: float, seconds: float) -> float
 
 
 def owners(history: History, now: float) -> float:
-    """Estimated accounts that were proven to come from here in the last weeks that `OWNERS` keeps."""
+    """The estimated number of accounts with a proven sign-in from this address or network in the last five weeks."""
     last = history.sketches.get("owner")
     if not last:
         return 0.0
@@ -343,7 +346,7 @@ def owners(history: History, now: float) -> float:
 
 
 def cardinality(taken: int) -> float:
-    """Linear counting over a set of m slots: -m ln(share of slots that nothing has taken)."""
+    """Linear counting over m slots, of which `taken` were hit: -m ln(share of slots not hit)."""
     return _CARDINALITY[taken]
 
 
@@ -352,15 +355,15 @@ _CARDINALITY: Final = tuple(0.0 - _M * math.log(max(_M - taken, 1) / _M) for tak
 
 
 def slot(pseudonym: bytes) -> int:
-    """Where a sketch has the bit of a value, by the first two bytes of its pseudonym."""
+    """The slot that a value hashes to, by the first two bytes of its pseudonym."""
     return SLOTS[(pseudonym[0] << 8 | pseudonym[1]) % _M]
 
 
 def newest(history: History, kind: str, now: float) -> Mark | None:
-    """The latest mark of a kind that is not after `now`, by more than clocks may differ."""
+    """The latest mark of a kind that is at most `AHEAD` seconds after `now`."""
     return next((mark for mark in history.marks.get(kind, ()) if mark[0] <= now + AHEAD), None)
 
 
 def last_visit(history: History, now: float) -> float | None:
-    """When the subject last proved to be there, not after `now`: a sign-in marks its place, or that it had none."""
+    """Time of the subject's last proven sign-in, None if unknown. Each sets a mark `place`, or else `visit`."""
     return max([mark[0] for kind in ("place", "visit") if (mark := newest(history, kind, now))], default=None)

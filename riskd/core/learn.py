@@ -1,5 +1,8 @@
-"""What an attempt changes: velocity at once, familiarity only when it proves to have been the owner's. And what is
-remembered of what others say of a subject, which teaches nothing."""
+"""How attempts, outcomes and security events change histories.
+
+An attempt counts as activity at once. It teaches a profile only when an outcome proves that it was the owner's. A
+security event is remembered, but teaches nothing.
+"""
 
 from __future__ import annotations
 
@@ -23,82 +26,85 @@ from riskd.core.stored import PLACE
 SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key."""
-LISTED: Final = "password"
-"""The credential type of CAEP 1.0 that lists of stolen ones have. A PIN is another: whoever has the password may add
-one, and the password is as stolen as before."""
+BREACHABLE: Final = "password"
+"""The credential type (CAEP 1.0) that breach lists contain. A change of another type, such as a PIN, does not clear a
+breach: whoever has the password may have added the PIN."""
 UNITS: Final = 6
-"""What a pass with a key teaches, and what a person's word does; any other proof teaches one unit. Six make a value
-the subject's own at once."""
-STEADY: Final = 2.0
-"""Deviations from the subject's typing rhythm that a lesson moves it by at most."""
+"""Units taught by a challenge passed with a key, or by a person's confirmation; any other proof teaches one. Six are
+enough for a value to be the subject's own at once."""
+TYPING_CLAMP: Final = 2.0
+"""How far, in standard deviations, a lesson's typing rhythm may lie from the subject's; it is clamped to that."""
 
 
 class Lesson(Struct, frozen=True):
-    """All that an attempt would teach: whose histories, which values, where, and how it was typed."""
+    """All that an attempt would teach, and to whose histories. Bytes are pseudonyms; `time` is in epoch seconds."""
 
     time: float
     subject: bytes
     owners: tuple[bytes, ...]
-    """Device and fingerprint, which learn how common they are, and of which each subject keeps its share."""
+    """Device and fingerprint, as far as known. Each learns how common it is, and each subject keeps its share of it."""
     address: bytes
     network: bytes
-    """Both learn how common they are, and by how many accounts."""
+    """Address and network learn how common they are, and by how many accounts they are used."""
     common: tuple[bytes, ...]
-    """Operator, and the values that have a popularity record: they learn how common they are."""
+    """The network operator, and the values with a popularity record. They learn how common they are."""
     domain: bytes
     values: dict[str, str]
+    """The attempt's value by table, as in `Context.values`."""
     place: tuple[int | float, ...] = ()
+    """A `marks.PlaceMark`; empty if the place is unknown."""
     typing: tuple[int, int] = (0, 0)
-    """Mean log interval and its square, in thousandths."""
+    """Mean log typing interval and its square, in thousandths; zeros if unknown."""
 
 
 class Receipt(Struct, frozen=True):
-    """What is kept of an assessment until its outcomes are known. `receipts` has the stored form."""
+    """What is kept of an assessment until its outcomes are known. `receipts` defines the stored form."""
 
     lesson: Lesson
     domain: str
     journey: str
     tier: Tier
     amr: tuple[tuple[str, ...], ...]
-    """What would meet the requirement; of one that was met already nothing is kept."""
+    """Method combinations that would meet the requirement; empty if it was satisfied already."""
     satisfied: bool
     activity: tuple[bytes, ...]
-    """Whose histories count a failure: the subject, its address and network, and the operator where it is known."""
+    """Who counts a later failure: the subject, the address, the network and, if known, the network operator."""
     taught: int = 0
-    """Units learned so far, 0 when nothing was."""
+    """Units taught so far."""
     fraud: bool = False
+    """Whether fraud was confirmed."""
     reported: tuple[str, ...] = ()
-    """Kinds of outcomes so far: one that comes again changes nothing more."""
+    """Kinds of the outcomes so far. Repeating one has no further effect."""
     late: int = 0
-    """Seconds by which the attempt was told late, as backfills do."""
+    """Seconds between the attempt and its assessment, which is large in a backfill."""
 
     def until(self, retention: Retention) -> float:
-        """When it ends: its time is counted from when it was written, whenever the attempt was."""
+        """When the receipt expires, in epoch seconds: `retention.receipt` after the assessment was made."""
         return self.lesson.time + self.late + retention.receipt
 
 
-def attempted(attempt: Attempt, keys: Keys, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
-    """Velocity: what every assessment counts, whoever it was. Each entity counts what is asked of it, and no more."""
+def attempt_deltas(attempt: Attempt, keys: Keys, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
+    """The activity that every assessment counts, proven or not. Each entity counts only what a feature reads of it."""
     expires, keep = now + retention.activity, retention.activity
     longest = max(retention.sequence, keep)
     failed = attempt.credential_result == "failed"
-    who = (("subject", slot(keys.subject)),)
-    whence = (("address", slot(keys.address)),)
-    journey, often = attempt.journey, _BOTH[failed]
+    subject = (("subject", slot(keys.subject)),)
+    address = (("address", slot(keys.address)),)
+    journey, counts = attempt.journey, _BOTH[failed]
     if journey in SEQUENCE:
-        step = (*often, ("journey_day", journey, 1))
-        own = Delta(keys.subject + ACTIVITY, now, now + longest, step, ((journey, (int(now),)),), whence, keep=longest)
+        step, mark = (*counts, ("journey_day", journey, 1)), ((journey, (int(now),)),)
+        own = Delta(keys.subject + ACTIVITY, now, now + longest, step, mark, address, keep=longest)
     else:
-        own = Delta(keys.subject + ACTIVITY, now, expires, often, (), whence, keep=longest)
+        own = Delta(keys.subject + ACTIVITY, now, expires, counts, (), address, keep=longest)
     deltas = [
         own,
-        Delta(keys.address + ACTIVITY, now, expires, often, (), who, keep=keep),
-        Delta(keys.network + ACTIVITY, now, expires, _FINE[failed], (), who, keep=keep),
+        Delta(keys.address + ACTIVITY, now, expires, counts, (), subject, keep=keep),
+        Delta(keys.network + ACTIVITY, now, expires, _FINE[failed], (), subject, keep=keep),
     ]
     if keys.asn:
         deltas.append(Delta(keys.asn + ACTIVITY, now, expires, _COARSE[failed], keep=keep))
     if keys.device:
-        deltas.append(Delta(keys.device + ACTIVITY, now, expires, _FINE[False], (), who, keep=keep))
+        deltas.append(Delta(keys.device + ACTIVITY, now, expires, _FINE[False], (), subject, keep=keep))
     return tuple(deltas)
 
 
@@ -108,7 +114,7 @@ _FAILURES: Final[tuple[_Counts, ...]] = (
     (("failure", "", 1),),
     (("failure_day", "", 1),),
 )
-"""What is counted of a failure that becomes known later, of a subject, an address, a network and an operator."""
+"""What a failure that is reported later counts as: for the subject, the address, the network and the operator."""
 _FINE: Final[dict[bool, _Counts]] = {
     False: (("attempt", "", 1),),
     True: (("attempt", "", 1), ("failure", "", 1)),
@@ -118,12 +124,16 @@ _COARSE: Final[dict[bool, _Counts]] = {
     True: (("attempt_day", "", 1), ("failure_day", "", 1)),
 }
 _BOTH: Final = {failed: _FINE[failed] + _COARSE[failed] for failed in (False, True)}
-"""What is counted of an attempt, by whether its credential failed: over the last hour, over the last day, over both."""
+"""What an attempt counts as, by whether its credential failed: in the tables of the last hour (`_FINE`), in those of
+the last day (`_COARSE`), and in both."""
 
 
 def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
-    """What this attempt would teach. An anonymised address is never learned as a place, nor is that of a crowd: a
-    carrier's gateway may be far from anybody behind it."""
+    """What this attempt would teach.
+
+    The place of an address is not learned behind an anonymiser, nor if a crowd shares the address: a carrier's gateway
+    may be far from the people behind it.
+    """
     values = dict(context.values)
     place: tuple[int | float, ...] = ()
     hidden = isinstance(context.route, Route) and context.route.anonymizer != ""
@@ -152,7 +162,7 @@ def _common(keys: Keys, values: dict[str, str]) -> tuple[bytes, ...]:
 
 
 def _typing(attempt: Attempt, context: Context) -> tuple[int, int]:
-    """The rhythm, drawn to within `STEADY` of the subject's: a stranger's would widen what passes for the owner's."""
+    """`Lesson.typing`, clamped to `TYPING_CLAMP` around the subject's: a stranger must not widen what is usual."""
     rhythm, remembered = typing_rhythm(attempt), context.remembered
     if rhythm is None:
         return (0, 0)
@@ -160,12 +170,12 @@ def _typing(attempt: Attempt, context: Context) -> tuple[int, int]:
         habit = typing_habit(remembered.subject.profile.tallies, int(context.now // WEEK) - OLDEST)
         if habit is not None:
             mean, deviation = habit
-            rhythm = min(max(rhythm, mean - STEADY * deviation), mean + STEADY * deviation)
+            rhythm = min(max(rhythm, mean - TYPING_CLAMP * deviation), mean + TYPING_CLAMP * deviation)
     return (round(rhythm * TYPING_SCALE), round(rhythm * rhythm * TYPING_SCALE))
 
 
-def taught(lesson: Lesson, units: int, retention: Retention = USUAL) -> tuple[Delta, ...]:
-    """The deltas that teach this lesson with a weight. `inverse` of each takes it back exactly."""
+def lesson_deltas(lesson: Lesson, units: int, retention: Retention = USUAL) -> tuple[Delta, ...]:
+    """The deltas that teach this lesson with this many units. `inverse` of each undoes it exactly."""
     time, keep = lesson.time, retention.profile
     expires = time + keep
     counts = [("sign_in", "", units)]
@@ -189,7 +199,7 @@ def taught(lesson: Lesson, units: int, retention: Retention = USUAL) -> tuple[De
     )
 
 
-def receipt(
+def new_receipt(
     attempt: Attempt,
     context: Context,
     keys: Keys,
@@ -198,7 +208,7 @@ def receipt(
 ) -> Receipt:
     """What to keep of this assessment until its outcomes are known.
 
-    `accepted`: methods that meet the requirement, those of stricter tiers included.
+    `accepted`: the method combinations that meet the requirement, including those of stricter tiers.
     """
     return Receipt(
         lesson=lesson(attempt, context, keys),
@@ -211,97 +221,98 @@ def receipt(
     )
 
 
-def told(kept: Receipt, now: float) -> Receipt:
-    """The receipt, with by how much the attempt is told late at `now`."""
-    late = round(now - kept.lesson.time)
-    return msgspec.structs.replace(kept, late=late) if late > 0 else kept
+def with_lateness(receipt: Receipt, now: float) -> Receipt:
+    """The receipt of an attempt that is assessed at `now`, with `late` set."""
+    late = round(now - receipt.lesson.time)
+    return msgspec.structs.replace(receipt, late=late) if late > 0 else receipt
 
 
 def settle(
-    kept: Receipt, outcome: Outcome, now: float, retention: Retention = USUAL
+    receipt: Receipt, outcome: Outcome, now: float, retention: Retention = USUAL
 ) -> tuple[Receipt, tuple[Delta, ...]]:
-    """One outcome's effect: the receipt as it now stands, and the deltas.
+    """The effect of an outcome: the changed receipt, and deltas to apply.
 
-    1. Confirmed fraud takes back what was taught, and nothing teaches afterwards.
-    2. A proof (requirement met by a passed challenge, or met already and the session established, or
-       confirmed by a person) teaches once; a stronger proof later tops it up.
+    1. Confirmed fraud undoes what the attempt taught. It never teaches afterwards.
+    2. A proof teaches once, and a stronger proof later adds the difference. It is a proof if a passed challenge meets
+       the requirement, if a session is established or a recovery completed once it is met, or if a person confirms it.
     3. A failed challenge or recovery counts as a failure, once. An abandoned one changes nothing.
     """
-    kept = answered(kept, outcome.kind, outcome.amr)
-    fraud = kept.fraud or outcome.kind == "confirmed_fraud"
-    units = 0 if fraud else max(kept.taught, _units(kept, outcome))
-    return concluded(kept, outcome.kind, units, now, retention)
+    receipt = after_challenge(receipt, outcome.kind, outcome.amr)
+    fraud = receipt.fraud or outcome.kind == "confirmed_fraud"
+    units = 0 if fraud else max(receipt.taught, _units(receipt, outcome))
+    return settle_units(receipt, outcome.kind, units, now, retention)
 
 
-def answered(kept: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:
-    """The receipt after a challenge, if this outcome is one that was passed, by these methods: its requirement may be
-    met now."""
-    if kind == "challenge_passed" and _meets(kept, amr):
-        return msgspec.structs.replace(kept, satisfied=True, amr=())
-    return kept
+def after_challenge(receipt: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:
+    """The receipt after an outcome: satisfied, if a challenge was passed by methods `amr` that meet the requirement."""
+    if kind == "challenge_passed" and _meets(receipt, amr):
+        return msgspec.structs.replace(receipt, satisfied=True, amr=())
+    return receipt
 
 
-def concluded(
-    kept: Receipt, kind: str, units: int, now: float, retention: Retention = USUAL
+def settle_units(
+    receipt: Receipt, kind: str, units: int, now: float, retention: Retention = USUAL
 ) -> tuple[Receipt, tuple[Delta, ...]]:
-    """The effect of an outcome after which the assessment has taught so many units in total: `settle` works them out,
-    the decision log has them."""
-    again, gain = kind in kept.reported, units - kept.taught
-    if not again:
-        kept = msgspec.structs.replace(kept, reported=(*kept.reported, kind))
+    """The effect of an outcome after which the assessment has taught `units` in total.
+
+    `settle` computes the units; a rebuild takes them from the decision log.
+    """
+    first, gain = kind not in receipt.reported, units - receipt.taught
+    if first:
+        receipt = msgspec.structs.replace(receipt, reported=(*receipt.reported, kind))
     if kind == "confirmed_fraud":
-        taken = tuple(inverse(delta) for delta in taught(kept.lesson, kept.taught, retention)) if kept.taught else ()
-        return msgspec.structs.replace(kept, taught=0, fraud=True), taken
-    deltas: tuple[Delta, ...] = ()
-    if kind in ("challenge_failed", "recovery_failed") and not again:
+        deltas = lesson_deltas(receipt.lesson, receipt.taught, retention) if receipt.taught else ()
+        return msgspec.structs.replace(receipt, taught=0, fraud=True), tuple(inverse(delta) for delta in deltas)
+    deltas = ()
+    if first and kind in ("challenge_failed", "recovery_failed"):
         deltas = tuple(
             Delta(key + ACTIVITY, now, now + retention.activity, counts)
-            for key, counts in zip(kept.activity, _FAILURES, strict=False)
+            for key, counts in zip(receipt.activity, _FAILURES, strict=False)
         )
-    if kind == "recovery_completed" and not again:
-        deltas = (recovered(kept.lesson.subject, now, retention),)
-    if gain <= 0 or kept.fraud:
-        return kept, deltas
-    return msgspec.structs.replace(kept, taught=units), (*deltas, *taught(kept.lesson, gain, retention))
+    if first and kind == "recovery_completed":
+        deltas = (recovery_delta(receipt.lesson.subject, now, retention),)
+    if gain <= 0 or receipt.fraud:
+        return receipt, deltas
+    return msgspec.structs.replace(receipt, taught=units), (*deltas, *lesson_deltas(receipt.lesson, gain, retention))
 
 
-def _meets(kept: Receipt, amr: tuple[str, ...]) -> bool:
-    if kept.tier is Tier.DENY:
+def _meets(receipt: Receipt, amr: tuple[str, ...]) -> bool:
+    if receipt.tier is Tier.DENY:
         return False
-    return not amr or accepts(kept.amr, amr)
+    return not amr or accepts(receipt.amr, amr)
 
 
-def _units(kept: Receipt, outcome: Outcome) -> int:
+def _units(receipt: Receipt, outcome: Outcome) -> int:
     if outcome.kind == "confirmed_legitimate":
         return UNITS
-    if outcome.kind in ("challenge_passed", "session_established", "recovery_completed") and kept.satisfied:
+    if outcome.kind in ("challenge_passed", "session_established", "recovery_completed") and receipt.satisfied:
         return UNITS if outcome.kind == "challenge_passed" and STRONG.intersection(outcome.amr) else 1
     return 0
 
 
-def recovered(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
-    """A recovery was completed: remembered with the subject's sensitive steps."""
+def recovery_delta(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
+    """The delta of a completed recovery, which is remembered as one of the subject's sensitive steps."""
     return Delta(subject + ACTIVITY, now, now + retention.sequence, (), (("recovered", (int(now),)),))
 
 
-def reported(event: SecurityEvent, subject: bytes, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
-    """What is remembered of a security event: marks, with the subject's sensitive steps and for as long. Nothing of one
-    that is older than that.
+def event_deltas(event: SecurityEvent, subject: bytes, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
+    """The deltas of a security event: marks that are kept as long as the subject's sensitive steps. None if the event
+    is older than that.
 
-    The newest of a kind counts, and of several in one second the worst, so that events may come in any order, and
-    again. `signals.informed` reads `reported` (time and level; without a level, nothing is reported any more) and
-    `breached` (time, and 1 or, once it was changed, 0).
+    The newest mark of a kind counts, and of several in one second the worst; so events may arrive in any order, and
+    repeatedly. `signals.with_events` reads the marks `reported` (time and level; no level withdraws earlier reports)
+    and `breached` (time, and 1 for a breach or 0 for a change of the password).
     """
     time = now if event.time is None else event.time
     keep = max(retention.sequence, retention.activity)
-    marks = _told(event, int(time))
+    marks = _event_marks(event, int(time))
     if not marks or time + keep <= now:
         return ()
     return (Delta(subject + ACTIVITY, time, time + keep, (), marks),)
 
 
-def _told(event: SecurityEvent, at: int) -> tuple[tuple[str, Mark], ...]:
-    password, at_risk = event.credential_type == LISTED, ("reported", (at, _LEVELS.index("high")))
+def _event_marks(event: SecurityEvent, at: int) -> tuple[tuple[str, Mark], ...]:
+    password, at_risk = event.credential_type == BREACHABLE, ("reported", (at, _LEVELS.index("high")))
     match event.kind:
         case "risk_level_change":
             return (("reported", (at, _LEVELS.index(event.level))),)

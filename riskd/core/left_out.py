@@ -1,8 +1,8 @@
-"""What an account has always come with and an attempt leaves out is judged as a stranger's would be.
+"""Imputes values that an account has always sent and this attempt leaves out, as a stranger's would be.
 
-Who wants to seem the owner would otherwise do best to say nothing: a strange device speaks against him, none does not
-(decision 0087). So no model and no rule needs to know what absence means: they are told what sending a value that
-the account never had would have told them.
+Otherwise an attacker would do best to send nothing: an unknown device counts against an attempt, a missing one would
+not (decision 0087). Models and rules need no notion of absence: they see the features that a value new to the account
+would have given.
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from riskd.core.features import NAMES
 from riskd.core.features.presence import FEATURES, SAID
 
 FLAGS: Final = slice(NAMES.index(FEATURES[0].name), NAMES.index(FEATURES[-1].name) + 1)
-"""Columns of the features that say what was left out, in the order of `SAID`."""
+"""Columns of the features `*_left_out`, in the order of `SAID`."""
 _DEPTH: Final = NAMES.index("history_depth")
 _OF: Final = {"browser": ("agent_llr", "new_browser")}
 _COLUMNS: Final = tuple(
     tuple(NAMES.index(name) for name in _OF.get(table, (f"{table}_llr", f"new_{table}")) if name in NAMES)
     for table in SAID
 )
-"""By what was left out, the features that compare it with the account's own."""
-SPOKEN_FOR: Final = {column: flag for flag, columns in enumerate(_COLUMNS, FLAGS.start) for column in columns}
-"""By the column of a feature that is judged as a stranger's, that of the feature which says why."""
+"""For each of `SAID`, the columns of the features that compare the value with the account's own."""
+FLAG_OF: Final = {column: flag for flag, columns in enumerate(_COLUMNS, FLAGS.start) for column in columns}
+"""For the column of each feature that may be imputed, the column of its `*_left_out` feature."""
 
 
-def as_strangers(features: list[float]) -> list[float]:
-    """The features with what was left out as if a value had come that the account never had: of n sign-ins its
-    log-likelihood ratio is ln(1 + n). What came is as it was; without anything left out, the list itself."""
+def impute_left_out(features: list[float]) -> list[float]:
+    """Impute the features of values that were left out, as if the value were new to the account.
+
+    The log-likelihood ratio of a new value after n sign-ins is ln(1 + n). Other features are unchanged; if nothing was
+    left out, the same list is returned.
+    """
     flags = features[FLAGS]
     if 1.0 not in flags:
         return features
@@ -45,7 +48,7 @@ def as_strangers(features: list[float]) -> list[float]:
     return found
 
 
-def taken(features: Sequence[float], column: int) -> bool:
-    """Whether this column says what a stranger's value would, since what it is about was left out."""
-    flag = SPOKEN_FOR.get(column)
+def is_imputed(features: Sequence[float], column: int) -> bool:
+    """Whether the feature in this column was imputed."""
+    flag = FLAG_OF.get(column)
     return flag is not None and features[flag] == 1.0

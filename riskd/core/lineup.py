@@ -1,4 +1,4 @@
-"""Which release decides which subject: one active, perhaps one that is rolled out, perhaps one in shadow."""
+"""Which release decides which attempt: the active one, one being rolled out to a share of subjects, one in shadow."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SHADOW: Final = "shadow"
 ROLES: Final = (ACTIVE, CANDIDATE, SHADOW)
 WHOLE: Final = 100
 """Percent."""
-_HALVES: Final = 1 << 64
+_TICKETS: Final = 1 << 64
 
 
 class Lineup(Struct, frozen=True):
-    """The releases that an engine holds, swapped as one. `candidate` decides for `percent` of the subjects."""
+    """The releases in use by an engine, swapped together. `candidate` decides for `percent` of the subjects."""
 
     active: Release
     candidate: Release | None = None
@@ -31,21 +31,23 @@ class Lineup(Struct, frozen=True):
     shadow: Release | None = None
 
     def chosen(self, attempt: Attempt, pseudonyms: Pseudonyms) -> Release:
-        """Who decides an attempt: for a subject always the same one. It is drawn under the oldest pepper, so that a
-        rotation moves nobody."""
+        """The release that decides an attempt: always the same one for a subject.
+
+        Subjects are assigned by their pseudonym under the oldest pepper, so that a rotation reassigns nobody.
+        """
         if self.candidate is None:
             return self.active
         who = f"{self.candidate.id}\0{attempt.subject}"
-        ticket = pseudonyms.ages(attempt.tenant, attempt.domain, "rollout", who)[0]
+        ticket = pseudonyms.at_each_layer(attempt.tenant, attempt.domain, "rollout", who)[0]
         return self.candidate if share(ticket) < self.percent else self.active
 
     def roles(self) -> Iterator[tuple[str, Release | None]]:
-        """Every role, and who has it."""
+        """Every role with the release that has it, if any."""
         yield from zip(ROLES, (self.active, self.candidate, self.shadow), strict=True)
 
 
-class Kept(Struct, frozen=True, kw_only=True):
-    """A release on disk: who made it, when (Unix time) and why, and the model version of each identity domain."""
+class StoredRelease(Struct, frozen=True, kw_only=True):
+    """A release stored on disk: who created it, when (Unix time) and why, and the model version by identity domain."""
 
     id: str
     created: float
@@ -55,11 +57,11 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 
 class Activation(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which releases have which role since `time` (Unix time), who wanted it, and why.
+    """Which release has which role since `time` (Unix time), and who activated it, and why.
 
-    `number` grows by one. `key` is unique, also among those that came to nothing. A rollback says in `restores`
-    which one it brought back. `follows`: it is what the directories of the settings held, and gives way to what they
-    hold next; somebody's own activation stays.
+    Each `number` is one above the last. `key` is unique, also among proposals that failed. A rollback has in
+    `restores` the number of the activation that it restored. `follows`: the release came from the directories of the
+    settings, and the next change there replaces it; a release activated by hand stays.
     """
 
     number: int
@@ -76,12 +78,12 @@ class Activation(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def named(self) -> tuple[str, ...]:
-        """The releases that have a role."""
+        """The ids of the releases that have a role."""
         return tuple(name for name in (self.release, self.candidate, self.shadow) if name)
 
 
-class Wish(Struct, frozen=True, kw_only=True):
-    """An activation asked for: `release` for `percent` of the subjects, or in shadow."""
+class ActivationRequest(Struct, frozen=True, kw_only=True):
+    """A request to activate `release` for `percent` of the subjects, or in shadow."""
 
     release: str
     percent: float = WHOLE
@@ -91,51 +93,58 @@ class Wish(Struct, frozen=True, kw_only=True):
 
 
 def share(ticket: bytes) -> float:
-    """0 to 100, evenly over tickets, which are pseudonyms of 8 bytes or more: the percentage from which one takes
-    part. So whoever took part at 5 % takes part at 20 %."""
-    return int.from_bytes(ticket[:8], "big") / _HALVES * WHOLE
+    """Map a pseudonym of 8 bytes or more evenly to 0..100, the rollout percentage above which its subject takes part.
+
+    So a subject that takes part at 5 % also does at 20 %.
+    """
+    return int.from_bytes(ticket[:8], "big") / _TICKETS * WHOLE
 
 
-def planned(past: Sequence[Activation], wish: Wish, key: str, time: float) -> Activation:
-    """What fulfils a wish. A release activated as a whole is the only one; a share or a shadow joins the others.
+def planned(past: Sequence[Activation], request: ActivationRequest, key: str, time: float) -> Activation:
+    """The activation that a request leads to, after the activations `past`.
 
-    Raises InvalidRelease with every mistake in the wish.
+    A release for all subjects replaces all others; one for a share or in shadow is added to the active one. Raises
+    InvalidRelease with every mistake in the request.
     """
     problems = []
-    if not 0 < wish.percent <= WHOLE:
-        problems.append(Problem("percent", f"{wish.percent:g} is no share", "give more than 0 and at most 100"))
-    if wish.shadow and wish.percent != WHOLE:
-        problems.append(Problem("percent", "a shadow release decides nothing", "leave percent or shadow out"))
-    if not past and (wish.shadow or wish.percent != WHOLE):
-        problems.append(Problem("release_id", "no release is active that it could stand beside", "activate one whole"))
-    if past and past[-1].release == wish.release and (wish.shadow or wish.percent != WHOLE):
-        problems.append(Problem("release_id", "it is the active release", "name another, or activate it whole"))
+    if not 0 < request.percent <= WHOLE:
+        problems.append(Problem("percent", f"{request.percent:g} is not a share", "give more than 0 and at most 100"))
+    if request.shadow and request.percent != WHOLE:
+        problems.append(Problem("percent", "a shadow release decides nothing", "omit percent or shadow"))
+    if not past and (request.shadow or request.percent != WHOLE):
+        problems.append(Problem("release_id", "no release is active yet", "activate one for all subjects first"))
+    if past and past[-1].release == request.release and (request.shadow or request.percent != WHOLE):
+        problems.append(
+            Problem("release_id", "it is the active release already", "name another, or activate it for all subjects")
+        )
     if problems:
         raise InvalidRelease(problems)
     before = past[-1] if past else None
     number = before.number + 1 if before else 1
-    made = Activation(number=number, key=key, release=wish.release, actor=wish.actor, reason=wish.reason, time=time)
-    if before is None or (wish.percent == WHOLE and not wish.shadow):
+    made = Activation(
+        number=number, key=key, release=request.release, actor=request.actor, reason=request.reason, time=time
+    )
+    if before is None or (request.percent == WHOLE and not request.shadow):
         return made
-    if wish.shadow:
-        kept = before.candidate if before.candidate != wish.release else ""
-        share_of = before.percent if kept else 0.0
-        return replace(made, release=before.release, candidate=kept, percent=share_of, shadow=wish.release)
-    kept = before.shadow if before.shadow != wish.release else ""
-    return replace(made, release=before.release, candidate=wish.release, percent=wish.percent, shadow=kept)
+    if request.shadow:
+        candidate = before.candidate if before.candidate != request.release else ""
+        percent = before.percent if candidate else 0.0
+        return replace(made, release=before.release, candidate=candidate, percent=percent, shadow=request.release)
+    shadow = before.shadow if before.shadow != request.release else ""
+    return replace(made, release=before.release, candidate=request.release, percent=request.percent, shadow=shadow)
 
 
 def restored(past: Sequence[Activation], actor: str, reason: str, key: str, time: float) -> Activation:
-    """What brings back the roles as they were before the latest activation that no rollback has undone.
+    """The activation that restores the roles as they were before the latest one that was not rolled back yet.
 
-    Raises InvalidRelease when nothing was before it, or it is no longer remembered.
+    Raises InvalidRelease if there was none before, or it is no longer remembered.
     """
     by_number = {activation.number: activation for activation in past}
     latest = past[-1] if past else None
     target = by_number.get((latest.restores or latest.number) - 1) if latest else None
     if latest is None or target is None:
         remedy = "activate a release by its id"
-        raise InvalidRelease([Problem("release", "no activation is remembered from before this one", remedy)])
+        raise InvalidRelease([Problem("release", "there is no earlier activation to return to", remedy)])
     return replace(
         target,
         number=latest.number + 1,

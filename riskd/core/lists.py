@@ -1,7 +1,6 @@
-"""Named lists: the networks, operators, countries, issuers or devices that conditions may ask about by name.
+"""Named lists of networks, operators, countries, issuers or devices, to which rule conditions can refer.
 
-A list of networks is kept as the sorted edges of disjoint ranges, so that a look-up is one bisection however long
-the list is.
+A list of networks is stored as the sorted edges of disjoint ranges, so that a look-up takes one bisection.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from riskd.core.context import Context, Place, Route
 Member = Address | str
 
 KINDS: Final = {
-    "networks": "addresses and networks (CIDR): does one of them hold the client's address?",
-    "asns": "autonomous systems: does one of them carry the address?",
-    "countries": "ISO 3166-1 alpha-2 codes: does the address lie in one of them?",
-    "issuers": "issuers of assertions, exactly as in `iss`",
-    "device_ids": "first-party device identifiers",
+    "networks": "the client's address is in one of these networks (CIDR), or is one of these addresses",
+    "asns": "the address belongs to one of these autonomous systems",
+    "countries": "the address is in one of these countries (ISO 3166-1 alpha-2 codes)",
+    "issuers": "the assertion is from one of these issuers, exactly as in `iss`",
+    "device_ids": "the device identifier is one of these",
 }
-"""What lists may be of, and what is looked up in them."""
+"""The kinds of lists, and when an attempt is on a list of that kind."""
 Edges = tuple[int, ...]
-"""Where membership changes, ascending: the first address of each range, and the first after it."""
+"""Ascending boundaries of disjoint ranges: the first address of each, and the first address after it."""
 
 
 class NamedList(Struct, frozen=True):
-    """One list, of one of `KINDS`: `members` as text, or `networks` as the edges by IP version."""
+    """A list of one of `KINDS`: `members` as text, or, for networks, the edges by IP version."""
 
     kind: str
     members: frozenset[str] = frozenset()
     networks: Mapping[int, Edges] = {}
 
     def holds(self, member: Member) -> bool:
-        """Whether this is on the list."""
+        """Whether `member` is on the list."""
         if isinstance(member, Address):
             return bisect_right(self.networks.get(member.version, ()), member.value) % 2 == 1
         return member in self.members
@@ -51,7 +50,7 @@ class NamedList(Struct, frozen=True):
 
 
 def of_networks(ranges: Iterable[tuple[int, int, int]]) -> NamedList:
-    """A list of networks from (IP version, first address, last address); they may overlap and come in any order."""
+    """A list of networks, from ranges (IP version, first address, last address), which may overlap, in any order."""
     edges: dict[int, list[int]] = {4: [], 6: []}
     for version, first, last in sorted(ranges):
         found = edges[version]
@@ -63,7 +62,7 @@ def of_networks(ranges: Iterable[tuple[int, int, int]]) -> NamedList:
 
 
 def listed(lists: Mapping[str, NamedList], attempt: Attempt, context: Context) -> dict[str, bool]:
-    """For every list whose fact is known, whether it is on the list. What is unknown is on none and off none."""
+    """By list name, whether the attempt is on it. Lists whose fact is unknown are left out."""
     if not lists:
         return {}
     members = {kind: MEMBER[kind](attempt, context) for kind in {each.kind for each in lists.values()}}
@@ -95,4 +94,4 @@ MEMBER: Final[Mapping[str, Callable[[Attempt, Context], Member | None]]] = {
     "issuers": _issuer,
     "device_ids": _device_id,
 }
-"""What is looked up in lists of each kind; None where it could not be had."""
+"""By kind of list, the function that returns what to look up; None if it is unknown."""

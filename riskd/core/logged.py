@@ -1,4 +1,4 @@
-"""What is logged of a decision and of a security event, and the attempt with its context, and the event, again."""
+"""Converts decisions and security events to records of the decision log, and back to attempts, contexts and events."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from riskd.core.signals import unremembered
 _UNKNOWN: Final = Device()
 _NOTHING: Final = Signals()
 _OTHER: Final = "-"
-"""Stands for an address that is not the client's, of which nothing else is known."""
+"""Stands for a forwarded address that is not the client's; the log does not say which it was."""
 
 
-def assessed(
+def assessment_record(
     attempt: Attempt,
     context: Context,
     decision: Decision,
@@ -32,8 +32,8 @@ def assessed(
     now: float,
     signals: bool,
 ) -> AssessmentRecord:
-    """The line of a decision. `network`: the client's /24 or /48; `now`: the service's clock; `signals`: whether the
-    line has them."""
+    """The record of a decision. `network`: the client's /24 or /48; `now`: epoch seconds by the service's clock;
+    `signals`: whether to include them."""
     contributions = decision.contributions
     return AssessmentRecord(
         id=answer.id,
@@ -52,6 +52,7 @@ def assessed(
             route=context.route if isinstance(context.route, Route) else None,
             agent=context.agent if isinstance(context.agent, Agent) else None,
             missing=context.missing,
+            stale=context.stale,
         ),
         vector=tuple(decision.vector),
         log_odds=decision.log_odds,
@@ -109,7 +110,7 @@ def _signals(attempt: Attempt, context: Context) -> Signals:
 
 
 def _granted(consent: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The purposes beside `security` in their usual order; None for all of them, however that was said."""
+    """The granted purposes other than `security`, in the order of `PURPOSES`; None if all of them are granted."""
     if consent is None or set(_ASKED) <= set(consent):
         return None
     return tuple([purpose for purpose in _ASKED if purpose in consent])
@@ -118,8 +119,9 @@ def _granted(consent: tuple[str, ...] | None) -> tuple[str, ...] | None:
 _ASKED: Final = PURPOSES[1:]
 
 
-def relived(line: AssessmentRecord, said: Signals) -> Attempt:
-    """The attempt again, to every feature what the first one was. Names and addresses are not recorded, and empty."""
+def attempt_of(line: AssessmentRecord, said: Signals) -> Attempt:
+    """The attempt of a record, equal to the original for every feature. Identifiers and addresses are empty: the log
+    does not have them; `subject` is the pseudonym."""
     values = line.facts.values
     chain = (_OTHER if said.forged else "", *[""] * (said.forwarded - 1)) if said.forwarded else ()
     return Attempt(
@@ -151,14 +153,14 @@ def relived(line: AssessmentRecord, said: Signals) -> Attempt:
 
 
 def session_of(said: Authentication | None) -> Session | None:
-    """The session again, as far as it was recorded."""
+    """The session of a record, with the fields that were logged."""
     if said is None:
         return None
     return Session(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, start_time=said.start_time)
 
 
 def federation_of(said: Authentication | None) -> Federation | None:
-    """The assertion again, as far as it was recorded."""
+    """The assertion of a record, with the fields that were logged."""
     if said is None:
         return None
     return Federation(
@@ -171,8 +173,8 @@ def federation_of(said: Authentication | None) -> Federation | None:
     )
 
 
-def surroundings(facts: Facts, remembered: Remembered | Missing, said: Signals = _NOTHING) -> Context:
-    """The context again, with what is remembered now."""
+def context_of(facts: Facts, remembered: Remembered | Missing, said: Signals = _NOTHING) -> Context:
+    """The context of a record, with the given histories."""
     gaps, edge = {gap.source: gap for gap in facts.missing}, said.edge
     sent = [gap for gap in facts.missing if gap.source not in _PAST]
     return Context(
@@ -185,6 +187,7 @@ def surroundings(facts: Facts, remembered: Remembered | Missing, said: Signals =
         device_offset_min=said.offset_min,
         measured_from=Place("", edge[0], edge[1], edge[2]) if edge else None,
         missing=(*sent, *unremembered(remembered)),
+        stale=facts.stale,
     )
 
 
@@ -193,12 +196,12 @@ _GONE: Final = {source: Missing(source, "not_found") for source in ("place", "ro
 
 
 def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
-    """Where the attempt's histories lie: under the pepper that the line was written with, in its own store; under any
-    other in a store that is made of the log."""
+    """The keys of the attempt's histories. Under the pepper of the record they are those of the service's store; under
+    another, those of a store that is rebuilt from the log."""
     tenant, domain, values, common = line.tenant, line.domain, line.facts.values, pseudonyms.common
     asn = values.get("asn")
     address, network, device, fingerprint = (
-        pseudonyms.known(tenant, domain, table, values[table]) if table in values else b"" for table in ENTITIES
+        pseudonyms.from_short(tenant, domain, table, values[table]) if table in values else b"" for table in ENTITIES
     )
     return Keys(
         subject=bytes.fromhex(line.subject),
@@ -216,10 +219,10 @@ def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
     )
 
 
-def told(
+def event_record(
     event: SecurityEvent, pseudonyms: Pseudonyms, subject: bytes, now: float, caller: str = ""
 ) -> SecurityEventRecord:
-    """The line of a security event. `now`: the service's clock."""
+    """The record of a security event. `now`: epoch seconds by the service's clock; `caller`: who sent it."""
     return SecurityEventRecord(
         time=now if event.time is None else event.time,
         tenant=event.tenant,
@@ -236,8 +239,8 @@ def told(
     )
 
 
-def told_again(line: SecurityEventRecord) -> SecurityEvent:
-    """The event again, of a pseudonym."""
+def event_of(line: SecurityEventRecord) -> SecurityEvent:
+    """The event of a record, with the pseudonym as its subject."""
     return SecurityEvent(
         tenant=line.tenant,
         domain=line.domain,

@@ -1,4 +1,4 @@
-"""The model as data: what `forest.json` holds, and what makes it acceptable."""
+"""The model file `forest.json` as data, and its validation."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from riskd.core.score import Knots
 
 MAX_TREES: Final = 5_000
 MAX_LEAVES: Final = 64
-"""A tree's leaves are the bits of one machine word."""
+"""Most leaves of a tree, whose leaves are the bits of one machine word."""
 MAX_KNOTS: Final = 1_000
 MAX_LOG_ODDS: Final = 1_000.0
-"""No probability that a float can hold is further out; sums of such leaves stay finite."""
+"""Largest log-odds of a leaf or knot: far beyond any probability that a float can hold, and sums stay finite."""
 MAX_CELLS: Final = 2**24
-"""Distinct thresholds by trees. A cell takes up to 8 bytes: no forest needs more than 128 MiB of masks."""
+"""Most distinct thresholds times trees. At up to 8 bytes each, masks take at most 128 MiB."""
 
 
 class Split(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A question about one feature. `left` and `right` index the tree's own node list.
+    """An inner node, which tests one feature. `left` and `right` are indices into the tree's nodes.
 
-    `value <= threshold` goes left, as in scikit-learn; no threshold sends every value left, so that
-    the question is only whether there is one. A missing value goes left if `missing_left`.
+    A value goes left if `value <= threshold`, as in scikit-learn. If the threshold is None every value goes left, so
+    that the node only tests whether there is one. A missing value goes left if `missing_left`.
     """
 
     feature: str
@@ -38,14 +38,14 @@ class Split(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 Tree = tuple[Split | float, ...]
-"""Nodes, the root first and children after their parent. A number is a leaf: its log-odds."""
+"""The nodes of a tree, the root first, children after their parent. A number is a leaf, in log-odds."""
 
 
 class Steps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tree on one feature, in the form that a person can review.
+    """A tree on one feature, in a form that people can review.
 
-    `values[i]` is the log-odds up to and including `cuts[i]`, the last one beyond all cuts; `missing`
-    is the log-odds when there is no value. `note` says why.
+    `values[i]` is the log-odds up to and including `cuts[i]`, the last value that above all cuts; `missing` is the
+    log-odds if the feature is missing. `note` explains the choice.
     """
 
     feature: str
@@ -55,7 +55,7 @@ class Steps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     note: str = ""
 
     def tree(self) -> Tree:
-        """The same function as nodes: is there a value at all, then one cut after another."""
+        """The same function as a tree: it tests first whether the value is missing, then one cut after another."""
         nodes: list[Split | float] = [self._split(None, left=2, right=1), self.missing]
         for cut, value in zip(self.cuts, self.values, strict=False):
             here = len(nodes)
@@ -67,11 +67,11 @@ class Steps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ForestDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A forest: log-odds are `baseline` plus one leaf of each tree.
+    """A forest: the log-odds of a vector are `baseline` plus one leaf of each tree.
 
-    `calibration` has `(log_odds, probability)` knots; without them the log-odds are taken at their
-    word. `references` holds the usual value of each feature that the trees use (None: usually
-    missing); contributions are measured against it.
+    `calibration` are `(log_odds, probability)` knots; without any, the logistic function is used. `references` has
+    the usual value of each feature that the trees use (None: usually missing), against which contributions are
+    measured.
     """
 
     format: Literal["riskd.forest/1"] = "riskd.forest/1"
@@ -91,7 +91,7 @@ class ForestDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def problems_of(document: ForestDocument, feature_names: Sequence[str]) -> Iterator[Problem]:
-    """Everything that keeps a forest from being served to vectors of `feature_names`."""
+    """Everything that is wrong with a forest that is to score vectors of `feature_names`."""
     if len(document.trees) + len(document.steps) > MAX_TREES:
         yield Problem("trees", f"more than {MAX_TREES} trees", "train fewer trees with a higher learning rate")
         return
@@ -113,7 +113,9 @@ def _log_odds_problems(where: str, value: float) -> Iterator[Problem]:
 def _steps_problems(where: str, steps: Steps) -> Iterator[Problem]:
     cuts = steps.cuts
     if not all(map(isfinite, cuts)) or any(a >= b for a, b in pairwise(cuts)):
-        yield Problem(f"{where}.cuts", "the cuts do not rise", "list finite numbers, each above the one before")
+        yield Problem(
+            f"{where}.cuts", "the cuts are not in ascending order", "list finite numbers, each above the one before"
+        )
     if len(steps.values) != len(cuts) + 1:
         what = f"{len(cuts)} cuts need {len(cuts) + 1} values, there are {len(steps.values)}"
         yield Problem(f"{where}.values", what, "give one value up to each cut and one beyond the last")

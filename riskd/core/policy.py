@@ -1,4 +1,4 @@
-"""A policy: what to require for which risk, as values. One for each identity domain."""
+"""The policy of an identity domain as values: floors, bands, rules, postures and tiers; and how it weighs evidence."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from msgspec.structs import replace
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.egress import disregarded
-from riskd.core.left_out import as_strangers
+from riskd.core.left_out import impute_left_out
 from riskd.core.lists import NamedList, listed
 from riskd.core.requirement import RESTRICTED, Requirement, Terms, Tier
 from riskd.core.retention import USUAL, Retention
-from riskd.core.rules import Evaluate, Facts, Found, Rule, nothing
+from riskd.core.rules import Evaluate, Facts, Rule, RuleResults, no_rules
 
 LEVELS: Final = ("low", "medium", "high")
 
 
 class Bands(Struct, frozen=True):
-    """Tiers by score: `tiers[i]` from `edges[i - 1]` (included) up to `edges[i]`; `tiers[0]` is the floor."""
+    """Tiers by score: `tiers[i]` applies from `edges[i - 1]`, included, up to `edges[i]`. `tiers[0]` is the floor."""
 
     edges: tuple[float, ...]
     tiers: tuple[Tier, ...]
 
     def at(self, score: float) -> Tier:
-        """The tier of a score. A score that is not a number gets the strictest band."""
+        """The tier of a score. NaN gets the strictest band."""
         return self.tiers[bisect_right(self.edges, score)]
 
 
 class Journey(Struct, frozen=True, kw_only=True):
     """What one journey requires.
 
-    `postures` names the expected sources and the tier that a gap in each raises to (None: list it only).
-    `cold_start` is the posture on a subject without history. An answer holds for `valid_for_s` seconds.
-    Until `learning_until` (epoch seconds, 0: never) the journey learns: nothing above the floor is required.
-    `friction_budget` is the share of good attempts that may be challenged, as far as somebody has said it.
+    `postures` has the expected sources, and the tier that a gap in each raises to (None: the gap is only listed).
+    `cold_start` is the posture for a subject without history. An answer is valid for `valid_for_s` seconds. Until
+    `learning_until` (epoch seconds, 0: never) the journey is learning: nothing above the floor is required.
+    `friction_budget` is the share of good attempts that may be challenged; None if the policy sets none.
     """
 
     floor: Tier
@@ -47,17 +47,17 @@ class Journey(Struct, frozen=True, kw_only=True):
     cold_start: Tier
     valid_for_s: int
     rules: tuple[Rule, ...] = ()
-    evaluate: Evaluate = nothing
+    evaluate: Evaluate = no_rules
     learning_until: float = 0.0
     friction_budget: float | None = None
 
 
 class Rung(Struct, frozen=True):
-    """A tier made ready: its two possible requirements, and what meets it.
+    """A tier, precomputed: what meets it, and its requirement when it is met and when it is not.
 
-    A stricter tier's method meets a laxer tier: `acr` and `combinations` hold those of this tier and of
-    all above it. `any_method` accepts every authentication that is recent enough. `unrestricted` is the rung without
-    the combinations that hold a restricted method, if there are any.
+    What meets a stricter tier also meets a laxer one: `acr` and `combinations` include those of all tiers above.
+    `any_method` accepts every authentication that is recent enough. `unrestricted` is this rung without the
+    combinations that contain a restricted method; None if there are none.
     """
 
     max_age_s: int | None
@@ -65,29 +65,29 @@ class Rung(Struct, frozen=True):
     acr: frozenset[str]
     combinations: tuple[frozenset[str], ...]
     accepted: tuple[tuple[str, ...], ...]
-    """The combinations as they are kept with a receipt, to judge the challenge that is passed later."""
+    """The combinations that a receipt keeps, to check the methods of a challenge that is passed later."""
     met: Requirement
     unmet: Requirement
     unrestricted: Rung | None = None
 
 
 class Issuer(Struct, frozen=True):
-    """What a trusted issuer means by its `acr` values: a tier that they reach, or methods that they stand for.
+    """How a policy maps a trusted issuer's `acr` values: to a tier that they reach, or to methods that they imply.
 
-    What is not named means nothing, but that somebody authenticated. None: they mean what the tier table says.
+    A value that is not in the map proves only that somebody authenticated. `acr` None: the tier table applies.
     """
 
     acr: Mapping[str, Tier | tuple[str, ...]] | None = None
 
     def reaches(self, rung: Rung, acr: str) -> bool:
-        """Whether the `acr` alone meets the rung, its age aside."""
+        """Whether the `acr` alone meets the rung, apart from its age."""
         if self.acr is None:
             return acr in rung.acr
         meaning = self.acr.get(acr)
         return isinstance(meaning, Tier) and meaning >= rung.met.tier
 
     def methods(self, acr: str, amr: tuple[str, ...]) -> tuple[str, ...]:
-        """The methods of the assertion: those that it names, and those that its `acr` stands for."""
+        """The methods of an assertion: those that it names, and those that its `acr` implies."""
         meaning = None if self.acr is None else self.acr.get(acr)
         return (*amr, *meaning) if isinstance(meaning, tuple) else amr
 
@@ -95,11 +95,11 @@ class Issuer(Struct, frozen=True):
 class Policy(Struct, frozen=True, kw_only=True):
     """One identity domain's policy.
 
-    `levels` are the scores at which medium and high begin, `ladder` has every tier that the policy uses
-    (and DENY), `journeys` every journey. A federated assertion counts when its issuer is trusted. With
-    `explicit_consent`, an attempt that names no purposes is judged by security signals alone. Conditions ask
-    about `lists` by name; those named in `trusted_networks` hold addresses that say nothing (see `egress`).
-    `tenants` are whole policies, resolved when the file was read. `digest` is of all that was read.
+    `levels` are the scores at which the levels medium and high begin. `ladder` has a rung for every tier that the
+    policy uses, and for DENY; `journeys` has every journey. A federated assertion counts only if its issuer is
+    trusted. With `explicit_consent`, an attempt that names no purposes is judged by security signals only. Conditions
+    refer to `lists` by name; `trusted_networks` names those of addresses to discard (see `egress`). `tenants` are
+    complete policies, merged with this one when the file was read. `digest` is a hash of all files read.
     """
 
     domain: str
@@ -116,22 +116,22 @@ class Policy(Struct, frozen=True, kw_only=True):
     digest: str = ""
 
     def of(self, tenant: str) -> Policy:
-        """The policy of a tenant: its own, or this one."""
+        """The policy of a tenant: its own if it has one, else this one."""
         return self.tenants.get(tenant, self) if tenant else self
 
     def requiring(self) -> Policy:
-        """The policy as if no journey were learning."""
+        """This policy with no journey learning."""
         journeys = {name: replace(journey, learning_until=0.0) for name, journey in self.journeys.items()}
         tenants = {name: tenant.requiring() for name, tenant in self.tenants.items()}
         return replace(self, journeys=journeys, tenants=tenants)
 
     def level(self, score: float) -> str:
-        """low, medium or high."""
+        """The level of a score: low, medium or high."""
         return LEVELS[bisect_right(self.levels, score)]
 
 
 def ladder(tiers: Mapping[Tier, Terms]) -> dict[Tier, Rung]:
-    """The tier table made ready. BASELINE takes any authentication unless it lists methods, DENY none."""
+    """The rungs of a tier table. BASELINE accepts any authentication unless it lists methods; DENY accepts none."""
     table = {**tiers, Tier.DENY: tiers.get(Tier.DENY, Terms(aal=0))}
     return {tier: _rung(tier, terms, table) for tier, terms in table.items()}
 
@@ -154,10 +154,10 @@ def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
 
 
 class Evidence(Struct, frozen=True):
-    """What speaks for and against an attempt, as its policy wants it weighed.
+    """The features and facts by which a policy judges an attempt.
 
-    `features` and `context` are without what an address in a trusted network says; in `features` what was left out is
-    a stranger's. `listed` has, for every list whose fact is known, whether it is on the list.
+    In `features` and `context`, what an address in a trusted network says is missing; in `features`, values that were
+    left out are imputed. `listed` has by list name whether the attempt is on it, where that is known.
     """
 
     features: list[float]
@@ -172,16 +172,16 @@ def weigh(
     features: list[float],
     known: Mapping[str, bool] | None = None,
 ) -> Evidence:
-    """Look the attempt up in the policy's lists, unless it is `known` already, disregard trusted networks, and take
-    what was left out for a stranger's."""
+    """Look the attempt up in the policy's lists (unless `known` has the result), discard what an address in a trusted
+    network says, and impute the values that were left out."""
     found = listed(policy.lists, attempt, context) if known is None else known
     if policy.trusted_networks and any(found.get(name) for name in policy.trusted_networks):
         features, context = disregarded(features, context)
-    return Evidence(as_strangers(features), context, found)
+    return Evidence(impute_left_out(features), context, found)
 
 
-def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float) -> Found:
-    """Every rule of the attempt's journey: the hits, and a cause `rule:<name>` for each that failed."""
+def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float) -> RuleResults:
+    """Evaluate every rule of the attempt's journey: the hits, and a cause `rule:<name>` for each that failed."""
     journey = policy.journeys[attempt.journey]
     facts = Facts(attempt, evidence.context, evidence.features, score, journey.postures, evidence.listed)
     hits, broken = journey.evaluate(facts)

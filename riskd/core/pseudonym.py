@@ -1,13 +1,12 @@
-"""Pseudonyms: histories are kept under keyed hashes, so that a stolen store names nobody.
+"""Pseudonyms: keyed hashes under which histories are stored, so that a stolen store identifies nobody.
 
-BLAKE2b (RFC 7693), keyed with the deployment's pepper, over tenant, identity domain, kind and value:
-the same person in two tenants or two domains has two unrelated pseudonyms. What accounts share (`ENTITIES`) lies under
-the 48 bits by which their histories and the decision log know it, so that histories can be made again of the log
-(decision 0080).
+A pseudonym is a BLAKE2b hash (RFC 7693), keyed with the deployment's pepper, over tenant, identity domain, kind and
+value. So the same person has unrelated pseudonyms in two tenants or two domains. What accounts share (`ENTITIES`) is
+stored under a short pseudonym of 48 bits, which subjects' histories and the decision log contain, too; so histories
+can be rebuilt from the log (decision 0080).
 
-A pepper that is changed becomes a layer over the pseudonyms that were there: they are hashed once more, under the new
-pepper. So what is stored can be given its new pseudonyms without anybody's raw identifier, and whoever has the old
-pepper alone can link nothing any more (decision 0036).
+A new pepper adds a layer: existing pseudonyms are hashed once more, with the new pepper. So stored records can be moved
+without anybody's raw identifier, and an old pepper alone no longer links anything (decision 0036).
 """
 
 from __future__ import annotations
@@ -24,19 +23,22 @@ from riskd.core.attempt import Attempt
 from riskd.core.stored import PLACE
 
 PEPPER_BYTES: Final = 16
-"""Shortest pepper accepted."""
+"""Length of the shortest pepper accepted."""
 SEAL_BYTES: Final = 8
+"""Length of a seal."""
 _BOUND: Final = 4096
+"""Most entries of a cache."""
 _SHORT: Final = 6
+"""Length in bytes of a short pseudonym."""
 ENTITIES: Final = ("address", "network", "device", "fingerprint")
-"""What has a pseudonym of `PLACE` bytes: the short one, and two that say tenant, domain and table."""
+"""Kinds whose pseudonym has only `PLACE` bytes: the short pseudonym, and two bytes for tenant, domain and table."""
 
 POPULARITY: Final = ("country", "agent", "browser", "os", "device_class", "language", "timezone", "screen")
-"""Tables whose values have a popularity record of their own. Addresses, networks and ASNs are entities."""
+"""Tables whose values have popularity records. Addresses, networks and ASNs have histories instead."""
 
 
 class Keys(Struct, frozen=True, kw_only=True):
-    """Where an attempt's histories lie. Each is a pseudonym; b'' where absent."""
+    """The pseudonyms under which an attempt's histories are stored; b'' where absent. `popularity` is by table."""
 
     subject: bytes
     domain: bytes
@@ -49,25 +51,28 @@ class Keys(Struct, frozen=True, kw_only=True):
 
 
 class Layer:
-    """A pepper that came later: it hashes pseudonyms once more. Safe to share between threads.
+    """Hashes pseudonyms once more, with a later pepper. Thread-safe.
 
-    What a pseudonym begins with then depends on what it began with alone, so that short pseudonyms and places, which
-    are all that is kept of some, get the same layer.
+    The short pseudonym and the place at the start of the result depend only on those at the start of the input. So
+    they can be moved, too, where nothing else of a pseudonym is stored.
     """
 
     def __init__(self, pepper: bytes) -> None:
         """`pepper`: 16 to 64 secret bytes."""
-        # A copy of a keyed hasher costs a fifth of a new one.
+        # Copying a keyed hasher costs a fifth of creating one.
         self._short, self._place, self._even, self._odd = (
             blake2b(digest_size=size, key=pepper) for size in (_SHORT, PLACE - _SHORT, 8, 9)
         )
 
     def over(self, digest: bytes) -> bytes:
-        """A pseudonym under one more layer: 17 bytes where it had 16, 16 where it had 17, so that it shows; and so
-        with the 8 and 9 of an entity, whose two parts get their layers apart."""
+        """A pseudonym under one more layer.
+
+        The length shows whether the number of layers is even or odd: 16 bytes become 17 and 17 become 16, those of
+        `ENTITIES` 8 and 9. An entity's short pseudonym and the two bytes after it are hashed separately.
+        """
         if len(digest) < 2 * PLACE:
-            mark = b"\0" if len(digest) == PLACE else b""
-            return _hashed(self._short, digest[:_SHORT]) + _hashed(self._place, digest[_SHORT:PLACE]) + mark
+            parity = b"\0" if len(digest) == PLACE else b""
+            return _hashed(self._short, digest[:_SHORT]) + _hashed(self._place, digest[_SHORT:PLACE]) + parity
         first, second = self._short.copy(), self._place.copy()
         rest = (self._odd if len(digest) == 16 else self._even).copy()
         first.update(digest[:_SHORT])
@@ -91,29 +96,31 @@ def _hashed(keyed: blake2b, content: bytes) -> bytes:
 
 
 class Origins:
-    """What pseudonyms, and places, were before the last layer came over them: the latest few ten thousand."""
+    """Remembers what recent pseudonyms and places were before the last layer: the latest few ten thousand."""
 
     def __init__(self) -> None:
         self._newer: dict[bytes, bytes] = {}
         self._older: dict[bytes, bytes] = {}
 
     def note(self, after: bytes, before: bytes) -> None:
-        """Remember what a pseudonym was before."""
+        """Remember a pseudonym `after` the last layer, and what it was before."""
         if len(self._newer) >= 8 * _BOUND:
             self._older, self._newer = self._newer, {}
         self._newer[after] = before
 
     def before(self, after: bytes) -> bytes | None:
-        """What a pseudonym was before; None where it is not remembered."""
+        """What a pseudonym was before the last layer; None if that is not remembered."""
         return self._newer.get(after) or self._older.get(after)
 
 
 class Pseudonyms:
-    """Makes pseudonyms with one pepper and its layers. Safe to share between threads."""
+    """Makes pseudonyms with one pepper and its layers. Thread-safe."""
 
     def __init__(self, pepper: bytes, layers: Sequence[bytes] = (), origins: Origins | None = None) -> None:
-        """`pepper`, `layers`: 16 to 64 secret bytes each, the oldest first. `origins` learns what each pseudonym was
-        before the last layer, while records are still being moved."""
+        """`pepper` and `layers`: 16 to 64 secret bytes each, the oldest first.
+
+        During a rotation, `origins` is told what each pseudonym was before the last layer.
+        """
         self._keyed = blake2b(digest_size=16, key=pepper)
         self._seal = blake2b(digest_size=SEAL_BYTES, key=pepper, person=b"seal")
         self._layers = tuple([Layer(layer) for layer in layers])
@@ -122,8 +129,10 @@ class Pseudonyms:
         self._tags: dict[tuple[str, str, str], bytes] = {}
 
     def digest(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
-        """16 bytes, of `ENTITIES` 8; under an odd number of layers one more. The parts are length-delimited, so no two
-        quadruples collide by concatenation."""
+        """The pseudonym of a value: 16 bytes, or 8 for `ENTITIES`; one more under an odd number of layers.
+
+        The tenant is length-prefixed, so that different arguments never hash the same text.
+        """
         text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
         found = _hashed(self._keyed, text.encode("utf-8", "surrogatepass"))
         if kind in ENTITIES:
@@ -134,31 +143,31 @@ class Pseudonyms:
             found = layer.over(found)
         return found
 
-    def ages(self, tenant: str, domain: str, kind: str, value: str) -> list[bytes]:
-        """The pseudonym under each number of layers, the oldest first: what was written before has not changed."""
+    def at_each_layer(self, tenant: str, domain: str, kind: str, value: str) -> list[bytes]:
+        """The pseudonym under 0, 1, ... layers, oldest first. The log has older ones: its lines are not rewritten."""
         text = f"{len(tenant)}:{tenant}{domain}:{kind}:{value}"
         found = _hashed(self._keyed, text.encode("utf-8", "surrogatepass"))
         return self._layered(found[:_SHORT] + self._tag(tenant, domain, kind) if kind in ENTITIES else found)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The peppers that came later, the oldest first."""
+        """The later peppers, oldest first."""
         return self._layers
 
-    def age(self, tenant: str, domain: str, kind: str, value: str, text: str) -> int | None:
-        """Under how many of the layers a short pseudonym is that of a value; None: it never was."""
-        shorts = [short(digest) for digest in self.ages(tenant, domain, kind, value)]
+    def layers_under(self, tenant: str, domain: str, kind: str, value: str, text: str) -> int | None:
+        """The number of layers under which `text` is the short pseudonym of a value; None if there is none."""
+        shorts = [short(digest) for digest in self.at_each_layer(tenant, domain, kind, value)]
         return shorts.index(text) if text in shorts else None
 
-    def known(self, tenant: str, domain: str, kind: str, text: str) -> bytes:
-        """The pseudonym of one of `ENTITIES` by its short one, as both are now."""
+    def from_short(self, tenant: str, domain: str, kind: str, text: str) -> bytes:
+        """The pseudonym of one of `ENTITIES`, from its short pseudonym `text`, both under all layers."""
         tag = bytes(_SHORT) + self._tag(tenant, domain, kind)
         for layer in self._layers:
             tag = layer.over(tag)
         return a2b_base64(text) + tag[_SHORT:]
 
     def _tag(self, tenant: str, domain: str, kind: str) -> bytes:
-        """What keeps entities of two tenants, domains or tables apart whose short pseudonyms are the same."""
+        """The two bytes after an entity's short pseudonym, which differ between tenants, domains and tables."""
         found = self._tags.get((tenant, domain, kind))
         if found is None:
             if len(self._tags) >= _BOUND:
@@ -167,48 +176,52 @@ class Pseudonyms:
             found = self._tags[tenant, domain, kind] = _hashed(self._keyed, text)[: PLACE - _SHORT]
         return found
 
-    def _first(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
-        """The pseudonym without layers, of what many share and nobody is known by: it names a popularity record, whose
-        own key has them."""
+    def _without_layers(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
+        """The pseudonym without layers, for values in histories that many share, such as user agents. They identify
+        nobody, so a rotation does not change them; the keys of their popularity records do get layers."""
         quadruple = (tenant, domain, kind, value)
-        return self.ages(*quadruple)[0] if self._layers else self.common(*quadruple)
+        return self.at_each_layer(*quadruple)[0] if self._layers else self.common(*quadruple)
 
-    def papers(self, assessment_id: str) -> list[bytes]:
-        """Where the receipt of an assessment may lie, the likeliest first: beside the subject's histories, whose place
-        the id begins with, under as many layers as there were when it was given out."""
-        given = bytes.fromhex(assessment_id)
-        place, rest = given[:PLACE], given[PLACE:] + b"\0" * (len(self._layers) % 2)
+    def receipt_pseudonyms(self, assessment_id: str) -> list[bytes]:
+        """The pseudonyms under which the receipt of an assessment may be stored, the likeliest first.
+
+        A receipt lies in its subject's place, with which the assessment id begins: under the number of layers there
+        were when the id was issued. The result has one entry for each number of layers added since.
+        """
+        issued = bytes.fromhex(assessment_id)
+        place, rest = issued[:PLACE], issued[PLACE:] + b"\0" * (len(self._layers) % 2)
         found = [place + rest]
         for since in range(len(self._layers) - 1, -1, -1):
-            at = before = place
+            now = before = place
             for layer in self._layers[since:]:
-                at, before = layer.over_place(at), at
-            found.append(at + rest)
+                now, before = layer.over_place(now), now
+            found.append(now + rest)
             if self._origins is not None:
-                self._origins.note(at, before)
+                self._origins.note(now, before)
         return found
 
-    def assessment_of(self, paper: bytes) -> str:
-        """The assessment id that leads to where a receipt lies (`papers`): the one that was given out, unless a layer
-        came since."""
-        return paper[: 2 * PLACE].hex()
+    def assessment_of(self, receipt: bytes) -> str:
+        """The assessment id that leads to a receipt, by its pseudonym. It is the id that was issued, unless a layer was
+        added since."""
+        return receipt[: 2 * PLACE].hex()
 
-    def _layered(self, found: bytes) -> list[bytes]:
-        ages = [found]
+    def _layered(self, digest: bytes) -> list[bytes]:
+        """A pseudonym without layers, then under each number of them. Tells `origins` about the last one."""
+        digests = [digest]
         for layer in self._layers:
-            ages.append(layer.over(ages[-1]))
+            digests.append(layer.over(digests[-1]))
         if self._origins is not None and self._layers:
-            self._origins.note(ages[-1], ages[-2])
-            if len(ages[0]) > PLACE:
-                self._origins.note(ages[-1][:PLACE], ages[-2][:PLACE])
-        return ages
+            self._origins.note(digests[-1], digests[-2])
+            if len(digests[0]) > PLACE:
+                self._origins.note(digests[-1][:PLACE], digests[-2][:PLACE])
+        return digests
 
     def seal(self, content: bytes) -> bytes:
-        """`SEAL_BYTES` that tell whether another content is the same, and nothing else of it."""
+        """A keyed hash of `SEAL_BYTES`, by which to recognise the same content without revealing it."""
         return _hashed(self._seal, content)
 
     def common(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
-        """`digest` for values that many attempts share, through a bounded memory."""
+        """`digest` with a bounded cache, for values that many attempts share."""
         quadruple = (tenant, domain, kind, value)
         if self._origins is not None:
             return self.digest(*quadruple)
@@ -220,17 +233,17 @@ class Pseudonyms:
         return found
 
     def keys(self, attempt: Attempt, address: Address, values: dict[str, str]) -> Keys:
-        """Where this attempt's histories lie.
+        """The keys of this attempt's histories.
 
-        `values` are the attempt's plain values by table; those that could identify somebody (user agent,
-        issuer, device, address) are replaced or completed, in place, by their short pseudonyms. So what has a
-        popularity record has the key of its value, and a receipt need not hold both.
+        `values` are the attempt's plain values by table. It is modified: user agent and issuer are replaced with their
+        short pseudonyms, and those of address, network, device and fingerprint are added. Popularity keys are derived
+        from the replaced values, so that a receipt need not store both.
         """
         tenant, domain, device = attempt.tenant, attempt.domain, attempt.device
-        common, digest, met = self.common, self.digest, self._common
+        common, digest, cached = self.common, self.digest, self._common
         asn, agent, issuer = values.get("asn"), values.get("agent"), values.get("issuer")
         if agent:
-            values["agent"] = short(self._first(tenant, domain, "user_agent", agent))
+            values["agent"] = short(self._without_layers(tenant, domain, "user_agent", agent))
         if issuer:
             values["issuer"] = short(common(tenant, domain, "issuer", issuer))
         keys = Keys(
@@ -244,7 +257,7 @@ class Pseudonyms:
             else b"",
             asn=common(tenant, domain, "asn", asn) if asn else b"",
             popularity={
-                table: met.get((tenant, domain, table, value)) or common(tenant, domain, table, value)
+                table: cached.get((tenant, domain, table, value)) or common(tenant, domain, table, value)
                 for table in POPULARITY
                 if (value := values.get(table)) is not None
             },
@@ -258,5 +271,5 @@ class Pseudonyms:
 
 
 def short(digest: bytes) -> str:
-    """Eight characters that stand for a pseudonym inside a history (48 bits)."""
+    """The short form of a pseudonym, used inside histories: its first 48 bits as eight base64 characters."""
     return b2a_base64(digest[:_SHORT], newline=False).decode("ascii")

@@ -1,4 +1,4 @@
-"""Which records an attempt needs, and how they make up what is remembered of it."""
+"""The kinds of stored records, the keys of those that an attempt reads, and how they become `Remembered`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.stored import PLACE
 
 PROFILE: Final = b"P"
-"""What owners taught. A key is a pseudonym and the kind of its record."""
+"""What proven sign-ins taught about an entity. A record's key is a pseudonym followed by one of these kinds."""
 COMMON: Final = b"C"
-"""What owners taught of what many share: a country, an operator, a browser, the whole domain. Nobody's in
-particular, so that a store may answer from memory."""
+"""The same about what many subjects share: a country, an operator, a browser, the whole domain. It belongs to nobody
+in particular, so stores may cache it."""
 ACTIVITY: Final = b"A"
 """What was tried lately."""
 SHARE: Final = b"D"
-"""What a subject taught one of its devices or fingerprints. It lies in the subject's place, and its key ends with the
-device's: so a device's own record names nobody, and still can be told to forget one of its subjects exactly."""
+"""What one subject taught one of its devices or fingerprints. Its key is the subject's place followed by the device's
+pseudonym. So the device's own record need not name its subjects, and one subject's share can still be subtracted."""
 RECEIPT: Final = b"R"
-"""What an assessment would teach, until its outcomes are known."""
+"""What an assessment would teach, kept until its outcomes are known."""
 REPLY: Final = b"Y"
-"""A first answer, for requests that are repeated."""
+"""The first answer to a request id, for repeated requests."""
 IMPORT: Final = b"I"
-"""How far an import of past events has come."""
+"""The progress of an import of past events."""
 KINDS: Final = {
     PROFILE: "profile",
     COMMON: "common",
@@ -35,11 +35,11 @@ KINDS: Final = {
     RECEIPT: "receipt",
     REPLY: "reply",
 }
-"""What each is called."""
+"""The name of each kind of record, imports excepted."""
 
 
-def wanted(keys: Keys) -> list[bytes]:
-    """The records to read, in the order that `recall` takes them. What is common comes last."""
+def history_keys(keys: Keys) -> list[bytes]:
+    """The keys of the histories that an attempt reads, in the order that `recall` expects. Common ones come last."""
     subject, address, network, device = keys.subject, keys.address, keys.network, keys.device
     found = [subject + PROFILE, subject + ACTIVITY, address + PROFILE, address + ACTIVITY]
     found += [network + PROFILE, network + ACTIVITY]
@@ -55,7 +55,7 @@ def wanted(keys: Keys) -> list[bytes]:
 
 
 def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
-    """The records that `wanted` named, as memories; absent ones are empty. Nobody tries fingerprints."""
+    """Group histories, in the order of `history_keys(keys)`, by entity. Absent ones are empty."""
     found = [history or EMPTY for history in histories]
     at, device, fingerprint, asn = 6, NOTHING, NOTHING, NOTHING
     if keys.device:
@@ -77,7 +77,9 @@ def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
 
 
 def reply_to(attempt: Attempt, pseudonyms: Pseudonyms, subject: bytes) -> bytes:
-    """Where the first answer to a request id lies: beside the subject's histories; the same however many layers there
-    were when it was given."""
+    """The key of the stored answer to a request id, in the subject's place.
+
+    It hashes the raw subject, not its pseudonym, so that an answer stored before a rotation of the pepper is found.
+    """
     asked = f"{attempt.subject}\0{attempt.request_id}"
     return subject[:PLACE] + pseudonyms.digest(attempt.tenant, attempt.domain, "reply", asked) + REPLY

@@ -1,7 +1,7 @@
-"""The stored form of receipts: there is one for every sign-in of the last 90 days, so what can be derived is left out.
+"""The stored form of receipts. One is kept for every attempt for 90 days, so what can be derived is not stored.
 
-A popularity key follows from its value, a short pseudonym from its key, hour and weekday from the time, and half of
-the subject's key from the place where the receipt lies.
+Popularity keys are derived from their values, short pseudonyms from keys, hour and weekday from the time, and half of
+the subject's pseudonym from the place in the receipt's own key.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from riskd.core.signals import rhythm
 from riskd.core.stored import PLACE
 
 VALUES: Final = (*POPULARITY, "asn", "issuer")
-"""Tables whose values are kept, in the order in which they are. Another order is another `stored.FORMAT`."""
+"""Tables whose values are stored, in this order. Changing it requires a new `stored.FORMAT`."""
 
 
-class _Slip(Struct, frozen=True, array_like=True, gc=False):
-    """A receipt without what can be derived. Words are places in their vocabularies."""
+class _Stored(Struct, frozen=True, array_like=True, gc=False):
+    """A receipt without what can be derived. Words are stored as indices into their vocabularies."""
 
     tenant: str
     time: float
@@ -47,11 +47,11 @@ class _Slip(Struct, frozen=True, array_like=True, gc=False):
     fraud: bool
     reported: tuple[int, ...]
     late: int = 0
-    """Receipts of before it was kept end without."""
+    """Absent in receipts of older versions."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(_Slip)
+_DECODER: Final = msgspec.msgpack.Decoder(_Stored)
 
 
 def encode(receipt: Receipt, tenant: str) -> bytes:
@@ -59,7 +59,7 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
     lesson, value = receipt.lesson, receipt.lesson.values.get
     owners = iter(lesson.owners)
     device = next(owners) if "device" in lesson.values else b""
-    slip = (
+    stored = (
         tenant,
         lesson.time,
         DOMAINS.index(receipt.domain),
@@ -79,91 +79,91 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
         [OUTCOMES.index(kind) for kind in receipt.reported],
         receipt.late,
     )
-    return _ENCODER.encode(slip)  # in the order of `_Slip`, without the making of one
+    return _ENCODER.encode(stored)  # in the order of `_Stored`, without constructing one
 
 
 def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, str]:
-    """Back from `encode`, with the tenant. `place` is what the receipt's key begins with.
+    """The receipt and its tenant, from the bytes of `encode`. `place` is the start of the receipt's key.
 
     Raises msgspec.DecodeError on anything else.
     """
     try:
-        return _back(_slip(stored), place, pseudonyms)
-    except (ValueError, LookupError, TypeError) as error:  # no word of a vocabulary
+        return _derive(_parse(stored), place, pseudonyms)
+    except (ValueError, LookupError, TypeError) as error:  # an index outside its vocabulary
         raise msgspec.DecodeError(f"not a receipt: {error}") from error
 
 
-def _slip(stored: bytes) -> _Slip:
+def _parse(stored: bytes) -> _Stored:
     try:
         return _DECODER.decode(stored)
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(str(error)) from error
 
 
-def _back(slip: _Slip, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, str]:
-    tenant, domain = slip.tenant, DOMAINS[slip.domain]
-    values = {table: value for table, value in zip(VALUES, slip.values, strict=True) if value is not None}
-    subject, half = place + slip.subject, len(slip.shared) // 2
-    address, network = slip.shared[:half], slip.shared[half:]
-    entities = {"address": address, "network": network, "device": slip.device, "fingerprint": slip.fingerprint}
+def _derive(fields: _Stored, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, str]:
+    tenant, domain = fields.tenant, DOMAINS[fields.domain]
+    values = {table: value for table, value in zip(VALUES, fields.values, strict=True) if value is not None}
+    subject, half = place + fields.subject, len(fields.shared) // 2
+    address, network = fields.shared[:half], fields.shared[half:]
+    entities = {"address": address, "network": network, "device": fields.device, "fingerprint": fields.fingerprint}
     common = {
         table: pseudonyms.common(tenant, domain, table, values[table])
         for table in (*POPULARITY, "asn")
         if table in values
     }
     lesson = Lesson(
-        time=slip.time,
+        time=fields.time,
         subject=subject,
-        owners=tuple([key for key in (slip.device, slip.fingerprint) if key]),
+        owners=tuple([key for key in (fields.device, fields.fingerprint) if key]),
         address=address,
         network=network,
         common=tuple(common.values()),
         domain=pseudonyms.common(tenant, domain, "domain", ""),
-        values=values | rhythm(slip.time) | {table: short(key) for table, key in entities.items() if key},
-        place=(int(slip.time), *slip.place) if slip.place else (),
-        typing=slip.typing,
+        values=values | rhythm(fields.time) | {table: short(key) for table, key in entities.items() if key},
+        place=(int(fields.time), *fields.place) if fields.place else (),
+        typing=fields.typing,
     )
     receipt = Receipt(
         lesson=lesson,
         domain=domain,
-        journey=JOURNEYS[slip.journey],
-        tier=Tier(slip.tier),
-        amr=slip.amr,
-        satisfied=slip.satisfied,
+        journey=JOURNEYS[fields.journey],
+        tier=Tier(fields.tier),
+        amr=fields.amr,
+        satisfied=fields.satisfied,
         activity=tuple([key for key in (subject, address, network, common.get("asn")) if key]),
-        taught=slip.taught,
-        fraud=slip.fraud,
-        reported=tuple([OUTCOMES[at] for at in slip.reported]),
-        late=slip.late,
+        taught=fields.taught,
+        fraud=fields.fraud,
+        reported=tuple([OUTCOMES[at] for at in fields.reported]),
+        late=fields.late,
     )
     return receipt, tenant
 
 
-def named(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[bytes, ...]]:
-    """The pseudonyms in a receipt: the subject, its device and fingerprint, the address and its network.
+def pseudonyms_in(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[bytes, ...]]:
+    """The pseudonyms in a stored receipt: the subject; device and fingerprint, as far as known; address and network.
 
-    Raises msgspec.DecodeError.
+    `place` is the start of the receipt's key. Raises msgspec.DecodeError.
     """
-    slip = _slip(stored)
-    half = len(slip.shared) // 2
-    owners = tuple([key for key in (slip.device, slip.fingerprint) if key])
-    return place + slip.subject, owners, (slip.shared[:half], slip.shared[half:])
+    fields = _parse(stored)
+    half = len(fields.shared) // 2
+    owners = tuple([key for key in (fields.device, fields.fingerprint) if key])
+    return place + fields.subject, owners, (fields.shared[:half], fields.shared[half:])
 
 
 def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
-    """A receipt under one more layer; `place` is what its key began with before. Raises msgspec.DecodeError."""
-    slip = _slip(stored)
-    subject, _, shared = named(stored, place)
+    """A stored receipt under one more layer; `place` is the start of its old key. Raises msgspec.DecodeError."""
+    fields = _parse(stored)
+    subject, _, shared = pseudonyms_in(stored, place)
     values = tuple(
         layer.over_short(value) if table == "issuer" and value is not None else value
-        for table, value in zip(VALUES, slip.values, strict=True)
+        for table, value in zip(VALUES, fields.values, strict=True)
     )
-    again = replace(
-        slip,
+    moved = replace(
+        fields,
         subject=layer.over(subject)[PLACE:],
-        device=layer.over(slip.device) if slip.device else b"",
-        fingerprint=layer.over(slip.fingerprint) if slip.fingerprint else b"",
+        device=layer.over(fields.device) if fields.device else b"",
+        fingerprint=layer.over(fields.fingerprint) if fields.fingerprint else b"",
         shared=b"".join(map(layer.over, shared)),
         values=values,
     )
-    return _ENCODER.encode(again)
+    return _ENCODER.encode(moved)

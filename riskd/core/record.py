@@ -1,8 +1,7 @@
-"""What the decision log says: one JSON object a line, enough to reproduce the score and the ruling, and to live
-through the attempt again.
+"""The records of the decision log: one JSON object per line, enough to reproduce an answer and to replay the attempt.
 
-The subject appears as its pseudonym, the address as its network, the user agent as parsed. NaN (a
-missing feature) is written as null.
+The log has the subject's pseudonym, the network of the address and the parsed user agent, not the raw values. NaN (a
+missing feature) is written as null. This module also defines the stored form of answers for repeated requests.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from riskd.core.bounds import (
     Short,
     Units,
     is_id,
-    misnamed,
+    malformed_name,
 )
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.errors import UNDECODABLE
@@ -51,8 +50,8 @@ from riskd.core.vocabulary import (
 )
 
 
-class Facts(Struct, frozen=True):
-    """The context as it was, histories excepted."""
+class Facts(Struct, frozen=True, omit_defaults=True):
+    """The context of an attempt, without the histories."""
 
     now: Moment
     network: str
@@ -62,12 +61,13 @@ class Facts(Struct, frozen=True):
     route: Route | None
     agent: Agent | None
     missing: tuple[Missing, ...]
+    stale: tuple[str, ...] = ()
 
 
 class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What a session or an assertion says of how somebody authenticated, and when.
+    """What a session or an assertion says about how and when somebody authenticated.
 
-    Fields as in `attempt.Session` and `attempt.Federation`, whose other fields are not recorded.
+    Fields are as in `attempt.Session` and `attempt.Federation`; their other fields are not logged.
     """
 
     acr: str = ""
@@ -80,13 +80,15 @@ class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 
 
 class Signals(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What features ask of an attempt and the rest of its record does not say: granted signals, and nothing raw that
-    names anybody. Fields as in `attempt`, except where told. `logged.relived` makes an attempt
-    of them again."""
+    """What features read of an attempt and the rest of its record does not have, so that it can be replayed.
+
+    Only signals with consent are logged, and no raw identifiers. Fields are as in `attempt` unless described here.
+    `logged.attempt_of` restores the attempt.
+    """
 
     consent: tuple[Purpose, ...] | None = None
     systems: str = ""
-    """The words of the user agent that hints are held against; see `consistency.systems`."""
+    """The words of the user agent that client hints are compared with; see `consistency.systems`."""
     platform: str = ""
     mobile: bool | None = None
     languages: tuple[str, ...] = ()
@@ -94,22 +96,21 @@ class Signals(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     offset_min: Offset | None = None
     """`Context.device_offset_min`."""
     forwarded: Annotated[int, Meta(ge=0, le=ITEMS)] = 0
-    """Length of the chain of proxies."""
+    """Length of X-Forwarded-For."""
     forged: bool = False
-    """The chain begins with another address than the client's."""
+    """X-Forwarded-For begins with another address than the client's."""
     ja4: str = ""
     rtt_ms: Milliseconds | None = None
     edge: tuple[Latitude, Longitude, Radius] | None = None
-    """Where the round trip was measured: degrees, and kilometres of uncertainty."""
+    """Where the round-trip time was measured: latitude and longitude in degrees, uncertainty in kilometres."""
     reported: ReportedPlace | None = None
     behaviour: Behaviour | None = None
-    """Typing intervals in ascending order: what was typed cannot be told from them."""
+    """With typing intervals in ascending order, so that they do not reveal what was typed."""
     outside: Outside | None = None
 
 
 class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="assessment"):
-    """One assessment. `vector` is in the order of the release's feature table. What has a default is left out of the
-    line while it has it: an attempt without session, assertion and attributes spends no byte on them."""
+    """One assessment. `vector` is in the order of `features.FEATURES`. Fields with their default are not written."""
 
     id: str
     time: Moment
@@ -130,7 +131,8 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     shadow_hits: tuple[str, ...]
     reasons: tuple[str, ...]
     contributions: dict[str, Number] | None
-    """Log-odds by feature; only where the tier rose, where asked, and on a sample of one in sixteen."""
+    """Log-odds by feature. Null unless the tier was raised, it was asked for, or the assessment is one of a random
+    sample of one in sixteen."""
     gaps: tuple[Missing, ...]
     coverage: Share
     causes: tuple[str, ...]
@@ -139,19 +141,19 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     session: Authentication | None = None
     federation: Authentication | None = None
     attributes: dict[str, str] = {}
-    """The declared custom attributes that the attempt carried: rules may ask for any of them."""
+    """The attempt's custom attributes, all of which rules may use."""
     lists: tuple[str, ...] = ()
-    """The lists of the policy that the attempt was on."""
+    """The policy's lists that the attempt was on."""
     withheld: Withheld = ""
     """The tier that would have been required if the journey had not been learning."""
     signals: Signals | None = None
-    """None where they are not recorded (`log.signals`), and in lines of riskd 0.1.0 before them."""
+    """None if they are not logged (setting `log.signals`), and in lines of riskd 0.1.0 from before they were."""
     written: Moment | None = None
-    """Epoch seconds by the service's clock, where the attempt named another `time`."""
+    """When the line was written, in epoch seconds by the service's clock; None if that is `time`."""
 
 
 class OutcomeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="outcome"):
-    """One outcome. `taught` is what the assessment has taught in total, in units; `written` as of an assessment."""
+    """One outcome. `taught` are the units that its assessment has taught in total; `written` as in assessments."""
 
     assessment_id: str
     time: Moment
@@ -166,10 +168,10 @@ class OutcomeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
 
 class RepeatRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="repeat"):
-    """A first answer that was given again, to a request id that was repeated.
+    """A stored answer that was returned again for a repeated request id.
 
-    It follows the record of its assessment. Where a process died between keeping an answer and logging it,
-    this is all that the log has of it.
+    It comes after the record of its assessment. If a process died between storing an answer and logging it, this is
+    its only record in the log.
     """
 
     id: Id
@@ -189,9 +191,12 @@ class RepeatRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="rep
 
 
 class SecurityEventRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="event"):
-    """What another party said of a subject, as in `attempt.SecurityEvent`; `written` as of an assessment. `keyed`: the
-    short pseudonym of the identity domain, which tells under which pepper the subject has its own. `caller`: who told
-    it, by its name in the callers file; empty where nobody is asked, in process, and in lines of riskd 0.1.0."""
+    """A security event, with the fields of `attempt.SecurityEvent`; `written` as in assessments.
+
+    `keyed` is the short pseudonym of the identity domain, by which to recognise the pepper of the subject's pseudonym.
+    `caller` is who sent the event, by its name in the callers file; empty without authentication, in process, and in
+    lines of riskd 0.1.0.
+    """
 
     time: Moment
     tenant: str
@@ -208,7 +213,7 @@ class SecurityEventRecord(Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 def session(said: Session | None) -> Authentication | None:
-    """What is recorded of a session."""
+    """What is logged of a session."""
     if said is None:
         return None
     return Authentication(
@@ -217,7 +222,7 @@ def session(said: Session | None) -> Authentication | None:
 
 
 def federation(said: Federation | None) -> Authentication | None:
-    """What is recorded of an assertion. Its issuer is: another policy may trust it."""
+    """What is logged of an assertion, including an issuer that is not trusted: another policy may trust it."""
     if said is None:
         return None
     return Authentication(
@@ -231,8 +236,10 @@ def federation(said: Federation | None) -> Authentication | None:
 
 
 class ShadowRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="shadow"):
-    """What a release in shadow would have answered, on the facts of the assessment of the same `id`; it decided
-    nothing. It follows that record, after other lines perhaps. `beside`: the release that did decide."""
+    """What a release in shadow would have answered, on the facts of the assessment with the same `id`.
+
+    It comes after that record, not necessarily on the next line. `beside` is the release that decided.
+    """
 
     id: Id
     time: Moment
@@ -252,8 +259,8 @@ class ShadowRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="sha
     beside: str
 
 
-def repeated(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
-    """What is recorded of an answer that is given again."""
+def repeat_record(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
+    """The record of an answer that is returned again."""
     return RepeatRecord(
         id=answer.id,
         time=now,
@@ -272,21 +279,21 @@ def repeated(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
     )
 
 
-Lived = AssessmentRecord | OutcomeRecord | SecurityEventRecord
-"""Of these histories are made; the others changed nothing."""
-Record = Lived | RepeatRecord | ShadowRecord
+HistoryRecord = AssessmentRecord | OutcomeRecord | SecurityEventRecord
+"""The records from which histories can be rebuilt. The others changed no history."""
+Record = HistoryRecord | RepeatRecord | ShadowRecord
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[Record]] = msgspec.json.Decoder(Record)
 
 
 def written(record: Record) -> float:
-    """When a line was written, by the service's clock; epoch seconds."""
-    at = record.written if isinstance(record, Lived) else None
+    """When a record was written, in epoch seconds by the service's clock."""
+    at = record.written if isinstance(record, HistoryRecord) else None
     return record.time if at is None else at
 
 
-def left_out(record: Record) -> str:
-    """What a reader of histories counts a line as that is none of `Lived`."""
+def skipped_as(record: Record) -> str:
+    """The name under which readers of `HistoryRecord` records count a record of another kind, which they skip."""
     return "repeats" if isinstance(record, RepeatRecord) else "shadow"
 
 
@@ -296,32 +303,36 @@ def encode(record: Record) -> bytes:
 
 
 def decode(line: bytes) -> Record:
-    """Back from `encode`; a missing feature is None. Raises msgspec.DecodeError of what riskd never wrote: whoever
-    reads a log may take every record for one that an engine made."""
+    """The inverse of `encode`; a missing feature is None.
+
+    Raises msgspec.DecodeError for a line that no engine can have written, so that readers can rely on every record.
+    """
     try:
         record = _DECODER.decode(line)
         if not line.isascii():
-            line.decode()  # also what no field has
+            line.decode()  # text outside the known fields must be UTF-8, too
     except UNDECODABLE as error:
         raise msgspec.DecodeError(str(error)) from error
-    amiss = ""
-    if isinstance(record, Lived) and record.time > written(record) + FUTURE_S:
-        amiss = "the time is beyond when it was written - at `$.time`"
+    flaw = ""
+    if isinstance(record, HistoryRecord) and record.time > written(record) + FUTURE_S:
+        flaw = "later than when the line was written - at `$.time`"
     elif isinstance(record, AssessmentRecord):
-        amiss = misnamed(record.id, record.subject, record.facts.network, record.facts.values)
+        flaw = malformed_name(record.id, record.subject, record.facts.network, record.facts.values)
         if record.facts.now != record.time:
-            amiss = "the time is another - at `$.facts.now`"
+            flaw = "not the time of the line - at `$.facts.now`"
     elif isinstance(record, OutcomeRecord):
-        amiss = "" if is_id(record.assessment_id) else f"{record.assessment_id!r:.40} is none - at `$.assessment_id`"
+        flaw = (
+            "" if is_id(record.assessment_id) else f"{record.assessment_id!r:.40} is not an id - at `$.assessment_id`"
+        )
     elif isinstance(record, SecurityEventRecord) and record.kind in words.EVENT_WORDS["level"] and not record.level:
-        amiss = "a level is missing - at `$.level`"
-    if amiss:
-        raise msgspec.DecodeError(amiss)
+        flaw = "a level is missing - at `$.level`"
+    if flaw:
+        raise msgspec.DecodeError(flaw)
     return record
 
 
-def others(kind: type[Record]) -> tuple[bytes, ...]:
-    """How lines of all other kinds begin, as riskd writes them: whoever looks for one kind need not decode those."""
+def other_beginnings(kind: type[Record]) -> tuple[bytes, ...]:
+    """The beginnings of lines of all other kinds, so that a reader of one kind can skip those without decoding."""
     return tuple(begin for each, begin in _BEGINNINGS.items() if each is not kind)
 
 
@@ -336,9 +347,10 @@ _REPLY_DECODER: Final = msgspec.msgpack.Decoder(Assessment)
 
 
 def content(attempt: Attempt) -> bytes:
-    """What makes a repeat the same attempt: all that says what is tried, from where, with what and on whose word.
+    """The part of an attempt that must be the same when its request id is repeated, encoded.
 
-    Left out is what a caller who sends it again may have measured again: times, places, round trips, behaviour.
+    It has what is attempted, from where, with which device and authentication. It does not have what a caller may
+    measure again for the repeat: times, places, round-trip times, behaviour.
     """
     return _REPLY_ENCODER.encode(
         (
@@ -354,12 +366,12 @@ def content(attempt: Attempt) -> bytes:
 
 
 def encode_reply(assessment: Assessment, seal: bytes) -> bytes:
-    """An answer as it is kept for repeated requests, behind the seal of the `content` that it answers."""
+    """The stored form of an answer for repeated requests: the seal of the attempt's `content`, then the answer."""
     return seal + _REPLY_ENCODER.encode(assessment)
 
 
 def decode_reply(stored: bytes) -> Assessment:
-    """The answer of `encode_reply`. Raises msgspec.DecodeError."""
+    """The answer in the bytes of `encode_reply`. Raises msgspec.DecodeError."""
     try:
         return _REPLY_DECODER.decode(stored[SEAL_BYTES:])
     except UNDECODABLE as error:

@@ -1,4 +1,4 @@
-"""One more layer over everything that is stored: the keys of records, and the pseudonyms inside them."""
+"""Moves stored records under one more layer of pseudonyms: their keys, and the pseudonyms inside them."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from riskd.core.record import AssessmentRecord
 from riskd.core.stored import NOBODY, PLACE, expiry, pack, payload
 
 SHORT: Final = ("address", "network", "device", "fingerprint", "issuer")
-"""Tables whose values are short pseudonyms that get layers. User agents keep theirs: many share them."""
+"""Tables whose values are short pseudonyms that get layers. Those of user agents do not: they identify nobody."""
 WHOLE: Final = (PROFILE, ACTIVITY, COMMON, IMPORT)
-"""Records whose key is one pseudonym; that of others is a place and a pseudonym."""
-PAPERS: Final = (RECEIPT, REPLY, IMPORT)
-"""Records that follow when the histories that they name have moved."""
+"""Kinds of records whose key is one pseudonym. The key of other kinds is a place and a pseudonym."""
+DOCUMENTS: Final = (RECEIPT, REPLY, IMPORT)
+"""Kinds of records that are documents; they move after the histories to which they refer."""
 MARK: Final = NOBODY + b"layers"
-"""Key of the document that says how many layers all records have."""
+"""Key of the document that has the number of layers of all records."""
 
 
 def layered(pseudonym: bytes, later: Sequence[Layer]) -> bytes:
-    """A pseudonym under the layers that came later."""
+    """A pseudonym under all of the layers `later`."""
     for layer in later:
         pseudonym = layer.over(pseudonym)
     return pseudonym
 
 
-def lifted(line: AssessmentRecord, later: Sequence[Layer]) -> AssessmentRecord:
-    """What the log says of a decision, under the layers that came later. Its id is the one that was given out."""
+def relayered(line: AssessmentRecord, later: Sequence[Layer]) -> AssessmentRecord:
+    """An assessment's record with its pseudonyms under all of the layers `later`. Its id stays as issued."""
     subject, values = layered(bytes.fromhex(line.subject), later), line.facts.values
     for layer in later:
         values = {table: layer.over_short(text) if table in SHORT else text for table, text in values.items()}
     return replace(line, subject=subject.hex(), facts=replace(line.facts, values=values))
 
 
-def layers(key: bytes) -> int:
-    """Whether a key has an even (0) or an odd (1) number of layers."""
+def layer_parity(key: bytes) -> int:
+    """The parity of a key's number of layers: 0 if even, 1 if odd."""
     return (len(key) - 1) % 8
 
 
@@ -50,16 +50,16 @@ def moved_key(key: bytes, layer: Layer) -> bytes:
     if kind in WHOLE:
         return layer.over(body) + kind
     place, rest = layer.over_place(body[:PLACE]), body[PLACE:]
-    if kind == RECEIPT:  # of the id that was given out, and a byte that says that the layers are odd
+    if kind == RECEIPT:  # the rest is part of the issued id, and never hashed; an extra byte shows odd parity
         return place + (rest + b"\0" if len(rest) == PLACE else rest[:-1]) + kind
     return place + layer.over(rest) + kind
 
 
 def moved(key: bytes, record: bytes, layer: Layer) -> bytes:
-    """A record under one more layer. Raises msgspec.DecodeError on what is none of that kind.
+    """A record under one more layer. Raises msgspec.DecodeError if it is not of the kind that its key says.
 
-    Sketches keep their bits, of pseudonyms as they were: until they are over, a day, a value may count twice. A reply
-    keeps the assessment id that was given out.
+    Sketches are not changed, as slots cannot be mapped to new pseudonyms: until their periods expire, a value may
+    count twice. A reply keeps the assessment id that was issued.
     """
     kind = key[-1:]
     if kind in (REPLY, IMPORT):
@@ -70,22 +70,22 @@ def moved(key: bytes, record: bytes, layer: Layer) -> bytes:
     for table in SHORT:
         values = getattr(history.tallies, table)
         if values:
-            again = {layer.over_short(value): tally for value, tally in values.items()}
-            force_setattr(history.tallies, table, again)
+            renamed = {layer.over_short(value): tally for value, tally in values.items()}
+            force_setattr(history.tallies, table, renamed)
     return pack(expiry(record), encode(history))
 
 
-def named(key: bytes, record: bytes) -> list[bytes]:
-    """Keys of the histories that a record names: they move before it does, so that what it takes back is there.
+def referenced_keys(key: bytes, record: bytes) -> list[bytes]:
+    """Keys of the histories to which a record refers. They move before it, so that its undo deltas find them.
 
-    Common values
-    are not named: whoever reads a receipt names them, and then they move."""
+    Histories of common values are not among them: they move when a receipt that refers to them is read.
+    """
     kind = key[-1:]
     if kind == SHARE:
         return [key[PLACE:-1] + PROFILE, key[PLACE:-1] + ACTIVITY]
     if kind != RECEIPT:
         return []
-    subject, owners, shared = receipts.named(payload(record), key[:PLACE])
+    subject, owners, shared = receipts.pseudonyms_in(payload(record), key[:PLACE])
     entities = (subject, *owners, *shared)
     return [
         *(body + histories for body in entities for histories in (PROFILE, ACTIVITY)),
@@ -94,7 +94,7 @@ def named(key: bytes, record: bytes) -> list[bytes]:
 
 
 def merged(one: bytes, other: bytes) -> bytes:
-    """Two records of a history that was written to under two keys, as one."""
+    """Merge two records of one history that was written to under its old and its new key."""
     into, more = decode(payload(one)), decode(payload(other))
     for table, form in TABLES.items():
         for value, (first, *counts) in more.tallies.of(table).items():

@@ -1,4 +1,4 @@
-"""Tiers, and what a tier asks of an attempt in the terms of an identity provider."""
+"""Tiers, what a tier requires in an identity provider's terms, and which authentication methods count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Tier(IntEnum):
-    """Assurance to require, in rising order. The numbers are those of the wire."""
+    """How much assurance to require, in ascending order. The numbers are used on the wire."""
 
     BASELINE = 1
     STEP_UP = 2
@@ -21,12 +21,12 @@ class Tier(IntEnum):
 
 
 UNMET: Final = "NONE"
-"""In the place of a tier: none is known to be met."""
+"""Stands for a tier where none is known to be met."""
 
 HUMAN: Final = frozenset(
     "face fpt iris kba mca mfa otp pin pwd retina sms tel user vbm wia phr phrh".split()  # noqa: SIM905 - reads better
 )
-"""Methods (RFC 8176) and `acr` values (OpenID Connect EAP ACR Values 1.0) that say a person was there."""
+"""Methods (RFC 8176) and `acr` values (OpenID Connect EAP ACR Values 1.0) that prove that a person was present."""
 METHODS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("pin", "pwd"), "knowledge"),
     **dict.fromkeys(("hwk", "otp", "pop", "sc", "sms", "swk", "tel"), "possession"),
@@ -36,23 +36,26 @@ METHODS: Final[Mapping[str, str]] = {
 }
 """Every method of RFC 8176, section 2, and the kind of factor that it proves.
 
-`unsaid`: an authentication that does not say by what. `none`: no authenticator of NIST SP 800-63B-4, section 3.1:
-a place, an answer, a risk score and the touch of a button prove nobody.
+`unsaid`: an authentication by unspecified factors. `none`: not an authenticator of NIST SP 800-63B-4, section 3.1; a
+location, a security question, a risk score or the touch of a button identifies nobody.
 """
 RESTRICTED: Final = frozenset({"sms", "tel"})
-"""Methods over the telephone network (section 3.1.3.3). It is restricted (section 3.2.9): a policy has to name them."""
-ALONE: Final = frozenset(name for name, kind in METHODS.items() if kind not in ("inherence", "none")) - RESTRICTED
-"""What authenticates by itself. A biometric does not: it unlocks an authenticator (section 3.2.3)."""
-_UMBRELLAS: Final = frozenset({"mca", "mfa"})
-_HOLLOW: Final = RESTRICTED | {"kba"}
+"""Methods over the telephone network (section 3.1.3.3). As they are restricted (section 3.2.9), policies must name them
+to accept them."""
+STANDALONE: Final = frozenset(name for name, kind in METHODS.items() if kind not in ("inherence", "none")) - RESTRICTED
+"""Methods that authenticate by themselves. A biometric does not: it unlocks an authenticator (section 3.2.3)."""
+_UNSPECIFIC: Final = frozenset({"mca", "mfa"})
+"""Methods that say that there were several factors, but not which."""
+_WEAK: Final = RESTRICTED | {"kba"}
+"""Methods that must not count as the second factor of an unspecific one."""
 
 
 class Terms(Struct, frozen=True):
     """One row of a policy's tier table.
 
-    `aal` is the NIST SP 800-63B-4 level (0: none applies), `acr_values` in order of preference
-    (RFC 9470), `max_age_s` seconds since the last active authentication (None: no limit), `amr` the
-    acceptable combinations of RFC 8176 methods (empty: any).
+    `aal` is the authenticator assurance level of NIST SP 800-63B-4 (0: none applies). `acr_values` are in order of
+    preference (RFC 9470). `max_age_s` is the longest time since the last active authentication, in seconds (None: no
+    limit). `amr` are the acceptable combinations of RFC 8176 methods (empty: any).
     """
 
     aal: int
@@ -62,7 +65,7 @@ class Terms(Struct, frozen=True):
 
 
 class Requirement(Struct, frozen=True):
-    """The tier with its terms, and whether the attempt already satisfies them."""
+    """The required tier with its terms, and whether the attempt satisfies them already."""
 
     tier: Tier
     terms: Terms
@@ -70,13 +73,15 @@ class Requirement(Struct, frozen=True):
 
 
 def accepts(combinations: tuple[tuple[str, ...], ...], amr: tuple[str, ...]) -> bool:
-    """Whether the methods used include one of the acceptable combinations; none listed means any."""
+    """Whether the methods `amr` include one of the acceptable combinations. Without combinations, any are accepted."""
     methods = counted(amr)
     return not combinations or any(methods.issuperset(combination) for combination in combinations)
 
 
 def counted(amr: Iterable[str]) -> frozenset[str]:
-    """The methods that count. `mfa` and `mca` say that there were several, and not which: where a restricted method or
-    security questions are named beside them, these may be the second one, and the umbrella is not counted."""
+    """The methods that count.
+
+    `mfa` and `mca` do not count beside a restricted method or security questions, which may be their second factor.
+    """
     methods = frozenset(amr)
-    return methods if methods.isdisjoint(_HOLLOW) else methods - _UMBRELLAS
+    return methods if methods.isdisjoint(_WEAK) else methods - _UNSPECIFIC

@@ -1,4 +1,4 @@
-"""How long an identity domain keeps what it remembers. A policy chooses within these bounds."""
+"""How long an identity domain keeps what it remembers: the defaults, and the bounds within which a policy chooses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOG_SECONDS: Final = 365 * DAY
 
 
 class Retention(Struct, frozen=True, kw_only=True):
-    """Seconds from the last touch of a record, or from the writing of a log line, to its end."""
+    """Retention periods in seconds, from the last change of a record, or from the writing of a log line."""
 
     profile: int = PROFILE_SECONDS
     """What proven sign-ins taught."""
@@ -23,11 +23,11 @@ class Retention(Struct, frozen=True, kw_only=True):
     sequence: int = SEQUENCE_SECONDS
     """A subject's sensitive steps."""
     receipt: int = RECEIPT_SECONDS
-    """What an assessment would teach: as long as its outcomes can be reported."""
+    """What an assessment would teach. Outcomes can be reported for as long."""
     reply: int = REPLY_SECONDS
-    """A first answer, for requests that are repeated."""
+    """The first answer to a request id, for repeated requests."""
     log: int = LOG_SECONDS
-    """Lines of the decision log; `log.keep_days` may end them sooner."""
+    """Lines of the decision log; the setting `log.keep_days` may delete them sooner."""
 
 
 BOUNDS: Final = {
@@ -38,7 +38,10 @@ BOUNDS: Final = {
     "reply": (60, 7 * DAY),
     "log": (DAY, 3650 * DAY),
 }
-"""Shortest and longest of each. Nothing reads a profile, activity or sequence beyond its default, so to keep it longer
-would be to keep it for nothing; a receipt that outlived the profile could not take back what it had taught."""
+"""Shortest and longest period of each, in seconds.
+
+No feature reads profiles, activity or sequences beyond their defaults, so keeping them longer would serve no purpose.
+A receipt that outlived the profile could not undo what it had taught.
+"""
 USUAL: Final = Retention()
-"""Where no policy says otherwise."""
+"""The periods for policies that set none."""

@@ -1,8 +1,7 @@
-"""Rules as the core sees them: what they may ask about, and a compiled form that says which of them hit.
+"""Rules: their form, the variables that their conditions may use, and the protocols of their compiler.
 
-The language of the conditions is an adapter's business. Its law: a fact that could not be had decides
-nothing. A rule hits only when its condition is true whatever the absent facts may be (the strong
-three-valued logic of Kleene, 1952).
+The language of conditions is defined by an adapter. It must follow the strong three-valued logic of Kleene (1952):
+a rule hits only if its condition is true whatever the values of missing facts may be.
 """
 
 from __future__ import annotations
@@ -20,10 +19,9 @@ from riskd.core.requirement import Tier
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """Evidence as a condition: when it is true, at least `tier` is required, and `reason` says why.
+    """A rule: while the condition `when` is true, at least `tier` is required. It applies to `journeys`.
 
-    `reason` is a stable UPPER_SNAKE code, `text` is for people. With `shadow` it is recorded and changes
-    nothing. It applies to `journeys`.
+    `reason` is a stable UPPER_SNAKE code, `text` explains it to people. With `shadow`, hits are only logged.
     """
 
     name: str
@@ -36,10 +34,10 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class Facts(Struct, frozen=True):
-    """All that a condition may ask about. `features` is the feature vector: NaN where a fact is missing.
+    """The facts that conditions may use. `features` is the feature vector, NaN where a feature is missing.
 
-    `expected` are the sources whose absence the journey calls a gap, `listed` says of each list whose fact is known
-    whether it is on the list.
+    `expected` are the sources that the journey expects. `listed` has by list name whether the attempt is on it; lists
+    whose fact is unknown are absent.
     """
 
     attempt: Attempt
@@ -50,20 +48,20 @@ class Facts(Struct, frozen=True):
     listed: Mapping[str, bool] = {}
 
 
-Found = tuple[tuple[Hit, ...], tuple[str, ...]]
-"""The hits, in the order of the rules, and the names of the rules that could not be evaluated."""
+RuleResults = tuple[tuple[Hit, ...], tuple[str, ...]]
+"""The hits, in the order of the rules, and the names of rules whose evaluation failed."""
 
 
 class Evaluate(Protocol):
-    """A journey's rules, compiled. Pure, safe between threads, never raises."""
+    """A journey's rules, compiled. Pure and thread-safe; never raises."""
 
-    def __call__(self, facts: Facts) -> Found:
-        """Evaluate every rule. One that cannot be evaluated does not hit, and is named."""
+    def __call__(self, facts: Facts) -> RuleResults:
+        """Evaluate every rule. A rule whose evaluation fails does not hit, and is returned by name."""
         ...
 
 
 class Flaw(Struct, frozen=True):
-    """What is wrong with the condition of `rule`; `line` and `column` are 1-based and count inside it."""
+    """An error in the condition of `rule`, at `line` and `column` within it, both 1-based."""
 
     rule: str
     what: str
@@ -73,15 +71,15 @@ class Flaw(Struct, frozen=True):
 
 
 class Compiler(Protocol):
-    """Turns conditions into their compiled form."""
+    """Compiles the conditions of rules."""
 
     def __call__(self, rules: Sequence[Rule], lists: Collection[str] = ()) -> Evaluate | list[Flaw]:
-        """The compiled rules, or everything that is wrong with their conditions. `lists` are those they may name."""
+        """The compiled rules, or all errors in their conditions. `lists` names the lists that they may use."""
         ...
 
 
-def nothing(facts: Facts) -> Found:  # noqa: ARG001 - the shape of every `Evaluate`
-    """The compiled form of no rules."""
+def no_rules(facts: Facts) -> RuleResults:  # noqa: ARG001 - the shape of every `Evaluate`
+    """The compiled form of an empty set of rules."""
     return (), ()
 
 
@@ -89,18 +87,18 @@ Value = float | int | bool | str | list[str] | dict[str, str]
 
 
 class Variable(Struct, frozen=True):
-    """A fact that conditions may name. `read` returns None when the fact could not be had.
+    """A fact that conditions may use. `read` returns None if the fact is missing.
 
-    `kind` is double, int, bool, string, strings (a list) or table (string to string).
+    `kind` is double, int, bool, string, strings (a list) or table (string to string); `text` is for the docs.
     """
 
     kind: str
     text: str
     read: Callable[[Facts], Value | None]
     sources: tuple[str, ...] = ()
-    """Names of `context.SOURCES` without which it is unknown."""
+    """The sources (of `context.SOURCES`) without which it is missing."""
     span: Span | None = None
-    """Of a number: what it can be."""
+    """The range of a number."""
 
 
 def _place(facts: Facts) -> str | None:
@@ -137,33 +135,47 @@ def _coverage(facts: Facts) -> float:
     return 1.0 - len(_gaps(facts)) / len(facts.expected) if facts.expected else 1.0
 
 
+def _stale(facts: Facts) -> list[str]:
+    return [source for source in facts.context.stale if source in facts.expected]
+
+
 _SHARE: Final = Span(0.0, 1.0)
 VARIABLES: Final = {
-    "score": Variable("double", "calibrated probability, 0..1", lambda facts: facts.score, span=_SHARE),
-    "gaps": Variable("strings", "sources that the journey expects and that are missing", _gaps),
-    "coverage": Variable(
-        "double", "share of the sources that the journey expects which are there", _coverage, span=_SHARE
+    "score": Variable(
+        "double",
+        "calibrated probability that the attempt is not the account owner's",
+        lambda facts: facts.score,
+        span=_SHARE,
     ),
-    "domain": Variable("string", "identity domain", lambda facts: facts.attempt.domain),
-    "journey": Variable("string", "journey", lambda facts: facts.attempt.journey),
-    "tenant": Variable("string", "tenant, '' for none", lambda facts: facts.attempt.tenant),
+    "gaps": Variable("strings", "expected sources that are missing, by name", _gaps),
+    "coverage": Variable(
+        "double", "share of the sources that the journey expects and that are present", _coverage, span=_SHARE
+    ),
+    "stale": Variable("strings", "expected sources whose facts come from data that are too old, by name", _stale),
+    "domain": Variable("string", "customer, workforce or machine", lambda facts: facts.attempt.domain),
+    "journey": Variable(
+        "string",
+        "registration, login, recovery, profile_update, payment or session",
+        lambda facts: facts.attempt.journey,
+    ),
+    "tenant": Variable("string", "tenant; '' if none", lambda facts: facts.attempt.tenant),
     "credential": Variable("string", "not_checked, succeeded or failed", lambda facts: facts.attempt.credential_result),
     "country": Variable("string", "ISO 3166-1 alpha-2 code of the address's country", _place, ("place",)),
-    "asn": Variable("int", "number of the network that carries the address", _asn, ("route",)),
-    "anonymizer": Variable("string", "'', vpn, tor, proxy, relay or satellite", _anonymizer, ("route",)),
+    "asn": Variable("int", "autonomous system number of the address", _asn, ("route",)),
+    "anonymizer": Variable("string", "vpn, tor, proxy, relay or satellite; '' if none", _anonymizer, ("route",)),
     "browser": Variable("string", "browser family", _browser, ("agent",)),
     "os": Variable("string", "operating system family", _os, ("agent",)),
     "attributes": Variable(
         "table", "custom attributes of the attempt, by name", lambda facts: facts.attempt.attributes
     ),
 }
-"""What conditions may name besides the features."""
+"""The variables of conditions, in addition to the features."""
 
 
 def list_variable(name: str) -> Variable:
-    """Whether the attempt is on a list; unknown while the fact that is looked up is."""
+    """The variable for a list: whether the attempt is on it; missing if the fact to look up is."""
     return Variable("bool", f"on the list `{name}`", lambda facts: facts.listed.get(name))
 
 
 LISTS: Final = "lists."
-"""Before the name of a list in a condition."""
+"""Prefix of a list's name in conditions."""

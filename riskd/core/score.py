@@ -1,4 +1,4 @@
-"""The score: how likely it is that the attempt is not the owner's, and what moved it."""
+"""What a model returns: `Score`, the `Scorer` protocol, and the calibration from log-odds to probabilities."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from msgspec import Struct
 
 
 class Score(Struct, frozen=True):
-    """What a model makes of one vector.
+    """The score of one vector.
 
-    `probability` is calibrated, 0..1. `log_odds` is the model's raw sum, before calibration.
-    `contributions` runs parallel to the scorer's `feature_names`, in raw log-odds; None when nobody asked.
+    `probability` is calibrated, 0..1. `log_odds` is the model's raw sum, before calibration. `contributions` runs
+    parallel to the scorer's `feature_names`, in raw log-odds; None if it was not asked for.
     """
 
     probability: float
@@ -24,9 +24,9 @@ class Score(Struct, frozen=True):
 
 
 class Scorer(Protocol):
-    """A served model. Immutable; any number of threads may score at once.
+    """A served model. Immutable and thread-safe.
 
-    A vector holds one float per name of `feature_names`, in that order; NaN is a missing value.
+    A vector holds one float per name in `feature_names`, in that order; NaN is a missing value.
     """
 
     @property
@@ -34,25 +34,25 @@ class Scorer(Protocol):
 
     @property
     def schema(self) -> str:
-        """`schema_of` the features that the model reads."""
+        """The hash (`schema_of`) of the definitions of the features that the model reads."""
 
     @property
     def version(self) -> str: ...
 
     @property
     def references(self) -> tuple[float, ...]:
-        """The usual value of each feature, NaN where it is usually missing or not read."""
+        """The usual value of each feature; NaN if it is usually missing, or not read."""
 
     def score(self, vector: Sequence[float]) -> tuple[float, float]:
         """The raw log-odds and the calibrated probability."""
 
     def explain(self, vector: Sequence[float], reference: Sequence[float] | None = None) -> Score:
-        """`score` and `contributions` for less than the price of both."""
+        """`score` and `contributions` together, which is cheaper than calling both."""
 
     def contributions(self, vector: Sequence[float], reference: Sequence[float] | None = None) -> tuple[float, ...]:
-        """For each feature, how much lower the log-odds would be had it alone been at its reference.
+        """For each feature, how much lower the log-odds would be if only it had its reference value.
 
-        `reference` replaces the model's own, for instance by what is usual for this subject.
+        `reference` replaces the model's own references, for instance with what is usual for this subject.
         """
 
 
@@ -60,9 +60,9 @@ Knots = tuple[tuple[float, float], ...]
 
 
 class Calibration(Struct, frozen=True):
-    """A monotone map from log-odds to probability: straight lines between knots, flat beyond them.
+    """A monotone map from log-odds to probability: linear between knots, constant beyond them.
 
-    Without knots it is the logistic function: log-odds taken at their word.
+    Without knots it is the logistic function.
     """
 
     log_odds: tuple[float, ...] = ()
@@ -70,7 +70,7 @@ class Calibration(Struct, frozen=True):
 
     @classmethod
     def through(cls, knots: Knots) -> Calibration:
-        """The calibration through `(log_odds, probability)` knots: the first rise strictly, the second never fall."""
+        """The calibration through `(log_odds, probability)` knots. Log-odds must rise, probabilities must not fall."""
         return cls(tuple(x for x, _ in knots), tuple(y for _, y in knots))
 
     def probability(self, log_odds: float) -> float:
@@ -83,7 +83,7 @@ class Calibration(Struct, frozen=True):
         if upper == len(xs):
             return ys[-1]
         x0, x1, y0, y1 = xs[upper - 1], xs[upper], ys[upper - 1], ys[upper]
-        # Rounding may carry a line past its upper knot, which would break monotony by one ulp.
+        # Rounding may take the result past the upper knot by one ulp, and so break monotonicity.
         return min(y1, y0 + (y1 - y0) * ((log_odds - x0) / (x1 - x0)))
 
 
@@ -96,6 +96,6 @@ def logistic(log_odds: float) -> float:
 
 
 def schema_of(features: Mapping[str, str]) -> str:
-    """A short name for what these features mean: 16 hex digits over each name and definition, in any order."""
+    """A hash of feature definitions by name, independent of their order: 16 hex digits."""
     meaning = repr(sorted(features.items())).encode()
     return hashlib.blake2b(meaning, digest_size=8).hexdigest()

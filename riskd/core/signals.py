@@ -1,4 +1,4 @@
-"""Which signals an attempt brought, which others have told since, and which of them it may be judged by."""
+"""Prepares an attempt's signals: removes those without consent, adds security events, and lists what is missing."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PURPOSE: Final = {
     "behaviour": "behaviour",
     "outside": "sharing",
 }
-"""Purpose by source; every other source is `security` and needs no consent."""
+"""The purpose of each source. All other sources have the purpose `security` and need no consent."""
 
 _NOTHING: Final = Device()
 
 
 def consented(attempt: Attempt, *, explicit: bool = False) -> Attempt:
-    """The attempt without the signals whose purpose was not granted: they are neither used nor stored.
+    """The attempt without the signals whose purpose was not granted, which must be neither used nor stored.
 
-    An attempt that names no purposes grants all of them, or none where consent must be `explicit`.
+    An attempt that names no purposes grants all of them; if consent must be `explicit`, it grants none.
     """
     if explicit and attempt.consent is None:
         attempt = replace(attempt, consent=())
@@ -39,8 +39,8 @@ def consented(attempt: Attempt, *, explicit: bool = False) -> Attempt:
         return attempt
     if "device" not in granted and attempt.device is not None:
         device = attempt.device
-        kept = Device(user_agent=device.user_agent, platform=device.platform, mobile=device.mobile)
-        attempt = replace(attempt, device=kept)
+        allowed = Device(user_agent=device.user_agent, platform=device.platform, mobile=device.mobile)
+        attempt = replace(attempt, device=allowed)
     return replace(
         attempt,
         place=attempt.place if "location" in granted else None,
@@ -49,22 +49,24 @@ def consented(attempt: Attempt, *, explicit: bool = False) -> Attempt:
     )
 
 
-def informed(attempt: Attempt, remembered: Remembered, now: float, keep: float) -> Attempt:
-    """The attempt with what other parties have told of its subject in the last `keep` seconds (`learn.reported`): the
-    worse of what it says itself and what is remembered counts. Where nothing is, or the purpose `sharing` was not
-    granted, the attempt as it is."""
+def with_events(attempt: Attempt, remembered: Remembered, now: float, keep: float) -> Attempt:
+    """The attempt with the subject's security events of the last `keep` seconds (`learn.event_deltas`) in `outside`.
+
+    The worse of what the attempt itself says and what is remembered counts. If there were no events, or the purpose
+    `sharing` was not granted, the attempt is returned unchanged.
+    """
     marks = remembered.subject.activity.marks
     if "reported" not in marks and "breached" not in marks:
         return attempt
     granted, activity = attempt.consent, remembered.subject.activity
     if granted is not None and PURPOSE["outside"] not in granted:
         return attempt
-    own = attempt.outside or _UNSAID
-    told, breach = (_last(activity, kind, now, keep) for kind in ("reported", "breached"))
-    level = max(own.risk_level, RISK_LEVELS[int(told[1]) + 1] if told[1:] else "", key=RISK_LEVELS.index)
+    own = attempt.outside or _NO_REPORTS
+    report, breach = (_last(activity, kind, now, keep) for kind in ("reported", "breached"))
+    level = max(own.risk_level, RISK_LEVELS[int(report[1]) + 1] if report[1:] else "", key=RISK_LEVELS.index)
     breached = True if breach[1:] == (1,) else own.credential_breached
-    said = Outside(credential_breached=breached, risk_level=level)
-    return attempt if said == own else replace(attempt, outside=said)
+    worse = Outside(credential_breached=breached, risk_level=level)
+    return attempt if worse == own else replace(attempt, outside=worse)
 
 
 def _last(activity: History, kind: str, now: float, keep: float) -> Mark:
@@ -72,11 +74,11 @@ def _last(activity: History, kind: str, now: float, keep: float) -> Mark:
     return mark if mark and mark[0] > now - keep else ()
 
 
-_UNSAID: Final = Outside()
+_NO_REPORTS: Final = Outside()
 
 
 def missing(attempt: Attempt) -> list[Missing]:
-    """The signals that the attempt itself did not bring, each with the reason."""
+    """The signals that the attempt itself lacks, each with the reason."""
     device, granted = attempt.device or _NOTHING, attempt.consent
     session, federation = attempt.session, attempt.federation
     sent = (
@@ -109,14 +111,14 @@ _WITHHELD: Final = {source: Missing(source, "not_consented") for source in _ALL}
 
 
 def rhythm(now: float) -> dict[str, str]:
-    """The hour and the weekday, in UTC: values that follow from the time."""
+    """The values of the tables `hour` and `weekday` (0 is Monday), in UTC. `now` is in epoch seconds."""
     return {"hour": str(int(now // 3600) % 24), "weekday": str(int(now // 86400 + 3) % 7)}
 
 
 def values(
     attempt: Attempt, place: Place | Missing, route: Route | Missing, agent: Agent | Missing, now: float
 ) -> dict[str, str]:
-    """This attempt's value in each history table that has one, as the subject's history will know it."""
+    """By history table, the attempt's value, if it has one. Identifying values are still raw; see `Pseudonyms.keys`."""
     found = rhythm(now)
     if isinstance(place, Place) and place.country:
         found["country"] = place.country
@@ -130,14 +132,14 @@ def values(
     device = attempt.device
     if device is not None:
         language = device.languages[0] if device.languages else ""
-        said = zip(_SAID, (device.user_agent, language, device.timezone, device.screen), strict=True)
-        found |= {table: value for table, value in said if value}
+        reported = zip(_REPORTED, (device.user_agent, language, device.timezone, device.screen), strict=True)
+        found |= {table: value for table, value in reported if value}
     if attempt.federation is not None and attempt.federation.issuer:
         found["issuer"] = attempt.federation.issuer
     return found
 
 
-_SAID: Final = ("agent", "language", "timezone", "screen")
+_REPORTED: Final = ("agent", "language", "timezone", "screen")
 
 
 def context(
@@ -149,8 +151,9 @@ def context(
     remembered: Remembered | Missing,
     device_offset_min: int | None,
     measured_from: Place | None = None,
+    stale: tuple[str, ...] = (),
 ) -> Context:
-    """All facts of an attempt together, with the list of those that are missing."""
+    """The context of an attempt: all its facts, and which of them are missing or stale."""
     gaps = missing(attempt)
     gaps += [fact for fact in facts if isinstance(fact, Missing)]
     gaps += unremembered(remembered)
@@ -165,11 +168,12 @@ def context(
         device_offset_min=device_offset_min,
         measured_from=measured_from,
         missing=tuple(gaps),
+        stale=stale,
     )
 
 
 def unremembered(remembered: Remembered | Missing) -> list[Missing]:
-    """What of the histories is missing."""
+    """The sources among the histories that are missing, each with the reason."""
     if isinstance(remembered, Missing):
         return [remembered, Missing("reputation", remembered.why)]
     return [] if remembered.subject.profile.tallies.sign_in else [_NONE_YET]

@@ -1,7 +1,7 @@
-"""The stored form of histories and documents, and what a write makes of it: one meaning for every store.
+"""The stored form of records, and the effect of a write on them. All stores share this definition.
 
-A record is its expiry (epoch seconds, whole ones, 32 bits without a sign, big-endian) followed by its payload: an
-encoded history or the bytes of a document.
+A record is its expiry (whole epoch seconds, unsigned 32 bits, big-endian) followed by its payload: an encoded history
+or the bytes of a document.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from msgspec import Struct
 from riskd.core.history import EMPTY, Delta, History, decode, encode, fold
 
 FORMAT: Final = 6
-"""Which records these are; stores keep those of other formats apart. It rises when what is stored changes."""
+"""The version of the stored form, raised whenever it changes. Stores keep records of different formats apart."""
 PLACE: Final = 8
-"""Bytes that every key begins with, and that all records of one entity share: its histories, receipts and replies
-change together, and are found together."""
+"""Length in bytes of a place: the prefix shared by the keys of one entity's records, such as a subject's histories,
+receipts and replies. Records of one place can be changed atomically, and listed."""
 NOBODY: Final = bytes(PLACE)
-"""Place of documents about the store itself. They are nobody's, expire never, and stay where they are."""
+"""Place of documents about the store itself, which never expire or move."""
 _EXPIRY: Final = Layout(">I")
 _HEAD: Final = _EXPIRY.size
 _NEVER: Final = 2**32 - 1
-"""Seconds, in 2106: later than this nothing ends."""
+"""The latest expiry, in 2106, in epoch seconds; it means never."""
 _unpack: Final = _EXPIRY.unpack_from
 
 
 class Swap(Struct, frozen=True):
-    """A document to replace, if it still is what the caller read. `expected` None: if there is none.
+    """A document to put, on condition that the present one is still `expected`; None: that there is none.
 
-    `expires`: epoch seconds from which the document is gone.
+    `expires`: when the document expires, in epoch seconds.
     """
 
     key: bytes
@@ -42,7 +42,7 @@ class Swap(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """A whole record to put, or to delete where `record` is None, if it still is what the caller loaded."""
+    """A record to put, or to delete if `record` is None, on condition that the present one is still `expected`."""
 
     key: bytes
     expected: bytes | None
@@ -50,47 +50,47 @@ class Change(Struct, frozen=True):
 
 
 def pack(expires: float, payload: bytes) -> bytes:
-    """A record. It ends with the second in which it is to: never early, and less than a second late."""
+    """Make a record. `expires` is rounded up to a whole second."""
     return _EXPIRY.pack(ceil(min(expires, _NEVER))) + payload
 
 
 def expiry(record: bytes) -> int:
-    """Epoch seconds from which a record is gone. Raises struct.error on scraps."""
+    """When a record expires, in epoch seconds. Raises struct.error if the record is too short to say."""
     expires: int = _unpack(record)[0]
     return expires
 
 
 def payload(record: bytes) -> bytes:
-    """What a record holds, expired or not."""
+    """The payload of a record, expired or not."""
     return record[_HEAD:]
 
 
 def expired(record: bytes, now: float) -> bool:
-    """Whether a record is gone at `now`; at the very moment of its expiry it is. Raises struct.error on scraps."""
+    """Whether a record has expired at `now`; it has at the moment of its expiry. Raises struct.error as `expiry`."""
     return expiry(record) <= now
 
 
 def document(record: bytes | None, now: float) -> bytes | None:
-    """What a record holds; None where there is none or it has expired."""
+    """The payload of a record; None if there is no record or it has expired."""
     if record is None or _unpack(record)[0] <= now:
         return None
     return record[_HEAD:]
 
 
 def history(record: bytes | None, now: float) -> History | None:
-    """The history in a record; None where there is none or it has expired. Raises msgspec.DecodeError."""
+    """The history in a record; None if there is no record or it has expired. Raises msgspec.DecodeError."""
     if record is None or _unpack(record)[0] <= now:
         return None
     return decode(record[_HEAD:])
 
 
 def histories(records: Iterable[bytes | None], now: float) -> list[History | None]:
-    """`history` of each."""
+    """`history` of each record."""
     return [None if record is None or _unpack(record)[0] <= now else decode(record[_HEAD:]) for record in records]
 
 
 def folded(record: bytes | None, deltas: Iterable[Delta], now: float) -> bytes | None:
-    """The record after deltas, one after another; None when nothing is left to keep."""
+    """The record after applying deltas in order; None if nothing is left."""
     remembered, expires = None, 0.0
     if record is not None:
         expires = _unpack(record)[0]
@@ -111,9 +111,9 @@ def folded(record: bytes | None, deltas: Iterable[Delta], now: float) -> bytes |
 def changes(
     get: Callable[[bytes], bytes | None], deltas: Iterable[Delta], swaps: Sequence[Swap], now: float
 ) -> list[tuple[bytes, bytes | None]] | None:
-    """What a write changes: keys in order with their new record, None to delete it.
+    """The effect of a write: (key, new record) in the order of keys; the record is None to delete it.
 
-    None instead of a list when a swap's document is not as expected: then nothing must change.
+    Returns None if a swap's document is not as expected; then nothing may be changed.
     """
     changed: dict[bytes, bytes | None] = {}
     for swap in swaps:

@@ -1,4 +1,4 @@
-"""What a history counts, by table and value, and how a table is called where histories are stored."""
+"""The counts of a history, by table and value, and the letters that stand for tables where histories are stored."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 Values = dict[str, list[int]]
-"""What a table counted: by value, `[first period, n, n, ...]`; `[]` of what came with every sign-in, for its tally is
-that of `sign_in`."""
+"""The tallies of a table, by value: `[first period, n, n, ...]`. `[]` stands for the tally of `sign_in`, which a value
+has if it came with every sign-in."""
 UNCOUNTED: Final[Values] = {}
-"""What a table holds of which nothing was counted."""
+"""An empty table."""
 SEEN: Final = (
     *("address", "network", "asn", "country", "agent", "browser", "os", "device_class"),
     *("device", "fingerprint", "language", "timezone", "screen", "issuer"),
 )
-"""Tables of a profile whose values say what sign-ins had; the others are counts and rhythms."""
+"""Tables of a profile whose values are attributes of sign-ins. The other tables are counts and rhythms."""
 LETTERS: Final = {
     "sign_in": "s",
     "address": "a",
@@ -44,11 +44,11 @@ LETTERS: Final = {
     "failure_day": "G",
     "journey_day": "J",
 }
-"""What a table is called where it is stored. A letter is never given to another table."""
+"""The letter that stands for each table where histories are stored. Never reuse a letter for another table."""
 
 
 class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename=LETTERS):
-    """What each table counted; None where nothing was. Only `history.fold` may change it."""
+    """The tallies of each table; None for an empty one. Only `history.fold` may change them."""
 
     sign_in: Values | None = None
     address: Values | None = None
@@ -75,18 +75,17 @@ class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     journey_day: Values | None = None
 
     def of(self, table: str) -> Values:
-        """What a table counted, by the name of the table, each value with its tally."""
+        """The tallies of a table by value, with those stored as `[]` filled in."""
         account, values = self.account, getattr(self, table) or UNCOUNTED
         return {value: tally or account for value, tally in values.items() if tally or account}
 
     @property
     def account(self) -> list[int]:
-        """The tally of all sign-ins, empty where there was none."""
+        """The tally of all sign-ins; empty if there were none."""
         return (self.sign_in or UNCOUNTED).get("", [])
 
     def forget(self, tables: Iterable[str], week: int) -> None:
-        """Drop the periods before this one, and values that have none left. For `history.fold`, where values have
-        tallies of their own."""
+        """Drop periods before `week`, and values without any left. Requires `separate` first. For `history.fold`."""
         for table in tables:
             values = getattr(self, table)
             if values:
@@ -101,11 +100,11 @@ class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
                     force_setattr(self, table, None)
 
     def seen(self) -> bool:
-        """Whether a table of `SEEN` counted anything."""
+        """Whether any table of `SEEN` has values."""
         return _seen(self) != _NOTHING
 
     def separate(self) -> None:
-        """Give every value of `SEEN` a tally of its own. For `history.fold`."""
+        """Replace each `[]` with a copy of the tally of `sign_in`. For `history.fold`."""
         account = self.account
         if account:
             for values in filter(None, _seen(self)):
@@ -114,7 +113,7 @@ class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
                         values[value] = account.copy()
 
     def unite(self) -> None:
-        """Leave the values that came with every sign-in without one. For `history.fold`."""
+        """The inverse of `separate`: replace each tally that equals that of `sign_in` with `[]`. For `history.fold`."""
         account = self.account
         if account:
             for values in filter(None, _seen(self)):
@@ -124,7 +123,7 @@ class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 def trim(tally: list[int]) -> None:
-    """Drop the zeros at both ends of a tally."""
+    """Remove the zero counts at both ends of a tally."""
     while len(tally) > 1 and tally[-1] == 0:
         tally.pop()
     lead = 1

@@ -1,4 +1,4 @@
-"""What an acceptable attempt, outcome and security event look like. Every violation is reported at once."""
+"""Validates attempts, outcomes and security events. Each check returns all violations at once."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ from riskd.core.attempt import (
 from riskd.core.errors import Problem
 
 ID: Final = 256
-"""Characters in an identifier (subject, tenant, device, session, issuer)."""
+"""Most characters in an identifier (subject, tenant, device, session, issuer)."""
 TEXT: Final = 1024
-"""Characters in free text (user agent)."""
+"""Most characters in free text (user agent)."""
 WORD: Final = 64
-"""Characters in a code (acr, amr value, language, timezone, platform)."""
+"""Most characters in a code (acr, amr value, language, timezone, platform)."""
 ITEMS: Final = 16
-"""Entries in a list (languages, forwarded addresses, amr)."""
+"""Most entries in a list (languages, forwarded addresses, amr)."""
 INTERVALS: Final = 512
-"""Typing intervals: more add nothing to a mean."""
+"""Most typing intervals; more would not improve their mean."""
 ATTRIBUTES: Final = 32
+"""Most custom attributes."""
 FUTURE_S: Final = 300
-"""Clock skew tolerated."""
+"""Clock skew tolerated, in seconds."""
 EARLIEST: Final = 946_684_800
-"""2000-01-01: anything older is a unit mistake (milliseconds, days), not a sign-in."""
+"""2000-01-01 in epoch seconds. An earlier time is a mistake of the unit, such as days."""
 _HALF: Final = re.compile("[\ud800-\udfff]").search
 
 
 class _Findings(list[Problem]):
-    """Problems so far, with one method per kind of check."""
+    """The problems found so far, with one method per kind of check."""
 
     def add(self, where: str, what: str, remedy: str) -> None:
         self.append(Problem(where, what, remedy))
@@ -51,7 +52,7 @@ class _Findings(list[Problem]):
         elif "\0" in value:
             self.add(where, "contains a NUL character", "remove it")
         elif not value.isascii() and _HALF(value):
-            self.add(where, "contains half a surrogate pair", "send Unicode that UTF-8 can write")
+            self.add(where, "contains an unpaired surrogate", "send text that UTF-8 can encode")
 
     def choice(self, where: str, value: str, known: Iterable[str]) -> None:
         if value not in known:
@@ -79,7 +80,7 @@ class _Findings(list[Problem]):
 
 
 def subject_violations(tenant: str, domain: str, subject: str) -> list[Problem]:
-    """Everything that is wrong with what names a subject."""
+    """Everything that is wrong with the names of a subject."""
     found = _Findings()
     found.choice("domain", domain, words.DOMAINS)
     _subject(found, tenant, subject)
@@ -140,7 +141,7 @@ def outcome_violations(outcome: Outcome, now: float) -> list[Problem]:
 
 
 def event_violations(event: SecurityEvent, now: float) -> list[Problem]:
-    """Everything that is wrong with a security event. One that is older than anything is kept is not wrong."""
+    """Everything that is wrong with a security event. One older than the retention is valid; it has no effect."""
     found = _Findings()
     found.choice("domain", event.domain, words.DOMAINS)
     _subject(found, event.tenant, event.subject)
@@ -151,12 +152,12 @@ def event_violations(event: SecurityEvent, now: float) -> list[Problem]:
         where = f"{event.kind}.{name}"
         if event.kind not in kinds:
             if getattr(event, name) and event.kind in words.EVENTS:
-                found.add(where, f"is nothing that {event.kind} says", "leave it out")
+                found.add(where, f"{event.kind} has no such field", "omit it")
         elif name == "level":
             found.choice(where, event.level, words.RISK_LEVELS[1:])
         elif name == "credential_type":
             if not event.credential_type:
-                found.add(where, "missing", "send the type that the event names, as `password`")
+                found.add(where, "missing", "send the type that the event names, such as `password`")
             found.text(where, event.credential_type, WORD)
     return found
 

@@ -1,4 +1,4 @@
-"""The words of riskd's own that a record of the log can have, as types: whoever reads one back tells damage by them."""
+"""The vocabularies of log records, as types. Other words show that a record is damaged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Table = str
     TierName = str
     Withheld = str
-else:  # of patterns each would cost half a microsecond a line
+else:  # a pattern for each would cost half a microsecond per line
     Attestation = Literal[attempt.ATTESTATIONS]
     Domain = Literal[attempt.DOMAINS]
     Event = Literal[attempt.EVENTS]

@@ -1,1 +1,1 @@
-"""What analysts and operators run beside the service: nothing here is on the way of a request."""
+"""What analysts and operators run beside the service. No code here runs during a request."""

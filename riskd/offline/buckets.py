@@ -1,4 +1,4 @@
-"""Buckets: who is in which share of all subjects, by the beginning of the pseudonym, which is as good as random."""
+"""Divides subjects into buckets by the beginning of their pseudonym, which is as good as random."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Final
 from msgspec import Struct
 
 MOST: Final = 256
-"""Buckets at most."""
+"""The largest number of buckets."""
 
 
 class Share(Struct, frozen=True):
-    """Bucket `index`, from 0, of `count`."""
+    """Bucket number `index` (from 0) of `count` buckets."""
 
     index: int = 0
     count: int = 1
 
     def has(self, name: str) -> bool:
-        """Whether a pseudonym, or an assessment id of its subject, is in it."""
+        """Whether a pseudonym, or the id of an assessment of that subject, falls into this bucket."""
         return self.count == 1 or bucket(name, self.count) == self.index
 
 
 def bucket(name: str, count: int) -> int:
-    """The bucket, out of so many, of a pseudonym in hexadecimal, or of an assessment id, which begins as its subject's
-    pseudonym does."""
+    """The number of the bucket, out of `count`, of a pseudonym in hexadecimal or of an assessment id, which begins with
+    the first digits of its subject's pseudonym."""
     return int(name[:4], 16) % count

@@ -1,4 +1,4 @@
-"""Pictures of reports, as SVG text: no library, no script, readable by any browser and by eyes that see no colour."""
+"""Charts of reports as SVG text: no library, no script, readable in any browser and without telling colours apart."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 from riskd.offline.page import scrolled
 
 WIDTH: Final = 760
-"""Of every picture, in its own units."""
+"""Width of every chart, in SVG units."""
 _LETTER: Final = 7.8
-"""What a letter of a label takes, in the same units, in fonts that are wide."""
+"""Width of a letter of a label in a wide font, in SVG units."""
 _MARKS: Final = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
     "M-3.5-3.5h7v7h-7z",
@@ -22,11 +22,11 @@ _MARKS: Final = (
     "M-4.5-1.5h3v-3h3v3h3v3h-3v3h-3v-3h-3z",
 )
 BARS: Final = {"recorded": "r", "candidate": "c", "reference": "r", "now": "c", "good": "g", "fraud": "f"}
-"""The kind of bar of each name that a key may have."""
+"""CSS class of the bar for each name that a legend may have."""
 
 
 def date(moment: float) -> str:
-    """The day of an epoch second, UTC: 2026-11-26."""
+    """The UTC date of an epoch time: 2026-11-26."""
     return time.strftime("%Y-%m-%d", time.gmtime(moment))
 
 
@@ -36,7 +36,7 @@ def text(x: float, y: float, said: str, anchor: str, kind: str = "") -> str:
 
 
 def mark(number: int, x: float, y: float, said: str = "") -> str:
-    """A point of one of six series: each has a shape of its own beside its colour."""
+    """A point of one of six series. Each series has its own shape as well as its colour."""
     return (
         f'<path class="m{number}" transform="translate({x:.1f} {y:.1f})" d="{_MARKS[number]}">'
         f"<title>{escape(said)}</title></path>"
@@ -44,22 +44,22 @@ def mark(number: int, x: float, y: float, said: str = "") -> str:
 
 
 def room(labels: Iterable[str]) -> float:
-    """What labels beside a picture take of its width, space around them included."""
+    """The width to reserve for labels beside a chart, spacing included."""
     return max((len(label) for label in labels), default=0) * _LETTER + 20
 
 
 def bars(*names: str) -> tuple[tuple[str, str], ...]:
-    """Entries of a key for bars."""
+    """Legend entries for bars."""
     return tuple((f'<rect class="{BARS[name]}" x="1" y="1" width="22" height="10"/>', name) for name in names)
 
 
 def lines(*names: str) -> tuple[tuple[str, str], ...]:
-    """Entries of a key for lines."""
+    """Legend entries for lines."""
     return tuple((f'<path class="l{BARS[name]}" d="M0 6H24"/>', name) for name in names)
 
 
 def figure(title: str, height: float, parts: Sequence[str], key: Iterable[tuple[str, str]] = ()) -> str:
-    """A picture `WIDTH` wide with its title, and its key: a sample of what is drawn, and whose it is."""
+    """A chart that is `WIDTH` wide, with its title and legend. `key`: (sample as SVG, name) of each legend entry."""
     entries = "".join(
         f'<li><svg viewBox="0 0 24 12" aria-hidden="true">{sample}</svg>{escape(name)}</li>' for sample, name in key
     )

@@ -1,4 +1,4 @@
-"""A decision log as rows: assessments of one identity domain, joined with their outcomes, in order of time."""
+"""Reads a decision log into rows: assessments of one identity domain in order of time, joined with their outcomes."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def read_rows(
     until: float = math.inf,
     counts: Counts | None = None,
 ) -> Rows:
-    """The rows of a decision log that somebody assessed before `until` (epoch seconds), sorted by time and id.
+    """The rows of a decision log that were assessed before `until` (epoch seconds), sorted by time and id.
 
-    Labels follow `labels.label` from the outcomes told before `until`; with `by_truth` from the truth instead, known
-    at once. `counts` is told of lines that are no records. Takes about 700 bytes of memory a row. Raises InvalidFile
-    for a directory without segments, vectors of another feature table, and a truth that lacks an assessment.
+    Labels follow `labels.label` from the outcomes reported before `until`; with `by_truth` they come from the truth,
+    and are known at once. `counts` counts unreadable lines. Takes about 700 bytes of memory per row. Raises InvalidFile
+    for a directory without segments, vectors of another feature schema, or a truth that lacks an assessment.
     """
     counts = Counts() if counts is None else counts
     found = _Columns()
@@ -98,7 +98,7 @@ def _records(path: Path, counts: Counts) -> Iterator[_Line]:
 
 
 class _Columns:
-    """Rows as they are read."""
+    """Collects rows while they are read."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, float, str]] = {}
@@ -106,12 +106,11 @@ class _Columns:
         self._chunks: list[NDArray[np.float64]] = []
 
     def add(self, record: _Assessed, path: Path) -> None:
-        """One assessment; a line that was written twice counts once."""
+        """Add one assessment; a line that was written twice counts once."""
         if len(record.vector) != len(NAMES):
-            what = f"has vectors of {len(record.vector)} features, and this riskd has {len(NAMES)}"
-            raise InvalidFile(
-                [Problem(str(path), what, "`riskd replay LOG --out DIR` makes a log with the features of this one")]
-            )
+            what = f"has vectors of {len(record.vector)} features; this version of riskd has {len(NAMES)}"
+            remedy = "`riskd replay LOG --out DIR` makes a log with the features of this version"
+            raise InvalidFile([Problem(str(path), what, remedy)])
         if record.id in self._seen:
             return
         self._seen[record.id] = record.subject, record.time, record.journey
@@ -120,7 +119,7 @@ class _Columns:
             self._pack()
 
     def rows(self, told: Mapping[str, list[tuple[float, str]]], truth: Path | None, *, by_truth: bool) -> Rows:
-        """All of them, with what became of them."""
+        """All rows, labelled and sorted."""
         self._pack()
         made = truths(truth, list(self._seen))
         columns = list(self._seen.values())

@@ -1,4 +1,5 @@
-"""A candidate beside a champion and four baselines, in one run, on rows that none of them has seen."""
+"""Evaluates a candidate beside the champion and four baselines, in one run, on rows that none of them was trained
+on."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ class Contender(Struct, frozen=True, kw_only=True):
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """What is to be judged, and by what. `recipe` and `base` are the candidate's; no recipe, nothing is left out."""
+    """What to evaluate, and on which rows. `material` and `recipe` are the candidate's; without a recipe, no class is
+    left out."""
 
     domain: str
     code: str
@@ -62,11 +64,11 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 def evaluate(question: Question, begin: Begin) -> Evaluation:
-    """Judge everything on the rows of the question. Raises InvalidFile when they lack good or fraudulent ones."""
+    """Evaluate all models on the rows of the question. Raises InvalidFile if no row is good, or none fraudulent."""
     rows = question.rows
     lacking = [word for word, label in (("good", GOOD), ("fraudulent", FRAUD)) if not (rows.labels == label).any()]
     if lacking:
-        remedy = "judge by a longer log, or report more outcomes"
+        remedy = "evaluate on a longer log, or report more outcomes"
         raise InvalidFile([Problem("rows to judge by", f"none is {word}", remedy) for word in lacking])
     attacks = sorted({str(each) for each in rows.attacks[rows.labels == FRAUD]} - {HONEST})
     left_out = attacks if question.recipe else []
@@ -105,7 +107,8 @@ def _by(contender: Contender, rows: Rows) -> Scored:
 
 
 def _large(question: Question) -> Scored:
-    """Trained on the same rows as the candidate, fraud with the same share of the weight, no class heavier."""
+    """Trained on the same rows as the candidate, with the same weight for all fraud, and no class heavier than
+    another."""
     material, recipe = question.material, question.recipe or Recipe()
     weighed = weights(material.train, material.train_ages, material.delay, recipe.fraud_share)
     used = weighed > 0
@@ -116,8 +119,8 @@ def _large(question: Question) -> Scored:
 
 
 def _left_out(question: Question, attacks: Sequence[str], done: Progress) -> dict[str, Floats]:
-    """The scores by the candidate's recipe, trained without each class in turn; where no other is left to learn from,
-    the base stands."""
+    """Scores by the candidate's recipe, trained without each class in turn. If no other class is left to learn from,
+    the scores are those of the base."""
     if question.recipe is None:
         return {}
     rows, material, found = question.rows, question.material, {}
@@ -155,7 +158,7 @@ def _counts(names: Iterator[str]) -> dict[str, int]:
 
 
 def _goals(models: Mapping[str, Judged], differences: Sequence[Difference]) -> Iterator[Goal]:
-    """At a false-positive rate of 1 %, for each class of attack."""
+    """The goals of the candidate at a false-positive rate of 1 %, for each class of attack."""
     wanted: tuple[tuple[str, str, str, float], ...] = (
         (f"as large boosted trees, less {TOLERANCE * 100:g} points", LARGE_BOOSTED, "class", TOLERANCE),
         ("as Freeman", FREEMAN, "class", 0.0),

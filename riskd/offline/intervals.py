@@ -1,8 +1,8 @@
-"""Exact confidence intervals of a share.
+"""Exact confidence intervals of a proportion.
 
-Clopper and Pearson (1934): the shares that a two-sided binomial test would not reject. They are quantiles of the beta
-distribution, found here from its distribution function, the regularised incomplete beta function, which is
-computed by Lentz's continued fraction (DLMF 8.17.22).
+Clopper and Pearson (1934): the proportions that a two-sided binomial test would not reject. They are quantiles of the
+beta distribution, computed from its distribution function, the regularised incomplete beta function, which is evaluated
+with Lentz's continued fraction (DLMF 8.17.22).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TINY: Final = 1e-300
 
 
 class Share(Struct, frozen=True):
-    """`hits` of `total`, with the share and its interval; no share of nothing."""
+    """`hits` out of `total`, with the proportion and its interval. `share` is None if `total` is 0."""
 
     hits: int
     total: int
@@ -34,23 +34,24 @@ class Share(Struct, frozen=True):
 
 @lru_cache(4096)
 def share(hits: int, total: int, level: float = LEVEL) -> Share:
-    """A share with its two-sided Clopper-Pearson interval."""
+    """A proportion with its two-sided Clopper-Pearson interval."""
     tail = (1 - level) / 2
     return Share(hits, total, hits / total if total else None, lower(hits, total, tail), upper(hits, total, tail))
 
 
 def upper(hits: int, total: int, tail: float) -> float:
-    """The share above which so few hits are less likely than `tail`: 1 if there is no telling."""
+    """The largest proportion with which this few hits have at least the probability `tail`; 1 if all are hits."""
     return 1.0 if hits >= total else _beta_quantile(1 - tail, hits + 1, total - hits)
 
 
 def lower(hits: int, total: int, tail: float) -> float:
-    """The share below which so many hits are less likely than `tail`: 0 if there is no telling."""
+    """The smallest proportion with which this many hits have at least the probability `tail`; 0 if there are no
+    hits."""
     return 0.0 if hits <= 0 else _beta_quantile(tail, hits, total - hits + 1)
 
 
 def most_hits(total: int, limit: float, tail: float) -> int:
-    """The largest number of hits of `total` whose upper bound is within `limit`; -1 if there is none."""
+    """The largest number of hits out of `total` whose upper bound is at most `limit`; -1 if there is none."""
     if upper(0, total, tail) > limit:
         return -1
     low, high = 0, total
@@ -61,9 +62,9 @@ def most_hits(total: int, limit: float, tail: float) -> int:
 
 
 def enough(hits: float, limit: float, tail: float) -> int | None:
-    """The total from which on this share of hits (0 to 1) has an upper bound within `limit`; None: at none.
+    """The smallest total at which this proportion of hits (0 to 1) has an upper bound of at most `limit`, or None.
 
-    To within one hit: whole numbers of hits make the bound rise and fall with the total.
+    Accurate to within one hit: because hits are whole numbers, the bound rises and falls as the total grows.
     """
 
     def fits(total: int) -> bool:
@@ -82,7 +83,7 @@ def enough(hits: float, limit: float, tail: float) -> int | None:
 
 
 def _beta_quantile(probability: float, a: float, b: float) -> float:
-    """By Newton's method, kept within a bracket that every step narrows."""
+    """Newton's method, kept inside a bracket that every step narrows."""
     low, high, x = 0.0, 1.0, a / (a + b)
     constant = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     for _ in range(100):
@@ -97,7 +98,7 @@ def _beta_quantile(probability: float, a: float, b: float) -> float:
 
 
 def incomplete_beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), the distribution function of the beta distribution."""
+    """The regularised incomplete beta function I_x(a, b): the distribution function of the beta distribution."""
     if x <= 0 or x >= 1:
         return float(x >= 1)
     scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
@@ -107,7 +108,7 @@ def incomplete_beta(x: float, a: float, b: float) -> float:
 
 
 def _fraction(x: float, a: float, b: float) -> float:
-    """The continued fraction of I_x(a, b), by Lentz's method as modified by Thompson and Barnett (1986)."""
+    """The continued fraction of I_x(a, b), with Lentz's method as modified by Thompson and Barnett (1986)."""
     c, d = 1.0, 1 / _kept(1 - (a + b) * x / (a + 1))
     value, m = d, 0
     while True:

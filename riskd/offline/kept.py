@@ -1,7 +1,7 @@
-"""What is kept of whom, found out by watching: an engine is used as people use it, and every write is noted.
+"""Finds out what riskd stores about whom, by running an engine, recording every write, and withholding parts of reads.
 
-Nothing here lists tables. What a row says was seen: which record was written and for how long, which event changed what
-in it, and which features came out differently when it was held back from a read.
+There is no list of tables here. Every row was observed: which record was written and for how long, which event changed
+what in it, and which features came out differently without it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from riskd.core.attempt import (
     SecurityEvent,
     Session,
 )
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located, Missing, Place, Route
 from riskd.core.features import NAMES
 from riskd.core.history import DAY, WEEK, Delta, History
 from riskd.core.pseudonym import Pseudonyms
@@ -43,12 +43,12 @@ from riskd.engine import Engine, Parts
 from riskd.ports import Swap
 
 ATTEMPT: Final = "attempt"
-"""The event that every assessment is; the others are outcomes, and security events."""
+"""The event that every assessment is. The other events are outcomes and security events."""
 NOW: Final = 1_800_007_200.0
-"""A Friday, 10:00 UTC: any would do, and this one stays."""
+"""A Friday, 10:00 UTC. Any time would do; a fixed one makes the page reproducible."""
 _WEEKS: Final = 6
 _OTHERS: Final = 40
-"""Other people's sign-ins: below 30 in a domain nothing is rare."""
+"""How many other people sign in: with fewer than 30 in a domain, no value counts as rare."""
 _HOME, _AWAY, _NOWHERE = "192.0.2.7", "198.51.100.9", "203.0.113.11"
 _FIREFOX: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 _SAFARI: Final = (
@@ -104,27 +104,28 @@ _TOLD: Final = tuple(
 
 
 class Content(Struct, frozen=True, order=True):
-    """One thing in a record: a `count` table, the newest `moments` of a kind, a `distinct` sketch, or the record
-    itself, which is a `document`."""
+    """One item in a record: a `count` table, the newest `moments` of a kind, a `distinct` sketch, or the whole record,
+    a `document`."""
 
     form: str
     name: str
 
 
 class Kept(Struct, frozen=True, kw_only=True):
-    """What was seen of one record of an entity. `seconds`: shortest and longest life that it was given."""
+    """What was observed of one record of an entity. `seconds`: the shortest and the longest lifetime that it was
+    given."""
 
     entity: str
     kind: str
     seconds: tuple[float, float]
     contents: dict[Content, tuple[str, ...]]
-    """What is in it, and which events change it; one that takes back is written `-event`."""
+    """The record's items, and which events change each; `-event` means that the event takes back."""
     readers: dict[Content, tuple[str, ...]]
-    """Features that came out differently without it."""
+    """The features that came out differently without the item."""
 
 
 class _Names(Pseudonyms):
-    """Remembers what each pseudonym is of."""
+    """Pseudonyms that remember what kind of value each stands for."""
 
     def __init__(self) -> None:
         super().__init__(b"of nobody, for the page of what is kept")
@@ -136,13 +137,13 @@ class _Names(Pseudonyms):
         return found
 
     def owner(self, key: bytes) -> tuple[str, str]:
-        """Entity and kind of a record."""
+        """The entity and kind of a record."""
         entity = self.of.get(key[:-1]) or self.of.get(key[:PLACE], "unknown")
         return entity, KINDS.get(key[-1:], repr(key[-1:]))
 
 
 class _Store(MemoryStore):
-    """Notes what is written, and holds back from reads what it is told to."""
+    """A store that records writes, and withholds one item from reads."""
 
     def __init__(self, names: _Names) -> None:
         super().__init__()
@@ -157,11 +158,11 @@ class _Store(MemoryStore):
         return super().write(deltas, swaps, now, timeout)
 
     def keep(self) -> None:
-        """Remember everything as it is now."""
+        """Save a copy of all records."""
         self.kept = dict(self._records)
 
     def bring_back(self) -> None:
-        """Everything as it was when it was kept."""
+        """Restore the saved copy."""
         self._records = dict(self.kept)
 
     def read(
@@ -186,21 +187,21 @@ def _without(history: History | None, content: Content) -> History | None:
 
 
 class _TwoPlaces:
-    """Home, and everything else that has a place."""
+    """Two places: home, and one for every other address that has a place."""
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+    def locate(self, address: Address, time: float) -> Located:
         if address.text == _HOME:
-            return Place("GB", 51.5, -0.1, 20.0, timezone="Europe/London", utc_offset_min=0), Route(64500, "Home")
+            return Place("GB", 51.5, -0.1, 20.0, timezone="Europe/London", utc_offset_min=0), Route(64500, "Home"), ()
         if address.text == _NOWHERE:
-            return Missing("place", "not_found"), Route(64502, "Nowhere")
-        return Place("ES", 40.4, -3.7, 20.0, timezone="Europe/Madrid", utc_offset_min=60), Route(64501, "Away")
+            return Missing("place", "not_found"), Route(64502, "Nowhere"), ()
+        return Place("ES", 40.4, -3.7, 20.0, timezone="Europe/Madrid", utc_offset_min=60), Route(64501, "Away"), ()
 
     def offset(self, timezone: str, time: float) -> int | None:
         return 0 if timezone == "Europe/London" else 60
 
 
 class _Log:
-    """The last line."""
+    """A decision log that keeps only its last line."""
 
     line = b""
 
@@ -209,11 +210,11 @@ class _Log:
         return True
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Nothing to close."""
 
 
 class _Watch:
-    """An engine, its clock, and all that it does to its store."""
+    """An engine with its clock and its observed store."""
 
     agents = AgentParser()
 
@@ -238,7 +239,7 @@ class _Watch:
         self.engine.record(replace(outcome, assessment_id=answer.id), 60.0)
 
     def vector(self, attempt: Attempt) -> dict[str, float | None]:
-        """The features of an attempt that leaves no trace."""
+        """The features of an attempt, for comparing."""
         self.assess(attempt)
         line = record.decode(self.log.line)
         assert isinstance(line, record.AssessmentRecord)
@@ -246,7 +247,7 @@ class _Watch:
 
 
 def observe(release: Release) -> list[Kept]:
-    """Every record that an engine keeps, in the order in which it was first written."""
+    """Every record that an engine stores, in the order in which each was first written."""
     events = _changes(release)
     readers = _readers(release, [(owner, content) for owner, contents in events.items() for content in contents[1]])
     return [
@@ -266,7 +267,7 @@ _Seen = dict[_Owner, tuple[list[float], dict[Content, list[str]]]]
 
 
 def _changes(release: Release) -> _Seen:
-    """Lives and contents of every record, by what is done to it."""
+    """The lifetimes and contents of every record, found by making every kind of attempt, outcome and event."""
     seen: _Seen = {}
     for journey in JOURNEYS:
         for result in ("succeeded", "failed"):
@@ -299,7 +300,7 @@ def _note(watch: _Watch, event: str, seen: _Seen) -> None:
 
 
 def _contents(change: Delta | Swap) -> Iterator[tuple[Content, bool]]:
-    """What a change touches, and whether it takes it back."""
+    """The items that a change touches, and whether it takes back."""
     if isinstance(change, Swap):
         yield Content("document", ""), False
         return
@@ -312,7 +313,7 @@ def _contents(change: Delta | Swap) -> Iterator[tuple[Content, bool]]:
 
 
 def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict[tuple[_Owner, Content], list[str]]:
-    """Features that differ when one thing is held back, for somebody at home, away, and in the middle of an attack."""
+    """The features that differ when one item is withheld, for an attempt at home, away, and during an attack."""
     watch = _lived(release)
     asked = [
         replace(_LOGIN, request_id=""),
@@ -338,7 +339,7 @@ def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict
 
 
 def _lived(release: Release) -> _Watch:
-    """Weeks of sign-ins of one person and others, then a recovery, what others tell of it, and somebody who guesses."""
+    """An engine after weeks of sign-ins by one person and others, a recovery, security events, and password guesses."""
     watch = _Watch(release)
     legitimate = Outcome(assessment_id="", kind="confirmed_legitimate")
     others = [replace(_STRANGER if n % 2 else _LOGIN, subject=f"other {n}", request_id="") for n in range(_OTHERS)]

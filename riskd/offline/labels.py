@@ -1,7 +1,7 @@
-"""What outcomes make of a row, and from when on: the one rule by which models are trained and judged.
+"""Labels a row by its outcomes, and says from when the label is known. Training and evaluation use this one rule.
 
-Confirmed fraud outweighs everything else, and is known when it was confirmed. Otherwise whoever passed is good, known
-from the first pass on. A challenge failed or abandoned says neither: most attackers end there, and some owners.
+Confirmed fraud outweighs everything else, and is known from its confirmation. Otherwise a row with a passed outcome is
+good, known from the first one. A failed or abandoned challenge says neither: most attackers end there, and some owners.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from riskd.offline.outcomes import PASSED
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
 
 CONFIRMED: Final = "confirmed_fraud"
-"""The kind of outcome that makes a row fraud."""
+"""The kind of outcome that labels a row as fraud."""
 
 
 def label(told: Iterable[tuple[float, str]]) -> tuple[int, float]:
-    """Label, and the time from which on it is known (epoch seconds; infinite for `UNKNOWN`), of `(time, kind)` pairs.
+    """The label, and when it became known (epoch seconds; infinite for `UNKNOWN`), from `(time, kind)` pairs.
 
-    The same rule as `outcomes.label`, which knows no times.
+    `outcomes.label` is the same rule without times.
     """
     fraud = good = math.inf
     for time, kind in told:
@@ -39,7 +39,7 @@ def label(told: Iterable[tuple[float, str]]) -> tuple[int, float]:
 def labelled(
     total: int, rows: NDArray[np.intp], times: NDArray[np.float64], kinds: NDArray[np.str_]
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """`label` of `total` rows at once, out of outcomes: the row that each is of, its time and its kind."""
+    """`label` for `total` rows at once, given the outcomes: the row of each, its time and its kind."""
     fraud, good = np.full(total, math.inf), np.full(total, math.inf)
     for found, chosen in ((fraud, kinds == CONFIRMED), (good, np.isin(kinds, PASSED))):
         np.minimum.at(found, rows[chosen], times[chosen])

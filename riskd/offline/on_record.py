@@ -1,4 +1,4 @@
-"""What the decision log says of one assessment, and which assessments it has of one subject."""
+"""Finds what the decision log says about one assessment, and which assessments it has of one subject."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ from riskd.core.record import (
     SecurityEventRecord,
     ShadowRecord,
     decode,
-    others,
+    other_beginnings,
     written,
 )
 from riskd.core.stored import PLACE
 from riskd.counts import Counts
 from riskd.progress import Begin
 
-_NO_EVENTS: Final = others(SecurityEventRecord)
+_NO_EVENTS: Final = other_beginnings(SecurityEventRecord)
 _LINES: Final = 1_000
-"""Asked for at a time."""
+"""How many lines are requested at a time."""
 
 
 class OnRecord(Struct, frozen=True, kw_only=True):
-    """The lines of one assessment, in the order of writing. `assessment` is None where the log has but what followed.
+    """The lines about one assessment, in the order of writing. `assessment` is None if the log has only what followed.
 
-    `features` are its vector by name, None where it was made of another feature table. `reasons` are its codes, with
-    what each moved and the sentence of its feature, as far as contributions were recorded. `events` are what other
-    parties had told of the subject when it was assessed, as far back as any policy remembers.
+    `features`: its vector by name, None if it has another feature schema. `reasons`: its codes, with the contribution
+    and text of each as far as contributions were recorded. `events`: what other parties had reported about the subject
+    before the assessment, as far back as any policy remembers.
     """
 
     assessment: AssessmentRecord | None
@@ -67,7 +67,7 @@ class OnRecord(Struct, frozen=True, kw_only=True):
 
 
 class Listed(Struct, frozen=True, kw_only=True):
-    """One assessment of several: what was required and why, and what came of it. `time` is Unix time."""
+    """One of several assessments: what was required, why, and what followed. `time`: epoch seconds."""
 
     id: str
     time: float
@@ -79,7 +79,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 
 
 class Account(Struct, frozen=True):
-    """What the log has of one subject, the newest first: its assessments, and what other parties told."""
+    """What the log has about one subject, the newest first: its assessments, and security events."""
 
     assessments: list[Listed]
     events: list[SecurityEventRecord]
@@ -88,12 +88,12 @@ class Account(Struct, frozen=True):
 def on_record(
     log: Path, assessment_id: str, begin: Begin, counts: Counts, pseudonyms: Pseudonyms | None = None
 ) -> OnRecord | None:
-    """The lines of it; None where there are none. Lines that are to be erased are not found.
+    """The lines about an assessment; None if there are none. Erased lines are not found.
 
-    `assessment_id`: 32 hexadecimal digits, of which the first are those of its subject's pseudonym. `pseudonyms`: those
-    of the service; without them, what was told before the pepper was rotated is not found. Progress is in bytes;
-    `counts` is told of lines that might have been of the subject and are no records. Raises InvalidFile where there is
-    no log, or it cannot be read to its end, Unavailable where it cannot be read.
+    `assessment_id`: 32 hexadecimal digits, beginning with those of the subject's pseudonym. `pseudonyms`: the
+    service's; without them, events from before a rotation of the pepper are not found. Progress is in bytes; `counts`
+    counts unreadable lines that may have been about the subject. Raises InvalidFile if there is no log, or it cannot be
+    read to its end, and Unavailable if it cannot be read.
     """
     found = [
         record
@@ -113,8 +113,8 @@ def on_record(
 def _under_fewer_layers(
     log: Path, one: AssessmentRecord, pseudonyms: Pseudonyms, begin: Begin, counts: Counts
 ) -> Iterator[SecurityEventRecord]:
-    """What was told of the subject while it had another pseudonym, of which this one was made: only every event's own
-    can tell."""
+    """Events reported while the subject had an earlier pseudonym. It cannot be derived from the present one: each
+    event's own pseudonym has to be converted and compared."""
     paths, known = segments_of(log), one.subject[: 2 * PLACE].encode()
     progress, archive = begin("events", size(paths)), FileLogArchive(log_in(log), 0.0, 0.0)
     for path in paths:
@@ -138,10 +138,10 @@ def _event(line: bytes, path: Path, counts: Counts) -> SecurityEventRecord | Non
 
 
 def _becomes(event: SecurityEventRecord, one: AssessmentRecord, pseudonyms: Pseudonyms) -> bool:
-    """Whether another layer, or several, make of the event's subject that of the assessment."""
+    """Whether later pepper layers turn the event's subject into that of the assessment."""
     age = None
     if (event.tenant, event.domain) == (one.tenant, one.domain) and event.subject != one.subject:
-        age = pseudonyms.age(event.tenant, event.domain, "domain", "", event.keyed)
+        age = pseudonyms.layers_under(event.tenant, event.domain, "domain", "", event.keyed)
     if age is None:
         return False
     older, subject = bytes.fromhex(event.subject), bytes.fromhex(one.subject)
@@ -149,7 +149,7 @@ def _becomes(event: SecurityEventRecord, one: AssessmentRecord, pseudonyms: Pseu
 
 
 def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin, counts: Counts) -> Account:
-    """All of the subject that has these pseudonyms. Raises as `on_record`, and tells `counts`."""
+    """Everything about the subject with these pseudonyms. Raises, and counts, as `on_record`."""
     names = {pseudonym.hex() for pseudonym in pseudonyms}
     ours: dict[str, AssessmentRecord] = {}
     told: dict[str, list[str]] = {}
@@ -177,7 +177,7 @@ def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin, counts: Counts
 
 
 def _search(log: Path, places: Sequence[bytes], begin: Begin, counts: Counts) -> Iterator[Record]:
-    """The records of everybody whose pseudonym begins like one of these."""
+    """The records of all subjects whose pseudonym begins like one of these."""
     progress = begin("segments", size(segments_of(log)))
     archive = FileLogArchive(log_in(log), 0.0, 0.0)  # its times are for those who erase
     cursor, more = b"", True
@@ -230,7 +230,7 @@ def _told(found: list[Record], one: AssessmentRecord | None, names: set[str]) ->
 
 
 def _reasons(one: AssessmentRecord) -> tuple[Reason, ...]:
-    """Its codes as they were answered. What rules and gaps had to say for theirs is not in the log."""
+    """The reason codes as they were answered. The texts of rules and gaps are not in the log."""
     given = tuple(Reason(code, 0.0, "") for code in one.reasons)
     if one.contributions is None or len(one.vector) != len(NAMES):
         return given

@@ -1,4 +1,4 @@
-"""What became of each assessment: the outcomes of a log, joined by assessment id in bounded memory."""
+"""Outcomes of a decision log by assessment id, joined in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Final
 from riskd.core.attempt import OUTCOMES
 
 LABELS: Final = ("good", "fraud", "unproven", "unknown")
-"""What the outcomes say of an attempt.
+"""What the outcomes say about an attempt.
 
-- `fraud`: confirmed. It outweighs everything else, whichever came first.
+- `fraud`: confirmed. It outweighs everything else, in whatever order outcomes were reported.
 - `good`: confirmed legitimate, or a challenge, a recovery or the whole sign-in was passed, and nobody reported fraud.
-  Fraud is reported late, or never: the share of good ones that are not is what nobody knows.
+  Fraud is reported late or never, so an unknown share of these is not good.
 - `unproven`: a challenge or recovery was failed or abandoned, and nothing else is known. Most attackers end here,
   and some owners.
 - `unknown`: no outcome was reported.
@@ -23,15 +23,15 @@ LABELS: Final = ("good", "fraud", "unproven", "unknown")
 GOOD, FRAUD, UNPROVEN, UNKNOWN = range(len(LABELS))
 _BIT: Final = {kind: 1 << place for place, kind in enumerate(OUTCOMES)}
 PASSED: Final = ("confirmed_legitimate", "challenge_passed", "recovery_completed", "session_established")
-"""Kinds of outcome that make an attempt a good one, unless fraud is confirmed."""
+"""Kinds of outcome that make an attempt good, unless fraud is confirmed."""
 _GOOD: Final = sum(_BIT[kind] for kind in PASSED)
 _ID: Final = 16
 _ROW: Final = _ID + 2
-"""Bytes of an id, and of an id with the kinds reported of it."""
+"""Bytes of an id, and of an id with its bit set of outcome kinds."""
 
 
 def label(kinds: int) -> int:
-    """The index in `LABELS` of a set of outcome kinds."""
+    """The index in `LABELS` for a bit set of outcome kinds."""
     if kinds & _BIT["confirmed_fraud"]:
         return FRAUD
     if kinds & _GOOD:
@@ -40,14 +40,14 @@ def label(kinds: int) -> int:
 
 
 def row(assessment_id: str, kind: str) -> bytes:
-    """One outcome in 18 bytes. Raises ValueError on an id and KeyError on a kind that riskd never wrote."""
+    """One outcome in 18 bytes. Raises ValueError for an id, and KeyError for a kind, that riskd never writes."""
     return _key(assessment_id) + _BIT[kind].to_bytes(2, "big")
 
 
 def write_outcomes(path: Path, parts: Iterable[bytes]) -> int:
-    """Write rows to a file, sorted, the kinds of one assessment together; the number of assessments.
+    """Write rows to a file, sorted and merged by assessment. Returns the number of assessments.
 
-    Sorting takes about 70 bytes of memory an outcome; reading takes none of its own.
+    Sorting takes about 70 bytes of memory per outcome; reading the file needs no memory of its own.
     """
     rows = [part[at : at + _ROW] for part in parts for at in range(0, len(part), _ROW)]
     rows.sort()
@@ -63,19 +63,19 @@ def write_outcomes(path: Path, parts: Iterable[bytes]) -> int:
 
 
 class Outcomes:
-    """The outcomes in a file of `write_outcomes`, which all processes share through the page cache."""
+    """Reads a file of `write_outcomes`. Processes share it through the page cache."""
 
     def __init__(self, path: Path) -> None:
         size = path.stat().st_size
         with path.open("rb") as file:
             self._rows = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         self._places = range(size // _ROW)
-        # Where those begin whose ids begin with a byte: most of a search is done once for all.
+        # The first row for each first byte of an id: this saves most steps of every search.
         self._edges = [self._place(bytes([first]), 0, len(self._places)) for first in range(256)]
         self._edges.append(len(self._places))
 
     def label(self, assessment_id: str) -> int:
-        """The index in `LABELS` of what became of an assessment. Raises ValueError on an id that riskd never wrote."""
+        """The index in `LABELS` for an assessment. Raises ValueError for an id that riskd never writes."""
         rows, wanted = self._rows, _key(assessment_id)
         place = self._place(wanted, self._edges[wanted[0]], self._edges[wanted[0] + 1])
         if place == len(self._places) or rows[place * _ROW : place * _ROW + _ID] != wanted:

@@ -1,4 +1,4 @@
-"""Reports as one HTML file: pictures and tables, no script, nothing from the network."""
+"""Reports as one HTML file: charts and tables, no script, nothing from the network."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ tbody th { min-width: 8rem; max-width: 40vw; overflow-wrap: anywhere; white-spac
 th, td { padding: .15rem .3rem; } td, tbody th { white-space: normal; } .long { min-width: 0; } }
 """
 _LONG: Final = 50
-"""Letters of a cell from which on it is long."""
+"""A cell with more characters than this gets a wide column."""
 _NUMBER: Final = re.compile(r"[-+≤<>]?\s?\d|-?$")
 
 
 def document(title: str, body: str) -> str:
-    """A whole page. `body` is HTML, `title` plain text."""
+    """A complete page. `body` is HTML, `title` plain text."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>"
@@ -65,7 +65,7 @@ def document(title: str, body: str) -> str:
 
 
 class Cell(Struct, frozen=True):
-    """A cell with a note for whoever points at it, or of a kind that `STYLE` knows."""
+    """A table cell. `note` is its tooltip, `kind` a class of `STYLE`."""
 
     text: str
     note: str = ""
@@ -73,14 +73,14 @@ class Cell(Struct, frozen=True):
 
 
 def scrolled(label: str, content: str) -> str:
-    """Content that may be wider than the page: it scrolls alone, by the keyboard too."""
+    """Content that may be wider than the page: it scrolls by itself, also with the keyboard."""
     return f'<div class="scroll" role="group" tabindex="0" aria-label="{escape(label)}">{content}</div>'
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> str:
-    """Rows below a caption and a head, all of it plain text; nothing without rows.
+    """A table with a caption and a head, all of it plain text. Empty if there are no rows.
 
-    The first cell of a row is its name. A column in which every other cell is a figure is set to the right.
+    The first cell of a row is its heading. A column whose other cells are all numbers is right-aligned.
     """
     if not rows:
         return ""
@@ -103,18 +103,18 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | Cell]
 
 
 def tiles(figures: Iterable[tuple[str, str]]) -> str:
-    """Figures that stand out, each with what it is."""
+    """Numbers to highlight, each with its label."""
     found = "".join(f"<li><b>{escape(figure)}</b><small>{escape(what)}</small></li>" for figure, what in figures)
     return f'<ul class="tiles">{found}</ul>'
 
 
 def are_figures(column: Iterable[str]) -> bool:
-    """Whether cells are figures, or a dash or nothing in place of one, which stand below each other."""
+    """Whether all cells are numbers, a dash or empty, so that the column is to be right-aligned."""
     return all(map(_NUMBER.match, column))
 
 
 def _kind(column: Sequence[str]) -> str:
-    """Figures are of no kind; words may be wrapped, and long ones have room before they are."""
+    """The CSS class of a column: none for numbers; words may wrap, and long ones get a minimum width."""
     if are_figures(column):
         return ""
     return "w long" if max(map(len, column)) > _LONG else "w"

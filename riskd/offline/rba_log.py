@@ -1,7 +1,7 @@
-"""The public RBA data set, lived through by the real engine: a decision log, and the truth that its columns tell.
+"""Replays the public RBA data set through the engine. The result is a decision log and the truth from its columns.
 
-Country and operator of an address are the data set's own. Its places are not real, so distance and speed are always 0:
-every place is uncertain by half the earth.
+Country and operator of an address are the data set's own. It has no coordinates, so distance and speed are always 0:
+every place gets an uncertainty of half the earth's circumference.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from riskd.adapters.memory import NullMeter
 from riskd.core.address import Address
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, Device, Network, Outcome
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located, Missing, Place, Route
 from riskd.core.errors import InvalidAttempt, InvalidFile, Problem
 from riskd.offline.importers.event import Event, Row, Skipped, text
 from riskd.offline.importers.rba_dataset import read
@@ -27,24 +27,24 @@ from riskd.offline.truth import FILE, Truth
 from riskd.offline.world.run import Engined
 
 TAKEOVER, ATTACKING_ADDRESS = "account_takeover", "attacking_address"
-"""Classes of attack that the data set knows."""
+"""The classes of attack that the data set has."""
 NOWHERE_KM: Final = 20_040.0
 """Half of the earth's circumference: no two places are further apart."""
 _EVERY: Final = 1_000
 
 
 class Columns:
-    """A `GeoLookup` that says of every address what the row at hand says."""
+    """A `GeoLookup` that answers every address from the current row."""
 
     def __init__(self) -> None:
         self.row: Row = {}
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+    def locate(self, address: Address, time: float) -> Located:
         """See `GeoLookup`."""
         country, operator = text(self.row, "Country"), text(self.row, "ASN")
         place = Place(country, 0.0, 0.0, NOWHERE_KM) if len(country) == 2 else Missing("place", "not_found")
         route = Route(int(operator)) if operator.isdecimal() else Missing("route", "not_found")
-        return place, route
+        return place, route, ()
 
     def offset(self, timezone: str, time: float) -> int | None:
         """See `GeoLookup`."""
@@ -54,10 +54,11 @@ class Columns:
 def live_through(
     file: Path, release: Release, out: Path, *, domain: str, limit: int | None, progress: Callable[[int], None]
 ) -> Counter[str]:
-    """Assess every row of the CSV file, up to `limit`, and leave `decisions/` and `truth.jsonl` in `out`.
+    """Assess the rows of the CSV file, at most `limit`, and write `decisions/` and `truth.jsonl` to `out`.
 
-    What became of the rows: `assessed`, or the reason why not. `progress` is told bytes read. Rows must be in order of
-    time, as published. Raises InvalidFile for a file that cannot be opened or has no row that could be assessed.
+    Returns how many rows were `assessed`, or why not. `progress` is called with the number of bytes read. Rows must be
+    in order of time, as published. Raises InvalidFile for a file that cannot be opened or has no row that could be
+    assessed.
     """
     geo, now = Columns(), 0.0
     log = FileDecisionLog(out / DECISIONS, 0, NullMeter(), UNBOUNDED, lambda: now)
@@ -95,9 +96,9 @@ def live_through(
 
 
 def _lived(service: Engined, event: Event, domain: str, now: float) -> str:
-    """The assessment's id, '' where the service would refuse the attempt; also what the provider made of it.
+    """Assess an event and record its outcome. Returns the assessment's id, or '' if the service would refuse it.
 
-    Whoever was let in counts as having passed what was required: the provider was content.
+    A person whom the provider let in counts as having passed the requirement.
     """
     attempt = Attempt(
         domain=domain,

@@ -1,4 +1,4 @@
-"""Assessments as rows: what models are trained on and judged by, whatever they were read from."""
+"""Assessments as rows of a table, whatever they were read from. Models are trained and evaluated on them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 UNKNOWN, GOOD, FRAUD = -1, 0, 1
 """Labels of a row."""
 HONEST: Final = ""
-"""The class of attack of a row that is none, or of which nobody knows."""
+"""The class of attack of a row that is not an attack, or not known to be one."""
 
 
 class Rows(Struct, frozen=True, kw_only=True):
-    """Assessments of one identity domain in order of time, one element of each column a row.
+    """Assessments of one identity domain in order of time. Every column has one element per row.
 
-    Built point in time: a vector says what was known when its attempt was assessed, and a label counts from the
-    moment at which it became known.
+    Point in time: a vector holds what was known when its attempt was assessed, and a label counts from the time at
+    which it became known.
     """
 
     names: tuple[str, ...]
-    """Of the features, in the order of the columns of `vectors`."""
+    """Names of the features, in the order of the columns of `vectors`."""
     ids: NDArray[np.str_]
     """Assessment ids."""
     subjects: NDArray[np.str_]
-    """Pseudonyms, hexadecimal: rows of one subject are not independent."""
+    """Pseudonyms in hexadecimal. Rows of one subject are not independent."""
     times: NDArray[np.float64]
     """Epoch seconds of the attempts."""
     journeys: NDArray[np.str_]
@@ -39,20 +39,22 @@ class Rows(Struct, frozen=True, kw_only=True):
     known: NDArray[np.float64]
     """Epoch seconds at which the label became known; infinite for `UNKNOWN`."""
     attacks: NDArray[np.str_]
-    """Class of attack, `HONEST` for none. Simulated logs alone know it."""
+    """Class of attack, `HONEST` for none. Only simulated logs know it."""
     segments: NDArray[np.str_]
-    """Sub-populations of a row, separated by spaces: `traveller vpn`. Simulated logs know them."""
+    """The sub-populations that a row belongs to, separated by spaces: `traveller vpn`. Only simulated logs know
+    them."""
 
     def __len__(self) -> int:
         return len(self.times)
 
     def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Rows:
-        """The rows of a mask, or at these positions."""
+        """The rows that a mask or an array of positions selects."""
         columns = (name for name in self.__struct_fields__ if name != "names")
         return Rows(names=self.names, **{name: getattr(self, name)[chosen] for name in columns})
 
     def digest(self) -> str:
-        """SHA-256 over names and columns, in hex: other rows, or the same in another order, have another."""
+        """SHA-256 of names and columns, in hex. Different rows, or the same rows in another order, have another
+        digest."""
         found = sha256(repr(self.names).encode())
         for column in self.__struct_fields__[1:]:
             values: NDArray[np.generic] = getattr(self, column)
@@ -64,7 +66,8 @@ class Rows(Struct, frozen=True, kw_only=True):
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """Rows of several logs in one, each log's subjects its own. Within each, order of time is kept."""
+    """The rows of several logs in one table. Subjects of different logs stay distinct; each log keeps its order of
+    time."""
     if len(parts) == 1:
         return parts[0]
     columns = {

@@ -1,4 +1,4 @@
-"""Work on every segment of a decision log, by several processes at a time."""
+"""Processes every segment of a decision log, with several processes at a time."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from riskd.progress import Progress
 
 Part = TypeVar("Part")
 SMALL: Final = 8 << 20
-"""Bytes of a log for which starting processes costs more than they save."""
+"""Logs smaller than this many bytes are read by one process: starting more costs more than it saves."""
 
 
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
-    """Processes that are started meanwhile never hear Ctrl-C, which goes to all: who started them ends them."""
+    """Processes started inside this block ignore Ctrl-C, which a terminal sends to all of them: the parent ends
+    them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -34,12 +35,13 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 @contextmanager
 def crew(wanted: int | None, paths: Sequence[Path]) -> Iterator[Executor | None]:
-    """As many processes as wanted, else one for each processor, never more than segments; None for this one alone."""
+    """A pool of `wanted` processes (None: one per processor), at most one per segment. Yields None to use this process
+    only."""
     some = wanted or (1 if size(paths) < SMALL else len(os.sched_getaffinity(0)))
     if min(some, len(paths)) <= 1:
         yield None
         return
-    # Spawned, not forked: whoever draws the progress has threads.
+    # Spawned, not forked: the progress bar has threads.
     with ProcessPoolExecutor(min(some, len(paths)), mp_context=get_context("spawn")) as pool:
         try:
             yield pool
@@ -50,7 +52,7 @@ def crew(wanted: int | None, paths: Sequence[Path]) -> Iterator[Executor | None]
 def each_segment(
     paths: Sequence[Path], work: Callable[[Path], Part], pool: Executor | None, progress: Progress
 ) -> Iterator[Part]:
-    """What `work` makes of each segment, as it comes. With a pool, `work` and its parts cross processes.
+    """Yield what `work` returns for each segment, as each is done. With a pool, `work` and its results are pickled.
 
     Raises InvalidFile for a segment that cannot be read.
     """
@@ -72,4 +74,5 @@ def _tried(work: Callable[[], Part], path: Path) -> Part:
         with readable(path):
             return work()
     except BrokenProcessPool as error:
-        raise InvalidFile([Problem(str(path), "a process that read it was ended", "try --processes 1")]) from error
+        what, remedy = "a process that was reading it died", "it may have run out of memory: try --processes 1"
+        raise InvalidFile([Problem(str(path), what, remedy)]) from error

@@ -1,4 +1,4 @@
-"""Where rows come from, by what the command line names: decision logs, simulations, data sets."""
+"""Finds rows by what the command line names: decision logs, datasets or simulations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from riskd.offline.truth import FILE as TRUTH
 
 Labels = Literal["truth", "outcomes"]
 MADE: Final = "world.json"
-"""What a simulation says of itself."""
+"""A simulation's description of itself."""
 
 
 class _Settings(Struct, frozen=True):
@@ -30,21 +30,22 @@ class _Settings(Struct, frozen=True):
 
 
 class _Made(Struct, frozen=True):
-    """The part of `world.json` that names a world."""
+    """The part of `world.json` that identifies a world."""
 
     settings: _Settings
     varied: int | None = None
 
 
 class Log(Struct, frozen=True):
-    """A decision log. `truth` is that of the simulation that wrote it, None for a live one."""
+    """A decision log. `truth`: the truth of the simulation that wrote it, None for a live log."""
 
     directory: Path
     truth: Path | None
 
     @property
     def name(self) -> str:
-        """What a bundle says of it: how a world was made, else its own name, and no directory of the machine."""
+        """The log's name in a model bundle: how a simulated world was made, else the directory's name without its
+        path."""
         directory = self.directory.parent if self.directory.name == DECISIONS else self.directory
         try:
             made = msgspec.json.decode((directory / MADE).read_bytes(), type=_Made)
@@ -56,40 +57,33 @@ class Log(Struct, frozen=True):
 
 
 def is_dataset(name: str) -> bool:
-    """Whether a directory, or a URL, is that of a dataset and not of a log. Needs no Arrow."""
+    """Whether a directory or URL is a dataset and not a log. It does not import Arrow."""
     return "://" in name or (Path(name) / "manifest.json").is_file()
 
 
 def log_at(path: Path, truth: Path | None = None) -> Log:
-    """The log in a directory; a simulation's directory has both its log and its truth.
+    """The log in a directory, with its truth if the directory is a simulation's.
 
-    Raises InvalidFile when there is neither.
+    Raises InvalidFile if there is no such directory.
     """
     directory, beside = log_in(path), (path / TRUTH, path.parent / TRUTH)
     if not directory.is_dir():
-        raise InvalidFile(
-            [
-                Problem(
-                    str(path),
-                    "is not a directory",
-                    "name that of a service, its setting log.dir, or what `riskd simulate` wrote",
-                )
-            ]
-        )
+        remedy = "name the log.dir of a service, or what `riskd simulate` wrote"
+        raise InvalidFile([Problem(str(path), "is not a directory", remedy)])
     return Log(directory, truth or next((file for file in beside if file.is_file()), None))
 
 
 def labels_of(logs: Sequence[Log], wanted: Labels | None) -> Labels:
-    """Whose word labels are: as wanted, else the truth where all logs have one. Raises InvalidFile."""
+    """Where labels come from: as `wanted`, else from the truth if all logs have one. Raises InvalidFile."""
     lacking = [log for log in logs if log.truth is None]
     if wanted == "truth" and lacking:
-        remedy = "name it with --truth, or take labels from outcomes"
-        raise InvalidFile([Problem(str(log.directory), "has no truth", remedy) for log in lacking])
+        remedy = "name the file with --truth, or use --labels outcomes"
+        raise InvalidFile([Problem(str(log.directory), "has no truth.jsonl", remedy) for log in lacking])
     return wanted or ("outcomes" if lacking else "truth")
 
 
 def read_log(log: Log, domain: str, labels: Labels, counts: Counts) -> Rows:
-    """Its rows of a domain. `counts` is told of lines that are no records. Raises InvalidFile when there are none."""
+    """The log's rows of a domain. `counts` counts its unreadable lines. Raises InvalidFile if there are no rows."""
     rows = read_rows(log.directory, domain, truth=log.truth, by_truth=labels == "truth", counts=counts)
     if not len(rows):
         raise InvalidFile([Problem(str(log.directory), f"has no assessment of domain {domain}", "name another log")])
@@ -104,6 +98,6 @@ def digest(parts: Sequence[Rows]) -> str:
 
 
 def attacks_of(rows: Rows) -> dict[str, int]:
-    """Rows of each class of attack that is named."""
+    """The number of rows of each class of attack."""
     names, counts = np.unique(rows.attacks, return_counts=True)
     return {str(name): int(count) for name, count in zip(names, counts, strict=True) if name}

@@ -1,4 +1,4 @@
-"""What a simulation knows of each assessment and no live log can: one JSON object a line of `truth.jsonl`."""
+"""What a simulation knows about each assessment, and no live log can: one JSON object per line of `truth.jsonl`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ FILE: Final = "truth.jsonl"
 
 
 class Truth(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Who really made an assessed attempt. Defaults are left out of the line."""
+    """Who really made an attempt. Defaults are omitted from the line."""
 
     assessment_id: str
     attack: str = ""
-    """Class of attack; empty for the owner's own."""
+    """Class of attack; empty for the owner's own attempt."""
     segments: tuple[str, ...] = ()
-    """Sub-populations, `traveller`, `vpn`."""
+    """Sub-populations, such as `traveller` and `vpn`."""
     campaign: str = ""
-    """Which attack of its class; empty for the owner's own."""
+    """Which attack of its class; empty for the owner's own attempt."""
     step: int = 0
-    """How many attempts of the same visit were before it."""
+    """How many attempts the same visit made before it."""
 
 
 _OWN: Final = Truth(assessment_id="")
@@ -34,7 +34,7 @@ _DECODER: Final = msgspec.json.Decoder(Truth)
 
 
 def read_truth(path: Path) -> dict[str, Truth]:
-    """Every line, by assessment id. Raises InvalidFile with the first line that is none."""
+    """All lines, by assessment id. Raises InvalidFile for the first line that is invalid."""
     found: dict[str, Truth] = {}
     try:
         with path.open("rb") as lines:
@@ -46,19 +46,19 @@ def read_truth(path: Path) -> dict[str, Truth]:
         raise InvalidFile([Problem(str(path), why, "name the truth.jsonl of a simulation")]) from error
     except UNDECODABLE as error:
         where = f"{path}:{len(found) + 1}"
-        raise InvalidFile([Problem(where, f"is not a line of truth: {error}", "simulate it again")]) from error
+        raise InvalidFile([Problem(where, f"is not a valid line: {error}", "run the simulation again")]) from error
     return found
 
 
 def truths(path: Path | None, ids: Sequence[str]) -> list[Truth]:
-    """The truth of each of these assessments; without a file, that of an owner.
+    """The truth of each of these assessments. Without a file, every attempt counts as the owner's own.
 
-    Raises InvalidFile, also where the file says nothing of one of them.
+    Raises InvalidFile if the file is unusable or lacks one of them.
     """
     if path is None:
         return [_OWN] * len(ids)
     known = read_truth(path)
     if untold := [one for one in ids if one not in known]:
-        what = f"says nothing of {quantity(len(untold), 'assessment')} of the log, as {min(untold)}"
-        raise InvalidFile([Problem(str(path), what, "name the truth of the same simulation")])
+        what = f"lacks {quantity(len(untold), 'assessment')} of the log, such as {min(untold)}"
+        raise InvalidFile([Problem(str(path), what, "name the truth.jsonl of the same simulation")])
     return [known[one] for one in ids]

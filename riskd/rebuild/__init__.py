@@ -1,1 +1,1 @@
-"""Histories made again of the decision log: a store that was lost comes back, while the service serves."""
+"""Rebuilds the histories of a lost store from the decision log, while the service runs."""

@@ -1,4 +1,4 @@
-"""The process that the watch begins: settings on standard input, messages on standard output, a line each."""
+"""The process that the watch starts. It reads the settings from stdin and writes one message per line to stdout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from riskd.rebuild.run import rebuild
 from riskd.rebuild.told import Ended, Message, Progress, Refused, line, unpacked
 
 NICE: Final = 10
-"""A tenth of the share of a worker, where both want the processor."""
+"""Niceness: it gets about a tenth of a worker's share while both want the processor."""
 TELL_SECONDS: Final = 0.5
 _SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, prctl(2)
 
@@ -26,7 +26,7 @@ def _tell(message: Message) -> None:
 
 
 def main(parent: int) -> None:
-    """Rebuild, unless the process that began this has ended."""
+    """Rebuild, unless the parent process has ended. This process is killed if its parent dies."""
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         return

@@ -1,8 +1,8 @@
-"""What was made of a log, into the store that serves: record by record, each once.
+"""Adds rebuilt records to the store in service, each record exactly once.
 
-A step is one write of the store: some records, and the document that says how far it has come. So whoever dies in the
-middle goes on where it was, and nothing counts twice. What was written to a record meanwhile is added to it: all that
-histories hold are sums, sets and unions.
+A step is one transaction: some records, and the document that says how far the merge has come. So an interrupted merge
+continues where it stopped, and nothing counts twice. What the service wrote to a record meanwhile is kept and added up:
+histories hold only sums, sets and unions.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from riskd.core.stored import NOBODY, Change, document, expired, pack
 from riskd.ports import HistoryStore
 
 KEY: Final = NOBODY + b"rebuilt"
-"""Of the document that says which lines of a log are in a store."""
+"""Key of the document that says which lines of a log are in a store."""
 STEP: Final = 64
-"""Records of a write: some milliseconds, and sign-ins get their turn."""
+"""Records per transaction: it takes some milliseconds, so that sign-ins get their turn."""
 TRIES: Final = 1000
-"""Attempts at a single record that others change at the same moment."""
+"""Attempts at a single record that others keep changing at the same moment."""
 _HISTORIES: Final = (PROFILE, COMMON, ACTIVITY, SHARE)
 
 
 class Rebuilt(Struct, frozen=True, kw_only=True):
-    """A log until `until` (epoch seconds), as far as it is in a store. `origin` tells what it was made of; `cursor` is
-    where the next step begins; once `ended` there is none, and once `complete` nobody who was erased meanwhile is in
-    it."""
+    """How much of a log, up to `until` (epoch seconds), is in a store. `origin`: identifies the staging store.
+
+    `cursor`: where the next step begins. `ended`: all records are merged. `complete`: subjects that were erased
+    meanwhile have been removed, too.
+    """
 
     until: float
     origin: str
@@ -43,7 +45,7 @@ class Rebuilt(Struct, frozen=True, kw_only=True):
 
 
 def read_rebuilt(store: HistoryStore) -> Rebuilt | None:
-    """What a store says of it. Raises Unavailable."""
+    """How much is in a store, None if nothing was rebuilt into it. Raises Unavailable."""
     (record,) = store.load((KEY,))
     found = document(record, 0.0)
     return None if found is None else msgspec.msgpack.decode(found, type=Rebuilt)
@@ -52,8 +54,11 @@ def read_rebuilt(store: HistoryStore) -> Rebuilt | None:
 def merge(
     staging: HistoryStore, store: HistoryStore, so_far: Rebuilt, now: float, told: Callable[[int], None]
 ) -> Rebuilt:
-    """Everything of `staging` that has not expired at `now`, from where it is on; how far it is then. `told` hears,
-    after each step, how many records more are done. Raises Unavailable; what was done is kept."""
+    """Merge all records of `staging` that have not expired at `now`, continuing after an earlier run.
+
+    Returns the new state. `told` is called after each step with the number of records done. Raises Unavailable;
+    finished steps are kept.
+    """
     limit = STEP
     while not so_far.ended:
         keys, cursor = staging.walk(so_far.cursor, limit)
@@ -65,7 +70,7 @@ def merge(
                 break
         else:
             if limit == 1:
-                what = "its records keep changing, or another store lies there now"
+                what = "its records keep changing, or it was replaced by another store"
                 raise Unavailable([Problem("store", what, "run it again")])
             limit = max(limit // 4, 1)
     return so_far
@@ -91,9 +96,9 @@ def _step(
 
 
 def conclude(store: HistoryStore, so_far: Rebuilt) -> None:
-    """Say that it is complete. Raises Unavailable."""
+    """Record that the rebuild is complete. Raises Unavailable."""
     if not store.replace([_said(so_far, replace(so_far, complete=True))]):
-        raise Unavailable([Problem("store", "another store lies there now", "run it again")])
+        raise Unavailable([Problem("store", "was replaced by another store", "run it again")])
 
 
 def _said(before: Rebuilt | None, after: Rebuilt) -> Change:
@@ -105,7 +110,8 @@ def _packed(rebuilt: Rebuilt) -> bytes:
 
 
 def _joined(key: bytes, ours: bytes, there: bytes | None, now: float) -> bytes:
-    """One record of what was and what is. Of documents the one that is there."""
+    """One record from the rebuilt and the existing one. Histories are merged; of documents, the existing one is
+    kept."""
     if there is None or expired(there, now):
         return ours
     return merged(ours, there) if key[-1:] in _HISTORIES else there

@@ -1,7 +1,7 @@
-"""The lines of a log in the order of their writing, whoever wrote them.
+"""Reads the lines of a log in the order in which they were written, by whichever worker.
 
-A segment has one writer, and its lines are in order. Those of several writers are merged by the service's clock at
-each line. Where two workers wrote within the same moment, the store may have seen them the other way round.
+A segment has one writer, and its lines are in order. Segments of several writers are merged by the time in each line.
+If two workers wrote at the same time, the store may have seen their lines in the other order.
 """
 
 from __future__ import annotations
@@ -18,40 +18,42 @@ from msgspec import Struct
 
 from riskd.adapters.decision_log import FileLogArchive, damaged, segments_of, size, size_of, stamp
 from riskd.config import Settings
-from riskd.core.record import Lived, Record, decode, left_out, written
+from riskd.core.record import HistoryRecord, Record, decode, skipped_as, written
 from riskd.counts import Counts
 from riskd.progress import Progress
 from riskd.wiring import open_archive
 
-Line = tuple[bytes, Lived]
+Line = tuple[bytes, HistoryRecord]
 ASTRAY: Final = 86_400.0
-"""Seconds between a line and those around it beyond which its time is not believed."""
+"""Seconds that the time of a line may differ from those of the lines around it."""
 BEHIND: Final = 3
-"""Lines behind one that are asked what time it was: the one in the middle tells."""
+"""Number of following lines whose median time a line is compared with."""
 DATASET: Final = "dataset.lock"
-"""File beside the segments of a log that has a dataset, which must hear of erasures."""
+"""File beside the segments of a log that has a dataset. Erasures are remembered for the dataset while it exists."""
 
 
 class Source(Protocol):
-    """A log to live through. It crosses to other processes."""
+    """A log to replay. It is pickled to other processes."""
 
     def size(self) -> int:
-        """How much it is, in units of its own. Raises InvalidFile where there is nothing."""
+        """The size of the log, in the source's own unit. Raises InvalidFile if there is nothing."""
         ...
 
     def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
-        """Every line that histories are made of in the order of its writing; other lines are counted. `progress` is
-        told how much more is done. Raises InvalidFile, OSError, EOFError, zlib.error."""
+        """Every line that changes histories, in the order of writing; other lines are only counted.
+
+        `progress` is called with how much more is done. Raises InvalidFile, OSError, EOFError, zlib.error.
+        """
         ...
 
 
 class LogSource(Struct, frozen=True):
-    """A `Source` of segments: those of the settings' `log.dir`."""
+    """A `Source` that reads the segments in the setting `log.dir`."""
 
     settings: Settings
 
     def size(self) -> int:
-        """Bytes."""
+        """The size in bytes."""
         return size(segments_of(Path(self.settings.log.dir)))
 
     def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
@@ -60,10 +62,10 @@ class LogSource(Struct, frozen=True):
 
 
 def in_order(archive: FileLogArchive, paths: Sequence[Path], counts: Counts, progress: Progress) -> Iterator[Line]:
-    """Every line that histories are made of and that is not to be erased; every other is counted for what it is.
+    """Every line that changes histories and is not erased. Other lines are counted by kind.
 
-    `progress` is told how many bytes more are done. A segment is open from its first line on to its last, whoever
-    deletes it meanwhile. Raises OSError, EOFError, zlib.error.
+    `progress` is called with the number of bytes done. A segment stays open from its first to its last line, even if it
+    is deleted meanwhile. Raises OSError, EOFError, zlib.error.
     """
     sizes = [size_of(path) for path in paths]
     waiting = [(_begins(archive, path), number) for number, path in enumerate(paths)]
@@ -125,17 +127,18 @@ def _decoded(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tu
 
 
 def _stamped(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tuple[float, Line]]:
-    """Threads of a worker may overtake each other between clock and file: the file decides."""
+    """The lines of a segment with non-decreasing times. Threads of a worker may write out of order: the file's order
+    counts."""
     latest = 0.0
     for _, line, record in records(archive, path, counts):
-        if isinstance(record, Lived):
+        if isinstance(record, HistoryRecord):
             latest = max(latest, written(record))
             yield latest, (line, record)
         else:
-            counts[left_out(record)] += 1
+            counts[skipped_as(record)] += 1
 
 
 def _begins(archive: FileLogArchive, path: Path) -> float:
-    """When the first line was written that histories are made of; 0 where none is."""
-    found = (written(record) for _, _, record in records(archive, path, Counts()) if isinstance(record, Lived))
+    """When the first line that changes histories was written; 0 if there is none."""
+    found = (written(record) for _, _, record in records(archive, path, Counts()) if isinstance(record, HistoryRecord))
     return next(found, 0.0)

@@ -1,8 +1,8 @@
-"""The past, lived through: recorded attempts, outcomes and security events become histories by the engine's own core,
-and nobody is judged.
+"""Replays recorded attempts, outcomes and security events into histories with the engine's own code.
 
-What was learned is what the log says was learned, by whatever policy decided then; the policies of now say how long it
-is kept. A line that comes twice changes nothing: an attempt finds its receipt, an outcome that it was told already.
+Nothing is assessed. Histories learn what the log says was learned, whatever the policy was; the current policies
+determine how long it is kept. A line that comes twice changes nothing: a second attempt finds its receipt, and a second
+outcome is already in the receipt.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from riskd.core import learn, receipts
 from riskd.core.context import NOTHING, Memory, Missing, Remembered
 from riskd.core.history import EMPTY, Delta
 from riskd.core.learn import Receipt
-from riskd.core.logged import keys_of, relived, surroundings, told_again
+from riskd.core.logged import attempt_of, context_of, event_of, keys_of
 from riskd.core.policy import Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
-from riskd.core.recall import PROFILE, RECEIPT, recall, wanted
+from riskd.core.recall import PROFILE, RECEIPT, history_keys, recall
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.stored import PLACE, Swap
 from riskd.ports import HistoryStore
 
 NOT_WRITTEN: Final = "store:not_written"
-"""The cause that an answer has of which no history knows."""
+"""The cause in an answer that was not written to the store."""
 PATIENCE: Final = 60.0
 _UNREAD: Final = Missing("history", "unavailable")
 _ANY: Final = Terms(aal=0)
@@ -32,7 +32,7 @@ _NOTHING: Final = Signals()
 
 
 class Past:
-    """Lives through lines, in the order of their writing, into a store. What a line finds is what it found then."""
+    """Replays lines into a store, in the order of writing."""
 
     def __init__(self, store: HistoryStore, pseudonyms: Pseudonyms, policies: Mapping[str, Policy]) -> None:
         self._store = store
@@ -40,25 +40,28 @@ class Past:
         self._policies = policies
 
     def attempt(self, line: AssessmentRecord, paper: bytes = b"") -> bool:
-        """What a recorded attempt changed; False where it is in the store already. `paper`: where its receipt lies, if
-        not where its id says. Without signals nobody knows how it was typed, and that alone is not learned."""
+        """Apply what a recorded attempt changed. Returns False if the store has it already.
+
+        `paper`: the key of its receipt, if its id does not give it. Without recorded signals, everything but the typing
+        rhythm is learned.
+        """
         said = line.signals or _NOTHING
-        attempt, keys = relived(line, said), keys_of(line, self._pseudonyms)
-        context = surroundings(line.facts, self.remembered(line, keys, whole=False), said)
+        attempt, keys = attempt_of(line, said), keys_of(line, self._pseudonyms)
+        context = context_of(line.facts, self.remembered(line, keys, whole=False), said)
         policy = self._policies[line.domain].of(line.tenant)
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
         accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()
-        receipt = learn.receipt(attempt, context, keys, met, accepted)
-        return self.write(line, learn.attempted(attempt, keys, context.now, policy.retention), receipt, paper)
+        receipt = learn.new_receipt(attempt, context, keys, met, accepted)
+        return self.write(line, learn.attempt_deltas(attempt, keys, context.now, policy.retention), receipt, paper)
 
     def remembered(self, line: AssessmentRecord, keys: Keys, *, whole: bool) -> Remembered | Missing:
-        """The histories that it found; not the `whole` of them: what a lesson depends on."""
+        """The histories that the attempt found. Unless `whole`, only those that determine what is learned."""
         if _UNREAD in line.facts.missing:
             return _UNREAD
         now = written(line)
         if whole:
-            histories, _ = self._store.read(wanted(keys), (), now, PATIENCE)
+            histories, _ = self._store.read(history_keys(keys), (), now, PATIENCE)
             return recall(keys, histories)
         own, address = keys.subject + PROFILE, keys.address + PROFILE
         (subject, place), _ = self._store.read((own, address), (), now, PATIENCE)
@@ -67,18 +70,18 @@ class Past:
         )
 
     def write(self, line: AssessmentRecord, deltas: tuple[Delta, ...], receipt: Receipt, paper: bytes = b"") -> bool:
-        """Make the changes of an attempt, unless the store did not get them then, or has them."""
+        """Write the changes of an attempt, unless they were not written at the time, or are in the store already."""
         if NOT_WRITTEN in line.causes:
             return True
         now, keep = written(line), self._policies[line.domain].retention.receipt
-        document = receipts.encode(learn.told(receipt, now), line.tenant)
+        document = receipts.encode(learn.with_lateness(receipt, now), line.tenant)
         swap = Swap((paper or bytes.fromhex(line.id)) + RECEIPT, None, document, now + keep)
         return self._store.write(deltas, (swap,), now, PATIENCE)
 
     def outcome(self, line: OutcomeRecord) -> bool:
-        """What a recorded outcome taught or took back; False where nothing is known of its assessment."""
+        """Apply what a recorded outcome taught or took back. Returns False if its assessment is not known."""
         now = written(line)
-        for paper in self._pseudonyms.papers(line.assessment_id):
+        for paper in self._pseudonyms.receipt_pseudonyms(line.assessment_id):
             _, (document,) = self._store.read((), (paper + RECEIPT,), now, PATIENCE)
             if document is not None:
                 self._settle(line, paper, document, now)
@@ -86,14 +89,14 @@ class Past:
         return False
 
     def event(self, line: SecurityEventRecord, subject: bytes) -> None:
-        """What is remembered of a recorded security event."""
+        """Remember a recorded security event."""
         now, retention = written(line), self._policies[line.domain].of(line.tenant).retention
-        self._store.write(learn.reported(told_again(line), subject, now, retention), (), now, PATIENCE)
+        self._store.write(learn.event_deltas(event_of(line), subject, now, retention), (), now, PATIENCE)
 
     def _settle(self, line: OutcomeRecord, paper: bytes, document: bytes, now: float) -> None:
         before, tenant = receipts.decode(document, paper[:PLACE], self._pseudonyms)
         retention = self._policies[before.domain].retention
-        answered = learn.answered(before, line.kind, line.amr)
-        kept, deltas = learn.concluded(answered, line.kind, line.taught, now, retention)
+        answered = learn.after_challenge(before, line.kind, line.amr)
+        kept, deltas = learn.settle_units(answered, line.kind, line.taught, now, retention)
         swap = Swap(paper + RECEIPT, document, receipts.encode(kept, tenant), kept.until(retention))
         self._store.write(deltas, (swap,), now, PATIENCE)

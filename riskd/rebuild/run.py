@@ -1,7 +1,8 @@
-"""Makes the histories of a store again, of the decision log, while the store serves.
+"""Rebuilds the histories of a store from the decision log, while the service runs.
 
-Lines are lived through in a store of their own beside it, under the clock that they were written by; then its records
-are added to those that there are. Nobody is judged by half a past, and whatever dies in the middle goes on later.
+The lines are first replayed into a staging store beside the service's store, at the times at which they were written.
+Then the staging store's records are merged into the service's store. So no sign-in is assessed with half of a past, and
+an interrupted rebuild can continue later.
 """
 
 from __future__ import annotations
@@ -25,54 +26,54 @@ from riskd.adapters.memory import NullMeter
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, RiskdError, Unavailable
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.record import Lived, OutcomeRecord, SecurityEventRecord, written
-from riskd.core.rekey import layered, lifted
+from riskd.core.record import HistoryRecord, OutcomeRecord, SecurityEventRecord, written
+from riskd.core.rekey import layered, relayered
 from riskd.core.stored import NOBODY, Change, document, pack
 from riskd.counts import Counts
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.order import DATASET, Source
 from riskd.rebuild.past import Past
 from riskd.rebuild.told import Summary
-from riskd.stores import checks, first_mark, keyed, open_store
+from riskd.stores import checks, first_mark, open_store, with_peppers
 from riskd.subjects import empty
 from riskd.wiring import active_release, open_archive
 
 LINES, RECORDS = "lines", "records"
-"""The two halves of the work."""
+"""The two halves of the work: replaying lines, then merging records."""
 EVERY: Final = 500
-"""Lines between two bookmarks: so many are lived through once more after a kill, and change nothing then."""
+"""Lines between two bookmarks. After an interruption at most this many are replayed again, which changes nothing."""
 OVERTAKEN: Final = 60.0
-"""Seconds by which lines may be written out of their order, at most."""
+"""Lines may be out of order by at most this many seconds."""
 SETTLE: Final = 1.0
-"""Seconds that an erasure may take between the store and the log."""
+"""Seconds that may pass between an erasure from the store and its entry in the log's directory."""
 LOOK: Final = 1.0
-"""Seconds between two looks for erasures while records are added: there may be thousands, and a file each."""
+"""Seconds between two checks for erasures during the merge: each erasure is a file, and there may be thousands."""
 COUNTED: Final = {
     "attempts": "attempts",
     "outcomes": "outcomes",
     "events": "security events",
     "outcomes_of_nothing": "outcomes left out: their assessment is not in this log",
-    "other_pepper": "lines left out: written under another pepper",
+    "other_pepper": "lines left out: written with another pepper",
     "later": "lines left out: written since the service began with this store",
     "repeats": "repeated answers left out: they changed nothing",
     "shadow": "lines of shadow releases left out",
-    "unreadable": "lines that are no records",
-    "erased": "subjects erased meanwhile, left out",
+    "unreadable": "unreadable lines left out",
+    "erased": "subjects left out: erased meanwhile",
 }
-"""What is counted, in words."""
+"""What is counted, and its description."""
 Report = Callable[[str, int, int], None]
-"""Called now and then with the half at hand, how much of it is done, and how much it is."""
+"""Called now and then with the current half, how much of it is done, and its size."""
 _KEY: Final = NOBODY + b"staged"
 STAGED: Final = "store"
-"""Name of the store of its own, in the directory of a rebuild."""
+"""Name of the staging store in the directory of a rebuild."""
 _MAPS: Final = 4
-"""The store of its own keeps what has expired, and may grow to so many times what the store may."""
+"""The staging store keeps expired records, so it may grow to this many times the size limit of the store."""
 
 
 class _Staged(Struct, frozen=True, kw_only=True):
-    """Where a store of its own comes from, and until when its lines are in it."""
+    """The origin of a staging store, and up to when it has the lines of the log."""
 
     origin: str
     until: float
@@ -81,31 +82,30 @@ class _Staged(Struct, frozen=True, kw_only=True):
     upto: float = 0.0
     counts: dict[str, int] = {}
     remembers: bool = False
-    """Erasures of the log are remembered for its sake alone."""
+    """Whether this rebuild turned on the memory of erasures in the log."""
 
 
 def rebuild(settings: Settings, source: Source, until: float | None, report: Report) -> Summary:
-    """Bring back what `source` has of before `until`, epoch seconds; None: until the store took the place of a damaged
-    one.
+    """Bring back what `source` recorded before `until` (epoch seconds). None: until the store replaced a damaged one.
 
-    Raises InvalidSettings, InvalidStore, InvalidFile for a log that cannot be read; Unavailable when a store cannot be
-    written, or another rebuild is under way. What was done is kept: the next call goes on.
+    Raises InvalidSettings, InvalidStore, InvalidFile for a log that cannot be read, and Unavailable if a store cannot
+    be written or another rebuild is running. Finished work is kept: the next call continues.
     """
     place = beside(Path(settings.store.path))
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Beside what goes at the end: who came in the middle of that would have a lock of the same name, and be alone, too.
-    with alone(place.with_name(f"{place.name}.lock")) as ours:
+    # The lock is outside the directory, which is removed at the end: otherwise a second process could lock a new one.
+    with exclusive(place.with_name(f"{place.name}.lock")) as ours:
         if not ours:
-            raise Unavailable([Problem(str(place), "another rebuild is under way", "wait for it")])
+            raise Unavailable([Problem(str(place), "another rebuild is running", "wait until it has ended")])
         place.mkdir(mode=0o700, exist_ok=True)
         try:
             if settings.store.kind == "memory":
-                what = "what is rebuilt into memory is forgotten at once"
-                raise InvalidSettings([Problem("store.kind", what, "name the store of the service, as `lmdb`")])
+                what = "is memory: whatever is rebuilt would be lost at once"
+                raise InvalidSettings([Problem("store.kind", what, "give the settings of the service")])
             with closing(open_store(settings)) as store:
                 summary = _Rebuild(settings, source, store, place, report).run(until)
         except RiskdError:
-            if not (place / STAGED).exists():  # refused before it began: nothing is to go on with
+            if not (place / STAGED).exists():  # refused before it began: there is nothing to continue
                 shutil.rmtree(place)
             raise
         shutil.rmtree(place)
@@ -125,8 +125,11 @@ class _Rebuild:
         self._first: tuple[Problem, ...] = ()
 
     def run(self, until: float | None) -> Summary:
-        """1. Find out what is wanted, and what was done. 2. Live through the lines. 3. Leave out who was erased
-        meanwhile. 4. Add the records to the store. 5. Erase again who was erased in the middle of that."""
+        """Do the whole rebuild.
+
+        1. Determine what is wanted and what was done before. 2. Replay the lines. 3. Remove subjects that were erased
+        meanwhile. 4. Merge the records into the store. 5. Remove subjects that were erased during the merge.
+        """
         began, peppers = time.monotonic(), obtain_peppers(self._settings)
         pseudonyms = self._pseudonyms(peppers)
         known = read_rebuilt(self._store)
@@ -156,22 +159,23 @@ class _Rebuild:
 
     def _pseudonyms(self, peppers: list[bytes]) -> Pseudonyms:
         mark = first_mark(self._store, peppers)
-        keyed(self._store, peppers, mark, NullMeter())
+        with_peppers(self._store, peppers, mark, NullMeter())
         if len(peppers) - 1 != mark.layers:
-            what = "the pepper is being rotated"
-            raise Unavailable([Problem("secrets.pepper_file", what, "wait for `riskd pepper rotate` to end")])
+            what = "the pepper is being rotated, or was rotated before this store was made"
+            remedy = "run `riskd pepper rotate`, or wait for it to end"
+            raise Unavailable([Problem("secrets.pepper_file", what, remedy)])
         return Pseudonyms(peppers[0], peppers[1:])
 
     def _until(self, until: float | None, known: Rebuilt | None) -> float:
         if known is not None:
             if until is not None and until > known.until:
-                what = f"has the log's lines until {_moment(known.until)} already, and has served since"
+                what = f"is too late: the store has the lines until {_moment(known.until)}, and has been in use since"
                 raise InvalidSettings([Problem("--until", what, "leave it out: later lines would count twice")])
             return known.until
         chosen = until if until is not None else due_until(Path(self._settings.store.path))
         if chosen is None:
-            what = "nobody knows since when the service has seen for itself what the log says"
-            remedy = "say when it began with this store, as --until 2026-01-31T12:00Z; now, where it has not yet"
+            what = "is needed: lines that the service wrote since it began with this store must not count twice"
+            remedy = "give the time when it began, as --until 2026-01-31T12:00Z; the present time, if it has not yet"
             raise InvalidSettings([Problem("--until", what, remedy)])
         return chosen
 
@@ -179,7 +183,7 @@ class _Rebuild:
     def _staged(
         self, until: float, peppers: tuple[str, ...], known: Rebuilt | None
     ) -> Iterator[tuple[LmdbStore, _Staged]]:
-        """The store of its own: the one that was begun, if it is of the same log, else another."""
+        """The staging store: an earlier one if it belongs to the same log and rebuild, else a new one."""
         path, size = self._place / STAGED, self._settings.store.map_size_mb * _MAPS << 20
         staging, found = _opened(path, size)
         if (
@@ -190,8 +194,8 @@ class _Rebuild:
             if staging is not None:
                 staging.close()
             if known is not None:
-                what = f"half of a rebuild is in the store, and what is missing is not in {self._place} any more"
-                raise InvalidSettings([Problem("store", what, "set the store aside, and begin with an empty one")])
+                what = f"holds half of an interrupted rebuild, and the other half is no longer in {self._place}"
+                raise InvalidSettings([Problem("store", what, "move the store away, and begin with an empty one")])
             shutil.rmtree(path)
             remembers, origin = self._archive.remember(), secrets.token_hex(8)
             found = _Staged(origin=origin, until=until, peppers=peppers, began=time.time(), remembers=remembers)
@@ -202,7 +206,8 @@ class _Rebuild:
             yield staging, found
 
     def _live(self, staging: LmdbStore, staged: _Staged, pseudonyms: Pseudonyms, total: int) -> None:
-        """Live through the lines that are not in it yet; what a bookmark says was counted before."""
+        """Replay the lines that are not in the staging store yet. Lines before its bookmark were counted by an earlier
+        run."""
         past = Past(staging, pseudonyms, active_release(self._settings).policies)
         others, before, latest, done = Counts(), Counter(staged.counts), 0.0, 0
         fresh = Counter[str]()
@@ -225,25 +230,27 @@ class _Rebuild:
         self._counts, self._first = before + fresh + others, others.first
         _write(staging, replace(staged, upto=max(latest, staged.upto), counts=dict(before + fresh)))
 
-    def _line(self, past: Past, pseudonyms: Pseudonyms, line: Lived, until: float) -> str:
-        """Live through a line; what is counted of it."""
+    def _line(self, past: Past, pseudonyms: Pseudonyms, line: HistoryRecord, until: float) -> str:
+        """Replay one line. Returns the kind to count."""
         if written(line) >= until:
             return "later"
         if isinstance(line, OutcomeRecord):
             return "outcomes" if past.outcome(line) else "outcomes_of_nothing"
         layers = pseudonyms.layers
         if isinstance(line, SecurityEventRecord):
-            age = pseudonyms.age(line.tenant, line.domain, "domain", "", line.keyed)
+            age = pseudonyms.layers_under(line.tenant, line.domain, "domain", "", line.keyed)
             if age is None:
                 return "other_pepper"
             past.event(line, layered(bytes.fromhex(line.subject), layers[age:]))
             return "events"
         facts = line.facts
-        age = pseudonyms.age(line.tenant, line.domain, "network", facts.network, facts.values.get("network", ""))
+        age = pseudonyms.layers_under(
+            line.tenant, line.domain, "network", facts.network, facts.values.get("network", "")
+        )
         if age is None:
             return "other_pepper"
-        paper = pseudonyms.papers(line.id)[len(layers) - age]
-        past.attempt(lifted(line, layers[age:]), paper)
+        paper = pseudonyms.receipt_pseudonyms(line.id)[len(layers) - age]
+        past.attempt(relayered(line, layers[age:]), paper)
         return "attempts"
 
     def _merge(self, staging: LmdbStore, staged: _Staged, known: Rebuilt | None) -> None:
@@ -269,14 +276,14 @@ class _Rebuild:
         conclude(self._store, so_far)
 
     def _erased(self, staged: _Staged) -> set[str]:
-        """Places of subjects that were erased since this began."""
+        """The places of subjects that were erased since this rebuild began."""
         try:
             return {entry.place for entry in self._archive.erased() if entry.asked >= staged.began - SETTLE}
         except OSError as error:
             raise InvalidFile([Problem("log.dir", f"cannot be read: {error}", "let riskd read it")]) from error
 
     def _erase(self, staged: _Staged, *stores: HistoryStore) -> set[str]:
-        """Leave out whoever was erased since this began."""
+        """Remove subjects that were erased since this rebuild began. Returns their places."""
         places = self._erased(staged)
         for store in stores:
             for place in places:
@@ -289,7 +296,7 @@ class _Rebuild:
 
 
 def _opened(path: Path, size: int) -> tuple[LmdbStore | None, _Staged | None]:
-    """The store of its own that is there, and what it says of itself. A damaged one is none."""
+    """The existing staging store, and its description. A damaged one counts as none."""
     try:
         staging = LmdbStore(path, size)
     except DamagedStore:

@@ -1,4 +1,4 @@
-"""What the watch and the process that rebuilds tell each other: the settings, and line by line what becomes of it."""
+"""Messages between the watch and the rebuilding process: the settings one way, progress and result the other."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Progress(Struct, frozen=True, tag=True):
 
 
 class Ended(Struct, frozen=True, tag=True):
-    """The histories are back."""
+    """The rebuild is complete."""
 
     summary: Summary
 
 
 class Refused(Struct, frozen=True, tag=True):
-    """It cannot be done now."""
+    """The rebuild is not possible now."""
 
     problems: tuple[Problem, ...]
 
@@ -50,19 +50,19 @@ Message = Progress | Ended | Refused
 
 
 DECODER: Final = msgspec.json.Decoder(Message)
-"""Of a line."""
+"""Decodes one line."""
 
 
 def line(message: Message) -> bytes:
-    """A message, as the other side reads it."""
+    """A message as one line of JSON."""
     return msgspec.json.encode(message) + b"\n"
 
 
 def packed(settings: Settings) -> bytes:
-    """The settings, secrets included: for a pipe, and for nothing that is kept."""
+    """The settings, secrets included. For a pipe; never store it."""
     return msgspec.msgpack.encode(settings, enc_hook=Secret.reveal)
 
 
 def unpacked(message: bytes) -> Settings:
-    """The settings again. Raises msgspec.MsgspecError."""
+    """The settings from `packed`. Raises msgspec.MsgspecError."""
     return msgspec.msgpack.decode(message, type=Settings, dec_hook=lambda _, value: Secret(value))

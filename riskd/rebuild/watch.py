@@ -1,6 +1,7 @@
-"""A damaged store's histories come back by themselves: the monitor looks for one, and has a process rebuild it.
+"""Rebuilds the histories of a damaged store automatically: the monitor checks whether one is due, and starts a process.
 
-The process has a low priority, is alone, and dies with the monitor. One that dies goes on after a while.
+The process has a low priority and dies with the monitor. There is only one at a time. If it dies, it is started again
+after a pause, and continues.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from riskd.rebuild.told import DECODER, Ended, Message, Progress, Refused, packe
 
 LOOK_SECONDS: Final = 0.5
 TOLD_SECONDS: Final = 30.0
-"""Between two events of progress."""
+"""Between two log events about progress."""
 BACKOFF_SECONDS: Final = (1.0, 600.0)
-"""Before the next try after one that failed, doubling."""
+"""First and longest pause after a failure; it doubles each time."""
 _CHUNK: Final = 65_536
 _LOG: Final = logging.getLogger("riskd.rebuild")
 
 
 class RebuildWatch:
-    """Rebuilds the embedded store when it is due. One thread looks; any may read what it found."""
+    """Rebuilds the embedded store when it is due. One thread calls `look`; any thread may read `readings`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -46,7 +47,7 @@ class RebuildWatch:
         self.readings: dict[str, dict[tuple[str, ...], float]] = {}
 
     def look(self, now: float) -> None:
-        """Begin what is due, hear what is told, end what has ended, at `now` (seconds that never go back)."""
+        """Start a rebuild that is due, read its messages, and handle its end. `now`: monotonic seconds."""
         until = due_until(self._path)
         if self._process is not None:
             self._listen(now)
@@ -56,7 +57,7 @@ class RebuildWatch:
         self.readings = {**self.readings, "riskd_store_rebuild_pending": {(): pending}}
 
     def close(self) -> None:
-        """End the process; what it has done is kept."""
+        """End the process; finished work is kept."""
         if self._process is not None:
             with self._process as process:
                 process.kill()
@@ -65,7 +66,7 @@ class RebuildWatch:
         command = [sys.executable, "-m", "riskd.rebuild", str(os.getpid())]
         try:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        except OSError as error:  # no process more for this user or group, or no memory: it may pass
+        except OSError as error:  # the limit of processes or memory is reached, which may pass
             self._failed(now, [str(error)])
             return
         assert self._process.stdin is not None
@@ -124,7 +125,8 @@ class RebuildWatch:
 
 @contextmanager
 def rebuilding(settings: Settings) -> Iterator[RebuildWatch]:
-    """A watch that looks until this is left, where the store is a file; it begins nothing unless `store.rebuild`."""
+    """A watch that looks until the context is left, if the store is a file. It starts nothing unless `store.rebuild` is
+    set."""
     watch = RebuildWatch(settings)
     seconds = LOOK_SECONDS if settings.store.kind == "lmdb" else 0.0
     with closing(watch), every(seconds, lambda _: watch.look(time.monotonic()), "rebuild"):

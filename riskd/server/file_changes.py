@@ -1,4 +1,4 @@
-"""Whether files changed since the last look: their sizes, inodes and times, looked at every few seconds."""
+"""Detects changed files by polling their sizes, inodes and modification times."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-MOST: Final = 4096
-"""Files that are looked at."""
+MAX_FILES: Final = 4096
+"""Most files that are polled."""
 Seen = tuple[tuple[str, int, int, int], ...]
 
 
 class FileChanges:
-    """Notices that something below some paths has changed, once it has come to rest.
+    """Reports a change below some paths once the files have stopped changing, that is, are the same in two polls.
 
-    What a file holds is read by whoever loads it, and told from what is in use by its hash. inotify would need a
-    watch for each directory, sees nothing of network file systems, and says too early that a file is being written.
+    Contents are not compared here: whoever loads a file can tell by its hash whether it is in use already. inotify
+    would need a watch for each directory, misses changes on network file systems, and reports files half written.
     """
 
     def __init__(self, paths: Sequence[Path], seconds: float, now: float) -> None:
-        """Look every `seconds`; the first time that long after `now` (monotonic)."""
+        """Poll every `seconds`, the first time that long after `now` (monotonic)."""
         self._paths = paths
         self._seconds = seconds
-        self._told = self._before = self._look()
+        self._reported = self._before = self._poll()
         self.due = now + seconds
 
     def changed(self, now: float) -> bool:
-        """Whether it is time to look, and something has changed, and did not change any more since the last look."""
+        """Whether a poll is due and finds a change since the last report, but none since the last poll."""
         if now < self.due:
             return False
         self.due = now + self._seconds
-        before, self._before = self._before, self._look()
-        if self._before == self._told or self._before != before:
+        before, self._before = self._before, self._poll()
+        if self._before == self._reported or self._before != before:
             return False
-        self._told = self._before
+        self._reported = self._before
         return True
 
     def settle(self) -> None:
-        """What is there now is known: somebody reads it anyway."""
-        self._told = self._look()
+        """Do not report the present state. Call this before reading the files for another reason."""
+        self._reported = self._poll()
 
-    def _look(self) -> Seen:
+    def _poll(self) -> Seen:
         found = []
-        for path in sorted(islice(_files(self._paths), MOST)):
+        for path in sorted(islice(_files(self._paths), MAX_FILES)):
             try:
                 status = path.stat()
             except OSError:
@@ -54,9 +54,10 @@ class FileChanges:
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Hidden ones are drafts, or what Kubernetes mounts behind links that are seen."""
+    """The files below the paths. Hidden ones are skipped: they are drafts, or the targets of Kubernetes' mounted
+    links, which are followed."""
     for path in paths:
-        if os.path.isdir(path):  # noqa: PTH112 - of what cannot be looked at, `is_dir` raises
+        if os.path.isdir(path):  # noqa: PTH112 - `is_dir` raises where permission is missing
             for folder, folders, names in os.walk(path, followlinks=True):
                 folders[:] = [name for name in folders if not name.startswith(".")]
                 yield from (Path(folder, name) for name in names if not name.startswith("."))

@@ -1,4 +1,7 @@
-"""Builds the gRPC server of one worker. Processes, signals and draining are the supervisor's."""
+"""Builds the gRPC server of one worker: its services, methods, queues and channel arguments.
+
+`riskd.server.processes` starts, drains and stops it.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +37,17 @@ SERVICE: Final = risk_pb2.DESCRIPTOR.services_by_name["RiskService"].full_name
 SUBJECTS: Final = subject_pb2.DESCRIPTOR.services_by_name["SubjectService"].full_name
 RELEASES: Final = release_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name
 ADMINISTRATION_BYTES: Final = 8 * 1024
-"""Largest request to an administrative service: two identifiers and a page token, or a reason."""
+"""Largest request to an administrative service. It holds two identifiers, and a page token or a reason."""
 ATTEMPT_BYTES: Final = 128 * 1024
-"""Largest request about one attempt: with every field at its bound it has 73 KiB, usually 250 bytes."""
+"""Largest request about one attempt. With every field at its bound it has 73 KiB; usually it has 250 bytes."""
 HELD_UP: Final = 1.5
-"""Times its timeout that a call may take before its handler counts as held up."""
-ASIDE: Final = 16
-"""Calls of a batch or an administrative method that may wait for the one before, `ASIDE_SECONDS` each."""
-ASIDE_SECONDS: Final = 60.0
-WAY_SECONDS: Final = 0.02
-"""Longest that each attempt of a batch waits for sign-ins and outcomes, so that it comes to its end, too."""
+"""A thread counts as held up once a call takes this many times the timeout."""
+SLOW_CALLS: Final = 16
+"""Most calls that wait for the thread of a slow method: BatchAssess or one of an administrative service."""
+SLOW_SECONDS: Final = 60.0
+"""Longest that such a call waits; also the time after which the method's thread counts as held up."""
+GIVE_WAY_SECONDS: Final = 0.02
+"""Longest that an attempt of a batch or stream waits for single calls. Bounded, so that batches end under load."""
 
 
 QUIET_SECONDS: Final = 2.0
@@ -57,39 +61,39 @@ class Options(Struct, frozen=True, kw_only=True):
     address: str = "127.0.0.1:50551"
     """Host and port; port 0 takes a free one."""
     threads: int = 1
-    """Calls handled at a time, batches apart. Two that compute only take the interpreter lock from each other."""
+    """Single calls handled at the same time. More than one rarely helps: they compete for the interpreter lock."""
     timeout_s: float = 0.1
-    """For one attempt or outcome, where the caller's deadline leaves that much."""
+    """Seconds for one attempt or outcome; the caller's deadline can shorten it."""
     max_concurrent_rpcs: int = 256
-    """Calls of one method that may wait; beyond it they are refused at once."""
+    """Calls of one method that may wait. Further ones are refused at once."""
     max_streams: int = 32
-    """Streams of attempts that are open at a time; beyond it they are refused at once."""
+    """StreamAssess calls open at the same time. Further ones are refused at once."""
     stream_silent_s: float = 30.0
-    """Longest wait for the next attempt of a stream."""
+    """A stream ends when no attempt arrives for this long."""
     stream_age_s: float = 60.0
-    """Time after which a stream takes no more."""
+    """A stream accepts no further attempts after this time."""
     queue_s: float = 0.1
-    """Longest wait of a sign-in or an outcome for its turn."""
+    """Longest wait of a single call before it is started."""
     standing_queue_s: float = 0.005
-    """The same for a sign-in, where more came than could be done in `queue_s`, and until that is made up for."""
+    """Longest expected wait of a sign-in under sustained overload: see `handlers.Limits`."""
     max_message_bytes: int = 256 * 1024
-    """Largest request of all: a batch of 500 attempts with every usual signal, at 2 KiB each."""
+    """Largest request of any method: a batch of 500 attempts with the usual signals takes about half."""
     reuse_port: bool = False
     """Share the port with other workers (SO_REUSEPORT)."""
     max_connection_age_s: int = 300
-    """Connections are closed kindly after this time (gRPC varies it by a tenth), so that clients spread."""
+    """Connections are closed gracefully after this time, plus or minus gRPC's tenth, so that clients spread."""
     max_connection_idle_s: int = 600
     """Idle connections are closed after this time."""
     max_connection_streams: int = 100
-    """Calls under way on one connection, those that were taken back and are not yet over included."""
+    """Calls under way on one connection. Cancelled calls count until the server has finished with them."""
     connection_grace_s: int = 70
-    """Time for the calls on a connection that is closed for its age: more than a stream takes."""
+    """Time for the calls on a connection that is closed for its age: longer than a stream lasts."""
     min_ping_interval_s: int = 30
-    """Shortest interval of clients' keepalive pings that is tolerated."""
+    """Shortest interval between a client's keepalive pings; gRPC closes the connection of a client that pings more."""
 
 
 class Service(Struct, frozen=True):
-    """A server, not yet started, its health, the port that it has bound, and the streams that will be open."""
+    """A bound server that is not started yet, its health service, its port, and its streams."""
 
     server: grpc.Server
     health: health.Health
@@ -117,7 +121,7 @@ class Service(Struct, frozen=True):
 
 
 class Administration(Struct, frozen=True):
-    """An administrative service: who may assess may not thereby use it. Served on a socket of its own, or beside."""
+    """An administrative service, with its own permissions. Served on a Unix socket, or on the port of RiskService."""
 
     service: str
     handler: grpc.GenericRpcHandler
@@ -128,18 +132,18 @@ def build_server(
     meter: RpcMeter,
     options: Options,
     credentials: grpc.ServerCredentials | None = None,
-    beside: Sequence[Administration] = (),
+    administrations: Sequence[Administration] = (),
     *,
     guard: Guard | None = None,
     tracer: Tracer | None = None,
 ) -> Service:
-    """A bound server with RiskService, health (NOT_SERVING until told) and reflection; and what is served `beside`.
+    """A bound server with RiskService, health (NOT_SERVING at first), reflection and the given `administrations`.
 
-    Without `credentials` the port is plaintext, for loopback and meshes; without a `guard`, whoever reaches it may
-    call. Health and reflection, which tell nothing of anybody, are open to all. Raises RuntimeError when the address
-    cannot be bound.
+    Without `credentials` the port is plaintext, for loopback and service meshes. Without a `guard` every client that
+    reaches the port may call. Health and reflection reveal no data and are open to all clients. Raises RuntimeError
+    when the address cannot be bound.
     """
-    server = grpc.server(_nobody(), options=channel_arguments(options))
+    server = grpc.server(_unused_pool(), options=channel_arguments(options))
     held_up_s = HELD_UP * options.timeout_s
     turns = Turns() if options.threads == 1 else Handlers(options.threads, "rpc", held_up_s=held_up_s)
     if options.threads == 1:
@@ -148,8 +152,9 @@ def build_server(
     handler = _risk_service(engine, options, meter, turns, streams, guard=guard, tracer=tracer)
     server.add_generic_rpc_handlers([handler])
     states = health.Health([SERVICE], turns)
-    described = (SERVICE, *(each.service for each in beside), health.SERVICE)
-    server.add_generic_rpc_handlers([states.handler(), reflection_of(described), *(each.handler for each in beside)])
+    described = (SERVICE, *(each.service for each in administrations), health.SERVICE)
+    others = [each.handler for each in administrations]
+    server.add_generic_rpc_handlers([states.handler(), reflection_of(described), *others])
     if credentials is None:
         port = server.add_insecure_port(options.address)
     else:
@@ -158,11 +163,11 @@ def build_server(
 
 
 def build_administrative_server(administration: Administration, path: Path) -> grpc.Server:
-    """A server, not yet started, with it and reflection on a Unix socket that only this user can open.
+    """A server, not started yet, with this service and reflection on a Unix socket that only this user can open.
 
     Raises RuntimeError when the socket cannot be bound.
     """
-    server = grpc.server(_nobody())
+    server = grpc.server(_unused_pool())
     server.add_generic_rpc_handlers([administration.handler, reflection_of([administration.service])])
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mask = os.umask(0o177)
@@ -184,47 +189,47 @@ def _risk_service(
     tracer: Tracer | None,
 ) -> grpc.GenericRpcHandler:
     rpc = partial(unary, meter=meter, guard=guard, tracer=tracer)
-    servicer = RiskServicer(engine, options.timeout_s, partial(turns.give_way, WAY_SECONDS))
+    servicer = RiskServicer(engine, options.timeout_s, partial(turns.give_way, GIVE_WAY_SECONDS))
     several = options.max_message_bytes
     one = min(ATTEMPT_BYTES, several)
     names = {name: f"{SERVICE}/{name}" for _, service, name in METHODS if service == SERVICE}
     assess = rpc(names["Assess"], risk_pb2.AssessRequest, servicer.assess, max_bytes=one)
     record = rpc(names["RecordOutcome"], risk_pb2.RecordOutcomeRequest, servicer.record_outcome, max_bytes=one)
     name = names["RecordSecurityEvent"]
-    tell = servicer.record_security_event if guard is None else _signed(servicer, guard)
-    told = rpc(name, risk_pb2.RecordSecurityEventRequest, tell, max_bytes=one)
+    behaviour = servicer.record_security_event if guard is None else _with_caller(servicer, guard)
+    event = rpc(name, risk_pb2.RecordSecurityEventRequest, behaviour, max_bytes=one)
     batch = rpc(names["BatchAssess"], risk_pb2.BatchAssessRequest, servicer.batch_assess, max_bytes=several)
     name = names["StreamAssess"]
-    stream = streaming(name, servicer.assess_aside, streams, meter, one, guard=guard, tracer=tracer)
+    stream = streaming(name, servicer.assess_streamed, streams, meter, one, guard=guard, tracer=tracer)
     most = options.max_concurrent_rpcs
-    brisk = Limits(calls=most, burst_s=options.queue_s, standing_s=options.standing_queue_s)
-    patient = replace(brisk, standing_s=options.queue_s)
-    # The order of the lanes is the order of the turns: somebody waits for a sign-in, nobody for what came of it, and
-    # what others tell may come by the thousand.
-    sign_ins = turns.lane(names["Assess"], brisk, meter)
-    outcomes = turns.lane(names["RecordOutcome"], patient, meter)
-    events = turns.lane(names["RecordSecurityEvent"], patient, meter)
+    strict = Limits(calls=most, burst_s=options.queue_s, standing_s=options.standing_queue_s)
+    lenient = replace(strict, standing_s=options.queue_s)
+    # Lanes made first are served first. A user waits for a sign-in, nobody for an outcome, and security events may
+    # arrive by the thousand.
+    sign_ins = turns.lane(names["Assess"], strict, meter)
+    outcomes = turns.lane(names["RecordOutcome"], lenient, meter)
+    events = turns.lane(names["RecordSecurityEvent"], lenient, meter)
     methods = {
         "Assess": method(names["Assess"], sign_ins, assess, meter, most),
         "RecordOutcome": method(names["RecordOutcome"], outcomes, record, meter, most),
-        "RecordSecurityEvent": method(names["RecordSecurityEvent"], events, told, meter, most),
-        "BatchAssess": _aside(names["BatchAssess"], batch, meter, most),
+        "RecordSecurityEvent": method(names["RecordSecurityEvent"], events, event, meter, most),
+        "BatchAssess": _slow_method(names["BatchAssess"], batch, meter, most),
         "StreamAssess": stream_method(name, streams, stream, meter),
     }
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
-def _signed(
+def _with_caller(
     servicer: RiskServicer, guard: Guard
 ) -> Callable[[risk_pb2.RecordSecurityEventRequest, grpc.ServicerContext], risk_pb2.RecordSecurityEventResponse]:
-    """Tells events with the name of who tells them: it is looked up for these alone, sign-ins do not pay for it."""
+    """RecordSecurityEvent with the caller's name, looked up a second time here so that sign-ins do not pay for it."""
     return lambda request, context: servicer.record_security_event(request, context, guard.name(context))
 
 
 def subject_service(
     subjects: Subjects, meter: RpcMeter, guard: Guard | None = None, tracer: Tracer | None = None
 ) -> Administration:
-    """Off the threads of sign-ins: an export reads for up to a second, an erasure as long as it must."""
+    """SubjectService. Its methods have their own threads: an export reads for up to a second, an erasure for longer."""
     servicer = SubjectServicer(subjects)
     rpc = partial(unary, meter=meter, max_bytes=ADMINISTRATION_BYTES, guard=guard, tracer=tracer)
     show, export, erase = servicer.get_subject_summary, servicer.export_subject, servicer.erase_subject
@@ -239,7 +244,7 @@ def subject_service(
 def release_service(
     releases: Releases, meter: RpcMeter, guard: Guard | None = None, tracer: Tracer | None = None
 ) -> Administration:
-    """Off the threads of sign-ins: an activation waits for all processes."""
+    """ReleaseService. Its methods have their own threads, because an activation waits for every process."""
     servicer = ReleaseServicer(releases)
     rpc = partial(unary, meter=meter, max_bytes=ADMINISTRATION_BYTES, guard=guard, tracer=tracer)
     find, all_ = servicer.get_release, servicer.list_releases
@@ -256,26 +261,29 @@ def release_service(
 def _administration(
     service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]], meter: RpcMeter
 ) -> Administration:
-    apart = {name: _aside(f"{service}/{name}", handler, meter, ASIDE) for name, handler in methods.items()}
-    return Administration(service, grpc.method_handlers_generic_handler(service, apart))
+    slow = {name: _slow_method(f"{service}/{name}", handler, meter, SLOW_CALLS) for name, handler in methods.items()}
+    return Administration(service, grpc.method_handlers_generic_handler(service, slow))
 
 
-def _aside(
+def _slow_method(
     name: str, handler: grpc.RpcMethodHandler[bytes, bytes], meter: RpcMeter, most: int
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """On a thread of its own: a batch takes up to 0.2 s, an erasure longer, and sign-ins do not wait behind them."""
-    handlers = Handlers(1, name.rpartition("/")[2], held_up_s=ASIDE_SECONDS)
-    limits = Limits(calls=ASIDE, burst_s=ASIDE_SECONDS, standing_s=ASIDE_SECONDS)
+    """A method with its own thread, so that sign-ins do not queue behind a batch (up to 0.2 s) or an erasure (longer).
+
+    `most`: calls whose message has not fully arrived.
+    """
+    handlers = Handlers(1, name.rpartition("/")[2], held_up_s=SLOW_SECONDS)
+    limits = Limits(calls=SLOW_CALLS, burst_s=SLOW_SECONDS, standing_s=SLOW_SECONDS)
     return method(name, handlers.lane(name, limits, meter), handler, meter, most)
 
 
-def _nobody() -> ThreadPoolExecutor:
-    """The pool that gRPC wants for methods without one. There are none: no thread of it is ever started."""
+def _unused_pool() -> ThreadPoolExecutor:
+    """grpc.server requires a pool for methods that bring none. Ours all bring one, so it never starts a thread."""
     return ThreadPoolExecutor(1)
 
 
 def channel_arguments(options: Options) -> list[tuple[str, int]]:
-    """The server's channel arguments, as grpc names them."""
+    """The gRPC channel arguments of the server."""
     return [
         ("grpc.so_reuseport", int(options.reuse_port)),
         ("grpc.max_concurrent_streams", options.max_connection_streams),

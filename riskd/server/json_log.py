@@ -1,7 +1,7 @@
-"""Events on stderr: one JSON object a line. Subjects, addresses and secrets never belong in one.
+"""The log on stderr: one JSON object a line, without subjects, addresses or secrets.
 
-So texts that others wrote are left out, for they may quote what they were given: of an exception the kind and the
-places in the code are told, and of what a library logs the place.
+Messages of exceptions and of libraries are left out, because they may quote their input. An exception is logged by its
+type and its places in the code, a library's message by its place.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _BACKGROUND: Final = logging.getLogger(LOGGER)
 
 
 class JsonFormatter(logging.Formatter):
-    """`time` (UTC), `level`, `event`, and the `fields` given as `extra={"fields": {...}}`.
+    """Writes `time` (UTC), `level`, `event`, and the `fields` given as `extra={"fields": {...}}`.
 
-    An event is called what its message says before the first colon: the rest is for who embeds riskd, and logs lines.
+    `event` is the log message up to its first colon. The rest is for programs that embed riskd with a text log.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -44,20 +44,20 @@ class JsonFormatter(logging.Formatter):
         else:
             line |= {"event": "library", "logger": record.name, "at": f"{record.pathname}:{record.lineno}"}
         if record.exc_info and record.exc_info[1] is not None:
-            line["exception"] = told(record.exc_info[1])
+            line["exception"] = describe(record.exc_info[1])
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def told(error: BaseException) -> dict[str, object]:
-    """The kind of an exception, and its places in the code, the innermost last."""
+def describe(error: BaseException) -> dict[str, object]:
+    """The type of an exception, and its places in the code, the innermost last."""
     place = [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_tb(error.__traceback__)]
     return {"kind": type(error).__qualname__, "place": place}
 
 
 def configure(level: str) -> None:
-    """Send every event of `level` or worse to stderr, and nothing elsewhere; of libraries, warnings and worse.
+    """Log riskd's events of at least `level`, and libraries' of at least warning, to stderr only.
 
-    Exceptions that nobody catches, in threads too, and Python's warnings become events.
+    Uncaught exceptions, those of threads included, and Python's warnings are logged as events.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())

@@ -1,4 +1,4 @@
-"""ReleaseService: one method per RPC, and what its messages say."""
+"""ReleaseService: one method per RPC, and the translation of its messages."""
 
 from __future__ import annotations
 
@@ -7,40 +7,43 @@ from typing import Final, Protocol
 
 from riskd._proto.riskd.v1 import release_pb2
 from riskd.core.errors import InvalidRelease, Problem
-from riskd.core.lineup import WHOLE, Activation, Kept, Wish
+from riskd.core.lineup import WHOLE, Activation, ActivationRequest, StoredRelease
 from riskd.releases import SECONDS, Activated
-from riskd.server.servicer import Call, allowed
+from riskd.server.servicer import Call, time_left
 from riskd.server.translate import timestamp
 
 PAGE: Final = 100
-"""Most releases of a page."""
+"""Most releases on a page."""
 ACTOR: Final = 256
+"""Most characters in the name of an actor."""
 REASON: Final = 1024
+"""Most characters in a reason."""
 MARGIN: Final = 0.1
-"""Seconds of the caller's deadline that are left for the answer."""
+"""Seconds of the caller's deadline reserved for sending the answer."""
 
 
 class Releases(Protocol):
-    """What the RPCs need. Raise InvalidRelease, UnknownRelease, RefusedRelease, InvalidFile and Unavailable."""
+    """The operations behind the RPCs. They raise InvalidRelease, UnknownRelease, RefusedRelease, InvalidFile and
+    Unavailable."""
 
-    def find(self, release: str) -> Kept:
-        """One release."""
+    def find(self, release: str) -> StoredRelease:
+        """The release with this id."""
         ...
 
-    def all(self) -> list[Kept]:
+    def all(self) -> list[StoredRelease]:
         """Every release, the newest first."""
         ...
 
     def active(self) -> Activation | None:
-        """What holds."""
+        """The activation in force, if any."""
         ...
 
-    def activate(self, wish: Wish, timeout: float) -> Activated:
-        """Fulfil a wish in every process or in none."""
+    def activate(self, request: ActivationRequest, timeout: float) -> Activated:
+        """Activate a release in every process or in none, within `timeout` seconds."""
         ...
 
     def rollback(self, actor: str, reason: str, timeout: float) -> Activated:
-        """Bring back what was before."""
+        """Restore the previous activation, within `timeout` seconds."""
         ...
 
 
@@ -51,16 +54,16 @@ class ReleaseServicer:
         self._releases = releases
 
     def get_release(self, request: release_pb2.GetReleaseRequest, call: Call) -> release_pb2.GetReleaseResponse:
-        """Tell of one release."""
+        """Describe one release."""
         return release_pb2.GetReleaseResponse(release=_release(self._releases.find(request.release_id)))
 
     def list_releases(self, request: release_pb2.ListReleasesRequest, call: Call) -> release_pb2.ListReleasesResponse:
-        """A page of releases; its token is the last release of the page before."""
+        """A page of releases. The page token is the id of the last release on the page before."""
         kept = self._releases.all()
         if request.page_token:
             names = [each.id for each in kept]
             if request.page_token not in names:
-                raise InvalidRelease([Problem("page_token", "not of this list", "begin again without one")])
+                raise InvalidRelease([Problem("page_token", "not of this list", "start again without a token")])
             kept = kept[names.index(request.page_token) + 1 :]
         size = min(request.page_size, PAGE) if request.page_size > 0 else PAGE
         active = self._releases.active()
@@ -73,41 +76,42 @@ class ReleaseServicer:
     def activate_release(
         self, request: release_pb2.ActivateReleaseRequest, call: Call
     ) -> release_pb2.ActivateReleaseResponse:
-        """Let a release decide."""
-        _signed(request)
-        wish = Wish(
+        """Activate a release: for all attempts, for a share of them, or in shadow."""
+        _check_actor(request)
+        activation = ActivationRequest(
             release=request.release_id,
             percent=request.percent or WHOLE,
             shadow=request.shadow,
             actor=request.actor,
             reason=request.reason,
         )
-        done = self._releases.activate(wish, allowed(call, SECONDS, MARGIN))
+        done = self._releases.activate(activation, time_left(call, SECONDS, MARGIN))
         return release_pb2.ActivateReleaseResponse(activation=_activation(done.activation), late_processes=done.late)
 
     def rollback_release(
         self, request: release_pb2.RollbackReleaseRequest, call: Call
     ) -> release_pb2.RollbackReleaseResponse:
-        """Bring back what decided before."""
-        _signed(request)
-        done = self._releases.rollback(request.actor, request.reason, allowed(call, SECONDS, MARGIN))
+        """Restore the previous activation."""
+        _check_actor(request)
+        done = self._releases.rollback(request.actor, request.reason, time_left(call, SECONDS, MARGIN))
         return release_pb2.RollbackReleaseResponse(activation=_activation(done.activation), late_processes=done.late)
 
 
-def _signed(request: release_pb2.ActivateReleaseRequest | release_pb2.RollbackReleaseRequest) -> None:
-    problems = list(_unsigned(request.actor, request.reason))
+def _check_actor(request: release_pb2.ActivateReleaseRequest | release_pb2.RollbackReleaseRequest) -> None:
+    problems = list(_problems(request.actor, request.reason))
     if problems:
         raise InvalidRelease(problems)
 
 
-def _unsigned(actor: str, reason: str) -> Iterator[Problem]:
+def _problems(actor: str, reason: str) -> Iterator[Problem]:
     if not actor or len(actor) > ACTOR:
-        yield Problem("actor", "is missing" if not actor else "is too long", f"say who, in at most {ACTOR} characters")
+        what = "is missing" if not actor else "is too long"
+        yield Problem("actor", what, f"name who asks for this, in at most {ACTOR} characters")
     if len(reason) > REASON:
-        yield Problem("reason", "is too long", f"{REASON} characters are the most")
+        yield Problem("reason", "is too long", f"use at most {REASON} characters")
 
 
-def _release(kept: Kept) -> release_pb2.Release:
+def _release(kept: StoredRelease) -> release_pb2.Release:
     return release_pb2.Release(
         release_id=kept.id,
         create_time=timestamp(kept.created),

@@ -1,4 +1,4 @@
-"""One method per RPC: translate, call the engine, translate."""
+"""RiskService: one method per RPC. Each translates the request, calls the engine, and translates the answer."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from riskd.server.faults import CallerGone, DeadlinePassed, InvalidRequest
 from riskd.server.status import status
 
 BATCH: Final = 500
-"""Attempts in a batch: some 0.2 s of one worker, which sign-ins beside it have to share."""
+"""Most attempts in a batch. They take one worker about 0.2 s, during which single sign-ins compete for the CPU."""
 
 
 class Recorded(Protocol):
-    """What an outcome did."""
+    """The effect of an outcome."""
 
     @property
     def taught(self) -> int:
-        """Units that the assessment has taught in total."""
+        """Units that the assessment has taught so far, this outcome included."""
         ...
 
 
 class Engine(Protocol):
-    """What the RPCs need of the engine. Safe to share between threads."""
+    """The part of the engine that the RPCs use. Safe to share between threads."""
 
     def assess(self, attempt: Attempt, timeout: float) -> Assessment:
         """Assess within `timeout` seconds. Raises InvalidAttempt."""
         ...
 
     def record(self, outcome: Outcome, timeout: float) -> Recorded:
-        """Learn within `timeout` seconds. Raises InvalidOutcome, UnknownAssessment, Unavailable."""
+        """Learn from an outcome within `timeout` seconds. Raises InvalidOutcome, UnknownAssessment, Unavailable."""
         ...
 
     def record_event(self, event: SecurityEvent, timeout: float, caller: str) -> None:
-        """Remember within `timeout` seconds. Raises InvalidEvent, Unavailable."""
+        """Store an event within `timeout` seconds. `caller`: who reported it. Raises InvalidEvent, Unavailable."""
         ...
 
 
 class Call(Protocol):
-    """What the RPCs need of grpc.ServicerContext."""
+    """The part of grpc.ServicerContext that the RPCs use."""
 
     def time_remaining(self) -> float:
-        """Seconds until the caller's deadline, 0 once it has passed, some centuries where there is none."""
+        """Seconds until the caller's deadline; 0 once it has passed, centuries if the caller set none."""
         ...
 
     def is_active(self) -> bool:
@@ -54,24 +54,27 @@ class Call(Protocol):
         ...
 
 
-def allowed(call: Call, most: float, margin: float = 0.0) -> float:
-    """Seconds that the caller allows, less what is left for the answer, and `most` at most. Raises DeadlinePassed."""
+def time_left(call: Call, limit: float, margin: float = 0.0) -> float:
+    """Seconds that the work may take: what is left of the caller's deadline less `margin`, at most `limit`.
+
+    `margin`: seconds reserved for sending the answer. Raises DeadlinePassed when no time is left.
+    """
     remaining = call.time_remaining() - margin
     if remaining <= 0:
-        raise DeadlinePassed([Problem("deadline", "passed before the work was begun", "allow more time")])
-    return min(remaining, most)
+        raise DeadlinePassed([Problem("deadline", "passed before the work started", "allow more time")])
+    return min(remaining, limit)
 
 
-def _go_on() -> None:
-    """Give way to nobody."""
+def _no_wait() -> None:
+    """Start at once."""
 
 
 class RiskServicer:
     """RiskService over an engine."""
 
-    def __init__(self, engine: Engine, timeout: float, give_way: Callable[[], None] = _go_on) -> None:
-        """`timeout`: seconds for one attempt, outcome or event, where the caller's deadline leaves as much. `give_way`
-        lets those go first for whom somebody waits."""
+    def __init__(self, engine: Engine, timeout: float, give_way: Callable[[], None] = _no_wait) -> None:
+        """`timeout`: seconds for one attempt, outcome or event; the caller's deadline can shorten it. `give_way` is
+        called before each attempt of a batch or a stream, and may wait until waiting single calls were answered."""
         self._engine = engine
         self._give_way = give_way
         self._timeout = timeout
@@ -79,17 +82,19 @@ class RiskServicer:
 
     def assess(self, request: risk_pb2.AssessRequest, call: Call) -> risk_pb2.AssessResponse:
         """Assess one attempt."""
-        timeout = allowed(call, self._timeout)
+        timeout = time_left(call, self._timeout)
         return self._answers.response(self._engine.assess(translate.attempt(request), timeout))
 
-    def assess_aside(self, request: risk_pb2.AssessRequest, call: Call) -> risk_pb2.AssessResponse:
-        """Assess one of many for which nobody waits."""
+    def assess_streamed(self, request: risk_pb2.AssessRequest, call: Call) -> risk_pb2.AssessResponse:
+        """Assess one attempt of a stream, after single calls that wait."""
         self._give_way()
         return self.assess(request, call)
 
     def batch_assess(self, request: risk_pb2.BatchAssessRequest, call: Call) -> risk_pb2.BatchAssessResponse:
-        """Assess several attempts in order; a refused one fails no other. Raises CallerGone, DeadlinePassed: those that
-        came before are counted."""
+        """Assess several attempts in order. An invalid one gets its own error and does not fail the others.
+
+        Raises CallerGone and DeadlinePassed between two attempts; the attempts before are counted.
+        """
         count = len(request.requests)
         if not 0 < count <= BATCH:
             raise InvalidRequest([Problem("requests", f"{count} attempts", f"send 1 to {BATCH}")])
@@ -97,20 +102,20 @@ class RiskServicer:
         for each in request.requests:
             self._give_way()
             if not call.is_active():
-                raise CallerGone([Problem("call", "its caller has gone", "send what has no answer again")])
-            results.append(self._result(each, allowed(call, self._timeout)))
+                raise CallerGone([Problem("call", "the caller is gone", "send the attempts again that have no answer")])
+            results.append(self._result(each, time_left(call, self._timeout)))
         return risk_pb2.BatchAssessResponse(results=results)
 
     def record_outcome(self, request: risk_pb2.RecordOutcomeRequest, call: Call) -> risk_pb2.RecordOutcomeResponse:
         """Learn from what happened after an assessment."""
-        recorded = self._engine.record(translate.outcome(request), allowed(call, self._timeout))
+        recorded = self._engine.record(translate.outcome(request), time_left(call, self._timeout))
         return risk_pb2.RecordOutcomeResponse(taught_units=recorded.taught)
 
     def record_security_event(
         self, request: risk_pb2.RecordSecurityEventRequest, call: Call, caller: str = ""
     ) -> risk_pb2.RecordSecurityEventResponse:
-        """Remember what another party says of a subject. `caller`: the name of who tells it, where it is known."""
-        self._engine.record_event(translate.security_event(request), allowed(call, self._timeout), caller)
+        """Store what another party reports about a subject. `caller`: the name of the reporter, '' if unknown."""
+        self._engine.record_event(translate.security_event(request), time_left(call, self._timeout), caller)
         return risk_pb2.RecordSecurityEventResponse()
 
     def _result(self, request: risk_pb2.AssessRequest, timeout: float) -> risk_pb2.BatchAssessResult:

@@ -1,4 +1,4 @@
-"""What crosses the wire when something is wrong (AIP-193): a google.rpc.Status with one ErrorInfo."""
+"""Turns errors into google.rpc.Status messages with an ErrorInfo (AIP-193)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from riskd.server.faults import DOMAIN, FAULTS
 from riskd.server.translate import wire_path
 
 VIOLATIONS_BYTES: Final = 3072
-"""Violations are listed up to this size: clients accept 8 KiB of headers, and these travel as base64."""
+"""Violations are listed up to this size. Clients accept 8 KiB of headers, and the status is sent there as base64."""
 _SUMMARY_CHARACTERS: Final = 160
 _MESSAGE_BYTES: Final = 1024
-"""Of a message that stands alone: it travels twice, as percent-encoded text and inside the status as base64."""
+"""Longest message, without violations. It is sent twice: percent-encoded, and inside the status as base64."""
 _RETRY: Final = {StatusCode.UNAVAILABLE: 1, StatusCode.RESOURCE_EXHAUSTED: 1}
-"""Seconds to wait before a retry; other codes are not to be retried (AIP-194)."""
+"""Seconds to wait before a retry. Clients should not retry other codes (AIP-194)."""
 
 
 def status(error: RiskdError) -> Status:
-    """The status of an error. A reason without a row is a bug, and says INTERNAL."""
+    """The status of an error. A reason that is missing in `FAULTS` is a bug and becomes INTERNAL."""
     reason = error.reason if error.reason in FAULTS else "INTERNAL"
     code = FAULTS[reason].code
     details: list[Message] = [ErrorInfo(reason=reason, domain=DOMAIN)]
-    message = _whole(error.problems)
+    message = _message(error.problems)
     if code is StatusCode.INVALID_ARGUMENT:
         details[0] = ErrorInfo(reason=reason, domain=DOMAIN, metadata={"violations": str(len(error.problems))})
         details.append(_violations(error.problems))
@@ -41,7 +41,7 @@ def status(error: RiskdError) -> Status:
 
 
 def internal(error_id: str) -> Status:
-    """The status of a bug; nothing about it but the id under which it was logged."""
+    """The status of a bug. It holds only the id under which the bug was logged."""
     info = ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": error_id})
     return _status(StatusCode.INTERNAL, f"internal error {error_id}", [info])
 
@@ -75,12 +75,12 @@ def _line(problem: Problem) -> str:
 
 
 def _summary(problems: tuple[Problem, ...]) -> str:
-    """A line, beside violations that say all."""
+    """The first problem, shortened, and the number of the others; the violations list them in full."""
     first = "".join(_line(problem) for problem in problems[:1])[:_SUMMARY_CHARACTERS]
     return f"{first}, and {len(problems) - 1} more" if len(problems) > 1 else first
 
 
-def _whole(problems: tuple[Problem, ...]) -> str:
-    """A line for each problem: nothing else on the wire tells them."""
-    said = "\n".join(_line(problem) for problem in problems).encode()
-    return said[:_MESSAGE_BYTES].decode(errors="ignore") + (" ..." if len(said) > _MESSAGE_BYTES else "")
+def _message(problems: tuple[Problem, ...]) -> str:
+    """A line for each problem, cut at `_MESSAGE_BYTES`."""
+    text = "\n".join(_line(problem) for problem in problems).encode()
+    return text[:_MESSAGE_BYTES].decode(errors="ignore") + (" ..." if len(text) > _MESSAGE_BYTES else "")

@@ -1,4 +1,4 @@
-"""SubjectService: one method per RPC, and what its messages say."""
+"""SubjectService: one method per RPC, and the translation of its messages."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Final, Protocol
 from riskd._proto.riskd.v1 import subject_pb2
 from riskd.core.dossier import Open, Seen, Summary
 from riskd.core.errors import InvalidSubject, Problem
-from riskd.server.servicer import Call, allowed
+from riskd.server.servicer import Call, time_left
 from riskd.server.translate import DOMAIN_WORDS, timestamp
 from riskd.subjects import Erased, Exported, Page, Subject
 
 SECONDS: Final = 30.0
-"""Longest time for one erasure; deadlines of callers can shorten it."""
+"""Longest time for one erasure; the caller's deadline can shorten it."""
 Request = subject_pb2.GetSubjectSummaryRequest | subject_pb2.ExportSubjectRequest | subject_pb2.EraseSubjectRequest
 
 
 class Subjects(Protocol):
-    """What the RPCs need. Each raises InvalidSubject and Unavailable."""
+    """The operations behind the RPCs. Each raises InvalidSubject and Unavailable."""
 
     def summary(self, subject: Subject) -> Summary:
-        """What support needs to know."""
+        """What a support agent needs to know about the subject."""
         ...
 
     def export(self, subject: Subject, size: int, token: bytes) -> Page:
-        """A page of all that is kept."""
+        """A page of at most `size` of the subject's records. `token`: where it begins, empty for the first page."""
         ...
 
     def erase(self, subject: Subject, timeout: float) -> Erased:
-        """Erase all that is kept."""
+        """Erase all of the subject's records, within `timeout` seconds."""
         ...
 
 
 class SubjectServicer:
-    """SubjectService over whoever answers for subjects."""
+    """SubjectService over the operations on subjects."""
 
     def __init__(self, subjects: Subjects) -> None:
         self._subjects = subjects
@@ -43,15 +43,15 @@ class SubjectServicer:
     def get_subject_summary(
         self, request: subject_pb2.GetSubjectSummaryRequest, call: Call
     ) -> subject_pb2.GetSubjectSummaryResponse:
-        """Tell what is known."""
-        allowed(call, SECONDS)
+        """What is known about the subject."""
+        time_left(call, SECONDS)
         return _summary(self._subjects.summary(_subject(request)))
 
     def export_subject(
         self, request: subject_pb2.ExportSubjectRequest, call: Call
     ) -> subject_pb2.ExportSubjectResponse:
-        """Return a page of all that is kept."""
-        allowed(call, SECONDS)
+        """A page of all that is stored about the subject."""
+        time_left(call, SECONDS)
         page = self._subjects.export(_subject(request), request.page_size, _token(request.page_token))
         return subject_pb2.ExportSubjectResponse(
             records=[_record(record) for record in page.records],
@@ -59,8 +59,8 @@ class SubjectServicer:
         )
 
     def erase_subject(self, request: subject_pb2.EraseSubjectRequest, call: Call) -> subject_pb2.EraseSubjectResponse:
-        """Erase all that is kept."""
-        erased = self._subjects.erase(_subject(request), allowed(call, SECONDS))
+        """Erase all that is stored about the subject."""
+        erased = self._subjects.erase(_subject(request), time_left(call, SECONDS))
         return subject_pb2.EraseSubjectResponse(
             erased_records={kind: count for kind, count in erased.records.items() if count},
             log_erase_time=timestamp(erased.log_by),
@@ -75,7 +75,9 @@ def _token(text: str) -> bytes:
     try:
         return b64decode(text.encode(), altchars=b"-_", validate=True)
     except (Base64Error, ValueError):
-        raise InvalidSubject([Problem("page_token", "not of an export", "send the last one as it came")]) from None
+        raise InvalidSubject(
+            [Problem("page_token", "is not a token of an export", "send the last one unchanged")]
+        ) from None
 
 
 def _summary(known: Summary) -> subject_pb2.GetSubjectSummaryResponse:

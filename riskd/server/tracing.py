@@ -1,7 +1,7 @@
-"""Spans of OpenTelemetry: one for each call, below the caller's own, and one for each of its stages.
+"""OpenTelemetry tracing: a span for each call, as a child of the caller's span, and one for each stage of a call.
 
-Needs the extra `trace`, so only a worker that is told where to send spans loads it. Attributes have bounded
-vocabularies and name nobody.
+Needs the extra `trace`, so a worker loads this module only if a tracing endpoint is set. Attributes take few values
+and identify nobody.
 """
 
 from __future__ import annotations
@@ -31,23 +31,25 @@ from riskd.meter_memory import MeterMemory
 from riskd.server.watch import FailureMeter
 
 QUEUE: Final = 2048
-"""Spans that wait to be sent; further ones are dropped and counted."""
+"""Most spans that wait to be sent. Further ones are dropped and counted."""
 BATCH: Final = 256
+"""Most spans in one request to the collector."""
 CLOSE_SECONDS: Final = 2.0
-"""For the last spans to be sent, when a worker ends."""
+"""Time to send the last spans when a worker stops."""
 STAGES: Final = 32
-"""Stages of one call that get a span; a batch has more."""
+"""Most stages of one call that get a span; a batch has more."""
 GAPS: Final = 16
+"""Most gaps listed in a span."""
 PART: Final = "tracing"
 SCORES: Final = (0.01, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95, 1.0)
-"""A score is told as the first of these that is not below it."""
+"""Scores are reported rounded up to one of these."""
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 _HEADERS: Final = ("traceparent", "tracestate")
 
 
 class _Current(threading.local):
-    """The call that this thread handles, while it is traced."""
+    """The traced call that this thread handles, if any, and how many stages of it have a span."""
 
     context: Context | None = None
     stages = 0
@@ -56,16 +58,16 @@ class _Current(threading.local):
 _CURRENT: Final = _Current()
 
 
-def to(endpoint: str) -> SpanExporter:
-    """Sends spans by OTLP/HTTP. Its other settings are the `OTEL_EXPORTER_OTLP_*` variables, headers among them."""
+def otlp_exporter(endpoint: str) -> SpanExporter:
+    """Sends spans by OTLP/HTTP. The `OTEL_EXPORTER_OTLP_*` variables configure the rest, such as headers."""
     return OTLPSpanExporter(endpoint, timeout=CLOSE_SECONDS)
 
 
 class Tracer:
-    """Makes the spans of one worker. Never waits for whoever takes them."""
+    """Makes the spans of one worker. Never waits for the collector."""
 
     def __init__(self, exporter: SpanExporter, ratio: float, meter: FailureMeter) -> None:
-        """`ratio`: share of the calls that are traced where the caller has not decided about it."""
+        """`ratio`: share of calls to trace among those whose caller has not decided (by `traceparent`)."""
         resource = Resource({"service.name": "riskd"})
         self._provider = TracerProvider(ParentBasedTraceIdRatio(ratio), resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BoundedProcessor(CountingExporter(exporter, meter)))
@@ -75,7 +77,7 @@ class Tracer:
     def traced(
         self, method: str, behaviour: Callable[[Request, ServicerContext], Response]
     ) -> Callable[[Request, ServicerContext], Response]:
-        """The behaviour, with a span round each call."""
+        """The behaviour, with a span around each call."""
         service, _, name = method.rpartition("/")
         fixed = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
 
@@ -102,7 +104,7 @@ class Tracer:
         return call
 
     def stage(self, name: str, seconds: float) -> None:
-        """A stage of the call that this thread handles has just ended."""
+        """Add a span for a stage of this thread's call that has just ended and took `seconds`."""
         context = _CURRENT.context
         if context is not None and _CURRENT.stages < STAGES:
             _CURRENT.stages += 1
@@ -111,7 +113,7 @@ class Tracer:
             span.end(ended)
 
     def close(self) -> None:
-        """Send what waits, within `CLOSE_SECONDS`."""
+        """Send the spans that wait, within `CLOSE_SECONDS`."""
         closing = begun(self._provider.shutdown, "tracing")
         if closing is not None:
             closing.join(CLOSE_SECONDS)
@@ -141,7 +143,7 @@ def _gaps(answer: risk_pb2.AssessResponse) -> Iterator[str]:
 
 
 class TracedMeter(PrometheusMeter):
-    """The meter of a worker that traces: stages are spans as well."""
+    """The meter of a worker that traces: it also reports stages as spans."""
 
     def __init__(self, memory: MeterMemory, worker: int) -> None:
         super().__init__(memory, worker)
@@ -155,7 +157,7 @@ class TracedMeter(PrometheusMeter):
 
 
 class CountingExporter(SpanExporter):
-    """Knows how many spans wait, and counts those that are lost."""
+    """Wraps an exporter, bounds how many spans wait, and counts the spans that are lost."""
 
     def __init__(self, exporter: SpanExporter, meter: FailureMeter) -> None:
         self._exporter = exporter
@@ -164,7 +166,7 @@ class CountingExporter(SpanExporter):
         self._waiting = 0
 
     def admits(self) -> bool:
-        """Whether one span more may wait; it is counted as lost if not."""
+        """Whether another span may wait. If not, it is counted as lost."""
         with self._lock:
             admitted = self._waiting < QUEUE
             self._waiting += admitted
@@ -173,7 +175,7 @@ class CountingExporter(SpanExporter):
         return admitted
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send them, in the thread of the processor, which tells of what it raises."""
+        """Send spans. Called on the processor's thread, which logs exceptions."""
         sent = SpanExportResult.FAILURE
         try:
             sent = self._exporter.export(spans)
@@ -186,12 +188,12 @@ class CountingExporter(SpanExporter):
         return sent
 
     def shutdown(self) -> None:
-        """Give up what is under way."""
+        """Stop sending."""
         self._exporter.shutdown()
 
 
 class BoundedProcessor(BatchSpanProcessor):
-    """Drops a span that finds the queue full, instead of an older one, so that each loss is known."""
+    """Drops new spans while the queue is full. The base class would drop old ones, uncounted."""
 
     def __init__(self, exporter: CountingExporter) -> None:
         super().__init__(exporter, max_queue_size=QUEUE, max_export_batch_size=BATCH, schedule_delay_millis=1000)

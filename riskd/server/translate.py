@@ -1,7 +1,7 @@
-"""Wire messages to core values and back. Total: nothing is refused here, `core.validation` does that.
+"""Translates wire messages to core values and back. Never fails on a request: `core.validation` checks the values.
 
-What the wire can say and the core cannot becomes a value that validation reports: an enum number
-without a name becomes its digits; a moment, duration or coordinate that is none becomes NaN.
+What the core has no value for is translated to one that validation rejects: an unknown enum number becomes its digits,
+and an invalid time, duration or coordinate becomes NaN.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from riskd.core.requirement import Requirement
 
 
 class _Words(dict[int, str]):
-    """Core's word for each number of an enum; an unknown number is its own digits."""
+    """The core's word for each number of an enum. An unknown number becomes its digits."""
 
     def __missing__(self, number: int) -> str:
         return str(number)
@@ -65,12 +65,11 @@ _DURATIONS: Final = range(-315_576_000_000, 315_576_000_001)
 _NEVER: Final = 1 << 99
 """Nanoseconds that no message has."""
 _TEMPLATES: Final = 1024
-"""Answers remembered without their particulars: a few dozen combinations of requirement and gaps
-are usual, each of about 1 KiB."""
+"""Most response templates that are cached. A few dozen combinations of requirement and gaps are usual, 1 KiB each."""
 
 
 def attempt(request: risk_pb2.AssessRequest) -> Attempt:
-    """The attempt that a request describes, acceptable or not."""
+    """The attempt in a request, not validated."""
     present = request.HasField
     return Attempt(
         domain=DOMAIN_WORDS[request.domain],
@@ -111,7 +110,7 @@ def _network(network: attempt_pb2.Network) -> Network:
         client_ip=network.client_ip,
         forwarded=tuple(network.forwarded),
         ja4=network.ja4,
-        rtt_ms=_length(network.rtt, _MILLIS) if network.HasField("rtt") else None,
+        rtt_ms=_duration(network.rtt, _MILLIS) if network.HasField("rtt") else None,
     )
 
 
@@ -130,7 +129,7 @@ def _behaviour(behaviour: attempt_pb2.Behaviour) -> Behaviour:
         typing_intervals_ms=tuple(behaviour.typing_intervals_ms),
         pointer_events=behaviour.pointer_events if present("pointer_events") else None,
         pasted=behaviour.pasted if present("pasted") else None,
-        form_seconds=_length(behaviour.form_duration) if present("form_duration") else None,
+        form_seconds=_duration(behaviour.form_duration) if present("form_duration") else None,
         form_failures=behaviour.form_failures if present("form_failures") else None,
     )
 
@@ -164,7 +163,7 @@ def _outside(outside: attempt_pb2.Outside) -> Outside:
 
 
 def outcome(request: risk_pb2.RecordOutcomeRequest) -> Outcome:
-    """The outcome that a request describes, acceptable or not."""
+    """The outcome in a request, not validated."""
     kind = request.WhichOneof("outcome") or ""
     amr: tuple[str, ...] = ()
     seconds: float | None = None
@@ -172,7 +171,7 @@ def outcome(request: risk_pb2.RecordOutcomeRequest) -> Outcome:
         challenge = request.challenge
         kind = _CHALLENGES[challenge.result]
         amr = tuple(challenge.amr)
-        seconds = _length(challenge.duration) if challenge.HasField("duration") else None
+        seconds = _duration(challenge.duration) if challenge.HasField("duration") else None
     elif kind == "recovery":
         kind = _RECOVERIES[request.recovery.result]
     return Outcome(
@@ -186,7 +185,7 @@ def outcome(request: risk_pb2.RecordOutcomeRequest) -> Outcome:
 
 
 def security_event(request: risk_pb2.RecordSecurityEventRequest) -> SecurityEvent:
-    """The security event that a request describes, acceptable or not."""
+    """The security event in a request, not validated."""
     kind = request.WhichOneof("event") or ""
     level = _RISK_LEVELS[request.risk_level_change.current_level] if kind == "risk_level_change" else ""
     credential_type = ""
@@ -208,7 +207,7 @@ def security_event(request: risk_pb2.RecordSecurityEventRequest) -> SecurityEven
 
 
 def timestamp(moment: float) -> Timestamp | None:
-    """Epoch seconds as a message, to the millisecond; None for 0, which stands for never."""
+    """Unix seconds as a Timestamp, rounded to milliseconds. None for 0, which means never."""
     if not moment:
         return None
     time = Timestamp()
@@ -217,14 +216,14 @@ def timestamp(moment: float) -> Timestamp | None:
 
 
 def _moment(time: Timestamp) -> float:
-    """Seconds since the Unix epoch, NaN when out of a Timestamp's range."""
+    """A Timestamp in Unix seconds, NaN if it is not a valid one."""
     seconds, nanos = time.seconds, time.nanos
     valid = seconds in _TIMESTAMPS and 0 <= nanos < _NANOS
     return (seconds * _NANOS + nanos) / _NANOS if valid else _NAN
 
 
-def _length(duration: Duration, unit: int = _NANOS) -> float:
-    """A duration in units of so many nanoseconds, NaN when it is not a valid one."""
+def _duration(duration: Duration, unit: int = _NANOS) -> float:
+    """A Duration in units of `unit` nanoseconds (seconds by default), NaN if it is not a valid one."""
     seconds, nanos = duration.seconds, duration.nanos
     valid = seconds in _DURATIONS and -_NANOS < nanos < _NANOS and seconds * nanos >= 0
     return (seconds * _NANOS + nanos) / unit if valid else _NAN
@@ -233,15 +232,15 @@ def _length(duration: Duration, unit: int = _NANOS) -> float:
 class Answers:
     """Builds responses. Safe to share between threads.
 
-    Requirements and gaps repeat from answer to answer, so responses are copied from remembered
-    templates: 3 us instead of 12.
+    Most of a response repeats from answer to answer (requirement, gaps, release). So responses are copied from cached
+    templates, which takes 3 us instead of 12.
     """
 
     def __init__(self) -> None:
         self._templates: dict[tuple[object, ...], risk_pb2.AssessResponse] = {}
 
     def response(self, assessment: Assessment) -> risk_pb2.AssessResponse:
-        """An assessment as it crosses the wire."""
+        """The response for an assessment."""
         response = risk_pb2.AssessResponse()
         response.CopyFrom(self._template(assessment))
         response.assessment_id = assessment.id
@@ -256,7 +255,7 @@ class Answers:
         return response
 
     def _template(self, like: Assessment) -> risk_pb2.AssessResponse:
-        """A response without the particulars of one assessment."""
+        """A response with the fields that assessments like this one share, from the cache if possible."""
         key = (like.requirement, like.gaps, like.coverage, like.causes, like.next_signals, like.release, like.model)
         template = self._templates.get(key)
         if template is None:
@@ -312,7 +311,7 @@ _SUBSCRIPT: Final = re.compile(r"\[.*", re.DOTALL)
 
 
 def wire_path(where: str) -> str:
-    """The field of the request that a core path (`consent[0]`) names: `consent.purposes[0]`."""
+    """The request's field for a path in the core's values: `consent[0]` becomes `consent.purposes[0]`."""
     name = _SUBSCRIPT.sub("", where)
     return _RENAMED.get(name, name) + where[len(name) :]
 
@@ -328,26 +327,27 @@ _ENUMS: Final = {
 
 
 def request(attempt: Attempt) -> risk_pb2.AssessRequest:
-    """The request that says an attempt; `attempt` is its inverse. For clients, not for the hot path.
+    """The request for an attempt, the inverse of `attempt`. Used by clients and not optimised.
 
-    Raises ValueError for a word, a moment or a duration that the wire does not have.
+    Raises ValueError for a word, time or duration that the wire cannot express.
     """
     message = risk_pb2.AssessRequest()
-    _say(message, attempt, "")
+    _fill(message, attempt, "")
     return message
 
 
-def _say(message: risk_pb2.AssessRequest, part: Struct, prefix: str) -> None:
+def _fill(message: risk_pb2.AssessRequest, part: Struct, prefix: str) -> None:
+    """Set the fields of `message` from `part`, whose path is `prefix`."""
     for name in part.__struct_fields__:
         value, path = getattr(part, name), prefix + name
         if isinstance(value, Struct):
             getattr(message, name).SetInParent()
-            _say(message, value, f"{path}.")
+            _fill(message, value, f"{path}.")
         elif value is not None:
-            _put(message, path, value)
+            _set(message, path, value)
 
 
-def _put(message: Message, path: str, value: str | float | tuple[str, ...] | dict[str, str]) -> None:
+def _set(message: Message, path: str, value: str | float | tuple[str, ...] | dict[str, str]) -> None:
     *parts, name = wire_path(path).split(".")
     for part in parts:
         message = getattr(message, part)

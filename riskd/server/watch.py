@@ -1,4 +1,4 @@
-"""Has callers and certificates read again in a worker when their files have changed and come to rest."""
+"""Reloads the callers file and the TLS certificate of a worker when their files change."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from riskd.background import every
 from riskd.core.errors import RiskdError
 from riskd.server.file_changes import FileChanges
 
-LOOK_SECONDS: Final = 1.0
-"""Time between two looks."""
+POLL_SECONDS: Final = 1.0
+"""Time between two polls of the files."""
 _LOG: Final = logging.getLogger("riskd.watch")
 
 
 class FailureMeter(Protocol):
-    """Counts what was refused."""
+    """Counts failures."""
 
     def failed(self, part: str) -> None:
-        """One more of this part."""
+        """Count a failure of this part."""
         ...
 
 
 class Watched:
-    """Some files, and who reads them again. `part` names them in metrics and events."""
+    """Some files and the function that reloads them."""
 
     def __init__(self, part: str, files: Sequence[str], reload: Callable[[], None], meter: FailureMeter) -> None:
-        """`reload` raises RiskdError when it refuses what it finds; what there was then goes on."""
+        """`part`: the files' name in metrics and events. `reload` raises RiskdError if it rejects the files, and then
+        keeps the previous version."""
         self._part = part
         self._changes = FileChanges([Path(file) for file in files if file], 0.0, monotonic())
         self._reload = reload
         self._meter = meter
         self._lock = threading.Lock()
 
-    def look(self) -> None:
-        """Reload what has changed and is the same as at the last look: a pair of files is replaced one by one."""
+    def poll(self) -> None:
+        """Reload if the files have changed, and not since the last poll: a certificate and its key are replaced one
+        after the other."""
         if self._changes.changed(monotonic()):
-            self.take()
+            self.reload()
 
-    def take(self) -> None:
-        """Reload now. What is refused is told once, and tried again when the files change again."""
-        with self._lock:  # an order to reload comes in another thread than looks do
+    def reload(self) -> None:
+        """Reload now. Files that are rejected are logged once, and tried again when they change again."""
+        with self._lock:  # SIGHUP is handled on another thread than polls
             self._changes.settle()
             try:
                 self._reload()
@@ -58,13 +60,13 @@ class Watched:
 
 
 @contextmanager
-def watching(watched: Sequence[Watched], tell: Callable[[], None]) -> Iterator[None]:
-    """A thread that looks every `LOOK_SECONDS`, and `tell`s; without files there is none."""
+def watching(watched: Sequence[Watched], also: Callable[[], None]) -> Iterator[None]:
+    """Run a thread that polls the files and calls `also` every `POLL_SECONDS`; none if no files are watched."""
 
-    def look(_: threading.Event) -> None:
+    def poll(_: threading.Event) -> None:
         for each in watched:
-            each.look()
-        tell()
+            each.poll()
+        also()
 
-    with every(LOOK_SECONDS if watched else 0.0, look, "watch"):
+    with every(POLL_SECONDS if watched else 0.0, poll, "watch"):
         yield

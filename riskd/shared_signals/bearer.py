@@ -1,4 +1,4 @@
-"""What a receiver shows a transmitter that it polls: the token in a file, or one that it is given for its secret."""
+"""The token that a receiver sends to a transmitter when it polls: read from a file, or obtained with OAuth."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from riskd.shared_signals.web import Web
 
 TOKEN_BYTES: Final = 16 * 1024
 SECONDS: Final = 10.0
-"""For a token endpoint to answer."""
-UNSAID_SECONDS: Final = 60.0
-"""For which a token is used whose lifetime is not told."""
+"""Timeout of a request to a token endpoint."""
+DEFAULT_SECONDS: Final = 60.0
+"""How long a token is used if its lifetime is not stated."""
 USED: Final = 0.8
-"""Share of a token's lifetime for which it is used."""
+"""The share of its lifetime for which a token is used."""
 
 
 class _Granted(Struct, frozen=True):
-    """RFC 6749, section 5.1."""
+    """A token endpoint's answer (RFC 6749, section 5.1)."""
 
     access_token: str
-    expires_in: float = UNSAID_SECONDS / USED
+    expires_in: float = DEFAULT_SECONDS / USED
 
 
 def secrets(file: str) -> list[str]:
-    """The tokens in a file, as they are now: one a line, the first of them to be shown, all of them to be taken.
+    """The tokens that a file holds now, one per line. The first is the one to send; all of them are accepted.
 
-    Raises OSError; ValueError, whose text says why, if it has none.
+    Raises OSError, and ValueError if there are none.
     """
     with Path(file).open("rb") as opened:
         content = opened.read(TOKEN_BYTES + 1)
     found = [line for line in map(str.strip, content.decode("ascii", "replace").splitlines()) if line]
-    if not found or len(content) > TOKEN_BYTES or not all(map(shown_well, found)):
+    if not found or len(content) > TOKEN_BYTES or not all(map(fits_header, found)):
         raise ValueError("holds no token")
     return found
 
 
-def shown_well(token: str) -> bool:
-    """Whether a header can hold it."""
+def fits_header(token: str) -> bool:
+    """Whether an HTTP header can hold the token."""
     return bool(token) and token.isascii() and token.isprintable() and " " not in token
 
 
@@ -54,7 +54,7 @@ class Bearer:
     """The token for one stream. For one thread."""
 
     def __init__(self, source: str | Credentials, web: Web, clock: Callable[[], float] = time.monotonic) -> None:
-        """`source`: a file, which is read each time, or what a token is given for (RFC 6749, section 4.4)."""
+        """`source`: a file, which is read each time, or credentials to obtain a token with (RFC 6749, section 4.4)."""
         self._source = source
         self._web = web
         self._clock = clock
@@ -62,7 +62,7 @@ class Bearer:
         self._until = 0.0
 
     def shown(self) -> str:
-        """The token. Raises Away."""
+        """The token to send. Raises Away."""
         if isinstance(self._source, str):
             return _read(self._source)
         if self._clock() >= self._until:
@@ -71,7 +71,7 @@ class Bearer:
         return self._token
 
     def forget(self) -> None:
-        """The transmitter does not take it: another is asked for, the next time."""
+        """The transmitter rejected the token: obtain another the next time."""
         self._until = 0.0
 
     def _grant(self, source: Credentials) -> _Granted:
@@ -89,7 +89,7 @@ class Bearer:
             granted = decode(answer.body, _Granted)
         except Unreadable:
             raise Away(TRANSMITTER, "its token endpoint gives no token") from None
-        if not shown_well(granted.access_token):
+        if not fits_header(granted.access_token):
             raise Away(TRANSMITTER, "its token endpoint gives no token")
         return granted
 
@@ -98,5 +98,5 @@ def _read(file: str) -> str:
     try:
         return secrets(file)[0]
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it holds none"
+        why = getattr(error, "strerror", None) or "it holds no token"
         raise Away(TRANSMITTER, f"the token file for it cannot be used: {why}") from None

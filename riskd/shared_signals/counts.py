@@ -1,4 +1,4 @@
-"""What a receiver counts, and its page for Prometheus. `docs/metrics.md` is made of this table, too."""
+"""The metrics of a receiver. `docs/metrics.md` is generated from this table, too."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ METRICS: Final = (
     Metric(
         "riskd_events_received_total",
         "counter",
-        "Security event tokens by stream, event (`other` for those of no use), and what became of them: `recorded` by "
-        "riskd, `not_used`, `of_the_stream` itself (a verification, an update), or `refused`. One that comes again "
-        "counts again.",
+        "Security event tokens received, by stream, event (`other` for those that riskd does not use)"
+        " and result: `recorded` by riskd, `not_used`, `of_the_stream` itself (a verification, an "
+        "update), or `refused`. A token that is sent again counts again.",
         ("stream", "event", "result"),
         merge="live",
     ),
     Metric(
         "riskd_events_failures_total",
         "counter",
-        "Times that events of a stream could not be had or told: the `transmitter` does not answer, its `keys` cannot "
-        "be had, `riskd` does not answer, the `caller` showed no token that is right, or more came in a minute than "
-        "the `pace` of the stream. They come again.",
+        "Times that events of a stream could not be fetched or recorded: the `transmitter` does not "
+        "answer, its `keys` cannot be fetched, `riskd` does not answer, riskd does not accept the "
+        "receiver as `caller`, or more arrived in a minute than the `pace` of the stream allows. The "
+        "transmitter sends them again.",
         ("stream", "part"),
         merge="live",
     ),
     Metric(
         "riskd_events_heard_timestamp_seconds",
         "gauge",
-        "When a stream was last heard, Unix time: the transmitter answered a `poll`, or a `push` of it was taken. "
-        "Before the first time, when the receiver began.",
+        "Unix time at which a stream was last heard, in seconds: the transmitter answered a `poll`, "
+        "or the receiver accepted a `push`. Before the first time, the start of the receiver.",
         ("stream", "delivery"),
         merge="live",
     ),
 )
-"""Every metric of a receiver. Streams are those of its file, so labels stay bounded."""
+"""Every metric of a receiver. The streams are those of its file, so labels stay bounded."""
 
 
 class Counts:
-    """Of one receiver. For many threads."""
+    """The counters of one receiver. Thread-safe."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._lock = threading.Lock()
@@ -58,22 +59,22 @@ class Counts:
             self._received[stream.name, event, result] += 1
 
     def failed(self, stream: Stream, part: str) -> None:
-        """Count a time that somebody was away."""
+        """Count a failure of one part."""
         with self._lock:
             self._failures[stream.name, part] += 1
 
     def heard(self, stream: Stream) -> None:
-        """Note that the transmitter is there."""
+        """Note that the transmitter was heard from."""
         with self._lock:
             self._heard[stream.name, delivery(stream)] = time.time()
 
     def readings(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """Every series as it stands: values by labels, by the name of the metric."""
+        """The current values of every series: by metric name, then by label values."""
         with self._lock:
             tables: list[dict[tuple[str, ...], float]] = [{**self._received}, {**self._failures}, {**self._heard}]
         return {metric.name: table for metric, table in zip(METRICS, tables, strict=True)}
 
 
 def delivery(stream: Stream) -> str:
-    """How a stream comes, in a word."""
+    """How a stream is delivered: `poll` or `push`."""
     return "poll" if isinstance(stream.delivery, Poll) else "push"

@@ -1,4 +1,4 @@
-"""JSON that others wrote, as the type that it should have."""
+"""Decodes JSON that others wrote into the expected type."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ _Read = TypeVar("_Read")
 
 
 class Unreadable(Exception):
-    """It is none, or not of the type. The text says where and what was expected, and quotes nothing."""
+    """The bytes are not JSON, or not of the expected type. The text says what was expected where, and quotes no
+    value."""
 
 
 def decode(content: bytes, kind: type[_Read]) -> _Read:
-    """Raises Unreadable, whatever the bytes are."""
+    """Decode JSON as `kind`. Raises Unreadable, and nothing else, whatever the bytes are."""
     try:
         return json.decode(content, type=kind)
     except (MsgspecError, ValueError, RecursionError) as error:
         told = str(error)
-        # The texts of msgspec name types and members that it knows, and no value, save of what is no JSON.
+        # msgspec's messages name only types and members that it expects, except those about malformed JSON.
         raise Unreadable(told if told.startswith(("Expected", "Object missing")) else "no JSON") from None

@@ -1,4 +1,4 @@
-"""Where tokens of one stream arrive, by poll or by push: each is taken, counted, and a mishap is told once."""
+"""Handles and counts the tokens of one stream, polled or pushed, and logs each failure once."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from riskd.shared_signals.pace import Pace
 from riskd.shared_signals.stream import PACE, Away, Stream
 
 QUIET_SECONDS: Final = 10.0
-"""Between two lines about tokens that are refused by the same code."""
+"""At least this long between two log lines about tokens refused with the same code."""
 _LOG: Final = logging.getLogger("riskd.events")
 
 
 class Desk:
-    """Takes the tokens of a stream. For many threads."""
+    """Handles the tokens of one stream. Thread-safe."""
 
     def __init__(self, stream: Stream, keys: Keys, tell: Callable[[SecurityEvent], None], counts: Counts) -> None:
-        """`tell` raises Refused for what riskd never takes, and Away while it cannot."""
+        """`tell` reports an event. It raises Refused for what riskd never accepts, and Away while it cannot report."""
         self.stream = stream
         self.counts = counts
         self._keys = keys
@@ -35,7 +35,7 @@ class Desk:
         self._refusals: dict[str, tuple[float, int]] = {}
 
     def take(self, token: str, jti: str = "") -> Taken:
-        """What became of a token; once this returns, riskd has it. Raises Away: it has to come again."""
+        """Handle a token; when this returns, riskd has recorded it. Raises Away if it must be delivered again."""
         taken = take(understand(token, self.stream, self._keys, time.time(), jti), self._told)
         self.counts.received(self.stream, taken.event, taken.result)
         if taken.result == REFUSED:
@@ -48,11 +48,11 @@ class Desk:
 
     def _told(self, event: SecurityEvent) -> None:
         if not self._pace.admits():
-            raise Away(PACE, f"more than {self.stream.most} events have come in a minute, and the rest waits")
+            raise Away(PACE, f"more than {self.stream.most} events came within a minute; the rest waits")
         self._tell(event)
 
     def _refused(self, taken: Taken) -> None:
-        """A line for the first refusal by a code, then one in `QUIET_SECONDS`, which says how many there were."""
+        """Log the first refusal with a code, then at most one in `QUIET_SECONDS`, with the number of tokens since."""
         now = time.monotonic()
         with self._lock:
             told_at, held = self._refusals.get(taken.err, (-QUIET_SECONDS, 0))
@@ -63,7 +63,7 @@ class Desk:
             _LOG.warning("event_refused", extra={"fields": {**fields, "tokens": held + 1}})
 
     def failed(self, error: Away) -> None:
-        """Note that somebody was away: each time in the counts, and in the log when it begins or is another."""
+        """Count an unavailable part. Log it when the failure begins or changes."""
         self.counts.failed(self.stream, error.part)
         with self._lock:
             news, self._failing = str(error) != self._failing, str(error)
@@ -72,11 +72,11 @@ class Desk:
             _LOG.warning("stream_fails", extra={"fields": fields})
 
     def heard(self) -> None:
-        """Note that the transmitter is there."""
+        """Note that the transmitter was heard from."""
         self.counts.heard(self.stream)
 
     def well(self) -> None:
-        """Note that nobody was away."""
+        """Note that no part is unavailable any more, and log it if one was."""
         with self._lock:
             news, self._failing = bool(self._failing), ""
         if news:

@@ -1,4 +1,4 @@
-"""The event types of CAEP 1.0, RISC 1.0 and SSF 1.0 that mean something here."""
+"""The event types of CAEP 1.0, RISC 1.0 and SSF 1.0 that riskd uses."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ EVENTS: Final = {
     SSF + VERIFICATION: VERIFICATION,
     SSF + STREAM_UPDATED: STREAM_UPDATED,
 }
-"""Events that mean something here, by URI."""
+"""Short names of the events that riskd uses, by event type URI."""
 
 
 def name(uri: str) -> str:
-    """An event's name, from a few: `other` for those of no use."""
+    """The short name of an event, or `other` for an event that riskd does not use."""
     return EVENTS.get(uri, OTHER)

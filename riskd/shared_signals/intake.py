@@ -1,4 +1,4 @@
-"""What becomes of a token: it is verified, understood, and told, or it is refused. One path for poll and push."""
+"""Handles a token, polled or pushed: verifies and interprets it, then reports it to riskd or refuses it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from riskd.shared_signals.event_types import OTHER, name
 from riskd.shared_signals.keys import Keys
 from riskd.shared_signals.meaning import OfTheStream, meaning
 from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Stream
-from riskd.shared_signals.subject import NotForUs
+from riskd.shared_signals.subject import NotUsed
 from riskd.shared_signals.token import verify
 
 RECORDED: Final = "recorded"
@@ -23,8 +23,8 @@ REFUSED: Final = "refused"
 
 
 class Taken(Struct, frozen=True):
-    """What became of a token. `event` is its event's name, `other` where that is not known. `why`: in words, without
-    any value of the token. `told` is what riskd is told, `of` what the transmitter says of the stream."""
+    """What became of a token. `event`: the event's name, or `other` if unknown. `why`: the reason, without any value of
+    the token. `told`: what riskd is told. `of`: what the transmitter says about the stream itself."""
 
     result: str
     event: str
@@ -36,9 +36,9 @@ class Taken(Struct, frozen=True):
 
 
 def understand(token: str, stream: Stream, keys: Keys, now: float, jti: str = "") -> Taken:
-    """What a token means; nothing is told yet. `jti`: the one under which it came, empty where none did.
+    """Verify and interpret a token; nothing is reported yet. `jti`: the id it was delivered under, empty for a push.
 
-    Raises Away while the keys of the transmitter cannot be had.
+    Raises Away while the transmitter's keys are unavailable.
     """
     try:
         verified = verify(token, stream, keys.find, now)
@@ -46,12 +46,12 @@ def understand(token: str, stream: Stream, keys: Keys, now: float, jti: str = ""
         return _refused(error, OTHER, jti)
     event = name(verified.uri)
     if jti and verified.jti != jti:
-        return _refused(Refused(INVALID_REQUEST, "jti is not the one under which the token came"), event, jti)
+        return _refused(Refused(INVALID_REQUEST, "jti is not the id under which the token was delivered"), event, jti)
     try:
         found = meaning(verified, stream, keys.critical)
     except Refused as error:
         return _refused(error, event, verified.jti)
-    except NotForUs as error:
+    except NotUsed as error:
         return Taken(result=NOT_USED, event=event, jti=verified.jti, why=str(error))
     if isinstance(found, OfTheStream):
         return Taken(result=OF_THE_STREAM, event=event, jti=verified.jti, of=found)
@@ -59,7 +59,8 @@ def understand(token: str, stream: Stream, keys: Keys, now: float, jti: str = ""
 
 
 def take(taken: Taken, tell: Callable[[SecurityEvent], None]) -> Taken:
-    """Tell what is to be told. `tell` raises Refused for what riskd never takes. Raises Away, as `tell` does."""
+    """Report what there is to report. `tell` raises Refused for what riskd never accepts, and Away, which is passed
+    on."""
     if taken.told is None:
         return taken
     try:

@@ -1,4 +1,4 @@
-"""The keys of a transmitter: fetched when one is needed that is not known, at most once in a while."""
+"""The keys of a transmitter: fetched when a token needs an unknown one, but not more often than once a minute."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ from riskd.shared_signals.stream import INVALID_KEY, KEYS, Away, Refused, Stream
 from riskd.shared_signals.web import Web
 
 AGAIN_SECONDS: Final = 60.0
-"""Between two fetches: a flood of tokens by unknown keys is no flood of fetches."""
+"""At least this long between two fetches, so that a flood of tokens with unknown keys causes no flood of fetches."""
 FRESH_SECONDS: Final = 24 * 3600.0
-"""After so long keys are fetched anew: one that was withdrawn signs nothing any more."""
+"""Keys older than this are fetched again, so that a withdrawn key stops being accepted."""
 FETCH_SECONDS: Final = 10.0
 MOST_KEYS: Final = 64
 MOST_TRIED: Final = 8
-"""Keys by which one token is tried: a signature by RSA costs some tenths of a millisecond."""
+"""How many keys are tried on one token: verifying an RSA signature takes some tenths of a millisecond."""
 RSA_BITS: Final = 2048
-"""Of the smallest RSA key that is taken (CAEP interoperability profile 1.0, section 2.6)."""
+"""Size of the smallest RSA key that is accepted (CAEP interoperability profile 1.0, section 2.6)."""
 MOST_RSA_BITS: Final = 8192
-"""Of the largest: what a signature costs grows with it."""
+"""Size of the largest RSA key that is accepted: the cost of verifying grows with it."""
 PUBLIC: Final = ("kty", "n", "e", "crv", "x", "y", "kid", "use", "key_ops", "alg")
-"""Members of a key that are read. What is secret of one is not: of numbers that somebody made up for it, the factors
-may be sought for hours."""
+"""The members of a key that are read. Private members are not: the library would search for the factors of RSA numbers
+that an attacker made up, which may take hours."""
 NAMES: Final = {"EdDSA": "Ed25519"}
-"""Old names of algorithms (RFC 8037), by those of now (RFC 9864)."""
+"""Current names of algorithms (RFC 9864), by their old names (RFC 8037)."""
 KINDS: Final[Mapping[str, type[Key]]] = {"RS256": RSAKey, "PS256": RSAKey, "ES256": ECKey, "Ed25519": OKPKey}
-"""Of signatures that are taken, the kind of key: RS256 as the CAEP interoperability profile demands, the others by RFC
-7518 and RFC 9864, by which Ed25519 is also called by its old name. None is symmetric, and `none` is none of them."""
+"""The signature algorithms that are accepted, with their type of key. The CAEP interoperability profile requires RS256;
+the others are those of RFC 7518 and RFC 9864, under whose old name Ed25519 is accepted, too. No algorithm is symmetric,
+and `none` is not accepted."""
 _Read = TypeVar("_Read")
 
 
 class _Configuration(Struct, frozen=True):
-    """Of a transmitter (SSF 1.0, section 7.1); the rest is not needed."""
+    """The part of a transmitter's configuration that is needed (SSF 1.0, section 7.1)."""
 
     issuer: str
     jwks_uri: str
@@ -50,19 +51,19 @@ class _Configuration(Struct, frozen=True):
 
 
 class _KeySet(Struct, frozen=True):
-    """RFC 7517, section 5."""
+    """A JSON Web Key set (RFC 7517, section 5)."""
 
     keys: list[dict[str, object]]
 
 
 def configuration_url(issuer: str) -> str:
-    """Where an issuer's configuration is: its path follows the well-known one (SSF 1.0, section 7.2.1)."""
+    """Where an issuer's configuration is: the issuer's path follows the well-known one (SSF 1.0, section 7.2.1)."""
     parts = urlsplit(issuer)
     return urlunsplit((parts.scheme, parts.netloc, "/.well-known/ssf-configuration" + parts.path.rstrip("/"), "", ""))
 
 
 class Keys:
-    """Of one stream's transmitter. For many threads."""
+    """The keys of one stream's transmitter. Thread-safe."""
 
     def __init__(self, stream: Stream, web: Web, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -79,12 +80,12 @@ class Keys:
         return self._critical
 
     def find(self, kid: str, alg: str) -> Iterator[Key]:
-        """The keys by which a token may be signed that names this id and this one of `KINDS`, `MOST_TRIED` at most.
+        """At most `MOST_TRIED` keys that may have signed a token with this key id and algorithm (one of `KINDS`).
 
-        Several may share an id, and neither a key nor a token need have one (RFC 7517, section 4.5; RFC 7515, section
-        4.1.4): then all of that kind may be meant, and after those that are known, those that are fetched anew. Raises
-        Refused for a key that the transmitter does not have, and Away while that cannot be known: nobody waits for a
-        fetch but whoever fetches.
+        Keys may share an id, and neither a key nor a token needs one (RFC 7517, section 4.5; RFC 7515, section 4.1.4).
+        Then every key of that type is a candidate: first the known ones, then those of a new fetch. Raises Refused if
+        the transmitter has no such key, and Away while that is unknown: other threads do not wait for a fetch in
+        progress.
         """
         seen = self._fetched
         if self._clock() - seen >= FRESH_SECONDS or not self._named(kid):
@@ -98,13 +99,13 @@ class Keys:
             yield from self._meant(kid, alg)
 
     def fetch(self) -> int:
-        """Fetch them now; how many can be used. Raises Away."""
+        """Fetch the keys now. Returns how many are usable. Raises Away."""
         with self._lock:
             self._refresh()
             return len(self._keys)
 
     def _renew(self, seen: float) -> None:
-        """Fetch them, unless somebody has since that time."""
+        """Fetch the keys, unless another thread has fetched them since the time `seen`."""
         if not self._lock.acquire(blocking=False):
             raise Away(KEYS, "they are being fetched")
         try:
@@ -116,13 +117,14 @@ class Keys:
     def _refresh(self) -> None:
         now = self._clock()
         if now - self._tried < AGAIN_SECONDS:
-            raise Away(KEYS, "they were fetched just now, and are not fetched again so soon")
+            raise Away(KEYS, "they were fetched less than a minute ago")
         self._tried = now
         self._fetch()
         self._fetched = now
 
     def _named(self, kid: str) -> list[Key]:
-        """Those of this id; else those that may have it, for one of the two says nothing."""
+        """The keys with this id; if there are none, the keys that may have it, because the key or the token names no
+        id."""
         return [key for key in self._keys if key.kid == kid] or [key for key in self._keys if not (kid and key.kid)]
 
     def _meant(self, kid: str, alg: str) -> list[Key]:
@@ -138,29 +140,29 @@ class Keys:
                 raise Away(KEYS, "the transmitter's configuration names another issuer")
             jwks_uri = configuration.jwks_uri
             if urlsplit(stream.issuer).scheme == "https" and not jwks_uri.lower().startswith("https:"):
-                raise Away(KEYS, "the transmitter's configuration names keys that are not at https")
+                raise Away(KEYS, "the jwks_uri in the transmitter's configuration is not https")
             self._critical = frozenset((*stream.critical, *configuration.critical_subject_members))
         found = self._read(jwks_uri, _KeySet, "key set").keys[:MOST_KEYS]
         keys = [key for key in map(usable, found) if key is not None]
         if not keys:
-            raise Away(KEYS, "the transmitter's key set has no key that can be used")
+            raise Away(KEYS, "the transmitter's key set has no usable key")
         self._keys = tuple(keys)
 
     def _read(self, url: str, kind: type[_Read], what: str) -> _Read:
         try:
             answer = self._web.ask(url, FETCH_SECONDS, headers={"Accept": "application/json"})
         except Away as error:
-            raise Away(KEYS, f"the transmitter has no {what} for us: {error.why}") from None
+            raise Away(KEYS, f"the transmitter's {what} cannot be fetched: {error.why}") from None
         if answer.status != HTTPStatus.OK:
-            raise Away(KEYS, f"the transmitter answers {answer.status} where its {what} should be")
+            raise Away(KEYS, f"the transmitter answers {answer.status} to the request for its {what}")
         try:
             return decode(answer.body, kind)
         except Unreadable:
-            raise Away(KEYS, f"what the transmitter has for its {what} is none") from None
+            raise Away(KEYS, f"the transmitter's {what} is not valid") from None
 
 
 def usable(jwk: dict[str, object]) -> Key | None:
-    """A public key that may verify: RSA of 2048 bits or more, P-256, Ed25519. None for any other."""
+    """A key that can verify signatures: RSA of 2048 to 8192 bits, P-256 or Ed25519. None for any other."""
     texts: DictKey = {}
     for name in PUBLIC:
         value = jwk.get(name)
@@ -183,7 +185,8 @@ def usable(jwk: dict[str, object]) -> Key | None:
 
 
 def _rsa_bits(jwk: DictKey) -> int:
-    """Of the modulus, before the library warns of a short one; as many as are needed of a key of another kind."""
+    """The size of an RSA key, computed before the library warns of a short one. Keys of other types pass as large
+    enough."""
     modulus = jwk.get("n")
     if jwk.get("kty") != "RSA" or not isinstance(modulus, str):
         return RSA_BITS

@@ -1,4 +1,4 @@
-"""What an event of CAEP 1.0, RISC 1.0 or SSF 1.0 means to riskd."""
+"""Translates an event of CAEP 1.0, RISC 1.0 or SSF 1.0 into what riskd records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.decoding import Unreadable, decode
 from riskd.shared_signals.event_types import OTHER, STREAM_UPDATED, VERIFICATION, name
 from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Stream
-from riskd.shared_signals.subject import NotForUs, account
+from riskd.shared_signals.subject import NotUsed, account
 from riskd.shared_signals.token import Verified
 
 LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
@@ -34,22 +34,22 @@ class _AccountDisabled(Struct, frozen=True):
 
 
 class _StreamUpdated(Struct, frozen=True):
-    """The transmitter pauses, ends or goes on with the stream (SSF 1.0, section 8.1.5)."""
+    """The transmitter pauses, resumes or disables the stream (SSF 1.0, section 8.1.5)."""
 
     status: str
 
 
 class OfTheStream(Struct, frozen=True):
-    """An event that is about the stream itself. `status` of one that was updated."""
+    """An event about the stream itself. `status`: the stream's new status, if the event is an update."""
 
     event: str
     status: str = ""
 
 
 def meaning(event: Verified, stream: Stream, critical: Set[str]) -> SecurityEvent | OfTheStream:
-    """What is to be told. `critical`: see `account`.
+    """The security event to report, or an event about the stream itself. `critical`: as for `account`.
 
-    Raises NotForUs for an event of no use to riskd, and Refused for one that is not as its specification says.
+    Raises NotUsed for an event that riskd does not use, and Refused for one that violates its specification.
     """
     called = name(event.uri)
     if called == VERIFICATION:
@@ -58,7 +58,7 @@ def meaning(event: Verified, stream: Stream, critical: Set[str]) -> SecurityEven
         status = _read(event, _StreamUpdated).status
         return OfTheStream(called, status if status in ("enabled", "paused", "disabled") else OTHER)
     if called == OTHER:
-        raise NotForUs("riskd has no use for events of this kind")
+        raise NotUsed("riskd does not use events of this kind")
     return _completed(
         called,
         event,
@@ -74,13 +74,13 @@ def meaning(event: Verified, stream: Stream, critical: Set[str]) -> SecurityEven
 
 
 def _completed(called: str, event: Verified, told: SecurityEvent) -> SecurityEvent:
-    """With what goes with its kind."""
+    """The event with the fields that only its kind has."""
     if called == "risk-level-change":
         change = _read(event, _RiskLevelChange)
         if change.principal != "USER":
-            raise NotForUs("the risk is that of no user")
+            raise NotUsed("the principal is not a user")
         if change.current_level not in LEVELS:
-            raise Refused(INVALID_REQUEST, f"current_level is none of {', '.join(LEVELS)}")
+            raise Refused(INVALID_REQUEST, f"current_level must be one of {', '.join(LEVELS)}")
         return replace(told, level=change.current_level.lower())
     if called in ("credential-compromise", "credential-change"):
         kind = _read(event, _Credential).credential_type
@@ -96,4 +96,4 @@ def _read(event: Verified, kind: type[_Read]) -> _Read:
     try:
         return decode(event.content, kind)
     except Unreadable as error:
-        raise Refused(INVALID_REQUEST, f"{name(event.uri)} is not as its specification has it: {error}") from None
+        raise Refused(INVALID_REQUEST, f"{name(event.uri)} does not follow its specification: {error}") from None

@@ -1,4 +1,4 @@
-"""How many events a stream may tell: whoever has a transmitter's key fills no decision log with them."""
+"""Limits how many events a stream may report, so that whoever has a transmitter's key cannot flood the decision log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ MINUTE: Final = 60.0
 
 
 class Pace:
-    """So many in a minute, which begins with the first after the one before has ended. For many threads."""
+    """At most `most` events a minute. A minute begins with the first event after the previous one ended.
+    Thread-safe."""
 
     def __init__(self, most: int, now: Callable[[], float] = time.monotonic) -> None:
         self._most = most
@@ -21,7 +22,7 @@ class Pace:
         self._count = 0
 
     def admits(self) -> bool:
-        """Whether one more may go now; it is counted."""
+        """Whether one more event may be reported now. It counts."""
         with self._lock:
             if self._now() - self._began >= MINUTE:
                 self._began, self._count = self._now(), 0

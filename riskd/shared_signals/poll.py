@@ -1,4 +1,4 @@
-"""Asks a transmitter for its tokens (RFC 8936), and acknowledges what riskd has recorded, nothing before."""
+"""Polls a transmitter for its tokens (RFC 8936), and acknowledges a token only after riskd has recorded it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from riskd.shared_signals.stream import KEYS, TRANSMITTER, Away, Poll
 from riskd.shared_signals.web import Answer, Web
 
 MOST: Final = 64
-"""Tokens that are asked for at a time."""
+"""How many tokens to ask for at a time."""
 LONGEST_WAIT: Final = 120.0
-"""Seconds within which a transmitter answers that waits until there is something (long polling)."""
+"""Timeout, in seconds, of a poll that the transmitter may answer late, when it has something (long polling)."""
 SECONDS: Final = 10.0
-"""Within which it answers that it was asked not to wait."""
+"""Timeout of a poll that is to be answered at once."""
 LONGEST_PAUSE: Final = 60.0
-"""Seconds between two tries while something fails."""
+"""The longest pause between two attempts while something fails, seconds."""
 
 
 class _Error(Struct, frozen=True):
@@ -36,7 +36,7 @@ class _Error(Struct, frozen=True):
 
 
 class _Question(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """RFC 8936, section 2.2."""
+    """A poll request (RFC 8936, section 2.2)."""
 
     max_events: int
     return_immediately: bool
@@ -45,7 +45,7 @@ class _Question(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class _Sets(Struct, frozen=True, rename="camel"):
-    """RFC 8936, section 2.3."""
+    """A poll response (RFC 8936, section 2.3)."""
 
     sets: dict[str, object] = {}
     more_available: bool = False
@@ -61,12 +61,12 @@ def ask(
     ack: list[str] | None = None,
     errs: Mapping[str, _Error] = {},
 ) -> Answer:
-    """One question. Raises Away."""
+    """Send one poll request. Raises Away."""
     headers = {
         "Authorization": f"Bearer {bearer.shown()}",
         "Content-Type": "application/json",
         "Accept": "application/json",
-        **({"Content-Language": "en"} if errs else {}),  # of their descriptions (RFC 8936, section 2.6)
+        **({"Content-Language": "en"} if errs else {}),  # of the error descriptions (RFC 8936, section 2.6)
     }
     body = json.encode(_Question(most, at_once, ack or [], dict(errs)))
     answer = web.ask(endpoint, SECONDS if at_once else LONGEST_WAIT, body, headers)
@@ -76,7 +76,8 @@ def ask(
 
 
 class Poller:
-    """Polls one stream until it is stopped. What has come and is not recorded is kept, and comes again if lost."""
+    """Polls one stream until stopped. A token that riskd has not recorded is not acknowledged, so it is delivered
+    again."""
 
     def __init__(self, desk: Desk, poll: Poll) -> None:
         self._desk = desk
@@ -88,7 +89,7 @@ class Poller:
         self._last: frozenset[str] = frozenset()
 
     def run(self, stop: threading.Event) -> None:
-        """Poll until `stop`, then acknowledge what is done."""
+        """Poll until `stop` is set, then acknowledge what was recorded."""
         failures = 0
         while not stop.is_set():
             began = time.monotonic()
@@ -110,13 +111,13 @@ class Poller:
                 self._ask(Web(self._desk.stream.ca_file), most=0, at_once=True)
 
     def hang_up(self) -> None:
-        """End the question that is under way. From any thread."""
+        """End the request in progress. Thread-safe."""
         self._web.hang_up()
 
     def _round(self, stop: threading.Event) -> bool:
-        """One question, and what it brings. Whether to ask again at once: something came that had not come before.
+        """Poll once and handle what came. Returns whether to poll again at once: the answer had tokens that are new.
 
-        Nothing more is asked for while riskd has not recorded what came.
+        While tokens wait to be recorded, no more are asked for.
         """
         fresh = False
         if not self._waiting:
@@ -129,7 +130,7 @@ class Poller:
         return fresh
 
     def _ask(self, web: Web, *, most: int, at_once: bool) -> _Sets:
-        """Ask, and acknowledge what was taken, which is done once there is an answer."""
+        """Poll, and acknowledge the tokens that were handled. They count as acknowledged once an answer came."""
         errs = {jti: _Error(each.err, each.why) for jti, each in self._taken.items() if each.result == REFUSED}
         ack = [jti for jti in self._taken if jti not in errs]
         answer = ask(web, self._poll.endpoint, self._bearer, most=most, at_once=at_once, ack=ack, errs=errs)
@@ -138,13 +139,14 @@ class Poller:
         try:
             found = decode(answer.body, _Sets)
         except Unreadable:
-            raise Away(TRANSMITTER, "its answer is none of RFC 8936") from None
+            raise Away(TRANSMITTER, "its answer does not follow RFC 8936") from None
         self._last = frozenset(self._taken)
         self._taken = {}
         return found
 
     def _take(self, stop: threading.Event) -> None:
-        """Take what waits, as far as riskd is there. What lacks a key is left to come again, and holds nothing up."""
+        """Handle the waiting tokens while riskd is available. A token whose key is unavailable is dropped, to be
+        delivered again."""
         late: Away | None = None
         while self._waiting and not stop.is_set():
             jti, each = next(iter(self._waiting.items()))

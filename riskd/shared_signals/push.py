@@ -1,4 +1,4 @@
-"""Takes tokens that transmitters push (RFC 8935): 202 once riskd has recorded one, nothing before."""
+"""Accepts tokens that transmitters push (RFC 8935): answers 202 only after riskd has recorded the token."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from riskd.shared_signals.stream import CALLER, Away, Push
 from riskd.shared_signals.token import TOKEN_BYTES
 
 PLACES: Final = 32
-"""Connections at a time."""
+"""How many connections are served at a time."""
 SECONDS: Final = 15.0
-"""For a connection, once others wait."""
+"""How long a connection may take once others wait."""
 BODY_BYTES: Final = TOKEN_BYTES
 RETRY_SECONDS: Final = 30
-"""After which a transmitter may push again what could not be taken."""
+"""When a transmitter may push a token again that could not be handled."""
 _JSON: Final = "application/json"
 
 
 class _Error(Struct, frozen=True):
-    """RFC 8935, section 2.3."""
+    """An error response (RFC 8935, section 2.3)."""
 
     err: str
     description: str
 
 
 class Pushes:
-    """What each path answers."""
+    """Answers the requests of all pushed streams, by path."""
 
     def __init__(self, desks: Sequence[tuple[Desk, Push]]) -> None:
         self._desks: Mapping[str, tuple[Desk, Push]] = {push.path: (desk, push) for desk, push in desks}
 
     def reply(self, request: Request) -> Reply:
-        """To one request. For many threads."""
+        """Answer one request. Thread-safe."""
         found = self._desks.get(request.path)
         if found is None:
-            return Reply(HTTPStatus.NOT_FOUND, b"no stream comes here\n")
+            return Reply(HTTPStatus.NOT_FOUND, b"no stream has this path\n")
         if request.method != "POST":
-            return Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"push by POST\n", headers={"Allow": "POST"})
+            return Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"push with POST\n", headers={"Allow": "POST"})
         desk, push = found
         try:
             right = secrets(push.token_file)
         except (OSError, ValueError):
-            return self._later(desk, Away(CALLER, "the token file of the transmitter cannot be used"))
+            return self._later(desk, Away(CALLER, "the token file for the transmitter cannot be used"))
         if not _shown(request.headers.get("authorization", ""), right):
             return Reply(HTTPStatus.UNAUTHORIZED, b"", headers={"WWW-Authenticate": "Bearer"})
         try:
@@ -71,7 +71,8 @@ class Pushes:
 
 
 def _shown(authorization: str, right: Sequence[str]) -> bool:
-    """Whether that is a token that is right: an old and a new one may overlap. All are looked at, in the same time."""
+    """Whether the header has one of the accepted tokens: an old and a new one may overlap. Compared in constant
+    time."""
     scheme, _, token = authorization.partition(" ")
     found = [hmac.compare_digest(token.strip().encode(), each.encode()) for each in right]
     return scheme.lower() == "bearer" and any(found)

@@ -1,4 +1,4 @@
-"""Runs every stream until it is stopped: a thread for each that is polled, a listener for those that are pushed."""
+"""Runs all streams until stopped: a thread for each polled stream, and one listener for the pushed ones."""
 
 from __future__ import annotations
 
@@ -27,27 +27,28 @@ from riskd.shared_signals.web import Web
 
 _LOG: Final = logging.getLogger("riskd.events")
 _LOOK_SECONDS: Final = 1.0
-"""Between two looks whether every thread lives."""
+"""Between two checks that every thread is alive."""
 _STOP_SECONDS: Final = 10.0
-"""For the threads of streams to end. One that still seeks its transmitter has nothing under way, and is left."""
+"""How long to wait for the threads to end. A thread that is still connecting to its transmitter is abandoned."""
 _PAGE_PLACES: Final = 4
 _PAGE_SECONDS: Final = 5.0
 
 
 class Address(Struct, frozen=True):
-    """Where to listen; port 0 is any that is free."""
+    """Where to listen. Port 0 is any free port."""
 
     host: str
     port: int
 
 
 def certificate(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
-    """That which the listener shows, TLS 1.2 or newer; None without one. Raises InvalidSettings."""
+    """The listener's TLS certificate (TLS 1.2 or newer), or None if neither file is named. Raises InvalidSettings."""
     if not certificate and not key:
         return None
     if not certificate or not key:
         name = "--certificate-key" if certificate else "--certificate"
-        raise InvalidSettings([Problem(name, "is missing", "give both --certificate and --certificate-key, or none")])
+        remedy = "give both --certificate and --certificate-key, or neither"
+        raise InvalidSettings([Problem(name, "is missing", remedy)])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -55,12 +56,13 @@ def certificate(certificate: str | None, key: str | None) -> ssl.SSLContext | No
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", None) or getattr(error, "strerror", None) or "not PEM"
         what = f"and its key {key} cannot be used: {str(why).lower().replace('_', ' ')}"
-        raise InvalidSettings([Problem(certificate, what, "PEM, a pair, no password on the key")]) from None
+        remedy = "both must be PEM, belong together, and the key must have no password"
+        raise InvalidSettings([Problem(certificate, what, remedy)]) from None
     return context
 
 
 class Receiver:
-    """The streams of a file. `tell` is told what they say; see `Desk`."""
+    """Receives the streams of a file. `tell` reports an event to riskd; see `Desk`."""
 
     def __init__(self, streams: Sequence[Stream], tell: Callable[[SecurityEvent], None]) -> None:
         self.counts = Counts(streams)
@@ -75,10 +77,10 @@ class Receiver:
         page: Address | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> bool:
-        """Receive until `stop`; what is under way is finished then. Whether it ended because of that: it also does
-        when a thread dies of a fault of ours, for whoever runs this to begin it again.
+        """Receive until `stop` is set; work in progress is then finished.
 
-        Raises InvalidSettings for an address in use.
+        Returns whether it ended because of `stop`. It also ends if a thread dies of a fault in riskd, so that the
+        process can be restarted. Raises InvalidSettings for an address in use.
         """
         with ExitStack() as open_:
             if page is not None:
@@ -125,14 +127,14 @@ class Receiver:
                 return Reply(HTTPStatus.OK, body, content_type)
             if request.path in ("/healthz", "/readyz"):
                 return Reply(HTTPStatus.OK, b"ok\n")
-            return Reply(HTTPStatus.NOT_FOUND, b"there is /metrics, /healthz and /readyz\n")
+            return Reply(HTTPStatus.NOT_FOUND, b"not found: try /metrics, /healthz or /readyz\n")
 
         return Listener(at.host, at.port, reply, setting="--metrics-port", places=_PAGE_PLACES, seconds=_PAGE_SECONDS)
 
 
 @contextmanager
 def _served(listener: Listener, what: str) -> Iterator[None]:
-    """Serve on a thread; at the end let those who are connected have their answers."""
+    """Serve on a thread. At the end, connected clients still get their answers."""
     thread = threading.Thread(target=listener.serve_forever, args=(0.1,), name=what)
     thread.start()
     _LOG.info("listens", extra={"fields": {"for": what, "port": listener.server_port}})

@@ -1,4 +1,4 @@
-"""The values of a receiver: the streams that it listens to, and what it may answer."""
+"""The values of a receiver: its streams, and the ways in which a token can fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ FORMATS: Final[Mapping[str, str]] = {
     "account": "uri",
     "uri": "uri",
 }
-"""Formats of subject identifiers that may name an account (RFC 9493, section 3.2), and the member that does."""
+"""Formats of subject identifiers that can name an account (RFC 9493, section 3.2), and the member that holds the
+name."""
 INVALID_REQUEST: Final = "invalid_request"
 INVALID_KEY: Final = "invalid_key"
 INVALID_ISSUER: Final = "invalid_issuer"
@@ -25,9 +26,10 @@ AUTHENTICATION_FAILED: Final = "authentication_failed"
 
 
 class SubjectRule(Struct, frozen=True):
-    """How a subject identifier becomes the `subject` of riskd: the identifier of one format, `member` of a complex one.
+    """Which part of a subject identifier becomes riskd's `subject`: the identifier of one `format`.
 
-    `issuers`: whose `iss` is taken in an `iss_sub`.
+    `member`: where it is in a complex subject. `issuers`: the values of `iss` that are accepted in an `iss_sub`
+    identifier.
     """
 
     format: str
@@ -36,7 +38,8 @@ class SubjectRule(Struct, frozen=True):
 
 
 class Credentials(Struct, frozen=True):
-    """By which a transmitter gives tokens (OAuth 2.0 client credentials). `scope` may be empty."""
+    """What the receiver exchanges for a token at the transmitter (OAuth 2.0 client credentials). `scope` may be
+    empty."""
 
     token_endpoint: str
     client_id: str
@@ -45,9 +48,9 @@ class Credentials(Struct, frozen=True):
 
 
 class Poll(Struct, frozen=True):
-    """Delivery by asking (RFC 8936). `bearer`: a file with the token to show, or what one is given for.
+    """Delivery by polling (RFC 8936). `bearer`: a file with the token to send, or the credentials to obtain one.
 
-    `interval_s`: seconds between two questions that bring nothing.
+    `interval_s`: seconds to wait after a poll that brought nothing new.
     """
 
     endpoint: str
@@ -56,18 +59,18 @@ class Poll(Struct, frozen=True):
 
 
 class Push(Struct, frozen=True):
-    """Delivery to us (RFC 8935): at this path, by whoever shows the token in the file."""
+    """Delivery by push (RFC 8935) to this path. The transmitter must send the token that is in the file."""
 
     path: str
     token_file: str
 
 
 class Stream(Struct, frozen=True):
-    """One transmitter's stream. `jwks_uri` is empty where the transmitter's configuration names it.
+    """One transmitter's stream. `jwks_uri` is empty if the transmitter's configuration names it.
 
     `critical`: members of complex subjects that must be understood, besides those that the configuration names.
-    `ca_file`: authorities of the transmitter's certificate; empty for those of the machine. `most`: events that riskd
-    is told in a minute; what more there is waits at the transmitter.
+    `ca_file`: authorities of the transmitter's certificate; empty for the system's. `most`: how many events the
+    receiver reports to riskd per minute; further ones wait at the transmitter.
     """
 
     name: str
@@ -84,7 +87,7 @@ class Stream(Struct, frozen=True):
 
 
 class Refused(Exception):
-    """A token that can never be taken. `err` is a code of RFC 8935; `why` names no value of the token."""
+    """A token that will never be accepted. `err` is a code of RFC 8935; `why` contains no value of the token."""
 
     def __init__(self, err: str, why: str) -> None:
         super().__init__(f"{err}: {why}")
@@ -98,12 +101,13 @@ RISKD: Final = "riskd"
 CALLER: Final = "caller"
 PACE: Final = "pace"
 PARTS: Final = (TRANSMITTER, KEYS, RISKD, CALLER, PACE)
-"""Without whom a token cannot be taken: who sends it, their keys, the service, a token or a right to call it, or room
-in this minute."""
+"""What a token may be waiting for: the transmitter, its keys, the riskd service, the right to call riskd, or the next
+minute, when the stream has used up its rate."""
 
 
 class Away(Exception):
-    """Somebody without whom a token cannot be taken now: the transmitter keeps it. `part` is one of `PARTS`."""
+    """A token cannot be handled now, because `part` (one of `PARTS`) is unavailable. The transmitter keeps the
+    token."""
 
     def __init__(self, part: str, why: str) -> None:
         super().__init__(f"{part}: {why}")

@@ -1,4 +1,5 @@
-"""Reads the streams file: YAML, an entry for each stream. Every mistake is told at once, with its line and column."""
+"""Reads the streams file: YAML with an entry for each stream. All mistakes are reported at once, with line and
+column."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
 from riskd.shared_signals.bearer import secrets
 from riskd.shared_signals.stream import FORMATS, Credentials, Poll, Push, Stream, SubjectRule
-from riskd.shared_signals.web import unfit
+from riskd.shared_signals.web import url_problem
 
 STREAM_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "file": (("streams",), ()),
@@ -27,22 +28,22 @@ STREAM_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }
 """Required and optional keys of each kind of mapping."""
 STREAM_MISTAKES: Final = {
-    "empty": "holds no streams",
+    "empty": "the file has no streams",
     "bad_url": "{what} {why}",
     "no_authority": "ca_file {file} {why}",
     "no_token": "the token file {file} {why}",
-    "one_delivery": "stream {name} needs a way in which events come",
-    "one_bearer": "poll needs a token to show",
-    "same_path": "the path is that of stream {other}, too",
-    "issuers_of_nobody": "issuers are of identifiers of the format iss_sub",
+    "one_delivery": "stream {name} needs one delivery method",
+    "one_bearer": "poll needs one way to get a token",
+    "same_path": "the path is already used by stream {other}",
+    "issuers_of_nobody": "issuers is only for identifiers of the format iss_sub",
 }
-"""Mistakes that a streams file can hold besides those of any riskd YAML file, and how they are worded."""
+"""The mistakes that only a streams file can have, besides those of any riskd YAML file, and their wording."""
 MOST_STREAMS: Final = 64
 SHORTEST, LONGEST = 1, 600
-"""Bounds of a poll's interval, seconds."""
+"""Bounds of the polling interval, seconds."""
 DEFAULT_INTERVAL: Final = 10
 MOST_EVENTS: Final = 60_000
-"""Most that `events_a_minute` may be."""
+"""The largest value of `events_a_minute`."""
 _NAME: Final = r"[a-z0-9][a-z0-9_.-]{0,62}"
 _MEMBER: Final = r"[A-Za-z0-9_-]{1,64}"
 _TEXT: Final = r"[^\s\x00-\x1f]{1,256}"
@@ -54,7 +55,7 @@ class InvalidStreams(InvalidFile):
 
 
 def read_streams(path: Path) -> list[Stream]:
-    """Every stream of the file. Token files are looked into; nothing is fetched. Raises InvalidStreams."""
+    """Every stream of the file. Token files are read; nothing is fetched. Raises InvalidStreams."""
     document = Document.of(path, {**MISTAKES, **STREAM_MISTAKES})
     streams = _StreamReader(document, path.parent).streams()
     if not document.problems:
@@ -69,7 +70,7 @@ class _StreamReader:
         self._paths: dict[str, str] = {}
 
     def streams(self) -> list[Stream]:
-        """Those that could be read; not all of them where there are problems."""
+        """The streams that could be read: not all of them if there are problems."""
         document = self.document
         top = self._fields(document.root(), "file", "the file")
         entries = document.entries(top.get("streams"), "streams")
@@ -79,7 +80,7 @@ class _StreamReader:
             document.wrong(top["streams"], "too_many", limit=MOST_STREAMS, what="streams")
         found = []
         for name, key_node, node in entries:
-            document.text(key_node, "the name of a stream", _NAME, "letters in lower case, digits and -_.")
+            document.text(key_node, "the name of a stream", _NAME, "lower-case letters, digits and -_.")
             stream = self._stream(name, key_node, node)
             if stream is not None:
                 found.append(stream)
@@ -132,7 +133,7 @@ class _StreamReader:
     def _delivery(self, name: str, key_node: Node, fields: Mapping[str, Node]) -> Poll | Push | None:
         document = self.document
         if ("poll" in fields) == ("push" in fields):
-            document.wrong(key_node, "one_delivery", "give poll or push, and not both", name=name)
+            document.wrong(key_node, "one_delivery", "give either poll or push", name=name)
         poll, push = fields.get("poll"), fields.get("push")
         if poll is not None:
             within = self._fields(poll, "poll", "poll")
@@ -156,7 +157,7 @@ class _StreamReader:
     def _bearer(self, node: Node, within: Mapping[str, Node]) -> str | Credentials | None:
         document = self.document
         if ("token_file" in within) == ("oauth" in within):
-            document.wrong(node, "one_bearer", "give token_file or oauth, and not both")
+            document.wrong(node, "one_bearer", "give either token_file or oauth")
         if "oauth" not in within:
             return self._token(within.get("token_file"))
         fields = self._fields(within["oauth"], "oauth", "oauth")
@@ -172,13 +173,14 @@ class _StreamReader:
         url = self.document.text(node, what, _TEXT, "a URL")
         if node is None or url is None:
             return None
-        if why := unfit(url):
+        if why := url_problem(url):
             self.document.wrong(node, "bad_url", "write https://HOST/PATH", what=what, why=why)
             return None
         return url
 
     def _token(self, node: Node | None, what: str = "token_file") -> str | None:
-        """A file that holds a token; its path is from where the streams file lies."""
+        """The path of a file that holds a token, relative to the directory of the streams file; None if it holds
+        none."""
         name = self.document.text(node, what, r"(?s).{1,1000}", "a path")
         if node is None or name is None:
             return None
@@ -194,7 +196,7 @@ class _StreamReader:
         return None
 
     def _authority(self, node: Node | None) -> str | None:
-        """A file of authorities, likewise."""
+        """The path of a file of certificate authorities, likewise."""
         name = self.document.text(node, "ca_file", r"(?s).{1,1000}", "a path")
         if node is None or name is None:
             return None
@@ -202,12 +204,13 @@ class _StreamReader:
         try:
             ssl.create_default_context(cafile=file)
         except OSError as error:
-            # Of a file that is there, OpenSSL tells no more than that it holds none.
+            # If the file exists, OpenSSL says no more than that it holds no certificate.
             none = isinstance(error, ssl.SSLError)
-            why = "holds no certificate, PEM" if none else f"cannot be read: {error.strerror}"
-            self.document.wrong(node, "no_authority", "name the authority of its certificate", file=name, why=why)
+            why = "holds no PEM certificate" if none else f"cannot be read: {error.strerror}"
+            remedy = "name the PEM certificate of the authority that signed the transmitter's"
+            self.document.wrong(node, "no_authority", remedy, file=name, why=why)
             return None
         return file
 
     def _no_token(self, node: Node, name: str, why: str) -> None:
-        self.document.wrong(node, "no_token", "put the token alone into it", file=name, why=why)
+        self.document.wrong(node, "no_token", "write the token into it, and nothing else", file=name, why=why)

@@ -1,4 +1,4 @@
-"""From a subject identifier (RFC 9493) to the subject that riskd knows, by what the stream says of it."""
+"""Maps a subject identifier (RFC 9493) to the subject that riskd knows, by the rule of the stream."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ ALIASES: Final = "aliases"
 COMPLEX: Final = "complex"
 MOST_ALIASES: Final = 16
 SUBJECT_CHARACTERS: Final = 256
-"""Of the longest subject that riskd takes."""
+"""Length of the longest subject that riskd accepts."""
 
 
-class NotForUs(Exception):
-    """A subject that riskd has no use for. Its text names no value of the subject."""
+class NotUsed(Exception):
+    """The event is of no use to riskd. The text names no value of the subject."""
 
 
 def account(identifier: Mapping[str, object], rule: SubjectRule, critical: Set[str]) -> str:
-    """The account that a subject identifier names. `critical`: members that must be understood.
+    """The account that a subject identifier names. `critical`: members of complex subjects that must be understood.
 
-    Raises NotForUs where it names none in the form that the stream says, or has what must be understood and is not
-    (SSF 1.0, section 3.3).
+    Raises NotUsed if the identifier names no account in the format of the stream, or has a critical member that riskd
+    does not understand (SSF 1.0, section 3.3).
     """
     kind = identifier.get("format")
     if kind == COMPLEX or (kind is None and rule.member in identifier):
         unknown = sorted(critical & identifier.keys() - {rule.member, "format"})
         if unknown:
-            raise NotForUs(f"the subject has members that are critical and not understood: {len(unknown)}")
+            raise NotUsed(f"the subject has {len(unknown)} critical members that riskd does not understand")
         inner = identifier.get(rule.member)
         if not isinstance(inner, dict):
-            raise NotForUs(f"the subject has no {rule.member}")
+            raise NotUsed(f"the subject has no {rule.member}")
         identifier = inner
     issuers = []
     for each in _simple(identifier):
@@ -43,14 +43,15 @@ def account(identifier: Mapping[str, object], rule: SubjectRule, critical: Set[s
         value = each.get(FORMATS[rule.format])
         if isinstance(value, str) and 0 < len(value) <= SUBJECT_CHARACTERS:
             return value
-        raise NotForUs(f"the identifier of format {rule.format} has no {FORMATS[rule.format]} that can be one")
+        raise NotUsed(f"the identifier of format {rule.format} has no valid {FORMATS[rule.format]}")
     if issuers:
-        raise NotForUs("the subject is by an issuer that this stream does not take")
-    raise NotForUs(f"the subject has no identifier of format {rule.format}")
+        raise NotUsed("the subject's issuer is not one that this stream accepts")
+    raise NotUsed(f"the subject has no identifier of format {rule.format}")
 
 
 def _simple(identifier: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    """One identifier, or those that mean the same (RFC 9493, section 3.2.8), which may not hold further ones."""
+    """The identifier itself, or the equivalent ones of an `aliases` identifier (RFC 9493, section 3.2.8), which cannot
+    nest."""
     if identifier.get("format") != ALIASES:
         yield identifier
         return

@@ -1,4 +1,4 @@
-"""Verifies a security event token: a JWT (RFC 8417) as SSF 1.0, section 4, has it."""
+"""Verifies a security event token: a JWT (RFC 8417) with the restrictions of SSF 1.0, section 4."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ from riskd.shared_signals.stream import (
 )
 
 Find: TypeAlias = Callable[[str, str], Iterable[Key]]
-"""The keys by which a token may be signed, by the id that it names, or none, and its algorithm (`Keys.find`)."""
+"""Finds the keys that may have signed a token, by the key id that it names ("" if none) and its algorithm
+(`Keys.find`)."""
 TOKEN_BYTES: Final = 32 * 1024
 JTI_CHARACTERS: Final = 256
 TYPE: Final = "secevent+jwt"
 AHEAD_SECONDS: Final = 300.0
-"""By which a transmitter's clock may be ahead of ours."""
+"""How far a transmitter's clock may be ahead of ours."""
 _CLOCKS: Final = "the transmitter's clock is more than five minutes ahead of this machine's"
 MILLISECONDS_FROM: Final = 1e11
-"""A time from here on is of milliseconds, as drafts before CAEP 1.0 had `event_timestamp`."""
+"""A time this large is in milliseconds: drafts before CAEP 1.0 had `event_timestamp` in them."""
 
 
 class _Claims(Struct, frozen=True):
-    """The claims that count; all others are ignored, as SSF 1.0 demands."""
+    """The claims that riskd reads. All others are ignored, as SSF 1.0 requires."""
 
     iss: str
     aud: str | list[str]
@@ -58,15 +59,15 @@ class _Claims(Struct, frozen=True):
 
 
 class _Event(Struct, frozen=True):
-    """What every event may have (CAEP 1.0, section 2)."""
+    """The member that every event may have (CAEP 1.0, section 2)."""
 
     event_timestamp: float | UnsetType = UNSET
 
 
 class Verified(Struct, frozen=True):
-    """Of a token that is right. `uri` names the event, `content` is its JSON. `at`: epoch seconds.
+    """The content of a valid token: event type `uri`, the event as JSON `content`, and its time `at` in epoch seconds.
 
-    `subject` is empty where the token has none.
+    `subject` is empty if the token has none.
     """
 
     jti: str
@@ -77,10 +78,10 @@ class Verified(Struct, frozen=True):
 
 
 class _Registry(JWSRegistry):
-    max_header_length = 8 * 1024  # some show their certificate chain, x5c
+    max_header_length = 8 * 1024  # some transmitters include their certificate chain (x5c)
 
     def get_alg(self, name: str) -> JWSAlgModel:
-        """An algorithm that is allowed."""
+        """An algorithm that is allowed, also by its old name."""
         return super().get_alg(NAMES.get(name, name))
 
 
@@ -88,9 +89,9 @@ _REGISTRY: Final = _Registry(algorithms=tuple(KINDS), strict_check_header=False)
 
 
 def verify(token: str, stream: Stream, find: Find, now: float) -> Verified:
-    """What a token says. `find` is asked for the keys by id and algorithm; `now`: epoch seconds.
+    """Verify a token and return what it says. `find`: finds keys; `now`: epoch seconds.
 
-    Raises Refused for a token that is wrong, and whatever `find` raises.
+    Raises Refused for an invalid token, and whatever `find` raises.
     """
     claims = _claims(_payload(token, find))
     if claims.iss != stream.issuer:
@@ -99,7 +100,7 @@ def verify(token: str, stream: Stream, find: Find, now: float) -> Verified:
         raise Refused(INVALID_AUDIENCE, "aud does not name this receiver")
     for name, value in (("sub", claims.sub), ("exp", claims.exp)):
         if value is not UNSET:
-            raise Refused(INVALID_REQUEST, f"the claim {name} must not be there: this may be a token of another kind")
+            raise Refused(INVALID_REQUEST, f"the claim {name} is not allowed: this may be a token of another kind")
     if not 0 < len(claims.jti) <= JTI_CHARACTERS:
         raise Refused(INVALID_REQUEST, f"jti must have 1 to {JTI_CHARACTERS} characters")
     if not 0 <= claims.iat <= now + AHEAD_SECONDS:
@@ -115,13 +116,13 @@ def verify(token: str, stream: Stream, find: Find, now: float) -> Verified:
 
 
 def _payload(token: str, find: Find) -> bytes:
-    """Of a token by one of the transmitter's keys."""
+    """The payload of a token that one of the transmitter's keys signed."""
     keys: Iterator[Key] | None = None
-    why = Refused(INVALID_KEY, "the key that the token names is not for this algorithm")
+    why = Refused(INVALID_KEY, "the key that the token names does not fit the token's algorithm")
     if len(token) > TOKEN_BYTES:
         raise Refused(INVALID_REQUEST, f"the token has more than {TOKEN_BYTES} bytes")
     if not token.isascii():
-        raise Refused(INVALID_REQUEST, "is no signed token, in three parts of base64url")
+        raise Refused(INVALID_REQUEST, "is not a signed token: three parts in base64url")
 
     def key(signed: GuestProtocol) -> Key:
         nonlocal keys
@@ -141,11 +142,11 @@ def _payload(token: str, find: Find) -> bytes:
         try:
             return deserialize_compact(token, key, registry=_REGISTRY).payload
         except BadSignatureError:
-            why = Refused(AUTHENTICATION_FAILED, "the signature is by no key that the token may mean")
+            why = Refused(AUTHENTICATION_FAILED, "the signature does not match any key that the token may mean")
         except (InvalidKeyTypeError, InvalidKeyCurveError, UnsupportedKeyAlgorithmError, UnsupportedKeyOperationError):
             continue
         except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
-            what = f"is no signed token in three parts, or its alg is none of {', '.join(KINDS)}"
+            what = f"is not a signed token in three parts, or its alg is not one of {', '.join(KINDS)}"
             raise Refused(INVALID_REQUEST, what) from None
 
 
@@ -157,20 +158,21 @@ def _claims(payload: bytes) -> _Claims:
 
 
 def _event(events: Mapping[str, Raw]) -> tuple[str, bytes]:
-    """The one that is told; of alternative URIs for it (SSF 1.0, section 4) that which is known."""
+    """The event's URI and content. If it has alternative URIs (SSF 1.0, section 4), the one that riskd knows."""
     known = [uri for uri in events if uri in EVENTS]
     if not events or len(known) > 1:
-        raise Refused(INVALID_REQUEST, f"events must have one event, and has {len(known)}")
+        raise Refused(INVALID_REQUEST, f"events must hold one event that riskd knows, not {len(known)}")
     uri = next(iter(known or events))
     return uri, bytes(events[uri])
 
 
 def _happened(claims: _Claims, content: bytes, now: float) -> float:
-    """When it happened, as the event says, else the token; never later than now, whatever the clocks say."""
+    """When the event happened, by the event itself, else by the token; at most `now`, whatever the transmitter's clock
+    says."""
     try:
         told = decode(content, _Event).event_timestamp
     except Unreadable as error:
-        raise Refused(INVALID_REQUEST, f"the event is not as CAEP and RISC have it: {error}") from None
+        raise Refused(INVALID_REQUEST, f"the event does not follow CAEP and RISC: {error}") from None
     times = (told, claims.toe, claims.iat)
     at = next(time for time in times if not isinstance(time, UnsetType))
     seconds = at / 1000 if at >= MILLISECONDS_FROM else at

@@ -1,4 +1,5 @@
-"""Requests to transmitters. TLS is verified, redirects are not followed, answers and their time are bounded."""
+"""HTTP requests to transmitters: TLS is verified, redirects are not followed, the answer's size and time are
+bounded."""
 
 from __future__ import annotations
 
@@ -17,51 +18,51 @@ from riskd.config import is_loopback
 from riskd.shared_signals.stream import TRANSMITTER, Away
 
 ANSWER_BYTES: Final = 4 << 20
-"""Of the longest answer that is read."""
+"""Size of the longest answer that is read."""
 CONNECT_SECONDS: Final = 5.0
-"""For a connection to one address: of a host with a dead one the next is reached in time."""
+"""Timeout for connecting to one address, so that a host's next address is tried in time if one is dead."""
 _AGENT: Final = "riskd"
 _LATE: Final = "it did not answer in time"
 
 
 class Answer(Struct, frozen=True):
-    """Of a transmitter: status and body."""
+    """A transmitter's answer."""
 
     status: int
     body: bytes
 
 
-def unfit(url: str) -> str:
-    """What is wrong with a URL, or nothing."""
+def url_problem(url: str) -> str:
+    """What is wrong with a URL, or an empty text."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return "is no URL"
+        return "is not a URL"
     if not host or port == 0 or any(character <= " " for character in url) or not url.isascii():
-        return "is no URL"
+        return "is not a URL"
     if parts.username is not None or parts.fragment:
-        return "has a user or a fragment, which no request has"
+        return "must have no user name and no fragment"
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        return "is not https, and not http of this machine"
+        return "must be https (http is allowed only on this machine)"
     return ""
 
 
 class Web:
-    """Asks one transmitter, one question at a time. For one thread, save `hang_up`."""
+    """Sends requests to one transmitter, one at a time. For one thread, except `hang_up`."""
 
     def __init__(self, ca_file: str = "") -> None:
-        """`ca_file`: authorities of its certificate, PEM; empty for those of the machine. Raises OSError."""
+        """`ca_file`: PEM authorities of the transmitter's certificate; empty for the system's. Raises OSError."""
         self._trusted = ssl.create_default_context(cafile=ca_file or None)
         self._connection: http.client.HTTPConnection | None = None
         self._closed = False
 
     def ask(self, url: str, seconds: float, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Answer:
-        """GET, or POST of a body. Raises Away: no answer within `seconds`, or none that can be read.
+        """Send a GET, or a POST if there is a body. Raises Away if no complete answer comes within `seconds`.
 
-        Each byte that drips in has a time of its own, so somebody else looks at the clock.
+        A socket timeout applies to each read, so a timer bounds the whole answer of a server that sends single bytes.
         """
-        if why := unfit(url):
+        if why := url_problem(url):
             raise Away(TRANSMITTER, f"its URL {why}")
         parts, patience = urlsplit(url), min(seconds, CONNECT_SECONDS)
         if parts.scheme == "https":
@@ -87,8 +88,8 @@ class Web:
             connection.connect()
             connection.sock.settimeout(seconds)
             connection.request("GET" if body is None else "POST", path, body, {"User-Agent": _AGENT, **headers})
-            if self._closed or late.is_set():  # while there was no connection yet that could be shut
-                raise Away(TRANSMITTER, "the receiver stops" if self._closed else _LATE)
+            if self._closed or late.is_set():  # before there was a connection to shut down
+                raise Away(TRANSMITTER, "the receiver is stopping" if self._closed else _LATE)
             response = connection.getresponse()
             content = response.read(ANSWER_BYTES + 1)
             complete = not (late.is_set() or response.length)
@@ -99,13 +100,13 @@ class Web:
             self._connection = None
             connection.close()
         if len(content) > ANSWER_BYTES:
-            raise Away(TRANSMITTER, f"its answer has more than {ANSWER_BYTES} bytes")
+            raise Away(TRANSMITTER, f"its answer is longer than {ANSWER_BYTES} bytes")
         if not complete:
             raise Away(TRANSMITTER, _LATE if late.is_set() else "its answer is cut off")
         return Answer(response.status, content)
 
     def hang_up(self) -> None:
-        """End the question that is under way, and ask no other. From any thread."""
+        """End the request in progress, and refuse further ones. Thread-safe."""
         self._closed = True
         if connection := self._connection:
             self._shut(connection)
@@ -117,11 +118,11 @@ class Web:
 
 
 def _told(error: Exception) -> str:
-    """Why there is no answer, in words that are ours: those of others may quote what was sent."""
+    """Why there is no answer, in our own words: an exception's text may quote what was sent."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, TimeoutError):
         return _LATE
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"it gave no answer of HTTP ({type(error).__name__})"
+    return f"its answer is not HTTP ({type(error).__name__})"

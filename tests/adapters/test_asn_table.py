@@ -35,10 +35,10 @@ def test_every_mistake_is_named_with_its_line(tmp_path: Path) -> None:
         read_asn_table(path)
     assert [(problem.line, problem.what) for problem in caught.value.problems] == [
         (5, "AS64500 is listed twice"),
-        (6, "AS number 'AS64501'"),
-        (7, "AS number '0'"),
-        (8, "use 'bad'"),
-        (9, "1 fields"),
+        (6, "'AS64501' is not an AS number"),
+        (7, "'0' is not an AS number"),
+        (8, "there is no use 'bad'"),
+        (9, "the line has 1 field"),
     ]
     assert all(problem.remedy for problem in caught.value.problems)
 

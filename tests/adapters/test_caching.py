@@ -70,7 +70,7 @@ def test_memory_is_bounded() -> None:
         store.write((taught(key),), (), NOW, 1.0)
         assert units(store, key, NOW) == 1
 
-    assert len(store._remembered) <= 10
+    assert len(store._cache) <= 10
 
 
 def test_a_clock_that_steps_back_forgets() -> None:

@@ -15,7 +15,7 @@ from riskd.core.assessment import Hit
 from riskd.core.attempt import JOURNEYS, Attempt, Network
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.requirement import Tier
-from riskd.core.rules import Evaluate, Facts, Flaw, Found, Rule
+from riskd.core.rules import Evaluate, Facts, Flaw, Rule, RuleResults
 
 FEATURES: Final = ("speed_kmh", "new_asn", "new_country")
 NOWHERE: Final = Missing("place", "not_found")
@@ -42,6 +42,7 @@ def facts(
     route: Route | Missing = NO_ROUTE,
     agent: Agent | Missing = NO_AGENT,
     missing: tuple[Missing, ...] = (),
+    stale: tuple[str, ...] = (),
     attributes: dict[str, str] | None = None,
 ) -> Facts:
     attempt = Attempt(
@@ -53,12 +54,19 @@ def facts(
         attributes=attributes or {},
     )
     context = Context(
-        now=0.0, values={}, place=place, route=route, agent=agent, remembered=Remembered(), missing=missing
+        now=0.0,
+        values={},
+        place=place,
+        route=route,
+        agent=agent,
+        remembered=Remembered(),
+        missing=missing,
+        stale=stale,
     )
     return Facts(attempt, context, features, score, {"place", "route"})
 
 
-def names(found: Found) -> tuple[str, ...]:
+def names(found: RuleResults) -> tuple[str, ...]:
     return tuple(hit.rule for hit in found[0])
 
 
@@ -69,6 +77,7 @@ KNOWN: Final = facts(
     route=Route(2119, "Telenor", False, ""),
     agent=Agent("Firefox", "140", "Linux"),
     missing=(Missing("place", "not_found"), Missing("rtt", "not_sent")),
+    stale=("route",),
     attributes={"amount": "900"},
 )
 
@@ -85,6 +94,8 @@ KNOWN: Final = facts(
         ('"place" in gaps', True),
         ('"rtt" in gaps', False),
         ("coverage == 0.5", True),
+        ('"route" in stale && asn == 2119 && !("route" in gaps)', True),
+        ('"place" in stale', False),
         ('domain == "customer" && journey == "login" && tenant == "" && credential == "succeeded"', True),
         ('"amount" in attributes && int(attributes["amount"]) > 500', True),
         ("!(speed_kmh < 900.0) // a comment\n && asn > 0", True),
@@ -94,7 +105,7 @@ KNOWN: Final = facts(
     ],
 )
 def test_conditions(when: str, hit: bool) -> None:
-    """A condition asks about features, score, place, network, client, gaps, coverage and attributes."""
+    """A condition asks about features, score, place, network, client, gaps, coverage, age and attributes."""
     assert compiled(when)(KNOWN) == ((Hit("r0", Tier.STEP_UP, "CODE", False, "Text."),) if hit else (), ())
 
 
@@ -220,14 +231,15 @@ def test_many_rules_are_fused_in_several_expressions() -> None:
     [
         ("speed_kmh > ", Flaw("it", "Syntax error", "", 1, 13)),
         ("speed_kmh > 900", Flaw("it", "found no matching overload",
-                                 "doubles are written 1.0, whole numbers (asn) 1", 1, 11)),
+                                 "write doubles as 1.0, and whole numbers (asn) as 1", 1, 11)),
         ("score > 0.1 &&\n  new_ans > 0.0", Flaw("it", "undeclared reference", "did you mean new_asn?", 2, 3)),
         ("score", Flaw("it", "the condition is of type DOUBLE, not a boolean", "compare it with something")),
         ("1 < 2", Flaw("it", "the condition is a constant", "name a feature or variable in it")),
         ("country.matches('[')", Flaw("it", "the condition cannot be evaluated: invalid regular expression",
                                       "correct it")),
         ("attributes['k'] == 'v'", Flaw("it", "the condition cannot be evaluated: Key not found",
-                                        'ask first whether it is there: "k" in attributes && attributes["k"] == ...')),
+                                        'check first that the key exists: '
+                                        '"k" in attributes && attributes["k"] == ...')),
         ("[score > 0.1, true", Flaw("it", "Syntax error", "", 1, 19)),
     ],
 )  # fmt: skip

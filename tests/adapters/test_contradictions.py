@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from riskd.adapters.policy_file.contradictions import implied_by, odd
+from riskd.adapters.policy_file.contradictions import contradictions, implied_by
 from riskd.core.attempt import JOURNEYS
 from riskd.core.features import FEATURES
 from riskd.core.requirement import Tier
@@ -53,7 +53,7 @@ MEETS: Final = {
 )
 def test_what_says_nothing_is_found_and_nothing_else(when: str, codes: list[str]) -> None:
     """A comparison that nothing meets, or everything, or two of a feature that no value meets."""
-    assert [each.code for each in odd(when)] == codes
+    assert [each.code for each in contradictions(when)] == codes
 
 
 comparisons = st.tuples(st.sampled_from(sorted(MEETS)), st.floats(-30, 30).map(lambda number: round(number, 1)))
@@ -67,7 +67,7 @@ def test_what_is_called_a_contradiction_is_one(name: str, several: list[tuple[st
     tried = [*span.values] if span.values else [value, *(number for _, number in several)]
     values = [each for each in tried if span.low <= each <= span.high and math.isfinite(each)]
     met = [all(MEETS[sign](each, number) for sign, number in several) for each in values]
-    codes = {each.code for each in odd(" && ".join(f"{name} {sign} {number!r}" for sign, number in several))}
+    codes = {each.code for each in contradictions(" && ".join(f"{name} {sign} {number!r}" for sign, number in several))}
 
     assert not (codes & {"never_true", "excluded"} and any(met))
     assert codes != {"always_true"} or len(several) > 1 or all(met)

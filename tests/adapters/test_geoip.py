@@ -19,6 +19,7 @@ from riskd.adapters.timezones import Timezones
 from riskd.core.address import Address, parse
 from riskd.core.context import Missing, Place, Route
 from riskd.core.errors import InvalidGeo
+from riskd.offline.geo.mmdb import MmdbWriter
 
 MAXMIND = Path(__file__).parents[1] / "data" / "maxmind"
 CITY = MAXMIND / "GeoIP2-City-Test.mmdb"
@@ -61,13 +62,13 @@ def geo(*paths: Path, uses: dict[int, str] | None = None) -> GeoIp:
 
 
 def place(lookup: GeoIp, text: str) -> Place:
-    found, _ = lookup.locate(address(text), JULY)
+    found, _, _ = lookup.locate(address(text), JULY)
     assert isinstance(found, Place), found
     return found
 
 
 def route(lookup: GeoIp, text: str) -> Route:
-    _, found = lookup.locate(address(text), JULY)
+    _, found, _ = lookup.locate(address(text), JULY)
     assert isinstance(found, Route), found
     return found
 
@@ -92,7 +93,7 @@ def write(tmp_path: Path) -> Write:
 
 def test_without_files_everything_is_not_installed() -> None:
     """A service without databases starts, and says why it knows nothing."""
-    expected = (Missing("place", "not_installed"), Missing("route", "not_installed"))
+    expected = (Missing("place", "not_installed"), Missing("route", "not_installed"), ())
     assert geo().locate(address("8.8.8.8"), JULY) == expected
 
 
@@ -102,12 +103,13 @@ def test_unroutable_addresses_are_never_looked_up(text: str) -> None:
     assert geo(CITY, ASN).locate(address(text), JULY) == (
         Missing("place", "unroutable"),
         Missing("route", "unroutable"),
+        (),
     )
 
 
 def test_unknown_addresses_are_not_found() -> None:
     """An address without a record is a gap of its own kind."""
-    expected = (Missing("place", "not_found"), Missing("route", "not_found"))
+    expected = (Missing("place", "not_found"), Missing("route", "not_found"), ())
     assert geo(CITY, ASN, ANONYMOUS).locate(address("9.9.9.9"), JULY) == expected
 
 
@@ -298,7 +300,7 @@ def _answers(path: Path) -> Iterator[object]:
     except InvalidGeo:
         return
     for text in PROBES:
-        yield from lookup.locate(address(text), JULY)
+        yield from lookup.locate(address(text), JULY)[:2]
 
 
 def test_open_files_are_listed(write: Write) -> None:
@@ -318,6 +320,62 @@ def test_a_replaced_file_goes_on_answering(tmp_path: Path) -> None:
     (tmp_path / "new").write_bytes(b"")
     (tmp_path / "new").replace(file)
     assert place(lookup, "2.125.160.216").city == "Boxford"
+
+
+FOUND = "1.0.0.1"
+BUILT = 1_780_000_000
+KINDS: dict[str, dict[str, str | int]] = {
+    "city": {"country_code": "NO"},
+    "asn": {"autonomous_system_number": 64500},
+    "anonymous": {"is_anonymous": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("ages", "stale"),
+    [
+        ({"city": 10, "asn": 10}, ()),
+        ({"city": 11, "asn": 10}, ("place",)),
+        ({"city": 10, "asn": 11}, ("route",)),
+        ({"city": 11, "asn": 12}, ("place", "route")),
+        ({"city": 1, "asn": 1, "anonymous": 11}, ("route",)),
+        ({"city": 11}, ("place",)),
+        ({"city": -400}, ()),
+    ],
+)
+def test_what_is_older_than_it_may_be_is_stale(ages: dict[str, int], stale: tuple[str, ...], tmp_path: Path) -> None:
+    """Each fact by the oldest file that it is made of; what nobody knows is missing, and not stale."""
+    paths = [built(tmp_path / f"{kind}.mmdb", KINDS[kind], BUILT - age) for kind, age in ages.items()]
+    lookup = GeoIp.open(paths, {}, ZONES, stale_after=10.0)
+    *facts, told = lookup.locate(address(FOUND), BUILT)
+    assert told == stale
+    assert [fact.source for fact in facts if isinstance(fact, Missing)] == ([] if "asn" in ages else ["route"])
+    assert lookup.locate(address("9.9.9.9"), BUILT)[2] == ()
+    assert lookup.locate(address("10.0.0.1"), BUILT)[2] == ()
+    assert GeoIp.open(paths, {}, ZONES).locate(address(FOUND), 1e12)[2] == ()
+
+
+def test_each_family_is_as_old_as_its_own_file(write: Write, tmp_path: Path) -> None:
+    """An old file for IPv6 says nothing of an IPv4 address."""
+    four = built(tmp_path / "four.mmdb", KINDS["city"], BUILT)
+    six = write("six", {"2a02::/16": OSLO}, 6)
+    lookup = GeoIp.open([four, six], {}, ZONES, stale_after=10.0)
+    later = max(database.build_epoch for database in lookup.databases()) + 11
+    assert lookup.locate(address(FOUND), BUILT + 10)[2] == ()
+    assert lookup.locate(address(FOUND), BUILT + 11)[2] == ("place",)
+    assert (lookup.locate(address("2a02::1"), BUILT + 11)[2], lookup.locate(address("2a02::1"), later)[2]) == (
+        (),
+        ("place",),
+    )
+
+
+def built(path: Path, record: dict[str, str | int], epoch: int) -> Path:
+    """A database of this moment that knows 1.0.0.0/24 and nothing else."""
+    writer = MmdbWriter()
+    writer.add(1 << 24, (1 << 24) + 255, writer.store(record))
+    with path.open("wb") as file:
+        writer.write(file, "Test", epoch)
+    return path
 
 
 def test_offset_is_that_of_the_zones() -> None:

@@ -32,7 +32,7 @@ from riskd.adapters.decision_log.files import PACKED, finished, segments
 from riskd.adapters.decision_log.rewriting import rewrite
 from riskd.adapters.memory import NullMeter
 from riskd.core.errors import Unavailable
-from riskd.locks import alone
+from riskd.locks import exclusive
 
 ANNE, BERT = b"anneanneanneanne", b"bertbertbertbert"
 ROOT = Path(__file__).parents[2]
@@ -485,7 +485,7 @@ def test_one_process_compacts_at_a_time(desk: Desk) -> None:
     """While another is at it there is nothing to do, and that is said."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
-    with alone(desk.directory / archive.LOCK) as ours:
+    with exclusive(desk.directory / archive.LOCK) as ours:
         assert ours
         assert desk.archive.compact({}, Event()) is None
     assert desk.compact() == Compacted(1, 1, 0)

@@ -110,14 +110,14 @@ def test_new_features_do_not_disturb_old_models(bundle: Path) -> None:
 
 def test_a_version_is_never_written_twice(bundle: Path) -> None:
     """Writing over a bundle is refused."""
-    with pytest.raises(InvalidModel, match="already there"):
+    with pytest.raises(InvalidModel, match="exists already"):
         write_bundle(bundle, DOCUMENT, "", MANIFEST, FEATURES)
 
 
 def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
     """On a full disk nothing is left in the way of the next try, and the remedy is told."""
     large = {"evaluation.json": bytes(2 * ROOM)}
-    with largest_file(ROOM), pytest.raises(InvalidModel, match=r"/new: cannot be written: File too large \(see that"):
+    with largest_file(ROOM), pytest.raises(InvalidModel, match=r"/new: cannot be written: File too large \(check that"):
         write_bundle(tmp_path / "models" / "new", DOCUMENT, "", MANIFEST, FEATURES, beside=large)
     assert list((tmp_path / "models").iterdir()) == []
 
@@ -181,9 +181,9 @@ def both(first: Damage, second: Damage) -> Damage:
     return lambda bundle: (first(bundle), second(bundle))
 
 
-MEND, FORMAT, SEAL = "mend the JSON at this place", "docs/models.md has the format", "seal the bundle again"
+MEND, FORMAT, SEAL = "fix the JSON here", "see the format in docs/models.md", "seal the bundle again"
 DAMAGE: dict[str, tuple[Damage, list[tuple[str, str, str]]]] = {
-    "no bundle": (rmtree, [("", "is no directory of a model", "name that of a bundle")]),
+    "no bundle": (rmtree, [("", "is not a model bundle", "name the directory of one")]),
     "no forest": (lambda b: (b / "forest.json").unlink(), [("forest.json", "No such file", "restore the bundle")]),
     "no card": (lambda b: (b / "card.md").unlink(), [("card.md", "No such file", "restore the bundle")]),
     "a huge manifest": (
@@ -203,24 +203,27 @@ DAMAGE: dict[str, tuple[Damage, list[tuple[str, str, str]]]] = {
     "manifest of another kind": (text("manifest.json", "hand-set", "magic"), [("manifest.json", "$.kind", FORMAT)]),
     "manifest of no domain": (
         text("manifest.json", "customer", "cats"),
-        [("manifest.json: domain", "'cats' is none", "customer, workforce, machine")],
+        [("manifest.json: domain", "there is no identity domain 'cats'", "customer, workforce, machine")],
     ),
     "manifest of another domain": (
         text("manifest.json", "customer", "workforce"),
-        [("manifest.json: domain", "made for domain 'workforce', not 'customer'", "never pooled")],
+        [("manifest.json: domain", "the model is for 'workforce', not for 'customer'", "its own model")],
     ),
-    "one bit of the forest": (text("forest.json", "2.0", "3.0"), [("forest.json", "SHA-256 is", SEAL)]),
+    "one bit of the forest": (text("forest.json", "2.0", "3.0"), [("forest.json", "has the SHA-256", SEAL)]),
     "forest and card": (
         both(text("forest.json", "2.0", "3.0"), text("card.md", "starter", "ender")),
-        [("forest.json", "SHA-256 is", SEAL), ("card.md", "SHA-256 is", SEAL)],
+        [("forest.json", "has the SHA-256", SEAL), ("card.md", "has the SHA-256", SEAL)],
     ),
     "card and domain": (
         both(text("card.md", "starter", "ender"), text("manifest.json", "customer", "machine")),
-        [("manifest.json: domain", "made for domain 'machine'", "never pooled"), ("card.md", "SHA-256 is", SEAL)],
+        [
+            ("manifest.json: domain", "the model is for 'machine'", "its own model"),
+            ("card.md", "has the SHA-256", SEAL),
+        ],
     ),
     "never sealed": (
         text("manifest.json", "forest.json", "fores.json"),
-        [("fores.json", "it is gone", "restore the file"), ("forest.json", "says none", SEAL)],
+        [("fores.json", "the manifest lists it", "restore it"), ("forest.json", "says none", SEAL)],
     ),
     "a file of which the manifest says nothing": (
         content("evaluation.json", b"{}"),
@@ -254,7 +257,13 @@ DAMAGE: dict[str, tuple[Damage, list[tuple[str, str, str]]]] = {
     ),
     "features that mean something else": (
         text("manifest.json", '"failures": "2"', '"failures": "1"'),
-        [("manifest.json: features.failures", "made for definition '1', this version of riskd has '2'", "train")],
+        [
+            (
+                "manifest.json: features.failures",
+                "made for the definition '1', but this version of riskd has '2'",
+                "train",
+            )
+        ],
     ),
 }
 

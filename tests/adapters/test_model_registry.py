@@ -71,7 +71,7 @@ def test_rolling_back_is_a_stack(tmp_path_factory: pytest.TempPathFactory, steps
             registry.give("customer", act(step, held))
             stack.append(step)
         elif len(stack) == 1:
-            with pytest.raises(InvalidModel, match="remembered"):
+            with pytest.raises(InvalidModel, match="before the present one"):
                 registry.before("customer", "champion")
         else:
             registry.give("customer", act(registry.before("customer", "champion"), held, act="rollback"))
@@ -150,7 +150,7 @@ def test_what_is_no_version_gets_no_role(models: Path) -> None:
     """Neither a name that is not there nor one that leads elsewhere; nothing is written."""
     registry = Registry(models)
     for name in ("d", "../machine/hand-set-2", "champion", ""):
-        with pytest.raises(InvalidModel, match="has: a, b, c, hand-set-2"):
+        with pytest.raises(InvalidModel, match="versions: a, b, c, hand-set-2"):
             registry.path("customer", name)
     with pytest.raises(InvalidModel):
         registry.give("customer", act("d", "hand-set-2"))
@@ -163,7 +163,7 @@ def test_an_alias_that_leads_elsewhere_is_refused(models: Path) -> None:
     """The champion is one of the directories beside it, whatever the file says."""
     for said in ("../machine/hand-set-2", "", "gone"):
         (models / "customer" / "champion").write_text(said)
-        with pytest.raises(InvalidModel, match="names no version here"):
+        with pytest.raises(InvalidModel, match="there is no version"):
             Registry(models).champion("customer")
 
 
@@ -172,11 +172,11 @@ def test_one_act_at_a_time_and_none_that_is_late(models: Path) -> None:
     registry = Registry(models)
     descriptor = os.open(models / "customer" / ".registry", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(InvalidModel, match="another role is being given"):
+    with pytest.raises(InvalidModel, match="another process is changing a role"):
         registry.give("customer", act("a", "hand-set-2"))
     os.close(descriptor)
     registry.give("customer", act("a", "hand-set-2"))
-    with pytest.raises(InvalidModel, match="champion is a by now, not hand-set-2"):
+    with pytest.raises(InvalidModel, match="the champion is now a, not hand-set-2"):
         registry.give("customer", act("b", "hand-set-2"))
 
 
@@ -253,13 +253,13 @@ def claimed(bundle: Path) -> None:
 
 
 FORGERIES = {
-    "not signed": (unsigned, "is missing: models.trusted_keys asks"),
+    "not signed": (unsigned, "is missing, and models.trusted_keys requires"),
     "sealed again": (edited, "is missing"),
-    "changed": (resealed_behind_the_back, "does not fit manifest.json"),
-    "another key": (of_another, "which models.trusted_keys does not have"),
-    "another's name": (claimed, "does not fit manifest.json"),
-    "no signature": (lambda bundle: (bundle / "signature.json").write_text("{}"), "is no signature"),
-    "no bytes": (lambda bundle: (bundle / "signature.json").write_bytes(b"\xff"), "is no signature"),
+    "changed": (resealed_behind_the_back, "does not match manifest.json"),
+    "another key": (of_another, "which is not in models.trusted_keys"),
+    "another's name": (claimed, "does not match manifest.json"),
+    "no signature": (lambda bundle: (bundle / "signature.json").write_text("{}"), "is not a signature"),
+    "no bytes": (lambda bundle: (bundle / "signature.json").write_bytes(b"\xff"), "is not a signature"),
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import CASE_KEYS, CASE_MISTAKES, Case, load_cases, load_policy
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS
-from riskd.core.context import SOURCES, WHYS, Missing
+from riskd.core.context import AGEING, SOURCES, WHYS, Missing, Route
 from riskd.core.errors import InvalidPolicy
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.policy import Policy
@@ -49,8 +49,8 @@ def case(**fields: str) -> str:
 
 MISTAKEN: Final = {
     "domain: customer\n": ["1:1: 'cases' is missing in the file"],
-    "": ["1:1: holds no cases"],
-    "domain: customer\ncases: []\n": ["2:8: cases is empty (write a case)"],
+    "": ["1:1: has no cases"],
+    "domain: customer\ncases: []\n": ["2:8: cases is empty (add a case)"],
     case(journey="logon"): ["unknown journey 'logon' (did you mean login?)"],
     case(gapz="{}"): ["unknown key 'gapz' in a case (did you mean gaps?)"],
     case(features="{tro: 1}"): ["unknown feature 'tro' (did you mean tor?)"],
@@ -67,10 +67,13 @@ MISTAKEN: Final = {
     ],
     case(facts="{country: NO}"): ["country must be text, not a boolean (quote it)"],
     case(gaps="{place: none_yet}"): [
-        "only the history can be missing because there is none yet (say why: not_sent, not_found, ...)"
+        "only history can be missing with none_yet (use another reason: not_sent, not_found, ...)"
+    ],
+    case(gaps="{device_id: stale}"): [
+        "only place and route can be stale (use another reason: not_sent, not_found, ...)"
     ],
     case(session="{age: soon}"): ["age 'soon' is not a duration such as 90s, 15m, 12h or 30d"],
-    case(score="1.5"): ["score must lie between 0 and 1"],
+    case(score="1.5"): ["score must be between 0 and 1"],
     case(expect="{tier: STEPUP}"): ["unknown tier 'STEPUP' (did you mean STEP_UP?)"],
     case(expect="{tier: STEP_UP, hits: [tro]}"): ["unknown acting rule of login 'tro' (did you mean tor?)"],
     case(journey="session", expect="{tier: STEP_UP, hits: [tor_on]}"): [
@@ -79,7 +82,9 @@ MISTAKEN: Final = {
     case(expect="{tier: STEP_UP, reasons: [ANONYMISER]}"): [
         "unknown reason of login 'ANONYMISER' (did you mean ANONYMIZER?)"
     ],
-    case() + case().removeprefix(HEAD): ["there is a case with this description already, in line 3 (say what differs)"],
+    case() + case().removeprefix(HEAD): [
+        "there is already a case with this description, in line 3 (describe what differs)"
+    ],
     case(description="A", credential="failed", gaps="{credential: not_sent}"): [
         "credential is given, but its source 'credential' is among the gaps (keep one)"
     ],
@@ -126,6 +131,14 @@ def test_what_a_case_does_not_name_is_unknown(tmp_path: Path) -> None:
     assert (one.score, one.attempt.credential_result, one.line) == (0.0, "not_checked", 3)
 
 
+def test_what_is_stale_is_known(tmp_path: Path) -> None:
+    """A case may give the facts and features of a source that it calls stale; nothing is missing of it."""
+    text = case(gaps="{route: stale, place: not_found}", facts="{asn: 64500}", features="{new_asn: 1}")
+    (one,) = read(tmp_path / "cases.yaml", text)
+    assert (one.context.stale, one.context.missing) == (("route",), (Missing("place", "not_found"),))
+    assert isinstance(one.context.route, Route)
+
+
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """Not there, or not text."""
     odd = tmp_path / "odd.yaml"
@@ -153,5 +166,7 @@ def test_schema_has_the_readers_words() -> None:
     assert tuple(properties["journey"]["enum"]) == JOURNEYS
     assert tuple(properties["credential"]["enum"]) == CREDENTIAL_RESULTS
     assert properties["gaps"]["properties"].keys() == SOURCES.keys()
-    assert tuple(properties["gaps"]["properties"]["history"]["enum"]) == WHYS
+    offered = {source: tuple(one["enum"]) for source, one in properties["gaps"]["properties"].items()}
+    kept = {"none_yet": ("history",), "stale": AGEING}
+    assert offered == {source: tuple(why for why in WHYS if source in kept.get(why, SOURCES)) for source in SOURCES}
     assert SCHEMA["$defs"]["expect"]["properties"]["tier"]["enum"] == [tier.name for tier in Tier]

@@ -174,13 +174,16 @@ TIERS: Final = """
         ("tiers: {STEP_UP: {acr_values: [of-acme]}}", ""),
         ("tiers: {STEP_UP: {amr: [[otp, pwd], [hwk], [hwk, pin]]}}", ""),
         ("tiers: {STEP_UP: {amr: [[hwk, pin]]}}", ""),
-        ("tiers: {STEP_UP: {amr: [[pwd, otp], [pwd]]}}", "methods that prove less"),
-        ("tiers: {HARDWARE_BOUND: {amr: [[hwk]]}}", "methods that prove less"),
-        ("tiers: {STEP_UP: {amr: []}}", "methods that prove less"),
+        ("tiers: {STEP_UP: {amr: [[pwd, otp], [pwd]]}}", "methods that prove less than the policy's"),
+        ("tiers: {HARDWARE_BOUND: {amr: [[hwk]]}}", "methods that prove less than the policy's"),
+        ("tiers: {STEP_UP: {amr: []}}", "methods that prove less than the policy's"),
         ("tiers: {BASELINE: {amr: [[pwd]]}}", ""),
         ("tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, acr_values: [proofed]}}", ""),
         ("tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, amr: [[hwk, pin, face]]}}", ""),
-        ("tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, amr: [[pwd, sms]]}}", "methods that prove less"),
+        (
+            "tiers: {IDENTITY_PROOF: {aal: 3, max_age: 15m, amr: [[pwd, sms]]}}",
+            "methods that prove less than the policy's",
+        ),
         ("explicit_consent: true", ""),
     ],
 )
@@ -195,7 +198,7 @@ def test_a_tenant_asks_for_as_much_or_for_more(section: str, flaw: str) -> None:
     with pytest.raises(InvalidPolicy) as caught:
         read_policy("policy", text, COMPILER)
     assert [problem.what for problem in caught.value.problems] == [
-        f"tenant 'acme' may not have {flaw}: a tenant can ask for more, never for less"
+        f"tenant 'acme' may not have {flaw}: a tenant can require more, never less"
     ]
 
 

@@ -21,7 +21,7 @@ from riskd.core.history import WEEK, Delta, History, decode
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
 from riskd.core.recall import IMPORT, PROFILE, RECEIPT, SHARE
-from riskd.core.rekey import layers
+from riskd.core.rekey import layer_parity
 from riskd.core.retention import RECEIPT_SECONDS
 from riskd.core.stored import PLACE, Change, Swap, payload
 from riskd.core.tallies import Tallies
@@ -56,16 +56,20 @@ def test_parts_get_the_layer_of_the_whole(digest: bytes) -> None:
     assert short(once) == layer.over_short(short(digest))
     assert once[:PLACE] == layer.over_place(digest[:PLACE])
     assert (len(once), len(Layer(THIRD).over(once))) == (17, 16)
-    assert (layers(digest + b"P"), layers(once + b"P"), layers(once[:PLACE] + once + b"R")) == (0, 1, 1)
+    assert (layer_parity(digest + b"P"), layer_parity(once + b"P"), layer_parity(once[:PLACE] + once + b"R")) == (
+        0,
+        1,
+        1,
+    )
     entity = layer.over(digest[:PLACE])
     assert short(entity) == short(once)
-    assert (len(entity), len(Layer(THIRD).over(entity)), layers(entity + b"A")) == (9, 8, 1)
+    assert (len(entity), len(Layer(THIRD).over(entity)), layer_parity(entity + b"A")) == (9, 8, 1)
 
 
 def test_every_age_of_a_pseudonym_is_known() -> None:
     """What was written before a layer came is found under the pseudonym that it had."""
     many = Pseudonyms(FIRST, (SECOND, THIRD))
-    ages = many.ages("", "customer", "subject", "anne")
+    ages = many.at_each_layer("", "customer", "subject", "anne")
     assert ages == [
         Pseudonyms(FIRST, peppers).digest("", "customer", "subject", "anne")
         for peppers in ((), (SECOND,), (SECOND, THIRD))
@@ -101,7 +105,7 @@ def test_a_rotation_forgets_nothing(
     moved_all(store, SECOND, 1)
     rotated(office, store, SECOND)
 
-    assert {layers(key) for key in office.records()} <= {1}
+    assert {layer_parity(key) for key in office.records()} <= {1}
     assert counts(plain) == counts(office)
     for who in PEOPLE:
         old, new = (one.subjects.summary(named(who)) for one in (plain, office))
@@ -213,7 +217,7 @@ def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:
     office.erase("anne")
     moved_all(office.store, SECOND, 1)
     office.compact()
-    both = Pseudonyms(FIRST, (SECOND,)).ages("", "customer", "subject", "anne")
+    both = Pseudonyms(FIRST, (SECOND,)).at_each_layer("", "customer", "subject", "anne")
     content = b"".join(path.read_bytes() for path in office.directory.glob("*.jsonl"))
 
     assert not [key for key in office.records() for age in both if key.startswith(age[:PLACE])]
@@ -252,7 +256,7 @@ def test_a_worker_that_has_not_heard_loses_no_count(office: Office) -> None:
     rotated(office, office.store, SECOND)
 
     assert office.subjects.summary(named("anne")).units == 3 * UNITS
-    assert {layers(key) for key in office.records()} == {1}
+    assert {layer_parity(key) for key in office.records()} == {1}
     stale.log.close()
 
 
@@ -384,7 +388,7 @@ def test_everything_moves_however_little_is_looked_at_in_one_go(
         office.sign_in(who, request_id=who)
     held = len(office.records())
     assert moved_all(office.store, SECOND, 1) == held > 9
-    assert {layers(key) for key in office.records()} == {1}
+    assert {layer_parity(key) for key in office.records()} == {1}
 
 
 @pytest.mark.parametrize("kind", [PROFILE, RECEIPT])
@@ -397,4 +401,4 @@ def test_what_cannot_be_read_holds_up_nobody(office: Office, kind: bytes, left: 
     assert office.store.replace([Change(key, before[key], before[key][:left])])
 
     assert moved_all(office.store, SECOND, 1) == len(before) - 1
-    assert all(layers(key) == 1 for key in office.records())
+    assert all(layer_parity(key) == 1 for key in office.records())

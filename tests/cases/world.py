@@ -8,7 +8,7 @@ A case is a YAML file:
   written as `90m ago`, `2h ago` or `40d ago`. Unless it says otherwise, alex signs in (`journey: login`) at
   home with the laptop and the right password.
 - `policy`: fields of the shipped policy that this deployment has set (`trusted_issuers`, `explicit_consent`).
-- `geo`: facts that the geo databases lack, with the reason: `{place: not_installed}`.
+- `geo`: facts that the geo databases lack, with the reason: `{place: not_installed}`; or that are there and `stale`.
 - `store: unreadable`: the store does not answer.
 - `taught`: what proven sign-ins have taught: names of histories in `world.yaml`, or an attempt with `days_ago`
   (a number, a list, or `{from, every, to}`), `units` (1 unless told), and `neighbours` or `colleagues`, the number of
@@ -39,11 +39,11 @@ from riskd.core import learn, signals
 from riskd.core.address import Address, parse
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, SecurityEvent
-from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.context import Agent, Context, Located, Missing, Place, Remembered, Route
 from riskd.core.errors import Unavailable
 from riskd.core.policy import Issuer, Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
-from riskd.core.recall import recall, wanted
+from riskd.core.recall import history_keys, recall
 from riskd.core.validation import event_violations
 from riskd.ports import HistoryStore
 from tests.doubles import FailingStore
@@ -60,17 +60,20 @@ _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 
 class TableGeo:
-    """Geo facts out of the world file: an entry's hold for its /16 or /32. `absent` maps place or route to why."""
+    """Geo facts out of the world file: an entry's hold for its /16 or /32. `gaps` maps place or route to why."""
 
-    def __init__(self, absent: dict[str, str]) -> None:
-        self._absent = absent
+    def __init__(self, gaps: dict[str, str]) -> None:
+        self._stale = tuple(source for source, why in gaps.items() if why == "stale")
+        self._absent = {source: why for source, why in gaps.items() if why != "stale"}
         self._known = {_block(entry["ip"]): entry for entry in WORLD["from"].values() if "route" in entry}
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+    def locate(self, address: Address, time: float) -> Located:
         """As the geo databases would: unroutable addresses are nowhere."""
         entry = self._known.get(_block(address.text), {}) if address.routable else {}
         why = "not_found" if address.routable else "unroutable"
-        return self._fact("place", entry, Place, why), self._fact("route", entry, Route, why)
+        place, route = self._fact("place", entry, Place, why), self._fact("route", entry, Route, why)
+        known = {"place": place, "route": route}
+        return place, route, tuple(source for source in self._stale if not isinstance(known[source], Missing))
 
     def _fact(self, source: str, entry: Words, kind: type[Any], why: str) -> Any:  # noqa: ANN401
         if source in self._absent:
@@ -152,7 +155,7 @@ class Case:
         time = judged.time if judged.time is not None else NOW
         _, context = facts(judged, self.geo, time, store)
         if isinstance(context.remembered, Remembered):
-            judged = signals.informed(judged, context.remembered, time, policy.retention.sequence)
+            judged = signals.with_events(judged, context.remembered, time, policy.retention.sequence)
         return judged, *facts(judged, self.geo, time, store)
 
     def store(self) -> MemoryStore:
@@ -164,7 +167,7 @@ class Case:
             for one in map(attempt, _people(words)):
                 for day in _days(days):
                     keys, context = facts(one, _EVERYWHERE, NOW - day * 86_400, MemoryStore())
-                    store.write(learn.taught(learn.lesson(one, context, keys), units), (), NOW, 1.0)
+                    store.write(learn.lesson_deltas(learn.lesson(one, context, keys), units), (), NOW, 1.0)
         for entry in self.file.tried:
             words = {"minutes_ago": 0, "times": 1, "accounts": 0} | entry
             time = NOW - words.pop("minutes_ago") * 60
@@ -173,16 +176,16 @@ class Case:
             for one in map(attempt, people):
                 keys, _ = facts(one, _EVERYWHERE, time, MemoryStore())
                 for _ in range(times):
-                    store.write(learn.attempted(one, keys, time), (), NOW, 1.0)
+                    store.write(learn.attempt_deltas(one, keys, time), (), NOW, 1.0)
         keys, _ = facts(self.attempt, _EVERYWHERE, NOW, MemoryStore())
         for minutes in self.file.recovered:
-            store.write((learn.recovered(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
+            store.write((learn.recovery_delta(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
         for entry in self.file.events:
             told: Words = {"domain": self.attempt.domain, "subject": self.attempt.subject, "minutes_ago": 0} | entry
             told["time"] = NOW - told.pop("minutes_ago") * 60
             event = msgspec.convert(told, SecurityEvent)
             assert event_violations(event, NOW) == []
-            store.write(learn.reported(event, keys.subject, NOW), (), NOW, 1.0)
+            store.write(learn.event_deltas(event, keys.subject, NOW), (), NOW, 1.0)
         return store
 
 
@@ -203,7 +206,7 @@ def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> t
     """Everything known about an attempt at `now`."""
     address = parse(attempt.network.client_ip)
     assert address is not None
-    place, route = geo.locate(address, now)
+    place, route, stale = geo.locate(address, now)
     agent: Agent | Missing = Missing("agent", "not_sent")
     device = attempt.device
     if device is not None and device.user_agent:
@@ -212,7 +215,7 @@ def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> t
     keys = PSEUDONYMS.keys(attempt, address, values)
     remembered: Remembered | Missing
     try:
-        remembered = recall(keys, store.read(wanted(keys), (), NOW, 1.0)[0])
+        remembered = recall(keys, store.read(history_keys(keys), (), NOW, 1.0)[0])
     except Unavailable:
         remembered = Missing("history", "unavailable")
     offset = geo.offset(device.timezone, now) if device is not None and device.timezone else None
@@ -223,6 +226,7 @@ def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> t
         facts=(place, route, agent),
         remembered=remembered,
         device_offset_min=offset,
+        stale=stale,
     )
 
 

@@ -134,7 +134,7 @@ def test_a_word_that_is_none_is_told_with_those_that_are(word: str) -> None:
     """Half a word is not guessed at: `checked` once meant `not_checked`."""
     with pytest.raises(InvalidAttempt) as caught:
         run(*LOGIN, "--credential", word)
-    assert caught.value.problems[0].what == f"{word!r} is none of not_checked, succeeded, failed"
+    assert caught.value.problems[0].what == f"{word!r} is not one of not_checked, succeeded, failed"
 
 
 @pytest.mark.parametrize("document", ["[]", "", '"login"', "null"])
@@ -144,7 +144,7 @@ def test_a_file_without_an_object_is_no_empty_attempt(document: str, tmp_path: P
     file.write_text(document)
     with pytest.raises(InvalidAttempt) as caught:
         run("assess", str(file))
-    assert [problem.what for problem in caught.value.problems] == ["is no JSON object"]
+    assert [problem.what for problem in caught.value.problems] == ["is not a JSON object"]
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -157,11 +157,11 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 
 SAID = [
-    ('{"domain": "customers"}', "domain: 'customers' is none of customer, workforce, machine"),
+    ('{"domain": "customers"}', "domain: 'customers' is not one of customer, workforce, machine"),
     ('{"subjct": "x"}', "subjct: riskd.v1.AssessRequest has no field 'subjct' (did you mean subject?)"),
-    ('{"network": {"rtt": "40ms"}}', "network.rtt: '40ms' is no time (write seconds, as 0.04s)"),
-    ('{"eventTime": "today"}', "event_time: 'today' is no moment (write it as 2026-01-31T12:00:00Z)"),
-    ('{"device": "phone"}', "device: has parts (name one, as device.user_agent)"),
+    ('{"network": {"rtt": "40ms"}}', "network.rtt: '40ms' is not a duration (write seconds, such as 0.04s)"),
+    ('{"eventTime": "today"}', "event_time: 'today' is not a time (write it as 2026-01-31T12:00:00Z)"),
+    ('{"device": "phone"}', "device: is a group of fields (set one of them, such as device.user_agent)"),
     ('{"subject": 7}', "subject: expected string or bytes-like object, got 'int'"),
     (
         '{"subject": "x"',
@@ -237,7 +237,7 @@ def test_an_outcome_is_told(running: Running, capsys: pytest.CaptureFixture[str]
     assert run(*arguments, *target(running)) == 0
     ((outcome, _),) = running.engine.outcomes
     assert outcome == Outcome(assessment_id=ASSESSMENT.id, kind="challenge_passed", amr=("pwd", "otp"), seconds=4.5)
-    assert capsys.readouterr().out == "taught 3 units\n"
+    assert capsys.readouterr().out == "recorded; the attempt has taught 3 units of trust\n"
 
 
 @pytest.mark.parametrize("kind", OUTCOMES)
@@ -273,7 +273,7 @@ def test_a_security_event_is_told(running: Running, capsys: pytest.CaptureFixtur
         ),
         SecurityEvent(domain="workforce", subject="u-1", kind="account_disabled", hijacked=True),
     ]
-    assert capsys.readouterr().out == "remembered\n{}\n"
+    assert capsys.readouterr().out == "recorded\n{}\n"
 
 
 @pytest.mark.parametrize("kind", EVENTS)
@@ -316,13 +316,13 @@ def pems(tmp_path: Path) -> dict[str, str]:
     ("flags", "said"),
     [
         (("--ca", "/nowhere/ca.pem"), "/nowhere/ca.pem: cannot be read"),
-        (("--ca", "words"), "words.pem: holds no certificate, PEM"),
-        (("--ca", "key"), "key.pem: holds no certificate, PEM"),
-        (("--ca", "ca", "--cert", "cert"), "--cert: comes with the other"),
-        (("--ca", "ca", "--key", "key"), "--key: comes with the other"),
+        (("--ca", "words"), "words.pem: holds no PEM certificate"),
+        (("--ca", "key"), "key.pem: holds no PEM certificate"),
+        (("--ca", "ca", "--cert", "cert"), "--cert: needs --key"),
+        (("--ca", "ca", "--key", "key"), "--key: needs --cert"),
         (("--ca", "ca", "--cert", "cert", "--key", "other"), "cannot be used: key values mismatch"),
         (("--ca", "ca", "--cert", "words", "--key", "key"), "cannot be used: not pem"),
-        (("--cert", "cert", "--key", "key"), "--cert: is shown to nobody in plaintext"),
+        (("--cert", "cert", "--key", "key"), "--cert: is not used without TLS"),
     ],
 )
 def test_certificates_that_cannot_be_used_are_refused(flags: tuple[str, ...], said: str, pems: dict[str, str]) -> None:

@@ -137,9 +137,9 @@ def test_check_says_whether_the_caller_may_tell(
         code = main(["events", "check", "--streams", streams, *service, "--json"])
         found = json.loads(capsys.readouterr().out)
         assert main(["events", "check", "--streams", streams, *service]) == code
-        assert ("may tell" in capsys.readouterr().out) == (True in may)
+        assert ("may report" in capsys.readouterr().out) == (True in may)
     assert (code, [each["answers"] for each in found]) == (0 if all(may) else 1, may)
-    assert [each["caller"] == "may tell" for each in found] == may
+    assert [each["caller"] == "may report" for each in found] == may
     assert (log.lines, store.size()[0]) == ([], 0)
 
 

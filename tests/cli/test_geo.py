@@ -19,7 +19,7 @@ from riskd.adapters.geoip import GeoIp
 from riskd.adapters.timezones import Timezones
 from riskd.cli.geo import NOT_AVAILABLE, OK, REFUSED, add_parser
 from riskd.core.address import parse
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located, Place, Route
 from riskd.core.errors import InvalidGeo, Unavailable
 from riskd.offline.geo.install import (
     ATTRIBUTION,
@@ -112,7 +112,7 @@ def collection(mirror: Mirror, **extra: bytes | tarfile.TarInfo) -> Collection:
     )
 
 
-def answers(paths: Iterable[Path], text: str) -> tuple[Place | Missing, Route | Missing]:
+def answers(paths: Iterable[Path], text: str) -> Located:
     address = parse(text)
     assert address is not None
     return GeoIp.open(paths, {}, Timezones()).locate(address, 0.0)
@@ -134,7 +134,7 @@ def test_an_installation_answers(mirror: Mirror, tmp_path: Path) -> None:
     assert (target / ATTRIBUTION_FILE).read_text() == ATTRIBUTION
     assert is_installed(target, wanted)
     assert steps[-1] == ("convert to asn.mmdb", 1.0)
-    place, route = answers(paths, "1.0.0.1")
+    place, route, _ = answers(paths, "1.0.0.1")
     assert isinstance(place, Place)
     assert (place.city, place.latitude) == ("Oslo", 60.0)
     assert route == Route(64500, "Example, Inc.")
@@ -146,7 +146,7 @@ def test_an_installation_answers(mirror: Mirror, tmp_path: Path) -> None:
 )
 def test_where_ranges_overlap_the_first_keeps_its_part(mirror: Mirror, tmp_path: Path, text: str, asn: int) -> None:
     """The published table has overlaps; each address has one operator all the same."""
-    _, route = answers(install(tmp_path / "geo", quietly, collection(mirror)), text)
+    _, route, _ = answers(install(tmp_path / "geo", quietly, collection(mirror)), text)
     assert isinstance(route, Route)
     assert route.asn == asn
 
@@ -155,7 +155,7 @@ def test_another_archive_than_the_pinned_one_is_refused(mirror: Mirror, tmp_path
     """A checksum that differs stops everything: nothing is unpacked, nothing is left."""
     wanted = collection(mirror)
     forged = Collection(replace(wanted.databases, sha512=FREE.databases.sha512), wanted.ranges, wanted.ranges_epoch)
-    with pytest.raises(InvalidGeo, match="not the one that was pinned"):
+    with pytest.raises(InvalidGeo, match="does not match the pinned checksum"):
         install(tmp_path / "geo", quietly, forged)
     assert list((tmp_path / "geo").iterdir()) == []
 
@@ -163,7 +163,7 @@ def test_another_archive_than_the_pinned_one_is_refused(mirror: Mirror, tmp_path
 @pytest.mark.parametrize("name", ["../evil", "package/../../evil", "/tmp/evil"])
 def test_an_archive_that_reaches_outside_itself_is_refused(mirror: Mirror, tmp_path: Path, name: str) -> None:
     """A member with a path to elsewhere condemns the archive, wanted or not."""
-    with pytest.raises(InvalidGeo, match="member outside itself"):
+    with pytest.raises(InvalidGeo, match="path outside the archive"):
         install(tmp_path / "geo", quietly, collection(mirror, **{name: b"evil"}))
     assert list((tmp_path / "geo").iterdir()) == []
     assert not (tmp_path / "evil").exists()
@@ -212,7 +212,7 @@ def test_what_is_there_is_left_alone(mirror: Mirror, tmp_path: Path, capsys: pyt
     for name in (*FREE.files(), ATTRIBUTION_FILE):
         (tmp_path / name).write_bytes(b"")
     assert run("install", "--dir", str(tmp_path)) == OK
-    assert "Already there" in capsys.readouterr().out
+    assert "Already installed" in capsys.readouterr().out
     assert run("install", "--dir", str(tmp_path), "--json") == OK
     assert json.loads(capsys.readouterr().out)["already_there"] is True
     assert mirror.asked() == []
@@ -263,6 +263,19 @@ def test_status_and_lookup(mirror: Mirror, tmp_path: Path, capsys: pytest.Captur
     assert run("status", *folder) == run("lookup", "1.0.0.1", *folder) == run("lookup", "10.0.0.1", *folder) == OK
     shown = capsys.readouterr().out
     assert all(part in shown for part in ("city.mmdb", "Oslo", "missing: unroutable"))
+
+
+def test_status_and_lookup_tell_what_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By `geo.stale_days`, as a service does; 0 calls nothing stale, however old."""
+    (tmp_path / "city.mmdb").write_bytes(city())
+    for days, stale in (("1", ["place"]), ("0", [])):
+        monkeypatch.setenv("RISKD_GEO__STALE_DAYS", days)
+        assert run("lookup", "1.0.0.1", "--json", "--dir", str(tmp_path)) == OK
+        assert json.loads(capsys.readouterr().out)["stale"] == stale
+        assert run("lookup", "1.0.0.1", "--dir", str(tmp_path)) == run("status", "--dir", str(tmp_path)) == OK
+        assert ("stale" in capsys.readouterr().out) is bool(stale)
 
 
 def test_nothing_installed_is_not_available(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,9 +76,9 @@ def test_a_log_on_standard_output(log: Path, export: Export) -> None:
     assert [problem for event in events for problem in violations(event)] == []
     assert done.code == 0
     assert [line.split(maxsplit=1) for line in done.err.splitlines()] == [
-        ["1", "assessments told (Authentication)"],
-        ["1", "outcomes told (Authentication)"],
-        ["1", "cases of confirmed fraud told (Detection Finding)"],
+        ["1", "assessments exported (Authentication)"],
+        ["1", "outcomes exported (Authentication)"],
+        ["1", "cases of confirmed fraud exported (Detection Finding)"],
     ]
 
 
@@ -111,20 +111,20 @@ def test_lines_that_are_no_records(log: Path, export: Export) -> None:
     write(log / SEGMENT, LINES[0], b"damaged", LINES[1])
     done = export(log)
     assert (done.code, len(uids(done.out))) == (1, 2)
-    assert "1  lines left out that are no records" in done.err
+    assert "1  unreadable lines left out" in done.err
 
 
 REFUSED: Final = {
     "no log": (("/nowhere",), "/nowhere: is not a directory"),
     "no directory to follow": (("/nowhere", "--follow"), "/nowhere: is not a directory"),
     "an end that never comes": (("LOG", "--follow", "--to", "x"), "--follow: never ends"),
-    "a stream has no places": (("-", "--bookmark", "x"), "--bookmark: is for a log in a directory"),
-    "a stream ends by itself": (("-", "--follow"), "--follow: is for a log in a directory"),
-    "no bookmark": (("LOG", "--bookmark", "LOG/" + SEGMENT), "is no bookmark"),
+    "a stream has no places": (("-", "--bookmark", "x"), "--bookmark: needs a log in a directory"),
+    "a stream ends by itself": (("-", "--follow"), "--follow: needs a log in a directory"),
+    "no bookmark": (("LOG", "--bookmark", "LOG/" + SEGMENT), "is not a bookmark"),
     "nowhere to write": (("LOG", "--to", "/nowhere/x"), "/nowhere/x: cannot be written: No such file"),
     "nowhere for a bookmark": (("LOG", "--bookmark", "/nowhere/x"), "/nowhere/x: cannot be written: No such file"),
     "no format": (("LOG", "--format", "cef"), "invalid choice: 'cef'"),
-    "no moment": (("LOG", "--since", "yesterday"), "'yesterday' is not a moment"),
+    "no moment": (("LOG", "--since", "yesterday"), "'yesterday' is not a date or time"),
 }
 
 
@@ -236,7 +236,7 @@ def test_a_log_is_followed(log: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stderr is not None
-        assert b"3  assessments told" in process.stderr.read()
+        assert b"3  assessments exported" in process.stderr.read()
     told = {f"{20:032x}", f"{21:032x}"}
     with running(*flags, state=tmp_path, bufsize=0) as process:
         added = more(SEGMENT, 22)

@@ -87,7 +87,7 @@ def test_people_get_a_table_that_says_how_many_it_leaves_out(files: Files, capsy
     made = [files.decide(NOON + number, "alex") for number in range(5)]
     out = files.find(capsys, "alex", "--domain", "customer", "--last", "2")
     assert [each in out for each in made] == [False, False, False, True, True]
-    assert "and 3 before them" in out
+    assert "and 3 older" in out
     assert "alex" not in out
 
 
@@ -110,9 +110,9 @@ def test_a_name_may_come_from_standard_input(
 def test_of_whom_nothing_is_known_nothing_is_told(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     """A stranger, and whoever was erased, from the moment in which that was asked for: exit code 1."""
     made = files.decide(NOON, "alex")
-    assert "nothing of this account" in files.find(capsys, "kim", "--domain", "customer", code=1)
+    assert "nothing about this account" in files.find(capsys, "kim", "--domain", "customer", code=1)
     FileLogArchive(files.log, 1.0, 1.0).forget([bytes.fromhex(made)])
-    assert "nothing of this account" in files.find(capsys, "alex", "--domain", "customer", code=1)
+    assert "nothing about this account" in files.find(capsys, "alex", "--domain", "customer", code=1)
 
 
 def test_a_pepper_that_is_not_there_is_not_made(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ def test_a_pepper_that_is_not_there_is_not_made(files: Files, capsys: pytest.Cap
     state = files.pepper.with_name("state")
     settings = ("--set", f"state.dir={state}", "--set", "secrets.pepper_file=", "--log", str(files.log))
     assert main(["log", "find", "alex", "--domain", "customer", *settings]) == 2
-    assert "there is no pepper in" in capsys.readouterr().err
+    assert "pepper does not exist" in capsys.readouterr().err
     assert not state.exists()
 
 
@@ -149,7 +149,7 @@ def test_what_others_told_is_listed_when_it_is_asked_for(files: Files, capsys: p
     assert "hijacked" in shown
     assert "the caller" in shown
     assert "https://idp.example" not in shown
-    assert "and 1 before them (--last)" in shown
+    assert "and 1 older (--last)" in shown
     assert "and 2 security events (--events)" in files.find(capsys, "alex", "--domain", "customer")
     assert len(files.found(capsys, "alex", "--domain", "customer")) == 1
-    assert "nothing of this account" in files.find(capsys, "mary", "--domain", "customer", "--events", code=1)
+    assert "nothing about this account" in files.find(capsys, "mary", "--domain", "customer", "--events", code=1)

@@ -86,7 +86,7 @@ def test_people_are_told_what_was_decided_why_and_what_came_of_it(
     """Each fact, each reason and what it moved, each gap, and each line that followed, packed or not."""
     told = " ".join(shown(capsys, log, ID).split())
     for part in (
-        "required STEP_UP, not met yet",
+        "required STEP_UP, not satisfied",
         "withheld DENY: the journey was learning",
         "attempt 2026-11-27 12:00Z, customer login, credential succeeded",
         "score 0.0356 (medium), by model m of release r",
@@ -115,7 +115,7 @@ def test_nothing_that_a_caller_sent_passes_for_what_riskd_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No line of its own, and nothing that moves or colours: a terminal shows it as it was sent."""
-    forged = {"amount": "1\x1b[2J\nrequired     BASELINE, met already"}
+    forged = {"amount": "1\x1b[2J\nrequired     BASELINE, satisfied"}
     write(tmp_path / SEGMENT, replace(ASKED, attributes=forged, request_id="\x9b31m"))
     told = shown(capsys, tmp_path, ID)
     assert told.replace("\n", "").isprintable()
@@ -136,14 +136,14 @@ def test_scripts_get_the_lines_and_the_features_by_name(log: Path, capsys: pytes
 def test_what_is_not_there_is_told_and_is_exit_code_1(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With what may have become of it; as JSON it is null."""
     stranger = f"{99:032x}"
-    assert f"has nothing of {stranger}" in shown(capsys, log, stranger, code=1)
+    assert f"has nothing about {stranger}" in shown(capsys, log, stranger, code=1)
     assert shown(capsys, log, stranger, "--json", code=1) == "null\n"
 
 
 def test_the_erased_are_not_shown(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From the moment in which the erasure was asked for, whether or not their lines are gone from the disk."""
     FileLogArchive(log, 1.0, 1.0).forget([bytes.fromhex(ID)])
-    assert f"has nothing of {ID}" in shown(capsys, log, ID, code=1)
+    assert f"has nothing about {ID}" in shown(capsys, log, ID, code=1)
 
 
 def test_what_followed_is_shown_where_the_assessment_is_gone(
@@ -152,7 +152,7 @@ def test_what_followed_is_shown_where_the_assessment_is_gone(
     """Its line was older than the log is kept, or was written by a worker that died before it could."""
     write(tmp_path / SEGMENT, outcome(7, NOON, "confirmed_fraud"))
     told = shown(capsys, tmp_path, ID)
-    assert "is gone" in told
+    assert "is no longer in the log" in told
     assert "confirmed_fraud" in told
 
 
@@ -174,7 +174,7 @@ def test_without_contributions_it_says_who_can_tell(tmp_path: Path, capsys: pyte
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [((ID.upper().replace("7", "F"),), "is no assessment id"), (("--log", "nowhere", ID), "is not a directory")],
+    [((ID.upper().replace("7", "F"),), "is not an assessment id"), (("--log", "nowhere", ID), "is not a directory")],
 )
 def test_what_cannot_be_looked_for_is_refused(
     log: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
@@ -198,7 +198,7 @@ def test_who_reported_what_before_is_shown(tmp_path: Path, capsys: pytest.Captur
         security_event(7, NOON + 9, "credential_change", credential_type="password"),
     )
     told = " ".join(shown(capsys, tmp_path, asked.id).split())
-    assert "2026-11-27 11:00Z risk_level_change high https://idp.example, says receiver" in told
+    assert "2026-11-27 11:00Z risk_level_change high https://idp.example, through receiver" in told
     for part in ("account_disabled", "recovery_activated", "account_enabled", "credential_change"):
         assert part not in told, part
     found = json.loads(shown(capsys, tmp_path, asked.id, "--json"))
@@ -245,4 +245,4 @@ def test_what_was_told_before_the_pepper_was_rotated_is_shown(
 def test_events_alone_are_no_assessment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of an id that the log has not, nothing is told but that."""
     write(tmp_path / SEGMENT, security_event(7, NOON, "account_enabled"))
-    assert "has nothing of" in shown(capsys, tmp_path, f"{7:032x}", code=1)
+    assert "has nothing about" in shown(capsys, tmp_path, f"{7:032x}", code=1)

@@ -165,7 +165,7 @@ def test_a_model_that_nobody_judged_is_not_promoted(cli: Cli, models: Path, tmp_
 def test_a_model_that_would_not_be_served_cannot_be_forced(cli: Cli, models: Path) -> None:
     """A damaged bundle, an unknown version and the champion itself are refused with exit code 2."""
     judge(models)
-    assert "has: candidate, hand-set-2" in cli("promote", "customer", "gone", "--force", "now")[1]
+    assert "versions: candidate, hand-set-2" in cli("promote", "customer", "gone", "--force", "now")[1]
     assert cli("promote", "customer", "hand-set-2")[0] == 2
     card = models / "customer" / "candidate" / "card.md"
     card.write_text(card.read_text() + "and more")
@@ -197,7 +197,7 @@ def test_signatures_are_asked_for_where_keys_are_trusted(cli: Cli, models: Path,
     assert (code, len(bytes.fromhex(public))) == (0, 32)
     assert cli("verify", "customer", "candidate", *trusting)[0] == 0
     code, told = cli("verify", *trusting)
-    assert (code, told.count("models.trusted_keys asks for signed bundles"), told.count("(trusted)")) == (2, 3, 1)
+    assert (code, told.count("models.trusted_keys requires signed bundles"), told.count("(trusted)")) == (2, 3, 1)
     assert cli("promote", "customer", "candidate", "--as", "challenger", *trusting)[0] == 0
     assert f"{public} (trusted)" in cli("show", "customer", "candidate", *trusting)[1]
     judge(models)
@@ -258,6 +258,11 @@ def test_a_vector_is_explained(cli: Cli, tmp_path: Path) -> None:
     assert "NEW_DEVICE" in [reason["code"] for reason in found["reasons"]]
     vector.write_text('{"new_devise": 1}')
     assert "no feature is called 'new_devise'" in cli("explain", "customer", "--vector", vector)[1]
+    vector.write_text("[1]")
+    example = re.search(r"\{.*\}", cli("explain", "customer", "--vector", vector)[1])
+    assert example is not None
+    vector.write_text(example[0])
+    assert cli("explain", "customer", "--vector", vector)[0] == 0
     assert "leave out --log and --id" in cli("explain", "customer", "--vector", vector, "--id", "00")[1]
 
 
@@ -319,7 +324,7 @@ def test_a_model_without_a_reference_is_held_against_the_past(
         assert drift(models, "--log", log, *words) == 1
         said = capsys.readouterr().out
         assert "device_llr since 2024-10-14" in said
-        assert "before them, for want of what the model was trained on" in said
+        assert "earlier decisions, since the model has no reference" in said
     assert drift(models, "--log", log, "--since", "2024-10-01") == 2
     assert "has no earlier decisions of customer" in capsys.readouterr().err
     assert drift(models, "--log", log, "--domain", "machine") == 2

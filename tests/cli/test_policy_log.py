@@ -125,7 +125,7 @@ def test_a_candidate_is_told_in_text_json_and_pictures(
     code, out = run(capsys, *words)
     assert code == 1
     for part in (
-        "decisions other than recorded",
+        "decisions would be decided differently",
         "rules of customer",
         "large_amount",
         "friction on good",

@@ -11,12 +11,12 @@ from riskd.cli.main import main
 
 CASES: Final = {
     "no models": (["model", "verify", "--models", "{empty}"], "has no models of any identity domain (name another"),
-    "no bundle": (["model", "weights", "{empty}"], "{empty}: is no directory of a model (name that of a bundle"),
+    "no bundle": (["model", "weights", "{empty}"], "{empty}: is not a model bundle (name the directory of one"),
     "no policies": (["policy", "diff", "{empty}", "{empty}"], "has no policy of any identity domain (name a policy"),
-    "no release": (["release", "show"], "release: none was activated: the directories of the settings decide"),
+    "no release": (["release", "show"], "release: none is active: the policy and model directories of the settings"),
     "no file": (["model", "explain", "customer", "--vector", "{empty}"], "{empty}: cannot be read: Is a directory"),
-    "no store to be made again": (["import", "decision-log"], "--until: nobody knows since when"),
-    "no time to divide": (["drift", "--log", "{empty}"], "has no segments of a decision log (name that of a service"),
+    "no store to be made again": (["import", "decision-log"], "--until: is needed: lines that the service wrote since"),
+    "no time to divide": (["drift", "--log", "{empty}"], "has no segments of a decision log (name the log.dir"),
 }
 
 

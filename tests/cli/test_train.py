@@ -92,7 +92,7 @@ def test_nothing_is_written_of_an_export_that_differs(
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     out = tmp_path / "inexact"
     assert main(["train", *SMALL, "--log", str(log), "--out", str(out)]) == 1
-    assert "log-odds away from the estimator" in capsys.readouterr().err
+    assert "the export differs from the estimator" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -101,10 +101,10 @@ def test_what_cannot_be_trained_is_refused_before_any_work(
 ) -> None:
     """A version that is there, a recipe out of bounds, a log that is none, a truth that is missing: exit code 2."""
     cases = (
-        (["--log", str(log), "--out", str(bundle)], "already there"),
+        (["--log", str(log), "--out", str(bundle)], "exists already"),
         (["--log", str(log), "--out", str(tmp_path / "x"), "--holdout", "0.99"], "--holdout: 0.99 is out of bounds"),
         (["--log", str(tmp_path / "no"), "--out", str(tmp_path / "x")], "is not a directory"),
-        (["--log", str(log), "--out", str(tmp_path / "x"), "--base", str(tmp_path)], "is no directory of a model"),
+        (["--log", str(log), "--out", str(tmp_path / "x"), "--base", str(tmp_path)], "is not a model bundle"),
     )
     for arguments, said in cases:
         assert main(["train", *SMALL, *arguments]) == 2

@@ -11,7 +11,7 @@ from riskd.core.attempt import Attempt, Behaviour, Device, Federation, Network, 
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.history import DAY, HOUR, Delta, History, fold, inverse
 from riskd.core.pseudonym import POPULARITY, Keys
-from riskd.core.recall import recall, wanted
+from riskd.core.recall import history_keys, recall
 
 NOW: Final = 1_790_164_800.0
 """Wednesday 2026-09-23, 12:00 UTC."""
@@ -113,12 +113,12 @@ class World:
     def try_(self, attempt: Attempt, now: float, **facts: Any) -> None:  # noqa: ANN401
         """Somebody attempts this; `facts` as for `context`."""
         context = self.context(attempt, now, **facts)
-        self.apply(*learn.attempted(attempt, keys_of(attempt, context.values), now))
+        self.apply(*learn.attempt_deltas(attempt, keys_of(attempt, context.values), now))
 
     def prove(self, attempt: Attempt, now: float, *, units: int = 1, **facts: Any) -> tuple[Delta, ...]:  # noqa: ANN401
         """The attempt proves to be the owner's; what that taught. `facts` as for `context`."""
         context = self.context(attempt, now, **facts)
-        deltas = learn.taught(learn.lesson(attempt, context, keys_of(attempt, context.values)), units)
+        deltas = learn.lesson_deltas(learn.lesson(attempt, context, keys_of(attempt, context.values)), units)
         self.apply(*deltas)
         return deltas
 
@@ -132,7 +132,7 @@ class World:
             fold(self.histories.setdefault(delta.key, History()), delta)
 
     def _recall(self, keys: Keys) -> Remembered:
-        return recall(keys, [self.histories.get(key) for key in wanted(keys)])
+        return recall(keys, [self.histories.get(key) for key in history_keys(keys)])
 
     @staticmethod
     def _values(

@@ -13,7 +13,7 @@ HERE: Final = Place("NO", 59.9, 10.7, 20.0)
 scores = st.floats(0, 1)
 
 
-def context_of(missing: tuple[Missing, ...] = ()) -> Context:
+def context_of(missing: tuple[Missing, ...] = (), stale: tuple[str, ...] = ()) -> Context:
     return Context(
         now=NOW,
         values={},
@@ -22,4 +22,5 @@ def context_of(missing: tuple[Missing, ...] = ()) -> Context:
         agent=Missing("agent", "not_sent"),
         remembered=Remembered(),
         missing=missing,
+        stale=stale,
     )

@@ -27,7 +27,7 @@ from riskd.core.lists import of_networks
 from riskd.core.next_signals import SUGGESTIBLE, WORTH_ASKING, doubt, prospects
 from riskd.core.policy import ladder, weigh
 from riskd.core.requirement import HUMAN, Terms, Tier
-from riskd.core.rules import Facts, Found, nothing
+from riskd.core.rules import Facts, RuleResults, no_rules
 from riskd.wiring import load_release
 from tests.core.builders import (
     BERGEN,
@@ -143,7 +143,7 @@ def with_hit(attempt: Attempt, hit: Hit) -> Release:
     policy = release.policies[attempt.domain]
     journey = policy.journeys[attempt.journey]
 
-    def evaluate(facts: Facts) -> Found:
+    def evaluate(facts: Facts) -> RuleResults:
         found, broken = journey.evaluate(facts)
         return (*found, hit), broken
 
@@ -316,7 +316,7 @@ def test_far_below_the_first_band_no_signal_is_worth_asking(scene: Scene) -> Non
     decision, edges = scene.decide(), policy.journeys[attempt.journey].bands.edges
     score, evidence = decision.assessment.score, weigh(policy, attempt, context, decision.vector)
     if edges and score < WORTH_ASKING * edges[0]:
-        silent = replace(policy.journeys[attempt.journey], rules=(), evaluate=nothing, postures={})
+        silent = replace(policy.journeys[attempt.journey], rules=(), evaluate=no_rules, postures={})
         alone = replace(policy, journeys={attempt.journey: silent})
         for prospect in prospects(alone, scorer, attempt, context, evidence=evidence, score=score):
             assert prospect.doubt * (prospect.unusual > silent.floor) < WORTH_ASKING

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd.config import Settings
-from riskd.core.assurance import COMPLETED, through
+from riskd.core.assurance import COMPLETED, completed_tier
 from riskd.core.attempt import OUTCOMES, Outcome
-from riskd.core.learn import Receipt, receipt, settle
+from riskd.core.learn import Receipt, new_receipt, settle
 from riskd.core.policy import Policy
 from riskd.core.requirement import UNMET, Tier
 from riskd.metrics import met
@@ -31,7 +31,7 @@ def asked(tier: Tier, *, satisfied: bool = False) -> Receipt:
     context = World().context(attempt)
     rung = policy().ladder[tier]
     requirement = rung.met if satisfied else rung.unmet
-    return receipt(attempt, context, keys_of(attempt, context.values), requirement, rung.accepted)
+    return new_receipt(attempt, context, keys_of(attempt, context.values), requirement, rung.accepted)
 
 
 def told(before: Receipt, *outcomes: Outcome) -> list[str]:
@@ -39,7 +39,7 @@ def told(before: Receipt, *outcomes: Outcome) -> list[str]:
     said = []
     for outcome in outcomes:
         kept, _ = settle(before, outcome, NOW)
-        said.append(through(before, kept, outcome, policy().ladder))
+        said.append(completed_tier(before, kept, outcome, policy().ladder))
         before = kept
     return said
 

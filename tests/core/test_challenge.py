@@ -77,5 +77,5 @@ def test_there_is_not_always_something_to_ask(found: Terms, satisfied: bool) -> 
 @pytest.mark.parametrize("acr", ['a"b', "a b", "a\\b", "a\r\nSet-Cookie: x", "", "é"])
 def test_nothing_slips_into_the_header(acr: str) -> None:
     """An acr that could end the quotes or the line is refused, by its name."""
-    with pytest.raises(ValueError, match="cannot be asked for"):
+    with pytest.raises(ValueError, match="cannot be sent"):
         riskd.challenge(Requirement(Tier.STEP_UP, Terms(2, (acr,)), False))

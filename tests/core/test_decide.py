@@ -9,11 +9,13 @@ from msgspec.structs import replace
 
 from riskd.core.assessment import Hit
 from riskd.core.attempt import CREDENTIAL_RESULTS, JOURNEYS, Attempt, Federation, Network, Session
-from riskd.core.context import SOURCES, Missing
+from riskd.core.context import AGEING, SOURCES, Missing
 from riskd.core.decide import Ruling, decide, satisfied
-from riskd.core.policy import Bands, Evidence, Issuer, Journey, Policy, evaluate, ladder
+from riskd.core.features import FEATURES
+from riskd.core.lists import NamedList
+from riskd.core.policy import Bands, Evidence, Issuer, Journey, Policy, evaluate, ladder, weigh
 from riskd.core.requirement import Terms, Tier
-from riskd.core.rules import VARIABLES, Facts, Found
+from riskd.core.rules import VARIABLES, Facts, RuleResults
 from tests.core.rulings import NOW, context_of, scores
 
 DAY: Final = 86_400
@@ -94,8 +96,15 @@ def login(**changes: object) -> Journey:
     return replace(base, **changes)
 
 
-def rule(journey: Journey, score: float, found: list[Hit] | None = None, missing: tuple[Missing, ...] = ()) -> Ruling:
-    return decide(policy_of(journey), attempt_of(credential="succeeded"), context_of(missing), score, found or [])
+def rule(
+    journey: Journey,
+    score: float,
+    found: list[Hit] | None = None,
+    missing: tuple[Missing, ...] = (),
+    stale: tuple[str, ...] = (),
+) -> Ruling:
+    context = context_of(missing, stale)
+    return decide(policy_of(journey), attempt_of(credential="succeeded"), context, score, found or [])
 
 
 @given(journeys(), scores, hits, gaps)
@@ -170,6 +179,43 @@ def test_rules_see_the_coverage_that_is_answered(
     assert VARIABLES["coverage"].read(facts) == rule(journey, 0.0, missing=missing).coverage
 
 
+stales = st.sets(st.sampled_from(AGEING)).map(lambda found: tuple(sorted(found)))
+
+
+@given(journeys(), scores, hits, gaps, stales)
+def test_stale_data_are_told_and_decide_nothing(
+    journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...], stale: tuple[str, ...]
+) -> None:
+    """No posture and no coverage speaks of a fact that is there: the day on which data become stale changes no tier."""
+    missing = tuple(gap for gap in missing if gap.source not in stale)
+    fresh, old = (rule(journey, score, found, missing, each) for each in ((), stale))
+    told = tuple(Missing(source, "stale") for source in stale if source in journey.postures)
+    assert old == replace(fresh, gaps=(*fresh.gaps, *told))
+
+
+@given(journeys(), attempts, gaps, stales)
+def test_rules_see_what_is_stale_beside_what_is_missing(
+    journey: Journey, attempt: Attempt, missing: tuple[Missing, ...], stale: tuple[str, ...]
+) -> None:
+    """`stale` names the expected sources that the answer calls stale; to `gaps` and `coverage` they are there."""
+    fresh, old = (Facts(attempt, context_of(missing, each), (), 0.0, journey.postures) for each in ((), stale))
+    told = [gap.source for gap in rule(journey, 0.0, missing=missing, stale=stale).gaps if gap.why == "stale"]
+    assert VARIABLES["stale"].read(old) == told
+    assert [VARIABLES[name].read(old) for name in ("gaps", "coverage")] == [
+        VARIABLES[name].read(fresh) for name in ("gaps", "coverage")
+    ]
+
+
+def test_in_a_trusted_network_no_rule_asks_whether_it_is_stale() -> None:
+    """What its address says is disregarded, and so is how old that is; the answer tells it all the same."""
+    office = {"office": NamedList("countries")}
+    policy = replace(policy_of(login(postures={"place": None})), lists=office, trusted_networks=frozenset(office))
+    context = context_of(stale=("place",))
+    evidence = weigh(policy, attempt_of(), context, [feature.missing for feature in FEATURES], {"office": True})
+    assert evidence.context.stale == ()
+    assert decide(policy, attempt_of(), context, 0.0, []).gaps == (Missing("place", "stale"),)
+
+
 @pytest.mark.parametrize(
     ("score", "tier", "level"),
     [
@@ -241,7 +287,7 @@ def test_evaluate_hands_over_the_expected_sources() -> None:
     """Rules see features, score and expected sources; those that fail become causes."""
     seen: list[Facts] = []
 
-    def record(facts: Facts) -> Found:
+    def record(facts: Facts) -> RuleResults:
         seen.append(facts)
         return (), ("broken",)
 

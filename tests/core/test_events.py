@@ -34,7 +34,7 @@ def remembered(*events: SecurityEvent, now: float = NOW, retention: Retention = 
     """What is kept after these."""
     history = History()
     for one in events:
-        for delta in learn.reported(one, SUBJECT, now, retention):
+        for delta in learn.event_deltas(one, SUBJECT, now, retention):
             fold(history, delta)
     return history
 
@@ -43,7 +43,7 @@ def judged(*events: SecurityEvent, own: Outside | None = None, now: float = NOW)
     """What an attempt that says `own` is judged by after these events."""
     activity = remembered(*events, now=now)
     attempt = replace(LOGIN, outside=own)
-    return signals.informed(attempt, Remembered(subject=Memory(activity=activity)), now, KEEP).outside
+    return signals.with_events(attempt, Remembered(subject=Memory(activity=activity)), now, KEEP).outside
 
 
 events = st.builds(
@@ -190,15 +190,15 @@ def test_it_counts_as_long_as_sensitive_steps_are_kept() -> None:
     high = event("risk_level_change", 0, **HIGH)
     for after, counts in ((-AHEAD, True), (-AHEAD - 1, False), (KEEP - 1, True), (KEEP, False)):
         activity = Remembered(subject=Memory(activity=remembered(high)))
-        assert (signals.informed(LOGIN, activity, NOW + after, KEEP) is not LOGIN) == counts, after
+        assert (signals.with_events(LOGIN, activity, NOW + after, KEEP) is not LOGIN) == counts, after
 
 
 def test_what_is_older_than_it_would_be_kept_changes_nothing() -> None:
     """However late an event is told, it ends when it would have."""
     week = Retention(sequence=7 * 86_400)
-    kept = learn.reported(event("risk_level_change", 7 * DAY - 1, **HIGH), SUBJECT, NOW, week)
+    kept = learn.event_deltas(event("risk_level_change", 7 * DAY - 1, **HIGH), SUBJECT, NOW, week)
     assert [delta.expires for delta in kept] == [NOW + 1]
-    assert learn.reported(event("risk_level_change", 7 * DAY, **HIGH), SUBJECT, NOW, week) == ()
+    assert learn.event_deltas(event("risk_level_change", 7 * DAY, **HIGH), SUBJECT, NOW, week) == ()
 
 
 @pytest.mark.parametrize("consent", [None, ("sharing",), PURPOSES, (), ("device", "location", "behaviour")])
@@ -206,7 +206,7 @@ def test_without_consent_to_sharing_nothing_is_heard(consent: tuple[str, ...] | 
     """As with what the attempt itself would have brought."""
     activity = Remembered(subject=Memory(activity=remembered(event("risk_level_change", **HIGH))))
     attempt = replace(LOGIN, consent=consent)
-    told = signals.informed(attempt, activity, NOW, KEEP)
+    told = signals.with_events(attempt, activity, NOW, KEEP)
     assert (told is attempt) == (consent is not None and "sharing" not in consent)
 
 
@@ -214,7 +214,7 @@ def test_where_nothing_is_remembered_the_attempt_is_as_it_is() -> None:
     """The very same one, whatever else is remembered of the subject."""
     steps = remembered(event("recovery_activated"), event("recovery_information_changed"))
     for activity in (History(), steps):
-        assert signals.informed(LOGIN, Remembered(subject=Memory(activity=activity)), NOW, KEEP) is LOGIN
+        assert signals.with_events(LOGIN, Remembered(subject=Memory(activity=activity)), NOW, KEEP) is LOGIN
 
 
 @law

@@ -14,7 +14,7 @@ from riskd.core import learn
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES, Attempt, Behaviour, Network, Outcome
 from riskd.core.context import Context, Missing, Place, Route
 from riskd.core.history import DAY, HOUR, Delta, History, fold, inverse, slot
-from riskd.core.learn import Lesson, Receipt, settle, taught
+from riskd.core.learn import Lesson, Receipt, lesson_deltas, settle
 from riskd.core.marks import MARKS, placed
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import ACTIVITY, PROFILE
@@ -109,7 +109,7 @@ def learned(deltas: Iterable[Delta]) -> int:
 @given(lessons, st.integers(1, 5))
 def test_a_lesson_is_taken_back_exactly(lesson: Lesson, units: int) -> None:
     """Teaching and taking back leaves nothing in any history, whatever the lesson."""
-    deltas = taught(lesson, units)
+    deltas = lesson_deltas(lesson, units)
 
     assert profiles([*deltas, *map(inverse, deltas)]) == {}
     found = profiles(deltas)[SUBJECT + PROFILE].tallies
@@ -122,16 +122,18 @@ def test_a_lesson_is_taken_back_exactly(lesson: Lesson, units: int) -> None:
 def test_taking_one_lesson_back_leaves_the_other(one: Lesson, other: Lesson, n: int, m: int) -> None:
     """What another sign-in taught stays to the last unit, in the subject's and in shared histories."""
     other = replace(other, time=one.time + 1, place=())
-    taken = taught(one, n)
+    taken = lesson_deltas(one, n)
 
-    assert profiles([*taken, *taught(other, m), *map(inverse, taken)]) == profiles(taught(other, m))
+    assert profiles([*taken, *lesson_deltas(other, m), *map(inverse, taken)]) == profiles(lesson_deltas(other, m))
 
 
 @law
 @given(lessons, st.integers(1, 3), st.integers(1, 3))
 def test_a_top_up_is_like_teaching_it_at_once(lesson: Lesson, first: int, more: int) -> None:
     """A unit now and two later are three units."""
-    assert profiles([*taught(lesson, first), *taught(lesson, more)]) == profiles(taught(lesson, first + more))
+    assert profiles([*lesson_deltas(lesson, first), *lesson_deltas(lesson, more)]) == profiles(
+        lesson_deltas(lesson, first + more)
+    )
 
 
 @law
@@ -312,7 +314,7 @@ def context(route: Route | Missing, place: Place | Missing = OSLO) -> Context:
 
 def test_every_entity_counts_an_attempt() -> None:
     """Subject, address, network and device count it; the subject sees the address, the others see the subject."""
-    subject, *others = learn.attempted(attempt(), KEYS, NOW)
+    subject, *others = learn.attempt_deltas(attempt(), KEYS, NOW)
 
     assert subject.key == SUBJECT + ACTIVITY
     assert [delta.key for delta in others] == [key + ACTIVITY for key in (PLACE, NETWORK, DEVICE)]
@@ -323,7 +325,7 @@ def test_every_entity_counts_an_attempt() -> None:
 
 def test_an_operator_counts_by_the_day_and_no_people() -> None:
     """An ASN holds too many people to count, and its hours say nothing that its days do not."""
-    operator = learn.attempted(attempt(), replace(KEYS, asn=b"n" * 16), NOW)[3]
+    operator = learn.attempt_deltas(attempt(), replace(KEYS, asn=b"n" * 16), NOW)[3]
 
     assert operator.key == b"n" * 16 + ACTIVITY
     assert (operator.counts, operator.seen) == ((("attempt_day", "", 1),), ())
@@ -332,7 +334,7 @@ def test_an_operator_counts_by_the_day_and_no_people() -> None:
 @pytest.mark.parametrize(("result", "failures"), [("failed", 1), ("succeeded", 0), ("not_checked", 0)])
 def test_a_wrong_password_counts_as_a_failure(result: str, failures: int) -> None:
     """Only a credential that was checked and wrong is a failure: of the account, the address and its network."""
-    subject, place, network, device = learn.attempted(attempt(credential_result=result), KEYS, NOW)
+    subject, place, network, device = learn.attempt_deltas(attempt(credential_result=result), KEYS, NOW)
 
     for delta in (subject, place, network):
         assert [table for table, _, _ in delta.counts].count("failure") == failures
@@ -342,7 +344,7 @@ def test_a_wrong_password_counts_as_a_failure(result: str, failures: int) -> Non
 @pytest.mark.parametrize("journey", JOURNEYS)
 def test_sensitive_journeys_are_remembered_longer(journey: str) -> None:
     """Recovery, profile update, payment and registration leave their moment with the subject for a month."""
-    subject, *others = learn.attempted(attempt(journey), KEYS, NOW)
+    subject, *others = learn.attempt_deltas(attempt(journey), KEYS, NOW)
     sensitive = journey in learn.SEQUENCE
 
     assert subject.marks == (((journey, (NOW,)),) if sensitive else ())
@@ -356,8 +358,8 @@ def test_what_is_counted_is_kept_as_long_as_is_promised(journey: str) -> None:
     promised under a longer retention ends with the one of now."""
     retention = Retention(profile=9 * DAY, activity=7 * HOUR, sequence=5 * DAY)
     keys = replace(KEYS, asn=b"n" * 16)
-    subject, *others = learn.attempted(attempt(journey), keys, NOW, retention)
-    lessons = taught(learn.lesson(attempt(), context(Route(2119)), KEYS), 1, retention)
+    subject, *others = learn.attempt_deltas(attempt(journey), keys, NOW, retention)
+    lessons = lesson_deltas(learn.lesson(attempt(), context(Route(2119)), KEYS), 1, retention)
     (step,) = settle(receipt(), outcome("recovery_completed"), NOW, retention)[1]
 
     assert subject.keep == retention.sequence
@@ -409,24 +411,24 @@ def test_a_receipt_keeps_what_outcomes_need() -> None:
     """Tier, accepted methods, whether it was met, and who counts a failure."""
     requirement = Requirement(Tier.STEP_UP, Terms(2, amr=(("otp",),)), satisfied=False)
     accepted = (("otp",), ("hwk", "pin"))
-    kept = learn.receipt(attempt(), context(Route(2119)), KEYS, requirement, accepted)
+    kept = learn.new_receipt(attempt(), context(Route(2119)), KEYS, requirement, accepted)
 
     assert (kept.tier, kept.amr, kept.satisfied) == (Tier.STEP_UP, accepted, False)
     assert kept.activity == (SUBJECT, PLACE, NETWORK)
     assert kept.taught == 0
-    met = learn.receipt(attempt(), context(Route(2119)), KEYS, replace(requirement, satisfied=True), accepted)
+    met = learn.new_receipt(attempt(), context(Route(2119)), KEYS, replace(requirement, satisfied=True), accepted)
     assert (met.tier, met.amr, met.satisfied) == (Tier.STEP_UP, (), True)
 
 
 @pytest.mark.parametrize(("now", "written"), [(NOW, NOW), (NOW + 9 * DAY, NOW + 9 * DAY), (NOW - 60, NOW)])
 def test_a_receipt_is_kept_from_when_it_was_written(now: float, written: float) -> None:
     """Of an attempt that is told days later, outcomes are waited for as long as of one that is told at once."""
-    assert learn.told(receipt(), now).until(USUAL) == written + USUAL.receipt
+    assert learn.with_lateness(receipt(), now).until(USUAL) == written + USUAL.receipt
 
 
 def test_visits_are_few() -> None:
     """However often somebody signs in, the newest moments alone are kept."""
     lessons = [replace(receipt().lesson, time=NOW + number, place=()) for number in range(20)]
-    history = profiles(delta for lesson in lessons for delta in taught(lesson, 1))[SUBJECT + PROFILE]
+    history = profiles(delta for lesson in lessons for delta in lesson_deltas(lesson, 1))[SUBJECT + PROFILE]
 
     assert history.marks["visit"] == [(NOW + number,) for number in range(19, 19 - MARKS, -1)]

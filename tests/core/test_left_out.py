@@ -15,7 +15,7 @@ from riskd.core.context import Agent, Missing
 from riskd.core.features import NAMES, vector
 from riskd.core.features.presence import FEATURES, SAID, _without
 from riskd.core.history import DAY, HOUR, OLDEST, WEEK, Delta, History, fold
-from riskd.core.left_out import FLAGS, as_strangers
+from riskd.core.left_out import FLAGS, impute_left_out
 from tests.core.builders import CHROME, LAPTOP, NOW, World, crowd, settled, sign_in
 
 FLAG_NAMES: Final = tuple(feature.name for feature in FEATURES)
@@ -109,7 +109,7 @@ def test_what_is_left_out_is_told_as_what_nobody_had(gone: dict[str, Any], stran
     world = settled(crowd())
     without, other = sign_in(device=replace(LAPTOP, **gone)), sign_in(device=replace(LAPTOP, **strange))
     raw = vector(without, world.context(without))
-    told, told_strange = as_strangers(raw), vector(other, world.context(other))
+    told, told_strange = impute_left_out(raw), vector(other, world.context(other))
 
     changed = {at for at, (a, b) in enumerate(zip(raw, told, strict=True)) if repr(a) != repr(b)}
     assert changed
@@ -124,7 +124,7 @@ def test_beside_what_is_left_out_what_never_came_stays_unknown() -> None:
     for day in range(40, 0, -2):
         world.prove(sign_in(device=NAMELESS), NOW - day * DAY)
     attempt = sign_in(device=replace(NAMELESS, screen=""))
-    told = dict(zip(NAMES, as_strangers(vector(attempt, world.context(attempt))), strict=True))
+    told = dict(zip(NAMES, impute_left_out(vector(attempt, world.context(attempt))), strict=True))
 
     assert told["screen_left_out"] == 1
     assert told["screen_llr"] > 2
@@ -136,10 +136,10 @@ def test_nothing_left_out_costs_nothing() -> None:
     """The features of whoever sends all are not even copied, and telling again what was told changes nothing."""
     world, without = settled(), sign_in(device=NAMELESS)
     whole = vector(sign_in(), world.context(sign_in()))
-    told = as_strangers(vector(without, world.context(without)))
+    told = impute_left_out(vector(without, world.context(without)))
 
-    assert as_strangers(whole) is whole
-    assert repr(as_strangers(told)) == repr(told)
+    assert impute_left_out(whole) is whole
+    assert repr(impute_left_out(told)) == repr(told)
 
 
 @given(st.lists(st.tuples(st.integers(0, 40 * 7), st.sampled_from(["a", "b", ""]), st.integers(1, 6)), max_size=30))

@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidRelease
-from riskd.core.lineup import Activation, Lineup, Wish, planned, restored, share
+from riskd.core.lineup import Activation, ActivationRequest, Lineup, planned, restored, share
 from riskd.core.pseudonym import Pseudonyms
 from tests.cases.world import PSEUDONYMS, attempt
 
 RELEASES = ("a", "b", "c")
 WISHES = st.one_of(
-    st.builds(Wish, release=st.sampled_from(RELEASES), percent=st.sampled_from([5.0, 50.0, 100.0]), actor=st.just("x")),
-    st.builds(Wish, release=st.sampled_from(RELEASES), shadow=st.just(True), actor=st.just("x")),
+    st.builds(
+        ActivationRequest,
+        release=st.sampled_from(RELEASES),
+        percent=st.sampled_from([5.0, 50.0, 100.0]),
+        actor=st.just("x"),
+    ),
+    st.builds(ActivationRequest, release=st.sampled_from(RELEASES), shadow=st.just(True), actor=st.just("x")),
     st.none(),
 )
 
@@ -27,22 +32,22 @@ def roles(activation: Activation) -> tuple[str, str, float, str]:
     return activation.release, activation.candidate, activation.percent, activation.shadow
 
 
-def lived(wishes: list[Wish | None]) -> list[Activation]:
+def lived(wishes: list[ActivationRequest | None]) -> list[Activation]:
     """What comes of wishes, None being a rollback; those that are refused change nothing."""
     past: list[Activation] = []
-    for number, wish in enumerate(wishes):
+    for number, asked in enumerate(wishes):
         try:
-            if wish is None:
+            if asked is None:
                 past.append(restored(past, "x", "", str(number), 0.0))
             else:
-                past.append(planned(past, wish, str(number), 0.0))
+                past.append(planned(past, asked, str(number), 0.0))
         except InvalidRelease:
             continue
     return past
 
 
 @given(st.lists(WISHES, max_size=12))
-def test_each_release_has_one_role(wishes: list[Wish | None]) -> None:
+def test_each_release_has_one_role(wishes: list[ActivationRequest | None]) -> None:
     """Whatever was wished, numbers count up, no release has two roles, and a share belongs to a candidate."""
     for number, activation in enumerate(lived(wishes), 1):
         assert activation.number == number
@@ -51,7 +56,9 @@ def test_each_release_has_one_role(wishes: list[Wish | None]) -> None:
 
 
 @given(st.lists(WISHES, max_size=8), WISHES)
-def test_a_rollback_undoes_the_last_activation(wishes: list[Wish | None], last: Wish | None) -> None:
+def test_a_rollback_undoes_the_last_activation(
+    wishes: list[ActivationRequest | None], last: ActivationRequest | None
+) -> None:
     """After an activation and a rollback, all roles are as they were; a second rollback goes one further back."""
     before = lived(wishes)
     after = lived([*wishes, last])
@@ -65,38 +72,41 @@ def test_a_rollback_undoes_the_last_activation(wishes: list[Wish | None], last: 
 
 def test_a_whole_activation_stands_alone() -> None:
     """It ends the rollout and the shadow; a share or a shadow joins what is there."""
-    past = lived([Wish(release="a", actor="x"), Wish(release="b", percent=5.0, actor="x")])
-    past = [*past, planned(past, Wish(release="c", shadow=True, actor="x"), "k", 0.0)]
+    past = lived([ActivationRequest(release="a", actor="x"), ActivationRequest(release="b", percent=5.0, actor="x")])
+    past = [*past, planned(past, ActivationRequest(release="c", shadow=True, actor="x"), "k", 0.0)]
     assert roles(past[-1]) == ("a", "b", 5.0, "c")
-    assert roles(planned(past, Wish(release="b", actor="x"), "k", 0.0)) == ("b", "", 0.0, "")
+    assert roles(planned(past, ActivationRequest(release="b", actor="x"), "k", 0.0)) == ("b", "", 0.0, "")
 
 
 @pytest.mark.parametrize(
-    ("wish", "fields"),
+    ("asked", "fields"),
     [
-        (Wish(release="b", percent=0.0, actor="x"), ["percent"]),
-        (Wish(release="b", percent=101.0, actor="x"), ["percent"]),
-        (Wish(release="b", percent=float("nan"), actor="x"), ["percent"]),
-        (Wish(release="b", percent=5.0, shadow=True, actor="x"), ["percent"]),
-        (Wish(release="a", percent=5.0, actor="x"), ["release_id"]),
-        (Wish(release="a", percent=-1.0, shadow=True, actor="x"), ["percent", "percent", "release_id"]),
+        (ActivationRequest(release="b", percent=0.0, actor="x"), ["percent"]),
+        (ActivationRequest(release="b", percent=101.0, actor="x"), ["percent"]),
+        (ActivationRequest(release="b", percent=float("nan"), actor="x"), ["percent"]),
+        (ActivationRequest(release="b", percent=5.0, shadow=True, actor="x"), ["percent"]),
+        (ActivationRequest(release="a", percent=5.0, actor="x"), ["release_id"]),
+        (ActivationRequest(release="a", percent=-1.0, shadow=True, actor="x"), ["percent", "percent", "release_id"]),
     ],
 )
-def test_a_wish_that_makes_no_sense_is_refused(wish: Wish, fields: list[str]) -> None:
+def test_a_wish_that_makes_no_sense_is_refused(asked: ActivationRequest, fields: list[str]) -> None:
     """Every mistake is told at once."""
-    past = lived([Wish(release="a", actor="x")])
+    past = lived([ActivationRequest(release="a", actor="x")])
     with pytest.raises(InvalidRelease) as refused:
-        planned(past, wish, "k", 0.0)
+        planned(past, asked, "k", 0.0)
     assert [problem.where for problem in refused.value.problems] == fields
 
 
 def test_nothing_stands_beside_nothing() -> None:
     """Before the first activation there is nothing to roll out beside, to shadow, or to roll back to."""
-    for wish in (Wish(release="a", percent=5.0, actor="x"), Wish(release="a", shadow=True, actor="x")):
-        with pytest.raises(InvalidRelease, match="activate one whole"):
-            planned([], wish, "k", 0.0)
-    with pytest.raises(InvalidRelease, match="before this one"):
-        restored(lived([Wish(release="a", actor="x")]), "x", "", "k", 0.0)
+    for asked in (
+        ActivationRequest(release="a", percent=5.0, actor="x"),
+        ActivationRequest(release="a", shadow=True, actor="x"),
+    ):
+        with pytest.raises(InvalidRelease, match="activate one for all subjects"):
+            planned([], asked, "k", 0.0)
+    with pytest.raises(InvalidRelease, match="no earlier activation"):
+        restored(lived([ActivationRequest(release="a", actor="x")]), "x", "", "k", 0.0)
 
 
 def test_shares_are_even() -> None:

@@ -19,7 +19,7 @@ from riskd.core.model import ForestDocument, Steps
 from riskd.core.next_signals import Prospect, next_signals, prospects
 from riskd.core.policy import Bands, Evidence, Journey, Policy, evaluate, ladder
 from riskd.core.requirement import Terms, Tier
-from riskd.core.rules import Facts, Found, nothing
+from riskd.core.rules import Facts, RuleResults, no_rules
 from tests.core.rulings import NOW, context_of
 
 EDGES: Final = (0.3, 0.7)
@@ -54,7 +54,7 @@ def banded(**changes: object) -> Policy:
     )
 
 
-def ruled(facts: Facts) -> Found:
+def ruled(facts: Facts) -> RuleResults:
     """What the bands would say of the same scores, said by a rule."""
     tier = Bands(EDGES, TIERS).at(facts.score)
     return ((Hit("rule", tier, "CODE"),), ()) if tier > Tier.BASELINE else ((), ())
@@ -72,7 +72,7 @@ def found(policy: Policy, scorer: Forest, score: float, seen: Evidence) -> list[
     return list(prospects(policy, scorer, NAMELESS, CONTEXT, evidence=seen, score=score))
 
 
-@pytest.mark.parametrize("evaluate", [nothing, ruled], ids=["bands", "rules"])
+@pytest.mark.parametrize("evaluate", [no_rules, ruled], ids=["bands", "rules"])
 @pytest.mark.parametrize(
     ("usual", "unusual", "now", "expected"),
     [
@@ -84,11 +84,11 @@ def found(policy: Policy, scorer: Forest, score: float, seen: Evidence) -> list[
     ids=["even", "rather as usual", "rather not", "a model of two minds"],
 )
 def test_a_prospect_is_what_the_signal_would_bring(
-    usual: float, unusual: float, now: float, expected: Prospect, evaluate: Callable[[Facts], Found]
+    usual: float, unusual: float, now: float, expected: Prospect, evaluate: Callable[[Facts], RuleResults]
 ) -> None:
     """The tiers of the scores that the model gives to the usual value and to a stranger's, and the doubt that makes
     the score now the mean of both."""
-    bands = Bands(EDGES, TIERS) if evaluate is nothing else Bands((), (Tier.BASELINE,))
+    bands = Bands(EDGES, TIERS) if evaluate is no_rules else Bands((), (Tier.BASELINE,))
     (prospect,) = found(banded(evaluate=evaluate, bands=bands), model(usual, unusual, now), now, evidence())
 
     assert replace(prospect, doubt=pytest.approx(prospect.doubt)) == expected

@@ -23,7 +23,7 @@ from riskd.core.features import vector
 from riskd.core.features.past import standing
 from riskd.core.history import DAY, WEEK
 from riskd.core.learn import UNITS
-from riskd.core.left_out import as_strangers
+from riskd.core.left_out import impute_left_out
 from tests.core.builders import (
     BERGEN,
     CHROME,
@@ -116,7 +116,7 @@ delays = st.one_of(st.floats(0.01, 1), st.floats(1, 30), st.floats(30, 150)).map
 
 def told(world: World, thief: Thief, then: float) -> list[float]:
     """What the models are told of the thief's attempt."""
-    return as_strangers(vector(thief.attempt, world.context(thief.attempt, then, **thief.facts)))
+    return impute_left_out(vector(thief.attempt, world.context(thief.attempt, then, **thief.facts)))
 
 
 def bought(

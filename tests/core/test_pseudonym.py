@@ -129,9 +129,9 @@ def test_what_accounts_share_is_found_by_what_the_log_says_of_it(
     """Under any number of layers, its pseudonym is its short one and what says tenant, domain and table."""
     many = Pseudonyms(PEPPER, layers)
     found = many.digest(tenant, "customer", kind, value)
-    plain = Pseudonyms(PEPPER).ages(tenant, "customer", kind, value)
+    plain = Pseudonyms(PEPPER).at_each_layer(tenant, "customer", kind, value)
 
-    assert many.known(tenant, "customer", kind, short(found)) == found
+    assert many.from_short(tenant, "customer", kind, short(found)) == found
     assert (len(found), plain) == (8 + len(layers) % 2, [ONE.digest(tenant, "customer", kind, value)])
 
 
@@ -140,11 +140,11 @@ def test_a_receipt_is_found_wherever_layers_have_moved_it(later: list[bytes], si
     """Under each number of layers that there was when an id was given out, the likeliest first, its receipt's key is
     the one that it had then, moved under every layer that came since."""
     then, layers, name = later[:since], later[since:], given_out.hex()
-    key = Pseudonyms(PEPPER, then).papers(name)[0] + RECEIPT
+    key = Pseudonyms(PEPPER, then).receipt_pseudonyms(name)[0] + RECEIPT
     for layer in layers:
         key = moved_key(key, Layer(layer))
 
-    papers = Pseudonyms(PEPPER, later).papers(name)
+    papers = Pseudonyms(PEPPER, later).receipt_pseudonyms(name)
     assert papers[len(layers)] + RECEIPT == key
     assert len(set(papers)) == len(later) + 1
 
@@ -184,7 +184,7 @@ def test_origins_know_what_was_there_before_the_last_layer(layers: list[bytes], 
     assert origins.before(found) == former
     if kind not in ENTITIES:
         assert origins.before(found[:PLACE]) == former[:PLACE]
-    for paper, earlier in zip(now.papers(name)[1:], before.papers(name), strict=True):
+    for paper, earlier in zip(now.receipt_pseudonyms(name)[1:], before.receipt_pseudonyms(name), strict=True):
         assert origins.before(paper[:PLACE]) == earlier[:PLACE]
 
 
@@ -194,17 +194,17 @@ def test_a_short_pseudonym_tells_its_age(layers: list[bytes], kind: str, tenant:
     many = Pseudonyms(PEPPER, layers)
     once = [Pseudonyms(PEPPER, layers[:age]).digest(tenant, "customer", kind, value) for age in range(len(layers) + 1)]
 
-    assert many.ages(tenant, "customer", kind, value) == once
+    assert many.at_each_layer(tenant, "customer", kind, value) == once
     for age, digest in enumerate(once):
-        assert many.age(tenant, "customer", kind, value, short(digest)) == age
-        assert many.age(tenant, "customer", kind, f"{value}!", short(digest)) is None
+        assert many.layers_under(tenant, "customer", kind, value, short(digest)) == age
+        assert many.layers_under(tenant, "customer", kind, f"{value}!", short(digest)) is None
 
 
 def test_entities_of_the_same_short_pseudonym_lie_apart() -> None:
     """Whatever the other 48 bits: tenants, domains and tables differ in 16 more."""
     scopes = [(tenant, domain, kind) for tenant in ("", "acme", "a") for domain in DOMAINS for kind in ENTITIES]
 
-    assert len({ONE.known(*scope, "AAAAAAAA") for scope in scopes}) == len(scopes) == 36
+    assert len({ONE.from_short(*scope, "AAAAAAAA") for scope in scopes}) == len(scopes) == 36
 
 
 def test_absent_things_have_no_history() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from riskd.core.context import NOTHING, Memory, Remembered
 from riskd.core.history import EMPTY, History
 from riskd.core.pseudonym import POPULARITY, Keys
-from riskd.core.recall import ACTIVITY, COMMON, PROFILE, recall, wanted
+from riskd.core.recall import ACTIVITY, COMMON, PROFILE, history_keys, recall
 
 
 def absent_or(name: bytes) -> st.SearchStrategy[bytes]:
@@ -31,7 +31,7 @@ known = st.builds(
 @given(known)
 def test_every_record_comes_back_as_what_it_is(keys: Keys) -> None:
     """Whatever the attempt came with: of whom, and whether owners taught it or somebody tried it lately."""
-    asked = wanted(keys)
+    asked = history_keys(keys)
     records = {key: History(marks={"visit": [(number,)]}) for number, key in enumerate(asked)}
 
     def memory(key: bytes, profile: bytes = PROFILE) -> Memory:
@@ -53,4 +53,6 @@ def test_every_record_comes_back_as_what_it_is(keys: Keys) -> None:
 @given(known)
 def test_where_nothing_is_kept_nothing_is_remembered(keys: Keys) -> None:
     """Absent records are empty ones."""
-    assert recall(keys, [None] * len(wanted(keys))) == Remembered(popularity=dict.fromkeys(keys.popularity, EMPTY))
+    assert recall(keys, [None] * len(history_keys(keys))) == Remembered(
+        popularity=dict.fromkeys(keys.popularity, EMPTY)
+    )

@@ -66,7 +66,7 @@ def kept(
     found = values(attempt, *facts, now)
     keys = PSEUDONYMS.keys(attempt, address, found)
     known = context(attempt, now, found, facts=facts, remembered=Remembered(), device_offset_min=None)
-    return learn.receipt(attempt, known, keys, requirement, accepted)
+    return learn.new_receipt(attempt, known, keys, requirement, accepted)
 
 
 @st.composite
@@ -78,7 +78,7 @@ def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
     first = kept(attempt, now, facts, requirement, draw(st.sampled_from(ACCEPTED)))
     reported = draw(st.lists(st.sampled_from(OUTCOMES), unique=True).map(tuple))
     left = replace(first, taught=draw(st.integers(0, 9)), fraud=draw(st.booleans()), reported=reported)
-    return learn.told(left, now + draw(st.floats(-300, 1e9))), attempt.tenant
+    return learn.with_lateness(left, now + draw(st.floats(-300, 1e9))), attempt.tenant
 
 
 @law
@@ -122,12 +122,12 @@ def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], 
     receipt, tenant = one
     place, layer, later = receipt.lesson.subject[:PLACE], Layer(pepper), Pseudonyms(b"p" * 32, [pepper])
     stored = receipts.encode(receipt, tenant)
-    subject, owners, shared = receipts.named(stored, place)
+    subject, owners, shared = receipts.pseudonyms_in(stored, place)
     moved, above = receipts.layered(stored, place, layer), layer.over_place(place)
     again, tenant_again = receipts.decode(moved, above, later)
 
     over = (layer.over(subject), tuple(map(layer.over, owners)), tuple(map(layer.over, shared)))
-    assert receipts.named(moved, above) == over
+    assert receipts.pseudonyms_in(moved, above) == over
     assert again.lesson.values.keys() == receipt.lesson.values.keys()
     for table in ("device", "fingerprint", "address", "network", "issuer"):
         if table in receipt.lesson.values:
@@ -167,6 +167,6 @@ def test_anything_else_is_refused(scrap: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         receipts.decode(scrap, bytes(PLACE), PSEUDONYMS)
     with pytest.raises(msgspec.DecodeError):
-        receipts.named(scrap, bytes(PLACE))
+        receipts.pseudonyms_in(scrap, bytes(PLACE))
     with pytest.raises(msgspec.DecodeError):
         receipts.layered(scrap, bytes(PLACE), Layer(bytes(16)))

@@ -20,7 +20,7 @@ from riskd.core.context import Context, Missing, Place, Remembered
 from riskd.core.decide import decide, satisfied
 from riskd.core.features import NAMES
 from riskd.core.policy import Bands, Issuer, Policy, ladder
-from riskd.core.requirement import ALONE, METHODS, RESTRICTED, Terms, Tier, accepts, counted
+from riskd.core.requirement import METHODS, RESTRICTED, STANDALONE, Terms, Tier, accepts, counted
 
 ROOT: Final = Path(__file__).parents[2]
 NOW: Final = 1_700_000_000.0
@@ -175,7 +175,7 @@ def test_no_method_alone_is_two_factors(domain: str, method: str) -> None:
     """But the one that says so; and alone it is an authentication only if it is an authenticator."""
     policy, attempt = SHIPPED[domain], session_of("", (method,), 60)
     assert meets(policy, attempt, Tier.STEP_UP) is (method == "mfa")
-    assert meets(policy, attempt, Tier.BASELINE) is (method in ALONE)
+    assert meets(policy, attempt, Tier.BASELINE) is (method in STANDALONE)
 
 
 @given(policies, words, st.sampled_from([*REGISTERED, "quantum"]), tiers)
@@ -185,7 +185,7 @@ def test_one_more_method_never_spoils(policy: Policy, word: Word, more: str, tie
     amr = word.amr
     before, after = session_of(word.acr, amr, word.age), session_of(word.acr, (*amr, more), word.age)
     if meets(policy, before, tier) and not meets(policy, after, tier):
-        assert (more in RESTRICTED | {"kba"} and {"mfa", "mca"} & set(amr)) or (amr == () and more not in ALONE)
+        assert (more in RESTRICTED | {"kba"} and {"mfa", "mca"} & set(amr)) or (amr == () and more not in STANDALONE)
 
 
 @given(policies, words, st.integers(0, 40 * 24 * HOUR), tiers)

@@ -170,7 +170,7 @@ def test_relays_are_learned_as_networks_and_never_as_places() -> None:
     attempt = sign_in(GATEWAY)
     context = world.context(attempt, place=OSLO, route=relay)
     lesson = learn.lesson(attempt, context, keys_of(attempt, context.values))
-    seen = {delta.seen for delta in learn.taught(lesson, 1) if delta.seen}
+    seen = {delta.seen for delta in learn.lesson_deltas(lesson, 1) if delta.seen}
 
     assert lesson.place == ()
     assert "country" not in lesson.values

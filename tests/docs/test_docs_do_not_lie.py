@@ -230,6 +230,14 @@ def test_the_changelog_begins_with_what_is_not_released() -> None:
     assert first == "[Unreleased]"
 
 
+def test_the_index_of_decisions_is_whole() -> None:
+    """docs/decisions/README.md lists every record once, by the title that the record has."""
+    directory = ROOT / "docs" / "decisions"
+    listed = re.findall(r"^- \[(\d{4})\]\((\S+)\) (.+)$", text(directory / "README.md"), re.MULTILINE)
+    records = [(path.name[:4], path.name, text(path).partition("\n")[0]) for path in directory.glob("0*.md")]
+    assert sorted((number, file, f"# {number}. {title}") for number, file, title in listed) == sorted(records)
+
+
 def test_the_words_name_what_the_code_has() -> None:
     """docs/concepts.md lists every domain, journey-independent word and tier as the code does."""
     page = text(ROOT / "docs" / "concepts.md")

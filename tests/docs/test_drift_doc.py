@@ -40,8 +40,8 @@ def test_the_commands_of_the_page_answer(
     for line in lines:
         assert main(shlex.split(line)[1:]) == 0, line
         said.append(capsys.readouterr().out)
-    assert all("before them, for want of what the model was trained on" in each for each in said[:2])
-    assert "that were chosen, from 2026-09-01 to 2026-09-30" in said[2]
+    assert all("earlier decisions, since the model has no reference" in each for each in said[:2])
+    assert "from 2026-09-01 to 2026-09-30: the chosen reference" in said[2]
     assert (tmp_path / "drift.html").is_file()
     assert main(["drift"]) == 0
-    assert "that the model says it was trained on, from 2026-09-01 to 2026-09-30" in capsys.readouterr().out
+    assert "from 2026-09-01 to 2026-09-30: the reference of the model" in capsys.readouterr().out

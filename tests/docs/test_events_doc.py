@@ -47,9 +47,9 @@ def test_every_event_has_its_rows() -> None:
 def test_a_row_says_what_the_event_does(row: list[str]) -> None:
     """What an attempt is judged by after it, and which steps are remembered, and nothing else."""
     history = History()
-    for delta in learn.reported(event(row[0]), b"s" * 16, NOW):
+    for delta in learn.event_deltas(event(row[0]), b"s" * 16, NOW):
         fold(history, delta)
-    said = signals.informed(LOGIN, Remembered(subject=Memory(activity=history)), NOW, USUAL.sequence).outside
+    said = signals.with_events(LOGIN, Remembered(subject=Memory(activity=history)), NOW, USUAL.sequence).outside
     does = {kind for kind in history.marks if kind not in ("reported", "breached")}
     if said is not None:
         does |= {f"outside.{name}" for name in Outside.__struct_fields__ if getattr(said, name)}

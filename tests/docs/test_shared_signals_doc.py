@@ -35,7 +35,7 @@ def test_the_streams_of_the_page_are_read(tmp_path: Path) -> None:
 
 def test_the_page_names_every_key_and_format() -> None:
     """Of a stream, of its subject and of its delivery."""
-    told = section("What a stream says")
+    told = section("The streams file")
     keys = {key for kind, both in STREAM_KEYS.items() if kind != "file" for key in (*both[0], *both[1])}
     words = {word for code in re.findall(r"`([^`]+)`", told) for word in re.split(r"[. ]", code)}
     assert keys <= words
@@ -44,7 +44,7 @@ def test_the_page_names_every_key_and_format() -> None:
 
 def test_the_page_lists_every_event() -> None:
     """Those that are told, as what, and those of the stream."""
-    told = section("What is heard")
+    told = section("Which events count")
     rows = re.findall(r"^\| (CAEP|RISC) `([\w-]+)`.* \| `(\w+)` \|", told, re.MULTILINE)
     of_subjects = {uri: name for uri, name in EVENTS.items() if not uri.startswith(SSF)}
     assert {f"{stream_of}/event-type/{name}" for stream_of, name, _ in rows} == {

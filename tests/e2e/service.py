@@ -46,6 +46,7 @@ def environment(state: Path, settings: Mapping[str, str] | None = None) -> dict[
     that refuses nobody because the machine is busy with other tests."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("RISKD_", "XDG_"))}
     geo = {"RISKD_GEO__DIR": f"{state}/geo", "RISKD_GEO__CITY": str(CITY), "RISKD_GEO__ASN": str(ASN)}
+    geo["RISKD_GEO__STALE_DAYS"] = "0"  # they were built years ago
     patience = {f"RISKD_SERVER__{name}QUEUE_MS": "20000" for name in ("", "STANDING_")}
     return {**ours, "PYTHONPATH": str(ROOT), "RISKD_STATE__DIR": str(state), **geo, **patience, **(settings or {})}
 

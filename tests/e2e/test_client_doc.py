@@ -87,6 +87,14 @@ def test_a_sign_in_is_asked_about_and_told_of(app: App, service: Service) -> Non
     assert (again["tier"], again["assessment"], again["challenged"]) == ("TIER_BASELINE", assessment, 0)
 
 
+def test_the_file_of_the_page_runs_as_it_stands(tmp_path: Path, service: Service) -> None:
+    """It prints that a session may begin, and the id of the assessment."""
+    app = pages.python_app(tmp_path)
+    file = tmp_path / "client.py"
+    file.write_text(file.read_text().replace("127.0.0.1:50551", service.address).replace("0.15", str(PATIENT)))
+    assert app.run([sys.executable, "-S", "client.py"]).stdout.startswith("(True, '")
+
+
 def test_a_challenge_is_put_and_told_of(app: App, service: Service) -> None:
     """A script is challenged, once; without methods it goes no further, with both it does."""
     steps = [sign_in("lee", f"{app.folder}-b{len(amr)}", *amr, user_agent=SCRIPT) for amr in ((), ("pwd", "otp"))]

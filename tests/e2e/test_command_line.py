@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from riskd.core.attempt import OUTCOMES
-from tests.e2e.service import LONDON, Service, environment, riskd, serving
+from tests.e2e.service import LONDON, ROOT, Service, environment, riskd, serving
 from tests.security.authority import Authority
 
 LOGIN = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", LONDON)
@@ -48,7 +50,7 @@ def test_an_answer_for_programs(service: Service, tmp_path: Path) -> None:
         ((*LOGIN, "--ip", "nowhere"), 2, "  network.client_ip: 'nowhere' is not an address"),
         ((*LOGIN, "--set", "device.colour=red"), 2, "riskd: device.colour: "),
         ((*LOGIN, "--journey", "logon"), 2, "riskd: journey: "),
-        ((*LOGIN, "--timeout", "0"), 2, "'0' is no time to answer in"),
+        ((*LOGIN, "--timeout", "0"), 2, "'0' is not a timeout"),
         (("outcome", "123", OUTCOMES[0]), 2, "  assessment_id: not an assessment id"),
         (("outcome", "0" * 32, OUTCOMES[0]), 1, "NOT_FOUND UNKNOWN_ASSESSMENT"),
         ((*LOGIN, "--target", "127.0.0.1:1"), 3, "riskd: UNAVAILABLE"),
@@ -82,7 +84,7 @@ def test_where_nobody_answers_the_likeliest_cause_is_told(tmp_path: Path) -> Non
         for flags, hint in (
             ((), "may speak TLS: give --ca"),
             (("--ca", str(theirs)), "the authority that signed the server's certificate"),
-            (("--ca", str(ours)), "the certificate names another host"),
+            (("--ca", str(ours)), "the server's certificate names another host"),
         ):
             done = riskd(*LOGIN, "--target", running.address, *flags, "--timeout", "5", state=tmp_path)
             assert (done.returncode, done.stdout) == (3, "")
@@ -90,7 +92,7 @@ def test_where_nobody_answers_the_likeliest_cause_is_told(tmp_path: Path) -> Non
             assert len(done.stderr.splitlines()) == 2
     done = riskd("subject", "show", "--domain", "customer", "alex", state=tmp_path)
     assert done.returncode == 3
-    assert "the settings of the service" in done.stderr
+    assert "the user of the service and with its settings" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
@@ -112,7 +114,7 @@ def test_what_cannot_be_printed_is_a_problem_like_others(words: tuple[str, ...],
         done = subprocess.run(
             command, env=environment(tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30
         )
-    assert (done.returncode, done.stderr) == (2, "riskd: what was to be printed: No space left on device\n")
+    assert (done.returncode, done.stderr) == (2, "riskd: standard output: No space left on device\n")
 
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
@@ -123,6 +125,18 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (3, "")
     assert "riskd: DEADLINE_EXCEEDED" in done.stderr
+
+
+def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
+    """Its first command prints its first answer, from an address of which the tests' databases know as much. Hashes and
+    ids differ."""
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    command, shown = re.findall(r"```sh\nriskd (.*)\n```\n\n```text\n(.*?)```", page, re.DOTALL)[0]
+    with serving(tmp_path) as service:
+        words = shlex.split(command.replace("86.150.20.30", "149.101.100.1"))
+        done = riskd(*words, "--target", service.address, state=tmp_path)
+    plain = [re.sub(r"[0-9a-f]{16,}| +$", "", text, flags=re.MULTILINE) for text in (done.stdout, shown)]
+    assert plain[0] == plain[1]
 
 
 def chapters(story: str) -> dict[str, list[str]]:
@@ -143,10 +157,10 @@ def test_demo_without_geo(tmp_path: Path) -> None:
     """The story ends well without databases: the tiers that it promises, and what was missing."""
     done = riskd("demo", "--no-geo", state=tmp_path, settings={"COLUMNS": "200"})
     assert (done.returncode, done.stderr) == (0, "")
-    assert "geo none, so place and route are gaps: riskd geo install" in done.stdout
+    assert "geo none (place and route are gaps; run `riskd geo install`)" in done.stdout
     assert "place (not_installed), route (not_installed)" in done.stdout
     tiers = chapters(done.stdout)
     assert tiers["Six ordinary weeks"] == ["BASELINE"] * 3
     assert tiers["A stuffing run"] == ["DENY", "DENY"]
     assert set(tiers["A stolen cookie"]) <= {"PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF", "DENY"}
-    assert done.stdout.endswith("Stopped clean.\n")
+    assert done.stdout.endswith("The service has stopped.\n")

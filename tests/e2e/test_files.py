@@ -93,7 +93,7 @@ def other_features(files: Path) -> tuple[str, str]:
 def no_champion(files: Path) -> tuple[str, str]:
     champion = files / "models" / "workforce" / "champion"
     champion.write_text("hand-set-9\n")
-    return f"{champion}: names no version here", "name one of"
+    return f"{champion}: there is no version", "write the name of one"
 
 
 def corrupt_database(files: Path) -> tuple[str, str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd._proto.riskd.v1.assessment_pb2 import TIER_BASELINE, TIER_DENY
-from tests.e2e.service import LONDON, Service, attempt, serving
+from riskd.core import record
+from riskd.offline.geo.mmdb import MmdbWriter
+from tests.e2e.service import LONDON, Service, attempt, eventually, serving
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/153.0.0.0 Safari/537.36"
@@ -84,10 +87,44 @@ def test_only_what_is_required(service: Service) -> None:
     assert {"place", "route", "agent", "device_id", "history"} <= gaps(answer).keys()
 
 
+def city(path: Path, age: float) -> None:
+    """A city database that is so many days old and knows one address, put in its place by renaming."""
+    writer = MmdbWriter()
+    writer.add(1 << 24, (1 << 24) + 255, writer.store({"country_code": "NO", "latitude": 60, "longitude": 11}))
+    with path.with_suffix(".new").open("wb") as file:
+        writer.write(file, "Test", int(time.time() - age * 86_400))
+    path.with_suffix(".new").rename(path)
+
+
+def test_stale_geo_data_are_told(tmp_path: Path) -> None:
+    """Where updates have stopped each answer says so, and is otherwise what it was: the same score and tier, nothing
+    degraded. A newer file ends it without a restart."""
+    database = tmp_path / "city.mmdb"
+    city(database, 46)
+    settings = {"RISKD_GEO__CITY": str(database), "RISKD_GEO__STALE_DAYS": "45", "RISKD_SERVER__WATCH_S": "0.2"}
+    with serving(tmp_path / "state", settings=settings) as service:
+        old = service.assess(attempt("1.0.0.1", subject="before"))
+        assert is_an_answer(old)
+        assert (gaps(old)["place"], gaps(old)["route"]) == ("stale", "stale")
+        assert service.metric("riskd_gaps_total", source="place", why="stale") == 1
+        assert service.metric("riskd_signal_arrivals_total", source="place") == 1
+        assert service.metric("riskd_degraded_total") == 0
+        (line,) = service.decisions()
+        assert isinstance(line, record.AssessmentRecord)
+        assert (line.facts.place and line.facts.place.country, line.facts.stale) == ("NO", ("place", "route"))
+
+        built = service.metric("riskd_geo_build_timestamp_seconds", database="city")
+        city(database, 44)
+        eventually(lambda: service.metric("riskd_geo_build_timestamp_seconds", database="city") > built)
+        new = service.assess(attempt("1.0.0.1", subject="after"))
+        assert gaps(new) == {source: why for source, why in gaps(old).items() if source != "place"}
+        assert (new.score, new.coverage, new.requirement) == (old.score, old.coverage, old.requirement)
+
+
 def test_without_geo_databases(tmp_path: Path) -> None:
     """It starts, says so, and place and route are gaps of their own kind."""
     with serving(tmp_path, settings={"RISKD_GEO__CITY": "", "RISKD_GEO__ASN": ""}) as service:
-        assert "geo none, so place and route are gaps" in service.line
+        assert "geo none (place and route are gaps" in service.line
         answer = service.assess(attempt())
         assert is_an_answer(answer)
         found = gaps(answer)

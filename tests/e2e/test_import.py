@@ -121,7 +121,7 @@ def test_a_summary_for_people(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "7 records in" in done.stdout
     assert "too_old: older than what a history keeps of such an event (line 2)" in done.stdout
-    assert "0 records in 0.0 s (0/s), after 7 of earlier runs" in riskd(*command, state=tmp_path).stdout
+    assert "0 records in 0.0 s (0/s), after 7 in earlier runs" in riskd(*command, state=tmp_path).stdout
 
 
 def test_a_trial_needs_nothing_and_leaves_nothing(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_damage_has_a_code_of_its_own(tmp_path: Path) -> None:
         (("-", "-", "--domain", "customer"), "named more than once"),
         (("-", "--domain", "customer", "--set", "store.kind=memory"), "forgotten when the import ends"),
         (("-",), "--domain"),
-        (("-", "--domain", "customer", "--since", "yesterday"), "is not a moment"),
-        (("-", "--domain", "customer", "--limit", "0"), "is not a whole number, 1 or more"),
+        (("-", "--domain", "customer", "--since", "yesterday"), "is not a date or time"),
+        (("-", "--domain", "customer", "--limit", "0"), "is not a whole number of 1 or more"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -16,7 +16,7 @@ from riskd.adapters.model_file import read_forest, read_signature, seal
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
 from riskd.core.features import DEFINITIONS, NAMES
-from riskd.core.lineup import Wish
+from riskd.core.lineup import ActivationRequest
 from riskd.core.record import ShadowRecord
 from tests.e2e.service import START, attempt, eventually, reload, riskd, serving, told
 from tests.models.stories import MODELS, champions
@@ -49,7 +49,7 @@ def test_a_service_that_trusts_keys_takes_no_other_models(models: Path, tmp_path
         content = signature.read_bytes()
         signature.unlink()
         problems = str(reload(service, "reload_refused")["problems"])
-        assert f"{signature}: is missing: models.trusted_keys asks for signed bundles" in problems
+        assert f"{signature}: is missing, and models.trusted_keys requires signed bundles" in problems
         assert "riskd model sign --key" in problems
         assert service.assess(attempt()).release == first
         signature.write_bytes(content)
@@ -68,11 +68,11 @@ def test_a_release_of_models_that_are_not_trusted_is_neither_made_nor_activated(
     now = releases(state, **{"models.trusted_keys": public})
     for work in (
         lambda: now.create(rules, MODELS, "test", ""),
-        lambda: now.activate(Wish(release=before, actor="test")),
+        lambda: now.activate(ActivationRequest(release=before, actor="test")),
     ):
         with pytest.raises(InvalidFile, match="asks for signed bundles"):
             work()
-    assert now.activate(Wish(release=now.create(rules, models, "test", "").id, actor="test")).late == ()
+    assert now.activate(ActivationRequest(release=now.create(rules, models, "test", "").id, actor="test")).late == ()
     assert read_signature(now.files.folders(now.all()[0].id)[1] / "machine" / "hand-set-2") is not None
 
 
@@ -97,7 +97,7 @@ def test_a_challenger_is_scored_in_shadow_by_one_command(models: Path, tmp_path:
 
     run("model", "promote", "customer", "candidate", "--as", "challenger")
     refused = riskd("release", "shadow", state=state, settings=settings)
-    assert (refused.returncode, "activate one whole" in refused.stderr) == (2, True)
+    assert (refused.returncode, "activate one for all subjects" in refused.stderr) == (2, True)
     with serving(state, settings=settings) as service:
         activation = run("release", "shadow")["activation"]
         assert isinstance(activation, dict)

@@ -9,7 +9,7 @@ from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.rekey import MARK, layers
+from riskd.core.rekey import MARK, layer_parity
 from riskd.core.stored import PLACE
 from tests.e2e.service import Service, attempt, eventually, riskd, serving
 
@@ -64,7 +64,7 @@ def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
     keys = [key for key in store.walk(b"", 1000)[0] if key != MARK]
     store.close()
     place = Pseudonyms(old).digest("", "customer", "subject", ANNE)[:PLACE]
-    assert {layers(key) for key in keys} == {1}
+    assert {layer_parity(key) for key in keys} == {1}
     assert not [key for key in keys if key.startswith(place)]
 
     with serving(state, settings=FAST) as service:
@@ -86,7 +86,7 @@ def test_an_interrupted_rotation_goes_on(tmp_path: Path) -> None:
             file.write(b"another pepper of this test\n")
         eventually(lambda: any(event["event"] == "pepper" for event in service.events()))
         assert shown(service) == str(UNITS)
-        assert "under way" in riskd("pepper", "status", state=state).stdout
+        assert "was interrupted" in riskd("pepper", "status", state=state).stdout
         riskd("pepper", "rotate", "--wait", "0", state=state)
         assert len((state / "pepper").read_bytes().splitlines()) == 2
         assert status(state)["left"] == 0

@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from riskd._proto.riskd.v1 import release_pb2, release_pb2_grpc, risk_pb2
-from riskd.core.lineup import Wish
+from riskd.core.lineup import ActivationRequest
 from riskd.core.record import AssessmentRecord
 from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, serving
 from tests.releases.candidates import created, releases
@@ -29,9 +29,9 @@ LONG: Final = 4.0
 MINUTES: Final = {2 * 60: "2m", 3 * 60: "3m"}
 
 
-def whole(release: str) -> Wish:
+def whole(release: str) -> ActivationRequest:
     """Let it decide for everybody."""
-    return Wish(release=release, actor="test")
+    return ActivationRequest(release=release, actor="test")
 
 
 def lived_for(answer: risk_pb2.AssessResponse, begun: float) -> int:

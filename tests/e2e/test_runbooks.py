@@ -22,9 +22,18 @@ COMMANDS: Final = [
     for line in block.splitlines()
     if line.startswith("riskd ")
 ]
+SOUGHT: Final = [
+    (page.stem, name)
+    for page in PAGES
+    for names in re.findall(
+        r"^journalctl -u riskd\S* .*\| grep (?:-E )?'?([\w|]+)'?$", page.read_text("utf-8"), re.MULTILINE
+    )
+    for name in names.split("|")
+]
+"""Events of the log that a page greps for, in whole or in part."""
 LACKING: Final = {
     "riskd drift": (2, "has no earlier decisions of customer"),
-    "riskd policy calibrate": (2, "nobody said whether they were good"),
+    "riskd policy calibrate": (2, "decisions not known to be good or fraud"),
     "riskd geo status --dir": (3, "there is no geo database"),
     "riskd events check": (2, "streams.yaml: cannot be read: No such file or directory"),
 }
@@ -35,7 +44,7 @@ LACKING: Final = {
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving(tmp_path_factory.mktemp("runbooks") / "state") as running:
         running.assess(attempt())
-        for activation in ("shadow", "follow"):
+        for activation in ("shadow", "follow") * 2:
             assert riskd("release", activation, state=running.state).returncode == 0
         yield running
 
@@ -43,6 +52,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def test_there_is_something_to_follow() -> None:
     """The commands are found, of many pages."""
     assert len({page for page, _ in COMMANDS}) >= 8
+
+
+@pytest.mark.parametrize(("page", "name"), SOUGHT)
+def test_an_event_that_a_runbook_looks_for_is_logged(page: str, name: str) -> None:
+    """Some module logs an event whose name is that, or has it as a part."""
+    del page
+    quoted = re.compile(rf'"[a-z_]*{name}[a-z_]*"')
+    assert any(quoted.search(path.read_text(encoding="utf-8")) for path in (ROOT / "riskd").rglob("*.py"))
 
 
 @pytest.mark.parametrize(

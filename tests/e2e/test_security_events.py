@@ -30,7 +30,7 @@ def test_a_reported_account_is_asked_for_more(tmp_path: Path) -> None:
             "--target",
             service.address,
         )
-        assert riskd(*tell, "--timeout", "10", state=service.state).stdout == "remembered\n"
+        assert riskd(*tell, "--timeout", "10", state=service.state).stdout == "recorded\n"
         answers = [service.assess(attempt(subject="anne")) for _ in range(6)]
         assert {answer.requirement.tier for answer in answers} == {assessment_pb2.TIER_PHISHING_RESISTANT}
         assert {"RISK_REPORTED"} <= {reason.code for reason in answers[0].reasons}

@@ -83,7 +83,7 @@ def test_a_subject_is_shown_exported_and_erased(running: Service) -> None:
     compacted = riskd("log", "compact", "--json", state=running.state)
     done_now = json.loads(compacted.stdout)
     assert (done_now["lines"], done_now["left"]) == (2, 0)
-    assert "erasures    0 to do" in riskd("log", state=running.state).stdout
+    assert "erasures    0 pending" in riskd("log", state=running.state).stdout
     pepper = (running.state / "pepper").read_bytes().strip()
     place = Pseudonyms(pepper).digest("", "customer", "subject", ANNE)[:PLACE]
     files = [path for path in running.state.rglob("*") if path.is_file() and "store" not in path.parts]

@@ -72,7 +72,7 @@ def test_a_model_is_trained_judged_promoted_and_decides(tmp_path: Path) -> None:
     reference = read_reference(registry.champion("customer"))
     assert reference is not None
     assert reference.rows > 100
-    report = re.search(r"Report: (\S+)", done.stdout)
+    report = re.search(r"The report: (\S+)", done.stdout)
     assert report
     assert "<svg" in Path(report[1]).read_text()
 

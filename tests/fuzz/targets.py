@@ -40,7 +40,7 @@ from riskd.server.identity.callers_file import read_callers
 from riskd.shared_signals.meaning import meaning
 from riskd.shared_signals.stream import Push, Refused, Stream, SubjectRule
 from riskd.shared_signals.streams_file import read_streams
-from riskd.shared_signals.subject import NotForUs
+from riskd.shared_signals.subject import NotUsed
 from riskd.shared_signals.token import verify
 from riskd.wiring import load_release
 from tests.bench import LOGIN, Bench
@@ -331,8 +331,8 @@ TARGETS: Final[dict[str, Target]] = {
     "geo": Target(geo, databases),
     "settings": Target(settings, lambda: [b'[server]\nport = 1\nhost = "::1"\n[attributes]\nnames = ["a"]\n']),
     "callers": Target(callers, lambda: [_CALLERS]),
-    "tokens": Target(token, lambda: [_signed()[1]], (Refused, NotForUs)),
-    "claims": Target(claims, payloads, (Refused, NotForUs)),
+    "tokens": Target(token, lambda: [_signed()[1]], (Refused, NotUsed)),
+    "claims": Target(claims, payloads, (Refused, NotUsed)),
     "streams": Target(streams, lambda: [_STREAMS]),
     "log": Target(segment, lambda: [lines()]),
     "store": Target(kept, records),

@@ -19,7 +19,7 @@ from riskd.cli.model.command import written
 from riskd.core.attempt import DOMAINS
 from riskd.core.features import DEFINITIONS
 from riskd.core.forest import Forest
-from riskd.core.left_out import as_strangers
+from riskd.core.left_out import impute_left_out
 
 MODELS: Final = Path(__file__).parents[2] / "models"
 SCORES: Final = "scores"
@@ -48,7 +48,7 @@ class World(Struct, frozen=True, forbid_unknown_fields=True):
             values = self.usual | deployment
             for change in (*(self.parts[part] for part in story.parts), story.changes):
                 values = values | _possible(change, deployment)
-            yield as_strangers([nan if (value := values.get(name)) is None else value for name in DEFINITIONS])
+            yield impute_left_out([nan if (value := values.get(name)) is None else value for name in DEFINITIONS])
 
 
 def _possible(change: Values, deployment: Values) -> Values:

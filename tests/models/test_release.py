@@ -36,7 +36,7 @@ def test_what_looks_like_the_owner_is_not_called_unlike() -> None:
     usual = attempt({"who": "sam"})
     for day in range(2, 50, 2):
         keys, context = facts(usual, TableGeo({}), NOW - day * 86_400, MemoryStore())
-        store.write(learn.taught(learn.lesson(usual, context, keys), 1), (), NOW, 1.0)
+        store.write(learn.lesson_deltas(learn.lesson(usual, context, keys), 1), (), NOW, 1.0)
     keys, context = facts(usual, TableGeo({}), NOW, store)
 
     decision = assess(usual, context, keys, load_release(Settings()), "assessment", explain=True)

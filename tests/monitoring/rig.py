@@ -25,7 +25,7 @@ from riskd._proto.riskd.v1 import risk_pb2
 from riskd.cli.client.assess import event_request, outcome_request
 from riskd.config import data_directory
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, SecurityEvent, Session
-from riskd.core.lineup import Wish
+from riskd.core.lineup import ActivationRequest
 from riskd.server.translate import request
 from tests.core.builders import LAPTOP, sign_in
 from tests.e2e.service import ROOT, Service, eventually, riskd, serving
@@ -214,12 +214,12 @@ def watched(directory: Path, seconds: float = SECONDS) -> Iterator[Prometheus]:
     state.mkdir(parents=True)
     host = releases(state)
     base = host.create(policies(directory / "policies"), models(directory), "test", "base").id
-    host.activate(Wish(release=base, actor="test"))
+    host.activate(ActivationRequest(release=base, actor="test"))
     with ExitStack() as stack:
         service = stack.enter_context(serving(state, workers=2, settings={"RISKD_METRICS__DRIFT_S": "1"}))
         others = [created(state, "2m"), created(state, "3m")]
-        host.activate(Wish(release=others[0], percent=50.0, actor="test"), 20.0)
-        host.activate(Wish(release=others[1], shadow=True, actor="test"), 20.0)
+        host.activate(ActivationRequest(release=others[0], percent=50.0, actor="test"), 20.0)
+        host.activate(ActivationRequest(release=others[1], shadow=True, actor="test"), 20.0)
         target = urllib.parse.urlsplit(service.metrics).netloc
         prometheus = stack.enter_context(Prometheus(directory / "prometheus", target).running())
         with service.stub() as stub:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from riskd.config import Settings
 from tests.e2e.service import ROOT
 from tests.monitoring.rig import RULES, program
 
@@ -20,7 +21,7 @@ ALERTS: Final[dict[str, dict[str, Any]]] = {
     for rule in group["rules"]
 }
 RUNBOOKS: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
-SECTIONS: Final = ["What it means", "What users see", "First look", "Mend", "Prevent"]
+SECTIONS: Final = ["Symptom", "Impact", "First look", "Fix", "Prevent"]
 
 
 def promtool(*words: str | Path) -> str:
@@ -47,6 +48,12 @@ def test_the_example_is_a_configuration() -> None:
 def test_alerts_fire_when_they_should_and_not_otherwise(cases: Path) -> None:
     """The cases of each file, labels and texts included."""
     promtool("test", "rules", cases)
+
+
+def test_geo_data_are_stale_to_the_alert_when_they_are_to_the_answers() -> None:
+    """Unless somebody sets `geo.stale_days`: then the alert is theirs to follow."""
+    (days,) = re.findall(r"> (\d+) \* 86400", ALERTS["RiskdGeoDataStale"]["expr"])
+    assert int(days) == Settings().geo.stale_days
 
 
 def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:

@@ -54,6 +54,7 @@ def records(draw: st.DrawFn) -> record.AssessmentRecord:
             route=draw(st.none() | st.just(Route(64_500, anonymizer="vpn"))),
             agent=draw(st.none() | st.just(Agent("Firefox"))),
             missing=tuple(Missing(source, why) for source, why in draw(gaps).items()),
+            stale=draw(st.sampled_from([(), ("place",), ("place", "route")])),
         ),
         vector=tuple(given.get(feature.name) for feature in FEATURES),
         score=draw(st.floats(0, 1)),

@@ -109,7 +109,7 @@ def test_a_log_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
         read_rows(log, "customer")
     log_of(tmp_path, [assessment(1, 1.0)])
     (tmp_path / "truth.txt").write_text('{"assessment_id":"other"}\n')
-    with pytest.raises(InvalidFile, match="says nothing of 1 assessment of"):
+    with pytest.raises(InvalidFile, match="lacks 1 assessment of"):
         read_rows(log, "customer", truth=tmp_path / "truth.txt")
     (tmp_path / "truth.txt").write_text("no\n")
     with pytest.raises(InvalidFile, match=r"truth.txt:1"):

@@ -318,7 +318,7 @@ def test_two_imports_of_a_file_at_once_are_one_too_many(release: Release, tmp_pa
     def meanwhile(_position: int, _records: int) -> None:
         finished.append(imported(engine(release, store), file))
 
-    with pytest.raises(Unavailable, match="another import of the same file is under way"):
+    with pytest.raises(Unavailable, match="another process is importing the same file"):
         Import(engine(release, store), SOURCES["entra"], SCOPE, ALL).run(file, meanwhile)
     assert [summary.resumed_at for summary in finished] == [256]
     assert learned(store) == learned(alone)

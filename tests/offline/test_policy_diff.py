@@ -31,7 +31,7 @@ EDITS: Final = {
     "    floor: STEP_UP # section 4.2": ("    floor: BASELINE # section 4.2", "floor", "loosens"),
     "reputation: PHISHING_RESISTANT": ("reputation: note", "gap", "loosens"),
     "      session: STEP_UP\n      history: STEP": ("      session: DENY\n      history: STEP", "gap", "tightens"),
-    "      session: STEP_UP # re-evaluating a session without being told which\n": ("", "gap", "loosens"),
+    "      session: STEP_UP # a session is judged again, and the caller did not send it\n": ("", "gap", "loosens"),
     "      agent: note\n      device_id: note\n      session: PHISHING": (
         "      agent: note\n      session: PHISHING", "gap", "either"
     ),

@@ -50,7 +50,7 @@ def test_a_doubtful_loss_is_said() -> None:
     """It passes, with a word that more rows would tell."""
     checks = [*judged(evaluation(difference("class", "spraying", UNSURE)), "new", "old", "1%")]
     assert [check.said for check in checks if "more rows" in check.said] == [
-        "50.0 % -> 50.0 % at 1%, -5.0 (-12.0 to +2.0) of 900: may be chance, more rows would tell"
+        "50.0 % -> 50.0 % at 1%, -5.0 (-12.0 to +2.0) of 900: may be due to chance; more rows would show"
     ]
 
 

@@ -112,4 +112,4 @@ def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*arguments, "--rba-dataset", str(tmp_path / "none.csv")]) == 2
     assert "none.csv: cannot be read" in capsys.readouterr().err
     assert main(arguments) == 2
-    assert "name that of a service, its setting log.dir" in capsys.readouterr().err
+    assert "name the log.dir of a service" in capsys.readouterr().err

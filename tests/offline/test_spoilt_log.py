@@ -221,8 +221,8 @@ def test_the_first_lines_that_are_no_records_are_found(
     said = capsys.readouterr().err
     at = f"{tmp_path}/log/{PARTS[0]}"
     first = "".join(f"\n{at}:{len(sound) + 2 + row}: Expected `float` >= 0.0 - at `$.time`" for row in range(10))
-    assert f"riskd: 13 lines are no records:{first}\nand 3 more\n" in said
-    assert said.count("no record") == 1
+    assert f"riskd: 13 unreadable lines:{first}\nand 3 more\n" in said
+    assert said.count("unreadable line") == 1
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from riskd.engine import Engine
 from riskd.ports import DecisionLog
 from riskd.wiring import load_release
 from tests.bench import parts
-from tests.cases.world import NOW, WORLD, attempt
+from tests.cases.world import NOW, WORLD, TableGeo, attempt
 
 RELEASE: Final = load_release(Settings())
 PLACES: Final = [name for name, entry in WORLD["from"].items() if "route" in entry]
@@ -51,7 +51,7 @@ PEPPER: Final = b"pepper of the town, 32 bytes long"
 
 class Town:
     """Lives: attempts in order of time, `apart` seconds from each other or so, each with outcomes at once or later.
-    Now and then (`gossip`) another party says something of somebody."""
+    Now and then (`gossip`) another party says something of somebody. Nobody has updated the city database for long."""
 
     def __init__(
         self, log: DecisionLog, seed: int = 1, people: int = 9, apart: float = 3000.0, gossip: float = 0.0
@@ -67,6 +67,7 @@ class Town:
         self.engine = Engine(
             parts(
                 store=self.store,
+                geo=TableGeo({"place": "stale"}),
                 log=log,
                 pseudonyms=Pseudonyms(PEPPER),
                 clock=lambda: self.now,

@@ -103,7 +103,7 @@ def test_other_estimators_are_refused() -> None:
         (HistGradientBoostingRegressor(**fit).fit(x, y), NAMES, "two classes"),
         (HistGradientBoostingClassifier(), NAMES, "two classes"),
         (three, NAMES, "two classes"),
-        (categorical, NAMES, "splits on categories"),
+        (categorical, NAMES, "has categorical splits"),
         (sound, NAMES[1:], "24 columns, 23 names"),
     ]
     for estimator, names, what in cases:
@@ -116,5 +116,5 @@ def test_an_export_that_disagrees_is_refused() -> None:
     x, y = world(200, seed=7)
     estimator = HistGradientBoostingClassifier(max_iter=2, early_stopping=False).fit(x, y)
     estimator.decision_function = lambda rows: np.full(len(rows), 9.0)
-    with pytest.raises(InvalidModel, match="log-odds away from the estimator"):
+    with pytest.raises(InvalidModel, match="the export differs from the estimator"):
         export_forest(estimator, NAMES, REFERENCES, x)

@@ -52,7 +52,7 @@ def test_a_store_that_was_deleted_comes_back_by_the_command(tmp_path: Path) -> N
         segment.write(b"no record\n")
     partly = riskd(*COMMAND, str(log), "--until", until, state=tmp_path, patience=60.0)
     assert partly.returncode == 1, partly.stderr
-    assert "1  lines that are no records" in partly.stdout
+    assert "1  unreadable lines left out" in partly.stdout
     assert "12  attempts" in partly.stdout
     assert remembered(tmp_path / "store") == before
     shutil.rmtree(tmp_path / "store")

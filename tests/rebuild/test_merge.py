@@ -103,7 +103,7 @@ def test_a_store_that_cannot_be_added_to_is_told(store: MemoryStore, monkeypatch
     staging, half = MemoryStore(), replace(BEGUN, records=7)
     taught(staging, WHO + PROFILE, 3)
     for ask in (lambda: merged(staging, store, half), lambda: conclude(store, half)):
-        with pytest.raises(Unavailable, match="another store lies there now"):
+        with pytest.raises(Unavailable, match="was replaced by another store"):
             ask()
     assert store.size()[0] == 0
 

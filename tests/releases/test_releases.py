@@ -27,7 +27,7 @@ from riskd.core.errors import (
     Unavailable,
     UnknownRelease,
 )
-from riskd.core.lineup import Activation, Kept, Lineup, Wish
+from riskd.core.lineup import Activation, ActivationRequest, Lineup, StoredRelease
 from riskd.files import DRAFTS, drafting
 from riskd.releases import Follower, following
 from tests.e2e.service import environment
@@ -36,9 +36,9 @@ from tests.releases.candidates import MODELS, created, policies, releases
 PAIR = ("2m", "3m")
 
 
-def whole(release: str) -> Wish:
+def whole(release: str) -> ActivationRequest:
     """Let it decide for everybody."""
-    return Wish(release=release, actor="test")
+    return ActivationRequest(release=release, actor="test")
 
 
 @pytest.fixture(scope="module")
@@ -220,9 +220,9 @@ def test_a_release_that_is_being_activated_does_not_go(host: tuple[Path, str, st
     state, first, second = host
     releases(state).activate(whole(second))
 
-    def propose(_: Path, __: Path) -> Kept:
+    def propose(_: Path, __: Path) -> StoredRelease:
         keeper.propose(Activation(number=2, key="k", release=first, actor="test", reason="", time=0.0))
-        return Kept(id="c" * 16, created=2e9, actor="test", reason="", models={})
+        return StoredRelease(id="c" * 16, created=2e9, actor="test", reason="", models={})
 
     keeper = FileReleases(state / "releases", 1)
     keeper.add(state / f"releases/{first}/policies", state / f"releases/{first}/models", propose)
@@ -250,7 +250,7 @@ def _active(state: Path) -> str:
 _ACTIVATE = """
 import sys
 from riskd.config import load
-from riskd.core.lineup import Wish
+from riskd.core.lineup import ActivationRequest
 from riskd.wiring import open_releases
 releases = open_releases(load())
 for name in sys.argv[1:]:
@@ -259,7 +259,7 @@ print("ready", flush=True)
 number = 0
 while True:
     number += 1
-    releases.activate(Wish(release=sys.argv[1 + number % 2], actor="killed"))
+    releases.activate(ActivationRequest(release=sys.argv[1 + number % 2], actor="killed"))
 """
 
 

@@ -17,11 +17,11 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt
-from riskd.core.lineup import Lineup, Wish
+from riskd.core.lineup import ActivationRequest, Lineup
 from riskd.core.requirement import Tier
 from riskd.core.score import Score
 from riskd.engine import Engine
-from riskd.shadow import DEPTH, moved
+from riskd.shadow import DEPTH, compared
 from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import attempt
@@ -157,7 +157,7 @@ def test_an_answer_has_left_before_its_shadow_begins() -> None:
 )
 def test_moves_have_names(answered: Tier, there: Tier, move: str) -> None:
     """Same, stricter or looser than what was required."""
-    assert moved(answered, there) == move
+    assert compared(answered, there) == move
 
 
 def test_a_shadow_from_outside(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_shadow_from_outside(tmp_path: Path) -> None:
     would have required; what it said of a subject is exported with it; activated whole it is no shadow any more."""
     state = tmp_path / "s"
     first, second = created(state, "2m"), created(state, "3m")
-    releases(state).activate(Wish(release=first, actor="test"))
+    releases(state).activate(ActivationRequest(release=first, actor="test"))
     with serving(state, workers=2) as service:
         assert riskd("release", "activate", second, "--shadow", state=state).returncode == 0
         assert {service.assess(request(subject=who)).release for who in WHO} == {first}

@@ -16,7 +16,7 @@ from riskd._proto.riskd.v1 import risk_pb2, subject_pb2, subject_pb2_grpc
 from riskd.core.dossier import Summary
 from riskd.server.grpc_server import build_server, subject_service
 from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
-from riskd.server.identity.guard import TELL_SECONDS, Guard
+from riskd.server.identity.guard import LOG_SECONDS, Guard
 from riskd.subjects import Erased, Page, Subject
 from tests.server.world import ANYWHERE, FakeEngine, ListMeter, Running, served
 
@@ -237,13 +237,13 @@ def test_who_was_turned_away_is_told_in_one_line(
         refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows("riskd_wrong-token")))
     elsewhere = risk_pb2.AssessRequest(tenant="elsewhere", subject="kim")
     refused(lambda: running.stub.Assess(elsewhere, timeout=5, metadata=shows(SECRET)))
-    guard.tell()
+    guard.log_refused()
     assert not caplog.records
-    later = guard._told + TELL_SECONDS
-    guard.tell(lambda: later)
-    guard.tell(lambda: later + TELL_SECONDS)
+    later = guard._logged + LOG_SECONDS
+    guard.log_refused(lambda: later)
+    guard.log_refused(lambda: later + LOG_SECONDS)
     (line,) = caplog.records
-    assert line.__dict__["fields"]["seconds"] == TELL_SECONDS
+    assert line.__dict__["fields"]["seconds"] == LOG_SECONDS
     assert line.__dict__["fields"]["refused"] == [
         {"reason": "UNKNOWN_CALLER", "method": "riskd.v1.RiskService/Assess", "caller": "unknown", "calls": 20},
         {"reason": "NOT_ALLOWED", "method": "riskd.v1.RiskService/Assess", "caller": "web", "calls": 1},

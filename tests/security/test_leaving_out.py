@@ -63,7 +63,7 @@ def history(domain: str) -> MemoryStore:
         other = replace(one, subject=f"other-{day}", device=replace(one.device or Device(), device_id=f"d-{day}"))
         for each in (one, other):
             keys, context = facts(each, TableGeo({}), NOW - day * 86_400, store)
-            store.write(learn.taught(learn.lesson(each, context, keys), 1), (), NOW, 1.0)
+            store.write(learn.lesson_deltas(learn.lesson(each, context, keys), 1), (), NOW, 1.0)
     return store
 
 

@@ -256,7 +256,7 @@ def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, au
     with pytest.raises(InvalidSettings) as caught:
         read_identity(made)
     (problem,) = caught.value.problems
-    assert (problem.where, problem.what) == ("server.tls_cert", f"cannot be served: {told}")
+    assert (problem.where, problem.what) == ("server.tls_cert", f"cannot be used with server.tls_key: {told}")
     assert "nonsense" not in str(problem)
 
 
@@ -276,5 +276,5 @@ def test_bad_authorities_are_refused(content: str, tmp_path: Path, authority: Au
     """A file of client authorities without a certificate would let nobody in, or everybody: neither is served."""
     made = settings(tmp_path, authority.issue("riskd", hosts=HOST), authority, WEB)
     (tmp_path / "ca.pem").write_text(content)
-    with pytest.raises(InvalidSettings, match=r"server\.tls_client_ca: holds no authorities"):
+    with pytest.raises(InvalidSettings, match=r"server\.tls_client_ca: has no usable certificates"):
         read_identity(load(None, made))

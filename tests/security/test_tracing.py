@@ -252,5 +252,5 @@ def test_without_an_endpoint_nothing_of_it_is_loaded() -> None:
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "ftp://a/b", "http://collector", "http:// /x"])
 def test_an_endpoint_is_a_url(endpoint: str) -> None:
     """A mistake is told at the start, with an example, and not by silence in the tracing system."""
-    with pytest.raises(InvalidSettings, match=r"tracing\.endpoint: .* is no URL \(write it with scheme and path"):
+    with pytest.raises(InvalidSettings, match=r"tracing\.endpoint: .* is not a URL \(write it with scheme and path"):
         load(None, {"RISKD_TRACING__ENDPOINT": endpoint})

@@ -86,7 +86,7 @@ def test_watchers_hear_of_each_change(running: Running) -> None:
     assert next(unknown).status == States.SERVICE_UNKNOWN
     for serving, expected in ((None, States.NOT_SERVING), (True, States.SERVING), (False, States.NOT_SERVING)):
         if serving is not None:
-            running.service.health.tell(serving=serving)
+            running.service.health.set(serving=serving)
         assert [next(stream).status for stream in streams] == [expected] * 4
     assert not any(stream.done() for stream in (*streams, unknown))
 
@@ -123,7 +123,7 @@ def test_a_stop_does_not_wait_for_those_who_watch(running: Running) -> None:
     for stream in streams:
         with pytest.raises(grpc.RpcError) as told:
             next(stream)
-        assert told.value.details() == "the service stops"
+        assert told.value.details() == "the service is stopping"
     living.join()
 
 
@@ -159,7 +159,7 @@ def test_watchers_that_do_not_read_hold_up_nobody(running: Running) -> None:
     sent = frame(HEADERS, END_HEADERS, 1, WATCH) + frame(DATA, END_STREAM, 1, NOTHING)
     with crowd(running, sent, NO_WINDOW) as peers:
         is_told(running, States.NOT_SERVING)
-        running.service.health.tell(serving=True)
+        running.service.health.set(serving=True)
         is_told(running, States.SERVING)
         peers[0].socket.sendall(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 100)))
         assert peers[0].hears(b"\0\0\0\0\2\x08\1")

@@ -237,7 +237,7 @@ def test_what_comes_beyond_a_burst_is_kept_short(monkeypatch: pytest.MonkeyPatch
     that came, a burst may wait again."""
     now = 0.0
     queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.01), lambda: now, monkeypatch)
-    queue._usual_s = 1 / 512
+    queue._mean_s = 1 / 512
 
     def fill() -> int:
         while queue.admits():
@@ -264,7 +264,7 @@ def test_calls_are_refused_by_what_comes(load: float, most: float, monkeypatch: 
     the capacity the thread is never without work, and nobody who was admitted waits longer than `standing_s`."""
     now, free, random = 0.0, 0.0, Random(7)
     queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.005), lambda: now, monkeypatch)
-    queue._usual_s = 0.001
+    queue._mean_s = 0.001
     refused, waits, idle = 0, list[float](), 0.0
     for number in range(40_000):
         rate = 3000.0 if number < 3_000 else 1000.0 * load

@@ -13,7 +13,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 from grpc_status.rpc_status import to_status
 
-from riskd.server.calls.admission import By
+from riskd.server.calls.admission import Pooled
 from riskd.server.calls.reception import Arrivals, Reception
 from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Peer, call, frame
 
@@ -42,7 +42,7 @@ def serving() -> Iterator[tuple[str, Counted]]:
     pool = Counted()
     arrivals = Arrivals(pool, MOST, lambda: to_status(Status(code=8, message="too many")))
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-        By(Reception(arrivals.take), lambda request, _: request)
+        Pooled(Reception(arrivals.take), lambda request, _: request)
     )
     server = grpc.server(ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("laws", {"Echo": handler})])

@@ -9,7 +9,7 @@ import pytest
 
 from riskd._proto.riskd.v1 import release_pb2
 from riskd.core.errors import InvalidRelease
-from riskd.core.lineup import WHOLE, Activation, Kept, Wish
+from riskd.core.lineup import WHOLE, Activation, ActivationRequest, StoredRelease
 from riskd.releases import Activated
 from riskd.server.faults import DeadlinePassed
 from riskd.server.release_servicer import ACTOR, MARGIN, PAGE, REASON, ReleaseServicer
@@ -24,19 +24,19 @@ class Asked:
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
-        self.wishes: list[tuple[Wish | tuple[str, str], float]] = []
+        self.wishes: list[tuple[ActivationRequest | tuple[str, str], float]] = []
 
-    def find(self, release: str) -> Kept:
-        return Kept(id=release, created=1.0, actor="", reason="", models={})
+    def find(self, release: str) -> StoredRelease:
+        return StoredRelease(id=release, created=1.0, actor="", reason="", models={})
 
-    def all(self) -> list[Kept]:
+    def all(self) -> list[StoredRelease]:
         return [self.find(name) for name in self.names]
 
     def active(self) -> Activation | None:
         return ACTIVE if self.names else None
 
-    def activate(self, wish: Wish, timeout: float) -> Activated:
-        self.wishes.append((wish, timeout))
+    def activate(self, request: ActivationRequest, timeout: float) -> Activated:
+        self.wishes.append((request, timeout))
         return Activated(ACTIVE, ("worker-2",))
 
     def rollback(self, actor: str, reason: str, timeout: float) -> Activated:
@@ -135,5 +135,5 @@ def test_a_release_without_a_share_is_meant_as_a_whole(percent: float, wished: f
     )
     answer = ReleaseServicer(releases).activate_release(request, Left())
     ((wish, _),) = releases.wishes
-    assert wish == Wish(release=NAMES[0], percent=wished, shadow=True, actor="sre", reason="why")
+    assert wish == ActivationRequest(release=NAMES[0], percent=wished, shadow=True, actor="sre", reason="why")
     assert (answer.activation.number, list(answer.late_processes)) == (ACTIVE.number, ["worker-2"])

@@ -120,7 +120,7 @@ def test_who_waits_for_nobody_gives_way() -> None:
     servicer.assess(LOGIN, Waiting())
     assert asked == []
     servicer.batch_assess(risk_pb2.BatchAssessRequest(requests=[LOGIN] * 3), Waiting())
-    servicer.assess_aside(LOGIN, Waiting())
+    servicer.assess_streamed(LOGIN, Waiting())
     assert asked == [1, 2, 3, 4]
 
 
@@ -348,7 +348,7 @@ def test_health_follows_what_it_is_told(running: Running) -> None:
     states = health_pb2.HealthCheckResponse
     for serving, expected in ((None, states.NOT_SERVING), (True, states.SERVING), (False, states.NOT_SERVING)):
         if serving is not None:
-            running.service.health.tell(serving=serving)
+            running.service.health.set(serving=serving)
         for service in ("", "riskd.v1.RiskService"):
             assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status == expected
 

@@ -1,4 +1,4 @@
-"""What is read again is what the files hold, whoever has it read."""
+"""Files that are read again: the newest content wins, whoever triggers the reload."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from riskd.server.watch import Watched
 
 
 def test_the_last_to_be_read_is_what_holds(tmp_path: Path) -> None:
-    """A look at the files and an order to reload may come at a time: who read the older content does not install it
-    after who read the newer, or a token that was taken back would go on being good."""
+    """A poll and SIGHUP may reload at the same time. The one that read the older content must not install it last, or a
+    revoked token would stay valid."""
     file, installed, go_on, reading = tmp_path / "callers.toml", [""], threading.Event(), threading.Event()
     file.write_text("older")
 
@@ -32,7 +32,7 @@ def test_the_last_to_be_read_is_what_holds(tmp_path: Path) -> None:
         installed[0] = content
 
     watched = Watched("callers", [str(file)], reload, NullMeter())
-    first, second = (threading.Thread(target=watched.take) for _ in range(2))
+    first, second = (threading.Thread(target=watched.reload) for _ in range(2))
     first.start()
     assert reading.wait(30)
     file.write_text("newer")
@@ -45,7 +45,7 @@ def test_the_last_to_be_read_is_what_holds(tmp_path: Path) -> None:
 
 
 def test_a_change_while_a_worker_starts_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Callers that are taken out just after they were read for the first time are strangers after the next looks."""
+    """Callers that are removed just after the file was first read are unknown after the next polls."""
     file, watched = tmp_path / "callers.toml", list[Watched]()
     entry = 'token_sha256 = ["{}"]\nmethods = ["assessor"]\ntenants = [""]\n'
 
@@ -57,8 +57,8 @@ def test_a_change_while_a_worker_starts_is_not_missed(tmp_path: Path, monkeypatc
 
     file.write_text(f"[older]\n{entry.format('ab' * 32)}")
     monkeypatch.setattr(worker, "read_callers", read_and_changed)
-    guard = worker.guarded(Settings(server=Server(callers=str(file))), PrometheusMeter(MeterMemory(1), 0), watched)
+    guard = worker.open_guard(Settings(server=Server(callers=str(file))), PrometheusMeter(MeterMemory(1), 0), watched)
     assert guard is not None
     for _ in range(2):
-        watched[0].look()
+        watched[0].poll()
     assert [caller.name for caller in guard._callers.all] == ["newer"]

@@ -46,7 +46,7 @@ def refuse(_: PrometheusMeter, report: Report) -> None:
 
 def refuse_again(meter: PrometheusMeter, report: Report) -> None:
     """Is a good worker once; whoever takes its place looks at the configuration for a while, and refuses it."""
-    if not report.again:
+    if not report.restarted:
         return serve(meter, report)
     meter.failed("callers")
     time.sleep(1)

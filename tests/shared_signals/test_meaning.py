@@ -13,7 +13,7 @@ from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.event_types import EVENTS
 from riskd.shared_signals.meaning import OfTheStream, meaning
 from riskd.shared_signals.stream import FORMATS, Refused, SubjectRule
-from riskd.shared_signals.subject import NotForUs, account
+from riskd.shared_signals.subject import NotUsed, account
 from riskd.shared_signals.token import Verified
 from tests.shared_signals.transmitter import ALEX, CAEP, HIGH, RISC, SSF, stream
 
@@ -98,7 +98,7 @@ def test_events_of_the_stream_are_told_of_the_stream(uri: str, content: Content,
 )
 def test_other_events_are_of_no_use(uri: str, content: Content) -> None:
     """They are acknowledged, and nothing is told."""
-    with pytest.raises(NotForUs):
+    with pytest.raises(NotUsed):
         meaning(event(uri, content), STREAM, set())
 
 
@@ -188,7 +188,7 @@ NAMELESS: dict[str, tuple[Content, SubjectRule]] = {
 @pytest.mark.parametrize(("identifier", "rule"), NAMELESS.values(), ids=NAMELESS)
 def test_a_subject_that_names_no_account_is_of_no_use(identifier: Content, rule: SubjectRule) -> None:
     """It is acknowledged, nothing is told, and the words of why quote nothing of it."""
-    with pytest.raises(NotForUs) as why:
+    with pytest.raises(NotUsed) as why:
         account(identifier, rule, set())
     assert "example" not in str(why.value)
     assert "u-" not in str(why.value)
@@ -198,5 +198,5 @@ def test_what_is_critical_must_be_understood() -> None:
     """SSF 1.0, section 7.1: an event whose subject has a critical member that is not understood is discarded."""
     whole = {"format": "complex", "user": ALEX, "tenant": {"format": "opaque", "id": "t"}}
     assert account(whole, EMAIL, {"user", "session"}) == "alex@example.com"
-    with pytest.raises(NotForUs, match="critical"):
+    with pytest.raises(NotUsed, match="critical"):
         account(whole, EMAIL, {"user", "tenant"})

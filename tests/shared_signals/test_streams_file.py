@@ -88,30 +88,34 @@ def without(line: str, by: str = "") -> str:
 
 
 WRONG: dict[str, tuple[str, int, str]] = {
-    "empty": ("", 1, "holds no streams"),
-    "no streams": ("streams: {}\n", 1, "holds no streams"),
-    "no YAML": ("streams: [\n", 2, "is not YAML"),
+    "empty": ("", 1, "the file has no streams"),
+    "no streams": ("streams: {}\n", 1, "the file has no streams"),
+    "no YAML": ("streams: [\n", 2, "cannot be read as YAML"),
     "a list": ("- okta\n", 1, "the file must be a mapping, not a list"),
     "an unknown key": (without("    tenant:", "    tennant:"), 7, "unknown key 'tennant' in stream okta"),
     "no issuer": (without("    issuer: https://acme.okta.com\n"), 3, "'issuer' is missing in stream okta"),
     "plaintext": (
         without("issuer: https://acme", "issuer: http://acme"),
         3,
-        "issuer is not https, and not http of this machine",
+        "issuer must be https (http is allowed only on this machine)",
     ),
-    "no URL": (without("issuer: https://acme.okta.com\n", "issuer: acme\n"), 3, "issuer is no URL"),
-    "a user": (without("https://idp.example.com/poll", "https://a:b@idp.example.com/poll"), 21, "has a user"),
+    "no URL": (without("issuer: https://acme.okta.com\n", "issuer: acme\n"), 3, "issuer is not a URL"),
+    "a user": (
+        without("https://idp.example.com/poll", "https://a:b@idp.example.com/poll"),
+        21,
+        "must have no user name",
+    ),
     "another domain": (without("domain: workforce", "domain: staff"), 6, "unknown domain 'staff'"),
     "another format": (without("format: iss_sub", "format: did"), 9, "unknown format 'did'"),
     "issuers of nobody": (
         without("member: owner", "issuers: [https://a.example.com]"),
         19,
-        "issuers are of identifiers of the format iss_sub",
+        "issuers is only for identifiers of the format iss_sub",
     ),
     "no delivery": (
         without("    push:\n      path: /okta\n      token_file: stream.token\n"),
         2,
-        "stream okta needs a way in which events come",
+        "stream okta needs one delivery method",
     ),
     "a path that is none": (without("path: /okta", "path: okta"), 13, "path 'okta' is not a path such as /okta"),
     "no token file": (
@@ -132,12 +136,12 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "an authority that is none": (
         without("    tenant: acme\n", "    ca_file: empty.token\n"),
         7,
-        "ca_file empty.token holds no certificate, PEM",
+        "ca_file empty.token holds no PEM certificate",
     ),
     "no token for a poll": (
         GOOD.rpartition("      token_file: stream.token\n")[0] + "      interval: 30s\n",
         21,
-        "poll needs a token to show",
+        "poll needs one way to get a token",
     ),
     "no secret": (
         GOOD.rpartition("      token_file")[0]
@@ -145,14 +149,14 @@ WRONG: dict[str, tuple[str, int, str]] = {
         22,
         "the token file none cannot be read",
     ),
-    "a long interval": (without("interval: 30s", "interval: 2h"), 23, "interval must lie between 1 and 600"),
+    "a long interval": (without("interval: 30s", "interval: 2h"), 23, "interval must be between 1 and 600"),
     "no interval": (without("interval: 30s", "interval: 30"), 23, "interval must be text, not a number"),
     "no events at all": (
         without("events_a_minute: 60", "events_a_minute: 0"),
         24,
-        "events_a_minute must lie between 1 and 60000",
+        "events_a_minute must be between 1 and 60000",
     ),
-    "a name": (without("  okta:", "  Okta:"), 2, "the name of a stream 'Okta' is not letters in lower case"),
+    "a name": (without("  okta:", "  Okta:"), 2, "the name of a stream 'Okta' is not lower-case letters"),
     "twice": (without("  idp:", "  okta:"), 15, "'okta' is given twice"),
 }
 
@@ -172,7 +176,7 @@ def test_two_streams_have_two_paths(tmp_path: Path) -> None:
     okta = GOOD.partition("streams:\n")[2].partition("  idp:")[0]
     twice = f"streams:\n{okta}{okta.replace('okta:', 'other:', 1)}"
     (problem,) = problems(tmp_path, twice)
-    assert problem.what == "the path is that of stream okta, too"
+    assert problem.what == "the path is already used by stream okta"
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -187,7 +191,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 def test_every_mistake_of_a_streams_file_is_tried(tmp_path: Path) -> None:
     """Each that has words of its own is made above."""
-    tried = " ".join(what for *_, what in WRONG.values()) + " the path is that of stream"
+    tried = " ".join(what for *_, what in WRONG.values()) + " the path is already used by stream"
     starts = [re.split(r"{\w+}", words) for words in STREAM_MISTAKES.values()]
     said = [max(parts, key=len).strip() for parts in starts if any(part.strip() for part in parts)]
     assert [words for words in said if words not in tried] == []

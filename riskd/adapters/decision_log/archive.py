@@ -37,7 +37,7 @@ from riskd.clock import Clock, since_boot
 from riskd.core.errors import UNDECODABLE, Problem, Unavailable
 from riskd.core.stored import PLACE
 from riskd.files import DRAFT, put, sync
-from riskd.locks import alone
+from riskd.locks import exclusive
 
 SCAN: Final = 64 << 20
 """Bytes that one step of a search reads: less than half a second."""
@@ -198,7 +198,7 @@ class FileLogArchive:
         """
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with alone(self._directory / LOCK) as ours:
+            with exclusive(self._directory / LOCK) as ours:
                 return self._compacted(keep, stop, progress) if ours else None
         except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error

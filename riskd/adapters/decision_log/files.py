@@ -65,7 +65,7 @@ def segments_of(directory: Path) -> list[Path]:
     found = segments(log_in(directory))
     if not found:
         why = "has no segments of a decision log" if directory.is_dir() else "is not a directory"
-        raise InvalidFile([Problem(str(directory), why, "name that of a service, its setting log.dir")])
+        raise InvalidFile([Problem(str(directory), why, "name the log.dir of a service")])
     return found
 
 

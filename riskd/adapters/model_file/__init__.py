@@ -1,4 +1,4 @@
-"""Models on disk: bundles that are read, sealed and signed."""
+"""Reads, seals and signs model bundles on disk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A bundle on disk: `models/<domain>/<version>/` with `forest.json`, `manifest.json` and `card.md`.
+"""Reads, checks and writes model bundles: `models/<domain>/<version>/` with `forest.json`, `manifest.json`, `card.md`.
 
-A bundle is data that is read, never code that is loaded. Its manifest says what it is, which meaning of
-each feature it was made for, and the hashes of the other files, so that a signature of it is one of all.
+A bundle is data, and no code is loaded from it. Its manifest describes it, names the definition of each feature that it
+was made for, and has the hashes of the other files, so that a signature of the manifest covers them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
 from riskd.core.score import schema_of
-from riskd.files import SHARED, drafting, place, whole
+from riskd.files import SHARED, atomically, drafting, place
 
 FOREST: Final = "forest.json"
 MANIFEST: Final = "manifest.json"
@@ -40,7 +40,7 @@ MAX_BYTES: Final = {
     REFERENCE: 4 * 2**20,
     TRAINING: 2**20,
 }
-"""A forest of 5000 trees with 32 leaves takes 40 MB."""
+"""Largest size of each file. A forest of 5,000 trees with 32 leaves takes 40 MB."""
 _NEEDED: Final = (FOREST, CARD)
 _HASHED: Final = (*_NEEDED, EVALUATION, REFERENCE, TRAINING)
 
@@ -48,11 +48,11 @@ T = TypeVar("T")
 
 
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a bundle says of itself. `seal` fills in `schema`, `features` and `files`; who makes it, the rest.
+    """The description of a bundle. `seal` sets `schema`, `features` and `files`; the maker of the bundle sets the rest.
 
-    `created` is an ISO 8601 date. `data` is the SHA-256 of the rows that it was trained on, `code` the version of
-    riskd that trained it. `features` gives each feature that the forest reads the definition that it was made for,
-    and `schema` names all of them (`core.score.schema_of`); `files` gives each other file its SHA-256 in hex.
+    `created`: an ISO 8601 date. `data`: SHA-256 of the training rows. `code`: the version of riskd that trained it.
+    `features`: the definition of each feature that the forest reads. `schema`: a name for all of these definitions
+    (`core.score.schema_of`). `files`: the SHA-256 of each other file, hexadecimal.
     """
 
     name: str
@@ -76,12 +76,12 @@ def read_manifest(path: Path) -> Manifest:
 def load_model(path: Path, features: Mapping[str, str], *, domain: str = "", trusted: Sequence[str] = ()) -> Forest:
     """The forest of the bundle in directory `path`.
 
-    `features` maps the name of each feature of a vector, in its order, to its definition: any string
-    that changes when the meaning does. `domain`, if given, must be the bundle's. `trusted`, if given, are the
-    Ed25519 public keys, 64 hexadecimal digits each, by one of which it must be signed.
+    `features`: the definition of each feature, in the order of the vector. A definition is any string that changes
+    when the meaning does. `domain`, if given, must be that of the bundle. `trusted`: Ed25519 public keys, 64
+    hexadecimal digits each; if given, one of them must have signed the bundle.
 
-    Raises InvalidModel, with file, place and remedy: unreadable or oversized files, malformed JSON,
-    hashes that differ, no trusted signature, features that are unknown or mean something else, values out of bounds.
+    Raises InvalidModel for unreadable or too large files, malformed JSON, wrong hashes, a missing or untrusted
+    signature, unknown or redefined features, and values out of bounds.
     """
     sealed = _read(path / MANIFEST)
     manifest, raw = _decode(path / MANIFEST, sealed, Manifest), _contents(path)
@@ -101,7 +101,7 @@ def load_model(path: Path, features: Mapping[str, str], *, domain: str = "", tru
 
 
 def read_forest(path: Path) -> ForestDocument:
-    """The forest of the bundle in directory `path` as a document, not checked; raises InvalidModel."""
+    """The forest of the bundle in directory `path` as a document, not validated; raises InvalidModel."""
     return _decode(path / FOREST, _read(path / FOREST), ForestDocument)
 
 
@@ -114,17 +114,17 @@ def read_card(path: Path) -> str:
 
 
 def read_evaluation(path: Path) -> bytes | None:
-    """`evaluation.json` of the bundle in directory `path`, None where there is none; raises InvalidModel."""
+    """`evaluation.json` of the bundle in directory `path`, None if it has none; raises InvalidModel."""
     return _read(path / EVALUATION) if (path / EVALUATION).exists() else None
 
 
 def read_training(path: Path) -> bytes | None:
-    """`training.json` of the bundle in directory `path`, None where there is none; raises InvalidModel."""
+    """`training.json` of the bundle in directory `path`, None if it has none; raises InvalidModel."""
     return _read(path / TRAINING) if (path / TRAINING).exists() else None
 
 
 def read_reference(path: Path) -> Reference | None:
-    """What the bundle in directory `path` was trained on, None where it does not say; raises InvalidModel."""
+    """`reference.json` of the bundle in directory `path`, None if it has none; raises InvalidModel."""
     file = path / REFERENCE
     return _decode(file, _read(file), Reference) if file.exists() else None
 
@@ -132,11 +132,10 @@ def read_reference(path: Path) -> Reference | None:
 def seal(
     path: Path, features: Mapping[str, str], *, card: str | None = None, beside: Mapping[str, bytes] | None = None
 ) -> Manifest:
-    """Write into the manifest of `path` what its other files are now: hashes, features and their definitions.
+    """Update the manifest of the bundle in `path`: the hashes of its files, and its features with their definitions.
 
-    `card`, if given, first replaces the card; `beside` has contents for `EVALUATION`, `REFERENCE` and `TRAINING`.
-    A signature of what was there before goes. Raises InvalidModel, and changes nothing, when the forest could not be
-    served, or not all of it be written.
+    `card`: a new card. `beside`: new contents of `EVALUATION`, `REFERENCE` and `TRAINING`. Removes an existing
+    signature. Raises InvalidModel, and changes nothing, if the forest is invalid or a file cannot be written.
     """
     try:
         return _sealed(path, features, card, beside or {})
@@ -157,17 +156,17 @@ def _sealed(path: Path, features: Mapping[str, str], card: str | None, beside: M
         schema=schema_of(used),
         files={name: _sha256(content) for name, content in {**raw, **changed}.items()},
     )
-    told = msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
-    _replace(path, {MANIFEST: told, **changed})
+    content = msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
+    _replace(path, {MANIFEST: content, **changed})
     (path / SIGNATURE).unlink(missing_ok=True)
     return sealed
 
 
 def _replace(path: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files of a bundle, none before there is room for all; the first of them last."""
+    """Replace files of a bundle, after all of them were written to temporary files. The first one is replaced last."""
     with ExitStack() as written:
         for name, content in contents.items():
-            file = written.enter_context(whole(path / name, SHARED))
+            file = written.enter_context(atomically(path / name, SHARED))
             file.write(content)
             file.flush()
 
@@ -181,13 +180,13 @@ def write_bundle(
     *,
     beside: Mapping[str, bytes] | None = None,
 ) -> Manifest:
-    """Write a new bundle into directory `path` and seal it. `beside` as in `seal`.
+    """Write a new bundle into directory `path` and seal it. `beside`: see `seal`.
 
-    Raises InvalidModel when the forest could not be served, when there is a bundle already (a version that was
-    served once means the same for ever), or when it cannot be written; then nothing is left of it.
+    Raises InvalidModel if the forest is invalid, if the bundle exists (a version never changes its meaning), or if it
+    cannot be written; then nothing of it is left.
     """
     if path.exists():
-        raise InvalidModel([Problem(str(path), "already there", "give the model a new version")])
+        raise InvalidModel([Problem(str(path), "exists already", "give the model a new version")])
     _compile(path, document, features, manifest.version)
     try:
         with drafting(path.parent) as draft:
@@ -204,12 +203,12 @@ def write_bundle(
 
 
 def _not_written(path: Path, error: OSError) -> InvalidModel:
-    what, remedy = f"cannot be written: {error.strerror}", "see that the disk has room and lets this user write"
+    what, remedy = f"cannot be written: {error.strerror}", "check that the disk has space and this user may write there"
     return InvalidModel([Problem(str(path), what, remedy)])
 
 
 def render(document: ForestDocument) -> bytes:
-    """The document as JSON with one step function, node or knot a line, so that diffs and people can read it."""
+    """The document as JSON with one step function, node or knot a line, for readable diffs."""
     fields = [f'  "{name}": {_render(value, "  ")}' for name, value in msgspec.to_builtins(document).items()]
     return ("{\n" + ",\n".join(fields) + "\n}\n").encode()
 
@@ -222,7 +221,7 @@ def _render(value: object, indent: str) -> str:
 
 
 def _contents(path: Path) -> dict[str, bytes]:
-    """The files that the manifest answers for: forest and card, and the others where they are there."""
+    """The files whose hashes the manifest has: forest and card, and the optional ones that exist."""
     return {name: _read(path / name) for name in _HASHED if name in _NEEDED or (path / name).exists()}
 
 
@@ -233,12 +232,12 @@ def _read(file: Path) -> bytes:
             raw = stream.read(bound + 1)
     except OSError as error:
         if not any((file.parent / name).exists() for name in (FOREST, MANIFEST)):
-            what, remedy = "is no directory of a model", "name that of a bundle, as models/customer/hand-set-2"
+            what, remedy = "is not a model bundle", "name the directory of one, such as models/customer/hand-set-2"
             raise InvalidModel([Problem(str(file.parent), what, remedy)]) from error
         what = f"cannot be read: {error.strerror}"
-        raise InvalidModel([Problem(str(file), what, "restore the bundle from where it was made")]) from error
+        raise InvalidModel([Problem(str(file), what, "restore the bundle from its source")]) from error
     if len(raw) > bound:
-        raise InvalidModel([Problem(str(file), f"larger than {bound} bytes", "train fewer or smaller trees")])
+        raise InvalidModel([Problem(str(file), f"is larger than {bound} bytes", "train fewer or smaller trees")])
     return raw
 
 
@@ -247,14 +246,14 @@ def _decode(file: Path, raw: bytes, kind: type[T]) -> T:
         raw.decode()
         return msgspec.json.decode(raw, type=kind)
     except UnicodeDecodeError as error:
-        what, byte = "not UTF-8", error.start
+        what, byte = "is not UTF-8", error.start
     except msgspec.ValidationError as error:
-        raise InvalidModel([Problem(str(file), str(error), "docs/models.md has the format")]) from error
+        raise InvalidModel([Problem(str(file), str(error), "see the format in docs/models.md")]) from error
     except msgspec.DecodeError as error:
         at = re.search(r"\(byte (\d+)\)", str(error))
         what, byte = str(error), int(at[1]) if at else len(raw)
     line, column = raw.count(b"\n", 0, byte) + 1, byte - raw.rfind(b"\n", 0, byte)
-    raise InvalidModel([Problem(str(file), what, "mend the JSON at this place", line, column)])
+    raise InvalidModel([Problem(str(file), what, "fix the JSON here", line, column)])
 
 
 def _compile(path: Path, document: ForestDocument, features: Mapping[str, str], version: str) -> Forest:
@@ -268,19 +267,20 @@ def _compile(path: Path, document: ForestDocument, features: Mapping[str, str], 
 
 def _manifest_problems(path: Path, manifest: Manifest, domain: str) -> Iterator[Problem]:
     if manifest.domain not in DOMAINS:
-        yield Problem(f"{path / MANIFEST}: domain", f"'{manifest.domain}' is none", f"one of {', '.join(DOMAINS)}")
+        what, remedy = f"there is no identity domain '{manifest.domain}'", f"write one of {', '.join(DOMAINS)}"
+        yield Problem(f"{path / MANIFEST}: domain", what, remedy)
     elif domain and manifest.domain != domain:
-        what = f"made for domain '{manifest.domain}', not '{domain}'"
-        yield Problem(f"{path / MANIFEST}: domain", what, "domains are never pooled: give each its own model")
+        what = f"the model is for '{manifest.domain}', not for '{domain}'"
+        yield Problem(f"{path / MANIFEST}: domain", what, "give each identity domain its own model")
 
 
 def _hash_problems(path: Path, manifest: Manifest, raw: Mapping[str, bytes]) -> Iterator[Problem]:
     for name in sorted(manifest.files.keys() - raw.keys()):
-        yield Problem(str(path / name), "the manifest names it, and it is gone", "restore the file, or seal again")
+        yield Problem(str(path / name), "is missing, but the manifest lists it", "restore it, or seal the bundle again")
     for name, content in raw.items():
         stated = manifest.files.get(name, "none")
         if _sha256(content) != stated:
-            what = f"SHA-256 is {_sha256(content)}, the manifest says {stated}"
+            what = f"has the SHA-256 {_sha256(content)}, but the manifest says {stated}"
             yield Problem(str(path / name), what, "restore the file, or review the change and seal the bundle again")
 
 
@@ -290,8 +290,8 @@ def _definition_problems(
     for name in document.features():
         made_for = manifest.features.get(name, "none")
         if made_for != features[name]:
-            what = f"made for definition '{made_for}', this version of riskd has '{features[name]}'"
-            remedy = "train the model again, or review what the change means for it and seal the bundle again"
+            what = f"made for the definition '{made_for}', but this version of riskd has '{features[name]}'"
+            remedy = "train the model again, or review what the change means for it, then seal the bundle again"
             yield Problem(f"{path / MANIFEST}: features.{name}", what, remedy)
 
 

@@ -1,6 +1,6 @@
-"""Who made a bundle: an Ed25519 signature (RFC 8032) of its manifest, which has the hashes of everything else.
+"""Signs bundles and checks signatures: Ed25519 (RFC 8032) over the manifest, which has the hashes of the other files.
 
-What is signed are the bytes of `manifest.json` as they are, so that any other tool can check it.
+The signed message is the content of `manifest.json`, byte for byte, so that other tools can check it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SIGNATURE: Final = "signature.json"
-_SIGN: Final = "riskd model sign --key FILE, by somebody whose key is in models.trusted_keys"
+_SIGN: Final = "sign it with a key of models.trusted_keys: riskd model sign --key FILE"
 
 
 class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Public key and signature, in hexadecimal: 32 and 64 bytes."""
+    """The public key (32 bytes) and the signature (64 bytes), both hexadecimal."""
 
     key: str
     signature: str
 
 
 def read_signature(path: Path) -> Signature | None:
-    """Who says to have signed the bundle in directory `path`; None where nobody has. Raises InvalidModel."""
+    """The signature of the bundle in directory `path`, not checked; None if it has none. Raises InvalidModel."""
     file = path / SIGNATURE
     try:
         with file.open("rb") as stream:
@@ -38,13 +38,13 @@ def read_signature(path: Path) -> Signature | None:
     except FileNotFoundError:
         return None
     except (OSError, *UNDECODABLE) as error:
-        raise InvalidModel([Problem(str(file), f"is no signature: {error}", "sign the bundle again")]) from error
+        raise InvalidModel([Problem(str(file), f"is not a signature: {error}", "sign the bundle again")]) from error
 
 
 def sign(path: Path, manifest: bytes, key: Path) -> Signature:
-    """Sign a manifest with the private key in file `key` (PEM, PKCS 8) and write that beside it.
+    """Sign a manifest with the private key in file `key` (PEM, PKCS 8), and write the signature into the bundle.
 
-    Raises InvalidModel when the key is not an Ed25519 key that can be read.
+    Raises InvalidModel if the key cannot be read or is not an Ed25519 key.
     """
     private = _private_key(key)
     signed = Signature(key=private.public_key().public_bytes_raw().hex(), signature=private.sign(manifest).hex())
@@ -53,7 +53,7 @@ def sign(path: Path, manifest: bytes, key: Path) -> Signature:
 
 
 def signature_problems(path: Path, manifest: bytes, trusted: Sequence[str]) -> Iterator[Problem]:
-    """Why the bundle in `path`, with these bytes as its manifest, has no signature by a trusted key."""
+    """Why the bundle in `path`, whose manifest has these bytes, lacks a valid signature by a trusted key."""
     where = str(path / SIGNATURE)
     try:
         found = read_signature(path)
@@ -61,20 +61,22 @@ def signature_problems(path: Path, manifest: bytes, trusted: Sequence[str]) -> I
         yield from error.problems
         return
     if found is None:
-        yield Problem(where, "is missing: models.trusted_keys asks for signed bundles", _SIGN)
+        yield Problem(where, "is missing, and models.trusted_keys requires signed bundles", _SIGN)
     elif found.key not in trusted:
-        yield Problem(where, f"signed with {found.key[:64]}, which models.trusted_keys does not have", _SIGN)
+        yield Problem(where, f"is by the key {found.key[:64]}, which is not in models.trusted_keys", _SIGN)
     elif not verified(found, manifest):
-        yield Problem(where, "does not fit manifest.json: one of them was changed", f"review the bundle, then {_SIGN}")
+        yield Problem(
+            where, "does not match manifest.json: one of them was changed", f"review the bundle, then {_SIGN}"
+        )
 
 
 def verified(found: Signature, manifest: bytes) -> bool:
-    """Whether a signature is that of its own key over these bytes. Whether to trust the key is another question.
+    """Whether a signature is valid for these bytes and the key that it names. Does not say whether to trust the key.
 
-    Raises InvalidModel where `cryptography` is not installed.
+    Raises InvalidModel if `cryptography` is not installed.
     """
     try:
-        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra, needed by who signs alone
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra, needed only for signatures
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
     except ImportError as error:
         raise _not_installed() from error
@@ -98,12 +100,12 @@ def _private_key(file: Path) -> Ed25519PrivateKey:
     except OSError as error:
         raise InvalidModel([Problem(str(file), f"cannot be read: {error.strerror}", remedy)]) from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InvalidModel([Problem(str(file), "is no private key in PEM without a password", remedy)]) from error
+        raise InvalidModel([Problem(str(file), "is not a PEM private key without a password", remedy)]) from error
     if not isinstance(private, Ed25519PrivateKey):
         raise InvalidModel([Problem(str(file), "is not an Ed25519 key", remedy)])
     return private
 
 
 def _not_installed() -> InvalidModel:
-    what = "signatures need the package cryptography"
-    return InvalidModel([Problem("models.trusted_keys", what, "pip install 'riskd[sign]'")])
+    what = "signatures need the package cryptography, which is not installed"
+    return InvalidModel([Problem("models.trusted_keys", what, "run: pip install 'riskd[sign]'")])

@@ -1,4 +1,4 @@
-"""Policy files: YAML with CEL conditions, read whole or refused whole with every mistake at once."""
+"""Reads policy files, which are YAML with CEL conditions. A file with mistakes is rejected, with all of them listed."""
 
 from __future__ import annotations
 

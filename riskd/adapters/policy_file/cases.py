@@ -1,4 +1,4 @@
-"""Files of policy cases: what is known of an attempt, and what a policy should require of it."""
+"""Reads files of policy cases: attempts with known facts, and what a policy should require of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from riskd.adapters.policy_file.document import MISTAKES, Document
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, Attempt, Federation, Network, Session
-from riskd.core.context import SOURCES, WHYS, Agent, Context, Missing, Place, Route
+from riskd.core.context import AGEING, SOURCES, WHYS, Agent, Context, Missing, Place, Route
 from riskd.core.errors import InvalidPolicy
 from riskd.core.features import FEATURES
 from riskd.core.policy import Policy
@@ -30,22 +30,25 @@ CASE_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }
 """Required and optional keys of each kind of mapping."""
 CASE_MISTAKES: Final = {
-    "empty": "holds no cases",
+    "empty": "has no cases",
     "empty_list": "{what} is empty",
-    "duplicate_case": "there is a case with this description already, in line {first}",
+    "duplicate_case": "there is already a case with this description, in line {first}",
     "known_and_missing": "{what} is given, but its source '{source}' is among the gaps",
-    "none_yet": "only the history can be missing because there is none yet",
+    "none_yet": "only history can be missing with none_yet",
+    "stale": "only {ageing} can be stale",
 }
-"""Mistakes that a file of cases can hold besides those of any riskd YAML file, and how they are worded."""
+"""The wording of the mistakes that a file of cases can have in addition to `MISTAKES`."""
 _NOW: Final = 1_800_000_000.0
 _TIERS: Final = tuple(tier.name for tier in Tier)
 _SOURCE_OF: Final = {"country": "place", "asn": "route", "anonymizer": "route", "browser": "agent", "os": "agent"}
+_KNOWN: Final = ("none_yet", "stale")
+"""Gaps beside which features of their source can be known."""
 _SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
 _FEATURE: Final = {feature.name: (column, feature) for column, feature in enumerate(FEATURES)}
 
 
 class Expected(Struct, frozen=True, kw_only=True):
-    """What a policy should say. None: the case does not care. Orders mean nothing."""
+    """What a policy should answer. None: any value will do. The order of tuples does not matter."""
 
     tier: str
     satisfied: bool | None = None
@@ -56,7 +59,7 @@ class Expected(Struct, frozen=True, kw_only=True):
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """One case, ready for the core. A feature or fact that it does not name is unknown, and decides nothing."""
+    """A case as values of the core. Features and facts that the case does not name are unknown and decide nothing."""
 
     where: str
     line: int
@@ -67,13 +70,13 @@ class Case(Struct, frozen=True, kw_only=True):
     score: float
     expected: Expected
     lists: Mapping[str, bool] = {}
-    """Lists that it says that the attempt is on, or not on."""
+    """Whether the attempt is on each list that the case names."""
 
 
 def load_cases(path: Path, policy_of: Callable[[str], Policy]) -> tuple[Policy, list[Case]]:
-    """The cases in a file, and the policy that they are about: `policy_of` the domain that the file names.
+    """The cases in a file, and their policy, which `policy_of` returns for the identity domain that the file names.
 
-    Raises InvalidPolicy with every mistake: file, line, column, what, remedy; and whatever `policy_of` raises.
+    Raises InvalidPolicy with every mistake, and whatever `policy_of` raises.
     """
     document = Document.of(path, {**MISTAKES, **CASE_MISTAKES})
     found = _CaseReader(document, str(path), policy_of).cases()
@@ -89,7 +92,7 @@ class _CaseReader:
         self._policy_of = policy_of
 
     def cases(self) -> tuple[Policy, list[Case]] | None:
-        """The policy and its cases, or None when there are problems."""
+        """The policy and its cases, or None if there are problems."""
         document = self.document
         top = self._fields(document.root(), "file", "the file")
         domain = document.choice(top.get("domain"), "domain", DOMAINS)
@@ -97,18 +100,18 @@ class _CaseReader:
         cases = [self._case(node, policy) for node in document.items(top.get("cases"), "cases")]
         self._compare(cases, top.get("cases"))
         if "cases" in top and not cases:
-            document.wrong(top["cases"], "empty_list", "write a case", what="cases")
+            document.wrong(top["cases"], "empty_list", "add a case", what="cases")
         if document.problems or policy is None:
             return None
         return policy, [case for case in cases if case is not None]
 
     def _compare(self, cases: Sequence[Case | None], node: yaml.Node | None) -> None:
-        """Cases that go by the same description."""
+        """Note cases with the same description."""
         first: dict[str, int] = {}
         for case, item in zip(cases, self.document.items(node, "cases"), strict=False):
             if case is not None and first.setdefault(case.description, case.line) != case.line:
                 line = first[case.description]
-                self.document.wrong(item, "duplicate_case", "say what differs", first=line)
+                self.document.wrong(item, "duplicate_case", "describe what differs", first=line)
 
     def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:
         return self.document.fields(node, what, *CASE_KEYS[kind])
@@ -169,7 +172,10 @@ class _CaseReader:
             source = document.choice(key_node, "source", tuple(SOURCES))
             why = document.choice(value_node, "why", WHYS)
             if why == "none_yet" and source != "history":
-                document.wrong(value_node, "none_yet", "say why: not_sent, not_found, ...")
+                document.wrong(value_node, "none_yet", "use another reason: not_sent, not_found, ...")
+            if why == "stale" and source not in AGEING:
+                remedy = "use another reason: not_sent, not_found, ..."
+                document.wrong(value_node, "stale", remedy, ageing=" and ".join(AGEING))
             if source is not None and why is not None:
                 found[source] = why
         return found
@@ -182,7 +188,7 @@ class _CaseReader:
                 continue
             column, feature = _FEATURE[name]
             value = document.number(value_node, name, -1e9, 1e9)
-            gone = next((source for source in feature.sources if gaps.get(source, "none_yet") != "none_yet"), None)
+            gone = next((source for source in feature.sources if gaps.get(source, "none_yet") not in _KNOWN), None)
             if gone is not None:
                 document.wrong(key_node, "known_and_missing", "keep one", what=f"feature '{name}'", source=gone)
             if value is None:
@@ -196,7 +202,7 @@ class _CaseReader:
         document = self.document
         fields = self._fields(node, "facts", "facts")
         for name, value_node in fields.items():
-            if _SOURCE_OF[name] in gaps:
+            if gaps.get(_SOURCE_OF[name], "stale") != "stale":
                 document.wrong(value_node, "known_and_missing", "keep one", what=name, source=_SOURCE_OF[name])
         country = document.text(fields.get("country"), "country", r"[A-Z]{2}", "two capital letters, quoted")
         asn = document.number(fields.get("asn"), "asn", 0, 2**32 - 1)
@@ -211,7 +217,8 @@ class _CaseReader:
             route=Route(int(asn or 0), anonymizer=anonymizer or "") if routed else Missing("route", "not_found"),
             agent=Agent(browser or "", os=system or "") if seen else Missing("agent", "not_sent"),
             remembered=Missing("history", gaps.get("history", "unavailable")),
-            missing=tuple(Missing(source, why) for source, why in gaps.items()),
+            missing=tuple(Missing(source, why) for source, why in gaps.items() if why != "stale"),
+            stale=tuple(source for source, why in gaps.items() if why == "stale"),
         )
 
     def _session(self, node: yaml.Node | None) -> Session | None:

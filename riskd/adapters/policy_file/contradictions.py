@@ -1,7 +1,7 @@
-"""What no condition should say: comparisons that nothing or everything meets, and rules that another makes idle.
+"""Finds comparisons that are always or never true, and rules that have no effect beside another rule.
 
-Only what can be told for certain is told. Comparisons of one feature with one number are held against the values that
-the feature can have; of a condition whose parts are all joined by `&&`, the parts are held against each other.
+Reports only what is certain. It checks comparisons of a feature with a number against the values that the feature can
+have. If the parts of a condition are all joined by `&&`, it also checks the parts against each other.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LISTS: Final = re.compile(rf"(?<!\w){LISTS[:-1]}\s*\.\s*(\w+)")
 
 
 class Comparison(Struct, frozen=True):
-    """A feature (or the score, or the coverage) and a number, at `at` in its condition."""
+    """A comparison of a feature (or the score, or the coverage) with a number. `at`: its position in the condition."""
 
     text: str
     at: int
@@ -42,12 +42,13 @@ class Comparison(Struct, frozen=True):
     number: float
 
     def met_by(self, value: float) -> bool:
-        """Whether a value meets it."""
+        """Whether it is true for this value."""
         return _COMPARE[self.sign](value, self.number)
 
 
-class Odd(Struct, frozen=True):
-    """A comparison that says nothing: `code` of `MISTAKES`, where it lies in the condition, and the wording's parts."""
+class Contradiction(Struct, frozen=True):
+    """A comparison that is always or never true. `code`: of `MISTAKES`; `at`: its position in the condition; `parts`:
+    values for the wording."""
 
     code: str
     at: int
@@ -59,15 +60,15 @@ def lists_in(when: str) -> frozenset[str]:
     return frozenset(_LISTS.findall(_without_texts(when)))
 
 
-def odd(when: str) -> list[Odd]:
-    """The comparisons that nothing meets, that everything known meets, or that exclude each other."""
+def contradictions(when: str) -> list[Contradiction]:
+    """The comparisons that are never true, that are true for every known value, or that exclude each other."""
     found = []
     for each in _comparisons(when):
         tried = [each.met_by(value) for value in _landmarks([each])]
         if tried and len(set(tried)) == 1:
             code = "always_true" if tried[0] else "never_true"
             parts = {"comparison": each.text, "name": each.name, "span": str(SPANS[each.name])}
-            found.append(Odd(code, each.at, parts))
+            found.append(Contradiction(code, each.at, parts))
     if found:
         return found
     parts_ = [part for part in map(_whole, _conjuncts(when)) if part is not None]
@@ -75,12 +76,14 @@ def odd(when: str) -> list[Odd]:
         if one.name == other.name and not any(
             one.met_by(value) and other.met_by(value) for value in _landmarks([one, other])
         ):
-            found.append(Odd("excluded", max(when.find(other.text), 0), {"one": one.text, "other": other.text}))
+            at = max(when.find(other.text), 0)
+            found.append(Contradiction("excluded", at, {"one": one.text, "other": other.text}))
     return found
 
 
 def implied_by(rule: Rule, others: Sequence[Rule]) -> Rule | None:
-    """A rule that hits whenever this one does, on all of its journeys, and asks for as much: then this one is idle."""
+    """Another rule that hits whenever this one does, on all its journeys, with at least its tier; None if there is
+    none. Then this rule has no effect."""
     parts = _conjuncts(rule.when)
     for other in others:
         wide = not other.shadow and other.tier >= rule.tier and set(rule.journeys) <= set(other.journeys)
@@ -91,6 +94,7 @@ def implied_by(rule: Rule, others: Sequence[Rule]) -> Rule | None:
 
 
 def _implies(part: str, weaker: str) -> bool:
+    """Whether `weaker` is certainly true whenever `part` is."""
     if part == weaker:
         return True
     one, other = _whole(part), _whole(weaker)
@@ -100,7 +104,7 @@ def _implies(part: str, weaker: str) -> bool:
 
 
 def _landmarks(compared: Sequence[Comparison]) -> list[float]:
-    """Values of the feature that stand for all: each number compared with, its neighbours, and both ends."""
+    """Values that represent all values of the feature: the numbers compared with, their neighbours, and both ends."""
     span = SPANS[compared[0].name]
     if span.values:
         return list(span.values)
@@ -121,13 +125,13 @@ def _comparisons(when: str) -> Iterator[Comparison]:
 
 
 def _whole(part: str) -> Comparison | None:
-    """A part that is one comparison and nothing else."""
+    """The comparison, if the part consists of exactly one."""
     found = list(_comparisons(part))
     return found[0] if len(found) == 1 and found[0].text == part else None
 
 
 def _conjuncts(when: str) -> tuple[str, ...]:
-    """The parts that `&&` joins outside of all brackets, sorted; the whole condition where anything else joins them."""
+    """The parts joined by `&&` outside of brackets, sorted. The whole condition if it has another operator there."""
     blank, parts, depth, start = _without_texts(when), list[str](), 0, 0
     if "//" in blank:
         return (when,)
@@ -142,5 +146,5 @@ def _conjuncts(when: str) -> tuple[str, ...]:
 
 
 def _without_texts(when: str) -> str:
-    """The condition with the insides of its strings blanked, every character still in its place."""
+    """The condition with the contents of its strings blanked. Positions do not change."""
     return _TEXT.sub(lambda match: '"' + "_" * (len(match[0]) - 2) + '"', when)

@@ -1,7 +1,7 @@
-"""A YAML file as nodes that know their line and column, with readers that collect every mistake.
+"""A YAML file as nodes with line and column, and methods that read values from nodes and collect every mistake.
 
-Each reader returns None for what it cannot read, after noting the problem; so one pass finds them all.
-Nothing is constructed: tags are ignored, and numbers, durations and choices are read from their text.
+A method that cannot read a value notes the problem and returns None, so one pass finds all mistakes. No Python objects
+are constructed from YAML: tags are ignored, and numbers, durations and choices are read from their text.
 """
 
 from __future__ import annotations
@@ -20,57 +20,58 @@ from riskd.core.errors import Problem
 
 Node: TypeAlias = yaml.Node
 LARGEST: Final = 256 * 1024
-"""Bytes of a policy file; the shipped ones have 10 to 20 thousand."""
+"""Most bytes of a policy file. The shipped ones have 10 to 20 thousand."""
 DEEPEST: Final = 12
-"""Levels of nesting; a policy has five."""
+"""Most levels of nesting. A policy has five."""
 ALIASES: Final = 64
+"""Most aliases, each of which repeats a part of the document."""
 LISTED: Final = 20
-"""Known words that a remedy lists; of more, only the nearest is named."""
+"""Most known words that a remedy lists. If there are more, it names only a similar one."""
 
 MISTAKES: Final = {
     "unreadable": "cannot be read: {why}",
     "too_large": "has more than {limit} bytes",
-    "syntax": "is not YAML that riskd reads: {why}",
-    "empty": "holds no policy",
+    "syntax": "cannot be read as YAML: {why}",
+    "empty": "has no policy",
     "duplicate_key": "'{key}' is given twice",
     "unknown_key": "unknown key '{key}' in {what}",
     "missing_key": "'{key}' is missing in {what}",
     "wrong_type": "{what} must be {expected}, not {found}",
     "wrong_format": "{what} '{value}' is not {expected}",
     "unknown_value": "unknown {what} '{value}'",
-    "out_of_range": "{what} must lie between {low:g} and {high:g}",
-    "retention": "{what} is kept {low} at least and {high} at most",
+    "out_of_range": "{what} must be between {low:g} and {high:g}",
+    "retention": "{what} must be between {low} and {high}",
     "empty_list": "{what} is empty",
     "tier_without_terms": "{tier} is used, but the tier table does not have it",
-    "unmeetable_tier": "nothing could meet {tier}: it has neither acr_values nor amr",
+    "unmeetable_tier": "nothing can meet {tier}: it has neither acr_values nor amr",
     "age_rises": "{tier} allows an older authentication than {below}",
-    "no_factor": "'{method}' is no authentication factor",
-    "one_kind": "[{methods}] is one factor: each proves {kind}",
+    "no_factor": "'{method}' is not an authentication factor",
+    "one_kind": "[{methods}] is only one factor: each method proves {kind}",
     "issuer_denies": "acr '{acr}' cannot mean DENY",
-    "levels_not_rising": "high must begin above medium",
-    "band_not_rising": "the band of {tier} does not lie above the one before it",
-    "band_below_floor": "the band of {tier} never counts: the floor is {floor}",
-    "cold_start_unseen": "cold_start is given, but 'history' is not an expected source",
-    "duplicate_rule": "there is a rule '{name}' already, in line {first}",
-    "same_condition": "the condition is that of rule '{name}', in line {first}",
-    "rule_without_effect": "rule '{name}' never raises anything: {tier} is within every floor",
+    "levels_not_rising": "high must be above medium",
+    "band_not_rising": "the band of {tier} is not above the band before it",
+    "band_below_floor": "the band of {tier} has no effect: the floor is {floor}",
+    "cold_start_unseen": "cold_start has no effect: 'history' is not among the gaps of this journey",
+    "duplicate_rule": "there is already a rule '{name}', in line {first}",
+    "same_condition": "the condition is the same as that of rule '{name}', in line {first}",
+    "rule_without_effect": "rule '{name}' has no effect: no floor is below {tier}",
     "condition": "{what}",
-    "below_floor": "{tier} as {what} never counts: the floor is {floor}",
+    "below_floor": "{tier} as {what} has no effect: the floor is {floor}",
     "too_many": "more than {limit} {what}",
-    "list_of_one_kind": "list '{name}' must be of exactly one kind",
+    "list_of_one_kind": "list '{name}' must have exactly one kind of entries",
     "list_unreadable": "list file '{file}' cannot be read: {why}",
-    "unused_list": "nothing asks about list '{name}'",
-    "trusts_no_network": "list '{name}' is of {kind}: only networks can be trusted",
+    "unused_list": "list '{name}' is not used",
+    "trusts_no_network": "list '{name}' has {kind}: only networks can be trusted",
     "never_true": "'{comparison}' is never true: {name} is {span}",
-    "always_true": "'{comparison}' is always true of what is known: {name} is {span}",
+    "always_true": "'{comparison}' is true whenever the value is known: {name} is {span}",
     "excluded": "'{one}' and '{other}' are never true together",
-    "implied_rule": "rule '{name}' never raises anything: rule '{other}', in line {first}, hits whenever it does",
-    "human_challenge": "{what} needs a person, and a machine has none",
-    "tenant_loosens": "tenant '{tenant}' may not have {what}: a tenant can ask for more, never for less",
-    "list_of_other_kind": "list '{name}' is of {kind} in the policy itself",
+    "implied_rule": "rule '{name}' has no effect: rule '{other}', in line {first}, hits whenever it does",
+    "human_challenge": "{what} needs a person, but the domain is machine",
+    "tenant_loosens": "tenant '{tenant}' may not have {what}: a tenant can require more, never less",
+    "list_of_other_kind": "list '{name}' has {kind} in the policy itself",
     "learning_ended": "learning ended on {date}",
 }
-"""Every mistake that a policy file can hold, and how it is worded."""
+"""The wording of every mistake that a policy file can have, by code."""
 
 _NUMBER: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _DURATION: Final = re.compile(r"(\d{1,6})([smhd])")
@@ -81,7 +82,7 @@ _KINDS: Final = {"bool": "a boolean", "int": "a number", "float": "a number", "n
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes within bounds."""
+    """Composes nodes, with bounds on their depth and on aliases."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -89,15 +90,15 @@ class _Loader(yaml.SafeLoader):
         self._aliases = 0
 
     def get_single_node(self) -> yaml.Node | None:
-        """The top node, refused when an escape in it names no character: PyYAML asks `chr` without looking."""
+        """The top node. PyYAML passes escapes to `chr` unchecked, so its exceptions become composer errors here."""
         try:
             return super().get_single_node()
         except (OverflowError, ValueError) as error:
-            what = "an escape names no character of Unicode"
+            what = "an escape is not a Unicode character"
             raise yaml.composer.ComposerError(None, None, what, self.get_mark()) from error
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """One node, refused when it lies too deep or is one alias too many."""
+        """A node; raises if it is nested too deeply or is one alias too many."""
         self._aliases += self.check_event(yaml.AliasEvent)
         self._levels += 1
         if self._aliases > ALIASES:
@@ -109,10 +110,10 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_scalar_node(self, anchor: object) -> yaml.ScalarNode:
-        """One text, refused when no message could hold it."""
+        """A text; raises if it has a lone surrogate, which cannot be encoded in UTF-8."""
         node: yaml.ScalarNode = super().compose_scalar_node(anchor)  # type: ignore[arg-type]  # a wrong stub
-        if any("\ud800" <= character <= "\udfff" for character in node.value) if not node.value.isascii() else False:
-            self._refuse("half a surrogate pair is no character", node)
+        if not node.value.isascii() and any("\ud800" <= character <= "\udfff" for character in node.value):
+            self._refuse("half a surrogate pair is not a character", node)
         return node
 
     def _refuse(self, why: str, parent: yaml.Node | None) -> None:
@@ -120,9 +121,10 @@ class _Loader(yaml.SafeLoader):
 
 
 class Document:
-    """A YAML text and the problems found in it so far. `where` names it in them, `wording` says how they are put."""
+    """A YAML text and the problems found in it so far."""
 
     def __init__(self, where: str, text: str, wording: Mapping[str, str] = MISTAKES) -> None:
+        """`where`: the file's path, for the problems. `wording`: the texts of the mistakes, by code."""
         self.problems: list[Problem] = []
         self.where = where
         self.source = text
@@ -130,7 +132,7 @@ class Document:
 
     @classmethod
     def of(cls, path: Path, wording: Mapping[str, str] = MISTAKES) -> Document:
-        """The text of a file. With a problem it is empty: nothing is read of half a file."""
+        """The document of a file. If the file cannot be read, the text is empty and the problem is noted."""
         document = cls(str(path), "", wording)
         try:
             with path.open("rb") as file:
@@ -146,7 +148,7 @@ class Document:
         return document
 
     def root(self) -> yaml.Node | None:
-        """The top node; None when the text is not YAML, or empty, or there was a problem before."""
+        """The top node; None if the text is empty or not YAML, or the file could not be read."""
         if self.problems:
             return None
         if len(self.source.encode("utf-8", "surrogatepass")) > LARGEST:
@@ -167,20 +169,23 @@ class Document:
         return node
 
     def note(self, code: str, line: int, column: int, remedy: str = "", **parts: object) -> None:
-        """Add a problem at a place."""
+        """Note a problem at a line and column (from 1). `parts`: values for the wording of `code`."""
         self.problems.append(Problem(self.where, self.worded(code, **parts), remedy, line, column))
 
     def worded(self, code: str, **parts: object) -> str:
-        """A mistake in words."""
+        """The text of a mistake."""
         return self._wording[code].format(**parts)
 
     def wrong(self, node: yaml.Node, code: str, remedy: str = "", **parts: object) -> None:
-        """Add a problem at a node."""
+        """Note a problem at a node."""
         mark = node.start_mark
         self.note(code, mark.line + 1, mark.column + 1, remedy, **parts)
 
     def entries(self, node: yaml.Node | None, what: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
-        """Key, key node and value node of each entry of a mapping, a key given twice only once."""
+        """Key, key node and value node of each entry of a mapping. Only the first of duplicate keys is included.
+
+        In this and the methods below, `what` names the value in problems.
+        """
         if node is None:
             return []
         if not isinstance(node, yaml.MappingNode):
@@ -199,7 +204,7 @@ class Document:
     def fields(
         self, node: yaml.Node | None, what: str, required: Collection[str], optional: Collection[str] = ()
     ) -> dict[str, yaml.Node]:
-        """The values of a mapping with known keys."""
+        """The value nodes of a mapping by key. Notes unknown keys, and missing required ones."""
         found = {}
         known = [*required, *optional]
         for key, key_node, value_node in self.entries(node, what):
@@ -221,7 +226,7 @@ class Document:
             self._wrong_type(node, what, "a list")
 
     def text(self, node: yaml.Node | None, what: str, pattern: str = r"(?s).+", expected: str = "text") -> str | None:
-        """A string of at most 4 000 characters that matches a pattern."""
+        """A string of at most 4,000 characters that matches a pattern. `expected` describes the pattern."""
         if node is None:
             return None
         if not isinstance(node, yaml.ScalarNode) or node.tag != _PREFIX + "str":
@@ -251,7 +256,7 @@ class Document:
         return None
 
     def seconds(self, node: yaml.Node | None, what: str) -> int | None:
-        """A duration: a whole number and its unit."""
+        """A duration in seconds, written as a whole number and its unit."""
         expected = "a duration such as 90s, 15m, 12h or 30d"
         value = self.text(node, what, _DURATION.pattern, expected)
         if value is None:
@@ -259,7 +264,7 @@ class Document:
         return int(value[:-1]) * _SECONDS[value[-1]]
 
     def date(self, node: yaml.Node | None, what: str) -> float:
-        """A day as the epoch seconds at which it begins (UTC); an absent one is 0."""
+        """The Unix time at which a day begins (UTC); 0 if it is absent."""
         if node is None:
             return 0.0
         if isinstance(node, yaml.ScalarNode) and _DATE.fullmatch(node.value):
@@ -272,7 +277,7 @@ class Document:
         return 0.0
 
     def boolean(self, node: yaml.Node | None, what: str) -> bool:
-        """true or false; an absent one is false."""
+        """true or false; false if it is absent."""
         if node is None:
             return False
         if isinstance(node, yaml.ScalarNode) and not node.style and node.value in ("true", "false"):
@@ -281,7 +286,7 @@ class Document:
         return False
 
     def choice(self, node: yaml.Node | None, what: str, known: Sequence[str]) -> str | None:
-        """One of a few words."""
+        """One of the known words."""
         value = self.text(node, what)
         if node is None or value is None or value in known:
             return value
@@ -289,10 +294,10 @@ class Document:
         return None
 
     def locate(self, node: yaml.ScalarNode, line: int, column: int) -> tuple[int, int]:
-        """Where a place inside a scalar's value (1-based) lies in the file.
+        """The line and column in the file of a position inside a scalar's value. All count from 1.
 
-        YAML folds, unquotes and strips indentation, but keeps every visible character in order: so the
-        place of the n-th of them in the value is that of the n-th in the source.
+        YAML folds lines, removes quotes and strips indentation, but keeps the visible characters in order. So the n-th
+        visible character of the value is the n-th visible character of its source.
         """
         lines = node.value.split("\n")
         before = "".join(lines[: line - 1]) + lines[min(line, len(lines)) - 1][: column - 1]
@@ -314,7 +319,7 @@ class Document:
 
 
 def _visible(text: str, node: yaml.ScalarNode) -> Iterator[int]:
-    """Indices into the file of the visible characters of a scalar's value, in order."""
+    """The positions in the file of the visible characters of a scalar's value, in order."""
     at, end, style = node.start_mark.index, node.end_mark.index, node.style
     if style in ("|", ">"):
         at = text.index("\n", at)
@@ -344,6 +349,6 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 
 def span(seconds: int) -> str:
-    """A duration in the largest unit that it is whole in."""
+    """A duration in the largest unit of which it is a whole number."""
     unit = next(unit for unit in "dhms" if seconds % _SECONDS[unit] == 0)
     return f"{seconds // _SECONDS[unit]}{unit}"

@@ -1,4 +1,4 @@
-"""Changes numbers in the text of a policy file, and leaves everything else as it is, comments included."""
+"""Changes numbers in the text of a policy file and keeps everything else, comments included."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from riskd.core.errors import InvalidPolicy
 
 
 def with_bands(where: str, text: str, bands: Mapping[str, Mapping[str, float]]) -> str:
-    """The text with other scores for bands that it has: journey to tier to score. Raises InvalidPolicy, KeyError.
+    """The text with new scores for existing bands. `bands`: journey to tier to score. Raises InvalidPolicy, KeyError.
 
-    A journey that borrows another's bands by an alias changes with it: read the result before it is trusted.
+    A journey that shares another's bands by a YAML alias changes, too, so check the result.
     """
     document = Document(where, text)
     top = dict(_children(document, document.root()))

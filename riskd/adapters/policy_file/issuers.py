@@ -1,4 +1,4 @@
-"""The trusted issuers of a policy, and what each of them means by its `acr` values."""
+"""Reads the trusted issuers of a policy, and the meaning of each issuer's `acr` values."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def read_issuers(
     tier: Callable[[yaml.Node, str], Tier | None],
     methods: Callable[[yaml.Node], tuple[str, ...]],
 ) -> dict[str, Issuer]:
-    """A list of issuers, whose `acr` values are those of the tier table, or a mapping that says what each means.
+    """The issuers by name. The node is a list of issuers that use the `acr` values of the tier table, or a mapping that
+    gives each issuer's own.
 
-    `symbol` is the pattern of names; `tier` and `methods` read a meaning, a tier of the table or a combination.
+    `symbol`: the pattern of names. An `acr` value means a tier, read by `tier`, or a combination of methods, read by
+    `methods`.
     """
     if not isinstance(node, yaml.MappingNode):
         return dict.fromkeys(document.texts(node, "trusted_issuers", symbol, "an issuer"), Issuer())
@@ -47,7 +49,7 @@ def _meanings(
         document.text(key_node, "an acr value", symbol, "an acr value")
         meaning = methods(value) if isinstance(value, yaml.SequenceNode) else tier(value, "tier")
         if meaning is Tier.DENY:
-            document.wrong(value, "issuer_denies", "leave the acr out, and it counts for nothing", acr=acr)
+            document.wrong(value, "issuer_denies", "leave the acr out; it is then ignored", acr=acr)
         elif meaning is not None:
             found[acr] = meaning
     return found

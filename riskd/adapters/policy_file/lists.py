@@ -1,4 +1,4 @@
-"""The lists of a policy: written in the file itself, or in text files beside it, one entry a line."""
+"""Reads the lists of a policy, from the policy file itself or from text files beside it with one entry a line."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from riskd.core.lists import KINDS, NamedList, of_networks
 LIST_NAME: Final = r"[a-z][a-z0-9_]{0,63}"
 MOST_LISTS: Final = 64
 LONGEST: Final = 100_000
-"""Entries of one list: some 10 MB of memory a process at the most."""
+"""Most entries of a list. They take about 10 MB of memory in each process."""
 LARGEST: Final = 4 * 1024 * 1024
-"""Bytes of a list file."""
+"""Most bytes of a list file."""
 _FILE: Final = r"[\w][\w.-]{0,99}"
-"""Beside the policy, and nowhere else: a release is the copy of one directory."""
+"""A file name without a directory: a release copies only the directory of the policy."""
 _SYMBOL: Final = r"\S{1,200}"
 
 
 class ListReader:
-    """Reads lists. `digest` covers every file that was read for them."""
+    """Reads lists. `digest` is over the contents of every list file that was read."""
 
     def __init__(self, document: Document, directory: Path) -> None:
         self.document = document
@@ -54,7 +54,7 @@ class ListReader:
         document = self.document
         fields = document.fields(node, f"list {name}", (), tuple(KINDS))
         if isinstance(node, yaml.MappingNode) and len(fields) != 1 and len(node.value) == len(fields):
-            document.wrong(node, "list_of_one_kind", f"one of {', '.join(KINDS)}", name=name)
+            document.wrong(node, "list_of_one_kind", f"use one of {', '.join(KINDS)}", name=name)
         if len(fields) != 1:
             return None
         ((kind, entries),) = fields.items()
@@ -62,7 +62,7 @@ class ListReader:
             return self._file(entries, kind)
         texts = [self._entry(item, name) for item in document.items(entries, f"list {name}")]
         if isinstance(entries, yaml.SequenceNode) and not texts:
-            document.wrong(entries, "empty_list", "name its entries, or remove it", what=f"list {name}")
+            document.wrong(entries, "empty_list", "add entries, or remove it", what=f"list {name}")
         places = (
             (text, (document.where, item.start_mark.line + 1, item.start_mark.column + 1))
             for text, item in zip(texts, document.items(entries, name), strict=True)
@@ -71,11 +71,11 @@ class ListReader:
         return self._built(kind, places)
 
     def _entry(self, node: yaml.Node, name: str) -> str | None:
-        """An entry as it is written: here NO is Norway, and 64496 needs no quotes."""
+        """The text of an entry, whatever its YAML type: NO is Norway here, and 64496 needs no quotes."""
         return node.value if isinstance(node, yaml.ScalarNode) else self.document.text(node, f"an entry of list {name}")
 
     def _file(self, node: yaml.ScalarNode, kind: str) -> NamedList | None:
-        """A list in a file of its own; `#` begins a comment."""
+        """The list in a file, in which `#` begins a comment. None if there are problems."""
         document = self.document
         name = document.text(node, "a list's file", _FILE, "the name of a file beside this one")
         if name is None or (name, kind) in self._read:
@@ -97,12 +97,12 @@ class ListReader:
         self.digest.update(content)
         found = self._built(kind, _lines(text, str(path)))
         if found is not None and found == NamedList(kind):
-            document.wrong(node, "empty_list", "name its entries, or remove it", what=f"list file {name}")
+            document.wrong(node, "empty_list", "add entries, or remove it", what=f"list file {name}")
         self._read[name, kind] = found
         return found
 
     def _built(self, kind: str, entries: Iterator[tuple[str, tuple[str, int, int]]]) -> NamedList | None:
-        """The list; None when an entry is bad."""
+        """The list, or None if an entry is bad. `entries`: texts with their file, line and column."""
         members: list[str] = []
         ranges: list[tuple[int, int, int]] = []
         bad = 0
@@ -131,7 +131,7 @@ class ListReader:
 
 
 _SHOWN: Final = 20
-"""Bad entries of one list that are told."""
+"""Most bad entries of a list that are reported."""
 _FORMS: Final[Mapping[str, tuple[str, str]]] = {
     "networks": ("", "an address, or a network whose host bits are zero, such as 192.0.2.0/24"),
     "asns": (r"(AS)?[1-9]\d{0,9}", "the number of an autonomous system, such as AS64496"),
@@ -142,7 +142,7 @@ _FORMS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def _network(text: str) -> tuple[int, int, int] | None:
-    """IP version, first and last address. The IPv4 clients behind mapped addresses are IPv4 here, as everywhere."""
+    """IP version, first and last address; None if the text is not a network. IPv4-mapped addresses count as IPv4."""
     try:
         network = ip_network(text)
     except ValueError:

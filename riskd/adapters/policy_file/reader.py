@@ -1,4 +1,4 @@
-"""From the document of a policy file to the policy, section by section."""
+"""Reads a policy from the document of a policy file, section by section."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from riskd.core.requirement import HUMAN, METHODS, Terms, Tier
 from riskd.core.retention import BOUNDS, Retention
 from riskd.core.rules import Compiler, Evaluate, Rule
 
-_OF_TENANTS: Final = ("trusted_issuers", "explicit_consent", "lists", "trusted_networks", "learning_until")
+_TENANT_KEYS: Final = ("trusted_issuers", "explicit_consent", "lists", "trusted_networks", "learning_until")
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "policy": (
         ("format", "version", "domain", "levels", "tiers", "journeys"),
-        (*_OF_TENANTS, "retention", "rules", "tenants"),
+        (*_TENANT_KEYS, "retention", "rules", "tenants"),
     ),
-    "tenant": ((), ("tiers", "journeys", *_OF_TENANTS)),
+    "tenant": ((), ("tiers", "journeys", *_TENANT_KEYS)),
     "levels": (("medium", "high"), ()),
     "retention": ((), tuple(BOUNDS)),
     "issuer": ISSUER_KEYS,
@@ -44,15 +44,15 @@ KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 """Required and optional keys of each kind of mapping."""
 _TIERS: Final = tuple(tier.name for tier in Tier)
 FORMAT: Final = 1
-"""What this version reads. A change that would misread older files gets the next number."""
+"""The file format that this version reads. A change that would misread older files gets the next number."""
 _NOTE: Final = "note"
 _SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
 
 
 def load_policy(path: Path, compiler: Compiler, *, now: float | None = None) -> Policy:
-    """The policy in a file and the lists beside it. `now` (epoch seconds) also finds what has ended by then.
+    """The policy in a file, with the lists in files beside it. Raises InvalidPolicy with every mistake.
 
-    Raises InvalidPolicy with every mistake: file, line, column, what, remedy.
+    `now` (Unix seconds), if given, also reports settings that have ended by then.
     """
     document = Document.of(path)
     if document.problems:
@@ -61,9 +61,9 @@ def load_policy(path: Path, compiler: Compiler, *, now: float | None = None) -> 
 
 
 def read_policy(where: str, text: str, compiler: Compiler, *, now: float | None = None) -> Policy:
-    """The policy in a text; `where` is its path, which names it in the problems, and beside which its lists lie.
+    """The policy in a text. Raises InvalidPolicy with every mistake.
 
-    Raises InvalidPolicy with every mistake.
+    `where`: the path of its file, for problems, and to find its list files. `now`: see `load_policy`.
     """
     reader = _Reader(Document(where, text), compiler, now)
     policy = reader.policy()
@@ -76,7 +76,7 @@ def read_policy(where: str, text: str, compiler: Compiler, *, now: float | None 
 
 
 class _Lists(Struct, frozen=True):
-    """What a policy, or a tenant's, says of lists."""
+    """The lists of a policy or of a tenant: their contents, the nodes of their names, and the trusted networks."""
 
     lists: Mapping[str, NamedList]
     nodes: Mapping[str, yaml.Node]
@@ -94,7 +94,7 @@ class _Reader:
         self._inherited: frozenset[int] = frozenset()
 
     def policy(self) -> Policy | None:
-        """The policy, or None when there are problems."""
+        """The policy, or None if there are problems."""
         document = self.document
         top = self._fields(document.root(), "policy", "the policy")
         self._format(top.get("format"))
@@ -120,9 +120,9 @@ class _Reader:
         reader.compare(rules, policy.journeys)
         tenants = self._tenants(top, policy, lists)
         trusted = {name for each in (policy, *tenants.values()) for name in each.trusted_networks}
-        asked = trusted.union(*[lists_in(item.rule.when) for item in rules])
-        for name in lists.nodes.keys() - asked if asked <= lists.nodes.keys() else ():
-            document.wrong(lists.nodes[name], "unused_list", "remove it, or ask for it in a condition", name=name)
+        used = trusted.union(*[lists_in(item.rule.when) for item in rules])
+        for name in lists.nodes.keys() - used if used <= lists.nodes.keys() else ():
+            document.wrong(lists.nodes[name], "unused_list", "remove it, or use it in a condition", name=name)
         if document.problems or version is None or levels is None:
             return None
         compiled = reader.compiled(rules)
@@ -131,7 +131,7 @@ class _Reader:
         )
 
     def _effective(self, top: Mapping[str, yaml.Node], lists: _Lists, base: Policy) -> Policy:
-        """What the policy and each tenant have of their own; where there are problems, not all of it."""
+        """`base` with the sections in `top` that a policy and its tenants have. Incomplete if there are problems."""
         document = self.document
         tiers = self._tiers(top.get("tiers"))
         learning = self._learning(top.get("learning_until"))
@@ -174,25 +174,20 @@ class _Reader:
             document.text(key_node, "a tenant", TENANT_NAME, "a tenant")
             changes = self._fields(node, "tenant", f"tenant {name}")
             if isinstance(node, yaml.MappingNode) and not node.value:
-                document.wrong(node, "empty_list", "say what it has otherwise, or remove it", what=f"tenant {name}")
+                document.wrong(node, "empty_list", "write what differs for it, or remove it", what=f"tenant {name}")
             merged = overlaid(top, changes)
             own = self._lists(merged)
             for each in [each for each in own.lists if each in changed(changes, "lists")]:
                 if each not in lists.lists:
-                    remedy = "name it under the lists of the policy, too, where conditions find it"
+                    remedy = "add it to the lists of the policy, too, where conditions find it"
                     document.wrong(own.nodes[each], "unknown_value", remedy, what="list", value=each)
                 elif own.lists[each].kind != lists.lists[each].kind:
                     kind = lists.lists[each].kind
-                    document.wrong(own.nodes[each], "list_of_other_kind", name=each, kind=kind)
+                    document.wrong(own.nodes[each], "list_of_other_kind", "use the same kind", name=each, kind=kind)
             found[name] = self._effective(merged, own, policy)
             for at, what in looser(policy, found[name], changes):
-                document.wrong(
-                    at,
-                    "tenant_loosens",
-                    "ask for as much as the policy does",
-                    tenant=name,
-                    what=what,
-                )
+                remedy = "require at least as much as the policy does"
+                document.wrong(at, "tenant_loosens", remedy, tenant=name, what=what)
         return found
 
     def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:
@@ -208,7 +203,7 @@ class _Reader:
         until = self.document.date(node, "learning_until")
         if node is not None and self._now is not None and 0.0 < until <= self._now:
             date = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d}"
-            self.document.wrong(node, "learning_ended", "remove it, or set another day", date=date)
+            self.document.wrong(node, "learning_ended", "remove it, or set a later day", date=date)
         return until
 
     def _levels(self, node: yaml.Node | None) -> tuple[float, float] | None:
@@ -252,14 +247,14 @@ class _Reader:
         combinations = tuple(self._combination(item, aal or 0) for item in document.items(fields.get("amr"), "amr"))
         max_age = document.seconds(fields.get("max_age"), "max_age")
         if name not in (None, Tier.BASELINE.name) and not acr_values and not combinations:
-            document.wrong(key_node, "unmeetable_tier", "say which acr or amr proves it", tier=name)
+            document.wrong(key_node, "unmeetable_tier", "add the acr_values or amr that prove it", tier=name)
         if self._domain == "machine":
             self._unattended(key_node, name, (acr_values, *combinations))
         return None if aal is None else Terms(int(aal), acr_values, max_age, combinations)
 
     def _unattended(self, node: yaml.Node, name: str | None, values: Sequence[tuple[str, ...]]) -> None:
-        """A tier for machines: nobody is there to be asked."""
-        remedy = "machines prove a key: pop, hwk or swk"
+        """Note what a tier of the machine domain requires that only a person can do."""
+        remedy = "use proof of a key: pop, hwk or swk"
         if name == Tier.IDENTITY_PROOF.name:
             self.document.wrong(node, "human_challenge", "use HARDWARE_BOUND or DENY", what=name)
         for value in dict.fromkeys(value for each in values for value in each if value in HUMAN):
@@ -267,9 +262,9 @@ class _Reader:
 
     def _combination(self, node: yaml.Node, aal: float) -> tuple[str, ...]:
         methods = self._methods(node)
-        kinds = {METHODS.get(method, "unsaid") for method in methods}
-        if aal >= 2 and len(methods) > 1 and len(kinds) == 1 and "unsaid" not in kinds:
-            remedy = "add a factor of another kind (NIST SP 800-63B-4, section 2.2.1), or name the one that you mean"
+        kinds = {METHODS.get(method, "unknown") for method in methods}
+        if aal >= 2 and len(methods) > 1 and len(kinds) == 1 and "unknown" not in kinds:
+            remedy = "add a factor of another kind (NIST SP 800-63B-4, section 2.2.1), or keep only one of them"
             self.document.wrong(node, "one_kind", remedy, methods=", ".join(methods), kind=kinds.pop())
         return methods
 
@@ -279,7 +274,7 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode) and not node.value:
             document.wrong(node, "empty_list", "name the methods, or remove it", what="a combination of amr")
         if "kba" in methods:
-            document.wrong(node, "no_factor", "NIST SP 800-63B-4 knows no such authenticator", method="kba")
+            document.wrong(node, "no_factor", "remove it: NIST SP 800-63B-4 has no such authenticator", method="kba")
         return methods
 
     def _ages(self, found: Mapping[Tier, tuple[Terms, yaml.Node]]) -> None:
@@ -288,7 +283,7 @@ class _Reader:
             terms, key_node = found[tier]
             limit = found[below][0].max_age_s if below is not None else None
             if below is not None and limit is not None and (terms.max_age_s is None or terms.max_age_s > limit):
-                remedy = f"max_age of at most {limit}s"
+                remedy = f"set max_age to at most {limit}s"
                 self.document.wrong(key_node, "age_rises", remedy, tier=tier.name, below=below.name)
             below = tier
 
@@ -312,9 +307,9 @@ class _Reader:
         bands = self._bands(fields.get("bands"), floor)
         postures = self._postures(fields.get("gaps"), floor)
         cold_start = self._tier(fields.get("cold_start"), "tier")
-        self._counts(fields.get("cold_start"), "cold_start", cold_start, floor)
+        self._check_floor(fields.get("cold_start"), "cold_start", cold_start, floor)
         if "cold_start" in fields and "history" not in postures:
-            document.wrong(fields["cold_start"], "cold_start_unseen", "name history under gaps")
+            document.wrong(fields["cold_start"], "cold_start_unseen", "add history under gaps")
         valid_for = document.seconds(fields.get("valid_for"), "valid_for")
         if floor is None or valid_for is None:
             return None
@@ -350,8 +345,8 @@ class _Reader:
                 tiers.append(tier)
         return None if floor is None else Bands(tuple(edges), (floor, *tiers))
 
-    def _counts(self, node: yaml.Node | None, what: str, tier: Tier | None, floor: Tier | None) -> None:
-        """A tier that a journey asks for lies no lower than its floor, unless a tenant has raised the floor."""
+    def _check_floor(self, node: yaml.Node | None, what: str, tier: Tier | None, floor: Tier | None) -> None:
+        """Note a tier of a journey that is below its floor, unless only because a tenant has raised the floor."""
         if node is not None and tier and floor and tier < floor and id(node) not in self._inherited:
             remedy = "raise it, or lower the floor"
             self.document.wrong(node, "below_floor", remedy, what=what, tier=tier.name, floor=floor.name)
@@ -364,7 +359,7 @@ class _Reader:
             posture = document.choice(value_node, "posture", (_NOTE, *_TIERS))
             if source is not None and posture is not None:
                 found[source] = None if posture not in _TIERS else self._tier(value_node, "posture")
-                self._counts(value_node, f"posture on {source}", found[source], floor)
+                self._check_floor(value_node, f"posture on {source}", found[source], floor)
         return found
 
 

@@ -1,4 +1,4 @@
-"""The rules of a policy file: each by itself, against the others, and compiled."""
+"""Reads the rules of a policy file, compares them with each other, and compiles them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Final
 import yaml
 from msgspec import Struct
 
-from riskd.adapters.policy_file.contradictions import implied_by, odd
+from riskd.adapters.policy_file.contradictions import contradictions, implied_by
 from riskd.adapters.policy_file.document import Document
 from riskd.core.attempt import JOURNEYS
 from riskd.core.policy import Journey
 from riskd.core.requirement import Tier
-from riskd.core.rules import Compiler, Evaluate, Rule, nothing
+from riskd.core.rules import Compiler, Evaluate, Rule, no_rules
 
 RULE_KEYS: Final = ("name", "when", "then", "reason", "text", "journeys"), ("shadow",)
 _EVERY: Final = "all"
 _WORD: Final = r"[a-z][a-z0-9_]{0,63}"
 _CODE: Final = r"[A-Z][A-Z0-9_]{0,63}"
+_STRICTER: Final = "choose a stricter tier, or remove the rule"
 
 
 class WrittenRule(Struct, frozen=True):
-    """A rule with the nodes that its mistakes point at."""
+    """A rule, and the nodes of its name and condition, to report mistakes at."""
 
     rule: Rule
     name: yaml.Node
@@ -30,7 +31,7 @@ class WrittenRule(Struct, frozen=True):
 
 
 class RuleReader:
-    """Reads rules that may name these lists; `tier` reads a tier that the policy's table has."""
+    """Reads rules. `tier` reads a tier of the policy's table; `lists`: the lists that conditions may name."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class RuleReader:
         return WrittenRule(rule, fields["name"], fields["when"])
 
     def _condition(self, node: yaml.Node | None) -> str | None:
-        """A condition that compiles. Flaws are noted where they lie in the file."""
+        """The text of a condition; None if it is not one. Its flaws are noted at their places in the file."""
         when = self.document.text(node, "when", r"(?s).{1,2000}", "a condition of at most 2000 characters")
         if when is None or not isinstance(node, yaml.ScalarNode):
             return None
@@ -75,7 +76,7 @@ class RuleReader:
                 line, column = self.document.locate(node, flaw.line, flaw.column)
                 self.document.note("condition", line, column, flaw.remedy, what=flaw.what)
             return when
-        for each in odd(when):
+        for each in contradictions(when):
             before = when[: each.at]
             line, column = self.document.locate(node, before.count("\n") + 1, each.at - before.rfind("\n"))
             self.document.note(each.code, line, column, "correct it, or remove it", **each.parts)
@@ -88,11 +89,11 @@ class RuleReader:
             return JOURNEYS
         names = [document.choice(item, "journey", JOURNEYS) for item in document.items(node, "journeys")]
         if isinstance(node, yaml.SequenceNode) and not names:
-            document.wrong(node, "empty_list", f"name journeys, or write {_EVERY}", what="journeys")
+            document.wrong(node, "empty_list", f"list journeys, or write {_EVERY}", what="journeys")
         return tuple(name for name in names if name is not None)
 
     def compare(self, rules: Sequence[WrittenRule], journeys: Mapping[str, Journey]) -> None:
-        """Rules that repeat another, or that cannot change anything."""
+        """Note rules that repeat another rule or have no effect."""
         document = self.document
         names: dict[str, WrittenRule] = {}
         for item in rules:
@@ -112,27 +113,21 @@ class RuleReader:
                 document.wrong(item.when, "same_condition", remedy, name=other.rule.name, first=line)
             floors = [journeys[name].floor for name in rule.journeys if name in journeys]
             if floors and tier <= min(floors):
-                remedy = "raise to a stricter tier, or remove the rule"
-                document.wrong(item.name, "rule_without_effect", remedy, name=rule.name, tier=tier.name)
+                document.wrong(item.name, "rule_without_effect", _STRICTER, name=rule.name, tier=tier.name)
                 continue
-            wider = (
-                implied_by(rule, [each.rule for each in rules if each is not item])
-                if rule.journeys and not rule.shadow
-                else None
-            )
+            if not rule.journeys or rule.shadow:
+                continue
+            wider = implied_by(rule, [each.rule for each in rules if each is not item])
             if wider is not None:
-                line, remedy = (
-                    names[wider.name].name.start_mark.line + 1,
-                    "raise to a stricter tier, or remove the rule",
-                )
-                document.wrong(item.name, "implied_rule", remedy, name=rule.name, other=wider.name, first=line)
+                line = names[wider.name].name.start_mark.line + 1
+                document.wrong(item.name, "implied_rule", _STRICTER, name=rule.name, other=wider.name, first=line)
 
     def compiled(self, rules: Sequence[WrittenRule]) -> dict[str, tuple[tuple[Rule, ...], Evaluate]]:
-        """Each journey's rules in their compiled form."""
+        """The rules of each journey, and their compiled form."""
         compiled: dict[str, tuple[tuple[Rule, ...], Evaluate]] = {}
         for journey in JOURNEYS:
             chosen = tuple(item.rule for item in rules if journey in item.rule.journeys)
-            evaluate = self._compiler(chosen, self._names) if chosen else nothing
+            evaluate = self._compiler(chosen, self._names) if chosen else no_rules
             assert not isinstance(evaluate, list), "each condition compiled by itself"
             compiled[journey] = chosen, evaluate
         return compiled

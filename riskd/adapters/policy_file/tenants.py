@@ -1,7 +1,7 @@
-"""Sections of tenants: what one tenant has otherwise, laid over the policy before either is read.
+"""Overlays a tenant's section on the policy, as YAML nodes, before either is read.
 
-A tenant's policy is the file as if the tenant's keys stood in it: a journey or a tier's terms change key by key, and
-everything else is replaced. So one reader reads both, and a mistake is told where it is written.
+Journeys, tiers and lists are merged key by key; other sections replace those of the policy. The result is read by the
+same reader as the policy, and mistakes are reported where they are written.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from riskd.core.requirement import Tier
 TENANT_NAME: Final = r"\S{1,200}"
 MOST_TENANTS: Final = 200
 _DEEP: Final[Mapping[str, int]] = {"journeys": 2, "tiers": 2, "lists": 1}
-"""Sections that are changed key by key, and how many levels down."""
+"""Sections that are merged key by key, and how many levels deep."""
 
 
 def overlaid(base: Mapping[str, yaml.Node], changes: Mapping[str, yaml.Node]) -> dict[str, yaml.Node]:
-    """The top keys of the policy with a tenant's laid over them."""
+    """The policy's sections by key, with a tenant's overlaid."""
     return {**base, **{key: _merged(base.get(key), node, _DEEP.get(key, 0)) for key, node in changes.items()}}
 
 
@@ -41,7 +41,7 @@ def _merged(base: yaml.Node | None, change: yaml.Node, depth: int) -> yaml.Node:
 
 
 def changed(changes: Mapping[str, yaml.Node], *path: str) -> dict[str, yaml.Node]:
-    """What a tenant itself has under a key (and the keys below it), by name."""
+    """The nodes that a tenant itself has below a path of keys, by name; empty if it has none there."""
     node: yaml.Node | None = None
     for key in path:
         children = changes if node is None else _children(node)
@@ -52,8 +52,11 @@ def changed(changes: Mapping[str, yaml.Node], *path: str) -> dict[str, yaml.Node
 
 
 def looser(base: Policy, tenant: Policy, changes: Mapping[str, yaml.Node]) -> Iterator[tuple[yaml.Node, str]]:
-    """What a tenant has that asks for less than the policy's floors: a lower floor, terms that prove less, consent
-    presumed. Bands, gaps, cold start, lists, issuers and the names of their `acr` are the tenant's own business."""
+    """Each place where a tenant requires less than the policy: its node and a description.
+
+    Checked are floors, what the terms of a tier prove, and whether consent has to be explicit. A tenant is free to
+    change bands, gaps, cold start, lists, issuers and `acr` names.
+    """
     for name, journey in tenant.journeys.items():
         node = changed(changes, "journeys", name).get("floor")
         if node is not None and name in base.journeys and journey.floor < base.journeys[name].floor:
@@ -61,7 +64,7 @@ def looser(base: Policy, tenant: Policy, changes: Mapping[str, yaml.Node]) -> It
     for tier, rung in tenant.ladder.items():
         own, terms = changed(changes, "tiers", tier.name), rung.met.terms
         if "amr" in own and not all(_as_strict(terms.amr, base.ladder[met]) for met in base.ladder if met <= tier):
-            yield own["amr"], "methods that prove less"
+            yield own["amr"], "methods that prove less than the policy's"
         if tier is Tier.DENY or tier not in base.ladder:
             continue
         limits = base.ladder[tier].met.terms
@@ -71,19 +74,21 @@ def looser(base: Policy, tenant: Policy, changes: Mapping[str, yaml.Node]) -> It
         if "max_age" in own and limit is not None and (terms.max_age_s is None or terms.max_age_s > limit):
             yield own["max_age"], f"a max_age above {limit}s"
     if base.explicit_consent and not tenant.explicit_consent and "explicit_consent" in changes:
-        yield changes["explicit_consent"], "consent presumed"
+        yield changes["explicit_consent"], "explicit_consent off"
 
 
 def _as_strict(amr: Sequence[Sequence[str]], rung: Rung) -> bool:
-    """Whether each of these combinations, which meet the rung as well, holds one that met it. None at all would be any
-    method."""
+    """Whether each of these combinations of methods includes a combination that meets the rung.
+
+    No combinations at all would allow any method, which is as strict only if the rung has none either.
+    """
     if not rung.met.terms.amr:
         return True
     return bool(amr) and all(any(one.issubset(methods) for one in rung.combinations) for methods in amr)
 
 
 def values(node: yaml.Node | None) -> Iterator[int]:
-    """The identity of every node below one."""
+    """The `id` of every node below this one."""
     for child in _children(node).values():
         yield id(child)
         yield from values(child)

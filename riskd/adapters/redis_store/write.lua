@@ -49,7 +49,7 @@ local function compare(a, b)
   return 0
 end
 
--- How firmly a full table holds a value, as `history._hold`: alive, of several periods, its last period, how often.
+-- How firmly a full table holds a value, as `history._priority`: alive, of several periods, its last period, how often.
 local function hold(tally, dead)
   local last, used = tally[1] + #tally - 2, 0
   for i = 2, #tally do

@@ -1,4 +1,4 @@
-"""Releases on disk, which of them have a role, and the processes that follow it."""
+"""Releases on disk: the releases, the activations, and the processes that follow them."""
 
 from __future__ import annotations
 

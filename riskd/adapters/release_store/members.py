@@ -1,7 +1,7 @@
-"""The processes that decide by the releases of a directory, and what each says of the latest activation.
+"""The member processes, which decide by the releases of a directory, and the statement of each on an activation.
 
-Each holds the lock on a file of its own for as long as it lives, so the dead are told from the slow. What it says
-is in a second file, replaced whole.
+A member locks a file of its own for as long as it lives, so dead members can be told from slow ones. Its statement is
+in a second file, which is replaced atomically.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from msgspec import Struct
 from riskd.files import put
 
 LOCK: Final = ".lock"
-SAID: Final = ".json"
+STATEMENT: Final = ".json"
 
 
 class Statement(Struct, frozen=True):
-    """Keys of the activations that a process could install, has installed, and refused, with the problems."""
+    """The keys of the activations that a process is ready to install, has installed, and refuses with `problems`."""
 
     prepared: str = ""
     installed: str = ""
@@ -32,42 +32,42 @@ class Statement(Struct, frozen=True):
 
 
 class Member:
-    """A process's own membership, until `leave` or its death."""
+    """The membership of the current process, until `leave` or its death."""
 
     def __init__(self, directory: Path, name: str) -> None:
         """Raises OSError."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         stem = f"{name}-{secrets.token_hex(4)}"
-        self._said = directory / f"{stem}{SAID}"
+        self._statement = directory / f"{stem}{STATEMENT}"
         self._lock = directory / f"{stem}{LOCK}"
         draft = directory / f".{stem}"
         self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Named once it is locked: whoever finds a file without a lock takes its owner for dead.
+        # Renamed after it was locked: `members` takes the owner of an unlocked file for dead.
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         draft.rename(self._lock)
 
     def say(self, statement: Statement) -> None:
-        """Replace what this process says. Raises OSError."""
-        put(self._said, msgspec.json.encode(statement))
+        """Replace this process's statement. Raises OSError."""
+        put(self._statement, msgspec.json.encode(statement))
 
     def leave(self) -> None:
-        """Not to be counted any more. Idempotent."""
+        """End the membership. Idempotent."""
         if self._descriptor >= 0:
-            for path in (self._lock, self._said):
+            for path in (self._lock, self._statement):
                 path.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 def members(directory: Path) -> dict[str, Statement]:
-    """What each living process says, by its name; of the dead, the files are removed."""
+    """The statement of each live process, by name. Removes the files of dead ones."""
     found = {}
     for lock in sorted(directory.glob(f"*{LOCK}")):
-        said = lock.with_suffix(SAID)
+        statement = lock.with_suffix(STATEMENT)
         if _alive(lock):
-            found[lock.stem] = _read(said)
+            found[lock.stem] = _read(statement)
         else:
-            for path in (said, lock):
+            for path in (statement, lock):
                 path.unlink(missing_ok=True)
     return found
 
@@ -81,8 +81,8 @@ def _alive(lock: Path) -> bool:
     return False
 
 
-def _read(said: Path) -> Statement:
+def _read(path: Path) -> Statement:
     try:
-        return msgspec.json.decode(said.read_bytes(), type=Statement)
+        return msgspec.json.decode(path.read_bytes(), type=Statement)
     except FileNotFoundError:
         return Statement()

@@ -1,4 +1,4 @@
-"""The client half of `riskd assess`, `outcome` and `events tell`, and how every client tells errors."""
+"""The client half of `riskd assess`, `outcome` and `events tell`, and how every client prints errors."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from riskd.cli.terminal import complain, print_table
 from riskd.core.attempt import Outcome, SecurityEvent
 from riskd.core.errors import InvalidEvent, InvalidOutcome, Problem
 from riskd.core.validation import event_violations
+from riskd.wording import quantity
 
 BAD_INPUT: Final = 2
 NO_ANSWER: Final = 3
@@ -39,24 +40,25 @@ _HINTS: Final = (
     (
         "UNAVAILABLE",
         "unix:",
-        "give the settings of the service that runs, and be its user: `state.dir`, and the sockets",
+        "is `riskd serve` running? Run this as the user of the service and with its settings (`state.dir`, sockets)",
     ),
-    ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED", "--ca names the authority that signed the server's certificate"),
-    ("UNAVAILABLE", "Hostname Verification", "the certificate names another host than --target does"),
-    ("UNAVAILABLE", "Socket closed", "who listens there may speak TLS: give --ca"),
+    ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED", "--ca must name the authority that signed the server's certificate"),
+    ("UNAVAILABLE", "Hostname Verification", "the server's certificate names another host than --target does"),
+    ("UNAVAILABLE", "Socket closed", "the server may speak TLS: give --ca"),
     (
         "UNAVAILABLE",
         "",
-        "`riskd serve` says where it serves once it does; --target names another place, --ca is for TLS",
+        "is `riskd serve` running? It prints its address when it starts. --target sets the address, --ca turns on TLS",
     ),
-    ("UNIMPLEMENTED", "", "that is not served there: `subjects.serve` and `release.serve` say where it is"),
+    ("UNIMPLEMENTED", "", "this address does not serve it: see the settings `subjects.serve` and `release.serve`"),
 )
-"""What to look at after an error that gRPC itself makes, by its code and what it says; the first that fits."""
+"""Hints for errors that gRPC itself raises: status code, part of its message, hint. The first that matches is
+printed."""
 Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse | risk_pb2.RecordSecurityEventResponse
 
 
 def run(args: argparse.Namespace, call: Callable[[risk_pb2_grpc.RiskServiceStub], Response]) -> int:
-    """Call, print, and the exit code."""
+    """Make the call and print the response. Returns the exit code."""
     try:
         with connect(args) as channel:
             response = call(risk_pb2_grpc.RiskServiceStub(channel))
@@ -67,16 +69,16 @@ def run(args: argparse.Namespace, call: Callable[[risk_pb2_grpc.RiskServiceStub]
     elif isinstance(response, risk_pb2.AssessResponse):
         _show(response, Console())
     elif isinstance(response, risk_pb2.RecordSecurityEventResponse):
-        print("remembered")
+        print("recorded")
     else:
-        print(f"taught {response.taught_units} unit{'s' * (response.taught_units != 1)}")
+        print(f"recorded; the attempt has taught {quantity(response.taught_units, 'unit')} of trust")
     if isinstance(response, risk_pb2.AssessResponse) and args.exit_tier:
         return TIERS_FROM + response.requirement.tier
     return 0
 
 
 def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
-    """The request that says an outcome. Raises InvalidOutcome where the wire has no place for what it says."""
+    """The request that reports an outcome. Raises InvalidOutcome if the wire has no field for what it says."""
     request = risk_pb2.RecordOutcomeRequest(assessment_id=outcome.assessment_id, tenant=outcome.tenant)
     group, _, end = outcome.kind.partition("_")
     if group == "challenge":
@@ -85,7 +87,7 @@ def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
             challenge.duration.FromNanoseconds(round(outcome.seconds * 1e9))
         request.challenge.CopyFrom(challenge)
     elif outcome.amr or outcome.seconds is not None:
-        raise InvalidOutcome([Problem(outcome.kind, "has neither methods nor a time", "leave --amr and --seconds out")])
+        raise InvalidOutcome([Problem(outcome.kind, "takes no methods and no time", "leave out --amr and --seconds")])
     elif group == "recovery":
         request.recovery.CopyFrom(risk_pb2.Recovery(result=f"RESULT_{end.upper()}"))
     else:
@@ -94,7 +96,7 @@ def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
 
 
 def event_request(event: SecurityEvent) -> risk_pb2.RecordSecurityEventRequest:
-    """The request that says a security event. Raises InvalidEvent with all that is wrong with it."""
+    """The request that reports a security event. Raises InvalidEvent with all its problems."""
     if found := event_violations(event, time.time()):
         raise InvalidEvent(found)
     request = risk_pb2.RecordSecurityEventRequest(
@@ -117,14 +119,14 @@ def event_request(event: SecurityEvent) -> risk_pb2.RecordSecurityEventRequest:
 
 
 def failed(error: grpc.RpcError) -> int:
-    """Tell why a call failed; the exit code."""
+    """Print why a call failed, and return the exit code."""
     for line in explained(error):
         complain(line)
     return _EXIT.get(error.code(), FAILED)
 
 
 def explained(error: grpc.RpcError) -> Iterator[str]:
-    """The status of a call that failed: a line for it, and one for each violation."""
+    """The lines that explain a failed call: its status, a hint if there is one, and each violation."""
     status, info, bad = from_call(error), ErrorInfo(), BadRequest()
     for detail in status.details if status is not None else ():
         detail.Unpack(info)
@@ -140,7 +142,7 @@ def explained(error: grpc.RpcError) -> Iterator[str]:
 
 
 def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
-    """An answer for people: the requirement first, then why, then what was missing."""
+    """Print an assessment for people: the requirement first, then the reasons, then the gaps."""
     needed = response.requirement
     tier = Tier.Name(needed.tier).removeprefix("TIER_")
     level = RiskLevel.Name(response.level).removeprefix("RISK_LEVEL_").lower()
@@ -159,7 +161,7 @@ def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
     if response.degraded:
         grid.add_row("degraded", Text(", ".join(response.causes), style="bold"))
     if response.next_signals:
-        grid.add_row("ask next", Text(", ".join(response.next_signals)))
+        grid.add_row("next signals", Text(", ".join(response.next_signals)))
     grid.add_row("release", Text(f"{response.release}, model {response.model}"))
     grid.add_row("assessment", Text(response.assessment_id))
     console.print(grid)
@@ -172,7 +174,7 @@ def _reason(reason: Reason) -> tuple[str, str, str]:
 
 
 def listed(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table, if it has rows."""
+    """Print a table, unless it has no rows."""
     if rows:
         print()
         print_table(heads, rows)

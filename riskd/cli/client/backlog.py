@@ -1,4 +1,4 @@
-"""What `riskd assess --stream` has not been answered yet."""
+"""The attempts of `riskd assess --stream` that have no answer yet."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.errors import InvalidAttempt, Problem
 
 WINDOW: Final = 256
-"""Attempts that are under way at a time."""
+"""How many attempts may wait for an answer at a time."""
 
 
 class Backlog:
-    """Attempts that have no answer yet: those that are ready to be sent, and those that were, the oldest first."""
+    """Attempts without an answer, oldest first: those that are ready to be sent, and those that were sent."""
 
     def __init__(self) -> None:
         self._ready: deque[risk_pb2.AssessRequest] = deque()
@@ -29,10 +29,10 @@ class Backlog:
         self.refused = 0
         self.problems: list[Problem] = []
         self.whole = False
-        """Whether all that the source had has come."""
+        """Whether the source was read to its end without an error."""
 
     def fill(self, source: Iterator[risk_pb2.AssessRequest]) -> None:
-        """Have ready what the source gives, `WINDOW` at most. It may wait for it, so in a thread of its own."""
+        """Read attempts from the source, at most `WINDOW` ahead. It blocks, so run it in a thread of its own."""
         try:
             for request in source:
                 with self._changed:
@@ -48,13 +48,13 @@ class Backlog:
                 self._changed.notify_all()
 
     def more(self) -> bool:
-        """Whether there is, or comes to be, something to send."""
+        """Wait until there is an attempt to send or the source has ended. Returns whether there is one."""
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self._ended)
             return bool(self._ready)
 
     def requests(self) -> Iterator[risk_pb2.StreamAssessRequest]:
-        """What is to be sent on one stream, `WINDOW` of them without an answer at most."""
+        """The requests to send on one stream. It blocks while `WINDOW` of them have no answer."""
         own = self._stream
         while True:
             with self._changed:
@@ -68,7 +68,7 @@ class Backlog:
             yield risk_pb2.StreamAssessRequest(request=request)
 
     def take(self, results: Iterable[risk_pb2.StreamAssessResult]) -> None:
-        """Note answers."""
+        """Record the answers to the oldest attempts that were sent."""
         with self._changed:
             for result in results:
                 self._sent.popleft()
@@ -78,7 +78,7 @@ class Backlog:
             self._changed.notify_all()
 
     def rewind(self) -> None:
-        """The stream is over: what has no answer is ready to be sent again, in the same order."""
+        """The stream has ended: attempts without an answer are to be sent again, in the same order."""
         with self._changed:
             self._stream += 1
             self._ready.extendleft(reversed(self._sent))
@@ -86,7 +86,7 @@ class Backlog:
             self._changed.notify_all()
 
     def waits(self) -> float:
-        """Seconds for which nothing was heard of what was sent."""
+        """Seconds since the last answer while attempts wait for one, else 0."""
         with self._changed:
             return time.monotonic() - self._heard if self._sent else 0.0
 

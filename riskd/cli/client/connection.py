@@ -1,4 +1,4 @@
-"""How clients of the command line reach a service: the channel, its certificates, the caller's token."""
+"""How commands reach a running service: the channel, its certificates, and the caller's token."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _RETRY: Final = {
     "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
 }
 PATIENT: Final = (("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]})),)
-"""Options of a channel whose calls are made again when the service is too busy for them: nobody waits for a demo's."""
+"""Channel options with which gRPC retries a call while the service is too busy for it. For the demo, which can wait."""
 
 
 @contextmanager
 def connect(args: argparse.Namespace, options: Sequence[tuple[str, int]] = ()) -> Iterator[grpc.Channel]:
-    """A channel that does not wait for a server to appear; plaintext without `--ca`, and on a Unix socket.
+    """A channel to `--target`, which need not be up yet. It is plaintext without `--ca` and on a Unix socket.
 
     Raises InvalidSettings for a target without a port, and for certificates and keys that cannot be used.
     """
@@ -46,21 +46,21 @@ def connect(args: argparse.Namespace, options: Sequence[tuple[str, int]] = ()) -
 
 
 def bearer(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
-    """The metadata of a call that show the caller's token, if there is one.
+    """The metadata that carry the caller's token in a call; empty without `--token-file`.
 
-    Raises InvalidSettings for an unreadable file, and for a token that would cross a network in plaintext.
+    Raises InvalidSettings if the file is unreadable, or if the token would cross a network in plaintext.
     """
     token = (_bytes(args.token_file) or b"").decode("utf-8", "replace").strip()
     if args.token_file and not (token and token.isascii() and token.isprintable()):
-        raise InvalidSettings([Problem(args.token_file, "holds no token", "`riskd caller new` prints one")])
+        raise InvalidSettings([Problem(args.token_file, "holds no token", "`riskd caller new` creates one")])
     if token and args.ca is None and not _stays_here(args.target):
-        what = f"would go to {args.target} in plaintext, for all on the way to read"
+        what = f"would be sent to {args.target} in plaintext"
         raise InvalidSettings([Problem("--token-file", what, "give --ca, so that the connection is encrypted")])
     return (("authorization", f"Bearer {token}"),) if token else ()
 
 
 def _target(target: str) -> Iterator[Problem]:
-    """gRPC would take port 443 where none is said."""
+    """A problem if the target has no port: gRPC would use 443."""
     host, _, port = target.rpartition(":")
     bare_ipv6 = ":" in host and not host.startswith("[")
     named = "://" in target or target.startswith(("unix", "dns:", "ipv4:", "ipv6:"))
@@ -69,27 +69,28 @@ def _target(target: str) -> Iterator[Problem]:
 
 
 def _identity(args: argparse.Namespace) -> Iterator[Problem]:
-    """What is wrong with the certificates: gRPC tells little of it, and aborts for want of a key."""
+    """The problems of the certificates and the key. gRPC explains little, and aborts if the key is missing."""
     if args.ca is None:
         if args.cert or args.key:
-            yield Problem("--cert" if args.cert else "--key", "is shown to nobody in plaintext", "give --ca, too")
+            yield Problem("--cert" if args.cert else "--key", "is not used without TLS", "give --ca, too")
         return
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=(_bytes(args.ca) or b"").decode("ascii", "replace"))
     except (ssl.SSLError, ValueError):
-        yield Problem(args.ca, "holds no certificate, PEM", "name that of the authority that signed the server's")
+        remedy = "name the PEM certificate of the authority that signed the server's certificate"
+        yield Problem(args.ca, "holds no PEM certificate", remedy)
     if bool(args.cert) != bool(args.key):
-        yield Problem("--cert" if args.cert else "--key", "comes with the other", "give both --cert and --key, or none")
+        missing = "needs --key" if args.cert else "needs --cert"
+        yield Problem("--cert" if args.cert else "--key", missing, "give both, or neither")
     elif args.cert:
         _bytes(args.cert), _bytes(args.key)
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(args.cert, args.key, password=lambda: "")
         except (ssl.SSLError, ValueError) as error:
             why = (getattr(error, "reason", "") or "not PEM").lower().replace("_", " ")
-            yield Problem(
-                args.cert, f"and its key {args.key} cannot be used: {why}", "PEM, a pair, no password on the key"
-            )
+            remedy = "both must be PEM, belong together, and the key must have no password"
+            yield Problem(args.cert, f"and its key {args.key} cannot be used: {why}", remedy)
 
 
 def _stays_here(target: str) -> bool:

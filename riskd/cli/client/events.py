@@ -1,4 +1,4 @@
-"""The client half of `riskd events receive` and `check`: tells a service what transmitters say."""
+"""The client half of `riskd events receive` and `check`: reports to a service what transmitters say."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from riskd.core.errors import InvalidEvent
 from riskd.shared_signals.stream import CALLER, INVALID_REQUEST, RISKD, Away, Refused, Stream
 
 RECONNECT: Final = (("grpc.max_reconnect_backoff_ms", 5000),)
-"""Options of a channel that finds a service soon after it is back."""
+"""Channel options with which gRPC reconnects within seconds after the service is back."""
 _CALLER: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
 def teller(
     channel: grpc.Channel, seconds: float, metadata: tuple[tuple[str, str], ...]
 ) -> Callable[[SecurityEvent], None]:
-    """What tells an event, and returns once it is recorded. `seconds`: its deadline.
+    """A function that reports one event, and returns once it is recorded. `seconds`: the deadline of the call.
 
-    It raises Refused for what the service never takes, and Away while it takes nothing.
+    It raises Refused if the service will never accept the event, and Away while the service accepts nothing.
     """
     stub = risk_pb2_grpc.RiskServiceStub(channel)
 
@@ -43,8 +43,10 @@ def teller(
 def asker(
     channel: grpc.Channel, seconds: float, metadata: tuple[tuple[str, str], ...]
 ) -> Callable[[Stream], str | None]:
-    """What asks whether the caller may tell events of a stream, and returns None if so, else why not. It tells an event
-    that says nothing: who may tell is told that, and nothing is recorded."""
+    """A function that asks whether the caller may report events of a stream. It returns None if so, else why not.
+
+    It sends an empty event: the service answers a permitted caller that the event is invalid, and records nothing.
+    """
     stub = risk_pb2_grpc.RiskServiceStub(channel)
 
     def ask(stream: Stream) -> str | None:
@@ -59,14 +61,14 @@ def asker(
 
 
 def _meant(error: grpc.RpcError) -> Away | Refused:
-    """A status as the receiver takes it."""
+    """Translate the status of a failed call for the receiver."""
     code = error.code()
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         status, bad = from_call(error), BadRequest()
         for detail in status.details if status is not None else ():
             detail.Unpack(bad)
         fields = [violation.field for violation in bad.field_violations]
-        if fields == ["event_time"]:  # which is never later than now, by the clock of this machine
+        if fields == ["event_time"]:  # the receiver never sends a time later than this machine's clock
             return Away(RISKD, "its clock is more than five minutes behind this machine's")
         return _refused(fields)
     if code in _CALLER:
@@ -77,5 +79,5 @@ def _meant(error: grpc.RpcError) -> Away | Refused:
 
 
 def _refused(fields: Iterable[str]) -> Refused:
-    """By the names of fields: texts may quote what was sent."""
+    """Name only the invalid fields: the service's texts may quote what was sent."""
     return Refused(INVALID_REQUEST, f"the service refuses the event: {', '.join(fields) or 'it does not say why'}")

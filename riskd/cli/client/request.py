@@ -1,4 +1,4 @@
-"""An attempt as people write it, JSON and `PATH=VALUE`, made into the request of the wire."""
+"""Builds an AssessRequest from JSON and `PATH=VALUE` arguments."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from riskd.core.errors import InvalidAttempt, Problem
 ATTEMPT: Final = risk_pb2.DESCRIPTOR.message_types_by_name["AssessRequest"]
 _FORM: Final = "write the JSON form of riskd.v1.AssessRequest"
 _MOMENTS: Final[dict[str, tuple[type[Duration | Timestamp], str, str]]] = {
-    "google.protobuf.Duration": (Duration, "no time", "write seconds, as 0.04s"),
-    "google.protobuf.Timestamp": (Timestamp, "no moment", "write it as 2026-01-31T12:00:00Z"),
+    "google.protobuf.Duration": (Duration, "not a duration", "write seconds, such as 0.04s"),
+    "google.protobuf.Timestamp": (Timestamp, "not a time", "write it as 2026-01-31T12:00:00Z"),
 }
 
 
 class _Mistake(Exception):
-    """What is wrong with a field, and how to mend it."""
+    """What is wrong with a field, and how to fix it."""
 
     def __init__(self, what: str, remedy: str = "") -> None:
         super().__init__(what)
@@ -32,10 +32,10 @@ class _Mistake(Exception):
 
 
 def assess_request(document: str, fields: Iterable[tuple[str, str]], where: str = "file") -> risk_pb2.AssessRequest:
-    """The request that a JSON document of the name `where` and (path, text) fields say; the fields win.
+    """The request that a JSON document and (path, text) fields describe. The fields override the document.
 
-    Words of enums may be short, `login` for `JOURNEY_LOGIN`. Raises InvalidAttempt with all mistakes, each under the
-    path of its field.
+    `where` is the document's name in errors. Enum values may be short: `login` for `JOURNEY_LOGIN`. Raises
+    InvalidAttempt with all mistakes, each under the path of its field.
     """
     problems: list[Problem] = []
     said: list[tuple[str, dict[str, Any]]] = []
@@ -55,7 +55,7 @@ def assess_request(document: str, fields: Iterable[tuple[str, str]], where: str 
 
 
 def _refused(said: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Problem]:
-    """Which of the fields protobuf does not take, and why."""
+    """A problem for each field that protobuf rejects."""
     for path, one in said:
         try:
             ParseDict(one, risk_pb2.AssessRequest())
@@ -64,23 +64,23 @@ def _refused(said: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Problem]:
 
 
 def _document(text: str, where: str, problems: list[Problem]) -> dict[str, Any]:
-    """What a JSON document holds; nothing, and a problem, where it is no object."""
+    """The object in a JSON document. If there is none, returns {} and adds a problem."""
     try:
         found = json.loads(text) if text.lstrip().startswith("{") else None
     except json.JSONDecodeError as error:
         problems.append(Problem(where, f"is not JSON: {error.msg}", _FORM, error.lineno, error.colno))
         return {}
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deep
-        problems.append(Problem(where, f"is no JSON that can be read: {error}", _FORM))
+        problems.append(Problem(where, f"is JSON that cannot be read: {error}", _FORM))
         return {}
     if isinstance(found, dict):
         return found
-    problems.append(Problem(where, "is no JSON object", _FORM))
+    problems.append(Problem(where, "is not a JSON object", _FORM))
     return {}
 
 
 def _leaves(message: Descriptor, tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """The fields of a document that are not null, each with its path; what is no message of riskd's, whole."""
+    """The fields of a document that are not null, each with its path. Only riskd's own messages are taken apart."""
     for name, value in ((name, value) for name, value in tree.items() if value is not None):
         field = message.fields_by_name.get(name) or message.fields_by_camelcase_name.get(name)
         path = prefix + (field.name if field is not None else name)
@@ -92,7 +92,7 @@ def _leaves(message: Descriptor, tree: dict[str, Any], prefix: str) -> Iterator[
 
 
 def _parts(field: FieldDescriptor) -> Descriptor | None:
-    """The message of riskd's own that a field is: its fields have paths below it."""
+    """The field's message type if it is one of riskd's own, whose fields have paths of their own; else None."""
     inner = field.message_type
     return inner if inner is not None and inner.file.package == ATTEMPT.file.package and not _maps(field) else None
 
@@ -102,7 +102,7 @@ def _maps(field: FieldDescriptor) -> bool:
 
 
 def _tree(message: Descriptor, path: str, value: object) -> dict[str, Any]:
-    """The JSON document that says one field. Raises _Mistake when there is none of that name, or no such value."""
+    """The JSON document that sets one field. Raises _Mistake if there is no such field or the value is invalid."""
     name, _, rest = path.partition(".")
     field = message.fields_by_name.get(name)
     if field is None:
@@ -112,14 +112,14 @@ def _tree(message: Descriptor, path: str, value: object) -> dict[str, Any]:
     if rest and parts is not None:
         return {name: _tree(parts, rest, value)}
     if rest and not _maps(field):
-        raise _Mistake(f"{name} has no parts")
+        raise _Mistake(f"{name} has no fields of its own")
     if parts is not None and isinstance(value, str):
-        raise _Mistake("has parts", f"name one, as {name}.{parts.fields[0].name}")
+        raise _Mistake("is a group of fields", f"set one of them, such as {name}.{parts.fields[0].name}")
     return {name: {rest: value} if rest else _value(field, value)}
 
 
 def _value(field: FieldDescriptor, value: object) -> object:
-    """A field's value in JSON; as text, lists have commas, and words of enums may be short."""
+    """A field's value for JSON. In text, lists are separated by commas, and enum values may be short."""
     if field.is_repeated and isinstance(value, str):
         value = value.split(",")
     if field.enum_type is not None and isinstance(value, str):
@@ -136,16 +136,16 @@ def _value(field: FieldDescriptor, value: object) -> object:
 
 
 def _enum(kind: EnumDescriptor, text: str) -> str:
-    """The name of an enum's value, which may be written short. Raises _Mistake with all of them where it is none."""
+    """The full name of an enum value, which may be given short. Raises _Mistake with all values if it is not one."""
     unspecified, *names = [value.name for value in kind.values]
     prefix = unspecified.removesuffix("UNSPECIFIED")
     if (wanted := prefix + text.upper().removeprefix(prefix)) in names:
         return wanted
-    raise _Mistake(f"{text!r} is none of {', '.join(name.removeprefix(prefix).lower() for name in names)}")
+    raise _Mistake(f"{text!r} is not one of {', '.join(name.removeprefix(prefix).lower() for name in names)}")
 
 
 def _merged(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """One document of many, field by field; the later value wins."""
+    """The documents merged into one, field by field; later values override earlier ones."""
     whole: dict[str, Any] = {}
     for one in documents:
         for name, value in one.items():
@@ -155,6 +155,6 @@ def _merged(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _plain(error: ParseError) -> str:
-    """What protobuf says of a value, without the way there, which our path says."""
+    """What protobuf says about a value, without the path, which our own message has."""
     words = str(error).rpartition("Failed to parse ")[2]
     return (words.partition(" field: ")[2] or words).partition(" at AssessRequest")[0].rstrip(". ")

@@ -1,4 +1,4 @@
-"""Plays the demo's story over gRPC and prints the answers, with their reasons and latencies."""
+"""Plays the demo's story over gRPC, and prints the answers with their reasons and latencies."""
 
 from __future__ import annotations
 
@@ -34,6 +34,22 @@ STYLES: Final = {
     "DENY": "bold red",
 }
 REASONS: Final = 4
+_KEY: Final = (
+    "Each answer begins with the tier to require and the score: the probability, 0 to 1, that the attempt is not the "
+    "owner's. Below are what to ask of the person, if anything; the reasons, with how much each adds to the score in "
+    "log-odds, or `rule` for a rule of the policy; and the gaps: facts that are missing."
+)
+_STALE: Final = (
+    "The answers also named gaps as `stale`, because the geo data are older than `geo.stale_days`: {}. "
+    "docs/runbooks/geo-data-stale.md says how to get newer ones."
+)
+_NEXT: Final = """
+Next:
+  riskd serve           start a service of your own, and ask it with `riskd assess` (README.md)
+  docs/client.md        call it from a sign-in flow in Python (docs/client-node.md: for Node)
+  docs/concepts.md      the terms used here
+  data/policies/        the policies that decided
+  models/customer/      the model that scored the customers: every weight, and why"""
 
 
 class _Outcome(Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +58,7 @@ class _Outcome(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Step(Struct, frozen=True, forbid_unknown_fields=True):
-    """Attempts of one kind: `times` of them, or one for each of `subjects`. See the story for the words."""
+    """Attempts of one kind: `times` of them, or one for each of `subjects`. The story file explains the fields."""
 
     who: str
     journey: str
@@ -61,7 +77,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Chapter(Struct, frozen=True, forbid_unknown_fields=True):
-    """A title, what happens, and the attempts."""
+    """A title, an explanation, and the attempts."""
 
     title: str
     text: str
@@ -76,7 +92,7 @@ class _Part(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Story(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of it. `who`, `with` and `from` are parts that steps refer to by name."""
+    """The whole story. `who`, `with` and `from` are parts that the steps refer to by name."""
 
     who: dict[str, _Part]
     with_: dict[str, _Part] = msgspec.field(name="with")
@@ -92,10 +108,12 @@ class _Played(Struct, frozen=True):
 
 
 def play(target: str) -> int:
-    """Play the story to the service at `target`; 0 when every call was answered, else the exit code of a client."""
+    """Play the story to the service at `target`. Returns 0 if every call was answered, else a client's exit code."""
     text = (data_directory("demo") / "story.yaml").read_text(encoding="utf-8")
     story, console = msgspec.convert(yaml.safe_load(text), Story), Console(highlight=False)
     seconds: list[float] = []
+    stale: set[str] = set()
+    console.print(_KEY)
     try:
         with grpc.insecure_channel(target, PATIENT) as channel:
             stub = risk_pb2_grpc.RiskServiceStub(channel)
@@ -104,11 +122,14 @@ def play(target: str) -> int:
                 console.print(Text(chapter.text, style="dim"))
                 for step in chapter.steps:
                     for played in _steps(stub, story, step, seconds):
+                        stale.update(gap.source for gap in played.response.gaps if gap.why == "stale")
                         if step.show == "each" or (step.show == "last" and played.last):
                             console.print(_answer(played))
     except grpc.RpcError as error:
         return failed(error)
-    console.print(_latencies(seconds))
+    console.print(_latencies(seconds), soft_wrap=True)
+    if stale:
+        console.print(_STALE.format(", ".join(sorted(stale))))
     return 0
 
 
@@ -157,19 +178,19 @@ def _answer(played: _Played) -> Table:
     )
     needed = response.requirement
     if tier not in ("BASELINE", "DENY"):
-        acr, met = " ".join(needed.acr_values), ", already met" if needed.satisfied else ""
+        acr, met = " ".join(needed.acr_values), ", already satisfied" if needed.satisfied else ""
         grid.add_row("", Text(f"require AAL{needed.aal} acr_values={acr!r} max_age={needed.max_age.seconds}{met}"))
     for reason in response.reasons[:REASONS]:
         moved = f"{reason.contribution:+.1f}" if reason.contribution else "rule"
         grid.add_row("", Text(f"{moved:>5}  {reason.code}: {reason.text}", style="dim"))
-    gaps = [f"{gap.source} ({gap.why})" for gap in response.gaps]
+    gaps = [f"{gap.source} ({gap.why})" for gap in response.gaps if gap.why != "stale"]
     if gaps:
         grid.add_row("", Text(f"gaps: {', '.join(gaps)}", style="dim"))
     if response.next_signals:
-        grid.add_row("", Text(f"would help: {', '.join(response.next_signals)}", style="dim"))
+        grid.add_row("", Text(f"next signals: {', '.join(response.next_signals)}", style="dim"))
     told = [outcome.kind.replace("_", " ") for outcome in step.outcomes]
     if told:
-        grid.add_row("", Text(f"then: {', '.join(told)}", style="dim"))
+        grid.add_row("", Text(f"outcome: {', '.join(told)}", style="dim"))
     return grid
 
 
@@ -177,16 +198,17 @@ def _latencies(seconds: list[float]) -> str:
     ranked = sorted(seconds)
     at = {share: ranked[min(int(share * len(ranked)), len(ranked) - 1)] * 1e3 for share in (0.5, 0.9, 0.99)}
     return (
-        f"\n{quantity(len(ranked), 'assessment')} over gRPC, one caller, loopback: "
+        f"\n{quantity(len(ranked), 'assessment')} over gRPC from one caller on this machine: "
         + ", ".join(f"p{share * 100:g} {value:.2f} ms" for share, value in at.items())
         + f", worst {ranked[-1] * 1e3:.2f} ms."
     )
 
 
 def finish(metrics: str, state: Path) -> None:
-    """Say where to look next."""
+    """Print where to look next."""
     segments = sorted((state / "decisions").glob("*.jsonl"))
     lines = sum(segment.read_bytes().count(b"\n") for segment in segments)
-    print(f"The decision log had {quantity(lines, 'record')}; the metrics were at {metrics}.")
-    print("Next: README.md for a call of your own, docs/concepts.md for the words, data/policies/ for the rules,")
-    print("models/customer/ for every weight and why, `riskd serve` to run it, `riskd assess --help` to ask it.")
+    print(
+        f"The decision log has {quantity(lines, 'record')}; metrics are at {metrics} while the service runs (--keep)."
+    )
+    print(_NEXT)

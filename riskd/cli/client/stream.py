@@ -1,7 +1,7 @@
-"""`riskd assess --stream`: attempts as JSON lines in, answers as JSON lines out, over StreamAssess.
+"""`riskd assess --stream`: reads attempts as JSON lines, and prints answers as JSON lines, over StreamAssess.
 
-A stream that the service ends, which it does every minute, is followed by another, and what has no answer is sent
-again: every attempt has a request id, its own or one that is made up, so nothing is counted twice.
+The service ends every stream after a minute. The client then opens another and sends the attempts without an answer
+again. Every attempt has a request id, its own or a generated one, so none is counted twice.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from riskd.core.errors import InvalidAttempt, Problem
 
 
 class Stream(Protocol):
-    """A call under way, and its answers."""
+    """A call in progress: iterating over it yields the answers."""
 
     def __iter__(self) -> Iterator[risk_pb2.StreamAssessResponse]: ...
 
     def cancel(self) -> object:
-        """Give it up."""
+        """End the call."""
         ...
 
 
 def run(args: argparse.Namespace, lines: Iterable[str], fields: list[tuple[str, str]]) -> int:
-    """Assess every line, print every answer; the exit code."""
+    """Assess every line and print every answer. Returns the exit code."""
     backlog = Backlog()
     shown = bearer(args)
     begun, error = time.monotonic(), None
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, lines: Iterable[str], fields: list[tuple[str, 
             error = _one_stream(stub.StreamAssess(backlog.requests(), metadata=shown), backlog, args.timeout)
             backlog.rewind()
     seconds, answered, refused = time.monotonic() - begun, backlog.answered, backlog.refused
-    print(f"{answered} answered, {refused} of them refused, {answered / seconds:.0f} a second", file=sys.stderr)
+    print(f"{answered} answered, {refused} of them refused, {answered / seconds:.0f} per second", file=sys.stderr)
     for problem in backlog.problems:
         complain(problem)
     if error is not None and not _over(error):
@@ -59,9 +59,9 @@ def run(args: argparse.Namespace, lines: Iterable[str], fields: list[tuple[str, 
 
 
 def _one_stream(stream: Stream, backlog: Backlog, patience: float) -> grpc.RpcError | None:
-    """Print the answers of a stream until it ends; its error, None where all was answered.
+    """Print the answers of one stream until it ends. Returns its error, or None if every attempt was answered.
 
-    It is given up when there is none for `patience` seconds.
+    The stream is cancelled when no answer has come for `patience` seconds.
     """
     done = threading.Event()
 
@@ -86,19 +86,19 @@ def _one_stream(stream: Stream, backlog: Backlog, patience: float) -> grpc.RpcEr
 
 
 def _tell(backlog: Backlog) -> None:
-    """Progress, for whoever looks at it while the answers go elsewhere."""
+    """Print the number of answers to stderr if that is a terminal and standard output is not."""
     if sys.stderr.isatty() and not sys.stdout.isatty():
         print(f"  {backlog.answered}\r", end="", file=sys.stderr, flush=True)
 
 
 def _over(error: grpc.RpcError) -> bool:
-    """Whether the service has ended a stream for its age."""
+    """Whether the service ended the stream because of its age."""
     status, info = from_call(error), ErrorInfo()
     return status is not None and any(each.Unpack(info) for each in status.details) and info.reason == "STREAM_OVER"
 
 
 def _requests(lines: Iterable[str], fields: list[tuple[str, str]]) -> Iterator[risk_pb2.AssessRequest]:
-    """An attempt for each line that is not empty, with an id. Raises InvalidAttempt that names the line."""
+    """An attempt with a request id for each line that is not empty. Raises InvalidAttempt that names the line."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -19,7 +19,7 @@ from riskd.wording import quantity
 
 
 def run(args: argparse.Namespace) -> int:
-    """Call, print, and the exit code."""
+    """Make the call and print the response. Returns the exit code."""
     action = {"show": _show, "export": _export, "erase": _erase}[args.action]
     try:
         with connect(args) as channel:
@@ -40,7 +40,7 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
         print(MessageToJson(known, always_print_fields_with_no_presence=True))
         return
     console, grid = Console(), Table.grid(padding=(0, 2))
-    grid.add_row("known since", _day(known.known_since_time) if known.HasField("known_since_time") else "not known")
+    grid.add_row("known since", _day(known.known_since_time) if known.HasField("known_since_time") else "unknown")
     if known.HasField("last_sign_in_time"):
         grid.add_row("last sign-in", _minute(known.last_sign_in_time))
     grid.add_row("taught", quantity(known.taught_units, "unit"))
@@ -81,7 +81,7 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
 
 
 def _export(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -> None:
-    """A line for each record; a count on standard error while somebody watches."""
+    """Print a line for each record. The count goes to stderr if that is a terminal and standard output is not."""
     request = subject_pb2.ExportSubjectRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
     count, watched = 0, sys.stderr.isatty() and not sys.stdout.isatty()
     while True:
@@ -107,7 +107,8 @@ def _erase(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) 
         print(MessageToJson(erased, always_print_fields_with_no_presence=True))
         return
     counts = ", ".join(f"{kind} {count}" for kind, count in sorted(erased.erased_records.items()))
-    print(f"erased: {counts or 'nothing was kept'}; the decision log by {_minute(erased.log_erase_time)}")
+    print(f"erased from the store: {counts or 'nothing was kept'}")
+    print(f"the decision log will be free of it by {_minute(erased.log_erase_time)}")
 
 
 def _day(time: Timestamp) -> str:

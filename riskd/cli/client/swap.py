@@ -1,4 +1,4 @@
-"""Callers that go on while another release takes over, and what they were answered by whom."""
+"""Callers that keep calling while a release is replaced, for `riskd demo --train`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from riskd.server.translate import request
 
 CALLERS: Final = 4
 PAUSE: Final = 0.01
-"""Seconds between two calls of a caller."""
+"""Seconds between two calls of one caller."""
 _CHROME: Final = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/153.0.0.0 Safari/537.36"
 _SCRIPT: Final = "python-requests/2.32.5"
 _ADDRESSES: Final = ("81.2.69.142", "89.160.20.112", "175.16.199.3", "2.125.160.216")
 
 
 class Told(Struct, frozen=True):
-    """What callers were told: answers by model, what errors said, and the latency of each call in seconds."""
+    """What the callers received: answers per model, errors, and the latency of each call in seconds."""
 
     answers: Counter[str]
     errors: list[str]
@@ -47,7 +47,7 @@ class Scored(Struct, frozen=True):
 
 @contextmanager
 def calling(target: str) -> Iterator[Told]:
-    """Some callers, until this is left."""
+    """Run callers in the background until the context is left."""
     told, lock, stop = Told(Counter(), [], []), threading.Lock(), threading.Event()
 
     def call(number: int) -> None:
@@ -89,7 +89,7 @@ def _attempt(subject: str, dice: Random) -> Attempt:
 
 
 def score(target: str) -> list[Scored]:
-    """Some attempts by strangers, the same ones each time."""
+    """Score a fixed set of attempts by subjects that the service has never seen."""
     network = Network(client_ip=_ADDRESSES[0])
     attempts: Sequence[tuple[str, Attempt]] = [
         (name, Attempt(domain="customer", subject=f"{name} {time.time_ns()}", journey=journey, network=network, **rest))
@@ -110,7 +110,7 @@ def _scored(name: str, answer: risk_pb2.AssessResponse) -> Scored:
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait for something; whether it came to pass in time."""
+    """Wait for a condition. Returns whether it became true within so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

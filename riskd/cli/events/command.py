@@ -11,8 +11,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `events` and its actions."""
     events = commands.add_parser(
         "events",
-        description="Tell a running service what other parties say of accounts (CAEP 1.0, RISC 1.0), by hand or as "
-        "their transmitters say it (SSF 1.0).",
+        description="Report to a running service what other parties say about accounts (CAEP 1.0, RISC 1.0), by "
+        "hand or from their transmitters (SSF 1.0).",
     )
     actions = events.add_subparsers(required=True, metavar="ACTION")
     tell.add_parser(actions)

@@ -22,17 +22,19 @@ NO_KEYS = 3
 
 def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `events decode`."""
-    purpose = "verify one security event token, and say what riskd would be told, or why not"
+    purpose = "verify one security event token, and print what would be reported, or why it is rejected"
     parser = actions.add_parser(
         "decode",
         help=purpose,
-        description=f"{purpose}. Nothing is told. The keys of the transmitter are fetched.",
-        epilog="exit codes: 0 it would be taken; 1 it would be refused; 2 the streams file is refused, or no token "
-        "was given; 3 the keys of the transmitter cannot be had",
+        description=f"{purpose}. Reports nothing. Fetches the keys of the transmitter.",
+        epilog="exit codes: 0 it would be accepted; 1 it would be rejected; 2 the streams file is invalid, or no token "
+        "was given; 3 the keys of the transmitter cannot be fetched",
     )
-    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the token; - is standard input (default)")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default="-", help="file with the token, or - for standard input (default)"
+    )
     add_streams(parser)
-    parser.add_argument("--stream", metavar="NAME", help="stream that it came on (default: the only one)")
+    parser.add_argument("--stream", metavar="NAME", help="stream on which it came (default: the only one)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=_run)
 

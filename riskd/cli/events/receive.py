@@ -17,30 +17,35 @@ BROKEN = 1
 
 def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `events receive`."""
-    purpose = "hear transmitters, verify what they send, and tell a running service"
+    purpose = "receive events from transmitters, verify them, and report them to a running service"
     parser = actions.add_parser(
         "receive",
         help=purpose,
-        description=f"{purpose}, until it is stopped. A token is acknowledged once the service has recorded it, and "
-        "nothing is kept here, so it may be stopped, killed and run twice. It logs one JSON object a line.",
-        epilog="exit codes: 0 stopped (SIGTERM, SIGINT), what was under way is finished; 1 a fault of its own, "
-        "which the log tells; 2 refused: the streams file, or a flag",
+        description=f"{purpose}, until it is stopped. It acknowledges a token once the service has recorded it, and "
+        "keeps nothing itself, so it may be stopped or killed at any time, and several may run at once. It logs one "
+        "JSON object per line.",
+        epilog="exit codes: 0 stopped (SIGTERM, SIGINT) after finishing what was under way; 1 an internal error, which "
+        "is in the log; 2 the streams file or a flag is invalid",
     )
     add_streams(parser)
     add_connection(parser, timeout=5.0, printed=False)
-    listens = parser.add_argument_group("streams that are pushed")
-    listens.add_argument("--push-host", metavar="HOST", default="127.0.0.1", help="listen here (default: %(default)s)")
+    listens = parser.add_argument_group("push streams")
+    listens.add_argument(
+        "--push-host", metavar="HOST", default="127.0.0.1", help="listen on this address (default: %(default)s)"
+    )
     listens.add_argument("--push-port", metavar="PORT", type=_port, default=8936, help="default: %(default)s")
     listens.add_argument(
-        "--certificate", metavar="FILE", help="PEM chain to show; without it, plaintext, for this machine alone"
+        "--certificate", metavar="FILE", help="PEM certificate chain; without it, plaintext on loopback only"
     )
     listens.add_argument("--certificate-key", metavar="FILE", help="PEM private key of --certificate")
     listens.add_argument(
-        "--plaintext", action="store_true", help="listen in plaintext beyond this machine: an ingress ends TLS"
+        "--plaintext", action="store_true", help="listen in plaintext beyond loopback, behind an ingress that ends TLS"
     )
-    seen = parser.add_argument_group("what operators see")
+    seen = parser.add_argument_group("monitoring")
     seen.add_argument("--metrics-host", metavar="HOST", default="127.0.0.1", help="default: %(default)s")
-    seen.add_argument("--metrics-port", metavar="PORT", type=_port, help="serve /metrics, /healthz and /readyz here")
+    seen.add_argument(
+        "--metrics-port", metavar="PORT", type=_port, help="serve /metrics, /healthz and /readyz on this port"
+    )
     seen.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: %(default)s"
     )
@@ -65,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
     streams = read_streams(Path(args.streams))
     tls, shown = certificate(args.certificate, args.certificate_key), connection.bearer(args)
     if tls is None and not args.plaintext and not is_loopback(args.push_host):
-        what = f"{args.push_host} would take tokens in plaintext, for all on the way to read"
+        what = f"{args.push_host} would take tokens in plaintext, readable to anybody on the network path"
         remedy = "give --certificate, or --plaintext where an ingress ends TLS"
         raise InvalidSettings([Problem("--push-host", what, remedy)])
     stop = threading.Event()

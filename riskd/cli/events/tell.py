@@ -13,29 +13,29 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """Register `events tell`."""
     parser = actions.add_parser(
         "tell",
-        help="tell a running service what another party says of an account, by hand",
-        description="Tell a running service what another party says of an account. It counts in every attempt of the "
-        "account for as long as the policy keeps sensitive steps (30 days); the last word counts, and one that is told "
-        "twice counts once. docs/events.md says what follows from each.",
+        help="report by hand what another party says about an account",
+        description="Report to a running service what another party says about an account. The event counts in every "
+        "attempt of the account for as long as the policy keeps sensitive steps (30 days by default). The latest event "
+        "counts, and one that is reported twice counts once. docs/events.md says what follows from each.",
         epilog=EXIT_CODES,
     )
     parser.add_argument("kind", choices=EVENTS, metavar="KIND", help=f"one of: {', '.join(EVENTS)}")
     parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
     parser.add_argument(
-        "--subject", required=True, metavar="TEXT", help="identifier of the account, as in its attempts"
+        "--subject", required=True, metavar="TEXT", help="identifier of the account, the same as in its attempts"
     )
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant of the account")
-    parser.add_argument("--issuer", metavar="URL", default="", help="who says so (default: the caller)")
+    parser.add_argument("--issuer", metavar="URL", default="", help="who reports it (default: the caller)")
     parser.add_argument("--time", metavar="TIME", type=moment, help="when it happened (default: now)")
-    parser.add_argument("--level", choices=RISK_LEVELS[1:], default="", help="of risk_level_change: the level now")
+    parser.add_argument("--level", choices=RISK_LEVELS[1:], default="", help="for risk_level_change: the current level")
     parser.add_argument(
         "--credential-type",
         metavar="TYPE",
         default="",
-        help="of credential_compromise and credential_change: password, pin, fido2-roaming and so on (CAEP 1.0)",
+        help="for credential_compromise and credential_change: password, pin, fido2-roaming and so on (CAEP 1.0)",
     )
     parser.add_argument(
-        "--hijacked", action="store_true", help="of account_disabled: because somebody has taken it over"
+        "--hijacked", action="store_true", help="for account_disabled: somebody has taken the account over"
     )
     add_connection(parser)
     parser.set_defaults(handler=_run)

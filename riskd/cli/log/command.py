@@ -1,8 +1,9 @@
-"""`riskd log`: how the decision log stands, its compaction into a dataset, questions to that, and events for a SIEM."""
+"""`riskd log`: state of the decision log, its compaction, SQL queries, single decisions, and export to a SIEM."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli.extras import require
@@ -19,32 +20,37 @@ BUSY = 1
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `log` and its action."""
+    """Register `log` and its actions."""
     log = commands.add_parser(
         "log",
-        description="Look into the decision log: how it stands, one decision, questions in SQL; compact it. Without an "
-        "action it says how the log stands: its segments, and what is still to be erased. It reads files, so it needs "
-        "no running service.",
-        epilog="exit codes: 0 told; 2 refused: the settings, or a directory that cannot be read",
+        description="Inspect the decision log: find and explain decisions, query it in SQL, export it, compact it. "
+        "Without an action it shows the state of the log: its segments, and how many erasures are pending. It reads "
+        "files, so no service needs to be running.",
+        epilog="exit codes: 0 done; 2 refused: wrong settings, or a directory that cannot be read",
     )
     _add_flags(log)
     log.set_defaults(handler=_state)
     actions = log.add_subparsers(metavar="ACTION")
     compact = actions.add_parser(
         "compact",
-        help="erase now what is to be erased from finished segments",
-        description="Rewrite finished segments without the lines of erased subjects, and without those older than the "
-        "retention of their policy. A running service does the same every `log.compact_minutes`. With --to, "
-        "or the setting log.dataset, finished segments also come into a dataset of Parquet files, and the erased and "
-        "outdated leave it; that needs riskd[train].",
-        epilog="exit codes: 0 done; 1 another process is at it; 2 refused: the settings, a policy or the directory",
+        help="remove erased and expired lines from finished segments, and update the dataset",
+        description="Rewrite finished segments without the lines of erased subjects and without lines older than the "
+        "retention of their policy. A running service does the same every `log.compact_minutes`. With --to, or the "
+        "setting log.dataset, finished segments are also added to a dataset of Parquet files, and erased and expired "
+        "rows are removed from it; that needs riskd[train].",
+        epilog="exit codes: 0 done; 1 another process is compacting; 2 refused: a problem with the settings, a policy "
+        "or the directory",
     )
     _add_flags(compact)
     compact.add_argument(
-        "--to", metavar="TARGET", help="dataset: a directory, s3://bucket/path, gs://bucket/path (log.dataset)"
+        "--to", metavar="TARGET", help="dataset: a directory, s3://bucket/path or gs://bucket/path (log.dataset)"
     )
-    compact.add_argument("--buckets", metavar="N", type=int, default=4, help="of a new dataset, 1 to 256 (default: 4)")
-    compact.add_argument("--processes", metavar="N", type=int, help="that read (default: one for each processor)")
+    compact.add_argument(
+        "--buckets", metavar="N", type=int, default=4, help="buckets of a new dataset, 1 to 256 (default: 4)"
+    )
+    compact.add_argument(
+        "--processes", metavar="N", type=int, help="number of reading processes (default: one per processor)"
+    )
     compact.set_defaults(handler=_compact)
     query.add_parser(actions)
     find.add_parser(actions)
@@ -67,11 +73,11 @@ def _state(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"directory": settings.log.dir, **asdict(state)})
         return 0
-    print(f"directory   {settings.log.dir}")
-    since = f", the first of them {state.oldest}" if state.oldest else ""
-    asked = f", the oldest asked {when(state.asked)}" if state.erasures else ""
+    print(f"directory   {settings.log.dir}{'' if Path(settings.log.dir).is_dir() else ' (does not exist)'}")
+    since = f", the oldest {state.oldest}" if state.oldest else ""
+    asked = f", the oldest requested {when(state.asked)}" if state.erasures else ""
     print(f"segments    {state.segments}, {state.size / 1_048_576:.1f} MiB{since}")
-    print(f"erasures    {state.erasures} to do{asked}")
+    print(f"erasures    {state.erasures} pending{asked}")
     print(f"compacted   {when(state.compacted) if state.compacted else 'never'}")
     return 0
 
@@ -83,11 +89,11 @@ def _compact(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from riskd.housekeeping import kept_seconds
+    from riskd.housekeeping import log_retention
     from riskd.wiring import active_release, open_archive
 
     settings = given(args, {"log.dataset": args.to}).settings
-    keep = kept_seconds(active_release(settings))
+    keep = log_retention(active_release(settings))
     told = Console(stderr=True)
     with Progress(console=told, transient=True, disable=args.json or not told.is_terminal) as bar:
         task = bar.add_task("segments", total=None)
@@ -95,8 +101,8 @@ def _compact(args: argparse.Namespace) -> int:
             keep, Event(), lambda at, total: bar.update(task, completed=at, total=total)
         )
     if not args.json and done is not None:
-        rest = f"; {quantity(done.left, 'erasure')} left, of segments that are still being written" if done.left else ""
-        print(f"{quantity(done.lines, 'line')} went from {quantity(done.rewritten, 'segment')}{rest}")
+        rest = f"; {quantity(done.left, 'erasure')} pending in segments that are being written" if done.left else ""
+        print(f"{quantity(done.lines, 'line')} removed from {quantity(done.rewritten, 'segment')}{rest}")
     filed = _file(args, settings, keep) if done is not None and settings.log.dataset else None
     if done is None or (settings.log.dataset and filed is None):
         print("null" if args.json else "Another process is compacting the log.")
@@ -107,9 +113,7 @@ def _compact(args: argparse.Namespace) -> int:
 
 
 def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) -> Filed | None:
-    """The log into its dataset."""
-    from pathlib import Path
-
+    """Compact the log into its dataset."""
     require("pyarrow", "a dataset is Parquet files")
     from riskd.offline.buckets import MOST
     from riskd.offline.dataset.compact import Dataset
@@ -124,7 +128,7 @@ def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) 
         came = ", ".join(f"{count:,} {kind}" for kind, count in sorted(filed.counts.items())) or "nothing"
         held = " and ".join(f"{count:,} {table}" for table, count in filed.rows.items())
         source, gone = quantity(filed.segments, "segment"), quantity(filed.gone, "row")
-        print(f"{target.name}: {came} came in from {source}, {gone} went; it has {held}")
+        print(f"{target.name}: added {came} from {source}, removed {gone}; it now has {held}")
     if filed:
         tell_unreadable(filed.counts.get("unreadable", 0), filed.first_unreadable)
     return filed

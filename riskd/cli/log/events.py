@@ -1,4 +1,4 @@
-"""A security event of the log, in words."""
+"""Describes a security event of the log in words."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def particulars(one: SecurityEventRecord) -> str:
-    """What it says beside its kind: a level, a type of credential, or that somebody took the account over."""
+    """What it says besides its kind: a level, a type of credential, or that the account was hijacked."""
     return one.level or one.credential_type or ("hijacked" if one.hijacked else "")
 
 
 def told_by(one: SecurityEventRecord) -> str:
-    """Who said so, by the word of the caller, and which caller it was, as far as that is known."""
+    """Who reported it: the issuer and the caller, as far as they are known."""
     if one.issuer and one.caller:
-        return f"{one.issuer}, says {one.caller}"
+        return f"{one.issuer}, through {one.caller}"
     return one.issuer or one.caller or "the caller"

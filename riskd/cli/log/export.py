@@ -1,4 +1,4 @@
-"""`riskd log export`: decisions for a SIEM."""
+"""`riskd log export`: exports decisions to a SIEM."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ if TYPE_CHECKING:
 OK: Final = 0
 DAMAGED: Final = 1
 LOOK_SECONDS: Final = 1.0
-"""Between two looks at a log that is followed, and at most between two writings of a bookmark."""
+"""Between two reads of a log that is followed. A bookmark is written at most this often."""
 COUNTED: Final = {
-    "assessments": "assessments told (Authentication)",
-    "outcomes": "outcomes told (Authentication)",
-    "findings": "cases of confirmed fraud told (Detection Finding)",
-    "repeats": "repeated answers left out: their assessment was told",
-    "events": "security events left out: whoever told them can tell them",
+    "assessments": "assessments exported (Authentication)",
+    "outcomes": "outcomes exported (Authentication)",
+    "findings": "cases of confirmed fraud exported (Detection Finding)",
+    "repeats": "repeated answers left out: their assessment is exported",
+    "events": "security events left out: the party that reported them can export them",
     "shadow": "lines of shadow releases left out: they decided nothing",
-    "unreadable": "lines left out that are no records",
+    "unreadable": "unreadable lines left out",
 }
 _DESCRIPTION: Final = """\
-Tell decisions and their outcomes to a SIEM: each as one event in JSON on a line of its own, by the Open Cybersecurity
-Schema Framework (OCSF 1.8.0). Erased subjects are left out. docs/siem.md says what becomes of what."""
+Export decisions and their outcomes for a SIEM, one JSON event per line, in the Open Cybersecurity Schema Framework
+(OCSF 1.8.0). Erased subjects are left out. docs/siem.md describes the mapping."""
 _EPILOG: Final = """\
-What was told is counted on stderr, or with --to on standard output.
+The counts are printed to stderr, or to standard output with --to.
 
-exit codes: 0 done; 1 done, and lines were left out that are no records; 2 refused: the settings, arguments or files"""
+exit codes: 0 done; 1 done, but unreadable lines were left out; 2 refused: a problem with the settings, arguments or
+files"""
 
 
 def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `log export`."""
     export = actions.add_parser(
         "export",
-        help="tell decisions and outcomes to a SIEM, as OCSF",
+        help="export decisions and outcomes for a SIEM, as OCSF",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -53,16 +54,20 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "log",
         metavar="LOG",
         nargs="?",
-        help="directory of a decision log (default: log.dir); - reads its lines from standard input, as they arrive",
+        help="directory of a decision log (default: log.dir); - reads its lines from standard input as they arrive",
     )
-    export.add_argument("--format", choices=("ocsf",), default="ocsf", help="of the events (default: %(default)s)")
     export.add_argument(
-        "--since", metavar="TIME", type=moment, help="lines written from then on, as 2026-11-01 or 2026-11-01T12:00Z"
+        "--format", choices=("ocsf",), default="ocsf", help="format of the events (default: %(default)s)"
     )
-    export.add_argument("--to", metavar="FILE", type=Path, help="write a file, whole at the end (default: print)")
-    export.add_argument("--follow", action="store_true", help="go on with what is written from now on, until stopped")
     export.add_argument(
-        "--bookmark", metavar="FILE", type=Path, help="go on where the run before stopped, which this file remembers"
+        "--since", metavar="TIME", type=moment, help="only lines written since then: 2026-11-01 or 2026-11-01T12:00Z"
+    )
+    export.add_argument(
+        "--to", metavar="FILE", type=Path, help="write to a file, which appears when complete (default: print)"
+    )
+    export.add_argument("--follow", action="store_true", help="keep exporting new lines until stopped")
+    export.add_argument(
+        "--bookmark", metavar="FILE", type=Path, help="continue after the previous run, whose position this file stores"
     )
     add_arguments(export)
     export.add_argument("--json", action="store_true", help="print the counts as JSON")
@@ -90,12 +95,13 @@ def _check(args: argparse.Namespace) -> None:
     from riskd.core.errors import InvalidSettings, Problem
 
     problems = [
-        Problem(f"--{flag}", "is for a log in a directory", "name the directory, or leave it out")
+        Problem(f"--{flag}", "needs a log in a directory, not standard input", "name the directory, or leave it out")
         for flag in ("follow", "bookmark")
         if args.log == "-" and getattr(args, flag)
     ]
     if args.follow and args.to:
-        problems.append(Problem("--follow", "never ends, and --to writes at the end", "leave one of them out"))
+        what = "never ends, but --to writes the file at the end"
+        problems.append(Problem("--follow", what, "leave one of them out"))
     if problems:
         raise InvalidSettings(problems)
 
@@ -103,13 +109,13 @@ def _check(args: argparse.Namespace) -> None:
 @contextmanager
 def _output(to: Path | None) -> Iterator[BinaryIO]:
     from riskd.core.errors import InvalidSettings, Problem
-    from riskd.files import whole
+    from riskd.files import atomically
 
     if to is None:
         yield sys.stdout.buffer
         return
     try:
-        with whole(to) as file:
+        with atomically(to) as file:
             yield file
     except OSError as error:
         raise InvalidSettings([Problem(str(to), f"cannot be written: {error.strerror}")]) from error
@@ -126,7 +132,7 @@ def _stream(to: Path | None, teller: Teller) -> None:
 
 def _export(args: argparse.Namespace, teller: Teller) -> None:
     from riskd.offline.siem.feed import Feed, located
-    from riskd.progress import unseen
+    from riskd.progress import ignore_progress
     from riskd.wiring import open_archive
 
     named = str(located(Path(args.log))) if args.log else None
@@ -135,9 +141,9 @@ def _export(args: argparse.Namespace, teller: Teller) -> None:
     feed = Feed(open_archive(settings), directory, teller, bookmark.marks)
     if not (args.follow and directory.is_dir()):
         feed.check()
-    bookmark.keep()  # where it cannot be, nothing is told that would be told again at every run
+    bookmark.keep()  # fail before anything is exported, not after
     quiet = args.follow or (sys.stdout.isatty() and not args.to)
-    with _output(args.to) as file, nullcontext(unseen) if quiet else progress() as begin:
+    with _output(args.to) as file, nullcontext(ignore_progress) if quiet else progress() as begin:
         while True:
             for events in feed.events(begin("log", 0 if quiet else feed.size())):
                 file.writelines(events)
@@ -152,7 +158,7 @@ def _export(args: argparse.Namespace, teller: Teller) -> None:
 
 
 class _Bookmark:
-    """How far a log was told, in a file if there is one."""
+    """How far a log was exported, kept in a file if there is one."""
 
     def __init__(self, file: Path | None) -> None:
         """Raises InvalidFile."""
@@ -163,14 +169,15 @@ class _Bookmark:
         self._moved = 0.0
 
     def move(self, marks: Mapping[str, Mark], after: float = 0.0) -> None:
-        """Remember that so much was delivered, unless less than `after` seconds ago. Raises InvalidSettings."""
+        """Record how far the output was delivered, unless that was done less than `after` seconds ago. Raises
+        InvalidSettings."""
         now = time.monotonic()
         if marks != self.marks and now - self._moved >= after:
             self.marks, self._moved = dict(marks), now
             self.keep()
 
     def keep(self) -> None:
-        """Write what is remembered, if there is a file. Raises InvalidSettings."""
+        """Write the bookmark, if there is a file. Raises InvalidSettings."""
         from riskd.core.errors import InvalidSettings, Problem
         from riskd.offline.siem.feed import keep
 

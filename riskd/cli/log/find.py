@@ -1,4 +1,4 @@
-"""`riskd log find`: the decisions about one account, newest first, or what other parties told of it."""
+"""`riskd log find`: lists the decisions about one account, or its security events, newest first."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     find = actions.add_parser(
         "find",
         help="list the latest decisions about one account",
-        description="List the latest decisions about one account, the newest first, with what was required, why, and "
-        "what came of it; `riskd log show` tells all of one. With --events, what other parties told of "
-        "it. The log has pseudonyms alone, so it takes the settings and the pepper of the service.",
-        epilog="exit codes: 0 told; 1 the log has nothing of it; 2 refused: no such name, the settings, or a directory "
-        "that cannot be read",
+        description="List the latest decisions about one account, newest first: what was required, why, and what "
+        "followed. `riskd log show` explains one of them in full. With --events, list the security events that other "
+        "parties reported. The log holds only pseudonyms, so run this with the settings and the pepper of the service.",
+        epilog="exit codes: 0 found; 1 the log has nothing about the account; 2 refused: an invalid identifier, wrong "
+        "settings, or a directory that cannot be read",
     )
     find.add_argument(
-        "subject", metavar="SUBJECT", help="identifier of the account, as in its attempts; - reads it from stdin"
+        "subject", metavar="SUBJECT", help="account identifier, as sent in its attempts; - reads it from stdin"
     )
     find.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
     find.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")
     find.add_argument(
-        "--events", action="store_true", help="list the security events instead: what other parties told, who, and when"
+        "--events", action="store_true", help="list security events instead: what was reported, by whom, and when"
     )
     find.add_argument(
-        "--last", metavar="N", type=whole_number, default=LAST, help=f"how many of them (default: {LAST})"
+        "--last", metavar="N", type=whole_number, default=LAST, help=f"list at most the N latest (default: {LAST})"
     )
     add_arguments(find)
     add_log(find)
@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
         raise InvalidSubject(wrong)
     _refuse_to_make_one(pepper_file(settings))
     first, *layers = obtain_peppers(settings)
-    names = Pseudonyms(first, layers).ages(args.tenant, args.domain, "subject", subject)
+    names = Pseudonyms(first, layers).at_each_layer(args.tenant, args.domain, "subject", subject)
     counts = Counts()
     with progress() as begin:
         found = account(Path(settings.log.dir), names, begin, counts)
@@ -79,9 +79,10 @@ def _run(args: argparse.Namespace) -> int:
     elif every:
         _print_assessments(found.assessments[: args.last])
     else:
-        print(f"{settings.log.dir} has nothing of this account: other settings, another tenant, erased, or too old.")
+        print(f"{settings.log.dir} has nothing about this account.")
+        print("Check the settings and the tenant. Its lines may also have been erased, or have expired.")
     if not args.json and len(every) > args.last:
-        print(f"and {len(every) - args.last:,} before them (--last)")
+        print(f"and {len(every) - args.last:,} older (--last)")
     if not args.json and not args.events and found.events:
         print(f"and {quantity(len(found.events), 'security event')} (--events)")
     return 0 if every else UNKNOWN
@@ -89,12 +90,12 @@ def _run(args: argparse.Namespace) -> int:
 
 def _print_assessments(found: list[Listed]) -> None:
     print_table(
-        ("assessed", "journey", "required", "because of", "then", "assessment"),
+        ("assessed", "journey", "required", "reasons", "outcomes", "assessment"),
         [
             (
                 when(each.time),
                 each.journey,
-                f"{each.tier}{', met already' if each.satisfied else ''}",
+                f"{each.tier}{', satisfied' if each.satisfied else ''}",
                 ", ".join(each.reasons),
                 ", ".join(each.outcomes),
                 each.id,
@@ -106,15 +107,15 @@ def _print_assessments(found: list[Listed]) -> None:
 
 def _print_events(found: list[SecurityEventRecord]) -> None:
     print_table(
-        ("happened", "event", "which", "told by"),
+        ("time", "event", "details", "reported by"),
         [(when(each.time), each.kind, particulars(each), told_by(each)) for each in found],
     )
 
 
 def _refuse_to_make_one(pepper: Path | None) -> None:
-    """A new pepper finds nobody. Raises InvalidSettings."""
+    """A new pepper would find nobody. Raises InvalidSettings if there is none yet."""
     from riskd.core.errors import InvalidSettings, Problem
 
     if pepper is not None and not pepper.exists():
-        remedy = "give the settings and the pepper of the service that wrote the log, and be its user"
-        raise InvalidSettings([Problem("secrets.pepper_file", f"there is no pepper in {pepper}", remedy)])
+        remedy = "run this with the settings and as the user of the service that wrote the log"
+        raise InvalidSettings([Problem("secrets.pepper_file", f"{pepper} does not exist", remedy)])

@@ -1,4 +1,4 @@
-"""`riskd log query`: questions in SQL to the dataset of the decision log."""
+"""`riskd log query`: answers questions about the decision log in SQL."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from riskd.offline.dataset.query import Answer
 
 SHOWN: Final = 200
-"""Rows of a table on a terminal; `--json` and `--csv` print all."""
+"""How many rows a table shows; `--json` and `--csv` print all."""
 NARROW: Final = 8
-"""Characters that a column needs, borders included, to say something; else each row is printed as a list."""
+"""With fewer characters per column than this, borders included, each row is printed as a list."""
 EXAMPLES: Final = {
     "How strict was each week, and on whom?": """\
 SELECT date_trunc('week', moment) AS week, domain, tier, count(*) AS assessments,
@@ -45,16 +45,17 @@ FROM (SELECT id, tier, unnest(if(len(hits) > 0, hits, ['(no rule)'])) AS rule FR
 JOIN outcomes ON assessment_id = id WHERE kind LIKE 'challenge_%'
 GROUP BY ALL ORDER BY abandoned DESC, rule, tier""",
 }
-"""Questions that the help shows; tests ask them."""
+"""Example queries in the help. Tests run them."""
 _VIEWS: Final = """\
 views:
-  assessments  a row for each attempt: what was decided, the facts, a column for each feature (`riskd features`)
-  outcomes     what was told later, by assessment_id
-  events       what other parties told, by the pseudonym of their subject
-  labelled     assessments with label (good, fraud, unknown), and since when it is known
+  assessments  one row per attempt: the decision, the facts, and a column for each feature (`riskd features`)
+  outcomes     what was reported later, by assessment_id
+  events       what other parties reported, by the pseudonym of the subject
+  labelled     assessments with their label (good, fraud, unknown) and the time when it became known
 `moment` is the time as a timestamp in UTC. SELECT * FROM (DESCRIBE labelled) lists the columns.
 
 """
+_EXIT: Final = "exit codes: 0 answered; 2 refused: a problem with the query, the settings or the dataset"
 
 
 def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,21 +63,21 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     shown = "\n\n".join(f'# {question}\nriskd log query "{sql}"' for question, sql in EXAMPLES.items())
     query = actions.add_parser(
         "query",
-        help="ask the dataset of the log a question in SQL",
-        description="Ask the dataset of the log one question in SQL (DuckDB; needs riskd[train]). It reads the four "
-        "views and nothing else, changes nothing, and loads no extension.",
+        help="query the log's dataset in SQL",
+        description="Run one SQL query on the log's dataset (DuckDB; needs riskd[train]). The query can read only the "
+        "four views below; it cannot change anything or load extensions.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"{_VIEWS}{shown}\n\nexit codes: 0 answered; 2 refused.",
+        epilog=f"{_VIEWS}{shown}\n\n{_EXIT}",
     )
     query.add_argument("sql", metavar="SQL", help="one SELECT; - reads it from standard input")
     add_arguments(query)
     query.add_argument("--from", metavar="TARGET", dest="target", help="the dataset (log.dataset)")
     query.add_argument(
-        "--as-of", metavar="DATE", type=moment, default=math.inf, help="as it was known then, as 2026-11-01 (UTC)"
+        "--as-of", metavar="DATE", type=moment, default=math.inf, help="hide what became known later, UTC: 2026-11-01"
     )
-    query.add_argument("--memory-mb", metavar="N", type=int, default=1024, help="memory to use at most (default: 1024)")
+    query.add_argument("--memory-mb", metavar="N", type=int, default=1024, help="memory limit in MB (default: 1024)")
     form = query.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON, an object a row")
+    form.add_argument("--json", action="store_true", help="print JSON, one object per row")
     form.add_argument("--csv", action="store_true", help="print CSV")
     query.set_defaults(handler=_run)
 
@@ -86,15 +87,15 @@ def _run(args: argparse.Namespace) -> int:
 
     target = given(args, {"log.dataset": args.target}).settings.log.dataset
     if not target:
-        remedy = "make one with `riskd log compact --to TARGET`, and name it with --from, or in log.dataset"
-        raise InvalidSettings([Problem("log.dataset", "names no dataset", remedy)])
-    require("duckdb", "it answers questions in SQL")
+        remedy = "`riskd log compact --to TARGET` makes one; name it with --from or in log.dataset"
+        raise InvalidSettings([Problem("log.dataset", "is not set, so there is no dataset to query", remedy)])
+    require("duckdb", "it runs SQL queries")
     require("pyarrow", "a dataset is Parquet files")
-    from riskd.offline.dataset.query import asked
+    from riskd.offline.dataset.query import run_query
     from riskd.offline.dataset.target import Target
 
     sql = sys.stdin.read() if args.sql == "-" else args.sql
-    with asked(Target.open(target), sql, as_of=args.as_of, memory_mb=args.memory_mb) as answer:
+    with run_query(Target.open(target), sql, as_of=args.as_of, memory_mb=args.memory_mb) as answer:
         if args.json:
             for part in _objects(answer):
                 print(part)
@@ -108,7 +109,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _objects(answer: Answer) -> Iterator[str]:
-    """A JSON array, a row a line."""
+    """A JSON array, one row per line."""
     before = "["
     for row in answer.rows:
         yield before + json.dumps(dict(zip(answer.columns, row, strict=True)), default=str)
@@ -148,7 +149,7 @@ def _print(answer: Answer) -> None:
 
 
 def _cell(value: object) -> str:
-    """A value for people: of a moment that begins a day, the day."""
+    """A value for people: a time at midnight is shown as its date."""
     if isinstance(value, datetime) and value.time() == time.min:
         return value.date().isoformat()
     return "" if value is None else plain(str(value))

@@ -1,4 +1,4 @@
-"""`riskd log show`: what was decided of one attempt, why, and what came of it."""
+"""`riskd log show`: explains one assessment: what was required, why, and what followed."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 UNKNOWN = 1
 _FORM: Final = re.compile(r"[0-9a-f]{32}")
 _NOTICEABLE: Final = 0.1
-"""Log-odds below which a feature is not worth a line for people; `--json` has all."""
+"""Features that moved the log-odds less than this are not listed for people; `--json` has all."""
 
 
 def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `log show`."""
     show = actions.add_parser(
         "show",
-        help="tell what was decided of one attempt, why, and what came of it",
-        description="Tell all that the decision log says of one assessment: what was required and why, what was "
-        "missing, which features moved the score, what other parties had told of the account, what a release in shadow "
-        "would have required, and the outcomes. It reads the whole log, a gigabyte in a few seconds. What others had "
-        "told before the pepper was rotated is found where the settings lead to the service's pepper.",
-        epilog="exit codes: 0 told; 1 the log has nothing of it; 2 refused: no such id, the settings, or a directory "
-        "that cannot be read",
+        help="explain one decision: what was required, why, and what followed",
+        description="Show everything that the decision log has about one assessment: what was required and why, what "
+        "was missing, which features moved the score, which security events had been reported for the account, what a "
+        "release in shadow would have required, and the outcomes. It reads the whole log, a gigabyte in a few seconds. "
+        "Security events from before a rotation of the pepper are found only with the pepper of the service.",
+        epilog="exit codes: 0 found; 1 the log has nothing about it; 2 refused: an invalid id, wrong settings, or a "
+        "directory that cannot be read",
     )
     show.add_argument("id", metavar="ID", help="assessment id, 32 hexadecimal digits")
     add_arguments(show)
     add_log(show)
-    show.add_argument("--json", action="store_true", help="print JSON, the lines as they are")
+    show.add_argument("--json", action="store_true", help="print the log's lines as JSON")
     show.set_defaults(handler=_run)
 
 
@@ -56,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     log = log_of(args)
     if not _FORM.fullmatch(args.id):
         remedy = "give the assessment_id of an answer: 32 hexadecimal digits in lower case"
-        raise InvalidSettings([Problem("ID", f"{args.id!r:.80} is no assessment id", remedy)])
+        raise InvalidSettings([Problem("ID", f"{args.id!r:.80} is not an assessment id", remedy)])
     counts = Counts()
     with progress() as begin:
         found = on_record(Path(log), args.id, begin, counts, _pseudonyms(args))
@@ -64,15 +64,15 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found and {**asdict(found), "first_unreadable": counts.first})
     elif found is None:
-        print(f"{log} has nothing of {args.id}.")
-        print("It is of another log, was erased, or is older than is kept (log.keep_days, log.keep_mb, `retention`).")
+        print(f"{log} has nothing about {args.id}.")
+        print("It is in another log, was erased, or has expired (log.keep_days, log.keep_mb, `retention`).")
     else:
         _print(found, log)
     return 0 if found else UNKNOWN
 
 
 def _pseudonyms(args: argparse.Namespace) -> Pseudonyms | None:
-    """Those of the service, where its pepper is there. A log that was named may be a copy: it is shown without."""
+    """The service's pseudonyms, if its pepper is there. A log named with --log may be a copy, and is shown without."""
     from riskd.config import obtain_peppers, pepper_file
     from riskd.core.errors import InvalidSettings
     from riskd.core.pseudonym import Pseudonyms
@@ -93,7 +93,7 @@ def _pseudonyms(args: argparse.Namespace) -> Pseudonyms | None:
 def _print(found: OnRecord, log: str) -> None:
     one = found.assessment
     if one is None:
-        print("The line of the assessment itself is gone; this is what followed.")
+        print("The line of the assessment itself is no longer in the log; this is what followed it.")
     else:
         print(aligned([row for row in _facts(one, found) if row[1]]))
         _table(
@@ -104,9 +104,9 @@ def _print(found: OnRecord, log: str) -> None:
         _table(("feature", "value", "log-odds"), list(_features(one, found)))
         if one.contributions is None:
             explain = f"riskd model explain {one.domain} {one.model} --log {shlex.quote(log)} --id {one.id}"
-            print(f"\nWhat each feature moved was not recorded. Where its model is:\n  {explain}")
+            print(f"\nContributions of features were not recorded. With the model at hand, compute them:\n  {explain}")
     _table(
-        ("told before", "event", "which", "told by"),
+        ("reported before", "event", "details", "reported by"),
         [(when(each.time), each.kind, particulars(each), told_by(each)) for each in found.events],
     )
     _table(
@@ -115,7 +115,7 @@ def _print(found: OnRecord, log: str) -> None:
     )
     _table(("answered again", "request id"), [(when(each.time), each.request_id) for each in found.repeats])
     _table(
-        ("told", "outcome", "by", "took", "taught"),
+        ("reported", "outcome", "methods", "took", "taught"),
         [
             (when(each.time), each.kind, " ".join(each.amr), _seconds(each.seconds), str(each.taught))
             for each in found.outcomes
@@ -124,9 +124,9 @@ def _print(found: OnRecord, log: str) -> None:
 
 
 def _facts(one: AssessmentRecord, found: OnRecord) -> Iterator[tuple[str, str]]:
-    """What is told of an assessment above its tables; without a value, it is not."""
+    """The lines above the tables. Those without a value are left out."""
     facts = one.facts
-    met = "met already" if one.satisfied else "not met yet" if one.tier != "DENY" else ""
+    met = "satisfied" if one.satisfied else "not satisfied" if one.tier != "DENY" else ""
     yield "required", ", ".join(filter(None, (one.tier, met)))
     yield "withheld", f"{one.withheld}: the journey was learning" if one.withheld else ""
     yield "attempt", f"{when(one.time)}, {one.domain} {one.journey}, credential {one.credential_result}"
@@ -151,7 +151,7 @@ def _facts(one: AssessmentRecord, found: OnRecord) -> Iterator[tuple[str, str]]:
     yield "request id", one.request_id
     yield "assessment", one.id
     if found.features is None:
-        yield "features", "of another version of riskd"
+        yield "features", "those of another version of riskd"
 
 
 def _authentication(said: Authentication | None) -> str:
@@ -159,11 +159,11 @@ def _authentication(said: Authentication | None) -> str:
         return ""
     at = f"authenticated {when(said.authentication_time)}" if said.authentication_time is not None else ""
     acr, amr = f"acr {said.acr}" if said.acr else "", f"amr {' '.join(said.amr)}" if said.amr else ""
-    return ", ".join(filter(None, (said.issuer, acr, amr, at))) or "says nothing"
+    return ", ".join(filter(None, (said.issuer, acr, amr, at))) or "empty"
 
 
 def _features(one: AssessmentRecord, found: OnRecord) -> Iterator[tuple[str, str, str]]:
-    """Those that moved the score, the strongest first."""
+    """The features that moved the score, the strongest first."""
     moved = one.contributions or {}
     for name in sorted(moved, key=lambda each: -abs(moved[each])):
         if abs(moved[name]) >= _NOTICEABLE:

@@ -22,8 +22,8 @@ WEIGHTS: Final = "weights"
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `model` and its actions."""
-    purpose = "Look at models, explain scores, seal and sign bundles, and say which model decides. A bundle is a "
-    purpose += "directory of forest.json, card.md and manifest.json."
+    purpose = "Show models, explain scores, seal and sign bundles, and choose the model that decides. A bundle is a "
+    purpose += "directory with forest.json, card.md and manifest.json."
     model = commands.add_parser("model", description=purpose)
     actions = model.add_subparsers(required=True, metavar="ACTION")
     for group in (listing, promote, explain):
@@ -31,7 +31,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_reference(actions)
     for name, work, purpose in (
         ("weights", _weights, "print the step functions of a hand-set model as a Markdown table"),
-        ("seal", _seal, "write the table of weights into the card, hashes and feature definitions into the manifest"),
+        (
+            "seal",
+            _seal,
+            "write the table of weights into the card, and hashes and feature definitions into the manifest",
+        ),
     ):
         action = actions.add_parser(name, help=purpose, description=purpose)
         action.add_argument("bundles", metavar="BUNDLE", type=Path, nargs="+", help="directory of a bundle")
@@ -39,18 +43,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_reference(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    purpose = "take a decision log as what a model expects: its reference for drift; seals the bundle"
+    purpose = "make a decision log the reference of a model, with which drift is measured; seals the bundle"
     parser = actions.add_parser("reference", help=purpose, description=purpose)
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a bundle")
     add_arguments(parser)
     add_log(parser, "decision log, or its dataset, by directory or URL")
-    parser.add_argument("--since", metavar="DATE", type=moment, default=0.0, help="decisions from 2026-11-01 on (UTC)")
+    parser.add_argument(
+        "--since", metavar="DATE", type=moment, default=0.0, help="decisions from this day on, as 2026-11-01 (UTC)"
+    )
     parser.add_argument(
         "--until",
         metavar="DATE",
         type=moment,
         default=float("inf"),
-        help="decisions before 2026-12-01 (UTC)",
+        help="decisions before this day, as 2026-12-01 (UTC)",
     )
     parser.set_defaults(handler=_reference)
 

@@ -28,26 +28,37 @@ _WEAKEST: Final = 0.005
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the actions."""
     purpose = (
-        "show what moved a score: exact contributions and reasons, of an assessment (--id) or of features in a file "
-        "(--vector); without either, what moves the scores of a log on the whole"
+        "show which features moved a score, and by how much: of an assessment (--id), or of features in a file "
+        "(--vector); without either, those that move the scores of a whole log"
     )
     explain = add_action(actions, "explain", purpose, _explain)
     add_name(explain, "the champion")
     add_log(explain)
     explain.add_argument("--id", metavar="ASSESSMENT", help="assessment id, 32 hexadecimal digits")
     explain.add_argument(
-        "--vector", metavar="FILE", type=Path, help='JSON object of features, as {"new_device": 1}; others are as usual'
+        "--vector",
+        metavar="FILE",
+        type=Path,
+        help='JSON object of features, as {"new_device": 1}; others have their usual value',
     )
     diff = add_action(actions, "diff", "say in words what changed between two models", _diff)
     diff.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
     diff.add_argument("old", metavar="OLD", help="version")
     diff.add_argument("new", metavar="NEW", help="version")
     diff.add_argument(
-        "--log", metavar="DIR", nargs="?", const="", help="compare scores over a decision log (without DIR: log.dir)"
+        "--log",
+        metavar="DIR",
+        nargs="?",
+        const="",
+        help="also compare their scores over a decision log (without DIR: log.dir)",
     )
     for parser in (explain, diff):
         parser.add_argument(
-            "--rows", metavar="N", type=whole_number, default=SAMPLE, help=f"rows of the log (default: {SAMPLE})"
+            "--rows",
+            metavar="N",
+            type=whole_number,
+            default=SAMPLE,
+            help=f"number of rows to read of the log (default: {SAMPLE})",
         )
 
 
@@ -86,8 +97,8 @@ def _vector(file: Path, forest: Forest) -> list[float]:
     except OSError as error:
         raise InvalidFile([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
     except UNDECODABLE as error:
-        remedy = 'write a JSON object, as {"new_device": 1, "distance_km": null}'
-        raise InvalidFile([Problem(str(file), f"is no vector: {error}", remedy)]) from error
+        remedy = 'write a JSON object, as {"new_device": 1, "distance_known_km": null}'
+        raise InvalidFile([Problem(str(file), f"is not a vector of features: {error}", remedy)]) from error
     unknown = sorted(given.keys() - set(NAMES))
     if unknown:
         raise InvalidFile([Problem(str(file), f"no feature is called {each!r}", "riskd features") for each in unknown])

@@ -39,10 +39,10 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     listed = add_action(actions, "list", purpose, _list)
     listed.add_argument("--domain", choices=DOMAINS, action="append", help="identity domain; repeatable (default: all)")
     show = add_action(
-        actions, "show", "tell of one model: figures, features, signature, and how it got its roles", _show
+        actions, "show", "show one model: figures, features, signature, and the history of its roles", _show
     )
     add_name(show, "the champion")
-    purpose = "load models as a service would: hashes, features, bounds, and a trusted signature where one is asked for"
+    purpose = "load models as a service would: hashes, features, bounds, and a trusted signature if required"
     verify = add_action(
         actions, "verify", purpose, _verify, epilog="exit codes: 0 all would be served; 2 one would not"
     )

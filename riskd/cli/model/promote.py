@@ -35,7 +35,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     promote = add_action(
         actions,
         "promote",
-        "make a model champion, if it is no worse than the champion; or challenger, to be scored in shadow",
+        "make a model the champion, if it is no worse than the present one; or the challenger, to be scored in shadow",
         _promote,
         epilog="exit codes: 0 done; 1 a check did not pass, and nothing has changed; 2 refused: it would not be "
         "served. Every check is printed with its figures. A challenger decides nothing: only its latency is checked.",
@@ -48,11 +48,13 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     promote.add_argument(
         "--rate", default="1%", help="false-positive rate at which recall is compared: 1%% or 0.1%% (default: 1%%)"
     )
-    promote.add_argument("--force", metavar="REASON", help="promote although checks fail; kept in the history")
+    promote.add_argument(
+        "--force", metavar="REASON", help="promote although checks fail; the reason is kept in the history"
+    )
     promote.add_argument("--dry-run", action="store_true", help="print the checks, change nothing")
     _role(promote)
     _who(promote)
-    purpose = "give a role back to the version that had it before; again, and it goes one further back"
+    purpose = "give a role back to the version that had it before; repeat it to go further back"
     back = add_action(actions, "rollback", purpose, _rollback)
     back.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
     _role(back)
@@ -64,8 +66,10 @@ def _role(parser: argparse.ArgumentParser) -> None:
 
 
 def _who(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reason", metavar="TEXT", default="", help="why, for those who look later")
-    parser.add_argument("--actor", metavar="NAME", default="", help="who wants it (default: the user of this process)")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="why, kept in the history")
+    parser.add_argument(
+        "--actor", metavar="NAME", default="", help="who asks for it (default: the user of this process)"
+    )
 
 
 def _promote(args: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ _EXAMPLES: Final = 12
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy backtest` and `policy rules`."""
-    purpose = "replay a decision log against a candidate policy, and say who would have been challenged"
+    purpose = "decide a log again with a candidate policy, and say who would have been challenged"
     backtest = actions.add_parser(
         "backtest",
         help=purpose,
@@ -36,12 +36,12 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     backtest.add_argument("candidate", metavar="CANDIDATE", type=Path, help="policy file, or a directory of them")
     log.add_arguments(backtest)
-    backtest.add_argument("--html", metavar="FILE", type=Path, help="write a report with pictures")
+    backtest.add_argument("--html", metavar="FILE", type=Path, help="write a report with charts")
     backtest.add_argument(
         "--exit-code", action="store_true", help="exit code 1 if a decision differs from the recorded one"
     )
     backtest.set_defaults(handler=_backtest)
-    purpose = "say what each rule of a policy does on a decision log: hits, use, overlap"
+    purpose = "show what each rule of a policy does on a decision log: hits, precision, overlap"
     rules = actions.add_parser("rules", help=purpose, description=f"Judge rules: {purpose}.")
     log.add_policies(rules)
     log.add_arguments(rules)
@@ -102,7 +102,7 @@ def _heading(out: Console, found: Report, seconds: float) -> None:
 def _print(found: Report, seconds: float) -> None:
     out = console()
     _heading(out, found, seconds)
-    out.print(f"{quantity(found.differences, 'decision')} other than recorded", style="bold")
+    out.print(f"{quantity(found.differences, 'decision')} would be decided differently", style="bold")
     for domain in found.domains:
         if domain.total.decisions:
             _print_domain(out, domain)
@@ -160,8 +160,8 @@ def _print_rules(out: Console, domain: DomainReport) -> None:
     if never:
         out.print(f"never hit: {', '.join(never)}", style="yellow")
     for overlap in domain.overlaps[:_ROWS]:
-        share = f"{quantity(overlap.together, 'hit')}, {overlap.share:.0%} of the rarer one's"
-        out.print(f"together: {overlap.rule} and {overlap.other}, {share}", style="dim")
+        share = f"{quantity(overlap.together, 'hit')}, {overlap.share:.0%} of those of the rarer rule"
+        out.print(f"hit together: {overlap.rule} and {overlap.other}, {share}", style="dim")
 
 
 def _row(name: str, group: Group) -> Sequence[str]:

@@ -34,7 +34,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="share of good decisions that may be challenged (default: each journey's friction_budget)",
     )
     parser.add_argument(
-        "--presume-good", action="store_true", help="count decisions of which no outcome was reported as good"
+        "--presume-good", action="store_true", help="count decisions without a reported outcome as good"
     )
     parser.add_argument("--write", metavar="FILE", type=Path, help="write the policy with the new bands to a new file")
     parser.set_defaults(handler=_run)

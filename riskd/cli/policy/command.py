@@ -15,7 +15,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "policy", description="Check, test, compare, backtest and calibrate policies before a service reads them."
     )
     actions = policy.add_subparsers(required=True, metavar="ACTION")
-    purpose = "tell every mistake of these files, with line and column; exit code 2 if there is one"
+    purpose = "list every mistake of policy files, with line and column; exit code 2 if there is one"
     check = actions.add_parser("check", help=purpose, description=purpose)
     check.add_argument("files", metavar="FILE", type=Path, nargs="+", help="policy file, or a directory of them")
     check.add_argument("--json", action="store_true", help="print JSON")

@@ -38,7 +38,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--tighten-only",
         action="store_true",
-        help="exit code 1 if a change can loosen: for gates that let those through",
+        help="exit code 1 if a change can loosen, for a gate that lets only tightening changes through",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=_run)

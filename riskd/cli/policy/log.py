@@ -22,7 +22,7 @@ _LEFT_OUT: Final = {
     "not_chosen": "decisions that were not asked for",
     "other_domain": "decisions of identity domains that were not asked for",
     "other_features": "decisions of a version with other features, which cannot be decided again",
-    "without_verdict": "decisions of which nobody said whether they were good (--presume-good takes them for it)",
+    "without_verdict": "decisions not known to be good or fraud (--presume-good counts those without outcomes as good)",
     "tenants_own_bands": "decisions of tenants with bands of their own",
     "unreadable": "lines that are no records of riskd",
 }
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that choose decisions of a log, for whom policies decide."""
     add_span(parser)
     parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
-    parser.add_argument("--release", metavar="ID", default="", help="decisions of this release alone")
+    parser.add_argument("--release", metavar="ID", default="", help="only decisions of this release")
 
 
 def add_policies(parser: argparse.ArgumentParser) -> None:

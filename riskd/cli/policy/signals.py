@@ -22,13 +22,13 @@ _HEAD: Final = (
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy signals`."""
-    purpose = "say what each signal is worth on a decision log: what would be decided without asking for it"
+    purpose = "show what each signal is worth on a decision log: what would be decided without it"
     parser = actions.add_parser(
         "signals",
         help=purpose,
-        description="Weigh signals: each decision is scored and decided again as if nobody had ever been asked for a "
-        "signal, by the champions and policies in use. What moves nothing is collected for nothing. One signal may "
-        "stand in for another: the last rows leave several out together.",
+        description="Weigh signals: each decision of a log is scored and decided again as if the caller had never "
+        "been asked for a signal, by the champions and policies in use. A signal that moves nothing need not be "
+        "collected. One signal may stand in for another, so the last rows leave several out together.",
     )
     log.add_policies(parser)
     parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")

@@ -34,11 +34,14 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="PATH",
         type=Path,
         nargs="*",
-        help="file of cases, or a directory of them; a policy, or a directory of policies, stands for the cases in "
-        "`tests` beside it (default: riskd's own)",
+        help="file or directory of cases, or a policy file or directory of policies with cases in `tests` beside it "
+        "(default: the policies that come with riskd)",
     )
     parser.add_argument(
-        "--policies", metavar="DIR", type=Path, help="judge these policies (default: those above the files of cases)"
+        "--policies",
+        metavar="DIR",
+        type=Path,
+        help="policies to test (default: those in the directory above the cases)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=_run)

@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 _INTRODUCTION: Final = """\
 # What conditions may name
 
-Every feature, gap, signal and list is a typed variable of [CEL](https://cel.dev): a misspelt name, a number of the
-wrong type or a comparison that no value meets is told when the policy is read, with line and column. How rules work
-says [policy.md](policy.md); what each feature is good for, [features.md](features.md).
+This page lists the variables that the condition of a rule may use: facts of the attempt, gaps, features and lists. They
+are typed variables of [CEL](https://cel.dev). riskd rejects a policy with a misspelt name, a number of the wrong type
+or a comparison that no value meets, and reports line and column. See [policy.md](policy.md#a-rule) for how to write and
+test a rule, and [features.md](features.md) for the direction and the reason of each feature.
+
+    vpn == 1.0 && new_device == 1.0 && !lists.office
 
 - **double**: write `1.0`, not `1`. **int**: write `1`. **bool**: by itself, or with `!`.
-- **Absence decides nothing.** A condition is true only if it is true whatever its absent facts may be. The last column
-  says which source has to be there; where its absence should count, ask for it: `"place" in gaps`.
-- Operators: `&& || ! == != < <= > >= in + - * / % ?:`; on texts `startsWith endsWith contains matches size`.
+- Operators: `&& || ! == != < <= > >= in + - * / % ?:`; for strings `startsWith endsWith contains matches size`.
+- **Missing facts decide nothing.** A condition is true only if it is true whatever its missing facts may be. The column
+  `needs` names the sources without which a variable is missing. To act on a missing source, ask for it:
+  `"place" in gaps`.
 
-This page is `riskd policy variables --markdown`; `--json` prints the same for programs, and `riskd policy variables
-FILE` adds the lists of a policy.
+`riskd policy variables --markdown` prints this page, and `--json` the same for programs. `riskd policy variables FILE`
+adds the lists of a policy.
 """
 
 
@@ -46,7 +50,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """Register `policy variables`."""
     purpose = "show what conditions may name, with types and ranges"
     parser = actions.add_parser("variables", help=purpose, description=f"Variables of conditions: {purpose}.")
-    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="policy file, whose lists are shown, too")
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="policy file, to show its lists as well")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the reference page docs/rules.md")
@@ -73,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def rows(policy: Policy | None = None) -> Iterator[Row]:
     """Every variable: those of the attempt, the sources, the features, and the lists of a policy."""
-    from riskd.core.context import SOURCES
+    from riskd.core.context import AGEING, SOURCES
     from riskd.core.features import FEATURES
     from riskd.core.lists import KINDS
     from riskd.core.rules import LISTS, VARIABLES
@@ -83,12 +87,14 @@ def rows(policy: Policy | None = None) -> Iterator[Row]:
         yield Row(name, _TYPES[variable.kind], values, variable.text, variable.sources, "attempt")
     for source, text in SOURCES.items():
         yield Row(f'"{source}" in gaps', "bool", "", f"missing: {text}", (), "gaps")
+    for source in AGEING:
+        yield Row(f'"{source}" in stale', "bool", "", f"from data that are too old: {SOURCES[source]}", (), "gaps")
     for feature in FEATURES:
         span = str(feature.span)
         yield Row(feature.name, "double", span, f"{feature.why} ({feature.unit})", feature.sources, feature.group)
     if policy is None:
         for kind, text in KINDS.items():
-            yield Row(f"{LISTS}NAME", "bool", kind, f"a list of {text}", _SOURCES[kind], "lists")
+            yield Row(f"{LISTS}NAME", "bool", kind, text, _SOURCES[kind], "lists")
         return
     for name, each in policy.lists.items():
         yield Row(f"{LISTS}{name}", "bool", each.kind, f"on the list {name}", _SOURCES[each.kind], "lists")

@@ -30,43 +30,48 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `simulate`."""
     parser = commands.add_parser(
         "simulate",
-        description="Let people, machines and attackers sign in to the real engine for some months, and keep its "
-        "decision log with the truth beside it. Addresses are real ones, drawn from the installed geo databases. The "
-        "same seed makes the same files; another number of users makes another world. What the world takes for granted "
-        "is a table (--assumptions). docs/simulation.md says what it is good for, and what not.",
+        description="Simulate people, machines and attackers who sign in to the real engine, and write its decision "
+        "log and the truth about each assessment. Addresses are real ones, drawn from the installed geo databases "
+        "(riskd geo install). The same seed makes the same files; another number of users makes another world. "
+        "--assumptions lists the numbers that the world is made of. docs/simulation.md says what it is good for, and "
+        "what not.",
         epilog="exit codes: 0 done; 1 --audit found something; 2 refused: arguments, settings, no geo databases",
     )
-    parser.add_argument(
-        "--out", metavar="DIR", type=Path, help="where everything goes, at the end; empty, or not there yet"
-    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="directory to write; must be empty or not exist")
     parser.add_argument("--users", metavar="N", type=int, default=350, help="accounts (default: %(default)s)")
-    parser.add_argument("--days", metavar="N", type=float, default=60.0, help="days to live (default: %(default)g)")
-    parser.add_argument("--seed", metavar="N", type=int, default=1, help="which world (default: %(default)s)")
+    parser.add_argument("--days", metavar="N", type=float, default=60.0, help="length in days (default: %(default)g)")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=1, help="seed of everything that is drawn (default: %(default)s)"
+    )
     parser.add_argument(
         "--domain", choices=DOMAINS, action="append", help="identity domain; repeatable (default: all three)"
     )
     parser.add_argument(
-        "--attack-share", metavar="P", type=float, default=0.06, help="of all attempts, about (default: %(default)g)"
+        "--attack-share",
+        metavar="P",
+        type=float,
+        default=0.06,
+        help="approximate share of attempts that are attacks (default: %(default)g)",
     )
     parser.add_argument(
         "--weight",
         metavar="CLASS=N",
         action="append",
         default=[],
-        help="weight of a class of attack among those of its domain, instead of its own in the table of attackers: 0 "
-        "for none; repeatable",
+        help="weight of a class of attack among those of its domain, instead of the one in docs/simulation.md; 0 for "
+        "none; repeatable",
     )
-    parser.add_argument("--vary", metavar="SEED", type=int, help="draw every assumption from its range")
-    parser.add_argument("--assumptions", action="store_true", help="print the table of assumptions, and do no more")
+    parser.add_argument("--vary", metavar="SEED", type=int, help="draw every assumption from its range, with this seed")
+    parser.add_argument("--assumptions", action="store_true", help="print the table of assumptions, and stop")
     parser.add_argument(
         "--audit",
         metavar="DIR",
         type=Path,
         nargs="*",
-        help="look for what gives attackers away and must not, and for where looking riskier proves honesty, in the "
-        "worlds of an earlier --out, or in one made for it and thrown away",
+        help="check the worlds of an earlier --out, or a new one that is not kept, for signals that give attackers "
+        "away and for values that look riskier and prove honesty",
     )
-    parser.add_argument("--markdown", action="store_true", help="print the page docs/simulation.md, and do no more")
+    parser.add_argument("--markdown", action="store_true", help="print the page docs/simulation.md, and stop")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_arguments(parser)
     parser.set_defaults(handler=_run)

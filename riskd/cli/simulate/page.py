@@ -10,47 +10,60 @@ from riskd.cli.terminal import markdown_table
 _HEAD: Final = """\
 # The simulated world
 
-`riskd simulate --out world` lets people, machines and attackers sign in to the real engine for two months, and leaves
-
-- `decisions/`: an ordinary decision log, as a service writes it, with the outcomes that callers would have sent;
-- `truth.jsonl`: of every assessment who it really was: class of attack, campaign, step of the visit, segments;
-- `world.json`: settings, seed, assumptions, digest of the addresses, and counts.
-
-It serves to try a policy before there is traffic, to train and judge models on attacks that are known, and to test
-riskd. It says nothing about how often real attackers come, nor how clever they are: **a figure measured in it is an
-upper bound for the field, good for comparing two policies or models, and no promise.**
+`riskd simulate` lets people, machines and attackers sign in to the real engine, and writes the decision log. This page
+is for analysts who want to try a policy before there is traffic, to train and judge models on known attacks, or to test
+riskd. The simulation does not say how often real attackers come or how clever they are: **a figure measured in it is an
+upper bound for the field. It is good for comparing two policies or models, and promises nothing.**
 
     riskd geo install
     riskd simulate --out world
-    riskd policy backtest data/policies --log world/decisions
+    riskd policy backtest data/policies --log world
 
-The same seed leaves the same bytes. Another number of users is another world. `riskd simulate --vary 7` draws every
-assumption from its range: what holds in one world only is not worth much. `riskd simulate --audit world` looks for
-what gives attackers away ([below](#the-audit)). This page is `riskd simulate --markdown`.
+By default the world has 350 accounts and lasts 60 days from 2026-06-01. The directory holds
+
+- `decisions/`: a decision log as a service writes it, with the outcomes that callers would have sent;
+- `truth.jsonl`: for every assessment who it really was: class of attack, campaign, step of the visit, segments;
+- `world.json`: settings, seed, assumptions, digest of the addresses, and counts.
+
+| task | how |
+|---|---|
+| a small world, to try commands | `riskd simulate --out small --users 60 --days 25` |
+| try, compare or calibrate a policy | [policy.md](policy.md#changing-a-policy), with `--log world` |
+| train and judge a model | [training.md](training.md); a small world has too few attacks |
+| see why an assessment was scored as it was | an id from `world/truth.jsonl`, and `riskd log show ID --log world` |
+| ask questions in SQL | [dataset.md](dataset.md), with `--set log.dir=world/decisions` |
+| more attacks, or more of one class | `riskd simulate --out world --attack-share 0.12 --weight registration_bots=0.2` |
+| see whether a result depends on the assumptions | `riskd simulate --out world --vary 7` draws each from its range |
+| check the world itself | `riskd simulate --audit world`, see [the audit](#the-audit) |
+
+Labels differ by command: `riskd train` and `riskd evaluate` use the truth, `riskd policy` uses the outcomes, as for a
+live log. So a policy's recall counts only the fraud that was confirmed.
+
+The same seed writes the same bytes, given the same geo databases. Another number of users makes another world, with
+other people in it.
 
 ## How it works
 
-- **A closed loop.** What is tried goes through the engine, in order of time, and the tier decides what happens next:
-  an owner passes, fails or abandons the challenge, an attacker passes what that class can. Fraud is confirmed days
-  later, or never; some owners who were shut out are heard. `riskd.offline.world` makes the same attempts without an
-  engine, too.
-- **People have habits**: hours, homes whose addresses change, carriers behind shared gateways, offices, trips, VPNs,
-  privacy relays, devices that are replaced and browsers that update, computers that are put to another screen, rhythms
-  of typing, consent that is withheld, typing errors. Staff come through an issuer. Machines run jobs on nodes of a
-  cloud, and are deployed and rotated.
-- **Addresses are real ones**, drawn from the installed databases by operator and country; devices are the commonest
-  of a published list, by their weights. Without databases nothing is simulated.
-- **An attack replaces a visit** that the owner would have made. The hour, the weekday and the time since the last
-  visit are the owner's; device, hand and consent come from people made as everybody is made; a residential proxy is a
-  line where somebody will be on another day. What else would tell is a bug, and the audit finds it. Tries of accounts
-  that are not there (segment `nobody`) and registrations are the two kinds that come on top.
-- **Attackers are careful or careless**, in every class (decision
-  [0085](decisions/0085-careful-and-careless-attackers.md)): they mistype as owners do and try variants of a password
-  on top, so that a form has failed more often before they are in; some come out in another country than the victim's
-  (`matched`), keep the clock, the language and the coordinates of home (`disguised`), or rent a server where others
-  take somebody's line (`rented`). Only those who aim at one person, `targeted`, have all of it right.
-- Everything that is drawn depends on the seed and on whom and when it is about, and on nothing that happened: under
-  another policy the same people come at the same moments.
+- **The loop is closed.** Attempts go through the engine in order of time, and the tier decides what happens next. An
+  owner passes, fails or abandons the challenge; an attacker passes what that class can. Fraud is confirmed days later,
+  or never. Some owners who were shut out are confirmed by a person. `riskd.offline.world` can also make the same
+  attempts without an engine.
+- **People have habits**: hours, homes whose addresses change, carriers with shared gateways, offices, trips, VPNs,
+  privacy relays, new devices, browser updates, a second screen, a typing rhythm, withheld consent, and typing errors.
+  Staff sign in through an issuer. Machines run jobs on nodes of a cloud, and are deployed and rotated.
+- **Addresses are real**, drawn from the installed databases by operator and country. Devices are the commonest of a
+  published list, by its weights. Without geo databases nothing is simulated.
+- **An attack replaces a visit** of the owner, so hour, weekday and time since the last visit are the owner's. Device,
+  typing and consent are made as for everybody else; a residential proxy is a line that somebody uses on another day.
+  Anything else that gives attackers away is a bug, which the audit finds. Only tries of accounts that do not exist
+  (segment `nobody`) and registrations come on top of the owners' visits.
+- **Each class has careful and careless attackers** (decision [0085](decisions/0085-careful-and-careless-attackers.md)).
+  They mistype as owners do and also try variants of a password, so more tries have failed on a form before they are
+  in. Some come from another country than the victim's (see `matched` below), keep the clock, language and coordinates
+  of home (`disguised`), or use a rented server where others use somebody's line (`rented`). Only attackers who aim at
+  one person, `targeted`, get all of it right.
+- **Draws do not depend on decisions.** What is drawn depends on the seed, the account and the time. So under another
+  policy the same people come at the same moments.
 
 Segments: `traveller`, `roaming`, `mobile`, `vpn`, `relay`, `shared_address`, `new_device`, `new_user`, `private` (no
 cookie), `assistive` (screen readers and switches: other typing, no pointer), `nobody`.
@@ -59,38 +72,41 @@ cookie), `assistive` (screen readers and switches: other typing, no pointer), `n
 _AUDIT: Final = """\
 ## The audit
 
-For every class, a small boosted model tries to tell its first attempts from those of owners by one group of numbers
-at a time: each group of features, and traits that no engine sees (`presence` of optional fields, `address_digits`,
-`user_agent`, `clock`, `lengths`, `order`, `hand`). What the class is made of may tell it, and is declared here;
-anything else must not. A group **fails** where
-the cross-validated AUC, people and campaigns kept together, is above 0.6, and above 0.55 by three of its standard
-errors (bootstrap over people), on average over five ways to fold. Then the command names class, group and numbers,
-and its exit code is 1. Classes with fewer than 30 attempts are named as not judged. It needs the extra `train`.
+The audit checks that attackers differ from owners only in what defines their class. For every class, a small boosted
+model tries to distinguish the class's first attempts from those of owners, by one group of numbers at a time: each
+group of features, and traits that no engine sees (`presence` of optional fields, `address_digits`, `user_agent`,
+`clock`, `lengths`, `order`, `hand`). The table below declares what may distinguish a class; nothing else may.
 
-**Looking riskier must not prove honesty.** For every class and every feature with a direction, the command also
-compares how frequent the riskier values are among attackers and owners who came as far: in the journey that the class
-begins with, credentials that failed with others that failed. It is a fault where a riskier value (beyond the owners'
-median, 80th or 95th percentile) is less than 0.6 times as frequent among attackers, and surely less than 0.8 times
-(three standard errors of each). Whoever knew a model of such a world would look riskier on purpose; a model that is
-held to the directions cannot learn it, and is measured short. What must be so is declared: fresh lines are quiet, a
-copied device is one whose identifier is known, exits in the owner's country never travel and their operators are few.
-Few owners travel, so that one world of some hundred people shows little: name several, `--audit worlds/1 worlds/2`, and
-they are compared together.
+A group **fails** if the cross-validated AUC, with people and campaigns kept together, is above 0.6, and above 0.55 by
+three of its standard errors (bootstrap over people), on average over five ways to fold. The command then names class,
+group and numbers, and its exit code is 1. It lists classes with fewer than 30 attempts as not judged. It needs
+`riskd[train]`.
 
-| Class | May be told by | Because |
-|---|---|---|
+**Looking riskier must not prove honesty.** If it did, anybody who knows a model of such a world would look riskier on
+purpose; and a model with monotonic constraints cannot learn it, so its recall would be understated. So for every
+class and every feature with a direction, the command compares how frequent the riskier values are among attackers and
+among owners who got as far: in the journey that the class begins with, and failed credentials with failed ones. It is a
+fault if a riskier value (beyond the owners' median, 80th or 95th percentile) is less than 0.6 times as frequent among
+attackers, and surely less than 0.8 times (three standard errors of each). Exceptions are declared: fresh lines are
+quiet, a copied device is one whose identifier is known, and exits in the owner's country never travel and have few
+operators.
+
+Few owners travel, so one world of some hundred people shows little. Name several to have them compared together:
+`riskd simulate --audit worlds/1 worlds/2`.
+
 """
 _LIMITS: Final = """\
 
 ## Limits
 
-- All customers live in the proportions of one published service, most of them in Norway; there is no IPv6.
-- Histories start empty: the first weeks are everybody's cold start. Split by time, and judge on the later part.
+- All customers live in the proportions of one published service, most of them in Norway. There is no IPv6.
+- Histories start empty, so everybody begins with a cold start of some weeks. Split by time, and judge on the later
+  part.
 - Small worlds have small attacks: at the defaults a stuffing campaign is dozens of tries, not millions.
-- Attackers do not learn from what they meet, and none comes back for more. Whether one is careful is drawn anew for
-  country, clock and line: real ones may well be careful in all of it, or in nothing.
-- Outcomes are as careful callers send them. Real ones forget some.
-- Staff and machines have no published rates at all: their numbers are assumptions.
+- Attackers do not learn from what they meet, and none comes back for more. Care about country, clock and line is drawn
+  separately; a real attacker may be careful about all of them, or about none.
+- Outcomes are as careful callers send them. Real callers forget some.
+- There are no published rates for staff and machines: their numbers are assumptions.
 """
 
 
@@ -105,9 +121,9 @@ def _classes() -> Iterator[str]:
     rows = [(f"`{each.name}`", ", ".join(each.domains), f"{each.weight:g}", each.what) for each in ATTACKS]
     yield f"## Attackers\n\n{markdown_table(('Class', 'Domains', 'Weight', 'What it is'), rows)}"
     yield (
-        "\nOf each domain's assessments about `riskd simulate --attack-share` are attacks, by the classes that are\n"
-        "there, in proportion to their weights. `--weight registration_bots=0.2` gives a class another weight: to\n"
-        "have enough rows of a rare one to train on, or none at all of one.\n\n"
+        "\nThe share of attacks among a domain's assessments is about `--attack-share`. It is divided among the\n"
+        "classes of the domain by their weights. `--weight CLASS=N` changes the weight of a class: more, to have\n"
+        "enough rows of a rare one to train on; 0, to have none.\n\n"
     )
 
 
@@ -115,8 +131,8 @@ def _assumptions() -> Iterator[str]:
     from riskd.offline.world.assumptions import TABLE
 
     yield (
-        "## Assumptions\n\n`riskd simulate --assumptions` prints them. What is marked as an assumption was published"
-        " nowhere that we know.\n\n"
+        "## Assumptions\n\n`riskd simulate --assumptions` prints this table. For a number whose source is `assumption`"
+        " we know of no\npublished figure.\n\n"
     )
     rows = [
         (each.name, f"{each.value:g}", f"{each.low:g} to {each.high:g}", each.unit, each.what, each.source)
@@ -128,12 +144,18 @@ def _assumptions() -> Iterator[str]:
 def _defined() -> Iterator[str]:
     from riskd.offline.world.defined import DEFINED
 
+    classes: dict[tuple[str, str], list[str]] = {}
     for attack, declared in DEFINED.items():
-        reasons: dict[str, list[str]] = {}
-        for name, why in declared.items():
-            reasons.setdefault(why, []).append(name)
-        for why, names in reasons.items():
-            yield f"| `{attack}` | {', '.join(_told(name) for name in names)} | {why} |\n"
+        for why in dict.fromkeys(declared.values()):
+            names = ", ".join(_told(name) for name, because in declared.items() if because == why)
+            classes.setdefault((names, why), []).append(attack)
+    rows = []
+    for (names, why), named in classes.items():
+        others = [attack for attack in DEFINED if attack not in named]
+        few = len(others) <= 3
+        listed = ", ".join(f"`{attack}`" for attack in (others if few else named))
+        rows.append((names, why, f"all but {listed}" if few else listed))
+    yield markdown_table(("What may distinguish", "Because", "Classes"), rows)
 
 
 def _told(name: str) -> str:

@@ -1,7 +1,7 @@
-"""The features: one table, and one pure function from an attempt and its context to a vector.
+"""The features: a table of all of them, and a pure function that computes their vector.
 
-Each group is a module: a tuple of `Feature`s and a `compute` that returns their values in that order.
-To add one, add both there; `riskd features --markdown` writes its page.
+Each group is a module with a tuple of `Feature`s and a function `compute` that returns their values in that order. To
+add a feature, add it to both; `riskd features --markdown` generates the documentation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from riskd.core.features import (
     velocity,
 )
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import recollect
+from riskd.core.features.past import read_past
 
 __all__ = ["DEFINITIONS", "FEATURES", "GROUPS", "NAMES", "Feature", "schema", "vector"]
 
@@ -58,14 +58,14 @@ FEATURES: Final[tuple[Feature, ...]] = tuple(feature for module in _MODULES for 
 """Every feature, in the order of the vector."""
 NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURES)
 DEFINITIONS: Final[dict[str, str]] = {feature.name: feature.definition for feature in FEATURES}
-"""Of every feature by its name: what a model file was made for, and is held to."""
+"""By feature name, its definition. A model file is refused if those of its features have changed."""
 GROUPS: Final[tuple[str, ...]] = tuple(dict.fromkeys(feature.group for feature in FEATURES))
 _COMPUTE: Final = tuple(module.compute for module in _MODULES)
 
 
 def vector(attempt: Attempt, context: Context) -> list[float]:
-    """The values of `FEATURES`, in order; each is finite or the feature's `missing`. Never raises."""
-    past = recollect(context)
+    """The values of `FEATURES`, in order; each is finite, or the feature's `missing`. Never raises."""
+    past = read_past(context)
     values: list[float] = []
     for compute in _COMPUTE:
         values += compute(attempt, context, past)
@@ -79,6 +79,6 @@ def vector(attempt: Attempt, context: Context) -> list[float]:
 
 
 def schema() -> str:
-    """16 hex digits that change when a name, definition or the order of the features changes."""
+    """A hash of all names and definitions, in order: 16 hex digits."""
     meaning = repr([(feature.name, feature.definition) for feature in FEATURES])
     return blake2b(meaning.encode(), digest_size=8).hexdigest()

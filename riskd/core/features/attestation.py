@@ -1,4 +1,4 @@
-"""Attestation: what the platform vouches for, as the caller verified it."""
+"""Attestation: the result of the caller's check of a platform attestation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=1,
         reason="ATTESTATION_FAILED",
-        why="the platform does not vouch for the app or its device: emulators, repackaged apps",
+        why="1 when the platform does not vouch for the app or its device, as with emulators and repackaged apps",
         text="the device could not prove that it is genuine",
         sources=("attestation",),
         purpose="device",
@@ -29,7 +29,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=-1,
         reason="ATTESTATION_WEAK",
-        why="keys in hardware cannot be copied to another machine",
+        why="1 when hardware vouches for the device: its keys cannot be copied to another machine",
         text="the device does not vouch for itself in hardware",
         sources=("attestation",),
         purpose="device",

@@ -1,4 +1,4 @@
-"""Behaviour: how the form was filled in."""
+"""Behaviour: how the sign-in form was filled in: typing rhythm, pasting, time, pointer and failures."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from riskd.core.history import counted_since
 from riskd.core.tallies import Tallies
 
 TYPING_SCALE: Final = 1000
-"""Histories keep rhythms, and their squares, in whole thousandths."""
+"""Histories store typing rhythms and their squares in whole thousandths."""
 FEWEST_INTERVALS: Final = 5
 TYPICAL_DEVIATION: Final = 0.25
-"""Assumed spread of one person's mean log interval between sign-ins: a quarter, up or down."""
+"""Prior standard deviation of one person's mean log interval between sign-ins: about a quarter up or down."""
 PRIOR: Final = 5.0
-"""Sign-ins' worth of belief in `TYPICAL_DEVIATION`."""
+"""Weight of `TYPICAL_DEVIATION`, in sign-ins."""
 ENOUGH: Final = 3
-"""Units of typing below which there is no rhythm to deviate from."""
+"""Fewest units of typing for a habit."""
 FARTHEST: Final = 10.0
 LONGEST_S: Final = 3600.0
 
@@ -32,7 +32,8 @@ FEATURES: Final = (
         unit="standard deviations, at most 10",
         direction=1,
         reason="UNFAMILIAR_TYPING",
-        why="mean log interval between keys against the subject's own, its spread drawn towards the usual one",
+        why="how far the mean log interval between keys is from the account's own; with little history its spread is "
+        "assumed to be the usual one",
         text="the typing rhythm is not the account owner's",
         sources=("behaviour", "history"),
         purpose="behaviour",
@@ -43,7 +44,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=0,
         reason="PASTED",
-        why="password managers paste, and so do tools; it counts against those who never did",
+        why="1 when the credential was pasted, as password managers do and attack tools too",
         text="the credential was pasted",
         sources=("behaviour",),
         purpose="behaviour",
@@ -54,7 +55,7 @@ FEATURES: Final = (
         unit="s, at most 3600",
         direction=0,
         reason="FORM_TIME",
-        why="nobody reads and fills in a form in a fraction of a second",
+        why="seconds taken to fill in the form: nobody reads and fills in a form in a fraction of a second",
         text="the form was filled in unusually fast or slowly",
         sources=("behaviour",),
         purpose="behaviour",
@@ -65,7 +66,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=1,
         reason="NO_POINTER",
-        why="no pointer moved on a desktop; missing on devices without one",
+        why="1 when no pointer moved on a desktop; missing on devices without one",
         text="no mouse was moved on a desktop computer",
         sources=("behaviour", "agent"),
         purpose="behaviour",
@@ -76,7 +77,7 @@ FEATURES: Final = (
         unit="tries",
         direction=1,
         reason="FORM_FAILURES",
-        why="failed tries on this very form",
+        why="failed tries on this form before this attempt",
         text="the form was tried and failed before",
         sources=("behaviour",),
         purpose="behaviour",
@@ -102,7 +103,7 @@ def compute(attempt: Attempt, context: Context, past: Past | None) -> Sequence[f
 
 
 def typing_rhythm(attempt: Attempt) -> float | None:
-    """Mean natural logarithm of the typing intervals in ms, in whatever order; None below `FEWEST_INTERVALS`."""
+    """The mean natural logarithm of the typing intervals in ms, whatever their order; None below `FEWEST_INTERVALS`."""
     intervals = attempt.behaviour.typing_intervals_ms if attempt.behaviour else ()
     if len(intervals) < FEWEST_INTERVALS:
         return None
@@ -112,7 +113,10 @@ def typing_rhythm(attempt: Attempt) -> float | None:
 
 
 def typing_habit(tallies: Tallies, since: int) -> tuple[float, float] | None:
-    """Mean of the subject's rhythms, and the deviation to expect of the next; None below `ENOUGH` units."""
+    """The mean of the subject's rhythms since the week `since`, and the standard deviation expected of the next one.
+
+    None if there are fewer than `ENOUGH` units.
+    """
     typing = tallies.typing
     n = counted_since(typing.get("n"), since) if typing else 0
     if typing is None or n < ENOUGH:

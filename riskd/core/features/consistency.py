@@ -1,4 +1,4 @@
-"""Consistency: whether what the client says of itself fits together and fits its address."""
+"""Consistency: whether what the client reports about itself is consistent, and fits its address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from riskd.core.features.geodesy import distance_km
 from riskd.core.features.past import Past
 
 KM_PER_MS: Final = 100.0
-"""Farthest place that an answer can come back from in a millisecond: light in fibre, there and back."""
+"""Distance per millisecond of round-trip time, at the speed of light in fibre, there and back."""
 SLOWEST_MS: Final = 60_000.0
 
 FEATURES: Final = (
@@ -24,8 +24,8 @@ FEATURES: Final = (
         unit="hours, 0 to 12",
         direction=1,
         reason="TIMEZONE_MISMATCH",
-        why="the clock of the device against the clock of the place: who borrows an address keeps its own time; "
-        "missing behind relays and satellites, whose place is not the person's",
+        why="hours between the device's clock and that of the address's place: attackers who borrow an address often "
+        "keep their own time; missing behind relays and satellites, whose place is not the person's",
         text="the device's timezone is not that of the place it seems to be in",
         sources=("timezone", "place"),
         purpose="device",
@@ -36,7 +36,8 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=0,
         reason="LANGUAGE_MISMATCH",
-        why="1 when languages name regions and none of them is the country of the address; travellers do so too",
+        why="1 when the languages name regions and none of them is the country of the address, which is true of "
+        "travellers too",
         text="the device's language is from another country than the address",
         sources=("languages", "place"),
         purpose="device",
@@ -47,7 +48,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=1,
         reason="FORGED_BROWSER",
-        why="the client hints (Sec-CH-UA-Platform, -Mobile) contradict the user agent; missing without hints",
+        why="1 when the client hints (Sec-CH-UA-Platform, -Mobile) contradict the user agent; missing without hints",
         text="the browser contradicts itself about what it runs on",
         sources=("agent",),
     ),
@@ -57,7 +58,8 @@ FEATURES: Final = (
         unit="km",
         direction=1,
         reason="PLACE_MISMATCH",
-        why="reported coordinates against the place of the address, beyond both radii; missing behind anonymisers",
+        why="distance beyond both uncertainty radii between the reported coordinates and the place of the address; "
+        "missing behind anonymisers",
         text="the place that the device reports is not that of its address",
         sources=("reported_place", "place"),
         purpose="location",
@@ -68,7 +70,8 @@ FEATURES: Final = (
         unit="ms",
         direction=0,
         reason="UNUSUAL_LATENCY",
-        why="a long way round often means a relay; Wiefling 2021 finds it nearly as telling as the address",
+        why="round-trip time to the client: a long one often means a relay, and Wiefling 2021 finds it nearly as "
+        "telling as the address",
         text="the connection is unusually slow or fast",
         sources=("rtt",),
     ),
@@ -78,8 +81,8 @@ FEATURES: Final = (
         unit="km",
         direction=1,
         reason="PLACE_TOO_FAR",
-        why="how much nearer than the place of the address the client must be, light in fibre being 100 km of "
-        "distance per ms of round trip; missing unless `geo.edge` in the settings says where it is measured",
+        why="how much nearer the client must be than the place of its address, at 100 km for each ms of round trip "
+        "(light in fibre); missing unless the setting `geo.edge` says where the time is measured",
         text="the client answers faster than light could from where its address is",
         sources=("rtt", "place"),
     ),
@@ -89,7 +92,7 @@ FEATURES: Final = (
         unit="addresses",
         direction=0,
         reason="FORWARDED_CHAIN",
-        why="length of X-Forwarded-For as received",
+        why="number of addresses in X-Forwarded-For as received",
         text="the connection passed through several proxies",
     ),
     Feature(
@@ -98,12 +101,13 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=0,
         reason="FORWARDED_CHAIN",
-        why="the chain begins with another address than the client's: a proxy before it, or an invented header",
+        why="1 when the chain begins with another address than the client's: a proxy in front of it, or an invented "
+        "header",
         text="the chain of proxies begins with another address",
     ),
 )
 _ELSEWHERE: Final = ("relay", "satellite")
-"""Honest ways to come out somewhere else; a VPN, Tor or a proxy is asked what its user's clock says."""
+"""Anonymizers whose honest users are elsewhere than their address. For a VPN, Tor or a proxy the gap is computed."""
 _SYSTEMS: Final = {
     "windows": ("Windows",),
     "macos": ("Macintosh", "Mac OS X"),
@@ -114,7 +118,8 @@ _SYSTEMS: Final = {
     "chromeos": ("CrOS",),
     "linux": ("Linux", "X11"),
 }
-"""What a user agent says on each platform. Desktop modes of Android and iPad claim Linux and Macintosh."""
+"""By platform (client hint), the words that a user agent has on it. Desktop modes of Android and iPad claim Linux and
+Macintosh."""
 _MOBILE: Final = "Mobi"
 _WORDS: Final = (*dict.fromkeys(word for words in _SYSTEMS.values() for word in words), _MOBILE)
 
@@ -181,7 +186,7 @@ def _hints_mismatch(agent: str, platform: str, mobile: bool | None) -> float:
 
 @lru_cache(1024)
 def systems(agent: str) -> str:
-    """The words of a user agent that client hints are held against: to every hint it says what the whole one says."""
+    """The words of a user agent that client hints are compared with. They give the same result as the whole text."""
     return " ".join([word for word in _WORDS if word in agent])
 
 

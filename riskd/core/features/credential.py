@@ -1,4 +1,4 @@
-"""Credential: how the first factor went."""
+"""Credential: whether the first factor was checked, and whether it was wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=1,
         reason="CREDENTIAL_FAILED",
-        why="a wrong first factor; missing when it was not checked",
+        why="1 when the first factor was wrong; missing when it was not checked",
         text="the first factor was wrong",
         sources=("credential",),
     ),
@@ -28,7 +28,8 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=0,
         reason="CREDENTIAL_UNCHECKED",
-        why="nothing has been proven yet: recovery, and flows that ask before the password",
+        why="1 when the first factor was not checked, as in recovery and in flows that ask before the password: "
+        "nothing has been proven yet",
         text="the first factor was not checked",
     ),
 )

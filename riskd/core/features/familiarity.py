@@ -1,4 +1,4 @@
-"""Familiarity: how much likelier this attempt's values are for anybody than for the subject."""
+"""Familiarity: how much likelier the attempt's values are for anybody than for the subject."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def _feature(name: str, *, levels: str, reason: str, text: str, source: str, pur
         unit="nats, -10 to 10",
         direction=1,
         reason=reason,
-        why=f"ln p(value) / p(value given the subject) over {levels}; a new value earns trust with age and use",
+        why=f"how unfamiliar {levels} to the account: ln p(value) / p(value | subject); a new value earns trust "
+        "with age and use",
         text=text,
         sources=("history", source),
         purpose=purpose,
@@ -35,7 +36,7 @@ def _feature(name: str, *, levels: str, reason: str, text: str, source: str, pur
 FEATURES: Final = (
     _feature(
         "address_llr",
-        levels="address, network, operator, country",
+        levels="the address, network, operator and country are",
         reason="UNFAMILIAR_ADDRESS",
         text="the network address is not one that this account is used from",
         source="reputation",
@@ -43,7 +44,7 @@ FEATURES: Final = (
     ),
     _feature(
         "agent_llr",
-        levels="user agent, browser, system, device class",
+        levels="the user agent, browser, system and device class are",
         reason="UNFAMILIAR_BROWSER",
         text="the browser is not one that this account is used with",
         source="agent",
@@ -51,43 +52,43 @@ FEATURES: Final = (
     ),
     _feature(
         "device_llr",
-        levels="the device identifier",
+        levels="the device identifier is",
         reason="UNFAMILIAR_DEVICE",
         text="the device is not one that this account is used on",
         source="device_id",
     ),
     _feature(
         "fingerprint_llr",
-        levels="the device fingerprint",
+        levels="the device fingerprint is",
         reason="UNFAMILIAR_DEVICE",
         text="the device does not look like one that this account is used on",
         source="fingerprint",
     ),
     _feature(
         "language_llr",
-        levels="the preferred language",
+        levels="the preferred language is",
         reason="UNFAMILIAR_SETTINGS",
         text="the language is not one that this account is used in",
         source="languages",
     ),
     _feature(
         "timezone_llr",
-        levels="the timezone",
+        levels="the timezone is",
         reason="UNFAMILIAR_SETTINGS",
         text="the timezone is not one that this account is used in",
         source="timezone",
     ),
     _feature(
         "screen_llr",
-        levels="the screen size",
+        levels="the screen size is",
         reason="UNFAMILIAR_SETTINGS",
         text="the screen is not one that this account is used on",
         source="screen",
     ),
 )
 LENIENCE: Final = 1 / 3
-"""How much of its surprise a new device loses before it is settled: who was asked yesterday, on a new phone at home,
-is not asked again today."""
+"""By how much the ratio of a known device is reduced before it is settled, so that a person with a new phone at home
+who was challenged yesterday is not challenged again today."""
 _LENIENT: Final = ("device", "fingerprint", "agent")
 _NONE: Final = (math.nan,) * len(FEATURES)
 _ADDRESS: Final = ("address", "network", "asn", "country")
@@ -115,7 +116,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _backed_off(tables: tuple[str, ...], weights: tuple[float, ...], past: Past) -> float:
-    """Over the levels that this attempt has a value for, their weights brought back to a sum of 1."""
+    """The ratio over the levels for which the attempt has a value, with their weights scaled to a sum of 1."""
     settled = past.settled
     if tables[0] not in settled:
         return math.nan
@@ -130,7 +131,7 @@ def _backed_off(tables: tuple[str, ...], weights: tuple[float, ...], past: Past)
 
 
 def _on_probation(llr: float, table: str, past: Past) -> float:
-    """The poison guard: until it is settled a value keeps its surprise, but for a part where it is of a device."""
+    """The ratio of a value that is not settled: that of a new one, reduced by up to `LENIENCE` if it is a device's."""
     if llr > 0 and table in _LENIENT:
         return llr * (1.0 - min(past.probation.get(table, 0.0), LENIENCE))
     return llr

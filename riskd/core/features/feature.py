@@ -1,4 +1,4 @@
-"""What a feature is."""
+"""The definition of a feature: its name, unit, direction, purpose, sources and texts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from riskd.core.features.span import SPANS, Span
 
 
 class Feature(Struct, frozen=True, kw_only=True):
-    """A named number, and all that is to be said of it.
+    """A named number that models and rules use.
 
-    `missing` is its value when it cannot be known (NaN: models have a branch for it). `direction` is +1
-    when a larger value can only be riskier, -1 when it can only be safer, 0 when either. `sources` are
-    names of `context.SOURCES`: if one of them is Missing, so is the feature. `purpose` is one of
-    `attempt.PURPOSES`: without it the feature is missing. `reason` is the stable code of the answer,
-    `why` says what it is good for, `text` is what people read when it raised the score; of a feature that can
-    only be riskier the larger it is true above `true_above`.
+    `missing` is its value if it cannot be computed (NaN, for which models have branches). `direction` is +1 if a
+    larger value can only be riskier, -1 if it can only be safer, 0 if either. `sources` are names of
+    `context.SOURCES`; if one of them is Missing, so is the feature. `purpose` is one of `attempt.PURPOSES`; without
+    consent to it the feature is missing. `reason` is a stable reason code. `why` explains the feature in the docs;
+    `text` is the reason given to people. With direction +1, `text` is true of values above `true_above`.
     """
 
     name: str
@@ -32,19 +31,19 @@ class Feature(Struct, frozen=True, kw_only=True):
     missing: float = math.nan
     true_above: float = 0.0
     revision: int = 1
-    """Raised when the same name comes to mean something else: models made for the old one are refused."""
+    """Raised when the meaning changes, so that models made for the old meaning are refused."""
 
     @property
     def definition(self) -> str:
-        """What a model that reads this feature relies on."""
+        """What a model that reads this feature relies on: unit, missing value and revision."""
         return f"{self.unit}; missing {self.missing:g}; revision {self.revision}"
 
     @property
     def span(self) -> Span:
-        """What values it can have, when it is known."""
+        """The values that it can have, if it is not missing."""
         return SPANS[self.unit]
 
     @property
     def unusual(self) -> float:
-        """What a stranger's value would be like; NaN where either direction may be the owner's."""
+        """A value typical of a stranger; NaN if the direction is 0."""
         return self.span.unusual if self.direction > 0 else self.span.low if self.direction < 0 else math.nan

@@ -1,4 +1,4 @@
-"""Federation: how fresh and how strong somebody else's word is, and whether the subject ever used theirs."""
+"""Federation: how fresh and how strong the upstream assertion is, and whether its issuer is new to the subject."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FEATURES: Final = (
         unit="minutes",
         direction=1,
         reason="STALE_ASSERTION",
-        why="an assertion is used within moments of its issue, or it is being replayed",
+        why="minutes since the assertion was issued: a genuine one is used within moments, a replayed one later",
         text="the upstream assertion is old",
     ),
     _feature(
@@ -48,7 +48,7 @@ FEATURES: Final = (
         unit="minutes",
         direction=1,
         reason="STALE_AUTHENTICATION",
-        why="how long ago the upstream saw the person (OpenID Connect auth_time)",
+        why="minutes since the upstream authenticated the person (OpenID Connect auth_time)",
         text="the upstream sign-in was long ago",
     ),
     _feature(
@@ -56,7 +56,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=1,
         reason="NEW_ISSUER",
-        why="1 until this issuer has been used as long as the account, repeatedly over weeks, or with a key",
+        why="1 until the account has used this issuer since its beginning, repeatedly over weeks, or with a key",
         text="the account has not been used with this issuer",
         sources=("federation", "history"),
     ),
@@ -65,7 +65,8 @@ FEATURES: Final = (
         unit="0 none, 1 one factor, 2 two factors, 3 phishing-resistant",
         direction=-1,
         reason="WEAK_FEDERATION",
-        why="methods by RFC 8176 `amr`, or `phr`, `phrh` as `acr` (OpenID EAP); missing when neither is sent",
+        why="how strong the upstream sign-in was, by its methods (RFC 8176 `amr`) or by `phr`, `phrh` as `acr` "
+        "(OpenID EAP); missing when neither is sent",
         text="the upstream sign-in was weak",
     ),
 )
@@ -90,7 +91,7 @@ def compute(attempt: Attempt, context: Context, past: Past | None) -> Sequence[f
 
 
 def strength(acr: str, amr: tuple[str, ...]) -> float:
-    """0 to 3 as the unit of `federated_strength` says; NaN when nothing is said."""
+    """The strength from 0 to 3, as in the unit of `federated_strength`; NaN if `acr` and `amr` do not tell."""
     if acr in ("phr", "phrh"):
         return 3.0
     if not amr:
@@ -103,7 +104,7 @@ def strength(acr: str, amr: tuple[str, ...]) -> float:
 
 
 def _minutes(time: float | None, now: float) -> float:
-    """Minutes ago; clocks that run ahead count as now."""
+    """Minutes since `time`. A time in the future, by a clock that runs ahead, counts as now."""
     return math.nan if time is None else max((now - time) / 60, 0.0)
 
 

@@ -10,7 +10,7 @@ EARTH_KM: Final = 6371.0088
 
 
 def distance_km(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:
-    """Great-circle distance by the haversine formula; degrees in, NaN when one of them is not finite."""
+    """Great-circle distance by the haversine formula. Arguments are degrees; NaN if one of them is not finite."""
     if not math.isfinite(latitude + other_latitude + (other_longitude - longitude)):
         return math.nan
     north, other_north = math.radians(latitude), math.radians(other_latitude)

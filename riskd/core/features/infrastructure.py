@@ -1,4 +1,4 @@
-"""Infrastructure: what kind of machine or service is at the other end."""
+"""Infrastructure: data centres, anonymizers and automated clients."""
 
 from __future__ import annotations
 
@@ -30,42 +30,44 @@ FEATURES: Final = (
         "hosting",
         direction=1,
         reason="HOSTING_NETWORK",
-        why="people sign in from access networks; tools and rented proxies from data centres",
+        why="1 when the address belongs to a data centre: people sign in from access networks, tools and rented "
+        "proxies from data centres",
         text="the address belongs to a data centre",
     ),
     _route(
         "vpn",
         direction=1,
         reason="ANONYMIZER",
-        why="hides where the connection comes from",
+        why="1 when the address belongs to a VPN, which hides where the connection comes from",
         text="the address belongs to a VPN",
     ),
     _route(
         "tor",
         direction=1,
         reason="ANONYMIZER",
-        why="hides where the connection comes from",
+        why="1 when the address is a Tor exit, which hides where the connection comes from",
         text="the address is a Tor exit",
     ),
     _route(
         "proxy",
         direction=1,
         reason="ANONYMIZER",
-        why="hides where the connection comes from",
+        why="1 when the address is an open proxy, which hides where the connection comes from",
         text="the address is an open proxy",
     ),
     _route(
         "relay",
         direction=0,
         reason="PRIVACY_RELAY",
-        why="a relay of the device's maker: common among honest people, and it hides the place",
+        why="1 when the address belongs to a privacy relay of the device's maker: it hides the place, and many honest "
+        "people use one",
         text="the address belongs to a privacy relay, so the place is not known",
     ),
     _route(
         "satellite",
         direction=0,
         reason="SATELLITE",
-        why="the place of a satellite's ground station is not the person's",
+        why="1 when the connection comes by satellite: the place of the ground station is not the person's",
         text="the connection comes by satellite, so the place is not known",
     ),
     Feature(
@@ -74,7 +76,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=1,
         reason="AUTOMATED_CLIENT",
-        why="the user agent is a script, a headless browser or a crawler by its own account",
+        why="1 when the user agent says that it is a script, a headless browser or a crawler",
         text="the client is a program, not a person's browser",
         sources=("agent",),
     ),

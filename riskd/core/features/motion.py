@@ -1,4 +1,4 @@
-"""Motion: how far and how fast the subject would have had to travel, doubts of both ends taken off."""
+"""Motion: how far and how fast the subject must have travelled, less the uncertainty of both places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from riskd.core.history import HOUR
 from riskd.core.marks import where
 
 LEAST_HOURS: Final = 1 / 6
-"""Shorter intervals count as ten minutes: a division by nearly nothing is no evidence."""
+"""Shorter intervals count as ten minutes, so that a tiny interval does not give a huge speed."""
 
 FEATURES: Final = (
     Feature(
@@ -25,8 +25,9 @@ FEATURES: Final = (
         unit="km/h",
         direction=1,
         reason="IMPOSSIBLE_TRAVEL",
-        why="the fastest journey from the last four proven places, less both uncertainty radii, over at least ten "
-        "minutes; missing behind anonymisers and satellites, and a crowd's address in the account's country",
+        why="the highest speed of travel from any of the last four proven places, over the distance beyond both "
+        "uncertainty radii and at least ten minutes; missing behind anonymisers and satellites, and for a crowded "
+        "address in a country of the account",
         text="nobody travels this fast from where the account was last used",
         sources=("history", "place"),
     ),
@@ -36,7 +37,7 @@ FEATURES: Final = (
         unit="km",
         direction=1,
         reason="FAR_FROM_LAST_PLACE",
-        why="beyond both radii from where that journey began",
+        why="distance beyond both uncertainty radii from the place that `speed_kmh` is measured from",
         text="this is far from where the account was last used",
         sources=("history", "place"),
     ),
@@ -46,7 +47,8 @@ FEATURES: Final = (
         unit="km",
         direction=1,
         reason="FAR_FROM_KNOWN_PLACES",
-        why="beyond both radii from the nearest of the last four proven places, but one: once is no habit",
+        why="distance beyond both uncertainty radii from the second nearest of the last four proven places, or the "
+        "only one: one visit is not a habit",
         text="this is far from every place where the account was lately used",
         sources=("history", "place"),
     ),
@@ -71,7 +73,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
         if mark[0] > now:
             continue
         distance = known.get(mark[1:])
-        if distance is None:  # the newest mark of a place asks for the most speed
+        if distance is None:  # marks are newest first, and the newest of a place gives the highest speed
             distance = known[mark[1:]] = _beyond(place, mark)
             fast = distance / max((now - mark[0]) / HOUR, LEAST_HOURS)
             if fast > speed:
@@ -84,6 +86,6 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _beyond(place: Place, mark: tuple[float, ...]) -> float:
-    """Kilometres that the radii of both places leave unexplained."""
+    """The distance in kilometres beyond the uncertainty radii of both places."""
     latitude, longitude, radius_km = where(mark)
     return max(distance_km(place.latitude, place.longitude, latitude, longitude) - place.radius_km - radius_km, 0.0)

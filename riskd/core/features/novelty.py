@@ -1,7 +1,8 @@
-"""Novelty: whether the subject was ever proven to have used this before, and whether what is new goes together.
+"""Novelty: whether a value is new to the account, and whether new and known values occur together suspiciously.
 
-A known identifier on a strange device was copied; known looks on a strange device are an imitation. No sum of
-directions can say either: a new device is riskier than a known one, but a strange screen is riskier on the known one.
+A known identifier on a device that looks different was copied; a new device that looks like a known one may imitate it.
+A sum of single features cannot express this: a new device is riskier than a known one, but a strange screen is riskier
+on the known one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def _feature(what: str, *, article: str, source: str, purpose: str = "security",
         unit="0 or 1",
         direction=1,
         reason=f"NEW_{what.upper()}",
-        why=f"1 until this {word or what} has been used as long as the account, repeatedly over weeks, or with a key",
+        why=f"1 until the account has used this {word or what} since its beginning, repeatedly over weeks, or "
+        "with a key",
         text=f"this is {article} that the account has not been used with",
         sources=tuple(dict.fromkeys(("history", source))),
         purpose=purpose,
@@ -36,8 +38,8 @@ _NEW: Final = (
     _feature("asn", article="a network operator", source="route", word="network operator"),
     _feature("network", article="a network", source="history", word="/24 or /48 network"),
     _feature("device", article="a device", source="device_id", purpose="device"),
-    _feature("browser", article="a browser", source="agent", word="browser, in any version,"),
-    _feature("os", article="an operating system", source="agent", word="system, in any version,"),
+    _feature("browser", article="a browser", source="agent", word="browser (any version)"),
+    _feature("os", article="an operating system", source="agent", word="system (any version)"),
 )
 FEATURES: Final = (
     *_NEW,
@@ -47,8 +49,8 @@ FEATURES: Final = (
         unit="0 to 4",
         direction=1,
         reason="COPIED_DEVICE",
-        why="how many of fingerprint, screen, browser and system are not the account's own on a device of which the "
-        "identifier is: a cookie that was taken along; 0 on a device whose identifier is not",
+        why="how many of fingerprint, screen, browser and system differ from the account's although the device "
+        "identifier is the account's, as with a copied cookie; 0 if the identifier is not the account's",
         text="the device has an identifier that the account knows, and does not look like what it belongs to",
         sources=("history", "device_id"),
         purpose="device",
@@ -59,8 +61,8 @@ FEATURES: Final = (
         unit="0 to 3",
         direction=1,
         reason="IMITATED_DEVICE",
-        why="how many of screen, browser and system are the account's own though neither the device identifier nor the "
-        "fingerprint is: who knows what the owner uses dresses up; 0 where either is, missing where neither was sent",
+        why="how many of screen, browser and system are the account's although neither the device identifier nor the "
+        "fingerprint is, as when an attacker imitates the owner's device; 0 if either is, missing if neither was sent",
         text="the browser looks like one that the account is used with, on a device that it is not used on",
         sources=("history",),
         purpose="device",
@@ -91,7 +93,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _together(settled: dict[str, float], browser: float, os: float) -> tuple[float, float]:
-    """`copied_device` and `imitated_device`. What was not sent is neither strange nor the account's own."""
+    """The values of `copied_device` and `imitated_device`. What was not sent counts for neither."""
     device, looks, screen = settled.get("device"), settled.get("fingerprint"), settled.get("screen")
     copied = math.nan if device is None else 0.0
     imitated = math.nan if device is None and looks is None else 0.0
@@ -103,7 +105,7 @@ def _together(settled: dict[str, float], browser: float, os: float) -> tuple[flo
 
 
 def _upgraded(past: Past, table: str, value: str, now: float) -> bool:
-    """Whether another version of it is settled: browsers replace themselves every few weeks."""
+    """Whether another version of the same browser or system is settled: browsers update every few weeks."""
     product = value.rpartition(" ")[0]
     return any(
         standing(known or past.account, past.account, now)[1]

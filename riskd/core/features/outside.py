@@ -1,4 +1,4 @@
-"""Outside: what breach corpora and shared signals say."""
+"""Outside: what breach corpora and shared signals report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEATURES: Final = (
         unit="0 or 1",
         direction=1,
         reason="CREDENTIAL_BREACHED",
-        why="the password is in a corpus that credential stuffing draws on",
+        why="1 when the password is in a breach corpus, which credential stuffing draws on",
         text="the password is known from a data breach",
         sources=("outside",),
         purpose="sharing",
@@ -29,7 +29,7 @@ FEATURES: Final = (
         unit="0 low, 1 medium, 2 high",
         direction=1,
         reason="RISK_REPORTED",
-        why="what a partner last reported of the subject (CAEP 1.0 risk-level-change)",
+        why="the risk that a partner last reported for the subject (CAEP 1.0 risk-level-change)",
         text="a partner reports that the account is at risk",
         sources=("outside",),
         purpose="sharing",

@@ -1,4 +1,4 @@
-"""What the groups ask of the past, read once for all of them."""
+"""What the feature groups need from histories, computed once for all of them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from riskd.core.tallies import UNCOUNTED, Tallies
 
 RHYTHM = ("hour", "weekday")
 SETTLED: Final = 2.0
-"""Trusted units from which a value is the subject's own: one pass with a key, or six weaker ones, fewer over weeks."""
+"""Trusted units from which a value is settled: taught by one proof with a key, or six weaker ones; fewer over weeks."""
 
 
 class Past(Struct, frozen=True):
-    """What proven sign-ins taught.
+    """What proven sign-ins taught, with regard to one attempt.
 
-    `account` is the tally of the subject's own, `total` how many those are, decayed; 0 at a cold start, and then
-    `settled` is empty. `settled` are by table the units of them that had this attempt's value, 0 unless it is
-    settled; `probation` the trusted units of a value that is not. `everyone` are the sign-ins of the whole
-    identity domain in half a year, `popularity` by table those of them that had this attempt's value. `since`
-    is the week in which that half-year began. `at_address` and `at_network` are how many accounts were proven to
-    come from there lately.
+    - `account`: the tally of the subject's sign-ins; `total`: their decayed units, 0 at a cold start.
+    - `settled`: by table, the units of sign-ins with this attempt's value, 0 if the value is not settled (see
+      `standing`). Empty at a cold start.
+    - `probation`: by table, the trusted units of a known value that is not settled.
+    - `domain`: the tallies of the whole identity domain; `everyone`: its sign-ins in the last half year.
+    - `popularity`: by table, how many of these had this attempt's value.
+    - `since`: the week in which that half year began.
+    - `at_address`, `at_network`: estimated accounts with a proven sign-in from there lately.
     """
 
     profile: History
@@ -39,8 +41,8 @@ class Past(Struct, frozen=True):
     at_network: float
 
 
-def recollect(context: Context) -> Past | None:
-    """The past of an attempt; None when the store failed."""
+def read_past(context: Context) -> Past | None:
+    """The `Past` for an attempt; None if the store failed."""
     remembered, now = context.remembered, context.now
     if isinstance(remembered, Missing):
         return None
@@ -70,7 +72,7 @@ def _sign_ins(history: History, since: int) -> int:
 def _trust(
     tallies: Tallies, values: dict[str, str], account: list[int], total: float, now: float
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """`settled` and `probation` of a `Past`."""
+    """Compute `settled` and `probation` of a `Past`."""
     found, probation = {}, {}
     for table, value in values.items():
         known = (getattr(tallies, table) or UNCOUNTED).get(value)
@@ -87,11 +89,11 @@ def _trust(
 
 
 def standing(known: list[int], account: list[int], now: float) -> tuple[float, bool]:
-    """How far a value with this tally is trusted, and whether it is settled.
+    """The trusted units of a value with the tally `known`, and whether it is settled: regarded as the account's own.
 
-    What an account began with is its own from the start, as long as its start is remembered: the first login
-    after a registration is from nowhere new. Later values are on probation until they are worth `SETTLED`. Age
-    alone does not settle them: one stolen pass never makes the thief's device the owner's.
+    Values that an account started with are settled at once, as long as its start is remembered; so the first login
+    after a registration is nothing new. Later values are on probation until they have `SETTLED` trusted units. Age
+    alone does not settle them: a single sign-in by a thief never makes the thief's device the owner's.
     """
     if known[0] <= account[0] > int(now // WEEK) - OLDEST + 1:
         own = units(known, now)

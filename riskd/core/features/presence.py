@@ -1,4 +1,4 @@
-"""Presence: what the account has always been used with, and this attempt leaves out, as its sender may choose."""
+"""Presence: what the account has always sent and this attempt leaves out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SAID: Final = {
     "language": "a language",
     "timezone": "a timezone",
     "screen": "a screen size",
-    "browser": "a browser that can be told",
-    "os": "an operating system that can be told",
+    "browser": "a recognised browser",
+    "os": "a recognised operating system",
 }
-"""What a client says of itself, by the table that remembers it."""
+"""What a client can choose to send or not, by history table."""
 
 FEATURES: Final = tuple(
     Feature(
@@ -29,7 +29,8 @@ FEATURES: Final = tuple(
         unit="0 or 1",
         direction=1,
         reason="LEFT_OUT",
-        why=f"1 when the account has always come with {what} and this attempt has none: it is judged as a stranger's",
+        why=f"1 when the account has always come with {what} and this attempt has none: it is then judged as a "
+        "stranger's",
         text=f"the account is always used with {what}, and this attempt came without",
         sources=("history",),
     )
@@ -51,13 +52,16 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _always(past: Past, table: str, now: float) -> bool:
-    """Whether to come without a value of this table, of which it has some, is not the account's own."""
+    """Whether the account always sends a value of this table: attempts without one are not settled.
+
+    The table must have values.
+    """
     without = _without(past.account, list(getattr(past.profile.tallies, table).values()))
     return not without or not standing(without, past.account, now)[1]
 
 
 def _without(account: list[int], values: list[list[int]]) -> list[int]:
-    """The tally of the sign-ins that had no value of a table: all of them less those that had one; [] if none."""
+    """The tally of the sign-ins without a value of a table: all of them less those with one; [] if there are none."""
     first, left = account[0], account[1:]
     for tally in values:
         if not tally:  # it came with every sign-in

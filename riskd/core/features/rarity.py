@@ -1,4 +1,4 @@
-"""Rarity: how uncommon this attempt's values are in the whole identity domain."""
+"""Rarity: how uncommon the attempt's values are in the whole identity domain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past
 
 ENOUGH: Final = 30
-"""Proven sign-ins in the domain below which nothing can be called rare."""
+"""Fewest proven sign-ins in the domain for these features to be computed."""
 
 
 def _feature(what: str, *, word: str, source: str, purpose: str = "security") -> Feature:
@@ -22,7 +22,8 @@ def _feature(what: str, *, word: str, source: str, purpose: str = "security") ->
         unit="nats, 0 and up",
         direction=1,
         reason=f"RARE_{what.upper()}",
-        why=f"-ln of the share of the domain's proven sign-ins with this {word}; rarity transfers to real takeovers",
+        why=f"how rare this {word} is: -ln of its share of the domain's proven sign-ins; rare ones mark real takeovers "
+        "too, not only simulated ones",
         text=f"hardly anybody signs in with this {word}",
         sources=("reputation", source),
         purpose=purpose,

@@ -1,4 +1,4 @@
-"""Rhythm: whether this is a time at which the subject signs in."""
+"""Rhythm: whether the subject usually signs in at this time, and how much of its history is known."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ FEATURES: Final = (
         unit="nats, -10 to 10",
         direction=1,
         reason="UNUSUAL_TIME",
-        why="ln p(hour) / p(hour | subject), an hour either side included, against the domain's own day",
+        why="how unusual this hour and those beside it are for the account, compared with the domain's usual day: ln "
+        "p(hour) / p(hour | subject)",
         text="this is not a time of day at which this account is used",
         sources=("history",),
         true_above=1.0,
@@ -32,7 +33,8 @@ FEATURES: Final = (
         unit="nats, -10 to 10",
         direction=1,
         reason="UNUSUAL_TIME",
-        why="ln p(weekday) / p(weekday | subject) against an even week",
+        why="how unusual this weekday is for the account, compared with an even week: ln p(weekday) / p(weekday | "
+        "subject)",
         text="this is not a day of the week on which this account is used",
         sources=("history",),
         true_above=1.0,
@@ -43,7 +45,7 @@ FEATURES: Final = (
         unit="days",
         direction=0,
         reason="LONG_ABSENCE",
-        why="since the last proven sign-in; dormant accounts are taken over unnoticed",
+        why="days since the last proven sign-in: a takeover of a dormant account goes unnoticed",
         text="the account has not been used for a while",
         sources=("history",),
     ),
@@ -53,7 +55,7 @@ FEATURES: Final = (
         unit="sign-ins, decayed",
         direction=0,
         reason="SHORT_HISTORY",
-        why="how much is known, hence how much every other surprise is worth",
+        why="how many proven sign-ins are remembered: the more there are, the more any surprise counts",
         text="little is known of this account yet",
         sources=("history",),
     ),
@@ -63,7 +65,7 @@ FEATURES: Final = (
         unit="weeks, at most 26",
         direction=0,
         reason="SHORT_HISTORY",
-        why="since the earliest proven sign-in that is still remembered",
+        why="weeks since the earliest proven sign-in that is still remembered",
         text="the account has been known for a short time only",
         sources=("history",),
     ),
@@ -89,7 +91,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _hour(past: Past, hour: str, now: float) -> float:
-    """The domain's share is drawn towards an even day by a day's worth of sign-ins."""
+    """`hour_llr`. The domain's share is shrunk towards an even distribution over the day, with 24 sign-ins' weight."""
     hours, everyones = past.profile.tallies.hour or UNCOUNTED, past.domain.hour or UNCOUNTED
     around = _AROUND[hour]
     common = sum([counted_since(everyones[at], past.since) for at in around if at in everyones])
@@ -97,7 +99,8 @@ def _hour(past: Past, hour: str, now: float) -> float:
 
 
 def _llr(tallies: list[list[int] | None], past: Past, now: float, population: float) -> float:
-    """The poison guard: times at which the account was used once or twice are told as if it never had been."""
+    """The log-likelihood ratio of the values with these tallies. If none of them is settled, they count as never used,
+    as a guard against poisoning."""
     account, total, own = past.account, past.total, 0.0
     for known in tallies:
         if known:

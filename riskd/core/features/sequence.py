@@ -1,4 +1,4 @@
-"""Sequence: what else was done to the account lately. Takeovers go from recovery to change to payment."""
+"""Sequence: sensitive steps of the account lately. Takeovers go from recovery to profile update to payment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from riskd.core.features.past import Past
 from riskd.core.history import DAY, HOUR, SEQUENCE_SECONDS, History, newest, window
 
 LONG_AGO_H: Final = SEQUENCE_SECONDS / HOUR
-"""Hours that stand for 'not in the last 30 days'."""
+"""The value for 'not in the last 30 days', in hours."""
 SENSITIVE: Final = ("recovery", "profile_update", "payment")
 
 
@@ -33,7 +33,7 @@ def _hours_since(step: str, *, why: str, text: str, reason: str) -> Feature:
 FEATURES: Final = (
     _hours_since(
         "recovery",
-        why="since a recovery was completed: whoever did it may not be the owner",
+        why="hours since a recovery was completed: the person who completed it may not be the owner",
         text="the account was recovered lately",
         reason="RECENT_RECOVERY",
     ),
@@ -49,13 +49,13 @@ FEATURES: Final = (
     ),
     _hours_since(
         "profile_update",
-        why="since a change of contact data or authenticators was asked for",
+        why="hours since a change of contact data or authenticators was requested",
         text="contact data or authenticators were changed lately",
         reason="RECENT_CHANGE",
     ),
     _hours_since(
         "registration",
-        why="since the account was registered: new accounts are made for abuse, and have no habits yet",
+        why="hours since the account was registered: new accounts are often made for abuse, and have no habits yet",
         text="the account is new",
         reason="NEW_ACCOUNT",
     ),
@@ -91,6 +91,6 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
 
 
 def _hours(activity: History, kind: str, now: float) -> float:
-    """Hours ago; what a clock that runs ahead has marked counts as now."""
+    """Hours since the newest mark of this kind. A mark in the future, by a clock that runs ahead, counts as now."""
     mark = newest(activity, kind, now) if activity.marks else None
     return min(max((now - mark[0]) / HOUR, 0.0), LONG_AGO_H) if mark else LONG_AGO_H

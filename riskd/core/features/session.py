@@ -1,4 +1,4 @@
-"""Session: how long ago the person was last seen to be there."""
+"""Session: how old the session and its authentication are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEATURES: Final = (
         unit="hours",
         direction=1,
         reason="OLD_SESSION",
-        why="a live session is worth less with time, and never more; how much depends on the journey",
+        why="hours since the session began: its worth falls with time, how fast depends on the journey",
         text="the session is old",
         sources=("session",),
     ),
@@ -29,7 +29,7 @@ FEATURES: Final = (
         unit="hours",
         direction=1,
         reason="STALE_AUTHENTICATION",
-        why="since the person last authenticated actively (RFC 9470 max_age)",
+        why="hours since the person last authenticated actively (RFC 9470 max_age)",
         text="the last active sign-in was long ago",
         sources=("session",),
     ),
@@ -45,5 +45,5 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
 
 
 def _hours(time: float | None, now: float) -> float:
-    """Hours ago; clocks that run ahead count as now."""
+    """Hours since `time`. A time in the future, by a clock that runs ahead, counts as now."""
     return math.nan if time is None else max((now - time) / HOUR, 0.0)

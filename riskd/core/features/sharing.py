@@ -1,4 +1,4 @@
-"""Sharing: who else comes from here. Offices, schools, carriers and relays put many people behind one address."""
+"""Sharing: how many accounts use the same address. Offices, schools, carriers and relays share one among many."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from riskd.core.features.past import Past
 from riskd.core.history import owners
 
 CROWD: Final = 40.0
-"""Accounts from which on an address is a crowd's: where it is says little of where they are."""
+"""Accounts from which on a crowd shares an address; its place then says little about where they are."""
 
 
 def _feature(name: str, *, unit: str, direction: int, reason: str, why: str, text: str) -> Feature:
@@ -37,7 +37,8 @@ FEATURES: Final = (
         unit=_ACCOUNTS,
         direction=0,
         reason="SHARED_ADDRESS",
-        why="accounts proven to come from this address in the last five weeks: a home, an office, a carrier's gateway",
+        why="accounts proven to come from this address in the last five weeks: few for a home, many for an office or "
+        "a carrier's gateway",
         text="many accounts share this address",
     ),
     _feature(
@@ -45,7 +46,7 @@ FEATURES: Final = (
         unit=_ACCOUNTS,
         direction=0,
         reason="SHARED_ADDRESS",
-        why="the same of the /24 or /48 network",
+        why="accounts proven to come from this /24 or /48 network in the last five weeks",
         text="many accounts share this network",
     ),
     _feature(
@@ -53,8 +54,8 @@ FEATURES: Final = (
         unit=_ACCOUNTS,
         direction=1,
         reason="SHARED_ADDRESS",
-        why="accounts that share the address, or else the network, that is the account's own; 0 where neither is: "
-        "to come from where many do proves little",
+        why="accounts that share the address, or else the network, that is familiar to this account: coming from "
+        "where many do proves little; 0 if neither is familiar",
         text="the address is one that the account is used from, and many others are as well",
     ),
 )
@@ -62,7 +63,7 @@ _NONE: Final = (math.nan,) * len(FEATURES)
 
 
 def compute(_attempt: Attempt, _context: Context, past: Past | None) -> Sequence[float]:
-    """The values of `FEATURES`: missing only when the store failed."""
+    """The values of `FEATURES`; missing only if the store failed."""
     if past is None:
         return _NONE
     here, around, settled = past.at_address, past.at_network, past.settled
@@ -70,6 +71,6 @@ def compute(_attempt: Attempt, _context: Context, past: Past | None) -> Sequence
 
 
 def crowded(context: Context) -> bool:
-    """Whether the address is a crowd's."""
+    """Whether a crowd shares the address."""
     remembered = context.remembered
     return not isinstance(remembered, Missing) and owners(remembered.address.profile, context.now) >= CROWD

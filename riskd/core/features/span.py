@@ -1,4 +1,4 @@
-"""What values a feature can have, by its unit: so that a condition which no attempt could meet is found out."""
+"""The values that features can have, by unit, so that rule conditions that can never be true are detected."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from msgspec import Struct
 
 
 class Span(Struct, frozen=True):
-    """From `low` to `high`, both included; where `values` are given, only these.
+    """The range from `low` to `high`, both included; or, if `values` is not empty, only these values.
 
-    `unusual` is what a stranger's value would be like, where a larger one is riskier.
+    `unusual` is a value typical of a stranger, for features of which larger values are riskier.
     """
 
     low: float = -math.inf
@@ -42,7 +42,7 @@ SPANS: Final[Mapping[str, Span]] = {
     "0 to 4": _of(0.0, 1.0, 2.0, 3.0, 4.0, unusual=2.0),
     "0 none, 1 one factor, 2 two factors, 3 phishing-resistant": _of(0.0, 1.0, 2.0, 3.0),
     "0 low, 1 medium, 2 high": _of(0.0, 1.0, 2.0),
-    "nats, -10 to 10": Span(-10.0, 10.0, unusual=3.0),  # twenty times likelier of a stranger
+    "nats, -10 to 10": Span(-10.0, 10.0, unusual=3.0),  # twenty times likelier for a stranger
     "nats, 0 and up": _count(5.0),  # fewer than one in a hundred have it
     "hours, 0 to 12": Span(0.0, 12.0, unusual=6.0),
     "hours, 720 for not lately": Span(-math.inf, 720.0),
@@ -66,4 +66,4 @@ SPANS: Final[Mapping[str, Span]] = {
     "hours": Span(),
     "minutes": Span(),
 }
-"""By unit. Times can be negative where clocks disagree, or where an attempt is told late."""
+"""By unit. Times can be negative if clocks disagree, or in a backfill."""

@@ -1,4 +1,4 @@
-"""Velocity: how much has been tried lately, by whom and from where."""
+"""Velocity: how many attempts and failures there were lately, by account, address, network, operator and device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from riskd.core.features.past import Past
 from riskd.core.history import DAY, HOUR, distinct, window
 
 CLEAN: Final = 4.0
-"""A failure ratio starts as if so many attempts had gone well before."""
+"""Successful attempts that are added to every failure ratio, so that few attempts do not give a high one."""
 
 
 def _feature(
@@ -45,7 +45,7 @@ FEATURES: Final = (
         "subject_attempts_10m",
         unit="attempts",
         reason="MANY_ATTEMPTS",
-        why="guessing and prompt bombing",
+        why="attempts on this account in the last ten minutes: guessing and prompt bombing",
         text=_BUSY,
         sources=("history",),
     ),
@@ -53,7 +53,7 @@ FEATURES: Final = (
         "subject_attempts_24h",
         unit="attempts",
         reason="MANY_ATTEMPTS",
-        why="slow guessing",
+        why="attempts on this account in the last day: slow guessing",
         text=_BUSY,
         sources=("history",),
     ),
@@ -61,7 +61,7 @@ FEATURES: Final = (
         "subject_failures_1h",
         unit="failures",
         reason="RECENT_FAILURES",
-        why="password guessing",
+        why="failed attempts on this account in the last hour: password guessing",
         text=_FAILING,
         sources=("history",),
     ),
@@ -69,7 +69,7 @@ FEATURES: Final = (
         "subject_failures_24h",
         unit="failures",
         reason="RECENT_FAILURES",
-        why="slow password guessing",
+        why="failed attempts on this account in the last day: slow password guessing",
         text=_FAILING,
         sources=("history",),
     ),
@@ -77,7 +77,7 @@ FEATURES: Final = (
         "subject_addresses_24h",
         unit="addresses, estimated",
         reason="MANY_ADDRESSES",
-        why="guessing spread over many addresses",
+        why="addresses that tried this account in the last day: guessing spread over many addresses",
         text="this account is tried from many addresses",
         sources=("history",),
     ),
@@ -85,7 +85,7 @@ FEATURES: Final = (
         "address_attempts_10m",
         unit="attempts",
         reason="BUSY_ADDRESS",
-        why="credential stuffing",
+        why="attempts from this address in the last ten minutes: credential stuffing",
         text=_BUSY_ADDRESS,
         sources=("reputation",),
     ),
@@ -93,7 +93,7 @@ FEATURES: Final = (
         "address_attempts_24h",
         unit="attempts",
         reason="BUSY_ADDRESS",
-        why="slow credential stuffing",
+        why="attempts from this address in the last day: slow credential stuffing",
         text=_BUSY_ADDRESS,
         sources=("reputation",),
     ),
@@ -101,7 +101,7 @@ FEATURES: Final = (
         "address_failures_1h",
         unit="failures",
         reason="FAILING_ADDRESS",
-        why="credential stuffing",
+        why="failed attempts from this address in the last hour: credential stuffing",
         text=_FAILING_ADDRESS,
         sources=("reputation",),
     ),
@@ -109,7 +109,8 @@ FEATURES: Final = (
         "address_failure_ratio_24h",
         unit="share, 4 good attempts assumed",
         reason="FAILING_ADDRESS",
-        why="tells stuffing from a busy office",
+        why="share of the last day's attempts from this address that failed: tells credential stuffing from a busy "
+        "office",
         text=_FAILING_ADDRESS,
         sources=("reputation",),
     ),
@@ -117,7 +118,7 @@ FEATURES: Final = (
         "address_subjects_24h",
         unit="accounts, estimated",
         reason="MANY_ACCOUNTS",
-        why="one source, many accounts: spraying",
+        why="accounts tried from this address in the last day: spraying",
         text=_SHARED,
         sources=("reputation",),
     ),
@@ -125,7 +126,7 @@ FEATURES: Final = (
         "network_attempts_1h",
         unit="attempts",
         reason="BUSY_ADDRESS",
-        why="stuffing from a rented subnet",
+        why="attempts from this /24 or /48 network in the last hour: stuffing from a rented subnet",
         text=_BUSY_ADDRESS,
         sources=("reputation",),
     ),
@@ -133,7 +134,7 @@ FEATURES: Final = (
         "network_failures_1h",
         unit="failures",
         reason="FAILING_ADDRESS",
-        why="stuffing from a rented subnet",
+        why="failed attempts from this network in the last hour: stuffing from a rented subnet",
         text=_FAILING_ADDRESS,
         sources=("reputation",),
     ),
@@ -141,7 +142,7 @@ FEATURES: Final = (
         "network_subjects_24h",
         unit="accounts, estimated",
         reason="MANY_ACCOUNTS",
-        why="spraying from a rented subnet",
+        why="accounts tried from this network in the last day: spraying from a rented subnet",
         text=_SHARED,
         sources=("reputation",),
     ),
@@ -149,7 +150,8 @@ FEATURES: Final = (
         "asn_failure_ratio_24h",
         unit="share, 4 good attempts assumed",
         reason="FAILING_OPERATOR",
-        why="attacks through one hoster or proxy seller",
+        why="share of the last day's attempts through this network operator that failed: attacks through one hoster "
+        "or proxy seller",
         text="attempts through this network operator keep failing",
         sources=("reputation", "route"),
     ),
@@ -157,7 +159,7 @@ FEATURES: Final = (
         "device_attempts_1h",
         unit="attempts",
         reason="BUSY_DEVICE",
-        why="a farm of accounts on one device",
+        why="attempts on this device in the last hour: a farm of accounts on one device",
         text="there are many attempts on this device",
         sources=("reputation", "device_id"),
         purpose="device",
@@ -166,7 +168,7 @@ FEATURES: Final = (
         "device_subjects_24h",
         unit="accounts, estimated",
         reason="MANY_ACCOUNTS",
-        why="a farm of accounts on one device",
+        why="accounts tried on this device in the last day: a farm of accounts on one device",
         text="many different accounts are tried on this device",
         sources=("reputation", "device_id"),
         purpose="device",
@@ -175,7 +177,8 @@ FEATURES: Final = (
         "address_strangers_24h",
         unit="accounts, estimated",
         reason="MANY_ACCOUNTS",
-        why="accounts tried from this address beyond those known to share it: spraying, not a busy office",
+        why="accounts tried from this address in the last day, beyond the number known to share it: tells spraying "
+        "from a busy office",
         text=_STRANGERS,
         sources=("reputation",),
     ),
@@ -183,7 +186,8 @@ FEATURES: Final = (
         "network_strangers_24h",
         unit="accounts, estimated",
         reason="MANY_ACCOUNTS",
-        why="the same of the network: spraying from a rented subnet",
+        why="accounts tried from this network in the last day, beyond the number known to share it: spraying from a "
+        "rented subnet",
         text=_STRANGERS,
         sources=("reputation",),
     ),
@@ -191,7 +195,8 @@ FEATURES: Final = (
         "address_failures_per_account_1h",
         unit="failures an account",
         reason="FAILING_ADDRESS",
-        why="failures for each account known to share this address: many people mistype more often than one",
+        why="failed attempts in the last hour for each account known to share this address: many people mistype more "
+        "often than one",
         text=_FAILING_ADDRESS,
         sources=("reputation",),
     ),
@@ -199,7 +204,7 @@ FEATURES: Final = (
         "network_failures_per_account_1h",
         unit="failures an account",
         reason="FAILING_ADDRESS",
-        why="the same of the network",
+        why="failed attempts in the last hour for each account known to share this network",
         text=_FAILING_ADDRESS,
         sources=("reputation",),
     ),
@@ -208,7 +213,8 @@ _NONE: Final = (math.nan,) * len(FEATURES)
 
 
 def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
-    """The values of `FEATURES`: 0 where nothing happened, missing only when the store failed or there is no id."""
+    """The values of `FEATURES`: 0 if nothing happened; missing if the store failed, or the device or operator is
+    unknown."""
     remembered, now = context.remembered, context.now
     if past is None or isinstance(remembered, Missing):
         return _NONE

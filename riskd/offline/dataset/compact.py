@@ -1,8 +1,8 @@
-"""Keeps a dataset as the log and the law want it: new segments come in, the erased and the outdated go.
+"""Keeps a dataset up to date: new segments are added; erased and expired rows are removed.
 
-Nothing counts but what the manifest names, and it is replaced at once: after the files that it names are on the disk,
-and before those that it no longer names go. Whoever dies in between leaves files that count for nobody, which the
-next run deletes; no line comes twice, and none is lost.
+Only files that the manifest names count. The manifest is replaced atomically: after its new files are on disk, and
+before the files that it no longer names are deleted. If a run dies in between, it leaves files that nothing names,
+which the next run deletes. So no line is duplicated, and none is lost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.counts import Counts
 from riskd.files import sync
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, read
@@ -37,15 +37,17 @@ from riskd.progress import Progress
 from riskd.rebuild.order import DATASET
 
 GROUP: Final = 256 << 20
-"""Bytes of segments that come in together."""
+"""Segments are added in groups of about this many bytes."""
 FEW: Final = 8
-"""Files of one date and bucket; more become one."""
+"""The most files of one date and bucket; more are merged into one."""
 _ORDER: Final = [("written", "ascending"), ("segment", "ascending"), ("row", "ascending")]
 
 
 class Filed(Struct, frozen=True, kw_only=True):
-    """What a run did. `counts`: lines that came in, by kind; `gone`: rows that went; `rows`: those in the dataset;
-    `first_unreadable`: where the first few lines are that are no records, and why."""
+    """What a run did. `counts`: lines added, by kind; `gone`: rows removed; `rows`: rows in the dataset now.
+
+    `first_unreadable`: where the first few unreadable lines are, and why.
+    """
 
     segments: int
     counts: dict[str, int]
@@ -56,10 +58,10 @@ class Filed(Struct, frozen=True, kw_only=True):
 
 
 class Dataset:
-    """A dataset and the log that it is of. One process at a time; `wiring.open_archive` makes the archive."""
+    """A dataset and its log. One process at a time. `wiring.open_archive` makes the archive."""
 
     def __init__(self, target: Target, log: Path, archive: FileLogArchive, buckets: int = BUCKETS) -> None:
-        """`buckets`: of a dataset that is not there yet. Raises InvalidFile."""
+        """`buckets`: for a new dataset. Raises InvalidFile."""
         self._target = target
         self._log = log
         self._archive = archive
@@ -75,12 +77,12 @@ class Dataset:
         workers: int | None = 1,
         now: Callable[[], float] = time.time,
     ) -> Filed | None:
-        """Take in what is new, then let go what may not be kept: the erased, and of each identity domain what was
-        written longer ago than `keep` seconds. `progress` is told how many bytes more of the log are done.
+        """Add new segments, then remove rows: the erased ones, and those older than their domain's `keep` seconds.
 
-        None when another process is at it. Raises InvalidFile; what was committed before stays.
+        `progress` is called with the bytes of the log that are done. Returns None if another process is compacting.
+        Raises InvalidFile; what was committed before stays.
         """
-        with readable(self._log), alone(self._log / DATASET) as ours:
+        with readable(self._log), exclusive(self._log / DATASET) as ours:
             return self._compacted(keep, progress, workers, now()) if ours else None
 
     def _compacted(self, keep: Mapping[str, float], progress: Progress, workers: int | None, now: float) -> Filed:
@@ -105,7 +107,7 @@ class Dataset:
         )
 
     def _ours(self, held: Manifest) -> Manifest:
-        """The dataset, if it is of this log. Another's would take in these segments at every run, as if new."""
+        """Check that the dataset belongs to this log. Another log's would take these segments as new at every run."""
         file = self._log / DATASET
         named = file.read_text(encoding="ascii", errors="replace")
         log = named or secrets.token_hex(8)
@@ -150,7 +152,7 @@ class Dataset:
         self._segments += len(taken.segments)
 
     def _let_go(self, keep: Mapping[str, float], now: float) -> int:
-        """Rewrite the files that hold what may not be kept, and no others; how many rows went."""
+        """Rewrite the files that contain rows to be removed, and no others. Returns how many rows were removed."""
         held, entries = self._manifest, self._archive.erased()
         named = {f"{entry.place}@{entry.asked}": entry for entry in entries}
         fresh: dict[int, list[Erasure]] = defaultdict(list)
@@ -179,7 +181,7 @@ class Dataset:
         return [put(self._target, part.table, part.date, part.bucket, left)] if left.num_rows else []
 
     def _join(self) -> None:
-        """Many small files of one date and bucket become one."""
+        """Merge many small files of one date and bucket."""
         together: dict[tuple[str, str, int], list[Part]] = defaultdict(list)
         for part in self._manifest.parts:
             together[part.table, part.date, part.bucket].append(part)
@@ -195,26 +197,26 @@ class Dataset:
             self._replace(replace(self._manifest, parts=tuple(parts)))
 
     def _replace(self, manifest: Manifest) -> None:
-        """Commit, then delete what is no longer named."""
+        """Commit the manifest, then delete the files that it no longer names."""
         before = {part.path for part in self._manifest.parts}
         commit(self._target, manifest)
         self._manifest = manifest
         self._target.delete(before - {part.path for part in manifest.parts})
 
     def _clear(self) -> None:
-        """Delete what a run that died has left."""
+        """Delete the files that an interrupted run left."""
         named = {part.path for part in self._manifest.parts}
         for table in TABLES:
             self._target.delete(path for path in self._target.listed(table) if path not in named)
 
 
 def _take_in(target: Target | str, archive: FileLogArchive, buckets: int, paths: Sequence[Path]) -> Taken:
-    """In this process, or in one that opens the target anew."""
+    """Add segments; in a worker process, the target is opened there."""
     return take_in(target if isinstance(target, Target) else Target.open(target), archive, paths, buckets)
 
 
 def _groups(paths: Sequence[Path]) -> Iterator[tuple[list[Path], int]]:
-    """Segments that come in together, and their bytes."""
+    """Groups of segments to add together, and the bytes of each group."""
     group: list[Path] = []
     total = 0
     for path in paths:

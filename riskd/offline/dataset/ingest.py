@@ -1,4 +1,4 @@
-"""Finished segments into Parquet files, one for each table, date and bucket."""
+"""Converts finished segments to Parquet files: one for each table, date and bucket."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from riskd.adapters.decision_log import PACKED, FileLogArchive, finished
-from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, left_out, written
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, skipped_as, written
 from riskd.counts import Counts
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.manifest import Part
-from riskd.offline.dataset.tables import WHOSE, Origin, assessed, said, told
+from riskd.offline.dataset.tables import WHOSE, Origin, assessment_table, event_table, outcome_table
 from riskd.offline.dataset.target import Target
 from riskd.rebuild.order import records
 
 CHUNK: Final = 4096
-"""Lines that are objects at a time."""
+"""How many lines are decoded before they become columns."""
 FLUSH: Final = 50_000
-"""Assessments that are columns in memory at a time: some 150 MB, and as much again while they are sorted."""
+"""How many assessments are held as columns: about 150 MB, and as much again while they are sorted."""
 DAY: Final = 86_400
 
 
 class Taken(Struct, frozen=True, kw_only=True):
-    """What became of some segments: files that nobody names yet, the segments that are in them whole, and lines by
+    """The result for some segments: new files that no manifest names yet, the segments they contain, and lines by
     kind."""
 
     parts: tuple[Part, ...]
@@ -40,7 +40,7 @@ class Taken(Struct, frozen=True, kw_only=True):
 
 
 def take_in(target: Target, archive: FileLogArchive, paths: Sequence[Path], buckets: int) -> Taken:
-    """Write the lines of these segments that are not to be erased; those that are still being written are passed over.
+    """Write the lines of these segments that are not erased. Segments that are still being written are skipped.
 
     Raises InvalidFile, OSError, EOFError, zlib.error.
     """
@@ -55,7 +55,7 @@ def take_in(target: Target, archive: FileLogArchive, paths: Sequence[Path], buck
 
 
 def name_of(path: Path) -> str:
-    """A segment's name, packed or not."""
+    """A segment's name, without the suffix of a compressed one."""
     return path.name.removesuffix(PACKED)
 
 
@@ -68,13 +68,13 @@ class _Taking:
         self._outcomes: list[tuple[OutcomeRecord, Origin]] = []
         self._events: list[tuple[SecurityEventRecord, Origin]] = []
         self._chunks: list[pa.Table] = []
-        self._told: list[pa.Table] = []
-        self._said: list[pa.Table] = []
+        self._outcome_tables: list[pa.Table] = []
+        self._event_tables: list[pa.Table] = []
         self._rows = 0
         self._parts: list[Part] = []
 
     def read(self, archive: FileLogArchive, path: Path) -> None:
-        """One segment, as columns."""
+        """Read one segment into columns."""
         latest, name = 0.0, name_of(path)
         for row, line, record in records(archive, path, self.counts):
             latest = max(latest, written(record))
@@ -88,40 +88,43 @@ class _Taking:
             elif isinstance(record, SecurityEventRecord):
                 self._events.append((record, origin))
             else:
-                self.counts[left_out(record)] += 1
+                self.counts[skipped_as(record)] += 1
         self._chunk()
 
     def done(self) -> list[Part]:
-        """Every file written."""
+        """Write what is left. Returns every file that was written."""
         self._flush()
         return self._parts
 
     def _chunk(self) -> None:
         if self._assessed:
-            self._chunks.append(assessed(*zip(*self._assessed, strict=True)))
+            self._chunks.append(assessment_table(*zip(*self._assessed, strict=True)))
             self._rows += len(self._assessed)
             self.counts["assessments"] += len(self._assessed)
             self._assessed = []
         if self._outcomes:
-            self._told.append(told(*zip(*self._outcomes, strict=True)))
+            self._outcome_tables.append(outcome_table(*zip(*self._outcomes, strict=True)))
             self.counts["outcomes"] += len(self._outcomes)
             self._outcomes = []
         if self._events:
-            self._said.append(said(*zip(*self._events, strict=True)))
+            self._event_tables.append(event_table(*zip(*self._events, strict=True)))
             self.counts["events"] += len(self._events)
             self._events = []
         if self._rows >= FLUSH:
             self._flush()
 
     def _flush(self) -> None:
-        for (table, name), chunks in zip(WHOSE.items(), (self._chunks, self._told, self._said), strict=True):
+        for (table, name), chunks in zip(
+            WHOSE.items(), (self._chunks, self._outcome_tables, self._event_tables), strict=True
+        ):
             if chunks:
                 self._parts += spread(self._target, table, pa.concat_tables(chunks), name, self._buckets)
-        self._chunks, self._told, self._said, self._rows = [], [], [], 0
+        self._chunks, self._outcome_tables, self._event_tables, self._rows = [], [], [], 0
 
 
 def spread(target: Target, table: str, rows: pa.Table, name: str, buckets: int) -> list[Part]:
-    """Rows in files by date of writing and bucket, in the order of the log. `name`: the column that says whose."""
+    """Write rows to files by date of writing and bucket, in the order of the log. `name`: the column that names the
+    subject."""
     days = (np.asarray(rows["written"]) // DAY).astype(np.int64)
     shares = np.array([bucket(one, buckets) for one in rows[name].to_pylist()], dtype=np.int64)
     order = np.lexsort((np.asarray(rows["written"]), shares, days))
@@ -135,7 +138,7 @@ def spread(target: Target, table: str, rows: pa.Table, name: str, buckets: int) 
 
 
 def put(target: Target, table: str, date: str, share: int, rows: pa.Table) -> Part:
-    """One file of these rows."""
+    """Write one file with these rows."""
     path = f"{table}/date={date}/bucket={share:02d}/{secrets.token_hex(8)}.parquet"
     target.write(path, rows)
     first = rows.select(["domain", "written"]).group_by("domain").aggregate([("written", "min")])
@@ -144,8 +147,11 @@ def put(target: Target, table: str, date: str, share: int, rows: pa.Table) -> Pa
 
 
 def stays(rows: pa.Table, gone: Sequence[tuple[str, float]], name: str, cutoffs: dict[str, float]) -> pa.Array:
-    """Which rows stay: not those of `gone`, the beginnings of pseudonyms with the time before which they were written,
-    nor those written before the cutoff of their identity domain. `name`: the column that says whose they are."""
+    """A mask of the rows to keep.
+
+    Removed are rows of `gone` (the beginning of a pseudonym, and the time before which its lines were written), and
+    rows written before the cutoff of their identity domain. `name`: the column that names the subject.
+    """
     goes = pa.array(np.zeros(rows.num_rows, dtype=np.bool_))
     for place, asked in gone:
         goes = pc.or_(goes, pc.and_(pc.starts_with(rows[name], place), pc.less(rows["written"], asked)))

@@ -1,4 +1,5 @@
-"""What a dataset holds: one file that names the others, replaced at once. Files that it does not name do not count."""
+"""The manifest of a dataset: one file, replaced atomically, that names all others. Files that it does not name are
+ignored."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from riskd.offline.dataset.target import Target
 FILE: Final = "manifest.json"
 TABLES: Final = ("assessments", "outcomes", "events")
 BUCKETS: Final = 4
-"""Of a dataset that does not say otherwise."""
+"""The default number of buckets of a new dataset."""
 FORMAT: Final = 1
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """One Parquet file. `first` has, for each identity domain, when the earliest of its lines was written."""
+    """One Parquet file. `first`: for each identity domain, when its earliest line was written (epoch seconds)."""
 
     path: str
     table: str
@@ -30,8 +31,8 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """A whole dataset. `log`: what tells its log from others; `segments`: those that are in it and still in the log;
-    `erased`: erasures that were applied; `features`: every feature that a file has a column of."""
+    """A whole dataset. `log`: identifies its log; `segments`: segments that it contains and the log still has;
+    `erased`: erasures that were applied; `features`: all features that some file has a column for."""
 
     format: int = FORMAT
     log: str = ""
@@ -47,7 +48,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 
 def read(target: Target) -> Manifest | None:
-    """What a dataset holds; None where there is none yet. Raises InvalidFile."""
+    """The manifest of a dataset; None if there is none yet. Raises InvalidFile."""
     content = target.read(FILE)
     if content is None:
         return None
@@ -58,19 +59,19 @@ def read(target: Target) -> Manifest | None:
         raise InvalidFile([Problem(f"{target.name}/{FILE}", what, "name another directory")]) from error
     if found.format != FORMAT or not 0 < found.buckets <= MOST:
         what = f"has format {found.format} and {found.buckets} buckets; this riskd reads format {FORMAT}"
-        raise InvalidFile([Problem(f"{target.name}/{FILE}", what, "use the riskd that wrote it")])
+        raise InvalidFile([Problem(f"{target.name}/{FILE}", what, "use the version of riskd that wrote it")])
     return found
 
 
 def required(target: Target) -> Manifest:
-    """What a dataset holds. Raises InvalidFile, also where there is none."""
+    """The manifest of a dataset. Raises InvalidFile, also if there is none."""
     found = read(target)
     if found is None:
-        remedy = "make one: riskd log compact --to DIRECTORY"
-        raise InvalidFile([Problem(target.name, "is no dataset: it has no manifest.json", remedy)])
+        remedy = "`riskd log compact --to DIRECTORY` makes one"
+        raise InvalidFile([Problem(target.name, "is not a dataset: it has no manifest.json", remedy)])
     return found
 
 
 def commit(target: Target, manifest: Manifest) -> None:
-    """From now on the dataset is this. Raises InvalidFile."""
+    """Replace the manifest. Raises InvalidFile."""
     target.replace(FILE, msgspec.json.encode(manifest))

@@ -1,4 +1,4 @@
-"""Questions to a dataset in SQL, by DuckDB: four views, nothing else to read, nothing to write, bounded memory."""
+"""Answers SQL queries on a dataset with DuckDB: four views, no other access, no writes, bounded memory."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from riskd.offline.labels import CONFIRMED
 from riskd.offline.outcomes import PASSED
 
 ROWS: Final = 1000
-"""Rows that are fetched at a time."""
+"""How many rows are fetched at a time."""
 
 
 class Answer(Struct, frozen=True):
-    """Columns, and rows as they come."""
+    """The result: column names, and an iterator of rows."""
 
     columns: tuple[str, ...]
     rows: Iterator[tuple[object, ...]]
 
 
 @contextmanager
-def asked(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int = 1024) -> Iterator[Answer]:
-    """The answer to one question, with what was known at `as_of` (epoch seconds): attempts and outcomes of later are
-    not there. Raises InvalidFile, also for what DuckDB refuses.
+def run_query(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int = 1024) -> Iterator[Answer]:
+    """Run one query on what was known at `as_of` (epoch seconds): later attempts and outcomes are hidden.
 
-    Files, network and extensions are out of its reach; what does not fit into memory goes to a temporary directory.
+    Raises InvalidFile, also for what DuckDB rejects. The query cannot reach files, network or extensions. What does not
+    fit into memory goes to a temporary directory.
     """
     manifest = required(target)
     with tempfile.TemporaryDirectory(prefix="riskd-query-") as scratch:
@@ -57,15 +57,16 @@ def asked(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int =
             try:
                 statements = base.extract_statements(sql)
                 if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                    raise InvalidFile([Problem("SQL", "is not one SELECT", "ask one question: nothing can be changed")])
+                    remedy = "write a single SELECT; the dataset cannot be changed"
+                    raise InvalidFile([Problem("SQL", "is not one SELECT", remedy)])
                 with target.readable():
                     result = base.execute(statements[0])
                 columns = tuple([column[0] for column in result.description or ()])
                 yield Answer(columns, _rows(target, result))
             except duckdb.Error as error:
                 remedy = (
-                    "the views are assessments, outcomes, events and labelled; for columns, "
-                    "SELECT * FROM (DESCRIBE labelled)"
+                    "the views are assessments, outcomes, events and labelled; SELECT * FROM (DESCRIBE labelled) lists "
+                    "columns"
                 )
                 raise InvalidFile([Problem("SQL", str(error).strip(), remedy)]) from error
 
@@ -77,7 +78,7 @@ def _rows(target: Target, result: duckdb.DuckDBPyConnection) -> Iterator[tuple[o
 
 
 def _views(as_of: float) -> Iterator[str]:
-    """The four views; `moment` is the time as a timestamp in UTC. The label is by the rule of `labels.label`."""
+    """The SQL of the four views. `moment` is the time as a UTC timestamp. Labels follow the rule of `labels.label`."""
     when = "" if math.isinf(as_of) else f" WHERE time <= {as_of!r}"
     passed = ", ".join(f"'{kind}'" for kind in PASSED)
     for name in TABLES:

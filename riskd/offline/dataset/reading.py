@@ -1,4 +1,4 @@
-"""A dataset as rows: assessments of one identity domain in order of time, joined with what was known of them."""
+"""Reads a dataset into rows: assessments of one identity domain in order of time, joined with their outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from riskd.core.features import NAMES
-from riskd.core.record import Lived, decode
+from riskd.core.record import HistoryRecord, decode
 from riskd.counts import Counts
 from riskd.offline.dataset.manifest import Manifest, required
 from riskd.offline.dataset.tables import ORIGIN, schema
@@ -30,15 +30,15 @@ from riskd.progress import Progress
 from riskd.rebuild.order import Line
 
 STREAM: Final = 1024
-"""Rows of each file of one date that are read at a time, where lines are merged."""
+"""Rows per read of each file of one date, while lines are merged."""
 BATCH: Final = 32_768
-"""Rows that are read at a time: 86 features of them take 23 MB."""
+"""Rows per read: with 86 features they take 23 MB."""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
     """Which rows: attempts from `since` on and before `until`, with what was known at `as_of` (epoch seconds).
 
-    `truth`: file of a simulation; `by_truth`: labels are its, known at once, instead of the outcomes'.
+    `truth`: the file of a simulation; `by_truth`: take labels from it, known at once, instead of from outcomes.
     """
 
     domain: str
@@ -50,11 +50,11 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES) -> Rows:
-    """The rows of a dataset, with these features, sorted by time and id. A feature that a file has no column of is NaN
-    there; rows of another feature table are left out, `riskd replay` gives them these features.
+    """The rows of a dataset with these features, sorted by time and id.
 
-    Point in time: with `as_of`, attempts and outcomes of later do not count, and labels are those of that moment.
-    Beside the result it takes memory for some batches. Raises InvalidFile.
+    A feature without a column in a file is NaN there. Rows with another feature schema are left out; `riskd replay`
+    computes these features for them. With `as_of`, later attempts and outcomes do not count, and labels are those of
+    that time. Besides the result, it needs memory for some batches. Raises InvalidFile.
     """
     with target.readable():
         return _rows(target, required(target), wanted, names)
@@ -111,7 +111,7 @@ def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[st
 
 
 def table(target: Target, manifest: Manifest, name: str) -> ds.Dataset:
-    """A table of a dataset, as one; features that a file lacks are null there."""
+    """All files of a table as one Arrow dataset; features that a file lacks are null there."""
     paths = [part.path for part in manifest.of(name)]
     columns = schema(name, manifest.features)
     if not paths:
@@ -120,12 +120,12 @@ def table(target: Target, manifest: Manifest, name: str) -> ds.Dataset:
 
 
 class DatasetSource(Struct, frozen=True):
-    """A `Source` of a dataset, by the name of its target."""
+    """A `Source` that reads a dataset, given by its name."""
 
     target: str
 
     def size(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return sum(part.rows for part in required(Target.open(self.target)).parts)
 
     def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
@@ -134,9 +134,9 @@ class DatasetSource(Struct, frozen=True):
 
 
 def in_order(target: Target, counts: Counts, progress: Progress) -> Iterator[Line]:
-    """Every line of a dataset in the order of the log, as lines and records whose vectors are empty.
+    """Every line of a dataset in the order of the log, as bytes and as a record with an empty vector.
 
-    `progress` is told how many rows more are done. Takes memory for a thousand rows of each file of one date. Raises
+    `progress` is called with the number of rows done. Takes memory for a thousand rows of each file of one date. Raises
     InvalidFile.
     """
     by_date: dict[str, list[str]] = defaultdict(list)
@@ -150,7 +150,7 @@ def in_order(target: Target, counts: Counts, progress: Progress) -> Iterator[Lin
             except msgspec.DecodeError as error:  # of a riskd that took in more
                 counts.damaged(error, f"{target.name}, {segment}", row + 1)
                 continue
-            if isinstance(record, Lived):
+            if isinstance(record, HistoryRecord):
                 yield text, record
             else:
                 counts["unreadable"] += 1
@@ -168,12 +168,13 @@ def _during(wanted: Wanted) -> ds.Expression:
 
 
 def _ids(column: pa.ChunkedArray | pa.Array) -> NDArray[np.bytes_]:
-    """Words of hexadecimal digits, at a byte each."""
+    """Hexadecimal ids, one byte per digit."""
     return np.asarray(pc.cast(column, pa.binary()).to_numpy(zero_copy_only=False), dtype=np.bytes_)
 
 
 def _first(ids: NDArray[np.bytes_], times: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The first of each id: a line that was written twice is of the same moment, and lies beside itself."""
+    """A mask of the first row of each id. A line that was written twice has the same time, so its copies are
+    adjacent."""
     again = np.zeros(len(ids), dtype=np.bool_)
     again[1:] = (ids[1:] == ids[:-1]) & (times[1:] == times[:-1])
     return ~again
@@ -197,7 +198,7 @@ def _labels(
 
 
 def _truths(path: Path | None, ids: NDArray[np.bytes_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
-    """Attack and segments of each row, out of a file of truth if there is one. Raises InvalidFile."""
+    """Attack and segments of each row, from a file of truth if there is one. Raises InvalidFile."""
     if path is None:
         return np.full(len(ids), HONEST, dtype="U1"), np.full(len(ids), "", dtype="U1")
     said = truths(path, [one.decode() for one in ids])

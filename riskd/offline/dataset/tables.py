@@ -1,4 +1,4 @@
-"""Lines of the log as columns: facts flattened for questions in SQL, a float64 column for each feature."""
+"""Converts lines of the log to columns: facts flattened for SQL, and a float64 column for each feature."""
 
 from __future__ import annotations
 
@@ -60,10 +60,11 @@ COLUMNS: Final[dict[str, _Column]] = {
     "device_class": (_TEXT, lambda line: line.facts.agent and line.facts.agent.device_class),
     "issuer": (_TEXT, lambda line: line.federation and line.federation.issuer),
 }
-"""Columns of `assessments` beside the features, `has_features` and `ORIGIN`, with what each takes of a record."""
+"""Columns of `assessments` besides the features, `has_features` and `ORIGIN`, and how each is read from a record."""
 ORIGIN: Final = pa.schema({"written": _NUMBER, "segment": _TEXT, "row": pa.int64(), "line": _TEXT})
-"""Where a row comes from: when its line was written, by the service's clock, and no earlier than the line before it in
-the same segment; and the line, without the vector where that is in columns. In this order they are the log."""
+"""Where a row comes from: when its line was written, by the service's clock and never earlier than the line before it
+in the same segment; its segment and row; and the line, without the vector if that is in columns. Sorted by these
+columns, the rows are the log."""
 OUTCOMES: Final = pa.schema(
     {
         "assessment_id": _TEXT,
@@ -93,13 +94,13 @@ EVENTS: Final = pa.schema(
     }
 )
 WHOSE: Final = {"assessments": "id", "outcomes": "assessment_id", "events": "subject"}
-"""The column of each table that says whose a row is: it begins as the subject's pseudonym does."""
+"""The column of each table that identifies the subject: it begins with the first digits of the subject's pseudonym."""
 _BEGIN, _END = b'"vector":[', b"]"
 
 
 def assessments(features: Sequence[str] = NAMES) -> pa.Schema:
-    """The schema of `assessments` with these features. `has_features` is False where a line was written with another
-    feature table: its vector stands in `line` alone."""
+    """The schema of `assessments` with these features. `has_features` is False for a line with another feature schema:
+    its vector is only in `line`."""
     return pa.schema(
         {
             **{name: kind for name, (kind, _) in COLUMNS.items()},
@@ -119,7 +120,7 @@ _OTHERS: Final = {"outcomes": OUTCOMES, "events": EVENTS}
 
 
 class Origin(Struct, frozen=True, gc=False):
-    """See `ORIGIN`."""
+    """The columns of `ORIGIN`."""
 
     written: float
     segment: str
@@ -127,7 +128,7 @@ class Origin(Struct, frozen=True, gc=False):
     line: bytes
 
 
-def assessed(records: Sequence[AssessmentRecord], origins: Sequence[Origin]) -> pa.Table:
+def assessment_table(records: Sequence[AssessmentRecord], origins: Sequence[Origin]) -> pa.Table:
     """Assessments as a table."""
     width = len(NAMES)
     known = [len(record.vector) == width for record in records]
@@ -160,14 +161,14 @@ def _origins(origins: Sequence[Origin], lines: Sequence[bytes]) -> list[pa.Array
 
 
 def bare(line: bytes, record: AssessmentRecord) -> bytes:
-    """A line of the log with an empty vector; written anew where riskd did not write it."""
+    """A line of the log with an empty vector; re-encoded if riskd did not write it."""
     before, begin, rest = line.partition(_BEGIN)
     if not begin or _BEGIN in rest:
         return encode(replace(record, vector=()))
     return before + begin + rest[rest.index(_END) :]
 
 
-def told(records: Sequence[OutcomeRecord], origins: Sequence[Origin]) -> pa.Table:
+def outcome_table(records: Sequence[OutcomeRecord], origins: Sequence[Origin]) -> pa.Table:
     """Outcomes as a table."""
     return pa.Table.from_arrays(
         [
@@ -186,7 +187,7 @@ def told(records: Sequence[OutcomeRecord], origins: Sequence[Origin]) -> pa.Tabl
     )
 
 
-def said(records: Sequence[SecurityEventRecord], origins: Sequence[Origin]) -> pa.Table:
+def event_table(records: Sequence[SecurityEventRecord], origins: Sequence[Origin]) -> pa.Table:
     """Security events as a table."""
     return pa.Table.from_arrays(
         [

@@ -1,4 +1,4 @@
-"""Where a dataset lies: a directory of any file system that Arrow knows."""
+"""Where a dataset is stored: a directory on any file system that Arrow supports."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ class Target:
     """The directory of one dataset. Paths are relative to it."""
 
     def __init__(self, name: str, files: FileSystem, local: Path | None = None) -> None:
-        """`name` is for messages; `files` begins at the directory; `local`: where that is on this machine, if it is."""
+        """`name`: for messages; `files`: the file system, rooted at the directory; `local`: the directory's path if it
+        is local."""
         self.name = name
         self.files = files
         self._local = local
 
     @classmethod
     def open(cls, name: str) -> Target:
-        """`name`: a path, or a URL such as `s3://bucket/path`, `gs://`, `hdfs://`. Raises InvalidSettings."""
+        """Open a directory by its path or a URL such as `s3://bucket/path`, `gs://`, `hdfs://`. Raises
+        InvalidSettings."""
         if "://" not in name:
             local = Path(name).absolute()
             return cls(name, SubTreeFileSystem(str(local), LocalFileSystem()), local)
@@ -37,7 +39,7 @@ class Target:
         return cls(name, SubTreeFileSystem(path, base), Path(path) if isinstance(base, LocalFileSystem) else None)
 
     def read(self, path: str) -> bytes | None:
-        """What a file holds; None where there is none. Raises InvalidFile."""
+        """The content of a file; None if there is none. Raises InvalidFile."""
         try:
             with self.files.open_input_stream(path) as stream:
                 return bytes(stream.read())
@@ -47,7 +49,7 @@ class Target:
             raise self._failed(path, error) from error
 
     def replace(self, path: str, content: bytes) -> None:
-        """Write a file whole: whoever reads sees the old one or the new one. Raises InvalidFile."""
+        """Write a file atomically: a reader sees the old or the new content. Raises InvalidFile."""
         try:
             if self._local is not None:
                 self._local.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ class Target:
             raise self._failed(path, error) from error
 
     def write(self, path: str, table: Table) -> None:
-        """A Parquet file that nobody reads yet: zstd, dictionaries for words alone. Raises InvalidFile."""
+        """Write a new Parquet file: zstd, dictionary encoding for text columns only. Raises InvalidFile."""
         words = [field.name for field in table.schema if str(field.type).startswith(("string", "list"))]
         try:
             self.files.create_dir(path.rpartition("/")[0], recursive=True)
@@ -69,7 +71,7 @@ class Target:
             raise self._failed(path, error) from error
 
     def table(self, path: str, schema: Schema) -> Table:
-        """A Parquet file; columns that it lacks are null. Raises InvalidFile."""
+        """Read a Parquet file; columns that it lacks are null. Raises InvalidFile."""
         try:
             file = pq.ParquetFile(self.files.open_input_file(path))
             found = file.read([name for name in schema.names if name in file.schema_arrow.names])
@@ -81,7 +83,7 @@ class Target:
         return found.select(schema.names)
 
     def batches(self, path: str, columns: Sequence[str], rows: int) -> Iterator[RecordBatch]:
-        """A Parquet file, some rows at a time. Raises InvalidFile."""
+        """Read a Parquet file in batches of `rows`. Raises InvalidFile."""
         try:
             yield from pq.ParquetFile(self.files.open_input_file(path)).iter_batches(rows, columns=list(columns))
         except (ArrowException, OSError) as error:
@@ -89,11 +91,11 @@ class Target:
 
     @contextmanager
     def readable(self) -> Iterator[None]:
-        """While files are read by their manifest, which a compaction may replace meanwhile. Raises InvalidFile."""
+        """For reading files that a manifest names, which a compaction may replace meanwhile. Raises InvalidFile."""
         try:
             yield
         except (ArrowException, OSError) as error:
-            remedy = "try again, a compaction may have replaced it meanwhile; else see that it is there and whole"
+            remedy = "try again: a compaction may have replaced it; else check that it exists and is not damaged"
             raise InvalidFile([Problem(self.name, str(error), remedy)]) from error
 
     def listed(self, folder: str) -> list[str]:
@@ -102,7 +104,7 @@ class Target:
         return [one.path for one in self.files.get_file_info(chosen) if one.type == FileType.File]
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete files; those that are gone already are no matter. Raises InvalidFile."""
+        """Delete files; missing ones are ignored. Raises InvalidFile."""
         for path in paths:
             try:
                 self.files.delete_file(path)
@@ -112,10 +114,10 @@ class Target:
                 raise self._failed(path, error) from error
 
     def _sync(self, path: str) -> None:
-        """A local file is on the disk before anything names it; object stores promise as much."""
+        """Flush a local file to disk before anything refers to it. Object stores guarantee this themselves."""
         if self._local is not None:
             sync(self._local / path)
 
     def _failed(self, path: str, error: Exception) -> InvalidFile:
-        remedy = "see that it is there, has room, and lets this user read and write"
+        remedy = "check that it exists, has space, and that this user may read and write it"
         return InvalidFile([Problem(f"{self.name}/{path}", str(error), remedy)])

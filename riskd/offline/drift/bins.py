@@ -1,4 +1,4 @@
-"""Rows counted on the bins of a reference, and the reference itself."""
+"""Counts rows on the bins of a reference, and makes the reference itself."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ SCORE: Final = "score"
 DAY: Final = 86_400.0
 _QUANTILES: Final = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 _DISTINCT: Final = 12
-"""Values up to which each has a bin of its own."""
+"""With at most this many distinct values, each value has a bin of its own."""
 
 
 class Batch(Struct, frozen=True):
-    """Some rows: epoch seconds, subjects, and features of shape (rows, features) with NaN where one is missing."""
+    """Some rows: times in epoch seconds, subjects, and features of shape (rows, features) with NaN for a missing
+    one."""
 
     times: NDArray[np.float64]
     subjects: Sequence[str]
     vectors: NDArray[np.float64]
 
     def between(self, since: float, until: float = math.inf) -> Batch:
-        """The rows from one moment on and before another (epoch seconds)."""
+        """The rows from `since` on and before `until` (epoch seconds)."""
         at = np.flatnonzero((since <= self.times) & (self.times < until))
         return Batch(self.times[at], [self.subjects[row] for row in at.tolist()], self.vectors[at])
 
 
 class Bins:
-    """Rows, counted by signal and bin: by day, and by random group of subjects. Bounded by signals, not by rows."""
+    """Counts of rows by signal and bin: by day, and by random group of subjects. Memory does not grow with the rows."""
 
     def __init__(self, cuts: Mapping[str, tuple[float, ...]], names: Sequence[str]) -> None:
-        """`cuts` of each signal to be counted; `names` are the columns of the vectors."""
+        """`cuts`: the bin edges of each signal to count; `names`: the columns of the vectors."""
         self.cuts = dict(cuts)
         self.size = max((len(each) for each in self.cuts.values()), default=0) + 2
         self.days: dict[int, Counts] = {}
@@ -52,7 +53,7 @@ class Bins:
         self._columns = {name: column for column, name in enumerate(names)}
 
     def __iadd__(self, other: Bins) -> Bins:
-        """The counts of both."""
+        """Add the counts of others."""
         for day, counts in other.days.items():
             self.days[day] = self.days[day] + counts if day in self.days else counts
         self.groups += other.groups
@@ -61,7 +62,7 @@ class Bins:
         return self
 
     def add(self, batch: Batch, log_odds: NDArray[np.float64]) -> None:
-        """Count rows, and what the model makes of them."""
+        """Count rows, given the model's log-odds for them."""
         if not len(batch.times):
             return
         days, day = np.unique((batch.times // DAY).astype(np.int64), return_inverse=True)
@@ -99,20 +100,20 @@ def scored(forest: Forest, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def cuts_of(values: NDArray[np.float64]) -> tuple[float, ...]:
-    """Where to cut: between all values where they are few, else at quantiles, so that most bins are well filled."""
+    """Bin edges: between all values if they are few, else at quantiles, so that most bins are well filled."""
     known = values[~np.isnan(values)]
     distinct = np.unique(known)
     if len(distinct) <= _DISTINCT:
         return tuple(distinct[:-1].tolist())
-    # The last bin is for what lies beyond, so that the largest value is not a cut.
+    # The last bin is for values above the last cut, so the largest value is not a cut.
     cuts = np.unique(np.quantile(known, _QUANTILES, method="lower"))
     return tuple(cuts[cuts < distinct[-1]].tolist())
 
 
 def reference(domain: str, names: Sequence[str], forest: Forest, batches: Iterable[Batch]) -> Reference:
-    """How the rows of a training set are distributed, and the scores that `forest` gives them.
+    """The distribution of a training set's rows, and of the scores that `forest` gives them.
 
-    `forest` takes vectors of `names`. Holds all rows, so give no more than a sample. Raises ValueError without rows.
+    `forest` takes vectors of `names`. All rows are held in memory, so pass a sample. Raises ValueError without rows.
     """
     given = [batch for batch in batches if len(batch.times)]
     whole = Batch(
@@ -130,14 +131,14 @@ def reference(domain: str, names: Sequence[str], forest: Forest, batches: Iterab
 
 
 def bins_for(reference: Reference, names: Sequence[str]) -> Bins:
-    """Empty counts on the bins of a reference, as far as its features are among `names`."""
+    """Empty counts on the bins of a reference, for those of its features that are among `names`."""
     known = set(names)
     cuts = {name: each.cuts for name, each in reference.features.items() if name in known}
     return Bins(cuts | {SCORE: reference.score.cuts}, names)
 
 
 def thinned(batches: Iterable[Batch], most: int) -> Iterator[Batch]:
-    """At most so many rows, the same ones whatever the batches: those with the smallest lots of subject and time."""
+    """At most `most` rows, drawn by a hash of subject and time: the same rows however they are batched."""
     kept: list[tuple[NDArray[np.uint32], Batch]] = []
     size = 0
     for batch in batches:

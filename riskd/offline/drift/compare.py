@@ -1,4 +1,4 @@
-"""What has drifted between a reference and a log."""
+"""Finds what has drifted between a reference and a log."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from riskd.offline.drift.statistics import Counts, chance_of, distance, holm, si
 
 THRESHOLD: Final = 0.1
 Origin = Literal["model", "log", "past"]
-"""Whose rows a reference is of: those that the model says, another log's, or those of the same log before."""
+"""Where a reference comes from: the model's bundle, another log, or earlier rows of the same log."""
 
 
 class Day(Struct, frozen=True):
-    """One day (UTC, its first epoch second) of a signal."""
+    """One day (its first epoch second, UTC) of a signal."""
 
     time: float
     rows: int
@@ -28,9 +28,9 @@ class Day(Struct, frozen=True):
 class Signal(Struct, frozen=True, kw_only=True):
     """A feature, or the score.
 
-    `index` is over all rows, `noise` what chance alone makes of it on average, `chance` the probability that it makes
-    so much. `shift` is the index of the rows from `since` on, less its noise: `since` is the first day (epoch seconds)
-    of a shift that is no chance, None where there is none.
+    `index` is over all rows; `noise` is its average without drift, and `chance` the probability that it is at least
+    this large without drift. `since` is the first day (epoch seconds) of a significant shift, None if there is none.
+    `shift` is the index of the rows from that day on, less its noise.
     """
 
     name: str
@@ -49,9 +49,8 @@ class Signal(Struct, frozen=True, kw_only=True):
 
 
 class Drift(Struct, frozen=True, kw_only=True):
-    """What became of a domain's signals, the most shifted first. `began` and `ended` are epoch seconds, and so are the
-    first and the last moment of the reference.
-    """
+    """The signals of a domain, the most shifted first. `began`, `ended` and those of the reference are epoch
+    seconds."""
 
     domain: str
     model: str
@@ -67,14 +66,14 @@ class Drift(Struct, frozen=True, kw_only=True):
 
     @property
     def drifted(self) -> tuple[Signal, ...]:
-        """The signals that have."""
+        """The signals that have drifted."""
         return tuple(signal for signal in self.signals if signal.drifted)
 
 
 def compare(
     reference: Reference, bins: Bins, model: str, threshold: float = THRESHOLD, origin: Origin = "model"
 ) -> Drift:
-    """What has drifted between a reference and counts on its bins. Nothing has where there are no rows."""
+    """Compare a reference with counts on its bins. Without rows, nothing has drifted."""
     before = reference.features | {SCORE: reference.score}
     now = bins.histograms()
     indices = {name: stability_index(before[name].counts, each.counts) for name, each in now.items()}
@@ -110,7 +109,7 @@ def _signal(
     index, noise, chance, begun, threshold = found
     later = sum((counts for day, counts in days if begun is not None and day >= begun), 0 * days[0][1])
     rows = int(later.sum())
-    # The noise is that of all rows, made larger by how much fewer they are.
+    # The noise of all rows, scaled up because these rows are fewer.
     shift = stability_index(before.counts, later.tolist()) - noise * sum(now.counts) / rows if rows else 0.0
     return Signal(
         name=name,

@@ -1,4 +1,4 @@
-"""The rows of a decision log, or of its dataset, counted in bounded memory; a log's by several processes."""
+"""Counts the rows of a decision log or dataset in bounded memory; a log with several processes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from riskd.core.drift import Reference
 from riskd.core.errors import UNDECODABLE
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
-from riskd.core.record import AssessmentRecord, others
+from riskd.core.record import AssessmentRecord, other_beginnings
 from riskd.core.vocabulary import Domain
 from riskd.counts import Counts
 from riskd.offline.drift.bins import DAY, Batch, Bins, bins_for, scored, thinned
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.sources import is_dataset
-from riskd.progress import Begin, unseen
+from riskd.progress import Begin, ignore_progress
 
 SAMPLE: Final = 100_000
-"""Rows that a reference is made of."""
+"""How many rows a reference is made from."""
 _ROWS: Final = 4096
-_OTHERS: Final = others(AssessmentRecord)
+_OTHERS: Final = other_beginnings(AssessmentRecord)
 
 
 class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=False):
@@ -43,7 +43,7 @@ _DECODER: Final = msgspec.json.Decoder(_Assessed)
 
 
 class Span(Struct, frozen=True, kw_only=True):
-    """Which rows: those of these identity domains, from `since` on and before `until` (epoch seconds)."""
+    """Which rows: of these identity domains, from `since` on and before `until` (epoch seconds)."""
 
     domains: tuple[str, ...]
     since: float = 0.0
@@ -51,18 +51,21 @@ class Span(Struct, frozen=True, kw_only=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """Where rows are: a decision log, a directory of `riskd simulate` with one in it, or a dataset (a directory or a
-    URL), and by how many processes a log is read."""
+    """Where rows come from: a decision log, a directory of `riskd simulate`, or a dataset (a directory or URL).
+
+    `workers`: the number of processes that read a log.
+    """
 
     log: str
     span: Span
     workers: int | None = None
-    begin: Begin = unseen
+    begin: Begin = ignore_progress
 
 
 class Against(Struct, frozen=True):
-    """What a domain's rows are held against: a reference, and the bundle of the model whose scores count. Rows before
-    `since` (epoch seconds) are the reference's own, and are not counted.
+    """What a domain's rows are compared with: a reference, and the bundle of the model whose scores count.
+
+    Rows before `since` (epoch seconds) belong to the reference, and are not counted.
     """
 
     reference: Reference
@@ -71,14 +74,15 @@ class Against(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """The rows of a log by domain, and what was left out: lines by the reason."""
+    """The rows of a log by domain, and how many lines were left out, by reason."""
 
     bins: dict[str, Bins]
     left_out: Counts
 
 
 def count(source: Source, against: Mapping[str, Against]) -> Counted:
-    """Count the rows of each domain on the bins of its reference. Raises InvalidFile as `segments_of`, InvalidModel."""
+    """Count the rows of each domain on the bins of its reference. Raises InvalidFile as `segments_of`, and
+    InvalidModel."""
     total = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counts())
     if is_dataset(source.log):
         for domain, batch in _stored(source, "decisions"):
@@ -95,7 +99,7 @@ def count(source: Source, against: Mapping[str, Against]) -> Counted:
 
 
 def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
-    """At most so many rows of each domain, drawn from the whole log. Raises InvalidFile as `segments_of`."""
+    """At most `most` rows of each domain, drawn from the whole log. Raises InvalidFile as `segments_of`."""
     kept: dict[str, Batch] = {}
     waiting: dict[str, list[Batch]] = {}
     for domain, batch in _stored(source, "reference") if is_dataset(source.log) else _read(source):
@@ -111,7 +115,7 @@ def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
 
 
 def _stored(source: Source, step: str) -> Iterator[tuple[str, Batch]]:
-    from riskd.offline.drift import stored  # noqa: PLC0415 - Arrow is an extra, which logs do without
+    from riskd.offline.drift import stored  # noqa: PLC0415 - Arrow is an extra that logs do not need
 
     progress = source.begin(step, stored.rows(source.log))
     span = source.span
@@ -128,7 +132,7 @@ def _read(source: Source) -> Iterator[tuple[str, Batch]]:
 
 
 def batches(path: Path, span: Span, left_out: Counts) -> Iterator[tuple[str, Batch]]:
-    """The rows of a segment, some thousands at a time; each other line is counted for what it is."""
+    """The rows of a segment, some thousands at a time. Other lines are counted by the reason why they are left out."""
     waiting: dict[str, list[_Assessed]] = {domain: [] for domain in span.domains}
     for line in read_segment(path):
         if line.startswith(_OTHERS):
@@ -176,8 +180,9 @@ def _add(bins: Bins, batch: Batch, against: Against) -> None:
 
 
 def middle(rows: Collection[Batch]) -> float:
-    """The moment that halves rows, of which there is one at least; the midnight next to it where they are of several
-    days (epoch seconds, UTC).
+    """The time that halves the rows (epoch seconds). If they span several days, the nearest midnight (UTC).
+
+    There must be at least one row.
     """
     times = np.sort(np.concatenate([batch.times for batch in rows]))
     half = float(times[len(times) // 2])
@@ -187,5 +192,5 @@ def middle(rows: Collection[Batch]) -> float:
 
 @lru_cache(8)
 def forest(bundle: Path) -> Forest:
-    """The model of a bundle, read once in each process. Raises InvalidModel."""
+    """The model of a bundle, loaded once in each process. Raises InvalidModel."""
     return load_model(bundle, DEFINITIONS)

@@ -1,4 +1,4 @@
-"""The report of drift as one HTML file."""
+"""The drift report as one HTML file."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from riskd.offline.page import document, table, tiles
 from riskd.wording import quantity
 
 PICTURES: Final = 12
-"""Signals of a domain that get a picture."""
+"""How many signals of a domain get a chart."""
 RAREST: Final = 0.0001
-"""A smaller chance is told as smaller: it is none, of however many signals."""
+"""A smaller probability is shown as "less than" this one."""
 _WORDS: Final = """
-<p><small><b>Index</b>: the population stability index over all rows; <b>by chance</b> is what it is on average where
-nothing has changed, and <b>chance</b> how often it would be as large then (Yurdakul 2018, with the design effects of
-Rao and Scott 1981). <b>Shift</b>: the index of the rows since the day on which the change began, chance taken off.
-<b>K-S</b>: the largest difference of the two cumulative distributions. A signal has <b>drifted</b> when the index is no
-chance, over all signals together (Holm 1979), and the shift reaches the threshold.</small></p>
+<p><small><b>Index</b>: the population stability index over all rows; <b>by chance</b>: its average if nothing has
+changed; <b>chance</b>: how often it would then be as large (Yurdakul 2018, with the design effects of Rao and Scott
+1981). <b>Shift</b>: the index of the rows since the day on which the change began, less chance. <b>K-S</b>: the largest
+difference of the two cumulative distributions. A signal has <b>drifted</b> if the index is beyond chance, over all
+signals together (Holm 1979), and the shift reaches the threshold.</small></p>
 """
 REFERENCES: Final[dict[Origin, str]] = {
-    "model": "that the model says it was trained on",
-    "log": "that were chosen",
-    "past": "before them, for want of what the model was trained on",
+    "model": "the reference of the model",
+    "log": "the chosen reference",
+    "past": "earlier decisions, since the model has no reference",
 }
 HEAD: Final = ("signal", "drifted", "since", "shift", "index", "by chance", "chance", "K-S", "missing")
 
 
 def page(log: str, found: Sequence[Drift]) -> str:
-    """The report as a document."""
+    """The report as an HTML document."""
     return document(f"Drift of {log}", _WORDS + "".join(map(_domain, found)))
 
 
@@ -41,7 +41,7 @@ def _domain(drift: Drift) -> str:
     figures = [
         (f"{len(drift.drifted)} of {len(drift.signals)}", f"signals have drifted, by {drift.threshold:g} or more"),
         (f"{drift.rows:,}", f"decisions, {span}"),
-        (f"{drift.reference_rows:,}", f"decisions {REFERENCES[drift.reference]}, {beside}"),
+        (f"{drift.reference_rows:,}", f"decisions compared with, {beside}: {REFERENCES[drift.reference]}"),
     ]
     pictures = "".join(map(_pictures, drift.signals[: max(len(drift.drifted), 1)][:PICTURES]))
     drifted, others = ([cells(each) for each in drift.signals if each.drifted is told] for told in (True, False))
@@ -104,7 +104,7 @@ def _histogram(signal: Signal) -> str:
 
 
 def _days(signal: Signal) -> str:
-    """The index day by day, and where the change began."""
+    """The index by day, and when the change began."""
     left, high, base = 60, 24, 122
     width = charts.WIDTH - left - 10
     top = max([*(day.index for day in signal.days), 0.1])

@@ -1,4 +1,4 @@
-"""The statistics of drift: how likely a shift is by chance, where rows are not independent, and when it began."""
+"""The statistics of drift: how likely a shift is by chance if rows are not independent, and when it began."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from riskd.core.drift import Histogram
 
 ALPHA: Final = 0.01
-"""Share of logs without drift in which any signal of a domain may be named."""
+"""The share of logs without drift in which a signal of a domain may be reported by mistake."""
 Counts = NDArray[np.int64]
 
 
 def distance(before: Sequence[int], now: Sequence[int]) -> float:
-    """The largest difference of the cumulative shares of what is not missing."""
+    """The largest difference of the cumulative shares, missing values left out."""
     old, new = (np.cumsum(counts[1:]) / max(sum(counts[1:]), 1) for counts in (before, now))
     return float(np.max(np.abs(old - new), initial=0.0))
 
 
 def holm(chances: Mapping[str, float]) -> set[str]:
-    """The names whose smallness is no chance, over all of them together at `ALPHA` (Holm 1979)."""
+    """The names whose probabilities are significant at `ALPHA`, over all of them together (Holm 1979)."""
     found: set[str] = set()
     for at, name in enumerate(sorted(chances, key=lambda each: chances[each])):
         if chances[name] > ALPHA / (len(chances) - at):
@@ -33,7 +33,7 @@ def holm(chances: Mapping[str, float]) -> set[str]:
 
 
 def since(before: Sequence[int], days: Sequence[tuple[int, Counts]]) -> int:
-    """The day from which on rows are best explained by a distribution of their own, those before by `before`.
+    """The day from which rows are explained best by a distribution of their own, and those before it by `before`.
 
     The maximum-likelihood estimate of a single change point with a known distribution before it (Hinkley 1970).
     """
@@ -53,8 +53,8 @@ def _own(counts: Counts) -> float:
 def design_effects(groups: Counts) -> tuple[float, float]:
     """Mean and root mean square of the design effects, from counts by random group of subjects, shape (groups, bins).
 
-    The effects are the eigenvalues of the covariance of the shares, as the groups tell it, over that of independent
-    rows (Rao and Scott 1981). Their mean is 1 at least, and never above the root mean square.
+    The effects are the eigenvalues of the covariance of the shares, estimated from the groups, relative to that of
+    independent rows (Rao and Scott 1981). Their mean is at least 1, and at most the root mean square.
     """
     filled = groups[groups.sum(axis=1) > 0]
     filled = filled[:, filled.sum(axis=0) > 0]
@@ -66,17 +66,17 @@ def design_effects(groups: Counts) -> tuple[float, float]:
     residuals = (filled - np.outer(filled.sum(axis=1), shares)) / np.sqrt(shares)
     covariance = size / (size - 1) * (residuals.T @ residuals) / total
     whole = float(np.trace(covariance))
-    # That many groups make the estimate of the squares this much too large.
+    # Corrects the upward bias that a finite number of groups gives the estimate of the squares.
     squares = float((covariance**2).sum()) - whole**2 / (size - 1)
     mean = max(1.0, whole / (bins - 1))
     return mean, max(mean, math.sqrt(max(squares, 0.0) / (bins - 1)))
 
 
 def chance_of(index: float, before: Histogram, now: Histogram) -> tuple[float, float]:
-    """What the stability index is without drift on average, and how likely it is then to be at least this large.
+    """The average of the stability index without drift, and the probability that it is then at least this large.
 
-    The second-order correction of Rao and Scott (1981): the weighted sum of chi-squares has the mean and the variance
-    of a scaled chi-square (Satterthwaite 1946).
+    The second-order correction of Rao and Scott (1981): the weighted sum of chi-squares is approximated by a scaled
+    chi-square with the same mean and variance (Satterthwaite 1946).
     """
     degrees = sum(old + new > 0 for old, new in zip(before.counts, now.counts, strict=True)) - 1
     if degrees < 1:

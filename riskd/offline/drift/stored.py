@@ -1,4 +1,4 @@
-"""The rows of a dataset, some thousands at a time: those of a log that was compacted to Parquet files."""
+"""Reads the rows of a dataset (Parquet files made from a log), some thousands at a time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from riskd.progress import Progress
 
 
 def rows(name: str) -> int:
-    """Rows of a dataset, of all tables. Raises InvalidFile, InvalidSettings."""
+    """The number of assessments in a dataset. Raises InvalidFile, InvalidSettings."""
     return sum(part.rows for part in required(Target.open(name)).of("assessments"))
 
 
 def batches(
     name: str, domains: tuple[str, ...], since: float, until: float, progress: Progress
 ) -> Iterator[tuple[str, Batch]]:
-    """The assessments of these domains in the dataset at `name`, from `since` on and before `until`.
+    """The assessments of these domains in a dataset, from `since` on and before `until` (epoch seconds).
 
-    A feature that a file has no column of is missing there. Raises InvalidFile, InvalidSettings.
+    A feature without a column in a file is missing there. Raises InvalidFile, InvalidSettings.
     """
     target = Target.open(name)
     manifest = required(target)

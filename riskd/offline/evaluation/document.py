@@ -1,6 +1,6 @@
-"""The evaluation document: what `evaluation.json` says of a candidate model, beside others, on the same rows.
+"""The evaluation document, `evaluation.json`: the figures of a candidate model and of others on the same rows.
 
-It is written by `riskd evaluate`, read by people and by the gate of `riskd model promote`, and kept in the bundle.
+`riskd evaluate` writes it, people and the gate of `riskd model promote` read it, and the bundle keeps it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 RATES: Final = {"1%": 0.01, "0.1%": 0.001}
-"""The false-positive rates at which recall is told, by the name that the document uses."""
+"""The false-positive rates at which recall is reported, by their names in the document."""
 CANDIDATE, CHAMPION, FREEMAN, RULES, ISOLATION_FOREST, LARGE_BOOSTED = MODELS = (
     "candidate", "champion", "freeman", "rules", "isolation_forest", "large_boosted"
 )  # fmt: skip
@@ -20,7 +20,7 @@ CANDIDATE, CHAMPION, FREEMAN, RULES, ISOLATION_FOREST, LARGE_BOOSTED = MODELS = 
 class Estimate(Struct, frozen=True):
     """A figure with its 95 % interval: a percentile bootstrap over subjects, whose rows are not independent.
 
-    `total` counts the rows that it is a share of. There is no figure of nothing.
+    `total` is the number of rows in the denominator. The figures are None if it is 0.
     """
 
     total: int
@@ -30,14 +30,15 @@ class Estimate(Struct, frozen=True):
 
 
 class Recall(Struct, frozen=True):
-    """Attacks that have something in common, and the share of them that is found at each of `RATES`."""
+    """The share of a group of attacks that is found, at each of `RATES`."""
 
     name: str
     at: dict[str, Estimate]
 
 
 class StepUp(Struct, frozen=True):
-    """The share of a segment's honest rows that score above the threshold of each of `RATES`, set over all segments."""
+    """The share of a segment's honest rows above the threshold, for each of `RATES`. Thresholds are set over all
+    segments."""
 
     name: str
     at: dict[str, Estimate]
@@ -46,7 +47,7 @@ class StepUp(Struct, frozen=True):
 class Reauthentication(Struct, frozen=True, kw_only=True):
     """What finding this share of all attacks costs honest people.
 
-    `median` and `mean` are challenges a subject over the rows judged, `share` is of all honest rows.
+    `median` and `mean` are challenges per subject over the evaluated rows; `share` is the share of all honest rows.
     """
 
     recall: float
@@ -56,7 +57,7 @@ class Reauthentication(Struct, frozen=True, kw_only=True):
 
 
 class Point(Struct, frozen=True):
-    """Rows of one bin of probability: how many, what was said on average, and the share that were attacks."""
+    """The rows in one bin of probability: how many, the mean predicted probability, and the share that were attacks."""
 
     rows: int
     said: float
@@ -64,10 +65,10 @@ class Point(Struct, frozen=True):
 
 
 class Reliability(Struct, frozen=True, kw_only=True):
-    """How far probabilities can be taken at their word.
+    """How well predicted probabilities match observed shares.
 
     `ece` is the expected calibration error over the `points`, bins of equally many rows; `brier` the mean squared
-    error; `reference` the Brier score of a model that says the base rate of every row.
+    error; `reference` the Brier score of a model that predicts the base rate for every row.
     """
 
     ece: float
@@ -77,11 +78,11 @@ class Reliability(Struct, frozen=True, kw_only=True):
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """One model's figures. `version` is that of a bundle, '' for a baseline.
+    """The figures of one model. `version` is that of a bundle, '' for a baseline.
 
-    `thresholds` are the raw scores at which `RATES` are met; a row is challenged above them, and at them by lot, so
-    that models with few distinct scores are judged at the same rate. `left_out` has the recall of each class by a
-    model that was trained without it; empty where nothing was trained. `reliability` is None where scores are no
+    `thresholds` are the raw scores at which `RATES` are met. Rows above the threshold are challenged, and rows at it by
+    lot, so that models with few distinct scores are judged at the same rate. `left_out` is the recall of each class by
+    a model that was trained without it, and empty if none was trained. `reliability` is None if scores are not
     probabilities. `curve` is recall over all attacks at growing false-positive rates.
     """
 
@@ -101,9 +102,10 @@ Part = Literal["overall", "class", "depth", "left_out", "segment"]
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """The candidate's figure less another model's, resampled in pairs: the interval is that of the difference.
+    """The candidate's figure minus another model's, and the interval of that difference.
 
-    `part` and `name` say which figure: a recall, or for `segment` a share of step-ups. `rate` is one of `RATES`.
+    Both figures are resampled together. `part` and `name` say which figure: a recall, or for `segment` a share of
+    step-ups. `rate` is one of `RATES`.
     """
 
     other: str
@@ -114,9 +116,9 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 class Goal(Struct, frozen=True, kw_only=True):
-    """A sentence that the candidate is held to for one class, whether it is met, and the margin (negative: missed).
+    """A goal for one class of attack, whether the candidate meets it, and by which margin (negative: missed).
 
-    `sure` says that the interval of the margin leaves no doubt about it.
+    `sure` means that the whole interval of the margin agrees.
     """
 
     name: str
@@ -127,10 +129,10 @@ class Goal(Struct, frozen=True, kw_only=True):
 
 
 class Data(Struct, frozen=True, kw_only=True):
-    """The rows that were judged. `sha256` is over all their columns; `first` and `last` are epoch seconds.
+    """The evaluated rows. `sha256` is over all their columns; `first` and `last` are epoch seconds.
 
-    `labels` says whose word the labels are: `truth` of a simulation, or `outcomes` of a log. `attacks` and
-    `segments` count rows by name; `schema` names the feature table.
+    `labels`: from the `truth` of a simulation or the `outcomes` of a log. `attacks` and `segments` count rows by name;
+    `schema` names the feature schema.
     """
 
     sha256: str
@@ -148,7 +150,7 @@ class Data(Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(Struct, frozen=True, kw_only=True):
-    """The document. `code` is the version of riskd that judged, `resamples` the size of the bootstrap."""
+    """The document. `code`: the version of riskd that evaluated; `resamples`: the number of bootstrap samples."""
 
     format: Literal["riskd.evaluation/1"] = "riskd.evaluation/1"
     domain: str

@@ -1,4 +1,4 @@
-"""A model's doings that a person can look at: what moves its scores, and a dozen decisions explained."""
+"""A model's behaviour in a form that people can check: what moves its scores, and a dozen decisions explained."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from riskd.core.forest import Forest
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
 
 SAMPLE: Final = 1_000
-"""Rows of either label that importances are averaged over."""
+"""Importances are averages over at most this many rows of either label."""
 EXAMPLES: Final = 12
 MOVES: Final = 5
-"""Contributions of an example."""
+"""How many contributions an example shows."""
 
 
 class Importance(Struct, frozen=True, kw_only=True):
-    """How far a feature moves log-odds: the mean of its absolute contributions, of good and of fraudulent rows."""
+    """How far a feature moves log-odds: the mean absolute contribution, over good and over fraudulent rows."""
 
     feature: str
     good: float
@@ -30,7 +30,7 @@ class Importance(Struct, frozen=True, kw_only=True):
 class Example(Struct, frozen=True, kw_only=True):
     """One decision. `moves` are its strongest contributions: feature, value, log-odds.
 
-    `found`: challenged at 1 % false positives.
+    `found`: whether it is challenged at 1 % false positives.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Example(Struct, frozen=True, kw_only=True):
 
 
 def importances(forest: Forest, rows: Rows, seed: int = 0) -> tuple[Importance, ...]:
-    """Every feature that moves anything, the strongest first, over a sample of rows."""
+    """Every feature that moves a score, the strongest first, over a sample of rows."""
     random = np.random.default_rng(seed)
     means = []
     for label in (GOOD, FRAUD):
@@ -57,7 +57,8 @@ def importances(forest: Forest, rows: Rows, seed: int = 0) -> tuple[Importance, 
 
 
 def examples(forest: Forest, rows: Rows, threshold: float, seed: int = 0) -> tuple[Example, ...]:
-    """For each class of attack one that is found and one that is not, and honest ones that are challenged, by lot."""
+    """Random decisions: for each class of attack one found and one missed, and some honest attempts that are
+    challenged."""
     scores = np.array([forest.score(row)[0] for row in rows.vectors.tolist()])
     random = np.random.default_rng(seed)
     chosen = [at for kind in _kinds(rows, scores > threshold) for at in _drawn(kind, 1, random)]

@@ -1,7 +1,7 @@
-"""Judges scores on the same rows: recall at a false-positive rate by class and history, step-up of honest segments.
+"""Compares scores on the same rows: recall at a false-positive rate, by class and history, and step-ups by segment.
 
-Every figure is computed once over all rows, and again over each bootstrap of their subjects, all models by the same
-draws, so that differences between two models have intervals of their own.
+Every figure is computed once over all rows, and again over each bootstrap sample of their subjects. All models use the
+same samples, so that differences between two models have intervals of their own.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from riskd.offline.evaluation.operating import Floats, Ranked, shares
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
 
 DEPTHS: Final = {"none": 0.0, "1 to 4": 5.0, "5 to 19": 20.0, "20 and more": np.inf}
-"""Names of history depths, in decayed sign-ins, each with where it ends."""
+"""Names of history depths, in decayed sign-ins, each with its upper bound."""
 RECALLS: Final = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-"""Shares of attacks found for which the cost to honest people is told."""
+"""Shares of attacks found for which the cost to honest people is reported."""
 CURVE: Final = tuple(float(rate) for rate in np.round(np.geomspace(1e-4, 1.0, 41), 6))
 BINS: Final = 15
 ANY: Final = "fraud"
-"""The class of attacks whose class nobody knows."""
+"""The name for attacks of unknown class."""
 Counts = NDArray[np.uint8]
-"""How often each row was drawn: a byte, since 200 draws of a million rows are to be held at once."""
+"""How often each row was drawn, in one byte: 200 samples of a million rows are held at once."""
 _LEVEL: Final = (0.025, 0.975)
 
 
 class Scored(Struct, frozen=True, kw_only=True):
-    """What a model says of the rows: higher is riskier. `probabilities` where it claims any.
+    """A model's scores of the rows: higher is riskier. `probabilities`: None if it gives none.
 
-    `left_out` has, for a class of attack, the scores by the same recipe trained without it.
+    `left_out`: for a class of attack, the scores by the same recipe trained without it.
     """
 
     version: str = ""
@@ -55,7 +55,7 @@ class Scored(Struct, frozen=True, kw_only=True):
 
 
 def scored_by(forest: Forest, rows: Rows, version: str = "") -> Scored:
-    """What a served forest says of rows."""
+    """The scores of a served forest."""
     said = np.array([forest.score(row) for row in rows.vectors.tolist()])
     return Scored(version=version, scores=said[:, 0], probabilities=said[:, 1])
 
@@ -69,9 +69,9 @@ class _Key(Struct, frozen=True):
 def judge(
     rows: Rows, scored: Mapping[str, Scored], *, seed: int, resamples: int, candidate: str
 ) -> tuple[dict[str, Judged], tuple[Difference, ...]]:
-    """Figures of each model, and those of `candidate` less those of each other one.
+    """The figures of each model, and the differences of `candidate` from each other model.
 
-    Rows whose label is unknown are not judged. There must be at least one good and one fraudulent row.
+    Rows whose label is unknown are ignored. There must be at least one good and one fraudulent row.
     """
     frame = _Frame(rows)
     draws = [frame.everybody(), *(frame.draw(seed, number) for number in range(resamples))]
@@ -97,8 +97,8 @@ def judge(
 
 
 def _counterpart(found: Mapping[_Key, Floats], key: _Key) -> Floats:
-    """The same figure of another model; of a class left out, its recall of that class by all that it knows, unless it
-    was trained without it, too."""
+    """The same figure of another model. For a class left out of training, a model that was not trained without it is
+    represented by its usual recall of that class."""
     return found[key] if key in found else found[_Key("class", key.name, key.rate)]
 
 
@@ -111,7 +111,7 @@ def _parts(frame: _Frame, one: Scored, draws: list[Counts]) -> list[dict[_Key, F
 
 
 class _Frame:
-    """The rows that are judged, cut into groups once."""
+    """The evaluated rows, divided into groups once."""
 
     def __init__(self, rows: Rows) -> None:
         chosen = rows.labels == GOOD
@@ -144,7 +144,7 @@ class _Frame:
         ]
 
     def total(self, key: _Key) -> int:
-        """Rows that a figure is a share of."""
+        """The number of rows in a figure's denominator."""
         return int(self._groups[key.part][key.name].sum())
 
     def everybody(self) -> Counts:
@@ -152,14 +152,15 @@ class _Frame:
         return np.ones(len(self.subjects), dtype=np.uint8)
 
     def draw(self, seed: int, number: int) -> Counts:
-        """How often each row is there when as many subjects are drawn as there are, each with all its rows."""
+        """How often each row is in a bootstrap sample: as many subjects as there are, drawn with replacement, with all
+        their rows."""
         count = int(self.subjects.max()) + 1
         drawn = np.random.default_rng((seed, number)).integers(count, size=count)
         often: Counts = np.minimum(np.bincount(drawn, minlength=count), 255).astype(np.uint8)[self.subjects]
         return often
 
     def figures(self, scores: Floats, draws: list[Counts], keys: list[_Key]) -> dict[_Key, Floats]:
-        """Each figure over each draw."""
+        """Each figure over each sample."""
         good, fraud = scores[self.good], scores[self.fraud]
         ranked = Ranked(good)
         found = {key: np.full(len(draws), np.nan) for key in keys}
@@ -180,7 +181,7 @@ class _Frame:
 
 
 def depth_of(rows: Rows) -> NDArray[np.str_]:
-    """The name in `DEPTHS` of each row's history."""
+    """The name in `DEPTHS` for each row's history."""
     column = rows.vectors[:, rows.names.index("history_depth")]
     depth = np.nan_to_num(column, nan=0.0)
     names = np.array(list(DEPTHS))
@@ -190,7 +191,7 @@ def depth_of(rows: Rows) -> NDArray[np.str_]:
 
 
 def _estimate(total: int, values: Floats) -> Estimate:
-    """The figure of all rows, which comes first, between quantiles of the others."""
+    """The figure over all rows, which is the first value, and quantiles of the others."""
     if not total or np.isnan(values[0]):
         return Estimate(total, None, None, None)
     low, high = np.nanquantile(values[1:], _LEVEL) if len(values) > 1 else (values[0], values[0])
@@ -224,7 +225,7 @@ def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Floats]) -> Judge
 
 
 def cost(good: Floats, fraud: Floats, subjects: NDArray[np.intp], recall: float) -> Cost:
-    """Challenges of honest people when `recall` of the attacks is to be found."""
+    """How often honest people are challenged if `recall` of the attacks is to be found."""
     chances = Ranked(fraud).threshold(recall, np.ones(len(fraud))).challenged(good)
     _, compact = np.unique(subjects, return_inverse=True)
     each = np.bincount(compact, chances)
@@ -237,7 +238,7 @@ def cost(good: Floats, fraud: Floats, subjects: NDArray[np.intp], recall: float)
 
 
 def reliability(good: Floats, fraud: Floats) -> Reliability:
-    """How far probabilities can be taken at their word, in bins of equally many rows."""
+    """How well probabilities match observed shares, in bins of equally many rows."""
     said = np.concatenate([good, fraud])
     found = np.concatenate([np.zeros(len(good)), np.ones(len(fraud))])
     order = np.argsort(said, kind="stable")

@@ -1,7 +1,7 @@
-"""Where a score challenges: the threshold that a false-positive rate or a recall sets, and who lies above it.
+"""Operating points: the threshold that gives a false-positive rate or a recall, and which rows lie above it.
 
-Rows weigh as often as a bootstrap drew them. Whoever lies at the threshold is challenged by lot, with the chance that
-makes the rate exact: a model with few distinct scores, such as a count of rules, is then judged at the same rate as
+A row counts as often as a bootstrap drew it. Rows exactly at the threshold are challenged by lot, with the probability
+that makes the rate exact. So a model with few distinct scores, such as a count of rules, is judged at the same rate as
 one with many.
 """
 
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 class Threshold(Struct, frozen=True):
-    """Rows with a score above `score` are challenged, those at it with probability `at`."""
+    """Rows with a score above `score` are challenged; those at it with probability `at`."""
 
     score: float
     at: float
@@ -41,7 +41,7 @@ class Ranked:
         self._ends = np.concatenate([changes, np.full(min(1, len(scores)), len(scores), dtype=np.intp)])
 
     def threshold(self, share: float, weights: Floats) -> Threshold:
-        """The threshold above which `share` of these rows lies, by weight; above all of them if none has a weight."""
+        """The threshold above which `share` of these rows lies, by weight; above all scores if no row has a weight."""
         reached = np.concatenate([[0.0], np.cumsum(weights[self._order])])
         wanted = share * reached[-1]
         if wanted <= 0.0:
@@ -52,9 +52,9 @@ class Ranked:
 
 
 def shares(chances: Floats, weights: Floats, groups: Floats) -> Floats:
-    """The share of each group that is challenged, by weight; NaN for a group without weight.
+    """The weighted share of each group that is challenged; NaN for a group without weight.
 
-    `groups` has shape (groups, rows): 1 for a row of the group, else 0.
+    `groups` has shape (groups, rows): 1 for a row in the group, else 0.
     """
     told = groups @ np.stack([weights * chances, weights], axis=1)
     with np.errstate(invalid="ignore"):

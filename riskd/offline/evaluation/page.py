@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file with pictures."""
+"""An evaluation as one HTML file with charts."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from riskd.offline.evaluation.table import NAMES, share
 from riskd.offline.page import document, table, tiles
 
 _TOP: Final = 24
-"""Features of the picture of contributions."""
+"""How many features the chart of contributions shows."""
 _WORDS: Final = """
-<p><small>A row is <b>found</b> when it scores above the threshold that this share of good rows passes (<b>false
-positives</b>); at the threshold a lot decides, so that models with few distinct scores are judged at the same rate.
-Intervals are 95 % bootstraps over subjects; attacks of one campaign resemble each other, so true ones are wider.
-Freeman is the published formula over address and user agent, from riskd's own log-likelihood ratios. Rules of thumb
-count a new device, a new country and impossible travel. Large boosted trees are 400 trees of the same rows without
-bounds. Simulated attackers are not real ones: compare models by these figures, and expect less in the
-field.</small></p>
+<p><small>An attack is <b>found</b> when it scores above the threshold that this share of good rows exceeds (<b>false
+positives</b>). Rows at the threshold are drawn by lot, so that models with few distinct scores are judged at the same
+rate. Intervals are 95 % bootstraps over subjects; attacks of one campaign resemble each other, so true intervals are
+wider. Freeman is the published formula over address and user agent, from riskd's own log-likelihood ratios. Rules of
+thumb count a new device, a new country and impossible travel. Large boosted trees are 400 trees on the same rows
+without riskd's limits. Simulated attackers are not real ones: use these figures to compare models, and expect lower
+ones in production.</small></p>
 """
 
 
 def page(found: Evaluation, importances: Sequence[Importance], examples: Sequence[Example]) -> str:
-    """The evaluation as a document. Everything that comes from logs or bundles is escaped."""
+    """The evaluation as an HTML document. Everything that comes from logs or bundles is escaped."""
     candidate = found.models[CANDIDATE]
     return document(
         f"Evaluation of {candidate.version}, {found.domain}",
@@ -75,7 +75,7 @@ def _beside(found: Evaluation, rate: str) -> str:
 
 
 def _key(models: Mapping[str, Judged], *, line: bool) -> list[tuple[str, str]]:
-    """What stands for each model: the line of a curve, or a mark."""
+    """Legend entries of the models: the line of a curve, or a mark."""
     return [
         (
             f'<path class="s s{at}" d="M0 6H24"/>' if line else mark(at, 12, 6),
@@ -86,7 +86,7 @@ def _key(models: Mapping[str, Judged], *, line: bool) -> list[tuple[str, str]]:
 
 
 def _recall_curve(models: Mapping[str, Judged]) -> str:
-    """Recall over the false-positive rate, the latter on a logarithmic scale."""
+    """Recall over the false-positive rate, on a logarithmic x axis."""
     left, width, base, tall = 50, WIDTH - 80, 230, 210
     low = min(rate for model in models.values() for rate, _ in model.curve)
 
@@ -106,7 +106,7 @@ def _recall_curve(models: Mapping[str, Judged]) -> str:
 
 
 def _dots(title: str, models: Mapping[str, Judged], part: str, rate: str) -> str:
-    """One row a group, one dot a model, with its interval."""
+    """One row per group, one dot per model, with its interval."""
     groups: list[list[Recall]] = [
         [getattr(model, part)[number] for model in models.values()]
         for number in range(len(getattr(next(iter(models.values())), part)))
@@ -185,7 +185,7 @@ def _costs(models: Mapping[str, Judged]) -> str:
 
 
 def _calibration(models: Mapping[str, Judged]) -> str:
-    """Said and found probability of each bin, both on a logarithmic scale."""
+    """Predicted probability and observed share of each bin, both on a logarithmic axis."""
     told = [(at, model.reliability) for at, model in enumerate(models.values()) if model.reliability]
     left, width, base, tall, low = 60, 320, 250, 230, 1e-4
 

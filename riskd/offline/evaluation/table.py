@@ -1,4 +1,4 @@
-"""An evaluation as Markdown, for a terminal, a review or a card."""
+"""An evaluation as Markdown, for a terminal, a review or a model card."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def markdown(found: Evaluation) -> str:
 
 
 def figures(found: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table that fits a terminal: recall at one rate, in percent and without intervals."""
+    """Head and rows of a table that fits a terminal: recall at one rate, in percent, without intervals."""
     models = list(found.models.values())
     groups = [("", "classes", number) for number in range(1 + len(models[0].classes))]
     groups += [("depth ", "depths", number) for number in range(1, 1 + len(models[0].depths))]
@@ -58,7 +58,7 @@ def figures(found: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:
 
 
 def recalls(models: Mapping[str, Judged], part: str = "classes", names: Mapping[str, str] = NAMES) -> str:
-    """Recall of each group of attacks by each model, at each rate."""
+    """Recall of each group of attacks, by each model and at each rate."""
     head = ["attacks", "rows", *(f"{names[name]} {rate}" for rate in RATES for name in models)]
     first = next(iter(models.values()))
     groups: list[Sequence[Recall]] = [
@@ -75,7 +75,7 @@ def recalls(models: Mapping[str, Judged], part: str = "classes", names: Mapping[
 
 
 def table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
-    """A Markdown table whose columns line up; '' without rows."""
+    """A Markdown table with aligned columns; '' without rows."""
     cells = [list(head), *rows]
     if len(cells) == 1:
         return ""
@@ -93,7 +93,7 @@ def table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
 
 
 def share(found: Estimate) -> str:
-    """`28.5 % (26.1 to 31.0)`; `-` of nothing."""
+    """`28.5 % (26.1 to 31.0)`; `-` if there are no rows."""
     if found.value is None:
         return "-"
     if found.low is None or found.high is None or found.low == found.high == found.value:

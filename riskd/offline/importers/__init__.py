@@ -1,4 +1,4 @@
-"""Warm start: past sign-ins out of what identity providers export, into histories."""
+"""Warm start: teaches histories from past sign-ins that identity providers export."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ SOURCES: Final[dict[str, Source]] = {
     source.name: source
     for source in (okta.SOURCE, entra.SOURCE, auth0.SOURCE, keycloak.SOURCE, ocsf.SOURCE, rba_dataset.SOURCE)
 }
-"""Every source by its name on the command line."""
+"""Every source, by its name on the command line."""

@@ -1,4 +1,4 @@
-"""Auth0 tenant logs: entries of `GET /api/v2/logs`, and those of log streams, which come in an envelope."""
+"""Auth0 tenant logs: entries of `GET /api/v2/logs`, and those of log streams, which have an envelope."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _MEANING: Final = {
     "gd_enrollment_complete": ("profile_update", "not_checked", ""),
     "gd_unenroll": ("profile_update", "not_checked", ""),
 }
-"""Journey, credential and outcome of each event type code that is used."""
+"""Journey, credential result and outcome of each event type code that is used."""
 _STEPS: Final = frozenset(
     {"gd_start_auth", "gd_auth_succeed", "gd_send_sms", "gd_send_pn", "gd_send_email", "cls", "cs"}
 )
 _STRATEGIES: Final = {"auth0": "password", "ad": "password", "email": "email", "sms": "sms"}
 _SUMMARY: Final = re.compile(r"[^/(]+ / [^/(]+")
-"""`Chrome 120.0.0 / Mac OS X 10.15.7`: what Auth0 made of a user agent, which nobody will send again."""
+"""`Chrome 120.0.0 / Mac OS X 10.15.7`: Auth0's summary of a user agent, which no browser will ever send."""
 
 
 def read(row: Row, subject: str) -> Event | Skipped:
@@ -70,7 +70,7 @@ def read(row: Row, subject: str) -> Event | Skipped:
 
 
 def _amr(row: Row, kind: str) -> tuple[str, ...]:
-    """By the connection, and by the prompts that were answered on the way."""
+    """Methods from the connection, and from the prompts that were answered during the sign-in."""
     first = "password" if kind == "sepft" else _STRATEGIES.get(text(row, "strategy"), "")
     prompts = [text(prompt, "name") for prompt in members(row, "details", "prompts")]
     return methods([first, *(name for name in prompts if name.startswith(("mfa-", "passkey")))])

@@ -7,9 +7,9 @@ from typing import Final
 from riskd.offline.importers.event import Event, Row, Skipped, Source, inside, members, methods, moment, proof, text
 
 _WRONG_CREDENTIAL: Final = frozenset({"50126", "50053", "50034", "50056", "50057", "50064", "50144", "50055"})
-"""Password wrong or expired, account unknown, locked or disabled (AADSTS error codes)."""
+"""AADSTS error codes: password wrong or expired, account unknown, locked or disabled."""
 _WRONG_CHALLENGE: Final = frozenset({"500121", "50088", "53011"})
-"""The second factor failed, or its limit was reached."""
+"""The second factor failed, or the limit of tries was reached."""
 _INTERRUPTED: Final = frozenset(
     {
         "50074",
@@ -27,7 +27,7 @@ _INTERRUPTED: Final = frozenset(
         "16000",
     }
 )
-"""A prompt was shown (second factor, enrolment, consent, stay signed in): the sign-in that follows tells."""
+"""A prompt was shown (second factor, enrolment, consent, stay signed in); the sign-in that follows has the result."""
 _RIGHT_CREDENTIAL: Final = _WRONG_CHALLENGE | {"0"}
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 _COLUMNS: Final = {
@@ -80,7 +80,7 @@ def _event(row: Row, subject: str, error: str) -> Event | Skipped:
 
 
 def _outcome(row: Row, error: str, amr: tuple[str, ...]) -> str:
-    """What Entra found out since counts for more than that it let somebody in."""
+    """What Entra found out later outweighs that it let somebody in."""
     risk = text(row, "riskState")
     if risk == "confirmedCompromised":
         return "confirmed_fraud"
@@ -99,7 +99,7 @@ def _amr(row: Row) -> tuple[str, ...]:
 
 
 def _signin(row: Row) -> Row:
-    """A row of the CSV in the words of Graph."""
+    """A row of the CSV with the field names of Graph."""
     method, status = text(row, "Multifactor authentication auth method"), text(row, "Status")
     error = text(row, "Sign-in error code")
     found: dict[str, object] = {ours: row.get(column) for column, ours in _COLUMNS.items()}

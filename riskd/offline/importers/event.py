@@ -1,4 +1,4 @@
-"""What a reader makes of a record: an event that riskd can live through, or the reason to skip it."""
+"""What a reader makes of an exported record: an event to learn from, or the reason why it is skipped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from riskd.core.learn import STRONG
 
 REASONS: Final = {
     "other_event": "not an event that histories learn from",
-    "another_step": "a step of a sign-in that another event tells whole",
+    "another_step": "a step of a sign-in that another event describes as a whole",
     "not_interactive": "nobody signed in: a token was renewed, or a program acted",
-    "no_subject": "names no account, or not by the chosen field",
+    "no_subject": "names no account by the chosen field",
     "no_address": "names no client address",
-    "no_time": "has no time that could be read",
-    "invalid": "a field that the service would refuse, too",
+    "no_time": "has no readable time",
+    "invalid": "has a field that the service would refuse",
     "too_old": "older than what a history keeps of such an event",
     "outside_window": "before --since, or not before --until",
 }
@@ -28,17 +28,17 @@ REASONS: Final = {
 
 
 class Skipped(Struct, frozen=True):
-    """Not used. `reason` is one of `REASONS`; `detail` says which event or field, and nothing of a person."""
+    """A record that is not used. `reason`: one of `REASONS`; `detail`: which event or field, without personal data."""
 
     reason: str
     detail: str = ""
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One thing that happened. `time`: epoch seconds.
+    """One event. `time`: epoch seconds.
 
-    `outcome` is one of `attempt.OUTCOMES`, or '' where nothing was proven; `amr` are RFC 8176 methods.
-    Events of one `sign_in` ('' for an event of its own) are one attempt and its outcomes.
+    `outcome`: one of `attempt.OUTCOMES`, or '' if nothing was proven; `amr`: RFC 8176 methods. Events with the same
+    `sign_in` are one attempt and its outcomes; '' is an event of its own.
     """
 
     time: float
@@ -55,13 +55,14 @@ class Event(Struct, frozen=True, kw_only=True):
 
 Row: TypeAlias = dict[str, object]
 Read: TypeAlias = Callable[[Row, str], Event | Skipped]
-"""From a record and the field that names the subject. Never raises, whatever the record holds."""
+"""Converts a record. The second argument is the field that names the subject. Never raises, whatever the record
+holds."""
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """A format. `subjects`: names of the fields that can name the subject, the default first.
+    """An export format. `subjects`: the fields that can name the subject, the default first.
 
-    `lines`: whether a file that is not JSON is a log, and each of its lines a record `{"line": text}`; else it is CSV.
+    `lines`: a file that is not JSON is a log whose lines become records `{"line": text}`; otherwise it is CSV.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Source(Struct, frozen=True, kw_only=True):
 
 
 def inside(row: object, *path: str) -> object:
-    """The value at a path of nested objects; None where there is none."""
+    """The value at a path through nested objects; None if there is none."""
     for name in path:
         if not isinstance(row, dict):
             return None
@@ -81,7 +82,7 @@ def inside(row: object, *path: str) -> object:
 
 
 def text(row: object, *path: str) -> str:
-    """The text at a path, '' where there is none. A whole number is read as its digits."""
+    """The text at a path, '' if there is none. A whole number becomes its digits."""
     value = inside(row, *path)
     if isinstance(value, str):
         return value.strip()
@@ -89,13 +90,13 @@ def text(row: object, *path: str) -> str:
 
 
 def members(row: object, *path: str) -> list[object]:
-    """The list at a path, empty where there is none."""
+    """The list at a path, empty if there is none."""
     value = inside(row, *path)
     return value if isinstance(value, list) else []
 
 
 def number(value: object) -> float | None:
-    """A finite number, as itself or as text; None for anything else."""
+    """A finite number, given as a number or as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -106,7 +107,7 @@ def number(value: object) -> float | None:
 
 
 def moment(value: str) -> float | None:
-    """Epoch seconds of an ISO 8601 moment, UTC where it names no zone; None when it is not one."""
+    """Epoch seconds of an ISO 8601 date or time, UTC if it has no time zone; None if it is not one."""
     try:
         found = datetime.fromisoformat(value)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
@@ -115,7 +116,7 @@ def moment(value: str) -> float | None:
 
 
 def milliseconds(value: object) -> float | None:
-    """Epoch seconds of epoch milliseconds; None when it is not a number."""
+    """Epoch seconds from epoch milliseconds; None if the value is not a number."""
     found = number(value)
     return None if found is None else found / 1000
 
@@ -137,9 +138,9 @@ _COMPILED: Final = tuple((method, re.compile(words)) for method, words in _METHO
 
 
 def methods(names: Iterable[str]) -> tuple[str, ...]:
-    """RFC 8176 methods for an identity provider's names of them, `mfa` added where there are several.
+    """RFC 8176 methods for an identity provider's method names; `mfa` is added if there are several.
 
-    A push that is approved is `mfa` and no more: it proves no key to whoever asked, and tired people approve.
+    An approved push is only `mfa`: it proves no key to the service, and tired people approve.
     """
     found = dict.fromkeys(method for name in names if (method := _method(name[:64].lower())))
     if len(found) > 1:
@@ -148,7 +149,7 @@ def methods(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def proof(amr: tuple[str, ...], *, challenged: bool = False) -> str:
-    """The outcome of a sign-in that was let in: a challenge was passed where a second method or a key was used."""
+    """The outcome of a successful sign-in: a challenge was passed if a second factor or a key was used."""
     return "challenge_passed" if challenged or "mfa" in amr or STRONG.intersection(amr) else "session_established"
 
 

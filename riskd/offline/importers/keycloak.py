@@ -26,7 +26,7 @@ _MEANING: Final = {
 _WRONG_CREDENTIAL: Final = frozenset(
     {"invalid_user_credentials", "user_not_found", "user_disabled", "user_temporarily_disabled", "invalid_passkey"}
 )
-"""Errors that say so; others are expired pages and missing cookies."""
+"""Errors that mean a wrong credential. The others are expired pages and missing cookies."""
 _PAIR: Final = re.compile(r'([A-Za-z_][\w.]*)=(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))')
 _STAMP: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
 _FIELDS: Final = ("type", "userId", "ipAddress", "error")
@@ -63,7 +63,7 @@ def read(row: Row, subject: str) -> Event | Skipped:
 
 
 def _logged(row: Row) -> Row:
-    """A line of the server's log as the event that it tells of; its stamp counts as UTC where it names no zone."""
+    """The event in a line of the server's log. Its time is UTC if it names no time zone."""
     said = text(row, "line") or text(row, "message")
     pairs = {key: quoted or bare for key, quoted, bare in _PAIR.findall(said)}
     event: dict[str, object] = {name: pairs.pop(name) for name in _FIELDS if name in pairs}

@@ -1,4 +1,4 @@
-"""What an event changes: the deltas that the service would have written, had it been asked at the time."""
+"""Turns an imported event into the deltas that the service would have written at the time."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from riskd.engine import Engine, observe
 from riskd.offline.importers.event import Event, Skipped
 
 WINDOW: Final = 10_000
-"""Records between the first and the last event of one sign-in."""
+"""The events of one sign-in may lie at most this many records apart."""
 _UNREAD: Final = Missing("history", "unavailable")
-"""What is taught does not depend on what is remembered."""
+"""Histories are not read: what an event teaches does not depend on them."""
 _ANY: Final = Terms(aal=0)
 
 
 class Scope(Struct, frozen=True, kw_only=True):
-    """Whose histories, and which events. Times are epoch seconds; `shift` seconds are added to every event's."""
+    """Whose histories to teach, and from which events. Times are epoch seconds; `shift` is added to the time of every
+    event."""
 
     domain: str
     tenant: str = ""
     subject: str = ""
-    """Field of the record that names the subject."""
+    """The field of a record that names the subject."""
     since: float = float("-inf")
     until: float = float("inf")
     shift: float = 0.0
 
 
 class Learner:
-    """Lives through events: the attempt by the engine's own gathering, the outcome by `learn.settle`.
+    """Learns from events: the attempt is observed by the engine's own code, the outcome applied by `learn.settle`.
 
-    The identity provider let the person in, so the requirement counts as met; only a recovery does not count as a
-    proof of who it was. Nothing is read from the store.
+    The identity provider let the person in, so the requirement counts as met, except in a recovery, which does not
+    prove who it was. Nothing is read from the store.
     """
 
     def __init__(self, engine: Engine, scope: Scope) -> None:
@@ -48,7 +49,7 @@ class Learner:
         self._open: dict[str, tuple[int, learn.Receipt]] = {}
 
     def deltas(self, event: Event, at: int, now: float) -> tuple[Delta, ...] | Skipped:
-        """The deltas of an event that still matter at `now`. `at`: how many records were before it in its file."""
+        """The deltas of an event that have not expired by `now`. `at`: how many records precede it in its file."""
         scope = self._scope
         time = event.time + scope.shift
         if not scope.since <= event.time < scope.until:
@@ -73,7 +74,7 @@ class Learner:
         return Skipped("too_old") if begins and not left else left
 
     def _begin(self, event: Event, time: float, now: float) -> tuple[learn.Receipt, tuple[Delta, ...]] | Skipped:
-        """The attempt, as the engine would have seen it."""
+        """The attempt as the engine would have seen it: its receipt, and the deltas of the attempt itself."""
         parts, scope = self._engine.parts, self._scope
         attempt = Attempt(
             domain=scope.domain,
@@ -101,12 +102,12 @@ class Learner:
             device_offset_min=None,
         )
         met = Requirement(Tier.BASELINE, _ANY, satisfied=event.journey != "recovery")
-        receipt = learn.receipt(attempt, context, seen.keys, met, ())
+        receipt = learn.new_receipt(attempt, context, seen.keys, met, ())
         remembered = time > now - SEQUENCE_SECONDS
-        return receipt, learn.attempted(attempt, seen.keys, time) if remembered else ()
+        return receipt, learn.attempt_deltas(attempt, seen.keys, time) if remembered else ()
 
     def _keep(self, sign_in: str, at: int, receipt: learn.Receipt) -> None:
-        """Remember a sign-in under way, and forget those that began too many records ago."""
+        """Remember a sign-in in progress, and forget those that began more than `WINDOW` records ago."""
         begun, _ = self._open.get(sign_in, (at, receipt))
         self._open[sign_in] = begun, receipt
         oldest = next(iter(self._open))

@@ -1,4 +1,4 @@
-"""Okta System Log: LogEvent objects (JSON), and the CSV of the admin console, whose columns are their paths."""
+"""Okta System Log: LogEvent objects (JSON), and the admin console's CSV, whose columns are paths into them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _OWN_CHANGES: Final = {
     "user.mfa.factor.update": "profile_update",
     "user.account.reset_password": "recovery",
 }
-"""Journeys of events that an administrator can cause as well: then they are not the account's."""
+"""Journeys of events that an administrator can cause, too; those are not the account owner's."""
 _SIGN_IN: Final = ("", "LOGIN", "AUTHENTICATION")
-"""What a factor is asked for; else to enrol another, or to recover an account."""
+"""Intents of a factor in a sign-in. Other intents enrol a factor or recover an account."""
 _REFUSED: Final = ("FAILURE", "DENY")
 _COLUMNS: Final = {
     "timestamp": "published",
@@ -64,7 +64,7 @@ def _factor(row: Row, subject: str, result: str) -> Event | Skipped:
     if intent not in _SIGN_IN:
         return Skipped("another_step", f"a factor for {intent}")
     amr = methods([text(row, "debugContext", "debugData", "factor")])
-    if amr == ("pwd",):  # in Identity Engine the password is a factor like others, and no challenge
+    if amr == ("pwd",):  # in Identity Engine the password is a factor, too, but no challenge
         if result in _REFUSED:
             return _event(row, subject, credential_result="failed")
         return Skipped("another_step", "a password, passed as a factor")
@@ -118,7 +118,7 @@ def _event(
 
 
 def _nested(row: Row) -> Row:
-    """A row of the CSV as the LogEvent that it was made of. It has no targets."""
+    """A row of the CSV as the LogEvent that it came from. It has no targets."""
     event: dict[str, object] = {}
     for column, value in row.items():
         *path, last = [_COLUMNS.get(name, name) for name in column.split(".")]

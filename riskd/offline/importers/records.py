@@ -1,6 +1,6 @@
-"""Records out of a file of any size, in bounded memory: JSON lines, JSON arrays, CSV or log lines, compressed or not.
+"""Reads records from a file of any size in bounded memory: JSON lines, JSON arrays, CSV or log lines, also with gzip.
 
-A record that cannot be read is a record too, with its place and what is wrong, so that nothing is left out silently.
+A record that cannot be read is returned, too, with its place and what is wrong, so that nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 LONGEST: Final = 1 << 20
-"""Characters of a record: what is longer is none."""
+"""The longest record, in characters. A longer one is reported as unreadable."""
 STANDARD_INPUT: Final = "-"
 _CHUNK: Final = 1 << 18
 _PEEK: Final = 1 << 16
@@ -36,9 +36,9 @@ _BETWEEN: Final = re.compile(r"[\s,]*")
 
 
 class Record(Struct, frozen=True):
-    """One record. `text` is all of it; `row` None when it cannot be read, and then `fault` says why.
+    """One record. `text`: all of it; `row`: None if it cannot be read, and then `fault` says why.
 
-    One without a text is no record: the file can be read no further, and what it lacks there may still come.
+    An empty `text` means that the file cannot be read any further. The missing part may still be appended later.
     """
 
     line: int
@@ -48,7 +48,7 @@ class Record(Struct, frozen=True):
 
 
 class Input:
-    """An open file. `size` in bytes, None where it is not known."""
+    """An open file. `size`: in bytes, None if unknown."""
 
     def __init__(self, name: str, file: BinaryIO, size: int | None) -> None:
         self.name = name
@@ -57,11 +57,11 @@ class Input:
 
     @property
     def position(self) -> int:
-        """Bytes read so far, as they are in the file."""
+        """Bytes of the file (as stored) that were read so far."""
         return self._counted.count
 
     def records(self, *, lines: bool) -> Iterator[Record]:
-        """Every record in order. `lines`: what is not JSON is a log, not CSV."""
+        """Every record in order. `lines`: a file that is not JSON is a log, not CSV."""
         last = 1
         try:
             for record in _records(self._counted, lines=lines):
@@ -75,7 +75,7 @@ class Input:
 
 @contextmanager
 def open_input(name: str) -> Iterator[Input]:
-    """A file by its path, or standard input for `-`. Raises OSError."""
+    """Open a file by its path, or standard input for `-`. Raises OSError."""
     if name == STANDARD_INPUT:
         yield Input("standard input", sys.stdin.buffer, None)
         return
@@ -84,7 +84,7 @@ def open_input(name: str) -> Iterator[Input]:
 
 
 class _Counted(io.RawIOBase):
-    """A file that knows how much of it was read."""
+    """A file that counts how many bytes were read from it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.count = 0
@@ -103,7 +103,7 @@ class _Counted(io.RawIOBase):
 def _records(raw: io.RawIOBase, *, lines: bool) -> Iterator[Record]:
     file = io.BufferedReader(raw, _CHUNK)
     if file.peek(2)[:2] == b"\x1f\x8b":
-        file = io.BufferedReader(gzip.GzipFile(fileobj=file), _CHUNK)  # type: ignore[arg-type]  # it is one, but says not
+        file = io.BufferedReader(gzip.GzipFile(fileobj=file), _CHUNK)  # type: ignore[arg-type]  # not typed as raw
     head = file.peek(_PEEK)[:2]
     encoding = "utf-16" if head in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     text = _Text(io.TextIOWrapper(file, encoding, errors="surrogateescape", newline=""))
@@ -118,7 +118,7 @@ def _records(raw: io.RawIOBase, *, lines: bool) -> Iterator[Record]:
 
 
 class _Text:
-    """A stretch of a text, with the place where it is read."""
+    """A buffered text with a read position."""
 
     def __init__(self, stream: TextIO) -> None:
         self.buffer = ""
@@ -128,21 +128,21 @@ class _Text:
         self._stream = stream
 
     def more(self) -> bool:
-        """Read on; whether there was anything."""
+        """Read another chunk. Returns whether there was one."""
         chunk = self._stream.read(_CHUNK)
         self.ended = not chunk
         self.buffer, self.at = self.buffer[self.at :] + chunk, 0
         return bool(chunk)
 
     def take(self, end: int) -> str:
-        """Everything up to `end`, which is then read."""
+        """Consume and return everything up to `end`."""
         taken = self.buffer[self.at : end]
         self.line += taken.count("\n")
         self.at = end
         return taken
 
     def skip(self, pattern: re.Pattern[str]) -> bool:
-        """Skip all that matches, whose end may not be in the buffer yet; whether anything follows."""
+        """Skip what matches, reading on if the match may continue. Returns whether anything follows."""
         while True:
             match = pattern.match(self.buffer, self.at)
             self.take(match.end() if match else self.at)
@@ -152,14 +152,14 @@ class _Text:
                 return False
 
     def found(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """What matches here; reads on until it is whole, or cannot be any more."""
+        """The match at the current position. Reads on until it is complete, or cannot match any more."""
         while (match := pattern.match(self.buffer, self.at)) is None:
             if len(self.buffer) - self.at > LONGEST or not self.more():
                 return None
         return match
 
     def lines(self) -> Iterator[str]:
-        """Line by line. One that is too long comes without its end, and one character longer than allowed."""
+        """Line by line. A line that is too long is cut to one character more than allowed."""
         while self.at < len(self.buffer) or self.more():
             end = self.buffer.find("\n", self.at)
             while end < 0 and len(self.buffer) - self.at <= LONGEST and self.more():
@@ -176,7 +176,7 @@ class _Text:
 
 
 def _objects(text: _Text) -> Iterator[Record]:
-    """JSON lines. A line that is damaged says nothing of the next one."""
+    """JSON lines. A damaged line does not affect the next one."""
     for line, number in _numbered(text):
         if len(line) > LONGEST:
             yield Record(number, line, None, f"a line of more than {LONGEST} characters")
@@ -202,7 +202,7 @@ def _numbered(text: _Text) -> Iterator[tuple[str, int]]:
 
 
 def _arrays(text: _Text) -> Iterator[Record]:
-    """Arrays of objects, one after another, each bare or inside an object (`{"value": [...]}`)."""
+    """Arrays of objects, one after another, each on its own or inside an object (`{"value": [...]}`)."""
     while text.skip(_BLANK):
         envelope = None if text.buffer[text.at] == "[" else text.found(_ENVELOPE)
         if text.buffer[text.at] != "[" and envelope is None:
@@ -221,7 +221,7 @@ def _arrays(text: _Text) -> Iterator[Record]:
 
 
 def _elements(text: _Text) -> Iterator[Record]:
-    """Up to the end of the array. A record without text is the last that can be read."""
+    """The elements up to the end of the array. A record without text is the last that can be read."""
     while text.skip(_BETWEEN):
         if text.buffer[text.at] == "]":
             text.take(text.at + 1)
@@ -241,7 +241,7 @@ def _elements(text: _Text) -> Iterator[Record]:
 
 
 def _element(text: _Text) -> tuple[object, int] | str:
-    """The value here and where it ends, or what is wrong. Reads on until it is whole."""
+    """The value at the current position and where it ends, or what is wrong. Reads on until the value is complete."""
     while True:
         try:
             return _PYTHON_DECODER.raw_decode(text.buffer, text.at)
@@ -263,7 +263,7 @@ def _log(text: _Text) -> Iterator[Record]:
 
 
 def _table(text: _Text) -> Iterator[Record]:
-    """CSV (RFC 4180), with commas or semicolons, and a header."""
+    """CSV (RFC 4180) with a header, separated by commas or semicolons."""
     lines = text.lines()
     header = next(lines, "")
     rows = csv.reader(_before(header, lines), delimiter=";" if header.count(";") > header.count(",") else ",")

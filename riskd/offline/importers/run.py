@@ -1,7 +1,7 @@
-"""Imports files: records to events, events to deltas, deltas to the store, in batches that carry their own bookmark.
+"""Imports files: records become events, events become deltas, and deltas are written in batches, each with a bookmark.
 
-A batch and the bookmark after it are one transaction, so a killed import goes on where it was and teaches nothing
-twice. A file is known by its first record, and checked by a digest of all of them: what was appended since is new.
+A batch and its bookmark are one transaction, so an interrupted import continues where it stopped and teaches nothing
+twice. A file is recognised by its first record and verified by a digest of all records; what was appended is new.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from riskd.offline.importers.tally import Mark, Tally, decode, encode, linked
 from riskd.wording import quantity
 
 BATCH: Final = 64
-"""Events a transaction: it holds the store's write lock for some milliseconds, and sign-ins wait behind it."""
+"""Events per transaction. It holds the store's write lock for some milliseconds, in which the service's writes wait."""
 STRIDE: Final = 5_000
-"""Records after which the bookmark moves on, however few of them were used."""
+"""The bookmark is written at least every so many records, even if few of them were used."""
 _PATIENCE: Final = 30.0
 _EVERY: Final = 256
 
 Report = Callable[[int, int], None]
-"""Called now and then with the bytes and the records read of the file at hand."""
+"""Called now and then with the bytes and records read from the current file."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """`limit`: records to take in at most (None: all). `dry_run`: change nothing. `anew`: forget the bookmark.
+    """`limit`: how many records to import at most (None: all). `dry_run`: change nothing. `anew`: ignore the bookmark.
 
-    `batch`: events a transaction.
+    `batch`: events per transaction.
     """
 
     limit: int | None = None
@@ -47,7 +47,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What became of a file. `resumed_at`: records of earlier runs, which are in the tally too."""
+    """What became of a file. `resumed_at`: how many records earlier runs imported; the tally includes them."""
 
     file: str
     resumed_at: int
@@ -58,7 +58,7 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class Import:
-    """One import of one file. Used once."""
+    """One import of one file. Not reusable."""
 
     def __init__(self, engine: Engine, source: Source, scope: Scope, options: Options) -> None:
         self._parts = engine.parts
@@ -75,10 +75,10 @@ class Import:
         self._events = 0
 
     def run(self, file: str, report: Report) -> Summary:
-        """Take the file in, from where an earlier run has come to.
+        """Import the file, from where an earlier run stopped.
 
-        Raises InvalidFile for a file that cannot be opened, or that is not the one that its first record says;
-        Unavailable when the store cannot be written. What was committed before stays.
+        Raises InvalidFile for a file that cannot be opened or that differs from the one it begins like, and Unavailable
+        if the store cannot be written. What was committed before is kept.
         """
         try:
             with open_input(file) as opened:
@@ -126,7 +126,8 @@ class Import:
         )
 
     def _find(self, first: Record, file: str) -> None:
-        """The bookmark of the file that begins like this, if there is one. Raises InvalidFile for a damaged one."""
+        """Load the bookmark of the file that begins with this record, if there is one. Raises InvalidFile if it is
+        damaged."""
         scope = self._scope
         name = f"{self._source.name}:{scope.subject}:{scope.shift}:{linked(b'', first.text).hex()}"
         self._key = self._parts.pseudonyms.digest(scope.tenant, scope.domain, "import", name) + IMPORT
@@ -136,19 +137,19 @@ class Import:
             try:
                 mark = decode(self._stored)
             except UNDECODABLE as error:
-                remedy = "give --anew to take all of the file; what was imported of it is then taught twice"
+                remedy = "--anew imports the whole file; what was imported before is then taught twice"
                 raise InvalidFile([Problem(file, f"its bookmark in the store is damaged: {error}", remedy)]) from error
             self._committed, self._chain, self._tally = mark.records, mark.chain, mark.tally
 
     def _pass(self, record: Record, at: int) -> None:
-        """A record of an earlier run. Only the sign-ins that were under way at its end matter still."""
+        """Skip a record of an earlier run. Only sign-ins that were in progress at its end still matter."""
         if record.row is not None and at >= self._committed - WINDOW:
             event = self._source.read(record.row, self._scope.subject)
             if not isinstance(event, Skipped) and event.sign_in:
                 self._learner.deltas(event, at, self._parts.clock())
 
     def _take(self, record: Record, at: int) -> None:
-        """A new record."""
+        """Handle a new record."""
         if record.row is None:
             self._tally = self._tally.damage(record.line, record.fault)
         else:
@@ -164,15 +165,16 @@ class Import:
             self._commit(at + 1)
 
     def _commit(self, records: int) -> None:
-        """What was learned since the last time, and the bookmark after so many records, in one transaction."""
+        """Write what was learned since the last commit, and the bookmark after `records` records, in one
+        transaction."""
         deltas, self._deltas, self._events = self._deltas, [], 0
         if self._options.dry_run or records <= self._committed:
             return
         document, now = encode(Mark(records, self._chain, self._tally)), self._parts.clock()
         bookmark = Swap(self._key, self._stored, document, now + PROFILE_SECONDS)
         if not self._parts.store.write(deltas, (bookmark,), now, _PATIENCE):
-            what = "another import of the same file is under way"
-            raise Unavailable([Problem("import", what, "wait for it, then run this again")])
+            what = "another process is importing the same file"
+            raise Unavailable([Problem("import", what, "wait until it is done, then run this again")])
         self._stored, self._committed = document, records
 
 
@@ -186,5 +188,5 @@ def _again(first: Record, rest: Iterator[Record]) -> Iterator[Record]:
 
 
 def _another(file: str, what: str) -> InvalidFile:
-    remedy = "finish that one, or give --anew to take all of this one; what both hold is then taught twice"
-    return InvalidFile([Problem(file, f"begins like a file that was imported, and {what}", remedy)])
+    remedy = "import that file to its end, or give --anew to import all of this one: what both hold is taught twice"
+    return InvalidFile([Problem(file, f"begins like a file that was imported before, but {what}", remedy)])

@@ -1,1 +1,1 @@
-"""What models say and do: explained, compared, and let decide."""
+"""Explains models, compares them, and checks them before promotion."""

@@ -1,4 +1,4 @@
-"""What changed between two models, in words, and how far it moves scores."""
+"""Describes what changed between two models, and how far it moves scores."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ EXAMPLES = 5
 class Shift(Struct, frozen=True, kw_only=True):
     """How the scores of the same rows differ. Quantiles are of the absolute change of the probability.
 
-    `order` is the share of pairs of rows that both put in the same order (1 for the same ranking), over
-    neighbours in the log. `examples` are the ids whose scores move most.
+    `order` is the share of pairs of neighbouring rows that both models rank in the same order (1: the same ranking).
+    `examples` are the ids whose scores move most, with both scores.
     """
 
     rows: int
@@ -34,7 +34,7 @@ class Shift(Struct, frozen=True, kw_only=True):
 
 
 def changes(old: ForestDocument, new: ForestDocument) -> Iterator[str]:
-    """Each change, one sentence."""
+    """Each change, as one sentence."""
     gained, lost = set(new.features()) - set(old.features()), set(old.features()) - set(new.features())
     if gained:
         yield f"reads {quantity(len(gained), 'more feature')}: {', '.join(sorted(gained))}"
@@ -53,7 +53,7 @@ def changes(old: ForestDocument, new: ForestDocument) -> Iterator[str]:
 
 
 def shift(old: Forest, new: Forest, rows: Sequence[tuple[str, Sequence[float]]]) -> Shift:
-    """What the new model makes of rows, each an id and a vector, beside the old one."""
+    """Compare the scores of two models for rows of (id, vector)."""
     scored = [(name, old.score(vector)[1], new.score(vector)[1]) for name, vector in rows]
     moved = sorted(abs(after - before) for _, before, after in scored)
     pairs = [
@@ -74,7 +74,7 @@ def shift(old: Forest, new: Forest, rows: Sequence[tuple[str, Sequence[float]]])
 
 
 def _steps(old: Sequence[Steps], new: Sequence[Steps]) -> Iterator[str]:
-    """Weights of one feature each, feature by feature; a feature may have several."""
+    """Changes of the step functions, feature by feature; a feature may have several."""
     before, after = _by_feature(old), _by_feature(new)
     for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name, []), after.get(name, [])
@@ -90,7 +90,7 @@ def _by_feature(steps: Sequence[Steps]) -> dict[str, list[str]]:
 
 
 def function(steps: Steps) -> str:
-    """`-0.3 (0.5), +0.6`: each value with the cut up to which it holds, the last beyond all; then when missing."""
+    """`-0.3 (0.5), +0.6`: each value with its upper cut, the last without one; then the value if missing."""
     bounded = [f"{value:+g} ({cut:g})" for value, cut in zip(steps.values, steps.cuts, strict=False)]
     return ", ".join([*bounded, f"{steps.values[-1]:+g}", f"missing {steps.missing:+g}"])
 
@@ -108,7 +108,7 @@ def _trees(old: ForestDocument, new: ForestDocument) -> Iterator[str]:
     moved = sorted(before.keys() | after.keys(), key=lambda name: (-abs(after[name] - before[name]), name))
     told = [f"{name} {before[name]} -> {after[name]}" for name in moved if before[name] != after[name]]
     if told:
-        yield f"questions of the trees by feature, the largest changes: {', '.join(told[:8])}"
+        yield f"splits of the trees by feature, the largest changes: {', '.join(told[:8])}"
 
 
 def _asked(document: ForestDocument) -> Counter[str]:
@@ -118,7 +118,7 @@ def _asked(document: ForestDocument) -> Counter[str]:
 def _calibration(document: ForestDocument) -> str:
     knots = document.calibration
     if not knots:
-        return "log-odds at their word"
+        return "uncalibrated log-odds"
     return f"{len(knots)} knots from {knots[0][1]:.3g} to {knots[-1][1]:.3g}"
 
 

@@ -1,4 +1,4 @@
-"""What moved a score, and what moves scores on the whole: exact contributions, of one vector and over a log."""
+"""Explains what moved one score, and which features matter overall, with exact contributions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from riskd.core.assessment import Reason
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
-from riskd.core.record import AssessmentRecord, decode, others
+from riskd.core.record import AssessmentRecord, decode, other_beginnings
 from riskd.counts import Counts
 
-_OTHERS: Final = others(AssessmentRecord)
+_OTHERS: Final = other_beginnings(AssessmentRecord)
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """One feature's part in a score: `contribution` is how much lower the log-odds would be had it been `usual`."""
+    """One feature's part in a score. `contribution`: how much lower the log-odds would be if the feature were
+    `usual`."""
 
     feature: str
     unit: str
@@ -33,7 +34,7 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class Explained(Struct, frozen=True, kw_only=True):
-    """A score and its parts, the strongest first. `recorded` is the score that the log has, of `recorded_model`."""
+    """A score and its parts, the strongest first. `recorded`: the score in the log, by the model `recorded_model`."""
 
     model: str
     score: float
@@ -45,8 +46,11 @@ class Explained(Struct, frozen=True, kw_only=True):
 
 
 class Importance(Struct, frozen=True, kw_only=True):
-    """What a feature does over many rows: how much it moves log-odds (the mean of absolute contributions), in which
-    direction (the plain mean), and the share of rows that it moves at all."""
+    """A feature's effect over many rows.
+
+    `moves`: the mean absolute contribution to the log-odds; `mean`: the mean contribution; `share`: the share of rows
+    that it moves at all.
+    """
 
     feature: str
     moves: float
@@ -55,7 +59,7 @@ class Importance(Struct, frozen=True, kw_only=True):
 
 
 def explained(forest: Forest, vector: Sequence[float], record: AssessmentRecord | None = None) -> Explained:
-    """The score of a vector by a model, explained. Features that moved nothing are left out."""
+    """The explained score of a vector by a model. Features that moved nothing are left out."""
     found = forest.explain(vector)
     moved = found.contributions or ()
     order = sorted(range(len(moved)), key=lambda column: -abs(moved[column]))
@@ -82,7 +86,7 @@ def explained(forest: Forest, vector: Sequence[float], record: AssessmentRecord 
 
 
 def importance(forest: Forest, vectors: Sequence[Sequence[float]]) -> list[Importance]:
-    """Every feature that moves a score of these, the strongest first."""
+    """Every feature that moves a score of these vectors, the strongest first."""
     size = len(NAMES)
     moves, mean, hits = [0.0] * size, [0.0] * size, [0] * size
     for vector in vectors:
@@ -101,21 +105,22 @@ def importance(forest: Forest, vectors: Sequence[Sequence[float]]) -> list[Impor
 
 
 def find(log: Path, assessment_id: str) -> AssessmentRecord:
-    """One assessment of a decision log. Raises InvalidFile when it is not there, or is of other features."""
+    """One assessment of a decision log. Raises InvalidFile if it is not there, or has other features."""
     wanted = assessment_id.encode()
     for path in segments_of(log):
         for line in _lines(path):
             if wanted in line and (record := _decoded(line)) and record.id == assessment_id:
                 if len(record.vector) != len(NAMES):
-                    what = f"has {len(record.vector)} features, and this riskd has {len(NAMES)}"
-                    raise InvalidFile([Problem(assessment_id, what, "explain it with the version that assessed it")])
+                    what = f"has {len(record.vector)} features; this version of riskd has {len(NAMES)}"
+                    remedy = "explain it with the version of riskd that assessed it"
+                    raise InvalidFile([Problem(assessment_id, what, remedy)])
                 return record
-    raise InvalidFile([Problem(str(log), f"has no assessment {assessment_id!r:.80}", "riskd log says which log it is")])
+    remedy = "`riskd log` prints where the log is"
+    raise InvalidFile([Problem(str(log), f"has no assessment {assessment_id!r:.80}", remedy)])
 
 
 def sample(log: Path, domain: str, most: int, counts: Counts) -> list[AssessmentRecord]:
-    """At most so many assessments of a domain, spread over the log: every second is let go when there are too many.
-    `counts` is told of lines that would have been among them and are no records.
+    """At most `most` assessments of a domain, spread evenly over the log. `counts` counts unreadable lines.
 
     Raises InvalidFile for a log that cannot be read, or has none.
     """
@@ -138,12 +143,13 @@ def sample(log: Path, domain: str, most: int, counts: Counts) -> list[Assessment
                 if len(kept) > most:
                     kept, step = kept[1::2], 2 * step
     if not kept:
-        raise InvalidFile([Problem(str(log), f"has no assessment of {domain} with the features of this riskd")])
+        what = f"has no assessment of {domain} with the features of this version of riskd"
+        raise InvalidFile([Problem(str(log), what, "`riskd replay` converts a log of another version")])
     return kept
 
 
 def vector_of(record: AssessmentRecord) -> list[float]:
-    """The features that were assessed, NaN where one was missing."""
+    """The features that were assessed, NaN for missing ones."""
     return [math.nan if value is None else value for value in record.vector]
 
 

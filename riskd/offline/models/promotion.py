@@ -1,4 +1,4 @@
-"""The gate of `riskd model promote`: what a candidate must not be worse at than the champion."""
+"""The gate of `riskd model promote`: where a candidate must not be worse than the champion."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, Difference, E
 from riskd.wording import quantity
 
 MISCALIBRATED: Final = 0.01
-"""Expected calibration error that is always good enough."""
+"""An expected calibration error up to this is always accepted."""
 SLOWER: Final = 1.25
-"""How many times the champion's time a score may always take."""
+"""A score may always take up to this many times as long as the champion's."""
 TREES, LEAVES = 100, 32
-"""Of the forest that a score may always take as long as."""
+"""Size of a reference forest: a score may always take as long as one of its scores."""
 VISIBLE: Final = 0.02
-"""A difference of shares from which on it is worth a word although it may be chance."""
+"""A difference of shares of at least this size is pointed out even if it may be chance."""
 _ROUNDS: Final = 15
 _VECTORS: Final = 200
 
 
 class Check(Struct, frozen=True):
-    """One thing that the candidate must not be worse at, with its figures in words."""
+    """One check of the gate, with its figures in words."""
 
     name: str
     passed: bool
@@ -38,13 +38,13 @@ class Check(Struct, frozen=True):
 
 
 def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: str) -> Iterator[Check]:
-    """What an evaluation of version `candidate` beside `champion` says, at one of `evaluation.RATES`.
+    """The checks that an evaluation of version `candidate` beside `champion` gives, at one of `evaluation.RATES`.
 
-    A recall counts as lost, and an honest segment as burdened, where the 95 % interval of the paired difference
-    lies wholly on the wrong side of nothing.
+    A recall or an honest segment is worse if the whole 95 % interval of the paired difference is on the wrong side of
+    zero.
     """
     if evaluation is None:
-        yield Check("evaluation", False, "there is none: riskd evaluate --keep writes it into the bundle")
+        yield Check("evaluation", False, "is missing: `riskd evaluate --keep` writes it into the bundle")
         return
     mismatch = _mismatch(evaluation, candidate, champion)
     data = evaluation.data
@@ -62,7 +62,7 @@ def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: s
 
 
 def _mismatch(evaluation: Evaluation, candidate: str, champion: str) -> str:
-    """What of the evaluation is of others, '' if nothing is."""
+    """Why the evaluation is not one of these two models, or ''."""
     for name, version in ((CANDIDATE, candidate), (CHAMPION, champion)):
         found = evaluation.models.get(name)
         if found is None:
@@ -73,7 +73,8 @@ def _mismatch(evaluation: Evaluation, candidate: str, champion: str) -> str:
 
 
 def _compared(each: Difference, old: Judged, new: Judged) -> Check:
-    """Recall must not be surely lower, the share of honest people who are stepped up not surely higher."""
+    """Recall must not be significantly lower, nor the share of honest people who are stepped up significantly
+    higher."""
     worse = 1.0 if each.part == "segment" else -1.0
     what = "step-ups" if each.part == "segment" else "recall"
     name = " ".join(filter(None, (what, each.part, each.name if each.name != each.part else "")))
@@ -85,7 +86,7 @@ def _compared(each: Difference, old: Judged, new: Judged) -> Check:
     moved = f"{_points(figure.value)} ({_points(figure.low)} to {_points(figure.high)})"
     unsure = not lost and figure.value * worse >= VISIBLE
     said = f"{before} -> {after} at {each.rate}, {moved} of {figure.total:,}"
-    return Check(name, not lost, said + (": may be chance, more rows would tell" if unsure else ""))
+    return Check(name, not lost, said + (": may be due to chance; more rows would show" if unsure else ""))
 
 
 def _share(judged: Judged, each: Difference) -> str:
@@ -107,7 +108,7 @@ def _points(value: float) -> str:
 
 def _calibrated(old: Judged, new: Judged) -> Check:
     if new.reliability is None:
-        return Check("calibration", False, "the evaluation does not tell")
+        return Check("calibration", False, "the evaluation has no calibration figures")
     ece, brier = new.reliability.ece, new.reliability.brier
     before = old.reliability.ece if old.reliability else MISCALIBRATED
     limit = max(before, MISCALIBRATED)
@@ -116,10 +117,10 @@ def _calibrated(old: Judged, new: Judged) -> Check:
 
 
 def quick(candidate: Scorer, champion: Scorer) -> Check:
-    """A score takes no longer than the champion's by a quarter, or than one of a forest of 100 trees of 32 leaves.
+    """A score must take at most 1.25 times as long as the champion's, or as long as with 100 trees of 32 leaves.
 
-    All three are timed in turns, so that a busy machine is as busy for each, and of each the fastest round counts: what
-    else the machine does can only make a round slower.
+    The three are timed in turns, so that other load affects each equally. The fastest round counts, because other load
+    can only slow a round down.
     """
     vectors = drawn(candidate, champion)
     largest = yardstick()
@@ -130,7 +131,7 @@ def quick(candidate: Scorer, champion: Scorer) -> Check:
 
 
 def clocked(scorers: Sequence[Scorer], vectors: Sequence[Sequence[float]]) -> list[float]:
-    """Seconds of a score by each, in the fastest of the rounds in which they take turns."""
+    """Seconds per score for each scorer, in its fastest round; the scorers take turns."""
     taken: list[list[float]] = [[] for _ in scorers]
     for _ in range(_ROUNDS):
         for scorer, times in zip(scorers, taken, strict=True):
@@ -142,7 +143,7 @@ def clocked(scorers: Sequence[Scorer], vectors: Sequence[Sequence[float]]) -> li
 
 
 def drawn(*scorers: Scorer) -> list[list[float]]:
-    """Vectors in which about half of the features are not as usual, the same ones each time."""
+    """A fixed set of vectors in which about half of the features differ from their usual value."""
     dice = random.Random(0)  # noqa: S311 - no secret
     usual = scorers[0].references
     return [
@@ -152,7 +153,7 @@ def drawn(*scorers: Scorer) -> list[list[float]]:
 
 
 def yardstick() -> Forest:
-    """A forest of `TREES` balanced trees of `LEAVES` leaves, over all features."""
+    """A forest of `TREES` balanced trees with `LEAVES` leaves, over all features."""
     dice = random.Random(1)  # noqa: S311 - no secret
     trees = tuple(_balanced(dice) for _ in range(TREES))
     return Forest(ForestDocument(baseline=0.0, references=dict.fromkeys(NAMES, 0.0), trees=trees), NAMES)

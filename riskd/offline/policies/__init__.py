@@ -1,1 +1,1 @@
-"""Policies judged by what was decided: replayed, compared, calibrated, tried on cases."""
+"""Judges policies by recorded decisions: replays, compares and calibrates them, and runs their cases."""

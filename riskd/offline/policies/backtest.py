@@ -1,4 +1,4 @@
-"""Replays a decision log against candidate policies, segment by segment."""
+"""Replays a decision log with candidate policies, segment by segment."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from riskd.adapters.decision_log import damaged, read_segment, segments_of, size
 from riskd.adapters.policy_file import read_policy
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, left_out, others
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, other_beginnings, skipped_as
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
-from riskd.progress import Begin, unseen
+from riskd.progress import Begin, ignore_progress
 
 Part = TypeVar("Part")
-_NO_OUTCOMES: Final = others(OutcomeRecord)
+_NO_OUTCOMES: Final = other_beginnings(OutcomeRecord)
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """Which decisions to replay: those from `since` on and before `until` (epoch seconds), and of `release` alone."""
+    """Which decisions to replay: from `since` on and before `until` (epoch seconds).
+
+    `release` and `journeys` limit them further; empty means all.
+    """
 
     since: float = 0.0
     until: float = float("inf")
@@ -36,7 +39,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     journeys: tuple[str, ...] = ()
 
     def takes(self, record: AssessmentRecord) -> bool:
-        """Whether a decision is among them."""
+        """Whether to replay a decision."""
         return (
             self.since <= record.time < self.until
             and (not self.release or record.release == self.release)
@@ -45,17 +48,17 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """What to replay, by which policies (each the name and the text of its file), with how many processes."""
+    """What to replay, with which policies (file name and text of each), and with how many processes."""
 
     log: Path
     policies: tuple[tuple[str, str], ...]
     choice: Choice = Choice()
     workers: int | None = None
-    begin: Begin = unseen
+    begin: Begin = ignore_progress
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What every process needs: the policies' texts, with the names of their files, and the outcomes' file."""
+    """What every process needs: file names and texts of the policies, and the file of outcomes."""
 
     policies: tuple[tuple[str, str], ...]
     outcomes: Path
@@ -63,7 +66,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def run(source: Source) -> Tally:
-    """Replay a log. Raises InvalidFile when there is none, or a segment cannot be read."""
+    """Replay a log. Raises InvalidFile if there is none, or a segment cannot be read."""
     total = Tally()
     for part in passes(source, replay_segment):
         total += part
@@ -71,7 +74,10 @@ def run(source: Source) -> Tally:
 
 
 def passes(source: Source, work: Callable[[Plan, Path], Part]) -> Iterator[Part]:
-    """Two passes over a log: the outcomes, then what `work` makes of each segment. Raises InvalidFile as `run`."""
+    """Two passes over a log: the first collects outcomes, the second yields what `work` returns for each segment.
+
+    Raises InvalidFile as `run`.
+    """
     paths = segments_of(source.log)
     whole = size(paths)
     with crew(source.workers, paths) as pool, tempfile.TemporaryDirectory(prefix="riskd-") as directory:
@@ -108,7 +114,7 @@ def replay_segment(plan: Plan, path: Path) -> Tally:
 
 
 def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[AssessmentRecord]:
-    """The chosen decisions of a segment; every other line is counted for what it is."""
+    """The chosen decisions of a segment. Other lines are counted by what they are."""
     for line in read_segment(path):
         try:
             record = decode(line)
@@ -125,12 +131,12 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
         elif isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
         else:
-            tally.counts["events" if isinstance(record, SecurityEventRecord) else left_out(record)] += 1
+            tally.counts["events" if isinstance(record, SecurityEventRecord) else skipped_as(record)] += 1
 
 
 @lru_cache(1)
 def ready(plan: Plan) -> tuple[dict[str, Policy], Outcomes]:
-    """The compiled policies by domain and the outcomes, once in each process."""
+    """The compiled policies by domain, and the outcomes; made once in each process."""
     compiler = CelCompiler(NAMES)
     policies = [read_policy(where, text, compiler) for where, text in plan.policies]
     return {policy.domain: policy for policy in policies}, Outcomes(plan.outcomes)

@@ -1,12 +1,12 @@
 """Sets the bands of a journey from a friction budget: the share of good decisions that may be challenged.
 
 The bands keep their distances in log-odds. Each begins at cost / (cost + loss) of its challenge, so the odds of two
-bands differ by the ratio of their costs, which a budget does not change; what it changes is the scale of the scores.
-That leaves one number to find, a threshold, and every good decision has one score of its own to hold against it.
+bands differ by the ratio of their costs, which does not depend on the budget. The budget changes only the scale of the
+scores. So there is one number to find, a threshold, and every good decision has one score to compare with it.
 
-The threshold is an order statistic of those scores. So the share that lies beyond it in truth is within the budget
-with the confidence of the one-sided Clopper-Pearson bound (1934), whatever the distribution of scores: it is the
-tolerance limit of Wilks (1941).
+The threshold is an order statistic of those scores. So the true share beyond it is within the budget with the
+confidence of the one-sided Clopper-Pearson bound (1934), whatever the distribution of scores: it is the tolerance limit
+of Wilks (1941).
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ from riskd.offline.policies.tally import BELOW, Tally
 from riskd.wording import quantity
 
 TAIL: Final = 1 - LEVEL
-"""Chance that the true friction exceeds the budget."""
+"""The probability that the true friction exceeds the budget."""
 _DIGITS: Final = 3
 
 
 class Sample:
-    """The decisions of one kind on one journey, as bands see them.
+    """The decisions of one label on one journey, reduced to what bands need.
 
-    `asked` are challenged whatever the bands, by rules, gaps and cold start. The score of every other lies in the
-    list of the laxest band whose tier it does not meet already; those that meet every tier lie in none.
+    `asked` decisions are challenged whatever the bands are: by rules, gaps or cold start. The score of every other
+    decision is in the list of the laxest band whose tier it does not satisfy; decisions that satisfy every tier are in
+    no list.
     """
 
     def __init__(self, bands: int) -> None:
@@ -49,7 +50,7 @@ class Sample:
         self.scores = [array("d") for _ in range(bands)]
 
     def __iadd__(self, other: Sample) -> Sample:
-        """Both samples."""
+        """Add another sample."""
         self.total += other.total
         self.asked += other.asked
         for mine, theirs in zip(self.scores, other.scores, strict=True):
@@ -57,7 +58,7 @@ class Sample:
         return self
 
     def challenged(self, edges: Sequence[float]) -> Share:
-        """The share that is challenged when the bands begin at these scores; each bound is one-sided at `TAIL`."""
+        """The share that is challenged if the bands begin at these scores. Each bound is one-sided at `TAIL`."""
         beyond = sum(sum(score >= edge for score in scores) for scores, edge in zip(self.scores, edges, strict=True))
         return share(self.asked + beyond, self.total, 1 - 2 * TAIL)
 
@@ -70,7 +71,7 @@ class Samples:
         self.tally = Tally()
 
     def __iadd__(self, other: Samples) -> Samples:
-        """Both samples."""
+        """Add other samples."""
         for key, sample in other.known.items():
             mine = self.known.setdefault(key, Sample(len(sample.scores)))
             mine += sample
@@ -78,7 +79,7 @@ class Samples:
         return self
 
     def add(self, policy: Policy, replayed: Replayed, score: float, label: int) -> None:
-        """One decision whose outcome is known."""
+        """Add one decision of known outcome."""
         name = replayed.attempt.journey
         journey = policy.journeys[name]
         sample = self.known.setdefault((policy.domain, name, label), Sample(len(journey.bands.edges)))
@@ -100,10 +101,10 @@ class Samples:
 
 
 class Calibration(Struct, frozen=True, kw_only=True):
-    """One journey's bands, or why they could not be set. `needed` good decisions are missing, if more would help.
+    """The new bands of one journey, or why they could not be set. `needed`: how many more good decisions would suffice.
 
-    `friction` and `recall` are shares of good and of fraudulent decisions that are challenged above the floor, by
-    the old bands and by the new ones.
+    `friction` and `recall` are the shares of good and fraudulent decisions that are challenged, by the old bands and by
+    the new ones.
     """
 
     domain: str
@@ -120,10 +121,10 @@ class Calibration(Struct, frozen=True, kw_only=True):
 
 
 def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
-    """The known decisions of a segment; with `presumed`, those without any outcome count as good.
+    """The decisions of known outcome in a segment. `presumed`: decisions without any outcome count as good.
 
-    A journey that is learning is judged as it will require. Tenants with bands or floors of their own are not
-    decided by the bands in question, and are counted apart.
+    A learning journey is judged by what it will require. Decisions of tenants with their own bands or floors do not
+    depend on the bands in question; they are counted separately.
     """
     policies, outcomes = ready(plan)
     policies = {domain: policy.requiring() for domain, policy in policies.items()}
@@ -181,7 +182,7 @@ def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Cal
 
 
 def _refused(good: Sample, journey: Journey, budget: float) -> tuple[str, int]:
-    """Why no bands can be set, and how many good decisions more would change that; '' and 0 if they can."""
+    """Why no bands can be set, and how many more good decisions would change that; '' and 0 if they can be set."""
     if not journey.bands.edges:
         return "the journey has no bands", 0
     fewest = enough(0.0, budget, TAIL)
@@ -193,7 +194,7 @@ def _refused(good: Sample, journey: Journey, budget: float) -> tuple[str, int]:
     if good.asked <= most_hits(good.total, budget, TAIL):
         return "", 0
     others = share(good.asked, good.total)
-    told = f"rules, gaps and cold start alone challenge {others} of good decisions"
+    told = f"rules, gaps and cold start by themselves challenge {others} of good decisions"
     total = enough(good.asked / good.total, budget, TAIL)
     if total is None or lower(good.asked, good.total, TAIL) > budget:
         return f"{told}, and bands can only add to that: see `riskd policy rules`", 0
@@ -201,7 +202,7 @@ def _refused(good: Sample, journey: Journey, budget: float) -> tuple[str, int]:
 
 
 def _edges(good: Sample, journey: Journey, allowed: int) -> tuple[float, ...]:
-    """The laxest bands that challenge at most so many beside those that are challenged anyhow."""
+    """The laxest bands that challenge at most `allowed` decisions besides those that are challenged anyway."""
     old = [_log_odds(edge) for edge in journey.bands.edges]
     scales = [
         _log_odds(score) - (edge - old[0]) for scores, edge in zip(good.scores, old, strict=True) for score in scores
@@ -223,7 +224,7 @@ def _edges(good: Sample, journey: Journey, allowed: int) -> tuple[float, ...]:
 
 
 def _least(above: float, most: float) -> float:
-    """The shortest decimal that is greater than `above` and at most `most`, the smallest of its length."""
+    """The shortest decimal that is greater than `above` and at most `most`; of several, the smallest."""
     for digits in range(1, 18):
         step = 10.0**-digits
         found = round((math.floor(above / step) + 1) * step, digits)
@@ -233,7 +234,7 @@ def _least(above: float, most: float) -> float:
 
 
 def _up(value: float) -> float:
-    """Rounded up, to `_DIGITS` significant digits of the odds: a band that begins later challenges nobody more."""
+    """Rounded up to `_DIGITS` significant digits of the odds: a higher edge challenges nobody more."""
     digits = _DIGITS - 1 - math.floor(math.log10(min(value, 1 - value)))
     return round(math.ceil(value * 10.0**digits) / 10.0**digits, digits)
 

@@ -1,4 +1,4 @@
-"""Runs policy cases through the core, and says where its answer is not the expected one."""
+"""Runs policy cases through the core, and reports where the answer differs from the expected one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from riskd.core.policy import Policy, evaluate, weigh
 
 
 class Difference(Struct, frozen=True):
-    """One part of the answer that is not as expected. Of a list: what is missing, and what is too much."""
+    """One part of the answer that differs. For a list: the missing and the unexpected entries."""
 
     part: str
     expected: str
@@ -21,7 +21,7 @@ class Difference(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """A case that was run; it passed when there are no differences."""
+    """The result of one case. It passed if there are no differences."""
 
     file: str
     line: int
@@ -32,12 +32,12 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """Whether the answer is as expected in every part that the case cares for."""
+        """Whether the answer is as expected in every part that the case names."""
         return not self.differences
 
 
 class CaseReport(Struct, frozen=True, kw_only=True):
-    """All results, and by domain the acting and shadow rules that no case hit."""
+    """All results, and by domain the rules (shadow rules included) that no case hit."""
 
     passed: int
     failed: int
@@ -46,7 +46,7 @@ class CaseReport(Struct, frozen=True, kw_only=True):
 
 
 def run_cases(files: Sequence[tuple[Policy, Sequence[Case]]]) -> CaseReport:
-    """Run every case of every file by its policy."""
+    """Run every case of every file with its policy."""
     ran = [(policy.domain, run_case(policy, case)) for policy, cases in files for case in cases]
     hit = {(domain, rule) for domain, result in ran for rule in _rules_hit(result.got)}
     unproven = {
@@ -58,7 +58,7 @@ def run_cases(files: Sequence[tuple[Policy, Sequence[Case]]]) -> CaseReport:
 
 
 def run_case(policy: Policy, case: Case) -> Result:
-    """Run one case: the rules of its journey, then the ruling, as an engine would after scoring."""
+    """Run one case: the rules of its journey, then the ruling, as an engine does after scoring."""
     policy = policy.of(case.attempt.tenant)
     known = {**listed(policy.lists, case.attempt, case.context), **case.lists}
     evidence = weigh(policy, case.attempt, case.context, list(case.features), known)

@@ -1,4 +1,4 @@
-"""Pictures of a backtest: what was recorded, beside what the candidate would do."""
+"""Charts of a backtest: what was recorded, beside what the candidate would do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
 
 
 def scores(title: str, found: Scores) -> str:
-    """Good and fraudulent decisions by score, each on a scale of its own, and where the bands begin."""
+    """Good and fraudulent decisions by score, each on its own scale, and where the bands begin."""
     top, tall_most = 14 * len(found.edges) + 6, 130
     base = top + tall_most
     step = (WIDTH - 20) / len(found.good)
@@ -70,7 +70,7 @@ def scores(title: str, found: Scores) -> str:
 
 
 def days(title: str, groups: Sequence[Group]) -> str:
-    """The share of decisions that is challenged, day by day."""
+    """The share of decisions that are challenged, by day."""
     left, width, height, base = 60, WIDTH - 70, 170, 140
     shares = {
         "r": [group.recorded.challenged / group.decisions for group in groups],
@@ -92,7 +92,7 @@ def days(title: str, groups: Sequence[Group]) -> str:
 
 
 def moves(found: Mapping[str, Mapping[str, int]], tiers: Sequence[str]) -> str:
-    """Recorded tier by candidate tier, as a table: above the diagonal laxer became stricter."""
+    """A table of recorded tier by candidate tier: above the diagonal, the candidate is stricter."""
 
     def cell(row: int, column: int) -> str | Cell:
         count = found.get(tiers[row], {}).get(tiers[column], 0)

@@ -1,4 +1,5 @@
-"""What changed between two policies, in words, the weightiest first, and which way each change can move a decision."""
+"""Describes what changed between two policies, most important first, and in which direction each change moves
+decisions."""
 
 from __future__ import annotations
 
@@ -15,16 +16,17 @@ from riskd.core.requirement import Requirement, Tier
 from riskd.core.rules import Rule
 
 Way = Literal["tightens", "loosens", "either", "neither"]
-"""Which way a change can move what is required or what meets it: up only, down only, both, or not at all."""
+"""The direction in which a change can move the requirement or what satisfies it: stricter only, laxer only, both, or
+none."""
 KINDS: Final = (
     "domain", "floor", "learning", "terms", "issuer", "trust", "list", "rule", "band", "gap", "cold_start", "consent",
     "valid_for", "level", "budget", "text", "version",
 )  # fmt: skip
-"""What can change, the weightiest first."""
+"""What can change, the most important first."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """One change. `kind` is one of `KINDS`, `where` the journey, tier or rule that it is about."""
+    """One change. `kind`: one of `KINDS`; `where`: the journey, tier or rule that it concerns."""
 
     kind: str
     where: str
@@ -33,7 +35,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """All changes of one identity domain's policy, and which way they move decisions together."""
+    """All changes of one identity domain's policy, and the direction in which they move decisions together."""
 
     domain: str
     old: str
@@ -43,7 +45,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 def compare(old: Policy, new: Policy) -> Comparison:
-    """What changed from one policy to another, and for its tenants where that is something else."""
+    """The changes from one policy to another, and those of its tenants where they differ."""
     changes = _changes(old, new)
     for tenant in dict.fromkeys([*old.tenants, *new.tenants]):
         own = [change for change in _changes(old.of(tenant), new.of(tenant)) if change not in changes]
@@ -66,11 +68,11 @@ def _changes(old: Policy, new: Policy) -> list[Change]:
 
 
 _WAYS: Final = ("loosens", "either", "tightens", "neither")
-"""What a reviewer wants to see first."""
+"""The order in which a reviewer wants to see changes of one kind."""
 
 
 def together(changes: Collection[Change]) -> Way:
-    """Which way several changes can move a decision together."""
+    """The direction in which several changes together can move a decision."""
     ways = {change.way for change in changes} - {"neither"}
     if not ways:
         return "neither"
@@ -80,7 +82,7 @@ def together(changes: Collection[Change]) -> Way:
 
 
 def _direction(old: float, new: float) -> Way:
-    """Of a value that asks for more the larger it is."""
+    """The direction of a change of a value that asks for more the larger it is."""
     return "neither" if old == new else "tightens" if new > old else "loosens"
 
 
@@ -108,7 +110,8 @@ def _issuers(old: Policy, new: Policy) -> Iterator[Change]:
 
 
 def _meanings(old: Issuer, new: Issuer) -> Iterator[tuple[str, Way]]:
-    """What an issuer's `acr` values mean now. More methods can spoil an umbrella (`counted`), so they go either way."""
+    """What an issuer's `acr` values mean now. More methods can break an umbrella value (`counted`): the direction is
+    either."""
     if (old.acr is None) != (new.acr is None):
         yield (
             "its acr values mean what the " + ("tier table says" if new.acr is None else "policy says of it"),
@@ -130,7 +133,8 @@ def _meaning(meaning: int | tuple[str, ...]) -> str:
 
 
 def _lists(old: Policy, new: Policy) -> Iterator[Change]:
-    """Lists, and which of them are trusted. What conditions make of a list is theirs: it can move them either way."""
+    """Lists, and which of them are trusted. Conditions decide what a list means, so a change can move decisions either
+    way."""
     for name in dict.fromkeys([*new.lists, *old.lists]):
         before, after = old.lists.get(name), new.lists.get(name)
         if before is None or after is None:
@@ -139,7 +143,7 @@ def _lists(old: Policy, new: Policy) -> Iterator[Change]:
             yield Change(kind="list", where=name, what=f"has other {after.kind}", way="either")
     for name in sorted(new.trusted_networks ^ old.trusted_networks):
         trusted = name in new.trusted_networks
-        what = "its addresses say nothing now, for or against" if trusted else "its addresses count again"
+        what = "its addresses are no evidence now, for or against" if trusted else "its addresses are evidence again"
         yield Change(kind="trust", where=name, what=what, way="either")
 
 
@@ -168,7 +172,7 @@ def _terms(old: Policy, new: Policy) -> Iterator[Change]:
 
 
 def _asks(old: Requirement, new: Requirement) -> Iterator[tuple[str, Way]]:
-    """What a tier tells the identity provider, beside what meets it."""
+    """What a tier tells the identity provider, besides what satisfies it."""
     before, after = old.terms, new.terms
     if before.aal != after.aal:
         way = _direction(before.aal, after.aal) if before.aal and after.aal else "either"
@@ -228,7 +232,7 @@ def _journeys(rule: Rule) -> str:
 
 
 def _rule(old: Rule, new: Rule) -> Iterator[Change]:
-    """Of a rule in shadow, nothing moves a decision; one that leaves it begins to ask."""
+    """Changes of one rule. A rule in shadow moves no decision; one that leaves shadow begins to."""
 
     def change(what: str, way: Way, kind: str = "rule") -> Change:
         return Change(kind=kind, where=new.name, what=what, way=way)
@@ -237,9 +241,9 @@ def _rule(old: Rule, new: Rule) -> Iterator[Change]:
         return "neither" if old.shadow and new.shadow else way
 
     if old.shadow != new.shadow:
-        yield change(*(("goes into shadow", "loosens") if new.shadow else ("leaves shadow and asks", "tightens")))
+        yield change(*(("goes into shadow", "loosens") if new.shadow else ("leaves shadow", "tightens")))
     if old.tier != new.tier:
-        yield change(f"asks for {new.tier.name}, was {old.tier.name}", seen(_direction(old.tier, new.tier)))
+        yield change(f"requires {new.tier.name}, was {old.tier.name}", seen(_direction(old.tier, new.tier)))
     conditions = [" ".join(rule.when.split()) for rule in (old, new)]
     if conditions[0] != conditions[1]:
         yield change(f"when {conditions[1]}, was {conditions[0]}", seen("either"))
@@ -258,7 +262,7 @@ def _rule(old: Rule, new: Rule) -> Iterator[Change]:
 def _journey(name: str, old: Journey, new: Journey) -> Iterator[Change]:
     if old.floor != new.floor:
         what = f"always requires {new.floor.name}, was {old.floor.name}"
-        # What raises a session's tier above the floor also keeps the session itself from meeting it.
+        # Raising a session's tier above its floor also means that the session itself no longer satisfies it.
         way = "either" if name == "session" else _direction(old.floor, new.floor)
         yield Change(kind="floor", where=name, what=what, way=way)
     if old.learning_until != new.learning_until:
@@ -270,11 +274,11 @@ def _journey(name: str, old: Journey, new: Journey) -> Iterator[Change]:
     yield from _bands(name, old, new)
     yield from _gaps(name, old, new)
     if old.cold_start != new.cold_start:
-        what = f"asks of a subject without history {new.cold_start.name}, was {old.cold_start.name}"
+        what = f"requires {new.cold_start.name} of a subject without history, was {old.cold_start.name}"
         way = _direction(max(old.cold_start, old.floor), max(new.cold_start, new.floor))
         yield Change(kind="cold_start", where=name, what=what, way=way)
     if old.valid_for_s != new.valid_for_s:
-        what = f"an answer holds for {_duration(new.valid_for_s)}, was {_duration(old.valid_for_s)}"
+        what = f"an answer is valid for {_duration(new.valid_for_s)}, was {_duration(old.valid_for_s)}"
         way = _direction(-old.valid_for_s, -new.valid_for_s)
         yield Change(kind="valid_for", where=name, what=what, way=way)
 
@@ -284,7 +288,7 @@ def _day(seconds: float) -> str:
 
 
 def _bands(name: str, old: Journey, new: Journey) -> Iterator[Change]:
-    """Scores from which each tier is required; a band that a floor stands for changes nothing by itself."""
+    """Scores from which each tier is required. A band at or below the floor has no effect of its own."""
     before = dict(zip(old.bands.tiers[1:], old.bands.edges, strict=True))
     after = dict(zip(new.bands.tiers[1:], new.bands.edges, strict=True))
     for tier in sorted({*before, *after}):
@@ -305,7 +309,7 @@ _ABSENT: Final = "not expected"
 
 
 def _gaps(name: str, old: Journey, new: Journey) -> Iterator[Change]:
-    """Postures. Conditions may ask for gaps, and an expected source is one that can be a gap."""
+    """Postures. An expected source can become a gap, and conditions may ask for gaps."""
     acting = [rule for journey in (old, new) for rule in journey.rules if not rule.shadow]
     for source in dict.fromkeys([*old.postures, *new.postures]):
         had, has = _posture(old, source), _posture(new, source)
@@ -319,7 +323,7 @@ def _gaps(name: str, old: Journey, new: Journey) -> Iterator[Change]:
 
 
 def _asks_for(rule: Rule, source: str) -> bool:
-    """Whether a condition can tell that a source is a gap: it names it, or asks for gaps in some other way."""
+    """Whether a condition can tell that a source is a gap: it names the source, or uses `gaps` in another way."""
     named = _IN_GAPS.findall(rule.when)
     return source in named or "gaps" in _IN_GAPS.sub("", rule.when)
 
@@ -335,5 +339,5 @@ def _posture(journey: Journey, source: str) -> str:
 
 
 def pair(old: Mapping[str, Policy], new: Mapping[str, Policy]) -> list[Comparison]:
-    """Each identity domain that both have, compared."""
+    """Compare each identity domain that both have."""
     return [compare(old[domain], new[domain]) for domain in old if domain in new]

@@ -1,4 +1,4 @@
-"""The report of a backtest as one HTML file."""
+"""The backtest report as one HTML file."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ _HEAD: Final = (
     "decisions", "stricter", "laxer", "challenged", "refused", "friction on good", "recall of fraud", "precision"
 )  # fmt: skip
 _WORDS: Final = """
-<p><small>A decision is <b>challenged</b> when it is asked for more than BASELINE and has not shown it already.
+<p><small>A decision is <b>challenged</b> when more than BASELINE is required and the attempt has not met it already.
 <b>Good</b>: confirmed legitimate, or a challenge, a recovery or the sign-in was passed and nobody reported fraud.
-<b>Friction</b> is the share of good ones that are challenged, <b>recall</b> the share of confirmed fraud that is,
-<b>precision</b> the share of fraud among the challenged of whom it is known. Intervals are exact (Clopper and Pearson
-1934) at 95 %. Fraud that nobody reported counts as good, so friction is a little too high and recall a guess about the
-fraud that is found. The scores are those of the log: a candidate policy is judged, not another model.</small></p>
+<b>Friction</b>: the share of good decisions that are challenged. <b>Recall</b>: the share of confirmed fraud that is
+challenged. <b>Precision</b>: the share of fraud among the challenged decisions whose label is known. Intervals are
+exact (Clopper and Pearson 1934) at 95 %. Fraud that nobody reported counts as good, so friction is a little too high,
+and recall covers only the fraud that was found. The scores are those of the log: the report judges a candidate policy,
+not another model.</small></p>
 """
 
 
 def page(found: Report) -> str:
-    """The report as a document. Everything that comes from the log or a policy is escaped."""
+    """The report as an HTML document. Everything that comes from the log or a policy is escaped."""
     counts = found.counts
     replayed = counts.get("replayed", 0)
     figures = [
@@ -90,7 +91,7 @@ def _releases(domain: DomainReport) -> str:
     if len(domain.releases) < 2:
         return ""
     told = ", ".join(f"{escape(release)} ({count:,})" for release, count in domain.releases.items())
-    return f"<p>Several releases decided then; what differs may be theirs: {told}.</p>"
+    return f"<p>Several releases made these decisions, which may explain differences: {told}.</p>"
 
 
 def _rules(domain: DomainReport) -> str:
@@ -149,7 +150,7 @@ def _examples(domain: DomainReport) -> str:
 
 
 def _change(recorded: Share, candidate: Share) -> str | Cell:
-    """Both shares, with their intervals as a note."""
+    """Both shares, with their intervals as a tooltip."""
     if recorded.share is None or candidate.share is None:
         return "-"
     note = f"{recorded} → {candidate} of {candidate.total:,}"

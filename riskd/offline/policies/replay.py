@@ -1,4 +1,4 @@
-"""A recorded decision, decided again: the same core on the same vector, facts and gaps, by another policy."""
+"""Decides a recorded decision again with another policy: the same code on the same vector, facts and gaps."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.core import logged
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt, Network
 from riskd.core.context import Context, Missing
 from riskd.core.decide import Ruling, decide
 from riskd.core.lists import listed
-from riskd.core.logged import federation_of, session_of, surroundings
+from riskd.core.logged import federation_of, session_of
 from riskd.core.policy import Policy, evaluate, weigh
 from riskd.core.record import AssessmentRecord
 
 _NOWHERE: Final = Network()
 _FORGOTTEN: Final = Missing("history", "unavailable")
-"""What is remembered is not recorded: the vector says all that rules and rulings need of it."""
+"""Histories are not recorded: the vector holds all that rules and rulings need from them."""
 
 
 class Replayed(Struct, frozen=True):
@@ -34,11 +35,11 @@ class Replayed(Struct, frozen=True):
 
 
 def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
-    """Decide again. By the policy that decided then: the same tier, the same hits, as well satisfied.
+    """Decide again. The policy that decided then gives the same tier, hits and satisfaction.
 
-    The score is the recorded one, and consent was applied before anything was recorded: a candidate that differs
-    in `explicit_consent` is judged as if it did not. So is one that no longer trusts a network: what its addresses
-    said was not recorded.
+    The score is the recorded one. Consent was applied before the record was written, so a candidate's
+    `explicit_consent` has no effect. Neither has a trusted network that the candidate drops: what its addresses said
+    was not recorded.
     """
     policy = policy.of(record.tenant)
     attempt, context = attempt_of(record), context_of(record)
@@ -49,8 +50,8 @@ def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
 
 
 def listed_again(policy: Policy, record: AssessmentRecord, attempt: Attempt, context: Context) -> dict[str, bool]:
-    """The lists again. Devices and whole addresses are not recorded: where the recorded network cannot tell, what
-    was found then stands for them, and nothing for lists that were not there then."""
+    """Evaluate the lists again. Devices and whole addresses are not recorded: if the recorded network cannot tell, the
+    recorded result is used, and for lists that did not exist then, no match."""
     found = listed(policy.lists, attempt, context)
     absent = {gap.source for gap in context.missing}
     for name, each in policy.lists.items():
@@ -70,7 +71,7 @@ def _range(network: str) -> tuple[int, int, int]:
 
 
 def attempt_of(record: AssessmentRecord) -> Attempt:
-    """The attempt, as far as rules and rulings ask for it."""
+    """The attempt, as far as rules and rulings need it."""
     return Attempt(
         domain=record.domain,
         subject=record.subject,
@@ -85,5 +86,5 @@ def attempt_of(record: AssessmentRecord) -> Attempt:
 
 
 def context_of(record: AssessmentRecord) -> Context:
-    """The facts as they were gathered, histories excepted, and all the gaps of then."""
-    return replace(surroundings(record.facts, _FORGOTTEN), missing=record.facts.missing)
+    """The recorded facts and gaps, without histories."""
+    return replace(logged.context_of(record.facts, _FORGOTTEN), missing=record.facts.missing)

@@ -1,4 +1,4 @@
-"""From a tally to figures: who would have been challenged, how much fraud was caught, what a rule is worth."""
+"""Turns a tally into figures: who would have been challenged, how much fraud was caught, what each rule contributes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN
 from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
 
 VALUES: Final = 20
-"""Values of a segment that a report names, the most frequent first; the rest are added up."""
+"""How many values of a segment a report lists, the most frequent first; the rest are summed up."""
 _BASELINE: Final = state(Tier.BASELINE, satisfied=True)
 _DENY: Final = state(Tier.DENY, satisfied=False)
 Codes = Mapping[int, int]
 
 
 class Side(Struct, frozen=True, kw_only=True):
-    """One policy's doings among a group of decisions.
+    """The effects of one policy on a group of decisions.
 
-    `challenged` were asked for more than BASELINE and had not shown it; `refused` are the DENYs among them.
-    `friction` is the share of good sign-ins that were challenged, `recall` the share of fraud that was, `precision`
-    the share of fraud among the challenged of whom it is known. `unproven` were challenged and did not pass.
+    `challenged` decisions required more than BASELINE and were not satisfied; `refused` are the DENYs among them.
+    `friction` is the share of good sign-ins that were challenged, `recall` the share of fraud that was, `precision` the
+    share of fraud among the challenged ones of known outcome. `unproven` were challenged and did not pass.
     """
 
     challenged: int
@@ -40,7 +40,8 @@ class Side(Struct, frozen=True, kw_only=True):
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """Decisions that have something in common: how many, how many are known, and both policies' doings."""
+    """Decisions that have something in common: how many, how many of known outcome, and the effects of both
+    policies."""
 
     value: str
     decisions: int
@@ -53,10 +54,10 @@ class Group(Struct, frozen=True, kw_only=True):
 
 
 class RuleUse(Struct, frozen=True, kw_only=True):
-    """What a rule did. `alone`: hits that were the only reason for the tier (of a shadow rule: would be).
+    """What a rule did. `alone`: hits that were the only reason for the tier (for a shadow rule: would have been).
 
-    `precision` is the share of fraud among its hits that are known, `recall` the share of all known fraud on its
-    journeys' decisions that it hit.
+    `precision` is the share of fraud among its hits of known outcome; `recall` the share of all known fraud on the
+    rule's journeys that it hit.
     """
 
     name: str
@@ -94,7 +95,7 @@ class Scores(Struct, frozen=True):
 
 
 class DomainReport(Struct, frozen=True, kw_only=True):
-    """One identity domain: everything that is told of it. `moves` is recorded tier to candidate tier to count."""
+    """The report on one identity domain. `moves`: recorded tier to candidate tier to count."""
 
     domain: str
     version: str
@@ -112,7 +113,7 @@ class DomainReport(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A backtest. `differences` counts decisions whose tier or satisfaction is not the recorded one."""
+    """A backtest. `differences`: how many decisions have another tier or satisfaction than recorded."""
 
     log: str
     first: float
@@ -142,22 +143,22 @@ def report(log: str, tally: Tally, policies: Sequence[Policy]) -> Report:
 
 
 def before(code: int) -> int:
-    """The recorded state of a cell's code."""
+    """The recorded state in a cell's code."""
     return code // STATES % STATES
 
 
 def after(code: int) -> int:
-    """The candidate's state of a cell's code."""
+    """The candidate's state in a cell's code."""
     return code % STATES
 
 
 def label(code: int) -> int:
-    """The index in `LABELS` of a cell's code."""
+    """The index in `LABELS` in a cell's code."""
     return code // (STATES * STATES)
 
 
 def challenged(state: int) -> bool:
-    """Asked for more than BASELINE, and it is not satisfied already."""
+    """Whether a state requires more than BASELINE and is not satisfied."""
     return state > _BASELINE and not state % 2
 
 
@@ -180,7 +181,7 @@ def _sum(codes: Codes, wanted: int) -> int:
 
 
 def group(value: str, codes: Codes) -> Group:
-    """What the cells of one value say."""
+    """The figures of the cells of one value."""
     return Group(
         value=value,
         decisions=sum(codes.values()),
@@ -240,7 +241,7 @@ def _values(values: Mapping[str, Codes]) -> tuple[Group, ...]:
 
 
 def _rules(policy: Policy, cells: Mapping[str, Mapping[str, Codes]]) -> tuple[RuleUse, ...]:
-    """Every rule of the policy, those that never hit included."""
+    """Every rule of the policy, including those that never hit."""
     rules = {rule.name: rule for journey in policy.journeys.values() for rule in journey.rules}
     found = []
     for name, rule in rules.items():
@@ -266,7 +267,7 @@ def _rules(policy: Policy, cells: Mapping[str, Mapping[str, Codes]]) -> tuple[Ru
 
 
 def _overlaps(tally: Tally, domain: str, hits: Mapping[str, int]) -> tuple[Overlap, ...]:
-    """Pairs that hit together, the most entangled first."""
+    """Pairs of rules that hit together, the largest overlap first."""
     found = [
         Overlap(one, other, together, together / min(hits[one], hits[other]))
         for (owner, one, other), together in tally.pairs.items()

@@ -1,8 +1,8 @@
-"""Counts over replayed decisions: what was decided, what a candidate would decide, and what became of it.
+"""Counts replayed decisions: what was decided, what a candidate would decide, and what the outcome was.
 
-Every count is a cell: identity domain, dimension, value of the dimension, and a code that holds what became of the
-attempt, the recorded state and the candidate's. All figures of the reports are sums of cells, so tallies of
-segments add up, and a new figure needs no new counting.
+Every count is a cell: identity domain, dimension, value of the dimension, and a code that combines the outcome, the
+recorded state and the candidate's. All figures of the reports are sums of cells. So the tallies of segments can be
+added, and a new figure needs no new counting.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from riskd.offline.outcomes import LABELS
 from riskd.offline.policies.replay import Replayed
 
 STATES: Final = 2 * len(Tier)
-"""A tier, and whether it is satisfied already."""
+"""The number of states: a tier, and whether it is satisfied."""
 EXAMPLES: Final = 3
-"""Kept of each kind of move."""
+"""How many examples are kept of each kind of move."""
 TENANTS: Final = 200
-"""Told apart by one segment; the rest are `other`."""
+"""How many tenants a segment distinguishes; the others count as `other`."""
 BELOW: Final = -1.0
-"""A score below every band, also below one that begins at 0."""
+"""A score below every band, even one that begins at 0."""
 BIN: Final = 0.25
 """Width of a bin of scores, in log-odds."""
 BINS: Final = 48
@@ -42,11 +42,11 @@ _DEPTH: Final = NAMES.index("history_depth")
 _HOSTING: Final = NAMES.index("hosting")
 _DEPTHS: Final = ((3.0, "below 3"), (10.0, "3 to 10"), (30.0, "10 to 30"), (math.inf, "30 and up"))
 SEGMENTS: Final = ("country", "anonymizer", "hosting", "new device", "history", "device class", "tenant")
-"""The dimensions by which reports tell whom a policy meets."""
+"""The dimensions by which reports show who is affected by a policy."""
 
 
 class Example(Struct, frozen=True, kw_only=True):
-    """A decision that would be another. `why` names what sets the candidate's tier."""
+    """A decision that the candidate would change. `why`: what sets the candidate's tier."""
 
     id: str
     time: float
@@ -65,7 +65,7 @@ Move = tuple[str, str, str, str]
 
 
 class Tally:
-    """Counts that add up. `counts` are lines of the log by what was done with them."""
+    """Additive counts. `counts`: lines of the log by what was done with them."""
 
     def __init__(self) -> None:
         self.cells: Counter[tuple[str, str, str, int]] = Counter()
@@ -77,7 +77,7 @@ class Tally:
         self._tenants: set[str] = set()
 
     def __iadd__(self, other: Tally) -> Tally:
-        """The counts of both."""
+        """Add the counts of another part."""
         self.cells.update(other.cells)
         self.pairs.update(other.pairs)
         self.counts.add(other.counts)
@@ -133,7 +133,8 @@ class Tally:
         return tenant
 
     def _rules(self, domain: str, policy: Policy, record: AssessmentRecord, replayed: Replayed, code: int) -> None:
-        """Each hit; whether it alone raises the tier (of a shadow rule: would); and which rules hit together."""
+        """Count each hit, whether it is the only reason for the tier (for a shadow rule: would be), and pairs of
+        hits."""
         hits, cells = replayed.hits, self.cells
         acting = [hit for hit in hits if not hit.shadow]
         without = decide(policy, replayed.attempt, replayed.context, record.score, ()).tier if acting else None
@@ -174,13 +175,13 @@ def state(tier: Tier, *, satisfied: bool) -> int:
 
 
 def bin_of(score: float) -> int:
-    """The bin of a score: equal steps of its log-odds, those beyond in the outermost."""
+    """The bin of a score, in equal steps of log-odds. Scores beyond the range fall into the outermost bins."""
     odds = math.log(max(score, 1e-12) / max(1 - score, 1e-12))
     return min(max(int((odds - LOW) / BIN), 0), BINS - 1)
 
 
 def _causes(policy: Policy, score: float, replayed: Replayed) -> tuple[str, ...]:
-    """Everything that asks for the tier by itself."""
+    """Everything that would require the tier by itself."""
     policy = policy.of(replayed.attempt.tenant)
     tier, journey = replayed.ruling.tier, policy.journeys[replayed.attempt.journey]
     causes = [f"rule {hit.rule}" for hit in replayed.hits if not hit.shadow and hit.tier == tier]
@@ -193,12 +194,12 @@ def _causes(policy: Policy, score: float, replayed: Replayed) -> tuple[str, ...]
 
 
 def _fewest(examples: Sequence[Example]) -> list[Example]:
-    """Those drawn: the same whatever the order, since the lot is in the id."""
+    """The examples to keep. The choice does not depend on the order, because it is by a part of the id."""
     return sorted(examples, key=lambda example: _lot(example.id))[:EXAMPLES]
 
 
 def _lot(assessment_id: str) -> str:
-    """The half of an id that is of the request, and as good as random."""
+    """The second half of an id, which belongs to the request and is as good as random."""
     return assessment_id[16:]
 
 

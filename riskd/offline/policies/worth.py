@@ -1,8 +1,8 @@
-"""What each signal is worth: recorded decisions, decided again as if nobody had ever been asked for it.
+"""Measures what each signal is worth, by deciding recorded decisions again without it.
 
-Data that decide nothing are not to be collected (GDPR Art. 5(1)(c)). A feature is missing when one of its sources is,
-so a vector says what it would have been without a signal; the model scores that, and the policy decides. Two features
-count over several signals (`TOLD_TOGETHER`): without some of them they stay as they are, without all they are missing.
+Data that decide nothing should not be collected (GDPR Art. 5(1)(c)). A feature is missing when one of its sources is,
+so the vector without a signal is known; the model scores it, and the policy decides. Two features read several signals
+(`TOLD_TOGETHER`): they stay as they are without some of them, and are missing without all of them.
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ from riskd.offline.policies.report import Side, group
 from riskd.offline.policies.tally import STATES, Tally, state
 
 COLLECTED: Final = tuple(source for source in SOURCES if source in (*PURPOSE, "agent", "rtt"))
-"""What a caller may do without asking for; the rest is the attempt itself, or riskd's own."""
+"""Signals that a caller may choose not to collect. All others are the attempt itself, or riskd's own."""
 SETS: Final[Mapping[str, frozenset[str]]] = {
     **{source: frozenset((source,)) for source in COLLECTED},
     "all of device": frozenset(source for source, purpose in PURPOSE.items() if purpose == "device"),
     "all of these": frozenset(COLLECTED),
 }
-"""What is left out together: each signal alone, and sets, since one signal may stand in for another."""
+"""What is left out together: each signal by itself, and sets, because signals may replace each other."""
 NOTICEABLE: Final = 0.1
-"""Log-odds from which a signal has moved a score, as in `riskd_signal_mattered_timestamp_seconds`."""
+"""A signal has moved a score by at least this many log-odds, as in `riskd_signal_mattered_timestamp_seconds`."""
 _COLUMNS: Final = {
     source: tuple(column for column, feature in enumerate(FEATURES) if source in feature.sources)
     for source in COLLECTED
 }
 _MISSING: Final = tuple(None if isnan(feature.missing) else feature.missing for feature in FEATURES)
-"""As lines of the log have them."""
+"""The value of each feature when it is missing, as in the log."""
 _TABLES: Final = {"device_id": ("device",), "languages": ("language",), "agent": ("browser", "os")}
 _FLAGS: Final = {
     source: tuple(NAMES.index(f"{table}_left_out") for table in _TABLES.get(source, (source,)) if table in SAID)
     for source in COLLECTED
 }
-"""Columns that say that a signal was left out; who is not asked for it leaves nothing out."""
+"""Columns that flag a signal as left out. A person who is not asked for a signal leaves nothing out."""
 TOLD_TOGETHER: Final = {
     "copied_device": frozenset(("device_id",)),
     "imitated_device": frozenset(("device_id", "fingerprint")),
 }
-"""Features that look at screen, browser and system, too, with the signals of which one has to be there."""
+"""Features that also read screen, browser and system, with the signals of which at least one is needed."""
 Models = tuple[tuple[str, Path], ...]
 """Identity domains, each with the directory of its model."""
 
 
 class Worth(Struct, frozen=True, kw_only=True):
-    """What one signal, or a set of them, is worth.
+    """The worth of one signal, or of a set of signals.
 
-    `came`: decisions that had it, or one of the set; `moved`: those of them whose log-odds it moved. `stricter` and
-    `laxer`: decisions whose tier would be so without it.
+    `came`: decisions that had it, or one of the set; `moved`: those whose log-odds it moved. `stricter` and `laxer`:
+    decisions whose tier would be stricter or laxer without it.
     """
 
     signal: str
@@ -79,7 +79,7 @@ class Worth(Struct, frozen=True, kw_only=True):
 
 
 class Worths(Struct, frozen=True, kw_only=True):
-    """Of one identity domain. `decisions` are those decided again, `good` and `fraud` those of them that are known."""
+    """The worth of all signals in one identity domain. `good` and `fraud`: replayed decisions of known outcome."""
 
     domain: str
     model: str
@@ -90,7 +90,8 @@ class Worths(Struct, frozen=True, kw_only=True):
 
 
 class Weighed:
-    """Counts that add up. The cells are those of a `Tally`, by domain and set: with it, and without it."""
+    """Additive counts. The cells are those of a `Tally`, by domain and set: recorded is with the set, candidate without
+    it."""
 
     def __init__(self) -> None:
         self.tally = Tally()
@@ -99,7 +100,7 @@ class Weighed:
         self.moved: Counter[tuple[str, str]] = Counter()
 
     def __iadd__(self, other: Weighed) -> Weighed:
-        """The counts of both."""
+        """Add the counts of another part."""
         self.tally += other.tally
         for key, cells in other.cells.items():
             self.cells.setdefault(key, Counter()).update(cells)
@@ -109,7 +110,7 @@ class Weighed:
 
 
 def weigh_segment(plan: Plan, path: Path, *, models: Models) -> Weighed:
-    """Weigh the signals of the decisions of one segment."""
+    """Weigh the signals in the decisions of one segment."""
     policies, outcomes = ready(plan)
     forests, found = _loaded(models), Weighed()
     for record in decisions_of(path, plan.choice, found.tally):
@@ -147,7 +148,7 @@ def _weigh(found: Weighed, policy: Policy, forest: Forest, record: AssessmentRec
 
 
 def _decided(policy: Policy, forest: Forest, record: AssessmentRecord) -> tuple[float, int]:
-    """Log-odds and state of a decision, by this model."""
+    """Log-odds and state of a decision by this model and policy."""
     vector = [nan if value is None else value for value in record.vector]
     log_odds, score = forest.score(vector)
     ruling = replay(policy, replace(record, score=score)).ruling
@@ -155,7 +156,7 @@ def _decided(policy: Policy, forest: Forest, record: AssessmentRecord) -> tuple[
 
 
 def without(record: AssessmentRecord, sources: frozenset[str]) -> AssessmentRecord:
-    """The decision's vector and facts had nobody ever been asked for these; its score is as it was."""
+    """The record as if nobody had been asked for these signals; the score is unchanged."""
     vector = list(record.vector)
     for source in sources:
         for column in _COLUMNS[source]:
@@ -173,14 +174,14 @@ def without(record: AssessmentRecord, sources: frozenset[str]) -> AssessmentReco
 
 
 def _unasked(policy: Policy, name: str, sources: frozenset[str]) -> Policy:
-    """The policy that does not expect these on a journey."""
+    """The policy without the postures of these sources on a journey."""
     journey = policy.journeys[name]
     expected = {source: tier for source, tier in journey.postures.items() if source not in sources}
     return replace(policy, journeys={**policy.journeys, name: replace(journey, postures=expected)}, tenants={})
 
 
 def worths(found: Weighed, domain: str, model: str) -> Worths:
-    """All figures of a domain, a signal a row."""
+    """The figures of a domain, one row per signal."""
     groups = {name: group(name, found.cells.get((domain, name), {})) for name in SETS}
     whole = groups["all of these"]
     return Worths(

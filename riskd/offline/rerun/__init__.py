@@ -1,1 +1,1 @@
-"""History lived through again: a decision log through the same fold and the same features, by any release."""
+"""Replays a decision log: the same attempts, outcomes and events, assessed again by any release."""

@@ -1,8 +1,7 @@
-"""The fold: recorded attempts, outcomes and security events, one after another, through the engine's core and a store
-of their own.
+"""Replays recorded attempts, outcomes and security events one after another through the core, with a store of its own.
 
-What was learned is what the log says was learned, by whatever policy decided then: so features are what they were,
-and features that are new are what they would have been, whichever release assesses again.
+Histories learn what the log says was learned, whatever policy decides now. So existing features get their recorded
+values, and new features get the values that they would have had, whichever release assesses.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from riskd.adapters.memory import MemoryStore
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
-from riskd.core.logged import assessed, keys_of, relived, surroundings
+from riskd.core.logged import assessment_record, attempt_of, context_of, keys_of
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
 from riskd.counts import Counts
@@ -25,13 +24,13 @@ from riskd.rebuild.past import NOT_WRITTEN, Past
 
 _EVERY: Final = 4096
 _LOOKS: Final = 8
-"""Records that are looked at for their expiry, a line."""
+"""How many records are checked for expiry per line."""
 
 
 class Fold:
-    """Lives through a log in the order in which it is fed, and assesses again whoever is in `share`.
+    """Replays a log in the order in which it is fed, and assesses the subjects in `share` again.
 
-    `counts`: lines by what was done with them; those left out say why.
+    `counts`: lines by what was done with them, or why they were left out.
     """
 
     def __init__(self, release: Release, share: Share = Share()) -> None:  # noqa: B008 - frozen
@@ -44,8 +43,8 @@ class Fold:
         self._lines, self._latest = 0, 0.0
 
     def assess(self, line: AssessmentRecord) -> AssessmentRecord | None:
-        """The line that the release writes of a recorded attempt; None for another share's, and for one that cannot be
-        lived through."""
+        """The line that the release writes for a recorded attempt. None for a subject of another share, and for an
+        attempt that cannot be replayed."""
         said = line.signals
         if said is None:
             self.counts["without_signals"] += 1
@@ -55,8 +54,8 @@ class Fold:
             self.counts["twice"] += not self._past.attempt(line)
             self.counts["other_buckets"] += 1
             return None
-        attempt, keys = relived(line, said), keys_of(line, self._pseudonyms)
-        context = surroundings(line.facts, self._past.remembered(line, keys, whole=True), said)
+        attempt, keys = attempt_of(line, said), keys_of(line, self._pseudonyms)
+        context = context_of(line.facts, self._past.remembered(line, keys, whole=True), said)
         policy = self._release.policy(attempt)
         decision = assess(
             attempt,
@@ -73,7 +72,7 @@ class Fold:
         return _line(line, said, attempt, context, decision)
 
     def outcome(self, line: OutcomeRecord) -> bool:
-        """Learn what a recorded outcome taught; whether it is of this share."""
+        """Apply what a recorded outcome taught. Returns whether it belongs to this share."""
         if not self._past.outcome(line):
             self.counts["outcomes_of_nothing"] += 1
             return False
@@ -82,8 +81,10 @@ class Fold:
         return ours
 
     def event(self, line: SecurityEventRecord) -> bool:
-        """Remember a recorded security event; whether it is of this share. Attempts have in their signals what they
-        were judged by, of which nothing is added."""
+        """Remember a recorded security event. Returns whether it belongs to this share.
+
+        It does not affect attempts: their recorded signals contain the events that they were judged by.
+        """
         self._past.event(line, bytes.fromhex(line.subject))
         ours = self._share.has(line.subject)
         self.counts["events"] += ours
@@ -102,7 +103,7 @@ def _line(
     answer = decision.assessment
     if NOT_WRITTEN in line.causes:
         answer = replace(answer, causes=(*answer.causes, NOT_WRITTEN))
-    again = assessed(
+    again = assessment_record(
         attempt,
         context,
         decision,

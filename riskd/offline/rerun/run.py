@@ -1,4 +1,4 @@
-"""Replays a log into another log: as many processes as buckets, each of which lives through all of it."""
+"""Replays a log into another log with one process per bucket. Every process reads the whole log."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from riskd.wiring import active_release, load_release, open_releases
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What to replay, where to, and by what: a release that is kept, or the one in the directories of the settings
-    (`named`), or the active one."""
+    """What to replay, where to, and with which release: a stored one, the directories of the settings (`named`), or the
+    active one."""
 
     source: Source
     settings: Settings
@@ -39,17 +39,17 @@ class Plan(Struct, frozen=True, kw_only=True):
     named: bool = False
 
     def decides(self) -> Release:
-        """The release, loaded. Raises InvalidFile with all problems, UnknownRelease, Unavailable."""
+        """Load the release. Raises InvalidFile with all problems, UnknownRelease, Unavailable."""
         if self.release:
             return open_releases(self.settings).release(self.release)
         return load_release(self.settings) if self.named else active_release(self.settings)
 
 
 def run(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
-    """Replay each share by a process of its own; what was done with the lines, by kind.
+    """Replay each share in a process of its own. Returns the number of lines by what was done with them.
 
-    `progress` is told how much more is done, of the source's size times the shares. Nothing is left of a replay that
-    was not done to its end. Raises InvalidFile, also for a log that cannot be read, InvalidSettings as `filling`.
+    `progress` is called with the amount done, out of the source's size times the number of shares. An incomplete replay
+    leaves nothing. Raises InvalidFile, also for a log that cannot be read, and InvalidSettings as `filling`.
     """
     plan.source.size()
     with filling(plan.out) as draft:
@@ -75,7 +75,7 @@ def _shared(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
         for each in crew:
             each.terminate()
             each.join()
-    # Each share met every line: what nobody writes is counted once.
+    # Every process read every line: lines that no process writes are to be counted once.
     del total["other_buckets"]
     for kind in total.keys() - _OWN:
         total[kind] //= len(shares)
@@ -92,10 +92,9 @@ def _listen(pipes: list[Connection], total: Counts, progress: Progress) -> None:
             try:
                 said = ready.recv()
             except EOFError as error:
-                what = "a process that replayed was ended"
-                raise InvalidFile(
-                    [Problem("replay", what, "give it more memory, or more buckets one by one")]
-                ) from error
+                what = "a process that was replaying died"
+                remedy = "give it more memory, or replay more buckets one by one"
+                raise InvalidFile([Problem("replay", what, remedy)]) from error
             if isinstance(said, int):
                 progress(said)
                 continue
@@ -106,7 +105,7 @@ def _listen(pipes: list[Connection], total: Counts, progress: Progress) -> None:
 
 
 def _told(plan: Plan, share: Share, writer: Connection) -> None:
-    """In a process of its own: replay, and tell the parent."""
+    """Runs in a process of its own: replay, and report to the parent."""
     try:
         writer.send(_replay(plan, share, writer.send))
     except RiskdError as error:
@@ -128,11 +127,11 @@ def _replay(plan: Plan, share: Share, progress: Progress) -> Counts:
                 found = fold.assess(one)
                 again = record.encode(found) if found is not None else b""
             if again and not out.append(again):
-                raise InvalidFile([Problem(str(plan.out), "cannot be written", "see that the disk has room")])
+                raise InvalidFile([Problem(str(plan.out), "cannot be written", "check that the disk has space")])
     return fold.counts
 
 
 class _Clock:
-    """The time of the line at hand, which segments are named for."""
+    """The time of the current line, by which segments are named."""
 
     now = 0.0

@@ -1,1 +1,2 @@
-"""Decisions for a SIEM: lines of the decision log as events of the Open Cybersecurity Schema Framework."""
+"""Exports decisions to a SIEM: lines of the decision log as events of the Open Cybersecurity Schema Framework
+(OCSF)."""

@@ -1,7 +1,7 @@
-"""A line of the decision log as an event of OCSF, by a pure function: docs/siem.md has what becomes of what.
+"""Converts a line of the decision log to an OCSF event; docs/siem.md describes the mapping.
 
-An assessment is the class Authentication with the profile `security_control`; an outcome is Authentication, too,
-and confirmed fraud a Detection Finding. `metadata.correlation_uid` of all of them is the assessment's id.
+An assessment becomes class Authentication with the profile `security_control`. An outcome becomes Authentication, too,
+except confirmed fraud, which becomes a Detection Finding. `metadata.correlation_uid` of all is the assessment's id.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from riskd.offline.siem.schema import OTHER, Authentication, DetectionFinding, O
 _MACHINE: Final = 4
 _PERSON: Final = 1
 _ANYWHERE_KM: Final = 20_000.0
-"""Half of the way around the Earth: coordinates that uncertain stand for none."""
+"""Half of the earth's circumference: coordinates with this uncertainty mean that the place is unknown."""
 
 
 def event(record: AssessmentRecord | OutcomeRecord) -> schema.Event:
-    """The event of a line. Nothing is said that the line does not say. Never raises, whatever it is that was read."""
+    """The event of a line. It contains only what the line says. Never raises for any record that could be decoded."""
     if isinstance(record, AssessmentRecord):
-        return _assessed(record)
-    return _fraud(record) if record.kind == words.FRAUD else _became(record)
+        return _assessment(record)
+    return _finding(record) if record.kind == words.FRAUD else _outcome(record)
 
 
-def _assessed(one: AssessmentRecord) -> Authentication:
+def _assessment(one: AssessmentRecord) -> Authentication:
     activity, level, control, facts = _activity(one.journey), words.LEVELS[one.level], _control(one), one.facts
     status = _status(one)
     user = _user(one.id, one.domain, one.subject)
@@ -42,7 +42,7 @@ def _assessed(one: AssessmentRecord) -> Authentication:
         activity_name=activity[1],
         type_uid=_type(words.AUTHENTICATION, activity),
         time=_milliseconds(one.time),
-        message=_told(one),
+        message=_message(one),
         status_id=status[0],
         status=status[1],
         status_code=one.tier,
@@ -73,9 +73,9 @@ def _assessed(one: AssessmentRecord) -> Authentication:
     )
 
 
-def _became(one: OutcomeRecord) -> Authentication:
-    came = words.OUTCOMES[one.kind]
-    activity, legitimate = _activity(one.journey, end=came.end), one.kind == words.LEGITIMATE
+def _outcome(one: OutcomeRecord) -> Authentication:
+    meaning = words.OUTCOMES[one.kind]
+    activity, legitimate = _activity(one.journey, end=meaning.end), one.kind == words.LEGITIMATE
     user = _user(one.assessment_id, one.domain)
     return Authentication(
         category_uid=words.AUTHENTICATION // 1000,
@@ -85,8 +85,8 @@ def _became(one: OutcomeRecord) -> Authentication:
         type_uid=_type(words.AUTHENTICATION, activity),
         time=_milliseconds(one.time),
         message=f"{_sentence(one.kind)}: {_spoken(one.journey)} of {one.domain}",
-        status_id=came.status[0],
-        status=came.status[1],
+        status_id=meaning.status[0],
+        status=meaning.status[1],
         status_code=one.kind,
         severity_id=1,
         severity="Informational",
@@ -107,7 +107,7 @@ def _became(one: OutcomeRecord) -> Authentication:
     )
 
 
-def _fraud(one: OutcomeRecord) -> DetectionFinding:
+def _finding(one: OutcomeRecord) -> DetectionFinding:
     time, user = _milliseconds(one.time), _user(one.assessment_id, one.domain)
     title = f"{_sentence(one.kind)}: {_spoken(one.journey)} of {one.domain}"
     created: words.Word = (1, "Create")
@@ -172,7 +172,7 @@ def _protocol(protocol: str) -> words.Word | None:
     return words.PROTOCOLS.get(protocol, (OTHER, protocol)) if protocol else None
 
 
-def _told(one: AssessmentRecord) -> str:
+def _message(one: AssessmentRecord) -> str:
     answer = "DENY" if one.tier == "DENY" else f"{one.tier} {'satisfied' if one.satisfied else 'required'}"
     reasons = f": {', '.join(one.reasons)}" if one.reasons else ""
     return f"{_sentence(one.journey)} of {one.domain}: {one.level} risk ({one.score:.4f}), {answer}{reasons}"
@@ -211,7 +211,7 @@ def _user(assessment: str, domain: str, pseudonym: str = "") -> schema.User:
 
 
 def _endpoint(facts: Facts, ja4: str) -> schema.Endpoint | None:
-    """None where neither the network nor the device is known: OCSF has an endpoint named."""
+    """None if neither network nor device is known: OCSF requires an endpoint to be identified."""
     network, device, agent, route = facts.network, facts.values.get("device", ""), facts.agent, facts.route
     if not network and not device:
         return None
@@ -315,7 +315,7 @@ def _unmapped(one: AssessmentRecord, facts: Facts) -> Unmapped:
 
 
 def _several(amr: tuple[str, ...]) -> bool:
-    """Whether the methods say that several factors were used."""
+    """Whether the methods show that several factors were used."""
     kinds = {METHODS.get(method, "none") for method in amr} - {"none", "unsaid"}
     return len(kinds) > 1 or not {"mfa"}.isdisjoint(amr)
 

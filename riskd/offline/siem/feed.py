@@ -1,9 +1,8 @@
-"""The events of a log, or of a stream of its lines, in bounded memory; and the bookmark by which the next reader goes
-on where one stopped.
+"""Converts a log, or a stream of its lines, to events in bounded memory, and keeps a bookmark for the next run.
 
-Lines of one worker are in order; those of several are not merged: a SIEM sorts by `time`. A line is told once; where a
-reader died before its bookmark was written, or a segment was rewritten under it, some are told again, under the same
-`metadata.uid`.
+The lines of one worker are in order; those of several workers are not merged: a SIEM sorts by `time`. Every line is
+exported once, except after a crash before the bookmark was written, or after a segment was rewritten: then some are
+exported again, with the same `metadata.uid`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.decision_log import PACKED, FileLogArchive, damaged, log_in, readable, segments, segments_of
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
-from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, decode, left_out, written
+from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, decode, skipped_as, written
 from riskd.counts import Counts
 from riskd.files import put
 from riskd.offline.siem.events import event
@@ -30,22 +29,22 @@ from riskd.offline.siem.schema import DetectionFinding
 from riskd.progress import Progress
 
 LONGEST: Final = 1 << 20
-"""Bytes of a line: what is longer is none."""
+"""A line with more bytes is unreadable."""
 CHUNK: Final = 1 << 18
-"""Bytes of a stream that are read at a time."""
+"""Bytes read from a stream at a time."""
 MANY: Final = 256
-"""Events that are told at a time."""
+"""Events written at a time."""
 OVERLAP: Final = 1.0
-"""Seconds that are told again of a segment that was rewritten: threads overtake each other between clock and file."""
+"""Seconds that are exported again from a rewritten segment: threads may write lines slightly out of order."""
 _ENCODER: Final = msgspec.json.Encoder()
 
 
 class Mark(Struct, frozen=True, array_like=True):
-    """How far a segment was told.
+    """How far a segment was exported.
 
-    `size` and `modified` (ns): of its file when all of it was told, 0 before. `offset`: of the first line that was not.
-    `length` and `check` (CRC-32): of the line before that one, which is elsewhere in a file that was rewritten.
-    `latest`: when the latest line that was told had been written, epoch seconds.
+    `size` and `modified` (ns): of its file when it had been exported to its end, 0 before. `offset`: of the first line
+    that was not exported. `length` and `check` (CRC-32): of the line before it, which is elsewhere if the file was
+    rewritten. `latest`: when the latest exported line was written, in epoch seconds.
     """
 
     size: int = 0
@@ -61,25 +60,28 @@ _BOOKMARK: Final = msgspec.json.Decoder(dict[str, Mark])
 
 
 class Teller:
-    """Lines as events. `counts` says what became of every line."""
+    """Converts lines to events. `counts`: what became of every line."""
 
     def __init__(self, since: float = -math.inf) -> None:
-        """`since`: epoch seconds; lines that were written before are passed over."""
+        """`since`: epoch seconds; earlier lines are skipped."""
         self.counts = Counts()
         self.since = since
         self.met = 0
         """Lines of the stream so far."""
 
     def tell(self, line: bytes, after: float = -math.inf, segment: Path | None = None) -> tuple[bytes | None, float]:
-        """The event of a line in JSON with its newline, None where it has none or was written before `after`; and when
-        it was written. `segment`: where it is from, if not from a stream."""
+        """The event of a line as JSON with a newline, and when the line was written.
+
+        The event is None if the line has none or was written before `after`. `segment`: the line's file, None for a
+        stream.
+        """
         try:
             record = _decoded(line)
             at = written(record)
             if at < max(after, self.since):
                 return None, at
             if not isinstance(record, AssessmentRecord | OutcomeRecord):
-                self.counts["events" if isinstance(record, SecurityEventRecord) else left_out(record)] += 1
+                self.counts["events" if isinstance(record, SecurityEventRecord) else skipped_as(record)] += 1
                 return None, at
             told = event(record)
             encoded = _ENCODER.encode(told)
@@ -108,7 +110,7 @@ _KINDS: Final = {AssessmentRecord: "assessments", OutcomeRecord: "outcomes"}
 
 
 class Feed:
-    """The events of the segments in a directory that were not told yet. `marks` says how far it is, by segment."""
+    """The events in a directory's segments that were not exported yet. `marks`: how far each segment was exported."""
 
     def __init__(self, archive: FileLogArchive, directory: Path, teller: Teller, marks: dict[str, Mark]) -> None:
         """`archive`: of the same directory."""
@@ -118,7 +120,7 @@ class Feed:
         self._teller = teller
 
     def check(self) -> None:
-        """Raises InvalidFile where there is no log yet."""
+        """Raises InvalidFile if there is no log yet."""
         segments_of(self._directory)
 
     def size(self) -> int:
@@ -126,11 +128,13 @@ class Feed:
         return sum(_left(path, status, mark) for path, status, mark in self._waiting(segments(self._directory)))
 
     def events(self, progress: Progress) -> Iterator[list[bytes]]:
-        """All that is there now, erased subjects left out; `marks` are always those of what was yielded. `progress` is
-        told how many bytes more are done. Raises InvalidFile for a segment that cannot be read."""
+        """All events there are now, without erased subjects. `marks` always match what was yielded.
+
+        `progress` is called with the bytes done. Raises InvalidFile for a segment that cannot be read.
+        """
         paths = segments(self._directory)
         there = set(map(_name, paths))
-        if there:  # else the log is out of sight: a disk that is not mounted just now
+        if there:  # else the disk may not be mounted at the moment
             self.marks = {name: mark for name, mark in self.marks.items() if name in there}
         for path, status, mark in list(self._waiting(paths)):
             with readable(path), suppress(FileNotFoundError):
@@ -138,7 +142,7 @@ class Feed:
             progress(_left(path, status, mark))
 
     def _waiting(self, paths: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result, Mark]]:
-        """Those with something new, and how far they were told."""
+        """Segments with something new, and how far each was exported."""
         for path in paths:
             with suppress(FileNotFoundError):
                 status, mark = path.stat(), self.marks.get(_name(path), _NEW)
@@ -147,7 +151,8 @@ class Feed:
                     yield path, status, mark
 
     def _segment(self, path: Path, status: os.stat_result, mark: Mark) -> Iterator[list[bytes]]:
-        """Go on at the mark; where it does not fit, from the beginning with the lines of after the latest."""
+        """Continue at the mark. If it does not match, begin again with the lines written after the latest exported
+        one."""
         batch: list[bytes] = []
         name, after = _name(path), -math.inf
         lines = self._archive.lines_from(path, mark.offset - mark.length)
@@ -168,12 +173,12 @@ class Feed:
 
 
 def _fits(mark: Mark, before: tuple[bytes, int] | None) -> bool:
-    """Whether the line before the mark is where it was."""
+    """Whether the line before the mark is still there."""
     return before is not None and (crc32(before[0]), before[1]) == (mark.check, mark.offset)
 
 
 def located(directory: Path) -> Path:
-    """The directory of the log that a directory has in it, as that of a simulation has; else itself."""
+    """The log's directory inside a directory, as `riskd simulate` writes it; else the directory itself."""
     return log_in(directory)
 
 
@@ -183,18 +188,18 @@ def _left(path: Path, status: os.stat_result, mark: Mark) -> int:
 
 
 def _name(path: Path) -> str:
-    """A segment's name, packed or not."""
+    """A segment's name, without the suffix of a compressed one."""
     return path.name.removesuffix(PACKED)
 
 
 def streamed(descriptor: int, teller: Teller) -> Iterator[list[bytes]]:
-    """The events of lines as they arrive. Lines that are too long, and a last one that is cut short, are unreadable."""
+    """The events of lines as they arrive. Lines that are too long, and an incomplete last line, are unreadable."""
     for lines in _arriving(descriptor):
         yield [told for line in lines if (told := teller.arrived(line)) is not None]
 
 
 def _arriving(descriptor: int) -> Iterator[list[bytes]]:
-    """Whole lines, as many as came at once. What is beyond the longest line is let go, and so what it was no more."""
+    """The complete lines of each read. What exceeds the longest line is dropped."""
     rest = b""
     while chunk := os.read(descriptor, CHUNK):
         first, *lines = chunk.split(b"\n")
@@ -208,16 +213,16 @@ def _arriving(descriptor: int) -> Iterator[list[bytes]]:
 
 
 def marks_in(file: Path) -> dict[str, Mark]:
-    """The bookmark in a file, empty where there is none yet. Raises InvalidFile."""
+    """The bookmark in a file, empty if there is none yet. Raises InvalidFile."""
     try:
         return _BOOKMARK.decode(file.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, *UNDECODABLE) as error:
         remedy = "name a file that `riskd log export --bookmark` wrote, or one that is not there yet"
-        raise InvalidFile([Problem(str(file), f"is no bookmark: {error}", remedy)]) from error
+        raise InvalidFile([Problem(str(file), f"is not a bookmark: {error}", remedy)]) from error
 
 
 def keep(marks: dict[str, Mark], file: Path) -> None:
-    """Write a bookmark, whole. Raises OSError."""
+    """Write a bookmark atomically. Raises OSError."""
     put(file, _ENCODER.encode(marks))

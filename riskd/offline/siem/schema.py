@@ -1,7 +1,7 @@
-"""The part of OCSF 1.8.0 that riskd speaks: classes Authentication (3002) and Detection Finding (2004).
+"""The part of OCSF 1.8.0 that riskd uses: classes Authentication (3002) and Detection Finding (2004).
 
-Names, nesting and numbers are the schema's (https://schema.ocsf.io/1.8.0), which says what each means; tests hold
-events against it. What is None or empty is left out of the event. Times are milliseconds since the Unix epoch.
+Names, nesting and numbers are the schema's (https://schema.ocsf.io/1.8.0), which explains each; tests validate events
+against it. Fields that are None or empty are omitted from the event. Times are milliseconds since the Unix epoch.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ VERSION: Final = "1.8.0"
 CONTROL: Final = "security_control"
 INCIDENT: Final = "incident"
 OTHER: Final = 99
-"""Of every enumeration: the text beside it says what the schema has no number for."""
+"""The value for "other" in every enumeration; the text beside it names what has no number."""
 
 
 class Product(Struct, frozen=True):
-    """Who tells."""
+    """The product that reports the event."""
 
     name: str = "riskd"
     vendor_name: str = "riskd"
 
 
 class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Of every event. The same line of the log has the same `uid`, however often it is exported."""
+    """Part of every event. The same line of the log always gets the same `uid`."""
 
     version: str
     product: Product
@@ -40,7 +40,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class User(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whose account it is. `uid`: what the subject's assessment ids begin with; `uid_alt`: its whole pseudonym."""
+    """The account. `uid`: the beginning of the subject's assessment ids; `uid_alt`: its full pseudonym."""
 
     uid: str
     domain: str
@@ -49,7 +49,7 @@ class User(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Service(Struct, frozen=True):
-    """Where to; riskd knows the identity domain."""
+    """The service that the user signs in to: the identity domain."""
 
     name: str
 
@@ -64,7 +64,7 @@ class System(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Location(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the address is believed to be. `desc`: the region's name; `region` would be its code."""
+    """The estimated location of the address. `desc` is the region's name, because `region` would be its code."""
 
     country: str = ""
     city: str = ""
@@ -74,14 +74,14 @@ class Location(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AutonomousSystem(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who carries the address."""
+    """The network operator of the address."""
 
     number: int
     name: str = ""
 
 
 class Fingerprint(Struct, frozen=True, kw_only=True):
-    """Of the TLS client: its JA4."""
+    """The TLS client's JA4."""
 
     value: str
     algorithm_id: int = OTHER
@@ -115,7 +115,8 @@ class Session(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """What decided. `name`: the identity domain; `uid`: the release. Not applied: the journey was learning."""
+    """What decided. `name`: the identity domain; `uid`: the release. It is not applied while the journey is
+    learning."""
 
     name: str
     uid: str
@@ -123,7 +124,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 class Observable(Struct, frozen=True, kw_only=True):
-    """A value to look for in other events, and the attribute that has it."""
+    """A value to search for in other events, and the attribute that contains it."""
 
     name: str
     type_id: int
@@ -132,7 +133,7 @@ class Observable(Struct, frozen=True, kw_only=True):
 
 
 class Enrichment(Struct, frozen=True, kw_only=True):
-    """What the databases say of the operator of the address."""
+    """What the geo databases say about the network operator."""
 
     name: str
     value: str
@@ -141,13 +142,13 @@ class Enrichment(Struct, frozen=True, kw_only=True):
 
 
 class Unmapped(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What riskd says and OCSF has no place for. Names as in the decision log (`core.record`), except where told."""
+    """riskd's data without a place in OCSF. Names are those of the decision log (`core.record`)."""
 
     journey: str
     tier: str = ""
     satisfied: bool | None = None
     score: float | None = None
-    """The probability, which `risk_score` has in percent."""
+    """The probability, which is also in `risk_score`, in percent."""
     log_odds: float | None = None
     coverage: float | None = None
     model: str = ""
@@ -157,10 +158,10 @@ class Unmapped(Struct, frozen=True, kw_only=True, omit_defaults=True):
     shadow_hits: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     gaps: dict[str, str] = {}
-    """Why by source."""
+    """The reason of each gap, by source."""
     causes: tuple[str, ...] = ()
     contributions: dict[str, float] = {}
-    """Those that are not 0."""
+    """Contributions other than 0."""
     attributes: dict[str, str] = {}
     request_id: str = ""
     session: Authenticated | None = None
@@ -171,12 +172,13 @@ class Unmapped(Struct, frozen=True, kw_only=True, omit_defaults=True):
     browser_version: str = ""
     automated: bool = False
     radius_km: float | None = None
-    """Of `src_endpoint.location`."""
+    """The uncertainty of `src_endpoint.location`."""
     amr: tuple[str, ...] = ()
 
 
 class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A step of a sign-in, or its end. With profile `security_control`: an assessment, or an owner's confirmation."""
+    """A step of a sign-in, or its end. The profile `security_control` marks an assessment, or an owner's
+    confirmation."""
 
     category_uid: int
     class_uid: int
@@ -218,14 +220,14 @@ class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RelatedEvent(Struct, frozen=True, kw_only=True):
-    """The assessment that a finding is about: its `metadata.uid` and `type_uid`."""
+    """The assessment that a finding is about, by its `metadata.uid` and `type_uid`."""
 
     uid: str
     type_uid: int
 
 
 class FindingInfo(Struct, frozen=True, kw_only=True):
-    """What was found. `uid`: the assessment's id."""
+    """What was found. `uid` is the assessment's id."""
 
     uid: str
     title: str
@@ -234,13 +236,13 @@ class FindingInfo(Struct, frozen=True, kw_only=True):
 
 
 class Evidence(Struct, frozen=True):
-    """Whose account it was."""
+    """The account that was affected."""
 
     user: User
 
 
 class DetectionFinding(Struct, frozen=True, kw_only=True):
-    """Fraud that somebody confirmed."""
+    """Confirmed fraud."""
 
     category_uid: int
     class_uid: int

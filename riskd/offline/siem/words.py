@@ -1,4 +1,4 @@
-"""riskd's words in OCSF's: for each the number that the schema has for it, and the text beside the number."""
+"""Translates riskd's terms to OCSF's: for each, the enumeration's number and its caption."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 from riskd.offline.siem.schema import OTHER
 
 Word = tuple[int, str]
-"""A number of an enumeration, and the text beside it."""
+"""A number of an enumeration, and its caption."""
 
 AUTHENTICATION: Final = 3002
 FINDING: Final = 2004
@@ -22,7 +22,7 @@ JOURNEYS: Final = {
     "payment": "Payment",
     "session": "Session",
 }
-"""Activities that OCSF has no number for. A login is `STEP` until it is at its `END`."""
+"""Activities without a number in OCSF. A login is `STEP` until its sign-in reaches its `END`."""
 SUCCESS: Final[Word] = (1, "Success")
 FAILURE: Final[Word] = (2, "Failure")
 CHALLENGED: Final[Word] = (OTHER, "Challenged")
@@ -30,7 +30,7 @@ ABANDONED: Final[Word] = (OTHER, "Abandoned")
 
 
 class Level(Struct, frozen=True):
-    """What a level of risk is in OCSF."""
+    """The OCSF risk level and severity for a risk level."""
 
     risk: Word
     severity: Word
@@ -44,7 +44,7 @@ LEVELS: Final = {
 
 
 class Control(Struct, frozen=True):
-    """What riskd did: the action, and what came of it."""
+    """What riskd did: action and disposition."""
 
     action: Word
     disposition: Word
@@ -56,24 +56,24 @@ OBSERVED: Final = Control((3, "Observed"), (15, "Detected"))
 EXONERATED: Final[Word] = (10, "Exonerated")
 
 
-class Came(Struct, frozen=True):
-    """What an outcome is in OCSF. `end`: of a sign-in, where others are steps of it."""
+class Meaning(Struct, frozen=True):
+    """The OCSF status for an outcome. `end`: it ends a sign-in; others are steps of it."""
 
     status: Word
     end: bool = False
 
 
 OUTCOMES: Final = {
-    "challenge_passed": Came(SUCCESS),
-    "challenge_failed": Came(FAILURE),
-    "challenge_abandoned": Came(ABANDONED),
-    "session_established": Came(SUCCESS, end=True),
-    "sign_in_abandoned": Came(ABANDONED, end=True),
-    "confirmed_legitimate": Came((OTHER, "Confirmed Legitimate")),
-    "recovery_completed": Came(SUCCESS),
-    "recovery_failed": Came(FAILURE),
+    "challenge_passed": Meaning(SUCCESS),
+    "challenge_failed": Meaning(FAILURE),
+    "challenge_abandoned": Meaning(ABANDONED),
+    "session_established": Meaning(SUCCESS, end=True),
+    "sign_in_abandoned": Meaning(ABANDONED, end=True),
+    "confirmed_legitimate": Meaning((OTHER, "Confirmed Legitimate")),
+    "recovery_completed": Meaning(SUCCESS),
+    "recovery_failed": Meaning(FAILURE),
 }
-"""Every outcome but `confirmed_fraud`, which is a finding."""
+"""Every outcome except `confirmed_fraud`, which is a finding."""
 FRAUD: Final = "confirmed_fraud"
 LEGITIMATE: Final = "confirmed_legitimate"
 FACTORS: Final[dict[str, Word]] = {
@@ -85,8 +85,8 @@ FACTORS: Final[dict[str, Word]] = {
     "pwd": (11, "Password"),
     **{method: (OTHER, method) for method in ("hwk", "pin", "pop", "sc", "swk", "wia")},
 }
-"""Methods of RFC 8176. A key (`hwk`, `swk`) may be WebAuthn's or not. What is left says not by what somebody
-authenticated (`mfa`, `mca`), or is no factor (`geo`, `rba`, `user`)."""
+"""Methods of RFC 8176. A key (`hwk`, `swk`) may be a WebAuthn key or another. Methods that are not listed name no
+factor: they say only that there were several (`mfa`, `mca`), or are none (`geo`, `rba`, `user`)."""
 PROTOCOLS: Final[dict[str, Word]] = {"oidc": (4, "OpenID"), "saml": (5, "SAML"), "oauth2": (6, "OAUTH 2.0")}
 DEVICES: Final = {"desktop": (2, "Desktop"), "tablet": (4, "Tablet"), "mobile": (5, "Mobile")}
 SYSTEMS: Final[dict[str, Word]] = {
@@ -98,4 +98,4 @@ SYSTEMS: Final[dict[str, Word]] = {
     "iOS": (301, "iOS"),
     "Solaris": (400, "Solaris"),
 }
-"""By the names that parsed user agents have."""
+"""By the names that parsed user agents use."""

@@ -1,4 +1,4 @@
-"""Boosted trees, alone or on top of a model that is there already."""
+"""Boosted trees, on their own or on top of an existing model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _NEWTON_STEPS: Final = 50
 
 
 class _OnTop(HalfBinomialLoss):  # type: ignore[misc] # published without types
-    """The logistic loss of a sum of which one part is given: a log-odds for each row, in the order of the rows."""
+    """The logistic loss of a sum with one fixed part: a given log-odds for each row, in the order of the rows."""
 
     def __init__(self, given: Floats) -> None:
         super().__init__()
         self._given = given
 
     def gradient_hessian(self, y_true: Floats, raw_prediction: Floats, **more: Any) -> tuple[Floats, Floats]:  # noqa: ANN401 - the estimator's own keywords
-        """First and second derivatives at the given part plus what the trees say so far."""
+        """First and second derivatives at the given log-odds plus the trees so far."""
         whole = np.ascontiguousarray(raw_prediction.reshape(-1) + self._given)
         found: tuple[Floats, Floats] = super().gradient_hessian(y_true, whole, **more)
         return found
 
     def fit_intercept_only(self, y_true: Floats, sample_weight: Floats | None = None) -> NDArray[np.float64]:
-        """The constant that fits best on top of the given part, by Newton's method."""
+        """The best constant on top of the given log-odds, by Newton's method."""
         share = np.ones(len(y_true)) if sample_weight is None else sample_weight
         constant = 0.0
         for _ in range(_NEWTON_STEPS):
@@ -44,7 +44,7 @@ class _OnTop(HalfBinomialLoss):  # type: ignore[misc] # published without types
 
 
 class _OnlyMore(_OnTop):
-    """The same loss where of each tree only what raises counts, and no constant."""
+    """The same loss if only the positive leaf values of each tree count, and there is no constant."""
 
     def __init__(self, given: Floats) -> None:
         super().__init__(given)
@@ -52,14 +52,14 @@ class _OnlyMore(_OnTop):
         self._raised = np.zeros(len(given))
 
     def gradient_hessian(self, y_true: Floats, raw_prediction: Floats, **more: Any) -> tuple[Floats, Floats]:  # noqa: ANN401 - the estimator's own keywords
-        """Called once a tree, with the sum of all leaves so far: what the latest tree said is the difference."""
+        """Called once per tree with the sum of all leaves so far; the difference is the latest tree."""
         said = raw_prediction.reshape(-1)
         self._raised += np.maximum(said - self._before, 0.0)
         self._before = said.copy()
         return super().gradient_hessian(y_true, self._raised, **more)
 
     def fit_intercept_only(self, y_true: Floats, sample_weight: Floats | None = None) -> NDArray[np.float64]:
-        """Zero: these trees begin at the given part."""
+        """Zero: these trees have no constant."""
         return np.asarray(0.0)
 
 
@@ -72,26 +72,26 @@ def boost(
     recipe: Recipe,
     given: Floats,
 ) -> HistGradientBoostingClassifier:
-    """Fit the trees of a recipe to rows that weigh something, on top of `given` log-odds.
+    """Fit the recipe's trees to rows with a positive weight, on top of the `given` log-odds.
 
-    A feature whose direction the feature table is sure of moves the log-odds in no other.
+    Features with a certain direction in the feature table are monotonic in it.
     """
     direction = {feature.name: feature.direction for feature in FEATURES}
     held = [direction.get(name, 0) for name in names]
     estimator = _booster(recipe, _OnTop(given), max_iter=recipe.trees, monotonic_cst=held)
-    return estimator.fit(told(vectors), fraud, sample_weight=weights)
+    return estimator.fit(fillable(vectors), fraud, sample_weight=weights)
 
 
 def boost_raising(
     vectors: Floats, fraud: NDArray[np.bool_], weights: Floats, *, recipe: Recipe, given: Floats
 ) -> HistGradientBoostingClassifier:
-    """Fit the trees of a recipe that are held to no direction and only raise, on top of `given` log-odds.
+    """Fit the recipe's additional trees on top of the `given` log-odds: without directions, and only raising.
 
-    A leaf that would lower them is zero, for the trees after it as well. So whoever looks riskier may lose what these
-    trees added, and nothing of what `given` says.
+    Negative leaf values become zero, already while later trees are fitted. So an attempt that looks riskier may lose
+    what these trees add, but never what `given` says.
     """
     estimator = _booster(recipe, _OnlyMore(given), max_iter=recipe.raising)
-    estimator.fit(told(vectors), fraud, sample_weight=weights)
+    estimator.fit(fillable(vectors), fraud, sample_weight=weights)
     for stage in estimator._predictors:  # noqa: SLF001 - no public form
         leaves = stage[0].nodes["value"]
         np.maximum(leaves, 0.0, out=leaves)
@@ -111,7 +111,7 @@ def _booster(recipe: Recipe, loss: _OnTop, **more: Any) -> HistGradientBoostingC
     )
 
 
-def told(vectors: Floats) -> Floats:
-    """The rows with 0 throughout each column that has no value at all, which scikit-learn cannot cut into bins."""
+def fillable(vectors: Floats) -> Floats:
+    """The vectors with 0 in columns that have no value at all, because scikit-learn cannot bin those."""
     never = np.isnan(vectors).all(axis=0)
     return np.where(never, 0.0, vectors) if never.any() else vectors

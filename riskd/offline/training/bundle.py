@@ -1,4 +1,4 @@
-"""What is written of a training: the bundle, with its card, its recipe and its figures on the holdout."""
+"""Writes a training's results: the bundle, with its card, its recipe and its figures on the holdout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LABELS: Final = {"good": GOOD, "fraud": FRAUD, "unlabelled": UNKNOWN}
 
 
 class Origin(Struct, frozen=True, kw_only=True):
-    """Where the rows came from. `base` is the version of the bundle below the trees, '' for none."""
+    """Where the rows came from. `base`: version of the bundle that the trees were boosted on, '' if none."""
 
     domain: str
     sources: tuple[str, ...]
@@ -74,7 +74,7 @@ def training_of(trained: Trained, recipe: Recipe, origin: Origin) -> Training:
 
 
 def on_holdout(trained: Trained, seed: int) -> dict[str, Judged]:
-    """The candidate and its base, by their served forests, on the rows held out."""
+    """The figures on the holdout of the candidate and its base, by their served forests."""
     rows = trained.material.holdout
     documents = {CANDIDATE: trained.document} | ({CHAMPION: trained.base} if trained.base else {})
     told = {name: scored_by(Forest(document, rows.names), rows) for name, document in documents.items()}
@@ -82,7 +82,7 @@ def on_holdout(trained: Trained, seed: int) -> dict[str, Judged]:
 
 
 def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report:
-    """Write the bundle into directory `path`. Raises InvalidModel when it could not be served, or is there already."""
+    """Write the bundle to directory `path`. Raises InvalidModel if it could not be served, or exists already."""
     training, models = training_of(trained, recipe, origin), on_holdout(trained, recipe.seed)
     judged = models[CANDIDATE]
     manifest = Manifest(
@@ -123,7 +123,7 @@ def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report
 
 
 def expected(trained: Trained, domain: str) -> Reference:
-    """What is to come, if nothing changes: the latest rows, those to calibrate and to judge by."""
+    """The drift reference: the distribution of the latest rows, those for calibration and evaluation."""
     parts = (trained.material.tuning, trained.material.holdout)
     batches = (Batch(rows.times, rows.subjects.tolist(), rows.vectors) for rows in parts)
     names = trained.material.train.names
@@ -131,7 +131,7 @@ def expected(trained: Trained, domain: str) -> Reference:
 
 
 def metrics_of(judged: Judged) -> dict[str, float]:
-    """The manifest's figures: recall over all attacks and of each class, and how far probabilities can be believed."""
+    """The manifest's figures: recall over all attacks and of each class, and the calibration errors."""
     found = {
         f"recall at {rate}{'' if each is judged.overall else f' of {each.name}'}": value
         for each in (judged.overall, *judged.classes)

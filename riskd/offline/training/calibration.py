@@ -1,4 +1,4 @@
-"""From log-odds to probabilities: the knots of a served calibration, fitted to rows that no tree has seen."""
+"""Calibration of log-odds to probabilities, fitted on rows that no tree was trained on."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from riskd.core.score import Knots
 from riskd.offline.evaluation.operating import Floats
 
 ENOUGH: Final = 300
-"""Frauds from which on the shape of the curve is taken from the data."""
+"""With at least this many frauds, the shape of the curve is fitted to the data."""
 GRID: Final = 300
-"""Knots between the lowest and the highest log-odds that a forest can say."""
+"""Number of knots between the lowest and the highest log-odds that a forest can produce."""
 _FLOOR: Final = 1e-12
 
 
 class Curve(Struct, frozen=True, kw_only=True):
-    """A rising map from raw to calibrated log-odds: straight between the points, beyond them on with `slope`."""
+    """A rising map from raw to calibrated log-odds: linear between the points, and with `slope` beyond them."""
 
     method: str
     raw: tuple[float, ...]
@@ -37,11 +37,11 @@ class Curve(Struct, frozen=True, kw_only=True):
 
 
 def fit_curve(raw: Floats, fraud: NDArray[np.bool_], weights: Floats) -> Curve:
-    """The calibration of log-odds by weighted labels.
+    """Fit the calibration of log-odds to weighted labels.
 
-    Platt's sigmoid (1999) below `ENOUGH` frauds. From there on isotonic regression, centred (Oron and Flournoy 2017):
-    a point at the middle of each block instead of a step, so that what ranks apart stays apart. Each block counts half
-    a fraud and half a good row more than it has, and beyond the outermost ones the odds go on as the model says.
+    With fewer than `ENOUGH` frauds: Platt's sigmoid (1999). Otherwise centred isotonic regression (Oron and Flournoy
+    2017): a point at the middle of each block instead of a step, so that different scores stay different. Half a fraud
+    and half a good row are added to each block. Beyond the outermost blocks the curve follows the model's own log-odds.
     """
     if np.count_nonzero(fraud) < ENOUGH:
         return _sigmoid(raw, fraud, weights)
@@ -55,7 +55,7 @@ def fit_curve(raw: Floats, fraud: NDArray[np.bool_], weights: Floats) -> Curve:
 
 
 def _sigmoid(raw: Floats, fraud: NDArray[np.bool_], weights: Floats) -> Curve:
-    """Targets are drawn towards each other as by one more row of either label, which keeps few rows from certainty."""
+    """Platt's targets: one added row of either label keeps few rows from producing certainty."""
     frauds, goods = weights[fraud].sum(), weights[~fraud].sum()
     high, low = (frauds + 1) / (frauds + 2), 1 / (goods + 2)
     target = np.where(fraud, high, low)
@@ -67,7 +67,8 @@ def _sigmoid(raw: Floats, fraud: NDArray[np.bool_], weights: Floats) -> Curve:
 
 
 def shifted(curve: Curve, share: float, prior: float | None) -> Curve:
-    """The curve for a place where `prior` of the attempts is fraud, fitted where `share` was: the odds by Bayes."""
+    """The curve adjusted with Bayes' rule from the share of fraud where it was fitted to `prior`, the share where it
+    serves."""
     if prior is None:
         return curve
     by = float(np.log(prior / (1 - prior)) - np.log(share / (1 - share)))
@@ -80,7 +81,7 @@ def shifted(curve: Curve, share: float, prior: float | None) -> Curve:
 
 
 def knots(curve: Curve, low: float, high: float) -> Knots:
-    """The curve as the served format has it, from the lowest to the highest log-odds that the forest can say."""
+    """The curve in the served format, from the lowest to the highest log-odds that the forest can produce."""
     inside = [value for value in curve.raw if low < value < high]
     inside = inside[:: 1 + len(inside) // GRID]
     xs = np.unique(np.round(np.concatenate([np.linspace(low, high, GRID), inside]), 9))

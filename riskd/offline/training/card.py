@@ -1,4 +1,5 @@
-"""The card of a trained model: what NIST SP 800-63-4, section 3.8, asks of machine learning in identity systems."""
+"""The card of a trained model: what NIST SP 800-63-4, section 3.8, requires for machine learning in identity
+systems."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from riskd.offline.training.recipe import Training
 from riskd.offline.training.train import Trained
 
 _SIMULATED = (
-    "**Trained on a simulation.** It knows simulated attackers, and says nothing of how real ones will fare: published"
-    " models that were fitted to simulated attackers found none of the real takeovers at 1 % false positives. Use it to"
-    " compare, in shadow, and train your own on your decision log: docs/training.md."
+    "**Trained on a simulation.** It knows simulated attackers only. Published models that were fitted to simulated"
+    " attackers found none of the real takeovers at 1 % false positives. Use it in shadow, for comparison, and train"
+    " your own model on your decision log: docs/training.md."
 )
-_LIVE = "**Trained on a decision log**, whose outcomes are its labels: it knows the attacks that somebody reported."
+_LIVE = "**Trained on a decision log**, with outcomes as labels: it knows only the attacks that somebody reported."
 
 
 def card(
@@ -58,13 +59,13 @@ def _made(trained: Trained, training: Training) -> Iterator[str]:
     kept = (
         "whose weights it keeps"
         if recipe.base_share == 1.0
-        else f"of whose weights it keeps {recipe.base_share:.0%}, and all where its rows know but one value of a"
-        " feature"
+        else f"of whose weights it keeps {recipe.base_share:.0%}, and all of those of features with only one value in"
+        " its rows"
     )
     on_top = f", on top of {training.base}, {kept}" if training.base else ""
     raising = (
-        f" {recipe.raising} more on top of those are held to no direction and only raise the score: who looks riskier"
-        " can lose what these added, and nothing of what the others say."
+        f" {recipe.raising} more on top of those are held to no direction and only raise the score: an attempt that"
+        " looks riskier can lose what these added, and nothing else."
         if recipe.raising
         else ""
     )
@@ -73,8 +74,8 @@ def _made(trained: Trained, training: Training) -> Iterator[str]:
     yield (
         f"- **Methods and techniques.** {recipe.trees} boosted trees of at most {recipe.leaves} leaves{on_top}"
         f" ({training.library}), learning rate {recipe.learning_rate:g}, L2 {recipe.l2:g}, at least"
-        f" {recipe.min_rows} rows a leaf. A feature moves the score in the direction that the feature table gives it,"
-        f" and in no other.{raising} All fraud together has {recipe.fraud_share:.0%} of the weight, in every"
+        f" {recipe.min_rows} rows a leaf. A feature moves the score only in the direction that the feature table gives"
+        f" it.{raising} All fraud together has {recipe.fraud_share:.0%} of the weight, in every"
         f" journey, divided among its classes by the square root of their rows{times}."
     )
     counts = ", ".join(f"{part} {count:,}" for part, count in training.rows.items())
@@ -121,14 +122,14 @@ def _tests(trained: Trained, training: Training, judged: Judged, base: Judged | 
     if judged.reliability:
         found = judged.reliability
         yield (
-            f"Probabilities: expected calibration error {found.ece:.4f}, Brier score {found.brier:.5f}; to say the base"
-            f" rate of every row scores {found.reference:.5f}. Calibrated by {trained.curve.method} regression."
+            f"Probabilities: expected calibration error {found.ece:.4f}, Brier score {found.brier:.5f}; the base"
+            f" rate for every row scores {found.reference:.5f}. Calibrated by {trained.curve.method} regression."
         )
     if training.recipe.prior is not None:
-        yield f"They are those of a place where {training.recipe.prior:.3%} of attempts are fraud, not of these rows."
+        yield f"They assume that {training.recipe.prior:.3%} of attempts are fraud, not the share in these rows."
     if base is not None:
         at = ", ".join(f"{_share(base.overall.at[rate])} at {rate}" for rate in RATES)
-        yield f"{training.base} alone finds {at}."
+        yield f"{training.base} by itself finds {at}."
 
 
 def _rows(each: Recall) -> str:
@@ -149,7 +150,7 @@ def _limits(trained: Trained, training: Training) -> Iterator[str]:
         for name, column in zip(trained.material.train.names, trained.material.train.vectors.T, strict=True)
         if np.isnan(column).all()
     ]
-    yield "- An attack unlike any that it was trained on is found by what it shares with them, or not at all."
+    yield "- It finds an attack that it was not trained on only by what that has in common with the others."
     yield "- People who travel, use VPNs or Tor, or share devices are challenged more often, whoever they are."
     if never:
         yield f"- Never seen in training, so without weight in its trees: {', '.join(f'`{name}`' for name in never)}."
@@ -159,8 +160,8 @@ def _limits(trained: Trained, training: Training) -> Iterator[str]:
 
 def _updates(training: Training) -> Iterator[str]:
     yield (
-        "A version that was served means the same for ever, and a change is a new version. Train again when"
-        " `riskd drift` says that features have moved, when a class of attack is new, and otherwise every month or so."
+        "A version never changes once it was served; a change is a new version. Train again when `riskd drift` says"
+        " that features have moved, when a class of attack is new, and otherwise about once a month."
     )
     yield ""
     yield f"riskd {training.code}, seed {training.recipe.seed}; `training.json` has the whole recipe."

@@ -1,4 +1,4 @@
-"""Exports a fitted boosted forest to plain tables, exactly."""
+"""Exports a fitted boosted forest to a forest document, exactly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split, Tree
 
 TOLERANCE = 1e-9
-"""Log-odds by which an export may differ from its estimator: the order of a sum, no more."""
+"""The largest difference, in log-odds, between an export and its estimator: rounding from the order of a sum."""
 
 
 def export_forest(
@@ -26,14 +26,14 @@ def export_forest(
 ) -> ForestDocument:
     """The document of a fitted binary `HistGradientBoostingClassifier` (scikit-learn 1.7 to 1.9).
 
-    `feature_names` are the columns it was fitted on; `references` has the usual value of each (None:
-    usually missing). `rows` are inputs, best held out and with missing values, on which the export
-    must give the estimator's own `decision_function`, on top of what `base` says of them: the forest that
-    the estimator was boosted on, whose step functions, trees and references it keeps.
+    `feature_names` are the columns it was fitted on; `references` has the usual value of each (None: usually missing).
+    `rows` are inputs, best held out and with missing values, on which the export must reproduce the estimator's
+    `decision_function` on top of the log-odds of `base`: the forest that the estimator was boosted on, whose step
+    functions, trees and references it keeps.
 
     Raises InvalidModel for other estimators, categorical splits, and an export that does not agree.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - the export is all that needs it
+    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - only the export needs it
 
     if not isinstance(estimator, HistGradientBoostingClassifier) or len(getattr(estimator, "classes_", ())) != 2:
         raise _refusal("not a fitted HistGradientBoostingClassifier with two classes", "fit one on labels 0 and 1")
@@ -41,7 +41,7 @@ def export_forest(
         what = f"fitted on {estimator.n_features_in_} columns, {len(feature_names)} names given"
         raise _refusal(what, "name each column of the training matrix once, in order")
     if estimator.is_categorical_ is not None:
-        raise _refusal("it splits on categories", "encode categories as numbers, such as familiarity or rarity")
+        raise _refusal("has categorical splits", "encode categories as numbers, such as familiarity or rarity")
     trees = tuple(_tree(stage[0].nodes, feature_names) for stage in estimator._predictors)  # noqa: SLF001 - no public form
     under = ForestDocument(baseline=0.0, references={}) if base is None else base
     used = {node.feature for tree in trees for node in tree if isinstance(node, Split)} - set(under.references)
@@ -56,13 +56,13 @@ def export_forest(
 
 
 def log_odds(document: ForestDocument, feature_names: Sequence[str], rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the served forest of a document says of each row, before calibration."""
+    """The log-odds of each row by the served forest of a document, before calibration."""
     forest = Forest(document, feature_names)
     return np.array([forest.score(row)[0] for row in rows.tolist()])
 
 
 def _tree(nodes: NDArray[Any], feature_names: Sequence[str]) -> Tree:
-    """One tree from scikit-learn's node records, whose order (parents first) is also ours."""
+    """One tree from scikit-learn's node records. Both formats list parents before children."""
     return tuple(float(node["value"]) if node["is_leaf"] else _split(node, feature_names) for node in nodes)
 
 
@@ -85,7 +85,7 @@ def _check(
 ) -> None:
     apart = float(np.max(np.abs(log_odds(document, feature_names, rows) - expected), initial=0.0))
     if not apart <= TOLERANCE:
-        raise _refusal(f"the export is {apart:g} log-odds away from the estimator", "use scikit-learn 1.7 to 1.9")
+        raise _refusal(f"the export differs from the estimator by {apart:g} log-odds", "use scikit-learn 1.7 to 1.9")
 
 
 def _refusal(what: str, remedy: str) -> InvalidModel:

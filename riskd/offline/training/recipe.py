@@ -1,4 +1,4 @@
-"""How a model is trained: every choice that is not in the data."""
+"""How a model is trained: every choice that does not come from the data."""
 
 from __future__ import annotations
 
@@ -11,46 +11,47 @@ from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.model import MAX_LEAVES, MAX_TREES
 
 MOST_WEIGHT: Final = 100.0
-"""Of a class of attack: one that weighs more is all that is learnt."""
+"""The largest weight of a class of attack: with a larger one, nothing else would be learned."""
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Two trainings by the same recipe, of the same rows, by the same version of riskd, give the same bytes."""
+    """The same recipe, rows and version of riskd give the same bytes."""
 
     trees: int = 60
     leaves: int = 32
-    """At most, of each tree."""
+    """The largest number of leaves of a tree."""
     raising: int = 0
-    """Trees on top of those, of as many leaves, which are held to no direction and only raise the log-odds."""
+    """Additional trees on top, of as many leaves, without monotonic constraints; they can only raise the log-odds."""
     learning_rate: float = 0.2
     l2: float = 5.0
-    """Hessians that a leaf is drawn towards zero by."""
+    """L2 regularisation of leaf values, in units of summed Hessians."""
     min_rows: int = 20
-    """Of a leaf."""
+    """The smallest number of rows in a leaf."""
     base_share: float = 1.0
-    """What is kept of each weight of the base: all of it where the rows know one value of a feature at most. Trees that
-    are held to directions can add to a weight, never take."""
+    """The share of the base's weights to keep. A weight is kept whole if the rows have at most one value of its
+    feature. Trees with monotonic constraints can add to a weight, but not reduce it."""
     fraud_share: float = 0.2
-    """The share of the weight that all fraud has together, in every journey, whatever its share of the rows."""
+    """The share of all weight that fraud has, in every journey, whatever its share of the rows."""
     class_weights: dict[str, float] = {}
-    """What a class of attack weighs beside the others, 1 where it is not named, within what all fraud weighs."""
+    """Relative weights of classes of attack (default: 1), within the weight of all fraud."""
     holdout: float = 0.25
-    """The share of the rows, the latest, that the model is judged by."""
+    """The share of the rows, the latest ones, on which the model is evaluated."""
     tuning: float = 0.15
-    """The share of the rows, those before the holdout, that the calibration is fitted to."""
+    """The share of the rows, those before the holdout, on which the calibration is fitted."""
     embargo_days: float = 2.0
-    """Left out before the tuning and before the holdout rows: counts of the last day reach over the border."""
+    """Days left out before the tuning rows and before the holdout, because features count events of the day before."""
     most_rows: int = 300_000
-    """Rows without fraud that are trained on, drawn by lot: more of them tell little and cost time and memory."""
+    """The largest number of rows without fraud to train on, drawn at random: more add little and cost time and
+    memory."""
     prior: float | None = None
-    """The share of attempts that is fraud where the model will serve; None: as in the rows."""
+    """The share of attempts that are fraud where the model will serve; None: as in the rows."""
     without: tuple[str, ...] = ()
     """Classes of attack that are left out of training."""
     seed: int = 0
 
 
 def checked(**choices: Any) -> Recipe:  # noqa: ANN401 - the fields of a recipe
-    """A recipe of these choices. Raises InvalidSettings with every one that is out of bounds."""
+    """A recipe with these choices. Raises InvalidSettings that lists every one that is out of bounds."""
     recipe = Recipe(**choices)
     problems = list(_problems(recipe))
     if problems:
@@ -85,7 +86,7 @@ def _problems(recipe: Recipe) -> Iterator[Problem]:
                 "--weight", f"{name!r} weighs {weight:g}", f"{name}=N with a number above 0, at most {MOST_WEIGHT:g}"
             )
     if recipe.trees + recipe.raising > MAX_TREES:
-        what = f"{recipe.trees} and {recipe.raising} are more than are served"
+        what = f"{recipe.trees} and {recipe.raising} are more than riskd serves"
         yield Problem("--trees and --raising", what, f"together at most {MAX_TREES}")
     if recipe.holdout + recipe.tuning > 0.9:
         what = f"{recipe.holdout:g} and {recipe.tuning:g} leave nothing to train on"
@@ -93,22 +94,22 @@ def _problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 class Training(Struct, frozen=True, kw_only=True):
-    """`training.json` of a bundle: what it was trained on, how, and by what."""
+    """`training.json` in a bundle: what the model was trained on, how, and with what."""
 
     format: Literal["riskd.training/1"] = "riskd.training/1"
     recipe: Recipe
     base: str
-    """Version of the bundle that the trees were boosted on top of; '' for none."""
+    """Version of the bundle that the trees were boosted on; '' if there was none."""
     code: str
     """Version of riskd."""
     library: str
-    """Name and version of the learner."""
+    """Name and version of the learning library."""
     data: str
     """SHA-256 over all rows."""
     sources: tuple[str, ...]
     """Names of the logs or data sets, without their directories."""
     labels: Literal["truth", "outcomes"]
     rows: dict[str, int]
-    """Rows of each part: `train`, `tuning`, `holdout`, of each label."""
+    """Number of rows by part (`train`, `tuning`, `holdout`) and label."""
     attacks: dict[str, int]
-    """Rows of each class of attack that were trained on, where classes are known."""
+    """Number of training rows of each class of attack, where classes are known."""

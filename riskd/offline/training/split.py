@@ -1,4 +1,4 @@
-"""A split in time, with an embargo, and with the labels of the day on which the model would have been trained."""
+"""Splits rows in time, with an embargo, and with the labels that were known on the day of training."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from riskd.wording import quantity
 
 _DAY: Final = 86_400.0
 LEAST: Final = 30
-"""Rows of either label without which nothing can be fitted."""
+"""The smallest number of rows of either label with which a model can be fitted."""
 
 
 class Split(Struct, frozen=True, kw_only=True):
-    """Rows in order of time. `train` ends an embargo before `tuning` begins, and that an embargo before `holdout`.
+    """Rows in order of time. An embargo separates `train` from `tuning`, and `tuning` from `holdout`.
 
-    Labels of `train` are those known when `tuning` begins, those of `tuning` when `holdout` begins.
+    Labels of `train` are those known when `tuning` begins; those of `tuning`, when `holdout` begins.
     """
 
     train: Rows
     tuning: Rows
     holdout: Rows
     trained: float
-    """Epoch seconds of the moment at which labels of `train` were read."""
+    """The time as of which the labels of `train` were read, in epoch seconds."""
     tuned: float
 
 
 def split(rows: Rows, recipe: Recipe) -> Split:
-    """Cut rows by the shares and the embargo of the recipe.
+    """Split the rows by the shares and the embargo of the recipe.
 
-    Raises InvalidFile when a part has fewer than `LEAST` good or fraudulent rows.
+    Raises InvalidFile if a part has fewer than `LEAST` good or fraudulent rows.
     """
     problems = list(_too_few("all rows", rows))
     if problems:
@@ -58,9 +58,9 @@ def split(rows: Rows, recipe: Recipe) -> Split:
 
 
 def as_of(rows: Rows, moment: float) -> Rows:
-    """The rows with the labels that were known at a moment (epoch seconds).
+    """The rows with the labels that were known at a time (epoch seconds).
 
-    Fraud that was reported later was taken for good until then, if its sign-in went through.
+    Fraud that was reported later becomes unlabelled, although it counted as good until then if its sign-in succeeded.
     """
     late = rows.known > moment
     return msgspec.structs.replace(
@@ -74,8 +74,8 @@ def _too_few(name: str, rows: Rows) -> list[Problem]:
     return [
         Problem(name, f"{quantity(count, f'{word} row')}, fewer than {LEAST}", remedy)
         for word, label, remedy in (
-            ("good", GOOD, "give a longer log, or a shorter embargo"),
-            ("fraudulent", FRAUD, "give a longer log, report more outcomes, or a shorter embargo"),
+            ("good", GOOD, "give a longer log or a shorter embargo"),
+            ("fraudulent", FRAUD, "report more outcomes, or give a longer log or a shorter embargo"),
         )
         if (count := int(np.count_nonzero(rows.labels == label))) < LEAST
     ]

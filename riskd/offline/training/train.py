@@ -1,4 +1,4 @@
-"""Training on one screen: rows in, a forest and what is held out from it out."""
+"""Training from beginning to end: rows in; a forest and the rows held out from it out."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from riskd.offline.training.export import export_forest, log_odds
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.split import split
 from riskd.offline.training.weights import Delay, reporting_delay, weights
-from riskd.progress import Begin, unseen
+from riskd.progress import Begin, ignore_progress
 
 STEPS: Final = 4
 
 
 class Material(Struct, frozen=True, kw_only=True):
-    """What a recipe is applied to: the parts of all sources, and what the base says of their rows.
+    """What a recipe is applied to: the parts of all sources, and the base's log-odds for their rows.
 
     `ages` are seconds from an attempt to the day on which its part's labels were read.
     """
@@ -40,24 +40,24 @@ class Material(Struct, frozen=True, kw_only=True):
     holdout: Rows
     delay: Delay
     base: ForestDocument | None
-    """What the recipe keeps of it."""
+    """The base, scaled as the recipe says."""
 
 
 class Fitted(Struct, frozen=True, kw_only=True):
-    """Estimators, each on top of those before it and all of them on a base, and their calibration."""
+    """Estimators, each boosted on those before it and all of them on a base, and their calibration."""
 
     estimators: tuple[HistGradientBoostingClassifier, ...]
     curve: Curve
 
     def log_odds(self, vectors: Floats, given: Floats) -> Floats:
-        """What they say of rows of which the base says `given`."""
+        """The log-odds of rows for which the base's log-odds are `given`."""
         return _on_top(given, self.estimators, vectors)
 
 
 class Trained(Struct, frozen=True, kw_only=True):
-    """A served forest, how it was calibrated, and the rows that it was made from and held out from.
+    """A served forest, its calibration, and the rows that it was trained and will be evaluated on.
 
-    `base`: what it was boosted on top of, before the recipe's share was taken of it.
+    `base`: what it was boosted on, before the recipe's share was taken of it.
     """
 
     document: ForestDocument
@@ -67,16 +67,15 @@ class Trained(Struct, frozen=True, kw_only=True):
 
 
 def train(
-    sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None = None, begin: Begin = unseen
+    sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None = None, begin: Begin = ignore_progress
 ) -> Trained:
-    """Train by a recipe, on top of `base` if there is one.
+    """Train with a recipe, on top of `base` if there is one.
 
-    1. Split each source in time, with an embargo, labels as of the day.
-    2. Weigh rows by how likely their label would be known, boost in the directions that are certain, then upwards, and
-    3. calibrate on the rows between.
-    4. Export, and compare with the estimator on the holdout.
+    1. Split each source in time, with an embargo and labels as of the day. 2. Weigh rows by how likely their label
+    would be known; boost with monotonic constraints, then raising trees. 3. Calibrate on the tuning rows. 4. Export,
+    and compare with the estimator on the holdout.
 
-    Raises InvalidFile for rows that nothing can be learnt from, InvalidModel for an export that does not agree.
+    Raises InvalidFile for rows that cannot be learned from, and InvalidModel for an export that does not agree.
     """
     done = begin("training", STEPS)
     material = prepare(sources, recipe, base)  # (1)
@@ -89,7 +88,7 @@ def train(
 
 
 def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None) -> Material:
-    """Split, join, and ask the base. Raises InvalidFile."""
+    """Split and join the sources, and compute the base's log-odds. Raises InvalidFile."""
     parts = [split(rows, recipe) for rows in sources]
     learnt, tuning = joined([part.train for part in parts]), joined([part.tuning for part in parts])
     if base is not None:
@@ -111,7 +110,7 @@ def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None
 
 
 def _drawn(rows: Rows, recipe: Recipe) -> NDArray[np.intp] | None:
-    """Positions of all fraud and of as many other rows as the recipe allows, in order; None where that is all."""
+    """Positions of all fraud and of at most `most_rows` other rows, in order; None if that is all rows."""
     others = np.flatnonzero(rows.labels != FRAUD)
     if len(others) <= recipe.most_rows:
         return None
@@ -121,7 +120,7 @@ def _drawn(rows: Rows, recipe: Recipe) -> NDArray[np.intp] | None:
 
 
 def unvaried(rows: Rows) -> set[str]:
-    """Names of the features of which the rows know one value at most, and so nothing of what another would mean."""
+    """Names of features with at most one value in these rows, from which their meaning cannot be learned."""
     missing = np.isnan(rows.vectors)
     most, least = (
         np.where(missing, -np.inf, rows.vectors).max(axis=0),
@@ -131,10 +130,10 @@ def unvaried(rows: Rows) -> set[str]:
 
 
 def scaled(document: ForestDocument, share: float, whole: Collection[str] = ()) -> ForestDocument:
-    """The forest with this share of its log-odds; not calibrated, unless it keeps them all.
+    """The forest with this share of its log-odds, and without its calibration unless the share is 1.
 
-    The step functions of features in `whole` are kept as they are: nobody could learn them anew. Those of which nothing
-    is kept are left out.
+    Step functions of features in `whole` are kept unscaled, because they could not be learned again. Those scaled to
+    nothing are left out.
     """
     if share == 1.0:
         return document
@@ -177,13 +176,13 @@ def fit(material: Material, recipe: Recipe) -> Fitted:
 
 
 def _on_top(given: Floats, estimators: Sequence[HistGradientBoostingClassifier], vectors: Floats) -> Floats:
-    """Log-odds of rows by a base and what is boosted on it."""
+    """The log-odds of rows by a base and what is boosted on it."""
     found: Floats = sum((estimator.decision_function(vectors) for estimator in estimators), given)
     return found
 
 
 def _without(rows: Rows, recipe: Recipe) -> Rows:
-    """The rows with no label for classes that are left out."""
+    """The rows, with the label removed from classes that are left out."""
     hidden = np.isin(rows.attacks, recipe.without)
     return (
         msgspec.structs.replace(rows, labels=np.where(hidden, -1, rows.labels).astype(np.int8))
@@ -193,7 +192,7 @@ def _without(rows: Rows, recipe: Recipe) -> Rows:
 
 
 def _calibrated(estimators: Sequence[HistGradientBoostingClassifier], material: Material, recipe: Recipe) -> Curve:
-    """Fitted to the rows between training and holdout, at their own share of fraud."""
+    """The calibration, fitted to the tuning rows and adjusted to the recipe's prior."""
     rows = _without(material.tuning, recipe)
     weighed = weights(rows, material.tuning_ages, material.delay, None)
     used = weighed > 0
@@ -204,7 +203,7 @@ def _calibrated(estimators: Sequence[HistGradientBoostingClassifier], material: 
 
 
 def exported(fitted: Fitted, material: Material) -> ForestDocument:
-    """The forest as it is served. Raises InvalidModel when it does not say what the estimator says of the holdout."""
+    """The forest as it is served. Raises InvalidModel if it differs from the estimators on the holdout."""
     rows, references = material.holdout, usual(material.train)
     document = material.base or ForestDocument(baseline=0.0, references={})
     for estimator in fitted.estimators:
@@ -213,7 +212,7 @@ def exported(fitted: Fitted, material: Material) -> ForestDocument:
 
 
 def usual(rows: Rows) -> dict[str, float | None]:
-    """The median of each feature among good rows; None where most miss it."""
+    """The median of each feature among good rows; None if most of them lack it."""
     good = rows.vectors[rows.labels == GOOD]
     found: dict[str, float | None] = {}
     for column, name in enumerate(rows.names):
@@ -223,7 +222,7 @@ def usual(rows: Rows) -> dict[str, float | None]:
 
 
 def _reach(document: ForestDocument) -> tuple[float, float]:
-    """The lowest and the highest log-odds that a forest could say."""
+    """The lowest and the highest log-odds that a forest can produce."""
 
     def leaves(tree: Tree) -> list[float]:
         return [node for node in tree if not isinstance(node, Split)]

@@ -1,4 +1,4 @@
-"""What a row weighs in training: by how likely its label would be known by now, and by its class of attack."""
+"""Weights of rows in training: by how likely their label would be known by now, and by class of attack."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from riskd.offline.rows import FRAUD, GOOD, Rows
 
 
 class Delay(Struct, frozen=True):
-    """How long fraud takes to be reported: `shares[i]` of it is known within `seconds[i]`, which rise."""
+    """How long fraud takes to be reported: the share `shares[i]` is known within `seconds[i]`, in ascending order."""
 
     seconds: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
 
     def known(self, ages: Floats) -> Floats:
-        """The share of fraud of each age (seconds) that is known by now; all of it where nothing was observed."""
+        """The share of fraud of each age (seconds) that is known by now; 1 if no delay was observed."""
         if not self.seconds:
             return np.ones(len(ages))
         at = np.searchsorted(self.seconds, ages, side="right")
@@ -28,20 +28,19 @@ class Delay(Struct, frozen=True):
 
 
 def reporting_delay(parts: Sequence[tuple[Rows, float]]) -> Delay:
-    """The distribution of reporting delays, of rows and the moment at which each part was looked at.
+    """The distribution of reporting delays, from parts of rows and the time at which each part's labels were read.
 
-    Only delays shorter than a fraud is old can have been seen, so short ones are over-represented. The estimate is the
-    product limit in reverse time of Lagakos, Barraj and De Gruttola (Biometrika 1988): F(x) is the product over all
-    delays y > x of 1 - d(y) / n(y), where d(y) frauds were reported after y, and n(y) within y though they are at
-    least y old. One is added to n(y), so that a single late report cannot deny all early ones. F is of the
-    delays that could have been seen: fraud that nobody ever reports is in no log.
+    Only delays shorter than a fraud's age can have been observed, so short ones are over-represented. The estimate is
+    the product limit in reverse time of Lagakos, Barraj and De Gruttola (Biometrika 1988): F(x) is the product over all
+    delays y > x of 1 - d(y) / n(y), where d(y) is the number of frauds reported after exactly y, and n(y) the number
+    reported within y among those at least y old. One is added to n(y), so that a single late report cannot outweigh all
+    early ones. F covers only fraud that is reported at some time: what nobody ever reports is in no log.
     """
     frauds = [(rows.where(rows.labels == FRAUD), moment) for rows, moment in parts]
     delays = np.concatenate([np.maximum(rows.known - rows.times, 0.0) for rows, _ in frauds])
     ages = np.concatenate([moment - rows.times for rows, moment in frauds])
     distinct, counts = np.unique(delays, return_counts=True)
-    # Reported within y, and at least y old: as every delay is within its age, those two counts differ by
-    # the frauds that are younger than y.
+    # n(y) is the number reported within y, minus those younger than y: every delay is at most its fraud's age.
     reported = np.searchsorted(np.sort(delays), distinct, side="right")
     younger = np.searchsorted(np.sort(ages), distinct, side="left")
     left = 1.0 - counts / (reported - younger + 1.0)
@@ -56,17 +55,17 @@ def weights(
     fraud_share: float | None,
     class_weights: Mapping[str, float] = MappingProxyType({}),
 ) -> Floats:
-    """The weight of each row, 1 on average over all that are labelled; rows without a label weigh nothing.
+    """The weight of each row: 1 on average over labelled rows, 0 for rows without a label.
 
-    `ages` are seconds from each attempt to the day on which labels were read. A good row of age a weighs F(a), the
-    share of fraud that is known by that age: so many frauds of its day are told apart from it already, and the odds
-    of fraud among what is weighed are those of an old day.
+    `ages`: seconds from each attempt to the day on which labels were read. A good row of age a has the weight F(a), the
+    share of fraud known by that age. That share of its day's frauds is already labelled, so the odds of fraud among the
+    weighted rows equal those of a day whose frauds are all known.
 
-    All fraud together has `fraud_share` of the weight, divided among the classes of attack by the square root of their
-    rows, times its own of `class_weights`: a loud class does not drown a skilled one, and two rows do not weigh like
-    five hundred. The share is the same in each journey: how often a journey is attacked is the fashion of a season, and
-    no model should learn that a session is safe because nobody has stolen one yet. Of a journey without fraud nothing
-    is learnt. With None these shares are left as they are.
+    All fraud together has `fraud_share` of the weight. It is divided among the classes of attack in proportion to the
+    square root of their rows, times their `class_weights`: a frequent class does not drown a rare one, and two rows do
+    not count like five hundred. The share is the same in each journey: how often a journey is attacked changes with
+    time, and a model must not learn that sessions are safe because none was stolen yet. A journey without fraud gets no
+    weight. With `fraud_share` None, these shares are left as they are.
     """
     found = np.zeros(len(rows))
     good, fraud = rows.labels == GOOD, rows.labels == FRAUD

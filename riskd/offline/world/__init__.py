@@ -1,5 +1,5 @@
-"""A world of people, machines and attackers, whose sign-ins a policy can be tried and a model trained on.
+"""A simulated world of people, machines and attackers, for trying policies and training models on its sign-ins.
 
-`World` is who lives in it, `moves` what they try, `Service` whoever answers them: the real engine (`run`), or a door
-that lets everybody in (`OpenDoor`), for those who want attempts alone.
+`World` holds its inhabitants; visits yield moves, which are what they try. A `Service` answers them: the real engine
+(`run`), or `OpenDoor`, which lets everybody in, for code that needs only the attempts.
 """

@@ -19,14 +19,14 @@ from riskd.offline.world.tables import Operator
 from riskd.ports import GeoLookup
 
 BLOCKS: Final = 240
-"""/24 networks that are drawn of each operator."""
+"""How many /24 networks are drawn for each operator."""
 GATEWAYS: Final = 48
-"""Addresses behind which a carrier keeps its subscribers."""
+"""How many addresses a mobile carrier's subscribers share."""
 _REMEDY: Final = "run `riskd geo install`, or name databases in the settings"
 
 
 class Spot(Struct, frozen=True, gc=False):
-    """Where the databases believe a network to be."""
+    """Where the databases locate a network."""
 
     country: str
     city: str
@@ -36,15 +36,16 @@ class Spot(Struct, frozen=True, gc=False):
 
 
 def text(address: int) -> str:
-    """Dotted quad."""
+    """The address in dotted notation."""
     return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
 
 
 class Pools:
-    """Networks to draw addresses from. Immutable once built; as large as the table of operators."""
+    """Networks to draw addresses from. Immutable once built."""
 
     def __init__(self, operators: Sequence[Operator], blocks: Iterable[tuple[int, int, Spot]]) -> None:
-        """`blocks`: AS number, first address of a /24, and where it is. Raises InvalidGeo for an empty country."""
+        """`blocks`: AS number, first address of a /24, and its location. Raises InvalidGeo for a country without
+        networks."""
         self.spots: dict[int, Spot] = {}
         self._asn: dict[int, int] = {}
         self._of: dict[tuple[int, str], list[int]] = defaultdict(list)
@@ -72,7 +73,7 @@ class Pools:
         self._gateways: dict[tuple[int, str], tuple[int, ...]] = {}
 
     def operator(self, random: Random, country: str, kind: str) -> int:
-        """AS number of one that sells `kind` in a country."""
+        """The AS number of an operator that sells `kind` in a country."""
         asns, weights = self._operators[country, kind]
         return asns[bisect(weights, random.random() * weights[-1])]
 
@@ -85,11 +86,11 @@ class Pools:
         return _one(random, self._in[asn, spot.country, spot.city])
 
     def owner(self, block: int) -> tuple[int, Spot]:
-        """AS number of a /24, and where it is."""
+        """The AS number of a /24, and its location."""
         return self._asn[block], self.spots[block]
 
     def rented(self, random: Random, kind: str, country: str = "") -> int:
-        """An address of hosting, vpn or relay operators: in a country where one of them has any, else anywhere."""
+        """An address of a hosting, vpn or relay operator: in `country` if one of them has any there, else anywhere."""
         asns, weights = self._operators["", kind]
         here = [asn for asn in asns if (asn, country) in self._of] if country else []
         if here:
@@ -98,7 +99,7 @@ class Pools:
         return self.host(random, _one(random, self._owned[asn]))
 
     def gateways(self, country: str, asn: int) -> tuple[int, ...]:
-        """Where a carrier's subscribers come out: the same addresses for all of them."""
+        """The addresses that all subscribers of a carrier in a country share."""
         found = self._gateways.get((asn, country))
         if found is None:
             random = Random(f"gateways {asn} {country}")
@@ -112,7 +113,7 @@ class Pools:
         return block + 1 + int(random.random() * 254)
 
     def digest(self) -> str:
-        """16 hex digits that differ where the addresses do."""
+        """16 hex digits that identify the set of addresses."""
         hashed = blake2b(digest_size=8)
         for first, spot in sorted(self.spots.items()):
             hashed.update(f"{first} {spot.country} {spot.city}\n".encode())
@@ -120,7 +121,7 @@ class Pools:
 
 
 class Atlas(GeoLookup, Protocol):
-    """Databases that also know which networks an operator has."""
+    """Geo databases that can also list the networks of an operator."""
 
     def networks(self, asns: Collection[int]) -> Iterable[tuple[int, int, int]]:
         """AS number, first address and number of addresses of every IPv4 network of these operators."""
@@ -128,9 +129,9 @@ class Atlas(GeoLookup, Protocol):
 
 
 def draw_pools(geo: Atlas, operators: Sequence[Operator], time: float) -> Pools:
-    """Networks of every operator, as the databases have them; `time` is for nothing but the places' offsets.
+    """Draw networks of every operator from the databases. `time` only affects UTC offsets of places.
 
-    Walks a whole database, some seconds. Raises InvalidGeo where it has no network of a kind in a country.
+    Reads a whole database, which takes some seconds. Raises InvalidGeo if it has no network of a kind in a country.
     """
     local: dict[int, set[str]] = defaultdict(set)
     for each in operators:
@@ -146,7 +147,7 @@ def draw_pools(geo: Atlas, operators: Sequence[Operator], time: float) -> Pools:
         drawn = dict.fromkeys(_drawn(random, ranges, bounds) for _ in range(BLOCKS))
         for first in drawn:
             address = parse(text(first + 1))
-            place, _ = geo.locate(address, time) if address else (None, None)
+            place = geo.locate(address, time)[0] if address else None
             if isinstance(place, Place) and ("" in local[asn] or place.country in local[asn]):
                 spot = Spot(place.country, place.city, place.latitude, place.longitude, place.timezone)
                 found.append((asn, first, spot))

@@ -1,4 +1,4 @@
-"""What the world takes for granted: one table, each number with its unit, its range and where it is from."""
+"""The assumptions of the world: one table, each number with its unit, range and source."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _ORIGINS: Final = "Cequence: 8 of 9 million addresses of an attack; RBA dataset:
 
 
 class Assumption(Struct, frozen=True):
-    """One number. `--vary` draws it from `low` to `high`: evenly, or evenly in its logarithm where the ends are
-    more than a factor of 4 apart."""
+    """One number. `--vary` draws it between `low` and `high`: uniformly, or log-uniformly if they differ by more than a
+    factor of 4."""
 
     name: str
     value: float
@@ -30,7 +30,7 @@ class Assumption(Struct, frozen=True):
 
 
 Values = Mapping[str, float]
-"""Of every assumption, by name."""
+"""The value of every assumption, by name."""
 
 _P, _DAYS = "probability", "days"
 
@@ -47,8 +47,8 @@ TABLE: Final = (
     Assumption("move_days", 21, 10, 60, _DAYS, "between changes of a home's address by its operator"),
     Assumption("same_network", 0.6, 0.3, 0.8, _P, "the new address is in the same /24"),
     Assumption("mobile_share", 0.3, 0.15, 0.5, _P, "a visit on a telephone comes through the carrier"),
-    Assumption("gateways", 6, 3, 12, "addresses", "of a carrier's gateway that one subscriber meets"),
-    Assumption("trips", 0.5, 0.1, 1.2, "per 90 days", "trips of a traveller and everybody else together"),
+    Assumption("gateways", 6, 3, 12, "addresses", "of a carrier's gateway that one subscriber uses"),
+    Assumption("trips", 0.5, 0.1, 1.2, "per 90 days", "trips of a person, travellers and others averaged"),
     Assumption("trip_days", 5, 2, 10, _DAYS, "away, on average"),
     Assumption("abroad", 0.6, 0.3, 0.8, _P, "a trip goes to another country"),
     Assumption("vpn_users", 0.06, 0.02, 0.12, "share", "of people who have a VPN"),
@@ -64,10 +64,10 @@ TABLE: Final = (
     Assumption("browser_days", 28, 21, 42, _DAYS, "between versions of a browser"),
     Assumption("fingerprint_days", 54.5, 20, 100, _DAYS, "that a fingerprint lasts on average", _FPSTALKER),
     Assumption("cookie_days", 150, 60, 300, _DAYS, "between two clearings of cookies"),
-    Assumption("docks", 0.25, 0.1, 0.4, "share", "of computers that are put to another screen on some days"),
+    Assumption("docks", 0.25, 0.1, 0.4, "share", "of computers that are connected to another screen on some days"),
     Assumption("docked", 0.4, 0.2, 0.7, _P, "it is one of those days"),
     Assumption("private", 0.03, 0.01, 0.08, _P, "a visit is in a private window, with no device identifier"),
-    Assumption("english", 0.12, 0.05, 0.3, _P, "a device speaks English first, wherever it is"),
+    Assumption("english", 0.12, 0.05, 0.3, _P, "a device has English as its first language, wherever it is"),
     # What is sent.
     Assumption("sends_rtt", 0.9, 0.5, 1.0, _P, "an attempt has a round-trip time"),
     Assumption("sends_behaviour", 0.9, 0.5, 1.0, _P, "an attempt has behaviour"),
@@ -80,11 +80,11 @@ TABLE: Final = (
     # What happens.
     Assumption("typo", 0.2, 0.1, 0.3, _P, "a password is mistyped: 78 % of tries by accounts succeed", _RBA),
     Assumption("forgotten", 0.015, 0.005, 0.04, _P, "a sign-in becomes a recovery"),
-    Assumption("resumed", 0.3, 0.1, 0.5, _P, "a visit goes on in a session instead of signing in"),
+    Assumption("resumed", 0.3, 0.1, 0.5, _P, "a visit continues a session instead of signing in"),
     Assumption("pays", 0.12, 0.03, 0.3, _P, "a visit of a customer leads to a payment"),
     Assumption("updates", 0.015, 0.005, 0.05, _P, "a visit leads to a change of profile"),
     Assumption("manager", 0.35, 0.15, 0.6, "share", "of people whose password manager pastes"),
-    Assumption("assistive", 0.03, 0.01, 0.08, "share", "of people who type and point otherwise: readers, switches"),
+    Assumption("assistive", 0.03, 0.01, 0.08, "share", "of people with a screen reader or a switch"),
     Assumption("breached", 0.04, 0.01, 0.1, _P, "a looked-up password of an owner is in a breach corpus"),
     # Who passes what, and what is told.
     Assumption("owner_step_up", 0.95, 0.88, 0.98, _P, "the owner passes a code: 97 % get in soon", _CHALLENGES),
@@ -93,12 +93,12 @@ TABLE: Final = (
     Assumption("owner_proof", 0.45, 0.2, 0.7, _P, "an owner goes through an identity proof"),
     Assumption("staff_keys", 0.97, 0.9, 0.99, _P, "a member of staff passes any challenge short of a proof"),
     Assumption("machine_keys", 0.9, 0.7, 1.0, "share", "of machines that can prove possession of a key"),
-    Assumption("abandons", 0.5, 0.2, 0.8, _P, "who does not pass a challenge abandons it instead of failing"),
+    Assumption("abandons", 0.5, 0.2, 0.8, _P, "somebody who does not pass a challenge abandons it"),
     Assumption("phished_code", 0.04, 0.01, 0.1, _P, "a bulk phisher passes a code: stopped in 96 %", _CHALLENGES),
     Assumption("targeted_code", 0.24, 0.1, 0.5, _P, "a targeted attacker passes a code: stopped in 76 %", _CHALLENGES),
-    Assumption("mailbox_code", 0.85, 0.5, 1.0, _P, "who has the mailbox passes a recovery's code"),
+    Assumption("mailbox_code", 0.85, 0.5, 1.0, _P, "an attacker with the mailbox passes a recovery's code"),
     Assumption("forged_proof", 0.05, 0.01, 0.15, _P, "an attacker passes an identity proof"),
-    Assumption("stolen_key", 0.3, 0.1, 0.6, _P, "who stole a machine's secret has its private key as well"),
+    Assumption("stolen_key", 0.3, 0.1, 0.6, _P, "a thief of a machine's secret has its private key too"),
     Assumption("list_right", 0.02, 0.005, 0.05, _P, "a raw list has the right password"),
     Assumption("checked_right", 0.3, 0.1, 0.6, _P, "a list sold as checked has the right password"),
     Assumption("spray_right", 0.01, 0.003, 0.03, _P, "a common password is right"),
@@ -107,7 +107,7 @@ TABLE: Final = (
     Assumption("matched", 0.7, 0.4, 0.9, _P, "an attacker's address is in the country of the victim", _ORIGINS),
     Assumption("disguised", 0.5, 0.2, 0.8, _P, "an attacker's clock, language and reported place fit the address"),
     Assumption("rented", 0.25, 0.1, 0.5, _P, "a thief of sessions or mailboxes, or a bot, uses a VPN or a server"),
-    Assumption("nobody", 1.5, 0.3, 4.0, "per try", "tries of accounts that are not there: half of all tries", _RBA),
+    Assumption("nobody", 1.5, 0.3, 4.0, "per try", "tries of accounts that do not exist: half of all", _RBA),
     Assumption("reported", 0.7, 0.4, 0.9, _P, "a takeover is reported"),
     Assumption("report_days", 5, 1, 15, _DAYS, "until it is, on average"),
     Assumption("complains", 0.15, 0.05, 0.4, _P, "an owner who was shut out is confirmed by a person"),
@@ -117,7 +117,7 @@ DEFAULTS: Final[Values] = {each.name: each.value for each in TABLE}
 
 
 def varied(seed: int) -> Values:
-    """Another world's numbers, each from its range."""
+    """The numbers of another world, each drawn from its range."""
     random = Random(f"assumptions {seed}")
     return {each.name: _drawn(each, random.random()) for each in TABLE}
 

@@ -1,10 +1,10 @@
-"""The attackers: what defines each class, and nothing else about them.
+"""The attackers: what defines each class of attack, and nothing else about them.
 
-An attack on an account REPLACES a visit that its owner would have made: hour, weekday and the time since the last visit
-are the owner's. Device, typing, consent and settings come from people made as everybody is made.
+An attack on an account replaces a visit that its owner would have made: hour, weekday and the time since the last visit
+are the owner's. Device, typing, consent and settings come from people who are created like all others.
 
-Every class has its careful and its careless: whose address is in another country, whose clock and language are those of
-home, who fails first. Otherwise looking riskier would prove honesty.
+In every class some attackers are careful and some careless: their address is in another country, their clock and
+language are those of their home, or they fail first. Otherwise looking riskier would prove honesty.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from riskd.offline.world.people import Link, Person, Town
 from riskd.offline.world.visits import Hand, Powers
 
 NOBODY: Final = "nobody"
-"""Segment of attempts on accounts that are not there."""
+"""The segment of attempts on accounts that do not exist."""
 _NEAR: Final = ("targeted", "vpn_in_country")
-"""Classes that always come out in the country of their victims; of the others as many as are `matched`."""
+"""Classes whose address is always in the victim's country; for the others, the assumption `matched` decides."""
 _RENTING: Final = ("stolen_cookie", "recovery_takeover", "registration_bots")
-"""Classes that come through residential proxies, but for those that are `rented`."""
+"""Classes that use residential proxies, except for the share `rented`."""
 _GUESSING: Final = ("stuffing_naive", "stuffing_residential", "spraying", "vpn_in_country", "targeted")
-"""Classes that have passwords, and so variants of them."""
+"""Classes that have passwords, and so try variants of them."""
 SCRIPTS: Final = ("python-requests/2.32.3", "Go-http-client/2.0", "okhttp/4.12.0", "curl/8.9.1")
 
 
 class Attack(Struct, frozen=True, kw_only=True):
-    """A class. `weight`: its share of all attacks. It is under way for `active` of the time, in campaigns of `days`.
+    """A class of attack. `weight`: its share of all attacks.
 
-    `visit`: the kind of visit that it replaces. `nobody`: how many accounts that are not there it tries for each that
-    is, as a multiple of the assumption. `batch`: accounts that are opened beside one that somebody opens.
+    It is active for the share `active` of the time, in campaigns of `days`. `visit`: the kind of visit that it
+    replaces. `nobody`: how many accounts that do not exist it tries for each that does, as a multiple of the
+    assumption. `batch`: accounts that it registers for each one that somebody registers.
     """
 
     name: str
@@ -105,7 +106,7 @@ ATTACKS: Final = (
     ),
     Attack(
         name="recovery_takeover",
-        what="whoever has the mailbox recovers the account, then changes it and pays",
+        what="an attacker with the mailbox recovers the account, then changes it and pays",
         visit="login",
         weight=0.05,
         domains=_PEOPLE,
@@ -133,28 +134,28 @@ VISITS: Final = {
     "workforce": {"login": 0.4, "session": 0.17},
     "machine": {"machine": 0.75},
 }
-"""Visits of each kind for every assessment of a domain, as counted in worlds without attacks."""
+"""Visits of each kind per assessment of a domain, as counted in worlds without attacks."""
 CLASSES: Final = tuple(each.name for each in ATTACKS)
 
 
 def weighed(weights: Mapping[str, float]) -> tuple[Attack, ...]:
-    """Every class, with the weight that is given by its name instead of its own."""
+    """Every class, with its weight replaced if `weights` names it."""
     return tuple(replace(each, weight=weights.get(each.name, each.weight)) for each in ATTACKS)
 
 
 TRIES: Final = 1.7
-"""Assessments that one visit of an attacker leads to."""
+"""Assessments per visit of an attacker."""
 
 
 class Campaigns:
-    """Which attacks are under way, and how likely each is to replace a visit."""
+    """Determines which attacks are active, and how likely each is to replace a visit."""
 
     def __init__(self, seed: int, share: float, values: Values, attacks: Sequence[Attack] = ATTACKS) -> None:
-        """`share`: of attacks among all assessments."""
+        """`share`: the share of attacks among all assessments."""
         self._seed, self._share, self._values, self._attacks = seed, share, values, attacks
 
     def drawn(self, random: Random, domain: str, visit: str, time: float) -> tuple[Attack, str] | None:
-        """The attack that replaces a visit of this kind, and its campaign; None for none, which is usual."""
+        """The attack that replaces a visit of this kind, and its campaign; usually None."""
         at = random.random()
         for attack in self._attacks:
             if attack.visit != visit or domain not in attack.domains:
@@ -168,14 +169,15 @@ class Campaigns:
         return None
 
     def probability(self, attack: Attack, domain: str) -> float:
-        """That it replaces one visit while it is under way."""
+        """The probability that an attack replaces one visit while it is active."""
         total = sum(each.weight for each in self._attacks if domain in each.domains)
         rows = TRIES * (1 + attack.nobody * self._values["nobody"] + attack.batch)
         visits = VISITS[domain][attack.visit] * rows * attack.active
         return min(self._share * attack.weight / (total or 1.0) / visits, 0.5)
 
     def campaign(self, attack: Attack, time: float) -> str:
-        """The campaign of a class that is under way; '' for none. Attacks on single accounts are each their own."""
+        """The active campaign of a class; '' if there is none. Attacks on single accounts are campaigns of their
+        own."""
         if not attack.days:
             return attack.name
         number = int(time / (attack.days * DAY))
@@ -184,7 +186,7 @@ class Campaigns:
 
 
 class Scene(Struct, frozen=True):
-    """A visit that an attacker makes: whose account it is, and how its owner would have come."""
+    """A visit by an attacker: to whose account, and how its owner would have come."""
 
     attack: Attack
     campaign: str
@@ -194,7 +196,7 @@ class Scene(Struct, frozen=True):
 
 
 def hand(random: Random, town: Town, scene: Scene) -> Hand:
-    """The attacker's hand where the owner's would have been."""
+    """The attacker's hand in place of the owner's."""
     attack, account, owner = scene.attack, scene.account, scene.owner
     campaign = scene.campaign if attack.days else f"{attack.name}-{random.getrandbits(40):010x}"
     tool = random.getrandbits(2) if attack.name == "registration_bots" else random.getrandbits(32)
@@ -235,7 +237,7 @@ def hand(random: Random, town: Town, scene: Scene) -> Hand:
 
 
 def powers(attack: Attack, values: Values, account: Person) -> Powers:
-    """What each class can do."""
+    """What attackers of each class can do."""
     code, right = {
         "stuffing_naive": (0.0, values["list_right"]),
         "stuffing_residential": (0.0, values["checked_right"]),
@@ -279,14 +281,15 @@ def _link(random: Random, town: Town, scene: Scene, person: Person, category: st
     elif name == "vpn_in_country" or (name in _RENTING and random.random() < town.values["rented"]):
         address = pools.rented(few, "vpn" if few.random() < 0.6 else "hosting", person.country)
     else:
-        # A residential proxy is somebody's line: where that person will be on a later day.
+        # A residential proxy is a real person's connection: the one of that person on a later day.
         later = scene.time + (1 + random.random() * 30) * DAY
         return town.link(random, replace(person, domain="customer"), later, category)
     return town.linked(random, "vpn", address, pools.spots[address & ~255])
 
 
 def _beside(random: Random, town: Town, scene: Scene) -> Link:
-    """The owner's city and operator, as the owner would have come: another line, or the same carrier's gateway."""
+    """In the owner's city and network, connected like the owner: on another line, or through the same carrier's
+    gateway."""
     link, account, pools = scene.owner.link, scene.account, town.pools
     asn, spot = pools.owner(link.address & ~255)
     if link.kind in ("mobile", "roaming"):

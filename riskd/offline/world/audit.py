@@ -1,9 +1,9 @@
-"""Does anything give an attacker away that must not? A small boosted model for each class and each group of numbers.
+"""Checks that nothing reveals an attacker that should not: a small boosted model for each class and group of numbers.
 
-What defines a class is declared in `defined`; everything else has to look as it does of owners. A group fails where
-its cross-validated AUC is above `WORST`, and above `SURELY` by three of its standard errors (bootstrap, people
-resampled): nearly two hundred comparisons are made, and of fifty attackers some pass the first line by chance. What
-passes it is folded four times more, and judged by its mean rank: one way to fold decides too much of so few.
+`defined` declares what defines a class; in everything else, attackers must look like owners. A group fails if its
+cross-validated AUC is above `WORST`, and above `SURELY` by three of its standard errors (bootstrap over people). There
+are nearly two hundred comparisons, and with fifty attackers some exceed the first limit by chance. A group that does is
+divided into folds four more times and judged by its mean rank, because one division has too much influence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from riskd.offline.rows import HONEST
-from riskd.offline.training.boosting import told
+from riskd.offline.training.boosting import fillable
 from riskd.offline.world.attacks import ATTACKS, NOBODY, Attack
 from riskd.offline.world.defined import DEFINED, JOURNEYS
 from riskd.offline.world.sample import Sample
@@ -29,18 +29,20 @@ from riskd.offline.world.sample import Sample
 WORST: Final = 0.6
 SURELY: Final = 0.55
 FEWEST: Final = 30
-"""Attempts of a class, and of owners, below which nothing can be said."""
+"""With fewer attempts of a class, or of owners, nothing can be concluded."""
 MOST: Final = 3000
-"""Attempts of owners that are compared with."""
+"""The largest number of owners' attempts to compare with."""
 _FOLDS, _FOLDINGS, _RESAMPLED, _TOLD = 3, 5, 200, 3
 _BY_CAMPAIGN: Final = {each.name: bool(each.days) for each in ATTACKS}
-"""Whether one attacker makes many attempts of a class: then these stay together in a fold."""
+"""Whether one attacker makes many attempts of a class: then they stay together in a fold."""
 Progress = Callable[[int], None]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """How well one group tells one class. `auc` is NaN where there were too few rows; `telling`: the numbers that tell
-    most, each with what it tells alone."""
+    """How well one group of numbers reveals one class. `auc` is NaN if there were too few rows.
+
+    `telling`: the most revealing numbers, each with its own AUC.
+    """
 
     domain: str
     attack: str
@@ -52,15 +54,15 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     @property
     def fails(self) -> bool:
-        """Whether this is a leak."""
+        """Whether the group reveals the class."""
         return self.auc > WORST and self.low > SURELY
 
 
 def audit(
     sample: Sample, progress: Progress = lambda _: None, attacks: Sequence[Attack] = ATTACKS
 ) -> Iterator[Finding]:
-    """Every class against the owners of its domain, group by group, but for those that define it."""
-    with threadpool_limits(1, user_api="openmp"):  # models this small spend more on waiting for each other
+    """Compare every class with the owners of its domain, group by group, except for the groups that define it."""
+    with threadpool_limits(1, user_api="openmp"):  # threads of models this small mostly wait for each other
         for attack in attacks:
             for domain in attack.domains:
                 yield from _audited(sample, attack, domain)
@@ -68,10 +70,10 @@ def audit(
 
 
 def compared(sample: Sample, attack: Attack, domain: str) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Rows to tell apart, and which of them are attacks.
+    """The rows to compare, and which of them are attacks.
 
-    The first attempts of attacks, on accounts that are there, with the first attempts of owners in the same journey;
-    of a class with campaigns, with those of the days on which they were under way.
+    The first attempts of attacks on existing accounts are compared with the first attempts of owners in the same
+    journey. A class with campaigns is compared with the days on which they were active.
     """
     journey = JOURNEYS.get(attack.name, "login")
     begun = (sample.journeys == journey) & ((sample.steps == 0) | (journey == "recovery"))
@@ -132,7 +134,8 @@ def _judged(
 def _ranked(
     values: NDArray[np.float64], attacked: NDArray[np.bool_], people: NDArray[np.str_], seed: int = 0
 ) -> NDArray[np.float64]:
-    """How much like an attack each row is, by a model that knew nobody of its fold: ranks within the fold."""
+    """How much each row resembles an attack, by a model that was trained without the people of its fold: ranks in the
+    fold."""
     ranks = np.zeros(len(attacked))
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
     for known, asked in folds.split(values, attacked, people):
@@ -142,14 +145,14 @@ def _ranked(
         if len(np.unique(attacked[known])) < 2:
             ranks[asked] = 0.5
             continue
-        guessed = model.fit(told(values[known]), attacked[known]).decision_function(values[asked])
+        guessed = model.fit(fillable(values[known]), attacked[known]).decision_function(values[asked])
         order = np.unique(guessed, return_inverse=True)[1]
         ranks[asked] = order / max(order.max(), 1)
     return ranks
 
 
 def _low(attacked: NDArray[np.bool_], ranks: NDArray[np.float64], people: NDArray[np.str_]) -> float:
-    """The AUC less three of its standard errors, people resampled with all of their rows."""
+    """The AUC minus three of its standard errors, by a bootstrap over people with all their rows."""
     random = np.random.default_rng(0)
     _, who = np.unique(people, return_inverse=True)
     rows = np.split(np.argsort(who, kind="stable"), np.cumsum(np.bincount(who))[:-1])
@@ -162,7 +165,7 @@ def _low(attacked: NDArray[np.bool_], ranks: NDArray[np.float64], people: NDArra
 
 
 def _alone(values: NDArray[np.float64], attacked: NDArray[np.bool_]) -> float:
-    """AUC of a number by itself, in whichever direction, or of its being missing."""
+    """The AUC of one number, in either direction, or of whether it is missing."""
     known = np.isfinite(values)
     best = roc_auc_score(attacked, known)
     best = max(best, 1 - best)

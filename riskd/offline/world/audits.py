@@ -1,4 +1,4 @@
-"""The audit of worlds on disk: what their engines made of them, and their attempts as they were, made again."""
+"""Audits worlds on disk: the features that the engine computed, and the raw attempts, which are generated again."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["CLASSES", "attempts", "audited"]
 
 
 def audited(settings: Settings, directories: Sequence[Path], progress: Progress) -> tuple[list[Finding], list[Turned]]:
-    """What tells the classes of each world, and where looking riskier is safer in all of them together: a single one
-    has too few travellers to show it. Tells `progress` of one class at a time: of each world, once for
-    each domain and once for the raw attempts.
+    """What reveals each class of attack in each world, and where looking riskier is safer in all worlds together.
 
-    Raises InvalidFile and InvalidSettings for what is no world, or one that these databases do not make again.
+    A single world has too few travellers for the latter. `progress` is called for one class at a time: for each world,
+    once per domain and once for the raw attempts. Raises InvalidFile and InvalidSettings for a directory that is not a
+    world, or one that these databases do not reproduce.
     """
     found: list[Finding] = []
     lived: dict[str, list[Sample]] = defaultdict(list)
@@ -36,7 +36,7 @@ def audited(settings: Settings, directories: Sequence[Path], progress: Progress)
         made = read_made(directory)
         world, _ = open_world(settings, made.settings, made.assumptions)
         if world.town.pools.digest() != made.addresses:
-            what = "was made with other geo databases than those installed, so its attempts cannot be made again"
+            what = "was made with other geo databases than those installed, so its attempts cannot be reproduced"
             raise InvalidSettings([Problem(str(directory), what, "simulate it again, then audit it")])
         for domain in made.settings.domains:
             sample = features(directory / DECISIONS, directory / FILE, domain)
@@ -48,7 +48,7 @@ def audited(settings: Settings, directories: Sequence[Path], progress: Progress)
 
 
 def attempts(world: World) -> Iterator[tuple[Attempt, Truth]]:
-    """What everybody would try if they were all let in."""
+    """What everybody would try if everybody were let in."""
     for event in world.play(OpenDoor()):
         if isinstance(event, Asked):
             yield event.ask.attempt, truth_of(event)

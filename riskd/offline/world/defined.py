@@ -1,4 +1,4 @@
-"""What each class of attack is made of: the groups and numbers by which it may be told from owners, and why."""
+"""What may reveal each class of attack: the groups and numbers in which it may differ from owners, and why."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 
 from riskd.core.features import NAMES
 
-_FRESH: Final = "a line and a device on which nobody was just seen"
+_FRESH: Final = "nobody was seen on the line and the device lately"
 _LINE: Final = {
-    "sharing": "a line that nobody of this service is known on",
+    "sharing": "no account of the service is known on the line",
     **{name: _FRESH for name in NAMES if name.startswith(("address_", "network_", "device_"))},
-    "subject_addresses_24h": "another line than the owner's, who may have come on the same day",
-    "workforce:motion": "a crowded office says nothing of anybody's place, and a line beside it does",
+    "subject_addresses_24h": "the owner may have come from another line on the same day",
+    "workforce:motion": "a crowded office has no place, and a line outside it has one",
     "workforce:address_digits": "colleagues share the few addresses of their offices",
 }
 _HAND: Final = {"typing_deviation": "somebody else types"}
@@ -21,18 +21,18 @@ _ELSEWHERE: Final = {
     "novelty": "another device and another line than the owner's",
     "motion": "another place than the owner's",
     "workforce:rarity": "most of the staff come through the operators of their offices",
-    "workforce:asn_failure_ratio_24h": "another operator than that of the offices",
+    "workforce:asn_failure_ratio_24h": "another operator than the offices use",
     **_LINE,
     **_HAND,
 }
 _NO_ASSERTION: Final = "no assertion without the password"
-_WRONG: Final = {"credential": "most of its passwords are wrong", "federation": _NO_ASSERTION}
+_WRONG: Final = {"credential": "most of the passwords are wrong", "federation": _NO_ASSERTION}
 _PHISHED: Final = {
     "credential": "some phished passwords are old, and variants are tried",
     "federation": _NO_ASSERTION,
 }
 _HIDDEN: Final = {
-    "infrastructure": "it comes through rented addresses",
+    "infrastructure": "attempts come through rented addresses",
     "rarity": "few people come through these operators",
     "velocity": "attackers share the few addresses that are rented out",
     "rtt_ms": "a detour takes time",
@@ -55,14 +55,16 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         **_ELSEWHERE,
         **_WRONG,
         **_HIDDEN,
-        **dict.fromkeys(("consistency", "languages"), "its clocks and languages know nothing of its addresses"),
+        **dict.fromkeys(
+            ("consistency", "languages"), "clocks and languages are chosen without regard to the addresses"
+        ),
         "outside": "the list was leaked, so others have it",
-        **dict.fromkeys(("user_agent", "os_left_out"), "some of it are scripts that say so"),
-        "order": "it comes in bursts",
-        "behaviour": "scripts claim devices whose pointer nobody can read",
+        **dict.fromkeys(("user_agent", "os_left_out"), "some attempts are by scripts that say so"),
+        "order": "attempts come in bursts",
+        "behaviour": "the user agents of scripts are no desktops, whose pointer could be judged",
     },
     "stuffing_residential": {**_ELSEWHERE, **_CARELESS, **_WRONG, "outside": "the list was leaked, so others have it"},
-    "spraying": {**_ELSEWHERE, **_HOME, **_WRONG, **_HIDDEN, "order": "it comes in series"},
+    "spraying": {**_ELSEWHERE, **_HOME, **_WRONG, **_HIDDEN, "order": "attempts come in series"},
     "vpn_in_country": {**_ELSEWHERE, **_HOME, **_HIDDEN, **_PHISHED},
     "targeted": {
         "familiarity": "a device and a line that look like the owner's and are not",
@@ -80,7 +82,7 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         "novelty": "accounts that share a device",
         "familiarity": "accounts that share a device",
         "sharing": "accounts that share a line",
-        "order": "it comes in bursts",
+        "order": "attempts come in bursts",
     },
     "machine_key_theft": {
         "familiarity": "another node at another cloud",
@@ -88,11 +90,11 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         "motion": "another data centre",
         **_LINE,
         "rarity": "clients and clouds that others use",
-        "attestation": "the platform vouches for no copy",
+        "attestation": "the platform does not vouch for a copy",
     },
 }
-"""By class, the groups and single numbers that may tell it (`domain:` before one that may in that domain alone), and
-why. Everything else is audited."""
+"""By class, the groups and single numbers that may reveal it, and why. A prefix `domain:` limits one to that domain.
+Everything else is audited."""
 _PART: Final = {
     "copied_device": "it speaks of devices whose identifier is known, and an unknown one has features of its own",
     "imitated_device": "it speaks of devices that are not known, and of what they share with those that are",
@@ -118,10 +120,10 @@ SAFER: Final[Mapping[str, Mapping[str, str]]] = {
         ),
     },
 }
-"""By class, the directed features of which it may have fewer of the riskier values than owners have, and why."""
+"""By class, the directed features whose riskier values may be rarer than among owners, and why."""
 JOURNEYS: Final = {
     "stolen_cookie": "session",
     "recovery_takeover": "recovery",
     "registration_bots": "registration",
 }
-"""What an attack begins with; all others with a login."""
+"""The journey that an attack begins with, if it is not a login."""

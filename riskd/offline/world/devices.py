@@ -1,4 +1,4 @@
-"""Devices: real models, browsers that update, identifiers that are lost, fingerprints that change."""
+"""Devices: real models, browsers that update, identifiers that get lost, fingerprints that change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLATFORMS: Final = (
 
 
 class Machine(Struct, frozen=True):
-    """One device as somebody owns it. `key` makes it reproducible; `lag`: seconds by which it updates late."""
+    """One device of one owner. `key` makes it reproducible; `lag`: how late it installs updates, in seconds."""
 
     key: int
     category: str
@@ -35,20 +35,20 @@ class Machine(Struct, frozen=True):
     lag: float
     english: bool
     app: bool
-    """Whether the service is used in its app, whose platform attests it."""
+    """Whether it uses the service's app, whose platform attests it."""
     born: float
-    """Epoch seconds since when it is used."""
+    """When its owner began to use it, in epoch seconds."""
     docked: str
-    """Size of the other screen that a computer is put to on some days; '' where there is none."""
+    """Screen size of the monitor that a computer is connected to on some days; '' if there is none."""
 
 
 def mix(*parts: int | str) -> int:
-    """64 bits that depend on all of them: how everything is drawn that must not depend on the order of events."""
+    """A 64-bit hash of all parts. Everything that must not depend on the order of events is drawn from it."""
     return int.from_bytes(blake2b(":".join(map(str, parts)).encode(), digest_size=8).digest())
 
 
 class Shop:
-    """Where devices come from."""
+    """Creates devices."""
 
     def __init__(self, models: tuple[Model, ...], values: Values, start: float) -> None:
         self._values = values
@@ -60,7 +60,7 @@ class Shop:
         self._weights = {category: list(accumulate(m.weight for m in found)) for category, found in self._of.items()}
 
     def machine(self, key: int, category: str, born: float) -> Machine:
-        """The device of this key."""
+        """The device with this key."""
         random = Random(key)
         weights = self._weights[category]
         model = self._of[category][bisect(weights, random.random() * weights[-1])]
@@ -74,7 +74,7 @@ class Shop:
     def seen(
         self, machine: Machine, languages: tuple[str, ...], timezone: str, time: float, *, private: bool
     ) -> Device:
-        """What the device says of itself at a moment. `private`: without the identifier that a cookie keeps."""
+        """What the device sends at a time. `private`: without the identifier that a cookie stores."""
         values = self._values
         version = int((time - self._start + machine.lag) // (values["browser_days"] * DAY))
         agent = updated(machine.model.user_agent, version)
@@ -84,7 +84,7 @@ class Shop:
         chromium = "Chrome/" in agent
         docked = machine.docked and mix(machine.key, "docked", int(time // DAY)) % 1000 < 1000 * values["docked"]
         screen = machine.docked if docked else machine.model.screen
-        # Telephones of one model look much alike; computers are told apart by what is installed.
+        # Phones of one model look much alike; computers differ by what is installed.
         variety = mix(machine.key, fingerprint_age) % (40 if machine.category == "mobile" else 4000)
         looks = mix(agent, screen, spoken[0], timezone, variety)
         return Device(
@@ -101,12 +101,12 @@ class Shop:
 
 
 def updated(user_agent: str, versions: int) -> str:
-    """The same browser, so many versions later."""
+    """The same browser, `versions` versions later."""
     if not versions:
         return user_agent
     return _VERSION.sub(lambda match: f"{match[1]}{match[2]}{int(match[3]) + versions}", user_agent)
 
 
 def platform(user_agent: str) -> str:
-    """The client hint of a browser that sends hints."""
+    """The platform client hint of a browser that sends hints."""
     return next((name for part, name in _PLATFORMS if part in user_agent), "")

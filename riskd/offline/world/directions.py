@@ -1,7 +1,7 @@
-"""Does looking riskier prove honesty? Each directed feature, class by class, against the owners.
+"""Checks that looking riskier never proves honesty: each directed feature of each class of attack, against the owners.
 
-In the field whoever knew such a model would look riskier on purpose; and a model that is held to the directions of the
-feature table cannot learn it. So it is a fault of the world, where `SAFER` does not say why a class must be so.
+If it did, an attacker who knew such a model would look riskier on purpose, and a model that is held to the directions
+of the feature table could not learn it. So it is an error of the world, unless `SAFER` explains it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from riskd.offline.world.defined import JOURNEYS, SAFER
 from riskd.offline.world.sample import Sample
 
 TURNED: Final = 0.6
-"""Riskier values may be so many times as frequent among attackers as among owners, and not less."""
+"""Riskier values must be at least this many times as frequent among attackers as among owners."""
 SURELY_TURNED: Final = 0.8
 FEWEST_EXPECTED: Final = 10
-"""Attackers beyond a cut, were they as owners, below which nothing can be said."""
+"""With fewer attackers than this expected beyond a cut (if they were like owners), nothing can be concluded."""
 CUTS: Final = (0.5, 0.8, 0.95)
-"""Quantiles of owners beyond which a value is called riskier."""
+"""Quantiles of owners above which a value counts as riskier."""
 _ERRORS: Final = 3.0
 _DIRECTION: Final = {feature.name: feature.direction for feature in FEATURES if feature.direction}
 
 
 class Turned(Struct, frozen=True, kw_only=True):
-    """How frequent a feature's riskier values, those beyond `cut`, are among owners and attackers.
+    """How frequent the riskier values of a feature, those beyond `cut`, are among owners and attackers.
 
-    `failed`: of attempts whose credential failed, or of all others. `high`: the ratio of the shares at its highest,
+    `failed`: among attempts whose credential failed, else among all others. `high`: the largest ratio of the shares
     within three standard errors of each.
     """
 
@@ -50,7 +50,7 @@ class Turned(Struct, frozen=True, kw_only=True):
 
     @property
     def ratio(self) -> float:
-        """How many times as frequent as among owners."""
+        """How many times as frequent they are among attackers as among owners."""
         return self.attackers / self.owners
 
     @property
@@ -60,10 +60,10 @@ class Turned(Struct, frozen=True, kw_only=True):
 
 
 def directions(sample: Sample, attacks: Sequence[Attack] = ATTACKS) -> Iterator[Turned]:
-    """Of every class, in the journey that it begins with, each directed feature at its worst cut.
+    """For every class, each directed feature at its worst cut, in the journey that the class begins with.
 
-    Attempts are compared with those that came as far: failed ones with failed ones, visits that begin in a session with
-    one another. What is missing is not compared.
+    Attempts are compared with those that got equally far: failed ones with failed ones, and visits that begin in a
+    session with each other. Missing values are left out.
     """
     told = dict(zip(sample.names, sample.values.T, strict=True))
     wrong = told.get("credential_failed", np.zeros(len(sample.times))) == 1
@@ -114,8 +114,8 @@ def _worst(
 
 
 def _share(beyond: NDArray[np.bool_], who: NDArray[np.str_]) -> tuple[float, float, float]:
-    """A share, the most and the least that it may be: three errors of the root of a count (Anscombe, Biometrika 1948),
-    wider as rows of one person resemble each other."""
+    """A share, with its upper and lower bound: three standard errors of the root of a count (Anscombe, Biometrika
+    1948), wider because rows of one person resemble each other."""
     rows, count = len(beyond), float(beyond.sum())
     _, each = np.unique(who, return_inverse=True)
     off = np.bincount(each, weights=beyond - count / rows)

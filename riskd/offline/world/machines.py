@@ -1,4 +1,4 @@
-"""Machine accounts: jobs on nodes of a cloud, with a schedule, deployments, and keys that are rotated."""
+"""Machine accounts: jobs on cloud nodes, with a schedule, deployments and rotated keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def next_run(town: Town, person: Person, after: float) -> float:
 
 
 def node(random: Random, town: Town, person: Person, time: float) -> Hand:
-    """Where a job runs now: a node of its cloud, replaced with every deployment."""
+    """Where a job runs now: a node in its cloud, which is replaced with every deployment."""
     base = town.pools.rented(Random(mix(town.seed, person.subject, "cloud")), "hosting") & ~255
     asn, spot = town.pools.owner(base)
     deployed = int(time / (DEPLOYED_DAYS * DAY) + person.phase)
@@ -47,7 +47,7 @@ class Job(Visit):
     """One run of a job."""
 
     def run(self, time: float) -> Moves:
-        """It signs in, and does what it is there for."""
+        """The job signs in and does its work."""
         random = self.random
         draws = [random.random() for _ in range(4)]
         if draws[0] < 0.01:

@@ -1,4 +1,4 @@
-"""Who lives in the world: habits that last, and what follows from them at any moment."""
+"""The people of the world: their lasting habits, and what follows from them at any time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ISSUERS: Final = ("https://login.example/realms/staff", "https://partners.exampl
 
 
 class Trip(Struct, frozen=True, gc=False):
-    """Days away. `asn`, `mobile`: operators there."""
+    """Days away. `asn`, `mobile`: the operators there."""
 
     start: float
     end: float
@@ -31,8 +31,10 @@ class Trip(Struct, frozen=True, gc=False):
 
 
 class Link(Struct, frozen=True, gc=False):
-    """How somebody is connected. `spot` is where the person is, `kind` home, mobile, away, roaming, vpn, relay,
-    office or egress."""
+    """How somebody is connected. `spot`: where the person is.
+
+    `kind`: home, mobile, away, roaming, vpn, relay, office or egress.
+    """
 
     kind: str
     address: int
@@ -41,20 +43,20 @@ class Link(Struct, frozen=True, gc=False):
 
 
 class Life:
-    """What changes while somebody lives: how often they came, the session that they have, the devices in use."""
+    """The changing state of a person: number of visits, current session, devices in use."""
 
     def __init__(self, *, registered: bool) -> None:
         self.registered = registered
         self.visits = 0
         self.session = self.authenticated = 0.0
-        """When the live session began, 0 for none, and when its owner last proved to be there."""
+        """When the current session began (0: none), and when its owner last authenticated."""
         self.amr: tuple[str, ...] = ()
         self.machines: dict[int, Machine] = {}
         """By slot."""
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Somebody: habits, and the life that they lead by them."""
+    """A person: lasting habits, and the state that follows from them."""
 
     index: int
     subject: str
@@ -68,12 +70,12 @@ class Person(Struct, frozen=True, kw_only=True):
     phase: float
     slots: tuple[str, ...]
     typing: float
-    """Mean logarithm of the milliseconds between keys."""
+    """Mean of the logarithm of the milliseconds between keys."""
     assistive: bool
     manager: bool
     consent: tuple[str, ...] | None
     vpn: str
-    """Country of the VPN's exit; '' without one."""
+    """Country of the VPN's exit; '' without a VPN."""
     relay: bool
     trips: tuple[Trip, ...]
     rate: float
@@ -87,7 +89,7 @@ class Person(Struct, frozen=True, kw_only=True):
 
 
 class Town:
-    """Makes people, and says where and with what they are."""
+    """Creates people, and determines where they are and what they use."""
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class Town:
         shop: Shop,
         values: Values,
     ) -> None:
-        """`span`: epoch seconds of the first and the last moment."""
+        """`span`: the first and the last time, in epoch seconds."""
         self.seed, self.pools, self.shop, self.values = seed, pools, shop, values
         self.start, self.end = span
         self._countries = countries
@@ -108,7 +110,7 @@ class Town:
         self._first = max(countries, key=lambda each: each.share).code
 
     def person(self, index: int | str, domain: str, country: str = "") -> Person:
-        """The person of this index: the same whoever asks, and whatever was asked before."""
+        """The person with this index. The result does not depend on earlier calls."""
         values, random = self.values, Random(mix(self.seed, "person", index))
         drawn = self._countries[bisect(self._shares, random.random() * self._shares[-1])].code
         country = country or (self._first if domain == "workforce" and random.random() < 0.9 else drawn)
@@ -149,16 +151,16 @@ class Town:
         )
 
     def elsewhere(self, random: Random, country: str) -> str:
-        """Another country, any of them alike."""
+        """Another country, all with the same probability."""
         return random.choice([each.code for each in self._countries if each.code != country])
 
     def slot(self, random: Random, person: Person) -> int:
-        """Which of somebody's devices is at hand: more often than not the first."""
+        """Which of a person's devices is used: usually the first."""
         others, second, which = len(person.slots) - 1, random.random() >= 0.6, random.random()
         return 1 + int(which * others) if others and second else 0
 
     def machine(self, person: Person, slot: int, time: float) -> Machine:
-        """The device that somebody uses in a slot now: another one once the last has had its time."""
+        """The device that a person uses in a slot now. It is replaced at the end of its life."""
         life = self.values["device_days"] * DAY
         phase = mix(self.seed, person.subject, slot) % 1_000_000 / 1e6 * life
         generation = int((time + phase) // life)
@@ -170,7 +172,7 @@ class Town:
         return known
 
     def link(self, random: Random, person: Person, time: float, category: str) -> Link:
-        """How somebody is connected at a moment, with a device of this category."""
+        """How a person is connected at a time, with a device of this category."""
         values = self.values
         draws = [random.random() for _ in range(5)]
         trip = next((trip for trip in person.trips if trip.start <= time < trip.end), None)
@@ -194,7 +196,7 @@ class Town:
         return self.linked(random, "home", self.home(person, time), spot)
 
     def home(self, person: Person, time: float) -> int:
-        """The address of somebody's home, until its operator changes it."""
+        """The address of a person's home, which the operator changes from time to time."""
         lease = int(time / (self.values["move_days"] * DAY) + person.phase)
         random = Random(mix(person.subject, "lease", lease))
         moved = random.random() >= self.values["same_network"]
@@ -202,27 +204,27 @@ class Town:
         return self.pools.host(random, block)
 
     def gateway(self, person: Person, spot: Spot, asn: int, draw: float) -> int:
-        """One of the few addresses of a carrier that one subscriber meets."""
+        """One of the few carrier addresses that a subscriber gets."""
         found = self.pools.gateways(spot.country, asn)
         few = max(int(self.values["gateways"]), 1)
         return found[(mix(person.subject, asn) + int(draw * few)) % len(found)]
 
     def office(self, office: int, exit_: int) -> int:
-        """The address of an office."""
+        """An address of an office."""
         random = Random(mix(self.seed, "office", office))
         asn = self.pools.operator(random, self._first, "access")
         block = self.pools.block(random, self._first, asn)
         return (self.pools.host(random, block), self.pools.host(random, block))[exit_]
 
     def egress(self, exit_: int) -> int:
-        """The address at which the company's VPN comes out."""
+        """An exit address of the company's VPN."""
         random = Random(mix(self.seed, "egress"))
         asn = self.pools.operator(random, self._first, "access")
         block = self.pools.block(random, self._first, asn)
         return [self.pools.host(random, block) for _ in range(EGRESSES)][exit_]
 
     def next_visit(self, person: Person, after: float) -> float:
-        """When somebody comes next: days apart by their rate, at an hour and weekday that people have."""
+        """When a person visits next: at their rate, and at a usual hour and weekday."""
         random = Random(mix(self.seed, person.subject, "wake", person.life.visits))
         time = after
         for _ in range(60):
@@ -273,7 +275,7 @@ class Town:
             time = end
 
     def linked(self, random: Random, kind: str, address: int, spot: Spot) -> Link:
-        """A connection of somebody at `spot` that comes out at `address`."""
+        """A connection of somebody at `spot` with the public address `address`."""
         return Link(
             kind, address, spot, _rtt(random, kind, self.pools.spots.get(address & ~255, spot), spot, self._first)
         )
@@ -292,7 +294,7 @@ def _hour(random: Random) -> float:
 
 
 def _rtt(random: Random, kind: str, exit_: Spot, spot: Spot, first: str) -> float:
-    """Milliseconds to a service in the most populous country: by way of where the address comes out."""
+    """Round-trip time, in milliseconds, to a service in the most populous country, by way of the public address."""
     far = sum(90.0 for country in (exit_.country, spot.country) if country != first) * (
         0.5 if exit_.country == spot.country else 1.0
     )

@@ -1,4 +1,4 @@
-"""A world lived through the real engine: its decision log, the truth beside it, and how it was made."""
+"""Runs a world through the real engine. The result: a decision log, its truth, and a description of how it was made."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from riskd.offline.world.world import Asked, Settings, World
 from riskd.ports import DecisionLog, GeoLookup
 
 PATIENCE: Final = 60.0
-"""Seconds that a call may take: a busy machine makes a world slower, never another one."""
+"""Timeout of a call, in seconds. It is long, so that a busy machine only makes a run slower, and never changes it."""
 SWEPT: Final = 512
-"""Calls between two looks for records that have expired, each at as many records as were written meanwhile."""
+"""Calls between two removals of expired records, each of which checks about as many records as were written since."""
 
 Progress = Callable[[float], None]
-"""Told the part that is done, from 0 to 1."""
+"""Called with the part that is done, from 0 to 1."""
 
 
 class Made(Struct, frozen=True, kw_only=True):
-    """How a world was made, and what came of it."""
+    """How a world was made, and what happened in it."""
 
     settings: Settings
     assumptions: dict[str, float]
     varied: int | None
-    """The seed by which the assumptions were drawn."""
+    """The seed with which the assumptions were drawn."""
     release: str
     schema: str
     addresses: str
@@ -53,13 +53,13 @@ class Made(Struct, frozen=True, kw_only=True):
     assessments: dict[str, int]
     """By domain and journey."""
     attacks: dict[str, int]
-    """Assessments by domain and class."""
+    """Assessments by domain and class of attack."""
     tiers: dict[str, int]
     outcomes: dict[str, int]
 
 
 class Engined:
-    """A `Service`: the real engine on a store in memory, at the world's time."""
+    """A `Service`: the real engine with a store in memory, at the world's time."""
 
     def __init__(self, release: Release, geo: GeoLookup, log: DecisionLog, seed: int) -> None:
         self.now = 0.0
@@ -77,11 +77,11 @@ class Engined:
         self.engine = Engine(parts, release)
 
     def assess(self, attempt: Attempt, time: float) -> Assessment:
-        """See `Service`. Raises Unavailable where the log could not be written."""
+        """See `Service`. Raises Unavailable if the log could not be written."""
         self._at(time)
         answer = self.engine.assess(attempt, PATIENCE)
         if answer.causes:
-            remedy = "look for room on the disk, then simulate again"
+            remedy = "make room on the disk, then simulate again"
             raise Unavailable([Problem("simulation", f"degraded: {', '.join(answer.causes)}", remedy)])
         return answer
 
@@ -100,9 +100,9 @@ class Engined:
 def run(
     world: World, release: Release, geo: GeoLookup, out: Path, progress: Progress, *, version: str, varied: int | None
 ) -> tuple[Made, float]:
-    """Live through the world, and leave `decisions/`, `truth.jsonl` and `world.json` in `out`; also the seconds taken.
+    """Run the world, and write `decisions/`, `truth.jsonl` and `world.json` to `out`. Also returns the seconds taken.
 
-    Nothing is left of a world that was not lived to its end. Raises InvalidSettings as `filling`.
+    An incomplete run leaves nothing. Raises InvalidSettings as `filling`.
     """
     began = system.perf_counter()
     with filling(out) as draft:
@@ -155,11 +155,12 @@ def read_made(directory: Path) -> Made:
         return msgspec.json.decode(path.read_bytes(), type=Made)
     except (OSError, *UNDECODABLE) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise InvalidSettings([Problem(str(path), f"tells of no world: {why}", "simulate one with --out")]) from error
+        what = f"does not describe a simulated world: {why}"
+        raise InvalidSettings([Problem(str(path), what, "name the --out directory of `riskd simulate`")]) from error
 
 
 def _rename(directory: Path) -> None:
-    """Segments bear the process that wrote them; the same world should have the same files."""
+    """Rename segments, whose names contain the process, so that the same world gives the same files."""
     for number, path in enumerate(segments(directory)):
         path.rename(path.with_name(f"{path.name.partition('-')[0]}-w0-{number}{SUFFIX}"))
 
@@ -168,7 +169,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def truth_of(event: Asked) -> Truth:
-    """What is known of an attempt that was answered."""
+    """The truth of an attempt that was answered."""
     ask = event.ask
     return Truth(
         assessment_id=event.answer.id,

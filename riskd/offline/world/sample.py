@@ -16,7 +16,8 @@ from riskd.offline.truth import Truth, read_truth
 
 
 class Sample(Struct, frozen=True, kw_only=True):
-    """Numbers by row, `groups` by column; the other columns are of the rows."""
+    """A matrix of numbers by row and column. `groups`: the group of each column; the other fields are columns of the
+    rows."""
 
     names: tuple[str, ...]
     groups: tuple[str, ...]
@@ -37,7 +38,7 @@ def sampled(
     values: NDArray[np.float64],
     rows: Sequence[tuple[str, float, str, str, Truth]],
 ) -> Sample:
-    """A sample of rows of subject, time, domain, journey and truth."""
+    """A sample from rows of subject, time, domain, journey and truth."""
     return Sample(
         names=names,
         groups=groups,
@@ -54,13 +55,13 @@ def sampled(
 
 
 def pooled(samples: Sequence[Sample]) -> Sample:
-    """The rows of several worlds, of the same numbers."""
+    """The rows of several worlds with the same columns."""
     first, rest = samples[0], Sample.__struct_fields__[2:]
     return replace(first, **{name: np.concatenate([getattr(each, name) for each in samples]) for name in rest})
 
 
 def features(decisions: Path, truth: Path, domain: str) -> Sample:
-    """What the engine made of the attempts of a domain. Raises InvalidFile as `read_rows` does."""
+    """The features that the engine computed for the attempts of a domain. Raises InvalidFile as `read_rows`."""
     rows, truths = read_rows(decisions, domain, truth=truth), read_truth(truth)
     told = zip(rows.subjects, rows.times, rows.journeys, rows.ids, strict=True)
     return sampled(

@@ -1,4 +1,4 @@
-"""The tables of the world's folder of data: countries, operators and devices; when people visit."""
+"""Reads the tables in the world's data directory: countries, operators and devices; and when people visit."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ HOURS: Final = (
     *(0.00852, 0.01015, 0.01178, 0.01431, 0.01794, 0.02664, 0.04167, 0.05273, 0.05816, 0.06088, 0.05943, 0.05871),
     *(0.05871, 0.05871, 0.05871, 0.05925, 0.0607, 0.05889, 0.05834, 0.05671, 0.04657, 0.03171, 0.01921, 0.0116),
 )
-"""Share of successful sign-ins by hour of the day, 0 to 23 UTC: RBA dataset, read off the authors' figure.
+"""Share of successful sign-ins by hour of the day, 0 to 23 UTC: RBA dataset, read from the authors' figure.
 
-Its people live an hour or two east of UTC; here the hour is taken for the local one.
+Its people live an hour or two east of UTC; here the hours are used as local ones.
 """
 WEEKDAYS: Final = (0.1482, 0.1544, 0.1488, 0.151, 0.1433, 0.1238, 0.1304)
 """Share of sign-ins by weekday, Monday first: RBA dataset."""
 
 
 class Country(Struct, frozen=True):
-    """Where people live. `share`: relative weight; 0 for one that is only travelled to."""
+    """A country where people live. `share`: relative weight; 0 for one that people only travel to."""
 
     code: str
     share: float
@@ -30,7 +30,7 @@ class Country(Struct, frozen=True):
 
 
 class Operator(Struct, frozen=True):
-    """Whose customers people are. `country` is '' where the operator sells everywhere."""
+    """A network operator. `country` is '' if it has customers everywhere."""
 
     country: str
     kind: str
@@ -39,7 +39,7 @@ class Operator(Struct, frozen=True):
 
 
 class Model(Struct, frozen=True):
-    """A device as it visits pages."""
+    """A device model, as it presents itself to web sites."""
 
     category: str
     weight: float
@@ -56,7 +56,7 @@ class Tables(Struct, frozen=True):
 
 
 def read_tables(directory: Path) -> Tables:
-    """The tables in `directory`. They are part of the package, and so well-formed."""
+    """The tables in `directory`. They are part of the package, so they are not validated."""
     return Tables(
         tuple(
             Country(row["country"], float(row["share"]), tuple(row["languages"].split()))

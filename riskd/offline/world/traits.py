@@ -1,4 +1,4 @@
-"""What attempts look like to somebody who looks for the simulator and not for the attacker: no engine sees this."""
+"""Traits of raw attempts that could reveal the simulator rather than the attacker. The engine never sees them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STILL: Final = Behaviour()
 
 
 class Trait(Struct, frozen=True):
-    """A number that must not tell an attacker, unless the class says so."""
+    """A number that must not reveal an attacker, unless the class of attack allows it."""
 
     name: str
     group: str
@@ -90,7 +90,7 @@ TRAITS: Final = (
     Trait("form_hundredth", "hand", lambda a: round((_behaviour(a).form_seconds or 0) * 100) % 100),
     Trait("rtt_tenth", "hand", lambda a: round((a.network.rtt_ms or 0) * 10) % 10),
 )
-"""Of one attempt alone. `RARITY` and `ORDER` need the others."""
+"""Traits of a single attempt. `RARITY` and `ORDER` depend on other attempts."""
 RARITY: Final = ("agent_rarity", "screen_rarity")
 ORDER: Final = ("gap_before_s", "parity")
 NAMES: Final = (*(each.name for each in TRAITS), *RARITY, *ORDER)
@@ -98,7 +98,8 @@ GROUPS: Final = (*(each.group for each in TRAITS), *("user_agent",) * len(RARITY
 
 
 def traits(attempts: Iterable[tuple[Attempt, Truth]]) -> Sample:
-    """The traits of attempts in order of time. A value's rarity is the logarithm of how many others use it."""
+    """The traits of attempts in order of time. The rarity of a value is the logarithm of the number of subjects that
+    use it."""
     kept = list(attempts)
     agents, screens = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
     for attempt, _ in kept:

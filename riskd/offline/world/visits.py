@@ -1,7 +1,7 @@
-"""One visit, whoever makes it: the same steps in the same code for owners and attackers.
+"""One visit, by anybody: owners and attackers take the same steps in the same code.
 
-A visit is a generator of moves. What it asks is answered, and the tier required decides how it goes on. Owner and
-attacker differ in the hand that types (`Hand`) and in what they can do (`Powers`), and in nothing else.
+A visit is a generator of moves. Each attempt is answered, and the required tier decides how the visit continues. Owner
+and attacker differ only in `Hand`, who types on what from where, and `Powers`, what they can do.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHARED: Final = ("mobile", "roaming", "office", "egress", "vpn", "relay")
 
 
 class Ask(Struct, frozen=True):
-    """An attempt at a moment, with the truth about it. What is sent back is the assessment."""
+    """An attempt at a time, with its truth. The assessment is sent back into the generator."""
 
     time: float
     attempt: Attempt
@@ -42,11 +42,11 @@ class Ask(Struct, frozen=True):
     campaign: str
     segments: tuple[str, ...]
     step: int
-    """How many attempts of the same visit were before it."""
+    """How many attempts the same visit made before it."""
 
 
 class Tell(Struct, frozen=True):
-    """An outcome at a moment."""
+    """An outcome at a time."""
 
     time: float
     outcome: Outcome
@@ -56,7 +56,7 @@ Moves = Generator[Ask | Tell, Assessment | None, None]
 
 
 class Hand(Struct, frozen=True, kw_only=True):
-    """Whose hand it is: who types, on what, from where."""
+    """Who types, on what device, from where."""
 
     actor: Person
     device: Device
@@ -68,22 +68,22 @@ class Hand(Struct, frozen=True, kw_only=True):
 
 
 class Powers(Struct, frozen=True, kw_only=True):
-    """What somebody can do. `passes`: probability of passing a challenge, by the name of its tier."""
+    """What somebody can do. `passes`: the probability of passing a challenge, by the name of its tier."""
 
     password: float
     passes: dict[str, float]
     breached: float
     slips: float
-    """Probability that a try is wrong and another follows: mistyped, or one of an attacker's variants."""
+    """Probability that a try is wrong and another one follows: a typing error, or a variant that an attacker tries."""
     pays: float
     updates: float
     told: float
-    """Probability that somebody finds out: that a takeover is reported, or that an owner who was shut out is heard."""
+    """Probability that it becomes known: that a takeover is reported, or that a locked-out owner is confirmed."""
     told_days: float
 
 
 class Visit:
-    """What the steps of one visit share. `random` is its own: nothing else that happens changes what is drawn."""
+    """The steps of one visit. It has its own `random`, so that nothing else that happens changes what it draws."""
 
     def __init__(self, random: Random, account: Person, hand: Hand, powers: Powers, values: Values) -> None:
         self.random, self.account, self.hand, self.powers, self.values = random, account, hand, powers, values
@@ -94,7 +94,7 @@ class Visit:
         self.asked = 0
 
     def sign_in(self, time: float) -> Moves:
-        """A login with its tries, and what follows where it succeeds."""
+        """A login with its tries, and what follows if it succeeds."""
         random, powers = self.random, self.powers
         known = random.random() < powers.password
         time, tries = yield from self._slip(time)
@@ -108,14 +108,14 @@ class Visit:
         yield from self._aftermath(time)
 
     def resume(self, time: float) -> Moves:
-        """A session that is looked at again, and what is done in it."""
+        """A session that is assessed again, and what is done in it."""
         passed, time = yield from self._through(time, "session", "not_checked", 0)
         if passed:
             yield from self._inside(time)
         yield from self._aftermath(time)
 
     def recover(self, time: float) -> Moves:
-        """A password that was forgotten: perhaps tried first, then recovered."""
+        """A forgotten password: perhaps tried first, then recovered."""
         if self.random.random() < 0.5:
             time, tries = yield from self._slip(time)
             if not tries:
@@ -137,7 +137,7 @@ class Visit:
         yield from self._aftermath(time)
 
     def _slip(self, time: float) -> Generator[Ask | Tell, Assessment | None, tuple[float, int]]:
-        """Tries that fail before the one that counts: its form has counted them."""
+        """Tries that fail before the one that counts. The form has counted them."""
         tries = 0
         while self.random.random() < self.powers.slips and tries < 4:
             yield self._ask(time, "login", "failed", tries)
@@ -162,7 +162,7 @@ class Visit:
     def _through(
         self, time: float, journey: str, credential: str, failures: int
     ) -> Generator[Ask | Tell, Assessment | None, tuple[bool, float]]:
-        """One attempt and its challenge: whether it was let in, and when that was known."""
+        """One attempt and its challenge. Returns whether it was let in, and at what time."""
         random = self.random
         answer = yield self._ask(time, journey, credential, failures)
         draws = [random.random() for _ in range(4)]
@@ -195,7 +195,7 @@ class Visit:
         return Outcome(assessment_id=assessment_id, kind="challenge_abandoned" if abandoned else failed)
 
     def _aftermath(self, time: float) -> Moves:
-        """What somebody says days later, of all that was let in or of what was shut out."""
+        """What is reported days later: fraud for an attack that was let in, a confirmation for an owner who was not."""
         attacked = bool(self.hand.attack)
         ids = self.let_in if attacked else self.shut_out
         if not ids or self.random.random() >= self.powers.told:
@@ -276,7 +276,7 @@ class Visit:
         return Session(start_time=start, authentication_time=authenticated, amr=amr)
 
     def _begin(self, time: float) -> None:
-        """A new session: the account's where the owner has it, and the attacker's own where not."""
+        """Begin a new session. It becomes the account's only if the owner made it."""
         self.session = (time, time, self.amr)
         if not self.hand.attack:
             life = self.account.life

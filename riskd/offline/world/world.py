@@ -1,4 +1,4 @@
-"""The world at work: everybody's next visit on one clock, and what each visit asks and tells, in order of time."""
+"""Runs the world: everybody's next visit on one clock, and the moves of each visit in order of time."""
 
 from __future__ import annotations
 
@@ -29,40 +29,41 @@ NEW_DAYS: Final = 14
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """How large a world, and which. Another number of users is another world, not the same with more people."""
+    """The size of a world, and its seed. Another number of users makes another world, not the same one with more
+    people."""
 
     users: int = 350
     days: float = 60.0
     seed: int = 1
     domains: tuple[str, ...] = DOMAINS
     attack_share: float = 0.06
-    """Of all assessments, about."""
+    """The approximate share of attacks among all assessments."""
     start: float = START
     weights: dict[str, float] = {}
-    """By class of attack, its weight instead of its own; 0 for none."""
+    """Weights of classes of attack that differ from the default; 0 for none."""
 
 
 class Service(Protocol):
-    """Whoever answers the world's attempts. `time` is the world's: the only clock there is."""
+    """Answers the world's attempts. `time` is the world's time, the only clock there is."""
 
     def assess(self, attempt: Attempt, time: float) -> Assessment:
         """The answer to an attempt."""
         ...
 
     def record(self, outcome: Outcome, time: float) -> None:
-        """What became of one."""
+        """Record the outcome of an attempt."""
         ...
 
 
 class OpenDoor:
-    """A service that lets everybody in: for attempts as they would be if nothing were required."""
+    """A service that lets everybody in, for attempts as they would be if nothing were required."""
 
     def assess(self, attempt: Attempt, time: float) -> Assessment:
         """BASELINE, satisfied."""
         return replace(_OPEN, id=f"{mix(attempt.subject, attempt.request_id):032x}")
 
     def record(self, outcome: Outcome, time: float) -> None:
-        """Nobody learns anything."""
+        """Nothing is learned."""
 
 
 _OPEN: Final = Assessment(
@@ -89,7 +90,7 @@ class Asked(Struct, frozen=True):
 
 
 class World:
-    """Everybody in it. Memory grows with the users, not with what they do. Used once."""
+    """A world with all its inhabitants. Memory grows with the users, not with their activity. Not reusable."""
 
     def __init__(self, settings: Settings, values: Values, tables: Tables, pools: Pools) -> None:
         self.settings, self.values = settings, values
@@ -124,7 +125,7 @@ class World:
                 self._advance(moves, None)
 
     def _domain(self, index: int) -> str:
-        """Of a user: in every run of a hundred the shares are as assumed."""
+        """The domain of a user. Any hundred consecutive users have the assumed shares."""
         chosen, values = self.settings.domains, self.values
         shares = {"customer": values["share_customer"], "workforce": values["share_workforce"]}
         shares["machine"] = max(1 - sum(shares.values()), 0.01)
@@ -161,7 +162,7 @@ class World:
         self._push(move.time, (moves, move))
 
     def _wake(self, person: Person, time: float) -> None:
-        """A visit begins: its owner's, or an attacker's in its place."""
+        """Begin a visit: by the owner, or by an attacker in the owner's place."""
         random = Random(mix(self.settings.seed, person.subject, "visit", person.life.visits))
         person.life.visits += 1
         fate = Random(random.getrandbits(64))
@@ -183,7 +184,7 @@ class World:
         self._advance(machines.Job(random, person, hand, powers, self.values).run(time), None)
 
     def _thief(self, random: Random, owner: Hand, campaign: str, time: float) -> Hand:
-        """Another machine's node, with the secret of this one."""
+        """A node of another machine, with this machine's secret."""
         other = self.town.person(f"{campaign} {random.getrandbits(32)}", "machine")
         hand = machines.node(random, self.town, other, time)
         device = replace(hand.device, attestation="")
@@ -223,7 +224,7 @@ class World:
         return int(random.expovariate(1 / mean) + 0.5) if mean else 0
 
     def _stranger(self, random: Random, drawn: tuple[Attack, str], domain: str, time: float) -> None:
-        """An attempt on an account that is not there, or on one that is being opened."""
+        """An attempt on an account that does not exist, or on one that is being registered."""
         account = self.town.person(f"{drawn[1]} nobody {random.getrandbits(48)}", domain)
         owner = self._owner(random, account, time)
         opened = drawn[0].visit == "registration"
@@ -237,7 +238,7 @@ class World:
         return Visit(random, account, hand, powers, self.values)
 
     def _owner(self, random: Random, person: Person, time: float) -> Hand:
-        """Somebody at their own device."""
+        """A person at their own device."""
         town, values = self.town, self.values
         slot = town.slot(random, person)
         machine = town.machine(person, slot, time)

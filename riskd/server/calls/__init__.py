@@ -1,1 +1,6 @@
-"""Calls from their arrival to their answer: who waits or is refused, which thread runs them, and the boundary."""
+"""The path of a call through the server.
+
+`reception` receives the message, `admission` queues the call or refuses it, `handlers` and `loop` run it on a thread,
+and `boundary` turns bytes into requests and errors into statuses. Streams use `inbox`, `streams` and `streaming`.
+`health` and `reflection` are gRPC's standard services.
+"""

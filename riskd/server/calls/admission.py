@@ -1,4 +1,4 @@
-"""Which calls wait for their turn and which are refused, decided as they arrive, before anything of them is read."""
+"""Admission control: whether a call may wait in its lane or is refused, decided on arrival, before it is read."""
 
 from __future__ import annotations
 
@@ -21,13 +21,18 @@ from riskd.server.status import status
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-_PROBLEM: Final = Problem("server", "too many calls wait", "retry after the time given, with growing pauses")
+_PROBLEM: Final = Problem(
+    "server", "too many calls are waiting", "retry after the delay in RetryInfo, with growing pauses"
+)
 TOO_MANY: Final[grpc.Status] = to_status(status(Overloaded([_PROBLEM])))
-"""What is told of a call that is refused as it arrives."""
+"""The status of a call that is refused on arrival."""
 
 
-class By(Generic[Request, Response]):
-    """A behaviour whose calls go to a pool of their own, by the attribute that grpcio looks for."""
+class Pooled(Generic[Request, Response]):
+    """A behaviour (gRPC's word for the function that handles a call) with a pool of its own.
+
+    grpcio looks for the attribute `experimental_thread_pool` and submits the method's calls there.
+    """
 
     def __init__(
         self, pool: ThreadPoolExecutor, behaviour: Callable[[Request, grpc.ServicerContext], Response]
@@ -40,20 +45,22 @@ class By(Generic[Request, Response]):
 
 
 class Admission(Protocol):
-    """Decides about each call of a method as it arrives."""
+    """Decides about each call of a method on its arrival."""
 
     def admits(self) -> bool:
-        """Whether one that comes now is taken."""
+        """Whether a call that arrives now is accepted."""
         ...
 
 
 def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter, most: int) -> Handler:
-    """A method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane, or are refused. Of so many at most a part
-    may be here without the rest."""
+    """A unary method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane or are refused.
+
+    `most`: calls whose message has not fully arrived.
+    """
     assert handler.unary_unary is not None
     refusal = _refusal(name, UNARY, meter)
     arrivals = Arrivals(lane, most, refusal)
-    return grpc.unary_unary_rpc_method_handler(By(admitted(lane, arrivals.take, refusal), handler.unary_unary))
+    return grpc.unary_unary_rpc_method_handler(Pooled(reception(lane, arrivals.take, refusal), handler.unary_unary))
 
 
 def stream_method(
@@ -62,7 +69,7 @@ def stream_method(
     behaviour: Callable[[Inbox, grpc.ServicerContext], Iterator[bytes]],
     meter: RpcMeter,
 ) -> Handler:
-    """A method whose calls are streams both ways, or are refused."""
+    """A bidirectional streaming method whose calls are opened at once or refused."""
     refusal = _refusal(name, STREAM, meter)
 
     def take(run: Callable[..., object], *given: object) -> None:
@@ -71,18 +78,19 @@ def stream_method(
         except RuntimeError:
             refuse(refusal(), *given[1:3])
 
-    reception = admitted(streams, take, refusal)
-    return grpc.stream_stream_rpc_method_handler(By(reception, behaviour))
+    return grpc.stream_stream_rpc_method_handler(Pooled(reception(streams, take, refusal), behaviour))
 
 
-def admitted(admission: Admission, take: Callable[..., object], refusal: Callable[[], grpc.Status]) -> Reception:
-    """What gRPC takes for a pool: `take` gets the calls that are admitted."""
+def reception(admission: Admission, take: Callable[..., object], refusal: Callable[[], grpc.Status]) -> Reception:
+    """A pool for gRPC that passes admitted calls to `take` and ends the others with the status of `refusal`."""
     return Reception(take, lambda: None if admission.admits() else refusal())
 
 
 def _refusal(name: str, kind: str, meter: RpcMeter) -> Callable[[], grpc.Status]:
-    """RESOURCE_EXHAUSTED with RetryInfo for a call that is not admitted, as cheaply as it goes: what refuses must keep
-    up with what comes."""
+    """Counts a refused call and returns its status: RESOURCE_EXHAUSTED with RetryInfo.
+
+    The status is built once, because refusing must stay cheaper than arriving.
+    """
 
     def refusal() -> grpc.Status:
         meter.started(name, kind)

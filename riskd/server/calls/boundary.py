@@ -1,7 +1,7 @@
-"""The RPC boundary: callers, size, parsing, metrics, and the translation of errors, once for all methods.
+"""The RPC boundary of every unary method: authorises callers, bounds and parses requests, counts, maps errors.
 
-Behaviours are wrapped when they are registered. A `grpc.ServerInterceptor` would be asked again at
-every call, and sees requests only after they were parsed (docs/decisions/0014).
+Behaviours (gRPC's word for the function that handles a call) are wrapped once, when they are registered. gRPC asks a
+`grpc.ServerInterceptor` on every call, and shows it requests only after they were parsed (docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ from riskd.core.errors import Problem, RiskdError
 from riskd.server.calls.handlers import QueueMeter, take_turn
 from riskd.server.faults import InvalidRequest
 from riskd.server.identity.guard import Guard
-from riskd.server.json_log import told
+from riskd.server.json_log import describe
 from riskd.server.status import internal, status
 
 _LOG: Final = logging.getLogger(__name__)
 CODES: Final = {code.value[0]: code.name for code in StatusCode}
-"""gRPC's name of each number."""
+"""gRPC's name for each numeric status code."""
 UNARY: Final = "unary"
 STREAM: Final = "bidi_stream"
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
-Asked = TypeVar("Asked")
-Told = TypeVar("Told")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
 class RpcMeter(QueueMeter, Protocol):
-    """What the boundary counts, under the names that gRPC dashboards know. Must not raise or block."""
+    """Counts calls under the metric names that gRPC dashboards use. Must not raise or block."""
 
     def started(self, method: str, kind: str, /) -> None:
-        """A call came in, `UNARY` with its message. `method` is `riskd.v1.RiskService/Assess`."""
+        """A call of `method` (`riskd.v1.RiskService/Assess`) arrived; a `UNARY` one counts as a message received."""
         ...
 
     def handled(self, method: str, kind: str, code: str, seconds: float, /) -> None:
-        """The call ended with `code` (`OK`, `INVALID_ARGUMENT`); where it is `UNARY`, OK sent one message."""
+        """The call ended with `code` (`OK`, `INVALID_ARGUMENT`); a `UNARY` one that is OK counts as a message sent."""
         ...
 
     def exchanged(self, method: str, received: int, sent: int, /) -> None:
-        """A stream has received and sent so many messages more."""
+        """A stream received and sent this many more messages."""
         ...
 
 
 class Tracer(Protocol):
-    """Puts spans round calls."""
+    """Traces calls."""
 
     def traced(
-        self, method: str, behaviour: Callable[[Asked, ServicerContext], Told]
-    ) -> Callable[[Asked, ServicerContext], Told]:
-        """The behaviour, with a span round each call."""
+        self, method: str, behaviour: Callable[[Input, ServicerContext], Output]
+    ) -> Callable[[Input, ServicerContext], Output]:
+        """The behaviour, with a span around each call."""
         ...
 
 
@@ -71,11 +71,11 @@ def unary(
     guard: Guard | None = None,
     tracer: Tracer | None = None,
 ) -> RpcMethodHandler[bytes, bytes]:
-    """A handler that takes and gives bytes, so that parsing is timed, bounded and its errors are ours.
+    """A handler from bytes to bytes, so that parsing is bounded, timed and reported by riskd instead of gRPC.
 
-    `max_bytes` bounds the request. With a `guard`, what is not of a known caller is not even parsed. RiskdErrors
-    become their status; anything else becomes INTERNAL with an id, and a log line that tells the place in the code but
-    nothing of the message.
+    `max_bytes` bounds the request. With a `guard`, requests of unknown callers are not parsed. A RiskdError becomes its
+    status. Any other exception becomes INTERNAL with an id, and a log line with the place in the code but not the
+    exception's message, which may quote the request.
     """
     if tracer is not None:
         behaviour = tracer.traced(method, behaviour)
@@ -102,21 +102,21 @@ def unary(
 def _reader(
     method: str, parse: Callable[[bytes], Request], tenants: Callable[[Request], tuple[str, ...]], guard: Guard | None
 ) -> Callable[[bytes, ServicerContext], Request]:
-    """Bytes to message, for whoever may send it. Raises InvalidRequest, UnknownCaller, NotAllowed."""
+    """A function from bytes to message that checks the caller. It raises InvalidRequest, UnknownCaller, NotAllowed."""
     if guard is None:
         return lambda message, _: parse(message)
 
     def read(message: bytes, context: ServicerContext) -> Request:
-        caller = guard.enter(method, context)
+        caller = guard.admit(method, context)
         request = parse(message)
-        guard.check(caller, tenants(request), method)
+        guard.check_tenants(caller, tenants(request), method)
         return request
 
     return read
 
 
 def _tenants(request_type: type[Request]) -> Callable[[Request], tuple[str, ...]]:
-    """The tenants that a message of this type is about: its own, or those of each request in a batch."""
+    """A function from a message to its tenants: one, those of all requests of a batch, or none without such a field."""
     fields = request_type.DESCRIPTOR.fields_by_name
     if "tenant" in fields:
         return lambda request: (request.tenant,)  # type: ignore[attr-defined]  # as its descriptor says
@@ -126,12 +126,12 @@ def _tenants(request_type: type[Request]) -> Callable[[Request], tuple[str, ...]
 
 
 def parser(request_type: type[Request], max_bytes: int) -> Callable[[bytes], Request]:
-    """Bytes to message. Raises InvalidRequest."""
+    """A function from bytes to message. It raises InvalidRequest when they are too many or not a message."""
     from_string, name = request_type.FromString, request_type.DESCRIPTOR.full_name
 
     def parse(message: bytes) -> Request:
         if len(message) > max_bytes:
-            raise InvalidRequest([Problem("request", f"{len(message)} bytes", f"send at most {max_bytes}")])
+            raise InvalidRequest([Problem("request", f"has {len(message)} bytes", f"send at most {max_bytes}")])
         try:
             return from_string(message)
         except DecodeError:
@@ -141,10 +141,10 @@ def parser(request_type: type[Request], max_bytes: int) -> Callable[[bytes], Req
 
 
 def bug(method: str, error: Exception, request: Message | None) -> Status:
-    """Logs the kind and the place, and which request it was. Messages of exceptions may quote it, so they are left
-    out."""
+    """Log an unexpected exception and return its status. Logs its type, place and request id, but not its message,
+    which may quote the request."""
     error_id = uuid4().hex
-    fields = {"error_id": error_id, "method": method, **told(error)}
+    fields = {"error_id": error_id, "method": method, **describe(error)}
     if request_id := getattr(request, "request_id", ""):
         fields["request_id"] = request_id
     _LOG.error("internal_error", extra={"fields": fields})

@@ -1,9 +1,8 @@
-"""Lanes of calls and the threads that run them: who comes first, who has waited too long, who is held up.
+"""Lanes, which are queues of calls with priorities and limits, and the threads that run the calls.
 
-gRPC submits each call to the pool of its method; behind that (`reception`) is a `Lane`, in which it waits for its turn.
-`admission` asks a lane whether it admits a call; what then waits too long all the same is not begun: the boundary asks
-`take_turn` first of all, and answers that it was refused (docs/decisions/0070). Turns are taken by gRPC's own thread
-(`loop`), or by threads aside (`Handlers`).
+Each method has a `Lane`. `admission` asks it whether an arriving call may wait. A call that waited too long anyway is
+not started: the boundary first calls `take_turn`, which refuses it (docs/decisions/0070). The calls of the lanes are
+run by gRPC's own polling thread (`loop`) or by a pool of threads (`Handlers`).
 """
 
 from __future__ import annotations
@@ -24,32 +23,35 @@ from riskd.core.errors import Problem
 from riskd.server.faults import Overloaded
 
 SPARES: Final = 4
-"""Threads that a pool may grow by in its life, or that may stand in for a loop's."""
+"""Most threads that a pool adds, or that replace a held-up thread of a loop at the same time."""
 FAIR: Final = 8
-"""Every so many turns another lane than the first comes first, each in its turn: none waits for ever, however full
-those before it are."""
+"""Every eighth turn goes to another lane than the first, in rotation, so that full lanes starve none behind them."""
 FULL: Final = "full"
 WAITED: Final = "waited"
 GONE: Final = "gone"
-SMOOTH: Final = 16
-"""Calls over which the usual time of one is taken. One call counts as twice that at most, for a pause is no trend; and
-so does one that waited too long, for then the others take longer than was thought."""
+SMOOTHING: Final = 16
+"""Calls over which the mean duration of a call is taken (an exponential moving average).
+
+A call counts as at most twice the mean, so that one pause does not look like a trend. A call that waited too long
+counts as twice the mean, because calls evidently take longer than expected.
+"""
 MEMORY: Final = 5
-"""Bursts of which a lane remembers the excess: overload ends with that much time to spare, however long it was."""
-_NAP: Final = 0.0005
+"""Cap on the excess that a lane remembers, in multiples of `burst_s`. Without it, a long overload would leave the lane
+strict for as long again."""
+_POLL_SECONDS: Final = 0.0005
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 
 class QueueMeter(Protocol):
-    """What is counted of calls that wait. Must not raise or block."""
+    """Counts calls that wait. Must not raise or block."""
 
     def queued(self, method: str, seconds: float, /) -> None:
-        """A call of this method had waited so long when its turn came."""
+        """A call of this method waited this long for its turn."""
         ...
 
     def refused(self, method: str, why: str, /) -> None:
-        """A call was not begun: on its arrival the lane was `full`, or it had `waited` too long, or its caller was
+        """A call was not started: the lane was `full` on arrival, the call `waited` too long, or its client was
         `gone`."""
         ...
 
@@ -57,8 +59,9 @@ class QueueMeter(Protocol):
 class Limits(Struct, frozen=True, kw_only=True):
     """How many calls may wait in a lane, and how long.
 
-    `burst_s` is for queues that come and go; `standing_s` holds once more has come than could be done by `burst_s`,
-    and until that is made up for (a virtual queue, after Kunniyur and Srikant, SIGCOMM 2001).
+    A lane normally tolerates an expected wait of `burst_s`, to absorb bursts. Once more work has been offered,
+    refused calls included, than can be done in `burst_s`, the limit is `standing_s` until the excess is worked off:
+    a long queue would only make every call late. (A virtual queue, after Kunniyur and Srikant, SIGCOMM 2001.)
     """
 
     calls: int = 256
@@ -67,19 +70,21 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class _Turn(threading.local):
-    """What a thread knows of the call that it runs."""
+    """What a thread knows about the call that it runs."""
 
     late = False
+    """Whether the call waited too long."""
     taken = False
-    over = 0.0
-    """When its last call was over."""
+    """Whether the call reached the boundary; gRPC drops a call whose client has cancelled before that."""
+    ended = 0.0
+    """When the thread's last call ended."""
 
 
 _TURN: Final = _Turn()
 
 
 def take_turn() -> None:
-    """Begin the call of this thread, or refuse it. Raises Overloaded."""
+    """Start this thread's call. Raises Overloaded if it waited too long."""
     _TURN.taken = True
     if _TURN.late:
         what = "the call waited too long for its turn"
@@ -87,13 +92,16 @@ def take_turn() -> None:
 
 
 def held_up(since: Mapping[int, float], threads: int, seconds: float) -> bool:
-    """Whether so many threads are away, each for longer than that. `since`: when each began."""
+    """Whether at least `threads` threads are busy, and every one for longer than `seconds`.
+
+    `since`: when each busy thread began what it does, by thread id.
+    """
     begun = list(since.values())
     return len(begun) >= threads and max(begun) < monotonic() - seconds
 
 
 class Turns:
-    """Lanes, whose turn it is, and which calls are under way. Whoever has a thread for a call runs `next_turn`."""
+    """Several lanes and the order in which their calls are run. A thread that is free calls `next_turn`."""
 
     def __init__(self) -> None:
         self._lanes: list[Lane] = []
@@ -102,25 +110,25 @@ class Turns:
 
     @property
     def threads(self) -> int:
-        """How many calls are under way at a time."""
+        """How many calls run at the same time."""
         return 1
 
     @property
     def due(self) -> bool:
-        """Whether a call waits for its turn."""
+        """Whether a call is waiting."""
         return any(lane.waiting for lane in self._lanes)
 
     def lane(self, method: str, limits: Limits, meter: QueueMeter) -> Lane:
-        """A lane for the calls of a method, behind those that were made before."""
+        """A new lane for the calls of a method, with lower priority than the lanes made before it."""
         made = Lane(self, method, limits, meter)
         self._lanes.append(made)
         return made
 
-    def come(self) -> None:
-        """A call has come to a lane. Who runs it sees it by itself."""
+    def queued(self) -> None:
+        """A call was added to a lane. Nothing to do here: the thread that runs calls polls `due`."""
 
     def next_turn(self) -> None:
-        """Run the call whose turn it is."""
+        """Run the waiting call whose turn it is, if there is one."""
         self._turns += 1
         lanes = self._lanes
         if not self._turns % FAIR:
@@ -131,7 +139,7 @@ class Turns:
                 return
 
     def timed(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
-        """Run it as a call that is under way in this thread."""
+        """Call `fn` and count it as under way in this thread until it returns."""
         thread = get_ident()
         self._begun[thread] = monotonic()
         try:
@@ -140,21 +148,21 @@ class Turns:
             del self._begun[thread]
 
     def give_way(self, most_s: float) -> None:
-        """Wait until no call is under way or waits, `most_s` seconds at most: for what can wait."""
+        """Wait until no call waits or is under way, at most `most_s` seconds. For work of lower priority."""
         until = monotonic() + most_s
         while (self._begun or self.due) and monotonic() < until:
-            sleep(_NAP)
+            sleep(_POLL_SECONDS)
 
 
 class Handlers(ThreadPoolExecutor, Turns):
-    """A pool of a fixed number of threads, which gets one more when all of them are held up.
+    """A pool of threads that adds a thread, up to `SPARES` times, when all of its threads are held up.
 
-    A thread in a call to a disk that does not answer (a log on a dead mount) cannot be called back, and behind the
-    only one every later call would wait for the same disk. The thread that makes up for it stays.
+    A thread that waits for a disk that does not answer (a log on a dead mount) cannot be interrupted, and every later
+    call would wait behind it. Added threads stay.
     """
 
     def __init__(self, threads: int, name: str, *, held_up_s: float) -> None:
-        """`held_up_s`: seconds after which one call's thread counts as held up."""
+        """`held_up_s`: seconds in one call after which a thread counts as held up."""
         ThreadPoolExecutor.__init__(self, threads, thread_name_prefix=name)
         Turns.__init__(self)
         self._name = name
@@ -163,12 +171,12 @@ class Handlers(ThreadPoolExecutor, Turns):
 
     @property
     def threads(self) -> int:
-        """How many calls are under way at a time."""
+        """How many calls run at the same time."""
         return self._max_workers
 
-    def come(self) -> None:
-        """A call has come to a lane: one of the threads runs it, or another whose turn is before; where none can be
-        had, gRPC's own does."""
+    def queued(self) -> None:
+        """A call was added to a lane: let a thread run the next call, which may be one of higher priority. If the pool
+        cannot start its first thread, run it here."""
         try:
             self.submit(self.next_turn)
         except RuntimeError:
@@ -184,7 +192,8 @@ class Handlers(ThreadPoolExecutor, Turns):
 
 
 class Lane:
-    """Calls of one method, in the order in which they came. Asked by one thread at a time, as gRPC does."""
+    """The calls of one method that wait, first in, first out. `admits` and `submit` are called by one thread only,
+    gRPC's."""
 
     def __init__(self, turns: Turns, method: str, limits: Limits, meter: QueueMeter) -> None:
         self._turns = turns
@@ -194,33 +203,33 @@ class Lane:
         self._calls: deque[tuple[Callable[[], object], float]] = deque()
         self._offered_s = 0.0
         self._seen = monotonic()
-        self._usual_s = 0.001
+        self._mean_s = 0.001
 
     @property
     def waiting(self) -> int:
-        """Calls that wait."""
+        """How many calls wait."""
         return len(self._calls)
 
     def admits(self) -> bool:
-        """Whether a call that comes now may wait: by how many do already, and how long that will take them.
+        """Whether a call that arrives now may wait. Depends on how many wait already, and for how long they will.
 
-        What has been offered is the work that would wait had nobody been refused. The queue itself says little of
-        overload: it is short because calls are refused, and often empty for a moment.
+        `_offered_s` is the work that would be waiting if no call had been refused. It detects overload where the real
+        queue cannot: that is short because calls are refused, and often empty for a moment.
         """
         waiting, now, limits = len(self._calls), monotonic(), self._limits
-        each = self._usual_s / self._turns.threads
+        each = self._mean_s / self._turns.threads
         offered = max(self._offered_s - (now - self._seen), waiting * each)
         self._offered_s, self._seen = min(offered + each, MEMORY * limits.burst_s), now
         limit = limits.burst_s if offered <= limits.burst_s else limits.standing_s
         return not waiting or (waiting < limits.calls and waiting * each <= limit)
 
     def submit(self, fn: Callable[_Given, object], /, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
-        """Have the call wait for its turn."""
+        """Add a call to the end of the lane."""
         self._calls.append((partial(fn, *args, **kwargs), monotonic()))
-        self._turns.come()
+        self._turns.queued()
 
     def run_first(self) -> bool:
-        """Run the first call, in the thread that asks; False where there is none."""
+        """Run the first call in the current thread. False if the lane is empty."""
         try:
             call, since = self._calls.popleft()
         except IndexError:
@@ -230,13 +239,13 @@ class Lane:
         _TURN.late, _TURN.taken = waited > self._limits.burst_s, False
         self._meter.queued(self._method, waited)
         call()
-        before, _TURN.over = _TURN.over, monotonic()
+        before, _TURN.ended = _TURN.ended, monotonic()
         if not _TURN.taken:
             self._meter.refused(self._method, GONE)
             return True
-        took = min(_TURN.over - max(since, before), 2 * self._usual_s)
+        took = min(_TURN.ended - max(since, before), 2 * self._mean_s)
         if _TURN.late:
             self._meter.refused(self._method, WAITED)
-            took = 2 * self._usual_s
-        self._usual_s += (took - self._usual_s) / SMOOTH
+            took = 2 * self._mean_s
+        self._mean_s += (took - self._mean_s) / SMOOTHING
         return True

@@ -1,8 +1,8 @@
-"""grpc.health.v1: whether this worker serves, told to whoever asks or watches. Nobody is in another's way.
+"""grpc.health.v1: Check and Watch for the health of this worker, written so that no client blocks another.
 
-grpcio's own servicer has a thread wait for each message, and tells watchers under a lock for as long as one of them
-does not read: either holds up every probe behind it. It also remembers each name that was ever watched. Here each
-takes a turn, behind sign-ins, and nobody waits for another (docs/decisions/0075).
+grpcio's own servicer blocks a thread until each message arrives, and notifies watchers under a lock, for as long as one
+of them does not read. Either delays every later probe. It also keeps every name that was ever watched. Here probes wait
+in a lane behind sign-ins, and answers are sent without waiting (docs/decisions/0075).
 """
 
 from __future__ import annotations
@@ -19,96 +19,99 @@ from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 from grpc_health.v1 import health_pb2
 
-from riskd.server.calls.admission import TOO_MANY, By, admitted
+from riskd.server.calls.admission import TOO_MANY, Pooled, reception
 from riskd.server.calls.handlers import Limits, Turns
 from riskd.server.calls.reception import Arrivals
 
 SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 PROBES: Final = 64
-"""Probes of one method that are here without their message, at most."""
+"""Most probes of one method whose message has not arrived."""
 _WAITING: Final = Limits(calls=1024, burst_s=5.0, standing_s=5.0)
-"""Nobody who probes waits for longer than that."""
+"""Generous: balancers rarely wait longer for the answer to a probe."""
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-_STOPS: Final = b"the service stops"
+_STOPPING: Final = b"the service is stopping"
 _NO_FLAGS: Final = 0
-_DUE: Final = "send_health"
+_OPERATION: Final = "send_health"
+"""Name of the pending send among the operations that gRPC waits for before a call is over."""
 
 
 class Health:
-    """What is told: NOT_SERVING until somebody says else."""
+    """The health service. It answers NOT_SERVING until `set` says otherwise."""
 
     def __init__(self, services: Sequence[str], turns: Turns) -> None:
-        """`services`: those that it tells of, beside the server as a whole, whose name is ''. Its turns come behind
-        those of lanes that were made before."""
-        self._lane = turns.lane(SERVICE, _WAITING, _Uncounted())
+        """`services`: the names that can be asked for, in addition to '', the server as a whole. Probes have lower
+        priority than the lanes that were made before."""
+        self._lane = turns.lane(SERVICE, _WAITING, _NoMeter())
         self._services = frozenset(("", *services))
         self._state = _NOT_SERVING
         self._watchers: dict[_Watcher, bool] = {}
-        self._over = False
+        self._ended = False
         self._lock = Lock()
 
-    def tell(self, *, serving: bool) -> None:
-        """What is answered from now on, and told at once to those who watch."""
+    def set(self, *, serving: bool) -> None:
+        """Change the state that is answered from now on, and send it to the watchers."""
         with self._lock:
             self._state = _SERVING if serving else _NOT_SERVING
             for watcher, known in list(self._watchers.items()):
                 if known:
-                    watcher.tell(self._state)
+                    watcher.send(self._state)
 
     def end(self) -> None:
-        """End the streams of those who watch, and of those who still come to: a stop would wait for them."""
+        """End the streams of all watchers, and of those that still arrive. The server's stop would wait for them."""
         with self._lock:
-            self._over = True
+            self._ended = True
             for watcher in list(self._watchers):
                 watcher.end()
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """Its methods. They take and give bytes."""
+        """The handler of the service's methods, from bytes to bytes."""
         methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "Check": grpc.unary_unary_rpc_method_handler(By(self._reception(), self._check)),
+            "Check": grpc.unary_unary_rpc_method_handler(Pooled(self._reception(), self._check)),
             "Watch": grpc.unary_stream_rpc_method_handler(_Watch(self._reception(), self._watch)),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def _reception(self) -> ThreadPoolExecutor:
-        return admitted(self._lane, Arrivals(self._lane, PROBES, lambda: TOO_MANY).take, lambda: TOO_MANY)
+        return reception(self._lane, Arrivals(self._lane, PROBES, lambda: TOO_MANY).take, lambda: TOO_MANY)
 
     def _check(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         if _service(request, context) not in self._services:
             context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
-        return _said(self._state)
+        return _encoded(self._state)
 
     def _watch(self, request: bytes, context: grpc.ServicerContext) -> None:
-        """Of a service that there is not nothing else will ever be told: there will be none later, either."""
+        """Watchers of an unknown service get SERVICE_UNKNOWN and nothing more: services are not added later."""
         known, watcher = _service(request, context) in self._services, _Watcher(context)
         with self._lock:
-            if self._over:
+            if self._ended:
                 watcher.end()
                 return
             self._watchers[watcher] = known
             if context.add_callback(partial(self._forget, watcher)):
-                watcher.tell(self._state if known else _UNKNOWN)
+                watcher.send(self._state if known else _UNKNOWN)
             else:
-                self._forget(watcher)  # whose call is over already
+                self._forget(watcher)  # the call has ended already
 
     def _forget(self, watcher: _Watcher) -> None:
         del self._watchers[watcher]
 
 
-class _Watch(By[bytes, None]):
-    """A behaviour after which the stream stays open: grpcio looks for the attribute, and gives a way to answer that
-    waits until each answer has gone. A watcher does not."""
+class _Watch(Pooled[bytes, None]):
+    """A behaviour that leaves the stream open when it returns: grpcio looks for `experimental_non_blocking`.
+
+    grpcio then also passes a function that sends an answer. It is not used, because it blocks until each was sent.
+    """
 
     experimental_non_blocking = True
 
-    def __call__(self, request: bytes, context: grpc.ServicerContext, _answer: object = None) -> None:
+    def __call__(self, request: bytes, context: grpc.ServicerContext, _send: object = None) -> None:
         super().__call__(request, context)
 
 
 class _Watcher:
-    """One stream of states. Who does not read hears, if ever, the last one."""
+    """One open Watch stream. A client that does not read skips states: only the latest is kept."""
 
     def __init__(self, context: grpc.ServicerContext) -> None:
         assert isinstance(context, _server._Context)
@@ -117,43 +120,43 @@ class _Watcher:
         self._next: int | None = None
         self._sending = False
 
-    def tell(self, state: int) -> None:
-        """Send it as soon as the one before has gone."""
+    def send(self, state: int) -> None:
+        """Send a state, as soon as the one before was sent."""
         with self._state.condition:
             self._next = state
-            self._send()
+            self._send_next()
 
     def end(self) -> None:
-        """Tell that there will be no more; who has not even read what was told is told nothing."""
+        """End the stream with UNAVAILABLE; cancel it if the client has not read the last state."""
         with self._state.condition:
             if self._sending:
                 self._call.cancel()
             elif _server._is_rpc_state_active(self._state):
-                _server._abort(self._state, self._call, cygrpc.StatusCode.unavailable, _STOPS)
+                _server._abort(self._state, self._call, cygrpc.StatusCode.unavailable, _STOPPING)
 
-    def _send(self) -> None:
-        """With the state's condition held."""
+    def _send_next(self) -> None:
+        """The caller holds the state's condition."""
         if self._next is None or self._sending or not _server._is_rpc_state_active(self._state):
             return
-        operations = [cygrpc.SendMessageOperation(_said(self._next), _NO_FLAGS)]
+        operations = [cygrpc.SendMessageOperation(_encoded(self._next), _NO_FLAGS)]
         if self._state.initial_metadata_allowed:
             operations.insert(0, _server._get_initial_metadata_operation(self._state, None))
             self._state.initial_metadata_allowed = False
         self._next, self._sending = None, True
         self._call.start_server_batch(operations, self._sent)
-        self._state.due.add(_DUE)  # type: ignore[arg-type, call-arg]  # a wrong stub
+        self._state.due.add(_OPERATION)  # type: ignore[arg-type, call-arg]  # a wrong stub
 
     def _sent(self, completed: object) -> object:
-        """It has gone, or the call is over. In gRPC's thread, which asks for the answer that its own handler gives."""
-        done = _server._send_message(self._state, _DUE)(completed)
+        """gRPC's callback: the message was sent, or the call has ended. Returns what gRPC's own callback returns."""
+        done = _server._send_message(self._state, _OPERATION)(completed)
         with self._state.condition:
             self._sending = False
-            self._send()
+            self._send_next()
         return done
 
 
-class _Uncounted:
-    """Probes are no load: they have no series, not even `other`."""
+class _NoMeter:
+    """Probes are not counted: they say nothing about load."""
 
     def queued(self, method: str, seconds: float, /) -> None:
         """See `QueueMeter`."""
@@ -169,5 +172,5 @@ def _service(request: bytes, context: grpc.ServicerContext) -> str:
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a grpc.health.v1.HealthCheckRequest")
 
 
-def _said(state: int) -> bytes:
+def _encoded(state: int) -> bytes:
     return bytes(health_pb2.HealthCheckResponse(status=state).SerializeToString())

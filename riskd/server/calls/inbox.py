@@ -1,7 +1,7 @@
-"""The messages of a stream, as they come: a bounded number waits, and nobody waits for the next one for ever.
+"""The inbox of a stream: a bounded queue of the messages that have arrived, read with a timeout.
 
-gRPC's own iterator over the requests of a stream has the thread wait for each message, without a limit. Here messages
-are taken in gRPC's thread as they come, as `reception` does for single ones (docs/decisions/0075, 0084).
+gRPC's own iterator over the requests of a stream blocks its thread until the next message, without a limit. Here
+gRPC's thread receives the messages, as `reception` does for unary calls (docs/decisions/0075, 0084).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from riskd.core.errors import Problem
 from riskd.server.faults import StreamOver
 
 MESSAGES: Final = 256
-"""Messages of one stream that wait. Until there is room, gRPC's flow control holds its sender."""
+"""Most messages of one stream that wait. While the inbox is full, gRPC's flow control makes the client wait."""
 BYTES: Final = 256 * 1024
-"""Bytes of them, one message apart: attempts have 250 bytes each, and some have more."""
-LONG: Final = "it was open, or silent, for long"
+"""The inbox is also full once it holds this many bytes. Attempts usually have 250 bytes."""
+TIMED_OUT: Final = "it was open too long, or silent too long"
 _NO_FLAGS: Final = 0
 
 
 class Inbox:
-    """The messages that one stream has received. `take` is for one thread; gRPC fills it in threads of its own."""
+    """The messages that one stream has received. One thread calls `take`; gRPC's threads add messages."""
 
     def __init__(self, call: object, state: object) -> None:
         assert isinstance(state, _server._RPCState)
@@ -34,67 +34,69 @@ class Inbox:
         self._received = _server._receive_message(state, call, None)
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
-        self._asked = False
+        self._receiving = False
         self._ended = False
-        self._over = ""
+        self._closed = ""
         with state.condition:
-            self._ask()
+            self._receive()
 
     @property
     def ended(self) -> bool:
-        """Whether the sender has ended its side in good order."""
+        """Whether the client has closed its side of the stream and the call was not cancelled."""
         return self._ended and _server._is_rpc_state_active(self._state)
 
     def take(self, most: int, until: float) -> list[bytes]:
-        """Up to `most` messages, the oldest first, as soon as there is one; none once there will be no more.
+        """Wait for messages and return up to `most` of them, oldest first; an empty list at the end of the stream.
 
-        Raises StreamOver when the moment `until` (of `monotonic`) passes without one, and once a closed stream's
-        messages have been taken.
+        Raises StreamOver when no message arrives by `until` (a time of `monotonic`), and when a closed inbox has been
+        emptied.
         """
         with self._state.condition:
-            while _server._is_rpc_state_active(self._state) and not (self._waiting or self._ended or self._over):
+            while _server._is_rpc_state_active(self._state) and not (self._waiting or self._ended or self._closed):
                 if not self._state.condition.wait(until - monotonic()):
-                    self._over = LONG
+                    self._closed = TIMED_OUT
             if not _server._is_rpc_state_active(self._state):
                 return []
-            if self._over and not self._waiting:
-                raise StreamOver([Problem("stream", self._over, "open another, send again what has no answer")])
+            if self._closed and not self._waiting:
+                remedy = "open another stream, and send again every attempt that has no answer"
+                raise StreamOver([Problem("stream", self._closed, remedy)])
             taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
             self._bytes -= sum(map(len, taken))
-            self._ask()
+            self._receive()
             return taken
 
     def close(self, why: str) -> None:
-        """Receive no more: what waits can still be taken."""
+        """Receive no further messages. Those that wait can still be taken; after them `take` raises with `why`."""
         with self._state.condition:
-            self._over = self._over or why
+            self._closed = self._closed or why
             self._state.condition.notify_all()
 
     def cancel(self) -> None:
-        """End the call, whatever it waits for."""
+        """Cancel the call, whatever it is waiting for."""
         self._call.cancel()  # type: ignore[attr-defined]  # of cygrpc, published without types
 
-    def _ask(self) -> None:
-        """Have gRPC receive the next message, where there is room for it. With the state's condition held."""
+    def _receive(self) -> None:
+        """Let gRPC receive the next message if there is room. The caller holds the state's condition."""
         full = len(self._waiting) >= MESSAGES or self._bytes >= BYTES
-        if full or self._asked or self._ended or self._over or not _server._is_rpc_state_active(self._state):
+        if full or self._receiving or self._ended or self._closed or not _server._is_rpc_state_active(self._state):
             return
-        self._asked = True
+        self._receiving = True
         receive = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
         self._call.start_server_batch(receive, self._arrived)  # type: ignore[attr-defined]  # of cygrpc, published without types
         self._state.due.add(_server._RECEIVE_MESSAGE_TOKEN)  # type: ignore[arg-type, call-arg]  # a wrong stub
 
     def _arrived(self, completed: object) -> object:
-        """A message came, or will not. In gRPC's thread, which asks for the answer that its own handler gave."""
+        """gRPC's callback: a message has arrived, or the client has sent its last. Returns what gRPC's own callback
+        returns."""
         done = self._received(completed)
         with self._state.condition:
             message, self._state.request = self._state.request, None
-            self._asked = False
+            self._receiving = False
             if message is None:
                 self._ended = True
             else:
                 self._waiting.append(message)
                 self._bytes += len(message)
-            self._ask()
+            self._receive()
             self._state.condition.notify_all()
         return done

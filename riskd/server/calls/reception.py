@@ -1,8 +1,8 @@
-"""Calls are handled once their message is here: who sends half a call keeps nobody waiting.
+"""Receives the request message of a call before a thread is assigned to it.
 
-gRPC's synchronous server waits for the message in the thread that is to handle the call, without a limit but the
-caller's own. Five calls begun and never sent then hold up a worker for as long as their connection lives. What follows
-does as `grpc._server` does, in the thread in which it would have heard of the message anyway (docs/decisions/0075).
+gRPC's synchronous server assigns a thread first and then waits in it for the message, with no limit but the client's
+deadline. A client that starts five calls and never sends their messages would block a worker for as long as its
+connection lives. This module does what `grpc._server` does, but on gRPC's own polling thread (docs/decisions/0075).
 """
 
 from __future__ import annotations
@@ -22,72 +22,74 @@ _Given = ParamSpec("_Given")
 
 
 class Pool(Protocol):
-    """Who runs calls."""
+    """Runs calls."""
 
     def submit(self, fn: Callable[_Given, object], /, *args: _Given.args, **kwargs: _Given.kwargs) -> object:
-        """Have the call run, sooner or later."""
+        """Queue the call to be run."""
         ...
 
 
-class _Over(Future[Any]):
-    """Of a call that is none of gRPC's any more: it counts by futures, and asks no more of them."""
+class _Done(Future[Any]):
+    """The future that gRPC gets for each submitted call. gRPC only uses it to count active calls, so it is done."""
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         fn(self)
 
 
-_OVER: Final = _Over()
+_DONE: Final = _Done()
 
 
 class Reception(ThreadPoolExecutor):
-    """What gRPC takes for the pool of a method. In gRPC's thread it refuses each call, or has it taken.
+    """The pool to which gRPC submits a method's calls. On gRPC's thread it refuses each call or passes it on.
 
-    gRPC wants an instance of this base; none of its own threads is ever started.
+    gRPC requires a ThreadPoolExecutor; this one never starts a thread.
     """
 
     def __init__(self, take: Callable[..., object], refusal: Callable[[], grpc.Status | None] = lambda: None) -> None:
-        """`take` gets each call as `grpc._server` submits it. Before, and before anything of it is read, `refusal` is
-        asked: the status with which it is refused, or None."""
+        """`refusal` is called first, before the message is read: it returns the status to refuse the call with, or
+        None. `take` gets every other call, with the arguments that `grpc._server` submits."""
         super().__init__(1)
         self._take = take
         self._refusal = refusal
 
     def submit(self, fn: Callable[_Given, Any], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[Any]:
-        """Take a call as `grpc._server` gives it."""
+        """Refuse the call or pass it on. The arguments are those of `grpc._server`."""
         refused = self._refusal()
         if refused is None:
             self._take(fn, *args)
         else:
             refuse(refused, *args[1:3])
-        return _OVER
+        return _DONE
 
 
 class Arrivals:
-    """Calls whose message is not here yet. For gRPC's thread.
+    """Calls whose message has not fully arrived. Used by gRPC's thread only.
 
-    What has come of a message lies in memory until it is whole or its connection is closed, and it is read before
-    anybody is asked for a token. So they are bounded: one more takes the place of the oldest. A message comes with its
-    call, or a moment later; who is slow in sending is refused before those who are not.
+    Parts of a message stay in memory until the message is complete or its connection is closed, and the token is
+    checked only after that. So the number of such calls is bounded: a new one evicts the oldest. A message usually
+    arrives with its call or a moment later, so slow senders are refused first.
     """
 
     def __init__(self, pool: Pool, most: int, refusal: Callable[[], grpc.Status]) -> None:
-        """`pool` runs each call once its message is here. Of more than `most` the oldest is refused with the status
-        that `refusal` gives. One that its caller ends without a message is answered as gRPC does, which would have a
-        thread wait for that; one that was cancelled before goes nowhere."""
+        """`pool` runs each call once its message is complete. Beyond `most` calls, the oldest is refused with the
+        status that `refusal` returns. A call that its client closes without a message gets gRPC's own answer to that,
+        UNIMPLEMENTED. A call that is already cancelled is dropped."""
         self._pool = pool
         self._most = most
         self._refusal = refusal
-        self._begun: OrderedDict[_server._RPCState, cygrpc.BaseEvent] = OrderedDict()
+        self._pending: OrderedDict[_server._RPCState, cygrpc.BaseEvent] = OrderedDict()
 
     def take(self, run: Callable[..., object], *args: object) -> None:
-        """Take a call as `grpc._server` submits it."""
+        """Receive the message of a call, then submit the call to the pool. The arguments are those of
+        `grpc._server`."""
         finish, event, state, behaviour, _, deserializer, serializer = args
         assert isinstance(event, cygrpc.BaseEvent)
         assert isinstance(state, _server._RPCState)
         assert deserializer is None
         received = _server._receive_message(state, event.call, None)
 
-        def unless_gone() -> bytes | None:
+        def request() -> bytes | None:
+            """The message; None tells `grpc._server` that the call was cancelled meanwhile."""
             with state.condition:
                 return message if _server._is_rpc_state_active(state) else None
 
@@ -96,29 +98,29 @@ class Arrivals:
         def arrived(completed: object) -> object:
             nonlocal message
             done = received(completed)
-            self._begun.pop(state, None)
+            self._pending.pop(state, None)
             with state.condition:
                 message, state.request = state.request, None
                 if message is None and _server._is_rpc_state_active(state):
                     _server._abort(state, event.call, cygrpc.StatusCode.unimplemented, _EMPTY)
             if message is not None:
-                self._pool.submit(run, finish, event, state, behaviour, unless_gone, deserializer, serializer)
+                self._pool.submit(run, finish, event, state, behaviour, request, deserializer, serializer)
             return done
 
         with state.condition:
             if _server._is_rpc_state_active(state):
                 event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), arrived)
                 state.due.add(_server._RECEIVE_MESSAGE_TOKEN)  # type: ignore[arg-type, call-arg]  # a wrong stub
-                self._begun[state] = event
-        if len(self._begun) > self._most:
-            oldest, begun = self._begun.popitem(last=False)
-            refuse(self._refusal(), begun, oldest)
+                self._pending[state] = event
+        if len(self._pending) > self._most:
+            oldest, its_event = self._pending.popitem(last=False)
+            refuse(self._refusal(), its_event, oldest)
 
 
-def refuse(told: grpc.Status, event: object, state: object) -> None:
-    """End a call with a status, as `grpc._server` does."""
+def refuse(refused: grpc.Status, event: object, state: object) -> None:
+    """End a call with this status. `_abort` prefers the code in `state` to the one that it is given."""
     assert isinstance(event, cygrpc.BaseEvent)
     assert isinstance(state, _server._RPCState)
     with state.condition:
-        state.code, state.trailing_metadata = told.code, told.trailing_metadata
-        _server._abort(state, event.call, cygrpc.StatusCode.unknown, told.details.encode())
+        state.code, state.trailing_metadata = refused.code, refused.trailing_metadata
+        _server._abort(state, event.call, cygrpc.StatusCode.unknown, refused.details.encode())

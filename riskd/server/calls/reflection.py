@@ -1,4 +1,4 @@
-"""grpc.reflection.v1alpha: tools such as grpcurl need no proto files. Its streams are few, and end by themselves."""
+"""grpc.reflection.v1alpha, so that tools such as grpcurl need no proto files. Few streams, each with a time limit."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_status.rpc_status import to_status
 
-from riskd.server.calls.admission import TOO_MANY, By, admitted
+from riskd.server.calls.admission import TOO_MANY, Pooled, reception
 from riskd.server.calls.inbox import Inbox
 from riskd.server.calls.streams import Streams
 from riskd.server.faults import StreamOver
 from riskd.server.status import status
 
 STREAMS: Final = 4
-"""Open at a time: a developer has one, for as long as a command takes."""
+"""Most streams open at the same time. A developer needs one, for the length of a command."""
 SILENT_SECONDS: Final = 10.0
+"""A stream ends when no request arrives for this long."""
 AGE_SECONDS: Final = 60.0
+"""A stream accepts no further requests after this time."""
 REST_SECONDS: Final = 0.005
-"""After each answer, for sign-ins: four threads that compute without a pause make them take three times as long."""
+"""Pause after each answer. Without it, four busy reflection streams make sign-ins take three times as long."""
 
 
 def reflection_of(services: Sequence[str]) -> grpc.GenericRpcHandler:
-    """A handler that describes these services, and itself."""
+    """A handler that describes these services and itself."""
     servicer = reflection.ReflectionServicer((*services, reflection.SERVICE_NAME))
     streams = Streams(STREAMS, silent_s=SILENT_SECONDS, age_s=AGE_SECONDS)
 
@@ -45,8 +47,8 @@ def reflection_of(services: Sequence[str]) -> grpc.GenericRpcHandler:
         except DecodeError:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a ServerReflectionRequest")
 
-    reception = admitted(streams, streams.submit, lambda: TOO_MANY)
+    pool = reception(streams, streams.submit, lambda: TOO_MANY)
     methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-        "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(By(reception, describe))
+        "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(Pooled(pool, describe))
     }
     return grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, methods)

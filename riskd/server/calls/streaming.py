@@ -1,7 +1,7 @@
-"""The boundary of streams: many attempts on one call, each answered by itself; none of them ends the stream.
+"""The boundary of StreamAssess: many attempts on one call. Each has its own result; an error does not end the stream.
 
-What has come meanwhile is assessed together and answered in one message: gRPC for Python takes 140 us of CPU to
-receive a message and send one, and half of that where sixteen are answered at once (docs/decisions/0084).
+Attempts that have arrived meanwhile are assessed as a group and answered in one message. gRPC for Python takes 140 us
+of CPU to receive a message and send one, and half of that per attempt in groups of sixteen (docs/decisions/0084).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GONE: Final = grpc.StatusCode.CANCELLED.name
 
 
 class Group(Struct, frozen=True):
-    """Messages of one stream that are answered together, and whose they are; None where nobody asks."""
+    """Messages of one stream that are answered together. `caller`: who sent them, None where there is no guard."""
 
     messages: list[bytes]
     caller: Caller | None
@@ -43,7 +43,7 @@ def streaming(
     guard: Guard | None = None,
     tracer: Tracer | None = None,
 ) -> Callable[[Inbox, grpc.ServicerContext], Iterator[bytes]]:
-    """The behaviour of StreamAssess, which takes and gives bytes. `max_bytes` bounds each message."""
+    """The behaviour of StreamAssess, from bytes to bytes. `max_bytes` bounds each message."""
     parse = parser(risk_pb2.StreamAssessRequest, max_bytes)
 
     def answer(group: Group, context: grpc.ServicerContext) -> risk_pb2.StreamAssessResponse:
@@ -56,7 +56,7 @@ def streaming(
         try:
             request = parse(message).request
             if guard is not None and caller is not None:
-                guard.check(caller, (request.tenant,), method)
+                guard.check_tenants(caller, (request.tenant,), method)
             response = assess(request, context)
         except Exception as error:
             fault = status(error) if isinstance(error, RiskdError) else bug(method, error, request)
@@ -69,18 +69,18 @@ def streaming(
         begun, code = perf_counter(), grpc.StatusCode.UNKNOWN.name
         meter.started(method, STREAM)
         try:
-            caller = guard.enter(method, context) if guard is not None else None
+            caller = guard.admit(method, context) if guard is not None else None
             for messages in streams.groups(inbox):
                 with streams.turn:
-                    told = traced(Group(messages, caller), context).SerializeToString()
+                    response = traced(Group(messages, caller), context).SerializeToString()
                 meter.exchanged(method, len(messages), 1)
-                yield told
+                yield response
             code = "OK" if inbox.ended else GONE
         except RiskdError as error:
             fault = status(error)
             code = CODES[fault.code]
             context.abort_with_status(to_status(fault))
-        except GeneratorExit:  # whoever was to take the answer has gone
+        except GeneratorExit:  # gRPC closes the generator when the client is gone
             code = GONE
             raise
         finally:

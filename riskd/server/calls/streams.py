@@ -1,4 +1,4 @@
-"""The streams that are open in a worker: how many may be, and how they end by themselves."""
+"""The open streams of a worker: their threads, their number, and when the server ends them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from time import monotonic, sleep
 from typing import Final
 
 from riskd.background import missed
-from riskd.server.calls.inbox import LONG, Inbox
+from riskd.server.calls.inbox import TIMED_OUT, Inbox
 
 GROUP: Final = 16
-"""Attempts answered by one message, at most: the first waits for the last, some 0.4 ms for each."""
-STOPPING: Final = "the service stops"
-LOOK_SECONDS: Final = 0.01
-HEARD_SECONDS: Final = 0.3
-"""For clients to hear that their streams are over, and to stop sending."""
+"""Most attempts answered in one message. The first is answered with the last, and each takes about 0.4 ms."""
+STOPPING: Final = "the service is stopping"
+POLL_SECONDS: Final = 0.01
+NOTICE_SECONDS: Final = 0.3
+"""Time for clients to notice that their streams have ended, and to stop sending."""
 
 
 class Streams(ThreadPoolExecutor):
-    """The streams of a worker. Each has a thread, for it waits for its client; who computes has the `turn`."""
+    """The streams of a worker, each with a thread, which mostly waits for its client. `turn` is held while computing,
+    so that one stream computes at a time."""
 
     def __init__(self, most: int, *, silent_s: float, age_s: float) -> None:
-        """At most `most` are open. One ends after `silent_s` without a message, and takes none after `age_s`."""
+        """`most`: streams open at the same time. A stream ends after `silent_s` seconds without a message, and
+        receives none once it is `age_s` seconds old."""
         super().__init__(max(most, 1), thread_name_prefix="stream")
         self._most = most
         self._silent_s = silent_s
@@ -32,7 +34,10 @@ class Streams(ThreadPoolExecutor):
         self.turn = threading.Lock()
 
     def admits(self) -> bool:
-        """Whether one more may be opened. If not, those end that should have: their clients do not read."""
+        """Whether another stream may be opened. If not, cancels streams that should long have ended.
+
+        Those are of clients that do not read their answers, so their threads cannot finish.
+        """
         if len(self._open) < self._most:
             return True
         overdue = monotonic() - 2 * self._age_s
@@ -42,8 +47,8 @@ class Streams(ThreadPoolExecutor):
         return False
 
     def submit(self, fn: Callable[..., object], /, *args: object, **_: object) -> Future[object]:  # type: ignore[override]  # as gRPC calls it
-        """Take a stream as `grpc._server` gives it, in the thread that then receives its messages. Raises RuntimeError
-        where it can have no thread."""
+        """Start a stream. Called on gRPC's thread, with the arguments of `grpc._server`. Raises RuntimeError if no
+        thread can be started for it."""
         finish, event, state, behaviour, _requests, *codecs = args
         inbox = Inbox(event.call, state)  # type: ignore[attr-defined]  # of cygrpc, published without types
         self._open[inbox] = monotonic()
@@ -57,26 +62,32 @@ class Streams(ThreadPoolExecutor):
         return done
 
     def groups(self, inbox: Inbox) -> Iterator[list[bytes]]:
-        """What has come, again and again, until its sender ends or is gone. Raises StreamOver."""
+        """The stream's messages, in groups of those that waited, until its client ends it or cancels.
+
+        Raises StreamOver when the server ends it.
+        """
         old_at = monotonic() + self._age_s
         while True:
             now = monotonic()
             if now >= old_at:
-                inbox.close(LONG)
+                inbox.close(TIMED_OUT)
             messages = inbox.take(GROUP, min(now + self._silent_s, old_at))
             if not messages:
                 return
             yield messages
 
-    def end(self, patience_s: float) -> None:
-        """Receive no more in any of them; what was received is answered yet, for so long at most. Then their clients
-        have a moment to hear of it: a connection that is closed while they still send takes the last answer with it."""
+    def end(self, timeout_s: float) -> None:
+        """End all streams: receive nothing more, and answer what was received, within `timeout_s` seconds.
+
+        Then waits a moment for the clients to notice: if their connection were closed while they still send, they
+        would lose the last answer.
+        """
         self._most = 0
-        told = list(self._open)
-        for inbox in told:
+        ending = list(self._open)
+        for inbox in ending:
             inbox.close(STOPPING)
-        until = monotonic() + patience_s
+        until = monotonic() + timeout_s
         while self._open and monotonic() < until:
-            sleep(LOOK_SECONDS)
-        if told:
-            sleep(HEARD_SECONDS)
+            sleep(POLL_SECONDS)
+        if ending:
+            sleep(NOTICE_SECONDS)

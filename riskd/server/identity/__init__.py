@@ -1,1 +1,1 @@
-"""Who calls, what each may do, and the certificates of both sides."""
+"""Authentication and authorisation of callers, and the server's TLS certificate."""

@@ -1,4 +1,4 @@
-"""Who calls, and what each may do: identities, methods, tenants. Knows nothing of gRPC: `guard` asks at each call."""
+"""The callers: their identities, methods and tenants. Independent of gRPC; `guard` consults them on each call."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from riskd.metrics import METHODS, OTHER
 
 PACKAGE: Final = "riskd.v1."
 KNOWN: Final = tuple(f"{service}/{method}" for _, service, method in METHODS if service != OTHER)
-"""Every method that a caller can be allowed, in full."""
-FOR_ALL: Final = "riskd.v1.ReleaseService/"
-"""Methods that begin so change or tell what decides for every tenant."""
-EVERY: Final = "*"
-"""Stands for every tenant."""
+"""The full name of every method that a caller can be given."""
+ALL_TENANTS_SERVICE: Final = "riskd.v1.ReleaseService/"
+"""Prefix of the methods that concern every tenant, because releases decide for all of them."""
+EVERY_TENANT: Final = "*"
+"""In `tenants`, stands for every tenant."""
 PREFIX: Final = "riskd_"
-"""Tokens begin so: scanners for leaked secrets know them by it."""
+"""Prefix of every token, by which scanners for leaked secrets recognise it."""
 TOKEN_BYTES: Final = 32
-"""Random bytes of a token. At 256 bits nothing is guessed, so one plain hash keeps it (no salt, no stretching)."""
+"""Random bytes in a token. 256 bits cannot be guessed, so a plain hash without salt or stretching is enough."""
 TOKEN_CHARACTERS: Final = 128
-"""Longest token that is hashed at all."""
+"""Most characters of a token that are hashed."""
 ROLES: Final = {
     "assessor": ("RiskService/Assess",),
     "outcome_reporter": ("RiskService/RecordOutcome",),
@@ -50,82 +50,84 @@ ROLES: Final = {
 
 
 class UnknownCaller(RiskdError):
-    """A call that shows neither a token nor a certificate of somebody who is known here."""
+    """A call without a token or a certificate of a known caller."""
 
     reason = "UNKNOWN_CALLER"
 
 
 class NotAllowed(RiskdError):
-    """A known caller asks for a method, or names a tenant, that is not theirs. Nothing was done."""
+    """A known caller used a method or named a tenant that it was not given. Nothing was done."""
 
     reason = "NOT_ALLOWED"
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Somebody who may call. `methods` in full (`riskd.v1.RiskService/Assess`); `tenants` may hold `EVERY`."""
+    """A caller and what it may do. `methods`: full names (`riskd.v1.RiskService/Assess`). `tenants`: may hold
+    `EVERY_TENANT`."""
 
     name: str
     methods: frozenset[str]
     tenants: frozenset[str]
     token_sha256: tuple[str, ...] = ()
-    """SHA-256 of each token, hexadecimal; several while one takes another's place."""
+    """SHA-256 of each token, hexadecimal. There are several while one token replaces another."""
     certificates: tuple[str, ...] = ()
     """Subject alternative names (`spiffe://example.org/web`, `web.example.org`), or `CN=web`."""
 
     def check_method(self, method: str) -> None:
-        """Raises NotAllowed."""
+        """Raises NotAllowed if the caller may not use this method."""
         if method not in self.methods:
             what = f"{self.name} may not call {method.removeprefix(PACKAGE)}"
             raise NotAllowed([Problem("caller", what, "have it added to `methods` in the callers file")])
 
     def check_tenant(self, tenant: str) -> None:
-        """Raises NotAllowed. The name of the tenant is not repeated: it may be a guess."""
-        if tenant not in self.tenants and EVERY not in self.tenants:
+        """Raises NotAllowed if the caller may not act for this tenant. The error does not repeat the tenant's name."""
+        if tenant not in self.tenants and EVERY_TENANT not in self.tenants:
             what = f"{self.name} may not act for this tenant"
-            raise NotAllowed([Problem("tenant", what, "name a tenant of `tenants` in the callers file")])
+            remedy = "use one of the caller's `tenants` in the callers file, or have it added there"
+            raise NotAllowed([Problem("tenant", what, remedy)])
 
 
 class Callers:
-    """Everybody who may call: one immutable set, swapped whole. Safe to share between threads."""
+    """All known callers. Immutable, and safe to share between threads."""
 
     def __init__(self, callers: Sequence[Caller]) -> None:
-        """Identities must be of one caller each; `callers_file` sees to it."""
+        """No two callers may share a token or a certificate name; `callers_file` checks that."""
         self.all = tuple(callers)
         self._tokens = {digest: caller for caller in callers for digest in caller.token_sha256}
         self._certificates = {name: caller for caller in callers for name in caller.certificates}
 
     def by_token(self, token: str) -> Caller:
-        """Whose token this is. Raises UnknownCaller.
+        """The caller with this token. Raises UnknownCaller.
 
-        What time can tell of the look-up concerns the hash, which nobody can choose digit by digit.
+        Only the token's hash is looked up, so the time of the look-up does not help to guess a token.
         """
-        shown = token_hash(token[:TOKEN_CHARACTERS])
-        caller = self._tokens.get(shown)
-        if caller is not None and any(compare_digest(shown, kept) for kept in caller.token_sha256):
+        digest = token_hash(token[:TOKEN_CHARACTERS])
+        caller = self._tokens.get(digest)
+        if caller is not None and any(compare_digest(digest, kept) for kept in caller.token_sha256):
             return caller
         raise UnknownCaller([Problem("authorization", "no caller has this token", "`riskd caller new` makes one")])
 
     def by_certificate(self, names: Sequence[str]) -> Caller:
-        """Whose certificate has these names. Raises UnknownCaller, also where they are of several callers."""
+        """The caller whose certificate has one of these names. Raises UnknownCaller if there is none, or several."""
         found = {caller.name: caller for name in names if (caller := self._certificates.get(name)) is not None}
         if len(found) == 1:
             return found.popitem()[1]
-        what = "the names of the certificate are of several callers" if found else "no caller has this certificate"
-        raise UnknownCaller([Problem("certificate", what, "give each caller names of its own in the callers file")])
+        what = "the certificate's names belong to several callers" if found else "no caller has this certificate"
+        raise UnknownCaller([Problem("certificate", what, "list its name for exactly one caller in the callers file")])
 
 
 def token_hash(token: str) -> str:
-    """What is kept of a token: its SHA-256, hexadecimal."""
+    """The SHA-256 of a token, hexadecimal, as stored in the callers file."""
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_token() -> str:
-    """A token that nobody has."""
+    """A new random token."""
     return PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def in_full(named: str) -> tuple[str, ...]:
-    """The methods that a word of a callers file stands for: a role, or a method; empty where there is none."""
+    """The full names of the methods that a role or a method of a callers file stands for; empty if it is neither."""
     methods = ROLES.get(named, (named.removeprefix(PACKAGE),))
     full = tuple(f"{PACKAGE}{method}" for method in methods)
     return full if set(full) <= set(KNOWN) else ()

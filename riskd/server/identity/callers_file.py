@@ -1,4 +1,4 @@
-"""Reads the callers file: TOML, a table for each caller. Every mistake is told at once."""
+"""Reads the callers file, a TOML file with a table for each caller. Reports all mistakes at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from riskd.core.errors import InvalidFile, Problem
-from riskd.server.identity.callers import EVERY, FOR_ALL, KNOWN, ROLES, Caller, Callers, in_full
+from riskd.server.identity.callers import ALL_TENANTS_SERVICE, EVERY_TENANT, KNOWN, ROLES, Caller, Callers, in_full
 
 FILE_BYTES: Final = 1 << 20
 """Largest callers file read."""
@@ -25,22 +25,22 @@ _NEEDED: Final = {
 
 
 class InvalidCallers(InvalidFile):
-    """A callers file with mistakes; all of them are listed. Whoever was known before still is."""
+    """A callers file with mistakes, all of which are listed. The callers of the previous version stay in use."""
 
     reason = "INVALID_CALLERS"
 
 
 def read_callers(path: Path, *, mutual: bool) -> Callers:
-    """Everybody in the file. `mutual`: clients show certificates. Raises InvalidCallers."""
+    """The callers in the file. `mutual`: the server asks clients for certificates. Raises InvalidCallers."""
     problems: list[Problem] = []
     document = _document(path)
     callers = [_caller(f"{path}: [{name}]", name, table, problems) for name, table in document.items()]
     if not callers:
-        problems.append(Problem(str(path), "names nobody", "`riskd caller new NAME` prints an entry"))
+        problems.append(Problem(str(path), "has no callers", "`riskd caller new NAME` prints an entry"))
     problems += _shared(path, callers)
     if not mutual:
         problems += [
-            Problem(f"{path}: [{caller.name}]", "no client is asked for a certificate", "set server.tls_client_ca")
+            Problem(f"{path}: [{caller.name}]", "clients are not asked for certificates", "set server.tls_client_ca")
             for caller in callers
             if caller.certificates
         ]
@@ -53,7 +53,8 @@ def _document(path: Path) -> dict[str, object]:
     try:
         content = path.read_bytes()
         if len(content) > FILE_BYTES:
-            raise InvalidCallers([Problem(str(path), f"{len(content)} bytes are too many", f"at most {FILE_BYTES}")])
+            what, remedy = f"has {len(content)} bytes", f"keep it to at most {FILE_BYTES}"
+            raise InvalidCallers([Problem(str(path), what, remedy)])
         return tomllib.loads(content.decode())
     except OSError as error:
         raise InvalidCallers([Problem(str(path), error.strerror or "cannot be read", "check server.callers")]) from None
@@ -61,22 +62,26 @@ def _document(path: Path) -> dict[str, object]:
         raise InvalidCallers([Problem(str(path), f"byte {error.start} is not UTF-8", "save it as UTF-8")]) from None
     except tomllib.TOMLDecodeError as error:
         raise InvalidCallers([Problem(str(path), str(error), _TOML)]) from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deep
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or nesting as deep
         raise InvalidCallers([Problem(str(path), f"cannot be read: {error}", _TOML)]) from None
 
 
 def _caller(where: str, name: str, table: object, problems: list[Problem]) -> Caller:
     if not NAME.fullmatch(name):
-        problems.append(Problem(where, "is no name", "letters in lower case, digits and -_. make one, 63 at most"))
+        problems.append(
+            Problem(where, "is not a valid name", "use at most 63 of a-z, 0-9, `-`, `_` and `.`; begin with a-z or 0-9")
+        )
     if not isinstance(table, dict):
-        problems.append(Problem(where, "is no table", f"write [{name}], and keys below it"))
+        problems.append(Problem(where, "is not a table", f"write [{name}], and its keys below"))
         return Caller(name=name, methods=frozenset(), tenants=frozenset())
     problems += _unknown(where, table)
     words = {key: _texts(where, key, table, problems) for key in _KEYS}
     if not words["token_sha256"] and not words["certificates"]:
         problems.append(Problem(where, "has no identity", "give token_sha256, certificates or both"))
     problems += [
-        Problem(f"{where} token_sha256", f"{_shown(digest)} is no SHA-256", "64 hexadecimal digits in lower case")
+        Problem(
+            f"{where} token_sha256", f"{_redacted(digest)} is not a SHA-256", "use 64 lower-case hexadecimal digits"
+        )
         for digest in words["token_sha256"]
         if not _SHA256.fullmatch(digest)
     ]
@@ -88,17 +93,18 @@ def _caller(where: str, name: str, table: object, problems: list[Problem]) -> Ca
         token_sha256=words["token_sha256"],
         certificates=words["certificates"],
     )
-    if caller.tenants and EVERY not in caller.tenants and any(method.startswith(FOR_ALL) for method in caller.methods):
-        what = "releases decide for every tenant, and this caller is bound to some"
+    needs_all = any(method.startswith(ALL_TENANTS_SERVICE) for method in caller.methods)
+    if needs_all and caller.tenants and EVERY_TENANT not in caller.tenants:
+        what = "ReleaseService acts for every tenant, and this caller may act only for some"
         problems.append(Problem(f"{where} tenants", what, 'write ["*"], or leave ReleaseService out of methods'))
     return caller
 
 
 def unknown_methods(where: str, words: Sequence[str]) -> Iterator[Problem]:
-    """The words that are neither a role nor a method."""
+    """A problem for each word that is neither a role nor a method."""
     for word in words:
         if not in_full(word):
-            yield Problem(where, f"there is no {word!r}", _nearest(word))
+            yield Problem(where, f"{word!r} is neither a role nor a method", _nearest(word))
 
 
 def _unknown(where: str, table: Mapping[str, object]) -> Iterator[Problem]:
@@ -117,14 +123,14 @@ def _texts(where: str, key: str, table: Mapping[str, object], problems: list[Pro
             problems.append(Problem(f"{where} {key}", "is missing", _NEEDED[key]))
         return ()
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
-        problems.append(Problem(f"{where} {key}", "is no list of texts", f'write {key} = ["..."]'))
+        problems.append(Problem(f"{where} {key}", "is not a list of strings", f'write {key} = ["..."]'))
         return ()
     return tuple(str(each) for each in given)
 
 
-def _shown(digest: str) -> str:
-    """Whoever writes the token itself in the place of its hash does not read it in a log as well."""
-    return f"{len(digest)} characters"
+def _redacted(digest: str) -> str:
+    """Only the length: it may be the token itself, written here by mistake, and errors are logged."""
+    return f"a text of {len(digest)} characters"
 
 
 def _nearest(word: str) -> str:
@@ -134,7 +140,7 @@ def _nearest(word: str) -> str:
 
 
 def _shared(path: Path, callers: list[Caller]) -> Iterator[Problem]:
-    """Identities that several callers have: nobody could tell who calls."""
+    """A problem for each identity that several callers share, because it would not identify a caller."""
     for kind in ("token_sha256", "certificates"):
         holders: dict[str, list[str]] = {}
         for caller in callers:
@@ -143,5 +149,5 @@ def _shared(path: Path, callers: list[Caller]) -> Iterator[Problem]:
         for names in holders.values():
             if len(names) > 1:
                 yield Problem(
-                    f"{path}: {kind}", f"one is of {', '.join(names)}", "each identity is of one caller, once"
+                    f"{path}: {kind}", f"one is shared by {', '.join(names)}", "give each caller identities of its own"
                 )

@@ -1,11 +1,10 @@
-"""The server's certificate, tried out before it is used, and replaced without a restart."""
+"""The server's TLS certificate: tested before it is used, and renewed without a restart."""
 
 from __future__ import annotations
 
 import ssl
 import threading
 from pathlib import Path
-from typing import Final
 
 import grpc
 from msgspec import Struct
@@ -13,11 +12,12 @@ from msgspec import Struct
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem
 
-CLOSED: Final = ssl.SSLWantReadError
-
 
 class Identity(Struct, frozen=True):
-    """What the server shows, and whom it asks for a certificate. `expires` is Unix time."""
+    """The server's key and certificate chain, and the authorities whose certificates clients must show.
+
+    All PEM. `authorities`: None where clients need no certificate. `expires`: Unix time of the server certificate.
+    """
 
     key: bytes
     chain: bytes
@@ -29,27 +29,26 @@ class Identity(Struct, frozen=True):
 
 
 def read_identity(settings: Settings) -> Identity:
-    """The files that the settings name, once a handshake in memory has shown that they serve.
+    """Read the files that the settings name, and test them in a TLS handshake in memory.
 
-    Raises InvalidSettings: unreadable, not PEM, a key of another certificate, expired, not valid yet.
+    Raises InvalidSettings if one is unreadable or not PEM, if the key does not belong to the certificate, and if the
+    certificate has expired or is not valid yet.
     """
     server = settings.server
     files = (server.tls_key, server.tls_cert, server.tls_client_ca)
     try:
         key, chain, authorities = (Path(file).read_bytes() if file else b"" for file in files)
-        expires = _tried(server.tls_cert, server.tls_key, chain)
+        expires = _test(server.tls_cert, server.tls_key, chain)
     except (OSError, ValueError) as error:
-        what = f"cannot be served: {_why(error)}"
-        remedy = "put a valid certificate and its own key there, PEM, the key without a password"
+        what = f"cannot be used with server.tls_key: {_why(error)}"
+        remedy = "provide a valid certificate chain and its private key, both PEM, the key without a password"
         raise InvalidSettings([Problem("server.tls_cert", what, remedy)]) from None
     if server.tls_client_ca:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authorities.decode("ascii"))
         except (ssl.SSLError, ValueError) as error:
-            problem = Problem(
-                "server.tls_client_ca", f"holds no authorities: {_why(error)}", "put certificates there, PEM"
-            )
-            raise InvalidSettings([problem]) from None
+            what, remedy = f"has no usable certificates: {_why(error)}", "provide the authorities' certificates, PEM"
+            raise InvalidSettings([Problem("server.tls_client_ca", what, remedy)]) from None
     return Identity(key, chain, authorities or None, expires)
 
 
@@ -61,15 +60,15 @@ def _why(error: Exception) -> str:
     return error.strerror or "unreadable" if isinstance(error, OSError) else "not PEM"
 
 
-def _tried(cert: str, key: str, chain: bytes) -> float:
-    """When the certificate expires, after a handshake with a client that trusts it alone.
+def _test(cert: str, key: str, chain: bytes) -> float:
+    """Complete a handshake with a client that trusts only this certificate; return when it expires (Unix time).
 
-    Raises OSError, ssl.SSLError among them, and ValueError.
+    Raises OSError, which includes ssl.SSLError, and ValueError.
     """
     serving, asking = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     serving.load_cert_chain(cert, key, password=lambda: "")
     leaf = chain.decode("ascii").partition(ssl.PEM_FOOTER)[0] + ssl.PEM_FOOTER
-    asking.load_verify_locations(cadata=leaf)  # what stands round it is ignored
+    asking.load_verify_locations(cadata=leaf)  # text before and after the certificate is ignored
     asking.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     asking.check_hostname = False
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -78,14 +77,14 @@ def _tried(cert: str, key: str, chain: bytes) -> float:
         for side in (client, server):
             try:
                 side.do_handshake()
-            except CLOSED:
+            except ssl.SSLWantReadError:
                 continue
     shown = client.getpeercert() or {}
     return float(ssl.cert_time_to_seconds(str(shown["notAfter"])))
 
 
 class Tls:
-    """Credentials that follow the files: connections made from now on get the certificate of the last `reload`."""
+    """Server credentials that can be renewed: new connections get the certificate of the last `reload`."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises InvalidSettings."""
@@ -95,11 +94,11 @@ class Tls:
         self._given = self.identity
 
     def reload(self) -> None:
-        """Read the files again. Raises InvalidSettings; the last good certificate then stays."""
+        """Read the files again. Raises InvalidSettings if they are bad; the previous certificate then stays in use."""
         self.identity = read_identity(self._settings)
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For `add_secure_port`. With authorities, clients must show a certificate of theirs."""
+        """Credentials for `add_secure_port`. With authorities, clients must show a certificate issued by one."""
         return grpc.dynamic_ssl_server_credentials(
             _configuration(self.identity),
             self._fetch,  # type: ignore[arg-type]  # None is what gRPC documents for "as before"
@@ -107,7 +106,7 @@ class Tls:
         )
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """What gRPC asks at each handshake: None while nothing has changed."""
+        """gRPC calls this at each handshake. Returns None if the certificate is still the one it got last."""
         with self._lock:
             identity = self.identity
             if identity is self._given:

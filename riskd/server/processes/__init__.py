@@ -1,1 +1,1 @@
-"""The processes of a service: the tree, its parent, its workers, and its monitor."""
+"""The processes of a service: a supervisor (`supervisor`, `tree`), its workers (`worker`), and a monitor (`http`)."""

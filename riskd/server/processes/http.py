@@ -1,4 +1,4 @@
-"""The HTTP endpoint of the monitor: `/metrics`, `/healthz`, `/readyz`. GET and HEAD, nothing else."""
+"""The HTTP endpoint of the monitor: `/metrics`, `/healthz` and `/readyz`, by GET and HEAD only."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from riskd.metrics import METRICS, NEEDED
 from riskd.server.processes.tree import Board
 
 CONNECTIONS: Final = 16
-"""Served at a time; more wait in the kernel's queue."""
+"""Connections served at the same time. Further ones wait in the kernel's backlog."""
 SECONDS: Final = 5.0
-"""For a client to send its request and take the answer."""
-LATELY_SECONDS: Final = 30.0
-"""After a part's last failure `/readyz` names it for so long."""
+"""Time for a client to send its request and read the answer."""
+RECENT_SECONDS: Final = 30.0
+"""`/readyz` names a part for this long after its last failure."""
 _FAILED_AT: Final = next(metric for metric in METRICS if metric.name == "riskd_failure_timestamp_seconds")
 Answer = tuple[HTTPStatus, str, bytes]
 
 
 class Endpoint:
-    """What each path answers. `page` renders the metrics for an Accept header; `ready` says whether calls are to come,
-    and `failing` which parts failed lately, or are missing.
+    """The answer for each path.
 
-    Parts that fail leave it ready: it still answers, by the policy's postures, and says what it lacks. Were it taken
-    out of the balancer, so would all others that share the store, and sign-ins would have no answer at all. So does a
-    worker that is missing: the others take its calls, and what kills workers here may kill them everywhere.
+    `/readyz` stays ready when a part fails, because riskd still answers, by the policy's postures, and reports the
+    gaps. Otherwise a balancer would remove every service that shares a failed store, and sign-ins would get no answer
+    at all. It also stays ready while a worker is missing: the others take its calls, and what kills a worker here may
+    kill workers everywhere.
     """
 
     def __init__(
         self, page: Callable[[str], tuple[str, bytes]], ready: Callable[[], bool], failing: Callable[[], Sequence[str]]
     ) -> None:
+        """`page` renders the metrics for an Accept header, as content type and body. `ready`: whether the service
+        takes calls. `failing`: the parts that failed recently, and the workers that are missing."""
         self._page = page
         self._ready = ready
         self._failing = failing
@@ -54,15 +56,15 @@ class Endpoint:
             if self._ready():
                 failing = ", ".join(self._failing())
                 return HTTPStatus.OK, TEXT, f"ready, without: {failing}\n".encode() if failing else b"ready\n"
-            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"no worker serves, or some begin, or it stops\n"
-        return HTTPStatus.NOT_FOUND, TEXT, b"there is /metrics, /healthz and /readyz\n"
+            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"not ready: starting, stopping, or no worker serves\n"
+        return HTTPStatus.NOT_FOUND, TEXT, b"not found; try /metrics, /healthz or /readyz\n"
 
 
 class Server(Listener):
-    """A bounded number of connections, each for a bounded time."""
+    """The HTTP server of the endpoint. It bounds the number and the duration of connections."""
 
     def __init__(self, host: str, port: int, endpoint: Endpoint) -> None:
-        """Binds and listens. Raises InvalidSettings when the address is taken or not ours."""
+        """Binds and listens. Raises InvalidSettings when the address is in use or not of this host."""
 
         def reply(request: Request) -> Reply:
             status, content_type, body = endpoint.answer(request.path, request.headers.get("accept", ""))
@@ -72,8 +74,8 @@ class Server(Listener):
 
 
 def failing(memory: MeterMemory) -> list[str]:
-    """The parts of an answer that failed lately."""
-    since, first = time.time() - LATELY_SECONDS, memory.first[_FAILED_AT.name]
+    """The parts that assessments need and that failed within `RECENT_SECONDS`."""
+    since, first = time.time() - RECENT_SECONDS, memory.first[_FAILED_AT.name]
     return [
         part
         for place, (part,) in enumerate(_FAILED_AT.rows, first)
@@ -82,14 +84,14 @@ def failing(memory: MeterMemory) -> list[str]:
 
 
 def readings(board: Board) -> Readings:
-    """The metrics that the processes themselves are."""
+    """The metrics about the processes, read from the board and from `/proc`."""
     workers = [name for name in board.names if name.startswith("worker")]
     tick, page_size = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     resident: dict[tuple[str, ...], float] = {}
     cpu: dict[tuple[str, ...], float] = {}
     for name, pid in board.pids().items():
         with suppress(OSError):
-            # The command's name may hold spaces; what follows its last parenthesis does not: proc_pid_stat(5).
+            # The command's name may contain spaces and ends at the last parenthesis: proc_pid_stat(5).
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             cpu[name,] = (int(fields[11]) + int(fields[12])) / tick
             resident[name,] = float(int(fields[21]) * page_size)

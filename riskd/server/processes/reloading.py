@@ -1,7 +1,7 @@
-"""A worker and the files that decide: at its start, at SIGHUP, and when they change.
+"""Loads policies, models and geo databases into a worker: at its start, at SIGHUP, and when the files change.
 
-Geo databases are each worker's own. For releases the first worker speaks: it proposes what the directories of the
-settings hold, and every worker installs it, or none does.
+Each worker loads geo databases by itself. Releases are led by the first worker: it proposes what the configured
+directories hold, and either every worker installs it or none does.
 """
 
 from __future__ import annotations
@@ -21,37 +21,40 @@ from riskd.releases import Releases
 from riskd.wiring import announce_geo, geo_files, open_databases, open_geo, open_releases
 
 SECONDS: Final = 10.0
-"""For all workers to load what the directories hold."""
+"""Time for all workers to load a release from the directories."""
 _LOG: Final = logging.getLogger("riskd.reloading")
 
 
-def load(settings: Settings, meter: Meter, *, again: bool) -> tuple[Releases, GeoIp]:
-    """What a worker starts with. Raises InvalidFile with every problem.
+def load(settings: Settings, meter: Meter, *, restarted: bool) -> tuple[Releases, GeoIp]:
+    """The releases and geo databases with which a worker starts. Raises InvalidFile with every problem.
 
-    One that starts `again`, in the place of one that died, goes on with the last good release, and without the geo
-    databases that are bad: a mistake in a file must not take a worker away from a service that runs.
+    `restarted`: the worker replaces one that died. It then starts with the last good release and without bad geo
+    databases, because a bad file must not cost a running service a worker.
     """
     releases = open_releases(settings)
     problems: list[Problem] = []
     try:
         releases.follow(*release_folders(settings), timeout=SECONDS)
-    except (Unavailable, RefusedRelease) as error:  # a full disk, or another program, keeps nobody from deciding
+    except (Unavailable, RefusedRelease) as error:  # a full disk or another program must not stop the service
         _LOG.warning("release_not_kept", extra={"fields": {"problems": error.problems}})
     except RiskdError as error:
         problems += error.problems
     has_release = not problems or releases.active() is not None
-    geo, bad = _sound(settings)
+    geo, bad = _usable_geo(settings)
     problems += bad
-    if problems and not (again and has_release):
+    if problems and not (restarted and has_release):
         raise InvalidFile(problems)
-    _tell(meter, problems)
+    _report(meter, problems)
     return releases, geo
 
 
-def reload(settings: Settings, engine: Engine, releases: Releases, meter: Meter, *, speaks: bool) -> None:
-    """Decide by what the files hold now; what is refused stays as it was. `speaks`: for all, of releases."""
+def reload(settings: Settings, engine: Engine, releases: Releases, meter: Meter, *, leads: bool) -> None:
+    """Use what the files hold now. If they are rejected, the previous version stays in use.
+
+    `leads`: propose the release for all workers, too.
+    """
     problems: list[Problem] = []
-    if speaks:
+    if leads:
         try:
             releases.follow(*release_folders(settings), timeout=SECONDS)
         except RiskdError as error:
@@ -62,26 +65,26 @@ def reload(settings: Settings, engine: Engine, releases: Releases, meter: Meter,
         announce_geo(geo, meter)
     except InvalidGeo as error:
         problems += error.problems
-    _tell(meter, problems)
+    _report(meter, problems)
     if not problems:
         _LOG.info("reloaded", extra={"fields": {"release": engine.release.id}})
 
 
-def _sound(settings: Settings) -> tuple[GeoIp, Sequence[Problem]]:
-    """The geo databases that can be used, and what is wrong with the others."""
+def _usable_geo(settings: Settings) -> tuple[GeoIp, Sequence[Problem]]:
+    """The geo databases that can be used, and the problems of the others."""
     try:
         return open_geo(settings), ()
     except InvalidGeo as error:
         problems = error.problems
-    sound: list[Path] = []
+    usable: list[Path] = []
     for path in geo_files(settings):
         with suppress(InvalidGeo):
-            open_databases([*sound, path])
-            sound.append(path)
-    return open_databases(sound), problems
+            open_databases([*usable, path])
+            usable.append(path)
+    return open_databases(usable, settings.geo.stale_days), problems
 
 
-def _tell(meter: Meter, problems: Sequence[Problem]) -> None:
+def _report(meter: Meter, problems: Sequence[Problem]) -> None:
     meter.reloaded(good=not problems)
     if problems:
         meter.failed("reload")

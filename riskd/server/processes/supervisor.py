@@ -1,7 +1,7 @@
-"""The parent of the service: one port for N workers, and a monitor that answers for all of them.
+"""The parent process of the service: reserves the port, then runs N workers that share it, and a monitor.
 
-Imports nothing that the work needs (no grpc, no protobuf, no numpy): a process that has loaded grpc must
-not fork. Each child loads what it needs after the fork.
+Does not import grpc, protobuf or numpy, because a process that has loaded grpc must not fork. Each child imports what
+it needs after the fork.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from typing import Final
 
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.meter_memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes.tree import Board, ProcessTree, Report, Serving, Task
 
 MONITOR: Final = "monitor"
 PATIENCE_S: Final = 1.0
-"""For the processes of a service that was killed to be gone, before its sockets are taken for another's."""
+"""Time for the processes of a killed service to disappear, before its sockets count as another service's."""
 PORT_TRIES: Final = 5
 PORT_PAUSE_S: Final = 0.1
-"""Between two tries, at most."""
+"""Longest pause between two tries."""
 
 
 def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, str]], None]) -> int:
-    """Serve until told to stop; the exit code of `ProcessTree.run`.
+    """Serve until told to stop. Returns the exit code, see `ProcessTree.run`.
 
-    `ready` is called once, when every worker serves, with `address`, `release` and `metrics`. Raises
-    InvalidSettings with the problems of settings, policies, models and geo files when those are refused.
+    `ready` is called once, when every worker serves, with `address`, `release` and `metrics`. Raises InvalidSettings
+    if the settings, policies, models or geo files are rejected at the start, with every problem.
     """
     obtain_peppers(settings)
-    with taken(settings) as port:
+    with reserved_addresses(settings) as port:
         memory = MeterMemory(settings.server.workers + 1)
         names = [f"worker-{index}" for index in range(settings.server.workers)]
         board = Board([*names, MONITOR])
@@ -58,9 +58,10 @@ def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, st
 
 
 @contextlib.contextmanager
-def taken(settings: Settings) -> Iterator[int]:
-    """The port, and the administrative sockets, for this service alone. Raises InvalidSettings with all that are not
-    to be had.
+def reserved_addresses(settings: Settings) -> Iterator[int]:
+    """Reserve the port and the administrative sockets for this service, and yield the port.
+
+    Raises InvalidSettings with every address that cannot be reserved.
     """
     server, problems, port = settings.server, list[Problem](), 0
     with contextlib.ExitStack() as held:
@@ -70,51 +71,57 @@ def taken(settings: Settings) -> Iterator[int]:
             problems += error.problems
         for section, chosen in (("subjects", settings.subjects), ("release", settings.release)):
             if chosen.serve == "socket":
-                problems += _occupied(f"{section}.socket", Path(chosen.socket), held)
+                problems += _reserve_socket(f"{section}.socket", Path(chosen.socket), held)
         if problems:
             raise InvalidSettings(problems)
         yield port
 
 
-def _occupied(key: str, path: Path, held: contextlib.ExitStack) -> Iterator[Problem]:
-    """A path has one listener, and gRPC takes it from whoever has it: so it is theirs who lock the file beside it."""
+def _reserve_socket(key: str, path: Path, held: contextlib.ExitStack) -> Iterator[Problem]:
+    """Lock a file next to the socket, or yield the problem.
+
+    gRPC replaces a Unix socket that another process listens on, so the lock decides who may listen.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if held.enter_context(alone(path.with_name(f"{path.name}.lock"), PATIENCE_S)):
+        if held.enter_context(exclusive(path.with_name(f"{path.name}.lock"), PATIENCE_S)):
             return
     except OSError as error:
         yield Problem(
             key, f"cannot listen on {path}: {error.strerror}", "let riskd write there, or choose another path"
         )
     else:
-        remedy = f"give each service a state.dir of its own; of two that share one, the second needs another {key}"
+        remedy = f"give each service its own state.dir; if two share one, set another {key} for the second"
         yield Problem(key, f"another riskd serve listens on {path}", remedy)
 
 
 @contextlib.contextmanager
 def reserved(host: str, port: int) -> Iterator[int]:
-    """A port that this process holds without listening, so that its workers can share it and nobody else has it.
+    """Reserve a port by binding it without listening, so that only this service's workers can share it; yield it.
 
-    Port 0 takes a free one. Raises InvalidSettings when the address is in use, by another riskd too.
+    Port 0 takes a free port. Raises InvalidSettings when the address is in use, also by another riskd.
     """
     for tries_left in reversed(range(PORT_TRIES)):
         try:
-            holder = _held(host, port)
+            holder = _bound(host, port)
             break
         except OSError as error:
-            if error.errno == errno.EADDRINUSE and tries_left:  # perhaps by one that asks, too, and lets go
-                time.sleep(random.uniform(0.2, 1.0) * PORT_PAUSE_S)  # noqa: S311 (not to meet again)
+            if error.errno == errno.EADDRINUSE and tries_left:  # perhaps only by the probe of another start
+                time.sleep(random.uniform(0.2, 1.0) * PORT_PAUSE_S)  # noqa: S311 (to avoid another collision)
                 continue
             what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
-            remedy = "choose another port, or stop who holds it"
+            remedy = "choose another port, or stop the process that uses it"
             raise InvalidSettings([Problem("server.port", what, remedy)]) from error
     with holder:
         yield holder.getsockname()[1]
 
 
-def _held(host: str, port: int) -> socket.socket:
-    """The port, by SO_REUSEPORT, which would let two services share it unawares: so it is asked for without, first. Of
-    several that ask at the same moment all may bind and one may listen, or none. Raises OSError."""
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket bound to the port with SO_REUSEPORT. Raises OSError if the port is in use.
+
+    SO_REUSEPORT alone would let two services share the port by mistake. So a probe without it binds and listens first.
+    If several services probe at the same moment, at most one can listen, and perhaps none.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as failed, socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -129,14 +136,14 @@ def _held(host: str, port: int) -> socket.socket:
 
 
 def _watch(settings: Settings) -> FileChanges | None:
-    """Over the files that workers read again; those that come with riskd do not change."""
+    """Watches the files that workers reload; None if switched off. Files shipped with riskd do not change."""
     geo, release, seconds = settings.geo, settings.release, settings.server.watch_s
     named = (release.policies, release.models, geo.dir, geo.city, geo.asn, geo.anonymous)
     return FileChanges([Path(path) for path in named if path], seconds, time.monotonic()) if seconds else None
 
 
 def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would write beside the JSON lines, whatever a client makes it
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # clients can make gRPC log, and its lines are not JSON
     from riskd.server.processes.worker import work
 
     work(settings, index, port, memory, report)

@@ -1,7 +1,7 @@
-"""A tree of supervised processes: start, watch, replace, drain. Knows nothing of what they do.
+"""A supervisor of child processes: starts them, restarts those that die or hang, and stops them gracefully.
 
-The parent has one thread and imports nothing heavy, so forking is safe at any time. It hears from a
-child by a pipe: messages while it lives, end of file when it dies.
+It knows nothing of what they do. It has one thread and imports nothing heavy, so forking is safe at any time. Each
+child has a pipe to it, which carries messages, and end of file when the child dies.
 """
 
 from __future__ import annotations
@@ -26,37 +26,38 @@ from riskd.core.errors import Problem, RiskdError
 from riskd.server.file_changes import FileChanges
 
 REFUSED: Final = 2
-"""Exit code where the configuration was refused; problems were reported."""
+"""Exit code if the configuration was rejected; the problems were reported."""
 CRASHED: Final = 1
 TRIES: Final = 3
-"""Deaths of one process before the tree was ready that end the start."""
+"""The start fails when one process has died this many times before all were ready."""
 BACKOFF_SECONDS: Final = (0.1, 10.0)
+"""First and longest delay before a restart; it doubles with each death."""
 SETTLED_SECONDS: Final = 60.0
-"""A process that lived this long starts its back-off anew."""
+"""A process that lived this long restarts with the first delay again."""
 BEAT_SECONDS: Final = 1.0
-"""Between two signs of life of a process that serves."""
+"""Time between two heartbeats of a process."""
 HUNG_SECONDS: Final = 60.0
-"""A process that serves and gave no sign for so long is killed, and so replaced."""
+"""A serving process without a heartbeat for this long is killed and restarted."""
 LAST_SECONDS: Final = 2.0
-"""Time for the processes that stop last, and beyond `grace` for the others to tidy up."""
+"""Extra time: after `grace`, for the others to clean up; and for the processes that stop last."""
 
-_ORDERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, prctl(2)
 _LOG: Final = logging.getLogger("riskd.processes")
 
 
 class Serving(Struct, frozen=True, tag=True):
-    """A child does its work from now on. `facts` are for the line that says so."""
+    """A child is ready and serves. `facts`: what `ProcessTree` passes to `ready`."""
 
     facts: dict[str, str] = {}
 
 
 class Stopping(Struct, frozen=True, tag=True):
-    """A child drains."""
+    """A child has begun to drain."""
 
 
 class Refused(Struct, frozen=True, tag=True):
-    """A child will not work with this configuration."""
+    """A child rejects the configuration and exits."""
 
     problems: tuple[Problem, ...]
 
@@ -66,36 +67,36 @@ _DECODER: Final = msgspec.json.Decoder(Serving | Stopping | Refused)
 
 
 class Report:
-    """A child's side of its pipe, and the orders that it gets."""
+    """A child's link to the supervisor: sends messages, and receives signals."""
 
-    def __init__(self, descriptor: int, beat: Callable[[], None], *, again: bool = False) -> None:
-        """`again`: the tree was ready before, so this child takes the place of one that died. `beat` says that it
-        lives; who does not for long is taken for hung.
+    def __init__(self, descriptor: int, beat: Callable[[], None], *, restarted: bool = False) -> None:
+        """`descriptor`: the child's end of the pipe. `beat`: records a heartbeat. `restarted`: this child replaces one
+        that died after the service was ready.
         """
         self._descriptor = descriptor
         self._beat = beat
-        self.again = again
+        self.restarted = restarted
 
     def send(self, message: Serving | Stopping | Refused) -> None:
-        """Tell the supervisor. Does nothing when there is none any more."""
+        """Send a message to the supervisor. Does nothing if the supervisor has died."""
         line = _ENCODER.encode(message) + b"\n"
         with contextlib.suppress(BrokenPipeError):
             while line:
                 line = line[os.write(self._descriptor, line) :]
 
     def reloads(self) -> Iterator[None]:
-        """Yields at each order to reload (SIGHUP), and ends at the order to stop (SIGTERM)."""
+        """Yields at each SIGHUP, to reload, and ends at SIGTERM, to stop. Sends heartbeats meanwhile."""
         while True:
             self._beat()
-            order = signal.sigtimedwait({signal.SIGTERM, signal.SIGHUP}, BEAT_SECONDS)
-            if order is not None:
-                if order.si_signo == signal.SIGTERM:
+            received = signal.sigtimedwait({signal.SIGTERM, signal.SIGHUP}, BEAT_SECONDS)
+            if received is not None:
+                if received.si_signo == signal.SIGTERM:
                     return
                 yield
 
 
 class Task(Struct, frozen=True):
-    """One process of the tree. `run` returns when it has stopped; `last`: stop it after all others."""
+    """A process of the tree. `run` returns when the process has stopped. `last`: stop it after all others."""
 
     name: str
     run: Callable[[Report], None]
@@ -103,46 +104,46 @@ class Task(Struct, frozen=True):
 
 
 class Board:
-    """Who serves, under which pid, and how many were replaced: written by the parent, read by children."""
+    """The processes' pids, states, heartbeats and restarts in shared memory. Children write only their heartbeats."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         self._cells = memoryview(mmap.mmap(-1, 8 * (3 * len(names) + 2))).cast("q")
 
     def post(self, index: int, pid: int, serving: bool) -> None:
-        """The state of one process; pid 0 when it is dead."""
+        """Set the state of a process. `pid`: 0 when it is dead."""
         self._cells[3 * index] = pid
         self._cells[3 * index + 1] = serving
         self.beat(index)
 
     def beat(self, index: int) -> None:
-        """A process lives: its main thread does what it should."""
+        """Record a heartbeat: the main thread of a process still responds."""
         self._cells[3 * index + 2] = round(time.monotonic())
 
     def silent(self, index: int) -> float:
-        """Seconds since a process last said that it lives."""
+        """Seconds since the last heartbeat of a process."""
         return time.monotonic() - self._cells[3 * index + 2]
 
     def open(self, *, takes_calls: bool) -> None:
-        """From when all serve until the stop begins."""
+        """Set whether the service takes calls: from when all processes serve until the stop begins."""
         self._cells[-2] = takes_calls
 
     @property
     def opened(self) -> bool:
-        """Whether calls are to come, as long as anybody serves."""
+        """Whether the service takes calls, provided that a worker serves."""
         return bool(self._cells[-2])
 
-    def replaced(self) -> None:
-        """One more process was replaced."""
+    def count_restart(self) -> None:
+        """Count the restart of a process."""
         self._cells[-1] += 1
 
     @property
     def restarts(self) -> int:
-        """Processes replaced since the start."""
+        """Restarts of processes since the start."""
         return int(self._cells[-1])
 
     def pids(self) -> dict[str, int]:
-        """Names and pids of the living."""
+        """The pid of each live process, by name."""
         return {name: self._cells[3 * i] for i, name in enumerate(self.names) if self._cells[3 * i]}
 
     def serving(self, name: str) -> bool:
@@ -151,24 +152,24 @@ class Board:
 
 
 class _Child:
-    """What the parent knows of one process."""
+    """The parent's state of one process. Times are of `time.monotonic`."""
 
     def __init__(self, index: int, task: Task) -> None:
         self.index = index
         self.task = task
         self.pid = 0
         self.pipe = -1
-        self.heard = b""
+        self.buffer = b""  # the incomplete line at the end of what was read
         self.serving = False
-        self.born = 0.0
-        self.deaths = 0
-        self.pause = 0.0
-        self.due: float | None = 0.0
-        self.suspect = False
+        self.started_at = 0.0
+        self.deaths = 0  # in a row, each within SETTLED_SECONDS of its start
+        self.backoff = 0.0
+        self.start_at: float | None = 0.0  # None while it runs
+        self.suspect = False  # no heartbeat at the last check
 
 
 class ProcessTree:
-    """Keeps tasks running until it is told to stop. One use; `run` belongs to the main thread."""
+    """Keeps processes running until told to stop by SIGTERM or SIGINT. Use it once, on the main thread."""
 
     def __init__(
         self,
@@ -180,8 +181,9 @@ class ProcessTree:
         *,
         hung: float = HUNG_SECONDS,
     ) -> None:
-        """`grace`: seconds for a drain. `ready` is called once, with the facts of all, when all serve. What `changes`
-        notices is told to all as SIGHUP is. `hung`: seconds without a sign of life.
+        """`grace`: seconds for a drain. `ready` is called once, when all processes serve, with the facts of all.
+        `changes`: files whose change reloads all processes, as SIGHUP does. `hung`: seconds without a heartbeat after
+        which a process is killed.
         """
         self._children = [_Child(index, task) for index, task in enumerate(tasks)]
         self._board = board
@@ -189,19 +191,20 @@ class ProcessTree:
         self._ready = ready
         self._changes = changes
         self._hung = hung
-        self._look_at = 0.0
+        self._check_at = 0.0
         self._facts: dict[str, str] = {}
         self._was_ready = False
         self._code = 0
         self._stopping = False
-        self._told_last = False
+        self._stopping_last = False
         self._kill_at = float("inf")
         self.problems: list[Problem] = []
-        """Why the tree would not start, each once."""
+        """Why the configuration was rejected, without repetitions."""
 
     def run(self) -> int:
-        """Exit code: 0 stopped when told to, 1 a process kept dying at the start, 2 see `problems`."""
-        before = {order: signal.signal(order, lambda *_: None) for order in _ORDERS}
+        """Run until stopped. Returns the exit code: 0 after an orderly stop, 1 if a process kept dying at the start,
+        2 if the configuration was rejected, see `problems`."""
+        before = {each: signal.signal(each, lambda *_: None) for each in _SIGNALS}
         self._wake, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -210,18 +213,18 @@ class ProcessTree:
         try:
             while not self._done():
                 self._start_due()
-                self._listen()
-                self._look()
+                self._wait()
+                self._check()
                 self._drain()
         finally:
             signal.set_wakeup_fd(-1)
-            for order, handler in before.items():
-                signal.signal(order, handler)
+            for each, handler in before.items():
+                signal.signal(each, handler)
             self._selector.close()
             os.close(self._wake)
             os.close(wake)
         if not self._code:
-            self.problems.clear()  # of one that was taking the place of another when it was told to stop
+            self.problems.clear()  # of a process that was being restarted when the stop came
         return self._code
 
     def _done(self) -> bool:
@@ -230,35 +233,34 @@ class ProcessTree:
     def _start_due(self) -> None:
         now = time.monotonic()
         for child in self._children:
-            if not self._stopping and child.due is not None and child.due <= now:
+            if not self._stopping and child.start_at is not None and child.start_at <= now:
                 self._start(child, now)
 
     def _start(self, child: _Child, now: float) -> None:
-        child.born = now
-        heard, tell = os.pipe()
+        child.started_at = now
+        reading, writing = os.pipe()
         parent = os.getpid()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ORDERS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
-        except OSError as error:  # no process more for this user or group, or no memory: it may pass
+        except OSError as error:  # a limit on processes, or no memory: perhaps for a moment only
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.close(heard)
-            os.close(tell)
-            self._again(child, CRASHED, {"process": child.task.name, "error": str(error)})
+            os.close(reading)
+            os.close(writing)
+            self._restart_later(child, CRASHED, {"process": child.task.name, "error": str(error)})
             return
         if pid == 0:
-            os.close(heard)
-            self._become(
-                child.task, Report(tell, partial(self._board.beat, child.index), again=self._was_ready), parent
-            )
-        os.close(tell)
-        child.pid, child.pipe, child.heard, child.due = pid, heard, b"", None
+            os.close(reading)
+            report = Report(writing, partial(self._board.beat, child.index), restarted=self._was_ready)
+            self._run_child(child.task, report, parent)
+        os.close(writing)
+        child.pid, child.pipe, child.buffer, child.start_at = pid, reading, b"", None
         self._board.post(child.index, pid, serving=False)
-        self._selector.register(heard, selectors.EVENT_READ, child)
+        self._selector.register(reading, selectors.EVENT_READ, child)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def _become(self, task: Task, report: Report, parent: int) -> NoReturn:
-        """The child's whole life. SIGTERM and SIGHUP stay blocked, for `Report.reloads` to take."""
+    def _run_child(self, task: Task, report: Report, parent: int) -> NoReturn:
+        """Run the task in the forked child, then exit. SIGTERM and SIGHUP stay blocked for `Report.reloads`."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -281,36 +283,39 @@ class ProcessTree:
             logging.shutdown()
             os._exit(code)
 
-    def _listen(self) -> None:
+    def _wait(self) -> None:
+        """Wait for a signal, a child's message or death, or until something is due; and handle what has come."""
         now = time.monotonic()
-        moments = [child.due for child in self._children if child.due is not None and not self._stopping]
+        moments = [child.start_at for child in self._children if child.start_at is not None and not self._stopping]
         changes = self._changes.due if self._changes and self._was_ready else float("inf")
-        soonest = min([*moments, self._kill_at, float("inf") if self._stopping else min(changes, self._look_at)])
+        soonest = min([*moments, self._kill_at, float("inf") if self._stopping else min(changes, self._check_at)])
         timeout = None if soonest == float("inf") else max(0.0, soonest - now)
         for key, _ in self._selector.select(timeout):
             child = key.data
             if child is None:
-                self._obey(os.read(self._wake, 64))
+                self._handle_signals(os.read(self._wake, 64))
             elif more := os.read(child.pipe, 1 << 16):
-                *lines, child.heard = (child.heard + more).split(b"\n")
+                *lines, child.buffer = (child.buffer + more).split(b"\n")
                 for line in lines:
-                    self._hear(child, _DECODER.decode(line))
+                    self._handle(child, _DECODER.decode(line))
             else:
-                self._bury(child)
+                self._reap(child)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
+        """Reload if files have changed, and kill processes that hang."""
         now = time.monotonic()
         if self._stopping:
             return
         if self._changes and self._was_ready and self._changes.changed(now):
             _LOG.info("files_changed")
             self._signal(signal.SIGHUP, self._children)
-        if now >= self._look_at:
-            self._look_at = now + self._hung / 6
-            self._end_hung()
+        if now >= self._check_at:
+            self._check_at = now + self._hung / 6
+            self._kill_hung()
 
-    def _end_hung(self) -> None:
-        """Twice in a row: after a pause of the whole machine all are silent at first, and none of them hangs."""
+    def _kill_hung(self) -> None:
+        """Kill processes without a heartbeat in two checks in a row. After a pause of the whole machine, all of them
+        miss one check although none hangs."""
         for child in self._children:
             silent = child.serving and self._board.silent(child.index) > self._hung
             if silent and child.suspect:
@@ -318,17 +323,18 @@ class ProcessTree:
                 os.kill(child.pid, signal.SIGKILL)
             child.suspect = silent
 
-    def _obey(self, orders: bytes) -> None:
-        for order in orders:
-            if order == signal.SIGHUP:
+    def _handle_signals(self, numbers: bytes) -> None:
+        """SIGHUP reloads. SIGTERM and SIGINT stop the service; a second one kills the processes at once."""
+        for number in numbers:
+            if number == signal.SIGHUP:
                 self._signal(signal.SIGHUP, self._children)
             elif self._stopping:
                 self._kill_at = 0.0
             else:
-                _LOG.info("stopping", extra={"fields": {"signal": signal.Signals(order).name}})
+                _LOG.info("stopping", extra={"fields": {"signal": signal.Signals(number).name}})
                 self._stop(0)
 
-    def _hear(self, child: _Child, message: Serving | Stopping | Refused) -> None:
+    def _handle(self, child: _Child, message: Serving | Stopping | Refused) -> None:
         if isinstance(message, Refused):
             self.problems += [problem for problem in message.problems if problem not in self.problems]
             return
@@ -342,7 +348,8 @@ class ProcessTree:
                 self._board.open(takes_calls=True)
                 self._ready(self._facts)
 
-    def _bury(self, child: _Child) -> None:
+    def _reap(self, child: _Child) -> None:
+        """Collect the exit code of a child that has died, and plan its restart."""
         self._selector.unregister(child.pipe)
         os.close(child.pipe)
         _, status = os.waitpid(child.pid, 0)
@@ -351,22 +358,22 @@ class ProcessTree:
         child.pid, child.serving = 0, False
         self._board.post(child.index, 0, serving=False)
         if not self._stopping:
-            self._again(child, code, fields)
+            self._restart_later(child, code, fields)
 
-    def _again(self, child: _Child, code: int, fields: Mapping[str, object]) -> None:
-        """Have another take the place of one that died, or end a start that does not succeed."""
+    def _restart_later(self, child: _Child, code: int, fields: Mapping[str, object]) -> None:
+        """Plan the restart of a child that died, or give up if the service was never ready."""
         now = time.monotonic()
-        child.deaths = child.deaths + 1 if now - child.born < SETTLED_SECONDS else 1
+        child.deaths = child.deaths + 1 if now - child.started_at < SETTLED_SECONDS else 1
         if not self._was_ready and (code == REFUSED or child.deaths >= TRIES):
             self._stop(REFUSED if code == REFUSED else CRASHED)
             return
         first, most = BACKOFF_SECONDS
-        child.pause = min(2 * child.pause, most) if child.deaths > 1 else first
-        child.due = now + child.pause
-        self._board.replaced()
+        child.backoff = min(2 * child.backoff, most) if child.deaths > 1 else first
+        child.start_at = now + child.backoff
+        self._board.count_restart()
         problems = [str(problem) for problem in self.problems]
         self.problems.clear()
-        _LOG.error("process_died", extra={"fields": {**fields, "restart_in_s": child.pause, "problems": problems}})
+        _LOG.error("process_died", extra={"fields": {**fields, "restart_in_s": child.backoff, "problems": problems}})
 
     def _stop(self, code: int) -> None:
         self._stopping, self._code = True, code
@@ -375,11 +382,11 @@ class ProcessTree:
         self._signal(signal.SIGTERM, [child for child in self._children if not child.task.last])
 
     def _drain(self) -> None:
-        """While stopping: tell those that stop last when the others have, kill who is past the time."""
+        """While stopping: once the others are gone, stop the last processes; kill all that exceed their time."""
         if not self._stopping:
             return
-        if not self._told_last and not any(child.pid and not child.task.last for child in self._children):
-            self._told_last = True
+        if not self._stopping_last and not any(child.pid and not child.task.last for child in self._children):
+            self._stopping_last = True
             self._kill_at = min(self._kill_at, time.monotonic() + LAST_SECONDS)
             self._signal(signal.SIGTERM, self._children)
         if time.monotonic() >= self._kill_at:
@@ -387,7 +394,7 @@ class ProcessTree:
             self._kill_at = float("inf")
             self._signal(signal.SIGKILL, self._children)
 
-    def _signal(self, order: signal.Signals, children: Sequence[_Child]) -> None:
+    def _signal(self, number: signal.Signals, children: Sequence[_Child]) -> None:
         for child in children:
             if child.pid:
-                os.kill(child.pid, order)
+                os.kill(child.pid, number)

@@ -1,4 +1,4 @@
-"""One worker: an engine behind a gRPC server, from its start to its drain."""
+"""A worker process: an engine behind a gRPC server, from start to graceful shutdown."""
 
 from __future__ import annotations
 
@@ -40,54 +40,54 @@ if TYPE_CHECKING:
 
 
 def work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
-    """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
-    meter, tracer = _metered(settings, memory, index)
-    releases, geo = load(settings, meter, again=report.again)
+    """Serve until told to stop, then drain. Raises RiskdError when the configuration is rejected."""
+    meter, tracer = _open_meter(settings, memory, index)
+    releases, geo = load(settings, meter, restarted=report.restarted)
     with counting(meter.failed), open_engine(settings, meter, index, releases, geo) as engine:
         watched: list[Watched] = []
-        guard, tls = guarded(settings, meter, watched), _secured(settings, meter, watched)
-        offered = _offered(settings, engine, meter, guard, tracer)
-        beside = [each.administration for each in offered if each.serve == "port"]
-        credentials = tls.credentials() if tls else None
-        service = build_server(engine, meter, _options(settings, port), credentials, beside, guard=guard, tracer=tracer)
-        # A path has one listener: the first worker is it.
-        apart = [_apart(each) for each in offered if each.serve == "socket" and not index]
+        guard, tls = open_guard(settings, meter, watched), _open_tls(settings, meter, watched)
+        administrations = _administrations(settings, engine, meter, guard, tracer)
+        on_port = [each.administration for each in administrations if each.serve == "port"]
+        credentials, options = tls.credentials() if tls else None, _options(settings, port)
+        service = build_server(engine, meter, options, credentials, on_port, guard=guard, tracer=tracer)
+        # Only one process can listen on a Unix socket: the first worker does.
+        on_sockets = [_listen(each) for each in administrations if each.serve == "socket" and not index]
         service.server.start()
-        service.health.tell(serving=True)
-        # What was loaded lives as long as the process: collections need not walk it again.
+        service.health.set(serving=True)
+        # What was loaded lives as long as the process, so the garbage collector need not visit it again.
         gc.collect()
         gc.freeze()
         report.send(Serving(_facts(settings, engine, service)))
-        with watching(watched, guard.tell if guard else _nothing):
+        with watching(watched, guard.log_refused if guard else _nothing):
             for _ in report.reloads():
-                reload(settings, engine, releases, meter, speaks=not index)
+                reload(settings, engine, releases, meter, leads=not index)
                 for each in watched:
-                    each.take()
+                    each.reload()
         report.send(Stopping())
         _drain(settings, service)
-        for stopped in [server.stop(settings.server.grace_s) for server in apart]:
+        for stopped in [server.stop(settings.server.grace_s) for server in on_sockets]:
             stopped.wait()
         if tracer is not None:
             tracer.close()
 
 
-def _metered(settings: Settings, memory: MeterMemory, index: int) -> tuple[PrometheusMeter, tracing.Tracer | None]:
-    """The meter of a worker, and its tracer where the settings ask for one. Raises InvalidSettings."""
+def _open_meter(settings: Settings, memory: MeterMemory, index: int) -> tuple[PrometheusMeter, tracing.Tracer | None]:
+    """The meter of a worker, and its tracer if a tracing endpoint is set. Raises InvalidSettings."""
     chosen = settings.tracing
     if not chosen.endpoint:
         return PrometheusMeter(memory, index), None
     try:
         from riskd.server import tracing  # noqa: PLC0415 - an extra, and 0.3 s
     except ImportError as error:
-        what = f"spans need what is not installed: {error.name}"
+        what = f"tracing needs a package that is not installed: {error.name}"
         raise InvalidSettings([Problem("tracing.endpoint", what, "install riskd[trace]")]) from error
     meter = tracing.TracedMeter(memory, index)
-    meter.tracer = tracing.Tracer(tracing.to(chosen.endpoint), chosen.ratio, meter)
+    meter.tracer = tracing.Tracer(tracing.otlp_exporter(chosen.endpoint), chosen.ratio, meter)
     return meter, meter.tracer
 
 
-class _Offered(Struct, frozen=True):
-    """An administrative service, and what the settings say of where it is served."""
+class _Placed(Struct, frozen=True):
+    """An administrative service, the settings section that places it, and where that serves it."""
 
     section: str
     serve: str
@@ -95,27 +95,27 @@ class _Offered(Struct, frozen=True):
     administration: Administration
 
 
-def _offered(
+def _administrations(
     settings: Settings, engine: Engine, meter: PrometheusMeter, guard: Guard | None, tracer: Tracer | None
-) -> tuple[_Offered, ...]:
-    """On a socket the file system says who may call, so there is no guard."""
+) -> tuple[_Placed, ...]:
+    """The administrative services. Those on a Unix socket have no guard: its file permissions say who may call."""
     subjects, release = settings.subjects, settings.release
     of_subjects, of_releases = (guard if serve == "port" else None for serve in (subjects.serve, release.serve))
     about_subjects = subject_service(open_subjects(settings, engine), meter, of_subjects, tracer)
     about_releases = release_service(open_releases(settings), meter, of_releases, tracer)
     return (
-        _Offered("subjects", subjects.serve, subjects.socket, about_subjects),
-        _Offered("release", release.serve, release.socket, about_releases),
+        _Placed("subjects", subjects.serve, subjects.socket, about_subjects),
+        _Placed("release", release.serve, release.socket, about_releases),
     )
 
 
-def _apart(offered: _Offered) -> grpc.Server:
-    """The server on a Unix socket, started. Raises InvalidSettings when it cannot listen there."""
+def _listen(placed: _Placed) -> grpc.Server:
+    """A started server on a Unix socket. Raises InvalidSettings when it cannot listen there."""
     try:
-        server = build_administrative_server(offered.administration, Path(offered.socket))
+        server = build_administrative_server(placed.administration, Path(placed.socket))
     except (OSError, RuntimeError) as error:
-        what = f"cannot listen on {offered.socket}: {error}"
-        raise InvalidSettings([Problem(f"{offered.section}.socket", what, "choose another path")]) from error
+        what = f"cannot listen on {placed.socket}: {error}"
+        raise InvalidSettings([Problem(f"{placed.section}.socket", what, "choose another path")]) from error
     server.start()
     return server
 
@@ -140,11 +140,10 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def guarded(settings: Settings, meter: PrometheusMeter, watched: list[Watched]) -> Guard | None:
-    """Whoever lets calls in, and one more that is `watched`: from before it is read for the first time, so that no
-    change is missed. None where the settings name no callers: then all who reach the port may call.
+def open_guard(settings: Settings, meter: PrometheusMeter, watched: list[Watched]) -> Guard | None:
+    """The guard, or None if the settings have no callers file: then every client that reaches the port may call.
 
-    Raises InvalidCallers.
+    Adds the file to `watched` before reading it, so that no change is missed. Raises InvalidCallers.
     """
     server = settings.server
     if not server.callers:
@@ -159,9 +158,9 @@ def guarded(settings: Settings, meter: PrometheusMeter, watched: list[Watched]) 
     return guard
 
 
-def _secured(settings: Settings, meter: PrometheusMeter, watched: list[Watched]) -> Tls | None:
-    """The certificate, `watched` likewise; another `server.tls_client_ca` holds for new connections. None where there
-    is none. Raises InvalidSettings."""
+def _open_tls(settings: Settings, meter: PrometheusMeter, watched: list[Watched]) -> Tls | None:
+    """The server's certificate and its authorities, or None if the settings have none. Adds the files to `watched`
+    likewise; new ones apply to new connections. Raises InvalidSettings."""
     server = settings.server
     if not server.tls_cert:
         return None
@@ -177,7 +176,7 @@ def _secured(settings: Settings, meter: PrometheusMeter, watched: list[Watched])
 
 
 def _nothing() -> None:
-    """Nobody is turned away where everybody may call."""
+    """Without a guard there are no refused calls to log."""
 
 
 def _facts(settings: Settings, engine: Engine, service: Service) -> dict[str, str]:
@@ -185,9 +184,9 @@ def _facts(settings: Settings, engine: Engine, service: Service) -> dict[str, st
 
 
 def _drain(settings: Settings, service: Service) -> None:
-    """Say NOT_SERVING, give balancers time to notice, refuse new calls, finish those under way."""
-    service.health.tell(serving=False)
+    """Report NOT_SERVING, give balancers time to notice, refuse new calls, and finish those under way."""
+    service.health.set(serving=False)
     time.sleep(settings.server.lame_duck_s)
-    begun, grace_s = time.monotonic(), settings.server.grace_s
+    started, grace_s = time.monotonic(), settings.server.grace_s
     service.streams.end(grace_s / 2)
-    service.stop(max(grace_s - (time.monotonic() - begun), 0.0))
+    service.stop(max(grace_s - (time.monotonic() - started), 0.0))

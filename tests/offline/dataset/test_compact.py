@@ -23,7 +23,7 @@ from riskd.core import record
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord
-from riskd.locks import alone
+from riskd.locks import exclusive
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset import compact as compaction
 from riskd.offline.dataset.compact import Dataset, Filed
@@ -297,7 +297,7 @@ def test_a_killed_run_neither_doubles_nor_loses_a_line(desk: Desk, lines: list[b
 
 def test_one_process_at_a_time(desk: Desk) -> None:
     """A run beside another does nothing, and says so."""
-    with alone(desk.log / DATASET) as ours:
+    with exclusive(desk.log / DATASET) as ours:
         assert ours
         assert desk.open().compact({}, lambda _: None) is None
     assert desk.compact().segments == 3

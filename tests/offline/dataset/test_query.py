@@ -60,7 +60,7 @@ def test_compaction_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixtu
     first = said(capsys)["dataset"]
     assert first["counts"] == {f"{kind}s": count for kind, count in types(made.lines).items()}
     assert main(["log", "compact", *made.settings, "--set", f"log.dataset={made.place}"]) == 0
-    assert "nothing came in from 0 segments" in capsys.readouterr().out.replace("\n", " ")
+    assert "added nothing from 0 segments" in capsys.readouterr().out.replace("\n", " ")
     assert json.loads((made.place / "manifest.json").read_text())["buckets"] == 3
 
 

@@ -22,7 +22,7 @@ from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord, OutcomeRecord
 from riskd.counts import Counts
 from riskd.offline.dataset.compact import Dataset
-from riskd.offline.dataset.query import asked
+from riskd.offline.dataset.query import run_query
 from riskd.offline.dataset.reading import Wanted, in_order, read_rows
 from riskd.offline.dataset.target import Target
 from riskd.offline.labels import label, labelled
@@ -129,7 +129,7 @@ def test_truth_tells_attacks(kept: Kept, tmp_path: Path) -> None:
     assert by_truth.labels.tolist() == [FRAUD if number % 3 else GOOD for number in range(len(truths))]
     assert by_truth.known.tolist() == by_truth.times.tolist()
     path.write_text("\n".join(map(json.dumps, truths[1:])))
-    with pytest.raises(InvalidFile, match="nothing of 1 assessment"):
+    with pytest.raises(InvalidFile, match="lacks 1 assessment"):
         read_rows(kept.target, Wanted(domain="customer", truth=path))
 
 
@@ -141,7 +141,7 @@ READERS: Final[dict[str, Callable[[Target], object]]] = {
 
 
 def _asked(target: Target, sql: str) -> list[tuple[object, ...]]:
-    with asked(target, sql) as answer:
+    with run_query(target, sql) as answer:
         return list(answer.rows)
 
 
@@ -159,7 +159,7 @@ def test_a_file_that_is_gone_or_damaged_is_told(tmp_path: Path, reader: str, dam
 
 def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
     """An empty directory, and one with somebody else's manifest."""
-    with pytest.raises(InvalidFile, match="is no dataset"):
+    with pytest.raises(InvalidFile, match="is not a dataset"):
         read_rows(Target.open(str(tmp_path)), Wanted(domain="customer"))
     (tmp_path / "manifest.json").write_text('{"format": 99}')
     with pytest.raises(InvalidFile, match="format 99"):

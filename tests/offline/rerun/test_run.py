@@ -142,7 +142,7 @@ class Fatal(Struct, frozen=True):
 def test_a_process_that_was_ended_is_told_and_nothing_is_left(replayed: Replayed) -> None:
     """The kernel takes one for its memory: the replay ends with a problem, it does not wait for an answer."""
     plan = Plan(source=Fatal(), settings=Settings(), out=replayed.out, named=True)
-    with pytest.raises(InvalidFile, match="a process that replayed was ended"):
+    with pytest.raises(InvalidFile, match="a process that was replaying died"):
         run(plan, [Share(0, 2), Share(1, 2)], lambda _: None)
     assert not replayed.out.exists() or list(replayed.out.iterdir()) == []
 
@@ -181,7 +181,10 @@ def test_a_release_is_named_as_elsewhere_or_refused_at_once(
     assert main(["release", "create", "--json", *place]) == 0
     kept = json.loads(capsys.readouterr().out)["release"]["id"]
     assert main(["replay", str(replayed.log), "--out", str(replayed.out), "--release", "abcdef", *place]) == 2
-    assert capsys.readouterr().err == "riskd: release_id: no release 'abcdef' is kept here (riskd release list)\n"
+    assert (
+        capsys.readouterr().err
+        == "riskd: release_id: there is no release 'abcdef' here (list them with: riskd release list)\n"
+    )
     code, counts = replayed.run("--release", kept[:4], "--processes", "1")
     assert (code, counts["assessed"]) == (0, 150)
 

@@ -20,7 +20,7 @@ from riskd.adapters.memory import NullMeter
 from riskd.core.errors import InvalidFile
 from riskd.core.record import Record, ShadowRecord, encode
 from riskd.offline.siem.feed import LONGEST, MANY, Feed, Mark, Teller, keep, marks_in, streamed
-from riskd.progress import unseen
+from riskd.progress import ignore_progress
 from tests.decision_log import SEGMENT, decision, outcome, security_event, write
 from tests.offline.siem.records import TIME
 
@@ -39,7 +39,7 @@ def uids(events: Sequence[bytes]) -> list[str]:
 def told(archive: FileLogArchive, directory: Path, marks: dict[str, Mark], teller: Teller | None = None) -> list[str]:
     """The last digits of the assessments that are told now. `marks` move on."""
     feed = Feed(archive, directory, teller or Teller(), marks)
-    found = [event for batch in feed.events(unseen("", 0)) for event in batch]
+    found = [event for batch in feed.events(ignore_progress("", 0)) for event in batch]
     marks.clear()
     marks |= feed.marks
     return uids(found)
@@ -73,7 +73,7 @@ def test_a_reader_that_stops_goes_on_where_it_was(tmp_path: Path, archive: FileL
             path.unlink()
         write(tmp_path / name, *lines(*range(3 * MANY + 10)))
         first = Feed(archive, tmp_path, Teller(), {})
-        batches = first.events(unseen("", 0))
+        batches = first.events(ignore_progress("", 0))
         before = [*next(batches), *next(batches)]
         after = told(archive, tmp_path, dict(first.marks))
         assert [*uids(before), *after] == [f"{number:04x}" for number in range(3 * MANY + 10)]
@@ -227,7 +227,7 @@ def test_a_bookmark_comes_back_as_it_was(tmp_path: Path) -> None:
     assert marks_in(tmp_path / "bookmark") == marks
     for content in (b"[]", b'{"\xff":[]}'):
         (tmp_path / "bookmark").write_bytes(content)
-        with pytest.raises(InvalidFile, match="is no bookmark"):
+        with pytest.raises(InvalidFile, match="is not a bookmark"):
             marks_in(tmp_path / "bookmark")
 
 

@@ -93,7 +93,7 @@ def test_a_recipe_out_of_bounds_is_refused_with_every_problem() -> None:
 
     flags = [problem.where for problem in caught.value.problems]
     assert flags == ["--trees", "--leaves", "--prior", "--weight", "--weight", "--holdout and --tuning"]
-    with pytest.raises(InvalidSettings, match=r"--trees and --raising: .* more than are served"):
+    with pytest.raises(InvalidSettings, match=r"--trees and --raising: .* more than riskd serves"):
         checked(trees=4_000, raising=4_000)
 
 
@@ -225,7 +225,7 @@ def test_an_export_that_was_tampered_with_is_refused(monkeypatch: pytest.MonkeyP
         return tuple(node + 1e-6 if isinstance(node, float) else node for node in tree)
 
     monkeypatch.setattr(export, "_tree", tampered)
-    with pytest.raises(InvalidModel, match="log-odds away from the estimator"):
+    with pytest.raises(InvalidModel, match="the export differs from the estimator"):
         train([rows()], SMALL, BASE)
 
 

@@ -11,7 +11,7 @@ from riskd.adapters.timezones import Timezones
 from riskd.config.places import data_directory
 from riskd.core.address import Address
 from riskd.core.attempt import Attempt
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located, Place, Route
 from riskd.offline.truth import Truth
 from riskd.offline.world.addresses import Pools, Spot
 from riskd.offline.world.assumptions import DEFAULTS, Values
@@ -43,12 +43,12 @@ class SmallGeo:
 
     _zones = Timezones()
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+    def locate(self, address: Address, time: float) -> Located:
         """See `GeoLookup`."""
         asn, spot = POOLS.owner(address.value & ~255)
         kind = KINDS.get(asn, "")
         place = Place(spot.country, spot.latitude, spot.longitude, 100.0, "", spot.city, spot.timezone)
-        return place, Route(asn, "", kind == "hosting", kind if kind in ("vpn", "relay") else "")
+        return place, Route(asn, "", kind == "hosting", kind if kind in ("vpn", "relay") else ""), ()
 
     def offset(self, timezone: str, time: float) -> int | None:
         """See `GeoLookup`."""

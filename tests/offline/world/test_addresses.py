@@ -12,7 +12,7 @@ import pytest
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.timezones import Timezones
 from riskd.core.address import Address
-from riskd.core.context import Missing, Place, Route
+from riskd.core.context import Located, Place, Route
 from riskd.core.errors import InvalidGeo
 from riskd.offline.geo.mmdb import MmdbWriter
 from riskd.offline.world.addresses import draw_pools, text
@@ -37,10 +37,10 @@ class Cities:
         """See `GeoIp`."""
         return self._asn.networks(asns)
 
-    def locate(self, address: Address, time: float) -> tuple[Place | Missing, Route | Missing]:
+    def locate(self, address: Address, time: float) -> Located:
         """See `GeoLookup`."""
         country = "NO" if address.value < 25 << 24 else "DE"
-        return Place(country, 60.0, 10.0, 50.0, "", f"{country}{address.value >> 8 & 1}"), Route(64500)
+        return Place(country, 60.0, 10.0, 50.0, "", f"{country}{address.value >> 8 & 1}"), Route(64500), ()
 
     def offset(self, timezone: str, time: float) -> int | None:
         """See `GeoLookup`."""

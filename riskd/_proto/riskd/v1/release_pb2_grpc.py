@@ -26,13 +26,15 @@ if _version_not_supported:
 
 
 class ReleaseServiceStub:
-    """Says and chooses what decides on one host: which release is active, which one is rolled out to a share of the
+    """Shows and chooses what decides on one host: which release is active, which one is rolled out to a share of the
     subjects, and which one is scored in shadow.
 
-    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open: who may
-    assess must not thereby be able to choose what decides. A release is policies, models, lists and feature schema,
-    named by the hash of all of it, and never changes; `riskd release create` makes one from files. A change holds in
-    every process of this host or in none; each host has its own. Give these calls a deadline of seconds.
+    A release is policies, models, lists and feature schema, named by the hash of all of them. It never changes; `riskd
+    release create` makes one from files. A change takes effect in every process of this host or in none; each host has
+    its own releases.
+
+    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open, because a
+    caller that may assess must not thereby be able to choose what decides. Give these calls a deadline of seconds.
     """
 
     def __init__(self, channel):
@@ -64,40 +66,42 @@ class ReleaseServiceStub:
 
 
 class ReleaseServiceServicer:
-    """Says and chooses what decides on one host: which release is active, which one is rolled out to a share of the
+    """Shows and chooses what decides on one host: which release is active, which one is rolled out to a share of the
     subjects, and which one is scored in shadow.
 
-    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open: who may
-    assess must not thereby be able to choose what decides. A release is policies, models, lists and feature schema,
-    named by the hash of all of it, and never changes; `riskd release create` makes one from files. A change holds in
-    every process of this host or in none; each host has its own. Give these calls a deadline of seconds.
+    A release is policies, models, lists and feature schema, named by the hash of all of them. It never changes; `riskd
+    release create` makes one from files. A change takes effect in every process of this host or in none; each host has
+    its own releases.
+
+    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open, because a
+    caller that may assess must not thereby be able to choose what decides. Give these calls a deadline of seconds.
     """
 
     def GetRelease(self, request, context):
-        """Tells of one release.
+        """Returns one release. NOT_FOUND if this host does not keep it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListReleases(self, request, context):
-        """Lists the releases of this host, the newest first, and says which have a role.
+        """Lists the releases of this host, the newest first, and which of them have a role.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ActivateRelease(self, request, context):
-        """Lets a release decide for all subjects or for a share of them, or has it scored in shadow. It answers when every
-        process of this host has swapped. On an error nothing has changed: NOT_FOUND where no such release is kept,
-        FAILED_PRECONDITION where it, or a process, was not fit, UNAVAILABLE where another change is under way.
+        """Makes a release decide for all subjects or for a share of them, or has it scored in shadow. It answers when every
+        process of this host has switched. After an error nothing has changed: NOT_FOUND if no such release is kept,
+        FAILED_PRECONDITION if the release or a process was not fit, UNAVAILABLE if another change is in progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RollbackRelease(self, request, context):
-        """Brings back the roles as they were before the latest activation that no rollback has undone.
+        """Restores the roles as they were before the latest activation that no rollback has undone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,13 +139,15 @@ def add_ReleaseServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReleaseService:
-    """Says and chooses what decides on one host: which release is active, which one is rolled out to a share of the
+    """Shows and chooses what decides on one host: which release is active, which one is rolled out to a share of the
     subjects, and which one is scored in shadow.
 
-    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open: who may
-    assess must not thereby be able to choose what decides. A release is policies, models, lists and feature schema,
-    named by the hash of all of it, and never changes; `riskd release create` makes one from files. A change holds in
-    every process of this host or in none; each host has its own. Give these calls a deadline of seconds.
+    A release is policies, models, lists and feature schema, named by the hash of all of them. It never changes; `riskd
+    release create` makes one from files. A change takes effect in every process of this host or in none; each host has
+    its own releases.
+
+    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open, because a
+    caller that may assess must not thereby be able to choose what decides. Give these calls a deadline of seconds.
     """
 
     @staticmethod

@@ -13,36 +13,40 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ReleaseServiceStub:
-    """Says and chooses what decides on one host: which release is active, which one is rolled out to a share of the
+    """Shows and chooses what decides on one host: which release is active, which one is rolled out to a share of the
     subjects, and which one is scored in shadow.
 
-    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open: who may
-    assess must not thereby be able to choose what decides. A release is policies, models, lists and feature schema,
-    named by the hash of all of it, and never changes; `riskd release create` makes one from files. A change holds in
-    every process of this host or in none; each host has its own. Give these calls a deadline of seconds.
+    A release is policies, models, lists and feature schema, named by the hash of all of them. It never changes; `riskd
+    release create` makes one from files. A change takes effect in every process of this host or in none; each host has
+    its own releases.
+
+    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open, because a
+    caller that may assess must not thereby be able to choose what decides. Give these calls a deadline of seconds.
     """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
     GetRelease: _grpc.UnaryUnaryMultiCallable[_release_pb2.GetReleaseRequest, _release_pb2.GetReleaseResponse]
-    """Tells of one release."""
+    """Returns one release. NOT_FOUND if this host does not keep it."""
     ListReleases: _grpc.UnaryUnaryMultiCallable[_release_pb2.ListReleasesRequest, _release_pb2.ListReleasesResponse]
-    """Lists the releases of this host, the newest first, and says which have a role."""
+    """Lists the releases of this host, the newest first, and which of them have a role."""
     ActivateRelease: _grpc.UnaryUnaryMultiCallable[_release_pb2.ActivateReleaseRequest, _release_pb2.ActivateReleaseResponse]
-    """Lets a release decide for all subjects or for a share of them, or has it scored in shadow. It answers when every
-    process of this host has swapped. On an error nothing has changed: NOT_FOUND where no such release is kept,
-    FAILED_PRECONDITION where it, or a process, was not fit, UNAVAILABLE where another change is under way.
+    """Makes a release decide for all subjects or for a share of them, or has it scored in shadow. It answers when every
+    process of this host has switched. After an error nothing has changed: NOT_FOUND if no such release is kept,
+    FAILED_PRECONDITION if the release or a process was not fit, UNAVAILABLE if another change is in progress.
     """
     RollbackRelease: _grpc.UnaryUnaryMultiCallable[_release_pb2.RollbackReleaseRequest, _release_pb2.RollbackReleaseResponse]
-    """Brings back the roles as they were before the latest activation that no rollback has undone."""
+    """Restores the roles as they were before the latest activation that no rollback has undone."""
 
 class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Says and chooses what decides on one host: which release is active, which one is rolled out to a share of the
+    """Shows and chooses what decides on one host: which release is active, which one is rolled out to a share of the
     subjects, and which one is scored in shadow.
 
-    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open: who may
-    assess must not thereby be able to choose what decides. A release is policies, models, lists and feature schema,
-    named by the hash of all of it, and never changes; `riskd release create` makes one from files. A change holds in
-    every process of this host or in none; each host has its own. Give these calls a deadline of seconds.
+    A release is policies, models, lists and feature schema, named by the hash of all of them. It never changes; `riskd
+    release create` makes one from files. A change takes effect in every process of this host or in none; each host has
+    its own releases.
+
+    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open, because a
+    caller that may assess must not thereby be able to choose what decides. Give these calls a deadline of seconds.
     """
 
     @_abc_1.abstractmethod
@@ -51,7 +55,7 @@ class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _release_pb2.GetReleaseRequest,
         context: _grpc.ServicerContext,
     ) -> _release_pb2.GetReleaseResponse:
-        """Tells of one release."""
+        """Returns one release. NOT_FOUND if this host does not keep it."""
 
     @_abc_1.abstractmethod
     def ListReleases(
@@ -59,7 +63,7 @@ class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _release_pb2.ListReleasesRequest,
         context: _grpc.ServicerContext,
     ) -> _release_pb2.ListReleasesResponse:
-        """Lists the releases of this host, the newest first, and says which have a role."""
+        """Lists the releases of this host, the newest first, and which of them have a role."""
 
     @_abc_1.abstractmethod
     def ActivateRelease(
@@ -67,9 +71,9 @@ class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _release_pb2.ActivateReleaseRequest,
         context: _grpc.ServicerContext,
     ) -> _release_pb2.ActivateReleaseResponse:
-        """Lets a release decide for all subjects or for a share of them, or has it scored in shadow. It answers when every
-        process of this host has swapped. On an error nothing has changed: NOT_FOUND where no such release is kept,
-        FAILED_PRECONDITION where it, or a process, was not fit, UNAVAILABLE where another change is under way.
+        """Makes a release decide for all subjects or for a share of them, or has it scored in shadow. It answers when every
+        process of this host has switched. After an error nothing has changed: NOT_FOUND if no such release is kept,
+        FAILED_PRECONDITION if the release or a process was not fit, UNAVAILABLE if another change is in progress.
         """
 
     @_abc_1.abstractmethod
@@ -78,6 +82,6 @@ class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _release_pb2.RollbackReleaseRequest,
         context: _grpc.ServicerContext,
     ) -> _release_pb2.RollbackReleaseResponse:
-        """Brings back the roles as they were before the latest activation that no rollback has undone."""
+        """Restores the roles as they were before the latest activation that no rollback has undone."""
 
 def add_ReleaseServiceServicer_to_server(servicer: ReleaseServiceServicer, server: _grpc.Server) -> None: ...

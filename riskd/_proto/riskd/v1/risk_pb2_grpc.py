@@ -28,10 +28,9 @@ if _version_not_supported:
 class RiskServiceStub:
     """Assesses attempts and learns from their outcomes.
 
-    Set a deadline on every call, decide what your flow does when it passes, and retry UNAVAILABLE
-    alone. Errors are for faults: to deny is an OK answer. Every error carries a google.rpc.Status with
-    google.rpc.ErrorInfo, whose `reason` is stable, and INVALID_ARGUMENT lists all violations in
-    google.rpc.BadRequest.
+    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE. To deny an
+    attempt is an OK answer; errors are for faults. Every error carries a google.rpc.Status with a google.rpc.ErrorInfo,
+    whose `reason` is stable. INVALID_ARGUMENT also lists the violations, in google.rpc.BadRequest.
     """
 
     def __init__(self, channel):
@@ -70,57 +69,60 @@ class RiskServiceStub:
 class RiskServiceServicer:
     """Assesses attempts and learns from their outcomes.
 
-    Set a deadline on every call, decide what your flow does when it passes, and retry UNAVAILABLE
-    alone. Errors are for faults: to deny is an OK answer. Every error carries a google.rpc.Status with
-    google.rpc.ErrorInfo, whose `reason` is stable, and INVALID_ARGUMENT lists all violations in
-    google.rpc.BadRequest.
+    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE. To deny an
+    attempt is an OK answer; errors are for faults. Every error carries a google.rpc.Status with a google.rpc.ErrorInfo,
+    whose `reason` is stable. INVALID_ARGUMENT also lists the violations, in google.rpc.BadRequest.
     """
 
     def Assess(self, request, context):
-        """Assesses one attempt, and counts it. The deadline bounds the work: facts that are not there in time
-        become gaps.
+        """Assesses one attempt and counts it. The deadline bounds the work: facts that cannot be read in time become gaps.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchAssess(self, request, context):
-        """Assesses up to 500 attempts in order, each by itself: one refused attempt fails no other. Meant for
-        backfills and tests; sign-in flows call Assess. When the deadline passes midway the whole call
-        fails, although some attempts were counted: set `request_id` in each, and repeat the call.
+        """Assesses up to 500 attempts in order, each independently: a rejected attempt does not fail the others. It is meant
+        for backfills and tests; sign-in flows call Assess. If the deadline passes midway, the whole call fails although
+        some attempts were counted, so set `request_id` in each and repeat the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamAssess(self, request_iterator, context):
-        """Assesses attempts as they come, for callers that have them continuously: gateways, backfills. It answers in the
-        order in which they were sent, and several at once where several had come. A refused attempt is answered and ends
-        nothing. Read while you write: with 256 attempts unread by riskd or an answer unread by you, it stops reading.
-        Sign-ins that somebody waits for go first. End your side, and the rest is answered before the status, OK. ABORTED
-        with the reason STREAM_OVER comes after 60 s, after 30 s without an attempt, and when the service stops: open
-        another stream, and send again what has no answer. With a `request_id` in each nothing is then counted twice. A
-        deadline is that of the whole stream; each attempt has what the service allows one call.
+        """Assesses attempts as they arrive, for callers that have them continuously, such as gateways and backfills. The
+        server answers in the order in which attempts were sent, and puts several answers into one message if several
+        attempts have arrived. A rejected attempt gets its error as an answer and does not end the stream.
+
+        Read while you write: the server stops reading while 256 attempts wait to be assessed, or while you have an answer
+        to read. Single sign-ins have priority over streams. When you close your side, the server answers the rest and ends
+        with the status OK.
+
+        The server ends a stream with ABORTED and the reason STREAM_OVER after 60 s, after 30 s without an attempt, and
+        when it stops. Open another stream then and send the unanswered attempts again; with a `request_id` in each, none
+        counts twice. The deadline applies to the whole stream; each attempt has the time that the service allows one call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordOutcome(self, request, context):
-        """Tells what happened after an assessment: the only thing that riskd learns from. An attempt teaches
-        when its requirement proves to have been met, never before.
+        """Reports what happened after an assessment; riskd learns from nothing else. An attempt teaches once its requirement
+        proves to have been met, and never before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordSecurityEvent(self, request, context):
-        """Tells what another party says of a subject: a security event (RFC 8417), as Shared Signals name them (CAEP 1.0,
-        RISC 1.0). It counts in every attempt of the subject from its time on, for as long as the policy keeps sensitive
-        steps (30 days); of one that is older nothing is kept but its line in the decision log. An attempt is judged by the
-        worse of what its `outside` says and what is remembered, where the purpose `sharing` was granted. Events may come
-        in any order: the last word counts, whoever says it, and of one second the worst. One that comes twice counts once.
-        `riskd events receive` calls this for what transmitters send.
+        """Reports what another party says about a subject: a security event (RFC 8417) as Shared Signals define them (CAEP
+        1.0, RISC 1.0). `riskd events receive` calls this for what transmitters send.
+
+        The event counts in every attempt of the subject from its time on, for as long as the policy keeps sensitive steps
+        (30 days by default). Older events are only written to the decision log. An attempt for which the purpose `sharing`
+        was granted is judged by the worse of its own `outside` and the events. Events may arrive in any order: the latest
+        counts, whoever reports it, and of several in the same second the worst. An event that is sent twice counts once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,10 +167,9 @@ def add_RiskServiceServicer_to_server(servicer, server):
 class RiskService:
     """Assesses attempts and learns from their outcomes.
 
-    Set a deadline on every call, decide what your flow does when it passes, and retry UNAVAILABLE
-    alone. Errors are for faults: to deny is an OK answer. Every error carries a google.rpc.Status with
-    google.rpc.ErrorInfo, whose `reason` is stable, and INVALID_ARGUMENT lists all violations in
-    google.rpc.BadRequest.
+    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE. To deny an
+    attempt is an OK answer; errors are for faults. Every error carries a google.rpc.Status with a google.rpc.ErrorInfo,
+    whose `reason` is stable. INVALID_ARGUMENT also lists the violations, in google.rpc.BadRequest.
     """
 
     @staticmethod

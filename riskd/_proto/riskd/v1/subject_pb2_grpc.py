@@ -26,12 +26,12 @@ if _version_not_supported:
 
 
 class SubjectServiceStub:
-    """Answers for the subjects of assessments: what is kept of one, all of it, and its erasure.
+    """Shows, exports and erases what is kept about one subject.
 
-    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open: who may
-    assess must not thereby be able to read or erase. Subjects are named as in AssessRequest; riskd keeps no raw
-    identifier, so it cannot list subjects, and answers of one that it does not know are empty. Give these calls a
-    deadline of seconds, not milliseconds. Errors are those of RiskService.
+    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open, because a
+    caller that may assess must not thereby be able to read or erase. Subjects are named as in AssessRequest. riskd keeps
+    no raw identifiers, so it cannot list subjects, and its answers about an unknown subject are empty. Give these calls
+    a deadline of seconds, not milliseconds. Errors are those of RiskService.
     """
 
     def __init__(self, channel):
@@ -58,33 +58,34 @@ class SubjectServiceStub:
 
 
 class SubjectServiceServicer:
-    """Answers for the subjects of assessments: what is kept of one, all of it, and its erasure.
+    """Shows, exports and erases what is kept about one subject.
 
-    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open: who may
-    assess must not thereby be able to read or erase. Subjects are named as in AssessRequest; riskd keeps no raw
-    identifier, so it cannot list subjects, and answers of one that it does not know are empty. Give these calls a
-    deadline of seconds, not milliseconds. Errors are those of RiskService.
+    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open, because a
+    caller that may assess must not thereby be able to read or erase. Subjects are named as in AssessRequest. riskd keeps
+    no raw identifiers, so it cannot list subjects, and its answers about an unknown subject are empty. Give these calls
+    a deadline of seconds, not milliseconds. Errors are those of RiskService.
     """
 
     def GetSubjectSummary(self, request, context):
-        """Tells support what is known of a subject, without anything that could be used to sign in.
+        """Returns what support needs to know about a subject, without anything that could be used to sign in.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportSubject(self, request, context):
-        """Returns everything that is kept of a subject, in pages: first the records of the store, then those of this
-        machine's decision log. Meant for requests of access and portability (GDPR Art. 15 and 20).
+        """Returns everything that is kept about a subject, in pages: first the records of the store, then those of this
+        machine's decision log. It is meant for requests of access and portability (GDPR Art. 15 and 20).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EraseSubject(self, request, context):
-        """Erases everything that is kept of a subject (GDPR Art. 17): at once in the store, in this machine's decision log
-        by the time that the answer says. Outcomes of earlier assessments then answer UNKNOWN_ASSESSMENT. A subject that
-        comes back is a new one. On UNAVAILABLE not all was erased; call again, as often as you like.
+        """Erases everything that is kept about a subject (GDPR Art. 17): at once in the store, and in this machine's decision
+        log by the time that the answer states. Outcomes of earlier assessments are then answered with UNKNOWN_ASSESSMENT.
+        If the subject comes back, it is a new one. After UNAVAILABLE not everything was erased; call again, as often as
+        necessary.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,12 +118,12 @@ def add_SubjectServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SubjectService:
-    """Answers for the subjects of assessments: what is kept of one, all of it, and its erasure.
+    """Shows, exports and erases what is kept about one subject.
 
-    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open: who may
-    assess must not thereby be able to read or erase. Subjects are named as in AssessRequest; riskd keeps no raw
-    identifier, so it cannot list subjects, and answers of one that it does not know are empty. Give these calls a
-    deadline of seconds, not milliseconds. Errors are those of RiskService.
+    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open, because a
+    caller that may assess must not thereby be able to read or erase. Subjects are named as in AssessRequest. riskd keeps
+    no raw identifiers, so it cannot list subjects, and its answers about an unknown subject are empty. Give these calls
+    a deadline of seconds, not milliseconds. Errors are those of RiskService.
     """
 
     @staticmethod

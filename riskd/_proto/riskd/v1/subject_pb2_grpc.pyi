@@ -13,34 +13,35 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SubjectServiceStub:
-    """Answers for the subjects of assessments: what is kept of one, all of it, and its erasure.
+    """Shows, exports and erases what is kept about one subject.
 
-    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open: who may
-    assess must not thereby be able to read or erase. Subjects are named as in AssessRequest; riskd keeps no raw
-    identifier, so it cannot list subjects, and answers of one that it does not know are empty. Give these calls a
-    deadline of seconds, not milliseconds. Errors are those of RiskService.
+    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open, because a
+    caller that may assess must not thereby be able to read or erase. Subjects are named as in AssessRequest. riskd keeps
+    no raw identifiers, so it cannot list subjects, and its answers about an unknown subject are empty. Give these calls
+    a deadline of seconds, not milliseconds. Errors are those of RiskService.
     """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
     GetSubjectSummary: _grpc.UnaryUnaryMultiCallable[_subject_pb2.GetSubjectSummaryRequest, _subject_pb2.GetSubjectSummaryResponse]
-    """Tells support what is known of a subject, without anything that could be used to sign in."""
+    """Returns what support needs to know about a subject, without anything that could be used to sign in."""
     ExportSubject: _grpc.UnaryUnaryMultiCallable[_subject_pb2.ExportSubjectRequest, _subject_pb2.ExportSubjectResponse]
-    """Returns everything that is kept of a subject, in pages: first the records of the store, then those of this
-    machine's decision log. Meant for requests of access and portability (GDPR Art. 15 and 20).
+    """Returns everything that is kept about a subject, in pages: first the records of the store, then those of this
+    machine's decision log. It is meant for requests of access and portability (GDPR Art. 15 and 20).
     """
     EraseSubject: _grpc.UnaryUnaryMultiCallable[_subject_pb2.EraseSubjectRequest, _subject_pb2.EraseSubjectResponse]
-    """Erases everything that is kept of a subject (GDPR Art. 17): at once in the store, in this machine's decision log
-    by the time that the answer says. Outcomes of earlier assessments then answer UNKNOWN_ASSESSMENT. A subject that
-    comes back is a new one. On UNAVAILABLE not all was erased; call again, as often as you like.
+    """Erases everything that is kept about a subject (GDPR Art. 17): at once in the store, and in this machine's decision
+    log by the time that the answer states. Outcomes of earlier assessments are then answered with UNKNOWN_ASSESSMENT.
+    If the subject comes back, it is a new one. After UNAVAILABLE not everything was erased; call again, as often as
+    necessary.
     """
 
 class SubjectServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Answers for the subjects of assessments: what is kept of one, all of it, and its erasure.
+    """Shows, exports and erases what is kept about one subject.
 
-    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open: who may
-    assess must not thereby be able to read or erase. Subjects are named as in AssessRequest; riskd keeps no raw
-    identifier, so it cannot list subjects, and answers of one that it does not know are empty. Give these calls a
-    deadline of seconds, not milliseconds. Errors are those of RiskService.
+    It is served apart from RiskService, by default on a Unix socket that only riskd's own user can open, because a
+    caller that may assess must not thereby be able to read or erase. Subjects are named as in AssessRequest. riskd keeps
+    no raw identifiers, so it cannot list subjects, and its answers about an unknown subject are empty. Give these calls
+    a deadline of seconds, not milliseconds. Errors are those of RiskService.
     """
 
     @_abc_1.abstractmethod
@@ -49,7 +50,7 @@ class SubjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subject_pb2.GetSubjectSummaryRequest,
         context: _grpc.ServicerContext,
     ) -> _subject_pb2.GetSubjectSummaryResponse:
-        """Tells support what is known of a subject, without anything that could be used to sign in."""
+        """Returns what support needs to know about a subject, without anything that could be used to sign in."""
 
     @_abc_1.abstractmethod
     def ExportSubject(
@@ -57,8 +58,8 @@ class SubjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subject_pb2.ExportSubjectRequest,
         context: _grpc.ServicerContext,
     ) -> _subject_pb2.ExportSubjectResponse:
-        """Returns everything that is kept of a subject, in pages: first the records of the store, then those of this
-        machine's decision log. Meant for requests of access and portability (GDPR Art. 15 and 20).
+        """Returns everything that is kept about a subject, in pages: first the records of the store, then those of this
+        machine's decision log. It is meant for requests of access and portability (GDPR Art. 15 and 20).
         """
 
     @_abc_1.abstractmethod
@@ -67,9 +68,10 @@ class SubjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subject_pb2.EraseSubjectRequest,
         context: _grpc.ServicerContext,
     ) -> _subject_pb2.EraseSubjectResponse:
-        """Erases everything that is kept of a subject (GDPR Art. 17): at once in the store, in this machine's decision log
-        by the time that the answer says. Outcomes of earlier assessments then answer UNKNOWN_ASSESSMENT. A subject that
-        comes back is a new one. On UNAVAILABLE not all was erased; call again, as often as you like.
+        """Erases everything that is kept about a subject (GDPR Art. 17): at once in the store, and in this machine's decision
+        log by the time that the answer states. Outcomes of earlier assessments are then answered with UNKNOWN_ASSESSMENT.
+        If the subject comes back, it is a new one. After UNAVAILABLE not everything was erased; call again, as often as
+        necessary.
         """
 
 def add_SubjectServiceServicer_to_server(servicer: SubjectServiceServicer, server: _grpc.Server) -> None: ...
