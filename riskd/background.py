@@ -29,8 +29,8 @@ def surviving(work: str) -> Iterator[None]:
 
 
 def begun(run: Callable[..., object], name: str, *args: object) -> threading.Thread | None:
-    """A thread that runs it; None where the process can have no more (a limit of its group, or no memory), which is
-    told. Whoever wanted it goes on without, and asks again."""
+    """Start a daemon thread. None, with a `no_thread` event, if the process cannot have another one (a limit of its
+    group, or no memory). The caller goes on without it and tries again later."""
     thread = threading.Thread(target=run, name=name, args=args, daemon=True)
     try:
         thread.start()
@@ -41,8 +41,8 @@ def begun(run: Callable[..., object], name: str, *args: object) -> threading.Thr
 
 
 def missed(name: str) -> None:
-    """Tell that a thread could not be had, now and then of many that could not."""
-    global _told_at  # noqa: PLW0603 - of the process, as its threads are
+    """Log a `no_thread` event, unless there was one within `QUIET_SECONDS`."""
+    global _told_at  # noqa: PLW0603 - one for the process
     now = time.monotonic()
     if now >= _told_at + QUIET_SECONDS:
         _told_at = now

@@ -9,10 +9,9 @@ from typing import Final
 from riskd.core.errors import Problem
 
 NAMED: Final = 10
-"""Of the lines that are no records, so many are told of one by one; the rest are counted."""
-
+"""Number of unreadable lines that are described. The rest are only counted."""
 _NEW_WORDS: Final = ("Invalid enum value", "Invalid value")
-"""How msgspec begins to tell of a word, or a type of line, that it does not know."""
+"""How messages of msgspec begin about an unknown word or type of line."""
 
 
 class Counts(Counter[str]):

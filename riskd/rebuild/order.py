@@ -90,9 +90,9 @@ def in_order(archive: FileLogArchive, paths: Sequence[Path], counts: Counts, pro
 
 
 def records(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tuple[int, bytes, Record]]:
-    """Every record of a segment that is not to be erased, with its line and the number of that, from 0; what is none is
-    counted. So is one that was written when nobody would think: its time would have the rest of the log wait, and
-    histories forget what they had by then."""
+    """Every record of a segment that is not to be erased, with its line and its number from 0. Unreadable lines are
+    counted. So are lines with a time far from those around them: it would delay the rest of the segment, and make
+    histories forget what was older."""
     before, waiting = None, deque[tuple[int, bytes, Record]]()
     rest = _decoded(archive, path, counts)
     while True:
@@ -109,8 +109,8 @@ def records(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tup
 
 
 def _astray(at: float, before: float | None, behind: Sequence[tuple[int, bytes, Record]]) -> bool:
-    """Whether a time lies beyond that of the line before, and beyond that of the lines behind, on the same side of
-    both. A clock that is set, or a service that rests, is seen in one of them."""
+    """Whether a time is far after, or far before, both the line before and the lines that follow. After a clock step or
+    a quiet time a line differs from one of them only."""
     if not behind or (before is not None and abs(at - before) <= ASTRAY):
         return False
     middle = sorted([written(record) for _, _, record in behind])[len(behind) // 2]

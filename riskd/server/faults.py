@@ -29,7 +29,7 @@ class DeadlinePassed(RiskdError):
 
 
 class CallerGone(RiskdError):
-    """Whoever sent a batch has cancelled it, or its connection is lost: nobody waits for the rest."""
+    """The caller cancelled the batch, or its connection is lost: nobody waits for the rest."""
 
     reason = "CALLER_GONE"
 

@@ -51,7 +51,7 @@ GIVE_WAY_SECONDS: Final = 0.02
 
 
 QUIET_SECONDS: Final = 2.0
-"""For clients to hear that a service stops, when it has answered all that they asked."""
+"""Time for clients to acknowledge that the service stops, once all their calls are answered."""
 LOOK_SECONDS: Final = 0.02
 
 
@@ -101,15 +101,15 @@ class Service(Struct, frozen=True):
     streams: Streams
 
     def stop(self, grace_s: float) -> None:
-        """Take no new calls, and return once those under way are over, `grace_s` seconds later at most.
+        """Take no new calls, and return when the calls under way are over, after `grace_s` seconds at most.
 
-        gRPC waits as long for each connection whose client has not said that it heard of the end; one that is gone
-        without a word never will. Once nothing has been under way for `QUIET_SECONDS`, they are closed.
+        gRPC waits that long for connections whose clients do not acknowledge the end, as clients that are gone never
+        do. They are closed when no call has been under way for `QUIET_SECONDS`.
         """
         until = monotonic() + grace_s
         try:
             stopped = self.server.stop(grace_s)
-        except RuntimeError:  # gRPC could have no thread to keep the time: it is kept here
+        except RuntimeError:  # gRPC could not start the thread that ends the grace: `until` ends it
             missed("stop")
             stopped = Event()
         self.health.end()

@@ -50,7 +50,7 @@ class Call(Protocol):
         ...
 
     def is_active(self) -> bool:
-        """Whether anybody still waits for the answer."""
+        """Whether the caller still waits for the answer."""
         ...
 
 
@@ -97,7 +97,7 @@ class RiskServicer:
         """
         count = len(request.requests)
         if not 0 < count <= BATCH:
-            raise InvalidRequest([Problem("requests", f"{count} attempts", f"send 1 to {BATCH}")])
+            raise InvalidRequest([Problem("requests", f"has {count} attempts", f"send 1 to {BATCH}")])
         results = []
         for each in request.requests:
             self._give_way()

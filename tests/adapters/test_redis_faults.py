@@ -1,4 +1,4 @@
-"""Redis that is down in every way: each call ends by its deadline in `Unavailable`, and all works again by itself."""
+"""Faults of Redis: each call ends by its deadline with `Unavailable`, and the store recovers without a restart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import hiredis
 import pytest
 
 from riskd.adapters.redis_store import Access, Address, RedisStore
-from riskd.adapters.redis_store.server import SILENCES
+from riskd.adapters.redis_store.server import TIMEOUTS
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta
 from tests.redis_servers import RedisServer, free_port, running, until
@@ -25,12 +25,12 @@ KEY = b"subject.........A"
 DEADLINE = 0.1
 """Seconds that each call is given."""
 GRACE = 0.15
-"""Seconds beyond it that a busy machine may take to wake us."""
+"""Seconds beyond the deadline that a busy machine may take to wake up a thread."""
 Mend = Callable[[], object]
 
 
 class Tunnel:
-    """A way to a server that can swallow all that passes, as if the peer had vanished, or let it drip."""
+    """A proxy to a server that can drop all data, as if the peer had vanished, or pass it slowly."""
 
     def __init__(self, target: Address, ended: ExitStack) -> None:
         self.open, self.drip = True, False
@@ -80,7 +80,7 @@ def refused(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """It accepts and never answers: the kernel shakes hands for a process that is stopped."""
+    """A stopped process: the kernel accepts connections, but nothing answers."""
     server = RedisServer(directory)
     with running(server):
         store = RedisStore([server.address], Access(seconds=0.3))
@@ -108,7 +108,7 @@ def busy(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def half_open(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """The peer vanished without a word."""
+    """The peer vanished without closing the connection."""
     server = RedisServer(directory)
     with running(server), ExitStack() as ended:
         tunnel = Tunnel(server.address, ended)
@@ -120,7 +120,7 @@ def half_open(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def dripping(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """Every byte comes well before its own deadline; the answer does not."""
+    """Single bytes arrive in time, but the whole reply does not."""
     server = RedisServer(directory)
     with running(server), ExitStack() as ended:
         tunnel = Tunnel(server.address, ended)
@@ -132,7 +132,7 @@ def dripping(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def replica(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """Demoted while we were connected."""
+    """The server became a replica while we were connected."""
     server = RedisServer(directory)
     with running(server):
         store = RedisStore([server.address], Access())
@@ -172,7 +172,7 @@ def no_password(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def loading(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """Started anew, with data that takes long to load."""
+    """The server restarts, and takes long to load its data."""
     server = RedisServer(directory)
     with running(server):
         for number in range(50):
@@ -200,7 +200,7 @@ def _persistence(server: RedisServer) -> bytes:
 
 @contextmanager
 def uncovered(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """A cluster of which a slot is nobody's: CLUSTERDOWN for all."""
+    """A cluster with a slot that no master owns: CLUSTERDOWN for all keys."""
     server = RedisServer(directory, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     with running(server):
         server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
@@ -213,7 +213,7 @@ def uncovered(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def something_else(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """It speaks, but not our protocol."""
+    """A server of another protocol."""
     directory.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -252,10 +252,10 @@ SAID = {
     "no_password": "NOAUTH",
     "busy": "BUSY|no answer in time",
     "loading": "LOADING|no answer in time",
-    "uncovered": "CLUSTERDOWN|without a server",
+    "uncovered": "CLUSTERDOWN|has no server",
     "something_else": "Protocol error",
 }
-"""What the problem names; the others are late and say so."""
+"""A part of each fault's message. Other faults say that there was no answer in time."""
 
 
 def write(store: RedisStore) -> bool:
@@ -275,8 +275,8 @@ def warmed(store: RedisStore) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], object], tmp_path: Path) -> None:
-    """Twelve writes each end in `Unavailable` by their deadline; from the fourth on a server that is down costs none of
-    it; when it is mended the same store works again."""
+    """Twelve writes each raise `Unavailable` by their deadline. From the fourth on, a server that is down costs no
+    time. After the fault is fixed, the same store works again."""
     with fault(tmp_path / "redis") as (store, mend):  # type: ignore[attr-defined]
         taken, said = [], []
         for _ in range(12):
@@ -286,7 +286,7 @@ def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], obje
             taken.append(time.monotonic() - begun)
             said.append(str(caught.value))
         assert max(taken) < DEADLINE + GRACE
-        assert sorted(taken[SILENCES + 1 :])[4] < DEADLINE / 4
+        assert sorted(taken[TIMEOUTS + 1 :])[4] < DEADLINE / 4
         assert any(word in said[-1] for word in SAID.get(fault.__name__, "no answer in time").split("|")), said[-1]
 
         mend()
@@ -295,7 +295,7 @@ def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], obje
 
 
 def test_a_full_server_still_answers(tmp_path: Path) -> None:
-    """Out of memory is a fault of writes alone: what is known is read."""
+    """A server without free memory only rejects writes. Reads work."""
     with full(tmp_path / "redis") as (store, _):
         with pytest.raises(Unavailable, match="noeviction"):
             write(store)
@@ -304,7 +304,7 @@ def test_a_full_server_still_answers(tmp_path: Path) -> None:
 
 
 def test_a_caller_in_a_hurry_takes_nobody_down(tmp_path: Path) -> None:
-    """Deadlines that no server could meet fail those who set them; the next caller is answered."""
+    """Calls with deadlines that no server could meet fail, but do not make the server count as down."""
     server = RedisServer(tmp_path / "redis")
     with running(server):
         store = RedisStore([server.address], Access())
@@ -317,7 +317,7 @@ def test_a_caller_in_a_hurry_takes_nobody_down(tmp_path: Path) -> None:
 
 
 def test_closing_ends_the_threads(tmp_path: Path) -> None:
-    """A store whose server never was there lets go of everything when it is closed."""
+    """Closing a store whose server was never there ends its threads."""
     store = RedisStore([Address("127.0.0.1", free_port())], Access())
     assert not works(store)
     store.close()
@@ -326,7 +326,7 @@ def test_closing_ends_the_threads(tmp_path: Path) -> None:
 
 
 def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container's limit of threads, reached for a moment, makes a call unavailable, and not the store for good."""
+    """If the process has no threads left for a moment, a call is unavailable, but the store recovers."""
 
     def none(_: Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -336,7 +336,7 @@ def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, mon
         store = RedisStore([server.address], Access())
         with monkeypatch.context() as poor:
             poor.setattr(Thread, "start", none)
-            for _ in range(SILENCES + 1):
+            for _ in range(TIMEOUTS + 1):
                 with pytest.raises(Unavailable):
                     store.read((KEY,), (), NOW, DEADLINE)
         until(lambda: works(store))

@@ -2,8 +2,9 @@
 -- undo; for each change the number of its key, its field, '=' and the record expected or '' for none, and '=' and the
 -- record to put or '' for none. Returns 1, or 0 when a record is not as expected. What has expired by this server's
 -- clock stays for an hour more.
--- The note is a field beside the records, with what is put: where it is already, this was done, by one who died then or
--- is at it: it is marked as taken up, and the answer is 2. Only a note that nobody has taken up is undone.
+-- The note is a field beside the records that is written with them. If it is already there, another process has made
+-- these changes and died, or is still working: nothing is changed, the note is marked as taken up, and the answer is 2.
+-- Only changes whose note nobody has taken up are undone.
 
 local HOUR, LONGEST, NOTED = 3600, 1e14, 366 * 86400
 local now, note, back = tonumber(redis.call('TIME')[1]), ARGV[1], ARGV[2] == 'back'

@@ -91,7 +91,7 @@ class Fold:
         return ours
 
     def _housekeep(self, now: float) -> None:
-        """A line alone that runs ahead has nothing swept."""
+        """Sweep now and then, by the earlier of the last two times: a single wrong one deletes nothing."""
         self._lines, before, self._latest = self._lines + 1, self._latest, now
         if not self._lines % _EVERY:
             self._store.sweep(min(before, now), _EVERY * _LOOKS)
