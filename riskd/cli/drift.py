@@ -91,6 +91,7 @@ def _run(args: argparse.Namespace) -> int:
             loaded(settings.models.trusted_keys, each.bundle)
         span = Span(domains=tuple(against), since=args.since, until=args.until)
         counted = count(Source(log=log, span=span, workers=args.processes, begin=begin), against)
+    left_out = counted.left_out
     found = [
         compare(each.reference, counted.bins[domain], each.bundle.name, args.threshold, _origin(other, each))
         for domain, each in against.items()
@@ -103,10 +104,10 @@ def _run(args: argparse.Namespace) -> int:
 
         save(args.html, page(log, found))
     if args.json:
-        print_json({"domains": found, "left_out": counted.left_out})
+        print_json({"domains": found, "left_out": left_out, "first_unreadable": left_out.first})
     else:
-        _print(args, found, counted.left_out)
-    tell_unreadable(counted.left_out.first)
+        _print(args, found, left_out)
+    tell_unreadable(left_out["unreadable"], left_out.first)
     return DRIFTED if any(drift.drifted for drift in found) else 0
 
 

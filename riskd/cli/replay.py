@@ -103,12 +103,13 @@ def _run(args: argparse.Namespace) -> int:
     with progress() as begin:
         counts = run(plan, shares, begin("lines", plan.source.size() * len(shares)))
     if args.json:
-        print_json({"out": str(args.out), "counts": {kind: counts[kind] for kind in COUNTED}})
+        told = {kind: counts[kind] for kind in COUNTED}
+        print_json({"out": str(args.out), "counts": told, "first_unreadable": counts.first})
     else:
         for kind, meaning in COUNTED.items():
             if counts[kind] or kind == "assessed":
                 print(f"{counts[kind]:>10,}  {meaning}")
-    tell_unreadable(counts.first)
+    tell_unreadable(counts["unreadable"], counts.first)
     left = sum(counts[kind] for kind in ("without_signals", "outcomes_of_nothing", "unreadable"))
     return INCOMPLETE if left else 0
 

@@ -132,7 +132,7 @@ def _sampled(args: argparse.Namespace) -> list[AssessmentRecord]:
 
     counts = Counts()
     found = sample(Path(log_of(args)), args.domain, args.rows, counts)
-    tell_unreadable(counts.first)
+    tell_unreadable(counts["unreadable"], counts.first)
     return found
 
 

@@ -58,7 +58,7 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
     that is told."""
     from riskd.core.errors import InvalidFile, Problem
 
-    tell_unreadable(tally.counts.first)
+    tell_unreadable(tally.counts["unreadable"], tally.counts.first)
     if tally.counts["replayed"]:
         return
     left = "; ".join(left_out(tally.counts))
