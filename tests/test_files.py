@@ -243,7 +243,7 @@ def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
 def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
     """What people put there is named and stays, and so does a file in the way."""
     (tmp_path / "notes").write_text("mine")
-    with pytest.raises(InvalidSettings, match="is not empty: it has notes"), filling(tmp_path):
+    with pytest.raises(InvalidSettings, match="is not empty: it holds notes"), filling(tmp_path):
         pass
     with pytest.raises(InvalidSettings, match="cannot be used"), filling(tmp_path / "notes"):
         pass

@@ -212,26 +212,26 @@ class SecurityEventRecord(Struct, frozen=True, kw_only=True, omit_defaults=True,
     written: Moment | None = None
 
 
-def session(said: Session | None) -> Authentication | None:
+def session(sent: Session | None) -> Authentication | None:
     """What is logged of a session."""
-    if said is None:
+    if sent is None:
         return None
     return Authentication(
-        acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, start_time=said.start_time
+        acr=sent.acr, amr=sent.amr, authentication_time=sent.authentication_time, start_time=sent.start_time
     )
 
 
-def federation(said: Federation | None) -> Authentication | None:
+def federation(sent: Federation | None) -> Authentication | None:
     """What is logged of an assertion, including an issuer that is not trusted: another policy may trust it."""
-    if said is None:
+    if sent is None:
         return None
     return Authentication(
-        acr=said.acr,
-        amr=said.amr,
-        authentication_time=said.authentication_time,
-        issuer=said.issuer,
-        protocol=said.protocol,
-        issue_time=said.issue_time,
+        acr=sent.acr,
+        amr=sent.amr,
+        authentication_time=sent.authentication_time,
+        issuer=sent.issuer,
+        protocol=sent.protocol,
+        issue_time=sent.issue_time,
     )
 
 
