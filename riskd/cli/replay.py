@@ -1,4 +1,4 @@
-"""`riskd replay`: lives through a decision log again, so that it has the features and the scores of now."""
+"""`riskd replay`: replays a decision log, which gets the features and scores of the present version and release."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def source_of(log: str, settings: Settings) -> Source:
-    """A log to live through: of segments, or a dataset. `log.dir` of the settings is the same."""
+    """The source of lines: the segments of a log, or a dataset. `log.dir` of the settings must be the same
+    directory."""
     from riskd.offline.sources import is_dataset
 
     if not is_dataset(log):
