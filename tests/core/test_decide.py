@@ -161,7 +161,7 @@ def test_a_stricter_posture_never_lowers(
 
 @given(journeys(), scores, gaps)
 def test_gaps_are_what_is_expected_or_withheld(journey: Journey, score: float, missing: tuple[Missing, ...]) -> None:
-    """Gaps are the missing sources that the policy names, and those without consent. Coverage counts only the former."""
+    """Gaps are the missing sources that the policy names, and those without consent. Coverage has only the former."""
     ruling = rule(journey, score, missing=missing)
     assert set(ruling.gaps) == {gap for gap in missing if gap.source in journey.postures or gap.why == "not_consented"}
     expected = len(journey.postures)

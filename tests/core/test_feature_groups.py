@@ -100,7 +100,7 @@ def test_first_sign_in_after_registration_is_not_new() -> None:
 
 
 def test_one_stolen_pass_does_not_settle_the_thief() -> None:
-    """After a single pass the thief's country, network and device stay new, however long ago it was; use settles them."""
+    """After a single pass the thief's country, network and device stay new, however old. Use settles them."""
     world = settled(crowd())
     world.prove(stolen(), NOW - HOUR, **AWAY)
     after_one_pass = seen(world, stolen(), NOW + 3 * WEEK, **AWAY)

@@ -51,7 +51,7 @@ def typed(*intervals: float) -> Attempt:
     ids=["session", "authentication", "clock ahead", "none", "assertion", "upstream", "issuer's clock ahead"],
 )  # fmt: skip
 def test_times_are_told_in_their_unit(attempt: Attempt, expected: dict[str, float]) -> None:
-    """Session ages are in hours, assertion ages in minutes. Times in the future count as now; absent times are missing."""
+    """Session ages are in hours, assertion ages in minutes. Future times count as now; absent ones are missing."""
     found = seen(World(), attempt)
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 

@@ -488,8 +488,7 @@ def test_trust_is_at_most_what_was_learned(tally: list[int], now: float) -> None
 
 
 def test_a_new_value_is_on_probation() -> None:
-    """A third of its units count in its first week, two thirds in its second, all from the third on, however often it
-    was proven."""
+    """A third of its units count in its first week, two thirds in its second, then all, however often it was proven."""
     tally = [3000, WEEKLY_CAP * 5]
     ages = [trusted(tally, START + age * WEEK) / units(tally, START + age * WEEK) for age in range(4)]
 
