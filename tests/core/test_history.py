@@ -509,7 +509,7 @@ def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None
 @law
 @given(tallies, weeks)
 def test_units_are_what_each_week_earned_as_far_as_it_has_not_faded(tally: list[int], now: float) -> None:
-    """At most ten a week count, half as much after thirteen weeks, and nothing after half a year or before their time."""
+    """At most ten a week count, half as much after thirteen weeks, none after half a year or before their time."""
     ages = {int(now // WEEK) - at: n for at, n in enumerate(tally[1:], tally[0])}
     expected = sum(min(n, WEEKLY_CAP) * 2.0 ** (-age / 13) for age, n in ages.items() if 0 <= age <= OLDEST)
 
