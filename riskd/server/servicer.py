@@ -90,7 +90,7 @@ class RiskServicer:
         """Assess several attempts in order. An invalid one gets its own error and does not fail the others."""
         count = len(request.requests)
         if not 0 < count <= BATCH:
-            raise InvalidRequest([Problem("requests", f"{count} attempts", f"send 1 to {BATCH}")])
+            raise InvalidRequest([Problem("requests", f"has {count} attempts", f"send 1 to {BATCH}")])
         results = []
         for each in request.requests:
             self._give_way()

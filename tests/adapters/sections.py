@@ -1,4 +1,4 @@
-"""A policy with every section that a tenant can have otherwise."""
+"""A policy with every section that a tenant can override."""
 
 from __future__ import annotations
 

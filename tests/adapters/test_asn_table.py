@@ -26,7 +26,7 @@ def test_the_table_that_comes_with_riskd() -> None:
 
 
 def test_every_mistake_is_named_with_its_line(tmp_path: Path) -> None:
-    """One look at the answer mends the whole file."""
+    """All mistakes in a file are reported at once, each with its line."""
     path = tmp_path / "asns.csv"
     path.write_text(
         "asn,use,name\n# hosts\n\n64500,hosting,A\n64500,hosting,B\nAS64501,hosting,C\n0,vpn,D\n64502,bad,E\n64503\n"

@@ -1,4 +1,4 @@
-"""What a caching store may be late with, and what never."""
+"""What a caching store may return late, and what it may not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def units(store: CachingStore, key: bytes, now: float) -> int:
 
 
 def test_others_changes_to_a_common_value_are_seen_after_its_staleness() -> None:
-    """What another worker teaches of a country may go unseen for five seconds, and no longer."""
+    """Another worker's change to a country may be unseen for five seconds, but no longer."""
     shared = MemoryStore()
     ours, theirs = CachingStore(shared, NullMeter(), seconds=5.0), CachingStore(shared, NullMeter(), seconds=5.0)
     assert units(ours, COUNTRY, NOW) == 0
@@ -34,7 +34,7 @@ def test_others_changes_to_a_common_value_are_seen_after_its_staleness() -> None
 
 
 def test_a_person_s_history_is_never_late() -> None:
-    """Only common values are remembered: of a subject, every change is seen at once."""
+    """Only common values are cached. A change of a subject is seen at once."""
     shared = MemoryStore()
     ours, theirs = CachingStore(shared, NullMeter()), CachingStore(shared, NullMeter())
     assert units(ours, SUBJECT, NOW) == 0
@@ -54,7 +54,7 @@ def test_own_changes_are_seen_at_once() -> None:
 
 
 def test_the_share_of_hits_is_counted() -> None:
-    """Histories of common values count as fetched or remembered; those of persons as neither."""
+    """Histories of common values count as fetched or cached. Those of subjects are not counted."""
     meter = CountingMeter()
     store = CachingStore(MemoryStore(), meter)
     for _ in range(3):
@@ -63,7 +63,7 @@ def test_the_share_of_hits_is_counted() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """However many values are asked for, no more than the bound are remembered, and all are answered."""
+    """However many values are read, no more than the bound are cached, and all are returned."""
     store = CachingStore(MemoryStore(), NullMeter(), bound=10)
     for number in range(100):
         key = number.to_bytes(16, "big") + COMMON
@@ -74,7 +74,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_a_clock_that_steps_back_forgets() -> None:
-    """A history remembered in what is now the future is read again."""
+    """A history that was cached at a time that is now in the future is read again."""
     shared = MemoryStore()
     ours = CachingStore(shared, NullMeter())
     assert units(ours, COUNTRY, NOW) == 0

@@ -105,13 +105,13 @@ KNOWN: Final = facts(
     ],
 )
 def test_conditions(when: str, hit: bool) -> None:
-    """A condition asks about features, score, place, network, client, gaps, coverage, age and attributes."""
+    """A condition can use features, score, place, network, client, gaps, coverage, age and attributes."""
     assert compiled(when)(KNOWN) == ((Hit("r0", Tier.STEP_UP, "CODE", False, "Text."),) if hit else (), ())
 
 
 @pytest.mark.parametrize("named", ["lists.office", ".lists.office", "lists . office", "lists\n.office"])
 def test_a_list_is_the_same_however_it_is_named(named: str) -> None:
-    """CEL lets a name begin with a dot, and puts up with spaces in it."""
+    """In CEL a name may begin with a dot and have spaces around its dots."""
     found = COMPILER([rule(f"new_asn == 1.0 && {named}")], ["office"])
     assert not isinstance(found, list), found
     on, off = Facts(KNOWN.attempt, KNOWN.context, KNOWN.features, 0.0, listed={"office": True}), KNOWN
@@ -134,7 +134,7 @@ def test_a_list_is_the_same_however_it_is_named(named: str) -> None:
     ],
 )
 def test_what_is_unknown_is_neither_this_nor_that(name: str, value: str, unknown: Facts) -> None:
-    """A fact that could not be had, or says nothing, decides nothing; and nothing breaks over it."""
+    """A fact that is missing or empty makes no condition true, and no evaluation fails because of it."""
     assert compiled(f"{name} == {value}", f"{name} != {value}", f"!({name} == {value})")(unknown) == ((), ())
 
 
@@ -183,7 +183,7 @@ def test_absence_decides_nothing(
     known: tuple[Place, Route, Agent],
     gone: tuple[bool, ...],
 ) -> None:
-    """A rule that hits with facts missing hits with those facts there, whatever they are."""
+    """A rule that hits with absent facts would hit whatever their values are."""
     evaluate = compiled(when)
     partly = facts(
         [math.nan if absent else value for value, absent in zip(values, unknown, strict=True)],
@@ -197,12 +197,12 @@ def test_absence_decides_nothing(
 
 @pytest.mark.parametrize("when", ["speed_kmh > 1.0 || score > 0.1", "country == 'NO' || asn == 1 || score > 0.1"])
 def test_what_is_known_decides_by_itself(when: str) -> None:
-    """An absent fact does not stand in the way of a condition that is true without it."""
+    """An absent fact does not prevent a hit if the condition is true without it."""
     assert names(compiled(when)(facts((math.nan, 0.0, 0.0), score=0.2)))
 
 
 def test_a_rule_that_fails_is_named_and_the_others_stand() -> None:
-    """A condition that cannot be evaluated does not hit; it is named, and nothing else is lost."""
+    """A condition that cannot be evaluated does not hit and is named. The other rules are not affected."""
     evaluate = compiled("score > 0.1", "score > 0.1 && attributes['amount'] == '900'", "score > 0.2")
     assert evaluate(KNOWN) == (evaluate(KNOWN)[0], ())
     found = evaluate(facts(score=0.3))
@@ -211,7 +211,7 @@ def test_a_rule_that_fails_is_named_and_the_others_stand() -> None:
 
 @given(st.lists(st.tuples(VALUES, st.sampled_from([0.0, -0.0, math.nan, 7.0]), PLACES), min_size=1, max_size=9))
 def test_memory_changes_no_answer(attempts: list[tuple[float, float, Place]]) -> None:
-    """Whatever was asked before, the answer is the one that rules would give to this attempt alone."""
+    """The cache never changes a result."""
     conditions = ("speed_kmh > 900.0", "1.0 / new_asn > 0.0", "'place' in gaps", "country != 'NO' || new_asn == 7.0")
     evaluate = compiled(*conditions)
     for speed, new, place in attempts * 2:

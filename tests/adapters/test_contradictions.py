@@ -1,4 +1,4 @@
-"""Comparisons that say nothing, exclude each other, or say what another rule says: which do, and which do not."""
+"""Comparisons that are always or never true or exclude each other, and rules that another rule makes useless."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MEETS: Final = {
     ],
 )
 def test_what_says_nothing_is_found_and_nothing_else(when: str, codes: list[str]) -> None:
-    """A comparison that nothing meets, or everything, or two of a feature that no value meets."""
+    """Finds comparisons that are always or never true, and pairs that no value satisfies. Finds nothing else."""
     assert [each.code for each in contradictions(when)] == codes
 
 
@@ -61,8 +61,8 @@ comparisons = st.tuples(st.sampled_from(sorted(MEETS)), st.floats(-30, 30).map(l
 
 @given(st.sampled_from(sorted(SPANS)), st.lists(comparisons, min_size=1, max_size=2), st.floats(-40, 800))
 def test_what_is_called_a_contradiction_is_one(name: str, several: list[tuple[str, float]], value: float) -> None:
-    """No value that the feature can have meets what is called never true or excluded; every one meets what is called
-    always true."""
+    """No possible value satisfies what is called never true or excluded. Every value satisfies what is called always
+    true."""
     span = SPANS[name]
     tried = [*span.values] if span.values else [value, *(number for _, number in several)]
     values = [each for each in tried if span.low <= each <= span.high and math.isfinite(each)]
@@ -93,7 +93,7 @@ def test_what_is_called_a_contradiction_is_one(name: str, several: list[tuple[st
     ],
 )
 def test_a_rule_is_idle_where_a_wider_one_asks_for_as_much(when: str, other: str, *, implied: bool) -> None:
-    """Whatever it hits is hit by the other. Of two that are the same neither is wider."""
+    """The other rule hits whenever this one does. Of two equal rules neither makes the other useless."""
     wider = replace(RULE, name="wider", when=other)
     assert implied_by(replace(RULE, when=when), [wider]) == (wider if implied else None)
 
@@ -109,6 +109,6 @@ def test_a_rule_is_idle_where_a_wider_one_asks_for_as_much(when: str, other: str
     ],
 )
 def test_a_wider_rule_must_act_wherever_this_one_does(changes: dict[str, object], *, implied: bool) -> None:
-    """One in shadow, on fewer journeys or for less makes nothing idle."""
+    """A rule in shadow, on fewer journeys, or with a lower tier makes no other rule useless."""
     wider = replace(RULE, name="wider", when="speed_kmh > 500.0", **changes)
     assert (implied_by(replace(RULE, when="speed_kmh > 900.0"), [wider]) is not None) == implied

@@ -1,4 +1,4 @@
-"""The decision log on real files: what was acknowledged is there, and what failed is not half there."""
+"""The decision log on real files: acknowledged records are kept, and failed ones leave no half lines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def opened(directory: Path, bounds: Bounds | None = None, meter: PrometheusMeter
 
 
 def held(directory: Path) -> int:
-    """Bytes in all segments; one may go while they are counted."""
+    """Bytes in all segments. A segment may be deleted while they are counted."""
     total = 0
     for path in segments(directory):
         with suppress(FileNotFoundError):
@@ -64,7 +64,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 def test_what_was_appended_is_read_in_order(tmp_path: Path) -> None:
-    """Records come back as they went in, before anybody closes or syncs anything."""
+    """Records are read as they were written, before the log is closed or synced."""
     with closing(opened(tmp_path / "log")) as log:
         records = [json.dumps({"n": n}).encode() for n in range(100)]
         assert all(log.append(record) for record in records)
@@ -135,7 +135,7 @@ def test_segment_is_finished_by_size_and_by_age(tmp_path: Path) -> None:
 
 
 def test_oldest_segments_go_when_there_are_too_many(tmp_path: Path) -> None:
-    """What is kept is bounded; the newest stays, and so does any segment that is being written."""
+    """The size of the log is bounded. The newest segment stays, and so do those that are being written."""
     with closing(opened(tmp_path)) as other:
         assert other.append(b"y" * 500)
         with closing(opened(tmp_path, Bounds(segment_bytes=1000, keep_bytes=3000))) as log:
@@ -147,7 +147,7 @@ def test_oldest_segments_go_when_there_are_too_many(tmp_path: Path) -> None:
 
 
 def test_segment_is_locked_before_anyone_can_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who finds a segment without a lock may delete it or call it read; so one that is begun is never without."""
+    """A segment without a lock counts as finished and may be deleted. So a new one is locked before it has its name."""
     seen, lock = list[list[Path]](), fcntl.flock
 
     def locked(descriptor: int, how: int) -> None:
@@ -165,7 +165,7 @@ def test_segment_is_locked_before_anyone_can_find_it(tmp_path: Path, monkeypatch
 
 
 def test_line_that_comes_before_pruning_gets_there_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A segment that was empty for long, and got its first line after it was looked at and before it was locked."""
+    """A segment that was empty for long got its first line after pruning found it and before pruning locked it."""
     quiet = tmp_path / "20200101T000000.000000-w1-1.jsonl"
     with quiet.open("ab", buffering=0) as other:
         os.utime(quiet, (1.0, 1.0))
@@ -186,7 +186,7 @@ def test_line_that_comes_before_pruning_gets_there_is_kept(tmp_path: Path, monke
 
 
 def test_process_without_descriptors_syncs_and_rotates_again_once_it_has_some(tmp_path: Path) -> None:
-    """The thread that keeps the log outlives a second in which the process had no file descriptor left."""
+    """The keeper thread survives a moment in which the process had no file descriptor left."""
     meter = PrometheusMeter(MeterMemory(1), 0)
     with closing(opened(tmp_path, Bounds(segment_seconds=3.0), meter)) as log:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -207,7 +207,7 @@ def finishes(directory: Path) -> bool:
 
 
 def test_segment_that_cannot_be_begun_costs_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a file system that takes files but no locks or names, each try lets go of what it had opened."""
+    """On a file system without locks or renaming, each failed try closes what it opened."""
 
     def refused(_: Path, __: Path) -> None:
         raise OSError(errno.EIO, "refused")
@@ -223,7 +223,7 @@ def test_segment_that_cannot_be_begun_costs_no_descriptor(tmp_path: Path, monkey
 
 
 def test_segments_beyond_their_days_go(tmp_path: Path) -> None:
-    """Nothing is kept for longer than was promised."""
+    """No segment is kept longer than the bound."""
     with closing(opened(tmp_path)) as log:
         assert log.append(b"old")
     (old,) = segments(tmp_path)
@@ -235,7 +235,7 @@ def test_segments_beyond_their_days_go(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_told_undone_and_recovered_from(tmp_path: Path) -> None:
-    """A record that fits in part is taken back; when there is room again, appending goes on by itself."""
+    """A record that was written in part is removed. Once there is space again, appending works without a restart."""
     with closing(opened(tmp_path)) as log:
         assert log.append(b"first")
         with largest_file(10):
@@ -246,8 +246,8 @@ def test_full_disk_is_told_undone_and_recovered_from(tmp_path: Path) -> None:
 
 
 def test_who_makes_room_is_not_kept_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that was full for a moment is written again a tenth of a second later, and however long it was full, five
-    seconds later at most."""
+    """After a full disk, writing is tried again after 0.1 s, and after at most five seconds however long it was
+    full."""
     now = time.monotonic()
     monkeypatch.setattr(writer, "time", SimpleNamespace(monotonic=lambda: now))
 
@@ -268,7 +268,7 @@ def test_who_makes_room_is_not_kept_waiting(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_lost_directory_is_recovered_from(tmp_path: Path) -> None:
-    """Somebody deletes the directory: it is noticed, and made anew."""
+    """A deleted directory is noticed and created again."""
     directory = tmp_path / "log"
     with closing(opened(directory)) as log:
         assert log.append(b"lost")
@@ -286,7 +286,7 @@ def test_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) ->
 
 
 def test_slow_write_is_counted(tmp_path: Path) -> None:
-    """A write beyond the bound counts as a failure of its own kind, and is a success all the same."""
+    """A slow write counts as a failure of its own kind, but succeeds."""
     memory = MeterMemory(1)
     with closing(opened(tmp_path, Bounds(slow_seconds=-1.0), PrometheusMeter(memory, 0))) as log:
         assert log.append(b"slow")
@@ -296,7 +296,7 @@ def test_slow_write_is_counted(tmp_path: Path) -> None:
 
 
 def test_closed_log_takes_nothing(tmp_path: Path) -> None:
-    """Closing twice is closing once; afterwards append says False."""
+    """Closing twice is harmless. Afterwards append returns False."""
     log = opened(tmp_path)
     log.close()
     log.close()
@@ -310,7 +310,7 @@ def test_closed_log_takes_nothing(tmp_path: Path) -> None:
 def test_torn_end_costs_one_record(
     records: list[bytes], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """However much of a segment's end is lost, the reader gives a prefix of what was written."""
+    """However much of a segment's end is lost, the reader returns the records before it."""
     directory = tmp_path_factory.mktemp("torn")
     content = b"".join(record + b"\n" for record in records)
     cut = data.draw(st.integers(0, len(content)))
@@ -321,7 +321,7 @@ def test_torn_end_costs_one_record(
 
 
 def test_packed_segments_are_read_in_their_place(tmp_path: Path) -> None:
-    """A finished segment may be packed with gzip; names keep the order, and a torn line is left out as ever."""
+    """A finished segment may be compressed with gzip. The order is kept, and a torn line is skipped as usual."""
     (tmp_path / "1.jsonl").write_bytes(b"one\n")
     (tmp_path / "2.jsonl.gz").write_bytes(gzip.compress(b"two\nthr"))
     (tmp_path / "3.jsonl").write_bytes(b"four\n")
@@ -329,7 +329,7 @@ def test_packed_segments_are_read_in_their_place(tmp_path: Path) -> None:
 
 
 def test_a_segment_that_is_being_packed_is_read_once(tmp_path: Path) -> None:
-    """Whoever packs it writes beside it until all is there: until then the one that is whole is read, and no other."""
+    """While a segment is being packed, both files exist. Until the plain one is deleted, only that is read."""
     content = b"one\ntwo\n"
     (tmp_path / "1.jsonl").write_bytes(content)
     for so_far in (b"", gzip.compress(content)[:-9], gzip.compress(content)):
@@ -340,7 +340,7 @@ def test_a_segment_that_is_being_packed_is_read_once(tmp_path: Path) -> None:
 
 
 class Growing(io.RawIOBase):
-    """A file as its reader finds it: an empty piece is its end at that moment."""
+    """A file that grows while it is read. An empty piece means its end at that moment."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = list(pieces)
@@ -364,7 +364,8 @@ class Growing(io.RawIOBase):
 def test_a_line_that_is_being_written_waits_until_it_is_whole(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of it was there, and the rest comes while one reads: the rest is no line, and the next reading has all."""
+    """The first reading skips an incomplete line, and also its rest, if that arrives meanwhile. The next reading has
+    the whole line."""
     for module in (files, archive):
         monkeypatch.setattr(module, "opened", lambda _: io.BufferedReader(Growing(b"one\ntw", b"", b"o\n", b"")))
     read = read_segment if reader == "read_segment" else FileLogArchive(tmp_path, 3600.0, 600.0).lines

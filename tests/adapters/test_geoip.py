@@ -1,4 +1,4 @@
-"""Place and route: what each schema says is read as it is meant, and no file, however bad, breaks a request."""
+"""Place and route: every schema is read correctly, and no file, however damaged, breaks a request."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def test_without_files_everything_is_not_installed() -> None:
-    """A service without databases starts, and says why it knows nothing."""
+    """A service without databases starts, and every look-up is missing with `not_installed`."""
     expected = (Missing("place", "not_installed"), Missing("route", "not_installed"), ())
     assert geo().locate(address("8.8.8.8"), JULY) == expected
 
@@ -148,7 +148,7 @@ def test_flat_city(write: Write) -> None:
 
 
 def test_less_is_known_with_a_larger_radius(write: Write) -> None:
-    """A point without a city stands for its country; a country without a point could be anywhere."""
+    """A point without a city has the radius of a country. A country without a point could be anywhere."""
     records = {"1.1.1.0/24": OSLO | {"city": ""}, "1.1.2.0/24": {"country_code": "NO"}}
     lookup = geo(write("city ipv4", records))
     assert place(lookup, "1.1.1.1").radius_km == COUNTRY_RADIUS_KM
@@ -164,7 +164,7 @@ def test_a_record_without_a_country_is_not_found(write: Write) -> None:
 
 
 def test_each_family_has_its_file(write: Write) -> None:
-    """An IPv4 and an IPv6 file stand side by side; the one is never asked for the other's addresses."""
+    """An IPv4 and an IPv6 file can be used together. Each is asked only for its own addresses."""
     four = write("four", {"1.1.1.0/24": OSLO})
     six = write("six", {"2a02::/32": OSLO | {"city": "Bergen"}}, ip_version=6)
     lookup = geo(four, six)
@@ -176,7 +176,7 @@ def test_each_family_has_its_file(write: Write) -> None:
 
 def test_two_files_for_one_question_are_refused(write: Write) -> None:
     """Which of two city databases answers must not depend on their order."""
-    with pytest.raises(InvalidGeo, match=r"second city database for IPv4, beside GeoIP2-City-Test\.mmdb"):
+    with pytest.raises(InvalidGeo, match=r"second city database for IPv4, in addition to GeoIP2-City-Test\.mmdb"):
         geo(CITY, write("city ipv4", {"1.1.1.0/24": OSLO}))
 
 
@@ -213,12 +213,13 @@ def test_uses_of_as_numbers(use: str, expected: Route) -> None:
     ],
 )
 def test_anonymizers_are_known_without_an_as_number(text: str, expected: Route) -> None:
-    """An Anonymous IP file is enough to tell an exit; the AS number is then 0, and Tor is named before VPN."""
+    """An Anonymous IP file is enough to recognise an exit node. The AS number is then 0, and Tor takes precedence over
+    VPN."""
     assert route(geo(ANONYMOUS), text) == expected
 
 
 def test_the_anonymous_file_wins_over_the_table() -> None:
-    """What is known of the very address comes before what is known of its network."""
+    """Facts about the address itself take precedence over those about its network."""
     lookup = geo(ASN, ANONYMOUS, uses={29518: "relay"})
     assert route(lookup, "89.160.20.112").anonymizer == "relay"
     assert route(geo(ANONYMOUS, uses={0: "relay"}), "65.0.0.1").anonymizer == "tor"
@@ -235,14 +236,14 @@ def test_the_anonymous_file_wins_over_the_table() -> None:
     ],
 )
 def test_a_record_of_another_shape_is_unreadable(write: Write, damage: dict[str, Any]) -> None:
-    """One bad record among good ones costs its own addresses their place, and nobody else's."""
+    """A bad record makes only its own addresses unreadable."""
     lookup = geo(write("city ipv4", {"1.1.1.0/24": OSLO, "2.2.2.0/24": OSLO | damage}))
     assert lookup.locate(address("2.2.2.2"), JULY)[0] == Missing("place", "unreadable")
     assert place(lookup, "1.1.1.1").city == "Oslo"
 
 
 def test_a_corrupt_record_behind_the_probe_is_unreadable(write: Write) -> None:
-    """Damage that opening did not meet is a gap when a request meets it."""
+    """Damage that was not found at opening is a gap when a request reaches it."""
     towns = {f"1.{second}.{third}.0/24": f"Town {second}.{third}" for second in range(5) for third in range(256)}
     file = write("city ipv4", {network: OSLO | {"city": town} for network, town in towns.items()})
     content = file.read_bytes()
@@ -265,7 +266,7 @@ def test_bad_files_are_refused_with_a_remedy(path: Path) -> None:
 
 
 def test_all_bad_files_are_named_at_once(tmp_path: Path) -> None:
-    """Nobody mends files one by one."""
+    """All bad files are reported at once."""
     (tmp_path / "text.mmdb").write_text("not a database")
     paths = [tmp_path / "absent.mmdb", tmp_path / "text.mmdb", tmp_path, CITY]
     with pytest.raises(InvalidGeo) as caught:
@@ -274,15 +275,15 @@ def test_all_bad_files_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_refused() -> None:
-    """The refusal says what the file holds and what would do."""
-    with pytest.raises(InvalidGeo, match=r"holds 'Test' with fields ip"):
+    """The error names the kind of the file, and the kinds that can be used."""
+    with pytest.raises(InvalidGeo, match=r"is of the unknown kind 'Test' with the fields ip"):
         geo(MAXMIND / "bad" / "libmaxminddb-uint64-max-epoch.mmdb")
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([CITY, ASN, ANONYMOUS]), st.data())
 def test_no_damage_raises_anything_else(original: Path, data: st.DataObject) -> None:
-    """Whatever bytes of a file are changed or cut off, it is refused at open or answers with values."""
+    """Whatever bytes of a file are changed or cut off, it is rejected at opening or returns values."""
     content = bytearray(original.read_bytes())
     for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=40)):
         content[at] = byte
@@ -313,7 +314,7 @@ def test_open_files_are_listed(write: Write) -> None:
 
 
 def test_a_replaced_file_goes_on_answering(tmp_path: Path) -> None:
-    """Files are replaced by renaming: the open one stays whole until its last reader lets go."""
+    """Files are replaced by renaming. The open file stays valid until its last reader closes it."""
     file = tmp_path / "city.mmdb"
     file.write_bytes(CITY.read_bytes())
     lookup = geo(file)
@@ -344,7 +345,7 @@ KINDS: dict[str, dict[str, str | int]] = {
     ],
 )
 def test_what_is_older_than_it_may_be_is_stale(ages: dict[str, int], stale: tuple[str, ...], tmp_path: Path) -> None:
-    """Each fact by the oldest file that it is made of; what nobody knows is missing, and not stale."""
+    """A fact is as old as the oldest file that it comes from. An unknown fact is missing, not stale."""
     paths = [built(tmp_path / f"{kind}.mmdb", KINDS[kind], BUILT - age) for kind, age in ages.items()]
     lookup = GeoIp.open(paths, {}, ZONES, stale_after=10.0)
     *facts, told = lookup.locate(address(FOUND), BUILT)
@@ -356,7 +357,7 @@ def test_what_is_older_than_it_may_be_is_stale(ages: dict[str, int], stale: tupl
 
 
 def test_each_family_is_as_old_as_its_own_file(write: Write, tmp_path: Path) -> None:
-    """An old file for IPv6 says nothing of an IPv4 address."""
+    """An old IPv6 file does not make IPv4 addresses stale."""
     four = built(tmp_path / "four.mmdb", KINDS["city"], BUILT)
     six = write("six", {"2a02::/16": OSLO}, 6)
     lookup = GeoIp.open([four, six], {}, ZONES, stale_after=10.0)
@@ -370,7 +371,7 @@ def test_each_family_is_as_old_as_its_own_file(write: Write, tmp_path: Path) -> 
 
 
 def built(path: Path, record: dict[str, str | int], epoch: int) -> Path:
-    """A database of this moment that knows 1.0.0.0/24 and nothing else."""
+    """A database with this build time that has only 1.0.0.0/24."""
     writer = MmdbWriter()
     writer.add(1 << 24, (1 << 24) + 255, writer.store(record))
     with path.open("wb") as file:

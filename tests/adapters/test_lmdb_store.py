@@ -1,4 +1,4 @@
-"""The embedded store on its disk: what it refuses, what it says, and how it goes on."""
+"""The embedded store on disk: what it rejects, what its errors say, and how it recovers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from riskd.ports import Swap
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0
 PAGE_BYTES, VERSION_AT = 4096, 20
-"""Of the two pages that begin a file of LMDB (MDB_meta, after the page's header)."""
+"""Offsets in the two pages at the beginning of an LMDB file (MDB_meta, after the page's header)."""
 KEY = b"P" + bytes(16)
 DELTA = Delta(KEY, NOW, NOW + WEEK, (("attempt", "", 1),))
 
@@ -35,7 +35,7 @@ def paper(number: int, size: int = 3000) -> Swap:
 
 
 def fill(store: LmdbStore) -> int:
-    """Write until it is full; how many papers fitted."""
+    """Write until the store is full. Returns how many documents fitted."""
     for number in range(100_000):
         try:
             assert store.write((), [paper(number)], NOW, 1.0)
@@ -45,7 +45,7 @@ def fill(store: LmdbStore) -> int:
 
 
 def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
-    """A store closed and opened again remembers, and counts its records as before."""
+    """A store that was closed and opened again has the same records."""
     first = LmdbStore(tmp_path)
     first.write([DELTA], [paper(1)], NOW, 1.0)
     first.close()
@@ -93,7 +93,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    """A file that LMDB cannot read is named as damaged, with the way out."""
+    """A file that LMDB cannot read is reported as damaged, with a remedy."""
     (tmp_path / "data.mdb").write_bytes(b"no database" * 4096)
 
     with pytest.raises(InvalidStore, match=r"damaged, or not a store.*verify"):
@@ -118,12 +118,12 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_only_what_is_damaged_may_be_set_aside(error: Exception, damaged: bool, tmp_path: Path) -> None:
-    """A disk without room, a file without permission and another version of LMDB leave a store that is sound."""
+    """A full disk, missing permission and another version of LMDB do not mean that the store is damaged."""
     assert isinstance(refused(tmp_path, error), DamagedStore) == damaged
 
 
 def test_a_file_of_another_version_of_lmdb_is_no_damage(tmp_path: Path) -> None:
-    """It is refused, by name, and whoever sets damaged stores aside lets it lie."""
+    """It is rejected by name, and not set aside as damaged."""
     LmdbStore(tmp_path / "store").close()
     data = tmp_path / "store" / "data.mdb"
     content = bytearray(data.read_bytes())
@@ -136,12 +136,12 @@ def test_a_file_of_another_version_of_lmdb_is_no_damage(tmp_path: Path) -> None:
 
 
 def restarted(directory: Path) -> None:
-    """As if the machine had started anew since the store was last checked."""
+    """Simulate a reboot of the machine since the last check."""
     (directory / "checked-since-boot").write_text("another life")
 
 
 def damage(directory: Path) -> bytes:
-    """Lose one page, as a disk does that took the next one first. What was there before."""
+    """Overwrite a page, as if the disk had written later pages first. Returns the old content."""
     data = directory / "data.mdb"
     sound = data.read_bytes()
     data.write_bytes(sound[:40960] + bytes(4096) + sound[45056:])
@@ -156,11 +156,11 @@ def filled(directory: Path) -> None:
 
 
 def test_after_a_restart_of_the_machine_the_file_is_checked(tmp_path: Path) -> None:
-    """Pages that never reached the disk are noticed before anybody is judged by what is left."""
+    """Pages that never reached the disk are noticed before the store is used."""
     filled(tmp_path)
     restarted(tmp_path)
     sound = damage(tmp_path)
-    with pytest.raises(InvalidStore, match=r"damaged, or not a store.*bring back a copy"):
+    with pytest.raises(InvalidStore, match=r"damaged, or not a store.*restore a copy"):
         LmdbStore(tmp_path)
     with pytest.raises(InvalidStore):
         LmdbStore(tmp_path)
@@ -171,14 +171,14 @@ def test_after_a_restart_of_the_machine_the_file_is_checked(tmp_path: Path) -> N
 
 
 def test_one_life_of_the_machine_is_one_check(tmp_path: Path) -> None:
-    """A process that joins others reads none of the pages that they are writing."""
+    """After the first check since boot, other processes do not read the whole file again."""
     filled(tmp_path)
     damage(tmp_path)
     LmdbStore(tmp_path).close()
 
 
 def test_a_file_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
-    """A path that cannot be a directory is a mistake in the settings, told as one."""
+    """A path that is a file is reported as a mistake in the settings."""
     path = tmp_path / "file"
     path.write_text("text")
 
@@ -187,7 +187,7 @@ def test_a_file_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_is_unavailable(tmp_path: Path) -> None:
-    """A record that cannot be decoded ends in Unavailable, for readers and for writers, and can be erased."""
+    """A record that cannot be decoded raises Unavailable for readers and writers, and can be erased."""
     store = LmdbStore(tmp_path)
     with store._env.begin(write=True) as transaction:
         transaction.put(inside(KEY), b"\x7f" * 20)
@@ -205,7 +205,7 @@ def test_a_damaged_record_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_full_store_says_so_and_can_still_forget(tmp_path: Path) -> None:
-    """Full, it refuses writes with the setting to change, goes on reading, and erases; then there is room again."""
+    """A full store rejects writes and names the setting to change. Reads and erasures work, and make room again."""
     store = LmdbStore(tmp_path, map_size=1 << 20)
     held = fill(store)
     with pytest.raises(Unavailable, match=r"full.*map_size"):
@@ -219,7 +219,7 @@ def test_a_full_store_says_so_and_can_still_forget(tmp_path: Path) -> None:
 
 
 def test_writers_to_a_full_store_stand_in_nobodys_way(tmp_path: Path) -> None:
-    """Whatever is refused beside them, no read of a full store fails, and no sweep; nor is anything left unsynced."""
+    """While writes to a full store are rejected, reads and sweeps work, and everything is synced."""
     store = LmdbStore(tmp_path, map_size=1 << 20, sync_seconds=0.001)
     held = fill(store)
     refused: list[str] = []
@@ -267,7 +267,7 @@ def test_a_full_store_can_be_swept(tmp_path: Path) -> None:
 
 
 def test_a_file_that_another_process_made_larger_is_followed(tmp_path: Path) -> None:
-    """A process that opened the store with less goes on reading and writing when another has grown it."""
+    """If another process has enlarged the store, a process that opened it smaller continues to read and write."""
     store = LmdbStore(tmp_path, map_size=1 << 20)
     grow = (
         "import sys; from pathlib import Path; from tests.adapters.test_lmdb_store import LmdbStore, paper, NOW\n"
@@ -300,7 +300,7 @@ def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_busy_writer_is_not_waited_for_beyond_the_deadline(tmp_path: Path) -> None:
-    """While another thread of the process writes, a write with little time ends in Unavailable and changes nothing."""
+    """While another thread writes, a write with little time raises Unavailable and changes nothing."""
     store = LmdbStore(tmp_path)
     held, release = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The decision log after it was written: whose lines are found, and which ones go, on real files."""
+"""The archive of the decision log on real files: which lines are found, and which are removed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BEGUN = 1_800_000_000.0
 
 
 def line(subject: bytes, number: int, kind: str = "assessment", domain: str = "customer") -> bytes:
-    """A record as the log has it, as far as it says whose it is."""
+    """The part of a log record that identifies its subject."""
     name = "assessment_id" if kind == "outcome" else "id"
     named = {name: subject[:8].hex() + f"{number:016x}"}
     own = {"subject": subject.hex()} if kind == "assessment" else {}
@@ -48,7 +48,7 @@ def line(subject: bytes, number: int, kind: str = "assessment", domain: str = "c
 
 
 class Desk:
-    """A directory with segments, an archive of it, and the hands of its clock."""
+    """A directory with segments, its archive, and a clock that the test sets."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.now, self.ahead = directory, BEGUN, 0.0
@@ -74,13 +74,13 @@ class Desk:
         return done
 
     def compact_one(self) -> None:
-        """Begin a compaction that is told to stop after its first segment."""
+        """Start a compaction that stops after its first segment."""
         stop = Event()
         self.archive.compact({}, stop, lambda done, _: stop.set() if done == 1 else None)
 
     def pack(self, *, begun: bool = False) -> None:
-        """Have what is finished packed as `gzip` does it: another file, of the same time, and the old one goes in the
-        end; only `begun`, it is there yet."""
+        """Pack the finished segments like `gzip`: another file with the same time, and then the old one is deleted.
+        `begun`: it is not deleted yet."""
         for path in self.directory.glob("*.jsonl"):
             with suppress(FileNotFoundError), finished(path) as done:  # a writer deletes empty ones
                 packed, status = path.with_name(path.name + PACKED), path.stat()
@@ -114,7 +114,7 @@ KINDS = ("assessment", "outcome", "repeat")
 
 
 def test_an_erased_subject_is_in_no_line(desk: Desk) -> None:
-    """Assessments, outcomes and repeats of the subject go, the lines of others stay bit for bit and in order."""
+    """Assessments, outcomes and repeats of the subject are removed. Lines of others stay unchanged and in order."""
     annes = [line(ANNE, number, kind) for number, kind in enumerate(KINDS)]
     berts = [line(BERT, number, kind) for number, kind in enumerate(KINDS)]
     desk.written(annes[0], berts[0], annes[1])
@@ -131,8 +131,8 @@ def test_an_erased_subject_is_in_no_line(desk: Desk) -> None:
 
 
 def test_a_clock_that_was_set_wrong_takes_no_line_out(desk: Desk) -> None:
-    """A year ahead by mistake every line is too old; what was erased goes, and no other until the clock had an hour to
-    be set right. Then the compaction that ended in the future is none, and age counts as if it had not been."""
+    """With a clock a year ahead, every line would be too old. Only erased lines are removed until an hour has passed
+    without the clock being corrected. After the correction, the compaction in the future is ignored."""
     desk.written(line(ANNE, 1), line(BERT, 1))
     desk.archive.forget([ANNE])
     desk.set_clock(365 * DAY)
@@ -148,8 +148,8 @@ def test_a_clock_that_was_set_wrong_takes_no_line_out(desk: Desk) -> None:
 
 
 def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
-    """In the segment under way the lines before go once it is finished; a returning subject's lines stay, in it and
-    in later ones, although their events may be older."""
+    """Once a segment is finished, the subject's lines before the erasure are removed. Later lines of a returning
+    subject stay, even if their events are older."""
     desk.now += 10
     writer = desk.writer()
     assert writer.append(line(ANNE, 1))
@@ -170,7 +170,7 @@ def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
 
 
 def test_two_erasures_do_not_disturb_each_other(desk: Desk) -> None:
-    """An erasure that is asked for between two compactions holds for segments that the first one has rewritten."""
+    """An erasure between two compactions also applies to segments that the first one rewrote."""
     desk.written(*(line(who, number) for number in range(4) for who in (ANNE, BERT)))
     desk.archive.forget([ANNE])
     with finished(segments(desk.directory)[0]):
@@ -197,8 +197,8 @@ keeping = st.tuples(
 def test_whatever_happens_in_which_order(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, int]]
 ) -> None:
-    """Of two writers, with compactions that are stopped, segments that are packed, and such as somebody holds: once all
-    are finished and compacted, exactly the lines written after their subject's last erasure are left."""
+    """Two writers, interrupted compactions, packed segments and segments that are held: once all are finished and
+    compacted, exactly the lines after their subject's last erasure are left."""
     desk = Desk(tmp_path_factory.mktemp("log"))
     kept: list[tuple[bytes, bytes]] = []
     writers = [desk.writer(0), desk.writer(1)]
@@ -235,7 +235,7 @@ def test_whatever_happens_in_which_order(
 
 
 def test_what_is_promised_is_kept(tmp_path: Path) -> None:
-    """With a writer that goes on, and compactions at the stated interval, the lines are gone when the answer said."""
+    """With a busy writer and regular compactions, the lines are gone by the promised time."""
     with closing(FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(segment_seconds=0.5))) as writer:
         tidy = FileLogArchive(tmp_path, 0.5, 0.5)
         assert writer.append(line(ANNE, 1))
@@ -248,7 +248,8 @@ def test_what_is_promised_is_kept(tmp_path: Path) -> None:
 
 
 def test_lines_older_than_their_domain_keeps_go(desk: Desk) -> None:
-    """A domain's lines go once their segment was last written that long ago; shortening holds for what is there."""
+    """Lines of a domain are removed once their segment was last written that long ago. A shorter retention applies to
+    existing lines."""
     for _ in range(3):
         desk.written(line(ANNE, 1), line(BERT, 2, domain="workforce"))
         desk.now += DAY
@@ -262,7 +263,7 @@ def test_lines_older_than_their_domain_keeps_go(desk: Desk) -> None:
 
 
 def test_lines_that_were_too_old_while_their_segment_was_open_go_once_it_is_finished(desk: Desk) -> None:
-    """A worker that has nothing to write for days keeps its segment open through compactions that cannot touch it."""
+    """A worker without traffic keeps its segment open for days, through compactions that cannot rewrite it."""
     writer = desk.writer()
     assert writer.append(line(ANNE, 1))
     os.utime(segments(desk.directory)[0], (desk.now, desk.now))
@@ -276,7 +277,7 @@ def test_lines_that_were_too_old_while_their_segment_was_open_go_once_it_is_fini
 
 
 def test_an_erasure_is_remembered_for_copies_as_long_as_lines_are_kept(desk: Desk) -> None:
-    """Longer, no copy has the lines either. Who says twice that there is a copy says it once."""
+    """After that, no copy has the lines either. Asking for it twice changes nothing."""
     assert [desk.archive.remember() for _ in range(2)] == [True, False]
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
@@ -287,7 +288,7 @@ def test_an_erasure_is_remembered_for_copies_as_long_as_lines_are_kept(desk: Des
 
 
 def test_a_draft_is_somebody_s_until_it_is_old(desk: Desk) -> None:
-    """A writer begins its segment as one: to delete it would lose the lines that wait for it."""
+    """A writer creates its segment as a draft. Deleting that would lose its lines."""
     desk.written(line(ANNE, 1))
     fresh, old = (desk.directory / f"{name}.jsonl.draft" for name in ("fresh", "old"))
     for draft, age in ((fresh, 1.0), (old, archive.SLACK + 1)):
@@ -299,7 +300,8 @@ def test_a_draft_is_somebody_s_until_it_is_old(desk: Desk) -> None:
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 def test_a_rewritten_segment_keeps_its_age_and_its_privacy(desk: Desk, packed: bool) -> None:
-    """Retention counts from when it was written, not rewritten; nobody else may read it; what was packed still is."""
+    """Retention counts from the last writing, not from the rewriting. The file stays private, and a packed one stays
+    packed."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     if packed:
         desk.pack()
@@ -315,8 +317,7 @@ def test_a_rewritten_segment_keeps_its_age_and_its_privacy(desk: Desk, packed: b
 
 
 def test_a_segment_that_is_packed_meanwhile_is_not_missed(desk: Desk) -> None:
-    """An erasure is not done with, nor is a line too young, because its segment has another name when its turn
-    comes."""
+    """A segment that gets another name during compaction is still rewritten."""
     for _ in range(2):
         desk.written(line(ANNE, 1), line(BERT, 2), line(BERT, 3, domain="workforce"))
     desk.now += 10 * DAY
@@ -330,7 +331,7 @@ def test_a_segment_that_is_packed_meanwhile_is_not_missed(desk: Desk) -> None:
 def test_a_segment_that_is_packed_while_it_is_rewritten_is_rewritten_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever packs asks for no lock: what was packed may be what was there before."""
+    """Packing takes no lock, so the packed file may have the old content."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     desk.archive.forget([ANNE])
     (path,) = segments(desk.directory)
@@ -349,7 +350,7 @@ def test_a_segment_that_is_packed_while_it_is_rewritten_is_rewritten_again(
 
 
 def test_a_packed_segment_that_was_cut_off_is_told(desk: Desk) -> None:
-    """Nothing says that it was erased, or that it was searched, where the rest of it cannot be read."""
+    """If a packed segment cannot be read to its end, neither erasure nor search reports success."""
     desk.written(*(line(ANNE, number) for number in range(200)))
     desk.pack()
     (path,) = segments(desk.directory)
@@ -362,7 +363,7 @@ def test_a_packed_segment_that_was_cut_off_is_told(desk: Desk) -> None:
 
 
 def test_torn_lines_go_along(desk: Desk) -> None:
-    """What is no record could be anybody's: a segment that is rewritten loses it, too."""
+    """A line that is not a record could be of any subject. So rewriting removes it."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     with segments(desk.directory)[0].open("ab") as segment:
         segment.write(b'\0\0\n{"id":"\xff"}\n' + line(ANNE, 3)[:40])
@@ -373,7 +374,7 @@ def test_torn_lines_go_along(desk: Desk) -> None:
 
 
 def test_a_line_that_is_no_text_is_given_to_nobody(desk: Desk) -> None:
-    """Also where whose it is can be read; it goes along, too."""
+    """Also if its subject can be read. Rewriting removes such a line."""
     desk.written(line(ANNE, 1), line(ANNE, 2)[:-1] + b', "issuer": "\xff"}', line(BERT, 1))
     assert desk.found(ANNE) == [line(ANNE, 1)]
     desk.archive.forget([BERT])
@@ -382,7 +383,7 @@ def test_a_line_that_is_no_text_is_given_to_nobody(desk: Desk) -> None:
 
 
 def test_the_erased_leave_a_copy_too(desk: Desk) -> None:
-    """A segment that was packed and kept all the same is read once, but erased in both its files, and counted so."""
+    """If a segment was packed and the plain file kept, it is read once, but erased in both files, and both count."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     (segment,) = segments(desk.directory)
     copy = segment.with_name(f"{segment.name}.gz")
@@ -395,7 +396,7 @@ def test_the_erased_leave_a_copy_too(desk: Desk) -> None:
 
 
 def test_what_a_dead_compaction_left_is_in_nobodys_way(desk: Desk) -> None:
-    """The next one, however soon, rewrites the segment whose copy was not finished."""
+    """A crash leaves a partly rewritten copy. The next compaction, however soon, rewrites the segment."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     draft = segments(desk.directory)[0].with_suffix(".draft")
     draft.write_bytes(b"half")
@@ -409,7 +410,7 @@ def test_what_a_dead_compaction_left_is_in_nobodys_way(desk: Desk) -> None:
 
 
 def test_drafts_come_and_go_while_it_compacts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A draft that has got its name, or was deleted, since it was listed is no error."""
+    """A draft that was renamed or deleted since it was listed causes no error."""
     desk.written(line(ANNE, 1))
     listed = Path.rglob
 
@@ -422,7 +423,7 @@ def test_drafts_come_and_go_while_it_compacts(desk: Desk, monkeypatch: pytest.Mo
 
 
 def test_a_clock_that_was_ahead_once_does_not_end_retention(desk: Desk) -> None:
-    """What was compacted while the clock was a year ahead is no reason to keep what comes afterwards."""
+    """A compaction while the clock was a year ahead must not keep later lines for longer."""
     desk.written(line(ANNE, 1))
     desk.now += 365 * DAY
     desk.compact(customer=30 * DAY)
@@ -437,7 +438,8 @@ def test_a_clock_that_was_ahead_once_does_not_end_retention(desk: Desk) -> None:
 
 
 def test_an_erasure_reaches_segments_of_a_clock_that_was_set_back(desk: Desk) -> None:
-    """Lines that lie in a finished segment are erased, though its name says that it began later than the wish."""
+    """Lines in a finished segment are erased, even if its name is later than the erasure, because the clock was set
+    back."""
     desk.now += 300
     desk.written(line(ANNE, 1), line(BERT, 2))
     desk.now -= 300
@@ -450,7 +452,7 @@ def test_an_erasure_reaches_segments_of_a_clock_that_was_set_back(desk: Desk) ->
 
 
 def test_one_process_compacts_at_a_time(desk: Desk) -> None:
-    """While another is at it there is nothing to do, and that is said."""
+    """A second process does nothing, and reports that."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
     with exclusive(desk.directory / archive.LOCK) as ours:
@@ -460,7 +462,7 @@ def test_one_process_compacts_at_a_time(desk: Desk) -> None:
 
 
 def test_a_compaction_told_to_stop_loses_nothing(desk: Desk) -> None:
-    """What was not reached is reached by the next one."""
+    """An interrupted compaction is completed by the next one."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
     stop = Event()
@@ -483,7 +485,8 @@ desk.compact({}, threading.Event())
 
 
 def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
-    """SIGKILL at any moment of a compaction: no line of others is lost or doubled, and the next one finishes it."""
+    """After SIGKILL during a compaction, no line of others is lost or duplicated, and the next compaction completes
+    it."""
     berts = [line(BERT, number) for number in range(3000)]
     for part in range(30):
         mine = [line(ANNE, number) for number in range(100)]
@@ -505,7 +508,7 @@ def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
 
 
 def test_a_search_goes_on_in_rewritten_segments(desk: Desk) -> None:
-    """A compaction between two steps of a search repeats lines rather than leave one out."""
+    """After a compaction between two steps of a search, lines may be found twice, but none is missed."""
     desk.written(line(BERT, 0), *(line(ANNE, number) for number in range(4)))
     first, cursor = desk.archive.find([ANNE], b"", 2)
     desk.archive.forget([BERT])
@@ -520,7 +523,7 @@ def test_a_search_goes_on_in_rewritten_segments(desk: Desk) -> None:
 def test_a_search_leaves_nothing_out_that_has_another_name_since(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, event: Callable[[Desk], object]
 ) -> None:
-    """Between the list of segments and its turn one is packed, or goes with all its lines: the search goes on."""
+    """If a segment is packed or deleted between listing and reading, the search continues."""
     desk.written(line(BERT, 1))
     for number in range(3):
         desk.written(line(ANNE, number))
@@ -537,7 +540,7 @@ def test_a_search_leaves_nothing_out_that_has_another_name_since(
 
 
 def test_a_search_has_bounded_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that reads its share without a find says where to go on."""
+    """A step that has read its share without a match returns a cursor."""
     monkeypatch.setattr(archive, "SCAN", 300)
     desk.written(*(line(BERT, number) for number in range(20)), line(ANNE, 1))
 
@@ -555,7 +558,7 @@ def stepped(desk: Desk) -> Iterator[list[bytes]]:
 
 
 def test_an_erasure_that_cannot_be_noted_is_unavailable(tmp_path: Path) -> None:
-    """Nothing is promised that was not written down."""
+    """No time is promised for an erasure that could not be stored."""
     (tmp_path / "erasures").write_text("in the way")
     with pytest.raises(Unavailable) as refused:
         FileLogArchive(tmp_path, 1.0, 1.0).forget([ANNE])
@@ -563,7 +566,7 @@ def test_an_erasure_that_cannot_be_noted_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_note_stops_compaction(desk: Desk) -> None:
-    """What somebody else put among the erasures is named, and nothing is taken to be done."""
+    """A file that cannot be decoded among the erasures is reported, and no erasure counts as done."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
     (desk.directory / "erasures" / "odd.json").write_text("{")

@@ -37,7 +37,7 @@ DOCUMENT = ForestDocument(
 MANIFEST = Manifest(name="starter", domain="customer", version="7", kind="hand-set", created="2026-01-31")
 VECTOR = (0.0, 4.0, 0.9)
 ROOM = 1 << 16
-"""Bytes of the largest file that a full disk has room for."""
+"""The largest file size, to simulate a full disk."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def bundle(sound: Path, tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read(bundle: Path) -> None:
-    """A bundle scores as its document does, and says which version and which meaning of features it has."""
+    """A bundle gives the same scores as its document, and has its version and the definitions of its features."""
     forest = load_model(bundle, FEATURES, domain="customer")
 
     assert forest.score(VECTOR) == pytest.approx((-2.0 / 3.0, 0.5 - 0.49 * (2.0 / 3.0) / 4.0))
@@ -71,7 +71,7 @@ def test_the_documented_example_is_a_forest() -> None:
 
 
 def test_rendering_is_exact_and_a_line_a_thing(bundle: Path) -> None:
-    """The text of a forest decodes to the same forest, with each step function, node and knot on its own line."""
+    """The rendered text decodes to the same forest, with a line for each step function, node and knot."""
     text = (bundle / "forest.json").read_text()
 
     assert msgspec.json.decode(text, type=ForestDocument) == DOCUMENT
@@ -82,7 +82,7 @@ def test_rendering_is_exact_and_a_line_a_thing(bundle: Path) -> None:
 
 
 def test_a_sealed_manifest_says_what_it_rests_on(bundle: Path) -> None:
-    """Seal adds the definitions of the features that are used, their schema, and a hash for each file: no more."""
+    """`seal` adds the definitions of the used features, their schema, and a hash for each file, and nothing else."""
     manifest = read_manifest(bundle)
 
     assert manifest.features == {"failures": "2", "novelty": "1"}
@@ -102,7 +102,7 @@ def test_a_reviewed_change_is_sealed(bundle: Path) -> None:
 
 
 def test_new_features_do_not_disturb_old_models(bundle: Path) -> None:
-    """A feature table may grow, and change what a model does not read."""
+    """New features, and changes to features that a model does not read, do not affect it."""
     grown = {"first": "1", **FEATURES, "unused": "2", "last": "1"}
 
     assert load_model(bundle, grown).score((9.0, *VECTOR, 9.0)) == load_model(bundle, FEATURES).score(VECTOR)
@@ -115,7 +115,7 @@ def test_a_version_is_never_written_twice(bundle: Path) -> None:
 
 
 def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
-    """On a full disk nothing is left in the way of the next try, and the remedy is told."""
+    """After a full disk no part of the bundle is left, and the error names the remedy."""
     large = {"evaluation.json": bytes(2 * ROOM)}
     with largest_file(ROOM), pytest.raises(InvalidModel, match=r"/new: cannot be written: File too large \(check that"):
         write_bundle(tmp_path / "models" / "new", DOCUMENT, "", MANIFEST, FEATURES, beside=large)
@@ -124,7 +124,7 @@ def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["evaluation.json", "reference.json", "card.md"])
 def test_what_cannot_be_sealed_is_as_it_was(bundle: Path, name: str) -> None:
-    """A full disk takes nothing from a bundle that is served: neither its files nor that they fit its manifest."""
+    """A full disk changes neither the files of a bundle nor its manifest."""
     seal(bundle, FEATURES, beside={"evaluation.json": b"{}"})
     before = {file.name: file.read_bytes() for file in bundle.iterdir()}
     large = "x" * 2 * ROOM
@@ -136,7 +136,7 @@ def test_what_cannot_be_sealed_is_as_it_was(bundle: Path, name: str) -> None:
 
 
 def test_a_bad_forest_is_neither_written_nor_sealed(bundle: Path, tmp_path: Path) -> None:
-    """What could not be served leaves no trace on disk."""
+    """An invalid forest is not written to disk."""
     bad = msgspec.structs.replace(DOCUMENT, baseline=1e9)
     with pytest.raises(InvalidModel):
         write_bundle(tmp_path / "new", bad, "", MANIFEST, FEATURES)
@@ -162,7 +162,7 @@ def text(name: str, old: str, new: str) -> Damage:
 
 
 def resealed(old: str, new: str) -> Damage:
-    """Damage to the forest that the hash does not give away."""
+    """Damage to the forest whose hash was updated."""
 
     def damage(bundle: Path) -> None:
         text("forest.json", old, new)(bundle)

@@ -1,4 +1,4 @@
-"""Roles of models, and who made them: what is given is had, what was had comes back, nothing is given in silence."""
+"""The model registry: roles can be given and rolled back, every change is recorded, and signatures are checked."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def test_a_role_that_is_given_is_had_and_told(models: Path) -> None:
-    """The alias names the version, and the history has who, when, why and past which checks."""
+    """The role's file has the version, and the history has who, when, why and the overridden checks."""
     registry = Registry(models)
     first = act("a", "hand-set-2")
     second = act("b", "a", forced=("recall class spraying",), time=2.0)
@@ -58,7 +58,7 @@ def test_a_role_that_is_given_is_had_and_told(models: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(st.sampled_from([*VERSIONS, "back"]), max_size=12))
 def test_rolling_back_is_a_stack(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
-    """Whatever was promoted and rolled back in whatever order, each rollback brings back who had the role before."""
+    """Whatever was promoted and rolled back before, a rollback restores the previous holder of the role."""
     models = tmp_path_factory.mktemp("models")
     for version in ("origin", *VERSIONS):
         (models / "customer" / version).mkdir(parents=True)
@@ -79,7 +79,8 @@ def test_rolling_back_is_a_stack(tmp_path_factory: pytest.TempPathFactory, steps
 
 
 def test_a_role_that_was_given_by_hand_can_be_rolled_back(models: Path) -> None:
-    """Whoever edits the alias is not in the history, and what the history has last is what was before."""
+    """A role that was changed by editing the file is not in the history. A rollback restores the last version in the
+    history."""
     registry = Registry(models)
     registry.give("customer", act("a", "hand-set-2"))
     (models / "customer" / "champion").write_text("c\n")
@@ -89,7 +90,7 @@ def test_a_role_that_was_given_by_hand_can_be_rolled_back(models: Path) -> None:
 
 @pytest.mark.parametrize("room", [0, 50], ids=["for nothing", "for half a line"])
 def test_a_role_that_cannot_be_given_leaves_no_trace(models: Path, room: int) -> None:
-    """A full disk: the acts are those that came to pass, and can be read."""
+    """On a full disk the history has only changes that took effect, and stays readable."""
     registry = Registry(models)
     registry.give("customer", act("a", "hand-set-2"))
     acts = registry.history("customer")
@@ -108,7 +109,7 @@ def test_a_role_that_cannot_be_given_leaves_no_trace(models: Path, room: int) ->
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "and again"])
 def test_an_act_whose_process_died_has_not_come_to_pass(models: Path, *, again: bool) -> None:
-    """The version that was to have the role is none that a rollback brings back, also if it got it later."""
+    """A version whose promotion was interrupted is not restored by a rollback, even if it was promoted later."""
     registry = Registry(models)
     registry.give("customer", act("a", "hand-set-2"))
     with (models / "customer" / "history.jsonl").open("ab") as history:
@@ -120,7 +121,7 @@ def test_an_act_whose_process_died_has_not_come_to_pass(models: Path, *, again: 
 
 
 def test_a_role_that_cannot_be_moved_leaves_no_trace(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does an act that was written before the version could be."""
+    """If the role's file cannot be written, the line in the history is removed again."""
 
     def full(*_: object) -> None:
         raise OSError(ENOSPC, "No space left on device")
@@ -134,7 +135,7 @@ def test_a_role_that_cannot_be_moved_leaves_no_trace(models: Path, monkeypatch: 
 
 
 def test_a_challenger_that_becomes_champion_is_challenger_no_more(models: Path) -> None:
-    """And one that never had a predecessor can be withdrawn."""
+    """A challenger that becomes champion loses its old role. A first challenger can be withdrawn."""
     registry = Registry(models)
     registry.give("customer", act("a", "", role="challenger"))
     assert registry.before("customer", "challenger") == ""
@@ -147,7 +148,7 @@ def test_a_challenger_that_becomes_champion_is_challenger_no_more(models: Path) 
 
 
 def test_what_is_no_version_gets_no_role(models: Path) -> None:
-    """Neither a name that is not there nor one that leads elsewhere; nothing is written."""
+    """A version that does not exist, or a path that leads elsewhere, is rejected, and nothing is written."""
     registry = Registry(models)
     for name in ("d", "../machine/hand-set-2", "champion", ""):
         with pytest.raises(InvalidModel, match="versions: a, b, c, hand-set-2"):
@@ -160,7 +161,7 @@ def test_what_is_no_version_gets_no_role(models: Path) -> None:
 
 
 def test_an_alias_that_leads_elsewhere_is_refused(models: Path) -> None:
-    """The champion is one of the directories beside it, whatever the file says."""
+    """The champion must be one of the directories beside its file."""
     for said in ("../machine/hand-set-2", "", "gone"):
         (models / "customer" / "champion").write_text(said)
         with pytest.raises(InvalidModel, match="there is no version"):
@@ -168,7 +169,7 @@ def test_an_alias_that_leads_elsewhere_is_refused(models: Path) -> None:
 
 
 def test_one_act_at_a_time_and_none_that_is_late(models: Path) -> None:
-    """While another process gives a role, and after one has, an act that did not see it is refused."""
+    """A change is rejected while another process changes a role, or if the role has changed meanwhile."""
     registry = Registry(models)
     descriptor = os.open(models / "customer" / ".registry", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -181,7 +182,7 @@ def test_one_act_at_a_time_and_none_that_is_late(models: Path) -> None:
 
 
 def test_what_is_staged_is_what_challengers_would_decide_by(models: Path, tmp_path: Path) -> None:
-    """The challenger where there is one, the champion elsewhere, and nothing else; refused without any."""
+    """The challenger of each domain that has one, else the champion. It fails without any challenger."""
     registry = Registry(models)
     with pytest.raises(InvalidModel, match="no identity domain has a challenger"):
         stage(models, tmp_path / "none")
@@ -209,7 +210,7 @@ def signed(path: Path, key: Path) -> str:
 
 
 def test_a_signed_bundle_is_served_where_its_key_is_trusted(models: Path, key: Path) -> None:
-    """By one of several keys; and where none is asked for, as before."""
+    """Any one of several trusted keys is enough. Without trusted keys no signature is needed."""
     bundle = models / "customer" / "a"
     public = signed(bundle, key)
 
@@ -222,14 +223,14 @@ def unsigned(bundle: Path) -> None:
 
 
 def edited(bundle: Path) -> None:
-    """Somebody changes the forest and seals it, as somebody who may review may; the seal takes the signature."""
+    """Change the forest and seal the bundle, which removes the signature."""
     forest = bundle / "forest.json"
     forest.write_text(forest.read_text().replace('"missing": 0', '"missing": 0.0', 1))
     seal(bundle, DEFINITIONS)
 
 
 def resealed_behind_the_back(bundle: Path) -> None:
-    """Somebody changes the forest, seals it, and puts the old signature back."""
+    """Change the forest, seal the bundle, and restore the old signature."""
     before = (bundle / "signature.json").read_bytes()
     edited(bundle)
     (bundle / "signature.json").write_bytes(before)
@@ -242,7 +243,7 @@ def of_another(bundle: Path) -> None:
 
 
 def claimed(bundle: Path) -> None:
-    """The trusted key's name on somebody else's signature."""
+    """Replace the signature with another key's, but name the trusted key."""
     mine = read_signature(bundle)
     of_another(bundle)
     theirs = read_signature(bundle)
@@ -265,7 +266,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize(("forge", "expected"), FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_forgery_is_refused_with_its_remedy(models: Path, key: Path, forge: object, expected: str) -> None:
-    """Named with the file, and with who can mend it."""
+    """The error names the file and the remedy."""
     bundle = models / "customer" / "a"
     public = signed(bundle, key)
     assert callable(forge)
@@ -279,7 +280,7 @@ def test_a_forgery_is_refused_with_its_remedy(models: Path, key: Path, forge: ob
 
 
 def test_a_changed_byte_is_seen(models: Path, key: Path) -> None:
-    """Of any file: the signature is of the hashes of all."""
+    """A change to any file is noticed, because the signature covers the hashes of all."""
     bundle = models / "customer" / "a"
     public = signed(bundle, key)
     for name in ("forest.json", "card.md", "manifest.json"):

@@ -1,4 +1,4 @@
-"""Files of policy cases: read whole or refused whole, and told to editors as the reader takes them."""
+"""Files of policy cases: read, or rejected with all mistakes; and the JSON schema for editors matches the reader."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_every_mistake_is_placed_and_explained(text: str, tmp_path: Path) -> Non
 
 
 def test_every_mistake_of_cases_is_shown() -> None:
-    """Each wording that this reader adds is among them."""
+    """The mistakes above use every wording that this reader adds."""
     told = [problem for problems in MISTAKEN.values() for problem in problems]
     for wording in CASE_MISTAKES.values():
         pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(wording))

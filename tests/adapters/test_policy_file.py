@@ -100,8 +100,8 @@ def of_cases(path: Path) -> object:
 @pytest.mark.parametrize("read", [of_policy, of_cases, read_streams], ids=lambda read: read.__name__)
 @pytest.mark.parametrize("first", ["", "#", "##"])
 def test_nothing_is_read_of_the_beginning_of_a_file(tmp_path: Path, read: Callable[[Path], object], first: str) -> None:
-    """One that is too large is refused as that, wherever its last character that could be read ends: what it says
-    further on would go unheard."""
+    """A too large file is rejected as such, wherever it is cut within a character. Otherwise the rest of it would be
+    ignored."""
     large = tmp_path / "large.yaml"
     comment = f"{first}# {'€' * (LARGEST // 3)}\n"
     for text in (comment + EXAMPLE, EXAMPLE + comment):
@@ -162,7 +162,7 @@ def test_shipped_policies(domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_rule_asks_for_gaps_that_its_journey_knows(domain: str) -> None:
-    """`"x" in gaps` is false for ever where the journey does not expect x: whoever leaves x out would be let off."""
+    """`"x" in gaps` is always false if the journey does not expect x, so leaving x out would have no effect."""
     for name, journey in shipped(domain).journeys.items():
         for rule in journey.rules:
             asked = set(re.findall(r'"(\w+)" in gaps', rule.when))
@@ -171,7 +171,7 @@ def test_a_rule_asks_for_gaps_that_its_journey_knows(domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_number_of_a_shipped_policy_has_its_reason(domain: str) -> None:
-    """Beside each band and each time limit stands why it is what it is."""
+    """A comment explains each band and each time limit."""
     text = (POLICIES / f"{domain}.yaml").read_text()
     assert re.findall(r"^ +(?:[A-Z_]+: [\d.]+|(?:max_age|valid_for): \w+)$", text, re.MULTILINE) == []
 

@@ -1,4 +1,5 @@
-"""The shipped policies, broken in well over a hundred ways that each really break: none is accepted, none crashes."""
+"""The shipped policies with well over a hundred mutations, each of which breaks them: none is accepted, none
+crashes."""
 
 from __future__ import annotations
 
@@ -154,7 +155,7 @@ MUTATIONS: Final[dict[str, tuple[Callable[[Entry], bool], Callable[[Entry], str]
         lambda entry: entry.path[0] == "journeys", lambda entry: entry.text[: entry.key.end_mark.index]
     ),
 }  # fmt: skip
-"""By name: which entries it can be done to, and the file after it."""
+"""By name: to which entries a mutation applies, and the file after it."""
 ELSEWHERE: Final = {
     "a scalar for a mapping",
     "a key given twice",
@@ -162,7 +163,7 @@ ELSEWHERE: Final = {
     "a quote that does not end",
     "a bracket that does not end",
 }
-"""Mutations that break what comes later, or what they belong to: the mistake is told there."""
+"""Mutations whose mistake is reported at a later line, or at the parent of the entry."""
 
 
 def mutated() -> Iterator[tuple[str, str, str, int]]:

@@ -55,7 +55,8 @@ def test_conditions_ask_about_lists_by_name(policy: Policy) -> None:
 
 @pytest.mark.parametrize("entry", ["::ffff:192.0.2.0/120", "::ffff:c000:20a", "64:ff9b::192.0.2.0/120", "192.0.2.10"])
 def test_a_list_holds_an_ipv4_client_however_its_network_is_written(tmp_path: Path, entry: str) -> None:
-    """Mapped and translated (NAT64), as the addresses of attempts are read; a dual-stack server writes them so."""
+    """IPv4 addresses that are mapped or translated (NAT64) count as IPv4, as those of attempts do. Dual-stack servers
+    write them so."""
     path = write(tmp_path)
     path.write_text(path.read_text().replace("networks: [192.0.2.0/24]", f'networks: ["{entry}"]'))
     office = load_policy(path, COMPILER)
@@ -75,7 +76,7 @@ def test_a_list_holds_an_ipv4_client_however_its_network_is_written(tmp_path: Pa
     ids=["a small network", "a host", "all of IPv4", "half of it"],
 )
 def test_a_list_tells_versions_apart(tmp_path: Path, entry: str, held: str, others: str) -> None:
-    """However small a network of IPv6 is, it is one, unless its clients speak IPv4."""
+    """An IPv6 network has only IPv6 addresses, unless it is one of those whose clients use IPv4."""
     path = write(tmp_path)
     path.write_text(path.read_text().replace("networks: [192.0.2.0/24]", f'networks: ["{entry}"]'))
     office = load_policy(path, COMPILER)
@@ -85,7 +86,7 @@ def test_a_list_tells_versions_apart(tmp_path: Path, entry: str, held: str, othe
 
 
 def test_a_list_file_is_part_of_the_release(tmp_path: Path) -> None:
-    """Another entry in a file beside the policy is another policy: another digest, and another release."""
+    """A changed list file changes the policy's digest, and so the release."""
     before = load_policy(write(tmp_path), COMPILER)
     again = load_policy(write(tmp_path), COMPILER)
     after = load_policy(write(tmp_path, "phone\n"), COMPILER)
@@ -102,7 +103,7 @@ def test_a_list_file_is_part_of_the_release(tmp_path: Path) -> None:
 
 
 def test_mistakes_in_list_files_are_told_where_they_are(tmp_path: Path) -> None:
-    """Of a bad list file every mistake is told, with its own line and column; too many are refused as such."""
+    """Every mistake in a list file is reported with its line and column. Too many are reported as such."""
     with pytest.raises(InvalidPolicy) as caught:
         load_policy(write(tmp_path, "good\n\n  two words # no\n"), COMPILER)
     assert [str(problem) for problem in caught.value.problems] == [
@@ -128,7 +129,7 @@ def test_mistakes_in_list_files_are_told_where_they_are(tmp_path: Path) -> None:
 
 
 def test_sections_are_bounded() -> None:
-    """No more lists than can be looked up in passing, and no path that leads away from the policy."""
+    """The number of lists is bounded, and list files must be in the policy's directory."""
     many = "".join(f"  l{at}: {{countries: [NO]}}\n" for at in range(MOST_LISTS + 1))
     away = [
         (f"  l: {{asns: {name}}}\n", "is not the name of a file") for name in ("../secret", "/etc/hosts", ".hidden")
@@ -139,7 +140,7 @@ def test_sections_are_bounded() -> None:
 
 
 def test_a_tenant_is_the_policy_with_its_own_keys_laid_over(policy: Policy) -> None:
-    """What a tenant says counts, what it does not say is the policy's, and nobody else notices."""
+    """A tenant's keys override those of the policy. Other keys and other tenants are not affected."""
     acme = policy.of("acme")
     assert policy.of("") is policy.of("other") is policy
     assert acme.trusted_issuers.keys() == {"https://login.acme.example"}
@@ -188,8 +189,7 @@ TIERS: Final = """
     ],
 )
 def test_a_tenant_asks_for_as_much_or_for_more(section: str, flaw: str) -> None:
-    """Its floors, and what meets them, prove as much as the policy's: methods that meet a tier of its own meet all
-    below it."""
+    """A tenant's floors, and the methods that meet its tiers, must be at least as strict as the policy's."""
     head = HEAD.replace("\n  STEP_UP: {aal: 2, acr_values: [mfa], max_age: 24h}\n", TIERS)
     text = f"{head}tenants:\n  acme:\n    {section}\n"
     if not flaw:
@@ -228,7 +228,7 @@ def test_a_journeys_own_day_counts_first(policy: Policy) -> None:
 
 
 def test_a_policy_can_be_asked_as_if_nobody_learned(policy: Policy) -> None:
-    """Its own journeys and those of its tenants; nothing else of it is another."""
+    """Only its journeys and those of its tenants change."""
     requiring = policy.requiring()
     days = {journey.learning_until for each in (requiring, requiring.of("acme")) for journey in each.journeys.values()}
 
@@ -243,7 +243,7 @@ def test_a_policy_can_be_asked_as_if_nobody_learned(policy: Policy) -> None:
 
 
 def test_a_day_that_is_over_is_no_mistake_of_a_running_service(tmp_path: Path) -> None:
-    """A check says that learning has ended; a service that starts again after that day just requires again."""
+    """`now` reports learning that has ended. Without it, as in a service, the policy is still accepted."""
     path = write(tmp_path)
     assert load_policy(path, COMPILER).of("acme").journeys["payment"].learning_until < NOW
     with pytest.raises(InvalidPolicy, match="learning ended on 2020-01-01"):

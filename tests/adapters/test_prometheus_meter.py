@@ -45,7 +45,7 @@ def value(found: Samples, name: str, **labels: str) -> float:
 
 
 def test_a_call_counts_under_the_names_of_grpc_dashboards() -> None:
-    """One call that was answered: started, received, sent, handled, and its time."""
+    """A call that was answered counts as started, received, sent and handled, and its time is observed."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     meter.started(ASSESS, "unary")
@@ -73,7 +73,7 @@ def test_every_status_of_grpc_has_its_series(status: grpc.StatusCode) -> None:
 
 
 def decided(attempt: Attempt, *, explain: bool = False, **changes: object) -> tuple[Context, Decision]:
-    """The shipped release decides of an attempt of a subject that it knows; `changes` are fields of the answer."""
+    """The shipped release decides on an attempt of a known subject. `changes`: fields of the answer."""
     context = settled().context(attempt)
     keys = keys_of(attempt, context.values)
     decision = assess(attempt, context, keys, load_release(Settings()), "0" * 32, explain=explain)
@@ -81,7 +81,7 @@ def decided(attempt: Attempt, *, explain: bool = False, **changes: object) -> tu
 
 
 def told(meter: PrometheusMeter, attempt: Attempt, now: float = NOW, **changes: object) -> Decision:
-    """The meter hears of an answer."""
+    """Count an answer."""
     context, decision = decided(attempt, **changes)  # type: ignore[arg-type]  # fields by name
     meter.assessed(attempt, context.missing, decision, decision.assessment, now)
     return decision
@@ -170,7 +170,8 @@ def test_what_an_answer_counts() -> None:
 
 
 def test_an_outcome_that_comes_again_counts_once() -> None:
-    """Its kind and the sign-in are counted the first time; what a stronger proof taught beyond that, each time."""
+    """Its kind and the sign-in are counted the first time only. What a stronger proof teaches in addition is counted
+    each time."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     passed = outcome("challenge_passed", "hwk")
@@ -184,13 +185,13 @@ def test_an_outcome_that_comes_again_counts_once() -> None:
 
 
 def alive(memory: MeterMemory, name: str) -> dict[str, float]:
-    """What a metric says of each signal of customers, those at 0 left out."""
+    """The values of a metric for each signal of customers, without zeros."""
     found = samples(memory)
     return {dict(labels)["source"]: n for (one, labels), n in found.items() if one == name and n}
 
 
 def test_a_dead_signal_is_seen() -> None:
-    """Every signal of an attempt arrives, and no other; one that stops keeps the time at which it last did."""
+    """Only the signals of an attempt count as arrived. One that stops keeps the time of its last arrival."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     told(meter, sign_in())
@@ -208,7 +209,7 @@ def test_a_dead_signal_is_seen() -> None:
 @settings(max_examples=30)
 @given(st.lists(st.floats(0, 5), max_size=20))
 def test_when_a_signal_arrived_is_known_to_a_second(pauses: list[float]) -> None:
-    """However fast attempts come, the time on the page lags by less than a second; counts lag by nothing."""
+    """The times on the page are less than a second old. The counts are exact."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     attempt, now = sign_in(), NOW
@@ -222,7 +223,7 @@ def test_when_a_signal_arrived_is_known_to_a_second(pauses: list[float]) -> None
 
 
 def test_a_clock_that_went_back_is_followed() -> None:
-    """After the clock was set back, the time on the page is the clock's again."""
+    """After the clock was set back, the time on the page follows it."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     told(meter, sign_in())
@@ -231,7 +232,7 @@ def test_a_clock_that_went_back_is_followed() -> None:
 
 
 def test_what_mattered_is_what_moved_the_score() -> None:
-    """The signals that feed a feature whose contribution is worth a sentence, and no others; unexplained, none."""
+    """Only the signals of features with a noticeable contribution count. Without an explanation, none does."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     attempt = sign_in("203.0.113.5")
@@ -248,7 +249,7 @@ def test_what_mattered_is_what_moved_the_score() -> None:
 
 
 def test_what_is_remembered_of_combinations_is_bounded() -> None:
-    """Whatever is missing in whatever order: counts are right and memory does not grow."""
+    """Whatever is missing in whatever order, the counts are right and memory does not grow."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     _, decision = _DECIDED
@@ -262,7 +263,7 @@ def test_what_is_remembered_of_combinations_is_bounded() -> None:
 
 
 def test_memory_and_series_are_bounded() -> None:
-    """Whatever is counted, a worker's region and the page have a size that is known before the first request."""
+    """The size of a worker's memory region and of the page is known before the first request."""
     memory = MeterMemory(1)
     series = sum(metric.width * len(metric.rows) for metric in METRICS if metric.merge != "live")
     assert len(memory.slots(0)) == series
@@ -296,7 +297,7 @@ def test_histogram_is_that_of_prometheus(times: list[float]) -> None:
 @settings(max_examples=30)
 @given(st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
 def test_unknown_values_count_as_other(one: str, two: str, three: str) -> None:
-    """No value can add a series, and none is lost."""
+    """An unknown label value counts as `other`. It neither adds a series nor gets lost."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     before = len(memory.slots(0))
@@ -329,7 +330,8 @@ def test_unknown_values_count_as_other(one: str, two: str, three: str) -> None:
 
 
 def test_workers_are_one_on_the_page() -> None:
-    """Counters add up; of gauges the largest store and the oldest database count; a new worker goes on."""
+    """Counters are summed. For gauges the largest store and the oldest database count. A restarted worker continues its
+    counts."""
     memory = MeterMemory(2)
     for worker, records, built in ((0, 5, 100.0), (1, 9, 200.0), (0, 6, 150.0)):
         meter = PrometheusMeter(memory, worker)
@@ -362,7 +364,7 @@ def test_threads_lose_nothing() -> None:
 
 
 def test_half_a_note_is_no_note() -> None:
-    """A release that is being replaced is left out, never shown in part; one that is too long as well."""
+    """A note that is being replaced, or is too long, is left out instead of shown in part."""
     memory = MeterMemory(1)
     memory.write_note(0, '[["r1", "customer", "starter"]]')
     memory._memory[memory._note(0) + 12] ^= 1
@@ -373,7 +375,7 @@ def test_half_a_note_is_no_note() -> None:
 
 
 def test_openmetrics_for_who_asks() -> None:
-    """Both formats parse, and hold every metric of the table that has a value."""
+    """Both formats can be parsed, and have every metric that has a value."""
     memory = MeterMemory(1)
     accept = "application/openmetrics-text; version=1.0.0"
     content_type, page = PrometheusPage(memory, "1.2.3").render(accept, {"riskd_workers": {(): 1.0}})
@@ -384,7 +386,7 @@ def test_openmetrics_for_who_asks() -> None:
 
 
 def test_page_is_empty_of_what_never_happened() -> None:
-    """A fresh service shows the zeros that `rate()` and alerts need, and no others."""
+    """A fresh service shows the zeros that `rate()` and alerts need, and no other ones."""
     shown = {name for name, _ in samples(MeterMemory(1))}
     assert shown == {
         "grpc_server_started_total",

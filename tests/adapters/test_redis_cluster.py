@@ -24,7 +24,7 @@ NOW = 1_800_000_000.0
 LATER = NOW + WEEK
 DEADLINE = 0.1
 GRACE = 0.25
-"""Seconds beyond the deadline that a busy machine may take to wake us."""
+"""Seconds beyond the deadline that a busy machine may take to wake up a thread."""
 
 
 def slot(place: bytes) -> int:
@@ -50,7 +50,7 @@ def counts(store: RedisStore, places: Sequence[bytes]) -> dict[bytes, int]:
 
 
 class Load:
-    """Writes of one thread: acknowledged by place, what the others were told, and the longest wait."""
+    """The writes of a thread: those acknowledged by place, the errors of the others, and the longest wait."""
 
     def __init__(self, store: RedisStore, places: Sequence[bytes], timeout: float = DEADLINE) -> None:
         self.acknowledged: Counter[bytes] = Counter()
@@ -114,8 +114,7 @@ def works(store: RedisStore, place: bytes) -> bool:
 
 @pytest.mark.slow
 def test_a_slot_moves_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
-    """While the subjects of a slot move one by one to another master and back, no write of theirs fails or is counted
-    twice, and none of the others'."""
+    """While the subjects of a slot are moved one by one to another master and back, no write fails or counts twice."""
     moving, others = owned(0, 0, 5), owned(1, SLOTS - 1, 5)
     load = Load(store, [*moving, *others], timeout=2.0)
     with load.running():
@@ -144,7 +143,7 @@ def move(number: int, source: RedisServer, target: RedisServer, masters: Sequenc
 
 @pytest.mark.slow
 def test_without_a_replica_the_others_go_on(nodes: list[RedisServer], store: RedisStore) -> None:
-    """A master that nobody stands in for takes its own subjects with it until it is back, and nobody else's."""
+    """A master without a replica makes only its own subjects unavailable until it is back."""
     theirs, others = owned(12_000, SLOTS - 1, 3), owned(0, 10_000, 3)
     nodes[2].kill()
     load, rest = Load(store, theirs), Load(store, others)
@@ -157,7 +156,7 @@ def test_without_a_replica_the_others_go_on(nodes: list[RedisServer], store: Red
 
 
 def test_refused_swaps_leave_no_count_elsewhere(store: RedisStore) -> None:
-    """Of a request that is answered twice at the same moment, one counts: in its own place, and in all others."""
+    """Of two answers to the same request at the same moment, only one counts, in its own place and in all others."""
     places = owned(0, SLOTS - 1, 8)
     gate, won = Event(), []
 
@@ -179,7 +178,7 @@ def test_refused_swaps_leave_no_count_elsewhere(store: RedisStore) -> None:
 
 
 def test_one_node_names_the_others(nodes: list[RedisServer]) -> None:
-    """One address is enough to find a cluster, a replica's too."""
+    """The address of one node, even a replica, is enough to find the cluster."""
     for node in nodes:
         store = RedisStore([node.address], Access())
         assert store.write([attempts(place) for place in owned(0, SLOTS - 1, 20)], (), NOW, 5.0)
@@ -187,17 +186,17 @@ def test_one_node_names_the_others(nodes: list[RedisServer]) -> None:
 
 
 def test_single_servers_are_no_cluster(tmp_path: Path) -> None:
-    """Two addresses of servers that know nothing of each other are a mistake, which is named."""
+    """Two addresses of independent servers are reported as a mistake."""
     first, second = (RedisServer(tmp_path / name) for name in ("a", "b"))
     with running(first, second):
         store = RedisStore([first.address, second.address], Access())
-        with pytest.raises(Unavailable, match="of no cluster"):
+        with pytest.raises(Unavailable, match="is not in a cluster"):
             store.write([attempts(b"someone.")], (), NOW, 5.0)
         store.close()
 
 
 def test_a_single_server_that_becomes_a_cluster_is_found_out(tmp_path: Path) -> None:
-    """Whoever asks for what has moved is told Unavailable, and soon the same store works with all of the nodes."""
+    """Calls for moved keys raise Unavailable at first. Soon the same store works with all nodes."""
     with cluster(tmp_path / "nodes", masters=2) as nodes:
         nodes[0].kill()
         alone = RedisServer(tmp_path / "alone", port=nodes[0].port)
@@ -210,7 +209,7 @@ def test_a_single_server_that_becomes_a_cluster_is_found_out(tmp_path: Path) -> 
 
 
 def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
-    """Of the addresses given, one that is right is enough."""
+    """One working address of those given is enough."""
     store = RedisStore([Address("127.0.0.1", free_port()), nodes[1].address], Access())
     until(lambda: works(store, b"someone."))
     store.close()
@@ -218,8 +217,8 @@ def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
 
 @pytest.mark.slow
 def test_a_master_dies_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
-    """Its subjects get answers within the deadline and are back once a replica took over, with everything that was
-    acknowledged before the replica was last in step; the others are served meanwhile."""
+    """Calls for its subjects end within the deadline, and succeed once a replica took over, with everything that was
+    acknowledged before the replica was last in sync. Other subjects are not affected."""
     theirs, others = owned(0, 5000, 5), owned(6000, SLOTS - 1, 5)
     load, rest = Load(store, theirs), Load(store, others)
     with load.running(), rest.running():

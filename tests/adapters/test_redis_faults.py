@@ -1,4 +1,4 @@
-"""Redis that is down in every way: each call ends by its deadline in `Unavailable`, and all works again by itself."""
+"""Faults of Redis: each call ends by its deadline with `Unavailable`, and the store recovers without a restart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 
 from riskd.adapters.redis_store import Access, Address, RedisStore
-from riskd.adapters.redis_store.server import SILENCES
+from riskd.adapters.redis_store.server import TIMEOUTS
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta
 from tests.redis_servers import RedisServer, free_port, running, until
@@ -23,12 +23,12 @@ KEY = b"subject.........A"
 DEADLINE = 0.1
 """Seconds that each call is given."""
 GRACE = 0.15
-"""Seconds beyond it that a busy machine may take to wake us."""
+"""Seconds beyond the deadline that a busy machine may take to wake up a thread."""
 Mend = Callable[[], object]
 
 
 class Tunnel:
-    """A way to a server that can swallow all that passes, as if the peer had vanished, or let it drip."""
+    """A proxy to a server that can drop all data, as if the peer had vanished, or pass it slowly."""
 
     def __init__(self, target: Address, ended: ExitStack) -> None:
         self.open, self.drip = True, False
@@ -78,7 +78,7 @@ def refused(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """It accepts and never answers: the kernel shakes hands for a process that is stopped."""
+    """A stopped process: the kernel accepts connections, but nothing answers."""
     server = RedisServer(directory)
     with running(server):
         store = RedisStore([server.address], Access(seconds=0.3))
@@ -89,7 +89,7 @@ def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def half_open(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """The peer vanished without a word."""
+    """The peer vanished without closing the connection."""
     server = RedisServer(directory)
     with running(server), ExitStack() as ended:
         tunnel = Tunnel(server.address, ended)
@@ -101,7 +101,7 @@ def half_open(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def dripping(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """Every byte comes well before its own deadline; the answer does not."""
+    """Single bytes arrive in time, but the whole reply does not."""
     server = RedisServer(directory)
     with running(server), ExitStack() as ended:
         tunnel = Tunnel(server.address, ended)
@@ -113,7 +113,7 @@ def dripping(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def replica(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """Demoted while we were connected."""
+    """The server became a replica while we were connected."""
     server = RedisServer(directory)
     with running(server):
         store = RedisStore([server.address], Access())
@@ -153,7 +153,7 @@ def no_password(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def loading(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """Started anew, with data that takes long to load."""
+    """The server restarts, and takes long to load its data."""
     server = RedisServer(directory)
     with running(server):
         for number in range(50):
@@ -181,7 +181,7 @@ def _persistence(server: RedisServer) -> bytes:
 
 @contextmanager
 def uncovered(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """A cluster of which a slot is nobody's: CLUSTERDOWN for all."""
+    """A cluster with a slot that no master owns: CLUSTERDOWN for all keys."""
     server = RedisServer(directory, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     with running(server):
         server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
@@ -194,7 +194,7 @@ def uncovered(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def something_else(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """It speaks, but not our protocol."""
+    """A server of another protocol."""
     directory.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -232,10 +232,10 @@ SAID = {
     "wrong_password": "WRONGPASS",
     "no_password": "NOAUTH",
     "loading": "LOADING|no answer in time",
-    "uncovered": "CLUSTERDOWN|without a server",
+    "uncovered": "CLUSTERDOWN|has no server",
     "something_else": "Protocol error",
 }
-"""What the problem names; the others are late and say so."""
+"""A part of each fault's message. Other faults say that there was no answer in time."""
 
 
 def write(store: RedisStore) -> bool:
@@ -255,8 +255,8 @@ def warmed(store: RedisStore) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], object], tmp_path: Path) -> None:
-    """Twelve writes each end in `Unavailable` by their deadline; from the fourth on a server that is down costs none of
-    it; when it is mended the same store works again."""
+    """Twelve writes each raise `Unavailable` by their deadline. From the fourth on, a server that is down costs no
+    time. After the fault is fixed, the same store works again."""
     with fault(tmp_path / "redis") as (store, mend):  # type: ignore[attr-defined]
         taken, said = [], []
         for _ in range(12):
@@ -266,7 +266,7 @@ def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], obje
             taken.append(time.monotonic() - begun)
             said.append(str(caught.value))
         assert max(taken) < DEADLINE + GRACE
-        assert sorted(taken[SILENCES + 1 :])[4] < DEADLINE / 4
+        assert sorted(taken[TIMEOUTS + 1 :])[4] < DEADLINE / 4
         assert any(word in said[-1] for word in SAID.get(fault.__name__, "no answer in time").split("|")), said[-1]
 
         mend()
@@ -275,7 +275,7 @@ def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], obje
 
 
 def test_a_full_server_still_answers(tmp_path: Path) -> None:
-    """Out of memory is a fault of writes alone: what is known is read."""
+    """A server without free memory only rejects writes. Reads work."""
     with full(tmp_path / "redis") as (store, _):
         with pytest.raises(Unavailable, match="noeviction"):
             write(store)
@@ -284,7 +284,7 @@ def test_a_full_server_still_answers(tmp_path: Path) -> None:
 
 
 def test_a_caller_in_a_hurry_takes_nobody_down(tmp_path: Path) -> None:
-    """Deadlines that no server could meet fail those who set them; the next caller is answered."""
+    """Calls with deadlines that no server could meet fail, but do not make the server count as down."""
     server = RedisServer(tmp_path / "redis")
     with running(server):
         store = RedisStore([server.address], Access())
@@ -297,7 +297,7 @@ def test_a_caller_in_a_hurry_takes_nobody_down(tmp_path: Path) -> None:
 
 
 def test_closing_ends_the_threads(tmp_path: Path) -> None:
-    """A store whose server never was there lets go of everything when it is closed."""
+    """Closing a store whose server was never there ends its threads."""
     store = RedisStore([Address("127.0.0.1", free_port())], Access())
     assert not works(store)
     store.close()
@@ -306,7 +306,7 @@ def test_closing_ends_the_threads(tmp_path: Path) -> None:
 
 
 def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container's limit of threads, reached for a moment, makes a call unavailable, and not the store for good."""
+    """If the process has no threads left for a moment, a call is unavailable, but the store recovers."""
 
     def none(_: Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -316,7 +316,7 @@ def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, mon
         store = RedisStore([server.address], Access())
         with monkeypatch.context() as poor:
             poor.setattr(Thread, "start", none)
-            for _ in range(SILENCES + 1):
+            for _ in range(TIMEOUTS + 1):
                 with pytest.raises(Unavailable):
                     store.read((KEY,), (), NOW, DEADLINE)
         until(lambda: works(store))

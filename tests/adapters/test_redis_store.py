@@ -1,4 +1,4 @@
-"""What the store on Redis does that one machine's stores need not: connect, wait no longer than told, and come back."""
+"""Behaviour of the Redis store that local stores lack: connections, deadlines, and recovery."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def store(server: RedisServer) -> Iterator[RedisStore]:
 
 
 def test_one_round_trip_each(server: RedisServer, store: RedisStore) -> None:
-    """A read is one command a place, a write one script, however much they hold."""
+    """A read is one command for each place, and a write is one script, however many records they have."""
     deltas = [attempts(place + b"entity..A") for place in PLACES[:5]]
     store.write(deltas, (Swap(PAPER, None, b"text", LATER),), NOW, 1.0)
     server.ask("CONFIG", "RESETSTAT")
@@ -70,7 +70,7 @@ def test_one_round_trip_each(server: RedisServer, store: RedisStore) -> None:
 
 
 def test_scripts_that_a_server_forgot_are_sent_again(server: RedisServer, store: RedisStore) -> None:
-    """SCRIPT FLUSH costs one more round trip and no count."""
+    """After SCRIPT FLUSH the scripts are loaded again, with one more round trip and no lost count."""
     assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
     server.ask("SCRIPT", "FLUSH")
     assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
@@ -79,7 +79,8 @@ def test_scripts_that_a_server_forgot_are_sent_again(server: RedisServer, store:
 
 
 def test_the_server_frees_what_has_expired(server: RedisServer, store: RedisStore) -> None:
-    """Nobody sweeps, and a later delta with an earlier expiry shortens nothing."""
+    """The server deletes expired places itself. A later delta with an earlier expiry does not shorten the life of a
+    place."""
     store.write([attempts(SUBJECT, expires=NOW + 0.3), attempts(DEVICE, expires=NOW + 60)], (), NOW, 1.0)
     store.write([attempts(DEVICE, expires=NOW + 0.2)], (), NOW, 1.0)
     assert store.size()[0] == 2
@@ -90,7 +91,8 @@ def test_the_server_frees_what_has_expired(server: RedisServer, store: RedisStor
 
 
 def test_dead_documents_do_not_pile_up(server: RedisServer, store: RedisStore) -> None:
-    """A subject who comes every hour for a month, its answers kept for a day, keeps tens of them, not hundreds."""
+    """A subject who signs in every hour for a month, with replies kept for a day, has tens of documents, not
+    hundreds."""
     for number in range(720):
         now = NOW + 3600 * number
         reply = Swap(PLACES[0] + b"%08dY" % number, None, b"answer", now + 86_400)
@@ -102,15 +104,15 @@ def test_dead_documents_do_not_pile_up(server: RedisServer, store: RedisStore) -
 
 
 def test_a_record_of_somebody_else_is_unavailable(server: RedisServer, store: RedisStore) -> None:
-    """Whoever writes to our keys gets a gap out of it, not an exception."""
+    """A record that another program wrote under our key raises Unavailable."""
     for content in (b"", b"\x7fexpires\xc1"):
         server.ask("HSET", f"riskd:{FORMAT}:{SUBJECT[:8].hex()}", SUBJECT[8:], content)
-        with pytest.raises(Unavailable, match="no record of riskd's"):
+        with pytest.raises(Unavailable, match="was not written by riskd"):
             store.read((SUBJECT,), (), NOW, 1.0)
 
 
 def test_what_no_buffer_holds_arrives_whole(store: RedisStore) -> None:
-    """A command, and its answer, of many times what the system takes at once; a deadline ends it in the middle."""
+    """A command and a reply much larger than the system's buffers arrive completely. A deadline can interrupt them."""
     whole_megabytes(store)
     with pytest.raises(Unavailable):
         store.write([], [Swap(PAPER, None, bytes(200 << 20), LATER)], NOW, 0.02)
@@ -125,14 +127,14 @@ def whole_megabytes(store: RedisStore) -> None:
 
 
 def test_swaps_of_two_places_are_a_mistake_of_the_program(store: RedisStore) -> None:
-    """They could not change together in a cluster."""
+    """They raise ValueError, because they could not change together in a cluster."""
     swaps = [Swap(place + b"R", None, b"text", LATER) for place in PLACES[:2]]
     with pytest.raises(ValueError, match="share a place"):
         store.write((), swaps, NOW, 1.0)
 
 
 def test_connections_are_bounded(server: RedisServer) -> None:
-    """Eight threads on two connections take turns, lose nothing, and open no third."""
+    """Eight threads share two connections, lose nothing, and open no third."""
     store = RedisStore([server.address], Access(), 2)
     most = []
 
@@ -155,8 +157,8 @@ def test_connections_are_bounded(server: RedisServer) -> None:
 
 
 def test_what_was_acknowledged_survives_the_server(tmp_path: Path) -> None:
-    """With `appendfsync always` a server killed under load and started again has every acknowledged count; the store
-    comes back by itself."""
+    """With `appendfsync always`, a server that was killed under load and restarted has every acknowledged count. The
+    store reconnects by itself."""
     server = RedisServer(tmp_path / "redis", save=True)
     with running(server):
         store = RedisStore([server.address], Access())
@@ -181,7 +183,7 @@ def written(store: RedisStore, key: bytes, timeout: float = 0.2) -> bool:
 
 
 def test_unix_socket(tmp_path: Path) -> None:
-    """A socket of this machine serves as an address does."""
+    """A Unix socket works like an address."""
     path = tmp_path / "redis.sock"
     with running(RedisServer(tmp_path / "redis", "--unixsocket", str(path))):
         store = RedisStore([Address(path=str(path))], Access(database=3))
@@ -191,7 +193,8 @@ def test_unix_socket(tmp_path: Path) -> None:
 
 
 def test_tls_user_and_password(tmp_path: Path) -> None:
-    """Over TLS, with a user of its own that may touch riskd's keys alone; another authority's server is refused."""
+    """Over TLS, with a user that may use only riskd's keys. A server with a certificate of another authority is
+    rejected."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     openssl = shutil.which("openssl")
     assert openssl is not None
@@ -228,11 +231,11 @@ RIGHTS = (
     *("+hget", "+hset", "+hscan", "+hrandfield", "+pttl", "+pexpire"),
     *("+scan", "+hkeys", "+time"),
 )
-"""What docs/scaling.md lists."""
+"""The rights that docs/scaling.md lists."""
 
 
 def test_random_histories_stay_small_on_the_server(server: RedisServer, store: RedisStore) -> None:
-    """A subject's hash with its receipts takes a few kilobytes, by the server's own account."""
+    """By the server's own figures, a subject's hash with its receipts takes a few kilobytes."""
     random = Random(5)
     for number in range(40):
         counts = tuple((table, str(random.randrange(6)), 1) for table in ("country", "agent", "hour", "device"))

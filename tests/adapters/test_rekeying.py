@@ -1,4 +1,4 @@
-"""Laws of a changed pepper: nothing is forgotten, nothing is counted twice, and old names lead to nothing."""
+"""Pepper rotation: nothing is forgotten, nothing is counted twice, and old pseudonyms lead nowhere."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the pepper
 
 
 def rotating(office: Office, store: HistoryStore, older: tuple[bytes, ...], newest: bytes) -> None:
-    """What a worker does that hears of a new pepper."""
+    """Do what a worker does when it learns of a new pepper."""
     origins = Origins()
     moving = RekeyingStore(store, origins, Layer(newest))
     office.engine.rekey(moving, Pseudonyms(FIRST, (*older, newest), origins))
 
 
 def rotated(office: Office, store: HistoryStore, *layers_: bytes) -> None:
-    """What a worker does that hears that all was moved."""
+    """Do what a worker does when it learns that all records were moved."""
     office.engine.rekey(store, Pseudonyms(FIRST, layers_))
 
 
@@ -50,7 +50,8 @@ def moved_all(store: HistoryStore, pepper: bytes, parity: int) -> int:
 
 @given(st.binary(min_size=16, max_size=16))
 def test_parts_get_the_layer_of_the_whole(digest: bytes) -> None:
-    """Short pseudonym and place of a layered pseudonym are those of the plain one, layered; its length says so."""
+    """The short pseudonym and the place of a layered pseudonym are the layered ones of the plain pseudonym. The length
+    shows the layers."""
     layer = Layer(SECOND)
     once = layer.over(digest)
     assert short(once) == layer.over_short(short(digest))
@@ -67,7 +68,7 @@ def test_parts_get_the_layer_of_the_whole(digest: bytes) -> None:
 
 
 def test_every_age_of_a_pseudonym_is_known() -> None:
-    """What was written before a layer came is found under the pseudonym that it had."""
+    """A record that was written before a layer was added is found by its old pseudonym."""
     many = Pseudonyms(FIRST, (SECOND, THIRD))
     ages = many.at_each_layer("", "customer", "subject", "anne")
     assert ages == [
@@ -78,7 +79,8 @@ def test_every_age_of_a_pseudonym_is_known() -> None:
 
 
 unrepeated = steps.map(lambda step: {**step, "request_id": ""})
-"""A request id that comes again after a day is another request; which id its answer gets hangs on the layers."""
+"""Without request ids, because one that is repeated after a day is a new request, and its answer's id depends on the
+layers."""
 
 
 @settings(max_examples=20)
@@ -89,8 +91,8 @@ def test_a_rotation_forgets_nothing(
     during: list[dict[str, object]],
     moved_first: int,
 ) -> None:
-    """Lived through with a rotation in the middle, part of it moved before and part after, everybody's histories count
-    what they would have counted without, old assessments still teach, and nothing lies under an old name."""
+    """With a rotation in the middle, part of it moved before and part after, histories have the same counts as without
+    one, old assessments can still teach, and no record is left under an old key."""
     plain = Office(tmp_path_factory.mktemp("plain"))
     office = Office(tmp_path_factory.mktemp("moving"), store := MemoryStore())
     answers: list[list[tuple[str, Assessment]]] = [lived(one, before) for one in (plain, office)]
@@ -120,7 +122,7 @@ def test_a_rotation_forgets_nothing(
 
 
 def told(office: Office, answer: Assessment) -> int | None:
-    """What an old assessment taught in total, once it is confirmed; None when its receipt has expired."""
+    """The units that an old assessment has taught once it is confirmed; None if its receipt has expired."""
     try:
         return office.tell(answer, "confirmed_legitimate")
     except UnknownAssessment:
@@ -128,7 +130,7 @@ def told(office: Office, answer: Assessment) -> int | None:
 
 
 def counts(office: Office) -> list[tuple[bytes, list[list[int]]]]:
-    """All that is counted, names left out."""
+    """All counts, without the keys."""
     histories = {key: record for key, record in office.records().items() if key[-1:] in b"PACD"}
     return sorted(
         (
@@ -151,7 +153,7 @@ def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
 
 
 def test_ids_given_out_before_still_find_their_receipts(office: Office) -> None:
-    """After one rotation and after two; fraud takes back exactly what was taught before."""
+    """After one rotation and after two. Confirmed fraud takes back exactly what was taught before."""
     store = office.store
     answers = [office.sign_in("anne") for _ in range(3)]
     for older, newest in (((), SECOND), ((SECOND,), THIRD)):
@@ -167,8 +169,7 @@ def test_ids_given_out_before_still_find_their_receipts(office: Office) -> None:
 
 
 def test_outcomes_are_taken_by_the_id_of_an_open_receipt(office: Office) -> None:
-    """As it was given out, and, once a rotation has moved the receipt, as it is shown then: so that support can report
-    what a person says of an attempt."""
+    """By the id that was given out, and, after a rotation has moved the receipt, also by the id that support sees."""
     store = office.store
     answer = office.sign_in("anne")
     for older, newest in (((), SECOND), ((SECOND,), THIRD)):
@@ -183,7 +184,7 @@ def test_outcomes_are_taken_by_the_id_of_an_open_receipt(office: Office) -> None
 
 
 def test_a_repeated_request_gets_the_first_answer_across_a_rotation(office: Office) -> None:
-    """Before its record was moved, and after."""
+    """Both before and after its record was moved."""
     first = office.sign_in("anne", request_id="r-1")
     rotating(office, office.store, (), SECOND)
     assert office.sign_in("anne", request_id="r-1").id == first.id
@@ -193,7 +194,7 @@ def test_a_repeated_request_gets_the_first_answer_across_a_rotation(office: Offi
 
 
 def test_fraud_takes_back_during_the_move_what_was_taught_before(office: Office) -> None:
-    """Histories move before the receipt does that names them, so nothing is taken back from what is not there."""
+    """Histories are moved before the receipt that refers to them, so nothing is taken back from a missing history."""
     answer = office.sign_in("anne")
     rotating(office, office.store, (), SECOND)
     receipt = next(key for key in office.records() if key[-1:] == RECEIPT)
@@ -205,7 +206,8 @@ def test_fraud_takes_back_during_the_move_what_was_taught_before(office: Office)
 
 
 def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:
-    """Half moved or not, all of the subject goes, in the log under every name that it had."""
+    """Whatever was moved already, all records of the subject are erased, and its log lines under all of its
+    pseudonyms."""
     for _ in range(2):
         office.sign_in("anne")
         office.sign_in("bert")
@@ -227,8 +229,8 @@ def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:
 
 
 def test_an_erasure_during_the_move_takes_a_share_out_of_its_device(office: Office) -> None:
-    """Although no receipt names the device any more, nor has anybody asked for it since the pepper came; and it goes
-    with the last who has one."""
+    """Even if no receipt refers to the device any more, and it was not read since the pepper was added. The device's
+    record is deleted with its last share."""
     for who in ("anne", "bert"):
         office.sign_in(who, **{"with": "phone"})
     office.now += RECEIPT_SECONDS + 1
@@ -245,7 +247,7 @@ def test_an_erasure_during_the_move_takes_a_share_out_of_its_device(office: Offi
 
 
 def test_a_worker_that_has_not_heard_loses_no_count(office: Office) -> None:
-    """What it writes under old names while others use the new ones is added to them in the end."""
+    """What a worker writes to old keys while others use the new ones is merged in the end."""
     office.sign_in("anne")
     stale = Office(office.directory.parent / "stale", office.store)
     rotating(office, office.store, (), SECOND)
@@ -263,8 +265,8 @@ def test_a_worker_that_has_not_heard_loses_no_count(office: Office) -> None:
 def test_an_attempt_under_way_keeps_the_pseudonyms_that_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that hears of a pepper between an attempt's reading and writing: its receipt moves with the account's
-    histories, teaches them, and goes when they are erased."""
+    """A worker learns of a pepper between an attempt's read and write. The receipt is moved with the account's
+    histories, teaches them, and is erased with them."""
     store = MemoryStore()
     office = Office(tmp_path, store)
     read = store.read
@@ -289,7 +291,7 @@ def test_an_attempt_under_way_keeps_the_pseudonyms_that_it_began_with(
 
 
 def test_many_threads_during_the_move_lose_no_count(office: Office) -> None:
-    """Sign-ins and outcomes on three threads while a fourth moves everything."""
+    """Three threads sign in and report outcomes while a fourth moves everything."""
     for _ in range(5):
         office.sign_in("anne")
     rotating(office, office.store, (), SECOND)
@@ -328,7 +330,7 @@ UNIT = ("sign_in", "", 1)
 def test_whatever_is_asked_of_a_record_concerns_what_was_not_moved_yet(
     ask: Callable[[HistoryStore, bytes], bool], units: int
 ) -> None:
-    """Under its new name it is found, added to and erased; under its old one nothing is left."""
+    """By its new key it is found, changed and erased. Nothing is left under its old key."""
     store, origins = MemoryStore(), Origins()
     old = Pseudonyms(FIRST).digest(*PERSON) + PROFILE
     assert store.write((Delta(old, NOW, NOW + WEEK, (UNIT,)),), (), NOW, 1.0)
@@ -340,7 +342,7 @@ def test_whatever_is_asked_of_a_record_concerns_what_was_not_moved_yet(
 
 
 def test_a_record_that_always_changes_is_told() -> None:
-    """It is neither lost nor moved by half: whoever asks hears that the store is not to be had."""
+    """A record that keeps changing is neither lost nor moved in part: the call raises Unavailable."""
 
     class Busy(MemoryStore):
         def replace(self, changes: Sequence[Change]) -> bool:
@@ -354,7 +356,7 @@ def test_a_record_that_always_changes_is_told() -> None:
 
 
 def test_how_far_an_import_has_come_is_found_again(office: Office) -> None:
-    """A document under a pseudonym of its own moves with the rest, before it is read and after."""
+    """The state of an import has a pseudonym of its own. It is moved with the rest, and found before and after."""
     parts = office.engine.parts
     name = ("", "customer", "import", "okta")
     swap = Swap(parts.pseudonyms.digest(*name) + IMPORT, None, b"so far", office.now + 60)
@@ -369,7 +371,7 @@ def test_how_far_an_import_has_come_is_found_again(office: Office) -> None:
 
 
 def test_told_to_stop_it_goes_on_later(office: Office) -> None:
-    """What was not moved is moved by the next call."""
+    """The next call moves the rest."""
     office.sign_in("anne")
     stop = threading.Event()
     stop.set()
@@ -382,7 +384,7 @@ def test_told_to_stop_it_goes_on_later(office: Office) -> None:
 def test_everything_moves_however_little_is_looked_at_in_one_go(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a store of many more records than are looked at together, none is left under its old name."""
+    """With many more records than are listed at a time, none is left under its old key."""
     monkeypatch.setattr("riskd.adapters.rekeying.STEP", 3)
     for who in PEOPLE:
         office.sign_in(who, request_id=who)
@@ -394,7 +396,7 @@ def test_everything_moves_however_little_is_looked_at_in_one_go(
 @pytest.mark.parametrize("kind", [PROFILE, RECEIPT])
 @pytest.mark.parametrize("left", [0, 3, 12])
 def test_what_cannot_be_read_holds_up_nobody(office: Office, kind: bytes, left: int) -> None:
-    """A damaged record goes, for it cannot be moved and would lie under its old pseudonym for good; all others move."""
+    """A record that cannot be decoded is deleted, because it could not be moved. All others are moved."""
     office.sign_in("anne")
     before = office.records()
     key = next(key for key in before if key.endswith(kind))

@@ -17,7 +17,7 @@ _YEAR_2012, _YEAR_2038 = 1_325_376_000, 2_145_916_800
 
 @given(st.sampled_from(sorted(available_timezones() - {"Antarctica/Casey"})), st.integers(_YEAR_2012, _YEAR_2038))
 def test_offsets_are_those_of_the_rules(name: str, time: int) -> None:
-    """Rounding the time to a quarter of an hour, for the cache, changes no answer."""
+    """Rounding the time to a quarter of an hour, for the cache, does not change the offset."""
     offset = datetime.fromtimestamp(time, ZoneInfo(name)).utcoffset()
     assert offset is not None
     assert ZONES.offset(name, time) == offset.total_seconds() // 60
@@ -44,13 +44,13 @@ def test_summer_time_begins_to_the_minute() -> None:
     ],
 )
 def test_unknown_names_have_no_offset(name: str) -> None:
-    """A name from outside is looked up, never opened."""
+    """A name from outside is never used as a path."""
     assert ZONES.offset(name, _YEAR_2012) is None
 
 
 @pytest.mark.parametrize("time", [-1.0, 1e15, float("inf"), float("nan")])
 def test_times_beyond_the_calendar_have_no_offset(time: float) -> None:
-    """A time that no calendar has is a gap."""
+    """A time beyond the calendar has no offset."""
     assert ZONES.offset("Europe/Oslo", time) is None
 
 

@@ -1,4 +1,4 @@
-"""User agents: what real ones say, and what scripts give away."""
+"""User agents: real ones, and those of scripts."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ MACHINES = {
 
 @pytest.mark.parametrize(("user_agent", "expected"), (PEOPLE | MACHINES).items())
 def test_user_agents(user_agent: str, expected: Agent) -> None:
-    """Browser and system with major versions, the class of device, and whether a script shows itself."""
+    """Browser and system with their major versions, the device class, and whether it is a script."""
     assert PARSER.parse(user_agent, "", None) == expected
 
 
@@ -113,7 +113,7 @@ def test_nothing_known_is_a_gap() -> None:
 
 
 def test_only_so_much_is_read() -> None:
-    """What follows the bound changes nothing, so that no length buys time."""
+    """Characters beyond the bound change nothing, so a long user agent costs no time."""
     padded = "curl/8.5.0 ".ljust(LONGEST)
     assert PARSER.parse(padded + "Googlebot" * 100_000, "", None) == PARSER.parse(padded, "", None)
 

@@ -65,7 +65,7 @@ def test_declaration_is_whole(feature: Feature) -> None:
     assert set(feature.sources) <= set(SOURCES)
     assert feature.direction in (-1, 0, 1)
     assert all((feature.unit, feature.why, feature.text))
-    assert not feature.text.endswith(".")
+    assert re.fullmatch(r"[A-Z].*\w\.", feature.text)
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)

@@ -105,7 +105,7 @@ def corrupt_database(files: Path) -> tuple[str, str]:
 def unknown_database(files: Path) -> tuple[str, str]:
     city = files / "geo" / "city.mmdb"
     install(city, (MAXMIND / "bad" / "libmaxminddb-corrupt-search-tree.mmdb").read_bytes())
-    return f"{city}: ", "give a city"
+    return f"{city}: ", "use a city"
 
 
 def truncated_database(files: Path) -> tuple[str, str]:

@@ -247,7 +247,7 @@ def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
         LmdbStore(ours, 16 << 20).close()
         (ours / "data.mdb").write_bytes(b"noise" * 5000)
         if number == 3:
-            with pytest.raises(InvalidStore, match="3 damaged ones lie beside it"):
+            with pytest.raises(InvalidStore, match="there are 3 damaged ones already"):
                 open_or_begin(ours, 16 << 20)
         else:
             store, found = open_or_begin(ours, 16 << 20)
@@ -286,7 +286,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
         assert store.write(counted(*SHARED), (), NOW, 1.0)
         with largest_file((tmp_path / "data.mdb").stat().st_size):
             fill(store, NOW + DAY)
-            with pytest.raises(Unavailable, match="see that the disk has room"):
+            with pytest.raises(Unavailable, match="check that the disk has space"):
                 store.write((), (Swap(b"large one", None, bytes(200_000), NOW + DAY),), NOW, 1.0)
             assert store.read(SHARED[:1], (), NOW, 1.0)[0] != [None]
         eventually(lambda: works(store))

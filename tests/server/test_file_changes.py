@@ -1,4 +1,4 @@
-"""Files that change are noticed, once, and not before they have come to rest."""
+"""Changed files are reported once, and only when they have stopped changing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def watch(folder: Path) -> FileChanges:
 
 
 def test_a_change_is_told_once_and_when_it_rests(folder: Path) -> None:
-    """Not at the look that finds it, for it may go on; at the next; and not again."""
+    """Not in the poll that finds it, because the change may go on; in the next one; and not again."""
     one = watch(folder)
     assert not one.changed(EVERY)
     (folder / "customer.yaml").write_text("ab")
@@ -40,7 +40,7 @@ def test_what_keeps_changing_is_not_told(folder: Path) -> None:
 
 
 def test_it_is_looked_no_more_often_than_said(folder: Path) -> None:
-    """Between two looks nothing is asked of the disk, and the next look is due when it says."""
+    """Between two polls the disk is not read, and `due` says when the next poll is."""
     one = watch(folder)
     (folder / "customer.yaml").write_text("ab")
     assert not any(one.changed(moment / 10) for moment in range(49))
@@ -49,8 +49,8 @@ def test_it_is_looked_no_more_often_than_said(folder: Path) -> None:
 
 @pytest.mark.parametrize("change", ["rename", "delete", "create", "link", "touch"])
 def test_every_way_of_changing_is_noticed(folder: Path, change: str) -> None:
-    """Replaced by renaming, as `riskd geo install` does; deleted; made; a link behind which Kubernetes swaps a
-    directory; and a touch, for whoever reads it compares hashes."""
+    """Replaced by renaming, as `riskd geo install` does; deleted; created; a link behind which Kubernetes swaps a
+    directory; and a touch, because whoever reads the file compares hashes."""
     (folder / ".1").mkdir()
     (folder / ".2").mkdir()
     for name in (".1", ".2"):
@@ -74,7 +74,7 @@ def test_every_way_of_changing_is_noticed(folder: Path, change: str) -> None:
 
 
 def test_drafts_and_loops_are_not_looked_at(folder: Path) -> None:
-    """What begins with a dot is somebody's draft; links that lead back end by themselves."""
+    """Names that begin with a dot are drafts and are ignored. Links that form a loop do not hang the poll."""
     (folder / "back").symlink_to(folder)
     one = watch(folder)
     (folder / ".customer.yaml.swp").write_text("b")
@@ -82,8 +82,8 @@ def test_drafts_and_loops_are_not_looked_at(folder: Path) -> None:
 
 
 def test_what_cannot_be_looked_at_is_as_if_it_were_gone(folder: Path) -> None:
-    """Whoever watches outlives a directory that may not be entered any more, and a mount that is dead: here a link to
-    a name that is too long for any."""
+    """A directory that may no longer be entered, or a dead mount, does not stop the watch. Here the mount is a link to
+    a name that is too long."""
     (folder / "models").symlink_to(folder / ".models")
     one = FileChanges([folder / "models"], EVERY, 0.0)
     (folder / "models").unlink()

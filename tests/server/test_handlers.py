@@ -1,4 +1,4 @@
-"""Handler threads: as many as were asked for, and one more while all of them are held up."""
+"""A pool has the threads that were asked for, and one more while all of them are held up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HELD_UP = 0.05
 
 @pytest.fixture
 def disk() -> Iterator[threading.Event]:
-    """Answers once it is set."""
+    """Blocks calls until it is set."""
     event = threading.Event()
     yield event
     event.set()
@@ -26,7 +26,8 @@ def answered(future: Future[str]) -> str:
 
 
 def test_a_held_up_handler_is_made_up_for(disk: threading.Event) -> None:
-    """While the only one waits for a disk, later calls are answered by another; in the end the first is, too."""
+    """While the only thread waits for a disk, another one answers later calls; in the end the first call is answered,
+    too."""
     with Handlers(1, "test", held_up_s=HELD_UP) as pool:
         first = pool.submit(disk.wait, 10.0)
         with pytest.raises(TimeoutError):
@@ -37,7 +38,8 @@ def test_a_held_up_handler_is_made_up_for(disk: threading.Event) -> None:
 
 
 def test_busy_is_not_held_up(disk: threading.Event) -> None:
-    """Calls that queue behind one that has just begun wait for it: there is no second thread to share the time with."""
+    """Calls behind one that has just started wait for it. No second thread is started, which would only share the
+    CPU."""
     with Handlers(1, "test", held_up_s=60.0) as pool:
         first, second = pool.submit(disk.wait, 10.0), pool.submit(threading.get_ident)
         assert wait([second], 2 * HELD_UP).not_done
@@ -47,7 +49,7 @@ def test_busy_is_not_held_up(disk: threading.Event) -> None:
 
 
 def test_spares_are_few(disk: threading.Event) -> None:
-    """However many calls hang, the pool stays bounded."""
+    """However many calls hang, the number of threads is bounded."""
     with Handlers(1, "test", held_up_s=0.0) as pool:
         hanging = []
         for _ in range(SPARES + 4):
@@ -58,7 +60,7 @@ def test_spares_are_few(disk: threading.Event) -> None:
 
 
 def test_errors_are_the_caller_s(disk: threading.Event) -> None:
-    """What a call raises it raises, and its thread is free again."""
+    """An exception of a call is raised to its caller, and the thread is free again."""
     with Handlers(1, "test", held_up_s=HELD_UP) as pool:
         with pytest.raises(ValueError, match="x"):
             pool.submit(int, "x").result(5.0)

@@ -1,4 +1,4 @@
-"""Whoever asks or watches is told whether it serves, and nobody who asks keeps another from hearing."""
+"""Health: Check and Watch report the state, and no client delays another."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 States = health_pb2.HealthCheckResponse
 RISK = "riskd.v1.RiskService"
 NO_WINDOW = struct.pack(">HI", 4, 0)
-"""Settings of somebody to whom no message can be sent."""
+"""HTTP/2 settings of a client to which no message can be sent."""
 NOTHING = b"\0" + struct.pack(">I", 0)
 """An empty message."""
 CROWD = 5
-"""Connections with as many calls as they may have."""
+"""Connections, each with as many calls as it may have."""
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ CHECK, WATCH, REFLECT = (
 
 @contextmanager
 def crowd(running: Running, sent: bytes, settings: bytes = b"") -> Iterator[list[Peer]]:
-    """Connections that have sent something on each of a hundred streams; what is sent is of stream 1."""
+    """Connections that have sent something on each of a hundred streams. `sent`: what is sent, for stream 1."""
     peers = [Peer(f"127.0.0.1:{running.service.port}", settings) for _ in range(CROWD)]
     try:
         for peer in peers:
@@ -70,7 +70,7 @@ def crowd(running: Running, sent: bytes, settings: bytes = b"") -> Iterator[list
 
 
 def is_told(running: Running, state: int) -> None:
-    """Others are: of health at once, and of their sign-ins."""
+    """Assert that other clients get this health state at once, and that their sign-ins are answered."""
     with grpc.insecure_channel(f"127.0.0.1:{running.service.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
         for service in ("", RISK):
             asked = health_pb2.HealthCheckRequest(service=service)
@@ -79,7 +79,8 @@ def is_told(running: Running, state: int) -> None:
 
 
 def test_watchers_hear_of_each_change(running: Running) -> None:
-    """At once, the state in which they come included; of a service that there is not, that, and the stream stays."""
+    """They get the state on arrival and each change at once. Watchers of an unknown service get SERVICE_UNKNOWN, and
+    their stream stays open."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     streams = [stub.Watch(health_pb2.HealthCheckRequest(service=name), timeout=20) for name in ("", RISK, "", RISK)]
     unknown = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=20)
@@ -92,7 +93,7 @@ def test_watchers_hear_of_each_change(running: Running) -> None:
 
 
 def test_watchers_that_go_are_forgotten(running: Running) -> None:
-    """Those that watch what there is not, too: no name is remembered."""
+    """Also watchers of an unknown service: its name is not kept."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     kept = running.service.health._watchers
     streams = [stub.Watch(health_pb2.HealthCheckRequest(service=f"{RISK}{number or ''}")) for number in range(8)]
@@ -107,7 +108,7 @@ def test_watchers_that_go_are_forgotten(running: Running) -> None:
 
 
 def test_a_stop_does_not_wait_for_those_who_watch(running: Running) -> None:
-    """They hear that it stops; who does not read is cut off, if only it is alive."""
+    """Watchers are told that the service is stopping. A client that does not read is disconnected."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     streams = [stub.Watch(health_pb2.HealthCheckRequest(service=name)) for name in ("", "nobody")]
     assert all(next(stream).status for stream in streams)
@@ -128,7 +129,7 @@ def test_a_stop_does_not_wait_for_those_who_watch(running: Running) -> None:
 
 
 def lives(peer: Peer) -> None:
-    """Answer pings until the connection is closed, and do no more."""
+    """Answer pings until the connection is closed, and do nothing else."""
     peer.socket.settimeout(20)
     with peer.socket.makefile("rb") as heard:
         while len(head := heard.read(9)) == 9:
@@ -139,7 +140,7 @@ def lives(peer: Peer) -> None:
 
 
 def test_a_name_that_there_is_not_is_told_so(running: Running) -> None:
-    """NOT_FOUND; and what is no request at all, INVALID_ARGUMENT."""
+    """An unknown service gives NOT_FOUND; bytes that are no request, INVALID_ARGUMENT."""
     raw: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/grpc.health.v1.Health/Check")
     for message, code in ((b"\n\x06nobody", grpc.StatusCode.NOT_FOUND), (b"\n\xff", grpc.StatusCode.INVALID_ARGUMENT)):
         with pytest.raises(grpc.RpcError) as told:
@@ -149,13 +150,14 @@ def test_a_name_that_there_is_not_is_told_so(running: Running) -> None:
 
 @pytest.mark.parametrize("method", [CHECK, WATCH, REFLECT], ids=["check", "watch", "reflection"])
 def test_half_probes_hold_up_nobody(running: Running, method: bytes) -> None:
-    """Neither other probes nor sign-ins, however many there are."""
+    """Probes without their message delay neither other probes nor sign-ins, however many there are."""
     with crowd(running, frame(HEADERS, END_HEADERS, 1, method)):
         is_told(running, States.NOT_SERVING)
 
 
 def test_watchers_that_do_not_read_hold_up_nobody(running: Running) -> None:
-    """Neither others, nor whoever changes what is told, nor their own end. Once they read they hear what is so now."""
+    """They delay neither other watchers, nor a change of the state, nor the end of the service. Once they read, they
+    get the latest state."""
     sent = frame(HEADERS, END_HEADERS, 1, WATCH) + frame(DATA, END_STREAM, 1, NOTHING)
     with crowd(running, sent, NO_WINDOW) as peers:
         is_told(running, States.NOT_SERVING)
@@ -169,7 +171,7 @@ def test_watchers_that_do_not_read_hold_up_nobody(running: Running) -> None:
 
 
 def test_reflection_is_for_a_few_at_a_time(running: Running) -> None:
-    """One more is refused; when those end, the next is answered."""
+    """One stream too many is refused. When the others end, the next one is answered."""
     with crowd(running, frame(HEADERS, END_HEADERS, 1, REFLECT)):
         described(running, grpc.StatusCode.RESOURCE_EXHAUSTED)
     named = described(running, grpc.StatusCode.OK)
@@ -177,7 +179,7 @@ def test_reflection_is_for_a_few_at_a_time(running: Running) -> None:
 
 
 def described(running: Running, code: grpc.StatusCode) -> set[str]:
-    """The services that are described, once the answer has this code."""
+    """The services that reflection describes, once the call ends with this code."""
     stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
     until = time.monotonic() + 20

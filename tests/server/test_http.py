@@ -1,4 +1,4 @@
-"""The monitor's endpoint goes on whatever happens to single requests."""
+"""The monitor's endpoint survives failures of single requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from riskd.server.processes.http import CONNECTIONS, Endpoint, Server
 
 
 def page(accept: str) -> tuple[str, bytes]:
-    """The page, for whoever does not ask for what breaks it."""
+    """The page, which fails for one Accept header."""
     if accept == "broken":
         raise LookupError("a secret that a message quotes")
     return TEXT, b"ok\n"
@@ -25,7 +25,7 @@ def page(accept: str) -> tuple[str, bytes]:
 
 @contextmanager
 def served() -> Iterator[str]:
-    """An endpoint that is asked over HTTP; its address."""
+    """The address of an endpoint that is served over HTTP."""
     with Server("127.0.0.1", 0, Endpoint(page, lambda: True, list)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -42,7 +42,7 @@ def asked(address: str, accept: str = "*/*") -> bytes:
 
 
 def test_a_thread_that_cannot_be_begun_holds_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many connections the system has no thread for, the next one is answered."""
+    """However many connections fail because the system has no thread for them, the next one is answered."""
     with served() as address:
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("no thread")))
@@ -53,7 +53,8 @@ def test_a_thread_that_cannot_be_begun_holds_no_place(monkeypatch: pytest.Monkey
 
 
 def test_a_page_that_breaks_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """By its kind and place, for a scrape that fails says nothing of why; and the next request is answered."""
+    """The error is logged by type and place, because a failed scrape does not show why. The next request is
+    answered."""
     with served() as address, caplog.at_level(logging.ERROR):
         with pytest.raises((urllib.error.URLError, OSError)):
             asked(address, "broken")

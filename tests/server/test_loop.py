@@ -1,4 +1,4 @@
-"""One thread hears of calls and runs them: what has arrived comes first, and nothing holds it up for long."""
+"""gRPC's polling thread runs the calls: arrivals are handled first, and nothing blocks it for long."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 Pending: TypeAlias = "grpc._CallFuture[risk_pb2.AssessResponse]"
 HELD_UP = replace(ANYWHERE, timeout_s=0.1)
 PATIENT = replace(ANYWHERE, timeout_s=60.0)
-"""No thread counts as held up."""
+"""Here no thread counts as held up."""
 
 
 @contextmanager
 def held(running: Running, *names: str) -> Iterator[Callable[[str], Pending]]:
-    """Calls of these subjects stay in the engine until the end. Gives what makes a call and waits until it is there."""
+    """Calls of these subjects block in the engine until the end. Yields a function that makes a call and waits until it
+    is in the engine."""
     begun, go = {name: threading.Event() for name in names}, threading.Event()
 
     def answer(attempt: Attempt) -> Assessment:
@@ -58,7 +59,7 @@ def threads() -> set[threading.Thread]:
 
 
 def ended(name: str) -> None:
-    """Wait until there is no such thread."""
+    """Wait until no thread with this name is left."""
     until = time.monotonic() + 10
     while any(thread.name == name for thread in threads()):
         assert time.monotonic() < until
@@ -66,8 +67,8 @@ def ended(name: str) -> None:
 
 
 def test_a_thread_that_is_held_up_is_made_up_for() -> None:
-    """While calls hang in a disk, later ones are answered, as often as there are spare threads; in the end the first
-    are, too."""
+    """While calls hang in a disk, later ones are answered, as long as there are spare threads. In the end the first
+    calls are answered, too."""
     with served(HELD_UP) as running:
         names = [str(number) for number in range(SPARES)]
         with held(running, *names) as call:
@@ -82,7 +83,7 @@ def test_a_thread_that_is_held_up_is_made_up_for() -> None:
 
 
 def test_an_event_that_waits_is_made_up_for() -> None:
-    """A stream's message waits in gRPC's thread for a lock that somebody has: calls are answered meanwhile."""
+    """While a stream's message waits for a lock in gRPC's thread, calls are still answered."""
     go_on = threading.Event()
 
     def requests() -> Iterator[risk_pb2.StreamAssessRequest]:
@@ -104,7 +105,7 @@ def test_an_event_that_waits_is_made_up_for() -> None:
 
 
 def test_its_threads_end() -> None:
-    """Those that stand in soon after they are needed no more, the others with the server."""
+    """Substitute threads end soon after they are no longer needed; the others end with the server."""
     before = threads()
     for _ in range(3):
         with served(HELD_UP) as running:
@@ -118,7 +119,7 @@ def test_its_threads_end() -> None:
 
 
 def test_a_thread_that_is_busy_is_not_made_up_for() -> None:
-    """Two threads that compute would only slow each other."""
+    """A busy thread is not held up: a second one would only slow it down."""
     before = threads()
     with served(PATIENT) as running, held(running, "first") as call:
         call("first")
@@ -128,8 +129,8 @@ def test_a_thread_that_is_busy_is_not_made_up_for() -> None:
 
 
 def test_what_has_come_is_heard_of_before_the_next_turn() -> None:
-    """Of outcomes and sign-ins that came in this order during a turn, the sign-ins are run first; one outcome may have
-    been heard of before them."""
+    """Of outcomes and sign-ins that arrive in this order during a call, the sign-ins are run first. One outcome may
+    have been received before them."""
     with served(PATIENT) as running:
         with held(running, "first") as call:
             sign_ins = [call("first")]
@@ -145,7 +146,7 @@ def test_what_has_come_is_heard_of_before_the_next_turn() -> None:
 
 
 def test_something_is_answered_however_much_comes() -> None:
-    """Between two turns the thread hears of some calls, not of all that wait to be refused."""
+    """Between two calls the thread handles some arrivals, not all that have to be refused."""
     with served(replace(PATIENT, max_concurrent_rpcs=4)) as running:
         refused_before: list[int] = []
         peers = [Peer(f"127.0.0.1:{running.service.port}") for _ in range(6)]

@@ -1,4 +1,4 @@
-"""More calls than can be done: who is taken, in which order, and how the others are refused."""
+"""Overload: which calls are accepted, in which order they run, and how the others are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Pending: TypeAlias = "grpc._CallFuture[risk_pb2.AssessResponse]"
 
 
 class Brake:
-    """Nobody's turn comes until it is let go; keeps the order of what the engine was asked."""
+    """No call is run until `release`. Records the order in which the engine gets calls."""
 
     def __init__(self, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
         self.order: list[str] = []
@@ -62,7 +62,7 @@ def outcome(running: Running, name: str) -> grpc._CallFuture[risk_pb2.RecordOutc
 
 
 def settled(running: Running) -> None:
-    """Wait until the server has heard of all calls so far: those that were refused, and those that wait."""
+    """Wait until the server has received all calls so far: those that were refused, and those that wait."""
     last: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/riskd.v1.RiskService/Nothing")
     for _ in range(2):
         with pytest.raises(grpc.RpcError):
@@ -70,7 +70,7 @@ def settled(running: Running) -> None:
 
 
 def counted(running: Running, *refusals: tuple[str, str]) -> None:
-    """Refusals are counted a moment after they have left."""
+    """Wait until these refusals are counted, which happens a moment after they are sent."""
     until = time.monotonic() + 5
     while len(running.meter.refusals) < len(refusals) and time.monotonic() < until:
         time.sleep(0.001)
@@ -86,8 +86,8 @@ def running() -> Iterator[Running]:
 def test_a_burst_is_taken_to_its_bound_and_the_rest_is_told_when_to_come_again(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many wait as may; each other one is refused at once with RetryInfo, a reason, and without a look at what it
-    says. Those taken are answered in the order in which they came."""
+    """As many calls wait as may. Every other one is refused at once with RetryInfo and a reason, and is not parsed. The
+    accepted calls are answered in the order of their arrival."""
     brake = Brake(running, monkeypatch)
     names = [str(number) for number in range(20)]
     taken = []
@@ -132,7 +132,7 @@ def test_what_has_waited_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) 
 def test_nothing_is_computed_for_whoever_has_gone(
     running: Running, cancelled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call whose deadline passed, or that was cancelled, while it waited is not begun, and is counted."""
+    """A call whose deadline passed, or that was cancelled, while it waited is not started, and is counted."""
     brake = Brake(running, monkeypatch)
     gone = sign_in(running, "gone", timeout=10.0 if cancelled else 0.5)
     settled(running)
@@ -149,7 +149,7 @@ def test_nothing_is_computed_for_whoever_has_gone(
 
 
 def test_sign_ins_come_before_outcomes(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody waits at a sign-in; an outcome can be told a moment later, but comes to its turn, too."""
+    """A user waits for a sign-in. Outcomes can wait for a moment, but they get their turn, too."""
     brake = Brake(running, monkeypatch)
     told = outcome(running, "outcome")
     settled(running)
@@ -162,7 +162,7 @@ def test_sign_ins_come_before_outcomes(running: Running, monkeypatch: pytest.Mon
 
 
 def test_no_lane_starves() -> None:
-    """However many sign-ins wait, every eighth turn is an outcome's, if there is one."""
+    """However many sign-ins wait, every eighth turn goes to an outcome, if one waits."""
     order: list[str] = []
     held = threading.Event()
     with Handlers(1, "test", held_up_s=60.0) as pool:
@@ -177,7 +177,7 @@ def test_no_lane_starves() -> None:
 
 
 def test_no_lane_starves_behind_another() -> None:
-    """Of several lanes behind the sign-ins each has its eighth turns."""
+    """If several lanes wait behind the sign-ins, each of them gets eighth turns."""
     order: list[str] = []
     held = threading.Event()
     with Handlers(1, "test", held_up_s=60.0) as pool:
@@ -191,18 +191,18 @@ def test_no_lane_starves_behind_another() -> None:
 
 
 class Silent:
-    """Counts nothing."""
+    """A meter that counts nothing."""
 
     def queued(self, method: str, seconds: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def refused(self, method: str, why: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def test_a_batch_yields_to_sign_ins(running: Running) -> None:
-    """Between two of its attempts a batch lets those go first for whom somebody waits, and goes on when none is left;
-    it is not stopped for ever either."""
+    """Between two of its attempts a batch lets waiting single calls go first, and continues when none is left. It is
+    never blocked for ever."""
     batched, begun = threading.Event(), threading.Event()
     order: list[str] = []
 
@@ -226,15 +226,15 @@ def test_a_batch_yields_to_sign_ins(running: Running) -> None:
 
 
 def lane(limits: Limits, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> Lane:
-    """A lane that nobody serves."""
+    """A lane whose calls are not run."""
     monkeypatch.setattr("riskd.server.calls.handlers.monotonic", clock)
     return Turns().lane("m", limits, Silent())
 
 
 def test_what_comes_beyond_a_burst_is_kept_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst may wait for `burst_s`. Once more has come than could be done by then, only so many wait as are done in
-    `standing_s`, also when the queue was empty for a moment: what was refused counts. When there has been time for all
-    that came, a burst may wait again."""
+    """A burst may wait for `burst_s`. Once more has been offered than can be done by then, only as many calls wait as
+    can be done in `standing_s`, even if the queue was empty for a moment, because refused calls count. When there has
+    been time for all that was offered, a burst may wait again."""
     now = 0.0
     queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.01), lambda: now, monkeypatch)
     queue._mean_s = 1 / 512
@@ -260,8 +260,8 @@ def test_what_comes_beyond_a_burst_is_kept_short(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("load", "most"), [(0.8, 0.0), (3.0, 0.7)], ids=["below the capacity", "three times it"])
 def test_calls_are_refused_by_what_comes(load: float, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At random arrivals below the capacity nobody is refused, after an overload as well as before it; at three times
-    the capacity the thread is never without work, and nobody who was admitted waits longer than `standing_s`."""
+    """With random arrivals below the capacity no call is refused, before or after an overload. At three times the
+    capacity the thread is always busy, and no accepted call waits longer than `standing_s`."""
     now, free, random = 0.0, 0.0, Random(7)
     queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.005), lambda: now, monkeypatch)
     queue._mean_s = 0.001
@@ -284,8 +284,8 @@ def test_calls_are_refused_by_what_comes(load: float, most: float, monkeypatch: 
 
 
 def test_calls_that_waited_too_long_make_room_for_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where calls wait longer than was thought when they were admitted, those that come next are believed to take
-    longer, until what is admitted is answered in time: the lane does not go on admitting what it will not begin."""
+    """If accepted calls wait longer than estimated, the estimate rises until accepted calls are answered in time. So
+    the lane does not keep accepting calls that it will refuse later."""
     now = 0.0
     answered, refused = list[bool](), list[tuple[str, str]]()
     monkeypatch.setattr(Silent, "refused", lambda _, *said: refused.append(said))

@@ -1,4 +1,4 @@
-"""The contract: documented to the last value, and its generated code up to date."""
+"""The protos are fully documented, and the generated code is up to date."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_generated_code_is_up_to_date() -> None:
 
 
 def test_reflection_sees_the_paths_that_clients_compile() -> None:
-    """Where our generated code lies is nobody's business: files and names are those of the protos."""
+    """Reflection shows the file names and names of the protos, not where the generated code is."""
     assert risk_pb2.DESCRIPTOR.name == "riskd/v1/risk.proto"
     assert risk_pb2.DESCRIPTOR.package == "riskd.v1"
     assert hasattr(risk_pb2_grpc, "RiskServiceStub")

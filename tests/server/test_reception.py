@@ -1,4 +1,4 @@
-"""Half a call keeps nobody waiting; a whole one is handled as gRPC would, and ends as it would."""
+"""Calls without their message delay no other call. Complete calls are handled and end as in gRPC."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STRE
 METHOD = "/laws/Echo"
 CALL = call(METHOD)
 MOST = 64
-"""Calls whose message is not here, at a time."""
+"""Most calls whose message has not arrived."""
 MESSAGE = b"\0" + struct.pack(">I", 5) + b"hello"
 
 
 class Counted(ThreadPoolExecutor):
-    """One thread, and how many calls it was given."""
+    """A pool of one thread that counts its calls."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -38,7 +38,7 @@ class Counted(ThreadPoolExecutor):
 
 @contextmanager
 def serving() -> Iterator[tuple[str, Counted]]:
-    """A server with one method that gives back what it gets, and with one thread for it."""
+    """A server with one method, which echoes its request, and one thread."""
     pool = Counted()
     arrivals = Arrivals(pool, MOST, lambda: to_status(Status(code=8, message="too many")))
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
@@ -60,7 +60,7 @@ def echo(channel: grpc.Channel, message: bytes = b"m") -> bytes:
 
 
 def test_whole_calls_are_answered() -> None:
-    """One after another and many at once, empty messages and large ones."""
+    """One after another and many at once, with empty and large messages."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel, ThreadPoolExecutor(8) as crowd:
         messages = [b"", b"m", b"x" * 1_000_000, *(b"%d" % number for number in range(200))]
         assert list(crowd.map(lambda message: echo(channel, message), messages)) == messages
@@ -68,7 +68,7 @@ def test_whole_calls_are_answered() -> None:
 
 
 def test_calls_without_their_message_hold_up_nobody() -> None:
-    """However many there are; when their message comes, they are answered, too."""
+    """However many there are. When their message arrives, they are answered, too."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel:
         peer = Peer(address)
         for stream in range(1, 101, 2):
@@ -82,7 +82,7 @@ def test_calls_without_their_message_hold_up_nobody() -> None:
 
 
 def test_a_call_that_ends_without_a_message_is_told_so() -> None:
-    """UNIMPLEMENTED, as gRPC has it; but no thread of the pool waits to hear that there is none."""
+    """It ends with UNIMPLEMENTED, as in gRPC, but no thread of the pool waits for that."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel:
         peer = Peer(address)
         peer.socket.sendall(frame(HEADERS, END_HEADERS | END_STREAM, 1, CALL))
@@ -93,7 +93,8 @@ def test_a_call_that_ends_without_a_message_is_told_so() -> None:
 
 
 def test_of_more_half_calls_than_may_be_the_oldest_is_refused() -> None:
-    """Those of whom less is known that they are slow wait on, and whole calls are answered beside them."""
+    """Newer incomplete calls wait on, because less is known about how slow they are. Complete calls are answered
+    meanwhile."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel:
         peer = Peer(address)
         for stream in range(1, 2 * MOST + 3, 2):
@@ -110,7 +111,7 @@ def test_of_more_half_calls_than_may_be_the_oldest_is_refused() -> None:
 
 @pytest.mark.parametrize("cut", ["reset", "connection"])
 def test_calls_that_are_taken_back_hold_up_nobody(cut: str) -> None:
-    """Neither others nor the server, which stops at once when told to."""
+    """Cancelled calls delay neither other calls nor the server, which stops at once."""
     with serving() as (address, _), grpc.insecure_channel(address) as channel:
         for _ in range(20):
             peer = Peer(address)
@@ -123,7 +124,7 @@ def test_calls_that_are_taken_back_hold_up_nobody(cut: str) -> None:
 
 
 def test_a_stop_waits_for_nobody_who_sent_half_a_call() -> None:
-    """The grace is for calls under way; one that was never sent is cancelled at its end."""
+    """The grace is for calls under way. A call without its message is cancelled at the end."""
     with serving() as (address, _):
         peer = Peer(address)
         peer.socket.sendall(frame(HEADERS, END_HEADERS, 1, CALL))

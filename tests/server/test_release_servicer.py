@@ -1,4 +1,4 @@
-"""ReleaseService's own part: pages, what a wish may say, and the time that is left; of releases that keep wishes."""
+"""ReleaseService: pages, validation of actor and reason, and deadlines, over releases that only record wishes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Request = release_pb2.ActivateReleaseRequest | release_pb2.RollbackReleaseReques
 
 
 class Asked:
-    """Releases of a host that only keep what is wished."""
+    """Releases that only record what is asked."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
@@ -45,7 +45,7 @@ class Asked:
 
 
 class Left:
-    """A caller who waits for so many seconds more."""
+    """A caller with this many seconds left."""
 
     def __init__(self, seconds: float = 10.0) -> None:
         self.seconds = seconds
@@ -57,7 +57,8 @@ class Left:
 @pytest.mark.parametrize("count", [0, 1, 5, PAGE, PAGE + 1, PAGE + 3])
 @pytest.mark.parametrize("size", [-1, 0, 1, 2, 5, PAGE, PAGE + 2])
 def test_pages_of_any_size_together_name_each_release_once(count: int, size: int) -> None:
-    """In their order, no page longer than was asked for or than a page may be; and each says what is active."""
+    """Together the pages list each release once and in order. No page is longer than was asked for or allowed, and each
+    says what is active."""
     servicer, token, found = ReleaseServicer(Asked(NAMES[:count])), "", list[str]()
     while True:
         asked = release_pb2.ListReleasesRequest(page_size=size, page_token=token)
@@ -73,7 +74,7 @@ def test_pages_of_any_size_together_name_each_release_once(count: int, size: int
 
 
 def test_a_page_token_of_another_list_is_refused() -> None:
-    """A release that has gone since is in no place from which to go on."""
+    """If the release of a token is gone, there is no place from which to continue."""
     with pytest.raises(InvalidRelease, match="page_token"):
         ReleaseServicer(Asked(NAMES)).list_releases(release_pb2.ListReleasesRequest(page_token="gone"), Left())
 
@@ -94,7 +95,8 @@ CHANGES: Final[dict[str, Callable[[str, str], Request]]] = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_who_wants_a_change_is_said_and_in_few_words(change: Callable[[str, str], Request]) -> None:
-    """It is kept beside the release: never empty, and bounded. Each mistake is told at once, and nothing is begun."""
+    """The actor must be given, and actor and reason are bounded, because they are stored with the release. Every
+    mistake is reported at once, and nothing is started."""
     releases = Asked(NAMES)
     for actor, reason, count in (
         ("", "", 1),
@@ -112,8 +114,8 @@ def test_who_wants_a_change_is_said_and_in_few_words(change: Callable[[str, str]
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_change_leaves_time_for_its_answer(change: Callable[[str, str], Request]) -> None:
-    """What the caller allows, less a margin: who is told of a failure after the deadline does not hear of it. Where
-    there is no time nothing is begun."""
+    """The work gets the caller's time less a margin, because an answer after the deadline does not arrive. Without time
+    left nothing is started."""
     releases = Asked(NAMES)
     asked_of(ReleaseServicer(releases), change("sre", ""), Left(2.0))
     ((_, timeout),) = releases.wishes
@@ -125,7 +127,7 @@ def test_a_change_leaves_time_for_its_answer(change: Callable[[str, str], Reques
 
 @pytest.mark.parametrize(("percent", "wished"), [(0.0, WHOLE), (5.0, 5.0), (100.0, 100.0)])
 def test_a_release_without_a_share_is_meant_as_a_whole(percent: float, wished: float) -> None:
-    """And the answer names who has not swapped yet."""
+    """No percent means 100. The answer names the processes that have not installed the release yet."""
     releases = Asked(NAMES)
     request = release_pb2.ActivateReleaseRequest(
         release_id=NAMES[0], percent=percent, actor="sre", reason="why", shadow=True

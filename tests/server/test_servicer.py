@@ -1,4 +1,4 @@
-"""RiskService over a real channel, with an engine that says what it is told."""
+"""RiskService over a real channel, with an engine whose answers the tests choose."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LOGIN = risk_pb2.AssessRequest(
 
 
 class Waiting:
-    """A caller who has time."""
+    """A caller without a near deadline."""
 
     def time_remaining(self) -> float:
         return 10.0
@@ -66,7 +66,7 @@ def refused(call: Callable[[], object]) -> grpc.RpcError:
 
 
 def noise(channel: grpc.Channel, method: str) -> bytes:
-    """Call a method with bytes that are no message."""
+    """Call a method with bytes that are not a message."""
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/riskd.v1.RiskService/{method}")
     return call(b"\xff\xff\xff", timeout=5)
 
@@ -82,7 +82,7 @@ def detail(error: grpc.RpcError, kind: type[Detail]) -> Detail:
 
 
 def test_an_attempt_goes_in_and_its_assessment_comes_out(running: Running) -> None:
-    """The wire adds nothing and loses nothing."""
+    """An attempt reaches the engine unchanged, and its assessment reaches the caller unchanged."""
     answer = running.stub.Assess(LOGIN, timeout=5)
     assert (answer.assessment_id, answer.score, answer.level) == ("0" * 32, 0.25, attempt_pb2.RISK_LEVEL_MEDIUM)
     assert answer.requirement.tier == assessment_pb2.TIER_STEP_UP
@@ -106,8 +106,8 @@ def test_the_caller_s_deadline_bounds_the_engine() -> None:
 
 
 def test_who_waits_for_nobody_gives_way() -> None:
-    """Before each attempt of a batch, and of a stream, those go first for whom somebody waits; who signs in does not
-    step aside."""
+    """Before each attempt of a batch or stream, `give_way` lets single calls go first. A single call does not call
+    it."""
     engine, asked = FakeEngine(), list[int]()
     servicer = RiskServicer(engine, 0.1, lambda: asked.append(len(engine.attempts)))
     servicer.assess(LOGIN, Waiting())
@@ -118,7 +118,7 @@ def test_who_waits_for_nobody_gives_way() -> None:
 
 
 def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:
-    """A deadline that passed in the queue is answered without work, and no attempt is counted."""
+    """A call whose deadline passed in the queue is refused without work, and no attempt is counted."""
     engine = FakeEngine()
     with pytest.raises(DeadlinePassed):
         RiskServicer(engine, 0.1).assess(LOGIN, Gone())
@@ -128,7 +128,7 @@ def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:
 
 
 def test_every_violation_is_told_under_the_caller_s_names(running: Running) -> None:
-    """A request with many mistakes is mended in one round, unknown enum numbers of later versions included."""
+    """All violations of a request are reported at once, unknown enum numbers of later versions included."""
 
     def judge(attempt: Attempt) -> NoReturn:
         raise InvalidAttempt(validation.violations(attempt, 1_700_000_000.0, address_known=False, declared=frozenset()))
@@ -153,7 +153,7 @@ def test_every_violation_is_told_under_the_caller_s_names(running: Running) -> N
 
 
 def test_bytes_that_are_no_request_are_the_caller_s_mistake(running: Running) -> None:
-    """Unparsable is INVALID_ARGUMENT, not INTERNAL, and the engine never hears of it."""
+    """Bytes that cannot be parsed give INVALID_ARGUMENT, not INTERNAL, and do not reach the engine."""
     error = refused(lambda: noise(running.channel, "Assess"))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert detail(error, ErrorInfo).reason == "INVALID_REQUEST"
@@ -161,7 +161,7 @@ def test_bytes_that_are_no_request_are_the_caller_s_mistake(running: Running) ->
 
 
 def test_a_huge_message_is_refused(running: Running) -> None:
-    """Size is bounded before anything is parsed: by method with a reason, and by gRPC for all."""
+    """Size is checked before anything is parsed: by method with a reason, and by gRPC for all methods."""
     large = risk_pb2.AssessRequest(subject="x" * (grpc_server.ATTEMPT_BYTES + 1))
     error = refused(lambda: running.stub.Assess(large, timeout=5))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -200,7 +200,7 @@ def test_the_largest_acceptable_attempt_is_not_too_large() -> None:
 
 
 def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
-    """Results come in the order of requests; a refused attempt carries the status that Assess gives."""
+    """Results are in the order of requests. An invalid attempt gets the status that Assess gives."""
 
     def judge(attempt: Attempt) -> Assessment:
         if not attempt.subject:
@@ -216,7 +216,7 @@ def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
 
 
 def test_a_batch_does_not_hold_up_sign_ins(running: Running) -> None:
-    """A batch has a thread of its own: beside one that is under way, an attempt is answered."""
+    """A batch has its own thread: while one is under way, a single attempt is answered."""
     begun, release = threading.Event(), threading.Event()
 
     def judge(attempt: Attempt) -> Assessment:
@@ -244,7 +244,7 @@ def test_a_batch_does_not_hold_up_sign_ins(running: Running) -> None:
 
 @pytest.mark.parametrize("count", [0, BATCH + 1])
 def test_a_batch_is_bounded(running: Running, count: int) -> None:
-    """None is a mistake, and too many would starve the sign-ins beside them."""
+    """An empty batch is a mistake, and a too long one would delay sign-ins."""
     error = refused(lambda: running.stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=[LOGIN] * count), timeout=5))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     (violation,) = detail(error, BadRequest).field_violations
@@ -253,7 +253,7 @@ def test_a_batch_is_bounded(running: Running, count: int) -> None:
 
 
 def test_an_outcome_is_recorded_and_its_effect_told(running: Running) -> None:
-    """The answer says what the assessment has taught."""
+    """The answer has the units that the assessment has taught."""
     told = risk_pb2.RecordOutcomeRequest(
         assessment_id=ASSESSMENT.id,
         challenge=risk_pb2.Challenge(result=risk_pb2.Challenge.RESULT_PASSED, amr=["hwk"]),
@@ -264,7 +264,7 @@ def test_an_outcome_is_recorded_and_its_effect_told(running: Running) -> None:
 
 
 def test_a_security_event_reaches_the_engine(running: Running) -> None:
-    """As it was said; the answer says nothing more than that it was taken."""
+    """The event arrives unchanged. The answer is empty."""
     told = risk_pb2.RecordSecurityEventRequest(
         domain="IDENTITY_DOMAIN_CUSTOMER", subject="kim", issuer="https://idp.example"
     )
@@ -277,7 +277,7 @@ def test_a_security_event_reaches_the_engine(running: Running) -> None:
 
 
 def test_an_unknown_assessment_is_not_found(running: Running) -> None:
-    """An id of nobody is told apart from an id that is malformed."""
+    """An unknown id gives NOT_FOUND, a malformed one INVALID_ARGUMENT."""
     error = refused(lambda: running.stub.RecordOutcome(risk_pb2.RecordOutcomeRequest(assessment_id="x"), timeout=5))
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert detail(error, ErrorInfo).reason == "UNKNOWN_ASSESSMENT"
@@ -286,7 +286,7 @@ def test_an_unknown_assessment_is_not_found(running: Running) -> None:
 def test_a_bug_is_logged_by_place_and_id_and_says_nothing_of_the_request(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither caller nor log learns what stood in the request but its id for repeats; the error's id joins the two."""
+    """Neither the caller nor the log gets the contents of the request, only its request id. The error id is in both."""
 
     def stumble(attempt: Attempt) -> NoReturn:
         raise KeyError(attempt.subject)
@@ -312,7 +312,7 @@ def test_a_bug_is_logged_by_place_and_id_and_says_nothing_of_the_request(
 
 
 def test_health_follows_what_it_is_told(running: Running) -> None:
-    """A server is not serving until somebody says that it is."""
+    """The health state is NOT_SERVING until it is set."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     states = health_pb2.HealthCheckResponse
     for serving, expected in ((None, states.NOT_SERVING), (True, states.SERVING), (False, states.NOT_SERVING)):
@@ -323,7 +323,7 @@ def test_health_follows_what_it_is_told(running: Running) -> None:
 
 
 def test_reflection_describes_every_method_that_is_served(running: Running) -> None:
-    """grpcurl works without our protos, and no described method is missing from the server."""
+    """grpcurl works without our protos, and every described method is served."""
     stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
     question = reflection_pb2.ServerReflectionRequest(file_containing_symbol="riskd.v1.RiskService")
     (answer,) = stub.ServerReflectionInfo(iter([question]), timeout=5)
@@ -339,7 +339,7 @@ def test_reflection_describes_every_method_that_is_served(running: Running) -> N
 
 
 def test_open_streams_do_not_hold_the_handlers(running: Running) -> None:
-    """Reflection and health watches may last for ever; sign-ins are answered beside them."""
+    """Reflection streams and health watches may last for ever, and sign-ins are still answered."""
     stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
     watch = health_pb2_grpc.HealthStub(running.channel).Watch
     questions = [

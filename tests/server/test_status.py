@@ -1,4 +1,4 @@
-"""What crosses the wire when something is wrong."""
+"""Statuses: what a client gets for an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from riskd.server.status import internal, status
 
 Detail = TypeVar("Detail", bound=Message)
 HEADER_BYTES = 8192
-"""What a client accepts of metadata unless told otherwise."""
+"""What clients accept of metadata by default."""
 
 
 def kinds(root: type[RiskdError]) -> Iterator[type[RiskdError]]:
@@ -30,7 +30,7 @@ def kinds(root: type[RiskdError]) -> Iterator[type[RiskdError]]:
 
 
 def detail(made: Status, kind: type[Detail]) -> Detail | None:
-    """The one detail of a kind."""
+    """The only detail of this type, if there is one."""
     found = [each for each in made.details if each.Is(kind.DESCRIPTOR)]
     assert len(found) <= 1
     if not found:
@@ -42,7 +42,7 @@ def detail(made: Status, kind: type[Detail]) -> Detail | None:
 
 @pytest.mark.parametrize("kind", list(kinds(RiskdError)), ids=lambda kind: kind.__name__)
 def test_every_error_has_its_row(kind: type[RiskdError]) -> None:
-    """No error of ours crosses the wire unexplained."""
+    """Every error class has a row in the table of faults."""
     assert kind.reason in faults.FAULTS
     made = status(kind([Problem("here", "wrong")]))
     info = detail(made, ErrorInfo)
@@ -53,13 +53,13 @@ def test_every_error_has_its_row(kind: type[RiskdError]) -> None:
 
 
 def test_every_row_has_its_error() -> None:
-    """No reason is documented that nothing gives."""
+    """Every row in the table of faults belongs to an error class."""
     assert callers_file.InvalidCallers in set(kinds(RiskdError))
     assert {kind.reason for kind in kinds(RiskdError)} == set(faults.FAULTS)
 
 
 def test_all_violations_are_listed_under_the_caller_s_names() -> None:
-    """One answer is enough to mend a request."""
+    """One answer is enough to fix a request."""
     made = status(InvalidAttempt([Problem("subject", "missing", "send one"), Problem("time", "in the future")]))
     bad = detail(made, BadRequest)
     assert bad is not None
@@ -71,7 +71,8 @@ def test_all_violations_are_listed_under_the_caller_s_names() -> None:
 
 
 def test_the_worst_request_still_gets_its_answer() -> None:
-    """Statuses travel in headers, which are bounded: the list is cut, and its true length is told."""
+    """Statuses are sent in headers, which are bounded. So the list of violations is cut, and its full length is
+    given."""
     worst = [Problem(f"attributes[{'é' * 60}]", "不" * 60, "declare it") for _ in range(500)]
     made = status(InvalidAttempt(worst))
     sent = to_status(made)
@@ -85,7 +86,7 @@ def test_the_worst_request_still_gets_its_answer() -> None:
 
 
 def test_an_error_without_violations_is_told_whole() -> None:
-    """Nothing else says what was wrong and what to do: neither the end of a problem nor the next one is left out."""
+    """The message has every problem in full, because there is no other place for them."""
     remedy = "outcomes are accepted for as long as the policy keeps receipts: 90 days, unless it says otherwise"
     unknown = Problem("assessment_id", f"no assessment {'0' * 32} of this tenant", remedy)
     assert status(UnknownAssessment([unknown])).message.endswith(f"of this tenant; {remedy}")
@@ -96,7 +97,7 @@ def test_an_error_without_violations_is_told_whole() -> None:
 
 
 def test_the_worst_file_still_gets_its_answer() -> None:
-    """What does not fit into a header is cut, and says so."""
+    """A message that is too long for a header is cut, and says so."""
     sent = to_status(made := status(InvalidFile([Problem("不" * 60, "不" * 60)] * 500)))
     header = sum(len(value) * 4 / 3 for _, value in sent.trailing_metadata)
     assert header + 3 * len(sent.details.encode()) < HEADER_BYTES
@@ -105,21 +106,22 @@ def test_the_worst_file_still_gets_its_answer() -> None:
 
 @pytest.mark.parametrize("kind", [Unavailable, UnknownAssessment])
 def test_only_what_may_pass_is_to_be_retried(kind: type[RiskdError]) -> None:
-    """RetryInfo goes with UNAVAILABLE, and with nothing that a repeat would not mend."""
+    """RetryInfo comes only with codes that a retry may fix."""
     retry = detail(status(kind([])), RetryInfo)
     assert (retry is not None) == (kind is Unavailable)
     assert retry is None or retry.retry_delay.seconds == 1
 
 
 def test_a_problem_of_what_is_no_text_can_be_told() -> None:
-    """As a file whose name is no UTF-8: on the wire, to a supervisor, and to other processes."""
+    """Problems with text that is not UTF-8, such as a file name, can be sent to clients, the supervisor and other
+    processes."""
     problem = Problem("/etc/riskd/\udcff.yaml", "caf\xe9 \ud83d", "rename \U0001f3d4")
     assert status(InvalidFile([problem])).message == r"/etc/riskd/\udcff.yaml: café \ud83d; rename 🏔"
     assert msgspec.json.decode(msgspec.json.encode(problem), type=Problem) == problem
 
 
 def test_an_error_without_a_row_is_a_bug() -> None:
-    """An unknown reason says INTERNAL, not something that nobody can look up."""
+    """An unknown reason becomes INTERNAL, because callers could not look it up."""
     stranger = RiskdError([Problem("here", "wrong")])
     stranger.reason = "STRANGE"
     info = detail(status(stranger), ErrorInfo)
@@ -128,7 +130,7 @@ def test_an_error_without_a_row_is_a_bug() -> None:
 
 
 def test_a_bug_tells_its_id_and_nothing_else() -> None:
-    """The caller can report it; the log has the rest."""
+    """The caller gets an id to report. The log has the rest."""
     made = internal("1234")
     info = detail(made, ErrorInfo)
     assert info is not None

@@ -1,4 +1,4 @@
-"""Many attempts on one call: each is answered as Assess answers it, in order, and none of them ends the stream."""
+"""StreamAssess: each attempt is answered as by Assess, in order, and no attempt ends the stream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Stream: TypeAlias = "grpc._CallIterator[risk_pb2.StreamAssessResponse]"
 
 
 class Sender:
-    """One side of a stream: says what it is told to, until it is told to end."""
+    """The client's side of a stream: sends what the test says, until told to end."""
 
     def __init__(self, running: Running, timeout: float = 20.0) -> None:
         self._said: queue.SimpleQueue[risk_pb2.StreamAssessRequest | None] = queue.SimpleQueue()
@@ -89,7 +89,7 @@ def by_subject(attempt: Attempt) -> Assessment:
 
 
 def once(held: threading.Event) -> Callable[[Attempt], Assessment]:
-    """Answers once it is let go."""
+    """An engine that answers once `held` is set."""
 
     def answer(_: Attempt) -> Assessment:
         assert held.wait(10)
@@ -99,7 +99,7 @@ def once(held: threading.Event) -> Callable[[Attempt], Assessment]:
 
 
 def judged(attempt: Attempt) -> Assessment:
-    """As the engine refuses."""
+    """An engine that rejects invalid attempts, as the real one does."""
     found = validation.violations(attempt, 1_700_000_000.0, address_known=True, declared=frozenset())
     if found:
         raise InvalidAttempt(found)
@@ -107,7 +107,7 @@ def judged(attempt: Attempt) -> Assessment:
 
 
 def until(holds: Callable[[], bool]) -> bool:
-    """Whether it comes to hold."""
+    """Wait until a condition holds. Returns whether it does."""
     end = time.monotonic() + 10
     while not holds():
         if time.monotonic() > end:
@@ -131,8 +131,8 @@ def reason(error: grpc.RpcError) -> str:
 
 
 def test_each_attempt_is_answered_at_once_in_order_and_by_name(running: Running, sender: Sender) -> None:
-    """An answer does not wait for the next attempt; each says which attempt it answers; the status is OK once the
-    sender has ended and all is answered."""
+    """An answer does not wait for the next attempt, and has the request id of its attempt. The status is OK once the
+    client has ended and all attempts are answered."""
     running.engine.answer = by_subject
     for number in range(3):
         sender.say(login(f"r{number}", str(number)))
@@ -150,7 +150,7 @@ def test_each_attempt_is_answered_at_once_in_order_and_by_name(running: Running,
 
 
 def test_what_waits_is_answered_together(running: Running, sender: Sender) -> None:
-    """Attempts that came while others were assessed share a message, `GROUP` of them at most."""
+    """Attempts that arrive while others are assessed are answered in one message, at most `GROUP` of them."""
     held = threading.Event()
     running.engine.answer = once(held)
     sender.say(login("first"))
@@ -162,7 +162,7 @@ def test_what_waits_is_answered_together(running: Running, sender: Sender) -> No
 
 
 def test_it_answers_what_assess_and_batches_answer(running: Running, sender: Sender) -> None:
-    """Equal attempts have equal answers, acceptable or not, whichever way they come."""
+    """Equal attempts get equal answers, valid or not, by Assess, BatchAssess and StreamAssess."""
     running.engine.answer = judged
     requests = [login("a"), risk_pb2.AssessRequest(request_id="b"), login("c", subject="")]
     requests.append(risk_pb2.AssessRequest(consent=attempt_pb2.Consent(purposes=["fun"])))
@@ -183,7 +183,7 @@ def test_it_answers_what_assess_and_batches_answer(running: Running, sender: Sen
 
 
 def test_bytes_that_are_no_request_are_answered_like_any_mistake(running: Running) -> None:
-    """Unparsable, or too large for one attempt: a status for each, and the stream goes on."""
+    """A message that cannot be parsed, or is too large, gets its own status, and the stream goes on."""
     call: grpc.StreamStreamMultiCallable[bytes, bytes] = running.channel.stream_stream(f"/{METHOD}")
     good = risk_pb2.StreamAssessRequest(request=login("good")).SerializeToString()
     large = risk_pb2.StreamAssessRequest(request=login("x" * (ATTEMPT_BYTES + 1))).SerializeToString()
@@ -195,7 +195,7 @@ def test_bytes_that_are_no_request_are_answered_like_any_mistake(running: Runnin
 
 
 def test_a_bug_concerns_the_attempt_that_met_it(running: Running, sender: Sender) -> None:
-    """It is INTERNAL with an id, and the next attempt is answered."""
+    """A bug becomes INTERNAL with an id, and the next attempt is answered."""
 
     def stumble(attempt: Attempt) -> Assessment:
         if attempt.subject == "odd":
@@ -211,7 +211,7 @@ def test_a_bug_concerns_the_attempt_that_met_it(running: Running, sender: Sender
 
 
 def test_a_sender_that_does_not_read_is_not_read_either(running: Running) -> None:
-    """However much it sends: answers that nobody takes, and attempts that wait, are bounded; others are answered."""
+    """Unread answers and waiting attempts are bounded, however much the client sends. Other clients are answered."""
     size, word = 100_000, "x" * 2000
     running.engine.answer = lambda _: replace(ASSESSMENT, causes=("x" * 1000,))
     said = count()
@@ -231,7 +231,7 @@ def test_a_sender_that_does_not_read_is_not_read_either(running: Running) -> Non
 
 
 def test_nothing_is_computed_for_whoever_has_gone(running: Running, sender: Sender) -> None:
-    """What was sent before a stream was taken back, and not begun, is not assessed; its place is free again."""
+    """Attempts that waited when their stream was cancelled are not assessed, and the stream's place is free again."""
     held = threading.Event()
     running.engine.answer = once(held)
     sender.say(login("first"))
@@ -247,7 +247,7 @@ def test_nothing_is_computed_for_whoever_has_gone(running: Running, sender: Send
 
 
 def test_streams_are_bounded_and_the_next_is_told_when_to_come_again() -> None:
-    """As many as may be open are; one more is refused with RetryInfo, and taken when another has ended."""
+    """One stream too many is refused with RetryInfo. When another one has ended, a new one is accepted."""
     with served(replace(ANYWHERE, max_streams=2)) as running:
         first, second = Sender(running), Sender(running)
         for each in (first, second):
@@ -271,7 +271,7 @@ def test_streams_are_bounded_and_the_next_is_told_when_to_come_again() -> None:
 
 @pytest.mark.parametrize("options", [{"stream_silent_s": 0.2}, {"stream_age_s": 0.4}], ids=["silent", "old"])
 def test_no_stream_stays_for_ever(options: dict[str, float]) -> None:
-    """One that says nothing for long, or is old, ends as ABORTED with a reason; what it had sent is answered."""
+    """A stream that is silent for long, or is old, ends with ABORTED and a reason. What it had sent is answered."""
     with served(replace(ANYWHERE, **options)) as running:
         sender = Sender(running)
         sender.say(login("x"))
@@ -284,7 +284,7 @@ def test_no_stream_stays_for_ever(options: dict[str, float]) -> None:
 
 
 def test_an_old_stream_ends_however_busy_it_is() -> None:
-    """Its last attempts have an answer, or the sender knows that they have none: all those before have one."""
+    """An old stream ends even if it is busy. The client can tell which attempts have no answer: only the last ones."""
     with served(replace(ANYWHERE, stream_age_s=0.4)) as running:
         said = count()
 
@@ -306,7 +306,7 @@ def test_an_old_stream_ends_however_busy_it_is() -> None:
 
 
 def test_who_does_not_read_keeps_no_place_for_ever() -> None:
-    """A stream that cannot end because its client takes no answer is cancelled when its place is needed."""
+    """A stream that cannot end because its client reads no answers is cancelled when its place is needed."""
     with served(replace(ANYWHERE, max_streams=1, stream_age_s=0.3)) as running:
         running.engine.answer = lambda _: replace(ASSESSMENT, causes=("x" * 100_000,))
         flood = running.stub.StreamAssess(
@@ -333,7 +333,8 @@ def test_who_does_not_read_keeps_no_place_for_ever() -> None:
 
 
 def test_streams_end_when_the_service_stops(running: Running, sender: Sender) -> None:
-    """What was received is answered, then STREAM_OVER; no new stream is taken. Whatever was assessed has an answer."""
+    """What was received is answered, then the stream ends with STREAM_OVER. New streams are refused. Every assessed
+    attempt has an answer."""
     held = threading.Event()
     running.engine.answer = once(held)
     sender.say(*[login(str(number)) for number in range(3 * GROUP)])
@@ -347,7 +348,7 @@ def test_streams_end_when_the_service_stops(running: Running, sender: Sender) ->
 
 
 def test_a_deadline_is_that_of_the_stream(running: Running) -> None:
-    """When it passes the stream ends as DEADLINE_EXCEEDED; each attempt had no more than what was left of it."""
+    """When it passes, the stream ends with DEADLINE_EXCEEDED. No attempt gets more time than is left of it."""
     sender = Sender(running, timeout=1.0)
     sender.say(login("x"))
     assert sender.hear(1)
@@ -357,7 +358,7 @@ def test_a_deadline_is_that_of_the_stream(running: Running) -> None:
 
 
 def test_a_stream_yields_to_sign_ins(running: Running, sender: Sender) -> None:
-    """While a sign-in is under way no attempt of a stream is begun, for up to 20 ms each."""
+    """While a sign-in is under way, an attempt of a stream waits for up to 20 ms."""
     begun, held = threading.Event(), threading.Event()
 
     def judge(attempt: Attempt) -> Assessment:

@@ -1,4 +1,4 @@
-"""The wire and the core say the same things."""
+"""Translation between wire and core is complete in both directions."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def wire_paths(message: Descriptor, prefix: str = "") -> Iterator[str]:
 
 
 def value_at(struct: object, path: str) -> object:
-    """What the core has at a path; None below a part that is absent."""
+    """The core's value at a path; None below an absent part."""
     for name in path.split("."):
         struct = getattr(struct, name) if struct is not None else None
     return struct
 
 
 def say(message: Message, path: str) -> None:
-    """Put something other than the default at a wire path."""
+    """Set a field other than its default at a wire path."""
     *parts, last = path.split(".")
     for part in parts:
         message = getattr(message, part)
@@ -89,13 +89,13 @@ CORE_PATHS = tuple(core_paths(Attempt))
 
 
 def test_every_core_field_is_on_the_wire_and_nothing_else_is() -> None:
-    """The wire says neither less nor more than the core."""
+    """The fields of wire and core are the same."""
     assert {translate.wire_path(path) for path in CORE_PATHS} == set(wire_paths(described("AssessRequest")))
 
 
 @pytest.mark.parametrize("path", CORE_PATHS)
 def test_each_wire_field_moves_its_core_field_and_no_other(path: str) -> None:
-    """What is said under a name arrives under its name, and nowhere else."""
+    """Each wire field sets its core field, and no other."""
     silent, said = risk_pb2.AssessRequest(), risk_pb2.AssessRequest()
     for part in translate.wire_path(path).split(".")[:-1]:
         getattr(silent, part).SetInParent()
@@ -128,14 +128,14 @@ def test_enum_values_are_the_core_s_words_in_its_order(enum: EnumDescriptor, kno
 
 
 def test_unspecified_is_the_core_s_default() -> None:
-    """What is not said is what the core takes for not said."""
+    """An unset enum is translated to the core's default."""
     attempt = translate.attempt(risk_pb2.AssessRequest())
     assert attempt == Attempt(domain="", subject="", journey="", network=words.Network())
 
 
 @given(st.integers(7, 2**31 - 1))
 def test_an_unknown_number_arrives_as_its_digits(number: int) -> None:
-    """A caller of a later version is told which value is not known here."""
+    """An enum number of a later version is translated to its digits, so that the error names it."""
     request = risk_pb2.AssessRequest()
     request.MergeFromString(b"\x18" + _varint(number))
     assert translate.attempt(request).domain == str(number)
@@ -161,7 +161,7 @@ SCALARS: dict[int, st.SearchStrategy[object]] = {
 
 
 def anything(message: Descriptor) -> st.SearchStrategy[dict[str, object]]:
-    """Whatever can be said in a message: any field or none, any number in an enum, any float."""
+    """Any message: each field set or not, any enum number, any float."""
     said: dict[str, st.SearchStrategy[object]] = {}
     for field in message.fields:
         inner = field.message_type
@@ -175,7 +175,7 @@ def anything(message: Descriptor) -> st.SearchStrategy[dict[str, object]]:
 
 @given(*(anything(described(f"{name}Request")) for name in ("Assess", "RecordOutcome", "RecordSecurityEvent")))
 def test_translation_is_total(request: dict[str, object], outcome: dict[str, object], event: dict[str, object]) -> None:
-    """Whatever can be said can be translated; to refuse is validation's."""
+    """Every message can be translated. Validation rejects bad values."""
     assert isinstance(translate.attempt(risk_pb2.AssessRequest(**request)), Attempt)  # type: ignore[arg-type]
     assert isinstance(translate.outcome(risk_pb2.RecordOutcomeRequest(**outcome)), Outcome)  # type: ignore[arg-type]
     told = risk_pb2.RecordSecurityEventRequest(**event)  # type: ignore[arg-type]
@@ -238,20 +238,20 @@ ATTEMPTS = st.builds(
 
 @given(ATTEMPTS)
 def test_an_attempt_survives_the_wire(attempt: Attempt) -> None:
-    """What a client says is what the core hears, absences included."""
+    """A client's attempt reaches the core unchanged, absent fields included."""
     sent = translate.request(attempt).SerializeToString()
     assert translate.attempt(risk_pb2.AssessRequest.FromString(sent)) == attempt
 
 
 def test_a_word_that_the_wire_lacks_cannot_be_said() -> None:
-    """A client is told of its typing error before it sends one."""
+    """A word that the wire cannot express raises an error in the client."""
     with pytest.raises(ValueError, match="journey: no such value: 'logon'"):
         translate.request(Attempt(domain="customer", subject="u", journey="logon", network=words.Network()))
 
 
 @given(TIMESTAMPS)
 def test_a_moment_is_exact_to_the_microsecond_or_nan(time: Timestamp) -> None:
-    """A Timestamp out of its range is not silently some other moment."""
+    """A Timestamp out of range becomes NaN, not another time."""
     moment = translate.attempt(risk_pb2.AssessRequest(event_time=time)).time
     assert moment is not None
     try:
@@ -273,13 +273,13 @@ def test_a_moment_is_exact_to_the_microsecond_or_nan(time: Timestamp) -> None:
     ],
 )
 def test_durations(seconds: int, nanos: int, milliseconds: float) -> None:
-    """A duration is its length, and NaN when its parts contradict each other."""
+    """A duration keeps its length, or becomes NaN if its parts have different signs."""
     request = risk_pb2.AssessRequest(network=attempt_pb2.Network(rtt=Duration(seconds=seconds, nanos=nanos)))
     assert same(translate.attempt(request).network.rtt_ms, milliseconds)
 
 
 def test_half_a_place_is_no_place() -> None:
-    """Coordinates that are not both there are not taken for zero."""
+    """A missing coordinate becomes NaN, not zero."""
     place = translate.attempt(risk_pb2.AssessRequest(place=attempt_pb2.ReportedPlace(latitude=60.0))).place
     assert place is not None
     assert place.latitude == 60.0
@@ -287,7 +287,7 @@ def test_half_a_place_is_no_place() -> None:
 
 
 def test_no_consent_and_none_asked_are_two_things() -> None:
-    """Absence vouches; an empty consent grants nothing."""
+    """No consent in the request is None, for which the caller vouches; an empty consent grants nothing."""
     assert translate.attempt(risk_pb2.AssessRequest()).consent is None
     assert translate.attempt(risk_pb2.AssessRequest(consent=attempt_pb2.Consent())).consent == ()
 
@@ -309,14 +309,14 @@ OUTCOMES = {
 
 @pytest.mark.parametrize("kind", [*words.OUTCOMES, ""])
 def test_every_outcome_can_be_said(kind: str) -> None:
-    """Each kind of outcome has its one form on the wire; none at all is none."""
+    """Each kind of outcome has one form on the wire; without one the kind is empty."""
     request = risk_pb2.RecordOutcomeRequest(assessment_id="a", **OUTCOMES[kind])  # type: ignore[arg-type]
     assert translate.outcome(request) == Outcome(assessment_id="a", kind=kind)
 
 
 @pytest.mark.parametrize("silent", [CHALLENGE(), RECOVERY()])
 def test_an_end_that_is_not_said_is_no_outcome(silent: risk_pb2.Challenge | risk_pb2.Recovery) -> None:
-    """A challenge without a result has no kind; one of a later version keeps its number."""
+    """A challenge without a result has no kind. A result of a later version is translated to its number."""
     name = type(silent).__name__.lower()
     assert translate.outcome(risk_pb2.RecordOutcomeRequest(**{name: silent})).kind == ""  # type: ignore[arg-type]
     silent.MergeFromString(b"\x08\x11")
@@ -324,7 +324,7 @@ def test_an_end_that_is_not_said_is_no_outcome(silent: risk_pb2.Challenge | risk
 
 
 def test_a_challenge_carries_methods_and_time() -> None:
-    """What the core knows of a challenge is all that the wire says of it, under the same paths."""
+    """The core has every field of a challenge, under the same path."""
     request = risk_pb2.RecordOutcomeRequest(
         assessment_id="a",
         tenant="t",
@@ -351,7 +351,7 @@ EVENTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 
 @pytest.mark.parametrize("kind", words.EVENTS)
 def test_every_security_event_can_be_said(kind: str) -> None:
-    """Each kind has its one form on the wire, and violations name fields of it."""
+    """Each kind of event has one form on the wire, and violations name its fields."""
     wire, core = EVENTS[kind]
     request = risk_pb2.RecordSecurityEventRequest(
         domain="IDENTITY_DOMAIN_WORKFORCE",
@@ -372,7 +372,7 @@ def test_every_security_event_can_be_said(kind: str) -> None:
 
 
 def test_an_event_that_is_not_said_is_none() -> None:
-    """The violation names the choice; a level of a later version keeps its number."""
+    """Without an event the violation names the oneof. A level of a later version is translated to its number."""
     nothing = translate.security_event(risk_pb2.RecordSecurityEventRequest(subject="kim"))
     assert (nothing.kind, nothing.time) == ("", None)
     assert "event" in {each.where for each in event_violations(nothing, 1.7e9)}
@@ -441,7 +441,7 @@ def read(response: risk_pb2.AssessResponse) -> Assessment:
 
 @given(ASSESSMENTS, ASSESSMENTS)
 def test_answers_arrive_whole_and_apart(first: Assessment, second: Assessment) -> None:
-    """A client reads exactly what was assessed; answers that share a template share nothing else."""
+    """A client reads exactly what was assessed. Answers that share a template do not affect each other."""
     answers = translate.Answers()
     twin = replace(second, requirement=first.requirement, gaps=first.gaps, coverage=first.coverage)
     for assessment in (first, second, twin, first):
@@ -454,7 +454,7 @@ def test_answers_arrive_whole_and_apart(first: Assessment, second: Assessment) -
 
 
 def test_templates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many requirements and gaps there are, memory is not theirs."""
+    """The cache of templates is bounded, however many combinations there are."""
     monkeypatch.setattr(translate, "_TEMPLATES", 3)
     answers = translate.Answers()
     plain = Requirement(Tier.BASELINE, Terms(1), satisfied=True)
@@ -490,5 +490,5 @@ def test_templates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_violations_name_the_caller_s_fields(where: str, field: str) -> None:
-    """A violation points at the message that the caller built, not at ours."""
+    """A violation names the field of the caller's message, not of the core."""
     assert translate.wire_path(where) == field

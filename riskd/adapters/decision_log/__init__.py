@@ -1,4 +1,4 @@
-"""The decision log on files: written by many, read in order, and rid of what may no longer be kept."""
+"""The decision log in files: the writer, the reading of segments, and an archive that searches, erases and compacts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The history store beyond one machine: Redis or Valkey, one server or a cluster.
+"""A history store for several machines, on Redis or Valkey, on one server or a cluster.
 
-A place (`stored.PLACE` bytes of a key) is one Redis hash, and a record one field of it: so all of a subject lies in
-one slot, changes in one script, and moves as one key when its slot moves.
+A place (the first `stored.PLACE` bytes of a key) is a Redis hash, and a record is a field of it. So all records of a
+subject are in one slot, can change in one script, and move together when the slot moves.
 """
 
 from __future__ import annotations
@@ -28,33 +28,34 @@ from riskd.core.history import Delta, History, inverse
 from riskd.core.stored import PLACE, Change, Swap
 
 CONNECTIONS: Final = 16
-"""Connections to each server, unless told otherwise; a call uses one."""
+"""Default limit of connections to each server. A call uses one of each."""
 PATIENCE: Final = 5.0
-"""Seconds for what has no deadline of its own: erasing, looking through a place, the store's size."""
+"""Timeout in seconds of operations without a deadline: erasing, listing, the store's size."""
 _KEY: Final = b"riskd:%d:" % stored.FORMAT
 _DELETIONS: Final = 500
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
-"""Of a walk: the layout of the cluster, the number of a master, and how far its SCAN is."""
+"""The cursor of a walk: the layout of the cluster, the number of a master, and the cursor of its SCAN."""
 
 
 class _Part(Struct, frozen=True):
-    """What one script call changes."""
+    """The changes of one script call."""
 
     swaps: Sequence[Swap]
     deltas: Sequence[Delta]
 
 
 class RedisStore:
-    """A `HistoryStore` on servers that many machines share. Each process opens it for itself, after it was forked.
+    """A `HistoryStore` on servers that many machines share. Each process must open it after it was forked.
 
-    Connects when it is first asked, and again after any fault; while a server is down, its callers are told at once.
+    It connects on the first call, and reconnects after any failure. While a server is down, its callers get an error at
+    once.
 
-    **Together.** On one server a write is one script: whole or not at all. In a cluster it is so for each place, and
-    the swaps' place decides: see `write`. A read is one round trip; of each place it sees one moment.
+    **Atomicity.** On one server a write is one script, so it happens completely or not at all. In a cluster that holds
+    for each place; see `write` for several places. A read takes one round trip, and is a snapshot of each place.
 
-    **Expiry.** Each record carries its own, by the callers' clock, and counts as gone from then on. The server
-    frees a place after its longest-lived record, and a few dead records at each write to their place.
+    **Expiry.** Each record has its own expiry by the callers' clock, and is ignored afterwards. The server deletes a
+    place after the expiry of its longest-lived record, and a few expired records at each write to their place.
     """
 
     def __init__(self, addresses: Sequence[Address], access: Access, connections: int = CONNECTIONS) -> None:
@@ -71,16 +72,17 @@ class RedisStore:
                 [stored.document(record, now) for record in records[len(histories) :]],
             )
         except (msgspec.DecodeError, struct.error) as error:
-            what = f"no record of riskd's: {error}"
-            raise Unavailable([Problem("redis", what, "see who else writes keys that begin with riskd:")]) from error
+            what = f"a record was not written by riskd: {error}"
+            remedy = "find out what else writes keys that begin with riskd:"
+            raise Unavailable([Problem("redis", what, remedy)]) from error
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
-        """See `HistoryStore`. In a cluster, where deltas concern other places than the swaps:
+        """See `HistoryStore`. In a cluster, if deltas are for other places than the swaps:
 
-        1. New documents (none expected) go with all deltas in one round trip. If a swap turns out refused, the
-           other places' deltas are taken back, in a second one; slots of sketches stay.
-        2. Where a document is replaced the swaps go first, and the other places follow once they have succeeded.
-        3. Unavailable means that some places may have changed and others not.
+        1. New documents (no record expected) and all deltas are sent in one round trip. If a swap fails, the deltas in
+           other places are undone by a second one, except for slots of sketches.
+        2. If a document is replaced, the swaps are sent first, and the deltas in other places once they have succeeded.
+        3. After Unavailable, some places may have changed and others not.
         """
         deadline = _deadline(timeout)
         if len(swaps) > 1 and len({swap.key[:PLACE] for swap in swaps}) > 1:
@@ -98,7 +100,7 @@ class RedisStore:
         return False
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
-        """See `HistoryStore`. Looks at every record of the place, a few hundred at a time."""
+        """See `HistoryStore`. Reads every record of the place, a few hundred at a time."""
         deadline, found, cursor = _deadline(PATIENCE), set[bytes](), b"0"
         while True:
             step = pack(b"EVALSHA", HELD.sha, b"1", _key(place), cursor, repr(now).encode())
@@ -122,8 +124,8 @@ class RedisStore:
         return sum(reply for reply in replies if isinstance(reply, int))
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
-        """See `HistoryStore`. Some `limit` places, whole. Raises Unavailable when slots moved since it began: then some
-        keys could be missed, and it has to begin again."""
+        """See `HistoryStore`. Returns all keys of about `limit` places. Raises Unavailable if slots have moved since
+        the walk began: it has to be started again, because it could miss keys."""
         deadline = _deadline(PATIENCE)
         self._servers.clustered(deadline)
         self._servers.look()
@@ -131,7 +133,7 @@ class RedisStore:
         layout = self._servers.layout()
         begun, number, position = _CURSOR.decode(cursor) if cursor else (layout, 0, b"0")
         if begun != layout or number >= len(masters):
-            raise Unavailable([Problem("redis", "slots moved during the walk", "begin it again")])
+            raise Unavailable([Problem("redis", "slots moved during the walk", "start it again")])
         found: list[bytes] = []
         while not found and number < len(masters):
             master = masters[number]
@@ -168,11 +170,11 @@ class RedisStore:
         return True
 
     def sweep(self, now: float, limit: int) -> int:
-        """See `HistoryStore`. Nothing to do: the server frees what has expired."""
+        """See `HistoryStore`. Nothing to do, because the server deletes expired records."""
         return 0
 
     def size(self) -> tuple[int, int]:
-        """See `HistoryStore`. A place counts as one record; both include what else these servers hold."""
+        """See `HistoryStore`. A place counts as one record. Both figures include other data on these servers."""
         deadline = _deadline(PATIENCE)
         self._servers.clustered(deadline)
         asked = [(master, command) for master in self._servers.masters() for command in _SIZE]
@@ -182,11 +184,11 @@ class RedisStore:
         return places, sum(int(found[1]) for found in used if found)
 
     def close(self) -> None:
-        """See `HistoryStore`. What was acknowledged is with the server already."""
+        """See `HistoryStore`. Acknowledged writes are on the server already."""
         self._servers.close()
 
     def _records(self, keys: Sequence[bytes], deadline: float) -> list[bytes | None]:
-        """As they lie, in order; one command a place."""
+        """The encoded records, in the order of the keys, with one command for each place."""
         ordered, commands = sorted(keys), []
         for place, near in groupby(ordered, _place_of):
             name = _KEY + hexlify(place)
@@ -211,7 +213,7 @@ _field_of: Final = itemgetter(slice(PLACE, None))
 
 
 def _places(deltas: Sequence[Delta], swaps: Sequence[Swap]) -> list[_Part]:
-    """By what changes in one script of a cluster: each place; that of the swaps first."""
+    """The changes by place, because a script can only change one place in a cluster. The swaps' place comes first."""
     parts: dict[bytes, tuple[list[Swap], list[Delta]]] = {}
     for swap in swaps:
         parts.setdefault(swap.key[:PLACE], ([], []))[0].append(swap)
@@ -221,7 +223,7 @@ def _places(deltas: Sequence[Delta], swaps: Sequence[Swap]) -> list[_Part]:
 
 
 def _script(swaps: Sequence[Swap], deltas: Sequence[Delta], now: float) -> tuple[bytes, bytes]:
-    """The call of write.lua that makes these changes, after its first key."""
+    """The first key, and the packed call of write.lua that makes these changes."""
     changed = list(map(_key_of, deltas))
     shared = swaps[0].key[:PLACE] if swaps else b""
     places = dict.fromkeys(map(_place_of, [shared, *changed] if swaps else changed))
@@ -233,7 +235,7 @@ def _script(swaps: Sequence[Swap], deltas: Sequence[Delta], now: float) -> tuple
 
 
 def _replacement(changes: Sequence[Change]) -> tuple[bytes, bytes]:
-    """The call of replace.lua that makes these changes, after its first key."""
+    """The first key, and the packed call of replace.lua that makes these changes."""
     places: dict[bytes, bytes] = {}
     arguments: list[bytes] = []
     for change in changes:
@@ -244,7 +246,7 @@ def _replacement(changes: Sequence[Change]) -> tuple[bytes, bytes]:
 
 
 def _given(content: bytes | None) -> bytes:
-    """An argument that tells nothing from something empty."""
+    """An argument that distinguishes no content from empty content."""
     return b"" if content is None else b"=" + content
 
 

@@ -87,7 +87,7 @@ def take_turn() -> None:
     _TURN.taken = True
     if _TURN.late:
         what = "the call waited too long for its turn"
-        raise Overloaded([Problem("server", what, "retry after the time given, with growing pauses")])
+        raise Overloaded([Problem("server", what, "retry after the delay in RetryInfo, with growing pauses")])
 
 
 def held_up(since: Mapping[int, float], threads: int, seconds: float) -> bool:
